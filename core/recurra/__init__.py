@@ -1,0 +1,93 @@
+"""recurra: recurrent sequence models in PyTorch, from one TOML file.
+
+The public face: what a plugin may import, and the verbs of the command line. Names are loaded when they are first used,
+so that `import recurra` costs nothing and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pydantic import Field
+
+    from recurra.contracts.cell import Cell
+    from recurra.contracts.component import Component
+    from recurra.contracts.encoder import Encoder
+    from recurra.contracts.hooks import hookimpl
+    from recurra.contracts.loss import Loss
+    from recurra.contracts.options import CellOptions, FilePath, Options, SymbolOptions
+    from recurra.contracts.source import Piece, Source
+    from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
+    from recurra.engine.recurrence import Native, State
+    from recurra.errors import InputError, PluginError, RecurraError
+    from recurra.verbs import check, load, resume, run
+
+_HOME = {
+    "Field": "pydantic",
+    "Cell": "recurra.contracts.cell",
+    "Component": "recurra.contracts.component",
+    "Encoder": "recurra.contracts.encoder",
+    "hookimpl": "recurra.contracts.hooks",
+    "Loss": "recurra.contracts.loss",
+    "CellOptions": "recurra.contracts.options",
+    "FilePath": "recurra.contracts.options",
+    "Options": "recurra.contracts.options",
+    "SymbolOptions": "recurra.contracts.options",
+    "Piece": "recurra.contracts.source",
+    "Source": "recurra.contracts.source",
+    "Element": "recurra.contracts.vocabulary",
+    "UnknownSymbol": "recurra.contracts.vocabulary",
+    "Values": "recurra.contracts.vocabulary",
+    "Vocabulary": "recurra.contracts.vocabulary",
+    "Native": "recurra.engine.recurrence",
+    "State": "recurra.engine.recurrence",
+    "InputError": "recurra.errors",
+    "PluginError": "recurra.errors",
+    "RecurraError": "recurra.errors",
+    "check": "recurra.verbs",
+    "load": "recurra.verbs",
+    "resume": "recurra.verbs",
+    "run": "recurra.verbs",
+}
+
+__all__ = [
+    "Cell",
+    "CellOptions",
+    "Component",
+    "Element",
+    "Encoder",
+    "Field",
+    "FilePath",
+    "InputError",
+    "Loss",
+    "Native",
+    "Options",
+    "Piece",
+    "PluginError",
+    "RecurraError",
+    "Source",
+    "State",
+    "SymbolOptions",
+    "UnknownSymbol",
+    "Values",
+    "Vocabulary",
+    "check",
+    "hookimpl",
+    "load",
+    "resume",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'recurra' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

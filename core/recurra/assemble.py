@@ -1,0 +1,336 @@
+"""From a resolved task to its data, network, trainer and sessions: the one file that knows all rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.encoder import Encoder
+from recurra.contracts.loss import Loss
+from recurra.contracts.options import to_json
+from recurra.contracts.source import Source
+from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
+from recurra.data.batches import Feed, Lanes, Reader, Windows
+from recurra.data.splits import Split, SplitName, split
+from recurra.data.store import Store, build, unknown_symbol
+from recurra.engine import paths
+from recurra.engine.paths import Choice
+from recurra.errors import InputError, PluginError, Problem
+from recurra.model import device as devices
+from recurra.model.network import Network
+from recurra.randomness import seeded, torch_stream
+from recurra.resolve import Part, Resolved
+from recurra.runs.folder import RunFolder
+from recurra.spec import checking
+from recurra.train import optimizer as optimizers
+from recurra.train.loop import Observer, Trainer, total_steps
+
+HEAD = 32
+"""Symbols of the corpus that generation goes on from where no prompt is given."""
+TAIL = 1024
+"""Steps of a series that generation goes on from where no prompt is given."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's data, ready to be cut into batches."""
+
+    source: Source[Any]
+    vocabulary: Vocabulary[Any]
+    store: Store
+    splits: dict[SplitName, Split]
+    reader: Reader
+    feed: Feed
+
+    def held_out(self) -> SplitName:
+        """Return the split that the final figures are about: test, else validation, else train."""
+        order: tuple[SplitName, ...] = ("test", "validation")
+        return next((name for name in order if self.splits[name].steps), "train")
+
+    def opening(self) -> Any:
+        """Return what generation goes on from without a prompt: the first symbols, or the last steps of a series."""
+        begin = self.store.starts[-1 if self.vocabulary.yields == "numbers" else 0]
+        end = self.store.ends[-1 if self.vocabulary.yields == "numbers" else 0]
+        if self.vocabulary.yields == "numbers":
+            return np.asarray(self.store.values[max(begin, end - TAIL) : end]).tolist()
+        return np.asarray(self.store.values[begin : min(end, begin + HEAD)]).tolist()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what data.json holds."""
+        return {
+            "fingerprint": self.store.fingerprint,
+            "elements": len(self.store),
+            "sequences": len(self.store.starts),
+            "splits": {name: part.elements for name, part in self.splits.items()},
+            "features": self.source.features(),
+            "opening": self.opening(),
+        }
+
+
+def check_fit(resolved: Resolved) -> None:
+    """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030, RC031), all at once."""
+    task, parts = resolved.task, resolved.parts
+    vocabulary, encoder, loss = (_expect(parts[name], base) for name, base in _BASES.items() if name != "source")
+    offers = _expect(parts["source"], Source).offers
+    problems = []
+    if vocabulary.reads not in offers:
+        problems.append(
+            _misfit(parts, "vocabulary", "source", f"reads {vocabulary.reads}", f"gives {' or '.join(offers)}")
+        )
+    for name, component in (("encoder", encoder), ("loss", loss)):
+        if vocabulary.yields not in component.reads:
+            takes = f"takes {' or '.join(component.reads)}"
+            problems.append(_misfit(parts, name, "vocabulary", takes, f"gives {vocabulary.yields}", resolved))
+    for index, cell in enumerate(resolved.cells):
+        _expect(cell, Cell)
+        if cell.options.bidirectional:
+            key = f"cell.stack.{index}" if "stack" in task.cell else "cell"
+            fact = 'target = "next" must be causal: a cell that reads both ways has seen what it predicts'
+            problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))
+    problems += _generation_problems(resolved, vocabulary.yields)
+    if problems:
+        raise InputError(resolved.place(problem) for problem in problems)
+
+
+_BASES: dict[str, type] = {"source": Source, "vocabulary": Vocabulary, "encoder": Encoder, "loss": Loss}
+
+
+def _expect(part: Part, base: type) -> Any:
+    """Return a component's class if it keeps the contract of its kind. Raises `PluginError` (RC071)."""
+    target = part.entry.target
+    if not (isinstance(target, type) and issubclass(target, base)):
+        fact = f"{part.entry.component.target} is not a subclass of recurra.{base.__name__}"
+        raise PluginError.of("RC071", f"{part.entry.qualified}: {fact}")
+    missing = sorted(getattr(target, "__abstractmethods__", ()))
+    if missing:
+        raise PluginError.of("RC071", f"{part.entry.qualified}: {target.__name__} does not define {', '.join(missing)}")
+    return target
+
+
+def _misfit(
+    parts: dict[str, Part], name: str, other: str, takes: str, gives: str, resolved: Resolved | None = None
+) -> Problem:
+    mine, theirs = (parts[n].entry.component.name for n in (name, other))
+    allowed = ""
+    if resolved is not None:
+        wanted = gives.removeprefix("gives ")
+        fitting = [e for e in resolved.catalog.of_kind(name) if wanted in getattr(e.target, "reads", ())]
+        allowed = ", ".join(e.component.name for e in fitting)
+    fact = f"{name} {mine!r} {takes}, but {other} {theirs!r} {gives}"
+    return Problem("RC030", fact, f"{name}.kind", allowed=allowed)
+
+
+def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
+    task = resolved.task
+    problems = []
+    symbolic = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
+    if yields == "numbers":
+        changed = [name for name in symbolic if name in task.generation.model_fields_set]
+        problems += [
+            Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}") for name in changed
+        ]
+        monitors = ["loss", "mae", "rmse", "mape"]
+    else:
+        monitors = ["loss", "nats", "perplexity", "accuracy"]
+    if task.training.monitor not in monitors:
+        problems.append(
+            Problem("RC013", "there is no such metric here", "training.monitor", allowed=", ".join(monitors))
+        )
+    if task.training.patience and not task.sequence.split[1]:
+        cure = "give sequence.split a validation share, or leave patience out"
+        problems.append(Problem("RC014", "patience needs a validation split", "training.patience", cure=cure))
+    return problems
+
+
+def load_data(resolved: Resolved) -> Data:
+    """Read the source, and cut it as the task says. Raises `InputError` (RC040 to RC043, RC080)."""
+    task = resolved.task
+    with resolved.placing():
+        source: Source[Any] = resolved.parts["source"].build()
+        vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
+        store = build(source, vocabulary)
+        splits = split(store, task.sequence, task.seed)
+        if vocabulary.yields == "numbers":
+            train = splits["train"]
+            vocabulary.fit(np.asarray(store.values[a:b]) for a, b in zip(train.low, train.high, strict=True))
+        reader = Reader(store, vocabulary.encode, devices.DTYPES[task.device.precision])
+        data = Data(source, vocabulary, store, splits, reader, _feed(resolved, reader, splits["train"]))
+        _check_splits(resolved, data)
+        check_prompt(resolved, vocabulary)
+    return data
+
+
+def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
+    """Return the batches of training. Raises `InputError` (RC041) that does the arithmetic where there are too few."""
+    sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
+    if not train.steps:
+        fact = f"the training split holds {train.elements} elements in {len(train)} sequences: nothing can be predicted"
+        raise InputError.of(
+            "RC041", fact, key="sequence.split", cure="a window needs an input and a target: 2 elements"
+        )
+    if sequence.carry:
+        have, need = train.elements, batch * sequence.length + 1
+        if have < need:
+            fact = (
+                f"the training split holds {have} elements, and one batch takes {need}: "
+                f"batch_size {batch} x length {sequence.length} + 1"
+            )
+            cure = f"batch_size <= {max(1, (have - 1) // sequence.length)}, or length <= {max(1, (have - 1) // batch)}"
+            raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
+        return Lanes.of(reader, train, sequence.length, batch)
+    windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, resolved.task.seed)
+    if windows.count < batch:
+        fact = (
+            f"the training split gives {windows.count} windows of up to {sequence.length} steps "
+            f"({train.elements} elements in {len(train)} sequences), and one batch takes {batch}"
+        )
+        cure = f"batch_size <= {windows.count}, or a shorter sequence.length or stride"
+        raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
+    return windows
+
+
+def _check_splits(resolved: Resolved, data: Data) -> None:
+    for name, share in zip(data.splits, resolved.task.sequence.split, strict=True):
+        part = data.splits[name]
+        if share and not part.steps:
+            total = len(data.store)
+            fact = f"the {name} split, {share:g} of {total} elements, holds {part.elements}: nothing can be predicted"
+            raise InputError.of("RC041", fact, key="sequence.split", cure="give it a larger share, or 0")
+
+
+def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
+    """Check the task's prompt. Raises `InputError` (RC043, RC080)."""
+    prompt = resolved.task.generation.prompt
+    if prompt is None:
+        return
+    key = "generation.prompt"
+    numeric = not isinstance(prompt, str) and not any(isinstance(item, str) for item in prompt)
+    if numeric != (vocabulary.yields == "numbers") and prompt != []:
+        kind = "a list of numbers" if vocabulary.yields == "numbers" else "text"
+        raise InputError.of("RC080", f"the prompt must be {kind} here", key=key, got=checking.literal(prompt))
+    if not len(prompt):
+        raise InputError.of(
+            "RC080", "the prompt is empty, so nothing can follow", key=key, cure="give one element or more"
+        )
+    if vocabulary.yields == "symbols":
+        try:
+            vocabulary.encode(vocabulary.parse(prompt) if isinstance(prompt, str) else prompt)
+        except UnknownSymbol as error:
+            raise unknown_symbol(error, 0, "the prompt") from error
+
+
+def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]:
+    """Return the network of a task, initialised from its seed, and the path of each layer.
+
+    Raises `InputError` (RC031) if a layer cannot run on the path that the task asks for.
+    """
+    task = resolved.task
+    with resolved.placing():
+        device = devices.choose(task.device)
+    with seeded(task.seed, "init"):
+        encoder: Encoder = resolved.parts["encoder"].build(size)
+        cells: list[Cell[Any]] = []
+        width = encoder.output_size
+        for part in resolved.cells:
+            for _ in range(part.options.num_layers):
+                cells.append(part.build(width))
+                width = cells[-1].output_size
+        network = Network(encoder, cells, size)
+    network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
+    network.narrow = task.device.precision == "bfloat16"
+    network.noise = torch_stream(task.seed, "dropout", device=device)
+    return network, [_choose_path(resolved, cell) for cell in network.cells]
+
+
+def _choose_path(resolved: Resolved, cell: Cell[Any]) -> Choice:
+    wanted = resolved.task.device.path
+    choice = paths.choose(cell, wanted)
+    if wanted not in ("auto", choice.path):
+        fact = f"{type(cell).__name__} cannot run on path {wanted}: {choice.refused[wanted]}"
+        raise InputError(resolved.place(Problem("RC031", fact, "device.path", cure='set device.path = "auto"')))
+    cell.path = choice.path
+    return choice
+
+
+def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
+    """Return the optimizer of a task. Raises `InputError` with every fault of its table."""
+    document, key = resolved.document, ("training", "optimizer")
+    table = resolved.task.training.optimizer
+    with resolved.placing():
+        kind = table.get("kind")
+        if not isinstance(kind, str):
+            raise InputError.of(
+                "RC010",
+                "kind is missing",
+                key="training.optimizer.kind",
+                allowed=", ".join(optimizers.known()),
+            )
+        try:
+            found = optimizers.find(kind)
+        except InputError as error:
+            problem = error.problems[0]
+            raise InputError.of(
+                problem.code, problem.fact, key="training.optimizer.kind", allowed=problem.allowed,
+                nearest=problem.nearest,
+            ) from None  # fmt: skip
+        model = optimizers.options_of(found)
+        body = {name: value for name, value in table.items() if name != "kind"}
+        try:
+            options = model.model_validate_json(to_json(body))
+        except ValidationError as error:
+            raise InputError(checking.problems(error, document, key, model, f"optimizer {kind}")) from error
+        arguments = {name: getattr(options, name) for name in options.model_fields_set}
+        return optimizers.build(found, arguments, network.parameters())
+
+
+def build_trainer(
+    resolved: Resolved,
+    data: Data,
+    network: Network,
+    folder: RunFolder,
+    observer: Observer,
+    *,
+    validate: Callable[[Loss], dict[str, float]] | None,
+    sample: Callable[[], str],
+    stop_asked: Callable[[], bool],
+) -> Trainer:
+    """Return the trainer of a task."""
+    training = resolved.task.training
+    loss: Loss = resolved.parts["loss"].build()
+    loss.to(network.device)
+    rate = optimizers.Rate(training.schedule, total_steps(training, data.feed.batches))
+    return Trainer(
+        training=training,
+        network=network,
+        loss=loss,
+        optimizer=build_optimizer(resolved, network),
+        rate=rate,
+        feed=data.feed,
+        folder=folder,
+        observer=observer,
+        validate=(lambda: validate(loss)) if validate is not None else None,
+        sample=sample,
+        stop_asked=stop_asked,
+    )
+
+
+def history_and_future(data: Data, name: SplitName, horizon: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Return, for series of a split, what is known and what a free-running forecast is held against.
+
+    A contiguous split is forecast from its first element; a whole series from `horizon` before its end.
+    """
+    part, found = data.splits[name], []
+    for low, high, begin in zip(part.low[:256], part.high[:256], part.begin[:256], strict=True):
+        origin = low if low > begin else max(low + 1, high - horizon)
+        stop = min(high, origin + horizon)
+        if stop > origin:
+            values = data.store.values
+            found.append((np.asarray(values[max(begin, origin - 65536) : origin]), np.asarray(values[origin:stop])))
+    return found

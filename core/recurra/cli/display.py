@@ -1,0 +1,102 @@
+"""A run as it goes: a progress bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from recurra.train.evaluate import Metrics
+from recurra.train.loop import Observer, Progress
+from recurra.verbs import Silent
+
+
+def watcher(quiet: bool = False) -> Observer:
+    """Return what fits where the output goes."""
+    if quiet:
+        return Silent()
+    return Live() if sys.stdout.isatty() else Lines()
+
+
+def describe(progress: Progress) -> str:
+    """Return loss, rate and pace in a line."""
+    pace = progress.tokens_per_second
+    return f"loss {progress.loss:.4f}  rate {progress.rate:.2g}  {pace:,.0f} tokens/s"
+
+
+def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> str:
+    """Return the figures of a validation in a line."""
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return f"step {progress.step}  validation  {figures}{'  best so far' if better else ''}"
+
+
+def excerpt(sample: str, width: int = 100) -> str:
+    """Return the beginning of a sample on one line."""
+    line = sample.replace("\n", "\\n")
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+class Live:
+    """A progress bar with loss, rate, tokens a second and the time left."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        columns = [
+            BarColumn(40),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+        ]
+        self.bar = Bar(*columns, console=self.console, transient=False, refresh_per_second=5)
+
+    def started(self, total: int, done: int) -> None:
+        """Show the bar."""
+        self.task = self.bar.add_task("", total=total, completed=done)
+        self.bar.start()
+
+    def stepped(self, progress: Progress) -> None:
+        """Move the bar."""
+        self.bar.update(self.task, completed=progress.step, description=describe(progress))
+
+    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
+        """Print the figures and a sample above the bar."""
+        self.console.print(describe_validation(progress, metrics, better), markup=False)
+        self.console.print(f"  sample: {excerpt(sample)}", markup=False, style="dim")
+
+    def finished(self, progress: Progress, why: str) -> None:
+        """Leave the bar as it is."""
+        self.bar.stop()
+
+    def __del__(self) -> None:
+        self.bar.stop()
+
+
+class Lines:
+    """A line at every tenth of the run and every ten seconds, and one for each validation."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def started(self, total: int, done: int) -> None:
+        """Say how many steps there are."""
+        print(f"training: {total} steps" + (f", {done} done before" if done else ""), flush=True)
+
+    def stepped(self, progress: Progress) -> None:
+        """Say where training stands, now and then."""
+        due = progress.step % max(1, progress.total // 10) == 0 or time.monotonic() - self.last > 10
+        if due:
+            self.last = time.monotonic()
+            left = f"{progress.seconds_left:.0f} s left"
+            print(f"step {progress.step}/{progress.total}  {describe(progress)}  {left}", flush=True)
+
+    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
+        """Print the figures and a sample."""
+        print(describe_validation(progress, metrics, better))
+        print(f"  sample: {excerpt(sample)}", flush=True)
+
+    def finished(self, progress: Progress, why: str) -> None:
+        """Say why training ended."""
+        print(f"training ended: {why}", flush=True)

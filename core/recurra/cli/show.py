@@ -1,0 +1,156 @@
+"""How results are printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_console = Console(highlight=False, soft_wrap=True, markup=False)
+_UNITS = {"mape": " %"}
+
+
+def result(found: dict[str, Any]) -> None:
+    """Print what a run came to."""
+    _console.print(
+        f"\n{found['task']}: {found['parameters']:,} parameters, {found['steps']} steps in {found['seconds']:.1f} s"
+    )
+    figures(found)
+    generated = found["generated"]
+    if isinstance(generated, str):
+        _console.print(f"generated: {generated}")
+    else:
+        _console.print("forecast:  " + ", ".join(_row(value) for value in generated))
+    _console.print(f"run:       {found['run']}")
+
+
+def figures(found: dict[str, Any]) -> None:
+    """Print metrics with the baselines beside them, and the verdict."""
+    forecast = found.get("forecast")
+    title = f"{found['split']} split" + (", one step ahead" if forecast else "")
+    _ladder(title, found["metrics"], found["baselines"])
+    if forecast:
+        _ladder(
+            f"{found['split']} split, forecast of {forecast['steps']} steps",
+            forecast["metrics"],
+            forecast["baselines"],
+        )
+    _console.print(f"verdict:   {found['verdict']}")
+
+
+def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float]]) -> None:
+    names = list(metrics)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_row("model", *(_figure(name, metrics.get(name)) for name in names), style="bold")
+    for rule, row in baselines.items():
+        table.add_row(rule, *(_figure(name, row.get(name)) for name in names))
+    _console.print(table)
+
+
+def _figure(name: str, value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}{_UNITS.get(name, '')}"
+
+
+def _row(value: Any) -> str:
+    return "(" + ", ".join(f"{v:.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:.6g}"
+
+
+def gathered(steps: Iterator[Any], numeric: bool, streams: int) -> Any:
+    """Return a whole generation as plain data."""
+    if numeric:
+        return list(steps)
+    if streams == 1:
+        return "".join(steps)
+    texts = [""] * streams
+    for parts in steps:
+        texts = [text + part for text, part in zip(texts, parts, strict=True)]
+    return texts
+
+
+def generation(steps: Iterator[Any], prompt: str, numeric: bool, streams: int) -> None:
+    """Print a generation as it comes; several streams one after the other once they are whole."""
+    if streams > 1:
+        for number, text in enumerate(gathered(steps, numeric, streams), 1):
+            print(f"--- {number}\n{prompt}{text}")
+        return
+    if numeric:
+        for value in steps:
+            print(_row(value).strip("()"), flush=True)
+        return
+    sys.stdout.write(prompt)
+    for text in steps:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def report(found: dict[str, Any]) -> None:
+    """Print what `recurra check` found."""
+    _console.print(f"{found['task']}: the task is sound")
+    parts = ", ".join(f"{kind} {name}" for kind, name in found["components"].items())
+    _console.print(f"components  {parts}")
+    _console.print(f"device      {found['device']}")
+    _data(found["data"])
+    _vocabulary(found["vocabulary"])
+    _console.print(
+        "shapes      " + " -> ".join(f"{name.strip()} {shape}" for name, shape in found["shapes"] if name[0] != " ")
+    )
+    for name, shape in found["shapes"]:
+        if name[0] == " ":
+            _console.print(f"            {name} {shape}")
+    for layer in found["layers"]:
+        path = f"  path {layer['path']}" if "path" in layer else ""
+        _console.print(f"{layer['name']:12}{layer['parameters']:>12,} parameters{path}")
+        for refused, why in layer.get("refused", {}).items():
+            _console.print(f"            not {refused}: {why}")
+    _console.print(f"{'together':12}{found['parameters']:>12,} parameters")
+    training, memory = found["training"], found["memory"]
+    _console.print(f"training    {training['steps']} steps of {training['tokens_per_step']} predictions")
+    detail = ", ".join(f"{name} {_bytes(size)}" for name, size in memory.items() if name != "total")
+    _console.print(f"memory      about {_bytes(memory['total'])}: {detail}")
+    _console.print(
+        f"time        about {_duration(found['seconds'])}: {found['seconds_per_step'] * 1000:.2g} ms a step, measured"
+    )
+
+
+def _data(data: dict[str, Any]) -> None:
+    _console.print(
+        f"data        {data['elements']:,} elements in {data['sequences']:,} sequences, cut into {data['cut']}"
+    )
+    for name, part in data["splits"].items():
+        if part["elements"]:
+            text = f"{part['elements']:,} elements, {part['predicted']:,} predicted, {part['windows']:,} windows"
+            _console.print(f"  {name:10}{text}")
+
+
+def _vocabulary(vocabulary: dict[str, Any]) -> None:
+    if "symbols" not in vocabulary:
+        names = vocabulary["features"] or [f"feature {i}" for i in range(vocabulary["size"])]
+        scales = zip(names, vocabulary.get("shift", []), vocabulary.get("scale", []), strict=False)
+        text = "; ".join(f"{name}: (x - {shift:g}) / {scale:g}" for name, shift, scale in scales)
+        _console.print(f"vocabulary  {vocabulary['size']} features  {text}")
+        return
+    symbols = vocabulary["symbols"]
+    text = "  ".join(f"{index}:{symbol!r}" for index, symbol in enumerate(symbols))
+    more = f"  and {vocabulary['size'] - len(symbols)} more" if vocabulary["size"] > len(symbols) else ""
+    _console.print(f"vocabulary  {vocabulary['size']} symbols  {text}{more}")
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

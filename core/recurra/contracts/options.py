@@ -1,0 +1,56 @@
+"""The options of a component: its own pydantic model, strict, frozen and described."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+
+class Options(BaseModel):
+    """Base of every options model: unknown keys and lax types are refused, and nothing changes after."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class CellOptions(Options):
+    """What every cell has; the engine stacks the layers, so that a cell describes one."""
+
+    hidden_size: int = Field(64, ge=1, le=1 << 20, description="width of the state")
+    num_layers: int = Field(1, ge=1, le=1024, description="layers of this cell, one on the other")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of each layer's outputs dropped, the last one's too")
+    bidirectional: bool = Field(False, description="read both ways; refused where the task must be causal")
+
+
+class SymbolOptions(Options):
+    """What every vocabulary of symbols has."""
+
+    unknown: Literal["error", "token", "skip"] = Field(
+        "error",
+        description="what to do with a symbol that is not known: refuse it, use one token for all, leave it out",
+    )
+
+
+def to_json(table: dict[str, Any]) -> str:
+    """Return a TOML table as JSON; dates become strings, and nan and inf stay what they are for pydantic to judge."""
+    return json.dumps(table, default=str, ensure_ascii=False)
+
+
+def _anchored(path: str, info: ValidationInfo) -> str:
+    anchor: Callable[[str, str], str] | None = (info.context or {}).get("anchor")
+    return anchor(path, info.field_name or "") if anchor else path
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_anchored)]
+"""A path in a task file: taken from the folder of the file that names it, and absolute once the task is read."""
+
+
+def validate_options(model: type[Options], table: dict[str, Any], anchor: Callable[[str, str], str]) -> Options:
+    """Return a component's options from a raw table, by pydantic's strict JSON mode.
+
+    Lax mode takes `true` for 1 and `"64"` for 64; strict Python mode refuses a list for a tuple. Raises
+    `pydantic.ValidationError` with every fault of the table.
+    """
+    return model.model_validate_json(to_json(table), context={"anchor": anchor})

@@ -1,0 +1,85 @@
+"""The contract of a vocabulary: how raw elements become ids or numbers, and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.options import Options
+
+Element: TypeAlias = Literal["text", "tokens", "numbers"]
+"""What a source can give: characters, whole tokens, or rows of numbers."""
+
+Values: TypeAlias = Any
+"""A run of elements: a `str` (text), a `list[str]` (tokens) or an array `[n, F]` of float64 (numbers)."""
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+class UnknownSymbol(Exception):
+    """A symbol that the vocabulary does not hold, met under the policy "error"; `position` counts from the start."""
+
+    def __init__(self, symbol: str, position: int) -> None:
+        super().__init__(f"unknown symbol {symbol!r} at position {position}")
+        self.symbol, self.position = symbol, position
+
+
+class Vocabulary(ABC, Generic[O]):
+    """Turns raw elements into ids (or numbers) and back.
+
+    Attributes of a class: `reads`, what it takes of a source; `yields`, symbols or numbers; `unit`, what one symbol is
+    called in a metric (bits per *character*). `fit` sees every run of the source once (numbers: of the training split
+    alone). `save` gives all that `restore` needs, as plain JSON.
+    """
+
+    reads: ClassVar[Element] = "text"
+    yields: ClassVar[Literal["symbols", "numbers"]] = "symbols"
+    unit: ClassVar[str] = "symbol"
+
+    def __init__(self, options: O) -> None:
+        self.options = options
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of symbols; for numbers, of features."""
+
+    @abstractmethod
+    def fit(self, runs: Iterable[Values]) -> None:
+        """Learn from runs of elements; one pass, constant memory."""
+
+    @abstractmethod
+    def encode(self, values: Values) -> NDArray[Any]:
+        """Return ids `[n]`, or numbers `[n, F]`; raises `UnknownSymbol` under that policy."""
+
+    @abstractmethod
+    def decode(self, ids: NDArray[Any]) -> Values:
+        """Return the elements of ids, or numbers in the data's own units."""
+
+    @abstractmethod
+    def save(self) -> dict[str, Any]:
+        """Return what was learned, as plain JSON."""
+
+    @abstractmethod
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back what `save` gave."""
+
+    def parse(self, text: str) -> Values:
+        """Return the elements of a prompt that a person typed."""
+        return text
+
+    def text(self, ids: NDArray[Any]) -> str:
+        """Return ids as a person reads them."""
+        return str(self.decode(ids))
+
+    def symbol(self, index: int) -> str:
+        """Return one symbol as it is shown to people."""
+        return self.text(np.array([index]))
+
+    def streamer(self) -> Callable[[int], str]:
+        """Return a function that takes ids one at a time and gives their text, as it becomes whole."""
+        return lambda index: self.text(np.array([index]))

@@ -1,0 +1,161 @@
+"""Windows, lanes and the batches made of them: one shape of batch for documents, streams, series and ragged rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.data.splits import Split
+from recurra.data.store import Store
+from recurra.randomness import numpy_stream
+
+Encode = Callable[[NDArray[Any]], NDArray[Any]]
+"""Makes stored values into what the network reads: numbers are scaled here, ids stay."""
+
+
+class Batch(NamedTuple):
+    """One step's data. `x` and `y` are ids `[B, T]` or numbers `[B, T, F]`.
+
+    `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence begins.
+    """
+
+    x: Tensor
+    y: Tensor
+    mask: Tensor
+    reset: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(part.to(device, non_blocking=True) for part in self))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Cuts batches from a store: rows that begin at given positions, each with its own number of steps."""
+
+    store: Store
+    encode: Encode
+    dtype: torch.dtype
+
+    def cut(self, first: NDArray[np.int64], steps: NDArray[np.int64], scored_from: NDArray[np.int64]) -> Batch:
+        """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and predicts the element after each.
+
+        A step is scored if its target stands at or after `scored_from[i]` and belongs to the same sequence. Rows that
+        are shorter than the longest are filled with their own last element, not scored.
+        """
+        width = int(steps.max())
+        offsets = np.arange(width)
+        inside = offsets < steps[:, None]  # B T
+        here = first[:, None] + np.minimum(offsets, steps[:, None] - 1)  # B T
+        starts = _marks(self.store.starts, here)
+        fresh_target = _marks(self.store.starts, here + 1)
+        mask = inside & ~fresh_target & (here + 1 >= scored_from[:, None])
+        after = np.minimum(here + 1, len(self.store) - 1)
+        return Batch(self._tensor(here), self._tensor(after), torch.from_numpy(mask), torch.from_numpy(starts & inside))
+
+    def _tensor(self, positions: NDArray[np.int64]) -> Tensor:
+        values = self.store.values[positions]
+        if values.ndim == 2:  # ids
+            return torch.from_numpy(values.astype(np.int64))
+        flat = self.encode(values.reshape(-1, values.shape[-1]))
+        return torch.from_numpy(flat.reshape(*positions.shape, -1)).to(self.dtype)
+
+
+def _marks(starts: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which positions are the start of a sequence."""
+    found = np.searchsorted(starts, positions)
+    return np.asarray(starts[np.minimum(found, len(starts) - 1)] == positions)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Independent windows of a split: state starts afresh in each, and every epoch has an order of its own."""
+
+    reader: Reader
+    first: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int) -> Windows:
+        """Cut each span every `stride` steps; the last window of a span is as short as what is left."""
+        stride = stride or length
+        targets = split.high - split.low - 1
+        rows = np.flatnonzero(targets > 0)
+        counts = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
+        owner = np.repeat(rows, counts)
+        index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        first = split.low[owner] + index * stride
+        steps = np.minimum(split.high[owner] - 1 - first, length)
+        return cls(reader, first, steps, batch_size, seed)
+
+    @property
+    def count(self) -> int:
+        """How many windows there are."""
+        return len(self.first)
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.count // self.batch_size)
+
+    carried = False
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Give the batches of an epoch, without the first `skip`."""
+        order = numpy_stream(self.seed, "shuffle", number).permutation(self.count)
+        for start in range(skip * self.batch_size, self.count, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            first = self.first[rows]
+            yield self.reader.cut(first, self.steps[rows], first)
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A stream cut into `batch_size` contiguous lanes; state goes on from batch to batch, from left to right."""
+
+    reader: Reader
+    low: int
+    lane: int
+    length: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, length: int, batch_size: int) -> Lanes:
+        """Cut the training stretch of the store; what does not fill all lanes is left over at its end."""
+        low, high = (int(split.low[0]), int(split.high[-1])) if len(split) else (0, 0)
+        return cls(reader, low, max(high - low - 1, 0) // batch_size, length, batch_size)
+
+    @property
+    def count(self) -> int:
+        """How many windows there are, over all lanes."""
+        return self.batches * self.batch_size
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.lane // self.length)
+
+    carried = True
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Give the batches of an epoch, without the first `skip`; the first of all begins with fresh states."""
+        begin = self.low + np.arange(self.batch_size) * self.lane
+        for index in range(skip, self.batches):
+            offset = index * self.length
+            steps = np.full(self.batch_size, min(self.length, self.lane - offset))
+            batch = self.reader.cut(begin + offset, steps, begin)
+            if index == 0:
+                batch.reset[:, 0] = True
+            yield batch
+
+
+Feed = Windows | Lanes
+"""Where training takes its batches from."""

@@ -1,0 +1,59 @@
+"""How a split is read for evaluation: every element scored once, in the state that its own past gives it.
+
+A sequence is streamed from its start with the state carried. A long one is cut into segments of a fixed size, each
+primed with the steps before it, which are read and not scored; so are the first elements of a contiguous split. Nothing
+here depends on the batch size or on the window length of training, and so neither does any figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.data.batches import Batch, Reader
+from recurra.data.splits import Split
+
+SEGMENT = 1 << 16
+"""Scored steps of a segment."""
+CONTEXT = 1 << 10
+"""Steps read before a segment, where there are any."""
+
+
+def segments(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return first input, first target and end of each segment of a split."""
+    first, high = split.first_targets, split.high
+    rows = np.flatnonzero(high > first)
+    counts = -(-(high[rows] - first[rows]) // SEGMENT)
+    owner = np.repeat(rows, counts)
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    target = first[owner] + index * SEGMENT
+    stop = np.minimum(high[owner], target + SEGMENT)
+    start = np.maximum(split.begin[owner], target - 1 - CONTEXT)
+    return start, target, stop
+
+
+def groups(reader: Reader, split: Split, rows: int = 64, window: int = 512) -> Iterator[Iterator[Batch]]:
+    """Give groups of segments; each is an iterator of windows whose state is carried from one to the next.
+
+    Longer segments come first, so that a group's rows are about as long as each other.
+    """
+    start, target, stop = segments(split)
+    order = np.argsort(start - stop, kind="stable")
+    for at in range(0, len(order), rows):
+        chosen = order[at : at + rows]
+        yield _windows(reader, start[chosen], target[chosen], stop[chosen], window)
+
+
+def _windows(
+    reader: Reader, start: NDArray[np.int64], target: NDArray[np.int64], stop: NDArray[np.int64], window: int
+) -> Iterator[Batch]:
+    steps = stop - 1 - start
+    for offset in range(0, int(steps.max()), window):
+        left = np.clip(steps - offset, 0, window)
+        batch = reader.cut(start + np.minimum(offset, steps - 1), np.maximum(left, 1), target)
+        batch.mask[left == 0] = False
+        if offset == 0:
+            batch.reset[:, 0] = True
+        yield batch

@@ -1,0 +1,86 @@
+"""Training, validation and test: contiguous for a stream or a series, by whole sequences otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.data.store import Store
+from recurra.errors import InputError
+from recurra.randomness import numpy_stream
+from recurra.spec.tables import Sequence
+
+SplitName: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Spans of the store that belong to one split: span i is `[low[i], high[i])`, of a sequence begun at `begin[i]`.
+
+    What lies between `begin` and `low` belongs to an earlier split, and may be read but not scored.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    begin: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    @property
+    def elements(self) -> int:
+        """How many elements the split holds."""
+        return int((self.high - self.low).sum())
+
+    @property
+    def first_targets(self) -> NDArray[np.int64]:
+        """The first element of each span that something comes before, and that can thus be predicted."""
+        return np.where(self.low > self.begin, self.low, self.low + 1)
+
+    @property
+    def steps(self) -> int:
+        """How many elements can be predicted."""
+        return int(np.maximum(self.high - self.first_targets, 0).sum())
+
+
+def split(store: Store, sequence: Sequence, seed: int) -> dict[SplitName, Split]:
+    """Return the three splits. Raises `InputError` (RC041) if counts do not add up to what there is."""
+    contiguous = sequence.carry or len(store.starts) == 1
+    total = len(store) if contiguous else len(store.starts)
+    sizes = _sizes(sequence, total, "elements" if contiguous else "sequences")
+    cuts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    if contiguous:
+        return {
+            name: _between(store, int(low), int(high)) for name, low, high in zip(SPLITS, cuts, cuts[1:], strict=False)
+        }
+    order = np.arange(total)
+    if sizes[1] + sizes[2]:
+        order = numpy_stream(seed, "split").permutation(total)
+    chosen = {name: np.sort(order[low:high]) for name, low, high in zip(SPLITS, cuts, cuts[1:], strict=False)}
+    ends = store.ends
+    return {name: Split(store.starts[rows], ends[rows], store.starts[rows]) for name, rows in chosen.items()}
+
+
+def _sizes(sequence: Sequence, total: int, what: str) -> list[int]:
+    """Return how many elements, or sequences, each split takes; rounding favours training."""
+    if sequence.counted:
+        counts = [int(count) for count in sequence.split]
+        if sum(counts) != total:
+            fact = f"split counts {' + '.join(map(str, counts))} = {sum(counts)} {what}, but there are {total}"
+            cure = f"make the first {max(total - counts[1] - counts[2], 0)}, or write shares that add up to 1"
+            raise InputError.of("RC041", fact, key="sequence.split", cure=cure)
+        return counts
+    test = int(total * sequence.split[2] + 1e-9)
+    both = int(total * (sequence.split[1] + sequence.split[2]) + 1e-9)
+    return [total - both, both - test, test]
+
+
+def _between(store: Store, low: int, high: int) -> Split:
+    """Return the spans of the store between two positions, cut where sequences begin."""
+    ends = store.ends
+    rows: Any = np.flatnonzero((store.starts < high) & (ends > low))
+    return Split(np.maximum(store.starts[rows], low), np.minimum(ends[rows], high), store.starts[rows])

@@ -1,0 +1,218 @@
+"""A corpus as one long array and the places where its sequences begin: in memory when small, else mapped from disk.
+
+Symbols are stored as ids, of the smallest type that holds them; numbers as they came, in float64, and scaled when a
+batch is made. The file lies in the cache folder, under a fingerprint of source and vocabulary: encoded once, and never
+again until one of them changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.source import Piece, Source
+from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
+from recurra.errors import InputError, RunError
+
+IN_MEMORY = 1 << 20
+"""Elements up to which a corpus stays in memory; a larger one is written to the cache folder and mapped."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """All sequences, one after the other.
+
+    `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence begins.
+    """
+
+    values: NDArray[Any]
+    starts: NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The position after each sequence."""
+        return np.append(self.starts[1:], len(self.values)).astype(np.int64)
+
+
+def cache_folder() -> Path:
+    """Return the folder for encoded corpora: `RECURRA_CACHE`, or the user's cache folder."""
+    named = os.environ.get("RECURRA_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recurra"
+
+
+def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_MEMORY) -> Store:
+    """Return the corpus that a source gives; fits a vocabulary of symbols on the way.
+
+    Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043).
+    """
+    if vocabulary.yields == "numbers":
+        pieces = source.read("numbers")
+        return _collect(pieces, "", in_memory, np.dtype(np.float64))
+    key = _key(source, vocabulary)
+    cached = _open(cache_folder() / key)
+    if cached is not None:
+        store, saved = cached
+        vocabulary.restore(saved)
+        return store
+    vocabulary.fit(piece.values for piece in source.read(vocabulary.reads))
+    if not vocabulary.size:
+        raise _empty()
+    ids = _smallest(vocabulary.size)
+    store = _collect(_encoded(source, vocabulary), key, in_memory, ids, vocabulary.save())
+    return store
+
+
+def _empty() -> InputError:
+    return InputError.of("RC041", "the source is empty: it gives no elements at all", key="source")
+
+
+def _key(source: Source[Any], vocabulary: Vocabulary[Any]) -> str:
+    parts = [
+        "1",
+        type(source).__qualname__,
+        source.options.model_dump_json(),
+        source.fingerprint(),
+        type(vocabulary).__qualname__,
+        vocabulary.options.model_dump_json(),
+    ]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _smallest(size: int) -> np.dtype[Any]:
+    return np.dtype(np.min_scalar_type(max(size - 1, 0)))
+
+
+def _encoded(source: Source[Any], vocabulary: Vocabulary[Any]) -> Iterator[Piece]:
+    """Give the pieces of a source as ids. Raises `InputError` (RC043) that counts from the start of the corpus."""
+    seen = 0
+    for piece in source.read(vocabulary.reads):
+        try:
+            yield Piece(vocabulary.encode(piece.values), piece.start)
+        except UnknownSymbol as error:
+            raise unknown_symbol(error, seen, "the source") from error
+        seen += len(piece.values)
+
+
+def unknown_symbol(error: UnknownSymbol, before: int, where: str) -> InputError:
+    """Return the error of a symbol that is not in the vocabulary; `before` elements came before its run."""
+    points = " ".join(f"U+{ord(mark):04X}" for mark in error.symbol[:4])
+    fact = f"{where} holds {error.symbol!r} ({points}) at position {before + error.position}, not in the vocabulary"
+    cure = 'train with vocabulary.unknown = "token" or "skip", or leave the symbol out'
+    return InputError.of("RC043", fact, key="vocabulary.unknown", cure=cure)
+
+
+def _collect(
+    pieces: Iterator[Piece],
+    key: str,
+    in_memory: int,
+    dtype: np.dtype[Any],
+    saved: dict[str, Any] | None = None,
+) -> Store:
+    """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""
+    held: list[NDArray[Any]] = []
+    starts: list[int] = []
+    total = 0
+    digest = hashlib.sha256()
+    for piece in pieces:
+        values = np.asarray(piece.values).astype(dtype, copy=False)
+        if not len(values):
+            continue
+        if piece.start or not starts:
+            starts.append(total)
+            digest.update(b"|")
+        digest.update(np.ascontiguousarray(values).data)
+        held.append(values)
+        total += len(values)
+        if total > in_memory:
+            return _spill(pieces, held, starts, digest, key, dtype, saved)
+    if not held:
+        raise _empty()
+    return Store(np.concatenate(held), np.array(starts, np.int64), digest.hexdigest())
+
+
+def _spill(
+    pieces: Iterator[Piece],
+    held: list[NDArray[Any]],
+    starts: list[int],
+    digest: Any,
+    key: str,
+    dtype: np.dtype[Any],
+    saved: dict[str, Any] | None,
+) -> Store:
+    """Write what is held and all that follows to a file, and map it; the folder appears only when it is whole."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
+    except OSError as error:
+        cure = "set RECURRA_CACHE to a folder that can be written"
+        raise InputError.of(
+            "RC050", f"the cache folder {folder} cannot be written: {error.strerror}", cure=cure
+        ) from error
+    try:
+        with (work / "values.bin").open("wb") as out:
+            total = 0
+            for values in held:
+                values.tofile(out)
+                total += len(values)
+            shape = held[0].shape[1:]
+            held.clear()
+            for piece in pieces:
+                values = np.ascontiguousarray(np.asarray(piece.values).astype(dtype, copy=False))
+                if not len(values):
+                    continue
+                if piece.start:
+                    starts.append(total)
+                    digest.update(b"|")
+                digest.update(values.data)
+                values.tofile(out)
+                total += len(values)
+        np.save(work / "starts.npy", np.array(starts, np.int64))
+        about = {
+            "dtype": dtype.str,
+            "shape": [total, *shape],
+            "fingerprint": digest.hexdigest(),
+            "vocabulary": saved,
+        }
+        (work / "about.json").write_text(json.dumps(about))
+        target = folder / (key or digest.hexdigest()[:32])
+        if target.exists():
+            shutil.rmtree(target)
+        work.rename(target)
+    except OSError as error:
+        fact = f"the cache folder {folder} cannot take the encoded corpus: {error.strerror or error}"
+        cure = "free some space, or set RECURRA_CACHE to another folder"
+        raise RunError.of("RC053", fact, cure=cure) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    opened = _open(target)
+    assert opened is not None, "what was just written can be read"
+    return opened[0]
+
+
+def _open(folder: Path) -> tuple[Store, dict[str, Any]] | None:
+    """Map a corpus from the cache folder, if a whole one is there."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        shape = tuple(about["shape"])
+        values = np.memmap(folder / "values.bin", dtype=np.dtype(about["dtype"]), mode="r", shape=shape)
+        starts = np.load(folder / "starts.npy")
+    except (OSError, ValueError, KeyError):
+        return None
+    return Store(values, starts, about["fingerprint"]), about["vocabulary"]

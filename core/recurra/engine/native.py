@@ -1,0 +1,88 @@
+"""torch's own recurrent kernels (cuDNN, oneDNN, ATen), for cells that declare the map to them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select
+from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+
+def run(
+    cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
+) -> tuple[Hidden, State]:
+    """Run one kernel over the window, cut at the steps where a sequence begins; see `recurra.engine.paths.run`."""
+    native = cell.native()
+    assert native is not None, "the engine offers this path only to cells that declare it"
+    batch, steps = x.shape[:2]
+    if steps == 0 or batch == 0:
+        return x.new_zeros(batch, steps, cell.output_size), state
+    if reset is None:
+        return _packed(native, x, state, lengths) if lengths is not None else _dense(native, x, state)
+    fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)
+    cuts = [0, *(reset.any(dim=0)[1:].nonzero().flatten() + 1).tolist(), steps]
+    outputs = []
+    for start, stop in zip(cuts, cuts[1:], strict=False):
+        state = select(reset[:, start], fresh, state)
+        part = x[:, start:stop]
+        if lengths is None:
+            y, state = _dense(native, part, state)
+        else:
+            y, state = _packed(native, part, state, (lengths - start).clamp(0, stop - start))
+        outputs.append(y)
+    return torch.cat(outputs, dim=1), state  # B T H
+
+
+def _dense(native: Native, x: Tensor, state: State) -> tuple[Tensor, State]:
+    y, *final = _call(native, x, state)
+    return y, rebuild(state, [field.squeeze(0) for field in final])
+
+
+def _call(native: Native, x: Tensor, state: State) -> tuple[Tensor, ...]:
+    """Call the kernel on `[B, T, D]`: one layer, one way; return the outputs and each final field `[1, B, H]`."""
+    weights = list(native.weights)
+    begin = [field.unsqueeze(0).contiguous() for field in state]
+    training = torch.is_grad_enabled()
+    shared = (
+        weights,
+        True,
+        1,
+        0.0,
+        training,
+        False,
+        True,
+    )  # biases, layers, dropout, train, both ways, batch first
+    if native.kernel == "lstm":
+        return torch.lstm(x, begin, *shared)
+    kernels = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}
+    return kernels[native.kernel](x, begin[0], *shared)
+
+
+def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
+    """Run rows of different lengths; a finished row keeps its state and gives zeros.
+
+    torch cannot pack an empty row, so a row of length 0 rides along with one step of zeros and is put back after.
+    """
+    steps = x.shape[1]
+    live = lengths > 0
+    inside = torch.arange(steps, device=x.device) < lengths.unsqueeze(1)  # B T
+    clean = torch.where(inside.unsqueeze(-1), x, torch.zeros_like(x))
+    packed = pack_padded_sequence(clean, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    assert order is not None and back is not None
+    begin = [field[order].unsqueeze(0).contiguous() for field in state]
+    weights = list(native.weights)
+    shared = (weights, True, 1, 0.0, torch.is_grad_enabled(), False)
+    if native.kernel == "lstm":
+        data, *final = torch.lstm(packed.data, packed.batch_sizes, begin, *shared)
+    else:
+        kernels = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}
+        data, *final = kernels[native.kernel](packed.data, packed.batch_sizes, begin[0], *shared)
+    y, _ = pad_packed_sequence(
+        PackedSequence(data, packed.batch_sizes, order, back), batch_first=True, total_length=steps
+    )
+    y = torch.where(inside.unsqueeze(-1), y, torch.zeros_like(y))  # B T H
+    stepped = rebuild(state, [field.squeeze(0)[back] for field in final])
+    return y, select(live, stepped, state)

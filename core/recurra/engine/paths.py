@@ -1,0 +1,74 @@
+"""The choice of an execution path: the fastest one that a cell allows and that has proved itself equal to `step`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recurra.engine import eager, native
+from recurra.engine.proof import disagreement
+from recurra.engine.recurrence import Recurrence, State
+from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+Path = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
+
+PATHS: dict[str, Path] = {"native": native.run, "eager": eager.run}
+"""Every path by name, the fastest first; `eager` is last, always there and always right."""
+
+
+@dataclass
+class Choice:
+    """The path that a cell runs on, and why the others were refused."""
+
+    path: str
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+_proved: dict[object, str | None] = {}  # what this process has already tried: a cell's identity and path -> objection
+
+
+def choose(cell: Recurrence, wanted: str = "auto") -> Choice:
+    """Return the path for a cell: the `wanted` one, or under `auto` the fastest that passes its proof."""
+    choice = Choice("eager")
+    candidates = list(PATHS) if wanted == "auto" else [wanted, "eager"]
+    for path in candidates:
+        objection = _objection(cell, path)
+        if objection is None:
+            choice.path = path
+            break
+        choice.refused[path] = objection
+    return choice
+
+
+def _objection(cell: Recurrence, path: str) -> str | None:
+    """Return why a cell cannot run on a path, or nothing."""
+    if path == "eager":
+        return None
+    if path not in PATHS:
+        return f"this version has no path called {path}"
+    if path == "native" and cell.native() is None:
+        return f"torch has no kernel for {type(cell).__name__}, or for these options"
+    identity = (type(cell), getattr(cell, "options", None), path)
+    if identity not in _proved:
+        _proved[identity] = disagreement(cell, PATHS[path])
+        if reason := _proved[identity]:
+            warnings.warn(f"{type(cell).__name__}: path {path} is dropped: {reason}", RuntimeWarning, stacklevel=2)
+    return _proved[identity]
+
+
+def run(
+    cell: Recurrence,
+    path: str,
+    x: Encoded,
+    state: State,
+    *,
+    reset: Flags | None = None,
+    lengths: Lengths | None = None,
+) -> tuple[Hidden, State]:
+    """Execute a recurrence over a window.
+
+    `reset` marks the steps before which a row's state starts afresh. `lengths` says how many steps of each row count:
+    after them the row keeps its state and gives zeros. Returns the outputs `[B, T, H]` and the state after the window.
+    """
+    return PATHS[path](cell, x, state, reset, lengths)

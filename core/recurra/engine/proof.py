@@ -1,0 +1,90 @@
+"""The proof that a faster path asks of itself, at its first use in a process, in float64 where rounding is 1e-13.
+
+Odd B and T, a start that is not zero, sequences that begin inside the window, rows of different lengths, and two layers
+one on the other whose start needs no gradient: each has caught a published library giving wrong numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from recurra.engine import eager
+from recurra.engine.recurrence import Recurrence, State, map_state
+from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+BOUND = 1e-9
+BATCH, STEPS = 3, 7
+
+Runner = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
+
+
+def disagreement(cell: Recurrence, runner: Runner) -> str | None:
+    """Return how `runner` differs from the eager loop on this cell, or nothing if it equals it."""
+    layers = _two_layers(cell)
+    device = next(layers.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(BATCH, STEPS, cast(Any, cell).input_size, generator=generator, dtype=torch.float64).to(device)
+    reset = torch.zeros(BATCH, STEPS, dtype=torch.bool, device=device)
+    reset[0, 2] = reset[2, 5] = reset[1, 0] = True
+    lengths = torch.tensor([7, 4, 6], device=device)
+    cases: list[tuple[str, Flags | None, Lengths | None]] = [
+        ("a plain window", None, None),
+        ("resets inside the window", reset, None),
+        ("rows of different lengths", None, lengths),
+        ("resets and lengths together", reset, lengths),
+    ]
+    for case, flags, sizes in cases:
+        try:
+            expected = _trace(layers, eager.run, x, flags, sizes)
+            found = _trace(layers, runner, x, flags, sizes)
+        except Exception as error:  # any failure of a fast path means only that it is not used
+            return f"it fails on {case}: {type(error).__name__}: {error}"
+        for name, want in expected.items():
+            gap = (want - found[name]).abs().max().item() / max(1.0, want.abs().max().item())
+            if not gap <= BOUND:
+                return f"{name} differs by {gap:.1e} from step on {case} (allowed {BOUND:.0e})"
+    return None
+
+
+def _two_layers(cell: Recurrence) -> nn.ModuleList:
+    """Return a float64 copy of the cell with a second one on top, where its own constructor can build that."""
+    module = cast(Any, cell)
+    first = copy.deepcopy(module).double().train(mode=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        second = type(module)(module.output_size, module.options).to(next(first.parameters()).device).double()
+    return nn.ModuleList([first, second.train(mode=False)])
+
+
+def _trace(
+    layers: nn.ModuleList, runner: Runner, x: Tensor, reset: Tensor | None, lengths: Tensor | None
+) -> dict[str, Tensor]:
+    """Run both layers forward and backward; return outputs, final states and every gradient, by name."""
+    x = x.clone().requires_grad_()
+    generator = torch.Generator().manual_seed(1)
+    hidden, found = x, dict[str, Tensor]()
+    starts: list[Tensor] = []
+    for depth, layer in enumerate(layers):
+        cell = cast(Recurrence, layer)
+        state = cell.initial_state(BATCH, device=x.device, dtype=x.dtype)
+        if depth == 0:  # the second layer keeps a start that needs no gradient
+            state = map_state(
+                lambda f: torch.randn(f.shape, generator=generator, dtype=f.dtype).to(f.device).requires_grad_(),
+                state,
+            )
+            starts = list(state)
+        hidden, final = runner(cell, hidden, state, reset, lengths)
+        found |= {f"final state {depth}.{index}": value for index, value in enumerate(final)}
+    found["the output"] = hidden
+    names = [name for name, _ in layers.named_parameters()]
+    wanted = [x, *starts, *layers.parameters()]
+    labels = ["the input", *[f"start {i}" for i in range(len(starts))], *names]
+    total = sum((value * torch.cos(value)).sum() for value in found.values())
+    grads = torch.autograd.grad(cast(Tensor, total), wanted, allow_unused=True)
+    found |= {f"the gradient of {label}": grad for label, grad in zip(labels, grads, strict=True) if grad is not None}
+    return {name: value.detach() for name, value in found.items()}

@@ -1,0 +1,68 @@
+"""What the engine needs to know of a cell, and the algebra of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+State: TypeAlias = tuple[Tensor, ...]
+"""A NamedTuple of tensors, each `[B, ...]`; every cell names its own fields."""
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class Native:
+    """The map from a cell to the kernel of torch that computes the same recurrence.
+
+    `weights` are in the order of `nn.LSTM` and its kin: input map, recurrent map, input bias, recurrent bias.
+    """
+
+    kernel: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
+    weights: tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Recurrence(Protocol):
+    """A recurrence: how to start, and one step; `native` says whether torch has a kernel for it."""
+
+    output_size: int
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
+        """Return the state before the first step."""
+        ...
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the output and the state after one step."""
+        ...
+
+    def native(self) -> Native | None:
+        """Return the map to torch's own kernel, where there is one."""
+        ...
+
+
+def rebuild(like: S, fields: list[Tensor]) -> S:
+    """Return a state of the same type as `like` with other tensors."""
+    make = getattr(type(like), "_make", type(like))
+    return cast(S, make(fields))
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: S) -> S:
+    """Return the state with `function` applied to each tensor."""
+    return rebuild(state, [function(field) for field in state])
+
+
+def select(rows: Tensor, chosen: S, other: S) -> S:
+    """Return `chosen` where `rows` (`[B]`, bool) is true and `other` elsewhere."""
+    return rebuild(
+        chosen,
+        [torch.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old) for new, old in zip(chosen, other, strict=True)],
+    )
+
+
+def detach(state: S) -> S:
+    """Return the state cut from the graph: truncated back-propagation through time ends here."""
+    return map_state(Tensor.detach, state)

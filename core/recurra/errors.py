@@ -1,0 +1,173 @@
+"""One family of errors: each says what is wrong, where, what came, what is allowed and what to do.
+
+Every problem carries a stable code (`RC0xx`); `recurra plugins explain RC011` prints the entry of `CODES` below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Self
+
+CODES: dict[str, str] = {
+    "RC001": "A file could not be read: it is missing, is a directory, or permission is denied.",
+    "RC002": "A file is not UTF-8 text. Task files are always UTF-8; for data, set the source's `encoding`.",
+    "RC003": "The file is not valid TOML. The place is where the reader gave up; the mistake is there or just before.",
+    "RC004": "`extends` names a base file that cannot be used, or the chain of bases runs in a circle.",
+    "RC005": "An override must read key=value, as in `-o cell.hidden_size=64`; the value is TOML, or else a string.",
+    "RC010": "A key that has no default is missing.",
+    "RC011": "The key does not exist in this table. Nothing is ever ignored: a misspelt key stops the task.",
+    "RC012": 'The value has the wrong type. Types are strict: `true` is not 1 and "64" is not 64.',
+    "RC013": "The value has the right type but is not allowed.",
+    "RC014": "Two keys contradict each other.",
+    "RC015": "The task file is written in a version of the language that this recurra does not know.",
+    "RC020": "No installed plugin offers a component of this kind and name.",
+    "RC021": 'Several distributions offer this name; write the qualified name, as in `kind = "recurra-leaky/leaky"`.',
+    "RC022": "The plugin that offers this component failed to load; `recurra plugins list` shows why.",
+    "RC030": "Two components do not fit together: one gives what the other cannot take.",
+    "RC031": "The task asks for something that this component, path or device cannot do.",
+    "RC040": "The data cannot be read as the source says.",
+    "RC041": "There is too little data for what the task asks; the message does the arithmetic.",
+    "RC042": "A value in the data is missing or is not of the kind that the column must hold.",
+    "RC043": 'A symbol is not in the vocabulary, and the vocabulary\'s `unknown` policy is "error".',
+    "RC044": "The data has changed since the run was made, so its figures would not be comparable.",
+    "RC050": "The folder for runs, or for cached data, cannot be written.",
+    "RC051": "The folder is not a run of recurra, or the run has no whole checkpoint.",
+    "RC052": "A checkpoint is damaged: a file is missing or its hash differs from the manifest.",
+    "RC053": "The disk is full, or a write failed; what was saved before is whole.",
+    "RC054": "The state does not belong to this run: it comes from another network, vocabulary or precision.",
+    "RC060": "The loss or a gradient became infinite or not a number; training stopped before it reached the weights.",
+    "RC061": "There is not enough memory for this task on this device.",
+    "RC062": "A band of `[expect]` does not hold.",
+    "RC063": "The run was interrupted; its last checkpoint is whole, and `recurra resume` goes on from it.",
+    "RC070": "A plugin failed: the fault is in the plugin, not in the task file.",
+    "RC071": "A component's code broke the contract of its kind.",
+    "RC080": "An option of the command line cannot be used here.",
+}
+"""What each stable code means, in words."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a problem stands: a file with line and column (from 1), or a word for another origin such as `-o`."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+    text: str = ""
+    width: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+    def excerpt(self) -> str:
+        """Return the source line with the span underlined, or nothing where the place has no line."""
+        if not self.line:
+            return ""
+        number = str(self.line)
+        margin = " " * len(number)
+        marks = " " * (self.column - 1) + "^" * max(1, min(self.width, len(self.text) - self.column + 1))
+        return f"  {number} | {self.text}\n  {margin} | {marks}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: a sentence of fact, and whatever helps to mend it."""
+
+    code: str
+    fact: str
+    key: str = ""
+    place: Place | None = None
+    got: str = ""
+    allowed: str = ""
+    nearest: str = ""
+    cure: str = ""
+
+    def render(self) -> str:
+        """Return the message as it is printed."""
+        where = " ".join(part for part in (str(self.place or ""), self.key) if part)
+        lines = [f"{where + ': ' if where else ''}{self.fact} [{self.code}]"]
+        if self.place and (excerpt := self.place.excerpt()):
+            lines.append(excerpt)
+        labelled = (
+            ("got", self.got),
+            ("allowed", self.allowed),
+            ("did you mean", self.nearest),
+            ("to mend it", self.cure),
+        )
+        lines += [f"  {label}: {text}" for label, text in labelled if text]
+        return "\n".join(lines)
+
+    def record(self) -> dict[str, Any]:
+        """Return the problem as plain data, for `--json`."""
+        place = self.place
+        return {
+            "code": self.code,
+            "fact": self.fact,
+            "key": self.key,
+            "file": place.file if place else "",
+            "line": place.line if place else 0,
+            "column": place.column if place else 0,
+            "got": self.got,
+            "allowed": self.allowed,
+            "nearest": self.nearest,
+            "cure": self.cure,
+        }
+
+    def order(self) -> tuple[str, int, int, str]:
+        """Return the key by which problems are sorted: file, line, column, name."""
+        place = self.place or Place("")
+        return place.file, place.line, place.column, self.key
+
+
+class RecurraError(Exception):
+    """Base of every error that recurra raises on purpose; `exit_code` is what the command returns."""
+
+    exit_code = 1
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        listed = [problems] if isinstance(problems, Problem) else list(problems)
+        self.problems: tuple[Problem, ...] = tuple(sorted(listed, key=Problem.order))
+        super().__init__("\n\n".join(problem.render() for problem in self.problems))
+
+    @classmethod
+    def of(cls, code: str, fact: str, **details: Any) -> Self:
+        """Build an error of one problem; `details` are the other fields of `Problem`."""
+        return cls(Problem(code, fact, **details))
+
+
+class InputError(RecurraError):
+    """The input is wrong: task file, option or data (exit code 2)."""
+
+    exit_code = 2
+
+
+class PluginError(RecurraError):
+    """A plugin is at fault (exit code 3)."""
+
+    exit_code = 3
+
+
+class RunError(RecurraError):
+    """The run failed (exit code 1)."""
+
+
+class Interrupted(RecurraError):
+    """The user stopped the run, and its state is saved (exit code 130)."""
+
+    exit_code = 130
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the known name closest to a misspelt one, or an empty string."""
+    folded = {known.lower(): known for known in names}
+    matches = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else ""
+
+
+def listing(names: Iterable[str], limit: int = 20) -> str:
+    """Return names joined by commas, cut after `limit` with a count of the rest."""
+    shown = sorted(names)
+    rest = len(shown) - limit
+    return ", ".join(shown[:limit]) + (f" and {rest} more" if rest > 0 else "")

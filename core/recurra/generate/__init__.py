@@ -1,0 +1,1 @@
+"""Sampling, sessions, and the one generation loop for symbols and numbers."""

@@ -1,0 +1,66 @@
+"""The one generation loop: prime with the whole prompt, then one step at a time with the state carried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.generate.sampling import Sampling
+from recurra.generate.session import Session
+
+
+def symbols(session: Session, length: int, sampling: Sampling, stop: Sequence[str] = ()) -> Iterator[list[str]]:
+    """Give the text of each stream as it becomes certain, one list a step, up to `length` symbols.
+
+    A stream ends before the first of the `stop` texts; what might be the beginning of one is held back until it is not.
+    """
+    writers = [Writer(session, stop) for _ in range(session.streams)]
+    for _ in range(length):
+        ids = session.draw(sampling)
+        yield [writer.take(int(index)) for writer, index in zip(writers, ids, strict=True)]
+        if all(writer.done for writer in writers):
+            return
+    yield [writer.rest() for writer in writers]
+
+
+class Writer:
+    """Turns one stream's ids into text, and watches for the texts that end it."""
+
+    def __init__(self, session: Session, stop: Sequence[str]) -> None:
+        self.text_of = session.vocabulary.streamer()
+        self.stop = [text for text in stop if text]
+        self.held = ""
+        self.done = False
+
+    def take(self, index: int) -> str:
+        """Return the text that is certain once this id has come."""
+        if self.done:
+            return ""
+        self.held += self.text_of(index)
+        found = [at for at in (self.held.find(text) for text in self.stop) if at >= 0]
+        if found:
+            self.done = True
+            certain, self.held = self.held[: min(found)], ""
+            return certain
+        keep = max((_overlap(self.held, text) for text in self.stop), default=0)
+        cut = len(self.held) - keep
+        certain, self.held = self.held[:cut], self.held[cut:]
+        return certain
+
+    def rest(self) -> str:
+        """Return what was held back, once no more will come."""
+        text, self.held = self.held, ""
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return how many characters at the end of a text begin a stop text."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
+
+
+def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:
+    """Give the next steps in the data's units, `[F]` each, every one fed back as if it had come."""
+    for _ in range(length):
+        yield session.foresee()

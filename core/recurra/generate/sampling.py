@@ -1,0 +1,52 @@
+"""From logits to a symbol: penalty, temperature, top-k, top-p, min-p, in this order, and a seeded draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a symbol is picked; the fields are those of the `[generation]` table."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def pick(self, logits: Tensor, seen: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one id a row, `[B]`, for logits `[B, V]`; `seen` marks the symbols that have come, `[B, V]`."""
+        logits = logits.float()
+        if self.repetition_penalty != 1.0:
+            logits = torch.where(seen, penalised(logits, self.repetition_penalty), logits)
+        if self.temperature == 0:
+            return logits.argmax(dim=-1)
+        chances = self.chances(logits)
+        return torch.multinomial(chances.cpu(), 1, generator=generator).squeeze(-1).to(logits.device)
+
+    def chances(self, logits: Tensor) -> Tensor:
+        """Return the probabilities `[B, V]` that a draw follows."""
+        chances = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / self.temperature, dim=-1)
+        size = chances.shape[-1]
+        ranked, order = chances.sort(dim=-1, descending=True, stable=True)
+        keep = torch.ones_like(ranked, dtype=torch.bool)
+        if 0 < self.top_k < size:
+            keep[:, self.top_k :] = False
+        if self.top_p < 1:
+            kept = torch.where(keep, ranked, 0.0)
+            kept = kept / kept.sum(dim=-1, keepdim=True)
+            keep &= kept.cumsum(dim=-1) - kept < self.top_p
+        if self.min_p > 0:
+            keep &= ranked >= self.min_p * ranked[:, :1]
+        ranked = torch.where(keep, ranked, 0.0)
+        ranked = ranked / ranked.sum(dim=-1, keepdim=True)
+        return torch.zeros_like(ranked).scatter(-1, order, ranked)
+
+
+def penalised(logits: Tensor, penalty: float) -> Tensor:
+    """Return logits made less likely (Keskar et al. 2019, arXiv:1909.05858): divided above 0, multiplied below."""
+    return torch.where(logits > 0, logits / penalty, logits * penalty)

@@ -1,0 +1,166 @@
+"""A session: a network with a state that can be fed, read, copied, rolled back, saved and restored."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
+from recurra.data.store import unknown_symbol
+from recurra.errors import InputError
+from recurra.generate.sampling import Sampling
+from recurra.model.network import Network, States, flatten, unflatten
+from recurra.randomness import torch_stream
+from recurra.runs.files import guarded
+
+CHUNK = 4096
+"""Steps of a prompt that go through the network in one call."""
+
+
+class Session:
+    """One stream, or several side by side, over a trained network; memory does not grow with what it has read.
+
+    Several streams read the same prompt and draw each for itself.
+    """
+
+    def __init__(self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1) -> None:
+        self.network = network.eval()
+        self.vocabulary = vocabulary
+        self.streams = streams
+        self.states: States | None = None
+        self.output: Tensor | None = None  # B V: what the network says of the next element
+        self.position = 0
+        self.seen = torch.zeros(streams, network.head.out_features, dtype=torch.bool, device=network.device)
+        self.generator = torch_stream(seed, "sampling")
+
+    def feed(self, values: Any) -> Session:
+        """Read elements: a text, tokens or numbers in the data's units. Returns the session.
+
+        Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of another width.
+        """
+        ids = self._encode(values)
+        return self.feed_ids(ids) if len(ids) else self
+
+    def _encode(self, values: Any) -> NDArray[Any]:
+        if self.vocabulary.yields == "numbers":
+            return self._numbers(values)
+        elements = self.vocabulary.parse(values) if isinstance(values, str) else values
+        if not isinstance(elements, str | list):
+            raise InputError.of("RC080", "this run reads symbols: the prompt must be text", key="generation.prompt")
+        try:
+            return self.vocabulary.encode(elements)
+        except UnknownSymbol as error:
+            raise unknown_symbol(error, 0, "the prompt") from error
+
+    def _numbers(self, values: Any) -> NDArray[Any]:
+        if isinstance(values, str):
+            raise InputError.of(
+                "RC080", "this run reads numbers: the prompt must be a list of them", key="generation.prompt"
+            )
+        rows = np.asarray(values, np.float64)
+        width = self.vocabulary.size
+        if rows.ndim == 1 and width > 1 and len(rows):
+            fact = f"each step has {width} numbers, but the prompt has one"
+            raise InputError.of("RC080", fact, key="generation.prompt")
+        if rows.ndim == 2 and rows.shape[1] != width:
+            fact = f"each step has {width} numbers, but the prompt has {rows.shape[1]}"
+            raise InputError.of("RC080", fact, key="generation.prompt")
+        if not np.isfinite(rows).all():
+            raise InputError.of("RC080", "the prompt holds a number that is not finite", key="generation.prompt")
+        return self.vocabulary.encode(rows)
+
+    def feed_ids(self, ids: NDArray[Any]) -> Session:
+        """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
+        for start in range(0, len(ids), CHUNK):
+            part = torch.as_tensor(np.asarray(ids[start : start + CHUNK]), device=self.network.device)
+            self._forward(part.unsqueeze(0).expand(self.streams, *part.shape))
+        return self
+
+    def _forward(self, x: Tensor) -> None:
+        symbols = self.vocabulary.yields == "symbols"
+        x = x.long() if symbols else x.to(self.network.dtype)
+        with torch.no_grad():
+            output, self.states = self.network(x, self.states)  # B T V
+        self.output = output[:, -1]
+        self.position += x.shape[1]
+        if symbols:
+            self.seen.scatter_(1, x, True)
+
+    def chances(self) -> Tensor:
+        """Return the network's probabilities of the next symbol, `[B, V]`."""
+        return torch.softmax(self._read().float(), dim=-1)
+
+    def _read(self) -> Tensor:
+        if self.output is None:
+            cure = "give a prompt of one element or more"
+            raise InputError.of(
+                "RC080", "nothing has been read, so nothing follows", key="generation.prompt", cure=cure
+            )
+        return self.output
+
+    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
+        """Pick the next symbol of each stream and read it; return the ids `[B]`."""
+        ids = sampling.pick(self._read(), self.seen, self.generator)
+        self._forward(ids.unsqueeze(1))
+        return ids.cpu().numpy()
+
+    def foresee(self) -> NDArray[np.float64]:
+        """Return the next numbers in the data's units, `[F]`, and read them as if they had come."""
+        scaled = self._read()
+        self._forward(scaled.unsqueeze(1))
+        return np.asarray(self.vocabulary.decode(scaled[0].double().cpu().numpy()), np.float64)
+
+    def copy(self) -> Session:
+        """Return a session in the same state, random draws included, that goes its own way from here."""
+        other = copy.copy(self)
+        other.seen = self.seen.clone()
+        other.generator = torch.Generator().set_state(self.generator.get_state())
+        return other
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a safetensors file, which any machine with the same run can restore."""
+        tensors = {f"state.{name}": t.cpu() for name, t in flatten(self.states or ()).items()}
+        tensors |= {"seen": self.seen.cpu(), "random": self.generator.get_state()}
+        if self.output is not None:
+            tensors["output"] = self.output.detach().cpu().contiguous()
+        about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
+        with guarded(Path(path)):
+            save_file(tensors, path, metadata=about)
+
+    def restore(self, path: str | Path) -> Session:
+        """Take the state from a file. Raises `InputError` (RC054) if it belongs to another network or is no state."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError.of("RC054", f"{path} is not a saved state: {error}") from error
+        if about.get("signature") != self.signature():
+            fact = f"{path} was saved by another network, vocabulary or precision"
+            raise InputError.of("RC054", fact, cure="restore it into a session of the run that saved it")
+        self.streams, self.position = int(about["streams"]), int(about["position"])
+        device = self.network.device
+        states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
+        self.states = unflatten(self.network.initial_states(self.streams), states) if states else None
+        self.seen = tensors["seen"].to(device)
+        self.output = tensors["output"].to(device) if "output" in tensors else None
+        self.generator.set_state(tensors["random"])
+        return self
+
+    def signature(self) -> str:
+        """Return a hash of the weights and the vocabulary: a state means nothing to any other."""
+        digest = hashlib.sha256(json.dumps(self.vocabulary.save(), sort_keys=True).encode())
+        for name, weight in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

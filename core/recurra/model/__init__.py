@@ -1,0 +1,1 @@
+"""Encoder, stack of cells, head: the network; and the device that it runs on."""

@@ -1,0 +1,53 @@
+"""The device and the arithmetic of a task: set while it runs, and put back after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from recurra.errors import InputError
+from recurra.spec.tables import Device
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+"""The type of weights and states under each precision."""
+
+
+def available() -> list[str]:
+    """Return the devices of this machine."""
+    found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return found + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def choose(device: Device) -> torch.device:
+    """Return the device of a task. Raises `InputError` (RC031) if this machine lacks it."""
+    here = available()
+    kind = device.kind
+    if kind == "auto":
+        kind = "cuda:0" if "cuda:0" in here else "mps" if "mps" in here and device.precision != "float64" else "cpu"
+    if kind == "cuda":
+        kind = "cuda:0"
+    if kind not in here:
+        raise InputError.of("RC031", f"this machine has no {device.kind}", key="device.kind", allowed=", ".join(here))
+    if kind == "mps" and device.precision == "float64":
+        raise InputError.of("RC031", "mps has no float64", key="device.precision", cure='set device.kind = "cpu"')
+    return torch.device(kind)
+
+
+@contextmanager
+def arithmetic(device: Device) -> Iterator[None]:
+    """Set threads and determinism as a task says, and put back what was there."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.threads:
+        torch.set_num_threads(device.threads)
+    if device.determinism == "strict":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)

@@ -1,0 +1,142 @@
+"""What can be known of a task without training it: sizes, shapes, paths, memory and time."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.assemble import Data, build_network, build_optimizer
+from recurra.contracts.loss import Loss
+from recurra.data.batches import Batch, Lanes
+from recurra.engine.paths import Choice
+from recurra.model.network import Network
+from recurra.resolve import Resolved
+from recurra.train.loop import total_steps
+
+SYMBOLS_SHOWN = 256
+
+
+def report(resolved: Resolved, data: Data) -> dict[str, Any]:
+    """Return the report of `recurra check` as plain data; measures one step forward and back, and updates nothing."""
+    task = resolved.task
+    network, choices = build_network(resolved, data.vocabulary.size)
+    optimizer = build_optimizer(resolved, network)
+    loss: Loss = resolved.parts["loss"].build().to(network.device)
+    batch = next(iter(data.feed.epoch(0))).to(network.device)
+    steps = total_steps(task.training, data.feed.batches)
+    seconds, activations = _measure(network, loss, batch)
+    seconds *= task.training.accumulate
+    return {
+        "task": task.name,
+        "components": {part.entry.component.kind: part.entry.qualified for part in resolved.used},
+        "device": str(network.device),
+        "data": _data(data, task.sequence.length),
+        "vocabulary": _vocabulary(data),
+        "shapes": _shapes(network, batch),
+        "layers": _layers(network, choices),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "training": {
+            "steps": steps,
+            "batches_per_epoch": data.feed.batches,
+            "tokens_per_step": int(batch.mask.sum()) * task.training.accumulate,
+        },
+        "memory": _memory(network, optimizer, activations),
+        "seconds_per_step": seconds,
+        "seconds": seconds * steps,
+    }
+
+
+def _data(data: Data, length: int) -> dict[str, Any]:
+    kind = "lanes" if isinstance(data.feed, Lanes) else "windows"
+    return {
+        "elements": len(data.store),
+        "sequences": len(data.store.starts),
+        "cut": kind,
+        "splits": {
+            name: {
+                "elements": part.elements,
+                "predicted": part.steps,
+                "windows": data.feed.count if name == "train" else math.ceil(part.steps / length),
+            }
+            for name, part in data.splits.items()
+        },
+    }
+
+
+def _vocabulary(data: Data) -> dict[str, Any]:
+    vocabulary = data.vocabulary
+    if vocabulary.yields == "numbers":
+        return {"size": vocabulary.size, "features": data.source.features(), **vocabulary.save()}
+    shown = [vocabulary.symbol(index) for index in range(min(vocabulary.size, SYMBOLS_SHOWN))]
+    return {"size": vocabulary.size, "symbols": shown}
+
+
+def _shapes(network: Network, batch: Batch) -> list[list[Any]]:
+    """Return what each stage gives for one batch, as name and shape."""
+    rows: list[list[Any]] = [["input", list(batch.x.shape)]]
+    with torch.no_grad():
+        hidden = network.encoder(batch.x).to(network.dtype)
+        rows.append(["encoder", list(hidden.shape)])
+        for index, cell in enumerate(network.cells):
+            hidden, state = cell(hidden)
+            rows.append([f"layer {index}", list(hidden.shape)])
+            names = getattr(state, "_fields", range(len(state)))
+            rows += [[f"  state {name}", list(f.shape)] for name, f in zip(names, state, strict=True)]
+        rows.append(["head", list(network.head(hidden).shape)])
+    return rows
+
+
+def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
+    def count(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    rows: list[dict[str, Any]] = [{"name": "encoder", "parameters": count(network.encoder)}]
+    for index, (cell, choice) in enumerate(zip(network.cells, choices, strict=True)):
+        row = {
+            "name": f"layer {index}",
+            "parameters": count(cell),
+            "path": choice.path,
+            "refused": choice.refused,
+        }
+        rows.append(row)
+    return [*rows, {"name": "head", "parameters": count(network.head)}]
+
+
+def _measure(network: Network, loss: Loss, batch: Batch) -> tuple[float, int]:
+    """Return the seconds of one step forward and back, and the bytes that the backward pass keeps."""
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    best = math.inf
+    begun = time.perf_counter()
+    for trial in range(4):
+        start = time.perf_counter()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            output, _ = network(batch.x, reset=batch.reset)  # B T V
+            value = loss(output[batch.mask], batch.y[batch.mask]).mean()
+        value.backward()
+        network.zero_grad(set_to_none=True)
+        if trial:  # the first one warms up
+            best = min(best, time.perf_counter() - start)
+        if time.perf_counter() - begun > 3 and trial:
+            break
+    return best, sum(kept.values())
+
+
+def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> dict[str, int]:
+    """Return bytes; an optimizer is taken to keep two tensors a weight, or none for plain sgd."""
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    plain = type(optimizer).__name__ == "SGD" and not optimizer.defaults.get("momentum")
+    moments = 0 if plain else weights if type(optimizer).__name__ == "SGD" else 2 * weights
+    parts = {"weights": weights, "gradients": weights, "optimizer": moments, "activations": activations}
+    return {**parts, "total": sum(parts.values())}

@@ -1,0 +1,279 @@
+"""From a task file to a resolved task: the core's tables checked, each component found, and its own table checked.
+
+The natural circle between the task language and the plugins is cut here: `spec` never sees a plugin, and a plugin never
+sees the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from recurra.catalog import Catalog, Entry, discover
+from recurra.contracts.options import Options, validate_options
+from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
+from recurra.spec import checking
+from recurra.spec.positions import Path as Key
+from recurra.spec.reading import Document, read
+from recurra.spec.tables import COMPONENT_TABLES, Task
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component as a task uses it: where it comes from, and its options."""
+
+    entry: Entry
+    options: Any
+
+    def build(self, *arguments: Any) -> Any:
+        """Return an instance, its options last."""
+        return self.entry.target(*arguments, self.options)
+
+    def table(self) -> dict[str, Any]:
+        """Return the table of the resolved task: the qualified kind and every option."""
+        return {"kind": self.entry.qualified, **self.options.model_dump(mode="json", exclude_none=True)}
+
+
+@dataclass
+class Resolved:
+    """A task whose every table has been checked."""
+
+    document: Document
+    task: Task
+    catalog: Catalog
+    parts: dict[str, Part] = field(default_factory=dict)
+    cells: list[Part] = field(default_factory=list)
+
+    @property
+    def used(self) -> list[Part]:
+        """Every component of the task."""
+        return [*self.parts.values(), *self.cells]
+
+    def tables(self) -> dict[str, Any]:
+        """Return the whole task as plain tables: read back, they give an equal task."""
+        tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for name, part in self.parts.items():
+            tables[name] = part.table()
+        stacked = "stack" in self.task.cell
+        tables["cell"] = {"stack": [part.table() for part in self.cells]} if stacked else self.cells[0].table()
+        return tables
+
+    def toml(self) -> str:
+        """Return the whole task as TOML."""
+        return tomli_w.dumps(self.tables(), multiline_strings=False)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Give every error inside the place of the key that it is about."""
+        try:
+            yield
+        except RecurraError as error:
+            raise type(error)(self.place(problem) for problem in error.problems) from error.__cause__
+
+    def place(self, problem: Problem) -> Problem:
+        """Return a problem with its place in the task file, if it names a key and has none."""
+        if problem.place or not problem.key:
+            return problem
+        return replace(problem, place=self.document.place(tuple(problem.key.split("."))))
+
+
+def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Resolved:
+    """Read and check a task file. Raises `InputError` or `PluginError` with every problem at once."""
+    document = read(path, overrides)
+    task, problems = checking.check(document)
+    if problems and not document.data:
+        raise InputError(problems)
+    catalog = discover(_plugin_files(document, task))
+    parts, cells = {}, []
+    faults: list[RecurraError] = []
+    for key in _component_keys(document):
+        try:
+            part = _part(document, catalog, key)
+        except RecurraError as error:
+            faults.append(error)
+            continue
+        if key[0] == "cell":
+            cells.append(part)
+        else:
+            parts[str(key[0])] = part
+    everything = [*problems, *(problem for fault in faults for problem in fault.problems)]
+    if everything:
+        only_plugins = not problems and all(isinstance(fault, PluginError) for fault in faults)
+        raise (PluginError if only_plugins else InputError)(everything)
+    assert task is not None
+    name = task.name or Path(path).stem
+    task = task.model_copy(update={"name": name if usable_name(name) else "task"})
+    return Resolved(document, task, catalog, parts, cells)
+
+
+def usable_name(name: str) -> bool:
+    """Tell whether a name may be a folder's."""
+    return bool(name.strip(".")) and all(mark.isalnum() or mark in "_.-" for mark in name)
+
+
+def _plugin_files(document: Document, task: Task | None) -> list[Path]:
+    """Return the local plugin files of a task. Raises `InputError` (RC001) if one is missing."""
+    if task is None:
+        return []
+    missing = [
+        Problem(
+            "RC001",
+            f"the plugin file does not exist: {name}",
+            "plugins.files",
+            document.place(("plugins", "files")),
+        )
+        for name in task.plugins.files
+        if not Path(name).is_file()
+    ]
+    if missing:
+        raise InputError(missing)
+    return [Path(name) for name in task.plugins.files]
+
+
+def _component_keys(document: Document) -> list[Key]:
+    """Return the key of each component table that is there and is a table."""
+    data = document.data
+    keys: list[Key] = [(name,) for name in COMPONENT_TABLES if name != "cell" and isinstance(data.get(name), dict)]
+    cell = data.get("cell")
+    if isinstance(cell, dict):
+        stack = cell.get("stack")
+        keys += [("cell", "stack", i) for i in range(len(stack))] if isinstance(stack, list) and stack else [("cell",)]
+    return keys
+
+
+def _part(document: Document, catalog: Catalog, key: Key) -> Part:
+    """Find the component of one table and check its options."""
+    table: Any = document.data
+    for step in key:
+        table = table[step]
+    kind = str(key[0])
+    name = checking.dotted(key)
+    if not isinstance(table, dict):
+        raise InputError.of("RC012", f"{name} must be a table", key=name, place=document.place(key))
+    _refuse_siblings(document, key)
+    given = table.get("kind")
+    if not isinstance(given, str):
+        known = listing(entry.component.name for entry in catalog.of_kind(kind))
+        code, fact = ("RC010", "kind is missing") if given is None else ("RC012", "kind must be a name, in quotes")
+        place = document.place((*key, "kind"))
+        raise InputError.of(code, fact, key=f"{name}.kind", place=place, allowed=known)
+    try:
+        entry = catalog.find(kind, given)
+    except RecurraError as error:
+        place = document.place((*key, "kind"))
+        raise type(error)(replace(p, key=f"{name}.kind", place=place) for p in error.problems) from error
+    return Part(entry, _options(document, entry, key, table))
+
+
+def _refuse_siblings(document: Document, key: Key) -> None:
+    """A stack stands alone in [cell]. Raises `InputError` (RC011)."""
+    if len(key) < 2 or key[-1] != 0:
+        return
+    extra = [name for name in document.data["cell"] if name != "stack"]
+    if extra:
+        cure = "with [[cell.stack]] every layer has a table of its own; put the key there"
+        raise InputError(
+            Problem(
+                "RC011",
+                f"{name} has no place beside stack",
+                f"cell.{name}",
+                document.place(("cell", name)),
+                cure=cure,
+            )
+            for name in extra
+        )
+
+
+def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) -> Options:
+    """Check a component's table with its own model."""
+    model: type[Options] = entry.options
+    if not (isinstance(model, type) and issubclass(model, Options)):
+        raise PluginError.of("RC071", f"{entry.qualified}: {entry.component.options} is not a subclass of Options")
+    body = {name: value for name, value in table.items() if name != "kind"}
+
+    def anchor(value: str, field_name: str) -> str:
+        return document.anchor((*key, field_name), value)
+
+    try:
+        return validate_options(model, body, anchor)
+    except ValidationError as error:
+        owner = f"{entry.component.kind} {entry.component.name}"
+        found = checking.problems(error, document, key, model, owner)
+        raise InputError(_with_base_hint(document, key, problem) for problem in found) from error
+    except RecurraError:
+        raise
+    except Exception as error:
+        fact = f"the options of {entry.qualified} failed: {type(error).__name__}: {error}"
+        raise PluginError.of("RC071", fact, key=checking.dotted(key), place=document.place(key)) from error
+
+
+def _with_base_hint(document: Document, key: Key, problem: Problem) -> Problem:
+    """Say so when an unknown option was meant for the kind that a base file had chosen."""
+    if problem.code != "RC011":
+        return problem
+    name = problem.key.rsplit(".", 1)[-1]
+    if document.layer((*key, name)) is document.layer((*key, "kind")):
+        return problem
+    return replace(
+        problem, cure=f"kind was set by {document.layer((*key, 'kind')).label}; this option by another layer"
+    )
+
+
+def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
+    """Return name, what is allowed, default and description of each option."""
+    schema = model.model_json_schema()
+    required = set(schema.get("required", []))
+    rows = []
+    for name, rule in schema.get("properties", {}).items():
+        default = (
+            "required" if name in required else "" if rule.get("default") is None else checking.literal(rule["default"])
+        )
+        rows.append((name, checking.describe(rule, schema), default, rule.get("description", "")))
+    return rows
+
+
+def json_schema(catalog: Catalog) -> dict[str, Any]:
+    """Return the JSON Schema of task files, with the options of every installed component."""
+    schema = Task.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "recurra task"
+    schema["properties"]["extends"] = {"type": "string", "description": "a task file that this one builds on"}
+    schema["required"] = []  # what is missing may stand in the base file
+    definitions = schema.setdefault("$defs", {})
+    for kind in COMPONENT_TABLES:
+        choices = [_choice(entry, definitions) for entry in catalog.of_kind(kind)]
+        whole = {"oneOf": choices, "description": schema["properties"][kind].get("description", "")}
+        if kind == "cell":
+            definitions["cell_layer"] = {"oneOf": list(choices)}
+            layers = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/cell_layer"}}
+            stack = {
+                "type": "object",
+                "properties": {"stack": layers},
+                "required": ["stack"],
+                "additionalProperties": False,
+            }
+            whole["oneOf"] = [*choices, stack]
+        schema["properties"][kind] = whole
+    return schema
+
+
+def _choice(entry: Entry, definitions: dict[str, Any]) -> dict[str, str]:
+    """Add one component's table to the definitions, and return the reference to it."""
+    name = f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"
+    table = entry.options.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
+    for inner, definition in table.pop("$defs", {}).items():
+        definitions[f"{name}.{inner}"] = definition
+    names = [entry.component.name, entry.qualified]
+    if "_" in entry.component.name:
+        names.append(entry.component.name.replace("_", "-"))
+    kind = {"enum": names, "description": entry.component.summary}
+    table["properties"] = {"kind": kind, **table.get("properties", {})}
+    table["required"] = ["kind", *table.get("required", [])]
+    definitions[name] = table
+    return {"$ref": f"#/$defs/{name}"}

@@ -1,0 +1,110 @@
+"""The figures of a run with the baselines beside them, a plain verdict, and the bands of `[expect]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.assemble import Data, history_and_future
+from recurra.contracts.loss import Loss
+from recurra.data.splits import SplitName
+from recurra.errors import Problem
+from recurra.generate.loop import numbers
+from recurra.generate.session import Session
+from recurra.model.network import Network
+from recurra.spec.tables import Expect, Task
+from recurra.train.baselines import forecast_baselines, series_baselines, symbol_baselines
+from recurra.train.evaluate import Errors, Metrics, evaluate
+
+Figures = dict[str, Any]
+
+
+def figures(task: Task, data: Data, network: Network, loss: Loss, name: SplitName) -> Figures:
+    """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well."""
+    split, vocabulary = data.splits[name], data.vocabulary
+    found: Figures = {"split": name, "metrics": evaluate(network, data.reader, split, loss, vocabulary)}
+    if vocabulary.yields == "symbols":
+        found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
+        return found | _verdict(found["metrics"], found["baselines"], "nats", name)
+    season = task.sequence.season
+    found["baselines"] = series_baselines(data.store, data.splits["train"], split, season)
+    forecast = _forecast(data, network, name, task.generation.length, season) if name != "train" else None
+    if forecast is None:
+        return found | _verdict(found["metrics"], found["baselines"], "mae", name)
+    found["forecast"] = forecast
+    return found | _verdict(forecast["metrics"], forecast["baselines"], "mae", name)
+
+
+def _forecast(data: Data, network: Network, name: SplitName, horizon: int, season: int) -> Figures | None:
+    """Forecast what follows the history of each series, with nothing but the forecast itself fed back."""
+    errors, ladder = Errors(), dict[str, list[Metrics]]()
+    pairs = history_and_future(data, name, horizon) if horizon else []
+    last: tuple[NDArray[Any], NDArray[Any]] | None = None
+    for history, future in pairs:
+        session = Session(network, data.vocabulary).feed(history)
+        predicted = np.stack(list(numbers(session, len(future))))
+        errors.add(predicted, future)
+        for rule, metrics in forecast_baselines(history, future, season).items():
+            ladder.setdefault(rule, []).append(metrics)
+        last = predicted, future
+    if last is None:
+        return None
+    baselines = {rule: _mean(rows) for rule, rows in ladder.items() if len(rows) == len(pairs)}
+    return {
+        "steps": horizon,
+        "metrics": errors.metrics(),
+        "baselines": baselines,
+        "predicted": last[0].tolist(),
+        "actual": last[1].tolist(),
+    }
+
+
+def _mean(rows: list[Metrics]) -> Metrics:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if all(key in row for row in rows)}
+
+
+def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: SplitName) -> Figures:
+    """Say in a sentence how the model stands against the best baseline."""
+    if not baselines or key not in metrics:
+        return {"verdict": "there is nothing to compare with", "beats_baselines": False}
+    best = min(baselines, key=lambda rule: baselines[rule][key])
+    ours, theirs = metrics[key], baselines[best][key]
+    shown = {"nats": "nats", "mae": "mean absolute error"}[key]
+    beats = ours < theirs
+    share = abs(theirs - ours) / theirs * 100 if theirs else 0.0
+    word = f"{share:.1f} % below" if beats else f"{share:.1f} % above" if theirs else "above"
+    text = (
+        f"{'beats' if beats else 'does not beat'} the best baseline: {ours:.4g} {shown}, {word} {best} ({theirs:.4g})"
+    )
+    if name == "train":
+        text += "; on the training split itself, since no other was set aside"
+    return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
+
+
+def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem]:
+    """Return the bands of `[expect]` that do not hold."""
+    metrics = found["metrics"]
+    mape = found.get("forecast", found)["metrics"].get("mape")
+    checks: list[tuple[str, Any, Any, Callable[[Any, Any], bool]]] = [
+        ("loss_below", expect.loss_below, metrics.get("loss"), lambda got, band: got < band),
+        ("accuracy_above", expect.accuracy_above, metrics.get("accuracy"), lambda got, band: got > band),
+        ("mape_below", expect.mape_below, mape, lambda got, band: got < band),
+        ("beats_baselines", expect.beats_baselines, found["beats_baselines"], lambda got, band: got == band),
+        ("generated", expect.generated, generated, lambda got, band: got == band),
+        ("forecast", expect.forecast, generated, lambda got, band: _near(got, band, expect.within)),
+    ]
+    return [
+        Problem("RC062", f"{name} does not hold", f"expect.{name}", got=str(got), allowed=str(band))
+        for name, band, got, holds in checks
+        if band is not None and (got is None or not holds(got, band))
+    ]
+
+
+def _near(got: Any, band: list[float], within: float) -> bool:
+    values = np.asarray(got, np.float64)
+    if values.ndim == 0 or len(values) < len(band):
+        return False
+    return bool((np.abs(values[: len(band)].reshape(len(band), -1)[:, 0] - band) <= within).all())

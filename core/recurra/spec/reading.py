@@ -1,0 +1,198 @@
+"""From a file, its bases and the overrides to one document that remembers where each value comes from."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recurra.errors import InputError, Place
+from recurra.spec import positions
+
+Key = positions.Path
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One origin of values: a file with its text, or an override."""
+
+    label: str
+    folder: Path
+    text: str = ""
+
+
+@dataclass
+class Document:
+    """The merged tables of a task, and the layer that each value comes from."""
+
+    path: Path
+    data: dict[str, Any] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    origins: dict[Key, int] = field(default_factory=dict)
+
+    def add(self, layer: Layer, data: dict[str, Any]) -> None:
+        """Merge a layer over what is there: tables deeply, lists and values whole."""
+        self.layers.append(layer)
+        self._merge(self.data, data, ())
+
+    def _merge(self, into: dict[str, Any], new: dict[str, Any], path: Key) -> None:
+        for key, value in new.items():
+            here = (*path, key)
+            if isinstance(value, dict) and isinstance(into.get(key), dict):
+                self._merge(into[key], value, here)
+            elif isinstance(value, dict):
+                into[key] = {}
+                self.origins[here] = len(self.layers) - 1
+                self._merge(into[key], value, here)
+            else:
+                into[key] = value
+                self.origins[here] = len(self.layers) - 1
+
+    def layer(self, key: Key) -> Layer:
+        """Return the layer that a key, or the nearest table above it, comes from."""
+        for depth in range(len(key), 0, -1):
+            if key[:depth] in self.origins:
+                return self.layers[self.origins[key[:depth]]]
+        return next((layer for layer in reversed(self.layers) if layer.text), self.layers[0])
+
+    def place(self, key: Key) -> Place:
+        """Return where a key stands; a missing key stands at its table's header."""
+        layer = self.layer(key)
+        if not layer.text:
+            return Place(layer.label, 1, 1) if layer.label == str(self.path) else Place(layer.label)
+        found, span = positions.locate(layer.text, key)
+        if span is None:
+            return Place(layer.label, 1, 1, _line(layer.text, 1))
+        line, column = positions.line_and_column(layer.text, span.start)
+        width = (span.key_end if len(found) < len(key) else span.end) - span.start
+        return Place(layer.label, line, column, _line(layer.text, line), width)
+
+    def anchor(self, key: Key, value: str) -> str:
+        """Return a path that a key names as an absolute one, from the folder of the file that says so."""
+        return str(self.layer(key).folder / Path(value).expanduser())
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.splitlines()
+    return lines[number - 1] if number <= len(lines) else ""
+
+
+def read(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Document:
+    """Read a task file with its bases and overrides.
+
+    Overrides are `key=value` texts, or a mapping of dotted keys. Raises `InputError` (RC001 to RC005).
+    """
+    path = Path(path)
+    document = Document(path)
+    for layer, data in _with_bases(path, ()):
+        document.add(layer, data)
+    pairs = overrides.items() if isinstance(overrides, Mapping) else enumerate(overrides, 1)
+    for number, (name, value) in enumerate(pairs, 1):
+        if isinstance(overrides, Mapping):
+            label, data = f"override {name}", _nest(str(name), value)
+        else:
+            label, data = f"-o #{number}: {value}", parse_override(str(value), number)
+        document.add(Layer(label, Path.cwd()), data)
+    return document
+
+
+def _with_bases(path: Path, seen: tuple[Path, ...]) -> list[tuple[Layer, dict[str, Any]]]:
+    """Return the layers of a file, its bases first."""
+    text, data = read_toml(path)
+    layer = Layer(str(path), path.resolve().parent, text)
+    base = data.pop("extends", None)
+    if base is None:
+        return [(layer, data)]
+    document = Document(path, layers=[layer], origins={("extends",): 0})
+    place = document.place(("extends",))
+    if not isinstance(base, str):
+        raise InputError.of(
+            "RC012", "extends must be the name of a task file", key="extends", place=place, got=repr(base)
+        )
+    target = (layer.folder / Path(base).expanduser()).resolve()
+    if target in (*seen, path.resolve()):
+        chain = " -> ".join(str(p.name) for p in (*seen, path.resolve(), target))
+        raise InputError.of("RC004", f"the bases run in a circle: {chain}", key="extends", place=place)
+    if not target.is_file():
+        fact = f"the base file does not exist: {target}"
+        raise InputError.of("RC004", fact, key="extends", place=place, cure="paths are taken from this file's folder")
+    shown = target if Path(base).is_absolute() else path.parent / base
+    return [*_with_bases(shown, (*seen, path.resolve())), (layer, data)]
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a file's text and its tables. Raises `InputError` (RC001, RC002, RC003)."""
+    place = Place(str(path))
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError.of("RC001", _why_unreadable(path, error), place=place, cure=_cure_unreadable(path)) from error
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        fact = f"the file is not UTF-8 text: byte {raw[error.start]:#04x} at offset {error.start}"
+        raise InputError.of("RC002", fact, place=Place(str(path), line, column), cure="save it as UTF-8") from error
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(path, text, str(error)) from error
+
+
+def _syntax_error(path: Path, text: str, message: str) -> InputError:
+    """Return the error of a text that is not TOML, at its place."""
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    lines = text.splitlines() or [""]
+    line, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
+    line = min(line, len(lines))
+    fact = re.sub(r" \(at .*\)$", "", message)
+    place = Place(str(path), line, column, lines[line - 1])
+    return InputError.of("RC003", f"not valid TOML: {fact[:1].lower()}{fact[1:]}", place=place)
+
+
+def _why_unreadable(path: Path, error: OSError) -> str:
+    if path.is_dir():
+        return "this is a directory; a task is one TOML file"
+    if not path.exists():
+        return "the file does not exist"
+    return f"the file cannot be read: {error.strerror}"
+
+
+def _cure_unreadable(path: Path) -> str:
+    if path.is_dir():
+        inside = sorted(p.name for p in path.glob("*.toml"))
+        return f"name one of its files: {', '.join(inside[:10])}" if inside else ""
+    return "`recurra new --list` shows the tasks that come with recurra" if not path.exists() else ""
+
+
+def parse_override(text: str, number: int = 1) -> dict[str, Any]:
+    """Return the tables that `key=value` stands for: the value is TOML if it can be, else a string."""
+    name, equals, value = text.partition("=")
+    place = Place(f"-o #{number}: {text}")
+    if not equals or not name.strip():
+        raise InputError.of("RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64")
+    try:
+        parsed = tomllib.loads(f"v = {value.strip()}")
+        inner = parsed["v"] if list(parsed) == ["v"] else value
+    except tomllib.TOMLDecodeError:
+        inner = value.strip()
+    return _nest(name.strip(), inner)
+
+
+def _nest(name: str, value: Any) -> dict[str, Any]:
+    """Return nested tables for a dotted key."""
+    try:
+        probe = tomllib.loads(f"{name} = 0")
+    except tomllib.TOMLDecodeError as error:
+        raise InputError.of("RC005", f"{name!r} is not a key", place=Place("-o"), cure="keys read table.key") from error
+    node = probe
+    while True:
+        key = next(iter(node))
+        if not isinstance(node[key], dict):
+            node[key] = value
+            return probe
+        node = node[key]

@@ -1,0 +1,185 @@
+"""The core's own tables of a task file. A component's table is raw here: its plugin checks it later."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recurra.contracts.options import FilePath
+
+SCHEMA = 1
+"""The version of the task language."""
+
+
+class Table(BaseModel):
+    """Base of the core's tables: strict, frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Plugins(Table):
+    """Local plugin files that this task loads."""
+
+    files: list[FilePath] = Field(default=[], description="Python files that offer components, beside this file")
+
+
+class Sequence(Table):
+    """How sequences are cut, and what is asked of each."""
+
+    target: Literal["next"] = Field("next", description="what is predicted at each step: the next element")
+    length: int = Field(
+        64, ge=1, description="steps per window: the truncation length of back-propagation through time"
+    )
+    stride: int = Field(0, ge=0, description="steps from one window to the next; 0 is `length`, so that none overlap")
+    carry: bool = Field(False, description="state goes on from window to window, detached")
+    split: list[float] = Field(
+        default=[1.0, 0.0, 0.0],
+        min_length=3,
+        max_length=3,
+        description="train, validation, test: shares that add up to 1, or counts; "
+        "contiguous for streams and series, by sequence otherwise",
+    )
+    season: int = Field(0, ge=0, description="steps in a season, for the seasonal baseline; 0 is none")
+
+    @model_validator(mode="after")
+    def _split_adds_up(self) -> Sequence:
+        shares = self.split
+        if any(share < 0 for share in shares) or shares[0] <= 0:
+            raise ValueError("split: the training share must be above 0 and no share below 0")
+        counts = all(share == int(share) for share in shares) and sum(shares) > 1
+        if not counts and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"split: shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts")
+        if self.carry and self.stride not in (0, self.length):
+            raise ValueError("stride: with carry = true windows follow each other, so stride must be left out")
+        return self
+
+    @property
+    def counted(self) -> bool:
+        """Whether `split` holds counts rather than shares."""
+        return sum(self.split) > 1 + 1e-6
+
+
+class Constant(Table):
+    """The rate stays as it is."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
+
+
+class Cosine(Table):
+    """The rate falls along half a cosine to `final` of itself."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate at the last step")
+
+
+class Linear(Table):
+    """The rate falls along a line to `final` of itself."""
+
+    kind: Literal["linear"] = "linear"
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate at the last step")
+
+
+class Plateau(Table):
+    """The rate is cut when validation stops improving."""
+
+    kind: Literal["plateau"] = "plateau"
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
+    factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied by")
+    patience: int = Field(3, ge=0, description="validations without improvement before the rate is cut")
+
+
+Schedule = Annotated[Constant | Cosine | Linear | Plateau, Field(discriminator="kind")]
+
+
+class Training(Table):
+    """How long, how fast, and when to look."""
+
+    epochs: int | None = Field(None, ge=1, description="passes over the training split; give epochs or steps")
+    steps: int | None = Field(None, ge=1, description="updates of the weights; give epochs or steps")
+    batch_size: int = Field(1, ge=1, description="windows per step; with carry, the number of lanes")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before an update")
+    optimizer: dict[str, Any] = Field(
+        default={"kind": "adam", "lr": 0.001},
+        description="kind: any class of torch.optim by its name; the other keys are its arguments",
+    )
+    schedule: Schedule = Field(default=Constant(), description="constant, cosine, linear or plateau, with warmup_steps")
+    clip_norm: float = Field(0.0, ge=0, description="largest norm of the whole gradient; 0 is no clipping")
+    validate_every: int = Field(0, ge=0, description="steps between validations; 0 is once an epoch")
+    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; 0 is at each validation and the end")
+    patience: int = Field(0, ge=0, description="validations without improvement before training stops; 0 is never")
+    min_delta: float = Field(0.0, ge=0, description="the smallest change of the monitored metric that counts")
+    monitor: str = Field("loss", description="the validation metric that decides which checkpoint is best")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("steps: give epochs or steps, not both")
+        return self
+
+
+class Generation(Table):
+    """What `run` generates when it is done, and the defaults of `generate`."""
+
+    prompt: str | list[str] | list[float] | list[list[float]] | None = Field(
+        None,
+        description="what to go on from: text, or numbers; numbers go on from the series' end by default",
+    )
+    length: int = Field(100, ge=0, description="how many elements to generate")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
+    top_k: int = Field(0, ge=0, description="sample among the k likeliest; 0 is all")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample among the likeliest that hold this share")
+    min_p: float = Field(0.0, ge=0, lt=1, description="leave out what is less likely than this share of the likeliest")
+    repetition_penalty: float = Field(1.0, gt=0, description="above 1 makes what has come already less likely")
+    stop: list[str] = Field(default=[], description="texts that end the generation; they are not part of it")
+
+
+class Device(Table):
+    """Where and how the arithmetic is done."""
+
+    kind: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: Literal["float32", "bfloat16", "float64"] = Field("float32", description="the width of the arithmetic")
+    path: Literal["auto", "eager", "native"] = Field("auto", description="how recurrences are executed")
+    threads: int = Field(0, ge=0, le=4096, description="0 is torch's choice")
+    determinism: Literal["strict", "relaxed"] = Field(
+        "strict", description="strict: the same machine gives the same bits"
+    )
+
+
+class Expect(Table):
+    """Bands that `recurra run --expect` checks after the run."""
+
+    loss_below: float | None = Field(None, description="of the split that is evaluated")
+    accuracy_above: float | None = Field(None, ge=0, le=1, description="share of symbols predicted rightly")
+    mape_below: float | None = Field(
+        None, gt=0, description="per cent, of the free-running forecast where there is one"
+    )
+    beats_baselines: bool | None = Field(None, description="whether the model must beat the best baseline")
+    generated: str | None = Field(None, description="what must be generated, prompt included")
+    forecast: list[float] | None = Field(None, description="the first numbers that must be generated")
+    within: float = Field(0.0, ge=0, description="how far each may lie from `forecast`")
+
+
+COMPONENT_TABLES = ("source", "vocabulary", "encoder", "cell", "loss")
+
+
+class Task(Table):
+    """One task file. The tables of components are raw: each plugin checks its own."""
+
+    schema_version: int = Field(SCHEMA, alias="schema", description="version of this language")
+    name: str = Field("", max_length=100, pattern=r"^[\w.-]*$", description="names the run's folder; the file's name")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="where all random numbers come from")
+    plugins: Plugins = Plugins()
+    source: dict[str, Any] = Field(description="where sequences come from")
+    vocabulary: dict[str, Any] = Field(description="how raw elements become ids or numbers")
+    sequence: Sequence = Sequence()
+    encoder: dict[str, Any] = Field(description="how a step's input becomes a vector")
+    cell: dict[str, Any] = Field(description="the recurrence; or [[cell.stack]] tables, one for each layer")
+    loss: dict[str, Any] = Field(description="what training makes small")
+    training: Training = Training()
+    generation: Generation = Generation()
+    device: Device = Device()
+    expect: Expect = Expect()

@@ -1,0 +1,1 @@
+"""Optimizer, schedule, evaluation, baselines, and the one training loop."""

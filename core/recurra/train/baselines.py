@@ -1,0 +1,126 @@
+"""What a simple rule reaches on the same elements: a figure without one beside it says little.
+
+Symbols: uniform, unigram, and n-grams with Witten-Bell smoothing (Bell, Cleary & Witten 1990): the estimate of a
+context gives way to that of the next shorter one by the share of new symbols that the context has shown,
+    p(s | c) = (n(c, s) + d(c) p(s | c')) / (n(c) + d(c)),  d(c) the number of different symbols seen after c.
+Series: naive (the last value again), drift (the line from the first value to the last), seasonal naive (the value one
+season ago).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.data.splits import Split
+from recurra.data.store import Store
+from recurra.train.evaluate import Errors, Metrics
+
+ORDERS = 6
+"""The longest n-gram: five symbols of context."""
+LIMIT = 2_000_000
+"""Symbols of each split that the n-grams look at, so that their memory is bounded."""
+
+Ints = NDArray[np.int64]
+
+
+def positions(split: Split, targets: bool) -> tuple[Ints, Ints]:
+    """Return positions of a split and where their sequences begin: all of them, or those that can be predicted."""
+    low = split.first_targets if targets else split.low
+    sizes = np.maximum(split.high - low, 0)
+    keep = np.cumsum(sizes) - sizes < LIMIT
+    low, sizes, begin = low[keep], sizes[keep], split.begin[keep]
+    owner = np.repeat(np.arange(len(low)), sizes)
+    inside = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return (low[owner] + inside)[:LIMIT], begin[owner][:LIMIT]
+
+
+def symbol_baselines(store: Store, train: Split, held: Split, size: int) -> dict[str, Metrics]:
+    """Return the nats per symbol of each baseline on `held`, learned from `train`."""
+    seen, seen_begin = positions(train, targets=False)
+    asked, asked_begin = positions(held, targets=True)
+    if not len(asked):
+        return {}
+    where, begin = np.concatenate([seen, asked]), np.concatenate([seen_begin, asked_begin])
+    symbols = store.values[where].astype(np.int64)
+    cut = len(seen)
+    found = {"uniform": _nats(np.full(len(asked), 1 / size))}
+    context = np.zeros(len(where), np.int64)
+    chance = np.full(len(asked), 1 / size)
+    ladder = {}
+    for order in range(ORDERS):
+        if order:
+            context = _longer(context, store, where, begin, order, size)
+        chance = _witten_bell(context, symbols, cut, chance, size)
+        ladder[order] = _nats(chance)
+    found["unigram"] = ladder.pop(0)
+    best = min(ladder, key=lambda order: ladder[order]["nats"])
+    found[f"{best + 1}-gram"] = ladder[best]
+    return found
+
+
+def _longer(context: Ints, store: Store, where: Ints, begin: Ints, order: int, size: int) -> Ints:
+    """Return the identity of each position's context with one more symbol before it."""
+    behind = where - order
+    symbol = np.where(behind >= begin, store.values[np.maximum(behind, 0)].astype(np.int64), size)
+    return np.unique(context * (size + 1) + symbol, return_inverse=True)[1].astype(np.int64)
+
+
+def _witten_bell(context: Ints, symbols: Ints, cut: int, shorter: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return p(symbol | context) for the positions after `cut`, counted on those before it."""
+    pairs = context * size + symbols
+    known, counts = np.unique(pairs[:cut], return_counts=True)
+    contexts = int(context.max()) + 1
+    total = np.bincount(context[:cut], minlength=contexts)
+    different = np.bincount(known // size, minlength=contexts)
+    asked = pairs[cut:]
+    at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
+    times = np.where(known[at] == asked, counts[at], 0) if len(known) else np.zeros(len(asked))
+    new, seen = different[context[cut:]], total[context[cut:]]
+    mixed = (times + new * shorter) / np.maximum(seen + new, 1)
+    return np.asarray(np.where(seen > 0, mixed, shorter))
+
+
+def _nats(chance: NDArray[Any]) -> Metrics:
+    nats = float(-np.log(chance).mean())
+    return {"nats": nats, "perplexity": math.exp(min(nats, 700))}
+
+
+def series_baselines(store: Store, train: Split, held: Split, season: int) -> dict[str, Metrics]:
+    """Return the errors of each baseline one step ahead, on the elements of `held` that can be predicted."""
+    where, begin = positions(held, targets=True)
+    if not len(where):
+        return {}
+    values = store.values
+    actual, before = values[where], values[where - 1]
+    found = {"naive": _errors(before, actual)}
+    steps, first = positions(train, targets=True)
+    if len(steps):
+        slope = (values[steps] - values[steps - 1]).mean(axis=0)
+        found["drift"] = _errors(before + slope, actual)
+    ago = where - season
+    if season and (ago >= begin).all():
+        found["seasonal naive"] = _errors(values[ago], actual)
+    return found
+
+
+def forecast_baselines(history: NDArray[Any], actual: NDArray[Any], season: int) -> dict[str, Metrics]:
+    """Return the errors of each baseline for the steps after a history `[n, F]`, none of which it sees."""
+    ahead = np.arange(1, len(actual) + 1)[:, None]
+    last = history[-1]
+    found = {"naive": _errors(np.broadcast_to(last, actual.shape), actual)}
+    if len(history) > 1:
+        slope = (last - history[0]) / (len(history) - 1)
+        found["drift"] = _errors(last + ahead * slope, actual)
+    if season and len(history) >= season:
+        found["seasonal naive"] = _errors(history[len(history) - season + (ahead[:, 0] - 1) % season], actual)
+    return found
+
+
+def _errors(predicted: NDArray[Any], actual: NDArray[Any]) -> Metrics:
+    errors = Errors()
+    errors.add(predicted, actual)
+    return errors.metrics()

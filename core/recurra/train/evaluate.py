@@ -1,0 +1,118 @@
+"""Figures of a split: every element scored once, whatever the batch size or the window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from recurra.contracts.loss import Loss
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.batches import Reader
+from recurra.data.segments import groups
+from recurra.data.splits import Split
+from recurra.model.network import Network
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Errors:
+    """Sums of errors of numbers, in the data's own units."""
+
+    count: int = 0
+    absolute: float = 0.0
+    squared: float = 0.0
+    relative: float = 0.0
+    nonzero: int = 0
+
+    def add(self, predicted: NDArray[Any], actual: NDArray[Any]) -> None:
+        """Add predictions and what came, of the same shape."""
+        gap = np.asarray(predicted - actual, np.float64)
+        self.count += gap.size
+        self.absolute += float(np.abs(gap).sum())
+        self.squared += float((gap**2).sum())
+        some = actual != 0
+        self.relative += float(np.abs(gap[some] / actual[some]).sum())
+        self.nonzero += int(some.sum())
+
+    def metrics(self) -> Metrics:
+        """Return mae, rmse and, in per cent over the values that are not 0, mape."""
+        if not self.count:
+            return {}
+        found = {"mae": self.absolute / self.count, "rmse": math.sqrt(self.squared / self.count)}
+        if self.nonzero:
+            found["mape"] = 100 * self.relative / self.nonzero
+        return found
+
+
+@dataclass
+class Tally:
+    """Sums over scored steps, in double precision."""
+
+    vocabulary: Vocabulary[Any]
+    steps: int = 0
+    loss: float = 0.0
+    nats: float = 0.0
+    right: int = 0
+    errors: Errors = field(default_factory=Errors)
+
+    def add(self, output: Tensor, target: Tensor, loss: Loss) -> None:
+        """Add scored steps: outputs `[N, V]` and targets."""
+        self.steps += len(output)
+        self.loss += float(loss(output, target).double().sum())
+        if self.vocabulary.yields == "symbols":
+            self.nats += float(functional.cross_entropy(output.double(), target, reduction="sum"))
+            self.right += int((output.argmax(dim=-1) == target).sum())
+        else:
+            predicted, actual = (self.vocabulary.decode(t.double().cpu().numpy()) for t in (output, target))
+            self.errors.add(predicted, actual)
+
+    def metrics(self) -> Metrics:
+        """Return the figures, each a mean over the scored steps."""
+        if not self.steps:
+            return {}
+        found: Metrics = {"loss": self.loss / self.steps}
+        if self.vocabulary.yields == "symbols":
+            nats = self.nats / self.steps
+            found["nats"] = nats
+            found["perplexity"] = math.exp(min(nats, 700))
+            found[f"bits_per_{self.vocabulary.unit}"] = nats / math.log(2)
+            found["accuracy"] = self.right / self.steps
+        return found | self.errors.metrics()
+
+
+def evaluate(
+    network: Network,
+    reader: Reader,
+    split: Split,
+    loss: Loss,
+    vocabulary: Vocabulary[Any],
+    *,
+    rows: int = 64,
+    window: int = 512,
+) -> Metrics:
+    """Return the metrics of a split, teacher-forced; `rows` and `window` change the speed and nothing else."""
+    tally = Tally(vocabulary)
+    training = network.training, loss.training
+    network.eval()
+    loss.eval()
+    try:
+        with torch.no_grad():
+            for group in groups(reader, split, rows, window):
+                states = None
+                for batch in group:
+                    batch = batch.to(network.device)
+                    output, states = network(batch.x, states)  # B T V
+                    if bool(batch.mask.any()):
+                        tally.add(output[batch.mask], batch.y[batch.mask], loss)
+    finally:
+        network.train(training[0])
+        loss.train(training[1])
+    return tally.metrics()

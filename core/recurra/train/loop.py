@@ -1,0 +1,322 @@
+"""The one training loop: batches in, updates out, with a look at the validation split and a checkpoint now and then."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn, optim
+
+from recurra.contracts.loss import Loss
+from recurra.data.batches import Batch, Feed
+from recurra.errors import Interrupted, RunError
+from recurra.model.network import Network, States, detached, flatten, unflatten
+from recurra.runs.checkpoints import Checkpoint
+from recurra.runs.folder import RunFolder
+from recurra.spec.tables import Training
+from recurra.train.evaluate import Metrics
+from recurra.train.optimizer import Rate
+
+
+class Observer(Protocol):
+    """Whoever watches a run: a progress bar, plain lines, or nobody."""
+
+    def started(self, total: int, done: int) -> None:
+        """Training begins, or goes on after `done` of `total` updates."""
+
+    def stepped(self, progress: Progress) -> None:
+        """An update was made."""
+
+    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
+        """The validation split was looked at, and a sample generated."""
+
+    def finished(self, progress: Progress, why: str) -> None:
+        """Training is over."""
+
+
+@dataclass
+class Progress:
+    """Where training stands."""
+
+    step: int = 0
+    total: int = 0
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that are done
+    loss: float = math.nan  # of the last update
+    rate: float = 0.0
+    tokens: int = 0  # scored steps so far
+    seconds: float = 0.0  # spent in training so far, over all sessions
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Scored steps a second."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that the rest will take at this pace."""
+        return self.seconds / self.step * (self.total - self.step) if self.step else math.nan
+
+
+@dataclass
+class Watch:
+    """Early stopping: the best validation so far, and how many have passed since."""
+
+    best: float = math.inf
+    waited: int = 0
+
+
+@dataclass
+class Trainer:
+    """All that one run of training needs; `state` and `restore` are what a checkpoint holds."""
+
+    training: Training
+    network: Network
+    loss: Loss
+    optimizer: optim.Optimizer
+    rate: Rate
+    feed: Feed
+    folder: RunFolder
+    observer: Observer
+    validate: Callable[[], Metrics] | None
+    sample: Callable[[], str]
+    stop_asked: Callable[[], bool]
+    progress: Progress = field(default_factory=Progress)
+    watch: Watch = field(default_factory=Watch)
+    carried: States | None = None
+    pending: list[float] = field(default_factory=list)  # sum and count of losses since the last record
+
+    def __post_init__(self) -> None:
+        self.progress.total = total_steps(self.training, self.feed.batches)
+        self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.pending = self.pending or [0.0, 0.0]
+
+    def run(self) -> str:
+        """Train until the end, a lack of improvement or an interruption; return why it ended.
+
+        Raises `Interrupted` (RC063) once the state is saved, and `RunError` (RC060) before a loss or gradient that is
+        not finite reaches the weights.
+        """
+        self.network.train()
+        self.loss.train()
+        self.observer.started(self.progress.total, self.progress.step)
+        why = "all steps are done"
+        clock = time.perf_counter()
+        for batches in self._updates():
+            self._update(batches)
+            now = time.perf_counter()
+            self.progress.seconds += now - clock
+            clock = now
+            self.observer.stepped(self.progress)
+            stop = self._look()
+            if self.stop_asked() and self.progress.step < self.progress.total and not stop:
+                self._save()
+                raise self._interrupted()
+            if stop:
+                why = f"no improvement in {self.training.patience} validations"
+                break
+            clock = time.perf_counter()
+        self._save()
+        self.observer.finished(self.progress, why)
+        return why
+
+    def _updates(self) -> Iterator[list[Batch]]:
+        """Give the batches of each update, epoch after epoch, from where training stands."""
+        group: list[Batch] = []
+        while self.progress.step < self.progress.total and not self._worn_out():
+            for batch in self.feed.epoch(self.progress.epoch, skip=self.progress.batch):
+                group.append(batch)
+                last = self.progress.batch + len(group) == self.feed.batches
+                if len(group) == self.training.accumulate or last:
+                    yield group
+                    group = []
+                    if self.progress.step >= self.progress.total:
+                        return
+                    if last:
+                        break
+
+    def _update(self, batches: list[Batch]) -> None:
+        """Add up the gradients of some batches and update the weights once."""
+        progress = self.progress
+        self._set_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        scored = sum(int(batch.mask.sum()) for batch in batches)
+        total = 0.0
+        for batch in batches:
+            total += self._backward(batch.to(self.network.device), max(scored, 1))
+        if not math.isfinite(total):
+            raise self._not_finite(f"the loss is {total}")
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf)
+        if not bool(torch.isfinite(norm)):
+            raise self._not_finite(f"the norm of the gradient is {float(norm)}")
+        self.optimizer.step()
+        progress.step += 1
+        progress.batch += len(batches)
+        progress.tokens += scored
+        progress.loss = total
+        self.pending[0] += total
+        self.pending[1] += 1
+        if progress.batch >= self.feed.batches:
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+            self.carried = None
+        self._record()
+
+    def _backward(self, batch: Batch, scored: int) -> float:
+        """Run one batch forward and back; return its share of the mean loss over `scored` steps."""
+        carried = self.feed.carried
+        states = self.carried if carried else None
+        output, after = self.network(batch.x, states, reset=batch.reset if carried else None)  # B T V
+        if carried:
+            self.carried = detached(after)
+        value = self.loss(*self._scored(output, batch)).sum() / scored
+        value.backward()
+        return float(value.detach())
+
+    @staticmethod
+    def _scored(output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return outputs and targets of the scored steps alone: `[N, V]` and `[N]`."""
+        if bool(batch.mask.all()):
+            return output.flatten(0, 1), batch.y.flatten(0, 1)
+        return output[batch.mask], batch.y[batch.mask]
+
+    def _set_rate(self) -> None:
+        share = self.rate.share(self.progress.step)
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * share
+        self.progress.rate = self.base_rates[0] * share
+
+    def _record(self) -> None:
+        """Write the mean loss since the last record, about a hundred times in a run."""
+        progress = self.progress
+        if progress.step % max(1, progress.total // 100) and progress.step != progress.total:
+            return
+        mean = self.pending[0] / self.pending[1]
+        self.pending = [0.0, 0.0]
+        self.folder.record(
+            step=progress.step, epoch=progress.epoch, split="train", loss=mean, rate=progress.rate,
+            tokens=progress.tokens,
+        )  # fmt: skip
+
+    def _look(self) -> bool:
+        """Validate and save where it is time for it; return whether training should stop early."""
+        progress, training = self.progress, self.training
+        every = training.validate_every
+        due = progress.step % every == 0 if every else progress.batch == 0
+        done = progress.step >= progress.total
+        stop = better = validated = False
+        if self.validate is not None and (due or done):
+            better, stop = self._validation(self.validate())
+            validated = True
+        save = training.checkpoint_every
+        if (progress.step % save == 0 if save else validated) or better:
+            self._save(best=better)
+        return stop
+
+    def _validation(self, metrics: Metrics) -> tuple[bool, bool]:
+        """Take note of a validation; return whether it is the best so far, and whether to stop."""
+        progress, monitor = self.progress, self.training.monitor
+        value = metrics[monitor] * (-1 if monitor == "accuracy" else 1)
+        if not math.isfinite(value):
+            raise self._not_finite(f"the validation {monitor} is {metrics[monitor]}")
+        better = value < self.watch.best - self.training.min_delta
+        self.watch = Watch(value, 0) if better else Watch(self.watch.best, self.watch.waited + 1)
+        self.rate.observe(value)
+        text = self.sample()
+        self.folder.record(step=progress.step, epoch=progress.epoch, split="validation", **metrics)
+        self.folder.sample(progress.step, text)
+        self.observer.validated(progress, metrics, better, text)
+        return better, self._worn_out()
+
+    def _worn_out(self) -> bool:
+        """Tell whether validation has not improved for as long as the task allows."""
+        return 0 < self.training.patience <= self.watch.waited
+
+    def _save(self, best: bool = False) -> None:
+        self.folder.checkpoints.save(self.state(), best)
+
+    def state(self) -> Checkpoint:
+        """Return all that training needs to go on as if it had not stopped."""
+        saved = self.optimizer.state_dict()
+        moments, plain = _split_optimizer(saved["state"])
+        tensors = {"weights": dict(self.network.state_dict()), "optimizer": moments}
+        if self.carried is not None:
+            tensors["carried"] = flatten(self.carried)
+        if self.network.noise is not None:
+            tensors["random"] = {"dropout": self.network.noise.get_state()}
+        progress = {k: v for k, v in vars(self.progress).items() if k not in ("loss", "total")}
+        state = {
+            "progress": progress,
+            "watch": None if math.isinf(self.watch.best) else vars(self.watch),
+            "rate": self.rate.save(),
+            "optimizer": {"plain": plain, "groups": saved["param_groups"]},
+            "pending": self.pending,
+        }
+        return Checkpoint(self.progress.step, tensors, state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take back what `state` gave."""
+        tensors, state = checkpoint.tensors, checkpoint.state
+        self.network.load_state_dict(tensors["weights"])
+        joined = _join_optimizer(tensors.get("optimizer", {}), state["optimizer"]["plain"])
+        self.optimizer.load_state_dict({"state": joined, "param_groups": state["optimizer"]["groups"]})
+        for name, value in state["progress"].items():
+            setattr(self.progress, name, value)
+        self.watch = Watch(**state["watch"]) if state["watch"] else Watch()
+        self.rate.restore(state["rate"])
+        self.pending = list(state["pending"])
+        if "carried" in tensors:
+            rows = len(next(iter(tensors["carried"].values())))
+            self.carried = unflatten(self.network.initial_states(rows), tensors["carried"])
+        if self.network.noise is not None and "random" in tensors:
+            self.network.noise.set_state(tensors["random"]["dropout"])
+
+    def _interrupted(self) -> Interrupted:
+        fact = f"interrupted after step {self.progress.step} of {self.progress.total}; the state is saved"
+        return Interrupted.of("RC063", fact, cure=f"`recurra resume {self.folder.path}` goes on from there")
+
+    def _not_finite(self, what: str) -> RunError:
+        """Save the weights of before this update, which are finite, and return the error that says what to do."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._save()
+        cures = []
+        if not self.training.clip_norm:
+            cures.append("set training.clip_norm = 1.0")
+        cures.append(f"lower the learning rate (it was {self.progress.rate:g})")
+        if not self.rate.schedule.warmup_steps:
+            cures.append("add schedule.warmup_steps")
+        cures.append('try cell.init = "orthogonal"')
+        fact = f"{what} at step {self.progress.step + 1}; the weights of step {self.progress.step} are saved"
+        return RunError.of("RC060", fact, cure=", or ".join(cures))
+
+
+def total_steps(training: Training, batches: int) -> int:
+    """Return the updates of a run: as many as it says, or those of its epochs (10 where it says nothing)."""
+    if training.steps is not None:
+        return training.steps
+    return (training.epochs or 10) * -(-batches // training.accumulate)
+
+
+def _split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an optimizer's state as named tensors, and the rest as plain JSON."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for index, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                plain[f"{index}.{name}"] = value
+    return tensors, plain
+
+
+def _join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **plain}.items():
+        index, _, field_name = name.partition(".")
+        state.setdefault(int(index), {})[field_name] = value
+    return state

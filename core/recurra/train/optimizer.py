@@ -1,0 +1,121 @@
+"""Any optimizer of torch.optim by its name, its arguments checked against its own signature; and learning rates."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Iterable
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from torch import nn, optim
+
+from recurra.errors import InputError, listing, nearest
+from recurra.spec.tables import Constant, Cosine, Linear, Plateau
+
+_NEEDS_MORE = {"lbfgs": "it calls the loss several times a step", "sparseadam": "gradients here are dense"}
+_HIDDEN = {"params", "self", "capturable", "differentiable", "kwargs"}
+
+
+def known() -> dict[str, type[optim.Optimizer]]:
+    """Return the optimizers by folded name."""
+    found = {
+        name.lower(): value
+        for name, value in vars(optim).items()
+        if inspect.isclass(value) and issubclass(value, optim.Optimizer) and value is not optim.Optimizer
+    }
+    return {name: value for name, value in found.items() if name not in _NEEDS_MORE}
+
+
+def find(kind: str) -> type[optim.Optimizer]:
+    """Return the class of a name, in any case. Raises `InputError` (RC020)."""
+    folded = kind.lower().replace("_", "").replace("-", "")
+    if folded in _NEEDS_MORE:
+        raise InputError.of("RC031", f"optimizer {kind!r} cannot be used here: {_NEEDS_MORE[folded]}")
+    classes = known()
+    if folded not in classes:
+        close = nearest(folded, classes)
+        raise InputError.of("RC020", f"torch.optim has no {kind!r}", allowed=listing(classes), nearest=close)
+    return classes[folded]
+
+
+def options_of(kind: type[optim.Optimizer]) -> type[BaseModel]:
+    """Return a strict pydantic model of an optimizer's arguments, made from its signature."""
+    hints = get_type_hints(kind.__init__)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if name in _HIDDEN:
+            continue
+        annotation = _without_tensor(hints.get(name, type(parameter.default)))
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        floor = 0 if annotation is float and name in ("lr", "weight_decay", "eps", "momentum", "dampening") else None
+        fields[name] = (annotation, Field(default, ge=floor, description=f"{name} of torch.optim.{kind.__name__}"))
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return cast(type[BaseModel], create_model(f"{kind.__name__}Arguments", __config__=config, **fields))
+
+
+def _without_tensor(annotation: Any) -> Any:
+    """Return a type without Tensor, which a task file cannot hold, in it."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        kept = [_without_tensor(part) for part in get_args(annotation) if part is not torch.Tensor]
+        return Union[tuple(kept)]  # noqa: UP007
+    if get_origin(annotation) is tuple:
+        return tuple[tuple(_without_tensor(part) for part in get_args(annotation))]  # type: ignore[misc]
+    return annotation if annotation in (float, int, bool, str, type(None)) else Any
+
+
+def build(
+    kind: type[optim.Optimizer], arguments: dict[str, Any], parameters: Iterable[nn.Parameter]
+) -> optim.Optimizer:
+    """Return an optimizer. Raises `InputError` (RC013) with torch's own words if it refuses its arguments."""
+    try:
+        return kind(list(parameters), **arguments)
+    except (ValueError, TypeError, RuntimeError) as error:
+        fact = f"torch.optim.{kind.__name__} refuses its arguments: {error}"
+        raise InputError.of("RC013", fact, key="training.optimizer") from error
+
+
+class Rate:
+    """The learning rate over the run, as a share of the optimizer's own; remembers what a plateau has cut."""
+
+    def __init__(self, schedule: Constant | Cosine | Linear | Plateau, total: int) -> None:
+        self.schedule = schedule
+        self.total = total
+        self.cut = 1.0
+        self.best = math.inf
+        self.waited = 0
+
+    def share(self, step: int) -> float:
+        """Return the share of the rate for an update, counted from 0."""
+        schedule = self.schedule
+        warmup = schedule.warmup_steps
+        if step < warmup:
+            return self.cut * (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, self.total - warmup))
+        if isinstance(schedule, Cosine):
+            return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))
+        if isinstance(schedule, Linear):
+            return 1 - (1 - schedule.final) * done
+        return self.cut
+
+    def observe(self, value: float) -> None:
+        """Tell the result of a validation, of which a plateau takes note."""
+        if not isinstance(self.schedule, Plateau):
+            return
+        if value < self.best:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited > self.schedule.patience:
+            self.cut, self.waited = self.cut * self.schedule.factor, 0
+
+    def save(self) -> dict[str, Any]:
+        """Return what it remembers, as plain JSON."""
+        return {"cut": self.cut, "best": None if math.isinf(self.best) else self.best, "waited": self.waited}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back what `save` gave."""
+        self.cut, self.waited = saved["cut"], saved["waited"]
+        self.best = math.inf if saved["best"] is None else saved["best"]

@@ -1,0 +1,364 @@
+"""The verbs of the command line, in Python: `check`, `run`, `resume`, `load`."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recurra import assemble
+from recurra.contracts.loss import Loss
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.splits import SPLITS, SplitName
+from recurra.engine.paths import Choice
+from recurra.errors import InputError, PluginError, RecurraError, RunError
+from recurra.generate import loop
+from recurra.generate.sampling import Sampling
+from recurra.generate.session import Session
+from recurra.model.device import arithmetic
+from recurra.model.network import Network
+from recurra.report import report
+from recurra.resolve import Resolved, resolve
+from recurra.results import Figures, broken_bands, figures
+from recurra.runs.folder import RunFolder, environment
+from recurra.spec.tables import Generation
+from recurra.train.evaluate import Metrics, evaluate
+from recurra.train.interrupt import listening
+from recurra.train.loop import Observer, Progress
+
+SAMPLE = 200
+"""Elements generated at each validation, at most."""
+
+Overrides = Iterable[str] | Mapping[str, Any]
+
+
+class Silent:
+    """Watches a run and says nothing."""
+
+    def started(self, total: int, done: int) -> None:
+        """Training begins."""
+
+    def stepped(self, progress: Progress) -> None:
+        """An update was made."""
+
+    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
+        """The validation split was looked at."""
+
+    def finished(self, progress: Progress, why: str) -> None:
+        """Training is over."""
+
+
+class Run:
+    """A trained run: evaluate it, generate from it, or open a session over it."""
+
+    def __init__(self, folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any], network: Network) -> None:
+        self.folder = folder
+        self.path = folder.path
+        self.resolved = resolved
+        self.task = resolved.task
+        self.vocabulary = vocabulary
+        self.network = network
+        self.result: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {self.task.name}, {sum(p.numel() for p in self.network.parameters()):,} parameters>"
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return every record of training, validation and evaluation."""
+        return self.folder.metrics()
+
+    def evaluate(self, split: SplitName | None = None) -> Figures:
+        """Return metrics, baselines and verdict of a split; by default of test, else validation, else train.
+
+        Raises `InputError` (RC041) if the split is empty, and (RC044) if the data is not what the run was made from.
+        """
+        with _blaming(self.resolved), arithmetic(self.task.device):
+            data = _same_data(self.folder, self.resolved)
+            name = split or data.held_out()
+            if name not in SPLITS:
+                raise InputError.of("RC080", f"there is no split {name!r}", allowed=", ".join(SPLITS))
+            if not data.splits[name].steps:
+                raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
+            loss: Loss = self.resolved.parts["loss"].build().to(self.network.device)
+            return figures(self.task, data, self.network, loss, name)
+
+    def session(self, seed: int | None = None, streams: int = 1) -> Session:
+        """Return a session that has read nothing yet."""
+        return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams)
+
+    def generate(
+        self,
+        prompt: Any = None,
+        length: int | None = None,
+        *,
+        seed: int | None = None,
+        streams: int = 1,
+        **sampling: Any,
+    ) -> Iterator[Any]:
+        """Generate, step by step; what is left out is as the task's `[generation]` table says.
+
+        Gives text as it becomes certain for symbols (a list of texts where `streams` is above 1), and the next numbers
+        in the data's units for series. `sampling` takes temperature, top_k, top_p, min_p, repetition_penalty and stop.
+        The prompt itself is not given again. Raises `InputError` (RC043, RC080) before the first step.
+        """
+        settings = self._settings(length, sampling)
+        session = self.session(seed, streams)
+        chosen = self.task.generation.prompt if prompt is None else prompt
+        session.feed_ids(self._opening()) if chosen is None else session.feed(chosen)
+        if self.vocabulary.yields == "numbers":
+            steps = loop.numbers(session, settings.length)
+            return (float(row[0]) if len(row) == 1 else row.tolist() for row in steps)
+        session.chances()  # raises now, not at the first step, if nothing was read
+        fields = Sampling.__dataclass_fields__
+        rule = Sampling(**{name: getattr(settings, name) for name in fields})
+        texts = loop.symbols(session, settings.length, rule, settings.stop)
+        return texts if streams > 1 else ("".join(parts) for parts in texts)
+
+    def prompt(self) -> str:
+        """Return the text that generation goes on from by default; nothing for numbers."""
+        given = self.task.generation.prompt
+        if self.vocabulary.yields == "numbers":
+            return ""
+        if given is None:
+            return self.vocabulary.text(np.asarray(self._opening()))
+        return given if isinstance(given, str) else " ".join(str(token) for token in given)
+
+    def _opening(self) -> Any:
+        opening = self.folder.read("data.json")["opening"]
+        return self.vocabulary.encode(np.array(opening)) if self.vocabulary.yields == "numbers" else np.array(opening)
+
+    def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
+        """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""
+        changed = {name: value for name, value in sampling.items() if value is not None}
+        if self.vocabulary.yields == "numbers" and changed:
+            raise InputError.of("RC080", f"{', '.join(changed)}: for symbols alone; numbers are forecast")
+        if length is not None:
+            changed["length"] = length
+        try:
+            return Generation.model_validate({**self.task.generation.model_dump(), **changed})
+        except ValueError as error:
+            fact = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())  # type: ignore[attr-defined]
+            raise InputError.of("RC080", f"these settings of generation cannot be used: {fact}") from error
+
+    def generated(self, limit: int | None = None) -> Any:
+        """Return what the task's `[generation]` table asks for, whole: prompt and text, or a list of numbers."""
+        length = self.task.generation.length if limit is None else min(limit, self.task.generation.length)
+        steps = self.generate(length=length)
+        if self.vocabulary.yields == "numbers":
+            return list(steps)
+        return self.prompt() + "".join(steps)
+
+
+def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
+    """Return everything that can be known of a task without training it. Raises `InputError` or `PluginError`."""
+    resolved = resolve(task, overrides)
+    with _blaming(resolved), arithmetic(resolved.task.device):
+        assemble.check_fit(resolved)
+        data = assemble.load_data(resolved)
+        return report(resolved, data)
+
+
+def run(
+    task: str | Path,
+    overrides: Overrides = (),
+    *,
+    runs: str | Path = "runs",
+    observer: Observer | None = None,
+) -> Run:
+    """Check, train, evaluate and generate one task; return the run, with its figures in `.result`.
+
+    Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
+    """
+    resolved = resolve(task, overrides)
+    with _blaming(resolved), arithmetic(resolved.task.device):
+        assemble.check_fit(resolved)
+        data = assemble.load_data(resolved)
+        network, choices = assemble.build_network(resolved, data.vocabulary.size)
+        assemble.build_optimizer(resolved, network)
+        folder = RunFolder.create(Path(runs), resolved.task.name)
+        _describe(folder, resolved, data, network, choices)
+        return _train(folder, resolved, data, network, observer or Silent(), resume=False)
+
+
+def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
+    """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped."""
+    folder = RunFolder.open(path)
+    resolved = _resolved_again(folder)
+    with _blaming(resolved), arithmetic(resolved.task.device):
+        data = _same_data(folder, resolved)
+        network, _ = assemble.build_network(resolved, data.vocabulary.size)
+        for cell, path in zip(network.cells, folder.read("environment.json")["paths"], strict=True):
+            cell.path = path  # bits are equal within one path alone
+        return _train(folder, resolved, data, network, observer or Silent(), resume=True)
+
+
+def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
+    """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made from."""
+    data = assemble.load_data(resolved)
+    if data.store.fingerprint != folder.read("data.json")["fingerprint"]:
+        cure = "bring back the data as it was, or run the task again"
+        raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
+    return data
+
+
+def load(path: str | Path, which: str = "best") -> Run:
+    """Open a run with its best weights, or its `last`.
+
+    Raises `InputError` (RC051), `RunError` (RC052), and `PluginError` (RC070) if a plugin of the run is gone.
+    """
+    folder = RunFolder.open(path)
+    checkpoint = folder.checkpoints.load(which)
+    resolved = _resolved_again(folder)
+    with _blaming(resolved), arithmetic(resolved.task.device):
+        vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
+        vocabulary.restore(folder.read("vocabulary.json"))
+        network, _ = assemble.build_network(resolved, vocabulary.size)
+        network.load_state_dict(checkpoint.tensors["weights"])
+    return Run(folder, resolved, vocabulary, network.eval())
+
+
+def _resolved_again(folder: RunFolder) -> Resolved:
+    """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is gone."""
+    try:
+        return resolve(folder.path / "task.toml")
+    except RecurraError as error:
+        if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
+            raise
+        wanted = folder.read("plugins.json")
+        missing = [p for p in wanted if any(p["name"] in problem.fact for problem in error.problems)]
+        cure = "pip install " + " ".join(f"{p['distribution']}=={p['version']}" for p in missing or wanted)
+        raise PluginError.of(
+            "RC070", f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}", cure=cure
+        ) from error
+
+
+def _describe(
+    folder: RunFolder, resolved: Resolved, data: assemble.Data, network: Network, choices: list[Choice]
+) -> None:
+    """Write what the run is, before its first step."""
+    folder.write_task(resolved.toml())
+    plugins = [
+        {
+            "kind": part.entry.component.kind,
+            "name": part.entry.qualified,
+            "distribution": part.entry.plugin.distribution,
+            "version": part.entry.plugin.version,
+        }
+        for part in resolved.used
+    ]
+    folder.write("plugins.json", plugins)
+    folder.write("environment.json", environment(device=str(network.device), paths=[choice.path for choice in choices]))
+    folder.write("data.json", data.summary())
+    folder.write("vocabulary.json", data.vocabulary.save())
+
+
+def _train(
+    folder: RunFolder,
+    resolved: Resolved,
+    data: assemble.Data,
+    network: Network,
+    observer: Observer,
+    resume: bool,
+) -> Run:
+    """Train, then evaluate and generate with the best weights."""
+    this = Run(folder, resolved, data.vocabulary, network)
+    start = time.perf_counter()
+
+    def validate(loss: Loss) -> Metrics:
+        return evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary)
+
+    def sample() -> str:
+        try:
+            return _shown(this.generated(SAMPLE))
+        finally:
+            network.train()
+
+    with listening() as stop_asked:
+        trainer = assemble.build_trainer(
+            resolved, data, network, folder, observer,
+            validate=validate if data.splits["validation"].steps else None, sample=sample, stop_asked=stop_asked,
+        )  # fmt: skip
+        if resume:
+            checkpoint = folder.checkpoints.load("last")
+            trainer.restore(checkpoint)
+            folder.rewind(checkpoint.step)
+        why = trainer.run()
+    best = folder.checkpoints.load("best")
+    network.load_state_dict(best.tensors["weights"])
+    found = figures(resolved.task, data, network, trainer.loss, data.held_out())
+    generated = this.generated()
+    step = trainer.progress.step
+    seconds = time.perf_counter() - start
+    folder.record(step=step, split=found["split"], final=True, **found["metrics"])
+    folder.sample(step, _shown(generated))
+    this.result = {
+        "run": str(folder.path),
+        "task": resolved.task.name,
+        "steps": step,
+        "weights_of_step": best.step,
+        "ended": why,
+        "seconds": seconds,
+        "tokens_per_second": trainer.progress.tokens_per_second,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        **found,
+        "generated": generated,
+        "broken_bands": [p.record() for p in broken_bands(resolved.task.expect, found, generated)],
+    }
+    folder.write("result.json", this.result)
+    return this
+
+
+def _shown(generated: Any) -> str:
+    if isinstance(generated, str):
+        return generated
+    rows = [row if isinstance(row, list) else [row] for row in generated]
+    return "\n".join("  ".join(f"{value:.6g}" for value in row) for row in rows)
+
+
+@contextmanager
+def _blaming(resolved: Resolved) -> Iterator[None]:
+    """Turn what goes wrong inside into an error that names who is at fault: memory, disk or a plugin."""
+    try:
+        yield
+    except (RecurraError, KeyboardInterrupt):
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _no_memory(error) from error
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+            raise _no_memory(error) from error
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise RunError.of("RC053", f"the disk is full: {error.filename or ''}", cure="free some space") from error
+        culprit = _culprit(resolved, error)
+        if culprit is None:
+            raise
+        raise PluginError.of("RC071", f"{culprit} failed: {type(error).__name__}: {error}") from error
+
+
+def _no_memory(error: BaseException) -> RunError:
+    cure = "smaller training.batch_size (with accumulate to make up for it), sequence.length or cell.hidden_size"
+    return RunError.of(
+        "RC061",
+        f"there is not enough memory: {str(error).splitlines()[0] if str(error) else 'out of memory'}",
+        cure=cure,
+    )
+
+
+def _culprit(resolved: Resolved, error: BaseException) -> str | None:
+    """Return the third-party component in whose code an error arose, if it did in one."""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    for part in resolved.used:
+        plugin = part.entry.plugin
+        module = getattr(part.entry.target, "__module__", "")
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file in frames:
+            return f"{part.entry.component.kind} {part.entry.qualified} ({plugin.distribution} {plugin.version})"
+    return None

@@ -1,0 +1,26 @@
+"""First-party encoders."""
+
+from __future__ import annotations
+
+from recurra import Component, hookimpl
+
+
+@hookimpl
+def recurra_components() -> list[Component]:
+    """Return the encoders."""
+    rows = [
+        ("one_hot", "OneHot", "each symbol as a vector with a single one"),
+        ("embedding", "Embedding", "each symbol as a learned vector"),
+        ("linear", "Linear", "each step's numbers through a learned linear map"),
+        ("identity", "Identity", "each step's numbers as they are"),
+    ]
+    return [
+        Component(
+            kind="encoder",
+            name=name,
+            target=f"recurra_encoders.{name}:{title}",
+            options=f"recurra_encoders.options:{title}Options",
+            summary=summary,
+        )
+        for name, title, summary in rows
+    ]

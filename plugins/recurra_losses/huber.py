@@ -1,0 +1,25 @@
+"""Huber 1964, Robust estimation of a location parameter, doi:10.1214/aoms/1177703732."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from recurra import Loss
+from recurra_losses.options import HuberOptions
+
+
+class Huber(Loss):
+    """0.5 e^2 for |e| <= delta, delta (|e| - 0.5 delta) beyond; mean over a step's features, in scaled units."""
+
+    reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
+
+    def __init__(self, options: HuberOptions) -> None:
+        super().__init__(options)
+        self.delta = options.delta
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return `[N]` for predictions and targets `[N, F]`."""
+        return functional.huber_loss(output, target, delta=self.delta, reduction="none").mean(dim=-1)

@@ -1,0 +1,24 @@
+"""Mean absolute error of numbers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from recurra import Loss
+from recurra_losses.options import MAEOptions
+
+
+class MAE(Loss):
+    """The absolute error of each step, mean over its features, in scaled units."""
+
+    reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
+
+    def __init__(self, options: MAEOptions) -> None:
+        super().__init__(options)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return `[N]` for predictions and targets `[N, F]`."""
+        return functional.l1_loss(output, target, reduction="none").mean(dim=-1)

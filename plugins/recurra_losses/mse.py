@@ -1,0 +1,24 @@
+"""Mean squared error of numbers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from recurra import Loss
+from recurra_losses.options import MSEOptions
+
+
+class MSE(Loss):
+    """The squared error of each step, mean over its features, in scaled units."""
+
+    reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
+
+    def __init__(self, options: MSEOptions) -> None:
+        super().__init__(options)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return `[N]` for predictions and targets `[N, F]`."""
+        return functional.mse_loss(output, target, reduction="none").mean(dim=-1)

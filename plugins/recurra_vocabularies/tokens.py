@@ -1,0 +1,67 @@
+"""What vocabularies of whole tokens share: a table from token to id, learned by counting."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra import SymbolOptions, UnknownSymbol, Vocabulary
+
+UNKNOWN = "<unknown>"
+
+O = TypeVar("O", bound=SymbolOptions)  # noqa: E741
+
+
+class TokenTable(Vocabulary[O]):
+    """Ids of tokens, and one more at the end for the unknown one where the policy asks for it."""
+
+    def __init__(self, options: O) -> None:
+        super().__init__(options)
+        self._learn([])
+
+    def _learn(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self.ids = {token: index for index, token in enumerate(tokens)}
+
+    @property
+    def size(self) -> int:
+        """The number of tokens, and one more for the unknown one."""
+        return len(self.tokens) + (self.options.unknown == "token" and bool(self.tokens))
+
+    def count(self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0) -> None:
+        """Keep the tokens that come at least `min_count` times, the most frequent `max_size` of them, sorted."""
+        counts: Counter[str] = Counter()
+        for run in runs:
+            counts.update(run)
+        kept = [token for token, times in counts.items() if times >= min_count]
+        if max_size:
+            kept = sorted(kept, key=lambda token: (-counts[token], token))[:max_size]
+        self._learn(sorted(kept))
+
+    def number(self, tokens: list[str]) -> NDArray[np.int64]:
+        """Return the ids of tokens; raises `UnknownSymbol`, or leaves unknown ones out, as the policy says."""
+        fallback = len(self.tokens) if self.options.unknown == "token" else -1
+        ids = np.fromiter((self.ids.get(token, fallback) for token in tokens), np.int64, len(tokens))
+        missing = ids < 0
+        if missing.any():
+            if self.options.unknown == "error":
+                at = int(missing.argmax())
+                raise UnknownSymbol(tokens[at], at)
+            ids = ids[~missing]
+        return ids
+
+    def names(self, ids: NDArray[Any]) -> list[str]:
+        """Return the tokens of ids."""
+        return [self.tokens[i] if i < len(self.tokens) else UNKNOWN for i in np.asarray(ids).tolist()]
+
+    def save(self) -> dict[str, Any]:
+        """Return the tokens."""
+        return {"tokens": self.tokens}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back the tokens."""
+        self._learn(list(saved["tokens"]))

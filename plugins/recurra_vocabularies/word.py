@@ -1,0 +1,51 @@
+"""Words as symbols."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from numpy.typing import NDArray
+
+from recurra import Field, SymbolOptions
+from recurra_vocabularies.tokens import TokenTable
+
+TOKEN = re.compile(r" ?\w+| ?[^\w\s]|\s")
+
+
+class WordOptions(SymbolOptions):
+    """Options of word."""
+
+    unknown: Literal["error", "token", "skip"] = Field(
+        "token",
+        description="what to do with a word that is not known: refuse it, use one token for all, leave it out",
+    )
+    min_count: int = Field(1, ge=1, description="words that come less often are unknown")
+    max_size: int = Field(0, ge=0, description="keep only the most frequent words; 0 is all")
+    lowercase: bool = Field(False, description="fold the text to lower case, which decoding cannot undo")
+
+
+class Word(TokenTable[WordOptions]):
+    """Words with the single space before them, punctuation marks the same, and other white space by itself.
+
+    Decoding joins the tokens and gives the very text back, but for unknown words and folded case.
+    """
+
+    unit: ClassVar[str] = "word"
+
+    def split(self, text: str) -> list[str]:
+        """Return the tokens of a text; joined, they are the text."""
+        return TOKEN.findall(text.lower() if self.options.lowercase else text)
+
+    def fit(self, runs: Iterable[str]) -> None:
+        """Count the words."""
+        self.count((self.split(run) for run in runs), self.options.min_count, self.options.max_size)
+
+    def encode(self, values: str) -> NDArray[Any]:
+        """Return one id a token."""
+        return self.number(self.split(values))
+
+    def decode(self, ids: NDArray[Any]) -> str:
+        """Return the text."""
+        return "".join(self.names(ids))
