@@ -22,8 +22,8 @@ class Network(nn.Module):
     """An encoder, layers of cells one on the other, and a linear head.
 
     Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its
-    noise comes from a stream of its own. Under bfloat16 the products of encoder and head are narrow, while state, gates and
-    their gradients stay in float32.
+    noise comes from a stream of its own. Under bfloat16 the products of encoder and head are narrow, while state,
+    gates and their gradients stay in float32.
     """
 
     def __init__(self, encoder: Encoder, cells: Sequence[Cell[Any]], outputs: int) -> None:
@@ -97,6 +97,9 @@ def flatten(states: States) -> dict[str, Tensor]:
 
 def unflatten(like: States, tensors: dict[str, Tensor]) -> States:
     """Return states of the same types as `like` from named tensors; raises `KeyError` or `ValueError` on a misfit."""
+    known = {f"{depth}.{name}" for depth, state in enumerate(like) for name in names(state)}
+    if foreign := sorted(tensors.keys() - known):
+        raise ValueError(f"state {foreign[0]} has no place here, where the states are {', '.join(sorted(known))}")
     restored: list[State] = []
     for depth, state in enumerate(like):
         fields = [tensors[f"{depth}.{name}"] for name in names(state)]
