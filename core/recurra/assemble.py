@@ -16,14 +16,16 @@ from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.options import to_json
 from recurra.contracts.source import Source
-from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
+from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Feed, Lanes, Reader, Windows
 from recurra.data.splits import Split, SplitName, split
-from recurra.data.store import Store, build, unknown_symbol
+from recurra.data.store import Store, build
 from recurra.engine import paths
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, PluginError, Problem
+from recurra.generate.session import encoded
 from recurra.model import device as devices
+from recurra.model import probe
 from recurra.model.network import Network
 from recurra.randomness import seeded, torch_stream
 from recurra.resolve import Part, Resolved
@@ -121,7 +123,7 @@ def _misfit(
     allowed = ""
     if resolved is not None:
         wanted = gives.removeprefix("gives ")
-        fitting = [e for e in resolved.catalog.of_kind(name) if wanted in getattr(e.target, "reads", ())]
+        fitting = [e for e in resolved.catalog.of_kind(name) if e.takes(wanted)]
         allowed = ", ".join(e.component.name for e in fitting)
     fact = f"{name} {mine!r} {takes}, but {other} {theirs!r} {gives}"
     return Problem("RC030", fact, f"{name}.kind", allowed=allowed)
@@ -149,13 +151,17 @@ def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
     return problems
 
 
-def load_data(resolved: Resolved) -> Data:
-    """Read the source, and cut it as the task says. Raises `InputError` (RC040 to RC043, RC080)."""
+def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store: None) -> Data:
+    """Read the source, `check` what it gave, and cut it as the task says.
+
+    Raises `InputError` (RC040 to RC043, RC080).
+    """
     task = resolved.task
     with resolved.placing():
         source: Source[Any] = resolved.parts["source"].build()
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         store = build(source, vocabulary)
+        check(store)
         splits = split(store, task.sequence, task.seed)
         if vocabulary.yields == "numbers":
             train = splits["train"]
@@ -200,8 +206,8 @@ def _check_splits(resolved: Resolved, data: Data) -> None:
     for name, share in zip(data.splits, resolved.task.sequence.split, strict=True):
         part = data.splits[name]
         if share and not part.steps:
-            total = len(data.store)
-            fact = f"the {name} split, {share:g} of {total} elements, holds {part.elements}: nothing can be predicted"
+            total = f"{len(data.store)} elements in {len(data.store.starts)} sequences"
+            fact = f"the {name} split, {share:g} of {total}, holds {part.elements} elements: nothing can be predicted"
             raise InputError.of("RC041", fact, key="sequence.split", cure="give it a larger share, or 0")
 
 
@@ -215,15 +221,10 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
     if numeric != (vocabulary.yields == "numbers") and prompt != []:
         kind = "a list of numbers" if vocabulary.yields == "numbers" else "text"
         raise InputError.of("RC080", f"the prompt must be {kind} here", key=key, got=checking.literal(prompt))
-    if not len(prompt):
+    if not len(encoded(vocabulary, prompt)):
         raise InputError.of(
             "RC080", "the prompt is empty, so nothing can follow", key=key, cure="give one element or more"
         )
-    if vocabulary.yields == "symbols":
-        try:
-            vocabulary.encode(vocabulary.parse(prompt) if isinstance(prompt, str) else prompt)
-        except UnknownSymbol as error:
-            raise unknown_symbol(error, 0, "the prompt") from error
 
 
 def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]:
@@ -236,17 +237,32 @@ def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]
         device = devices.choose(task.device)
     with seeded(task.seed, "init"):
         encoder: Encoder = resolved.parts["encoder"].build(size)
+        probe.encoder(encoder, _symbols(resolved), resolved.parts["encoder"].entry.qualified)
         cells: list[Cell[Any]] = []
         width = encoder.output_size
         for part in resolved.cells:
             for _ in range(part.options.num_layers):
                 cells.append(part.build(width))
+                probe.cell(cells[-1], part.entry.qualified)
                 width = cells[-1].output_size
         network = Network(encoder, cells, size)
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = torch_stream(task.seed, "dropout", device=device)
     return network, [_choose_path(resolved, cell) for cell in network.cells]
+
+
+def build_loss(resolved: Resolved, network: Network) -> Loss:
+    """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a step."""
+    part = resolved.parts["loss"]
+    loss: Loss = part.build()
+    probe.loss(loss, network.head.out_features, _symbols(resolved), part.entry.qualified)
+    return loss.to(network.device)
+
+
+def _symbols(resolved: Resolved) -> bool:
+    target: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
+    return target.yields == "symbols"
 
 
 def _choose_path(resolved: Resolved, cell: Cell[Any]) -> Choice:
@@ -303,8 +319,7 @@ def build_trainer(
 ) -> Trainer:
     """Return the trainer of a task."""
     training = resolved.task.training
-    loss: Loss = resolved.parts["loss"].build()
-    loss.to(network.device)
+    loss = build_loss(resolved, network)
     rate = optimizers.Rate(training.schedule, total_steps(training, data.feed.batches))
     return Trainer(
         training=training,

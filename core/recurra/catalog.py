@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from recurra.errors import InputError, PluginError, Problem, listing, nearest
 GROUP = "recurra.plugins"
 HOME = "recurra"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+BLOCKED = "by RECURRA_PLUGINS or RECURRA_PLUGINS_BLOCK"
 
 Status = Literal["ok", "blocked", "incompatible", "import error", "hook error", "invalid"]
 
@@ -69,10 +70,15 @@ class Entry:
     def answers(self, name: str) -> bool:
         """Tell whether a name, short or qualified, means this component; `-` and `_` are the same in it."""
         distribution, _, short = name.rpartition("/")
-        return short.replace("-", "_") == self.component.name and distribution in (
-            "",
-            self.plugin.distribution,
-        )
+        at_home = not distribution or _canonical(distribution) == _canonical(self.plugin.distribution)
+        return at_home and short.replace("-", "_") == self.component.name
+
+    def takes(self, yields: str) -> bool:
+        """Tell whether an encoder or a loss reads symbols, or numbers; one that cannot be imported reads nothing."""
+        try:
+            return yields in getattr(self.target, "reads", ())
+        except PluginError:
+            return False
 
     @cached_property
     def target(self) -> Any:
@@ -81,8 +87,15 @@ class Entry:
 
     @cached_property
     def options(self) -> Any:
-        """The options model, imported now. Raises `PluginError` (RC070)."""
-        return self._load(self.component.options)
+        """The options model, imported now. Raises `PluginError` (RC070, RC071)."""
+        from recurra.contracts.options import CellOptions, Options  # here, since a list has no need of pydantic
+
+        model = self._load(self.component.options)
+        base = CellOptions if self.component.kind == "cell" else Options
+        if not (isinstance(model, type) and issubclass(model, base)):
+            fact = f"{self.qualified}: {self.component.options} is not a subclass of recurra.{base.__name__}"
+            raise PluginError.of("RC071", fact)
+        return model
 
     def _load(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
@@ -125,6 +138,12 @@ class Catalog:
             raise PluginError(self._failed(kind, name, culprit))
         raise InputError(self._unknown(kind, name))
 
+    def name_of(self, entry: Entry) -> str:
+        """Return the shortest name that means this component and no other of its kind."""
+        rivals = [e for e in self.of_kind(entry.component.kind) if e.component.name == entry.component.name]
+        unrivalled = len(rivals) == 1 or entry.plugin.distribution == HOME
+        return entry.component.name if unrivalled else entry.qualified
+
     def _ambiguous(self, kind: str, name: str, found: list[Entry]) -> Problem:
         both = " and ".join(f"{e.plugin.distribution} {e.plugin.version}" for e in found)
         return Problem(
@@ -134,20 +153,25 @@ class Catalog:
         )
 
     def _failed_for(self, name: str) -> Plugin | None:
-        """Return the broken plugin that most likely would have offered a name."""
-        wanted = name.replace("/", "_").replace("-", "_").lower()
+        """Return the plugin that did not load and would have offered a name, as far as its own names tell."""
+        home, _, short = name.rpartition("/")
         for plugin in self.plugins:
-            known = f"{plugin.distribution}:{plugin.name}".replace("-", "_").lower()
-            if plugin.status != "ok" and wanted.split("_")[-1] in re.split(r"[:_.]", known):
+            distribution = _canonical(plugin.distribution)
+            names = (distribution, distribution.removeprefix("recurra-"), _canonical(plugin.name))
+            named = _canonical(home) == distribution if home else _canonical(short) in names
+            if plugin.status != "ok" and named:
                 return plugin
         return None
 
     def _failed(self, kind: str, name: str, plugin: Plugin) -> Problem:
+        cure = "`recurra plugins list` shows every plugin; mend this one or uninstall it"
+        if plugin.status == "blocked":
+            cure = f"let {plugin.distribution} load: change or unset that variable"
         return Problem(
             "RC022",
             f"{kind} {name!r} should come from {plugin.distribution} {plugin.version}, "
             f"which did not load ({plugin.status}): {plugin.error}",
-            cure="`recurra plugins list` shows every plugin; mend this one or uninstall it",
+            cure=cure,
         )
 
     def _unknown(self, kind: str, name: str) -> Problem:
@@ -159,7 +183,7 @@ class Catalog:
         if elsewhere:
             cure = f"{name!r} is a {elsewhere[0]}: put it in the [{elsewhere[0]}] table"
         elif broken:
-            cure += "; not loaded: " + ", ".join(f"{p.distribution} ({p.error or p.status})" for p in broken)
+            cure += "; not loaded: " + ", ".join(f"{p.distribution} ({p.status}: {p.error})" for p in broken)
         return Problem("RC020", f"there is no {kind} called {name!r}", allowed=listing(names), nearest=close, cure=cure)
 
 
@@ -183,7 +207,7 @@ class Policy:
 
     def blocks(self, distribution: str, name: str) -> bool:
         """Tell whether a plugin may not load; recurra's own are never blocked by an allow-list."""
-        both = {distribution, name}
+        both = {_canonical(distribution), _canonical(name)}
         if both & self.block:
             return True
         return self.allow is not None and distribution != HOME and not both & self.allow
@@ -197,17 +221,15 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
     """
     policy = policy or Policy.from_environment()
     catalog = Catalog()
-    found = entry_points(group=GROUP)
-    for point in sorted(found, key=lambda p: (p.dist.name if p.dist else "", p.name)):
-        distribution = point.dist.name if point.dist else "unknown"
-        version = point.dist.version if point.dist else "0"
+    found = [(*_identity(point), point) for point in _points(catalog)]
+    for distribution, version, point in sorted(found, key=lambda f: (f[0], f[2].name)):
         plugin = Plugin(point.name, distribution, version, point.value)
         if policy.blocks(distribution, point.name):
-            catalog.plugins.append(_mark(plugin, "blocked"))
-        else:
-            _admit(catalog, plugin, point.load)
-            if policy.strict:
-                _insist(catalog.plugins[-1])
+            catalog.plugins.append(_mark(plugin, "blocked", BLOCKED))
+            continue
+        _admit(catalog, plugin, point.load)
+        if policy.strict:
+            _insist(catalog.plugins[-1])
     for path in files:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "missing"
         plugin = Plugin(path.stem, f"file:{path.name}", f"sha256:{digest}", str(path))
@@ -216,12 +238,38 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
     return catalog
 
 
+def _points(catalog: Catalog) -> list[EntryPoint]:
+    """Return the entry points of the group; a distribution whose own list cannot be read is put on record."""
+    try:
+        return list(entry_points(group=GROUP))
+    except Exception:  # one damaged distribution, with a plugin or without, must not hide all the others
+        points: list[EntryPoint] = []
+    for distribution in distributions():
+        try:
+            points += distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            name, version = distribution.metadata["Name"], distribution.version
+            catalog.plugins.append(Plugin("?", name, version, "entry_points.txt", "invalid", _brief(error)))
+    return points
+
+
+def _identity(point: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution of an entry point; without metadata they are not known."""
+    try:
+        assert point.dist is not None
+        found = dict(point.dist.metadata.json)
+    except Exception:
+        found = {}
+    return str(found.get("name") or "unknown"), str(found.get("version") or "0")
+
+
 def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
     """Load one plugin into the catalog, with pluggy checking its hook against the specification."""
     start = time.perf_counter()
     said = io.StringIO()
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
+    light = "torch" not in sys.modules
     status: Status = "import error"
     try:
         with _quiet(said):
@@ -231,25 +279,38 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
             offered = [c for got in manager.hook.recurra_components() for c in got]
         status = "invalid"
         entries = [Entry(_valid(component), plugin) for component in offered]
+        _once(catalog.entries, entries)
     except (Exception, SystemExit) as error:
         if isinstance(error, _Incompatible):
             status = "incompatible"
         catalog.plugins.append(_mark(plugin, status, _brief(error), traceback.format_exc(), start))
         return
-    warnings = _complaints(plugin, entries, said.getvalue())
-    done = replace(_mark(plugin, "ok", start=start), warnings=warnings)
+    heavy = light and "torch" in sys.modules
+    done = replace(_mark(plugin, "ok", start=start), warnings=_complaints(entries, said.getvalue(), heavy))
     catalog.plugins.append(done)
     catalog.entries += [Entry(entry.component, done) for entry in entries]
 
 
-def _complaints(plugin: Plugin, entries: list[Entry], said: str) -> tuple[str, ...]:
+def _complaints(entries: list[Entry], said: str, heavy: bool) -> tuple[str, ...]:
     """Return what is worth saying of a plugin that did load."""
     complaints = []
     if said.strip():
         complaints.append(f"printed while it was loaded: {said.strip().splitlines()[0][:80]!r}")
+    if heavy:
+        complaints.append("imports torch when it is listed, which makes every command slow")
     if not entries:
         complaints.append("offers no component")
     return tuple(complaints)
+
+
+def _once(known: list[Entry], new: list[Entry]) -> None:
+    """Raise `ValueError` if a qualified name would no longer mean one component."""
+    taken = {(entry.component.kind, entry.qualified) for entry in known}
+    for entry in new:
+        name = (entry.component.kind, entry.qualified)
+        if name in taken:
+            raise ValueError(f"{name[0]} {name[1]} is offered twice")
+        taken.add(name)
 
 
 class _Incompatible(Exception):
@@ -260,7 +321,7 @@ def _valid(component: Any) -> Component:
     """Return a component as a plugin gave it, if it keeps the contract. Raises `TypeError` or `ValueError`."""
     if not isinstance(component, Component):
         raise TypeError(f"recurra_components gave {type(component).__name__}, not a Component")
-    major = component.api.split(".")[0]
+    major = str(component.api).split(".")[0]
     if major != str(API[0]):
         raise _Incompatible(
             f"{component.name} was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
@@ -299,12 +360,21 @@ def _mark(plugin: Plugin, status: Status, error: str = "", details: str = "", st
 
 
 def _names(text: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in text.split(",") if part.strip())
+    return frozenset(_canonical(part) for part in text.split(",") if part.strip())
+
+
+def _canonical(name: str) -> str:
+    """Return a distribution's name as installers compare it: case, `-`, `_` and `.` make no difference."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _brief(error: BaseException) -> str:
+    """Return an error in a line, with the place in the plugin's own code where it arose."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    brief = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    ours = (__file__, "<", importlib.__path__[0], pluggy.__path__[0], importlib.metadata.__path__[0])
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    return f"{brief} ({frames[-1].filename}:{frames[-1].lineno})" if frames else brief
 
 
 @contextlib.contextmanager

@@ -48,6 +48,10 @@ CODES: dict[str, str] = {
 """What each stable code means, in words."""
 
 
+WINDOW = 160
+"""Characters of a source line that an error shows, at most."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a problem stands: a file with line and column (from 1), or a word for another origin such as `-o`."""
@@ -63,12 +67,15 @@ class Place:
 
     def excerpt(self) -> str:
         """Return the source line with the span underlined, or nothing where the place has no line."""
-        if not self.line:
+        if not self.line or not self.text:
             return ""
         number = str(self.line)
         margin = " " * len(number)
-        marks = " " * (self.column - 1) + "^" * max(1, min(self.width, len(self.text) - self.column + 1))
-        return f"  {number} | {self.text}\n  {margin} | {marks}"
+        first = max(0, self.column - 1 - WINDOW // 2) if len(self.text) > WINDOW else 0
+        shown, at = self.text[first : first + WINDOW], self.column - 1 - first
+        lead = "".join(mark if mark == "\t" else " " for mark in shown[:at].ljust(at))
+        marks = lead + "^" * max(1, min(self.width, len(shown) - at))
+        return f"  {number} | {shown}\n  {margin} | {marks}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.assemble import Data, build_network, build_optimizer
+from recurra.assemble import Data, build_loss, build_network, build_optimizer
 from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Lanes
 from recurra.engine.paths import Choice
@@ -25,7 +25,7 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     task = resolved.task
     network, choices = build_network(resolved, data.vocabulary.size)
     optimizer = build_optimizer(resolved, network)
-    loss: Loss = resolved.parts["loss"].build().to(network.device)
+    loss = build_loss(resolved, network)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
     steps = total_steps(task.training, data.feed.batches)
     seconds, activations = _measure(network, loss, batch)

@@ -15,7 +15,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from recurra.catalog import Catalog, Entry, discover
+from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
 from recurra.spec import checking
@@ -80,7 +80,8 @@ class Resolved:
         """Return a problem with its place in the task file, if it names a key and has none."""
         if problem.place or not problem.key:
             return problem
-        return replace(problem, place=self.document.place(tuple(problem.key.split("."))))
+        key = checking.path_of(problem.key)
+        return replace(problem, key=checking.dotted(key), place=self.document.place(key))
 
 
 def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Resolved:
@@ -89,7 +90,11 @@ def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ())
     task, problems = checking.check(document)
     if problems and not document.data:
         raise InputError(problems)
-    catalog = discover(_plugin_files(document, task))
+    files, missing = _plugin_files(document, task)
+    if missing:
+        raise InputError([*problems, *missing])
+    catalog = discover(files)
+    problems += _stack_problems(document)
     parts, cells = {}, []
     faults: list[RecurraError] = []
     for key in _component_keys(document):
@@ -117,23 +122,22 @@ def usable_name(name: str) -> bool:
     return bool(name.strip(".")) and all(mark.isalnum() or mark in "_.-" for mark in name)
 
 
-def _plugin_files(document: Document, task: Task | None) -> list[Path]:
-    """Return the local plugin files of a task. Raises `InputError` (RC001) if one is missing."""
-    if task is None:
-        return []
+def _plugin_files(document: Document, task: Task | None) -> tuple[list[Path], list[Problem]]:
+    """Return the local plugin files of a task, of one with other faults too, and a problem for each that is missing."""
+    key = ("plugins", "files")
+    if task is not None:
+        files = [Path(name) for name in task.plugins.files]
+    else:
+        table = document.data.get("plugins")
+        named = table.get("files") if isinstance(table, dict) else None
+        names = named if isinstance(named, list) else []
+        files = [Path(document.anchor(key, name)) for name in names if isinstance(name, str) and name]
     missing = [
-        Problem(
-            "RC001",
-            f"the plugin file does not exist: {name}",
-            "plugins.files",
-            document.place(("plugins", "files")),
-        )
-        for name in task.plugins.files
-        if not Path(name).is_file()
+        Problem("RC001", f"the plugin file does not exist: {path}", checking.dotted(key), document.place(key))
+        for path in files
+        if not path.is_file()
     ]
-    if missing:
-        raise InputError(missing)
-    return [Path(name) for name in task.plugins.files]
+    return files, missing
 
 
 def _component_keys(document: Document) -> list[Key]:
@@ -141,10 +145,31 @@ def _component_keys(document: Document) -> list[Key]:
     data = document.data
     keys: list[Key] = [(name,) for name in COMPONENT_TABLES if name != "cell" and isinstance(data.get(name), dict)]
     cell = data.get("cell")
-    if isinstance(cell, dict):
-        stack = cell.get("stack")
-        keys += [("cell", "stack", i) for i in range(len(stack))] if isinstance(stack, list) and stack else [("cell",)]
-    return keys
+    if not isinstance(cell, dict):
+        return keys
+    if "stack" not in cell:
+        return [*keys, ("cell",)]
+    layers = cell["stack"] if isinstance(cell["stack"], list) else []
+    return [*keys, *(("cell", "stack", index) for index in range(len(layers)))]
+
+
+def _stack_problems(document: Document) -> list[Problem]:
+    """Return what is wrong with a stack: it is a list of tables, and stands alone in [cell]."""
+    cell = document.data.get("cell")
+    if not isinstance(cell, dict) or "stack" not in cell:
+        return []
+    cure = "with [[cell.stack]] every layer has a table of its own; put the key there"
+    found = [
+        Problem("RC011", f"{name} has no place beside stack", f"cell.{name}", document.place(("cell", name)), cure=cure)
+        for name in cell
+        if name != "stack"
+    ]
+    layers = cell["stack"]
+    if not isinstance(layers, list) or not layers:
+        code, fact = ("RC013", "stack is empty") if layers == [] else ("RC012", "stack has the wrong type")
+        place, allowed = document.place(("cell", "stack")), "[[cell.stack]] tables, one for each layer"
+        found.append(Problem(code, fact, "cell.stack", place, checking.literal(layers), allowed))
+    return found
 
 
 def _part(document: Document, catalog: Catalog, key: Key) -> Part:
@@ -156,7 +181,6 @@ def _part(document: Document, catalog: Catalog, key: Key) -> Part:
     name = checking.dotted(key)
     if not isinstance(table, dict):
         raise InputError.of("RC012", f"{name} must be a table", key=name, place=document.place(key))
-    _refuse_siblings(document, key)
     given = table.get("kind")
     if not isinstance(given, str):
         known = listing(entry.component.name for entry in catalog.of_kind(kind))
@@ -171,30 +195,9 @@ def _part(document: Document, catalog: Catalog, key: Key) -> Part:
     return Part(entry, _options(document, entry, key, table))
 
 
-def _refuse_siblings(document: Document, key: Key) -> None:
-    """A stack stands alone in [cell]. Raises `InputError` (RC011)."""
-    if len(key) < 2 or key[-1] != 0:
-        return
-    extra = [name for name in document.data["cell"] if name != "stack"]
-    if extra:
-        cure = "with [[cell.stack]] every layer has a table of its own; put the key there"
-        raise InputError(
-            Problem(
-                "RC011",
-                f"{name} has no place beside stack",
-                f"cell.{name}",
-                document.place(("cell", name)),
-                cure=cure,
-            )
-            for name in extra
-        )
-
-
 def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) -> Options:
     """Check a component's table with its own model."""
     model: type[Options] = entry.options
-    if not (isinstance(model, type) and issubclass(model, Options)):
-        raise PluginError.of("RC071", f"{entry.qualified}: {entry.component.options} is not a subclass of Options")
     body = {name: value for name, value in table.items() if name != "kind"}
 
     def anchor(value: str, field_name: str) -> str:
@@ -204,25 +207,12 @@ def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) 
         return validate_options(model, body, anchor)
     except ValidationError as error:
         owner = f"{entry.component.kind} {entry.component.name}"
-        found = checking.problems(error, document, key, model, owner)
-        raise InputError(_with_base_hint(document, key, problem) for problem in found) from error
+        raise InputError(checking.problems(error, document, key, model, owner)) from error
     except RecurraError:
         raise
     except Exception as error:
         fact = f"the options of {entry.qualified} failed: {type(error).__name__}: {error}"
         raise PluginError.of("RC071", fact, key=checking.dotted(key), place=document.place(key)) from error
-
-
-def _with_base_hint(document: Document, key: Key, problem: Problem) -> Problem:
-    """Say so when an unknown option was meant for the kind that a base file had chosen."""
-    if problem.code != "RC011":
-        return problem
-    name = problem.key.rsplit(".", 1)[-1]
-    if document.layer((*key, name)) is document.layer((*key, "kind")):
-        return problem
-    return replace(
-        problem, cure=f"kind was set by {document.layer((*key, 'kind')).label}; this option by another layer"
-    )
 
 
 def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
@@ -247,7 +237,7 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
     schema["required"] = []  # what is missing may stand in the base file
     definitions = schema.setdefault("$defs", {})
     for kind in COMPONENT_TABLES:
-        choices = [_choice(entry, definitions) for entry in catalog.of_kind(kind)]
+        choices = [_choice(entry, catalog, definitions) for entry in catalog.of_kind(kind)]
         whole = {"oneOf": choices, "description": schema["properties"][kind].get("description", "")}
         if kind == "cell":
             definitions["cell_layer"] = {"oneOf": list(choices)}
@@ -263,17 +253,35 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
     return schema
 
 
-def _choice(entry: Entry, definitions: dict[str, Any]) -> dict[str, str]:
+def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> dict[str, str]:
     """Add one component's table to the definitions, and return the reference to it."""
     name = f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"
-    table = entry.options.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
+    table = _options_schema(entry, f"#/$defs/{name}.{{model}}")
     for inner, definition in table.pop("$defs", {}).items():
         definitions[f"{name}.{inner}"] = definition
-    names = [entry.component.name, entry.qualified]
-    if "_" in entry.component.name:
-        names.append(entry.component.name.replace("_", "-"))
-    kind = {"enum": names, "description": entry.component.summary}
+    kind = {"enum": _spellings(entry, catalog), "description": entry.component.summary}
     table["properties"] = {"kind": kind, **table.get("properties", {})}
     table["required"] = ["kind", *table.get("required", [])]
     definitions[name] = table
     return {"$ref": f"#/$defs/{name}"}
+
+
+def _options_schema(entry: Entry, references: str) -> dict[str, Any]:
+    """Return the schema of a component's options; where they are broken, an open table that says so."""
+    try:
+        return dict(entry.options.model_json_schema(ref_template=references))
+    except Exception as error:  # a plugin's fault must not take the schema from everybody else
+        return {"type": "object", "description": f"the options of {entry.qualified} are not known: {error}"}
+
+
+def _spellings(entry: Entry, catalog: Catalog) -> list[str]:
+    """Return the names under which a task finds this component and no other."""
+    same = [other for other in catalog.of_kind(entry.component.kind) if other.answers(entry.component.name)]
+    short = len(same) == 1 or entry.plugin.distribution == HOME
+    names = [*([entry.component.name] if short else []), entry.qualified]
+    return list(dict.fromkeys(spelt for name in names for spelt in (name, _hyphened(name))))
+
+
+def _hyphened(name: str) -> str:
+    distribution, slash, short = name.rpartition("/")
+    return f"{distribution}{slash}{short.replace('_', '-')}"

@@ -16,7 +16,7 @@ from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.model.network import Network
 from recurra.spec.tables import Expect, Task
-from recurra.train.baselines import forecast_baselines, series_baselines, symbol_baselines
+from recurra.train.baselines import forecasts, series_baselines, symbol_baselines
 from recurra.train.evaluate import Errors, Metrics, evaluate
 
 Figures = dict[str, Any]
@@ -25,7 +25,7 @@ Figures = dict[str, Any]
 def figures(task: Task, data: Data, network: Network, loss: Loss, name: SplitName) -> Figures:
     """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well."""
     split, vocabulary = data.splits[name], data.vocabulary
-    found: Figures = {"split": name, "metrics": evaluate(network, data.reader, split, loss, vocabulary)}
+    found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": evaluate(network, data.reader, split, loss, vocabulary)}
     if vocabulary.yields == "symbols":
         found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
         return found | _verdict(found["metrics"], found["baselines"], "nats", name)
@@ -40,19 +40,20 @@ def figures(task: Task, data: Data, network: Network, loss: Loss, name: SplitNam
 
 def _forecast(data: Data, network: Network, name: SplitName, horizon: int, season: int) -> Figures | None:
     """Forecast what follows the history of each series, with nothing but the forecast itself fed back."""
-    errors, ladder = Errors(), dict[str, list[Metrics]]()
+    errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
     pairs = history_and_future(data, name, horizon) if horizon else []
     last: tuple[NDArray[Any], NDArray[Any]] | None = None
     for history, future in pairs:
         session = Session(network, data.vocabulary).feed(history)
         predicted = np.stack(list(numbers(session, len(future))))
         errors.add(predicted, future)
-        for rule, metrics in forecast_baselines(history, future, season).items():
-            ladder.setdefault(rule, []).append(metrics)
+        for rule, guess in forecasts(history, len(future), season).items():
+            rules.setdefault(rule, Errors()).add(guess, future)
+            told[rule] = told.get(rule, 0) + 1
         last = predicted, future
     if last is None:
         return None
-    baselines = {rule: _mean(rows) for rule, rows in ladder.items() if len(rows) == len(pairs)}
+    baselines = {rule: sums.metrics() for rule, sums in rules.items() if told[rule] == len(pairs)}
     return {
         "steps": horizon,
         "metrics": errors.metrics(),
@@ -60,10 +61,6 @@ def _forecast(data: Data, network: Network, name: SplitName, horizon: int, seaso
         "predicted": last[0].tolist(),
         "actual": last[1].tolist(),
     }
-
-
-def _mean(rows: list[Metrics]) -> Metrics:
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if all(key in row for row in rows)}
 
 
 def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: SplitName) -> Figures:

@@ -18,8 +18,9 @@ from recurra import assemble
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
+from recurra.data.store import Store
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, PluginError, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -87,7 +88,7 @@ class Run:
                 raise InputError.of("RC080", f"there is no split {name!r}", allowed=", ".join(SPLITS))
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
-            loss: Loss = self.resolved.parts["loss"].build().to(self.network.device)
+            loss = assemble.build_loss(self.resolved, self.network)
             return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1) -> Session:
@@ -113,10 +114,10 @@ class Run:
         session = self.session(seed, streams)
         chosen = self.task.generation.prompt if prompt is None else prompt
         session.feed_ids(self._opening()) if chosen is None else session.feed(chosen)
+        session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = loop.numbers(session, settings.length)
             return (float(row[0]) if len(row) == 1 else row.tolist() for row in steps)
-        session.chances()  # raises now, not at the first step, if nothing was read
         fields = Sampling.__dataclass_fields__
         rule = Sampling(**{name: getattr(settings, name) for name in fields})
         texts = loop.symbols(session, settings.length, rule, settings.stop)
@@ -195,18 +196,20 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
     with _blaming(resolved), arithmetic(resolved.task.device):
         data = _same_data(folder, resolved)
         network, _ = assemble.build_network(resolved, data.vocabulary.size)
-        for cell, path in zip(network.cells, folder.read("environment.json")["paths"], strict=True):
-            cell.path = path  # bits are equal within one path alone
+        for cell, chosen in zip(network.cells, folder.read("environment.json")["paths"], strict=True):
+            cell.path = chosen  # bits are equal within one path alone
         return _train(folder, resolved, data, network, observer or Silent(), resume=True)
 
 
 def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
     """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made from."""
-    data = assemble.load_data(resolved)
-    if data.store.fingerprint != folder.read("data.json")["fingerprint"]:
-        cure = "bring back the data as it was, or run the task again"
-        raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
-    return data
+
+    def unchanged(store: Store) -> None:
+        if store.fingerprint != folder.read("data.json")["fingerprint"]:
+            cure = "bring back the data as it was, or run the task again"
+            raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
+
+    return assemble.load_data(resolved, unchanged)
 
 
 def load(path: str | Path, which: str = "best") -> Run:
@@ -234,10 +237,21 @@ def _resolved_again(folder: RunFolder) -> Resolved:
             raise
         wanted = folder.read("plugins.json")
         missing = [p for p in wanted if any(p["name"] in problem.fact for problem in error.problems)]
-        cure = "pip install " + " ".join(f"{p['distribution']}=={p['version']}" for p in missing or wanted)
+        cure = _cure(missing or wanted, error)
         raise PluginError.of(
             "RC070", f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}", cure=cure
         ) from error
+
+
+def _cure(missing: list[dict[str, str]], error: RecurraError) -> str:
+    """Return what brings a run's plugins back: installed, let load again, or as the local file was."""
+    failed = [problem.cure for problem in error.problems if problem.code == "RC022"]
+    if failed:
+        return failed[0]
+    files = {f"{p['distribution'][5:]} ({p['version']})" for p in missing if p["distribution"].startswith("file:")}
+    if files:
+        return f"bring the plugin file back as it was: {', '.join(sorted(files))}"
+    return "pip install " + " ".join(sorted({f"{p['distribution']}=={p['version']}" for p in missing}))
 
 
 def _describe(
@@ -293,12 +307,13 @@ def _train(
         why = trainer.run()
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
-    found = figures(resolved.task, data, network, trainer.loss, data.held_out())
-    generated = this.generated()
+    with _resumable(folder):
+        found = figures(resolved.task, data, network, trainer.loss, data.held_out())
+        generated = this.generated()
     step = trainer.progress.step
     seconds = time.perf_counter() - start
     folder.record(step=step, split=found["split"], final=True, **found["metrics"])
-    folder.sample(step, _shown(generated))
+    folder.sample(step, _shown(generated), final=True)
     this.result = {
         "run": str(folder.path),
         "task": resolved.task.name,
@@ -314,6 +329,16 @@ def _train(
     }
     folder.write("result.json", this.result)
     return this
+
+
+@contextmanager
+def _resumable(folder: RunFolder) -> Iterator[None]:
+    """Say how to go on, if the user interrupts what comes after training."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fact = "interrupted after the last step, before the final figures; the weights are saved"
+        raise Interrupted.of("RC063", fact, cure=f"`recurra resume {folder.path}` makes them") from None
 
 
 def _shown(generated: Any) -> str:
@@ -354,11 +379,13 @@ def _no_memory(error: BaseException) -> RunError:
 
 def _culprit(resolved: Resolved, error: BaseException) -> str | None:
     """Return the third-party component in whose code an error arose, if it did in one."""
-    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    frames = traceback.extract_tb(error.__traceback__)
     for part in resolved.used:
         plugin = part.entry.plugin
         module = getattr(part.entry.target, "__module__", "")
         file = getattr(sys.modules.get(module), "__file__", None)
-        if file in frames:
-            return f"{part.entry.component.kind} {part.entry.qualified} ({plugin.distribution} {plugin.version})"
+        lines = [frame.lineno for frame in frames if frame.filename == file]
+        if lines:
+            where = f"{plugin.distribution} {plugin.version}, {file}:{lines[-1]}"
+            return f"{part.entry.component.kind} {part.entry.qualified} ({where})"
     return None

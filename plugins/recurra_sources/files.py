@@ -47,11 +47,13 @@ def fingerprint(paths: list[Path]) -> str:
 def blocks(path: Path, encoding: str) -> Iterator[str]:
     """Give a file's text in blocks that end after a newline, or before a space, where they can.
 
-    Raises `InputError` (RC040) if the file cannot be read or is not in this encoding.
+    A byte-order mark at the start of the file is left out. Raises `InputError` (RC040) if the file cannot be read or is
+    not in this encoding.
     """
-    held = ""
+    held, begun = "", False
     for text in _decoded(path, encoding):
-        held += text
+        held += text if begun else text.removeprefix("\ufeff")
+        begun = begun or bool(text)
         cut = held.rfind("\n") + 1 or held.rfind(" ")
         if cut > 0:
             yield held[:cut]
@@ -80,14 +82,16 @@ def _decoded(path: Path, encoding: str) -> Iterator[str]:
         raise InputError.of(
             "RC040", fact, key="source.encoding", cure='set source.encoding, as in "latin-1"'
         ) from error
+    except UnicodeError as error:  # such as a missing byte-order mark
+        raise InputError.of("RC040", f"{path} is not {encoding} text: {error}", key="source.encoding") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError.of("RC040", f"{path} cannot be read: {error}", key="source") from error
 
 
 def known_encoding(name: str) -> str:
-    """Return the name if Python knows the encoding. Raises `ValueError`."""
+    """Return the name if Python knows the encoding, and it is one of text. Raises `ValueError`."""
     try:
-        codecs.lookup(name)
-    except LookupError:
-        raise ValueError(f"encoding: Python knows no encoding {name!r}") from None
+        "".encode(name)
+    except (LookupError, UnicodeError):
+        raise ValueError(f"encoding: Python knows no encoding {name!r} of text") from None
     return name

@@ -29,7 +29,9 @@ class InlineOptions(Options):
         if len(given) != 1:
             raise ValueError(f"give exactly one of text, texts, tokens, values and series; got {given or 'none'}")
         rows = self.values or []
-        widths = {len(row) if isinstance(row, list) else 0 for row in rows}
+        widths = {len(row) if isinstance(row, list) else 1 for row in rows}
+        if 0 in widths:
+            raise ValueError("values: every step must have one number or more; one has none")
         if len(widths) > 1:
             raise ValueError(f"values: every step must have the same number of features; got {sorted(widths)}")
         return self
@@ -55,6 +57,8 @@ class Inline(Source[InlineOptions]):
                 "RC030", f"the inline source holds {other}, but the vocabulary reads {element}", key="source"
             )
         for sequence in chosen:
+            if not sequence:
+                continue
             if element == "numbers":
                 yield Piece(np.array(sequence, np.float64).reshape(len(sequence), -1))  # type: ignore[arg-type]
             else:

@@ -29,7 +29,7 @@ class TableOptions(Options):
     group: str | None = Field(None, description="column that tells which sequence a row belongs to; rows stay in order")
     missing: Literal["error", "forward", "drop"] = Field(
         "error",
-        description="an empty cell: refuse it, take the value of the row before, or leave the row out",
+        description="an empty cell: refuse it, take the value of the row before in its sequence, or leave the row out",
     )
     encoding: str = Field("utf-8", description="how the file's bytes are read")
 
@@ -91,8 +91,11 @@ class Table(Source[O]):
         options = self.options
         wrong: list[str] = []
         count = 0
-        last: list[Any] = [None] * len(options.columns)
+        unknown: list[Any] = [None] * len(options.columns)
+        last, group = unknown, None
         for number, cells in self.rows():
+            if options.group and cells[-1] != group:  # a sequence takes nothing from the one before
+                last, group = unknown, cells[-1]
             for index, name in enumerate(options.columns):
                 value, fault = self._cell(cells[index], element)
                 if fault == "missing" and options.missing == "forward" and last[index] is not None:
@@ -111,7 +114,8 @@ class Table(Source[O]):
 
     def _faults(self, wrong: list[str], count: int) -> InputError:
         more = f"\n    and {count - len(wrong)} more" if count > len(wrong) else ""
-        fact = f"{self.options.path}: {count} cells cannot be read\n    " + "\n    ".join(wrong) + more
+        what = "1 cell" if count == 1 else f"{count} cells"
+        fact = f"{self.options.path}: {what} cannot be read\n    " + "\n    ".join(wrong) + more
         cure = 'mend the rows; for empty cells set source.missing = "forward" or "drop"'
         return InputError.of("RC042", fact, key="source.columns", cure=cure)
 
@@ -125,7 +129,7 @@ class Table(Source[O]):
             return None, "not a number"
         try:
             value = float(self.number(raw))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None, "not a number"
         if math.isnan(value):
             return None, "missing"
@@ -173,19 +177,19 @@ class Csv(Table[CsvOptions]):
         path, options = self._file(), self.options
         lines = _lines(files.blocks(path, options.encoding))
         reader = csv.reader(lines, delimiter=options.delimiter)
-        header = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
-        if not header:
-            raise InputError.of(
-                "RC041",
-                f"{path} is empty: a csv file begins with the names of its columns",
-                key="source.path",
-            )
-        wanted = [*options.columns, *([options.group] if options.group else [])]
-        for name in wanted:
-            if name not in header:
-                raise self._no_column(name, header)
-        places = [header.index(name) for name in wanted]
         try:
+            header = [name.strip() for name in next(filter(None, reader), [])]
+            if not header:
+                raise InputError.of(
+                    "RC041",
+                    f"{path} is empty: a csv file begins with the names of its columns",
+                    key="source.path",
+                )
+            wanted = [*options.columns, *([options.group] if options.group else [])]
+            for name in wanted:
+                if name not in header:
+                    raise self._no_column(name, header)
+            places = [header.index(name) for name in wanted]
             for cells in reader:
                 if cells:
                     yield reader.line_num, [cells[at] if at < len(cells) else None for at in places]
@@ -217,10 +221,12 @@ class Jsonl(Table[JsonlOptions]):
 
 def _record(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line.rstrip())  # an error at the end of the line is in this line
     except json.JSONDecodeError as error:
         fact = f"{path}:{number}:{error.colno} is not JSON: {error.msg}"
         raise InputError.of("RC042", fact, key="source.path") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise InputError.of("RC042", f"{path}:{number} cannot be read: {error}", key="source.path") from error
     if not isinstance(record, dict):
         raise InputError.of("RC042", f"{path}:{number} is not a JSON object", key="source.path")
     return record

@@ -36,11 +36,10 @@ def listing(catalog: Catalog) -> None:
         print(f"{kind}:")
         for entry in catalog.of_kind(kind):
             plugin = entry.plugin
-            rivals = [e for e in catalog.of_kind(kind) if e.component.name == entry.component.name]
-            name = entry.component.name if len(rivals) == 1 else entry.qualified
+            name = catalog.name_of(entry)
             print(f"  {name:16} {plugin.distribution} {plugin.version}  {entry.component.summary}")
-            if len(rivals) > 1:
-                print(f"  {'':16} the name {entry.component.name} is offered {len(rivals)} times")
+            if name == entry.qualified:
+                print(f"  {'':16} {entry.component.name} alone does not mean this one: it is offered more than once")
     for plugin in catalog.plugins:
         where = f"{plugin.distribution} {plugin.version} ({plugin.name} = {plugin.origin})"
         if plugin.status != "ok":
@@ -63,7 +62,7 @@ def find(catalog: Catalog, name: str) -> list[Entry]:
     return found
 
 
-def component_data(entry: Entry) -> dict[str, Any]:
+def component_data(catalog: Catalog, entry: Entry) -> dict[str, Any]:
     """Return a component with its options as plain data."""
     from recurra.resolve import option_rows
 
@@ -77,13 +76,13 @@ def component_data(entry: Entry) -> dict[str, Any]:
         "summary": entry.component.summary,
         "cite": entry.component.cite,
         "options": rows,
-        "table": paste(entry),
+        "table": paste(entry, catalog.name_of(entry)),
     }
 
 
-def component(entry: Entry) -> None:
+def component(catalog: Catalog, entry: Entry) -> None:
     """Print a component: what it is, its options, and a table to paste."""
-    data = component_data(entry)
+    data = component_data(catalog, entry)
     print(f"{data['kind']} {data['qualified']} {data['version']}: {data['summary']}")
     if data["cite"]:
         print(f"  {data['cite']}")
@@ -93,14 +92,14 @@ def component(entry: Entry) -> None:
     print(f"\n{data['table']}")
 
 
-def paste(entry: Entry) -> str:
+def paste(entry: Entry, name: str) -> str:
     """Return a table with every option at its default, ready to be pasted; what has none stands as a comment."""
     from recurra.resolve import option_rows
 
-    lines = [f"[{entry.component.kind}]", f'kind = "{entry.component.name}"']
-    for name, allowed, default, _ in option_rows(entry.options):
+    lines = [f"[{entry.component.kind}]", f'kind = "{name}"']
+    for option, allowed, default, _ in option_rows(entry.options):
         unset = default in ("", "required")
         lines.append(
-            f"# {name} = ...  # {allowed}{', required' if default else ''}" if unset else f"{name} = {default}"
+            f"# {option} = ...  # {allowed}{', required' if default else ''}" if unset else f"{option} = {default}"
         )
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -32,6 +33,7 @@ Override = Annotated[
     typer.Option("-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
+_Misuse: type[Any] = typer.BadParameter.__bases__[0]  # click's UsageError, to which typer gives no name of its own
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")]
 
 
@@ -196,7 +198,8 @@ def schema(
     from recurra.resolve import json_schema
     from recurra.runs.files import write_text
 
-    text = json.dumps(json_schema(discover()), indent=2, ensure_ascii=False) + "\n"
+    escaped = output is None and not _speaks_unicode()
+    text = json.dumps(json_schema(discover()), indent=2, ensure_ascii=escaped) + "\n"
     if output is None:
         print(text, end="")
         return
@@ -222,12 +225,13 @@ def plugins_show(
     from recurra.catalog import discover
     from recurra.cli import catalog_view
 
-    entries = catalog_view.find(discover(), name)
+    catalog = discover()
+    entries = catalog_view.find(catalog, name)
     if as_json:
-        _print_json({"components": [catalog_view.component_data(entry) for entry in entries]})
+        _print_json({"components": [catalog_view.component_data(catalog, entry) for entry in entries]})
     else:
         for entry in entries:
-            catalog_view.component(entry)
+            catalog_view.component(catalog, entry)
 
 
 @plugins_app.command("explain")
@@ -245,16 +249,24 @@ def plugins_explain(code: Annotated[str, typer.Argument(help="A code of an error
 def _print_json(value: Any) -> None:
     from recurra.runs.files import finite
 
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=not _speaks_unicode(), allow_nan=False) + "\n")
+
+
+def _speaks_unicode() -> bool:
+    return "utf" in (sys.stdout.encoding or "").lower()
 
 
 def main() -> None:
     """Run the command line: errors go to stderr, and the exit code says whose they are."""
     as_json = "--json" in sys.argv
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except RecurraError as error:
         sys.exit(_report(error, as_json))
+    except _Misuse as error:
+        sys.exit(_misused(error, as_json))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(Interrupted.exit_code)
@@ -267,9 +279,17 @@ def _report(error: RecurraError, as_json: bool) -> int:
     sys.stdout.flush()
     print("\n".join(f"error: {problem.render()}\n" for problem in error.problems).rstrip(), file=sys.stderr)
     if as_json:
-        problems = [problem.record() for problem in error.problems]
-        sys.stdout.write(json.dumps({"error": problems, "exit_code": error.exit_code}, ensure_ascii=False) + "\n")
+        _print_json({"error": [problem.record() for problem in error.problems], "exit_code": error.exit_code})
     return error.exit_code
+
+
+def _misused(error: Any, as_json: bool) -> int:
+    """Report a command that cannot be read: an unknown option, a missing argument."""
+    error.show()
+    if as_json:
+        problem = Problem("RC080", error.format_message())
+        _print_json({"error": [problem.record()], "exit_code": error.exit_code})
+    return int(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -85,11 +85,15 @@ class Windows:
 
     @classmethod
     def of(cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int) -> Windows:
-        """Cut each span every `stride` steps; the last window of a span is as short as what is left."""
+        """Cut each span every `stride` steps; the last window of a span is as short as what is left.
+
+        With a stride above the length, the steps between two windows are left out.
+        """
         stride = stride or length
         targets = split.high - split.low - 1
         rows = np.flatnonzero(targets > 0)
-        counts = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
+        to_the_end = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
+        counts = np.minimum(to_the_end, -(-targets[rows] // stride))  # a window begins before the last target
         owner = np.repeat(rows, counts)
         index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
         first = split.low[owner] + index * stride

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recurra.data.batches import Batch, Reader
 from recurra.data.splits import Split
 
-SEGMENT = 1 << 16
+SEGMENT = 1 << 12
 """Scored steps of a segment."""
 CONTEXT = 1 << 10
 """Steps read before a segment, where there are any."""

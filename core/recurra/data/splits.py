@@ -14,6 +14,9 @@ from recurra.randomness import numpy_stream
 from recurra.spec.tables import Sequence
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
+SCORED = 2_000_000
+"""Predictions of a split that figures are made of, so that looking at a huge one takes bounded time and memory."""
+
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -45,6 +48,14 @@ class Split:
     def steps(self) -> int:
         """How many elements can be predicted."""
         return int(np.maximum(self.high - self.first_targets, 0).sum())
+
+    def scored(self) -> Split:
+        """Return the part that figures are made of: all of it, or the spans up to its `SCORED`-th prediction."""
+        steps = np.maximum(self.high - self.first_targets, 0)
+        before = np.cumsum(steps) - steps
+        keep = before < SCORED
+        high = np.minimum(self.high, self.first_targets + SCORED - before)
+        return Split(self.low[keep], high[keep], self.begin[keep])
 
 
 def split(store: Store, sequence: Sequence, seed: int) -> dict[SplitName, Split]:

@@ -103,10 +103,11 @@ def _encoded(source: Source[Any], vocabulary: Vocabulary[Any]) -> Iterator[Piece
     seen = 0
     for piece in source.read(vocabulary.reads):
         try:
-            yield Piece(vocabulary.encode(piece.values), piece.start)
+            ids = vocabulary.encode(piece.values)
         except UnknownSymbol as error:
             raise unknown_symbol(error, seen, "the source") from error
-        seen += len(piece.values)
+        yield Piece(ids, piece.start)
+        seen += len(ids)
 
 
 def unknown_symbol(error: UnknownSymbol, before: int, where: str) -> InputError:
@@ -115,6 +116,17 @@ def unknown_symbol(error: UnknownSymbol, before: int, where: str) -> InputError:
     fact = f"{where} holds {error.symbol!r} ({points}) at position {before + error.position}, not in the vocabulary"
     cure = 'train with vocabulary.unknown = "token" or "skip", or leave the symbol out'
     return InputError.of("RC043", fact, key="vocabulary.unknown", cure=cure)
+
+
+def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:
+    """Give the pieces that hold anything, as arrays; a start that an empty piece brings passes to the next one."""
+    start = True
+    for piece in pieces:
+        start = start or piece.start
+        values = np.ascontiguousarray(np.asarray(piece.values).astype(dtype, copy=False))
+        if len(values):
+            yield Piece(values, start)
+            start = False
 
 
 def _collect(
@@ -129,14 +141,12 @@ def _collect(
     starts: list[int] = []
     total = 0
     digest = hashlib.sha256()
-    for piece in pieces:
-        values = np.asarray(piece.values).astype(dtype, copy=False)
-        if not len(values):
-            continue
-        if piece.start or not starts:
+    pieces = _filled(pieces, dtype)
+    for values, start in pieces:
+        if start:
             starts.append(total)
             digest.update(b"|")
-        digest.update(np.ascontiguousarray(values).data)
+        digest.update(values.data)
         held.append(values)
         total += len(values)
         if total > in_memory:
@@ -173,11 +183,8 @@ def _spill(
                 total += len(values)
             shape = held[0].shape[1:]
             held.clear()
-            for piece in pieces:
-                values = np.ascontiguousarray(np.asarray(piece.values).astype(dtype, copy=False))
-                if not len(values):
-                    continue
-                if piece.start:
+            for values, start in pieces:
+                if start:
                     starts.append(total)
                     digest.update(b"|")
                 digest.update(values.data)
@@ -192,9 +199,9 @@ def _spill(
         }
         (work / "about.json").write_text(json.dumps(about))
         target = folder / (key or digest.hexdigest()[:32])
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
+        if _open(target) is None:  # else it has been written meanwhile, and is the same
+            shutil.rmtree(target, ignore_errors=True)
+            work.rename(target)
     except OSError as error:
         fact = f"the cache folder {folder} cannot take the encoded corpus: {error.strerror or error}"
         cure = "free some space, or set RECURRA_CACHE to another folder"

@@ -66,10 +66,10 @@ def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[T
     torch cannot pack an empty row, so a row of length 0 rides along with one step of zeros and is put back after.
     """
     steps = x.shape[1]
-    live = lengths > 0
-    inside = torch.arange(steps, device=x.device) < lengths.unsqueeze(1)  # B T
+    live, lengths = lengths > 0, lengths.clamp(1, steps)
+    inside = live.unsqueeze(1) & (torch.arange(steps, device=x.device) < lengths.unsqueeze(1))  # B T
     clean = torch.where(inside.unsqueeze(-1), x, torch.zeros_like(x))
-    packed = pack_padded_sequence(clean, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(clean, lengths.cpu(), batch_first=True, enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None and back is not None
     begin = [field[order].unsqueeze(0).contiguous() for field in state]

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+
 from recurra.engine import eager, native
 from recurra.engine.proof import disagreement
 from recurra.engine.recurrence import Recurrence, State
@@ -49,7 +51,7 @@ def _objection(cell: Recurrence, path: str) -> str | None:
         return f"this version has no path called {path}"
     if path == "native" and cell.native() is None:
         return f"torch has no kernel for {type(cell).__name__}, or for these options"
-    identity = (type(cell), getattr(cell, "options", None), path)
+    identity = (type(cell), repr(getattr(cell, "options", None)), path)  # options may hold lists, which have no hash
     if identity not in _proved:
         _proved[identity] = disagreement(cell, PATHS[path])
         if reason := _proved[identity]:
@@ -69,6 +71,9 @@ def run(
     """Execute a recurrence over a window.
 
     `reset` marks the steps before which a row's state starts afresh. `lengths` says how many steps of each row count:
-    after them the row keeps its state and gives zeros. Returns the outputs `[B, T, H]` and the state after the window.
+    after them the row keeps its state and gives zeros, whatever is marked there. Returns the outputs `[B, T, H]` and
+    the state after the window.
     """
+    if reset is not None and lengths is not None:
+        reset = reset & (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1))
     return PATHS[path](cell, x, state, reset, lengths)

@@ -27,6 +27,43 @@ CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
 
+def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
+    """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+    if vocabulary.yields == "numbers":
+        return vocabulary.encode(_rows(values, vocabulary.size))
+    elements = vocabulary.parse(values) if isinstance(values, str) else values
+    tokens = isinstance(elements, list) and all(isinstance(token, str) for token in elements)
+    if not (tokens if vocabulary.reads == "tokens" else isinstance(elements, str)):
+        raise refused("this run reads symbols: the prompt must be text")
+    try:
+        return vocabulary.encode(elements)
+    except UnknownSymbol as error:
+        raise unknown_symbol(error, 0, "the prompt") from error
+
+
+def _rows(values: Any, width: int) -> NDArray[np.float64]:
+    """Return a prompt of numbers as `[n, width]`."""
+    if isinstance(values, str):
+        raise refused("this run reads numbers: the prompt must be a list of them")
+    try:
+        rows = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
+    if not rows.size:
+        return rows.reshape(0, width)
+    given = rows.shape[1] if rows.ndim == 2 else 1
+    if rows.ndim not in (1, 2) or given != width:
+        raise refused(f"each step takes {width} numbers, but each of the prompt has {given}", got=str(values)[:80])
+    if not np.isfinite(rows).all():
+        raise refused("the prompt holds a number that is not finite")
+    return rows.reshape(-1, width)
+
+
+def refused(fact: str, **details: str) -> InputError:
+    """Return the error of a prompt that cannot be used (RC080)."""
+    return InputError.of("RC080", fact, key="generation.prompt", **details)
+
+
 class Session:
     """One stream, or several side by side, over a trained network; memory does not grow with what it has read.
 
@@ -48,36 +85,8 @@ class Session:
 
         Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of another width.
         """
-        ids = self._encode(values)
+        ids = encoded(self.vocabulary, values)
         return self.feed_ids(ids) if len(ids) else self
-
-    def _encode(self, values: Any) -> NDArray[Any]:
-        if self.vocabulary.yields == "numbers":
-            return self._numbers(values)
-        elements = self.vocabulary.parse(values) if isinstance(values, str) else values
-        if not isinstance(elements, str | list):
-            raise InputError.of("RC080", "this run reads symbols: the prompt must be text", key="generation.prompt")
-        try:
-            return self.vocabulary.encode(elements)
-        except UnknownSymbol as error:
-            raise unknown_symbol(error, 0, "the prompt") from error
-
-    def _numbers(self, values: Any) -> NDArray[Any]:
-        if isinstance(values, str):
-            raise InputError.of(
-                "RC080", "this run reads numbers: the prompt must be a list of them", key="generation.prompt"
-            )
-        rows = np.asarray(values, np.float64)
-        width = self.vocabulary.size
-        if rows.ndim == 1 and width > 1 and len(rows):
-            fact = f"each step has {width} numbers, but the prompt has one"
-            raise InputError.of("RC080", fact, key="generation.prompt")
-        if rows.ndim == 2 and rows.shape[1] != width:
-            fact = f"each step has {width} numbers, but the prompt has {rows.shape[1]}"
-            raise InputError.of("RC080", fact, key="generation.prompt")
-        if not np.isfinite(rows).all():
-            raise InputError.of("RC080", "the prompt holds a number that is not finite", key="generation.prompt")
-        return self.vocabulary.encode(rows)
 
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
@@ -98,25 +107,23 @@ class Session:
 
     def chances(self) -> Tensor:
         """Return the network's probabilities of the next symbol, `[B, V]`."""
-        return torch.softmax(self._read().float(), dim=-1)
+        return torch.softmax(self.expected().float(), dim=-1)
 
-    def _read(self) -> Tensor:
+    def expected(self) -> Tensor:
+        """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080) if there is none."""
         if self.output is None:
-            cure = "give a prompt of one element or more"
-            raise InputError.of(
-                "RC080", "nothing has been read, so nothing follows", key="generation.prompt", cure=cure
-            )
+            raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
         return self.output
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
         """Pick the next symbol of each stream and read it; return the ids `[B]`."""
-        ids = sampling.pick(self._read(), self.seen, self.generator)
+        ids = sampling.pick(self.expected(), self.seen, self.generator)
         self._forward(ids.unsqueeze(1))
         return ids.cpu().numpy()
 
     def foresee(self) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come."""
-        scaled = self._read()
+        scaled = self.expected()
         self._forward(scaled.unsqueeze(1))
         return np.asarray(self.vocabulary.decode(scaled[0].double().cpu().numpy()), np.float64)
 
@@ -148,9 +155,9 @@ class Session:
         if about.get("signature") != self.signature():
             fact = f"{path} was saved by another network, vocabulary or precision"
             raise InputError.of("RC054", fact, cure="restore it into a session of the run that saved it")
-        self.streams, self.position = int(about["streams"]), int(about["position"])
         device = self.network.device
         states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
+        self.streams, self.position = int(about["streams"]), int(about["position"])
         self.states = unflatten(self.network.initial_states(self.streams), states) if states else None
         self.seen = tensors["seen"].to(device)
         self.output = tensors["output"].to(device) if "output" in tensors else None

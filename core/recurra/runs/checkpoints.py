@@ -64,29 +64,31 @@ class Checkpoints:
         target = self.path / f"step-{checkpoint.step}"
         index = self.index()
         held = index.get("last")
+        kept = ""
+        if held is not None:
+            kept = f"the checkpoint at step {held} is whole; free some space and go on with `recurra resume`"
         if held == checkpoint.step and target.exists():
             if best:
-                self._point({**index, "best": checkpoint.step})
+                self._point({**index, "best": checkpoint.step}, kept)
             return
         for work in self.path.glob(".step-*.part"):  # of a run that was killed while it wrote
             shutil.rmtree(work, ignore_errors=True)
         work = self.path / f".step-{checkpoint.step}.part"
-        kept = f"the checkpoint at step {held} is whole; free some space and go on with `recurra resume`"
         try:
-            with files.guarded(target, kept if held is not None else ""):
+            with files.guarded(target, kept):
                 self._write(work, checkpoint)
                 shutil.rmtree(target, ignore_errors=True)
                 work.rename(target)
                 files.sync_folder(self.path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        self._point({**index, "last": checkpoint.step, **({"best": checkpoint.step} if best else {})})
+        self._point({**index, "last": checkpoint.step, **({"best": checkpoint.step} if best else {})}, kept)
 
-    def _point(self, steps: dict[str, int]) -> None:
+    def _point(self, steps: dict[str, int], kept: str) -> None:
         """Write which checkpoints are the last and the best, and drop all others."""
         names = _names(steps.values())
         hashes = {name: _hash(self.path / name / "manifest.json") for name in sorted(names)}
-        files.write_json(self.path / "index.json", {**steps, "sha256": hashes})
+        files.write_json(self.path / "index.json", {**steps, "sha256": hashes}, kept)
         for old in self.path.glob("step-*"):
             if old.name not in names:
                 shutil.rmtree(old, ignore_errors=True)

@@ -23,10 +23,10 @@ def guarded(path: Path, saved: str = "") -> Iterator[None]:
         raise RunError.of("RC053", fact, cure=saved or "free some space, or name another folder with --runs") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or none of it. Raises `RunError` (RC053)."""
+def write_text(path: Path, text: str, saved: str = "") -> None:
+    """Write a whole file, or none of it. Raises `RunError` (RC053), which says what was `saved` before."""
     work = path.with_name(f".{path.name}.part")
-    with guarded(path):
+    with guarded(path, saved):
         try:
             with work.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -37,9 +37,9 @@ def write_text(path: Path, text: str) -> None:
             work.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, saved: str = "") -> None:
     """Write JSON, indented for people."""
-    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", saved)
 
 
 def finite(value: Any) -> Any:

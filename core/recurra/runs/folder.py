@@ -15,7 +15,6 @@ from recurra.errors import InputError
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
 
-
 SAMPLE = re.compile(r"^--- step (?P<step>\d+)(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -27,8 +28,12 @@ def check(document: Document) -> tuple[Task | None, list[Problem]]:
         problem = Problem("RC015", f"this recurra reads version {SCHEMA} of the task language", cure=cure)
         return None, [_placed(document, ("schema",), problem, version)]
     try:
+        text = to_json(data)
+    except ValueError as error:  # a hexadecimal integer with thousands of digits
+        raise InputError.of("RC003", f"a value cannot be read: {error}", place=document.place(())) from error
+    try:
         context = {"anchor": lambda value, name: document.anchor(("plugins", name), value)}
-        return Task.model_validate_json(to_json(data), context=context), []
+        return Task.model_validate_json(text, context=context), []
     except ValidationError as error:
         return None, problems(error, document, (), Task)
 
@@ -56,54 +61,99 @@ def problems(
     table: Any = document.data
     for part in base:
         table = table[part]
-    for detail in error.errors(include_url=False):
-        path = _clean(table, detail["loc"], detail["type"])
+    for path, detail in _nearest_branches(table, error.errors(include_url=False)):
         fact_key, problem = _problem(detail, schema, table, path, owner)
         key = (*base, *fact_key)
-        value = detail["input"] if detail["type"] not in ("missing", "value_error") else None
-        found.setdefault(key, _placed(document, key, problem, value))
+        if problem.code == "RC011":
+            problem = replace(problem, cure=_other_layer(document, key))
+        found.setdefault(key, _placed(document, key, problem, _at(table, fact_key)))
     return list(found.values())
 
 
-def _clean(table: Any, location: tuple[str | int, ...], kind: str) -> Key:
-    """Return pydantic's location without the labels of unions, which are not keys of the file."""
+def _at(table: Any, path: Key) -> Any:
+    """Return the value at a key path that begins in a table, or nothing."""
+    for part in path:
+        try:
+            table = table[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return table
+
+
+def _nearest_branches(table: Any, details: Iterable[Any]) -> list[tuple[Key, Any]]:
+    """Return each fault with its key path; of a union, which fails in every branch, those of the branch that fits best.
+
+    Best is a branch that takes the outermost value, with the fewest faults, the deepest inside.
+    """
+    plain: list[tuple[Key, Any]] = []
+    unions: dict[Key, dict[str, list[tuple[Key, Any]]]] = {}
+    for detail in details:
+        path, site, branch = _clean(table, detail["loc"], detail["type"])
+        into = plain if site is None else unions.setdefault(site, {}).setdefault(branch, [])
+        into.append((path, detail))
+    for site, branches in unions.items():
+        plain += min(branches.values(), key=lambda faults: _misfit(site, faults))
+    return plain
+
+
+def _misfit(site: Key, faults: Iterable[tuple[Key, Any]]) -> tuple[bool, int, int]:
+    paths = [path for path, _ in faults]
+    return site in paths, len(paths), -max(map(len, paths))
+
+
+def _clean(table: Any, location: tuple[str | int, ...], kind: str) -> tuple[Key, Key | None, str]:
+    """Return pydantic's location without labels, which are not keys of the file; where a union forks, and its branch.
+
+    The label of a tagged union is the tag itself, and there is no other branch.
+    """
     path: list[str | int] = []
+    site: Key | None = None
+    branch = ""
     node = table
     for index, part in enumerate(location):
-        inside = part in node if isinstance(node, dict) else isinstance(part, int) and isinstance(node, list)
-        if inside:
+        if part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node)):
             node = node[part]
             path.append(part)
         elif kind == "missing" and index == len(location) - 1:
             path.append(part)
-    return tuple(path)
+        elif site is None and not (isinstance(node, dict) and part in node.values()):
+            site, branch = tuple(path), str(part)
+    return tuple(path), site, branch
+
+
+def _other_layer(document: Document, key: Key) -> str:
+    """Say so when an unknown option was meant for the kind that another layer had chosen."""
+    kind = (*key[:-1], "kind")
+    if kind not in document.origins or document.layer(kind) is document.layer(key):
+        return ""
+    return f"kind was set by {document.layer(kind).label}, and this option by {document.layer(key).label}"
 
 
 def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: str) -> tuple[Key, Problem]:
     """Return the key that is at fault and the problem, still without its place."""
     kind = detail["type"]
-    name = path[-1] if path else ""
+    if kind == "missing" and isinstance(path[-1], int):
+        kind, path = "too_short", path[:-1]  # a list of fixed length lacks an element, not a key
+    name = _name(path)
     parent = _schema_at(schema, table, path[:-1])
     known = parent.get("properties", {})
     if kind == "missing":
-        allowed = describe(known.get(name, {}), schema)
+        allowed = describe(known.get(path[-1], {}), schema)
         return path, Problem("RC010", f"{name} is missing{_of(owner)}", allowed=allowed)
     if kind == "extra_forbidden":
+        names = [*known, *(["extends"] if "schema" in known and len(path) == 1 else [])]
         return path, Problem(
-            "RC011", f"there is no key {name!r} here{_of(owner)}",
-            allowed=listing(known), nearest=nearest(str(name), known),
+            "RC011", f"there is no key {str(path[-1])!r} here{_of(owner)}",
+            allowed=listing(names), nearest=nearest(str(path[-1]), names),
         )  # fmt: skip
     if kind == "value_error":
         return _crossed(detail, schema, table, path)
+    if not path:
+        fact = f"the table cannot be read{_of(owner)}: {detail.get('ctx', {}).get('error', detail['msg'])}"
+        return path, Problem("RC013", fact)
     rule = _schema_at(schema, table, path)
-    allowed = describe(rule, schema)
     if kind.startswith("union_tag"):
-        tags = list(rule.get("discriminator", {}).get("mapping", {}))
-        given = str(detail["input"].get("kind", "")) if isinstance(detail["input"], dict) else ""
-        fact = f"{name} has no kind {given!r}" if given else f"{name} needs a kind"
-        return (*path, "kind") if given else path, Problem(
-            "RC013", fact, allowed=listing(tags), nearest=nearest(given, tags)
-        )
+        return _tag_problem(rule, path, name, _at(table, (*path, "kind")))
     wrong_type = kind.endswith("_type") or kind.endswith("_parsing") or kind == "int_from_float"
     value = detail["input"]
     if isinstance(value, float) and not math.isfinite(value):
@@ -111,14 +161,44 @@ def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: 
     code = "RC012" if wrong_type else "RC013"
     fact = f"{name} has the wrong type{_of(owner)}" if wrong_type else f"{name} is not allowed{_of(owner)}"
     close = nearest(value, _choices(rule)) if isinstance(value, str) else ""
-    return path, Problem(code, fact, allowed=allowed, nearest=close)
+    return path, Problem(code, fact, allowed=_allowed(schema, table, path), nearest=close)
+
+
+def _tag_problem(rule: dict[str, Any], path: Key, name: str, given: Any) -> tuple[Key, Problem]:
+    """Return the problem of a table whose `kind` is missing or unknown."""
+    tags = list(rule.get("discriminator", {}).get("mapping", {}))
+    if isinstance(given, str):
+        problem = Problem("RC013", f"{name} has no kind {given!r}", nearest=nearest(given, tags))
+    elif given is None:
+        problem = Problem("RC010", "kind is missing")
+    else:
+        problem = Problem("RC012", "kind must be a name, in quotes")
+    return (*path, "kind"), replace(problem, allowed=listing(tags))
+
+
+def _name(path: Key) -> str:
+    """Return the last name of a key path, with the index where it ends in an element: `split[1]`."""
+    last = max((index for index, part in enumerate(path) if isinstance(part, str)), default=0)
+    return dotted(path[last:])
+
+
+def _allowed(schema: dict[str, Any], table: Any, path: Key) -> str:
+    """Return what is allowed at a key path; inside a union, whose branches differ, what is allowed as a whole."""
+    words = ""
+    while not words and path:
+        words = describe(_schema_at(schema, table, path), schema)
+        path = path[:-1]
+    return words
 
 
 def _crossed(detail: Any, schema: dict[str, Any], table: Any, path: Key) -> tuple[Key, Problem]:
     """Return the problem of a rule across keys, whose message begins with the key it is about."""
     message = str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"]
     found = re.match(r"(\w+): ", message)
-    known = _schema_at(schema, table, path).get("properties", {})
+    rule = _schema_at(schema, table, path)
+    if path and "properties" not in rule:
+        return path, Problem("RC013", f"{_name(path)} is not allowed: {message}", allowed=describe(rule, schema))
+    known = rule.get("properties", {})
     if found and found[1] in known:
         return (*path, found[1]), Problem("RC014", message[found.end() :])
     return path, Problem("RC014", message)
@@ -130,13 +210,19 @@ def _of(owner: str) -> str:
 
 def _placed(document: Document, key: Key, problem: Problem, value: Any) -> Problem:
     """Return a problem with its place, its dotted key and what came."""
-    shown = "" if value is None or problem.code in ("RC010", "RC011") else literal(value)
+    hidden = value is None or problem.code in ("RC010", "RC011", "RC014") or not key
+    shown = "" if hidden else literal(value)
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return Problem(
         problem.code, problem.fact, dotted(key), document.place(key), shown,
         problem.allowed, problem.nearest, problem.cure,
     )  # fmt: skip
+
+
+def path_of(text: str) -> Key:
+    """Return the key path that `dotted` writes; the other way round, `cell.stack.0` is `cell.stack[0]` too."""
+    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", text))
 
 
 def dotted(key: Key) -> str:
@@ -161,8 +247,15 @@ def _schema_at(schema: dict[str, Any], table: Any, path: Key) -> dict[str, Any]:
     for part in path:
         node = _resolve(node, schema, value)
         value = value.get(part) if isinstance(value, dict) else None
-        node = node.get("properties", {}).get(part, {}) if isinstance(part, str) else node.get("items", {})
+        node = node.get("properties", {}).get(part, {}) if isinstance(part, str) else _element(node, part)
     return _resolve(node, schema, value)
+
+
+def _element(node: dict[str, Any], index: int) -> dict[str, Any]:
+    """Return the JSON Schema of a list's element, which a list of fixed length has for each place."""
+    places: list[dict[str, Any]] = node.get("prefixItems", [])
+    rule: dict[str, Any] = places[index] if index < len(places) else node.get("items") or {}
+    return rule
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any], value: Any) -> dict[str, Any]:
@@ -195,13 +288,14 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
         rule = _resolve(rule, schema, None)
     if "anyOf" in rule or "oneOf" in rule:
         options = [describe(r, schema) for r in rule.get("anyOf", rule.get("oneOf", [])) if r.get("type") != "null"]
-        return " or ".join(dict.fromkeys(options))
+        return (", or " if any(": " in option for option in options) else " or ").join(dict.fromkeys(options))
     if choices := _choices(rule):
         return " or ".join(f'"{choice}"' for choice in choices)
     if rule.get("type") == "array":
         size = rule.get("minItems")
         count = f" of {size}" if size and size == rule.get("maxItems") else ""
-        return f"a list{count}: {describe(rule.get('items', {}), schema) or 'anything'}"
+        elements = {"anyOf": rule["prefixItems"]} if "prefixItems" in rule else rule.get("items", {})
+        return f"a list{count}: {describe(elements, schema) or 'anything'}"
     words = [_TYPES.get(str(rule.get("type")), "")]
     bounds = (
         ("minimum", "at least"),
@@ -209,7 +303,7 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
         ("maximum", "at most"),
         ("exclusiveMaximum", "below"),
     )
-    words += [f"{text} {rule[name]:g}" for name, text in bounds if name in rule]
+    words += [f"{text} {literal(rule[name])}" for name, text in bounds if name in rule]
     if "pattern" in rule:
         words.append(f"matching {rule['pattern']}")
     return ", ".join(word for word in words if word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,9 @@ from recurra.errors import InputError, Place
 from recurra.spec import positions
 
 Key = positions.Path
+
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
+_DOTTED = re.compile(rf"[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART})*[ \t]*")
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,18 @@ class Document:
     def _merge(self, into: dict[str, Any], new: dict[str, Any], path: Key) -> None:
         for key, value in new.items():
             here = (*path, key)
-            if isinstance(value, dict) and isinstance(into.get(key), dict):
-                self._merge(into[key], value, here)
-            elif isinstance(value, dict):
-                into[key] = {}
+            table = isinstance(value, dict)
+            if not (table and isinstance(into.get(key), dict)):
+                self._forget_below(here)
+                into[key] = {} if table else value
                 self.origins[here] = len(self.layers) - 1
+            if table:
                 self._merge(into[key], value, here)
-            else:
-                into[key] = value
-                self.origins[here] = len(self.layers) - 1
+
+    def _forget_below(self, key: Key) -> None:
+        """Drop the origins inside a table that is about to be replaced."""
+        for inner in [path for path in self.origins if len(path) > len(key) and path[: len(key)] == key]:
+            del self.origins[inner]
 
     def layer(self, key: Key) -> Layer:
         """Return the layer that a key, or the nearest table above it, comes from."""
@@ -72,11 +79,19 @@ class Document:
 
     def anchor(self, key: Key, value: str) -> str:
         """Return a path that a key names as an absolute one, from the folder of the file that says so."""
-        return str(self.layer(key).folder / Path(value).expanduser())
+        return str(self.layer(key).folder / _expanded(value))
+
+
+def _expanded(name: str) -> Path:
+    """Return a path with `~` as a folder; the name as it is where nobody has that home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def _line(text: str, number: int) -> str:
-    lines = text.splitlines()
+    lines = text.split("\n")  # TOML ends lines here alone, str.splitlines at U+2028 and others too
     return lines[number - 1] if number <= len(lines) else ""
 
 
@@ -92,9 +107,12 @@ def read(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) ->
     pairs = overrides.items() if isinstance(overrides, Mapping) else enumerate(overrides, 1)
     for number, (name, value) in enumerate(pairs, 1):
         if isinstance(overrides, Mapping):
-            label, data = f"override {name}", _nest(str(name), value)
+            label = f"override {name}"
+            data = _nest(str(name), value, Place(label))
         else:
             label, data = f"-o #{number}: {value}", parse_override(str(value), number)
+        if "extends" in data:
+            raise InputError.of("RC005", "a base is named in the task file, not by an override", place=Place(label))
         document.add(Layer(label, Path.cwd()), data)
     return document
 
@@ -109,17 +127,16 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> list[tuple[Layer, dict[st
     document = Document(path, layers=[layer], origins={("extends",): 0})
     place = document.place(("extends",))
     if not isinstance(base, str):
-        raise InputError.of(
-            "RC012", "extends must be the name of a task file", key="extends", place=place, got=repr(base)
-        )
-    target = (layer.folder / Path(base).expanduser()).resolve()
+        got = json.dumps(base, default=str)
+        raise InputError.of("RC012", "extends must be the name of a task file", key="extends", place=place, got=got)
+    target = (layer.folder / _expanded(base)).resolve()
     if target in (*seen, path.resolve()):
         chain = " -> ".join(str(p.name) for p in (*seen, path.resolve(), target))
         raise InputError.of("RC004", f"the bases run in a circle: {chain}", key="extends", place=place)
     if not target.is_file():
         fact = f"the base file does not exist: {target}"
         raise InputError.of("RC004", fact, key="extends", place=place, cure="paths are taken from this file's folder")
-    shown = target if Path(base).is_absolute() else path.parent / base
+    shown = path.parent / _expanded(base)
     return [*_with_bases(shown, (*seen, path.resolve())), (layer, data)]
 
 
@@ -133,24 +150,34 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        column = error.start - raw.rfind(b"\n", 0, error.start)
-        fact = f"the file is not UTF-8 text: byte {raw[error.start]:#04x} at offset {error.start}"
-        raise InputError.of("RC002", fact, place=Place(str(path), line, column), cure="save it as UTF-8") from error
+        raise _encoding_error(path, raw, error) from error
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
+    except RecursionError as error:
+        raise InputError.of("RC003", "the file nests lists or tables too deeply", place=place) from error
+    except ValueError as error:  # an integer with thousands of digits
+        raise InputError.of("RC003", f"a value cannot be read: {error}", place=place) from error
+
+
+def _encoding_error(path: Path, raw: bytes, error: UnicodeDecodeError) -> InputError:
+    """Return the error of bytes that are not UTF-8, at the first that is not."""
+    offset = error.start + len(raw) - len(error.object)  # the decoder has taken a byte-order mark away
+    before = raw[:offset].decode("utf-8-sig")
+    line, column = positions.line_and_column(before, len(before))
+    shown = _line(raw.decode("utf-8-sig", "replace"), line).rstrip("\r")
+    fact = f"the file is not UTF-8 text: byte {raw[offset]:#04x} at offset {offset}"
+    return InputError.of("RC002", fact, place=Place(str(path), line, column, shown), cure="save it as UTF-8")
 
 
 def _syntax_error(path: Path, text: str, message: str) -> InputError:
     """Return the error of a text that is not TOML, at its place."""
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    lines = text.splitlines() or [""]
-    line, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
-    line = min(line, len(lines))
+    end = positions.line_and_column(text, len(text.rstrip("\n")))
+    line, column = (int(found[1]), int(found[2])) if found else end
     fact = re.sub(r" \(at .*\)$", "", message)
-    place = Place(str(path), line, column, lines[line - 1])
+    place = Place(str(path), line, column, _line(text, line))
     return InputError.of("RC003", f"not valid TOML: {fact[:1].lower()}{fact[1:]}", place=place)
 
 
@@ -171,24 +198,34 @@ def _cure_unreadable(path: Path) -> str:
 
 def parse_override(text: str, number: int = 1) -> dict[str, Any]:
     """Return the tables that `key=value` stands for: the value is TOML if it can be, else a string."""
-    name, equals, value = text.partition("=")
+    key = _DOTTED.match(text)
+    cut = key.end() if key and text.startswith("=", key.end()) else text.find("=")
+    name, value = text[: max(cut, 0)], text[cut + 1 :]
     place = Place(f"-o #{number}: {text}")
-    if not equals or not name.strip():
+    if not name.strip():
         raise InputError.of("RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64")
+    if not text.isprintable() and any("\ud800" <= mark <= "\udfff" for mark in text):
+        raise InputError.of("RC005", "the override is not UTF-8 text", place=place)
+    return _nest(name.strip(), _toml_or_text(value.strip()), place)
+
+
+def _toml_or_text(value: str) -> Any:
+    """Return what a text means as a TOML value, or the text itself where it means nothing."""
     try:
-        parsed = tomllib.loads(f"v = {value.strip()}")
-        inner = parsed["v"] if list(parsed) == ["v"] else value
+        parsed = tomllib.loads(f"v = {value}")
+    except (ValueError, RecursionError):
+        return value
+    return parsed["v"] if list(parsed) == ["v"] else value
+
+
+def _nest(name: str, value: Any, place: Place) -> dict[str, Any]:
+    """Return nested tables for a dotted key. Raises `InputError` (RC005) if the name is not one."""
+    try:
+        probe = tomllib.loads(f"{name} = 0" if _DOTTED.fullmatch(name) else "")
     except tomllib.TOMLDecodeError:
-        inner = value.strip()
-    return _nest(name.strip(), inner)
-
-
-def _nest(name: str, value: Any) -> dict[str, Any]:
-    """Return nested tables for a dotted key."""
-    try:
-        probe = tomllib.loads(f"{name} = 0")
-    except tomllib.TOMLDecodeError as error:
-        raise InputError.of("RC005", f"{name!r} is not a key", place=Place("-o"), cure="keys read table.key") from error
+        probe = {}
+    if not probe:
+        raise InputError.of("RC005", f"{name!r} is not a key", place=place, cure="keys read table.key")
     node = probe
     while True:
         key = next(iter(node))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recurra.contracts.options import FilePath
 
@@ -42,14 +42,18 @@ class Sequence(Table):
     )
     season: int = Field(0, ge=0, description="steps in a season, for the seasonal baseline; 0 is none")
 
-    @model_validator(mode="after")
-    def _split_adds_up(self) -> Sequence:
-        shares = self.split
+    @field_validator("split")
+    @classmethod
+    def _split_adds_up(cls, shares: list[float]) -> list[float]:
         if any(share < 0 for share in shares) or shares[0] <= 0:
-            raise ValueError("split: the training share must be above 0 and no share below 0")
+            raise ValueError("the training share must be above 0 and no share below 0")
         counts = all(share == int(share) for share in shares) and sum(shares) > 1
         if not counts and abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"split: shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts")
+            raise ValueError(f"shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts")
+        return shares
+
+    @model_validator(mode="after")
+    def _carried_windows_follow(self) -> Sequence:
         if self.carry and self.stride not in (0, self.length):
             raise ValueError("stride: with carry = true windows follow each other, so stride must be left out")
         return self

@@ -21,21 +21,21 @@ from recurra.train.evaluate import Errors, Metrics
 
 ORDERS = 6
 """The longest n-gram: five symbols of context."""
-LIMIT = 2_000_000
-"""Symbols of each split that the n-grams look at, so that their memory is bounded."""
 
 Ints = NDArray[np.int64]
 
 
 def positions(split: Split, targets: bool) -> tuple[Ints, Ints]:
-    """Return positions of a split and where their sequences begin: all of them, or those that can be predicted."""
+    """Return positions of a split and where their sequences begin: all of them, or those that can be predicted.
+
+    Of a huge split, only the part that figures are made of.
+    """
+    split = split.scored()
     low = split.first_targets if targets else split.low
     sizes = np.maximum(split.high - low, 0)
-    keep = np.cumsum(sizes) - sizes < LIMIT
-    low, sizes, begin = low[keep], sizes[keep], split.begin[keep]
     owner = np.repeat(np.arange(len(low)), sizes)
     inside = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return (low[owner] + inside)[:LIMIT], begin[owner][:LIMIT]
+    return low[owner] + inside, split.begin[owner]
 
 
 def symbol_baselines(store: Store, train: Split, held: Split, size: int) -> dict[str, Metrics]:
@@ -107,16 +107,16 @@ def series_baselines(store: Store, train: Split, held: Split, season: int) -> di
     return found
 
 
-def forecast_baselines(history: NDArray[Any], actual: NDArray[Any], season: int) -> dict[str, Metrics]:
-    """Return the errors of each baseline for the steps after a history `[n, F]`, none of which it sees."""
-    ahead = np.arange(1, len(actual) + 1)[:, None]
+def forecasts(history: NDArray[Any], steps: int, season: int) -> dict[str, NDArray[Any]]:
+    """Return what each baseline says of the `steps` after a history `[n, F]`."""
+    ahead = np.arange(1, steps + 1)[:, None]
     last = history[-1]
-    found = {"naive": _errors(np.broadcast_to(last, actual.shape), actual)}
+    found = {"naive": np.broadcast_to(last, (steps, len(last)))}
     if len(history) > 1:
         slope = (last - history[0]) / (len(history) - 1)
-        found["drift"] = _errors(last + ahead * slope, actual)
+        found["drift"] = last + ahead * slope
     if season and len(history) >= season:
-        found["seasonal naive"] = _errors(history[len(history) - season + (ahead[:, 0] - 1) % season], actual)
+        found["seasonal naive"] = history[len(history) - season + (ahead[:, 0] - 1) % season]
     return found
 
 

@@ -105,7 +105,7 @@ def evaluate(
     loss.eval()
     try:
         with torch.no_grad():
-            for group in groups(reader, split, rows, window):
+            for group in groups(reader, split.scored(), rows, window):
                 states = None
                 for batch in group:
                     batch = batch.to(network.device)

@@ -105,7 +105,6 @@ class Trainer:
         self.network.train()
         self.loss.train()
         self.observer.started(self.progress.total, self.progress.step)
-        why = "all steps are done"
         clock = time.perf_counter()
         for batches in self._updates():
             self._update(batches)
@@ -118,10 +117,11 @@ class Trainer:
                 self._save()
                 raise self._interrupted()
             if stop:
-                why = f"no improvement in {self.training.patience} validations"
                 break
             clock = time.perf_counter()
         self._save()
+        patience = f"no improvement in {self.training.patience} validations"
+        why = patience if self._worn_out() else "all steps are done"
         self.observer.finished(self.progress, why)
         return why
 
@@ -143,6 +143,7 @@ class Trainer:
     def _update(self, batches: list[Batch]) -> None:
         """Add up the gradients of some batches and update the weights once."""
         progress = self.progress
+        before = self._fleeting()
         self._set_rate()
         self.optimizer.zero_grad(set_to_none=True)
         scored = sum(int(batch.mask.sum()) for batch in batches)
@@ -150,10 +151,10 @@ class Trainer:
         for batch in batches:
             total += self._backward(batch.to(self.network.device), max(scored, 1))
         if not math.isfinite(total):
-            raise self._not_finite(f"the loss is {total}")
+            raise self._not_finite(f"the loss is {total}", before)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf)
         if not bool(torch.isfinite(norm)):
-            raise self._not_finite(f"the norm of the gradient is {float(norm)}")
+            raise self._not_finite(f"the norm of the gradient is {float(norm)}", before)
         self.optimizer.step()
         progress.step += 1
         progress.batch += len(batches)
@@ -165,6 +166,10 @@ class Trainer:
             progress.epoch, progress.batch = progress.epoch + 1, 0
             self.carried = None
         self._record()
+
+    def _fleeting(self) -> tuple[States | None, Tensor | None]:
+        """Return what the forward pass of an update changes: carried states, and the stream of dropout's noise."""
+        return self.carried, self.network.noise.get_state() if self.network.noise is not None else None
 
     def _backward(self, batch: Batch, scored: int) -> float:
         """Run one batch forward and back; return its share of the mean loss over `scored` steps."""
@@ -222,7 +227,9 @@ class Trainer:
         progress, monitor = self.progress, self.training.monitor
         value = metrics[monitor] * (-1 if monitor == "accuracy" else 1)
         if not math.isfinite(value):
-            raise self._not_finite(f"the validation {monitor} is {metrics[monitor]}")
+            self._save()
+            saved = f"the weights of step {progress.step} are saved"
+            raise self._diverged(f"the validation {monitor} is {metrics[monitor]}", progress.step, saved)
         better = value < self.watch.best - self.training.min_delta
         self.watch = Watch(value, 0) if better else Watch(self.watch.best, self.watch.waited + 1)
         self.rate.observe(value)
@@ -237,7 +244,18 @@ class Trainer:
         return 0 < self.training.patience <= self.watch.waited
 
     def _save(self, best: bool = False) -> None:
+        """Write a checkpoint. Raises `RunError` (RC060) rather than save weights that are not finite."""
+        if not self._sound():
+            raise self._diverged("a weight is not finite", self.progress.step, self._kept())
         self.folder.checkpoints.save(self.state(), best)
+
+    def _sound(self) -> bool:
+        return all(bool(torch.isfinite(weight).all()) for weight in self.parameters)
+
+    def _kept(self) -> str:
+        """Return what is saved where the weights of this step cannot be."""
+        held = self.folder.checkpoints.index().get("last")
+        return "nothing is saved" if held is None else f"the weights of step {held} are saved"
 
     def state(self) -> Checkpoint:
         """Return all that training needs to go on as if it had not stopped."""
@@ -279,10 +297,18 @@ class Trainer:
         fact = f"interrupted after step {self.progress.step} of {self.progress.total}; the state is saved"
         return Interrupted.of("RC063", fact, cure=f"`recurra resume {self.folder.path}` goes on from there")
 
-    def _not_finite(self, what: str) -> RunError:
-        """Save the weights of before this update, which are finite, and return the error that says what to do."""
+    def _not_finite(self, what: str, before: tuple[States | None, Tensor | None]) -> RunError:
+        """Save the state of before this update, if it is finite, and return the error that says what to do."""
         self.optimizer.zero_grad(set_to_none=True)
+        self.carried, noise = before
+        if self.network.noise is not None and noise is not None:
+            self.network.noise.set_state(noise)
+        if not self._sound():
+            return self._diverged(what, self.progress.step + 1, self._kept())
         self._save()
+        return self._diverged(what, self.progress.step + 1, f"the weights of step {self.progress.step} are saved")
+
+    def _diverged(self, what: str, step: int, saved: str) -> RunError:
         cures = []
         if not self.training.clip_norm:
             cures.append("set training.clip_norm = 1.0")
@@ -290,8 +316,7 @@ class Trainer:
         if not self.rate.schedule.warmup_steps:
             cures.append("add schedule.warmup_steps")
         cures.append('try cell.init = "orthogonal"')
-        fact = f"{what} at step {self.progress.step + 1}; the weights of step {self.progress.step} are saved"
-        return RunError.of("RC060", fact, cure=", or ".join(cures))
+        return RunError.of("RC060", f"{what} at step {step}; {saved}", cure=", or ".join(cures))
 
 
 def total_steps(training: Training, batches: int) -> int:

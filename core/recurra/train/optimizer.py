@@ -15,7 +15,15 @@ from torch import nn, optim
 from recurra.errors import InputError, listing, nearest
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
 
-_NEEDS_MORE = {"lbfgs": "it calls the loss several times a step", "sparseadam": "gradients here are dense"}
+_NEEDS_MORE = {
+    "lbfgs": "it calls the loss several times a step",
+    "muon": "it updates matrices alone, and a network has biases",
+    "sparseadam": "gradients here are dense",
+}
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "alpha": (0, 1),
+    **dict.fromkeys(("lr", "weight_decay", "eps", "momentum", "dampening", "lambd"), (0, 1e30)),
+}  # torch leaves some unchecked, and fails at the first step
 _HIDDEN = {"params", "self", "capturable", "differentiable", "kwargs"}
 
 
@@ -50,8 +58,9 @@ def options_of(kind: type[optim.Optimizer]) -> type[BaseModel]:
             continue
         annotation = _without_tensor(hints.get(name, type(parameter.default)))
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        floor = 0 if annotation is float and name in ("lr", "weight_decay", "eps", "momentum", "dampening") else None
-        fields[name] = (annotation, Field(default, ge=floor, description=f"{name} of torch.optim.{kind.__name__}"))
+        low, high = _BOUNDS.get(name, (-1e30, 1e30)) if annotation is float else (None, None)
+        described = Field(default, ge=low, le=high, description=f"{name} of torch.optim.{kind.__name__}")
+        fields[name] = (annotation, described)
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     return cast(type[BaseModel], create_model(f"{kind.__name__}Arguments", __config__=config, **fields))
 

@@ -1,0 +1,64 @@
+"""One step on two rows of zeros, before training: shapes that a plugin gets wrong are its own fault, and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.encoder import Encoder
+from recurra.contracts.loss import Loss
+from recurra.errors import PluginError
+
+ROWS = 2
+
+
+def encoder(found: Encoder, symbols: bool, owner: str) -> None:
+    """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not `[B, T, D]`."""
+    x = torch.zeros(ROWS, 1, dtype=torch.long) if symbols else torch.zeros(ROWS, 1, found.size)
+    _shaped(_tried(lambda: found(x)), (ROWS, 1, found.output_size), "forward gives", "[B, T, D]", owner)
+
+
+def cell(found: Cell[Any], owner: str) -> None:
+    """Try a cell on one step. Raises `PluginError` (RC071) if its output or its state has another shape."""
+    state = found.initial_state(ROWS, device=torch.device("cpu"), dtype=torch.float32)
+    _state(state, owner)
+    given = _tried(lambda: found.step(torch.zeros(ROWS, found.input_size), state))
+    if not (isinstance(given, tuple) and len(given) == 2):
+        raise _broken(owner, f"step gives {type(given).__name__}, not the pair (output, state)")
+    _shaped(given[0], (ROWS, found.output_size), "step gives an output", "[B, H]", owner)
+    _state(given[1], owner)
+    if len(given[1]) != len(state):
+        raise _broken(owner, f"step gives a state of {len(given[1])} fields, and initial_state one of {len(state)}")
+    for name, old, new in zip(getattr(state, "_fields", range(len(state))), state, given[1], strict=True):
+        _shaped(new, tuple(old.shape), f"step gives state {name}", "that of initial_state", owner)
+
+
+def loss(found: Loss, width: int, symbols: bool, owner: str) -> None:
+    """Try a loss on two scored steps. Raises `PluginError` (RC071) if it does not give one number for each."""
+    target = torch.zeros(ROWS, dtype=torch.long) if symbols else torch.zeros(ROWS, width)
+    _shaped(_tried(lambda: found(torch.zeros(ROWS, width), target)), (ROWS,), "forward gives", "[N]", owner)
+
+
+def _tried(call: Callable[[], Any]) -> Any:
+    with torch.no_grad():
+        return call()
+
+
+def _state(state: Any, owner: str) -> None:
+    if not (isinstance(state, tuple) and all(isinstance(part, Tensor) and len(part) == ROWS for part in state)):
+        raise _broken(owner, "a state must be a NamedTuple of tensors [B, ...]")
+
+
+def _shaped(given: Any, wanted: tuple[int, ...], what: str, legend: str, owner: str) -> None:
+    if not isinstance(given, Tensor):
+        raise _broken(owner, f"{what} of type {type(given).__name__}, not a tensor {legend}")
+    if tuple(given.shape) != wanted:
+        raise _broken(owner, f"{what} of shape {list(given.shape)}, not {legend} = {list(wanted)}")
+
+
+def _broken(owner: str, fact: str) -> PluginError:
+    return PluginError.of("RC071", f"{owner}: {fact}")

@@ -1,0 +1,94 @@
+"""Splits: disjoint, complete, of the sizes that were asked for, and the same for the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from corpora import ragged, store_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recurra import InputError
+from recurra.data.splits import SPLITS, split
+from recurra.spec.tables import Sequence
+
+laws = settings(deadline=None, max_examples=60)
+shares = st.sampled_from([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.6, 0.4, 0.0], [0.34, 0.33, 0.33]])
+
+
+def positions(part) -> list[int]:
+    return [at for low, high in zip(part.low, part.high, strict=True) for at in range(low, high)]
+
+
+@laws
+@given(lengths=ragged, share=shares, carry=st.booleans(), seed=st.integers(0, 9))
+def test_every_element_is_in_exactly_one_split(lengths, share, carry, seed):
+    """Together the splits hold each element once, and each span lies within one sequence."""
+    store = store_of(lengths)
+    parts = split(store, Sequence(split=share, carry=carry), seed)
+    assert tuple(parts) == SPLITS
+    assert sorted(at for part in parts.values() for at in positions(part)) == list(range(len(store)))
+    for part in parts.values():
+        assert part.elements == len(positions(part))
+        for low, high, begin in zip(part.low, part.high, part.begin, strict=True):
+            assert begin in store.starts and begin <= low <= high
+            assert high <= store.ends[list(store.starts).index(begin)]
+
+
+@laws
+@given(total=st.integers(1, 300), share=shares, seed=st.integers(0, 9))
+def test_a_stream_is_split_in_order_and_rounding_favours_training(total, share, seed):
+    """Of one sequence training comes first, then validation, then test; the held-out sizes are rounded down."""
+    parts = split(store_of([total]), Sequence(split=share), seed)
+    assert [at for name in SPLITS for at in positions(parts[name])] == list(range(total))
+    sizes = [parts[name].elements for name in SPLITS]
+    assert sizes[2] == int(total * share[2] + 1e-9)
+    assert 0 <= sizes[1] - int(total * share[1] + 1e-9) <= 1
+    assert sizes[0] >= total * share[0] - 1e-9
+    for name in ("validation", "test"):
+        if parts[name].elements:
+            assert parts[name].begin.tolist() == [0]
+            assert parts[name].steps == parts[name].elements  # the split before it can be read
+
+
+@laws
+@given(lengths=st.lists(st.integers(1, 5), min_size=2, max_size=40), share=shares, seed=st.integers(0, 9))
+def test_sequences_are_split_whole(lengths, share, seed):
+    """Of several sequences each is in one split as a whole, so that nothing of it is known elsewhere."""
+    store = store_of(lengths)
+    parts = split(store, Sequence(split=share), seed)
+    spans = [(low, high) for part in parts.values() for low, high in zip(part.low, part.high, strict=True)]
+    assert sorted(spans) == list(zip(store.starts, store.ends, strict=True))
+    assert all(np.array_equal(part.low, part.begin) for part in parts.values())
+    assert len(parts["test"]) == int(len(lengths) * share[2] + 1e-9)
+    for part in parts.values():
+        assert part.steps == (part.high - part.low - 1).sum()
+
+
+def test_sequences_are_drawn_by_the_seed():
+    """The same seed gives the same split, another seed another one."""
+    store = store_of([3] * 50)
+    sequence = Sequence(split=[0.6, 0.2, 0.2])
+    drawn = [tuple(positions(split(store, sequence, seed)["test"])) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(("lengths", "carry", "what"), [([10], False, "elements"), ([2] * 10, False, "sequences")])
+def test_counts_are_taken_as_they_are(lengths, carry, what):
+    """Whole numbers are counts; if they do not add up, the error does the sum."""
+    store = store_of(lengths)
+    parts = split(store, Sequence(split=[5.0, 3.0, 2.0], carry=carry), 0)
+    sizes = [part.elements if what == "elements" else len(part) for part in parts.values()]
+    assert sizes == [5, 3, 2]
+    with pytest.raises(InputError, match=rf"5 \+ 3 \+ 3 = 11 {what}, but there are 10(.|\n)*the first 4"):
+        split(store, Sequence(split=[5.0, 3.0, 3.0], carry=carry), 0)
+
+
+def test_a_carried_corpus_is_split_by_elements_even_inside_a_sequence():
+    """A cut inside a sequence leaves its beginning readable and scores nothing twice."""
+    parts = split(store_of([4, 6, 5]), Sequence(split=[7.0, 4.0, 4.0], carry=True), 0)
+    assert [part.low.tolist() for part in parts.values()] == [[0, 4], [7, 10], [11]]
+    assert [part.high.tolist() for part in parts.values()] == [[4, 7], [10, 11], [15]]
+    assert [part.begin.tolist() for part in parts.values()] == [[0, 4], [4, 10], [10]]
+    assert [part.first_targets.tolist() for part in parts.values()] == [[1, 5], [7, 11], [11]]
+    assert [part.steps for part in parts.values()] == [3 + 2, 3 + 0, 4]

@@ -1,0 +1,26 @@
+"""What this distribution offers."""
+
+from recurra import Component, hookimpl
+
+
+@hookimpl
+def recurra_components():
+    """Return the cell and the encoder."""
+    return [
+        Component(
+            kind="cell",
+            name="leaky",
+            target="recurra_outsider.leaky:Leaky",
+            options="recurra_outsider.options:LeakyOptions",
+            summary="Leaky integrator",
+            cite="Jaeger et al. 2007, doi:10.1016/j.neunet.2007.04.016",
+        ),
+        Component(
+            kind="encoder",
+            name="waves",
+            target="recurra_outsider.waves:Waves",
+            options="recurra_outsider.options:WavesOptions",
+            summary="each symbol as sines and cosines of its number",
+            cite="Vaswani et al. 2017, arXiv:1706.03762",
+        ),
+    ]

@@ -1,0 +1,343 @@
+"""Vocabularies: decoding gives back what was encoded, ids fit, and what was learned survives being saved."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recurra import UnknownSymbol
+from recurra_sources import files
+from recurra_vocabularies.byte import Byte, ByteOptions
+from recurra_vocabularies.category import Category, CategoryOptions
+from recurra_vocabularies.character import Character, CharacterOptions
+from recurra_vocabularies.numeric import Numeric, NumericOptions
+from recurra_vocabularies.word import Word, WordOptions
+
+laws = settings(deadline=None, max_examples=35)
+
+HARD = {
+    "plain": "to be, or not to be",
+    "composed": "é",
+    "decomposed": "e\u0301 A\u030a",
+    "emoji of a family": "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f3f3\ufe0f\u200d\U0001f308",
+    "flags": "\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
+    "line ends": "a\r\nb\rc\nd\n\r\n\n",
+    "nul": "\0a\0\0",
+    "controls": "\x1b[31m\x7f\x1c\x1d\x85\x0b\x0c",
+    "separators": "a\u2028b\u2029c\xa0d\u3000e\u200bf",
+    "lone surrogates": "\ud800a\udfff \udc00\ud800",
+    "byte-order mark": "\ufeffa\ufeff",
+    "replacement": "\ufffd\ufffe\uffff",
+    "right to left": "\u202eabc\u202c שלום مرحبا",
+    "beyond the plane": "\U0001d54f\U00020000\U0010ffff",
+    "casing": "ǅ ß ẞ İ ı ΟΔΟΣ ﬁ",
+    "scripts": "日本語 ไทย हिन्दी 한국어",
+    "spaces": "  a   b \t\t c  ",
+    "punctuation": "it's a -- 'test'... (really?!) a_b 1,234.5 $x",
+    "one mark": "a",
+}
+SURROGATES = {"lone surrogates"}
+
+MAKERS = {
+    "character": lambda: Character(CharacterOptions()),
+    "byte": lambda: Byte(ByteOptions()),
+    "word": lambda: Word(WordOptions()),
+}
+textual = pytest.mark.parametrize("kind", MAKERS)
+any_text = st.text(st.characters(codec=None, categories=None), min_size=1, max_size=40)
+
+
+def fitted(kind, text):
+    vocabulary = MAKERS[kind]()
+    vocabulary.fit([text])
+    return vocabulary
+
+
+def check_round_trip(kind, text):
+    vocabulary = fitted(kind, text)
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode(ids) == text
+    assert vocabulary.text(ids) == text
+    assert ids.ndim == 1
+    assert 0 <= ids.min() and ids.max() < vocabulary.size
+    again = MAKERS[kind]()
+    again.restore(json.loads(json.dumps(vocabulary.save())))
+    assert again.size == vocabulary.size
+    assert np.array_equal(again.encode(text), ids)
+    assert again.decode(ids) == text
+
+
+@textual
+@pytest.mark.parametrize("name", HARD)
+def test_hard_text_comes_back(kind, name):
+    """decode(encode(s)) == s, before and after saving, for text that breaks careless code."""
+    check_round_trip(kind, HARD[name])
+
+
+@textual
+@laws
+@given(text=any_text)
+def test_any_text_comes_back(kind, text):
+    """decode(encode(s)) == s for every string that Python can hold, lone surrogates too."""
+    check_round_trip(kind, text)
+
+
+@textual
+@laws
+@given(text=any_text)
+def test_ids_are_given_in_pieces_as_in_whole(kind, text):
+    """Fitting on pieces learns what the whole does, where no word is cut."""
+    cut = next((at for at, mark in enumerate(text) if at and mark in " \n"), len(text))
+    vocabulary = MAKERS[kind]()
+    vocabulary.fit(iter([text[:cut], text[cut:]]))
+    assert vocabulary.save() == fitted(kind, text).save()
+
+
+@textual
+@pytest.mark.parametrize("name", sorted(HARD.keys() - SURROGATES))
+def test_a_streamer_gives_what_decoding_gives(kind, name):
+    """Ids taken one at a time give the text of all together, and never a part of a character."""
+    vocabulary = fitted(kind, HARD[name])
+    ids = vocabulary.encode(HARD[name])
+    stream = vocabulary.streamer()
+    given_out = [stream(index) for index in ids.tolist()]
+    assert "".join(given_out) == HARD[name]
+
+
+@laws
+@given(text=st.text(min_size=1, max_size=20))
+def test_a_stream_of_bytes_waits_until_a_character_is_whole(text):
+    """No replacement mark appears between the bytes of one character."""
+    stream = fitted("byte", text).streamer()
+    shown = ""
+    for value in text.encode():
+        shown += stream(value)
+        assert text.startswith(shown)
+    assert shown == text
+
+
+def test_bytes_that_are_no_text_become_replacement_marks():
+    """A network may give any bytes: they decode to something printable."""
+    vocabulary = fitted("byte", "a")
+    assert vocabulary.decode(np.array([0xFF, 0x61, 0xC3])) == "\ufffda\ufffd"
+    assert vocabulary.size == 256
+    assert [vocabulary.symbol(index) for index in (0x41, 0x20, 0x7F, 0)] == ["A", " ", "\\x7f", "\\x00"]
+
+
+@laws
+@given(text=any_text, limit=st.integers(1, 12))
+def test_cutting_the_text_into_blocks_never_changes_the_words(text, limit, tmp_path_factory):
+    """However a file is read in blocks, its word tokens are those of the whole text, if it has places to cut."""
+    text = "".join(mark for mark in text if not 0xD800 <= ord(mark) <= 0xDFFF).removeprefix("\ufeff")
+    text = " ".join(text)  # a place to cut within every block
+    path = tmp_path_factory.mktemp("blocks") / "file.txt"
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "BLOCK", limit)
+        blocks = list(files.blocks(path, "utf-8"))
+    assert "".join(blocks) == text
+    word = Word(WordOptions())
+    assert [token for block in blocks for token in word.split(block)] == word.split(text)
+
+
+@pytest.mark.parametrize("name", sorted(HARD.keys() - SURROGATES - {"byte-order mark"}))
+@pytest.mark.parametrize("limit", [64, 65, 67, 101])
+def test_blocks_of_hard_text_keep_its_words(tmp_path, monkeypatch, name, limit):
+    """A block ends after a newline or before a space, so that no word, run of spaces or line end is cut."""
+    text = f"{HARD[name]}\n {HARD[name]} " * 20
+    path = tmp_path / "file.txt"
+    path.write_bytes(text.encode())
+    monkeypatch.setattr(files, "BLOCK", limit)
+    blocks = list(files.blocks(path, "utf-8"))
+    assert len(blocks) > 1
+    word = Word(WordOptions())
+    assert "".join(blocks) == text
+    assert [token for block in blocks for token in word.split(block)] == word.split(text)
+
+
+def test_lower_case_is_the_declared_loss():
+    """Under `lowercase` decoding gives the folded text; the option says that it cannot be undone."""
+    vocabulary = Word(WordOptions(lowercase=True))
+    vocabulary.fit(["The Cat the cat"])
+    assert vocabulary.decode(vocabulary.encode("THE cat")) == "the cat"
+    assert vocabulary.size == len({"the", " the", " cat", "the unknown"})
+    assert "cannot undo" in str(WordOptions.model_fields["lowercase"].description)
+
+
+@laws
+@given(text=st.text("ab c.\n", max_size=30), least=st.integers(1, 4), most=st.integers(0, 5))
+def test_the_words_that_are_kept_are_the_frequent_ones(text, least, most):
+    """No word below `min_count` is kept, and none is left out that is more frequent than one that is kept."""
+    vocabulary = Word(WordOptions(min_count=least, max_size=most))
+    vocabulary.fit([text])
+    tokens = vocabulary.split(text)
+    counts = {token: tokens.count(token) for token in tokens}
+    kept, left = set(vocabulary.tokens), counts.keys() - set(vocabulary.tokens)
+    assert vocabulary.tokens == sorted(kept)
+    assert all(counts[token] >= least for token in kept)
+    frequent = [token for token in left if counts[token] >= least]
+    assert not frequent or len(kept) == most
+    assert max((counts[t] for t in frequent), default=0) <= min((counts[t] for t in kept), default=len(tokens))
+
+
+UNKNOWN = {
+    "character": (lambda policy: Character(CharacterOptions(unknown=policy)), "abc", "axb", "a\ufffdb", "ab", "x", 1),
+    "word": (lambda policy: Word(WordOptions(unknown=policy)), "a b c", "a x b", "a<unknown> b", "a b", " x", 1),
+    "category": (
+        lambda policy: Category(CategoryOptions(unknown=policy)),
+        ["a", "b"],
+        ["b", "x", "a"],
+        ["b", "<unknown>", "a"],
+        ["b", "a"],
+        "x",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_what_is_unknown_follows_the_policy(kind):
+    """error names symbol and place; token stands in with one id, the last; skip leaves it out."""
+    make, known, values, replaced, skipped, symbol, place = UNKNOWN[kind]
+    strict, token, skip = (make(policy) for policy in ("error", "token", "skip"))
+    for vocabulary in (strict, token, skip):
+        vocabulary.fit([known])
+    with pytest.raises(UnknownSymbol) as caught:
+        strict.encode(values)
+    assert (caught.value.symbol, caught.value.position) == (symbol, place)
+    assert token.size == strict.size + 1 == skip.size + 1
+    ids = token.encode(values)
+    assert ids[place] == token.size - 1
+    assert token.decode(ids) == replaced
+    assert skip.decode(skip.encode(values)) == skipped
+    assert isinstance(token.symbol(token.size - 1), str)
+
+
+@pytest.mark.parametrize("kind", [*UNKNOWN, "byte"])
+def test_nothing_learned_has_no_size(kind):
+    """Without any text there are no symbols, not even the unknown one."""
+    vocabulary = MAKERS["byte"]() if kind == "byte" else UNKNOWN[kind][0]("token")
+    assert vocabulary.size == 0
+    vocabulary.fit([])
+    assert vocabulary.size == 0
+
+
+tokens = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=20)
+
+
+@laws
+@given(values=tokens)
+def test_categories_come_back(values):
+    """Whole tokens, whatever they hold, come back in order; ids follow the order of the names."""
+    vocabulary = Category(CategoryOptions())
+    vocabulary.fit([values[:3], values[3:]])
+    ids = vocabulary.encode(values)
+    assert vocabulary.decode(ids) == values
+    assert vocabulary.size == len(set(values))
+    assert [vocabulary.symbol(index) for index in range(vocabulary.size)] == sorted(set(values))
+    again = Category(CategoryOptions())
+    again.restore(json.loads(json.dumps(vocabulary.save())))
+    assert again.decode(again.encode(values)) == values
+
+
+def test_a_prompt_of_categories_stands_between_spaces():
+    """What a person types is cut at white space, and what is generated is joined by it."""
+    vocabulary = Category(CategoryOptions())
+    vocabulary.fit([["up", "down"]])
+    ids = vocabulary.encode(vocabulary.parse("  up down\tup "))
+    assert vocabulary.text(ids) == "up down up"
+    stream = vocabulary.streamer()
+    assert "".join(stream(index) for index in ids.tolist()) == " up down up"
+
+
+SCALES = ("max", "minmax", "standard", "none")
+finite = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
+columns = st.integers(1, 3).flatmap(
+    lambda width: st.lists(st.lists(finite, min_size=width, max_size=width), min_size=1, max_size=30)
+)
+
+
+def numeric(scale, *runs):
+    vocabulary = Numeric(NumericOptions(scale=scale))
+    vocabulary.fit(runs)
+    return vocabulary
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@laws
+@given(rows=columns, data=st.data())
+def test_scales_are_those_of_a_direct_computation(scale, rows, data):
+    """Shift and scale of each feature equal numpy's on the whole, though the fit sees it in pieces."""
+    values = np.array(rows)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=3)))
+    pieces = np.split(values, cuts)
+    found = numeric(scale, *pieces)
+    low, high, mean, deviation = values.min(0), values.max(0), values.mean(0), values.std(0)
+    shift, size = {
+        "max": (0 * low, np.abs(values).max(0)),
+        "minmax": (low, high - low),
+        "standard": (mean, np.where(high > low, deviation, 0)),
+        "none": (0 * low, np.ones_like(low)),
+    }[scale]
+    near = {"rtol": 1e-6, "atol": 1e-6 * max(1, np.abs(values).max())}
+    np.testing.assert_allclose(found.shift, shift, **near)
+    np.testing.assert_allclose(found.scale, np.where(size > 0, size, 1), **near)
+    assert found.size == values.shape[1]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@laws
+@given(rows=columns, others=columns)
+def test_numbers_come_back(scale, rows, others):
+    """decode(encode(x)) == x to rounding, also for numbers that the fit has not seen, and after saving."""
+    vocabulary = numeric(scale, np.array(rows))
+    for values in (np.array(rows), np.resize(np.array(others), (len(others), vocabulary.size))):
+        encoded = vocabulary.encode(values)
+        assert np.isfinite(encoded).all()
+        bound = 1e-12 * max(1, np.abs(values).max(), np.abs(vocabulary.shift).max(), vocabulary.scale.max())
+        np.testing.assert_allclose(vocabulary.decode(encoded), values, rtol=1e-9, atol=bound)
+        again = Numeric(NumericOptions(scale=scale))
+        again.restore(json.loads(json.dumps(vocabulary.save())))
+        assert np.array_equal(again.encode(values), encoded)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@laws
+@given(rows=columns)
+def test_scaled_numbers_lie_where_the_scale_says(scale, rows):
+    """max: within -1..1, minmax: within 0..1, standard: mean 0 and deviation 1, none: as they were."""
+    values = np.array(rows)
+    encoded = numeric(scale, values).encode(values)
+    changes = values.max(0) > values.min(0)
+    if scale == "max":
+        assert np.abs(encoded).max() <= 1
+    elif scale == "minmax":
+        assert encoded.min() >= 0 and encoded.max() <= 1 + 1e-12
+    elif scale == "none":
+        assert np.array_equal(encoded, values)
+    elif (wide := changes & (values.std(0) > 1e-6 * np.abs(values).max())).any():
+        np.testing.assert_allclose(encoded.mean(0)[wide], 0, atol=1e-6)
+        np.testing.assert_allclose(encoded.std(0)[wide], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["minmax", "standard"])
+@laws
+@given(value=st.floats(-1e9, 1e9), count=st.integers(1, 50), cut=st.integers(0, 50))
+def test_a_column_that_never_changes_is_zero_with_scale_one(scale, value, count, cut):
+    """Rounding gives a constant no deviation: it becomes exactly 0, and a later change keeps its own size."""
+    column = np.full((count, 1), value)
+    vocabulary = numeric(scale, column[:cut], column[cut:])
+    assert vocabulary.scale.tolist() == [1.0]
+    assert not vocabulary.encode(column).any()
+
+
+def test_zero_is_no_scale():
+    """A column of zeros stays what it is under every scale."""
+    for scale in SCALES:
+        vocabulary = numeric(scale, np.zeros((3, 2)))
+        assert vocabulary.scale.tolist() == [1.0, 1.0]
+        assert vocabulary.encode(np.array([[0.0, 2.0]])).tolist() == [[0.0, 2.0]]

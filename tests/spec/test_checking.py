@@ -1,0 +1,355 @@
+"""What a task file may not say: every table of the language, the core's own and each component's, is closed and strict."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from conftest import HELLO, SERIES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recurra import assemble
+from recurra.catalog import discover
+from recurra.errors import CODES, InputError, Problem
+from recurra.resolve import resolve
+from recurra.spec.checking import describe, dotted, literal, path_of
+from recurra.spec.positions import Path as Key
+from recurra.spec.tables import COMPONENT_TABLES, Task
+
+QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+Write = Callable[..., Path]
+INF, NAN = float("inf"), float("nan")
+
+
+def faults(path: Path, *overrides: str) -> list[Problem]:
+    """Return the problems of a task that must not resolve."""
+    with pytest.raises(InputError) as caught:
+        resolve(path, overrides)
+    return list(caught.value.problems)
+
+
+def at(found: list[Problem], key: str) -> Problem:
+    """Return the only problem of a key."""
+    (problem,) = [problem for problem in found if problem.key == key]
+    return problem
+
+
+# The tables of the language, taken from the language itself.
+
+
+def core_tables() -> Iterator[tuple[str, Key, dict[str, Any], dict[str, Any]]]:
+    """Give each table of the core: a label, its key, its schema, and what must stand in it."""
+    schema = Task.model_json_schema(by_alias=True)
+    yield "task", (), schema, {}
+    for name, rule in schema["properties"].items():
+        if "$ref" in rule:
+            yield name, (name,), {**schema["$defs"][rule["$ref"].rsplit("/", 1)[1]], "$defs": schema["$defs"]}, {}
+    for kind in ("Constant", "Cosine", "Linear", "Plateau"):
+        yield f"schedule {kind}", ("training", "schedule"), schema["$defs"][kind], {"kind": kind.lower()}
+
+
+def component_tables() -> Iterator[tuple[str, Key, dict[str, Any], dict[str, Any]]]:
+    """Give each component's table, and a cell's inside a stack."""
+    for entry in discover().entries:
+        kind, own = entry.component.kind, {"kind": entry.qualified}
+        schema = entry.options.model_json_schema()
+        yield f"{kind} {entry.component.name}", (kind,), schema, own
+        if kind == "cell":
+            yield f"layer {entry.component.name}", ("cell", "stack", 0), schema, own
+
+
+ALL_TABLES = [*core_tables(), *component_tables()]
+EVERY_TABLE = pytest.mark.parametrize(
+    ("key", "schema", "own"), [case[1:] for case in ALL_TABLES], ids=[case[0] for case in ALL_TABLES]
+)
+
+
+def holding(key: Key, table: dict[str, Any]) -> str:
+    """Return the hello task with these keys in the table at a key path."""
+    data = tomllib.loads(HELLO)
+    if key[:1] == ("cell",):
+        data["cell"] = {"stack": [table]} if "stack" in key else table
+    elif key and key[0] in COMPONENT_TABLES:
+        data[str(key[0])] = table
+    elif not key:
+        data.update(table)
+    else:
+        node = data
+        for part in key:
+            node = node.setdefault(part, {})
+        node.update(table)
+    return tomli_w.dumps(data)
+
+
+def line_of(text: str, name: str) -> int:
+    """Return the line on which a key of a text by tomli_w stands."""
+    return next(n for n, line in enumerate(text.split("\n"), 1) if f"{name} = " in line)
+
+
+@EVERY_TABLE
+def test_an_unknown_key_is_refused_at_every_depth(task: Write, key: Key, schema: Any, own: dict[str, Any]) -> None:
+    """A key that a table does not have is refused there, at its own line, with the keys that it has."""
+    text = holding(key, {**own, "zzzzz": 1})
+    problem = at(faults(task(text)), dotted((*key, "zzzzz")))
+    assert problem.code == "RC011" and problem.nearest == ""
+    assert problem.place is not None and problem.place.line == line_of(text, "zzzzz")
+    assert set(problem.allowed.split(", ")) >= set(schema.get("properties", {}))
+
+
+@EVERY_TABLE
+def test_a_misspelt_key_names_the_right_one(task: Write, key: Key, schema: Any, own: dict[str, Any]) -> None:
+    """Every key of the language, misspelt by one letter, is refused with the key that was meant."""
+    known = [name for name in schema.get("properties", {}) if name not in own]
+    typos = {name[:-1] + name[-1] * 2: name for name in known}
+    found = faults(task(holding(key, {**own, **dict.fromkeys(typos, 1), "zzzzz": 1})))
+    for typo, name in typos.items():
+        problem = at(found, dotted((*key, typo)))
+        assert (problem.code, problem.nearest) == ("RC011", name)
+
+
+def wrong_values(rule: dict[str, Any]) -> list[tuple[Any, str]]:
+    """Return values that a rule of one plain type refuses, each with the code of the refusal."""
+    kind = rule.get("type")
+    lists = [([], "RC012"), ({}, "RC012")]
+    if "enum" in rule or "const" in rule:
+        return [("zzzzz", "RC013"), (1, "RC013"), (True, "RC013")]
+    if kind == "integer":
+        return [*lists, (True, "RC012"), ("64", "RC012"), (64.5, "RC012"), (64.0, "RC012"), (NAN, "RC013")] + [
+            (INF, "RC013"), *outside(rule, 1)
+        ]  # fmt: skip
+    if kind == "number":
+        return [*lists, (True, "RC012"), ("1.0", "RC012"), (NAN, "RC013"), (-INF, "RC013"), *outside(rule, 1e-6)]
+    if kind == "boolean":
+        return [*lists, (0, "RC012"), (1, "RC012"), ("true", "RC012"), (1.0, "RC012")]
+    if kind == "string":
+        return [*lists, (1, "RC012"), (True, "RC012"), (0.5, "RC012"), (["a"], "RC012")]
+    if kind == "array":
+        return [("a", "RC012"), (1, "RC012"), ({}, "RC012")]
+    return []
+
+
+def outside(rule: dict[str, Any], step: float) -> list[tuple[Any, str]]:
+    """Return the numbers just beyond the bounds of a rule."""
+    beyond = {
+        "minimum": rule.get("minimum", 0) - step,
+        "exclusiveMinimum": rule.get("exclusiveMinimum", 0),
+        "maximum": rule.get("maximum", 0) + step,
+        "exclusiveMaximum": rule.get("exclusiveMaximum", 0),
+    }
+    return [(value, "RC013") for name, value in beyond.items() if name in rule]
+
+
+def plain(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return the rule without `nothing`, which TOML cannot say; a union has no single wrong type."""
+    options = [option for option in rule.get("anyOf", [rule]) if option.get("type") != "null"]
+    return {**rule, **options[0]} if len(options) == 1 else {}
+
+
+@EVERY_TABLE
+def test_every_key_refuses_every_wrong_value(task: Write, key: Key, schema: Any, own: dict[str, Any]) -> None:
+    """Each key refuses what has not its type or lies beyond its bounds, all keys at once, and says what it allows."""
+    rows = {name: wrong_values(plain(rule)) for name, rule in schema.get("properties", {}).items() if name not in own}
+    if not key:
+        rows.pop("schema")  # tested below: another version is another fault
+    for turn in range(max(map(len, rows.values()), default=0)):
+        wrong = {name: values[turn] for name, values in rows.items() if turn < len(values)}
+        found = faults(task(holding(key, {**own, **{name: value for name, (value, _) in wrong.items()}})))
+        for name, (value, code) in wrong.items():
+            problem = at(found, dotted((*key, name)))
+            assert (problem.code, problem.got) == (code, literal(value)), problem.render()
+            assert problem.allowed and problem.place is not None and problem.place.line
+            assert name in problem.fact
+
+
+@QUICK
+@given(st.lists(st.sampled_from(ALL_TABLES), min_size=1, max_size=6, unique_by=lambda case: case[1][:1]), st.data())
+def test_all_faults_are_told_at_once_in_the_order_of_lines(task: Write, tables: list[Any], data: Any) -> None:
+    """However many tables are wrong, one reading tells every fault, sorted by its place."""
+    text, keys = HELLO, set()
+    cells = [(key, own) for _, key, _, own in tables if key]
+    merged = tomllib.loads(text)
+    for key, own in cells:
+        part = tomllib.loads(holding(key, {**own, "zzzzz": data.draw(st.integers())}))
+        merged[str(key[0])] = part[str(key[0])]
+        keys.add(dotted((*key, "zzzzz")))
+    merged["yyyyy"] = True
+    found = faults(task(tomli_w.dumps(merged)))
+    assert {problem.key for problem in found} >= keys | {"yyyyy"}
+    places = [(p.place.line, p.place.column) for p in found if p.place]
+    assert len(places) == len(found) and places == sorted(places)
+    assert all(problem.code in CODES for problem in found)
+
+
+# Messages.
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "code", "said"),
+    [
+        (("hidden_size = 8", "hidden_size = 0"), "cell.hidden_size", "RC013", "at least 1"),
+        (("hidden_size = 8", "hidden_size = 9999999"), "cell.hidden_size", "RC013", "at most 1048576"),
+        (('kind = "lstm"', 'kind = "lstn"'), "cell.kind", "RC020", "lstm"),
+        (('kind = "lstm"', 'kind = "one_hot"'), "cell.kind", "RC020", "put it in the [encoder] table"),
+        (('kind = "lstm"', ""), "cell.kind", "RC010", "gru, lstm, rnn"),
+        (('kind = "lstm"', "kind = 3"), "cell.kind", "RC012", "in quotes"),
+        (("schema = 1", "schema = 2"), "schema", "RC015", "newer recurra"),
+        (("schema = 1", 'schema = "1"'), "schema", "RC012", "an integer"),
+        (("schema = 1", "schema = true"), "schema", "RC012", "an integer"),
+        (("schema = 1", 'extend = "a.toml"'), "extend", "RC011", "did you mean: extends"),
+        (("schema = 1", 'name = "a/b"'), "name", "RC013", "matching"),
+        (("steps = 3", 'steps = 3\nschedule = "cosine"'), "training.schedule", "RC012", "a table"),
+        (("steps = 3", 'steps = 3\nschedule = { kind = "cosin" }'), "training.schedule.kind", "RC013", '"cosin"'),
+        (("steps = 3", 'steps = 3\nschedule = { kind = "cosin" }'), "training.schedule.kind", "RC013", "mean: cosine"),
+        (("steps = 3", "steps = 3\nschedule = { final = 0.1 }"), "training.schedule.kind", "RC010", "plateau"),
+        (("steps = 3", "steps = 3\nschedule = { kind = 3 }"), "training.schedule.kind", "RC012", "in quotes"),
+        (('prompt = "h"', "prompt = 3"), "generation.prompt", "RC012", "a list: text"),
+        (('prompt = "h"', 'prompt = ["a", 1]'), "generation.prompt[1]", "RC012", "prompt[1] has the wrong type"),
+        (('prompt = "h"', "prompt = [1, nan, 2]"), "generation.prompt[1]", "RC013", "nan"),
+        (("length = 4", "length = 4\nsplit = [1, 0]"), "sequence.split", "RC013", "a list of 3"),
+        (("length = 4", 'length = 4\nsplit = [1, "a", 0]'), "sequence.split[1]", "RC012", "split[1] has"),
+        (("[loss]", "[los]"), "loss", "RC010", "loss is missing"),
+    ],
+)
+def test_a_message_helps_to_mend(task: Write, change: tuple[str, str], key: str, code: str, said: str) -> None:
+    """A fault names its key and its code, and says what is allowed or meant."""
+    text = HELLO.replace(*change, 1)
+    assert text != HELLO
+    found = faults(task(text))
+    problem = at(found, key)
+    assert problem.code == code and said in problem.render()
+    assert problem.place is not None and problem.place.line
+    assert len(found) == (2 if change[0] == "[loss]" else 1), "one fault is told once"
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ('[1, 2, "x", 4]', "source.values[2]"),
+        ("[1, 2, 3, nan]", "source.values[3]"),
+        ("[[1, 2], [3, inf]]", "source.values[1][1]"),
+        ("[[1, 2], [3, true]]", "source.values[1][1]"),
+        ("true", "source.values"),
+    ],
+)
+def test_a_fault_inside_a_union_is_told_once_at_its_element(task: Write, values: str, key: str) -> None:
+    """Of a value that may have several forms, the form that fits best is judged, and only its faults are told."""
+    text = SERIES.replace(SERIES.split("\n")[4], f"values = {values}")
+    (problem,) = faults(task(text))
+    assert problem.key == key and "a list: a number" in problem.allowed
+
+
+@QUICK
+@given(st.lists(st.text("abc_", min_size=1, max_size=4) | st.integers(0, 99), min_size=1, max_size=5))
+def test_a_key_path_is_written_and_read_back(parts: list[str | int]) -> None:
+    """The dotted form of a key path reads back as that path."""
+    path = tuple(["k", *parts])
+    assert path_of(dotted(path)) == path
+
+
+@pytest.mark.parametrize("table", ALL_TABLES, ids=[case[0] for case in ALL_TABLES])
+def test_every_key_is_described(table: Any) -> None:
+    """Every key of the language has a description, and words for what it allows."""
+    _, key, schema, _ = table
+    for name, rule in schema.get("properties", {}).items():
+        words = describe(rule, schema)
+        assert words or name == "optimizer", f"{dotted(key)}.{name} allows nothing that can be said"
+        assert rule.get("description") or name == "kind" or "$ref" in rule, f"{dotted(key)}.{name}"
+
+
+# Rules across keys.
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        (HELLO.replace("steps = 3", "steps = 3\nepochs = 2"), "training.steps", "not both"),
+        (HELLO.replace("length = 4", "length = 4\ncarry = true\nstride = 2", 1), "sequence.stride", "carry = true"),
+        (HELLO.replace('text = "hello"', 'text = "a"\ntexts = ["a"]'), "source", "exactly one"),
+        (HELLO.replace('text = "hello"', ""), "source", "exactly one"),
+        (SERIES.replace("values = [1,", "values = [[1, 2], [1]] #"), "source.values", "same number of features"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(task: Write, text: str, key: str, said: str) -> None:
+    """Keys that cannot stand together are refused at one of them, with the rule."""
+    (problem,) = faults(task(text))
+    assert (problem.code, problem.key) == ("RC014", key)
+    assert said in problem.fact and problem.place is not None and problem.place.line
+
+
+SHARES = st.lists(st.floats(-2, 2) | st.integers(-3, 30), min_size=3, max_size=3)
+
+
+@QUICK
+@given(SHARES | st.lists(st.integers(0, 10), min_size=3, max_size=3).map(lambda s: [n / max(sum(s), 1) for n in s]))
+def test_a_split_adds_up_or_counts(task: Write, split: list[float]) -> None:
+    """A split is three shares that add up to 1, or whole counts; training has some, and none is negative."""
+    sane = split[0] > 0 and min(split) >= 0
+    shares, counts = abs(sum(split) - 1) < 1e-6, all(n == int(n) for n in split) and sum(split) > 1
+    path = task(HELLO, ("length = 4\n\n[enc", f"length = 4\nsplit = {split}\n\n[enc"))
+    if sane and (shares or counts):
+        assert resolve(path).task.sequence.counted == (not shares)
+    else:
+        (problem,) = faults(path)
+        assert (problem.code, problem.key, problem.got) == ("RC013", "sequence.split", str(split))
+
+
+def test_a_stack_stands_alone(task: Write) -> None:
+    """Every key beside a stack is refused at its own line, and the layers' own faults are told with it."""
+    text = HELLO.replace('kind = "lstm"', 'stack = [{ kind = "gru", hiden_size = 1 }, 3]\ndropout = 0.5')
+    found = faults(task(text))
+    expected = ["cell.stack[0].hiden_size", "cell.stack[1]", "cell.dropout", "cell.hidden_size"]
+    assert [problem.key for problem in found] == expected
+    assert [problem.code for problem in found] == ["RC011", "RC012", "RC011", "RC011"]
+
+
+@pytest.mark.parametrize(("stack", "code"), [("[]", "RC013"), ('"lstm"', "RC012"), ("{ kind = 'lstm' }", "RC012")])
+def test_a_stack_is_a_list_of_tables(task: Write, stack: str, code: str) -> None:
+    """A stack that is no list of tables, or has none, is refused as such."""
+    (problem,) = faults(task(HELLO, ('kind = "lstm"\nhidden_size = 8', f"stack = {stack}")))
+    assert (problem.code, problem.key) == (code, "cell.stack") and "[[cell.stack]]" in problem.allowed
+
+
+def test_an_option_of_another_kind_names_both_layers(task: Write) -> None:
+    """An option that was meant for the kind of another layer is refused with the layer of each."""
+    task(HELLO, ("hidden_size = 8", "forget_bias = 1.0"), name="base.toml")
+    path = task('extends = "base.toml"\ntraining.schedule.kind = "plateau"')
+    overrides = ["cell.kind=gru", "training.schedule.final=0.5"]
+    first, second = sorted(faults(path, *overrides), key=lambda problem: problem.key)
+    assert first.key == "cell.forget_bias" and "-o #1: cell.kind=gru" in first.cure and "base.toml" in first.cure
+    assert second.key == "training.schedule.final" and "task.toml" in second.cure and "-o #2" in second.cure
+
+
+def test_a_fault_of_the_core_does_not_hide_a_local_plugin(task: Write, tmp_path: Path) -> None:
+    """A task with a fault elsewhere still finds the components of its own plugin files."""
+    (tmp_path / "mine.py").write_text(
+        "from recurra import CellOptions, Component, hookimpl\n"
+        "@hookimpl\ndef recurra_components():\n"
+        "    return [Component('cell', 'mine', 'mine:CellOptions', 'mine:CellOptions', 'a test')]\n",
+        encoding="utf-8",
+    )
+    text = HELLO.replace('"lstm"', '"mine"').replace("hidden_size", "hiden_size")
+    found = faults(task(text + '\n[plugins]\nfiles = ["mine.py"]\n[trainig]\n'))
+    assert [problem.key for problem in found] == ["cell.hiden_size", "trainig"]
+
+
+def test_a_problem_of_a_layer_is_placed_in_its_table(task: Write) -> None:
+    """A fault that is found after reading is placed in the layer that it is about."""
+    stack = "[[cell.stack]]\nkind = 'gru'\n[[cell.stack]]\nbidirectional = true"
+    text = HELLO.replace("[cell]", stack)
+    with pytest.raises(InputError) as caught:
+        assemble.check_fit(resolve(task(text)))
+    (problem,) = caught.value.problems
+    assert problem.key == "cell.stack[1].bidirectional" and problem.place is not None
+    assert problem.place.text == "bidirectional = true"
+
+
+def test_unreadable_text_from_python_is_refused(task: Write) -> None:
+    """A mapping of overrides that holds half a character is refused as input."""
+    with pytest.raises(InputError) as caught:
+        resolve(task(), {"source.text": "a\udc80"})
+    assert "cannot be read" in caught.value.problems[0].fact

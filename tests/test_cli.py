@@ -1,0 +1,273 @@
+"""The command line: one JSON object where it is asked for, one message where something is wrong, and the exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HELLO, REPOSITORY, SERIES
+from terminal import Ended, command, process
+
+import recurra
+from recurra.cli.main import main
+from recurra.errors import CODES
+
+TASKS = sorted(path.stem for path in (REPOSITORY / "tasks").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of symbols, `runs/hello/1`, and a run of numbers, `runs/series/1`."""
+    home = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECURRA_CACHE", str(home / "cache"))
+        for name, text in (("hello", HELLO), ("series", SERIES)):
+            (home / f"{name}.toml").write_text(text, encoding="utf-8")
+            recurra.run(home / f"{name}.toml", runs=home / "runs")
+    return home
+
+
+@pytest.fixture
+def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in that folder."""
+    monkeypatch.chdir(world)
+    return world
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def alone(ended: Ended) -> dict[str, object]:
+    """Return the JSON object that is all that a command has printed."""
+    assert len(ended.out.splitlines()) == 1, ended.out
+    return ended.last
+
+
+# new
+
+
+def test_new_lists_every_task_with_a_line_about_it(empty: Path) -> None:
+    """`new --list` names each shipped task and says what it is."""
+    found = alone(command("new", "--list", "--json").tidy(0))["tasks"]
+    assert isinstance(found, dict)
+    assert sorted(found) == TASKS
+    assert all(found.values())
+    lines = command("new", "--list").tidy(0).out.splitlines()
+    assert [line.split()[0] for line in lines] == TASKS
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_new_writes_a_task_that_resolves(empty: Path, name: str) -> None:
+    """Each shipped task is copied whole, with its data, and can be read where it lies then."""
+    from recurra.resolve import resolve
+
+    written = alone(command("new", name, "--json").tidy(0))["written"]
+    assert isinstance(written, list) and sorted(written) == sorted(path.name for path in empty.iterdir())
+    assert (empty / f"{name}.toml").read_bytes() == (REPOSITORY / "tasks" / f"{name}.toml").read_bytes()
+    part = resolve(f"{name}.toml").parts["source"]
+    data = getattr(part.options, "path", None)
+    assert data is None or Path(data).parent == empty and Path(data).is_file()
+
+
+def test_new_takes_the_files_name_too(empty: Path) -> None:
+    """`hello_lstm.toml` means hello_lstm."""
+    assert "wrote hello_lstm.toml" in command("new", "hello_lstm.toml").tidy(0).out
+
+
+def test_new_of_an_unknown_task_gives_the_nearest(empty: Path) -> None:
+    """A misspelt name is wrong input, and writes nothing."""
+    command("new", "helo_lstm").fails(2, "[RC020]", "did you mean: hello_lstm", "allowed: ")
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../hello_lstm", "/etc/passwd", "."])
+def test_new_leaves_the_folder_of_tasks_for_nothing(empty: Path, name: str) -> None:
+    """A path is not a name."""
+    command("new", name).fails(2, "[RC020]")
+
+
+def test_new_leaves_what_is_there(empty: Path) -> None:
+    """A file that is there already is never written over."""
+    (empty / "hello_lstm.toml").write_text("mine")
+    command("new", "hello_lstm").fails(2, "hello_lstm.toml is already there", "nothing was written")
+    assert (empty / "hello_lstm.toml").read_text() == "mine"
+
+
+def test_new_without_a_name_lists_and_says_what_to_do(empty: Path) -> None:
+    """Asked for nothing, `new` shows what there is."""
+    ended = command("new").fails(2, "name one of these tasks", "recurra new hello_lstm")
+    assert [line.split()[0] for line in ended.out.splitlines()] == TASKS
+
+
+# --json
+
+
+def test_json_of_check_and_run(empty: Path, task: Callable[..., Path]) -> None:
+    """`check` and `run` print one object, which the run's folder keeps."""
+    report = alone(command("check", task(), "--json").tidy(0))
+    assert report["parameters"] and report["components"]
+    found = alone(command("run", task(), "--json").tidy(0))
+    assert json.loads((empty / str(found["run"]) / "result.json").read_text()) == found
+    assert str(found["generated"]).startswith("h") and found["parameters"] == report["parameters"]
+
+
+def test_json_of_generate(here: Path) -> None:
+    """Text is one string after its prompt, several streams a list, and numbers are numbers."""
+    found = alone(command("generate", "runs/hello", "--prompt", "he", "--length", "3", "--json").tidy(0))
+    assert found["prompt"] == "he" and len(str(found["generated"])) == 3
+    several = alone(command("generate", "runs/hello", "--streams", "2", "--json").tidy(0))["generated"]
+    assert isinstance(several, list) and [len(text) for text in several] == [4, 4]
+    numbers = alone(command("generate", "runs/series", "--values", "1,2,3", "--length", "2", "--json").tidy(0))
+    assert numbers["prompt"] == [1, 2, 3]
+    assert isinstance(numbers["generated"], list) and all(isinstance(x, float) for x in numbers["generated"])
+
+
+@pytest.mark.parametrize("run", ["hello", "series"])
+def test_json_of_evaluate_is_what_the_run_said(here: Path, run: str) -> None:
+    """`evaluate` gives the figures again that the run ended with."""
+    found = alone(command("evaluate", f"runs/{run}/1", "--json").tidy(0))
+    kept = json.loads((here / "runs" / run / "1" / "result.json").read_text())
+    assert found["metrics"] == pytest.approx(kept["metrics"])
+    assert found["verdict"] == kept["verdict"]
+
+
+def test_json_of_plugins(empty: Path) -> None:
+    """`plugins list` and `plugins show` print one object each."""
+    listed = alone(command("plugins", "list", "--json").tidy(0))
+    assert {"kind", "name", "qualified", "version", "summary", "cite"} == set(listed["components"][0])  # type: ignore
+    shown = alone(command("plugins", "show", "lstm", "--json").tidy(0))["components"]
+    assert isinstance(shown, list) and [c["qualified"] for c in shown] == ["recurra/lstm"]
+
+
+WRONG = {
+    "a task that is not there": (["check", "absent.toml"], 2, "RC001"),
+    "an override that is none": (["check", "hello.toml", "-o", "cell"], 2, "RC005"),
+    "a misspelt key": (["check", "hello.toml", "-o", "cell.hiden_size=3"], 2, "RC011"),
+    "a component nobody offers": (["run", "hello.toml", "-o", "cell.kind=lstn"], 2, "RC020"),
+    "a band that does not hold": (["run", "hello.toml", "--expect", "-o", "expect.loss_below=0.0"], 1, "RC062"),
+    "a run that is not there": (["generate", "runs/absent"], 2, "RC051"),
+    "a prompt of unknown symbols": (["generate", "runs/hello", "--prompt", "x"], 2, "RC043"),
+    "a prompt of two kinds": (["generate", "runs/hello", "--prompt", "h", "--values", "1"], 2, "RC080"),
+    "a split that is empty": (["evaluate", "runs/hello", "--split", "test"], 2, "RC041"),
+    "a split that there is not": (["evaluate", "runs/hello", "--split", "tset"], 2, "RC080"),
+    "a shipped task that is not": (["new", "absent"], 2, "RC020"),
+    "a component to show that is not": (["plugins", "show", "absent"], 2, "RC020"),
+    "an option that is not": (["run", "hello.toml", "--epochs"], 2, "RC080"),
+    "an argument that is missing": (["run"], 2, "RC080"),
+    "a command that is not": (["train"], 2, "RC080"),
+    "a number that is none": (["generate", "runs/hello", "--length", "many"], 2, "RC080"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_json_of_every_error(here: Path, what: str) -> None:
+    """With --json an error is an object on the last line of stdout as well as a message on stderr."""
+    arguments, code, expected = WRONG[what]
+    ended = command(*arguments, "--json").tidy(code)
+    assert ended.last["exit_code"] == code
+    assert [problem["code"] for problem in ended.last["error"]] == [expected]
+    assert ended.last["error"][0]["fact"] in " ".join(ended.err.split("\n"))
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_without_json_an_error_leaves_stdout_alone(here: Path, what: str) -> None:
+    """What is wrong is said once, on stderr, in words: no traceback."""
+    arguments, code, expected = WRONG[what]
+    ended = command(*arguments).tidy(code)
+    assert ended.err.lower().count("error: ") == 1
+    assert '"error"' not in ended.out
+    if expected != "RC062":
+        assert not ended.out
+
+
+def test_every_problem_is_reported_at_once(here: Path) -> None:
+    """Two mistakes are two problems of one error, sorted by their place."""
+    ended = command("check", "hello.toml", "-o", "cell.hiden=3", "-o", "encoder.kind=one", "--json").tidy(2)
+    assert {problem["code"] for problem in ended.last["error"]} == {"RC011", "RC020"}
+    assert ended.err.count("error: ") == 2
+
+
+# the rest
+
+
+def test_version(empty: Path) -> None:
+    """`--version` prints the version alone."""
+    assert command("--version").tidy(0).out == f"recurra {recurra.__version__}\n"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_explain_knows_every_code(code: str) -> None:
+    """Each code that an error can carry is explained, however it is typed."""
+    assert command("plugins", "explain", code).tidy(0).out == f"{code}: {CODES[code]}\n"
+    assert command("plugins", "explain", code.lower()).tidy(0).out == f"{code}: {CODES[code]}\n"
+
+
+def test_explain_of_an_unknown_code() -> None:
+    """A code that is none is wrong input, and all that there are are named."""
+    ended = command("plugins", "explain", "RC999").fails(2, "[RC080]", "'RC999'")
+    assert all(code in ended.err for code in CODES)
+
+
+@pytest.mark.parametrize(("arguments", "shown"), [([], "generate"), (["plugins"], "explain")])
+def test_without_a_command_help_is_shown(arguments: list[str], shown: str) -> None:
+    """Somebody who types the name alone sees what there is."""
+    ended = process(*arguments).tidy(2)
+    assert "Usage:" in ended.out + ended.err
+    assert f"\n  {shown} " in ended.out + ended.err
+
+
+def test_seed_is_an_override(empty: Path, task: Callable[..., Path]) -> None:
+    """`--seed 5` is `-o seed=5`, and the run keeps it."""
+    found = command("run", task(), "--seed", "5", "--json").tidy(0).last
+    assert "\nseed = 5\n" in (empty / found["run"] / "task.toml").read_text()
+
+
+def test_runs_go_where_they_are_told(empty: Path, task: Callable[..., Path]) -> None:
+    """`--runs` names the folder; runs of one task are numbered."""
+    folders = [command("run", task(), "--runs", "mine", "--json").tidy(0).last["run"] for _ in range(2)]
+    assert folders == ["mine/task/1", "mine/task/2"]
+
+
+def test_the_schema_can_be_written_to_a_file(empty: Path) -> None:
+    """`schema -o` writes what `schema` prints."""
+    command("schema", "-o", "task.schema.json").tidy(0)
+    assert (empty / "task.schema.json").read_text(encoding="utf-8") == command("schema").tidy(0).out
+
+
+def test_a_reader_that_leaves_is_no_error(empty: Path) -> None:
+    """`recurra plugins list | head -1` ends quietly when the reader has gone."""
+    line = [sys.executable, "-m", "recurra.cli.main", "schema"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout and writer.stderr
+        writer.stdout.close()
+        said = writer.stderr.read()
+    assert said == ""
+
+
+def test_output_that_cannot_be_encoded_is_no_error(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that knows no é shows something else for it, and the run is not lost for that."""
+    (empty / "eleve.toml").write_text(HELLO.replace('"hello"', '"élève"').replace('"h"', '"é"'), encoding="utf-8")
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["recurra", "run", "eleve.toml"])
+        patch.setattr(sys, "stdout", terminal)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        terminal.seek(0)
+        assert not stop.value.code and r"generated: \xe9" in terminal.read()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_json_is_json_in_every_encoding(empty: Path, encoding: str) -> None:
+    """What a terminal cannot show is escaped as JSON escapes it."""
+    ended = process("new", "élève", "--json", PYTHONIOENCODING=encoding).tidy(2)
+    assert ended.last["error"][0]["fact"] == "no task called 'élève' comes with recurra"

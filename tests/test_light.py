@@ -1,0 +1,67 @@
+"""What only informs answers at once: it imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import HELLO
+
+PROBE = """
+import json, sys
+from recurra.cli.main import main
+code = 0
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code
+heavy = sorted({"torch", "numpy", "pydantic"} & set(sys.modules))
+print(json.dumps({"code": code, "heavy": heavy}), file=sys.stderr)
+"""
+
+
+def heavy(*arguments: str, cwd: Path) -> set[str]:
+    """Return which heavy packages a command that ends well has imported by its end."""
+    line = [sys.executable, "-c", PROBE, *arguments]
+    world = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=world, timeout=60, check=True)
+    found = json.loads(done.stderr.splitlines()[-1])
+    assert not found["code"], done.stderr
+    assert done.stdout, "the command said nothing"
+    return set(found["heavy"])
+
+
+LIGHT = [
+    ["--help"],
+    ["--version"],
+    ["run", "--help"],
+    ["plugins", "list"],
+    ["plugins", "list", "--json"],
+    ["plugins", "show", "lstm"],
+    ["plugins", "explain", "RC011"],
+    ["schema"],
+    ["new", "--list"],
+    ["new", "hello_lstm"],
+]
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_it_imports_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    """Help, lists, options and the schema come without torch."""
+    assert "torch" not in heavy(*arguments, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["plugins", "list"]], ids=" ".join)
+def test_it_imports_no_numpy(arguments: list[str], tmp_path: Path) -> None:
+    """Help and the list come without numpy as well."""
+    assert "numpy" not in heavy(*arguments, cwd=tmp_path)
+
+
+def test_a_command_that_computes_imports_torch(tmp_path: Path) -> None:
+    """The probe sees torch where it is."""
+    (tmp_path / "task.toml").write_text(HELLO, encoding="utf-8")
+    assert "torch" in heavy("check", "task.toml", cwd=tmp_path)

@@ -1,0 +1,181 @@
+"""Figures are about the data and the weights, and about nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SERIES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trials import PROSE, about, write
+
+import recurra
+from recurra import assemble
+from recurra.data import segments
+from recurra.resolve import resolve
+from recurra.train.evaluate import Errors, Metrics, evaluate
+
+CLOSE = {"float64": 1e-9, "float32": 1e-5}
+
+
+def _built(folder: Path, text: str, changes: dict[str, Any]) -> tuple[Any, Any, Any]:
+    resolved = resolve(write(folder, text), {"generation.prompt": "a", "training.batch_size": 1, **changes}
+                       if "character" in text else changes)  # fmt: skip
+    data = assemble.load_data(resolved)
+    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    return data, network, assemble.build_loss(resolved, network)
+
+
+def _brute(data: Any, network: Any, name: str) -> Metrics:
+    """Stream each sequence of a split token by token, and score what the split holds of it by the formulas."""
+    part, symbols = data.splits[name], data.vocabulary.yields == "symbols"
+    scores: list[torch.Tensor] = []
+    right: list[bool] = []
+    gaps: list[float] = []
+    actual: list[float] = []
+    losses: list[float] = []
+    network.eval()
+    for low, high, begin in zip(part.low, part.high, part.begin, strict=True):
+        states = None
+        for at in range(int(begin), int(high) - 1):
+            here, after = (np.asarray(data.store.values[p : p + 1]) for p in (at, at + 1))
+            if symbols:
+                x = torch.tensor([[int(here[0])]])
+            else:
+                x = torch.from_numpy(data.vocabulary.encode(here)).to(network.dtype).unsqueeze(0)
+            with torch.no_grad():
+                output, states = network(x, states)
+            if at + 1 < low:
+                continue
+            if symbols:
+                scores.append(torch.log_softmax(output[0, 0].double(), -1)[int(after[0])])
+                right.append(int(output[0, 0].argmax()) == int(after[0]))
+            else:
+                predicted = data.vocabulary.decode(output[0].double().numpy())
+                gaps += (predicted - after).ravel().tolist()
+                actual += after.ravel().tolist()
+                losses.append(float(((output[0].double().numpy() - data.vocabulary.encode(after)) ** 2).mean()))
+    if symbols:
+        nats = -float(torch.stack(scores).mean())
+        return {
+            "loss": nats, "nats": nats, "perplexity": math.exp(nats), "bits_per_character": nats / math.log(2),
+            "accuracy": sum(right) / len(right),
+        }  # fmt: skip
+    gap, came = np.array(gaps), np.array(actual)
+    some = came != 0
+    found = {
+        "loss": float(np.mean(losses)), "mae": float(np.abs(gap).mean()), "rmse": float(np.sqrt((gap**2).mean())),
+    }  # fmt: skip
+    return found | ({"mape": float(100 * np.abs(gap[some] / came[some]).mean())} if some.any() else {})
+
+
+words = st.text("abc d", min_size=2, max_size=14)
+
+
+@given(
+    texts=st.one_of(st.lists(words, min_size=3, max_size=7), st.text("abc d", min_size=12, max_size=60)),
+    cell=st.sampled_from(["rnn", "lstm", "gru"]),
+    precision=st.sampled_from(["float64", "float32"]),
+    rows=st.integers(1, 6),
+    window=st.integers(1, 9),
+    length=st.integers(1, 9),
+    batch=st.integers(1, 3),
+    carry=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_figures_are_those_of_a_plain_loop(
+    texts: Any, cell: str, precision: str, rows: int, window: int, length: int, batch: int, carry: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    """Ragged sequences or contiguous splits, any window, rows, batch size and cell: the figures are the plain loop's."""
+    texts = ["a" + t for t in texts] if isinstance(texts, list) else "a" + texts
+    kind = "texts" if isinstance(texts, list) else "text"
+    changes = {
+        "cell.kind": cell, "device.precision": precision,
+        "sequence.length": length, "sequence.carry": carry and kind == "text", "sequence.split": [0.34, 0.33, 0.33],
+        "training.batch_size": 1 if kind == "texts" else min(batch, 2), "device.kind": "cpu", "cell.num_layers": 2,
+    }  # fmt: skip
+    try:
+        data, network, loss = _built(tmp_path_factory.mktemp("task"), about(PROSE, "inline", **{kind: texts}), changes)
+    except recurra.InputError as error:  # a split in which nothing can be predicted, or too little for a batch
+        assert error.problems[0].code == "RC041"
+        return
+    for name, part in data.splits.items():
+        found = evaluate(network, data.reader, part, loss, data.vocabulary, rows=rows, window=window)
+        assert found == pytest.approx(_brute(data, network, name), rel=CLOSE[precision], abs=CLOSE[precision])
+
+
+@given(
+    series=st.lists(st.lists(st.integers(-5, 9), min_size=2, max_size=9), min_size=3, max_size=5),
+    scale=st.sampled_from(["max", "minmax", "standard", "none"]),
+    rows=st.integers(1, 4),
+    window=st.integers(1, 7),
+)
+@settings(max_examples=15, deadline=None)
+def test_figures_of_numbers_are_in_the_datas_units(
+    series: list[list[int]], scale: str, rows: int, window: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """mae, rmse and mape are those of the plain loop, whatever the scale; a value of 0 counts for no percentage."""
+    changes = {
+        "vocabulary.scale": scale, "sequence.split": [len(series) - 2, 1, 1], "device.precision": "float64",
+    }  # fmt: skip
+    text = about(SERIES, "inline", series=[[float(v) for v in row] for row in series])
+    data, network, loss = _built(tmp_path_factory.mktemp("task"), text, changes)
+    for name, part in data.splits.items():
+        found = evaluate(network, data.reader, part, loss, data.vocabulary, rows=rows, window=window)
+        assert found == pytest.approx(_brute(data, network, name), rel=1e-9, abs=1e-9)
+
+
+def test_a_long_sequence_in_segments_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut into segments that are primed with what comes before, every element is scored once, in nearly the same state.
+
+    With as much context as there is, the figures are the very same.
+    """
+    changes = {"source.text": "abcd dcba " * 12, "device.precision": "float64"}
+    data, network, loss = _built(tmp_path, PROSE, changes)
+    whole = evaluate(network, data.reader, data.splits["train"], loss, data.vocabulary)
+    monkeypatch.setattr(segments, "SEGMENT", 7)
+    for context, close in ((1 << 10, 1e-9), (16, 1e-2)):
+        monkeypatch.setattr(segments, "CONTEXT", context)
+        found = evaluate(network, data.reader, data.splits["train"], loss, data.vocabulary, rows=3, window=5)
+        assert found == pytest.approx(whole, rel=close)
+
+
+@pytest.mark.parametrize("name", ["cell.dropout", "loss.label_smoothing"])
+def test_what_is_for_training_alone_leaves_figures_alone(name: str, tmp_path: Path) -> None:
+    """Dropout and label smoothing change no figure of the same weights, and evaluation leaves training on."""
+    found = []
+    for value in (0.0, 0.5):
+        data, network, loss = _built(tmp_path, PROSE, {name: value})
+        network.train()
+        loss.train()
+        found.append(evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary))
+        assert network.training and loss.training
+    assert found[0] == found[1]
+
+
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=30), st.integers(1, 7))
+@settings(max_examples=100, deadline=None)
+def test_errors_add_up_in_any_portions(pairs: list[tuple[float, float]], portion: int) -> None:
+    """mae, rmse and mape of portions added up are those of the formulas over all."""
+    predicted, actual = (np.array(column) for column in zip(*pairs, strict=True))
+    some = np.abs(actual) > 1e-3
+    actual = np.where(some, actual, 0.0)
+    errors = Errors()
+    for at in range(0, len(pairs), portion):
+        errors.add(predicted[at : at + portion], actual[at : at + portion])
+    gap = predicted - actual
+    wanted = {"mae": np.abs(gap).mean(), "rmse": np.sqrt((gap**2).mean())}
+    if some.any():
+        wanted["mape"] = 100 * np.abs(gap[some] / actual[some]).mean()
+    assert errors.metrics() == pytest.approx(wanted)
+
+
+def test_no_elements_no_figures() -> None:
+    """Nothing scored gives no figure rather than a division by zero."""
+    assert Errors().metrics() == {}

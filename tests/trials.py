@@ -1,0 +1,143 @@
+"""Small trials that cover all that training carries from step to step, and what a run leaves, without its timings."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from conftest import SERIES
+
+import recurra
+from recurra.errors import Interrupted
+from recurra.train.loop import Progress
+from recurra.verbs import Run, Silent
+
+STEPS = 12
+
+PROSE = """\
+schema = 1
+
+[source]
+kind = "inline"
+text = "the cat sat on the mat and the dog sat on the log; the frog, on the other hand, sat in the bog."
+
+[vocabulary]
+kind = "character"
+
+[sequence]
+length = 5
+split = [0.7, 0.2, 0.1]
+
+[encoder]
+kind = "one_hot"
+
+[cell]
+kind = "gru"
+hidden_size = 6
+
+[loss]
+kind = "cross_entropy"
+
+[training]
+steps = 12
+batch_size = 3
+optimizer = { kind = "adam", lr = 0.02 }
+
+[generation]
+prompt = "the "
+length = 8
+temperature = 1.0
+"""
+
+TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "windows": (PROSE, {}),
+    "lanes": (PROSE, {"sequence.carry": True, "cell.kind": "lstm"}),
+    "dropout": (PROSE, {"cell.dropout": 0.4, "cell.num_layers": 2}),
+    "accumulation": (PROSE, {"training.accumulate": 2, "sequence.carry": True, "cell.dropout": 0.2}),
+    "cosine": (PROSE, {"training.schedule": {"kind": "cosine", "warmup_steps": 3, "final": 0.1}}),
+    "plateau": (
+        PROSE,
+        {
+            "training.schedule": {"kind": "plateau", "patience": 0, "factor": 0.5},
+            "training.validate_every": 2,
+            "training.optimizer.lr": 1.0,
+        },
+    ),
+    "momentum": (PROSE, {"training.optimizer": {"kind": "sgd", "lr": 0.5, "momentum": 0.9, "nesterov": True}}),
+    "early stopping": (
+        PROSE,
+        {"training.optimizer.lr": 3.0, "training.validate_every": 1, "training.patience": 3, "training.clip_norm": 1.0},
+    ),
+    "sparse checkpoints": (PROSE, {"training.checkpoint_every": 5, "training.validate_every": 3}),
+    "series": (SERIES, {"training.steps": STEPS, "training.optimizer": {"kind": "adamw", "lr": 0.02}}),
+}
+
+
+class Stopper(Silent):
+    """Presses Ctrl-C after given steps."""
+
+    def __init__(self, stops: Iterable[int]) -> None:
+        self.stops = set(stops)
+
+    def stepped(self, progress: Progress) -> None:
+        """Ask for the end, once a step."""
+        if progress.step in self.stops:
+            self.stops.discard(progress.step)
+            signal.raise_signal(signal.SIGINT)
+
+
+def about(task: str, kind: str, /, **options: Any) -> str:
+    """Return a task with another source: JSON's strings and lists of numbers are TOML's too."""
+    rows = [f'kind = "{kind}"', *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
+    head, _, rest = task.partition("[source]\n")
+    return head + "[source]\n" + "\n".join(rows) + "\n\n" + rest[rest.index("\n[") + 1 :]
+
+
+def write(folder: Path, text: str, name: str = "task.toml") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def trained(folder: Path, name: str, stops: Iterable[int] = (), **more: Any) -> Run:
+    """Train a trial, stopped after some steps and resumed each time."""
+    text, changes = TRIALS[name]
+    stopper = Stopper(stops)
+    runs = folder / "runs"
+    try:
+        return recurra.run(write(folder, text), {**changes, **more}, runs=runs, observer=stopper)
+    except Interrupted:
+        pass
+    while True:
+        try:
+            return recurra.resume(runs / "task", observer=stopper)
+        except Interrupted:
+            continue
+
+
+def left(run: Run) -> dict[str, Any]:
+    """Return all that a run has left but its timings and its place: checkpoints, metrics, samples and result."""
+    found: dict[str, Any] = {}
+    for path in sorted((run.path / "checkpoints").rglob("*")):
+        if path.suffix == ".safetensors":
+            found[str(path.relative_to(run.path))] = path.read_bytes()
+        elif path.name == "state.json":
+            state = json.loads(path.read_text())
+            state["progress"].pop("seconds")
+            found[str(path.relative_to(run.path))] = state
+    for name in ("metrics.jsonl", "samples.txt", "task.toml", "vocabulary.json", "data.json"):
+        found[name] = (run.path / name).read_bytes()
+    result = json.loads((run.path / "result.json").read_text())
+    found["result"] = {k: v for k, v in result.items() if k not in ("run", "seconds", "tokens_per_second")}
+    found["index"] = run.folder.checkpoints.index()
+    return found
+
+
+def differences(one: Run, other: Run) -> list[str]:
+    """Return the names of what differs between two runs."""
+    a, b = left(one), left(other)
+    return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
