@@ -43,7 +43,13 @@ def codes_in(path: Path) -> Iterator[str]:
                 yield node.value
 
 
-USED = {code for root in (CORE, PLUGINS) for path in root.rglob("*.py") if "tests" not in path.parts for code in codes_in(path)}
+USED = {
+    code
+    for root in (CORE, PLUGINS)
+    for path in root.rglob("*.py")
+    if "tests" not in path.parts
+    for code in codes_in(path)
+}
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
@@ -117,7 +123,12 @@ def test_one_typing_error_is_forgiven(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(name) - 2))
     left, right = name[:at], name[at + 1 :]
     letter = data.draw(st.sampled_from(string.ascii_lowercase))
-    for typo in (left + right, left + letter + name[at:], left + letter + right, left + right[0] + name[at] + right[1:]):
+    for typo in (
+        left + right,
+        left + letter + name[at:],
+        left + letter + right,
+        left + right[0] + name[at] + right[1:],
+    ):
         assert nearest(typo, [name, "12345"]) == name
     assert nearest("67890", [name]) == ""
 

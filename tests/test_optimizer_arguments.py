@@ -42,7 +42,7 @@ def step(made: optim.Optimizer, weights: list[nn.Parameter]) -> None:
 def built(write: Write, table: dict[str, Any]) -> optim.Optimizer:
     """Return the optimizer of a task whose table this is."""
     line = tomli_w.dumps({"training": {"optimizer": table}}).replace("\n\n", "\n")
-    text = HELLO.replace("optimizer = { kind = \"adam\", lr = 0.01 }\n", "") + "\n" + line.replace("[training]\n", "")
+    text = HELLO.replace('optimizer = { kind = "adam", lr = 0.01 }\n', "") + "\n" + line.replace("[training]\n", "")
     resolved = resolve(write(text))
     network, _ = assemble.build_network(resolved, 4)
     assert isinstance(network, Network)
@@ -101,7 +101,9 @@ def test_a_task_may_name_it_in_any_spelling(task: Write, name: str) -> None:
 def test_every_argument_is_checked(task: Write, name: str) -> None:
     """Every argument of every optimizer refuses a wrong type and a misspelt name, all at once, at its place."""
     fields = optimizers.options_of(KINDS[name]).model_fields
-    found = {p.key: p for p in faults(task, {"kind": name, **dict.fromkeys(fields, "x")} | {f"{f}_": 1 for f in fields})}
+    found = {
+        p.key: p for p in faults(task, {"kind": name, **dict.fromkeys(fields, "x")} | {f"{f}_": 1 for f in fields})
+    }
     for field in fields:
         wrong, unknown = found[f"training.optimizer.{field}"], found[f"training.optimizer.{field}_"]
         free = fields[field].annotation == str | None
@@ -121,7 +123,7 @@ def test_every_argument_is_checked(task: Write, name: str) -> None:
         ({"kind": "sgd", "momentum": -1.0}, "momentum", "RC013", "at least 0"),
         ({"kind": "sgd", "nesterov": 1}, "nesterov", "RC012", "true or false"),
         ({"kind": "adam", "betas": 0.9}, "betas", "RC012", "a list"),
-        ({"kind": "adam", "lr": 1e300}, "lr", "RC013", "at most 1e+30"),
+        ({"kind": "adam", "lr": 1e300}, "lr", "RC013", "at most 1e+15"),
         ({"kind": "adam", "betas": [0.9]}, "betas", "RC013", "a list of 2: a number"),
         ({"kind": "adam", "betas": [0.9, 0.9, 0.9]}, "betas", "RC013", "a list of 2"),
         ({"kind": "adam", "betas": [0.9, "x"]}, "betas[1]", "RC012", "a number"),
@@ -162,7 +164,7 @@ def test_what_torch_refuses_is_refused_in_its_words(task: Write, table: dict[str
     assert problem.place is not None and problem.place.line
 
 
-NUMBERS = st.sampled_from([-1.0, -0.5, 0.0, 1e-300, 0.5, 1.0, 2.0, 1e30])
+NUMBERS = st.sampled_from([-1.0, -0.5, 0.0, 1e-300, 0.5, 1.0, 2.0, 1e15])
 
 
 @settings(deadline=None, max_examples=100, report_multiple_bugs=False)

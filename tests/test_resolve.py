@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from recurra.resolve import Resolved, json_schema, option_rows, resolve, usable_
 from recurra.spec import shipped
 from recurra.spec.tables import Task
 
-QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Write = Callable[..., Path]
 CATALOG = discover()
 SCHEMA = json_schema(CATALOG)
@@ -69,6 +70,7 @@ def tables(rule: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrate
 
 
 CORE = Task.model_json_schema(by_alias=True)
+CORE_TABLES = ("sequence", "training", "generation", "device", "expect")
 SHARES = st.sampled_from([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [3, 1, 0]])
 
 
@@ -76,10 +78,8 @@ SHARES = st.sampled_from([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [3, 1, 0]])
 def tasks(draw: Any) -> dict[str, Any]:
     """Draw a task: every core table, and a component of each kind with options of its own."""
     task = draw(st.sampled_from([tomllib.loads(HELLO), tomllib.loads(SERIES)]))
-    for name in ("sequence", "training", "generation", "device", "expect"):
-        rule = CORE["$defs"][name.capitalize()]
-        table = draw(tables({**rule, "properties": _drawable(rule["properties"])}, CORE["$defs"]))
-        task[name] = table
+    for name in CORE_TABLES:
+        task[name] = draw(_core(name))
     for kind in ("vocabulary", "encoder", "loss", "cell"):
         entries = [e for e in CATALOG.of_kind(kind) if e.plugin.distribution == "recurra"]
         task[kind] = _component(draw, draw(st.sampled_from(entries)))
@@ -98,15 +98,23 @@ def tasks(draw: Any) -> dict[str, Any]:
     return {**task, "seed": draw(st.integers(0, (1 << 63) - 1))}
 
 
-def _drawable(properties: dict[str, Any]) -> dict[str, Any]:
-    kinds = {"kind": {"enum": ["auto", "cpu", "cuda", "cuda:1", "mps"]}} if "threads" in properties else {}
-    return {name: rule for name, rule in {**properties, **kinds}.items() if name != "optimizer"}
+@cache
+def _core(name: str) -> st.SearchStrategy[Any]:
+    rule = CORE["$defs"][name.capitalize()]
+    kinds = {"kind": {"enum": ["auto", "cpu", "cuda", "cuda:1", "mps"]}} if name == "device" else {}
+    properties = {key: part for key, part in {**rule["properties"], **kinds}.items() if key != "optimizer"}
+    return tables({**rule, "properties": properties}, CORE["$defs"])
+
+
+@cache
+def _options(entry: Entry) -> st.SearchStrategy[Any]:
+    rule = entry.options.model_json_schema()
+    return tables({"properties": {}, **rule}, rule.get("$defs", {}))
 
 
 def _component(draw: Any, entry: Entry) -> dict[str, Any]:
-    rule = entry.options.model_json_schema()
     spelt = draw(st.sampled_from([entry.component.name, entry.qualified, entry.component.name.replace("_", "-")]))
-    return {"kind": spelt, **draw(tables({"properties": {}, **rule}, rule.get("$defs", {})))}
+    return {"kind": spelt, **draw(_options(entry))}
 
 
 def again(resolved: Resolved, folder: Path) -> Resolved:
@@ -125,7 +133,6 @@ def test_a_resolved_task_reads_back_as_itself(task: Write, tmp_path: Path, drawn
     second = again(first, tmp_path / "elsewhere")
     assert second.tables() == first.tables()
     assert second.toml() == first.toml()
-    assert second.task == first.task
     assert [part.options for part in second.used] == [part.options for part in first.used]
 
 
@@ -141,13 +148,15 @@ def test_what_resolves_is_what_the_schema_allows(task: Write, drawn_task: dict[s
 @QUICK
 @given(tasks(), st.data())
 def test_what_was_written_is_kept(task: Write, drawn_task: dict[str, Any], data: Any) -> None:
-    """Every value of the file is in the resolved task as it was, but for paths, made absolute, and kinds, made whole."""
+    """Every value of the file is in the resolved task as it was, but for paths and kinds, which are made whole."""
     tables = resolve(task(tomli_w.dumps(drawn_task))).tables()
     for name, table in drawn_task.items():
         if isinstance(table, dict) and "stack" not in table:
             kept = {key: value for key, value in table.items() if key not in ("kind", "path")}
-            assert {key: tables[name].get(key) for key in kept} | kept == kept | {k: tables[name][k] for k in kept}
-            assert all(tables[name][key] == value or key == "schedule" for key, value in kept.items())
+            found = {key: tables[name][key] for key in kept}
+            if "schedule" in kept:
+                found["schedule"] = {key: found["schedule"][key] for key in kept["schedule"]}
+            assert found == kept
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
@@ -181,10 +190,13 @@ def test_an_override_of_nothing_is_left_out(task: Write, tmp_path: Path) -> None
 @given(TEXT)
 def test_the_name_of_a_run_may_be_a_folder(task: Write, name: str) -> None:
     """A task is named by its file where it has no name, and whatever the name, it can be a folder's."""
-    assume("/" not in name and "\0" not in name)
-    named = resolve(task(), {"name": name}).task.name if Draft202012Validator(
-        CORE["properties"]["name"]
-    ).is_valid(name) else resolve(task()).task.name  # fmt: skip
+    assume("/" not in name and "\0" not in name and "\r" not in name)
+    try:
+        named = resolve(task(), {"name": name}).task.name
+    except InputError as error:
+        assert [(problem.code, problem.key) for problem in error.problems] == [("RC013", "name")]
+        path = task()
+        named = resolve(path.rename(path.with_name(f"{name}.toml"))).task.name
     assert usable_name(named) and Path(named).name == named and named not in (".", "..")
 
 

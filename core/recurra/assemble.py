@@ -31,6 +31,7 @@ from recurra.randomness import seeded, torch_stream
 from recurra.resolve import Part, Resolved
 from recurra.runs.folder import RunFolder
 from recurra.spec import checking
+from recurra.spec.tables import Generation
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Observer, Trainer, total_steps
 
@@ -134,7 +135,8 @@ def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
     problems = []
     symbolic = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
     if yields == "numbers":
-        changed = [name for name in symbolic if name in task.generation.model_fields_set]
+        plain = Generation()  # a resolved task names every key, at its default too
+        changed = [name for name in symbolic if getattr(task.generation, name) != getattr(plain, name)]
         problems += [
             Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}") for name in changed
         ]

@@ -58,6 +58,8 @@ class Resolved:
     def tables(self) -> dict[str, Any]:
         """Return the whole task as plain tables: read back, they give an equal task."""
         tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
+        free = tables["training"]["optimizer"]  # no model of ours says what may be None in it
+        tables["training"]["optimizer"] = {name: value for name, value in free.items() if value is not None}
         for name, part in self.parts.items():
             tables[name] = part.table()
         stacked = "stack" in self.task.cell

@@ -25,7 +25,8 @@ Figures = dict[str, Any]
 def figures(task: Task, data: Data, network: Network, loss: Loss, name: SplitName) -> Figures:
     """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well."""
     split, vocabulary = data.splits[name], data.vocabulary
-    found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": evaluate(network, data.reader, split, loss, vocabulary)}
+    metrics = evaluate(network, data.reader, split, loss, vocabulary)
+    found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
     if vocabulary.yields == "symbols":
         found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
         return found | _verdict(found["metrics"], found["baselines"], "nats", name)

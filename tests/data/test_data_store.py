@@ -40,7 +40,8 @@ def test_memory_and_disk_hold_the_same(pieces, limit, numbers):
     if not any(text for text, _ in pieces):
         return
     if numbers:
-        given_in = [Piece(np.array([[ord(mark), 0.5] for mark in text]), start) for text, start in pieces if text]
+        steps = [np.array([[ord(mark), 0.5] for mark in text]).reshape(-1, 2) for text, _ in pieces]
+        given_in = [Piece(values, start) for values, (_, start) in zip(steps, pieces, strict=True)]
     else:
         given_in = [Piece(text, start) for text, start in pieces]
     with pytest.MonkeyPatch.context() as patch:

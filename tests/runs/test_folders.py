@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trials import PROSE, trained, write
+from trials import PROSE, TRIALS, trained, write
 
 import recurra
 from recurra.errors import InputError, RunError
@@ -149,9 +149,10 @@ def test_plain_data_is_written_as_strict_json(value: object, tmp_path_factory: p
     assert files.read_json(path) == files.finite(value)
 
 
-def test_a_resolved_task_reads_back_equal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_resolved_task_reads_back_equal(name: str, tmp_path: Path) -> None:
     """The task in a run's folder is the whole task: run again, it gives the same bits."""
-    run = trained(tmp_path, "dropout")
+    run = trained(tmp_path, name)
     again = recurra.run(run.path / "task.toml", runs=tmp_path / "again")
     assert again.resolved.tables() == run.resolved.tables()
     assert again.result["metrics"] == run.result["metrics"] and again.result["generated"] == run.result["generated"]

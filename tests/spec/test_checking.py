@@ -1,4 +1,4 @@
-"""What a task file may not say: every table of the language, the core's own and each component's, is closed and strict."""
+"""What a task file may not say: each table of the language, the core's or a component's, is closed and strict."""
 
 from __future__ import annotations
 

@@ -366,7 +366,7 @@ def test_a_syntax_error_is_placed(task: Write, text: str, line: int, column: int
 
 
 @QUICK
-@given(st.text(st.sampled_from('ab=[]{}",\'#.\n\r\t \\1é'), max_size=40))
+@given(st.text(st.sampled_from("ab=[]{}\",'#.\n\r\t \\1é"), max_size=40))
 def test_no_text_breaks_the_reader(tmp_path: Path, text: str) -> None:
     """Any text is either read as TOML reads it, or refused as not TOML within its own lines."""
     path = tmp_path / "task.toml"

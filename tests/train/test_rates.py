@@ -144,7 +144,12 @@ def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> Non
     """In a padded batch the gradient of what is filled in is exactly zero, and that of each scored step is not."""
     trainer = _trainer(tmp_path, RAGGED, {"training.steps": 1, "training.batch_size": 8, "sequence.length": 20})
     outputs: list[torch.Tensor] = []
-    trainer.network.register_forward_hook(lambda module, args, result: result[0].retain_grad() or outputs.append(result[0]))
+
+    def keep(module: Any, args: Any, result: Any) -> None:
+        result[0].retain_grad()
+        outputs.append(result[0])
+
+    trainer.network.register_forward_hook(keep)
     batch = next(iter(trainer.feed.epoch(0)))
     trainer.run()
     (output,) = outputs
@@ -186,7 +191,7 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(tmp_path: Path) -> None:
     moved = []
     for name, norm in (("a", 0.0), ("b", 1e-3)):
         trainer = _trainer(tmp_path / name, EVEN, {**changes, "training.clip_norm": norm})
-        start = nn.utils.parameters_to_vector(trainer.network.parameters()).clone()
+        start = nn.utils.parameters_to_vector(trainer.network.parameters()).detach()
         trainer.run()
-        moved.append(float((nn.utils.parameters_to_vector(trainer.network.parameters()) - start).norm()))
+        moved.append(float((nn.utils.parameters_to_vector(trainer.network.parameters()) - start).norm().detach()))
     assert moved[0] > 1e-2 and moved[1] == pytest.approx(1e-3, rel=1e-3)

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 
+COLDEST = torch.finfo(torch.float32).tiny
+"""What a temperature below it is taken for: float32 would make it 0."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a symbol is picked; the fields are those of the `[generation]` table."""
@@ -30,7 +34,8 @@ class Sampling:
 
     def chances(self, logits: Tensor) -> Tensor:
         """Return the probabilities `[B, V]` that a draw follows."""
-        chances = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / self.temperature, dim=-1)
+        temperature = max(self.temperature, COLDEST)
+        chances = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
         size = chances.shape[-1]
         ranked, order = chances.sort(dim=-1, descending=True, stable=True)
         keep = torch.ones_like(ranked, dtype=torch.bool)

@@ -91,7 +91,7 @@ class Session:
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
         for start in range(0, len(ids), CHUNK):
-            part = torch.as_tensor(np.asarray(ids[start : start + CHUNK]), device=self.network.device)
+            part = torch.tensor(ids[start : start + CHUNK], device=self.network.device)
             self._forward(part.unsqueeze(0).expand(self.streams, *part.shape))
         return self
 
@@ -100,7 +100,7 @@ class Session:
         x = x.long() if symbols else x.to(self.network.dtype)
         with torch.no_grad():
             output, self.states = self.network(x, self.states)  # B T V
-        self.output = output[:, -1]
+        self.output = output[:, -1].clone()  # a view would keep the whole window
         self.position += x.shape[1]
         if symbols:
             self.seen.scatter_(1, x, True)

@@ -303,7 +303,8 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
         ("maximum", "at most"),
         ("exclusiveMaximum", "below"),
     )
-    words += [f"{text} {literal(rule[name])}" for name, text in bounds if name in rule]
+    numbers = [(text, rule[name]) for name, text in bounds if name in rule]
+    words += [f"{text} {number:g}" if isinstance(number, float) else f"{text} {number}" for text, number in numbers]
     if "pattern" in rule:
         words.append(f"matching {rule['pattern']}")
     return ", ".join(word for word in words if word)

@@ -17,6 +17,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
 from recurra.data.segments import groups
 from recurra.data.splits import Split
+from recurra.errors import InputError
 from recurra.model.network import Network
 
 Metrics = dict[str, float]
@@ -72,7 +73,15 @@ class Tally:
             self.right += int((output.argmax(dim=-1) == target).sum())
         else:
             predicted, actual = (self.vocabulary.decode(t.double().cpu().numpy()) for t in (output, target))
-            self.errors.add(predicted, actual)
+            self.errors.add(predicted, np.where(self._naught(target), 0.0, actual))
+
+    def _naught(self, target: Tensor) -> NDArray[np.bool_]:
+        """Return which targets are 0 in the data: scaled and back, 0 is nearly 0, by which no error can be divided."""
+        try:
+            zero = self.vocabulary.encode(np.zeros((1, target.shape[-1])))
+        except InputError:  # a scale without a 0, as that of logarithms
+            return np.zeros(target.shape, bool)
+        return (target == torch.as_tensor(zero).to(target)).cpu().numpy()
 
     def metrics(self) -> Metrics:
         """Return the figures, each a mean over the scored steps."""

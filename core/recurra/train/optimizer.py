@@ -6,7 +6,7 @@ import inspect
 import math
 import types
 from collections.abc import Iterable
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -20,10 +20,13 @@ _NEEDS_MORE = {
     "muon": "it updates matrices alone, and a network has biases",
     "sparseadam": "gradients here are dense",
 }
+LARGEST = 1e15
+"""The largest argument: torch does not check, and a first step whose square leaves float32 ends in a traceback."""
 _BOUNDS: dict[str, tuple[float, float]] = {
     "alpha": (0, 1),
-    **dict.fromkeys(("lr", "weight_decay", "eps", "momentum", "dampening", "lambd"), (0, 1e30)),
-}  # torch leaves some unchecked, and fails at the first step
+    **dict.fromkeys(("lr", "weight_decay", "eps", "momentum", "dampening", "lambd"), (0, LARGEST)),
+}
+_InPair = Annotated[float, Field(ge=0, le=LARGEST)]
 _HIDDEN = {"params", "self", "capturable", "differentiable", "kwargs"}
 
 
@@ -58,7 +61,7 @@ def options_of(kind: type[optim.Optimizer]) -> type[BaseModel]:
             continue
         annotation = _without_tensor(hints.get(name, type(parameter.default)))
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        low, high = _BOUNDS.get(name, (-1e30, 1e30)) if annotation is float else (None, None)
+        low, high = _BOUNDS.get(name, (-LARGEST, LARGEST)) if annotation is float else (None, None)
         described = Field(default, ge=low, le=high, description=f"{name} of torch.optim.{kind.__name__}")
         fields[name] = (annotation, described)
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -71,7 +74,8 @@ def _without_tensor(annotation: Any) -> Any:
         kept = [_without_tensor(part) for part in get_args(annotation) if part is not torch.Tensor]
         return Union[tuple(kept)]  # noqa: UP007
     if get_origin(annotation) is tuple:
-        return tuple[tuple(_without_tensor(part) for part in get_args(annotation))]  # type: ignore[misc]
+        kept = [_without_tensor(part) for part in get_args(annotation)]
+        return tuple[tuple(_InPair if part is float else part for part in kept)]  # type: ignore[misc]
     return annotation if annotation in (float, int, bool, str, type(None)) else Any
 
 

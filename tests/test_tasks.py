@@ -1,0 +1,70 @@
+"""Every shipped task: it is sound, it runs, and in full it keeps the bands of its [expect] table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+
+import recurra
+from recurra.spec.shipped import tasks
+
+NAMES = sorted(tasks())
+SEEDS = range(20)
+
+
+def path(name: str) -> Path:
+    """Return the file of a shipped task."""
+    return REPOSITORY / "tasks" / f"{name}.toml"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_says_what_it_is(name: str) -> None:
+    """The first line of a shipped task is a sentence about it."""
+    assert tasks()[name].endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_is_sound_and_runs(name: str, tmp_path: Path) -> None:
+    """A shipped task passes its check, and 20 steps of it train, evaluate and generate."""
+    small: dict[str, Any] = {"training.steps": 20, "generation.length": 5}
+    if name == "python_docs":
+        small |= {"sequence.length": 4, "cell.hidden_size": 8, "sequence.split": [0.99, 0.01, 0.0]}
+    task = tmp_path / f"{name}.toml"
+    text = path(name).read_text(encoding="utf-8").replace("epochs = ", "# epochs = ")
+    task.write_text(text.replace('path = "', f'path = "{path(name).parent}/'), encoding="utf-8")
+    report = recurra.check(task, small)
+    run = recurra.run(task, small, runs=tmp_path / "runs")
+    assert run.result["steps"] == 20 == report["training"]["steps"]
+    assert run.result["parameters"] == report["parameters"]
+    assert len(run.result["baselines"]) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_keeps_its_bands(name: str, tmp_path: Path) -> None:
+    """In full, a shipped task keeps every band that it promises."""
+    run = recurra.run(path(name), runs=tmp_path)
+    assert run.task.expect.model_fields_set, "a shipped task promises something"
+    assert run.result["broken_bands"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hello_rnn", "hello_lstm", "hello_gru", "hello_prefixes", "counting"])
+def test_the_chapter_does_not_depend_on_luck(name: str, tmp_path: Path) -> None:
+    """The word comes out, and the number after 50 lies within 2 of 60, for 20 of 20 seeds."""
+    results = [recurra.run(path(name), {"seed": seed}, runs=tmp_path).result for seed in SEEDS]
+    if name == "counting":
+        assert all(abs(result["generated"][0] - 60) <= 2 for result in results)
+    else:
+        assert [result["generated"] for result in results] == ["hello"] * len(SEEDS)
+
+
+@pytest.mark.slow
+def test_the_airline_forecast_beats_last_year_for_most_seeds(tmp_path: Path) -> None:
+    """Nine of ten seeds forecast 1960 better than repeating 1959 does, whose error is 9.99 per cent."""
+    results = [recurra.run(path("airline"), {"seed": seed}, runs=tmp_path).result for seed in range(10)]
+    assert round(results[0]["forecast"]["baselines"]["seasonal naive"]["mape"], 2) == 9.99
+    assert sum(result["forecast"]["metrics"]["mape"] < 9.99 for result in results) >= 9
