@@ -26,7 +26,9 @@ class TableOptions(Options):
 
     path: FilePath = Field(description="the file; .gz is unpacked")
     columns: list[str] = Field(min_length=1, description="the columns to read; several give several features")
-    group: str | None = Field(None, description="column that tells which sequence a row belongs to; rows stay in order")
+    group: str | None = Field(
+        None, description="column that tells which sequence a row belongs to; the rows of one follow each other"
+    )
     missing: Literal["error", "forward", "drop"] = Field(
         "error",
         description="an empty cell: refuse it, take the value of the row before in its sequence, or leave the row out",
@@ -71,9 +73,17 @@ class Table(Source[O]):
         if element == "text":
             yield from (Piece(str(cells[0])) for _, cells in complete)
             return
-        by_group = groupby(complete, key=lambda row: row[1][-1] if self.options.group else None)
-        for _, rows in by_group:
+        seen: set[Any] = set()
+        for group, rows in groupby(complete, key=lambda row: row[1][-1] if self.options.group else None):
+            if group in seen:
+                raise self._scattered(group)
+            seen.add(group)
             yield from self._sequence(rows, element)
+
+    def _scattered(self, group: Any) -> InputError:
+        fact = f"{self.options.path}: group {group!r} comes again after another group"
+        cure = f"sort the file by {self.options.group}, so that the rows of a group follow each other"
+        return InputError.of("RC042", fact, key="source.group", cure=cure)
 
     def _sequence(self, rows: Iterator[Row], element: Element) -> Iterator[Piece]:
         width = len(self.options.columns)

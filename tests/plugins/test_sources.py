@@ -211,10 +211,17 @@ def test_columns_are_features_in_the_order_asked(sheet):
 def test_a_group_is_a_sequence(sheet, monkeypatch, chunk):
     """Rows that follow each other with the same group are one sequence, in whatever chunks they come."""
     monkeypatch.setattr(tables, "CHUNK", chunk)
-    sheet.write(["g", "a"], [["x", 1], ["x", 2], ["x", 3], ["y", 4], ["x", 5]])
+    sheet.write(["g", "a"], [["x", 1], ["x", 2], ["x", 3], ["y", 4], ["z", 5]])
     assert gathered(sheet.source(["a"], group="g"), "numbers") == [[[1], [2], [3]], [[4]], [[5]]]
     assert gathered(sheet.source(["a"]), "numbers") == [[[1], [2], [3], [4], [5]]]
-    assert gathered(sheet.source(["g"], group="g"), "tokens") == [["x"] * 3, ["y"], ["x"]]
+    assert gathered(sheet.source(["g"], group="g"), "tokens") == [["x"] * 3, ["y"], ["z"]]
+
+
+def test_a_scattered_group_is_refused(sheet):
+    """A group that comes again after another one would be cut in two: the group is named, and the cure is to sort."""
+    sheet.write(["g", "a"], [["x", 1], ["y", 2], ["x", 3]])
+    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the file by g"):
+        gathered(sheet.source(["a"], group="g"), "numbers")
 
 
 def test_tokens_and_texts_come_as_they_are(sheet):

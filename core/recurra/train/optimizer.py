@@ -21,10 +21,11 @@ _NEEDS_MORE = {
     "sparseadam": "gradients here are dense",
 }
 LARGEST = 1e15
-"""The largest argument: torch does not check, and a first step whose square leaves float32 ends in a traceback."""
+"""The largest argument but a rate: torch does not check, and a step whose square leaves float32 is a traceback."""
 _BOUNDS: dict[str, tuple[float, float]] = {
     "alpha": (0, 1),
-    **dict.fromkeys(("lr", "weight_decay", "eps", "momentum", "dampening", "lambd"), (0, LARGEST)),
+    "lr": (0, torch.finfo(torch.float32).max),
+    **dict.fromkeys(("weight_decay", "eps", "momentum", "dampening", "lambd"), (0, LARGEST)),
 }
 _InPair = Annotated[float, Field(ge=0, le=LARGEST)]
 _HIDDEN = {"params", "self", "capturable", "differentiable", "kwargs"}
