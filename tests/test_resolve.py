@@ -24,7 +24,7 @@ from recurra.resolve import Resolved, json_schema, option_rows, resolve, usable_
 from recurra.spec import shipped
 from recurra.spec.tables import Task
 
-QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Write = Callable[..., Path]
 CATALOG = discover()
 SCHEMA = json_schema(CATALOG)

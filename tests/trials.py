@@ -91,7 +91,8 @@ class Stopper(Silent):
 
 def about(task: str, kind: str, /, **options: Any) -> str:
     """Return a task with another source: JSON's strings and lists of numbers are TOML's too."""
-    rows = [f'kind = "{kind}"', *(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in options.items())]
+    given = {"kind": kind, **options}
+    rows = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
     head, _, rest = task.partition("[source]\n")
     return head + "[source]\n" + "\n".join(rows) + "\n\n" + rest[rest.index("\n[") + 1 :]
 

@@ -69,7 +69,8 @@ def test_a_prompt_longer_than_a_call_is_read_whole(made: Any, monkeypatch: pytes
     """However many steps go through the network in one call, all of a prompt is read."""
     whole = made.text.session().feed("the cat sat on the mat").chances()
     monkeypatch.setattr(sessions, "CHUNK", 3)
-    torch.testing.assert_close(made.text.session().feed("the cat sat on the mat").chances(), whole, rtol=1e-4, atol=1e-6)
+    portions = made.text.session().feed("the cat sat on the mat").chances()
+    torch.testing.assert_close(portions, whole, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SYMBOLS)
@@ -107,9 +108,11 @@ def test_a_copy_goes_its_own_way(made: Any) -> None:
     rule = Sampling(temperature=1.0)
     session = made.text.session(seed=3).feed("the ")
     copy, untouched = session.copy(), session.copy()
+    read = session.seen.clone()
     ahead = [int(session.draw(rule)[0]) for _ in range(20)]
     assert [int(copy.draw(rule)[0]) for _ in range(20)] == ahead
     assert untouched.position == 4 and session.position == 24
+    assert torch.equal(untouched.seen, read) and not torch.equal(session.seen, read)
     assert [int(untouched.draw(rule)[0]) for _ in range(20)] == ahead
     assert torch.equal(session.seen, copy.seen)
 

@@ -21,7 +21,7 @@ from recurra.spec.checking import describe, dotted, literal, path_of
 from recurra.spec.positions import Path as Key
 from recurra.spec.tables import COMPONENT_TABLES, Task
 
-QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Write = Callable[..., Path]
 INF, NAN = float("inf"), float("nan")
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recurra.errors import WINDOW, Place
 from recurra.spec.positions import Scanner, line_and_column, locate
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=40)
 
 # Two kinds of writer make the texts: tomli_w, and `Writer` below, which draws its style and notes each key's place.
 

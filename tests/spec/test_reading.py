@@ -18,7 +18,7 @@ from recurra.errors import InputError, Problem
 from recurra.resolve import resolve
 from recurra.spec.reading import Document, Layer, parse_override, read
 
-QUICK = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(deadline=None, max_examples=35, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Write = Callable[..., Path]
 Leaves = dict[tuple[str, ...], Any]
 

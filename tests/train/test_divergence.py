@@ -97,13 +97,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(wrong: str, carry: b
 
 
 def test_the_state_saved_at_a_failure_is_that_of_the_step_before(tmp_path: Path) -> None:
-    """A run that fails in step 4 and is resumed from there equals one that never failed, carried state and noise."""
+    """A run that fails in step 5 and is resumed from there equals one that never failed, carried state and noise."""
     changes = {"loss.kind": "sick", "sequence.carry": True, "cell.dropout": 0.3, "training.accumulate": 2}
     _plugin(tmp_path / "well", "value", at=99)
     whole = recurra.run(write(tmp_path / "well", WITH_PLUGIN), changes, runs=tmp_path / "well" / "runs")
-    _plugin(tmp_path / "sick", "value * float('nan')", at=7)  # the second batch of the fourth step; an epoch has five
+    _plugin(tmp_path / "sick", "value * float('nan')", at=9)  # the second batch of the fifth step; an epoch has five
     _, folder = _fails(tmp_path / "sick", changes, WITH_PLUGIN)
-    assert folder.checkpoints.load().step == 3
+    assert folder.checkpoints.load().step == 4
     _plugin(tmp_path / "sick", "value", at=99)
     healed = recurra.resume(folder.path)
     one, other = (run.folder.checkpoints.load("last").tensors for run in (whole, healed))
@@ -119,12 +119,12 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights(tmp_path: Path) 
     assert folder.checkpoints.load().step == 0 and _finite(folder.checkpoints.load())
 
 
-@pytest.mark.parametrize("lr", [1e37, 1e38, 3e38])
+@pytest.mark.parametrize("lr", [1e9, 1e12, 1e15])
 @pytest.mark.parametrize("every", [0, 1])
 def test_an_absurd_rate_saves_no_weight_that_is_not_finite(lr: float, every: int, tmp_path: Path) -> None:
     """Whatever the rate, each checkpoint that is there holds finite weights, and the message is true of them."""
     changes = {
-        "training.optimizer": {"kind": "sgd", "lr": lr, "momentum": 0.9},
+        "training.optimizer": {"kind": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 1e15},
         "training.checkpoint_every": every,
         "sequence.split": [1.0, 0.0, 0.0],
     }
@@ -139,7 +139,7 @@ def test_an_absurd_rate_saves_no_weight_that_is_not_finite(lr: float, every: int
 def test_clipping_is_not_offered_where_it_is_on(tmp_path: Path) -> None:
     """The cure names only what the task does not do yet."""
     changes = {
-        "training.optimizer": {"kind": "sgd", "lr": 1e38},
+        "training.optimizer": {"kind": "sgd", "lr": 1e15, "weight_decay": 1e15},
         "training.clip_norm": 1.0,
         "training.schedule": {"kind": "constant", "warmup_steps": 1},
     }

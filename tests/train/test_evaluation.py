@@ -92,7 +92,7 @@ def test_figures_are_those_of_a_plain_loop(
     texts: Any, cell: str, precision: str, rows: int, window: int, length: int, batch: int, carry: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
-    """Ragged sequences or contiguous splits, any window, rows, batch size and cell: the figures are the plain loop's."""
+    """Ragged or contiguous splits, any window, rows, batch size and cell: the figures are the plain loop's."""
     texts = ["a" + t for t in texts] if isinstance(texts, list) else "a" + texts
     kind = "texts" if isinstance(texts, list) else "text"
     changes = {

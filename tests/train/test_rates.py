@@ -186,7 +186,7 @@ def test_without_carry_no_state_goes_on(tmp_path: Path) -> None:
 
 
 def test_clipping_bounds_the_norm_of_the_whole_gradient(tmp_path: Path) -> None:
-    """Under plain sgd with rate 1 an update is never longer than clip_norm, and as long where the gradient is longer."""
+    """Under plain sgd with rate 1 an update is as long as clip_norm where the gradient is longer."""
     changes = {"training.optimizer": {"kind": "sgd", "lr": 1.0}, "training.steps": 1, "device.precision": "float64"}
     moved = []
     for name, norm in (("a", 0.0), ("b", 1e-3)):

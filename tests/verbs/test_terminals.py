@@ -108,7 +108,8 @@ def test_ctrl_c_saves_and_a_killed_run_goes_on(tmp_path: Path, unbroken: dict[st
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     """Pressed twice while a step takes long, Ctrl-C ends the run before the step does, with exit code 130."""
     task = _long(tmp_path)
-    stuck = (tmp_path / "slow.py").read_text().replace("time.sleep(0.01 * self.training)", "time.sleep(30 if self.slow() else 0)")
+    stuck = (tmp_path / "slow.py").read_text()
+    stuck = stuck.replace("time.sleep(0.01 * self.training)", "time.sleep(30 if self.slow() else 0)")
     stuck = stuck.replace("class Slow(Loss):", "class Slow(Loss):\n    count = 0\n    def slow(self):\n"
                           "        Slow.count += self.training\n        return Slow.count > 40\n")  # fmt: skip
     (tmp_path / "slow.py").write_text(stuck)
@@ -156,7 +157,8 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     lines = ended.out.splitlines()
     assert lines[0] == "training: 12 steps"
     steps = [line for line in lines if line.startswith("step ") and "tokens/s" in line]
-    assert len(steps) == 12 and re.match(r"step 12/12  loss \d\.\d{4}  rate 0\.02  [\d,]+ tokens/s  0 s left", steps[-1])
+    assert len(steps) == 12
+    assert re.match(r"step 12/12  loss \d\.\d{4}  rate 0\.02  [\d,]+ tokens/s  0 s left", steps[-1])
     assert any(line.startswith("generated: the ") for line in lines) and lines[-1].startswith("run: ")
     assert ended.err == ""
 

@@ -164,7 +164,8 @@ def recurra_components():
     return [Component(kind="cell", name="bad", target=here + ":Bad", options="recurra:CellOptions", summary="is bad"),
             Component(kind="loss", name="bad", target=here + ":BadLoss", options=here + ":LossOptions", summary="bad")]
 """
-GOOD_STEP, GOOD_LOSS = "return h, State(h)", 'return torch.nn.functional.cross_entropy(output, target, reduction="none")'
+GOOD_STEP = "return h, State(h)"
+GOOD_LOSS = 'return torch.nn.functional.cross_entropy(output, target, reduction="none")'
 FAULTS = {
     "raises": ('raise RuntimeError("my own fault")', "RuntimeError: my own fault"),
     "raises later": (

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 COLDEST = torch.finfo(torch.float32).tiny
 """What a temperature below it is taken for: float32 would make it 0."""
 
