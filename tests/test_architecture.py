@@ -34,6 +34,7 @@ ROOMS = [
     "assemble",
     "results",
     "report",
+    "blame",
     "verbs",
     "testing",
     "cli",

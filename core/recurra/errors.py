@@ -93,7 +93,9 @@ class Problem:
 
     def render(self) -> str:
         """Return the message as it is printed."""
-        where = " ".join(part for part in (str(self.place or ""), self.key) if part)
+        place = str(self.place or "")
+        told = self.place is not None and not self.place.line and self.key in place  # an override names its key
+        where = place if told else f"{place} {self.key}".strip()
         lines = [f"{where + ': ' if where else ''}{self.fact} [{self.code}]"]
         if self.place and (excerpt := self.place.excerpt()):
             lines.append(excerpt)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from recurra import assemble
+from recurra.blame import blaming
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
 from recurra.data.store import Store
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, PluginError, RecurraError
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -81,7 +78,7 @@ class Run:
 
         Raises `InputError` (RC041) if the split is empty, and (RC044) if the data is not what the run was made from.
         """
-        with _blaming(self.resolved), arithmetic(self.task.device):
+        with blaming(self.resolved), arithmetic(self.task.device):
             data = _same_data(self.folder, self.resolved)
             name = split or data.held_out()
             if name not in SPLITS:
@@ -161,7 +158,7 @@ class Run:
 def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
     """Return everything that can be known of a task without training it. Raises `InputError` or `PluginError`."""
     resolved = resolve(task, overrides)
-    with _blaming(resolved), arithmetic(resolved.task.device):
+    with blaming(resolved), arithmetic(resolved.task.device):
         assemble.check_fit(resolved)
         data = assemble.load_data(resolved)
         return report(resolved, data)
@@ -179,7 +176,7 @@ def run(
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
     resolved = resolve(task, overrides)
-    with _blaming(resolved), arithmetic(resolved.task.device):
+    with blaming(resolved), arithmetic(resolved.task.device):
         assemble.check_fit(resolved)
         data = assemble.load_data(resolved)
         network, choices = assemble.build_network(resolved, data.vocabulary.size)
@@ -193,7 +190,7 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped."""
     folder = RunFolder.open(path)
     resolved = _resolved_again(folder)
-    with _blaming(resolved), arithmetic(resolved.task.device):
+    with blaming(resolved), arithmetic(resolved.task.device):
         data = _same_data(folder, resolved)
         network, _ = assemble.build_network(resolved, data.vocabulary.size)
         for cell, chosen in zip(network.cells, folder.read("environment.json")["paths"], strict=True):
@@ -220,7 +217,7 @@ def load(path: str | Path, which: str = "best") -> Run:
     folder = RunFolder.open(path)
     checkpoint = folder.checkpoints.load(which)
     resolved = _resolved_again(folder)
-    with _blaming(resolved), arithmetic(resolved.task.device):
+    with blaming(resolved), arithmetic(resolved.task.device):
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         vocabulary.restore(folder.read("vocabulary.json"))
         network, _ = assemble.build_network(resolved, vocabulary.size)
@@ -310,17 +307,15 @@ def _train(
     with _resumable(folder):
         found = figures(resolved.task, data, network, trainer.loss, data.held_out())
         generated = this.generated()
-    step = trainer.progress.step
-    seconds = time.perf_counter() - start
-    folder.record(step=step, split=found["split"], final=True, **found["metrics"])
-    folder.sample(step, _shown(generated), final=True)
+    folder.record(step=trainer.progress.step, split=found["split"], final=True, **found["metrics"])
+    folder.sample(trainer.progress.step, _shown(generated), final=True)
     this.result = {
         "run": str(folder.path),
         "task": resolved.task.name,
-        "steps": step,
+        "steps": trainer.progress.step,
         "weights_of_step": best.step,
         "ended": why,
-        "seconds": seconds,
+        "seconds": time.perf_counter() - start,
         "tokens_per_second": trainer.progress.tokens_per_second,
         "parameters": sum(p.numel() for p in network.parameters()),
         **found,
@@ -346,46 +341,3 @@ def _shown(generated: Any) -> str:
         return generated
     rows = [row if isinstance(row, list) else [row] for row in generated]
     return "\n".join("  ".join(f"{value:.6g}" for value in row) for row in rows)
-
-
-@contextmanager
-def _blaming(resolved: Resolved) -> Iterator[None]:
-    """Turn what goes wrong inside into an error that names who is at fault: memory, disk or a plugin."""
-    try:
-        yield
-    except (RecurraError, KeyboardInterrupt):
-        raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _no_memory(error) from error
-    except Exception as error:
-        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
-            raise _no_memory(error) from error
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise RunError.of("RC053", f"the disk is full: {error.filename or ''}", cure="free some space") from error
-        culprit = _culprit(resolved, error)
-        if culprit is None:
-            raise
-        raise PluginError.of("RC071", f"{culprit} failed: {type(error).__name__}: {error}") from error
-
-
-def _no_memory(error: BaseException) -> RunError:
-    cure = "smaller training.batch_size (with accumulate to make up for it), sequence.length or cell.hidden_size"
-    return RunError.of(
-        "RC061",
-        f"there is not enough memory: {str(error).splitlines()[0] if str(error) else 'out of memory'}",
-        cure=cure,
-    )
-
-
-def _culprit(resolved: Resolved, error: BaseException) -> str | None:
-    """Return the third-party component in whose code an error arose, if it did in one."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for part in resolved.used:
-        plugin = part.entry.plugin
-        module = getattr(part.entry.target, "__module__", "")
-        file = getattr(sys.modules.get(module), "__file__", None)
-        lines = [frame.lineno for frame in frames if frame.filename == file]
-        if lines:
-            where = f"{plugin.distribution} {plugin.version}, {file}:{lines[-1]}"
-            return f"{part.entry.component.kind} {part.entry.qualified} ({where})"
-    return None

@@ -214,9 +214,7 @@ def test_a_run_on_a_full_disk_ends_with_its_last_checkpoint(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.txt"])
-def test_records_that_cannot_be_written_end_the_run(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_that_cannot_be_written_end_the_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that cannot be written is RC053, and the message says that the checkpoints are whole."""
     real = Path.open
 

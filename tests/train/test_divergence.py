@@ -136,6 +136,13 @@ def test_an_absurd_rate_saves_no_weight_that_is_not_finite(lr: float, every: int
     assert told in str(error)
 
 
+def test_an_update_too_large_for_torch_is_a_divergence(tmp_path: Path) -> None:
+    """Where torch refuses to compute an update, the run stops as it does for a loss that is not finite."""
+    error, folder = _fails(tmp_path, {"training.optimizer": {"kind": "adam", "lr": 1e38}})
+    assert "too large" in str(error) and "learning rate" in str(error)
+    assert _finite(folder.checkpoints.load())
+
+
 def test_clipping_is_not_offered_where_it_is_on(tmp_path: Path) -> None:
     """The cure names only what the task does not do yet."""
     changes = {

@@ -141,5 +141,3 @@ def environment(**more: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         **more,
     }
-
-

@@ -76,7 +76,7 @@ class Cosine(Table):
 
     kind: Literal["cosine"] = "cosine"
     warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate at the last step")
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is reached at the end")
 
 
 class Linear(Table):
@@ -84,7 +84,7 @@ class Linear(Table):
 
     kind: Literal["linear"] = "linear"
     warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate at the last step")
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is reached at the end")
 
 
 class Plateau(Table):

@@ -155,7 +155,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf)
         if not bool(torch.isfinite(norm)):
             raise self._not_finite(f"the norm of the gradient is {float(norm)}", before)
-        self.optimizer.step()
+        self._step(before)
         progress.step += 1
         progress.batch += len(batches)
         progress.tokens += scored
@@ -166,6 +166,15 @@ class Trainer:
             progress.epoch, progress.batch = progress.epoch + 1, 0
             self.carried = None
         self._record()
+
+    def _step(self, before: tuple[States | None, Tensor | None]) -> None:
+        """Update the weights; torch refuses a rate too large for its arithmetic before it changes any."""
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise self._not_finite(f"an update is too large ({error})", before) from error
 
     def _fleeting(self) -> tuple[States | None, Tensor | None]:
         """Return what the forward pass of an update changes: carried states, and the stream of dropout's noise."""
