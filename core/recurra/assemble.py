@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
-from recurra.contracts.options import to_json
 from recurra.contracts.source import Source
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Feed, Lanes, Reader, Windows
@@ -278,34 +276,10 @@ def _choose_path(resolved: Resolved, cell: Cell[Any]) -> Choice:
 
 
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
-    """Return the optimizer of a task. Raises `InputError` with every fault of its table."""
-    document, key = resolved.document, ("training", "optimizer")
-    table = resolved.task.training.optimizer
+    """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its arguments."""
+    kind, arguments = optimizers.chosen(resolved.task.training.optimizer)
     with resolved.placing():
-        kind = table.get("kind")
-        if not isinstance(kind, str):
-            raise InputError.of(
-                "RC010",
-                "kind is missing",
-                key="training.optimizer.kind",
-                allowed=", ".join(optimizers.known()),
-            )
-        try:
-            found = optimizers.find(kind)
-        except InputError as error:
-            problem = error.problems[0]
-            raise InputError.of(
-                problem.code, problem.fact, key="training.optimizer.kind", allowed=problem.allowed,
-                nearest=problem.nearest,
-            ) from None  # fmt: skip
-        model = optimizers.options_of(found)
-        body = {name: value for name, value in table.items() if name != "kind"}
-        try:
-            options = model.model_validate_json(to_json(body))
-        except ValidationError as error:
-            raise InputError(checking.problems(error, document, key, model, f"optimizer {kind}")) from error
-        arguments = {name: getattr(options, name) for name in options.model_fields_set}
-        return optimizers.build(found, arguments, network.parameters())
+        return optimizers.build(kind, arguments, network.parameters())
 
 
 def build_trainer(

@@ -96,7 +96,7 @@ def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ())
     if missing:
         raise InputError([*problems, *missing])
     catalog = discover(files)
-    problems += _stack_problems(document)
+    problems += _stack_problems(document) + _optimizer_problems(document)
     parts, cells = {}, []
     faults: list[RecurraError] = []
     for key in _component_keys(document):
@@ -117,6 +117,12 @@ def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ())
     name = task.name or Path(path).stem
     task = task.model_copy(update={"name": name if usable_name(name) else "task"})
     return Resolved(document, task, catalog, parts, cells)
+
+
+def _optimizer_problems(document: Document) -> list[Problem]:
+    from recurra.train import optimizer  # imports torch, which a list of plugins must not
+
+    return optimizer.check(document)
 
 
 def usable_name(name: str) -> bool:

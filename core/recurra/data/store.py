@@ -13,7 +13,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,25 @@ def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:
             start = False
 
 
+@dataclass
+class _Ledger:
+    """What is known of the pieces so far: where sequences begin, how many elements there are, and their hash."""
+
+    starts: list[int] = field(default_factory=list)
+    total: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def note(self, piece: Piece) -> NDArray[Any]:
+        """Take note of a piece, and return its values."""
+        if piece.start:
+            self.starts.append(self.total)
+            self.digest.update(b"|")
+        self.digest.update(piece.values.data)
+        self.total += len(piece.values)
+        values: NDArray[Any] = piece.values
+        return values
+
+
 def _collect(
     pieces: Iterator[Piece],
     key: str,
@@ -138,67 +158,24 @@ def _collect(
 ) -> Store:
     """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""
     held: list[NDArray[Any]] = []
-    starts: list[int] = []
-    total = 0
-    digest = hashlib.sha256()
+    ledger = _Ledger()
     pieces = _filled(pieces, dtype)
-    for values, start in pieces:
-        if start:
-            starts.append(total)
-            digest.update(b"|")
-        digest.update(values.data)
-        held.append(values)
-        total += len(values)
-        if total > in_memory:
-            return _spill(pieces, held, starts, digest, key, dtype, saved)
+    for piece in pieces:
+        held.append(ledger.note(piece))
+        if ledger.total > in_memory:
+            return _spill(chain(held, map(ledger.note, pieces)), ledger, key, saved)
     if not held:
         raise _empty()
-    return Store(np.concatenate(held), np.array(starts, np.int64), digest.hexdigest())
+    return Store(np.concatenate(held), np.array(ledger.starts, np.int64), ledger.digest.hexdigest())
 
 
-def _spill(
-    pieces: Iterator[Piece],
-    held: list[NDArray[Any]],
-    starts: list[int],
-    digest: Any,
-    key: str,
-    dtype: np.dtype[Any],
-    saved: dict[str, Any] | None,
-) -> Store:
-    """Write what is held and all that follows to a file, and map it; the folder appears only when it is whole."""
+def _spill(arrays: Iterator[NDArray[Any]], ledger: _Ledger, key: str, saved: dict[str, Any] | None) -> Store:
+    """Write arrays to a file, and map it; the folder appears under its name only when it is whole."""
     folder = cache_folder()
+    work = _work_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
-    except OSError as error:
-        cure = "set RECURRA_CACHE to a folder that can be written"
-        raise InputError.of(
-            "RC050", f"the cache folder {folder} cannot be written: {error.strerror}", cure=cure
-        ) from error
-    try:
-        with (work / "values.bin").open("wb") as out:
-            total = 0
-            for values in held:
-                values.tofile(out)
-                total += len(values)
-            shape = held[0].shape[1:]
-            held.clear()
-            for values, start in pieces:
-                if start:
-                    starts.append(total)
-                    digest.update(b"|")
-                digest.update(values.data)
-                values.tofile(out)
-                total += len(values)
-        np.save(work / "starts.npy", np.array(starts, np.int64))
-        about = {
-            "dtype": dtype.str,
-            "shape": [total, *shape],
-            "fingerprint": digest.hexdigest(),
-            "vocabulary": saved,
-        }
-        (work / "about.json").write_text(json.dumps(about))
-        target = folder / (key or digest.hexdigest()[:32])
+        _write(work, arrays, ledger, saved)
+        target = folder / (key or ledger.digest.hexdigest()[:32])
         if _open(target) is None:  # else it has been written meanwhile, and is the same
             shutil.rmtree(target, ignore_errors=True)
             work.rename(target)
@@ -211,6 +188,29 @@ def _spill(
     opened = _open(target)
     assert opened is not None, "what was just written can be read"
     return opened[0]
+
+
+def _work_folder(folder: Path) -> Path:
+    """Return a new folder of its own in the cache folder. Raises `InputError` (RC050)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="part-", dir=folder))
+    except OSError as error:
+        fact = f"the cache folder {folder} cannot be written: {error.strerror}"
+        cure = "set RECURRA_CACHE to a folder that can be written"
+        raise InputError.of("RC050", fact, cure=cure) from error
+
+
+def _write(work: Path, arrays: Iterator[NDArray[Any]], ledger: _Ledger, saved: dict[str, Any] | None) -> None:
+    """Write the values one array at a time, then what the ledger knows of them."""
+    about: dict[str, Any] = {"vocabulary": saved}
+    with (work / "values.bin").open("wb") as out:
+        for values in arrays:
+            values.tofile(out)
+            about |= {"dtype": values.dtype.str, "shape": [ledger.total, *values.shape[1:]]}
+    about["fingerprint"] = ledger.digest.hexdigest()
+    np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
+    (work / "about.json").write_text(json.dumps(about))
 
 
 def _open(folder: Path) -> tuple[Store, dict[str, Any]] | None:

@@ -6,13 +6,17 @@ import inspect
 import math
 import types
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import nn, optim
 
-from recurra.errors import InputError, listing, nearest
+from recurra.contracts.options import to_json
+from recurra.errors import InputError, Problem, listing, nearest
+from recurra.spec import checking
+from recurra.spec.reading import Document
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
 
 _NEEDS_MORE = {
@@ -78,6 +82,37 @@ def _without_tensor(annotation: Any) -> Any:
         kept = [_without_tensor(part) for part in get_args(annotation)]
         return tuple[tuple(_InPair if part is float else part for part in kept)]  # type: ignore[misc]
     return annotation if annotation in (float, int, bool, str, type(None)) else Any
+
+
+def chosen(table: dict[str, Any]) -> tuple[type[optim.Optimizer], dict[str, Any]]:
+    """Return the class and the arguments of an optimizer's table.
+
+    Raises `InputError` (RC020, RC031) for its kind, and `pydantic.ValidationError` for its arguments.
+    """
+    kind = find(table["kind"])
+    options = options_of(kind).model_validate_json(to_json({k: v for k, v in table.items() if k != "kind"}))
+    return kind, {name: getattr(options, name) for name in options.model_fields_set}
+
+
+def check(document: Document) -> list[Problem]:
+    """Return every fault of a task's table `training.optimizer`; one that is no table is told elsewhere."""
+    key = ("training", "optimizer")
+    training = document.data.get("training")
+    table = training.get("optimizer") if isinstance(training, dict) else None
+    if not isinstance(table, dict):
+        return []
+    name, place = "training.optimizer.kind", document.place((*key, "kind"))
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        code, fact = ("RC010", "kind is missing") if kind is None else ("RC012", "kind must be a name, in quotes")
+        return [Problem(code, fact, name, place, allowed=listing(known()))]
+    try:
+        chosen(table)
+    except InputError as error:
+        return [replace(problem, key=name, place=place) for problem in error.problems]
+    except ValidationError as error:
+        return checking.problems(error, document, key, options_of(find(kind)), f"optimizer {kind}")
+    return []
 
 
 def build(
