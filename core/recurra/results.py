@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recurra.assemble import Data, history_and_future
 from recurra.contracts.loss import Loss
@@ -43,24 +42,25 @@ def _forecast(data: Data, network: Network, name: SplitName, horizon: int, seaso
     """Forecast what follows the history of each series, with nothing but the forecast itself fed back."""
     errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
     pairs = history_and_future(data, name, horizon) if horizon else []
-    last: tuple[NDArray[Any], NDArray[Any]] | None = None
+    shown: Figures = {}
     for history, future in pairs:
         session = Session(network, data.vocabulary).feed(history)
         predicted = np.stack(list(numbers(session, len(future))))
         errors.add(predicted, future)
-        for rule, guess in forecasts(history, len(future), season).items():
+        guesses = forecasts(history, len(future), season)
+        for rule, guess in guesses.items():
             rules.setdefault(rule, Errors()).add(guess, future)
             told[rule] = told.get(rule, 0) + 1
-        last = predicted, future
-    if last is None:
+        rows = {"actual": future, "model": predicted, **guesses}
+        shown = {rule: guess.tolist() for rule, guess in rows.items()}
+    if not pairs:
         return None
     baselines = {rule: sums.metrics() for rule, sums in rules.items() if told[rule] == len(pairs)}
     return {
         "steps": horizon,
         "metrics": errors.metrics(),
         "baselines": baselines,
-        "predicted": last[0].tolist(),
-        "actual": last[1].tolist(),
+        "last_series": shown,
     }
 
 

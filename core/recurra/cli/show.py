@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 _console = Console(highlight=False, soft_wrap=True, markup=False)
+STEPS_SHOWN = 24
 _UNITS = {"mape": " %"}
 
 
@@ -23,7 +24,7 @@ def result(found: dict[str, Any]) -> None:
     if isinstance(generated, str):
         _console.print(f"generated: {generated}")
     else:
-        _console.print("forecast:  " + ", ".join(_row(value) for value in generated))
+        _console.print("next:      " + ", ".join(_row(value) for value in generated))
     _console.print(f"run:       {found['run']}")
 
 
@@ -38,6 +39,7 @@ def figures(found: dict[str, Any]) -> None:
             forecast["metrics"],
             forecast["baselines"],
         )
+        _forecast(forecast["last_series"])
     _console.print(f"verdict:   {found['verdict']}")
 
 
@@ -50,6 +52,20 @@ def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str
     table.add_row("model", *(_figure(name, metrics.get(name)) for name in names), style="bold")
     for rule, row in baselines.items():
         table.add_row(rule, *(_figure(name, row.get(name)) for name in names))
+    _console.print(table)
+
+
+def _forecast(rows: dict[str, list[list[float]]]) -> None:
+    """Print a forecast step by step beside what came; a long one to its 24th step, of its first feature."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step", justify="right")
+    for name in rows:
+        table.add_column(name, justify="right", style="bold" if name == "model" else "")
+    for step, values in enumerate(zip(*rows.values(), strict=True), 1):
+        if step > STEPS_SHOWN:
+            table.add_row("...")
+            break
+        table.add_row(str(step), *(f"{value[0]:.4g}" for value in values))
     _console.print(table)
 
 
