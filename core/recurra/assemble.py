@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ from recurra.spec.tables import Generation
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Observer, Trainer, total_steps
 
+BLOCK = 1 << 16
+"""Elements that a vocabulary of numbers is fitted on at a time."""
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
 TAIL = 1024
@@ -160,17 +162,25 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
     with resolved.placing():
         source: Source[Any] = resolved.parts["source"].build()
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
-        store = build(source, vocabulary)
+        owners = [resolved.parts[name].entry for name in ("source", "vocabulary")]
+        store = build(source, vocabulary, identity=" ".join(f"{e.qualified}@{e.plugin.version}" for e in owners))
         check(store)
-        splits = split(store, task.sequence, task.seed)
+        splits = split(store, task.sequence)
         if vocabulary.yields == "numbers":
             train = splits["train"]
-            vocabulary.fit(np.asarray(store.values[a:b]) for a, b in zip(train.low, train.high, strict=True))
+            vocabulary.fit(_blocks(store, train))
         reader = Reader(store, vocabulary.encode, devices.DTYPES[task.device.precision])
         data = Data(source, vocabulary, store, splits, reader, _feed(resolved, reader, splits["train"]))
         _check_splits(resolved, data)
         check_prompt(resolved, vocabulary)
     return data
+
+
+def _blocks(store: Store, part: Split) -> Iterator[NDArray[Any]]:
+    """Give the elements of a split in blocks, so that a mapped corpus never comes into memory whole."""
+    for low, high in zip(part.low, part.high, strict=True):
+        for start in range(int(low), int(high), BLOCK):
+            yield np.asarray(store.values[start : min(start + BLOCK, int(high))])
 
 
 def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
@@ -236,7 +246,7 @@ def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]
     with resolved.placing():
         device = devices.choose(task.device)
     with seeded(task.seed, "init"):
-        encoder: Encoder = resolved.parts["encoder"].build(size)
+        encoder: Encoder[Any] = resolved.parts["encoder"].build(size)
         probe.encoder(encoder, _symbols(resolved), resolved.parts["encoder"].entry.qualified)
         cells: list[Cell[Any]] = []
         width = encoder.output_size
@@ -245,19 +255,20 @@ def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]
                 cells.append(part.build(width))
                 probe.cell(cells[-1], part.entry.qualified)
                 width = cells[-1].output_size
-        network = Network(encoder, cells, size)
+        loss = build_loss(resolved, size)
+        network = Network(encoder, cells, loss.output_size, loss.point)
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = torch_stream(task.seed, "dropout", device=device)
     return network, [_choose_path(resolved, cell) for cell in network.cells]
 
 
-def build_loss(resolved: Resolved, network: Network) -> Loss:
+def build_loss(resolved: Resolved, size: int) -> Loss[Any]:
     """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a step."""
     part = resolved.parts["loss"]
-    loss: Loss = part.build()
-    probe.loss(loss, network.head.out_features, _symbols(resolved), part.entry.qualified)
-    return loss.to(network.device)
+    loss: Loss[Any] = part.build(size)
+    probe.loss(loss, _symbols(resolved), part.entry.qualified)
+    return loss
 
 
 def _symbols(resolved: Resolved) -> bool:
@@ -289,13 +300,13 @@ def build_trainer(
     folder: RunFolder,
     observer: Observer,
     *,
-    validate: Callable[[Loss], dict[str, float]] | None,
+    validate: Callable[[Loss[Any]], dict[str, float]] | None,
     sample: Callable[[], str],
     stop_asked: Callable[[], bool],
 ) -> Trainer:
     """Return the trainer of a task."""
     training = resolved.task.training
-    loss = build_loss(resolved, network)
+    loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     rate = optimizers.Rate(training.schedule, total_steps(training, data.feed.batches))
     return Trainer(
         training=training,

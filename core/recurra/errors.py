@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "RC052": "A checkpoint is damaged: a file is missing or its hash differs from the manifest.",
     "RC053": "The disk is full, or a write failed; what was saved before is whole.",
     "RC054": "The state does not belong to this run: it comes from another network, vocabulary or precision.",
+    "RC055": "Another process is training this run; two at once would overwrite each other.",
     "RC060": "The loss or a gradient became infinite or not a number; training stopped before it reached the weights.",
     "RC061": "There is not enough memory for this task on this device.",
     "RC062": "A band of `[expect]` does not hold.",
@@ -95,7 +96,7 @@ class Problem:
         """Return the message as it is printed."""
         place = str(self.place or "")
         told = self.place is not None and not self.place.line and self.key in place  # an override names its key
-        where = place if told else f"{place} {self.key}".strip()
+        where = place if told else " ".join(part for part in (place, self.key) if part)
         lines = [f"{where + ': ' if where else ''}{self.fact} [{self.code}]"]
         if self.place and (excerpt := self.place.excerpt()):
             lines.append(excerpt)

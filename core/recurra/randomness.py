@@ -31,11 +31,27 @@ def torch_stream(seed: int, *names: str | int, device: torch.device | str = "cpu
 
 
 @contextmanager
-def seeded(seed: int, *names: str | int) -> Iterator[None]:
-    """Lend torch's global CPU generator to one named stream, and give it back as it was.
+def seeded(seed: int, *names: str | int, device: torch.device | None = None) -> Iterator[None]:
+    """Lend torch's global generators, the CPU's and a CUDA device's, to one named stream; give them back as they were.
 
-    For code that can draw from the global generator alone, as the initialisation of torch's own modules does.
+    For code that can draw from them alone, as the initialisation of torch's own modules does, and a plugin's dropout.
     """
-    with torch.random.fork_rng(devices=[]):
+    cuda = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(derive(seed, *names))
+        if cuda:
+            torch.cuda.manual_seed(derive(seed, *names))
         yield
+
+
+def global_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the state of torch's global generators, the CPU's and that of a CUDA device."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_global_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Take back what `global_state` gave, as far as this device has it."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -25,7 +25,7 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     task = resolved.task
     network, choices = build_network(resolved, data.vocabulary.size)
     optimizer = build_optimizer(resolved, network)
-    loss = build_loss(resolved, network)
+    loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
     steps = total_steps(task.training, data.feed.batches)
     seconds, activations = _measure(network, loss, batch)
@@ -106,7 +106,7 @@ def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
     return [*rows, {"name": "head", "parameters": count(network.head)}]
 
 
-def _measure(network: Network, loss: Loss, batch: Batch) -> tuple[float, int]:
+def _measure(network: Network, loss: Loss[Any], batch: Batch) -> tuple[float, int]:
     """Return the seconds of one step forward and back, and the bytes that the backward pass keeps."""
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
@@ -122,7 +122,7 @@ def _measure(network: Network, loss: Loss, batch: Batch) -> tuple[float, int]:
     for trial in range(4):
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            output, _ = network(batch.x, reset=batch.reset)  # B T V
+            output, _ = network(batch.x)  # B T V
             value = loss(output[batch.mask], batch.y[batch.mask]).mean()
         value.backward()
         network.zero_grad(set_to_none=True)

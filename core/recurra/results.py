@@ -9,7 +9,7 @@ import numpy as np
 
 from recurra.assemble import Data, history_and_future
 from recurra.contracts.loss import Loss
-from recurra.data.splits import SplitName
+from recurra.data.splits import SCORED, SplitName
 from recurra.errors import Problem
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
@@ -21,14 +21,18 @@ from recurra.train.evaluate import Errors, Metrics, evaluate
 Figures = dict[str, Any]
 
 
-def figures(task: Task, data: Data, network: Network, loss: Loss, name: SplitName) -> Figures:
+def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
     """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well."""
     split, vocabulary = data.splits[name], data.vocabulary
     metrics = evaluate(network, data.reader, split, loss, vocabulary)
     found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
     if vocabulary.yields == "symbols":
         found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
-        return found | _verdict(found["metrics"], found["baselines"], "nats", name)
+        verdict = _verdict(found["metrics"], found["baselines"], "nats", name)
+        train = data.splits["train"]
+        if train.steps > SCORED:
+            verdict["verdict"] += f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
+        return found | verdict
     season = task.sequence.season
     found["baselines"] = series_baselines(data.store, data.splits["train"], split, season)
     forecast = _forecast(data, network, name, task.generation.length, season) if name != "train" else None

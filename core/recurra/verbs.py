@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
+from recurra.randomness import seeded
 from recurra.report import report
 from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
@@ -31,6 +32,8 @@ from recurra.spec.tables import Generation
 from recurra.train.evaluate import Metrics, evaluate
 from recurra.train.interrupt import listening
 from recurra.train.loop import Observer, Progress
+
+T = TypeVar("T")
 
 SAMPLE = 200
 """Elements generated at each validation, at most."""
@@ -85,7 +88,7 @@ class Run:
                 raise InputError.of("RC080", f"there is no split {name!r}", allowed=", ".join(SPLITS))
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
-            loss = assemble.build_loss(self.resolved, self.network)
+            loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
             return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1) -> Session:
@@ -113,12 +116,17 @@ class Run:
         session.feed_ids(self._opening()) if chosen is None else session.feed(chosen)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
-            steps = loop.numbers(session, settings.length)
+            steps = self._guarded(loop.numbers(session, settings.length))
             return (float(row[0]) if len(row) == 1 else row.tolist() for row in steps)
         fields = Sampling.__dataclass_fields__
         rule = Sampling(**{name: getattr(settings, name) for name in fields})
-        texts = loop.symbols(session, settings.length, rule, settings.stop)
+        texts = self._guarded(loop.symbols(session, settings.length, rule, settings.stop))
         return texts if streams > 1 else ("".join(parts) for parts in texts)
+
+    def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
+        """Give the steps; what goes wrong in one names who is at fault."""
+        with blaming(self.resolved):
+            yield from steps
 
     def prompt(self) -> str:
         """Return the text that generation goes on from by default; nothing for numbers."""
@@ -283,7 +291,7 @@ def _train(
     this = Run(folder, resolved, data.vocabulary, network)
     start = time.perf_counter()
 
-    def validate(loss: Loss) -> Metrics:
+    def validate(loss: Loss[Any]) -> Metrics:
         return evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary)
 
     def sample() -> str:
@@ -292,7 +300,7 @@ def _train(
         finally:
             network.train()
 
-    with listening() as stop_asked:
+    with listening() as stop_asked, folder.held(), seeded(resolved.task.seed, "plugins", device=network.device):
         trainer = assemble.build_trainer(
             resolved, data, network, folder, observer,
             validate=validate if data.splits["validation"].steps else None, sample=sample, stop_asked=stop_asked,

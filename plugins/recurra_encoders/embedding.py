@@ -8,7 +8,7 @@ from recurra import Encoder
 from recurra_encoders.options import EmbeddingOptions
 
 
-class Embedding(Encoder):
+class Embedding(Encoder[EmbeddingOptions]):
     """Symbol i becomes row i of a learned matrix, drawn from a normal distribution at the start, as torch does."""
 
     def __init__(self, size: int, options: EmbeddingOptions) -> None:

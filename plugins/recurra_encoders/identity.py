@@ -10,7 +10,7 @@ from recurra import Encoder
 from recurra_encoders.options import IdentityOptions
 
 
-class Identity(Encoder):
+class Identity(Encoder[IdentityOptions]):
     """A step's numbers go to the first cell unchanged."""
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)

@@ -10,7 +10,7 @@ from recurra import Encoder
 from recurra_encoders.options import LinearOptions
 
 
-class Linear(Encoder):
+class Linear(Encoder[LinearOptions]):
     """A step's numbers become W x + b, drawn at the start as torch does."""
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)

@@ -10,7 +10,7 @@ from recurra import Encoder
 from recurra_encoders.options import OneHotOptions
 
 
-class OneHot(Encoder):
+class OneHot(Encoder[OneHotOptions]):
     """Symbol i becomes the vector with 1 at i and 0 elsewhere; nothing is learned."""
 
     def __init__(self, size: int, options: OneHotOptions) -> None:

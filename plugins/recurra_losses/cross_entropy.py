@@ -9,14 +9,10 @@ from recurra import Loss
 from recurra_losses.options import CrossEntropyOptions
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(Loss[CrossEntropyOptions]):
     """-log p(target), in nats; with label smoothing (arXiv:1512.00567) in training, plain in evaluation."""
-
-    def __init__(self, options: CrossEntropyOptions) -> None:
-        super().__init__(options)
-        self.smoothing = options.label_smoothing
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for logits `[N, V]` and ids `[N]`."""
-        smoothing = self.smoothing if self.training else 0.0
+        smoothing = self.options.label_smoothing if self.training else 0.0
         return functional.cross_entropy(output, target, label_smoothing=smoothing, reduction="none")

@@ -11,13 +11,10 @@ from recurra import Loss
 from recurra_losses.options import MAEOptions
 
 
-class MAE(Loss):
+class MAE(Loss[MAEOptions]):
     """The absolute error of each step, mean over its features, in scaled units."""
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
-
-    def __init__(self, options: MAEOptions) -> None:
-        super().__init__(options)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""

@@ -11,13 +11,10 @@ from recurra import Loss
 from recurra_losses.options import MSEOptions
 
 
-class MSE(Loss):
+class MSE(Loss[MSEOptions]):
     """The squared error of each step, mean over its features, in scaled units."""
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
-
-    def __init__(self, options: MSEOptions) -> None:
-        super().__init__(options)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""

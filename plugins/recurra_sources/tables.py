@@ -135,7 +135,7 @@ class Table(Source[O]):
             return None, "missing"
         if element != "numbers":
             return raw, ""
-        if isinstance(raw, bool):
+        if isinstance(raw, bool) or "_" in str(raw):  # Python reads 1_0 as 10
             return None, "not a number"
         try:
             value = float(self.number(raw))

@@ -32,7 +32,7 @@ class Byte(Vocabulary[ByteOptions]):
 
     def fit(self, runs: Iterable[str]) -> None:
         """Learn nothing but that there is text."""
-        self.seen = any([bool(run) for run in runs])
+        self.seen = any(bool(run) for run in runs)
 
     def encode(self, values: str) -> NDArray[np.uint8]:
         """Return the bytes of the text."""

@@ -21,13 +21,13 @@ laws = settings(deadline=None, max_examples=60)
 
 def windows(lengths, length, stride=0, batch=2, seed=0):
     store = store_of(lengths)
-    train = split(store, Sequence(split=[1.0, 0.0, 0.0]), seed)["train"]
+    train = split(store, Sequence(split=[1.0, 0.0, 0.0]))["train"]
     return Windows.of(reader_of(store), train, length, stride, batch, seed)
 
 
 def lanes(lengths, length, batch):
     store = store_of(lengths)
-    train = split(store, Sequence(split=[1.0, 0.0, 0.0], carry=True), 0)["train"]
+    train = split(store, Sequence(split=[1.0, 0.0, 0.0], carry=True))["train"]
     return store, Lanes.of(reader_of(store), train, length, batch)
 
 
@@ -139,7 +139,7 @@ def test_lanes_put_together_are_the_stream(lengths, length, batch):
 def test_lanes_stay_in_their_split():
     """No lane reads or predicts beyond the training stretch."""
     store = store_of([50])
-    train = split(store, Sequence(split=[30.0, 10.0, 10.0], carry=True), 0)["train"]
+    train = split(store, Sequence(split=[30.0, 10.0, 10.0], carry=True))["train"]
     feed = Lanes.of(reader_of(store), train, 4, 3)
     assert max(int(batch.y.max()) for batch in feed.epoch(0)) <= 29
 

@@ -49,7 +49,7 @@ def predictable(part) -> list[int]:
 def test_every_predictable_element_is_scored_once_after_its_own_past(segment, context, lengths, carry, rows, window):
     """Each element is scored once; its state has read the unbroken stretch before it, as far back as it must."""
     store = store_of(lengths)
-    parts = split(store, Sequence(split=[0.5, 0.25, 0.25], carry=carry), 0)
+    parts = split(store, Sequence(split=[0.5, 0.25, 0.25], carry=carry))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "SEGMENT", segment)
         patch.setattr(segments, "CONTEXT", context)
@@ -70,14 +70,14 @@ def test_every_predictable_element_is_scored_once_after_its_own_past(segment, co
 def test_windows_and_rows_change_nothing(lengths, rows, window):
     """What is scored, and what has been read before it, is the same for every number of rows and window size."""
     store = store_of(lengths)
-    part = split(store, Sequence(split=[1.0, 0.0, 0.0]), 0)["train"]
+    part = split(store, Sequence(split=[1.0, 0.0, 0.0]))["train"]
     assert read(reader_of(store), part, rows, window) == read(reader_of(store), part, 64, 512)
 
 
 def test_context_is_read_and_not_scored():
     """A validation split is primed with what comes before it, and none of that is counted."""
     store = store_of([20])
-    part = split(store, Sequence(split=[10.0, 10.0, 0.0]), 0)["validation"]
+    part = split(store, Sequence(split=[10.0, 10.0, 0.0]))["validation"]
     ((batch,),) = [list(group) for group in segments.groups(reader_of(store), part)]
     assert batch.x[0].tolist() == list(range(19))
     assert batch.mask[0].tolist() == [False] * 9 + [True] * 10
@@ -87,6 +87,6 @@ def test_context_is_read_and_not_scored():
 def test_an_empty_split_has_no_groups():
     """Nothing to predict is nothing to read."""
     store = store_of([5])
-    part = split(store, Sequence(split=[1.0, 0.0, 0.0]), 0)["test"]
+    part = split(store, Sequence(split=[1.0, 0.0, 0.0]))["test"]
     assert list(segments.groups(reader_of(store), part)) == []
     assert part.steps == 0

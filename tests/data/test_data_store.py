@@ -52,7 +52,7 @@ def test_memory_and_disk_hold_the_same(pieces, limit, numbers):
             found.append(build(Fake(given_in), vocabulary, bound))
     held, mapped = found
     assert type(held.values) is np.ndarray
-    assert isinstance(mapped.values, np.memmap) == (len(held) > limit)
+    assert isinstance(mapped.values, np.memmap) == (held.values.size > limit)
     assert np.array_equal(held.values, mapped.values)
     assert held.values.dtype == mapped.values.dtype
     assert np.array_equal(held.starts, mapped.starts)

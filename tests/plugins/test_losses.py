@@ -17,10 +17,10 @@ from recurra_losses.mse import MSE
 from recurra_losses.options import CrossEntropyOptions, HuberOptions, MAEOptions, MSEOptions
 
 NUMBERS = {
-    "mse": (lambda: MSE(MSEOptions()), lambda e: e**2, functional.mse_loss),
-    "mae": (lambda: MAE(MAEOptions()), lambda e: e.abs(), functional.l1_loss),
+    "mse": (lambda: MSE(3, MSEOptions()), lambda e: e**2, functional.mse_loss),
+    "mae": (lambda: MAE(3, MAEOptions()), lambda e: e.abs(), functional.l1_loss),
     "huber": (
-        lambda: Huber(HuberOptions(delta=0.7)),
+        lambda: Huber(3, HuberOptions(delta=0.7)),
         lambda e: torch.where(e.abs() <= 0.7, e**2 / 2, 0.7 * (e.abs() - 0.35)),
         lambda output, target: functional.huber_loss(output, target, delta=0.7),
     ),
@@ -31,7 +31,7 @@ sizes = st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(0, 999))
 
 
 def entropy(smoothing=0.0):
-    return CrossEntropy(CrossEntropyOptions(label_smoothing=smoothing))
+    return CrossEntropy(3, CrossEntropyOptions(label_smoothing=smoothing))
 
 
 def pair(size):
@@ -114,7 +114,7 @@ def test_each_step_is_judged_alone(kind):
 
 def test_huber_is_smooth_where_it_turns():
     """At delta value and slope of both branches meet; beyond it the slope stays delta."""
-    loss = Huber(HuberOptions(delta=2.0))
+    loss = Huber(3, HuberOptions(delta=2.0))
     gaps = torch.tensor([[1.999999], [2.000001], [50.0]], dtype=torch.float64, requires_grad=True)
     values = loss(gaps, torch.zeros_like(gaps))
     values.sum().backward()

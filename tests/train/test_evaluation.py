@@ -28,7 +28,7 @@ def _built(folder: Path, text: str, changes: dict[str, Any]) -> tuple[Any, Any, 
                        if "character" in text else changes)  # fmt: skip
     data = assemble.load_data(resolved)
     network, _ = assemble.build_network(resolved, data.vocabulary.size)
-    return data, network, assemble.build_loss(resolved, network)
+    return data, network, assemble.build_loss(resolved, data.vocabulary.size)
 
 
 def _brute(data: Any, network: Any, name: str) -> Metrics:

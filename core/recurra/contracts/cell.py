@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,6 @@ class Cell(nn.Module, ABC, Generic[O]):
     engine may compute the same thing another way, and does so only after proving that it is the same. The output is
     `output_size` wide, `hidden_size` unless the cell says otherwise.
     """
-
-    causal: ClassVar[bool] = True
 
     def __init__(self, input_size: int, options: O) -> None:
         super().__init__()

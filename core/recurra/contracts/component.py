@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 API = (1, 0)
 """The version of the plugin contract: a plugin of another major version is not loaded."""
@@ -28,4 +28,3 @@ class Component:
     summary: str
     cite: str = ""
     api: str = "1.0"
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)

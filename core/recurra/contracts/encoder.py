@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from torch import nn
 
+from recurra.contracts.options import Options
 from recurra.shapes import Encoded, Inputs
 
+O = TypeVar("O", bound=Options)  # noqa: E741
 
-class Encoder(nn.Module, ABC):
+
+class Encoder(nn.Module, ABC, Generic[O]):
     """Maps inputs to vectors, step by step: each step's vector depends on that step alone.
 
     `reads` says what it takes: symbols (ids, `[B, T]`), numbers (`[B, T, F]`) or both. `size` is the number of symbols,
@@ -20,7 +23,7 @@ class Encoder(nn.Module, ABC):
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)
     output_size: int
 
-    def __init__(self, size: int, options: Any) -> None:
+    def __init__(self, size: int, options: O) -> None:
         super().__init__()
         self.size = size
         self.options = options

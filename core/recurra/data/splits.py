@@ -58,8 +58,11 @@ class Split:
         return Split(self.low[keep], high[keep], self.begin[keep])
 
 
-def split(store: Store, sequence: Sequence, seed: int) -> dict[SplitName, Split]:
-    """Return the three splits. Raises `InputError` (RC041) if counts do not add up to what there is."""
+def split(store: Store, sequence: Sequence) -> dict[SplitName, Split]:
+    """Return the three splits, the same whatever the seed of a run.
+
+    Raises `InputError` (RC041) if counts do not add up to what there is.
+    """
     contiguous = sequence.carry or len(store.starts) == 1
     total = len(store) if contiguous else len(store.starts)
     sizes = _sizes(sequence, total, "elements" if contiguous else "sequences")
@@ -70,7 +73,7 @@ def split(store: Store, sequence: Sequence, seed: int) -> dict[SplitName, Split]
         }
     order = np.arange(total)
     if sizes[1] + sizes[2]:
-        order = numpy_stream(seed, "split").permutation(total)
+        order = numpy_stream(0, "split").permutation(total)
     chosen = {name: np.sort(order[low:high]) for name, low, high in zip(SPLITS, cuts, cuts[1:], strict=False)}
     ends = store.ends
     return {name: Split(store.starts[rows], ends[rows], store.starts[rows]) for name, rows in chosen.items()}

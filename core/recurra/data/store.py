@@ -1,8 +1,8 @@
 """A corpus as one long array and the places where its sequences begin: in memory when small, else mapped from disk.
 
 Symbols are stored as ids, of the smallest type that holds them; numbers as they came, in float64, and scaled when a
-batch is made. The file lies in the cache folder, under a fingerprint of source and vocabulary: encoded once, and never
-again until one of them changes.
+batch is made. The file lies in the cache folder; that of symbols under a fingerprint of source and vocabulary, so that
+a text is encoded once, and never again until one of them changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
 from recurra.errors import InputError, RunError
 
 IN_MEMORY = 1 << 20
-"""Elements up to which a corpus stays in memory; a larger one is written to the cache folder and mapped."""
+"""Ids or numbers up to which a corpus stays in memory; a larger one is written to the cache folder and mapped."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recurra"
 
 
-def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_MEMORY) -> Store:
+def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_MEMORY, identity: str = "") -> Store:
     """Return the corpus that a source gives; fits a vocabulary of symbols on the way.
+
+    `identity` names both components with their versions: what another version encoded is not taken for this one's.
 
     Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043).
     """
     if vocabulary.yields == "numbers":
         pieces = source.read("numbers")
         return _collect(pieces, "", in_memory, np.dtype(np.float64))
-    key = _key(source, vocabulary)
+    key = _key(source, vocabulary, identity)
     cached = _open(cache_folder() / key)
     if cached is not None:
         store, saved = cached
@@ -83,13 +85,14 @@ def _empty() -> InputError:
     return InputError.of("RC041", "the source is empty: it gives no elements at all", key="source")
 
 
-def _key(source: Source[Any], vocabulary: Vocabulary[Any]) -> str:
+def _key(source: Source[Any], vocabulary: Vocabulary[Any], identity: str) -> str:
     parts = [
-        "1",
-        type(source).__qualname__,
+        "2",
+        identity,
+        f"{type(source).__module__}:{type(source).__qualname__}",
         source.options.model_dump_json(),
         source.fingerprint(),
-        type(vocabulary).__qualname__,
+        f"{type(vocabulary).__module__}:{type(vocabulary).__qualname__}",
         vocabulary.options.model_dump_json(),
     ]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -148,6 +151,12 @@ class _Ledger:
         values: NDArray[Any] = piece.values
         return values
 
+    def fingerprint(self, saved: dict[str, Any] | None) -> str:
+        """Return a hash of the pieces and of the vocabulary: ids alone do not tell which symbols they stand for."""
+        whole = self.digest.copy()
+        whole.update(json.dumps(saved, sort_keys=True).encode())
+        return str(whole.hexdigest())
+
 
 def _collect(
     pieces: Iterator[Piece],
@@ -162,11 +171,11 @@ def _collect(
     pieces = _filled(pieces, dtype)
     for piece in pieces:
         held.append(ledger.note(piece))
-        if ledger.total > in_memory:
+        if ledger.total * held[0][0].size > in_memory:
             return _spill(chain(held, map(ledger.note, pieces)), ledger, key, saved)
     if not held:
         raise _empty()
-    return Store(np.concatenate(held), np.array(ledger.starts, np.int64), ledger.digest.hexdigest())
+    return Store(np.concatenate(held), np.array(ledger.starts, np.int64), ledger.fingerprint(saved))
 
 
 def _spill(arrays: Iterator[NDArray[Any]], ledger: _Ledger, key: str, saved: dict[str, Any] | None) -> Store:
@@ -208,7 +217,7 @@ def _write(work: Path, arrays: Iterator[NDArray[Any]], ledger: _Ledger, saved: d
         for values in arrays:
             values.tofile(out)
             about |= {"dtype": values.dtype.str, "shape": [ledger.total, *values.shape[1:]]}
-    about["fingerprint"] = ledger.digest.hexdigest()
+    about["fingerprint"] = ledger.fingerprint(saved)
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
     (work / "about.json").write_text(json.dumps(about))
 
@@ -219,7 +228,10 @@ def _open(folder: Path) -> tuple[Store, dict[str, Any]] | None:
         about = json.loads((folder / "about.json").read_text())
         shape = tuple(about["shape"])
         values = np.memmap(folder / "values.bin", dtype=np.dtype(about["dtype"]), mode="r", shape=shape)
+        whole = (folder / "values.bin").stat().st_size == values.nbytes
         starts = np.load(folder / "starts.npy")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not whole:
         return None
     return Store(values, starts, about["fingerprint"]), about["vocabulary"]

@@ -15,6 +15,9 @@ from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 Path = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
 
+WIDE = 256
+"""Width from which one step is faster without torch's kernels."""
+
 PATHS: dict[str, Path] = {"native": native.run, "eager": eager.run}
 """Every path by name, the fastest first; `eager` is last, always there and always right."""
 
@@ -51,7 +54,9 @@ def _objection(cell: Recurrence, path: str) -> str | None:
         return f"this version has no path called {path}"
     if path == "native" and cell.native() is None:
         return f"torch has no kernel for {type(cell).__name__}, or for these options"
-    identity = (type(cell), repr(getattr(cell, "options", None)), path)  # options may hold lists, which have no hash
+    device = next((str(weight.device.type) for weight in getattr(cell, "parameters", list)()), "cpu")
+    options = repr(getattr(cell, "options", None))  # they may hold lists, which have no hash
+    identity = (type(cell), getattr(cell, "input_size", 0), options, device, path)
     if identity not in _proved:
         _proved[identity] = disagreement(cell, PATHS[path])
         if reason := _proved[identity]:
@@ -76,4 +81,6 @@ def run(
     """
     if reset is not None and lengths is not None:
         reset = reset & (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1))
+    if x.shape[1] == 1 and cell.output_size >= WIDE and not torch.is_grad_enabled():
+        path = "eager"  # for one step torch's kernels repack their weights, which costs more than the step
     return PATHS[path](cell, x, state, reset, lengths)

@@ -77,6 +77,13 @@ def _two_layers(cell: Recurrence) -> nn.ModuleList:
     return nn.ModuleList([first, second.train(mode=False)])
 
 
+def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a start that is not zero and asks for a gradient; a field that counts stays as it is."""
+    if not start.is_floating_point():
+        return start
+    return torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device).requires_grad_()
+
+
 def _trace(
     layers: nn.ModuleList, runner: Runner, x: Tensor, reset: Tensor | None, lengths: Tensor | None
 ) -> dict[str, Tensor]:
@@ -89,18 +96,15 @@ def _trace(
         cell = cast(Recurrence, layer)
         state = cell.initial_state(BATCH, device=x.device, dtype=x.dtype)
         if depth == 0:  # the second layer keeps a start that needs no gradient
-            state = map_state(
-                lambda f: torch.randn(f.shape, generator=generator, dtype=f.dtype).to(f.device).requires_grad_(),
-                state,
-            )
-            starts = list(state)
+            state = map_state(lambda start: _drawn(start, generator), state)
+            starts = [start for start in state if start.requires_grad]
         hidden, final = runner(cell, hidden, state, reset, lengths)
         found |= {f"final state {depth}.{index}": value for index, value in enumerate(final)}
     found["the output"] = hidden
     names = [name for name, _ in layers.named_parameters()]
     wanted = [x, *starts, *layers.parameters()]
     labels = ["the input", *[f"start {i}" for i in range(len(starts))], *names]
-    total = sum((value * torch.cos(value)).sum() for value in found.values())
+    total = sum((value * torch.cos(value)).sum() for value in found.values() if value.is_floating_point())
     grads = torch.autograd.grad(cast(Tensor, total), wanted, allow_unused=True)
     for label, value, grad in zip(labels, wanted, grads, strict=True):  # a path that cuts the graph gives no gradient
         found[f"the gradient of {label}"] = torch.zeros_like(value) if grad is None else grad

@@ -23,7 +23,7 @@ class Native:
     """
 
     kernel: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
-    weights: tuple[Tensor, Tensor, Tensor, Tensor]
+    weights: tuple[Tensor, ...]
 
 
 class Recurrence(Protocol):

@@ -36,6 +36,8 @@ class Sampling:
         temperature = max(self.temperature, COLDEST)
         chances = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
         size = chances.shape[-1]
+        if not (0 < self.top_k < size or self.top_p < 1 or self.min_p > 0):
+            return chances
         ranked, order = chances.sort(dim=-1, descending=True, stable=True)
         keep = torch.ones_like(ranked, dtype=torch.bool)
         if 0 < self.top_k < size:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
 from recurra.data.store import unknown_symbol
+from recurra.engine.recurrence import map_state
 from recurra.errors import InputError
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
@@ -67,7 +68,7 @@ def refused(fact: str, **details: str) -> InputError:
 class Session:
     """One stream, or several side by side, over a trained network; memory does not grow with what it has read.
 
-    Several streams read the same prompt and draw each for itself.
+    Several streams read the same prompt, together until the first draw, and draw each for itself.
     """
 
     def __init__(self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1) -> None:
@@ -77,7 +78,7 @@ class Session:
         self.states: States | None = None
         self.output: Tensor | None = None  # B V: what the network says of the next element
         self.position = 0
-        self.seen = torch.zeros(streams, network.head.out_features, dtype=torch.bool, device=network.device)
+        self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
 
     def feed(self, values: Any) -> Session:
@@ -92,15 +93,15 @@ class Session:
         """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
         for start in range(0, len(ids), CHUNK):
             part = torch.tensor(ids[start : start + CHUNK], device=self.network.device)
-            self._forward(part.unsqueeze(0).expand(self.streams, *part.shape))
+            self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
         return self
 
     def _forward(self, x: Tensor) -> None:
         symbols = self.vocabulary.yields == "symbols"
         x = x.long() if symbols else x.to(self.network.dtype)
         with torch.no_grad():
-            output, self.states = self.network(x, self.states)  # B T V
-        self.output = output[:, -1].clone()  # a view would keep the whole window
+            output, self.states = self.network(x, self.states, last=True)  # B 1 V
+        self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window
         self.position += x.shape[1]
         if symbols:
             self.seen.scatter_(1, x, True)
@@ -113,19 +114,30 @@ class Session:
         """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080) if there is none."""
         if self.output is None:
             raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
-        return self.output
+        return self.output.expand(self.streams, -1)
+
+    def _part(self) -> None:
+        """Give each stream a state of its own, once they begin to differ."""
+        if len(self.seen) == self.streams:
+            return
+        each = torch.zeros(self.streams, dtype=torch.long, device=self.network.device)
+        self.states = tuple(map_state(lambda field: field[each], state) for state in self.states or ())
+        self.seen = self.seen[each]
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
         """Pick the next symbol of each stream and read it; return the ids `[B]`."""
-        ids = sampling.pick(self.expected(), self.seen, self.generator)
+        output = self.expected()
+        self._part()
+        ids = sampling.pick(output, self.seen, self.generator)
         self._forward(ids.unsqueeze(1))
         return ids.cpu().numpy()
 
     def foresee(self) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come."""
         scaled = self.expected()
+        self._part()
         self._forward(scaled.unsqueeze(1))
-        return np.asarray(self.vocabulary.decode(scaled[0].double().cpu().numpy()), np.float64)
+        return np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
 
     def copy(self) -> Session:
         """Return a session in the same state, random draws included, that goes its own way from here."""
@@ -158,8 +170,8 @@ class Session:
         device = self.network.device
         states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
         self.streams, self.position = int(about["streams"]), int(about["position"])
-        self.states = unflatten(self.network.initial_states(self.streams), states) if states else None
         self.seen = tensors["seen"].to(device)
+        self.states = unflatten(self.network.initial_states(len(self.seen)), states) if states else None
         self.output = tensors["output"].to(device) if "output" in tensors else None
         self.generator.set_state(tensors["random"])
         return self
@@ -167,6 +179,8 @@ class Session:
     def signature(self) -> str:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""
         digest = hashlib.sha256(json.dumps(self.vocabulary.save(), sort_keys=True).encode())
+        cells = [f"{type(cell).__name__} {cell.options!r}" for cell in self.network.cells]
+        digest.update(f"{cells} {self.network.narrow}".encode())
         for name, weight in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeAlias, cast
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
-from recurra.engine.recurrence import State, detach, map_state
+from recurra.engine.recurrence import State, detach
 from recurra.shapes import Flags, Hidden, Inputs, Logits
 
 States: TypeAlias = tuple[State, ...]
@@ -26,11 +26,18 @@ class Network(nn.Module):
     gates and their gradients stay in float32.
     """
 
-    def __init__(self, encoder: Encoder, cells: Sequence[Cell[Any]], outputs: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder[Any],
+        cells: Sequence[Cell[Any]],
+        outputs: int,
+        point: Callable[[Tensor], Tensor] = lambda output: output,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(cells)
         self.head = nn.Linear(cells[-1].output_size, outputs)
+        self.point = point  # what the loss takes for the prediction of an output
         self.noise: torch.Generator | None = None
         self.narrow = False
 
@@ -53,8 +60,10 @@ class Network(nn.Module):
         """Return every layer's state before the first step."""
         return tuple(cell.initial_state(batch_size, device=self.device, dtype=self.dtype) for cell in self.cells)
 
-    def forward(self, x: Inputs, states: States | None = None, *, reset: Flags | None = None) -> tuple[Logits, States]:
-        """Return the outputs of a window, and the states after it."""
+    def forward(
+        self, x: Inputs, states: States | None = None, *, reset: Flags | None = None, last: bool = False
+    ) -> tuple[Logits, States]:
+        """Return the outputs of a window, of its `last` step alone if so asked, and the states after it."""
         with self._narrowed(x):
             hidden: Hidden = self.encoder(x)
         hidden = hidden.to(self.dtype)  # B T D
@@ -63,6 +72,8 @@ class Network(nn.Module):
             hidden, state = cell(hidden, states[index] if states is not None else None, reset=reset)
             hidden = self._drop(hidden, cell.options.dropout)  # B T H
             after.append(state)
+        if last:
+            hidden = hidden[:, -1:]  # B 1 H
         with self._narrowed(x):
             return self.head(hidden).to(self.dtype), tuple(after)  # B T V
 
@@ -79,11 +90,6 @@ class Network(nn.Module):
 def detached(states: States) -> States:
     """Return states cut from the graph."""
     return tuple(detach(state) for state in states)
-
-
-def rows(states: States, index: Tensor) -> States:
-    """Return the states of chosen rows of the batch."""
-    return tuple(map_state(lambda field: field[index], state) for state in states)
 
 
 def flatten(states: States) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from recurra.errors import PluginError
 ROWS = 2
 
 
-def encoder(found: Encoder, symbols: bool, owner: str) -> None:
+def encoder(found: Encoder[Any], symbols: bool, owner: str) -> None:
     """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not `[B, T, D]`."""
     x = torch.zeros(ROWS, 1, dtype=torch.long) if symbols else torch.zeros(ROWS, 1, found.size)
     _shaped(_tried(lambda: found(x)), (ROWS, 1, found.output_size), "forward gives", "[B, T, D]", owner)
@@ -37,10 +37,17 @@ def cell(found: Cell[Any], owner: str) -> None:
         _shaped(new, tuple(old.shape), f"step gives state {name}", "that of initial_state", owner)
 
 
-def loss(found: Loss, width: int, symbols: bool, owner: str) -> None:
-    """Try a loss on two scored steps. Raises `PluginError` (RC071) if it does not give one number for each."""
-    target = torch.zeros(ROWS, dtype=torch.long) if symbols else torch.zeros(ROWS, width)
-    _shaped(_tried(lambda: found(torch.zeros(ROWS, width), target)), (ROWS,), "forward gives", "[N]", owner)
+def loss(found: Loss[Any], symbols: bool, owner: str) -> None:
+    """Try a loss on two scored steps. Raises `PluginError` (RC071) if it does not give one number for each.
+
+    A loss has no weights of its own: they would be neither trained nor saved.
+    """
+    if next(found.parameters(), None) is not None:
+        raise _broken(owner, "a loss must have no parameters: only the network is trained and saved")
+    output = torch.zeros(ROWS, found.output_size)
+    target = torch.zeros(ROWS, dtype=torch.long) if symbols else torch.zeros(ROWS, found.size)
+    _shaped(_tried(lambda: found(output, target)), (ROWS,), "forward gives", "[N]", owner)
+    _shaped(_tried(lambda: found.point(output)), (ROWS, found.size), "point gives", "[N, size]", owner)
 
 
 def _tried(call: Callable[[], Any]) -> Any:

@@ -39,6 +39,12 @@ class Checkpoints:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def create(self) -> None:
+        """Make the folder, with an index that names no checkpoint yet. Raises `RunError` (RC053)."""
+        with files.guarded(self.path):
+            self.path.mkdir()
+        files.write_json(self.path / "index.json", {})
+
     def index(self) -> dict[str, int]:
         """Return the steps of the `last` and the `best` checkpoint; nothing before the first one.
 
@@ -52,6 +58,8 @@ class Checkpoints:
             return {}
         try:
             entries = dict(files.read_json(path))
+            if not entries:
+                return {}
             hashes, steps = entries["sha256"], {step for name, step in entries.items() if name != "sha256"}
             if not {"last", "sha256"} <= set(entries) <= {"last", "best", "sha256"} or set(hashes) != _names(steps):
                 raise ValueError("it does not hold what was written")

@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ from recurra.runs.checkpoints import Checkpoints
 
 SAMPLE = re.compile(r"^--- step (?P<step>\d+)(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
+
+try:
+    import fcntl
+except ImportError:  # a system without file locks
+    fcntl = None  # type: ignore[assignment]
 
 
 class RunFolder:
@@ -54,8 +60,7 @@ class RunFolder:
             fact = f"the folder for runs, {home}, cannot be written: {error.strerror or error}"
             raise InputError.of("RC050", fact, cure="name another one with --runs") from error
         folder = cls(home / str(number))
-        with files.guarded(folder.path):
-            folder.checkpoints.path.mkdir()
+        folder.checkpoints.create()
         return folder
 
     @classmethod
@@ -72,6 +77,18 @@ class RunFolder:
             fact = f"{path} is not a run" if path.exists() else f"there is no run at {path}"
             raise InputError.of("RC051", fact, cure=cure)
         return cls(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from training this run meanwhile. Raises `InputError` (RC055) if one does."""
+        with (self.path / "task.toml").open("rb") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    fact = f"{self.path} is being trained by another process"
+                    raise InputError.of("RC055", fact, cure="wait for it to end, or stop it with Ctrl-C") from error
+            yield
 
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files."""

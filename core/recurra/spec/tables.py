@@ -113,7 +113,9 @@ class Training(Table):
     schedule: Schedule = Field(default=Constant(), description="constant, cosine, linear or plateau, with warmup_steps")
     clip_norm: float = Field(0.0, ge=0, description="largest norm of the whole gradient; 0 is no clipping")
     validate_every: int = Field(0, ge=0, description="steps between validations; 0 is once an epoch")
-    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; 0 is at each validation and the end")
+    checkpoint_every: int = Field(
+        0, ge=0, description="steps between checkpoints; 0 is at each validation, every minute and at the end"
+    )
     patience: int = Field(0, ge=0, description="validations without improvement before training stops; 0 is never")
     min_delta: float = Field(0.0, ge=0, description="the smallest change of the monitored metric that counts")
     monitor: str = Field("loss", description="the validation metric that decides which checkpoint is best")

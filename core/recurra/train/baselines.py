@@ -28,7 +28,7 @@ Ints = NDArray[np.int64]
 def positions(split: Split, targets: bool) -> tuple[Ints, Ints]:
     """Return positions of a split and where their sequences begin: all of them, or those that can be predicted.
 
-    Of a huge split, only the part that figures are made of.
+    Of a huge split only the part up to its `SCORED`-th prediction: what is scored, and what the n-grams learn from.
     """
     split = split.scored()
     low = split.first_targets if targets else split.low

@@ -22,6 +22,9 @@ from recurra.model.network import Network
 
 Metrics = dict[str, float]
 
+BLOCK = 1 << 21
+"""Numbers that the network gives at a time in evaluation."""
+
 
 @dataclass
 class Errors:
@@ -64,15 +67,16 @@ class Tally:
     right: int = 0
     errors: Errors = field(default_factory=Errors)
 
-    def add(self, output: Tensor, target: Tensor, loss: Loss) -> None:
+    def add(self, output: Tensor, target: Tensor, loss: Loss[Any]) -> None:
         """Add scored steps: outputs `[N, V]` and targets."""
         self.steps += len(output)
         self.loss += float(loss(output, target).double().sum())
+        output = loss.point(output)
         if self.vocabulary.yields == "symbols":
             self.nats += float(functional.cross_entropy(output.double(), target, reduction="sum"))
             self.right += int((output.argmax(dim=-1) == target).sum())
         else:
-            predicted, actual = (self.vocabulary.decode(t.double().cpu().numpy()) for t in (output, target))
+            predicted, actual = (self.vocabulary.decode(t.cpu().double().numpy()) for t in (output, target))
             self.errors.add(predicted, np.where(self._naught(target), 0.0, actual))
 
     def _naught(self, target: Tensor) -> NDArray[np.bool_]:
@@ -101,13 +105,17 @@ def evaluate(
     network: Network,
     reader: Reader,
     split: Split,
-    loss: Loss,
+    loss: Loss[Any],
     vocabulary: Vocabulary[Any],
     *,
     rows: int = 64,
-    window: int = 512,
+    window: int = 0,
 ) -> Metrics:
-    """Return the metrics of a split, teacher-forced; `rows` and `window` change the speed and nothing else."""
+    """Return the metrics of a split, teacher-forced; `rows` and `window` change speed and memory, and no figure.
+
+    A `window` of 0 is as long as a bounded block of outputs allows.
+    """
+    window = window or max(16, min(512, BLOCK // (rows * network.head.out_features)))
     tally = Tally(vocabulary)
     training = network.training, loss.training
     network.eval()

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn, optim
@@ -15,11 +15,18 @@ from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Feed
 from recurra.errors import Interrupted, RunError
 from recurra.model.network import Network, States, detached, flatten, unflatten
+from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder
 from recurra.spec.tables import Training
 from recurra.train.evaluate import Metrics
 from recurra.train.optimizer import Rate
+
+Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
+"""Carried states and the streams of random numbers, as they are between two updates."""
+
+EVERY = 60.0
+"""Seconds after which a checkpoint is written where a task names no number of steps and nothing is validated."""
 
 
 class Observer(Protocol):
@@ -76,7 +83,7 @@ class Trainer:
 
     training: Training
     network: Network
-    loss: Loss
+    loss: Loss[Any]
     optimizer: optim.Optimizer
     rate: Rate
     feed: Feed
@@ -95,6 +102,7 @@ class Trainer:
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.pending = self.pending or [0.0, 0.0]
+        self.saved = time.monotonic()
 
     def run(self) -> str:
         """Train until the end, a lack of improvement or an interruption; return why it ended.
@@ -149,7 +157,7 @@ class Trainer:
         scored = sum(int(batch.mask.sum()) for batch in batches)
         total = 0.0
         for batch in batches:
-            total += self._backward(batch.to(self.network.device), max(scored, 1))
+            total += self._backward(batch, max(scored, 1))
         if not math.isfinite(total):
             raise self._not_finite(f"the loss is {total}", before)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf)
@@ -167,7 +175,7 @@ class Trainer:
             self.carried = None
         self._record()
 
-    def _step(self, before: tuple[States | None, Tensor | None]) -> None:
+    def _step(self, before: Fleeting) -> None:
         """Update the weights; torch refuses a rate too large for its arithmetic before it changes any."""
         try:
             self.optimizer.step()
@@ -176,27 +184,33 @@ class Trainer:
                 raise
             raise self._not_finite(f"an update is too large ({error})", before) from error
 
-    def _fleeting(self) -> tuple[States | None, Tensor | None]:
-        """Return what the forward pass of an update changes: carried states, and the stream of dropout's noise."""
-        return self.carried, self.network.noise.get_state() if self.network.noise is not None else None
+    def _fleeting(self) -> Fleeting:
+        """Return what the forward pass of an update changes: carried states, and streams of random numbers."""
+        return self.carried, self._random()
+
+    def _random(self) -> dict[str, Tensor]:
+        """Return the streams that training draws from: dropout's, and torch's own, which a plugin may use."""
+        streams = global_state(self.network.device)
+        return streams | ({"dropout": self.network.noise.get_state()} if self.network.noise is not None else {})
+
+    def _set_random(self, streams: dict[str, Tensor]) -> None:
+        set_global_state(streams, self.network.device)
+        if self.network.noise is not None and "dropout" in streams:
+            self.network.noise.set_state(streams["dropout"])
 
     def _backward(self, batch: Batch, scored: int) -> float:
         """Run one batch forward and back; return its share of the mean loss over `scored` steps."""
         carried = self.feed.carried
         states = self.carried if carried else None
-        output, after = self.network(batch.x, states, reset=batch.reset if carried else None)  # B T V
+        fresh = carried and bool(batch.reset.any())  # looked at before the batch is on the device
+        whole = bool(batch.mask.all())
+        batch = batch.to(self.network.device)
+        output, after = self.network(batch.x, states, reset=batch.reset if fresh else None)  # B T V
         if carried:
             self.carried = detached(after)
-        value = self.loss(*self._scored(output, batch)).sum() / scored
+        value = self.loss(*_scored(output, batch, whole)).sum() / scored
         value.backward()
         return float(value.detach())
-
-    @staticmethod
-    def _scored(output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return outputs and targets of the scored steps alone: `[N, V]` and `[N]`."""
-        if bool(batch.mask.all()):
-            return output.flatten(0, 1), batch.y.flatten(0, 1)
-        return output[batch.mask], batch.y[batch.mask]
 
     def _set_rate(self) -> None:
         share = self.rate.share(self.progress.step)
@@ -227,7 +241,7 @@ class Trainer:
             better, stop = self._validation(self.validate())
             validated = True
         save = training.checkpoint_every
-        if (progress.step % save == 0 if save else validated) or better:
+        if (progress.step % save == 0 if save else validated or time.monotonic() - self.saved > EVERY) or better:
             self._save(best=better)
         return stop
 
@@ -257,6 +271,7 @@ class Trainer:
         if not self._sound():
             raise self._diverged("a weight is not finite", self.progress.step, self._kept())
         self.folder.checkpoints.save(self.state(), best)
+        self.saved = time.monotonic()
 
     def _sound(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self.parameters)
@@ -273,8 +288,7 @@ class Trainer:
         tensors = {"weights": dict(self.network.state_dict()), "optimizer": moments}
         if self.carried is not None:
             tensors["carried"] = flatten(self.carried)
-        if self.network.noise is not None:
-            tensors["random"] = {"dropout": self.network.noise.get_state()}
+        tensors["random"] = self._random()
         progress = {k: v for k, v in vars(self.progress).items() if k not in ("loss", "total")}
         state = {
             "progress": progress,
@@ -299,19 +313,17 @@ class Trainer:
         if "carried" in tensors:
             rows = len(next(iter(tensors["carried"].values())))
             self.carried = unflatten(self.network.initial_states(rows), tensors["carried"])
-        if self.network.noise is not None and "random" in tensors:
-            self.network.noise.set_state(tensors["random"]["dropout"])
+        self._set_random(tensors["random"])
 
     def _interrupted(self) -> Interrupted:
         fact = f"interrupted after step {self.progress.step} of {self.progress.total}; the state is saved"
         return Interrupted.of("RC063", fact, cure=f"`recurra resume {self.folder.path}` goes on from there")
 
-    def _not_finite(self, what: str, before: tuple[States | None, Tensor | None]) -> RunError:
+    def _not_finite(self, what: str, before: Fleeting) -> RunError:
         """Save the state of before this update, if it is finite, and return the error that says what to do."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.carried, noise = before
-        if self.network.noise is not None and noise is not None:
-            self.network.noise.set_state(noise)
+        self.carried, streams = before
+        self._set_random(streams)
         if not self._sound():
             return self._diverged(what, self.progress.step + 1, self._kept())
         self._save()
@@ -326,6 +338,13 @@ class Trainer:
             cures.append("add schedule.warmup_steps")
         cures.append('try cell.init = "orthogonal"')
         return RunError.of("RC060", f"{what} at step {step}; {saved}", cure=", or ".join(cures))
+
+
+def _scored(output: Tensor, batch: Batch, whole: bool) -> tuple[Tensor, Tensor]:
+    """Return outputs and targets of the scored steps alone: `[N, V]` and `[N]`; `whole` says that all are."""
+    if whole:
+        return output.flatten(0, 1), batch.y.flatten(0, 1)
+    return output[batch.mask], batch.y[batch.mask]
 
 
 def total_steps(training: Training, batches: int) -> int:

@@ -1,0 +1,175 @@
+"""What a run promises beyond its figures: its data, its random numbers, its checkpoints, and losses of any width."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import HELLO, SERIES
+from trials import PROSE, Stopper, write
+
+import recurra
+from recurra.errors import InputError, Interrupted, PluginError, RunError
+from recurra.train import loop
+
+PLUGIN = '''
+import torch
+from recurra import CellOptions, Component, Loss, Options, hookimpl
+from recurra_cells.gru import GRU
+
+class Noisy(GRU):
+    """Drops its input by torch's own generator."""
+    def native(self):
+        return None
+    def step(self, x_t, state):
+        return super().step(torch.nn.functional.dropout(x_t, 0.3, self.training), state)
+
+class Empty(Options):
+    pass
+
+class Warm(Loss):
+    """Has a weight of its own, which a loss must not."""
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.heat = torch.nn.Parameter(torch.ones(()))
+    def forward(self, output, target):
+        return torch.nn.functional.cross_entropy(output * self.heat, target, reduction="none")
+
+class Gaussian(Loss):
+    """Mean and logarithm of the deviation of every feature: twice as wide as what it predicts."""
+    reads = ("numbers",)
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = 2 * size
+    def forward(self, output, target):
+        mean, log = output.chunk(2, dim=-1)
+        return (log + 0.5 * ((target - mean) / log.exp()) ** 2).mean(-1)
+    def point(self, output):
+        return output.chunk(2, dim=-1)[0]
+
+@hookimpl
+def recurra_components():
+    return [
+        Component(kind="cell", name="noisy", target="odd:Noisy",
+                  options="recurra_cells.options:GRUOptions", summary="n"),
+        Component(kind="loss", name="warm", target="odd:Warm", options="odd:Empty", summary="w"),
+        Component(kind="loss", name="gaussian", target="odd:Gaussian", options="odd:Empty", summary="g"),
+    ]
+'''
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> dict[str, Any]:
+    """Return the overrides of a task that loads the plugin above."""
+    (tmp_path / "odd.py").write_text(PLUGIN, encoding="utf-8")
+    return {"plugins.files": [str(tmp_path / "odd.py")]}
+
+
+def weights(run: recurra.verbs.Run) -> dict[str, torch.Tensor]:
+    return run.folder.checkpoints.load().tensors["weights"]
+
+
+def test_data_edited_into_the_same_ids_is_other_data(tmp_path: Path) -> None:
+    """Ids alone do not tell a corpus: "hallo" has those of "hello", and figures of it would be nonsense."""
+    text = tmp_path / "word.txt"
+    text.write_text("hello")
+    task = write(tmp_path, HELLO.replace('kind = "inline"\ntext = "hello"', f'kind = "text"\npath = "{text}"'))
+    run = recurra.run(task, runs=tmp_path / "runs")
+    text.write_text("hallo")
+    for use in (recurra.load(run.path).evaluate, lambda: recurra.resume(run.path)):
+        with pytest.raises(InputError, match="RC044"):
+            use()
+
+
+def test_noise_of_a_plugin_is_seeded_and_resumed(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A cell that draws from torch's own generator gives the same bits for the same seed, stopped or not."""
+    task, changes = write(tmp_path, PROSE), {**odd, "cell.kind": "noisy"}
+    before = torch.get_rng_state()
+    whole = recurra.run(task, changes, runs=tmp_path / "whole")
+    assert torch.equal(before, torch.get_rng_state())
+    again = recurra.run(task, changes, runs=tmp_path / "again")
+    other = recurra.run(task, {**changes, "seed": 1}, runs=tmp_path / "other")
+    with pytest.raises(Interrupted):
+        recurra.run(task, changes, runs=tmp_path / "parts", observer=Stopper([5]))
+    parts = recurra.resume(tmp_path / "parts" / "task")
+    for name, weight in weights(whole).items():
+        assert torch.equal(weight, weights(again)[name]) and torch.equal(weight, weights(parts)[name])
+    assert any(not torch.equal(weight, weights(other)[name]) for name, weight in weights(whole).items())
+
+
+def test_a_loss_with_weights_is_refused(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """Weights of a loss would be neither trained nor saved, so there may be none."""
+    with pytest.raises(PluginError, match=r"warm(.|\n)*no parameters(.|\n)*RC071"):
+        recurra.check(write(tmp_path, HELLO), {**odd, "loss.kind": "warm"})
+
+
+def test_a_loss_may_be_wider_than_what_it_predicts(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A distribution has more numbers a step than the series; figures and forecasts are of its best guess."""
+    changes = {
+        **odd,
+        "loss.kind": "gaussian",
+        "training.steps": 200,
+        "training.optimizer": {"kind": "adam", "lr": 0.01},
+    }
+    run = recurra.run(write(tmp_path, SERIES), changes, runs=tmp_path / "runs")
+    assert run.network.head.out_features == 2
+    assert run.result["metrics"]["mae"] < 4
+    assert len(run.result["generated"]) == 3 and all(10 < value < 30 for value in run.result["generated"])
+    assert recurra.load(run.path).evaluate()["metrics"] == pytest.approx(run.result["metrics"])
+
+
+def test_a_long_run_without_validation_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else asks for a checkpoint, time does."""
+    saved: list[int] = []
+    real = loop.Trainer._save
+    monkeypatch.setattr(
+        loop.Trainer, "_save", lambda self, **more: (saved.append(self.progress.step), real(self, **more))
+    )
+    monkeypatch.setattr(loop, "EVERY", 0.0)
+    recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
+    assert set(saved) == {1, 2, 3}
+
+
+def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
+    """While a run is trained nobody else may resume it; after that, anybody may."""
+    with pytest.raises(Interrupted):
+        recurra.run(write(tmp_path, PROSE), runs=tmp_path / "runs", observer=Stopper([5]))
+    path = next((tmp_path / "runs").glob("*/1"))
+    code = "import recurra, sys; recurra.resume(sys.argv[1])"
+    with recurra.load(path).folder.held():
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+        assert "RC055" in done.stderr and done.returncode
+    assert recurra.resume(path).result["steps"] == 12
+
+
+def test_a_kill_during_the_first_checkpoint_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that the index does not name yet was never promised: there is none, and none is damaged."""
+    from recurra.runs.checkpoints import Checkpoints
+
+    def killed(*arguments: Any) -> None:
+        raise RunError.of("RC053", "killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_point", killed)
+        with pytest.raises(RunError, match="killed"):
+            recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
+    with pytest.raises(InputError, match=r"no whole checkpoint(.|\n)*RC051"):
+        recurra.resume(tmp_path / "runs" / "task")
+
+
+def test_what_another_version_encoded_is_not_taken(tmp_path: Path) -> None:
+    """The cache knows a corpus by its components and their versions, not by the names of their classes."""
+    from recurra.data.store import build, cache_folder
+    from recurra_sources.inline import Inline, InlineOptions
+    from recurra_vocabularies.character import Character, CharacterOptions
+
+    for version in ("1.0", "1.0", "1.1"):
+        build(
+            Inline(InlineOptions(text="hello")), Character(CharacterOptions()), 2, identity=f"odd/character@{version}"
+        )
+    assert len([entry for entry in cache_folder().iterdir() if json.loads((entry / "about.json").read_text())]) == 2
