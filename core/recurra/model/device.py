@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -40,13 +41,17 @@ def choose(device: Device) -> torch.device:
 def arithmetic(device: Device) -> Iterator[None]:
     """Set threads and determinism as a task says, and put back what was there."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    settings: Any = torch.utils.deterministic
+    filled = settings.fill_uninitialized_memory
     if device.threads:
         torch.set_num_threads(device.threads)
     if device.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        settings.fill_uninitialized_memory = False  # would write every new tensor twice
         torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without its imports
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)
+        settings.fill_uninitialized_memory = filled
