@@ -76,14 +76,20 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
     ours, theirs = metrics[key], baselines[best][key]
     shown = {"nats": "nats", "mae": "mean absolute error"}[key]
     beats = ours < theirs
-    share = abs(theirs - ours) / theirs * 100 if theirs else 0.0
-    word = f"{share:.1f} % below" if beats else f"{share:.1f} % above" if theirs else "above"
-    text = (
-        f"{'beats' if beats else 'does not beat'} the best baseline: {ours:.4g} {shown}, {word} {best} ({theirs:.4g})"
-    )
+    told = f"{ours:.4g} {shown}, {_compared(ours, theirs)} {best} ({theirs:.4g})"
+    text = f"{'beats' if beats else 'does not beat'} the best baseline: {told}"
     if name == "train":
         text += "; on the training split itself, since no other was set aside"
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
+
+
+def _compared(ours: float, theirs: float) -> str:
+    """Return how far one figure lies from another, in words."""
+    if not theirs:
+        return "above" if ours else "equal to"
+    if ours > 3 * theirs:
+        return f"{ours / theirs:.3g} times"
+    return f"{abs(theirs - ours) / theirs * 100:.1f} % {'below' if ours < theirs else 'above'}"
 
 
 def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem]:
