@@ -88,7 +88,12 @@ def test_the_verdict_compares_with_the_best_baseline(text: str, tmp_path: Path) 
     assert said.startswith("beats the best" if ours < theirs else "does not beat the best")
     assert best[0] in said and f"{ours:.4g}" in said and f"{theirs:.4g}" in said
     share = f"{abs(theirs - ours) / theirs * 100:.1f} % " if theirs else ""
-    assert f"{share}{'below' if ours < theirs else 'above'} {best[0]}" in said
+    told = (
+        f"{ours / theirs:.3g} times"
+        if theirs and ours > 3 * theirs
+        else f"{share}{'below' if ours < theirs else 'above'}"
+    )
+    assert f"{told} {best[0]}" in said
     assert ("training split itself" in said) == (found["split"] == "train")
 
 
