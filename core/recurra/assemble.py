@@ -147,6 +147,9 @@ def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
         problems.append(
             Problem("RC013", "there is no such metric here", "training.monitor", allowed=", ".join(monitors))
         )
+    if task.training.schedule.kind == "plateau" and not task.sequence.split[1]:
+        cure = "give sequence.split a validation share, or take another schedule"
+        problems.append(Problem("RC014", "plateau needs a validation split", "training.schedule", cure=cure))
     if task.training.patience and not task.sequence.split[1]:
         cure = "give sequence.split a validation share, or leave patience out"
         problems.append(Problem("RC014", "patience needs a validation split", "training.patience", cure=cure))

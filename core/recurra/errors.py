@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "RC042": "A value in the data is missing or is not of the kind that the column must hold.",
     "RC043": 'A symbol is not in the vocabulary, and the vocabulary\'s `unknown` policy is "error".',
     "RC044": "The data has changed since the run was made, so its figures would not be comparable.",
+    "RC045": "A local plugin file has changed since the run was made, so its weights may mean something else.",
     "RC050": "The folder for runs, or for cached data, cannot be written.",
     "RC051": "The folder is not a run of recurra, or the run has no whole checkpoint.",
     "RC052": "A checkpoint is damaged: a file is missing or its hash differs from the manifest.",

@@ -79,7 +79,7 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
     told = f"{ours:.4g} {shown}, {_compared(ours, theirs)} {best} ({theirs:.4g})"
     text = f"{'beats' if beats else 'does not beat'} the best baseline: {told}"
     if name == "train":
-        text += "; on the training split itself, since no other was set aside"
+        text += "; on the training split itself"
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from recurra import assemble
 from recurra.blame import blaming
@@ -17,7 +18,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
 from recurra.data.store import Store
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, Interrupted, PluginError, RecurraError
+from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -195,9 +196,13 @@ def run(
 
 
 def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
-    """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped."""
+    """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
+
+    A local plugin file that has been mended meanwhile is taken as it is now, and recorded.
+    """
     folder = RunFolder.open(path)
     resolved = _resolved_again(folder)
+    folder.write("plugins.json", _plugins(resolved))
     with blaming(resolved), arithmetic(resolved.task.device):
         data = _same_data(folder, resolved)
         network, _ = assemble.build_network(resolved, data.vocabulary.size)
@@ -225,12 +230,23 @@ def load(path: str | Path, which: str = "best") -> Run:
     folder = RunFolder.open(path)
     checkpoint = folder.checkpoints.load(which)
     resolved = _resolved_again(folder)
+    _same_files(folder, resolved)
     with blaming(resolved), arithmetic(resolved.task.device):
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         vocabulary.restore(folder.read("vocabulary.json"))
         network, _ = assemble.build_network(resolved, vocabulary.size)
-        network.load_state_dict(checkpoint.tensors["weights"])
+        _fill(network, checkpoint.tensors["weights"], folder)
     return Run(folder, resolved, vocabulary, network.eval())
+
+
+def _fill(network: Network, weights: dict[str, Tensor], folder: RunFolder) -> None:
+    """Give a network its weights. Raises `RunError` (RC052) if they are of another one."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        fact = " ".join(str(error).split())[:300]
+        cure = "task.toml and the plugins must be those that the run was made with"
+        raise RunError.of("RC052", f"the weights of {folder.path} do not fit its network: {fact}", cure=cure) from error
 
 
 def _resolved_again(folder: RunFolder) -> Resolved:
@@ -248,6 +264,16 @@ def _resolved_again(folder: RunFolder) -> Resolved:
         ) from error
 
 
+def _same_files(folder: RunFolder, resolved: Resolved) -> None:
+    """Check that a run's local plugin files are what they were. Raises `InputError` (RC045)."""
+    versions = {p["name"]: p["version"] for p in folder.read("plugins.json")}
+    for part in resolved.used:
+        plugin = part.entry.plugin
+        if plugin.module and versions.get(part.entry.qualified) != plugin.version:
+            fact = f"{plugin.origin} has changed since {folder.path} was made"
+            raise InputError.of("RC045", fact, cure="bring the file back as it was, or run the task again")
+
+
 def _cure(missing: list[dict[str, str]], error: RecurraError) -> str:
     """Return what brings a run's plugins back: installed, let load again, or as the local file was."""
     failed = [problem.cure for problem in error.problems if problem.code == "RC022"]
@@ -259,12 +285,9 @@ def _cure(missing: list[dict[str, str]], error: RecurraError) -> str:
     return "pip install " + " ".join(sorted({f"{p['distribution']}=={p['version']}" for p in missing}))
 
 
-def _describe(
-    folder: RunFolder, resolved: Resolved, data: assemble.Data, network: Network, choices: list[Choice]
-) -> None:
-    """Write what the run is, before its first step."""
-    folder.write_task(resolved.toml())
-    plugins = [
+def _plugins(resolved: Resolved) -> list[dict[str, str]]:
+    """Return what plugins.json holds: where each component of a task comes from."""
+    return [
         {
             "kind": part.entry.component.kind,
             "name": part.entry.qualified,
@@ -273,7 +296,14 @@ def _describe(
         }
         for part in resolved.used
     ]
-    folder.write("plugins.json", plugins)
+
+
+def _describe(
+    folder: RunFolder, resolved: Resolved, data: assemble.Data, network: Network, choices: list[Choice]
+) -> None:
+    """Write what the run is, before its first step."""
+    folder.write_task(resolved.toml())
+    folder.write("plugins.json", _plugins(resolved))
     folder.write("environment.json", environment(device=str(network.device), paths=[choice.path for choice in choices]))
     folder.write("data.json", data.summary())
     folder.write("vocabulary.json", data.vocabulary.save())
@@ -297,6 +327,8 @@ def _train(
     def sample() -> str:
         try:
             return _shown(this.generated(SAMPLE))
+        except RunError as error:  # a network that has gone wrong is told by its figures
+            return f"({error.problems[0].fact})"
         finally:
             network.train()
 
@@ -306,7 +338,8 @@ def _train(
             validate=validate if data.splits["validation"].steps else None, sample=sample, stop_asked=stop_asked,
         )  # fmt: skip
         if resume:
-            checkpoint = folder.checkpoints.load("last")
+            checkpoint = folder.checkpoints.last_whole()
+            _fill(network, checkpoint.tensors["weights"], folder)
             trainer.restore(checkpoint)
             folder.rewind(checkpoint.step)
         why = trainer.run()

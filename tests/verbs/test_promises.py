@@ -173,3 +173,60 @@ def test_what_another_version_encoded_is_not_taken(tmp_path: Path) -> None:
             Inline(InlineOptions(text="hello")), Character(CharacterOptions()), 2, identity=f"odd/character@{version}"
         )
     assert len([entry for entry in cache_folder().iterdir() if json.loads((entry / "about.json").read_text())]) == 2
+
+
+def test_a_plugin_file_that_changed_is_told(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """Weights mean nothing to another cell: a run is not opened with a changed file, but may be resumed with one."""
+    run = recurra.run(write(tmp_path, HELLO), {**odd, "cell.kind": "noisy"}, runs=tmp_path / "runs")
+    (tmp_path / "odd.py").write_text(PLUGIN.replace("0.3", "0.4"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"odd.py has changed(.|\n)*RC045"):
+        recurra.load(run.path)
+    recurra.resume(run.path)
+    assert recurra.load(run.path).prompt() == "h"
+
+
+def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
+    """A task.toml that was edited after the run no longer fits its weights."""
+    run = recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
+    task = run.path / "task.toml"
+    task.write_text(task.read_text().replace("hidden_size = 8", "hidden_size = 9"))
+    for use in (recurra.load, recurra.resume):
+        with pytest.raises(RunError, match=r"do not fit(.|\n)*RC052"):
+            use(run.path)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["initial_state(self, batch_size)", "step(self, x_t)", "step(self, x_t, state, more)"]
+)
+def test_a_method_with_other_arguments_is_the_plugins_fault(wrong: str, tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A method that the engine cannot call is told with the plugin's name."""
+    method = wrong.split("(")[0]
+    text = f"{PLUGIN}\ndef {wrong}:\n    return None\n\nNoisy.{method} = {method}\n"
+    (tmp_path / "odd.py").write_text(text, encoding="utf-8")
+    with pytest.raises(PluginError, match=r"noisy(.|\n)*argument(.|\n)*RC071"):
+        recurra.check(write(tmp_path, HELLO), {**odd, "cell.kind": "noisy"})
+
+
+def test_resume_goes_back_to_the_best_if_the_last_is_damaged(tmp_path: Path) -> None:
+    """Going on from an older whole checkpoint comes to the same as never having stopped."""
+    whole = recurra.run(write(tmp_path, PROSE), {"training.validate_every": 2}, runs=tmp_path / "whole")
+    changes = {"training.validate_every": 2, "training.checkpoint_every": 1}
+    with pytest.raises(Interrupted):
+        recurra.run(write(tmp_path, PROSE), changes, runs=tmp_path / "parts", observer=Stopper([5]))
+    folder = next((tmp_path / "parts").glob("*/1"))
+    index = json.loads((folder / "checkpoints" / "index.json").read_text())
+    assert index["last"] != index["best"]
+    damaged = folder / "checkpoints" / f"step-{index['last']}" / "weights.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    parts = recurra.resume(folder)
+    for name, weight in weights(whole).items():
+        assert torch.equal(weight, weights(parts)[name])
+
+
+@pytest.mark.parametrize(("given", "base"), [("steps", "epochs"), ("epochs", "steps")])
+def test_one_length_of_training_takes_the_place_of_the_other(given: str, base: str, tmp_path: Path) -> None:
+    """An override of steps need not know that the file counts in epochs, nor the reverse; both at once contradict."""
+    task = write(tmp_path, HELLO.replace("steps = 3", f"{base} = 3"))
+    assert recurra.check(task, [f"training.{given}=2"])["training"]["steps"] == 2
+    with pytest.raises(InputError, match="epochs or steps"):
+        recurra.check(task, {"training": {"steps": 2, "epochs": 2}})

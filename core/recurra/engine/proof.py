@@ -19,6 +19,7 @@ from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 BOUND = 1e-9
 BATCH, STEPS = 3, 7
+WIDEST = 128
 
 Runner = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
 
@@ -70,11 +71,19 @@ def _difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str | 
 def _two_layers(cell: Recurrence) -> nn.ModuleList:
     """Return a float64 copy of the cell with a second one on top, where its own constructor can build that."""
     module = cast(Any, cell)
-    first = copy.deepcopy(module).double().train(mode=False)
+    if max(module.input_size, module.output_size) <= WIDEST:
+        first = copy.deepcopy(module).double().train(mode=False)
+    else:  # the recurrence is the same at any width, and a wide one in float64 would not fit
+        narrow = module.options.model_copy(update={"hidden_size": min(module.options.hidden_size, WIDEST)})
+        first = _built(type(module), min(module.input_size, WIDEST), narrow, module)
+    return nn.ModuleList([first, _built(type(module), first.output_size, first.options, module)])
+
+
+def _built(kind: Any, width: int, options: Any, like: nn.Module) -> Any:
+    """Return a new float64 cell where `like` is, its weights always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        second = type(module)(module.output_size, module.options).to(next(first.parameters()).device).double()
-    return nn.ModuleList([first, second.train(mode=False)])
+        return kind(width, options).to(next(like.parameters()).device).double().train(mode=False)
 
 
 def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:

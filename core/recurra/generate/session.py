@@ -18,7 +18,7 @@ from torch import Tensor
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
 from recurra.data.store import unknown_symbol
 from recurra.engine.recurrence import map_state
-from recurra.errors import InputError
+from recurra.errors import InputError, RunError
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.randomness import torch_stream
@@ -127,6 +127,8 @@ class Session:
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
         """Pick the next symbol of each stream and read it; return the ids `[B]`."""
         output = self.expected()
+        if not bool(torch.isfinite(output).all()):
+            raise RunError.of("RC060", "what the network gives is not finite, so nothing can be drawn from it")
         self._part()
         ids = sampling.pick(output, self.seen, self.generator)
         self._forward(ids.unsqueeze(1))

@@ -19,14 +19,14 @@ ROWS = 2
 def encoder(found: Encoder[Any], symbols: bool, owner: str) -> None:
     """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not `[B, T, D]`."""
     x = torch.zeros(ROWS, 1, dtype=torch.long) if symbols else torch.zeros(ROWS, 1, found.size)
-    _shaped(_tried(lambda: found(x)), (ROWS, 1, found.output_size), "forward gives", "[B, T, D]", owner)
+    _shaped(_tried(lambda: found(x), owner), (ROWS, 1, found.output_size), "forward gives", "[B, T, D]", owner)
 
 
 def cell(found: Cell[Any], owner: str) -> None:
     """Try a cell on one step. Raises `PluginError` (RC071) if its output or its state has another shape."""
-    state = found.initial_state(ROWS, device=torch.device("cpu"), dtype=torch.float32)
+    state = _tried(lambda: found.initial_state(ROWS, device=torch.device("cpu"), dtype=torch.float32), owner)
     _state(state, owner)
-    given = _tried(lambda: found.step(torch.zeros(ROWS, found.input_size), state))
+    given = _tried(lambda: found.step(torch.zeros(ROWS, found.input_size), state), owner)
     if not (isinstance(given, tuple) and len(given) == 2):
         raise _broken(owner, f"step gives {type(given).__name__}, not the pair (output, state)")
     _shaped(given[0], (ROWS, found.output_size), "step gives an output", "[B, H]", owner)
@@ -46,13 +46,19 @@ def loss(found: Loss[Any], symbols: bool, owner: str) -> None:
         raise _broken(owner, "a loss must have no parameters: only the network is trained and saved")
     output = torch.zeros(ROWS, found.output_size)
     target = torch.zeros(ROWS, dtype=torch.long) if symbols else torch.zeros(ROWS, found.size)
-    _shaped(_tried(lambda: found(output, target)), (ROWS,), "forward gives", "[N]", owner)
-    _shaped(_tried(lambda: found.point(output)), (ROWS, found.size), "point gives", "[N, size]", owner)
+    _shaped(_tried(lambda: found(output, target), owner), (ROWS,), "forward gives", "[N]", owner)
+    _shaped(_tried(lambda: found.point(output), owner), (ROWS, found.size), "point gives", "[N, size]", owner)
 
 
-def _tried(call: Callable[[], Any]) -> Any:
-    with torch.no_grad():
-        return call()
+def _tried(call: Callable[[], Any], owner: str) -> Any:
+    """Call a method of a plugin; one that takes other arguments than the contract's is the plugin's fault."""
+    try:
+        with torch.no_grad():
+            return call()
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise _broken(owner, str(error)) from error
 
 
 def _state(state: Any, owner: str) -> None:

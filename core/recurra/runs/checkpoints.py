@@ -129,6 +129,15 @@ class Checkpoints:
             raise InputError.of("RC051", fact, cure="the run stopped before its first one: run the task again")
         return self._read(self.path / f"step-{index.get(which, index['last'])}")
 
+    def last_whole(self) -> Checkpoint:
+        """Read the last checkpoint or, if it is damaged and the best one is not, that. Raises as `load` does."""
+        try:
+            return self.load("last")
+        except RunError:
+            if "best" not in self.index():
+                raise
+            return self.load("best")
+
     def _read(self, folder: Path) -> Checkpoint:
         try:
             if _hash(folder / "manifest.json") != self._entries()["sha256"][folder.name]:

@@ -40,7 +40,16 @@ class Document:
     def add(self, layer: Layer, data: dict[str, Any]) -> None:
         """Merge a layer over what is there: tables deeply, lists and values whole."""
         self.layers.append(layer)
+        self._give_way(data)
         self._merge(self.data, data, ())
+
+    def _give_way(self, data: dict[str, Any]) -> None:
+        """Drop the length of training that a base gave in epochs where this layer gives steps, and the reverse."""
+        old, new = self.data.get("training"), data.get("training")
+        for name, other in (("steps", "epochs"), ("epochs", "steps")):
+            if isinstance(old, dict) and isinstance(new, dict) and name in new and other not in new:
+                old.pop(other, None)
+                self.origins.pop(("training", other), None)
 
     def _merge(self, into: dict[str, Any], new: dict[str, Any], path: Key) -> None:
         for key, value in new.items():
@@ -206,7 +215,7 @@ def parse_override(text: str, number: int = 1) -> dict[str, Any]:
         raise InputError.of("RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64")
     if not text.isprintable() and any("\ud800" <= mark <= "\udfff" for mark in text):
         raise InputError.of("RC005", "the override is not UTF-8 text", place=place)
-    return _nest(name.strip(), _toml_or_text(value.strip()), place)
+    return _nest(name.strip(), _toml_or_text(value.lstrip()), place)
 
 
 def _toml_or_text(value: str) -> Any:

@@ -140,7 +140,9 @@ class Generation(Table):
     top_p: float = Field(1.0, gt=0, le=1, description="sample among the likeliest that hold this share")
     min_p: float = Field(0.0, ge=0, lt=1, description="leave out what is less likely than this share of the likeliest")
     repetition_penalty: float = Field(1.0, gt=0, description="above 1 makes what has come already less likely")
-    stop: list[str] = Field(default=[], description="texts that end the generation; they are not part of it")
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[], description="texts that end the generation; they are not part of it"
+    )
 
 
 class Device(Table):
