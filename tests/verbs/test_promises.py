@@ -230,3 +230,13 @@ def test_one_length_of_training_takes_the_place_of_the_other(given: str, base: s
     assert recurra.check(task, [f"training.{given}=2"])["training"]["steps"] == 2
     with pytest.raises(InputError, match="epochs or steps"):
         recurra.check(task, {"training": {"steps": 2, "epochs": 2}})
+
+
+def test_a_stack_takes_the_place_of_a_cell(tmp_path: Path) -> None:
+    """A file may stack other cells over a base with one cell, and one cell over a base with a stack."""
+    write(tmp_path, HELLO, "one.toml")
+    stacked = 'extends = "one.toml"\n[[cell.stack]]\nkind = "rnn"\nhidden_size = 4\n[[cell.stack]]\nkind = "gru"\n'
+    two = recurra.check(write(tmp_path, stacked, "two.toml"))
+    assert [layer["name"] for layer in two["layers"]] == ["encoder", "layer 0", "layer 1", "head"]
+    back = recurra.check(write(tmp_path, 'extends = "two.toml"\n[cell]\nkind = "rnn"\n', "back.toml"))
+    assert back["components"]["cell"] == "recurra/rnn" and len(back["layers"]) == 3

@@ -19,6 +19,15 @@ _PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
 _DOTTED = re.compile(rf"[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART})*[ \t]*")
 
 
+GIVE_WAY = (
+    ("training", "steps", "epochs"),
+    ("training", "epochs", "steps"),
+    ("cell", "stack", "all"),
+    ("cell", "kind", "stack"),
+)
+"""Tables in which a key of a later layer takes the place of another of the layers below, or of all of them."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One origin of values: a file with its text, or an override."""
@@ -44,12 +53,15 @@ class Document:
         self._merge(self.data, data, ())
 
     def _give_way(self, data: dict[str, Any]) -> None:
-        """Drop the length of training that a base gave in epochs where this layer gives steps, and the reverse."""
-        old, new = self.data.get("training"), data.get("training")
-        for name, other in (("steps", "epochs"), ("epochs", "steps")):
-            if isinstance(old, dict) and isinstance(new, dict) and name in new and other not in new:
+        """Drop what this layer says in another way: epochs for steps, one cell for a stack of them, and the reverse."""
+        for table, name, others in GIVE_WAY:
+            old, new = self.data.get(table), data.get(table)
+            if not (isinstance(old, dict) and isinstance(new, dict) and name in new) or name in old:
+                continue
+            for other in set(old) - set(new) if others == "all" else {others} - set(new):
                 old.pop(other, None)
-                self.origins.pop(("training", other), None)
+                self._forget_below((table, other))
+                self.origins.pop((table, other), None)
 
     def _merge(self, into: dict[str, Any], new: dict[str, Any], path: Key) -> None:
         for key, value in new.items():
