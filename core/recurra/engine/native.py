@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+KERNELS: dict[str, Any] = {
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+    "rnn_tanh": torch.rnn_tanh,
+    "rnn_relu": torch.rnn_relu,
+}
+"""torch's kernels by name."""
 
 
 def run(
@@ -36,28 +46,21 @@ def run(
 
 
 def _dense(native: Native, x: Tensor, state: State) -> tuple[Tensor, State]:
-    y, *final = _call(native, x, state)
+    y, *final = _call(native, (x,), list(state), True)  # batch first
     return y, rebuild(state, [field.squeeze(0) for field in final])
 
 
-def _call(native: Native, x: Tensor, state: State) -> tuple[Tensor, ...]:
-    """Call the kernel on `[B, T, D]`: one layer, one way; return the outputs and each final field `[1, B, H]`."""
-    weights = list(native.weights)
-    begin = [field.unsqueeze(0).contiguous() for field in state]
-    training = torch.is_grad_enabled()
-    shared = (
-        weights,
-        True,
-        1,
-        0.0,
-        training,
-        False,
-        True,
-    )  # biases, layers, dropout, train, both ways, batch first
-    if native.kernel == "lstm":
-        return torch.lstm(x, begin, *shared)
-    kernels = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}
-    return kernels[native.kernel](x, begin[0], *shared)
+def _call(native: Native, data: tuple[Tensor, ...], start: list[Tensor], *more: bool) -> tuple[Tensor, ...]:
+    """Call the kernel on a window, or on packed rows and their sizes: one layer, one way.
+
+    Returns the outputs and each final field `[1, B, H]`.
+    """
+    begin = [field.unsqueeze(0).contiguous() for field in start]
+    # weights with biases, one layer, no dropout, whether gradients are wanted, one direction
+    shared = (list(native.weights), True, 1, 0.0, torch.is_grad_enabled(), False, *more)
+    first = begin if native.kernel == "lstm" else begin[0]
+    found: tuple[Tensor, ...] = KERNELS[native.kernel](*data, first, *shared)
+    return found
 
 
 def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
@@ -72,14 +75,7 @@ def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[T
     packed = pack_padded_sequence(clean, lengths.cpu(), batch_first=True, enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None and back is not None
-    begin = [field[order].unsqueeze(0).contiguous() for field in state]
-    weights = list(native.weights)
-    shared = (weights, True, 1, 0.0, torch.is_grad_enabled(), False)
-    if native.kernel == "lstm":
-        data, *final = torch.lstm(packed.data, packed.batch_sizes, begin, *shared)
-    else:
-        kernels = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}
-        data, *final = kernels[native.kernel](packed.data, packed.batch_sizes, begin[0], *shared)
+    data, *final = _call(native, (packed.data, packed.batch_sizes), [field[order] for field in state])
     y, _ = pad_packed_sequence(
         PackedSequence(data, packed.batch_sizes, order, back), batch_first=True, total_length=steps
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
-from recurra.engine.recurrence import State, detach
+from recurra.engine.recurrence import State, detach, rebuild
 from recurra.shapes import Flags, Hidden, Inputs, Logits
 
 States: TypeAlias = tuple[State, ...]
@@ -114,8 +114,7 @@ def unflatten(like: States, tensors: dict[str, Tensor]) -> States:
                 raise ValueError(
                     f"state {depth}.{name} is {tuple(new.shape)} {new.dtype}, not {tuple(old.shape)} {old.dtype}"
                 )
-        make = getattr(type(state), "_make", type(state))
-        restored.append(make([new.to(old.device) for old, new in zip(state, fields, strict=True)]))
+        restored.append(rebuild(state, [new.to(old.device) for old, new in zip(state, fields, strict=True)]))
     return tuple(restored)
 
 
