@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from recurra.contracts.cell import Cell
     from recurra.contracts.component import Component
     from recurra.contracts.encoder import Encoder
+    from recurra.contracts.gated import GatedCell
     from recurra.contracts.hooks import hookimpl
     from recurra.contracts.loss import Loss
-    from recurra.contracts.options import CellOptions, FilePath, Options, SymbolOptions
+    from recurra.contracts.options import CellOptions, FilePath, GatedOptions, Options, SymbolOptions
+    from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Source
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
-    from recurra.engine.recurrence import Native, State
+    from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError
     from recurra.verbs import check, load, resume, run
 
@@ -31,18 +33,24 @@ _HOME = {
     "Cell": "recurra.contracts.cell",
     "Component": "recurra.contracts.component",
     "Encoder": "recurra.contracts.encoder",
+    "GatedCell": "recurra.contracts.gated",
     "hookimpl": "recurra.contracts.hooks",
     "Loss": "recurra.contracts.loss",
     "CellOptions": "recurra.contracts.options",
     "FilePath": "recurra.contracts.options",
+    "GatedOptions": "recurra.contracts.options",
     "Options": "recurra.contracts.options",
     "SymbolOptions": "recurra.contracts.options",
+    "ContextState": "recurra.contracts.scan",
+    "ScanCell": "recurra.contracts.scan",
+    "ScanState": "recurra.contracts.scan",
     "Piece": "recurra.contracts.source",
     "Source": "recurra.contracts.source",
     "Element": "recurra.contracts.vocabulary",
     "UnknownSymbol": "recurra.contracts.vocabulary",
     "Values": "recurra.contracts.vocabulary",
     "Vocabulary": "recurra.contracts.vocabulary",
+    "Form": "recurra.engine.recurrence",
     "Native": "recurra.engine.recurrence",
     "State": "recurra.engine.recurrence",
     "InputError": "recurra.errors",
@@ -58,10 +66,14 @@ __all__ = [
     "Cell",
     "CellOptions",
     "Component",
+    "ContextState",
     "Element",
     "Encoder",
     "Field",
     "FilePath",
+    "Form",
+    "GatedCell",
+    "GatedOptions",
     "InputError",
     "Loss",
     "Native",
@@ -69,6 +81,8 @@ __all__ = [
     "Piece",
     "PluginError",
     "RecurraError",
+    "ScanCell",
+    "ScanState",
     "Source",
     "State",
     "SymbolOptions",

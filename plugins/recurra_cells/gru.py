@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recurra import Cell, Native
-from recurra_cells.maps import Maps, zeros
+from recurra import GatedCell, Native
 from recurra_cells.options import GRUOptions
 
 
@@ -18,7 +17,7 @@ class GRUState(NamedTuple):
     h: Tensor
 
 
-class GRU(Cell[GRUOptions]):
+class GRU(GatedCell[GRUOptions]):
     """The gated recurrent unit, with the reset gate after the product, as in cuDNN and torch.
 
     r, z = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), the first two thirds
@@ -26,23 +25,17 @@ class GRU(Cell[GRUOptions]):
     h_t = (1 - z) * n + z * h_{t-1}; the output is h_t.
     """
 
-    def __init__(self, input_size: int, options: GRUOptions) -> None:
-        super().__init__(input_size, options)
-        self.maps = Maps(input_size, 3, options)
+    gates = 3
+    State = GRUState
+    recurrent_bias = True
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> GRUState:
-        """Return zeros."""
-        return GRUState(zeros(self, batch_size, device, dtype))
-
-    def step(self, x_t: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        """Return h_t and the state that holds it."""
-        x_r, x_z, x_n = self.maps.of_input(x_t).chunk(3, dim=-1)
-        h_r, h_z, h_n = self.maps.of_state(state.h).chunk(3, dim=-1)
+    def update(self, x: Tensor, h: Tensor, state: GRUState) -> GRUState:
+        """Return the mix of the old state and a new one."""
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = x, h
         r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
         n = torch.tanh(x_n + r * h_n)
-        h = (1 - z) * n + z * state.h
-        return h, GRUState(h)
+        return GRUState((1 - z) * n + z * state.h)
 
     def native(self) -> Native:
         """Return the map to torch's kernel."""
-        return Native("gru", self.maps.both())
+        return Native("gru", self.maps())

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recurra import Cell, Native
-from recurra_cells.maps import Maps, zeros
+from recurra import GatedCell, Native
 from recurra_cells.options import LSTMOptions
 
 
@@ -19,7 +18,7 @@ class LSTMState(NamedTuple):
     c: Tensor
 
 
-class LSTM(Cell[LSTMOptions]):
+class LSTM(GatedCell[LSTMOptions]):
     """Long short-term memory, with gates in torch's order.
 
     i, f, g, o = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh
@@ -30,23 +29,21 @@ class LSTM(Cell[LSTMOptions]):
     empirical exploration of recurrent network architectures).
     """
 
+    gates = 4
+    State = LSTMState
+    recurrent_bias = True
+
     def __init__(self, input_size: int, options: LSTMOptions) -> None:
         super().__init__(input_size, options)
-        self.maps = Maps(input_size, 4, options)
         with torch.no_grad():
-            self.maps.bias_ih[self.hidden_size : 2 * self.hidden_size] += options.forget_bias
+            self.bias_ih[self.hidden_size : 2 * self.hidden_size] += options.forget_bias
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> LSTMState:
-        """Return zeros."""
-        return LSTMState(zeros(self, batch_size, device, dtype), zeros(self, batch_size, device, dtype))
-
-    def step(self, x_t: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Return h_t and the state that holds it."""
-        i, f, g, o = (self.maps.of_input(x_t) + self.maps.of_state(state.h)).chunk(4, dim=-1)
+    def update(self, x: Tensor, h: Tensor, state: LSTMState) -> LSTMState:
+        """Return what the gates let into the memory, keep in it and show of it."""
+        i, f, g, o = x + h
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(c)
-        return h, LSTMState(h, c)
+        return LSTMState(torch.sigmoid(o) * torch.tanh(c), c)
 
     def native(self) -> Native:
         """Return the map to torch's kernel."""
-        return Native("lstm", self.maps.both())
+        return Native("lstm", self.maps())

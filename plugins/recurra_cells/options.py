@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from recurra import CellOptions, Field
+from recurra import Field, GatedOptions
 
 
-class InitOptions(CellOptions):
-    """How the weights begin."""
-
-    init: Literal["uniform", "orthogonal", "xavier", "identity"] = Field(
-        "uniform",
-        description="uniform: torch's own, within 1/sqrt(hidden_size); orthogonal: recurrent map orthogonal, input map "
-        "xavier; xavier: both xavier; identity: recurrent map the identity, input map xavier (biases 0 in all three)",
-    )
-
-
-class RNNOptions(InitOptions):
+class RNNOptions(GatedOptions):
     """Options of the simple recurrent network."""
 
     nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="what is applied to the sum of both maps")
 
 
-class LSTMOptions(InitOptions):
+class LSTMOptions(GatedOptions):
     """Options of the LSTM."""
 
     forget_bias: float = Field(
@@ -31,5 +21,5 @@ class LSTMOptions(InitOptions):
     )
 
 
-class GRUOptions(InitOptions):
+class GRUOptions(GatedOptions):
     """Options of the GRU."""

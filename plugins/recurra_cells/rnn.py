@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recurra import Cell, Native
-from recurra_cells.maps import Maps, zeros
+from recurra import GatedCell, Native
 from recurra_cells.options import RNNOptions
 
 
@@ -18,7 +17,7 @@ class RNNState(NamedTuple):
     h: Tensor
 
 
-class RNN(Cell[RNNOptions]):
+class RNN(GatedCell[RNNOptions]):
     """The simple recurrent network.
 
     h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), f = tanh or relu; the output is h_t.
@@ -27,20 +26,15 @@ class RNN(Cell[RNNOptions]):
     until it learns to do otherwise.
     """
 
-    def __init__(self, input_size: int, options: RNNOptions) -> None:
-        super().__init__(input_size, options)
-        self.maps = Maps(input_size, 1, options)
+    gates = 1
+    State = RNNState
+    recurrent_bias = True
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> RNNState:
-        """Return zeros."""
-        return RNNState(zeros(self, batch_size, device, dtype))
-
-    def step(self, x_t: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
-        """Return h_t and the state that holds it."""
-        total = self.maps.of_input(x_t) + self.maps.of_state(state.h)
-        h = torch.tanh(total) if self.options.nonlinearity == "tanh" else torch.relu(total)
-        return h, RNNState(h)
+    def update(self, x: Tensor, h: Tensor, state: RNNState) -> RNNState:
+        """Return the squashed sum of both maps."""
+        total = x[0] + h[0]
+        return RNNState(torch.tanh(total) if self.options.nonlinearity == "tanh" else torch.relu(total))
 
     def native(self) -> Native:
         """Return the map to torch's kernel."""
-        return Native("rnn_tanh" if self.options.nonlinearity == "tanh" else "rnn_relu", self.maps.both())
+        return Native("rnn_tanh" if self.options.nonlinearity == "tanh" else "rnn_relu", self.maps())

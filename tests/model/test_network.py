@@ -102,7 +102,7 @@ def test_dropout_falls_on_outputs_and_keeps_their_mean():
     """The share is dropped, the rest is scaled up, and the recurrence itself is untouched."""
     made = network(dropout=0.25, hidden=400).train()
     made.head = nn.Identity()
-    made.head.weight = made.cells[0].maps.weight_ih
+    made.head.weight = made.cells[0].weight_ih
     made.layers = made.layers[:1]
     x = ids(batch=8, steps=20)
     y, states = made(x)

@@ -50,7 +50,7 @@ def copy(cell, module, layer):
     """Give a cell the weights of one layer of torch's module."""
     with torch.no_grad():
         for part in PARTS:
-            getattr(cell.maps, part).copy_(getattr(module, f"{part}_l{layer}"))
+            getattr(cell, part).copy_(getattr(module, f"{part}_l{layer}"))
 
 
 def near(found: Tensor, wanted: Tensor, dtype: torch.dtype, what: str) -> None:
@@ -91,7 +91,7 @@ def compare(kind, path, dtype, layers, size):
     for one, other in zip(found, wanted, strict=True):
         near(one, other, dtype, "values")
     names = [f"{part}_l{layer}" for layer in range(layers) for part in PARTS]
-    mine = [x, *start, *[getattr(cell.maps, part) for cell in network.cells for part in PARTS]]
+    mine = [x, *start, *[getattr(cell, part) for cell in network.cells for part in PARTS]]
     theirs = [x, *start, *[getattr(module, name) for name in names]]
     labels = ["input", *["start"] * fields, *names]
     pairs = zip(torch.autograd.grad(total(found), mine), torch.autograd.grad(total(wanted), theirs), strict=True)
@@ -114,7 +114,7 @@ def test_the_equations_are_those_of_the_paper(kind):
     """One step is the textbook's, written out for one unit."""
     cell = make(kind, 1, hidden_size=1).double()
     x, h, c = (torch.tensor([[v]], dtype=torch.float64) for v in (0.7, -0.4, 0.3))
-    w, u, b, d = (getattr(cell.maps, part).detach().flatten().tolist() for part in PARTS)
+    w, u, b, d = (getattr(cell, part).detach().flatten().tolist() for part in PARTS)
 
     def gate(index):
         return w[index] * 0.7 + b[index], u[index] * -0.4 + d[index]
@@ -144,11 +144,11 @@ def test_the_equations_are_those_of_the_paper(kind):
 def test_orthogonal_is_orthogonal_gate_by_gate(kind, hidden):
     """Each gate's recurrent map keeps every length; biases are zero."""
     cell, gates = make(kind, 5, hidden_size=hidden, init="orthogonal").double(), KINDS[kind][-1]
-    blocks = cell.maps.weight_hh.detach().chunk(gates)
+    blocks = cell.weight_hh.detach().chunk(gates)
     assert len(blocks) == gates
     for block in blocks:
         torch.testing.assert_close(block @ block.mT, torch.eye(hidden, dtype=torch.float64), atol=1e-5, rtol=0)
-    assert not cell.maps.bias_ih.any() and not cell.maps.bias_hh.any()
+    assert not cell.bias_ih.any() and not cell.bias_hh.any()
     if gates > 1 and hidden > 1:
         assert not torch.equal(blocks[0], blocks[1])
 
@@ -157,9 +157,9 @@ def test_orthogonal_is_orthogonal_gate_by_gate(kind, hidden):
 def test_identity_is_the_identity_gate_by_gate(kind):
     """Each gate's recurrent map is exactly the identity; biases are zero."""
     cell = make(kind, 5, hidden_size=6, init="identity")
-    for block in cell.maps.weight_hh.detach().chunk(KINDS[kind][-1]):
+    for block in cell.weight_hh.detach().chunk(KINDS[kind][-1]):
         assert torch.equal(block, torch.eye(6))
-    assert not cell.maps.bias_ih.any() and not cell.maps.bias_hh.any()
+    assert not cell.bias_ih.any() and not cell.bias_hh.any()
 
 
 @kinds
@@ -168,7 +168,7 @@ def test_xavier_fills_its_bound_gate_by_gate(kind, init):
     """A xavier map is uniform within sqrt(6 / (fan in + fan out)) of one gate, not of all gates together."""
     inputs, hidden = 40, 60
     cell = make(kind, inputs, hidden_size=hidden, init=init)
-    maps = [(cell.maps.weight_ih, inputs)] + ([(cell.maps.weight_hh, hidden)] if init == "xavier" else [])
+    maps = [(cell.weight_ih, inputs)] + ([(cell.weight_hh, hidden)] if init == "xavier" else [])
     for weight, fan in maps:
         bound = math.sqrt(6 / (fan + hidden))
         for block in weight.detach().chunk(KINDS[kind][-1]):
@@ -182,7 +182,7 @@ def test_the_default_is_torchs_distribution(kind):
     hidden, bound = 64, 1 / 8
     cell, module = make(kind, 50, hidden_size=hidden), reference(kind, 50, hidden, 1, torch.float32)
     for part in PARTS:
-        mine, theirs = getattr(cell.maps, part).detach(), getattr(module, f"{part}_l0").detach()
+        mine, theirs = getattr(cell, part).detach(), getattr(module, f"{part}_l0").detach()
         assert mine.shape == theirs.shape
         for weight in (mine, theirs):
             assert 0.9 * bound < weight.abs().max() <= bound
@@ -192,7 +192,7 @@ def test_the_default_is_torchs_distribution(kind):
     with seeded(5):
         theirs = reference(kind, 50, hidden, 1, torch.float32)
     for part in PARTS:
-        assert torch.equal(getattr(mine.maps, part), getattr(theirs, f"{part}_l0"))
+        assert torch.equal(getattr(mine, part), getattr(theirs, f"{part}_l0"))
 
 
 @pytest.mark.parametrize("init", ["uniform", "orthogonal", "xavier", "identity"])
@@ -201,7 +201,7 @@ def test_forget_bias_raises_the_forget_gate_alone(init):
     found = []
     for bias in (0.0, 1.5):
         with seeded(3):
-            maps = make("lstm", 4, hidden_size=5, init=init, forget_bias=bias).maps
+            maps = make("lstm", 4, hidden_size=5, init=init, forget_bias=bias)
         found.append((maps.bias_ih + maps.bias_hh).detach().chunk(4))
     for index, (without, raised) in enumerate(zip(*found, strict=True)):
         torch.testing.assert_close(raised - without, torch.full((5,), 1.5 if index == 1 else 0.0))

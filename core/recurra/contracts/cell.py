@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.options import CellOptions
 from recurra.engine import paths
-from recurra.engine.recurrence import Native, State
+from recurra.engine.recurrence import Form, Native, Scan, State
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 O = TypeVar("O", bound=CellOptions)  # noqa: E741
@@ -42,6 +42,18 @@ class Cell(nn.Module, ABC, Generic[O]):
 
     def native(self) -> Native | None:
         """Return the map to torch's own kernel for this recurrence; none unless a cell declares one."""
+        return None
+
+    def scan(self) -> Scan | None:
+        """Return the linear recurrence that this is; a `ScanCell` is one."""
+        return None
+
+    def chunkwise(self) -> Form | None:
+        """Return a form over a whole window of the cell's own, such as the chunkwise one of a matrix state.
+
+        It is called with inputs `[B, T, D]`, the state, `reset` flags `[B, T]` or None, and `live` flags `[B, T]` or
+        None: a step that is not live keeps the state of its row. It returns outputs and the state after the window.
+        """
         return None
 
     def forward(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 API = (1, 0)
@@ -12,6 +13,23 @@ Kind: TypeAlias = Literal["source", "vocabulary", "encoder", "cell", "loss"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The kinds of component, in the order in which a sequence meets them."""
 
+CAPABILITIES: dict[str, str] = {
+    "carry": "its state goes on from window to window",
+    "resets": "a row can start afresh inside a window",
+    "lengths": "rows of one batch can have different lengths",
+    "bidirectional": "it can read a sequence backwards as well",
+    "float64": "it computes in float64",
+    "bfloat16": "it computes in bfloat16",
+    "double_backward": "its gradients have gradients",
+    "export": "torch.export takes its step",
+}
+"""What every component of the core's making can do; one that cannot says so in `lacks`."""
+
+CLAIMS: dict[str, str] = {
+    "long_memory": "a gradient reaches 1,000 steps back",
+}
+"""What a component may promise beyond its contract, in `claims`; the contract suite then holds it to that."""
+
 
 @dataclass(frozen=True)
 class Component:
@@ -19,6 +37,9 @@ class Component:
 
     `target` and `options` are import strings, `module:Class`; they are imported when a task uses the component.
     `options` should name a module that does not import torch, so that a task file is checked in an instant.
+
+    `lacks` names what it cannot do (`CAPABILITIES`): a task that needs it is refused when it is checked. `claims` names
+    what it does beyond its contract (`CLAIMS`). `waivers` maps checks of the contract suite that it fails to reasons.
     """
 
     kind: Kind
@@ -28,3 +49,6 @@ class Component:
     summary: str
     cite: str = ""
     api: str = "1.0"
+    lacks: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    waivers: Mapping[str, str] = field(default_factory=dict, hash=False)

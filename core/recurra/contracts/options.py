@@ -24,6 +24,16 @@ class CellOptions(Options):
     bidirectional: bool = Field(False, description="read both ways; refused where the task must be causal")
 
 
+class GatedOptions(CellOptions):
+    """What every gated cell has: how its weights begin."""
+
+    init: Literal["uniform", "orthogonal", "xavier", "identity"] = Field(
+        "uniform",
+        description="uniform: torch's own, within 1/sqrt(hidden_size); orthogonal: recurrent map orthogonal, input map "
+        "xavier; xavier: both xavier; identity: recurrent map the identity, input map xavier (biases 0 in all three)",
+    )
+
+
 class SymbolOptions(Options):
     """What every vocabulary of symbols has."""
 

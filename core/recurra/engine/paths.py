@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from recurra.engine import eager, native
+from recurra.engine import chunkwise, eager, native, scan
 from recurra.engine.proof import disagreement
 from recurra.engine.recurrence import Recurrence, State
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
@@ -18,8 +18,21 @@ Path = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tupl
 WIDE = 256
 """Width from which one step is faster without torch's kernels."""
 
-PATHS: dict[str, Path] = {"native": native.run, "eager": eager.run}
+PATHS: dict[str, Path] = {
+    "native": native.run,
+    "scan": scan.run,
+    "chunkwise": chunkwise.run,
+    "eager": eager.run,
+}
 """Every path by name, the fastest first; `eager` is last, always there and always right."""
+
+
+WANTING = {
+    "native": "torch has no kernel for {}, or for these options",
+    "scan": "{} is not a ScanCell: its state does not go on linearly",
+    "chunkwise": "{} has no form of its own over a whole window",
+}
+"""What is said of a cell that does not have what a path needs."""
 
 
 @dataclass
@@ -52,8 +65,8 @@ def _objection(cell: Recurrence, path: str) -> str | None:
         return None
     if path not in PATHS:
         return f"this version has no path called {path}"
-    if path == "native" and cell.native() is None:
-        return f"torch has no kernel for {type(cell).__name__}, or for these options"
+    if path in WANTING and getattr(cell, path)() is None:
+        return WANTING[path].format(type(cell).__name__)
     device = next((str(weight.device.type) for weight in getattr(cell, "parameters", list)()), "cpu")
     options = repr(getattr(cell, "options", None))  # they may hold lists, which have no hash
     identity = (type(cell), getattr(cell, "input_size", 0), options, device, path)

@@ -26,8 +26,32 @@ class Native:
     weights: tuple[Tensor, ...]
 
 
+class Scan(Protocol):
+    """A linear recurrence h_t = a_t * h_{t-1} + b_t, whose coefficients depend on the input alone.
+
+    The state's first field is h. With a `context` of k the second is the last k inputs, `[B, k, D]`, and both methods
+    are given `[B, T, k+1, D]`: each step with those before it, the oldest first. `paired`: the last axis of h, a and b
+    holds the real and imaginary part of a complex number.
+    """
+
+    context: int
+    paired: bool
+
+    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and b, `[B, T, ...]`; a may be of any shape that broadcasts to b's."""
+        ...
+
+    def readout(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return the outputs `[B, T, H]` for the states `[B, T, ...]`."""
+        ...
+
+
+Form: TypeAlias = Callable[[Tensor, State, Tensor | None, Tensor | None], tuple[Tensor, State]]
+"""A cell's own form over a window: inputs, state, `reset` and `live` flags `[B, T]` to outputs and the state after."""
+
+
 class Recurrence(Protocol):
-    """A recurrence: how to start, and one step; `native` says whether torch has a kernel for it."""
+    """A recurrence: how to start, and one step; the other methods say what else it can be computed by."""
 
     output_size: int
 
@@ -41,6 +65,14 @@ class Recurrence(Protocol):
 
     def native(self) -> Native | None:
         """Return the map to torch's own kernel, where there is one."""
+        ...
+
+    def scan(self) -> Scan | None:
+        """Return the linear recurrence that this is, where it is one."""
+        ...
+
+    def chunkwise(self) -> Form | None:
+        """Return the cell's own form over a whole window, where it has one."""
         ...
 
 

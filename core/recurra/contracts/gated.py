@@ -1,0 +1,123 @@
+"""The gated form of a cell: the two maps are the engine's, and the author writes what happens between the gates."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.options import GatedOptions
+
+G = TypeVar("G", bound=GatedOptions)
+
+_RECURRENT = {
+    "orthogonal": nn.init.orthogonal_,
+    "xavier": nn.init.xavier_uniform_,
+    "identity": nn.init.eye_,
+}
+
+
+class GatedCell(Cell[G]):
+    """A cell of gates: `gates` maps from the input, as many from the output before, and `update` on what they give.
+
+    A subclass sets `gates` and `State`, a NamedTuple of `[B, H]` tensors whose first field is the output, and writes
+    `update`. The weights are laid out and named as in `nn.LSTMCell`: `weight_ih` `[gates*H, D]`, `bias_ih`, `weight_hh`
+    `[gates*H, H]`, and `bias_hh` where the class says `recurrent_bias`. With `heads` the recurrent map is
+    block-diagonal: `weight_hh` is `[heads, gates*H/heads, H/heads]`. `recurrent_gates` is how many maps from the output
+    there are where that is not `gates`; with 0 there is none. `output_size` is the width of the first field.
+
+    Keep `update` elementwise and a fused kernel can be made of it; with anything else in it the cell is as right, and
+    runs step by step.
+    """
+
+    gates: ClassVar[int]
+    State: ClassVar[type[Any]]
+    recurrent_bias: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        input_size: int,
+        options: G,
+        *,
+        heads: int = 1,
+        recurrent_gates: int | None = None,
+        output_size: int | None = None,
+    ) -> None:
+        super().__init__(input_size, options)
+        hidden = self.hidden_size
+        self.output_size = output_size or hidden
+        self.heads = heads
+        self.recurrent_gates = self.gates if recurrent_gates is None else recurrent_gates
+        if hidden % heads or self.output_size % heads:
+            raise ValueError(f"{type(self).__name__}: {heads} heads do not divide a width of {hidden}")
+        rows, columns = self.recurrent_gates * hidden // heads, self.output_size // heads
+        recurrent = (rows, columns) if heads == 1 else (heads, rows, columns)
+        self.weight_ih = nn.Parameter(torch.empty(self.gates * hidden, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(recurrent)) if rows else None
+        self.bias_ih = nn.Parameter(torch.empty(self.gates * hidden))
+        self.bias_hh = nn.Parameter(torch.empty(rows * heads)) if rows and self.recurrent_bias else None
+        self._initialise(options.init)
+
+    @abstractmethod
+    def update(self, x: Tensor, h: Tensor, state: Any) -> Any:
+        """Return the next state from what both maps give, each `[gates, B, H]`, and the state before."""
+
+    def output(self, state: Any) -> Tensor:
+        """Return the output `[B, H]` of a state: its first field."""
+        return state[0]  # type: ignore[no-any-return]
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:
+        """Return zeros: the first field as wide as the output, the others as the hidden size."""
+        widths = [self.output_size, *[self.hidden_size] * (len(self.State._fields) - 1)]
+        return self.State(*(torch.zeros(batch_size, width, device=device, dtype=dtype) for width in widths))
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the output and the next state for one input `[B, D]`."""
+        after = self.update(self.of_input(x_t), self.of_output(state[0]), state)
+        return self.output(after), after
+
+    def of_input(self, x_t: Tensor) -> Tensor:
+        """Return the input's share of the gates, `[gates, B, H]`."""
+        given = functional.linear(x_t, self.weight_ih, self.bias_ih)
+        return given.view(x_t.shape[0], self.gates, self.hidden_size).transpose(0, 1)
+
+    def of_output(self, h: Tensor) -> Tensor:
+        """Return the share that the output before has in the gates, `[recurrent_gates, B, H]`."""
+        gates, hidden = self.recurrent_gates, self.hidden_size
+        if self.weight_hh is None:
+            return h.new_zeros(0, h.shape[0], hidden)
+        if self.heads == 1:
+            given = functional.linear(h, self.weight_hh, self.bias_hh)
+            return given.view(h.shape[0], gates, hidden).transpose(0, 1)
+        split = h.reshape(h.shape[0], self.heads, -1).transpose(0, 1)  # heads B H/heads
+        given = torch.bmm(split, self.weight_hh.transpose(1, 2))  # heads B gates*H/heads
+        given = given.view(self.heads, h.shape[0], gates, -1).permute(2, 1, 0, 3).flatten(2)
+        return given if self.bias_hh is None else given + self.bias_hh.view(gates, 1, hidden)
+
+    def maps(self) -> tuple[Tensor, ...]:
+        """Return the weights in the order of torch's kernels: input map, recurrent map, input bias, recurrent bias."""
+        found = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        return tuple(weight for weight in found if weight is not None)
+
+    def _initialise(self, init: str) -> None:
+        """Set the weights: torch's uniform distribution, or gate by gate, head by head, one of the schemes."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for weight in self.parameters():
+            nn.init.uniform_(weight, -bound, bound)
+        if init == "uniform":
+            return
+        for bias in (self.bias_ih, self.bias_hh):
+            if bias is not None:
+                nn.init.zeros_(bias)
+        for gate in self.weight_ih.data.chunk(self.gates):
+            nn.init.xavier_uniform_(gate)
+        if self.weight_hh is None:
+            return
+        for head in self.weight_hh.data.unbind() if self.heads > 1 else [self.weight_hh.data]:
+            for gate in head.chunk(self.recurrent_gates):
+                _RECURRENT[init](gate)
