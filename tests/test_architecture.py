@@ -31,12 +31,15 @@ ROOMS = [
     "train",
     "generate",
     "resolve",
+    "fit",
     "assemble",
     "results",
     "report",
     "blame",
     "verbs",
     "testing",
+    "scaffold",
+    "doctor",
     "cli",
 ]
 """A file imports only from its own room and from those above it. `testing` is what plugin authors call."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from recurra.contracts.cell import Cell
     from recurra.contracts.component import Component
-    from recurra.contracts.encoder import Encoder
+    from recurra.contracts.encoder import Encoder, StatefulEncoder
     from recurra.contracts.gated import GatedCell
     from recurra.contracts.hooks import hookimpl
     from recurra.contracts.loss import Loss
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Source
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
+    from recurra.engine.context import lagged
     from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError
     from recurra.verbs import check, load, resume, run
@@ -33,6 +34,7 @@ _HOME = {
     "Cell": "recurra.contracts.cell",
     "Component": "recurra.contracts.component",
     "Encoder": "recurra.contracts.encoder",
+    "StatefulEncoder": "recurra.contracts.encoder",
     "GatedCell": "recurra.contracts.gated",
     "hookimpl": "recurra.contracts.hooks",
     "Loss": "recurra.contracts.loss",
@@ -50,6 +52,7 @@ _HOME = {
     "UnknownSymbol": "recurra.contracts.vocabulary",
     "Values": "recurra.contracts.vocabulary",
     "Vocabulary": "recurra.contracts.vocabulary",
+    "lagged": "recurra.engine.context",
     "Form": "recurra.engine.recurrence",
     "Native": "recurra.engine.recurrence",
     "State": "recurra.engine.recurrence",
@@ -85,12 +88,14 @@ __all__ = [
     "ScanState",
     "Source",
     "State",
+    "StatefulEncoder",
     "SymbolOptions",
     "UnknownSymbol",
     "Values",
     "Vocabulary",
     "check",
     "hookimpl",
+    "lagged",
     "load",
     "resume",
     "run",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
@@ -20,16 +22,16 @@ from recurra.data.splits import Split, SplitName, split
 from recurra.data.store import Store, build
 from recurra.engine import paths
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, PluginError, Problem
+from recurra.errors import InputError, Problem
 from recurra.generate.session import encoded
 from recurra.model import device as devices
 from recurra.model import probe
+from recurra.model.layers import Layer, layer
 from recurra.model.network import Network
 from recurra.randomness import seeded, torch_stream
 from recurra.resolve import Part, Resolved
 from recurra.runs.folder import RunFolder
 from recurra.spec import checking
-from recurra.spec.tables import Generation
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Observer, Trainer, total_steps
 
@@ -57,6 +59,17 @@ class Data:
         order: tuple[SplitName, ...] = ("test", "validation")
         return next((name for name in order if self.splits[name].steps), "train")
 
+    def opening_position(self) -> int:
+        """Return where in its sequence the opening begins."""
+        numbers = self.vocabulary.yields == "numbers"
+        return max(0, int(self.store.ends[-1] - self.store.starts[-1]) - TAIL) if numbers else 0
+
+    def names(self) -> list[str]:
+        """Return the names of the symbols in the order of their ids, or of the features."""
+        if self.vocabulary.yields == "numbers":
+            return self.source.features()
+        return [self.vocabulary.symbol(index) for index in range(self.vocabulary.size)]
+
     def opening(self) -> Any:
         """Return what generation goes on from without a prompt: the first symbols, or the last steps of a series."""
         begin = self.store.starts[-1 if self.vocabulary.yields == "numbers" else 0]
@@ -74,86 +87,8 @@ class Data:
             "splits": {name: part.elements for name, part in self.splits.items()},
             "features": self.source.features(),
             "opening": self.opening(),
+            "opening_position": self.opening_position(),
         }
-
-
-def check_fit(resolved: Resolved) -> None:
-    """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030, RC031), all at once."""
-    task, parts = resolved.task, resolved.parts
-    vocabulary, encoder, loss = (_expect(parts[name], base) for name, base in _BASES.items() if name != "source")
-    offers = _expect(parts["source"], Source).offers
-    problems = []
-    if vocabulary.reads not in offers:
-        problems.append(
-            _misfit(parts, "vocabulary", "source", f"reads {vocabulary.reads}", f"gives {' or '.join(offers)}")
-        )
-    for name, component in (("encoder", encoder), ("loss", loss)):
-        if vocabulary.yields not in component.reads:
-            takes = f"takes {' or '.join(component.reads)}"
-            problems.append(_misfit(parts, name, "vocabulary", takes, f"gives {vocabulary.yields}", resolved))
-    for index, cell in enumerate(resolved.cells):
-        _expect(cell, Cell)
-        if cell.options.bidirectional:
-            key = f"cell.stack.{index}" if "stack" in task.cell else "cell"
-            fact = 'target = "next" must be causal: a cell that reads both ways has seen what it predicts'
-            problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))
-    problems += _generation_problems(resolved, vocabulary.yields)
-    if problems:
-        raise InputError(resolved.place(problem) for problem in problems)
-
-
-_BASES: dict[str, type] = {"source": Source, "vocabulary": Vocabulary, "encoder": Encoder, "loss": Loss}
-
-
-def _expect(part: Part, base: type) -> Any:
-    """Return a component's class if it keeps the contract of its kind. Raises `PluginError` (RC071)."""
-    target = part.entry.target
-    if not (isinstance(target, type) and issubclass(target, base)):
-        fact = f"{part.entry.component.target} is not a subclass of recurra.{base.__name__}"
-        raise PluginError.of("RC071", f"{part.entry.qualified}: {fact}")
-    missing = sorted(getattr(target, "__abstractmethods__", ()))
-    if missing:
-        raise PluginError.of("RC071", f"{part.entry.qualified}: {target.__name__} does not define {', '.join(missing)}")
-    return target
-
-
-def _misfit(
-    parts: dict[str, Part], name: str, other: str, takes: str, gives: str, resolved: Resolved | None = None
-) -> Problem:
-    mine, theirs = (parts[n].entry.component.name for n in (name, other))
-    allowed = ""
-    if resolved is not None:
-        wanted = gives.removeprefix("gives ")
-        fitting = [e for e in resolved.catalog.of_kind(name) if e.takes(wanted)]
-        allowed = ", ".join(e.component.name for e in fitting)
-    fact = f"{name} {mine!r} {takes}, but {other} {theirs!r} {gives}"
-    return Problem("RC030", fact, f"{name}.kind", allowed=allowed)
-
-
-def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
-    task = resolved.task
-    problems = []
-    symbolic = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
-    if yields == "numbers":
-        plain = Generation()  # a resolved task names every key, at its default too
-        changed = [name for name in symbolic if getattr(task.generation, name) != getattr(plain, name)]
-        problems += [
-            Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}") for name in changed
-        ]
-        monitors = ["loss", "mae", "rmse", "mape"]
-    else:
-        monitors = ["loss", "nats", "perplexity", "accuracy"]
-    if task.training.monitor not in monitors:
-        problems.append(
-            Problem("RC013", "there is no such metric here", "training.monitor", allowed=", ".join(monitors))
-        )
-    if task.training.schedule.kind == "plateau" and not task.sequence.split[1]:
-        cure = "give sequence.split a validation share, or take another schedule"
-        problems.append(Problem("RC014", "plateau needs a validation split", "training.schedule", cure=cure))
-    if task.training.patience and not task.sequence.split[1]:
-        cure = "give sequence.split a validation share, or leave patience out"
-        problems.append(Problem("RC014", "patience needs a validation split", "training.patience", cure=cure))
-    return problems
 
 
 def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store: None) -> Data:
@@ -240,10 +175,14 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
         )
 
 
-def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]:
-    """Return the network of a task, initialised from its seed, and the path of each layer.
+def build_network(
+    resolved: Resolved, size: int, names: Callable[[], list[str]] | None = None
+) -> tuple[Network, list[Choice]]:
+    """Return the network of a task, initialised from its seed, and the path of each cell.
 
-    Raises `InputError` (RC031) if a layer cannot run on the path that the task asks for.
+    `names` gives those of the symbols or features to an encoder that starts from outside, as from vectors in a file;
+    without it, as when a run is loaded, the encoder reads no file. Raises `InputError` (RC031) if a cell cannot run on
+    the path that the task asks for.
     """
     task = resolved.task
     with resolved.placing():
@@ -251,19 +190,28 @@ def build_network(resolved: Resolved, size: int) -> tuple[Network, list[Choice]]
     with seeded(task.seed, "init"):
         encoder: Encoder[Any] = resolved.parts["encoder"].build(size)
         probe.encoder(encoder, _symbols(resolved), resolved.parts["encoder"].entry.qualified)
-        cells: list[Cell[Any]] = []
+        if names is not None:
+            with resolved.placing():
+                encoder.prepare(names())
+        layers: list[nn.Module] = []
         width = encoder.output_size
         for part in resolved.cells:
             for _ in range(part.options.num_layers):
-                cells.append(part.build(width))
-                probe.cell(cells[-1], part.entry.qualified)
-                width = cells[-1].output_size
+                layers.append(layer(partial(_cell, part), width, part.options))
+                width = cast(Layer, layers[-1]).output_size
         loss = build_loss(resolved, size)
-        network = Network(encoder, cells, loss.output_size, loss.point)
+        network = Network(encoder, layers, loss.output_size, loss.point)
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = torch_stream(task.seed, "dropout", device=device)
     return network, [_choose_path(resolved, cell) for cell in network.cells]
+
+
+def _cell(part: Part, width: int) -> Cell[Any]:
+    """Return a cell for inputs of a width. Raises `PluginError` (RC071) if it breaks the shapes of its contract."""
+    built: Cell[Any] = part.build(width)
+    probe.cell(built, part.entry.qualified)
+    return built
 
 
 def build_loss(resolved: Resolved, size: int) -> Loss[Any]:
@@ -326,8 +274,8 @@ def build_trainer(
     )
 
 
-def history_and_future(data: Data, name: SplitName, horizon: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Return, for series of a split, what is known and what a free-running forecast is held against.
+def history_and_future(data: Data, name: SplitName, horizon: int) -> list[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Return, for series of a split, what is known, from which position on, and what a free-running forecast meets.
 
     A contiguous split is forecast from its first element; a whole series from `horizon` before its end.
     """
@@ -336,6 +284,6 @@ def history_and_future(data: Data, name: SplitName, horizon: int) -> list[tuple[
         origin = low if low > begin else max(low + 1, high - horizon)
         stop = min(high, origin + horizon)
         if stop > origin:
-            values = data.store.values
-            found.append((np.asarray(values[max(begin, origin - 65536) : origin]), np.asarray(values[origin:stop])))
+            values, known = data.store.values, max(begin, origin - 65536)
+            found.append((int(known - begin), np.asarray(values[known:origin]), np.asarray(values[origin:stop])))
     return found

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from recurra.assemble import Data, build_loss, build_network, build_optimizer
+from recurra.contracts.cell import Cell
 from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Lanes
 from recurra.engine.paths import Choice
-from recurra.model.network import Network
+from recurra.engine.recurrence import State
+from recurra.model.network import Network, names
 from recurra.resolve import Resolved
 from recurra.train.loop import total_steps
 
@@ -23,7 +25,7 @@ SYMBOLS_SHOWN = 256
 def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     """Return the report of `recurra check` as plain data; measures one step forward and back, and updates nothing."""
     task = resolved.task
-    network, choices = build_network(resolved, data.vocabulary.size)
+    network, choices = build_network(resolved, data.vocabulary.size, data.names)
     optimizer = build_optimizer(resolved, network)
     loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
@@ -79,15 +81,20 @@ def _shapes(network: Network, batch: Batch) -> list[list[Any]]:
     """Return what each stage gives for one batch, as name and shape."""
     rows: list[list[Any]] = [["input", list(batch.x.shape)]]
     with torch.no_grad():
-        hidden = network.encoder(batch.x).to(network.dtype)
+        hidden, state = network.encode(batch.x, network.initial_states(len(batch.x), batch.position)[0])
+        hidden = hidden.to(network.dtype)
         rows.append(["encoder", list(hidden.shape)])
-        for index, cell in enumerate(network.cells):
-            hidden, state = cell(hidden)
+        rows += _state_shapes(state)
+        for index, layer in enumerate(network.layers):
+            hidden, state = layer(hidden)
             rows.append([f"layer {index}", list(hidden.shape)])
-            names = getattr(state, "_fields", range(len(state)))
-            rows += [[f"  state {name}", list(f.shape)] for name, f in zip(names, state, strict=True)]
+            rows += _state_shapes(state)
         rows.append(["head", list(network.head(hidden).shape)])
     return rows
+
+
+def _state_shapes(state: State) -> list[list[Any]]:
+    return [[f"  state {name}", list(field.shape)] for name, field in zip(names(state), state, strict=True)]
 
 
 def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
@@ -95,13 +102,11 @@ def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
         return sum(p.numel() for p in module.parameters())
 
     rows: list[dict[str, Any]] = [{"name": "encoder", "parameters": count(network.encoder)}]
-    for index, (cell, choice) in enumerate(zip(network.cells, choices, strict=True)):
-        row = {
-            "name": f"layer {index}",
-            "parameters": count(cell),
-            "path": choice.path,
-            "refused": choice.refused,
-        }
+    left = iter(choices)
+    for index, layer in enumerate(network.layers):
+        cells = sum(isinstance(module, Cell) for module in layer.modules())
+        choice = [next(left) for _ in range(cells)][0]  # both ways of a layer are the same cell
+        row = {"name": f"layer {index}", "parameters": count(layer), "path": choice.path, "refused": choice.refused}
         rows.append(row)
     return [*rows, {"name": "head", "parameters": count(network.head)}]
 

@@ -47,8 +47,8 @@ def _forecast(data: Data, network: Network, name: SplitName, horizon: int, seaso
     errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
     pairs = history_and_future(data, name, horizon) if horizon else []
     shown: Figures = {}
-    for history, future in pairs:
-        session = Session(network, data.vocabulary).feed(history)
+    for position, history, future in pairs:
+        session = Session(network, data.vocabulary, position=position).feed(history)
         predicted = np.stack(list(numbers(session, len(future))))
         errors.add(predicted, future)
         guesses = forecasts(history, len(future), season)

@@ -19,6 +19,7 @@ from recurra.data.splits import SPLITS, SplitName
 from recurra.data.store import Store
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
+from recurra.fit import check_fit
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -29,6 +30,7 @@ from recurra.report import report
 from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
 from recurra.runs.folder import RunFolder, environment
+from recurra.runs.versions import warn_of_others
 from recurra.spec.tables import Generation
 from recurra.train.evaluate import Metrics, evaluate
 from recurra.train.interrupt import listening
@@ -92,9 +94,9 @@ class Run:
             loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
             return figures(self.task, data, self.network, loss, name)
 
-    def session(self, seed: int | None = None, streams: int = 1) -> Session:
-        """Return a session that has read nothing yet."""
-        return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams)
+    def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
+        """Return a session that has read nothing yet; the first element that it is fed stands at `position`."""
+        return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams, position)
 
     def generate(
         self,
@@ -112,8 +114,9 @@ class Run:
         The prompt itself is not given again. Raises `InputError` (RC043, RC080) before the first step.
         """
         settings = self._settings(length, sampling)
-        session = self.session(seed, streams)
         chosen = self.task.generation.prompt if prompt is None else prompt
+        begin = self.folder.read("data.json")["opening_position"] if chosen is None else 0
+        session = self.session(seed, streams, begin)
         session.feed_ids(self._opening()) if chosen is None else session.feed(chosen)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
@@ -168,7 +171,7 @@ def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
     """Return everything that can be known of a task without training it. Raises `InputError` or `PluginError`."""
     resolved = resolve(task, overrides)
     with blaming(resolved), arithmetic(resolved.task.device):
-        assemble.check_fit(resolved)
+        check_fit(resolved)
         data = assemble.load_data(resolved)
         return report(resolved, data)
 
@@ -186,9 +189,9 @@ def run(
     """
     resolved = resolve(task, overrides)
     with blaming(resolved), arithmetic(resolved.task.device):
-        assemble.check_fit(resolved)
+        check_fit(resolved)
         data = assemble.load_data(resolved)
-        network, choices = assemble.build_network(resolved, data.vocabulary.size)
+        network, choices = assemble.build_network(resolved, data.vocabulary.size, data.names)
         assemble.build_optimizer(resolved, network)
         folder = RunFolder.create(Path(runs), resolved.task.name)
         _describe(folder, resolved, data, network, choices)
@@ -198,9 +201,11 @@ def run(
 def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
-    A local plugin file that has been mended meanwhile is taken as it is now, and recorded.
+    A local plugin file that has been mended meanwhile is taken as it is now, and recorded; so is another version of an
+    installed plugin, with a warning (`OtherVersion`).
     """
     folder = RunFolder.open(path)
+    warn_of_others(folder)
     resolved = _resolved_again(folder)
     folder.write("plugins.json", _plugins(resolved))
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -225,10 +230,12 @@ def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
 def load(path: str | Path, which: str = "best") -> Run:
     """Open a run with its best weights, or its `last`.
 
-    Raises `InputError` (RC051), `RunError` (RC052), and `PluginError` (RC070) if a plugin of the run is gone.
+    Raises `InputError` (RC051), `RunError` (RC052), and `PluginError` (RC070) if a plugin of the run is gone. Warns
+    (`OtherVersion`) if one is of another version.
     """
     folder = RunFolder.open(path)
     checkpoint = folder.checkpoints.load(which)
+    warn_of_others(folder)
     resolved = _resolved_again(folder)
     _same_files(folder, resolved)
     with blaming(resolved), arithmetic(resolved.task.device):

@@ -10,7 +10,9 @@ def recurra_components() -> list[Component]:
     """Return the encoders."""
     rows = [
         ("one_hot", "OneHot", "each symbol as a vector with a single one"),
-        ("embedding", "Embedding", "each symbol as a learned vector"),
+        ("embedding", "Embedding", "each symbol as a learned vector, or a given one"),
+        ("convolution", "Convolution", "each step with the few before it, through a causal convolution"),
+        ("calendar", "Calendar", "each step's numbers, and where it stands in each cycle"),
         ("linear", "Linear", "each step's numbers through a learned linear map"),
         ("identity", "Identity", "each step's numbers as they are"),
     ]

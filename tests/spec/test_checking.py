@@ -13,9 +13,9 @@ from conftest import HELLO, SERIES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recurra import assemble
 from recurra.catalog import discover
 from recurra.errors import CODES, InputError, Problem
+from recurra.fit import check_fit
 from recurra.resolve import resolve
 from recurra.spec.checking import describe, dotted, literal, path_of
 from recurra.spec.positions import Path as Key
@@ -195,7 +195,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_lines(task: Write, tables: 
         (("hidden_size = 8", "hidden_size = 9999999"), "cell.hidden_size", "RC013", "at most 1048576"),
         (('kind = "lstm"', 'kind = "lstn"'), "cell.kind", "RC020", "lstm"),
         (('kind = "lstm"', 'kind = "one_hot"'), "cell.kind", "RC020", "put it in the [encoder] table"),
-        (('kind = "lstm"', ""), "cell.kind", "RC010", "gru, lstm, rnn"),
+        (('kind = "lstm"', ""), "cell.kind", "RC010", "gru, indrnn"),
         (('kind = "lstm"', "kind = 3"), "cell.kind", "RC012", "in quotes"),
         (("schema = 1", "schema = 2"), "schema", "RC015", "newer recurra"),
         (("schema = 1", 'schema = "1"'), "schema", "RC012", "an integer"),
@@ -342,7 +342,7 @@ def test_a_problem_of_a_layer_is_placed_in_its_table(task: Write) -> None:
     stack = "[[cell.stack]]\nkind = 'gru'\n[[cell.stack]]\nbidirectional = true"
     text = HELLO.replace("[cell]", stack)
     with pytest.raises(InputError) as caught:
-        assemble.check_fit(resolve(task(text)))
+        check_fit(resolve(task(text)))
     (problem,) = caught.value.problems
     assert problem.key == "cell.stack[1].bidirectional" and problem.place is not None
     assert problem.place.text == "bidirectional = true"

@@ -167,11 +167,11 @@ def test_an_override_is_the_line_of_a_task_file(keys: list[str], value: Any, quo
 @QUICK
 @given(PLAIN)
 def test_what_is_not_toml_is_text(value: str) -> None:
-    """A value that means nothing in TOML is taken as text, without the spaces around it."""
+    """A value that means nothing in TOML is taken as text, without the spaces before it."""
     try:
         expected = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
-        expected = value.strip()
+        expected = value.lstrip()
     assert repr(parse_override(f"a.b={value}")) == repr({"a": {"b": expected}})
 
 

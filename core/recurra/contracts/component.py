@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 API = (1, 0)
 """The version of the plugin contract: a plugin of another major version is not loaded."""
@@ -40,6 +40,8 @@ class Component:
 
     `lacks` names what it cannot do (`CAPABILITIES`): a task that needs it is refused when it is checked. `claims` names
     what it does beyond its contract (`CLAIMS`). `waivers` maps checks of the contract suite that it fails to reasons.
+    `examples` are tables of options that the suite checks it under, in place of those that it would draw from the model:
+    for options without a default, such as a file; a path is taken from the folder of the target's module.
     """
 
     kind: Kind
@@ -52,3 +54,18 @@ class Component:
     lacks: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     waivers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    examples: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+
+
+def misnamed(component: Component) -> str:
+    """Return what is wrong with the names of capabilities and claims, the waivers and the examples, or ""."""
+    for names, known, what in ((component.lacks, CAPABILITIES, "lacks"), (component.claims, CLAIMS, "claims")):
+        for name in names:
+            if name not in known:
+                return f"{what} {name!r}, which is none of {', '.join(sorted(known))}"
+    for check, reason in component.waivers.items():
+        if not str(reason).strip():
+            return f"the waiver of check {check} gives no reason"
+    if not all(isinstance(table, Mapping) for table in component.examples):
+        return "examples must be tables of options"
+    return ""

@@ -28,14 +28,18 @@ class GatedCell(Cell[G]):
     A subclass sets `gates` and `State`, a NamedTuple of `[B, H]` tensors whose first field is the output, and writes
     `update`. The weights are laid out and named as in `nn.LSTMCell`: `weight_ih` `[gates*H, D]`, `bias_ih`, `weight_hh`
     `[gates*H, H]`, and `bias_hh` where the class says `recurrent_bias`. With `heads` the recurrent map is
-    block-diagonal: `weight_hh` is `[heads, gates*H/heads, H/heads]`. `recurrent_gates` is how many maps from the output
-    there are where that is not `gates`; with 0 there is none. `output_size` is the width of the first field.
+    block-diagonal: `weight_hh` is `[heads, gates*H/heads, H/heads]`. `gates` is how many gates these options give where
+    that is not the class's number. `recurrent_gates` is how many maps from the output there are where that is not
+    `gates`; with 0 there is none. `biases` is 2 for one of each map, 1 for the input map's alone, or 0, where that is
+    not what the class says. `output_size` is the width of the first field.
+
+    A subclass may have weights of its own, set after this constructor; a recurrent map among them begins by `begin`.
 
     Keep `update` elementwise and a fused kernel can be made of it; with anything else in it the cell is as right, and
     runs step by step.
     """
 
-    gates: ClassVar[int]
+    gates: int
     State: ClassVar[type[Any]]
     recurrent_bias: ClassVar[bool] = False
 
@@ -45,22 +49,27 @@ class GatedCell(Cell[G]):
         options: G,
         *,
         heads: int = 1,
+        gates: int | None = None,
         recurrent_gates: int | None = None,
+        biases: int | None = None,
         output_size: int | None = None,
     ) -> None:
         super().__init__(input_size, options)
         hidden = self.hidden_size
         self.output_size = output_size or hidden
         self.heads = heads
+        self.gates = type(self).gates if gates is None else gates
         self.recurrent_gates = self.gates if recurrent_gates is None else recurrent_gates
         if hidden % heads or self.output_size % heads:
             raise ValueError(f"{type(self).__name__}: {heads} heads do not divide a width of {hidden}")
         rows, columns = self.recurrent_gates * hidden // heads, self.output_size // heads
         recurrent = (rows, columns) if heads == 1 else (heads, rows, columns)
+        if biases is None:
+            biases = 2 if self.recurrent_bias else 1
         self.weight_ih = nn.Parameter(torch.empty(self.gates * hidden, input_size))
         self.weight_hh = nn.Parameter(torch.empty(recurrent)) if rows else None
-        self.bias_ih = nn.Parameter(torch.empty(self.gates * hidden))
-        self.bias_hh = nn.Parameter(torch.empty(rows * heads)) if rows and self.recurrent_bias else None
+        self.bias_ih = nn.Parameter(torch.empty(self.gates * hidden)) if biases else None
+        self.bias_hh = nn.Parameter(torch.empty(rows * heads)) if rows and biases == 2 else None
         self._initialise(options.init)
 
     @abstractmethod
@@ -104,6 +113,15 @@ class GatedCell(Cell[G]):
         found = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         return tuple(weight for weight in found if weight is not None)
 
+    def begin(self, weight: Tensor, gates: int = 1) -> None:
+        """Set a recurrent map `[gates*H, H]` as the options' `init` says, gate by gate."""
+        if self.options.init == "uniform":
+            bound = 1 / math.sqrt(self.hidden_size)
+            nn.init.uniform_(weight, -bound, bound)
+            return
+        for gate in weight.data.chunk(gates):
+            _RECURRENT[self.options.init](gate)
+
     def _initialise(self, init: str) -> None:
         """Set the weights: torch's uniform distribution, or gate by gate, head by head, one of the schemes."""
         bound = 1 / math.sqrt(self.hidden_size)
@@ -119,5 +137,4 @@ class GatedCell(Cell[G]):
         if self.weight_hh is None:
             return
         for head in self.weight_hh.data.unbind() if self.heads > 1 else [self.weight_hh.data]:
-            for gate in head.chunk(self.recurrent_gates):
-                _RECURRENT[init](gate)
+            self.begin(head, self.recurrent_gates)

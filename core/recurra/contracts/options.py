@@ -15,13 +15,28 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class BlockOptions(Options):
+    """What stands round a cell in a deep stack: x + cell(norm(x)), then x + feed_forward(norm(x))."""
+
+    norm: Literal["rms", "layer"] = Field("rms", description="what each branch is normalised by before it")
+    convolution: int = Field(
+        0, ge=0, le=256, description="steps that a causal convolution before the cell looks over; 0 is none"
+    )
+    feed_forward: float = Field(
+        0.0, ge=0, le=64, description="width inside the gated feed-forward, in widths of the block; 0 is none"
+    )
+
+
 class CellOptions(Options):
-    """What every cell has; the engine stacks the layers, so that a cell describes one."""
+    """What every cell has; the engine reads all but `hidden_size`, so that a cell describes one layer, one way."""
 
     hidden_size: int = Field(64, ge=1, le=1 << 20, description="width of the state")
     num_layers: int = Field(1, ge=1, le=1024, description="layers of this cell, one on the other")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of each layer's outputs dropped, the last one's too")
     bidirectional: bool = Field(False, description="read both ways; refused where the task must be causal")
+    block: BlockOptions | None = Field(
+        None, description="put each layer into a block: norm before it, residual round it, as wide as its input"
+    )
 
 
 class GatedOptions(CellOptions):

@@ -48,6 +48,11 @@ class Vocabulary(ABC, Generic[O]):
     def size(self) -> int:
         """The number of symbols; for numbers, of features."""
 
+    @property
+    def lossless(self) -> bool:
+        """Whether decoding gives back all that it was fitted on; one that folds or leaves out anything says no."""
+        return True
+
     @abstractmethod
     def fit(self, runs: Iterable[Values]) -> None:
         """Learn from runs of elements; one pass, constant memory."""

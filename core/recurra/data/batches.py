@@ -22,13 +22,15 @@ Encode = Callable[[NDArray[Any]], NDArray[Any]]
 class Batch(NamedTuple):
     """One step's data. `x` and `y` are ids `[B, T]` or numbers `[B, T, F]`.
 
-    `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence begins.
+    `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence begins, and
+    `position` `[B]` is that of a row's first step in its own sequence.
     """
 
     x: Tensor
     y: Tensor
     mask: Tensor
     reset: Tensor
+    position: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -57,7 +59,9 @@ class Reader:
         fresh_target = _marks(self.store.starts, here + 1)
         mask = inside & ~fresh_target & (here + 1 >= scored_from[:, None])
         after = np.minimum(here + 1, len(self.store) - 1)
-        return Batch(self._tensor(here), self._tensor(after), torch.from_numpy(mask), torch.from_numpy(starts & inside))
+        begin = self.store.starts[np.searchsorted(self.store.starts, first, side="right") - 1]
+        flags = torch.from_numpy(mask), torch.from_numpy(starts & inside)
+        return Batch(self._tensor(here), self._tensor(after), *flags, torch.from_numpy(first - begin))
 
     def _tensor(self, positions: NDArray[np.int64]) -> Tensor:
         values = self.store.values[positions]

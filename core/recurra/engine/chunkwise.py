@@ -1,10 +1,17 @@
-"""The form over a whole window that a cell brings itself, as cells with a matrix for a state do."""
+"""The form over a whole window that a cell brings itself, as cells with a matrix for a state do.
+
+Such a form multiplies by 0 what does not belong together, and 0 times nan is nan: a bad step would reach the steps
+before it and the sequences after it. So the form is given finite inputs alone, and what a bad step spoils, all that
+comes after it in its sequence, is made nan here.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from recurra.engine.recurrence import Recurrence, State
+from recurra.engine import eager
+from recurra.engine.recurrence import Recurrence, State, map_state, select
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 
@@ -17,8 +24,37 @@ def run(
     batch, steps = x.shape[:2]
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
-    if lengths is None:
-        return form(x, state, reset, None)
-    live = torch.arange(steps, device=x.device) < lengths.unsqueeze(1)  # B T
-    y, after = form(torch.where(live.unsqueeze(-1), x, torch.zeros_like(x)), state, reset, live)
-    return torch.where(live.unsqueeze(-1), y, torch.zeros_like(y)), after
+    if steps == 1:
+        return eager.run(cell, x, state, reset, lengths)
+    live = None if lengths is None else torch.arange(steps, device=x.device) < lengths.unsqueeze(1)  # B T
+    if live is not None:
+        x = torch.where(live.unsqueeze(-1), x, torch.zeros_like(x))
+    ill, ill_start = ~x.isfinite().all(dim=-1), _holds_nan(state)  # B T, B
+    x = torch.where(ill.unsqueeze(-1), torch.zeros_like(x), x)
+    y, after = form(x, select(ill_start, map_state(torch.zeros_like, state), state), reset, live)
+    spoilt = _spoilt(ill, ill_start, reset)
+    y, after = _with_nan(y, spoilt), map_state(lambda field: _with_nan(field, spoilt[:, -1]), after)
+    return y if live is None else torch.where(live.unsqueeze(-1), y, torch.zeros_like(y)), after
+
+
+def _holds_nan(state: State) -> Tensor:
+    """Return flags `[B]` of the rows that start from a nan in any field."""
+    return torch.stack([field.isnan().reshape(len(field), -1).any(dim=1) for field in state]).any(dim=0)
+
+
+def _spoilt(ill: Tensor, ill_start: Tensor, reset: Flags | None) -> Tensor:
+    """Return flags `[B, T]` of the steps at or after an ill one of the same sequence."""
+    count = ill.cumsum(1) + ill_start.unsqueeze(1)
+    if reset is None:
+        return count > 0
+    before = torch.where(reset, count - ill.long(), torch.zeros_like(count)).cummax(dim=1).values
+    return count > before  # more than had come before this sequence
+
+
+def _with_nan(values: Tensor, rows: Tensor) -> Tensor:
+    """Return values with nan added where `rows` says so, which lets a gradient of nan through; counts stay."""
+    if not values.is_floating_point():
+        return values
+    nothing = torch.zeros_like(rows, dtype=values.dtype)
+    added = nothing.masked_fill(rows, torch.nan)
+    return values + added.view(*rows.shape, *[1] * (values.dim() - rows.dim()))

@@ -14,19 +14,24 @@ def lagged(x: Tensor, tail: Tensor, reset: Flags | None, lengths: Lengths | None
     `tail`, `[B, k, D]`, holds the steps before the window. Steps before a row's start are zeros. Steps at or after a
     row's length must be clean in `x`, and do not reach the tail.
     """
-    batch, steps, _ = x.shape
+    batch, steps, width = x.shape
     before = tail.shape[1]
     whole = torch.cat([tail, x], dim=1)  # B k+T D
-    windows = whole.unfold(1, before + 1, 1).transpose(2, 3) if steps else x.new_zeros(batch, 0, before + 1, x.shape[2])
-    ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths
+    windows = _windows(whole, before, steps)  # B T k+1 D
+    ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths.clamp(max=steps)
     kept = ends[:, None] + torch.arange(before, device=x.device)  # B k: where the next tail stands in the whole
-    after = whole.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+    after = whole.gather(1, kept.unsqueeze(-1).expand(-1, -1, width))
     if reset is None:
         return windows, after
     sequence = torch.cat([reset.new_zeros(batch, before, dtype=torch.long), reset.cumsum(1)], dim=1)  # B k+T
-    if steps:
-        spans = sequence.unfold(1, before + 1, 1)  # B T k+1
-        windows = torch.where((spans == spans[..., -1:]).unsqueeze(-1), windows, torch.zeros_like(windows))
-    last = sequence.gather(1, (ends + before - 1).unsqueeze(1))
+    spans = _windows(sequence, before, steps)  # B T k+1
+    windows = torch.where((spans == spans[..., -1:]).unsqueeze(-1), windows, torch.zeros_like(windows))
+    live = torch.arange(steps, device=x.device) < ends.unsqueeze(1)  # B T
+    last = (reset & live).sum(1, keepdim=True)  # B 1: the sequence in which each row ends
     own = (sequence.gather(1, kept) == last).unsqueeze(-1)
     return windows, torch.where(own, after, torch.zeros_like(after))
+
+
+def _windows(whole: Tensor, before: int, steps: int) -> Tensor:
+    """Return each of the last `steps` entries of `[B, k+T, ...]` with those `before` it, `[B, T, k+1, ...]`."""
+    return torch.stack([whole[:, late : late + steps] for late in range(before + 1)], dim=2)

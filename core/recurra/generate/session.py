@@ -68,16 +68,19 @@ def refused(fact: str, **details: str) -> InputError:
 class Session:
     """One stream, or several side by side, over a trained network; memory does not grow with what it has read.
 
-    Several streams read the same prompt, together until the first draw, and draw each for itself.
+    Several streams read the same prompt, together until the first draw, and draw each for itself. `position` is where
+    in its sequence the first element stands that is fed: a clock in the encoder goes on from there.
     """
 
-    def __init__(self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1) -> None:
+    def __init__(
+        self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1, position: int = 0
+    ) -> None:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.streams = streams
         self.states: States | None = None
         self.output: Tensor | None = None  # B V: what the network says of the next element
-        self.position = 0
+        self.position = position
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
 
@@ -99,8 +102,9 @@ class Session:
     def _forward(self, x: Tensor) -> None:
         symbols = self.vocabulary.yields == "symbols"
         x = x.long() if symbols else x.to(self.network.dtype)
+        position = torch.full((len(x),), self.position, device=x.device)
         with torch.no_grad():
-            output, self.states = self.network(x, self.states, last=True)  # B 1 V
+            output, self.states = self.network(x, self.states, position=position, last=True)  # B 1 V
         self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window
         self.position += x.shape[1]
         if symbols:

@@ -10,41 +10,56 @@ import torch
 from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
-from recurra.contracts.encoder import Encoder
+from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.engine.recurrence import State, detach, rebuild
-from recurra.shapes import Flags, Hidden, Inputs, Logits
+from recurra.model.layers import Block, Dropout, Layer, norm
+from recurra.shapes import Encoded, Flags, Inputs, Lengths, Logits
 
 States: TypeAlias = tuple[State, ...]
-"""The state of each layer, the lowest first."""
+"""The encoder's state, empty for most, then that of each layer, the lowest first."""
 
 
 class Network(nn.Module):
     """An encoder, layers of cells one on the other, and a linear head.
 
     Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its
-    noise comes from a stream of its own. Under bfloat16 the products of encoder and head are narrow, while state,
-    gates and their gradients stay in float32.
+    noise comes from a stream of its own. A stack that ends in a block has its norm before the head. Under bfloat16 the
+    products of encoder and head are narrow, while state, gates and their gradients stay in float32.
     """
 
     def __init__(
         self,
         encoder: Encoder[Any],
-        cells: Sequence[Cell[Any]],
+        layers: Sequence[nn.Module],
         outputs: int,
         point: Callable[[Tensor], Tensor] = lambda output: output,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.layers = nn.ModuleList(cells)
-        self.head = nn.Linear(cells[-1].output_size, outputs)
+        self.layers = nn.ModuleList(layers)
+        last = layers[-1]
+        width = cast(Layer, last).output_size
+        self.norm = norm(last.closing, width) if isinstance(last, Block) else None
+        self.head = nn.Linear(width, outputs)
         self.point = point  # what the loss takes for the prediction of an output
-        self.noise: torch.Generator | None = None
+        self.drop = Dropout()
         self.narrow = False
 
     @property
     def cells(self) -> list[Cell[Any]]:
-        """The layers, the lowest first."""
-        return [cast(Cell[Any], layer) for layer in self.layers]
+        """Every cell, the lowest first; a layer that reads both ways holds two."""
+        return [module for module in self.layers.modules() if isinstance(module, Cell)]
+
+    @property
+    def noise(self) -> torch.Generator | None:
+        """The stream that dropout draws from."""
+        return self.drop.noise
+
+    @noise.setter
+    def noise(self, stream: torch.Generator | None) -> None:
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.noise = stream
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,35 +71,54 @@ class Network(nn.Module):
         """Where the weights are."""
         return self.head.weight.device
 
-    def initial_states(self, batch_size: int) -> States:
-        """Return every layer's state before the first step."""
-        return tuple(cell.initial_state(batch_size, device=self.device, dtype=self.dtype) for cell in self.cells)
+    def initial_states(self, batch_size: int, position: Tensor | None = None) -> States:
+        """Return the states before the first step, which stands at `position` `[B]` of its sequence, 0 where None."""
+        place: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+        first: State = ()
+        if isinstance(self.encoder, StatefulEncoder):
+            first = self.encoder.initial_state(batch_size, position=position, **place)
+        return first, *(cast(Layer, layer).initial_state(batch_size, **place) for layer in self.layers)
 
     def forward(
-        self, x: Inputs, states: States | None = None, *, reset: Flags | None = None, last: bool = False
+        self,
+        x: Inputs,
+        states: States | None = None,
+        *,
+        reset: Flags | None = None,
+        lengths: Lengths | None = None,
+        position: Tensor | None = None,
+        last: bool = False,
     ) -> tuple[Logits, States]:
-        """Return the outputs of a window, of its `last` step alone if so asked, and the states after it."""
+        """Return the outputs of a window, of its `last` step alone if so asked, and the states after it.
+
+        Without `states` the window begins at `position` `[B]` of its sequence.
+        """
+        if states is None:
+            states = self.initial_states(x.shape[0], position)
         with self._narrowed(x):
-            hidden: Hidden = self.encoder(x)
+            hidden, state = self.encode(x, states[0], reset)
         hidden = hidden.to(self.dtype)  # B T D
-        after: list[State] = []
-        for index, cell in enumerate(self.cells):
-            hidden, state = cell(hidden, states[index] if states is not None else None, reset=reset)
-            hidden = self._drop(hidden, cell.options.dropout)  # B T H
+        after: list[State] = [state]
+        for module, state in zip(self.layers, states[1:], strict=True):
+            hidden, state = module(hidden, state, reset=reset, lengths=lengths)
+            if not isinstance(module, Block):  # which drops what its branches give
+                hidden = self.drop(hidden, cast(Layer, module).options.dropout)  # B T H
             after.append(state)
         if last:
             hidden = hidden[:, -1:]  # B 1 H
+        if self.norm is not None:
+            hidden = self.norm(hidden)
         with self._narrowed(x):
             return self.head(hidden).to(self.dtype), tuple(after)  # B T V
 
+    def encode(self, x: Inputs, state: State, reset: Flags | None = None) -> tuple[Encoded, State]:
+        """Return what the encoder makes of a window, and its state after it."""
+        if isinstance(self.encoder, StatefulEncoder):
+            return self.encoder.advance(x, state, reset=reset)
+        return self.encoder(x), state
+
     def _narrowed(self, x: Tensor) -> Any:
         return torch.autocast(x.device.type, torch.bfloat16) if self.narrow else nullcontext()
-
-    def _drop(self, hidden: Tensor, share: float) -> Tensor:
-        if not self.training or share == 0:
-            return hidden
-        kept = torch.empty_like(hidden).bernoulli_(1 - share, generator=self.noise)
-        return hidden * kept.div_(1 - share)
 
 
 def detached(states: States) -> States:
@@ -93,29 +127,34 @@ def detached(states: States) -> States:
 
 
 def flatten(states: States) -> dict[str, Tensor]:
-    """Return states as named tensors, `layer.field`, ready to be saved."""
+    """Return states as named tensors, `layer.field` or `encoder.field`, ready to be saved."""
     return {
-        f"{depth}.{name}": field.detach().clone().contiguous()
-        for depth, state in enumerate(states)
+        f"{owner}.{name}": field.detach().clone().contiguous()
+        for owner, state in zip(_owners(states), states, strict=True)
         for name, field in zip(names(state), state, strict=True)
     }
 
 
 def unflatten(like: States, tensors: dict[str, Tensor]) -> States:
     """Return states of the same types as `like` from named tensors; raises `KeyError` or `ValueError` on a misfit."""
-    known = {f"{depth}.{name}" for depth, state in enumerate(like) for name in names(state)}
+    known = {f"{owner}.{name}" for owner, state in zip(_owners(like), like, strict=True) for name in names(state)}
     if foreign := sorted(tensors.keys() - known):
         raise ValueError(f"state {foreign[0]} has no place here, where the states are {', '.join(sorted(known))}")
     restored: list[State] = []
-    for depth, state in enumerate(like):
-        fields = [tensors[f"{depth}.{name}"] for name in names(state)]
+    for owner, state in zip(_owners(like), like, strict=True):
+        fields = [tensors[f"{owner}.{name}"] for name in names(state)]
         for name, old, new in zip(names(state), state, fields, strict=True):
             if old.shape[1:] != new.shape[1:] or old.dtype != new.dtype:
                 raise ValueError(
-                    f"state {depth}.{name} is {tuple(new.shape)} {new.dtype}, not {tuple(old.shape)} {old.dtype}"
+                    f"state {owner}.{name} is {tuple(new.shape)} {new.dtype}, not {tuple(old.shape)} {old.dtype}"
                 )
         restored.append(rebuild(state, [new.to(old.device) for old, new in zip(state, fields, strict=True)]))
     return tuple(restored)
+
+
+def _owners(states: States) -> list[str]:
+    """Return whose each state is: the encoder's, then the layers' by their number."""
+    return ["encoder", *(str(depth) for depth in range(len(states) - 1))][: len(states)]
 
 
 def names(state: State) -> Sequence[str]:

@@ -262,6 +262,9 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any], value: Any) -> dict[s
     tags = node.get("discriminator", {}).get("mapping", {})
     if tags and isinstance(value, dict) and value.get("kind") in tags:
         node = {"$ref": tags[value["kind"]]}
+    branches = [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]
+    if len(branches) == 1:  # what may be left out
+        node = {**branches[0], **{k: v for k, v in node.items() if k != "anyOf"}}
     if "$ref" in node:
         target = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         return {**target, **{k: v for k, v in node.items() if k != "$ref"}}
@@ -297,6 +300,8 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
         elements = {"anyOf": rule["prefixItems"]} if "prefixItems" in rule else rule.get("items", {})
         return f"a list{count}: {describe(elements, schema) or 'anything'}"
     words = [_TYPES.get(str(rule.get("type")), "")]
+    if rule.get("type") == "object" and "properties" in rule:
+        words[0] += f" of {', '.join(rule['properties'])}"
     bounds = (
         ("minimum", "at least"),
         ("exclusiveMinimum", "above"),

@@ -126,7 +126,7 @@ def evaluate(
                 states = None
                 for batch in group:
                     batch = batch.to(network.device)
-                    output, states = network(batch.x, states)  # B T V
+                    output, states = network(batch.x, states, position=batch.position)  # B T V
                     if bool(batch.mask.any()):
                         tally.add(output[batch.mask], batch.y[batch.mask], loss)
     finally:

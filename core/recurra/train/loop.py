@@ -201,11 +201,13 @@ class Trainer:
     def _backward(self, batch: Batch, scored: int) -> float:
         """Run one batch forward and back; return its share of the mean loss over `scored` steps."""
         carried = self.feed.carried
-        states = self.carried if carried else None
-        fresh = carried and bool(batch.reset.any())  # looked at before the batch is on the device
+        anew = not carried or bool(batch.reset[:, 0].all())
+        states = None if anew else self.carried
+        fresh = carried and bool(batch.reset[:, int(anew) :].any())  # looked at before the batch is on the device
         whole = bool(batch.mask.all())
         batch = batch.to(self.network.device)
-        output, after = self.network(batch.x, states, reset=batch.reset if fresh else None)  # B T V
+        reset = batch.reset if fresh else None
+        output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
         if carried:
             self.carried = detached(after)
         value = self.loss(*_scored(output, batch, whole)).sum() / scored

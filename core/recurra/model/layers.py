@@ -1,0 +1,210 @@
+"""The layers of a network: a cell alone, both ways, or in a block with norm, residual, convolution and feed-forward."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Protocol, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.options import BlockOptions, CellOptions
+from recurra.engine.context import lagged
+from recurra.engine.recurrence import State, rebuild
+from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+Make: TypeAlias = Callable[[int], Cell[Any]]
+"""Builds a cell for inputs of a width."""
+
+
+class Layer(Protocol):
+    """What a network stacks: `Cell`, `Bidirectional` or `Block`."""
+
+    output_size: int
+    options: CellOptions
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
+        """Return the state before the first step."""
+        ...
+
+    def __call__(
+        self, x: Encoded, state: State | None = None, *, reset: Flags | None = None, lengths: Lengths | None = None
+    ) -> tuple[Hidden, State]:
+        """Return the outputs `[B, T, H]` of a window `[B, T, D]` and the state after it."""
+        ...
+
+
+def layer(make: Make, width: int, options: CellOptions) -> nn.Module:
+    """Return one layer for inputs of a width, as the options that every cell has say."""
+
+    def core(size: int) -> Cell[Any] | Bidirectional:
+        return Bidirectional(make(size), make(size)) if options.bidirectional else make(size)
+
+    return Block(core(width), width, options.block) if options.block is not None else core(width)
+
+
+class Dropout(nn.Module):
+    """Dropout whose noise comes from a stream of its own, so that a run can go on bit for bit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise: torch.Generator | None = None
+
+    def forward(self, x: Tensor, share: float) -> Tensor:
+        """Return `x` with a share of its elements dropped while training, and the others raised."""
+        if not self.training or share == 0:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - share, generator=self.noise)
+        return x * kept.div_(1 - share)
+
+
+class Bidirectional(nn.Module):
+    """One cell that reads from left to right and one from right to left; their outputs stand side by side.
+
+    Schuster & Paliwal 1997, doi:10.1109/78.650093. Each row is read backwards from its own end, and each sequence of a
+    packed row from its own. The way back of a window knows nothing of later windows, so its state starts afresh.
+    """
+
+    def __init__(self, ahead: Cell[Any], back: Cell[Any]) -> None:
+        super().__init__()
+        self.ahead, self.back = ahead, back
+        self.output_size = ahead.output_size + back.output_size
+        self.options: CellOptions = ahead.options
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
+        """Return the state of the way ahead, the only one that goes on."""
+        return self.ahead.initial_state(batch_size, device=device, dtype=dtype)  # type: ignore[no-any-return]
+
+    def forward(
+        self, x: Encoded, state: State | None = None, *, reset: Flags | None = None, lengths: Lengths | None = None
+    ) -> tuple[Hidden, State]:
+        """Return both outputs `[B, T, 2 H]`, and the state of the way ahead."""
+        y, after = self.ahead(x, state, reset=reset, lengths=lengths)
+        batch, steps = x.shape[:2]
+        ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths
+        order = torch.arange(steps, device=x.device).expand(batch, steps)
+        order = torch.where(order < ends.unsqueeze(1), ends.unsqueeze(1) - 1 - order, order)  # B T: its own inverse
+        turned = None
+        if reset is not None:  # a sequence that begins at t begins, read backwards, at the step before t
+            last = torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], dim=1)
+            turned = last.gather(1, order)
+        z, _ = self.back(_ordered(x, order), None, reset=turned, lengths=lengths)
+        return torch.cat([y, _ordered(z, order)], dim=-1), after
+
+
+def _ordered(x: Tensor, order: Tensor) -> Tensor:
+    """Return `[B, T, D]` with the steps of each row in another order."""
+    return x.gather(1, order.unsqueeze(-1).expand_as(x))
+
+
+class Block(nn.Module):
+    """A cell as deep stacks hold it: x + cell(norm(x)), and if so asked x + feed_forward(norm(x)) after that.
+
+    Normalising before each branch keeps the path of the residuals clear (Xiong et al. 2020, arXiv:2002.04745). The
+    short causal convolution, a filter a channel, stands between norm and cell as in Griffin (De et al. 2024,
+    arXiv:2402.19427) and Mamba; the feed-forward is gated by SiLU (Shazeer 2020, arXiv:2002.05202). Where a cell is not
+    as wide as the block, a linear map leads back. Dropout falls on what each branch adds.
+    """
+
+    def __init__(self, inner: Cell[Any] | Bidirectional, width: int, options: BlockOptions) -> None:
+        super().__init__()
+        self.output_size = width
+        self.options: CellOptions = inner.options
+        self.closing = options.norm
+        self.norm = norm(options.norm, width)
+        self.convolution = Convolution(width, options.convolution) if options.convolution else None
+        self.inner = inner
+        self.back = nn.Linear(inner.output_size, width) if inner.output_size != width else None
+        self.feed_forward = FeedForward(options, width) if options.feed_forward else None
+        self.drop = Dropout()
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
+        """Return the state of the cell, and the last inputs of the convolution as `tail`."""
+        state = self.inner.initial_state(batch_size, device=device, dtype=dtype)
+        if self.convolution is None:
+            return state
+        tail = torch.zeros(batch_size, self.convolution.before, self.output_size, device=device, dtype=dtype)
+        return _with_tail(state, tail)
+
+    def forward(
+        self, x: Encoded, state: State | None = None, *, reset: Flags | None = None, lengths: Lengths | None = None
+    ) -> tuple[Hidden, State]:
+        """Return the outputs `[B, T, D]`, as wide as the inputs, and the state after them."""
+        if state is None:
+            state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
+        if reset is not None and lengths is not None:
+            reset = reset & _live(x, lengths)
+        if lengths is not None:
+            x = torch.where(_live(x, lengths).unsqueeze(-1), x, torch.zeros_like(x))
+        share = self.options.dropout
+        given = self.norm(x)
+        if self.convolution is None:
+            y, after = self.inner(given, state, reset=reset, lengths=lengths)
+        else:
+            given, tail = self.convolution(given, state[-1], reset, lengths)
+            own = self.inner.initial_state(1, device=x.device, dtype=x.dtype)
+            y, inner = self.inner(given, rebuild(own, list(state[:-1])), reset=reset, lengths=lengths)
+            after = _with_tail(inner, tail)
+        x = x + self.drop(y if self.back is None else self.back(y), share)
+        if self.feed_forward is not None:
+            x = x + self.drop(self.feed_forward(x), share)
+        if lengths is not None:
+            x = torch.where(_live(x, lengths).unsqueeze(-1), x, torch.zeros_like(x))
+        return x, after
+
+
+def norm(kind: str, width: int) -> nn.Module:
+    """Return a norm over the last axis."""
+    return nn.LayerNorm(width) if kind == "layer" else nn.RMSNorm(width)
+
+
+def _live(x: Tensor, lengths: Lengths) -> Tensor:
+    return torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)  # B T
+
+
+def _with_tail(state: State, tail: Tensor) -> State:
+    """Return a state with one more field, whose names are those of the cell's and `tail`."""
+    names = getattr(state, "_fields", None) or tuple(f"field_{index}" for index in range(len(state)))
+    return cast(State, _state_type(names)(*state, tail))
+
+
+@cache
+def _state_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("BlockState", [*names, "tail"])
+
+
+class Convolution(nn.Module):
+    """A causal convolution over the last `width` steps, one filter a channel, and SiLU."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.before = width - 1
+        bound = width**-0.5
+        self.weight = nn.Parameter(torch.empty(width, channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, tail: Tensor, reset: Flags | None, lengths: Lengths | None) -> tuple[Tensor, Tensor]:
+        """Return `[B, T, D]` and the last inputs `[B, width - 1, D]`."""
+        windows, tail = lagged(x, tail, reset, lengths)  # B T k D
+        return functional.silu((windows * self.weight).sum(dim=2) + self.bias), tail
+
+
+class FeedForward(nn.Module):
+    """norm, then (SiLU(W x) * V x), then a map back."""
+
+    def __init__(self, options: BlockOptions, width: int) -> None:
+        super().__init__()
+        inside = max(1, round(options.feed_forward * width))
+        self.norm = norm(options.norm, width)
+        self.up = nn.Linear(width, 2 * inside)
+        self.down = nn.Linear(inside, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `[B, T, D]`."""
+        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)
+        found: Tensor = self.down(functional.silu(gate) * value)
+        return found
