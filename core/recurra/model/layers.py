@@ -123,7 +123,7 @@ class Block(nn.Module):
         self.drop = Dropout()
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
-        """Return the state of the cell, and the last inputs of the convolution as `tail`."""
+        """Return the state of the cell, and the last inputs of the convolution as `block_tail`."""
         state = self.inner.initial_state(batch_size, device=device, dtype=dtype)
         if self.convolution is None:
             return state
@@ -167,14 +167,14 @@ def _live(x: Tensor, lengths: Lengths) -> Tensor:
 
 
 def _with_tail(state: State, tail: Tensor) -> State:
-    """Return a state with one more field, whose names are those of the cell's and `tail`."""
+    """Return a cell's state with one more field, `block_tail`."""
     names = getattr(state, "_fields", None) or tuple(f"field_{index}" for index in range(len(state)))
     return cast(State, _state_type(names)(*state, tail))
 
 
 @cache
 def _state_type(names: tuple[str, ...]) -> Any:
-    return namedtuple("BlockState", [*names, "tail"])
+    return namedtuple("BlockState", [*names, "block_tail"])
 
 
 class Convolution(nn.Module):

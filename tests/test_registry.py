@@ -1,0 +1,82 @@
+"""Every cell on every shipped task that it is capable of, and the README's table of the registry."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+import recurra
+from recurra.catalog import HOME, discover
+from recurra.fit import needs
+from recurra.resolve import resolve
+from recurra.spec.shipped import tasks
+
+CELLS = [entry for entry in discover().of_kind("cell") if entry.plugin.distribution == HOME]
+SMALL = {"python_docs": "[sequence]\nlength = 32\nsplit = [0.99, 0.005, 0.005]\n[generation]\nlength = 20\n"}
+"""What is made smaller of a task that would take minutes."""
+
+
+def task_of(cell: str, name: str, folder: Path, more: str = "") -> Path:
+    """Write a task that is a shipped one with another cell, and return its path."""
+    path = folder / f"{name}_{cell}.toml"
+    base = (REPOSITORY / "tasks" / f"{name}.toml").as_posix()
+    layer = f'[[cell.stack]]\nkind = "{cell}"\nhidden_size = 16\n'
+    text = f'schema = 1\nextends = "{base}"\n[training]\nsteps = 20\n{SMALL.get(name, "")}{layer}{more}'
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(tasks()))
+@pytest.mark.parametrize("cell", [entry.component.name for entry in CELLS])
+def test_every_cell_runs_every_task(cell: str, name: str, tmp_path: Path) -> None:
+    """Twenty steps of training, the figures and a generated sequence, or a refusal that says what the cell lacks."""
+    path = task_of(cell, name, tmp_path)
+    resolved = resolve(path)
+    if lacked := needs(resolved.task).keys() & set(resolved.cells[0].entry.component.lacks):
+        with pytest.raises(recurra.InputError, match=f"lacks {min(lacked)}"):
+            recurra.check(path)
+        return
+    run = recurra.run(path, runs=tmp_path)
+    assert run.result["steps"] == 20
+    assert all(math.isfinite(value) for value in run.result["metrics"].values())
+    assert run.result["generated"]
+
+
+@pytest.mark.parametrize("cell", [entry.component.name for entry in CELLS])
+def test_every_cell_stands_in_a_deep_stack(cell: str, tmp_path: Path) -> None:
+    """Four blocks with convolution and feed-forward learn the word's letters better than their frequencies do."""
+    more = "num_layers = 4\n[cell.stack.block]\nconvolution = 4\nfeed_forward = 2.0\n"
+    run = recurra.run(task_of(cell, "hello_lstm", tmp_path, more), {"training.steps": 60}, runs=tmp_path)
+    assert run.result["metrics"]["nats"] < run.result["baselines"]["unigram"]["nats"] - 0.5
+
+
+def test_a_task_that_needs_what_a_cell_lacks_is_refused(tmp_path: Path) -> None:
+    """The refusal names the capability, the reason in the task, and the cells that have it."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    code = readme[readme.index("# leaky.py") :].partition("```")[0]
+    code = code.replace("summary=", 'lacks=("resets", "float64"), summary=')
+    (tmp_path / "leaky.py").write_text(code, encoding="utf-8")
+    more = '[plugins]\nfiles = ["leaky.py"]\n[device]\nprecision = "float64"\n'
+    path = task_of("leaky", "python_docs", tmp_path, more)
+    with pytest.raises(recurra.InputError) as caught:
+        recurra.check(path)
+    facts = {problem.fact for problem in caught.value.problems}
+    assert len(facts) == 2
+    assert any("'leaky' lacks resets" in fact and "sequence.carry = true" in fact for fact in facts)
+    assert any("'leaky' lacks float64" in fact and 'precision = "float64"' in fact for fact in facts)
+    for problem in caught.value.problems:
+        assert problem.key == "cell.stack[0].kind" and problem.place.line
+        assert "lstm" in problem.allowed and "leaky" not in problem.allowed
+    free = task_of("leaky", "hello_lstm", tmp_path, '[plugins]\nfiles = ["leaky.py"]\n')
+    assert recurra.check(free)["parameters"] > 0
+
+
+def parameters(entry) -> int:
+    """Return the parameters of a cell of hidden size 128 on inputs as wide."""
+    options = entry.options(hidden_size=128)
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in entry.target(128, options).parameters())
