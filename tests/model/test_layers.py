@@ -63,7 +63,7 @@ def test_both_ways_are_torchs(lengths):
 
 
 def test_both_ways_stop_at_the_start_of_a_sequence():
-    """In packed documents nothing read backwards comes from the next one, and nothing read ahead from the one before."""
+    """In packed documents nothing read comes from the next one or from the one before."""
     ours, x = make(bidirectional=True), draw(2)
     reset = torch.zeros(2, 7, dtype=torch.bool)
     reset[0, 3] = reset[1, 1] = reset[1, 5] = True

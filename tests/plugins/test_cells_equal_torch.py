@@ -82,7 +82,7 @@ def compare(kind, path, dtype, layers, size):
     wanted = [y, *(final if fields == 2 else [final])]
     types = [type(cell.initial_state(1, device=x.device, dtype=dtype)) for cell in cells]
     states = tuple(make_state(*[part[layer] for part in start]) for layer, make_state in enumerate(types))
-    z, after = network(x, states)
+    z, (_, *after) = network(x, ((), *states))
     found = [z, *[torch.stack(parts) for parts in zip(*after, strict=True)]]
 
     def total(parts):

@@ -40,8 +40,8 @@ class Component:
 
     `lacks` names what it cannot do (`CAPABILITIES`): a task that needs it is refused when it is checked. `claims` names
     what it does beyond its contract (`CLAIMS`). `waivers` maps checks of the contract suite that it fails to reasons.
-    `examples` are tables of options that the suite checks it under, in place of those that it would draw from the model:
-    for options without a default, such as a file; a path is taken from the folder of the target's module.
+    `examples` are tables of options that the suite checks it under, where it cannot draw them from the model or need
+    not: for options without a default, such as a file. A path is taken from the folder of the target's module.
     """
 
     kind: Kind
@@ -60,6 +60,8 @@ class Component:
 def misnamed(component: Component) -> str:
     """Return what is wrong with the names of capabilities and claims, the waivers and the examples, or ""."""
     for names, known, what in ((component.lacks, CAPABILITIES, "lacks"), (component.claims, CLAIMS, "claims")):
+        if isinstance(names, str):
+            return f"{what} {names!r}, which is not a tuple"
         for name in names:
             if name not in known:
                 return f"{what} {name!r}, which is none of {', '.join(sorted(known))}"

@@ -103,9 +103,9 @@ class GatedCell(Cell[G]):
         if self.heads == 1:
             given = functional.linear(h, self.weight_hh, self.bias_hh)
             return given.view(h.shape[0], gates, hidden).transpose(0, 1)
-        split = h.reshape(h.shape[0], self.heads, -1).transpose(0, 1)  # heads B H/heads
+        split = h.reshape(h.shape[0], self.heads, self.output_size // self.heads).transpose(0, 1)  # heads B H/heads
         given = torch.bmm(split, self.weight_hh.transpose(1, 2))  # heads B gates*H/heads
-        given = given.view(self.heads, h.shape[0], gates, -1).permute(2, 1, 0, 3).flatten(2)
+        given = given.view(self.heads, h.shape[0], gates, hidden // self.heads).permute(2, 1, 0, 3).flatten(2)
         return given if self.bias_hh is None else given + self.bias_hh.view(gates, 1, hidden)
 
     def maps(self) -> tuple[Tensor, ...]:

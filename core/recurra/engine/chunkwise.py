@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine import eager
-from recurra.engine.recurrence import Recurrence, State, map_state, select
+from recurra.engine.recurrence import Recurrence, State, map_state
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 
@@ -31,7 +31,7 @@ def run(
         x = torch.where(live.unsqueeze(-1), x, torch.zeros_like(x))
     ill, ill_start = ~x.isfinite().all(dim=-1), _holds_nan(state)  # B T, B
     x = torch.where(ill.unsqueeze(-1), torch.zeros_like(x), x)
-    y, after = form(x, select(ill_start, map_state(torch.zeros_like, state), state), reset, live)
+    y, after = form(x, map_state(_without_nan, state), reset, live)
     spoilt = _spoilt(ill, ill_start, reset)
     y, after = _with_nan(y, spoilt), map_state(lambda field: _with_nan(field, spoilt[:, -1]), after)
     return y if live is None else torch.where(live.unsqueeze(-1), y, torch.zeros_like(y)), after
@@ -40,6 +40,10 @@ def run(
 def _holds_nan(state: State) -> Tensor:
     """Return flags `[B]` of the rows that start from a nan in any field."""
     return torch.stack([field.isnan().reshape(len(field), -1).any(dim=1) for field in state]).any(dim=0)
+
+
+def _without_nan(field: Tensor) -> Tensor:
+    return torch.where(field.isnan(), torch.zeros_like(field), field)
 
 
 def _spoilt(ill: Tensor, ill_start: Tensor, reset: Flags | None) -> Tensor:

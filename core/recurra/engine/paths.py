@@ -68,6 +68,8 @@ def _objection(cell: Recurrence, path: str) -> str | None:
     if path in WANTING and getattr(cell, path)() is None:
         return WANTING[path].format(type(cell).__name__)
     device = next((str(weight.device.type) for weight in getattr(cell, "parameters", list)()), "cpu")
+    if device == "meta":
+        return "without values nothing is proved"
     options = repr(getattr(cell, "options", None))  # they may hold lists, which have no hash
     identity = (type(cell), getattr(cell, "input_size", 0), options, device, path)
     if identity not in _proved:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -74,9 +75,17 @@ def _two_layers(cell: Recurrence) -> nn.ModuleList:
     if max(module.input_size, module.output_size) <= WIDEST:
         first = copy.deepcopy(module).double().train(mode=False)
     else:  # the recurrence is the same at any width, and a wide one in float64 would not fit
-        narrow = module.options.model_copy(update={"hidden_size": min(module.options.hidden_size, WIDEST)})
-        first = _built(type(module), min(module.input_size, WIDEST), narrow, module)
+        first = _built(type(module), min(module.input_size, WIDEST), _narrowed(module.options), module)
     return nn.ModuleList([first, _built(type(module), first.output_size, first.options, module)])
+
+
+def _narrowed(options: Any) -> Any:
+    """Return the options with the greatest hidden size up to `WIDEST` that they allow, as a number of heads may not."""
+    table = options.model_dump()
+    for width in range(min(options.hidden_size, WIDEST), 0, -1):
+        with suppress(ValueError):
+            return type(options).model_validate(table | {"hidden_size": width})
+    return options
 
 
 def _built(kind: Any, width: int, options: Any, like: nn.Module) -> Any:

@@ -31,18 +31,16 @@ def run(
     a, b = scan.coefficients(x)
     start = state[0]
     if scan.paired:
-        a, b, start = torch.view_as_complex(a), torch.view_as_complex(b), torch.view_as_complex(start)
+        a, b, start = _complex(a), _complex(b), _complex(start)
     a = a.expand_as(b)
-    if reset is not None:
-        fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)[0]
-        fresh = torch.view_as_complex(fresh) if scan.paired else fresh
-        anew = _like(reset, a)
-        b = torch.where(anew, b + a * fresh.unsqueeze(1), b)
-        a = torch.where(anew, torch.zeros_like(a), a)
     if live is not None:  # h_t = 1 * h_{t-1} + 0 keeps what a finished row holds
         a = torch.where(_like(live, a), a, torch.ones_like(a))
         b = torch.where(_like(live, b), b, torch.zeros_like(b))
-    h = linear_scan(a, b, start)
+    anew = fresh = None
+    if reset is not None:
+        fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)[0]
+        anew, fresh = _like(reset, b), _complex(fresh) if scan.paired else fresh
+    h = linear_scan(a, b, start, anew, fresh)
     h = torch.view_as_real(h) if scan.paired else h
     y = scan.readout(h, x)
     if live is not None:
@@ -55,41 +53,95 @@ def _like(flags: Tensor, other: Tensor) -> Tensor:
     return flags.view(*flags.shape, *[1] * (other.dim() - 2))
 
 
-def linear_scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
+def _complex(pairs: Tensor) -> Tensor:
+    """Return pairs `[..., 2]` as complex numbers, however they lie in memory."""
+    return torch.view_as_complex(pairs.contiguous())
+
+
+def linear_scan(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None) -> Tensor:
     """Return every h_t = a_t * h_{t-1} + b_t, `[B, T, ...]`, from h_{-1} = `start`, `[B, ...]`; real or complex.
+
+    Where `anew`, flags that broadcast to `[B, T, ...]`, is set, `fresh`, `[B, ...]`, stands for h_{t-1}, and nothing
+    of what was before gets through, nan neither.
 
     One product and one sum a step, forward and in reverse: nothing is divided and nothing is accumulated as a product,
     so that decays of 0 and windows of any length are exact. The gradient is a scan of the same kind, and has gradients.
+    The states are as wide as the wider of b and start, and lie in memory as `[B, T, ...]`.
     """
-    found: Tensor = _LinearScan.apply(a.transpose(0, 1), b.transpose(0, 1), start)  # type: ignore[no-untyped-call]
-    return found.transpose(0, 1)
+    dtype = torch.promote_types(b.dtype, start.dtype)
+    fresh = None if fresh is None else fresh.to(dtype)
+    found: Tensor = _Onward.apply(a.to(dtype), b.to(dtype), start.to(dtype), anew, fresh)  # type: ignore[no-untyped-call]
+    return found
 
 
-class _LinearScan(torch.autograd.Function):
-    """The scan over `[T, B, ...]`."""
-
-    @staticmethod
-    def forward(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
-        """Return the states `[T, B, ...]`."""
-        h, states = start, []
-        for a_t, b_t in zip(a.unbind(), b.unbind(), strict=True):
-            h = torch.addcmul(b_t, a_t, h)
-            states.append(h)
-        return torch.stack(states)
+class _Onward(torch.autograd.Function):
+    """The scan from the first step to the last: h_t = a_t * h_{t-1} + b_t."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep what the reverse scan reads."""
-        a, _, start = inputs
-        ctx.save_for_backward(a, start, output)
+    def forward(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
+        """Return the states `[B, T, ...]`."""
+        states = b.clone(memory_format=torch.contiguous_format)
+        h = start
+        for t, (a_t, b_t) in enumerate(zip(a.unbind(1), states.unbind(1), strict=True)):
+            h = b_t.addcmul_(a_t, _passed(h, anew, fresh, t))
+        return states
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of a, b and start: g_t = grad_t + conj(a_{t+1}) * g_{t+1}."""
-        a, start, states = ctx.saved_tensors
-        later = torch.cat([a[1:], torch.zeros_like(a[:1])]).conj()
-        nothing = torch.zeros_like(start)
-        flows: Tensor = _LinearScan.apply(later.flip(0), grads[0].flip(0), nothing)  # type: ignore[no-untyped-call]
-        g = flows.flip(0)
-        earlier = torch.cat([start.unsqueeze(0), states[:-1]])
-        return g * earlier.conj(), g, a[0].conj() * g[0]
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what the gradient reads."""
+        a, _, start, anew, fresh = inputs
+        ctx.save_for_backward(a, start, anew, fresh, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of a, b, start and fresh."""
+        a, start, anew, fresh, h = ctx.saved_tensors
+        a = a.conj()
+        g: Tensor = _Back.apply(a, grads[0], anew)  # type: ignore[no-untyped-call]
+        first, others = start, h[:, :-1]
+        of_start, of_fresh = a[:, 0] * g[:, 0], None
+        if anew is not None:
+            first, others = torch.where(anew[:, 0], fresh, start), torch.where(anew[:, 1:], fresh.unsqueeze(1), others)
+            of_start = of_start.masked_fill(anew[:, 0], 0)
+            if ctx.needs_input_grad[4]:
+                of_fresh = (a * g).masked_fill(~anew, 0).sum(1)
+        of_a = torch.cat([(g[:, 0] * first.conj()).unsqueeze(1), g[:, 1:] * others.conj()], dim=1)
+        return of_a, g, of_start, None, of_fresh
+
+
+class _Back(torch.autograd.Function):
+    """The scan from the last step to the first, with the decay of the later step: g_t = a_{t+1} * g_{t+1} + b_t."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, anew: Tensor | None) -> Tensor:
+        """Return every g_t, `[B, T, ...]`."""
+        states = b.clone(memory_format=torch.contiguous_format)
+        steps = list(zip(a.unbind(1), states.unbind(1), strict=True))
+        nothing = None if anew is None else torch.zeros_like(states[:, 0])
+        for t in range(len(steps) - 1, 0, -1):
+            a_later, g_later = steps[t]
+            steps[t - 1][1].addcmul_(a_later, _passed(g_later, anew, nothing, t))
+        return states
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what the gradient reads."""
+        a, _, anew = inputs
+        ctx.save_for_backward(a, anew, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of a and b; the first a is not read."""
+        a, anew, g = ctx.saved_tensors
+        nothing = torch.zeros_like(g[:, 0])
+        of_b = linear_scan(a.conj(), grads[0], nothing, anew, nothing)
+        of_a = of_b[:, :-1] * g[:, 1:].conj()
+        of_a = of_a if anew is None else of_a.masked_fill(anew[:, 1:], 0)
+        return torch.cat([nothing.unsqueeze(1), of_a], dim=1), of_b, None
+
+
+def _passed(h: Tensor, anew: Tensor | None, fresh: Tensor | None, t: int) -> Tensor:
+    """Return what a step gets of the one beside it: `fresh` where step t begins a sequence."""
+    if anew is None or fresh is None:
+        return h
+    return torch.where(anew[:, t], fresh, h)

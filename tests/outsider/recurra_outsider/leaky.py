@@ -29,5 +29,5 @@ class Leaky(Cell[LeakyOptions]):
     def step(self, x_t: Tensor, state: LeakyState) -> tuple[Tensor, LeakyState]:
         """Return h_t, and the state that holds it."""
         proposed = torch.tanh(self.map(torch.cat((x_t, state.h), dim=-1)))
-        h = torch.lerp(state.h, proposed, self.options.leak)
+        h = (1 - self.options.leak) * state.h + self.options.leak * proposed
         return h, LeakyState(h)

@@ -1,0 +1,37 @@
+"""Options of the cells whose state is a matrix; this module imports no torch."""
+
+from __future__ import annotations
+
+from pydantic import ValidationInfo, field_validator
+
+from recurra import CellOptions, Field
+
+
+class MatrixOptions(CellOptions):
+    """What every cell has that keeps one matrix a head."""
+
+    heads: int = Field(
+        4,
+        ge=1,
+        le=1 << 20,
+        validate_default=True,
+        description="matrices side by side, each hidden_size/heads square; 1 is the widest memory",
+    )
+
+    @field_validator("heads")
+    @classmethod
+    def _dividing(cls, heads: int, info: ValidationInfo) -> int:
+        hidden = info.data.get("hidden_size")
+        if hidden is not None and hidden % heads:
+            raise ValueError(f"heads must divide hidden_size; got {heads} with hidden_size = {hidden}")
+        return heads
+
+
+class MLSTMOptions(MatrixOptions):
+    """Options of the mLSTM."""
+
+
+class GatedDeltaOptions(MatrixOptions):
+    """Options of the delta rule."""
+
+    gated: bool = Field(True, description="let each head's matrix decay by a gate; false: none, DeltaNet's delta rule")

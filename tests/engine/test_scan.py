@@ -1,0 +1,345 @@
+"""The linear recurrence as one pass, and the steps that a step looks back on: both equal their definitions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from recurra import CellOptions, ContextState, ScanCell, ScanState
+from recurra.engine import eager, scan
+from recurra.engine.context import lagged
+from recurra.engine.proof import disagreement
+from recurra.engine.scan import linear_scan
+from recurra.randomness import seeded
+
+laws = settings(deadline=None, max_examples=30)
+TYPES = {"real": torch.float64, "complex": torch.complex128}
+every_type = pytest.mark.parametrize("dtype", TYPES.values(), ids=TYPES)
+seeds = st.integers(0, 2**31)
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.lists(st.integers(1, 3), max_size=2))
+
+
+class Case(NamedTuple):
+    a: Tensor
+    b: Tensor
+    start: Tensor
+    fresh: Tensor
+
+    def flags(self, seed: int) -> Tensor:
+        """Return where sequences begin, `[B, T, ...]`: at about a third of the steps."""
+        batch, steps, *rest = self.a.shape
+        some = torch.rand(batch, steps, generator=torch.Generator().manual_seed(seed)) < 0.3
+        return some.view(batch, steps, *[1] * len(rest))
+
+
+def draw(shape: tuple[int, int, list[int]], seed: int, dtype: torch.dtype) -> Case:
+    """Return coefficients and a start that ask for gradients; about a third of the decays is 0, and a third 1."""
+    batch, steps, rest = shape
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(batch, steps, *rest, generator=generator, dtype=dtype) for _ in range(2))
+    start, fresh = (torch.randn(batch, *rest, generator=generator, dtype=dtype) for _ in range(2))
+    lot = torch.randint(0, 3, a.shape, generator=generator)
+    a = torch.where(lot == 0, torch.zeros_like(a), torch.where(lot == 1, torch.ones_like(a), a))
+    return Case(*(part.requires_grad_() for part in (a, b, start, fresh)))
+
+
+def brute(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None) -> Tensor:
+    """Return the states by the definition, one by one."""
+    h, states = start, []
+    for t in range(a.shape[1]):
+        h = a[:, t] * (h if anew is None else torch.where(anew[:, t], fresh, h)) + b[:, t]
+        states.append(h)
+    return torch.stack(states, dim=1)
+
+
+def score(h: Tensor) -> Tensor:
+    """Return a number in which every state counts otherwise."""
+    parts = torch.view_as_real(h) if h.is_complex() else h
+    return (parts * torch.cos(parts + torch.arange(parts.numel()).view(parts.shape))).sum()
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
+
+
+@every_type
+@laws
+@given(shape=shapes, seed=seeds, begins=st.booleans())
+def test_the_scan_is_the_loop(dtype, shape, seed, begins):
+    """States, gradients and gradients of gradients equal those of the definition, with decays of exactly 0 and 1.
+
+    With and without sequences that begin inside the window.
+    """
+    case = draw(shape, seed, dtype)
+    flags = (case.flags(seed), case.fresh) if begins else ()
+    found, wanted = linear_scan(*case[:3], *flags), brute(*case[:3], *flags)
+    close(found, wanted)
+    first = [torch.autograd.grad(score(h), case, create_graph=True, materialize_grads=True) for h in (found, wanted)]
+    for one, other in zip(*first, strict=True):
+        close(one, other)
+    second = [torch.autograd.grad(sum(score(grad) for grad in grads), case, materialize_grads=True) for grads in first]
+    for one, other in zip(*second, strict=True):
+        close(one, other)
+
+
+@every_type
+@pytest.mark.parametrize("steps", [1, 3])
+def test_torch_finds_the_same_gradients_by_differences(dtype, steps):
+    """torch.autograd's own checks, first and second order."""
+    case = draw((2, steps, [1]), 3, dtype)
+    anew = case.flags(1)
+    assert torch.autograd.gradcheck(linear_scan, case[:3])
+    assert torch.autograd.gradgradcheck(linear_scan, case[:3])
+    begun = (*case[:3], anew, case.fresh)
+    assert torch.autograd.gradcheck(linear_scan, begun)
+    assert torch.autograd.gradgradcheck(linear_scan, begun)
+
+
+@every_type
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+def test_a_sequence_is_clean_though_the_one_beside_it_is_not(dtype, poison):
+    """A nan or an infinity reaches neither the states of the next sequence nor the gradients of the one before."""
+    case = draw((1, 6, [2]), 0, dtype)
+    anew = torch.zeros(1, 6, 1, dtype=torch.bool)
+    anew[0, 2] = anew[0, 4] = True
+    b = case.b.detach().clone()
+    b[0, 3] = poison
+    b.requires_grad_()
+    found, wanted = linear_scan(case.a, b, case.start, anew, case.fresh), brute(case.a, b, case.start, anew, case.fresh)
+    assert not found[:, 3].isfinite().any()
+    assert found[:, [0, 1, 2, 4, 5]].isfinite().all()
+    close(found[:, [0, 1, 4, 5]], wanted[:, [0, 1, 4, 5]])
+    of_last = [torch.autograd.grad(score(h[:, 4:]), [case.a, b], materialize_grads=True) for h in (found, wanted)]
+    for one, other in zip(*of_last, strict=True):
+        assert one.isfinite().all()
+        close(one, other)
+    again = linear_scan(case.a, b, case.start, anew, case.fresh)
+    for grad in torch.autograd.grad(score(again), [case.a, b]):
+        assert grad[:, [0, 1, 4, 5]].isfinite().all()
+
+
+@every_type
+@laws
+@given(shape=shapes, seed=seeds, data=st.data())
+def test_two_parts_with_the_state_carried_are_the_whole(dtype, shape, seed, data):
+    """A cut anywhere changes no bit of the states, and no gradient."""
+    case = draw(shape, seed, dtype)[:3]
+    cut = data.draw(st.integers(1, shape[1]))
+    a, b, start = case
+    first = linear_scan(a[:, :cut], b[:, :cut], start)
+    parts = [first]
+    if cut < shape[1]:
+        parts.append(linear_scan(a[:, cut:], b[:, cut:], first[:, -1]))
+    whole = linear_scan(*case)
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    grads = [torch.autograd.grad(score(h), case) for h in (torch.cat(parts, dim=1), whole)]
+    for one, other in zip(*grads, strict=True):
+        close(one, other)
+
+
+def test_a_decay_of_zero_forgets_and_a_decay_of_one_keeps_for_ever():
+    """After ten thousand steps of decay 1 the start is there to the bit, and its gradient is 1; a 0 ends both."""
+    steps = 10_000
+    a, b = torch.ones(1, steps, 1, dtype=torch.float64), torch.zeros(1, steps, 1, dtype=torch.float64)
+    start = torch.tensor([[0.1]], dtype=torch.float64, requires_grad=True)
+    h = linear_scan(a, b, start)
+    assert (h == 0.1).all()
+    assert torch.autograd.grad(h[0, -1, 0], start)[0].item() == 1
+    a[0, 7] = 0
+    h = linear_scan(a, b, start)
+    assert (h[0, :7] == 0.1).all() and not h[0, 7:].any()
+    assert torch.autograd.grad(h[0, -1, 0], start)[0].item() == 0
+
+
+@every_type
+def test_what_is_given_is_not_changed_and_may_lie_anywhere(dtype):
+    """Coefficients are read and never written; expanded and transposed ones equal their copies."""
+    case = draw((3, 5, [4]), 1, dtype)
+    anew = case.flags(0)
+    given_in = [*case, anew]
+    copies = [part.detach().clone() for part in given_in]
+    score(linear_scan(case.a, case.b, case.start, anew, case.fresh)).backward()
+    assert all(torch.equal(part, copy) for part, copy in zip(given_in, copies, strict=True))
+    a = case.a[:1, :1].expand(3, 5, 4)
+    b = case.b.transpose(0, 1).contiguous().transpose(0, 1)
+    start = case.start.mT.contiguous().mT
+    found, wanted = linear_scan(a, b, start), brute(a, b, start)
+    close(found, wanted)
+    for one, other in zip(*[torch.autograd.grad(score(h), case[:3]) for h in (found, wanted)], strict=True):
+        close(one, other)
+
+
+def test_the_states_are_as_wide_as_the_start():
+    """Narrow coefficients are widened before the first product, so that rounding does not grow with the steps."""
+    case = draw((2, 6, [3]), 2, torch.float64)
+    a, b = (part.detach().to(torch.bfloat16).requires_grad_() for part in case[:2])
+    h = linear_scan(a, b, case.start)
+    assert h.dtype == torch.float64
+    close(h, brute(a.double(), b.double(), case.start))
+    grads = torch.autograd.grad(score(h), (a, b, case.start))
+    assert [grad.dtype for grad in grads] == [torch.bfloat16, torch.bfloat16, torch.float64]
+
+
+def test_shapes_are_found_without_data():
+    """On the meta device the scan and its gradient have their shapes."""
+    a, b, start, fresh = (part.detach().to("meta").requires_grad_() for part in draw((2, 5, [3]), 0, torch.float64))
+    h = linear_scan(a, b, start, torch.zeros(2, 5, 1, dtype=torch.bool, device="meta"), fresh)
+    assert h.shape == (2, 5, 3)
+    grads = torch.autograd.grad(h.sum(), (a, b, start, fresh))
+    assert [grad.shape for grad in grads] == [part.shape for part in (a, b, start, fresh)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself, as it traces
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_compiler_takes_it_whole(begins):
+    """torch.compile follows the scan and its gradient without a break, and finds the same numbers."""
+    case = draw((2, 3, [2]), 5, torch.float64)
+    flags = (case.flags(5), case.fresh) if begins else ()
+    wanted = [part for part in case if begins or part is not case.fresh]
+    torch.compiler.reset()
+    compiled = torch.compile(linear_scan, fullgraph=True, backend="aot_eager")
+    grads = [torch.autograd.grad(score(f(*case[:3], *flags)), wanted) for f in (compiled, linear_scan)]
+    for one, other in zip(*grads, strict=True):
+        close(one, other)
+
+
+class Walk(ScanCell[CellOptions]):
+    """A cell of two axes whose decay is a constant, which starts from a learned state that is not zero."""
+
+    def __init__(self, input_size: int, options: CellOptions) -> None:
+        super().__init__(input_size, options)
+        self.context = 2
+        self.decay = nn.Parameter(torch.rand(3, 1))
+        self.first = nn.Parameter(torch.randn(3, self.hidden_size))
+        self.of_input = nn.Linear(input_size, 3 * self.hidden_size)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (3, self.hidden_size)
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> ContextState:
+        return (
+            super()
+            .initial_state(batch_size, device=device, dtype=dtype)
+            ._replace(h=self.first.to(device=device, dtype=dtype).expand(batch_size, -1, -1))
+        )
+
+    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.decay, self.of_input(x).sin().prod(dim=2).view(*x.shape[:2], 3, self.hidden_size)
+
+    def readout(self, h: Tensor, x: Tensor) -> Tensor:
+        return (h * x.sum(dim=(2, 3))[..., None, None].cos()).sum(dim=2)
+
+
+class Turn(ScanCell[CellOptions]):
+    """Complex numbers as pairs, all of them given in an order of axes that is not memory's."""
+
+    paired = True
+
+    def __init__(self, input_size: int, options: CellOptions) -> None:
+        super().__init__(input_size, options)
+        self.of_input = nn.Linear(input_size, 4 * self.hidden_size)
+
+    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self.of_input(x).tanh().view(*x.shape[:2], 2, 2, self.hidden_size).unbind(2)
+        return a.mT, b.mT
+
+    def readout(self, h: Tensor, x: Tensor) -> Tensor:
+        return h[..., 0] * h[..., 1]
+
+
+@pytest.mark.parametrize("kind", [Walk, Turn])
+@pytest.mark.parametrize("hidden", [1, 4])
+def test_any_scan_cell_is_its_own_loop(kind, hidden):
+    """A state of two axes, a broadcast decay, a learned start, context and strange strides: the scan equals `step`."""
+    with seeded(0):
+        assert disagreement(kind(3, CellOptions(hidden_size=hidden)), scan.run) is None
+
+
+@pytest.mark.parametrize("kind", [Walk, Turn])
+def test_lengths_beyond_the_window_and_states_of_any_layout(kind):
+    """A row that goes on after the window is read to its end; a state need not be contiguous."""
+    with seeded(1):
+        cell = kind(3, CellOptions(hidden_size=4)).double()
+        x = torch.randn(2, 5, 3, dtype=torch.float64)
+    start = cell.initial_state(2, device=x.device, dtype=x.dtype)
+    start = type(start)._make(torch.rand_like(field.mT).mT for field in start)
+    lengths = torch.tensor([9, 2])
+    found, wanted = (run(cell, x, start, None, lengths) for run in (scan.run, eager.run))
+    close(found[0], wanted[0])
+    for one, other in zip(found[1], wanted[1], strict=True):
+        close(one, other)
+
+
+def test_the_state_names_its_fields():
+    """A cell that looks back carries its last inputs; one that does not, its h alone."""
+    device = torch.device("cpu")
+    walk = Walk(3, CellOptions(hidden_size=4)).initial_state(2, device=device, dtype=torch.float32)
+    assert isinstance(walk, ContextState)
+    assert (walk.h.shape, walk.tail.shape) == ((2, 3, 4), (2, 2, 3))
+    turn = Turn(3, CellOptions(hidden_size=4)).initial_state(2, device=device, dtype=torch.float32)
+    assert isinstance(turn, ScanState)
+    assert turn.h.shape == (2, 4, 2)
+
+
+def brute_lags(x, tail, reset, lengths):
+    """Return windows and the next tail of rows by the definition, each row a list of steps."""
+    batch, steps, width = x.shape
+    before = tail.shape[1]
+    zero = [0.0] * width
+    windows, tails = [], []
+    for row in range(batch):
+        past, out = tail[row].tolist(), []
+        for t in range(steps):
+            if reset is not None and t < lengths[row] and reset[row, t]:
+                past = [zero] * before
+            seen = [*past, x[row, t].tolist()]
+            out.append(seen)
+            if t < lengths[row]:
+                past = seen[len(seen) - before :]
+        windows.append(out)
+        tails.append(past)
+    return (
+        torch.tensor(windows, dtype=x.dtype).view(batch, steps, before + 1, width),
+        torch.tensor(tails, dtype=x.dtype).view(batch, before, width),
+    )
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    size=st.tuples(st.integers(1, 4), st.integers(0, 8), st.integers(1, 2), st.integers(0, 4)),
+    seed=seeds,
+    with_reset=st.booleans(),
+    with_lengths=st.booleans(),
+    data=st.data(),
+)
+def test_looking_back_is_the_definition_in_any_chunks(size, seed, with_reset, with_lengths, data):
+    """Windows of live steps and the tail equal brute force, over resets, short rows and cuts anywhere."""
+    batch, steps, width, before = size
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, steps, width, generator=generator, dtype=torch.float64)
+    tail = torch.randn(batch, before, width, generator=generator, dtype=torch.float64)
+    lengths = torch.randint(0, steps + 3, (batch,), generator=generator) if with_lengths else None
+    ends = torch.full((batch,), steps) if lengths is None else lengths
+    live = torch.arange(steps) < ends.unsqueeze(1)
+    reset = torch.rand(batch, steps, generator=generator) < 0.3 if with_reset else None
+    wanted, last = brute_lags(x, tail, reset, ends)
+    cuts = sorted(data.draw(st.lists(st.integers(0, steps), max_size=3)))
+    parts = []
+    for low, high in zip([0, *cuts], [*cuts, steps], strict=True):
+        part, tail = lagged(
+            x[:, low:high],
+            tail,
+            reset[:, low:high] if reset is not None else None,
+            (lengths - low).clamp(min=0) if lengths is not None else None,
+        )
+        parts.append(part)
+    found = torch.cat(parts, dim=1)
+    assert found.shape == wanted.shape
+    assert torch.equal(found[live], wanted[live])
+    assert torch.equal(tail, last)
