@@ -46,6 +46,7 @@ LIGHT = [
     ["schema"],
     ["new", "--list"],
     ["new", "hello_lstm"],
+    ["plugins", "new", "drip", "--kind", "cell"],
 ]
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from jsonschema import Draft202012Validator
 from terminal import Ended, command, process
 
 import recurra
+from recurra.cli import main
+from recurra.errors import OtherVersion
 
 OUTSIDER = REPOSITORY / "tests" / "outsider"
 
@@ -156,3 +159,82 @@ def test_a_blocked_plugin_is_not_to_be_installed_again(here: Path, monkeypatch: 
     monkeypatch.setenv("RECURRA_PLUGINS_BLOCK", "recurra_outsider")
     ended = command("generate", run.path).fails(3, "recurra-outsider 1.2.3", "RECURRA_PLUGINS_BLOCK", "unset")
     assert "pip install" not in ended.err
+
+
+@pytest.fixture
+def upgraded(here: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a run, then put a later version of its distribution in the place of the one that it was made with."""
+    run = recurra.run("hello_leaky.toml", {"training.steps": 2})
+    later = here / "later"
+    shutil.copytree(installed, later)
+    (info,) = later.glob("*.dist-info")
+    told = info / "METADATA"
+    told.write_text(told.read_text().replace("Version: 1.2.3", "Version: 1.3.0"))
+    info.rename(later / "recurra_outsider-1.3.0.dist-info")
+    monkeypatch.setattr(sys, "path", [str(later) if entry == str(installed) else entry for entry in sys.path])
+    return run.path
+
+
+CHANGED = "was made with recurra-outsider 1.2.3 (now 1.3.0)"
+
+
+def test_another_version_is_a_warning(upgraded: Path) -> None:
+    """A run opens with another version of its plugin, and says so once, where it was asked for; nothing is refused."""
+    with pytest.warns(OtherVersion) as caught:
+        run = recurra.load(upgraded)
+    (warning,) = caught
+    assert str(upgraded) in str(warning.message) and CHANGED in str(warning.message)
+    assert warning.filename == __file__
+    assert run.generated().startswith("h")
+
+
+@pytest.mark.parametrize("verb", ["generate", "evaluate", "resume"])
+def test_another_version_is_a_line_on_stderr(upgraded: Path, verb: str) -> None:
+    """Each command that opens a run prints one line for people, every time, and its output stays as it is."""
+    ended = command(verb, upgraded, "--json").tidy(0)
+    (line,) = [line for line in ended.err.splitlines() if "warning" in line]
+    assert line.startswith(f"warning: {upgraded} {CHANGED}")
+    assert ended.last
+    if verb != "resume":
+        assert command(verb, upgraded).tidy(0).err.count(CHANGED) == 1
+
+
+def test_resume_records_the_version_that_goes_on(upgraded: Path) -> None:
+    """Once a run has gone on with another version, that one is the run's."""
+    with pytest.warns(OtherVersion):
+        recurra.resume(upgraded)
+    recurra.load(upgraded)  # a warning would be an error here
+    used = json.loads((upgraded / "plugins.json").read_text())
+    assert {p["version"] for p in used if p["distribution"] == "recurra-outsider"} == {"1.3.0"}
+
+
+def test_recurra_itself_counts(here: Path) -> None:
+    """The version of recurra is told like that of any other distribution, all of them in one line."""
+    run = recurra.run("hello_leaky.toml", {"training.steps": 2})
+    told = run.path / "plugins.json"
+    told.write_text(told.read_text().replace(f'"{recurra.__version__}"', '"0.0.1"').replace("1.2.3", "1.0.0"))
+    ended = command("generate", run.path).tidy(0)
+    assert ended.err.count("warning: ") == 1
+    assert f"recurra 0.0.1 (now {recurra.__version__})" in ended.err
+    assert "recurra-outsider 1.0.0 (now 1.2.3)" in ended.err
+
+
+def test_the_warning_comes_before_what_it_explains(upgraded: Path) -> None:
+    """Where the other version refuses the run's options, the line that says why stands before the error."""
+    task = upgraded / "task.toml"
+    task.write_text(task.read_text().replace("leak = ", "leek = "))
+    ended = command("generate", upgraded).tidy(2)
+    assert ended.err.index(CHANGED) < ended.err.index("[RC011]")
+
+
+def test_other_warnings_are_shown_as_ever(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only recurra's own warning is a plain line: any other is left to whoever shows warnings."""
+    shown = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *more, **named: shown.append(str(message)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with main._warnings_in_a_line():
+            warnings.warn("of another", UserWarning, stacklevel=1)
+            warnings.warn("of ours", OtherVersion, stacklevel=1)
+    assert shown == ["of another"]
+    assert capsys.readouterr().err == "warning: of ours\n"

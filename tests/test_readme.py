@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from conftest import REPOSITORY
 from terminal import command
 
+import recurra
 from recurra.contracts.component import KINDS
 from recurra.resolve import resolve
 from recurra.spec.shipped import tasks
@@ -43,6 +45,43 @@ def test_the_twenty_line_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert command("run", "leaky.toml", "--json").tidy(0).last["generated"] == "hello"
     body = cell[cell.index("class Leaky(Cell") : cell.index("@hookimpl")]
     assert len(body.split("\n")) <= 20, "the heading promises twenty lines"
+
+
+@pytest.mark.parametrize("cell", ["unit", "fading"])
+def test_the_forms_run(cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gated cell and the scan of the README train and spell the word."""
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in blocks("python") if block.startswith("# forms.py"))
+    Path("forms.py").write_text(code, encoding="utf-8")
+    command("new", "hello_lstm").tidy(0)
+    layer = f'[[cell.stack]]\nkind = "{cell}"\nhidden_size = 32'
+    Path("task.toml").write_text(f'extends = "hello_lstm.toml"\n[plugins]\nfiles = ["forms.py"]\n{layer}\n')
+    assert command("run", "task.toml", "--json").tidy(0).last["generated"] == "hello"
+
+
+def signatures(text: str) -> dict[str, str]:
+    """Return the arguments and the result of each method that a text of classes defines."""
+    found = {}
+    for owner in ast.parse(text).body:
+        for method in owner.body if isinstance(owner, ast.ClassDef) else []:
+            if isinstance(method, ast.FunctionDef) and method.returns is not None:
+                told = f"({ast.unparse(method.args)}) -> {ast.unparse(method.returns)}"
+                found[f"{owner.name}.{method.name}"] = told
+    return found
+
+
+def test_the_contract_is_told_with_its_exact_signatures() -> None:
+    """Each method that the README shows has these arguments; no abstract one, and none of the hooks, is left out."""
+    told = signatures(next(block for block in blocks("python") if block.startswith("# contract")))
+    code: dict[str, str] = {}
+    for path in sorted((REPOSITORY / "core" / "recurra" / "contracts").glob("*.py")):
+        code |= signatures(path.read_text(encoding="utf-8"))
+    assert told == {name: code.get(name) for name in told}
+    shown = {name.partition(".")[0] for name in told}
+    for name in shown - {"Hooks"}:
+        kind = getattr(recurra, name)
+        assert {f"{name}.{m}" for m in kind.__abstractmethods__ if m in vars(kind)} <= told.keys()
+    assert {name for name in code if name.startswith("Hooks.")} <= told.keys()
 
 
 def test_the_python_block_runs(

@@ -106,3 +106,9 @@ def test_two_commands_train_a_model(scripts: Path, tmp_path: Path) -> None:
     said = alone(scripts, "recurra", "run", "hello_lstm.toml", "--expect", cwd=tmp_path)
     assert "generated: hello" in said
     assert (tmp_path / "runs" / "hello_lstm" / "1" / "result.json").is_file()
+
+
+def test_it_writes_a_new_plugin(scripts: Path, tmp_path: Path) -> None:
+    """The templates come along: `recurra plugins new` writes a whole distribution, and its task can be read."""
+    said = alone(scripts, "recurra", "plugins", "new", "drip", "--kind", "cell", "--json", cwd=tmp_path)
+    assert {"recurra-drip/pyproject.toml", "recurra-drip/recurra_drip/cell.py"} <= set(json.loads(said)["written"])

@@ -33,7 +33,7 @@ CODES: dict[str, str] = {
     "RC043": 'A symbol is not in the vocabulary, and the vocabulary\'s `unknown` policy is "error".',
     "RC044": "The data has changed since the run was made, so its figures would not be comparable.",
     "RC045": "A local plugin file has changed since the run was made, so its weights may mean something else.",
-    "RC050": "The folder for runs, or for cached data, cannot be written.",
+    "RC050": "A folder cannot be written: the one for runs, for cached data, or where something new is put.",
     "RC051": "The folder is not a run of recurra, or the run has no whole checkpoint.",
     "RC052": "A checkpoint is damaged: a file is missing or its hash differs from the manifest.",
     "RC053": "The disk is full, or a write failed; what was saved before is whole.",
@@ -168,6 +168,10 @@ class Interrupted(RecurraError):
     """The user stopped the run, and its state is saved (exit code 130)."""
 
     exit_code = 130
+
+
+class OtherVersion(UserWarning):
+    """A run is opened with another version of a plugin than it was made with."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_encoders.{name}:{title}",
             options=f"recurra_encoders.options:{title}Options",
             summary=summary,
+            examples=({"periods": [12.0]}, {"periods": [7.0, 365.25], "harmonics": 2}) if name == "calendar" else (),
         )
         for name, title, summary in rows
     ]

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from recurra import Component, hookimpl
+
+COLUMNS: tuple[dict[str, Any], ...] = (
+    {"columns": ["high"]},
+    {"columns": ["high", "low"], "group": "station", "missing": "forward"},
+    {"columns": ["name"], "group": "station"},
+    {"columns": ["low"], "missing": "drop"},
+)
+EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
+    "inline": (
+        {"text": "hello"},
+        {"texts": ["to and fro", "and back"]},
+        {"tokens": ["red", "green", "red"]},
+        {"values": [[1.0, 2.0], [3.0, 5.0], [2.0, 4.0]]},
+        {"series": [[1.0, 2.0, 3.0], [4.0, 5.0]]},
+    ),
+    "text": (
+        {"path": "examples/rhyme.txt"},
+        {"paths": ["examples/*.txt", "examples/weather.csv"]},
+        {"path": "examples/rhyme.txt", "each": "line"},
+    ),
+    "csv": tuple({"path": "examples/weather.csv", **columns} for columns in COLUMNS),
+    "jsonl": tuple({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),
+}
+"""Tables that each source is checked under; their files lie beside this one."""
 
 
 @hookimpl
@@ -26,6 +52,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_sources.{target}",
             options=f"recurra_sources.{target}Options",
             summary=summary,
+            examples=EXAMPLES.get(name, ()),
         )
         for name, target, summary in rows
     ]

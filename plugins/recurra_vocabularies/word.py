@@ -34,6 +34,11 @@ class Word(TokenTable[WordOptions]):
 
     unit: ClassVar[str] = "word"
 
+    @property
+    def lossless(self) -> bool:
+        """Whether every word is kept, in its own case."""
+        return not (self.options.lowercase or self.options.min_count > 1 or self.options.max_size)
+
     def split(self, text: str) -> list[str]:
         """Return the tokens of a text; joined, they are the text."""
         return TOKEN.findall(text.lower() if self.options.lowercase else text)

@@ -7,6 +7,7 @@ from typing import Any
 from recurra.catalog import Catalog, Entry
 from recurra.errors import InputError, nearest
 from recurra.errors import listing as listed
+from recurra.testing.certificate import standing
 
 
 def as_data(catalog: Catalog) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def as_data(catalog: Catalog) -> dict[str, Any]:
                 "version": entry.plugin.version,
                 "summary": entry.component.summary,
                 "cite": entry.component.cite,
+                "contract": vars(standing(entry)),
             }
             for entry in catalog.entries
         ],
@@ -30,14 +32,15 @@ def as_data(catalog: Catalog) -> dict[str, Any]:
 
 
 def listing(catalog: Catalog) -> None:
-    """Print every component by kind, then what is wrong with any plugin."""
+    """Print every component by kind, with what the contract suite found, then what is wrong with any plugin."""
     kinds = dict.fromkeys(entry.component.kind for entry in catalog.entries)
     for kind in kinds:
         print(f"{kind}:")
         for entry in catalog.of_kind(kind):
             plugin = entry.plugin
             name = catalog.name_of(entry)
-            print(f"  {name:16} {plugin.distribution} {plugin.version}  {entry.component.summary}")
+            proof = str(standing(entry))
+            print(f"  {name:16} {plugin.distribution} {plugin.version}  {proof:10}  {entry.component.summary}")
             if name == entry.qualified:
                 print(f"  {'':16} {entry.component.name} alone does not mean this one: it is offered more than once")
     for plugin in catalog.plugins:

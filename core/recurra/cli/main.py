@@ -6,13 +6,15 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recurra.errors import InputError, Interrupted, Problem, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, OtherVersion, Problem, RecurraError, RunError
 
 app = typer.Typer(
     name="recurra",
@@ -234,16 +236,71 @@ def plugins_show(
             catalog_view.component(catalog, entry)
 
 
-@plugins_app.command("explain")
-def plugins_explain(code: Annotated[str, typer.Argument(help="A code of an error, such as RC011.")]) -> None:
-    """Explain the code of an error."""
-    from recurra.errors import CODES, listing, nearest
+@plugins_app.command("new")
+def plugins_new(
+    name: Annotated[str, typer.Argument(help="What a task file will call the component: my_cell.")],
+    kind: Annotated[str, typer.Option(help="cell, encoder, source, loss or vocabulary.")],
+    form: Annotated[str | None, typer.Option(help="Of a cell: cell, gated (the default) or scan.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a distribution with one component, which works and passes its tests, as a start."""
+    from recurra.cli import plugin_view
+    from recurra.scaffold.project import create
 
-    if code.upper() not in CODES:
-        raise InputError.of(
-            "RC080", f"there is no code {code!r}", allowed=listing(CODES, 99), nearest=nearest(code, CODES)
-        )
-    print(f"{code.upper()}: {CODES[code.upper()]}")
+    folder, *written = create(name, kind, form, Path())
+    if as_json:
+        _print_json({"folder": str(folder), "written": [str(path) for path in written]})
+    else:
+        plugin_view.written(name, folder, written)
+
+
+@plugins_app.command("doctor")
+def plugins_doctor(as_json: Json = False) -> None:
+    """Find what is wrong with any plugin, and say how to mend it; fails if anything is."""
+    from recurra.cli import plugin_view
+    from recurra.doctor import examine
+
+    report = examine()
+    _print_json(report.record()) if as_json else plugin_view.report(report)
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@plugins_app.command("check")
+def plugins_check(
+    name: Annotated[str, typer.Argument(help="A component, short or qualified.")],
+    kind: Annotated[str | None, typer.Option(help="Which one, where several kinds have this name.")] = None,
+    level: Annotated[str, typer.Option(help="core: quick; full: compiling, exporting and learning too.")] = "core",
+    file: Annotated[list[Path], typer.Option("--file", help="A local plugin file.")] = [],  # noqa: B006
+    only: Annotated[list[str], typer.Option("-k", metavar="ID", help="Only these checks: -k C02,C07")] = [],  # noqa: B006
+    certify: Annotated[bool, typer.Option("--certify", help="Write contract.json beside the component.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hold a component to the contract of its kind: each check, what was measured, and the bound."""
+    from recurra.cli import contract_view
+
+    ids = [part for given in only for part in given.split(",")] or None
+    reports = contract_view.check(name, kind, level, file, ids, certify=certify, quiet=as_json)
+    ok = all(report.ok for report in reports)
+    if as_json:
+        _print_json({"ok": ok, "reports": [report.data() for report in reports]})
+    if not ok:
+        raise typer.Exit(1)
+
+
+@plugins_app.command("explain")
+def plugins_explain(
+    code: Annotated[str, typer.Argument(help="A code of an error, such as RC011, or a check, such as C07.")],
+) -> None:
+    """Explain an error, or a check of the contract suite: the law, why it matters, how to mend."""
+    from recurra.errors import CODES
+
+    if code.upper() in CODES:
+        print(f"{code.upper()}: {CODES[code.upper()]}")
+        return
+    from recurra.cli import contract_view
+
+    contract_view.explain(code.upper())
 
 
 def _print_json(value: Any) -> None:
@@ -262,7 +319,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
+        with _warnings_in_a_line():
+            sys.exit(app(standalone_mode=False))
     except RecurraError as error:
         sys.exit(_report(error, as_json))
     except _Misuse as error:
@@ -273,6 +331,23 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Print recurra's own warnings as one line on stderr, each time; any other as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OtherVersion)
+        show = warnings.showwarning
+
+        def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, OtherVersion):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = shown
+        yield
 
 
 def _report(error: RecurraError, as_json: bool) -> int:

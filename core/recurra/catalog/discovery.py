@@ -1,0 +1,208 @@
+"""From entry points and files to a catalog: each plugin isolated, timed, and refused where it breaks the contract."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import EntryPoint, distributions, entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from recurra.catalog.entries import HOME, Catalog, Entry, Plugin, Status
+from recurra.catalog.loading import brief, canonical, quiet
+from recurra.contracts.component import API, KINDS, Component, misnamed
+from recurra.contracts.hooks import PROJECT, Hooks
+from recurra.errors import PluginError
+
+GROUP = "recurra.plugins"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+BLOCKED = "by RECURRA_PLUGINS or RECURRA_PLUGINS_BLOCK"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which plugins may load: all, or those allowed, less those blocked; by distribution or by entry-point name."""
+
+    allow: frozenset[str] | None = None
+    block: frozenset[str] = frozenset()
+    strict: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Policy:
+        """Read `RECURRA_PLUGINS`, `RECURRA_PLUGINS_BLOCK` and `RECURRA_PLUGINS_STRICT`."""
+        allowed = os.environ.get("RECURRA_PLUGINS")
+        return cls(
+            None if allowed is None else _names(allowed),
+            _names(os.environ.get("RECURRA_PLUGINS_BLOCK", "")),
+            os.environ.get("RECURRA_PLUGINS_STRICT", "") == "1",
+        )
+
+    def blocks(self, distribution: str, name: str) -> bool:
+        """Tell whether a plugin may not load; recurra's own are never blocked by an allow-list."""
+        both = {canonical(distribution), canonical(name)}
+        if both & self.block:
+            return True
+        return self.allow is not None and distribution != HOME and not both & self.allow
+
+
+def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalog:
+    """Load every plugin that the policy allows, and the local `files` that a task names.
+
+    A plugin that fails loses only itself: the catalog records why. Raises `PluginError` (RC070) under a strict policy,
+    and for a local file, which the task asked for by name.
+    """
+    policy = policy or Policy.from_environment()
+    catalog = Catalog()
+    found = [(*_identity(point), point) for point in _points(catalog)]
+    for distribution, version, point in sorted(found, key=lambda f: (f[0], f[2].name)):
+        plugin = Plugin(point.name, distribution, version, point.value)
+        if policy.blocks(distribution, point.name):
+            catalog.plugins.append(_mark(plugin, "blocked", BLOCKED))
+            continue
+        _admit(catalog, plugin, point.load)
+        if policy.strict:
+            _insist(catalog.plugins[-1])
+    for path in files:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "missing"
+        plugin = Plugin(path.stem, f"file:{path.name}", f"sha256:{digest}", str(path))
+        _admit(catalog, plugin, partial(_from_file, path, plugin.module))
+        _insist(catalog.plugins[-1])
+    return catalog
+
+
+def _points(catalog: Catalog) -> list[EntryPoint]:
+    """Return the entry points of the group; a distribution whose own list cannot be read is put on record."""
+    try:
+        return list(entry_points(group=GROUP))
+    except Exception:  # one damaged distribution, with a plugin or without, must not hide all the others
+        points: list[EntryPoint] = []
+    for distribution in distributions():
+        try:
+            points += distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            name, version = distribution.metadata["Name"], distribution.version
+            catalog.plugins.append(Plugin("?", name, version, "entry_points.txt", "invalid", brief(error)))
+    return points
+
+
+def _identity(point: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution of an entry point; without metadata they are not known."""
+    try:
+        assert point.dist is not None
+        found = dict(point.dist.metadata.json)
+    except Exception:
+        found = {}
+    return str(found.get("name") or "unknown"), str(found.get("version") or "0")
+
+
+def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
+    """Load one plugin into the catalog, with pluggy checking its hook against the specification."""
+    start = time.perf_counter()
+    said = io.StringIO()
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Hooks)
+    light = "torch" not in sys.modules
+    status: Status = "import error"
+    try:
+        with quiet(said):
+            manager.register(load(), name=f"{plugin.distribution}:{plugin.name}")
+            manager.check_pending()
+            status = "hook error"
+            offered = [c for got in manager.hook.recurra_components() for c in got]
+        status = "invalid"
+        entries = [Entry(_valid(component), plugin) for component in offered]
+        _once(catalog.entries, entries)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, _Incompatible):
+            status = "incompatible"
+        catalog.plugins.append(_mark(plugin, status, brief(error), traceback.format_exc(), start))
+        return
+    heavy = light and "torch" in sys.modules
+    done = replace(_mark(plugin, "ok", start=start), warnings=_complaints(entries, said.getvalue(), heavy))
+    catalog.plugins.append(done)
+    catalog.entries += [Entry(entry.component, done) for entry in entries]
+
+
+def _complaints(entries: list[Entry], said: str, heavy: bool) -> tuple[str, ...]:
+    """Return what is worth saying of a plugin that did load."""
+    complaints = []
+    if said.strip():
+        complaints.append(f"printed while it was loaded: {said.strip().splitlines()[0][:80]!r}")
+    if heavy:
+        complaints.append("imports torch when it is listed, which makes every command slow")
+    if not entries:
+        complaints.append("offers no component")
+    return tuple(complaints)
+
+
+def _once(known: list[Entry], new: list[Entry]) -> None:
+    """Raise `ValueError` if a qualified name would no longer mean one component."""
+    taken = {(entry.component.kind, entry.qualified) for entry in known}
+    for entry in new:
+        name = (entry.component.kind, entry.qualified)
+        if name in taken:
+            raise ValueError(f"{name[0]} {name[1]} is offered twice")
+        taken.add(name)
+
+
+class _Incompatible(Exception):
+    pass
+
+
+def _valid(component: Any) -> Component:
+    """Return a component as a plugin gave it, if it keeps the contract. Raises `TypeError` or `ValueError`."""
+    if not isinstance(component, Component):
+        raise TypeError(f"recurra_components gave {type(component).__name__}, not a Component")
+    major = str(component.api).split(".")[0]
+    if major != str(API[0]):
+        raise _Incompatible(
+            f"{component.name} was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
+        )
+    if component.kind not in KINDS:
+        raise ValueError(f"{component.name}: kind {component.kind!r} is not one of {', '.join(KINDS)}")
+    if not NAME.fullmatch(component.name):
+        raise ValueError(f"name {component.name!r} must be lower case letters, digits and _")
+    for label in ("target", "options"):
+        if not re.fullmatch(r"[\w.]+:\w+", getattr(component, label)):
+            raise ValueError(f"{component.name}: {label} must read module:Class")
+    if fault := misnamed(component):
+        raise ValueError(f"{component.name}: {fault}")
+    return component
+
+
+def _insist(plugin: Plugin) -> None:
+    """Raise `PluginError` if a plugin that must load did not."""
+    if plugin.status not in ("ok", "blocked"):
+        fact = f"plugin {plugin.distribution} ({plugin.origin}) did not load ({plugin.status}): {plugin.error}"
+        raise PluginError.of("RC070", fact)
+
+
+def _from_file(path: Path, name: str) -> Any:
+    """Import a local plugin file under a module name of its own."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ImportError(f"{path} is not a Python file that can be read")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _mark(plugin: Plugin, status: Status, error: str = "", details: str = "", start: float | None = None) -> Plugin:
+    spent = (time.perf_counter() - start) * 1000 if start is not None else 0.0
+    return replace(plugin, status=status, error=error, details=details, milliseconds=spent)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(canonical(part) for part in text.split(",") if part.strip())

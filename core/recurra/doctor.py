@@ -1,0 +1,209 @@
+"""What is wrong with the plugins that are installed, found before a task stumbles over it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import recurra
+from recurra.catalog import HOME, Catalog, Entry, Plugin, Policy, discover
+from recurra.catalog.loading import canonical
+from recurra.contracts.component import API
+from recurra.errors import PluginError, Problem
+
+SLOW = 100.0
+"""Milliseconds that a plugin may take to load: every command waits for it."""
+
+VARIABLES = ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a plugin, a name or a variable that is wrong, a fault, or only worth knowing, a note."""
+
+    about: str
+    fact: str
+    cure: str = ""
+    fault: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found, and how much was looked at."""
+
+    plugins: int
+    components: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> list[Finding]:
+        """What is wrong."""
+        return [finding for finding in self.findings if finding.fault]
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What is worth knowing."""
+        return [finding for finding in self.findings if not finding.fault]
+
+    def record(self) -> dict[str, Any]:
+        """Return the report as plain data, for `--json`."""
+        counts = {"plugins": self.plugins, "components": self.components}
+        counts |= {"faults": len(self.faults), "notes": len(self.notes)}
+        return {"findings": [asdict(finding) for finding in self.findings], **counts}
+
+
+def examine() -> Report:
+    """Load every plugin that may load, import every component that it offers, and report what is wrong with them.
+
+    A plugin that fails stops nothing here, under RECURRA_PLUGINS_STRICT neither.
+    """
+    catalog = discover(policy=replace(Policy.from_environment(), strict=False))
+    found = [*_variables(catalog), *_names(catalog)]
+    for plugin in catalog.plugins:
+        found += _plugin(plugin)
+    for entry in catalog.entries:
+        found += _component(entry)
+    found += _certificates(catalog)
+    return Report(len(catalog.plugins), len(catalog.entries), tuple(dict.fromkeys(found)))
+
+
+def _variables(catalog: Catalog) -> Iterator[Finding]:
+    """Give the names in the variables that mean no plugin: misspelt, or not installed."""
+    known = {canonical(name) for plugin in catalog.plugins for name in (plugin.distribution, plugin.name)}
+    for variable in VARIABLES:
+        for name in filter(None, map(str.strip, os.environ.get(variable, "").split(","))):
+            if canonical(name) not in known:
+                fact = f"{name!r} is the name of no distribution or entry point that is installed"
+                yield Finding(variable, fact, "`recurra plugins list` shows them; write one of these, or leave it out")
+
+
+def _names(catalog: Catalog) -> Iterator[Finding]:
+    """Give the names that several distributions offer, and those that mean recurra's own component."""
+    offered: dict[tuple[str, str], list[Entry]] = {}
+    for entry in catalog.entries:
+        offered.setdefault((entry.component.kind, entry.component.name), []).append(entry)
+    for (kind, name), entries in offered.items():
+        others = [entry for entry in entries if entry.plugin.distribution != HOME]
+        owners = " and ".join(_named(entry.plugin) for entry in others)
+        names = " or ".join(f'"{entry.qualified}"' for entry in others)
+        if len(others) == len(entries) > 1:
+            cure = f"write {names} in task files, or uninstall all but one"
+            yield Finding(f"{kind} {name}", f"{owners} offer it: a task that names it so is refused", cure)
+        elif others and len(entries) > 1:
+            fact = f"{owners} offers it too, but {name!r} alone always means recurra's"
+            yield Finding(f"{kind} {name}", fact, f"write {names} for the other", fault=False)
+
+
+def _plugin(plugin: Plugin) -> Iterator[Finding]:
+    """Give what is wrong with how a plugin loads."""
+    about = _named(plugin)
+    out = f"uninstall it, or keep it out with RECURRA_PLUGINS_BLOCK={plugin.distribution}"
+    if plugin.status == "blocked":
+        cure = "change or unset that variable to let it load"
+        yield Finding(about, f"it may not load, {plugin.error}", cure, fault=False)
+    elif plugin.status == "incompatible":
+        cure = f"install a release of {plugin.distribution} for API {API[0]}, or another recurra; or {out}"
+        yield Finding(about, f"it did not load: {plugin.error}", cure)
+    elif plugin.status != "ok":
+        yield Finding(about, f"it did not load ({plugin.status}): {plugin.error}", f"mend it, {out}")
+    for warning in plugin.warnings:
+        cure = f"the module {plugin.origin} should offer components, as data, and do nothing else"
+        yield Finding(about, f"it {warning}", cure)
+    if plugin.status == "ok" and plugin.milliseconds > SLOW:
+        spent = min(plugin.milliseconds, _time_again(plugin))
+        if spent > SLOW:
+            fact = f"it takes {spent:.0f} ms to load, more than {SLOW:.0f}: every command waits for it"
+            yield Finding(about, fact, f"import in {plugin.origin} nothing but recurra, and the rest where it is used")
+
+
+TIMED = """
+import time
+import pydantic, recurra.contracts.component, recurra.contracts.hooks, recurra.contracts.options
+start = time.perf_counter()
+load(*argument)
+tell((time.perf_counter() - start) * 1000)
+"""
+
+
+def _time_again(plugin: Plugin) -> float:
+    """Return the milliseconds of importing a plugin's module in a fresh process: the machine may have been busy."""
+    from recurra.testing import child
+    from recurra.testing.check import Broken
+
+    try:
+        return float(child.run(TIMED, (plugin.origin.partition(":")[0], "", "")))
+    except Broken:
+        return plugin.milliseconds
+
+
+def _component(entry: Entry) -> Iterator[Finding]:
+    """Give what is wrong with a component: what it declares, and what is there once it is imported."""
+    about, component = _named(entry.plugin), entry.component
+    if not re.fullmatch(r"\d+\.\d+", component.api):
+        fact = f"{entry.qualified}: api {component.api!r} must read MAJOR.MINOR"
+        yield Finding(about, fact, f'write api = "{API[0]}.{API[1]}"')
+    elif int(component.api.split(".")[1]) > API[1]:
+        fact = f"{entry.qualified} was written for plugin API {component.api}, and this recurra has {API[0]}.{API[1]}"
+        yield Finding(about, f"{fact}: it may ask for what is not here", "pip install --upgrade recurra", fault=False)
+    faults = {problem.fact: problem.cure for part in ("target", "options") for problem in _unimportable(entry, part)}
+    for fact, cure in faults.items():
+        yield Finding(about, fact, cure or f"mend {component.options}")
+    if not faults:
+        yield from _declarations(entry, about)
+
+
+def _unimportable(entry: Entry, part: str) -> Iterator[Problem]:
+    """Give the problems of importing a component's target or options."""
+    try:
+        getattr(entry, part)
+    except PluginError as error:
+        yield from error.problems
+
+
+def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
+    """Give where a component is not what it says: its class, what it lacks and claims, its waivers."""
+    from recurra.testing.suite import misdeclared
+
+    base = getattr(recurra, entry.component.kind.capitalize())
+    target = entry.target
+    place = f"mend {entry.component.target}"
+    if not (isinstance(target, type) and issubclass(target, base)):
+        fact = f"{entry.qualified}: {entry.component.target} is not a subclass of recurra.{base.__name__}"
+        yield Finding(about, fact, place)
+    elif missing := sorted(getattr(target, "__abstractmethods__", ())):
+        yield Finding(about, f"{entry.qualified}: {target.__name__} does not define {', '.join(missing)}", place)
+    for fault in misdeclared(entry.component):
+        yield Finding(about, f"{entry.qualified} {fault}", f"mend its Component in {entry.plugin.origin}")
+
+
+UNPROVED = {
+    "unproved": "no certificate of the contract suite",
+    "stale": "a certificate of the contract suite that was given to other code",
+}
+
+
+def _certificates(catalog: Catalog) -> Iterator[Finding]:
+    """Give the components whose certificate says that they fail, and by distribution those that have none that counts.
+
+    recurra's own are held to the suite by its tests, and need no certificate.
+    """
+    from recurra.testing.certificate import standing
+
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for entry in catalog.entries:
+        found = standing(entry)
+        if found.state in UNPROVED and (found.state == "stale" or entry.plugin.distribution != HOME):
+            lacking.setdefault((_named(entry.plugin), UNPROVED[found.state]), []).append(entry.qualified)
+        elif found.state == "failed":
+            fact = f"{entry.qualified} fails {' '.join(found.failed)} of the contract suite, its certificate says"
+            yield Finding(_named(entry.plugin), fact, f"`recurra plugins explain {found.failed[0]}` tells what and how")
+    for (about, what), names in lacking.items():
+        cure = f"`recurra plugins check {names[0]} --level full --certify` gives one"
+        yield Finding(about, f"{what}: {', '.join(names)}", cure, fault=False)
+
+
+def _named(plugin: Plugin) -> str:
+    return f"{plugin.distribution} {plugin.version}"

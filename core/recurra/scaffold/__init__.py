@@ -1,0 +1,1 @@
+"""A new plugin: a distribution that works, to be changed into another."""

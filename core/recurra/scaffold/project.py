@@ -1,0 +1,145 @@
+"""Writing a distribution that offers one component: an example of its kind, which passes the contract suite."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import recurra
+from recurra.catalog import HOME, Policy, discover
+from recurra.contracts.component import KINDS
+from recurra.errors import InputError, nearest
+
+TEMPLATES = Path(__file__).parent / "templates"
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+FORMS = ("cell", "gated", "scan")
+"""How a cell can be written: as a step, as what happens between gates, as the coefficients of a linear recurrence."""
+
+TAKEN = {*recurra.__all__, "Any", "ClassVar", "Counter", "Iterable", "Iterator", "Literal", "NamedTuple", "Tensor"}
+"""Names that the examples import, which their class cannot have."""
+
+
+class Example(NamedTuple):
+    """What the example of a kind is, and where it was published."""
+
+    summary: str
+    cite: str = ""
+
+
+LEAKY = "Jaeger et al. 2007, doi:10.1016/j.neunet.2007.04.016"
+EXAMPLES = {
+    "cell": Example("leaky integrator", LEAKY),
+    "gated": Example("leaky integrator", LEAKY),
+    "scan": Example("leaky integrator whose leak each input chooses", "Feng et al. 2024, arXiv:2410.01201"),
+    "encoder": Example("each number as its nearness to evenly spaced centres", "Broomhead & Lowe 1988"),
+    "source": Example("sums of two numbers, one a line, drawn from a seed"),
+    "loss": Example("log cosh of the error: squared near 0, absolute far from it"),
+    "vocabulary": Example("characters, the most frequent first"),
+}
+"""The example of each form of a cell, and of each other kind."""
+
+
+def create(name: str, kind: str, form: str | None, home: Path) -> list[Path]:
+    """Write the folder `recurra-NAME` into `home`, whole or not at all; return it and the files in it.
+
+    Raises `InputError`: RC080 for a name, a kind or a form that cannot be, and where the folder is there already; RC050
+    where it cannot be written.
+    """
+    form = _form(kind, form)
+    target = home / f"recurra-{name.replace('_', '-')}"
+    kinds = {e.component.kind for e in discover(policy=Policy()).named(name) if e.plugin.distribution == HOME}
+    _check_name(name, kind, kind in kinds)
+    files = _files(name, kind, form, f"{target.name}/{name}" if kinds else name)
+    if target.exists() or target.is_symlink():
+        fact = f"{target} is already there; nothing was written"
+        raise InputError.of("RC080", fact, cure="take another name, move it, or go elsewhere")
+    work = home / f".{target.name}.{os.getpid()}.part"
+    try:
+        for path, text in files.items():
+            (work / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / path).write_text(text, encoding="utf-8")
+        work.rename(target)
+    except OSError as error:
+        fact = f"{target} cannot be written: {error.strerror or error}; nothing was"
+        raise InputError.of("RC050", fact, cure="go to a folder that you may write to") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return [target, *(target / path for path in sorted(files))]
+
+
+def _form(kind: str, form: str | None) -> str:
+    """Return the example to write. Raises `InputError` (RC080) if there is no such kind or form."""
+    if kind not in KINDS:
+        fact = f"--kind: there is no kind {kind!r}"
+        raise InputError.of("RC080", fact, allowed=", ".join(KINDS), nearest=nearest(kind, KINDS))
+    if kind != "cell":
+        if form is not None:
+            raise InputError.of("RC080", "--form is for cells alone", cure="leave it out")
+        return kind
+    form = form or "gated"
+    if form not in FORMS:
+        fact = f"--form: there is no form {form!r} of a cell"
+        raise InputError.of("RC080", fact, allowed=", ".join(FORMS), nearest=nearest(form, FORMS))
+    return form
+
+
+def _check_name(name: str, kind: str, taken: bool) -> None:
+    """Raise `InputError` (RC080) if a component, a package or a class cannot have this name, or it is recurra's."""
+    if not NAME.fullmatch(name):
+        better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        allowed = "lower case letters, digits and single _ between them, a letter first: my_cell"
+        close = better if NAME.fullmatch(better) else ""
+        raise InputError.of("RC080", f"{name!r} cannot be a component's name", allowed=allowed, nearest=close)
+    why = "recurra has one of this name, and the name alone would always mean that one" if taken else _why_not(name)
+    if why:
+        raise InputError.of("RC080", f"no {kind} of yours can be called {name!r}: {why}", cure=f"add a word: my_{name}")
+
+
+def _why_not(name: str) -> str:
+    """Return what stands against a well-formed name, or nothing."""
+    title = _title(name)
+    if keyword.iskeyword(name):
+        return "Python keeps this word for itself"
+    if name == "pyproject":
+        return "its task would be pyproject.toml"
+    if TAKEN & {title, f"{title}Options"}:
+        return f"its class {title}, or {title}Options, would hide a name that its module imports"
+    if find_spec(f"recurra_{name}") is not None:
+        return f"there is a package recurra_{name} already"
+    return ""
+
+
+def _title(name: str) -> str:
+    """Return the name of the class: MyCell for my_cell."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
+    """Return the text of each file by its path: those of every plugin, of the kind, and of the form of a cell.
+
+    `contract` is the name by which the suite finds the component and no other.
+    """
+    words = {
+        "name": name,
+        "kind": kind,
+        "contract": contract,
+        "title": _title(name),
+        "package": f"recurra_{name}",
+        "distribution": f"recurra-{name.replace('_', '-')}",
+        "version": recurra.__version__,
+        "next": str(int(recurra.__version__.split(".")[0]) + 1),
+        **EXAMPLES[form]._asdict(),
+    }
+    found = {}
+    for layer in ("common", kind, *([f"cell_{form}"] if kind == "cell" else [])):
+        folder = TEMPLATES / layer
+        for path in folder.rglob("*.tmpl"):
+            place = path.relative_to(folder).as_posix().removesuffix(".tmpl").replace("dot.", ".")
+            found[place.replace("NAME", name)] = Template(path.read_text(encoding="utf-8")).substitute(words)
+    return found

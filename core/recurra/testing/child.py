@@ -1,0 +1,69 @@
+"""Another process, that sees the same modules as this one: for what must hold in a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from recurra.catalog import Entry
+from recurra.testing.check import Broken
+
+PATIENCE = 120
+"""Seconds that a child may take."""
+
+LOAD = """
+import importlib, importlib.util, json, sys
+def load(module, path, name):
+    "Import a module, or a plugin's local file under its name."
+    if not path or module != name:
+        return importlib.import_module(module)
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+def tell(found):
+    "Hand a finding to the parent."
+    with open(sys.argv[1], "w") as file:
+        json.dump(found, file)
+argument = json.loads(sys.argv[2])
+"""
+"""What every child begins with: `load`, `tell` and the `argument` that it was given."""
+
+
+def run(code: str, argument: Any = None, **variables: str) -> Any:
+    """Run `code` in a fresh interpreter with `argument`; return what it gives to `tell`, both plain data.
+
+    `variables` are those of the environment that it has beside ours. Raises `Broken` with the last line of its errors
+    if the child fails, and with all that it printed if it prints.
+    """
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    world = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **variables}
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "told.json"
+        line = [sys.executable, "-c", LOAD + code, str(told), json.dumps(argument)]
+        try:
+            done = subprocess.run(line, capture_output=True, text=True, env=world, timeout=PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"a fresh process took more than {PATIENCE} s") from None
+        if done.returncode or not told.exists():
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise Broken(f"in a fresh process: {said[-1][:300]}")
+        return json.loads(told.read_text(encoding="utf-8"))
+
+
+def origin(entry: Entry, target: str) -> tuple[str, str, str]:
+    """Return the arguments of the child's `load` for a target `module:Class` of a component.
+
+    They are the module's name, the plugin's file and the name under which that file is imported, both "" where the
+    plugin is installed.
+    """
+    module = target.partition(":")[0]
+    own = entry.plugin.module
+    if not own:
+        return module, "", ""
+    return (own if module == Path(entry.plugin.origin).stem else module), entry.plugin.origin, own

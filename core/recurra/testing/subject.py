@@ -1,0 +1,98 @@
+"""What a check is given: a component under one set of options, small, and always drawn the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from recurra.catalog import Entry
+from recurra.contracts.cell import Cell
+from recurra.contracts.options import Options
+from recurra.engine import eager, paths
+from recurra.engine.recurrence import State, map_state
+from recurra.randomness import seeded
+from recurra.testing.check import NotApplicable
+from recurra.testing.option_sets import allowed, validated
+
+SEED = 0
+WIDTH = 5
+"""Width of the inputs that cells are checked on: odd, and not the hidden size."""
+
+
+@dataclass
+class Subject:
+    """A component under one set of options; `table` is what a task file would say of them."""
+
+    entry: Entry
+    options: Options
+    table: dict[str, Any] = field(default_factory=dict)
+    sets: tuple[dict[str, Any], ...] = ()
+
+    def build(self, *arguments: Any) -> Any:
+        """Return an instance, its weights always the same."""
+        with seeded(SEED, "init"):
+            return self.entry.target(*arguments, self.options)
+
+    def needs(self, capability: str) -> None:
+        """Raise `NotApplicable` if the component declares that it lacks a capability."""
+        if capability in self.entry.component.lacks:
+            raise NotApplicable(f"it lacks {capability}")
+
+    def generator(self, salt: int = 0) -> torch.Generator:
+        """Return a stream of random numbers that is always the same."""
+        return torch.Generator().manual_seed(SEED + 1000 * salt + 1)
+
+
+class CellSubject(Subject):
+    """A cell under one set of options."""
+
+    def cell(self, width: int = WIDTH, dtype: torch.dtype = torch.float64, path: str = "eager") -> Cell[Any]:
+        """Return the cell in evaluation mode, on one execution path."""
+        if dtype == torch.float64:
+            self.needs("float64")
+        built = cast(Cell[Any], self.build(width)).to(dtype).eval()
+        built.path = path
+        return built
+
+    def paths(self) -> list[str]:
+        """Return the execution paths that this cell declares, right or wrong, and `eager`."""
+        cell = self.cell(dtype=torch.float32)
+        return [*(name for name in paths.WANTING if getattr(cell, name)() is not None), "eager"]
+
+    def x(
+        self, batch: int, steps: int, width: int = WIDTH, dtype: torch.dtype = torch.float64, salt: int = 0
+    ) -> Tensor:
+        """Return inputs `[B, T, D]` drawn from N(0, 1)."""
+        return torch.randn(batch, steps, width, generator=self.generator(salt), dtype=torch.float64).to(dtype)
+
+    def start(self, cell: Cell[Any], batch: int, salt: int = 7, dtype: torch.dtype | None = None) -> State:
+        """Return a state that is not the initial one: what a few random steps lead to, without a graph."""
+        x = self.x(batch, 3, cell.input_size, dtype or next(cell.parameters()).dtype, salt)
+        fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)
+        with torch.no_grad():
+            _, state = eager.run(cell, x, fresh, None, None)
+        return map_state(torch.clone, state)
+
+    def wider(self, hidden: int) -> CellSubject:
+        """Return the subject with another hidden size, if its options allow it, else itself."""
+        table = {**self.table, "hidden_size": hidden}
+        if not allowed(self.entry, table):
+            return self
+        return CellSubject(self.entry, validated(self.entry, table), table, self.sets)
+
+    @staticmethod
+    def fresh(cell: Cell[Any], x: Tensor) -> State:
+        """Return the cell's initial state for inputs `[B, T, D]`."""
+        return cast(State, cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype))
+
+    @staticmethod
+    def stepped(cell: Cell[Any], x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return outputs `[B, T, H]` and the final state of calling `step` in a loop: the specification."""
+        return eager.run(cell, x, state, None, None)
+
+
+SUBJECTS: dict[str, type[Subject]] = {"cell": CellSubject}
+"""What a check of each kind is given, where it is more than a `Subject`."""

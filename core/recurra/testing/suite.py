@@ -1,0 +1,176 @@
+"""The suite: which checks a component must keep, run one by one, each with its verdict."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recurra.catalog import Entry
+from recurra.contracts.component import Component, misnamed
+from recurra.errors import InputError, PluginError, Problem, listing, nearest
+from recurra.testing.check import CHECKS, Broken, Check, Level, Measured, NotApplicable, Verdict
+from recurra.testing.isolation import alone
+from recurra.testing.option_sets import Sets, sets_of, validated
+from recurra.testing.records import Record, Report
+from recurra.testing.subject import SEED, SUBJECTS, Subject
+
+MODULES = (
+    "general",
+    "cell_values",
+    "cell_rows",
+    "cell_state",
+    "cell_gradients",
+    "cell_module",
+    "cell_compile",
+    "cell_training",
+    "encoder_checks",
+    "vocabulary_checks",
+    "loss_checks",
+    "source_checks",
+)
+"""The modules of this room that hold checks."""
+
+PRESCRIBED = {"cell": (32, 42), "encoder": (20, 20), "vocabulary": (18, 18), "loss": (17, 17), "source": (16, 16)}
+"""How many checks each kind is held to, at level core and full: one that is lost is an error, and not a green run."""
+HERE = str(Path(__file__).parent)
+
+
+def all_checks() -> dict[str, Check]:
+    """Return every check by its id, in order; the modules that hold them are imported now."""
+    for name in MODULES:
+        import_module(f"recurra.testing.{name}")
+    return dict(sorted(CHECKS.items(), key=lambda item: ("PCRVELS".find(item[0][0]), item[0])))
+
+
+def prescribed(kind: str, level: Level = "core") -> list[Check]:
+    """Return the checks that a component of a kind must keep: at level `full`, those of `core` too."""
+    checks = all_checks().values()
+    return [c for c in checks if (not c.kinds or kind in c.kinds) and (level == "full" or c.level == "core")]
+
+
+def examine(
+    entry: Entry,
+    level: Level = "core",
+    sets: Sequence[Mapping[str, Any]] | None = None,
+    only: Iterable[str] | None = None,
+    heard: Callable[[Record], None] | None = None,
+) -> Report:
+    """Run the checks of a component on its sets of options, or on those given; `only` names some of the checks.
+
+    `heard` is told each record as it is made. Raises `InputError` (RC080) for a check that is not prescribed, and
+    `PluginError` if the component cannot be imported (RC070), or says what no suite can hold it to (RC071).
+    """
+    return Examination(entry, level, sets).examine(only, heard)
+
+
+class Examination:
+    """One component under examination: its checks can be run one by one."""
+
+    def __init__(self, entry: Entry, level: Level = "core", sets: Sequence[Mapping[str, Any]] | None = None) -> None:
+        with alone(SEED):
+            _ = entry.target
+            self.sets: Sets = sets_of(entry, sets)
+        self.entry, self.level = entry, level
+        self.checks = prescribed(entry.component.kind, level)
+        if faults := misdeclared(entry.component):
+            raise PluginError(Problem("RC071", f"{entry.qualified}: {fault}") for fault in faults)
+
+    def examine(self, only: Iterable[str] | None = None, heard: Callable[[Record], None] | None = None) -> Report:
+        """Run the checks, all or those of these ids, and return the report; `heard` is told each record at once."""
+        start = time.perf_counter()
+        checks = self.chosen(only)
+        records = []
+        for check in checks:
+            records.append(self.run(check))
+            if heard:
+                heard(records[-1])
+        return self._report(records, len(checks) if only is not None else None, time.perf_counter() - start)
+
+    def chosen(self, only: Iterable[str] | None) -> list[Check]:
+        """Return the checks of these ids, or all. Raises `InputError` (RC080) for one that is not among them."""
+        if only is None:
+            return self.checks
+        wanted = {name.upper() for name in only}
+        ids = [check.id for check in self.checks]
+        for name in sorted(wanted - set(ids)):
+            fact = f"level {self.level} of a {self.entry.component.kind} has no check {name!r}"
+            raise InputError.of("RC080", fact, allowed=listing(ids, 99), nearest=nearest(name, ids))
+        return [check for check in self.checks if check.id in wanted]
+
+    def run(self, check: Check) -> Record:
+        """Run one check on each set of options, or on the first alone; the record is of the worst."""
+        start = time.perf_counter()
+        tables = self.sets.checked if check.each else self.sets.checked[:1]
+        found = [self._on(check, table) for table in tables]
+        record = max(found, key=_badness)
+        verdict = record.verdict
+        if reason := self.entry.component.waivers.get(check.id):
+            verdict = {"FAIL": "WAIVED", "PASS": "XPASS"}.get(verdict, verdict)  # type: ignore[assignment]
+        else:
+            reason = ""
+        detail = "; ".join(part for part in (record.detail, reason and f"waived: {reason}") if part)
+        seconds = time.perf_counter() - start
+        return Record(
+            check.id, check.title, verdict, record.value, record.bound, detail, record.options, round(seconds, 3)
+        )
+
+    def _on(self, check: Check, table: dict[str, Any]) -> Record:
+        """Run one check on one set of options. An exception of the component's is a failure, one of ours an error."""
+        try:
+            with alone(SEED):
+                options = validated(self.entry, table)
+                make = SUBJECTS.get(self.entry.component.kind, Subject)
+                found = check.measure(make(self.entry, options, table, self.sets.corners)) or Measured()
+            verdict: Verdict = "PASS" if found.passed else "FAIL"
+        except NotApplicable as error:
+            verdict, found = "N/A", Measured(detail=str(error))
+        except Broken as error:
+            verdict, found = "FAIL", Measured(detail=str(error))
+        except (Exception, SystemExit) as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            verdict = "ERROR" if frame.filename.startswith(HERE) else "FAIL"
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            found = Measured(detail=f"{message} ({frame.filename}:{frame.lineno})")
+        return Record(check.id, check.title, verdict, found.value, found.bound, found.detail, table)
+
+    def _report(self, records: Iterable[Record], wanted: int | None, seconds: float) -> Report:
+        """Return the report of these records; `wanted` is how many there should be, else as many as prescribed."""
+        component, plugin = self.entry.component, self.entry.plugin
+        named = {
+            "kind": component.kind,
+            "name": component.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "api": component.api,
+        }
+        count = PRESCRIBED[component.kind][self.level == "full"] if wanted is None else wanted
+        sets, refused = self.sets.checked, self.sets.refused
+        made = tuple(records)
+        return Report(named, self.level, made, count, sets, refused, round(seconds, 3), torch.__version__, SEED)
+
+
+def _badness(record: Record) -> tuple[int, float]:
+    """Return the order of records of one check: errors, failures, passes by margin, not applicable."""
+    order = ("N/A", "PASS", "FAIL", "ERROR").index(record.verdict)
+    return order, Measured(record.value, record.bound).margin
+
+
+def misdeclared(component: Component) -> list[str]:
+    """Return what is wrong with the capabilities, claims and waivers that a component declares."""
+    checks = all_checks()
+    faults = [fault for fault in [misnamed(component)] if fault]
+    for name in component.waivers:
+        check = checks.get(name)
+        if check is None:
+            faults.append(f"a waiver names check {name!r}, which does not exist")
+        elif check.kinds and component.kind not in check.kinds:
+            faults.append(f"a waiver names check {name}, which is not for a {component.kind}")
+        elif check.firm:
+            faults.append(f"a waiver names check {name} ({check.title}), which cannot be waived")
+    return faults

@@ -1,0 +1,27 @@
+"""Components that are wrong on purpose: one for each check of the contract suite, which must fail that check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recurra.catalog import Entry, Plugin
+from recurra.contracts.component import Component
+
+
+@dataclass(frozen=True)
+class Liar:
+    """A wrong component: the check that must name it, and the others that cannot but fail with it."""
+
+    check: str
+    component: Component
+    others: frozenset[str] = field(default=frozenset())
+
+    @property
+    def entry(self) -> Entry:
+        """The component as the catalog would hold it."""
+        return entry(self.component)
+
+
+def entry(component: Component) -> Entry:
+    """Return a component of the tests as the catalog would hold it."""
+    return Entry(component, Plugin("liars", "recurra-liars", "1.0", "liars"))

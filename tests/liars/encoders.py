@@ -1,0 +1,291 @@
+"""Wrong encoders, and right ones that they are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from liars import Liar
+from recurra import Component, Encoder, Field, Options, StatefulEncoder
+
+
+class Width(Options):
+    """Options of every encoder here."""
+
+    size: int = Field(6, ge=1, le=64, description="width of a step's vector")
+
+
+class Right(Encoder[Width]):
+    """Each symbol as a learned vector."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = options.size
+        self.weight = nn.Parameter(torch.randn(size, options.size))
+
+    def forward(self, x):
+        return functional.embedding(x, self.weight)
+
+
+class RightNumbers(Encoder[Width]):
+    """Each step's numbers through a learned map."""
+
+    reads = ("numbers",)
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = options.size
+        self.map = nn.Linear(size, options.size)
+
+    def forward(self, x):
+        return self.map(x)
+
+
+class Before(NamedTuple):
+    """last: the numbers of the step before, [B, 1, F]."""
+
+    last: torch.Tensor
+
+
+class RightStateful(StatefulEncoder[Width]):
+    """W x_t + V x_{t-1}, where the step before a sequence is 0."""
+
+    reads = ("numbers",)
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = options.size
+        self.now, self.past = nn.Linear(size, options.size), nn.Linear(size, options.size)
+
+    def initial_state(self, batch_size, *, device, dtype, position=None):
+        return Before(torch.zeros(batch_size, 1, self.size, device=device, dtype=dtype))
+
+    def advance(self, x, state, *, reset=None):
+        steps = torch.cat([state.last, x], dim=1)
+        before = self.cut(steps[:, :-1], reset)
+        return self.now(x) + self.past(before), Before(steps[:, -1:])
+
+    def cut(self, before, reset):
+        return before if reset is None else torch.where(reset.unsqueeze(-1), 0.0, before)
+
+
+class StacksSteps(Right):
+    """Loops over the steps, and has nothing to stack where there are none."""
+
+    def forward(self, x):
+        return torch.stack([functional.embedding(step, self.weight) for step in x.unbind(dim=1)], dim=1)
+
+
+class SaysAnotherWidth(Right):
+    """Declares one more than it gives."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = options.size + 1
+
+
+class LooksAhead(Right):
+    """Adds a share of the next step's vector."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y + 0.1 * functional.pad(y, (0, 0, 0, 1))[:, 1:]
+
+
+class CountsSteps(Right):
+    """Adds the place in the window, which is another one when a sequence is read in pieces."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.arange(x.shape[1], device=x.device).unsqueeze(-1).to(self.weight)
+
+
+class PadsBothSides(RightStateful):
+    """Sees the next step as well, as a convolution with padding on both sides does."""
+
+    def advance(self, x, state, *, reset=None):
+        y, after = super().advance(x, state, reset=reset)
+        return y + 0.1 * functional.pad(self.now(x), (0, 0, 0, 1))[:, 1:], after
+
+
+class MixesRows(Right):
+    """Subtracts the mean over the batch."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y - y.mean(dim=0)
+
+
+class MasksRowsByProduct(RightNumbers):
+    """Multiplies other rows by 0, which a nan survives."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y + 0 * y.sum(dim=0)
+
+
+class StartsAllRowsTogether(RightStateful):
+    """Takes the position of the first row for that of all."""
+
+    def initial_state(self, batch_size, *, device, dtype, position=None):
+        start = 0.0 if position is None else float(position[0])
+        return Before(torch.full((batch_size, 1, self.size), start, device=device, dtype=dtype))
+
+
+class MasksStepsByProduct(RightNumbers):
+    """Multiplies other steps by 0, which a nan survives."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y + 0 * y.sum(dim=1, keepdim=True)
+
+
+class LearnsByItself(RightNumbers):
+    """Keeps the mean of what passes through in training, and subtracts it in evaluation."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.register_buffer("mean", torch.zeros(size))
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x - self.mean)
+        self.mean += 0.1 * (x.detach().mean(dim=(0, 1)).to(self.mean) - self.mean)
+        return super().forward(x)
+
+
+class WrapsIds(Right):
+    """Indexes the table, so that -1 is its last row."""
+
+    def forward(self, x):
+        return self.weight[x]
+
+
+class ClampsIds(Right):
+    """Takes an id beyond the table for the last one."""
+
+    def forward(self, x):
+        return super().forward(x.clamp(0, self.size - 1))
+
+
+class DrawsNoise(Right):
+    """Draws noise in evaluation too, and multiplies it by 0."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y + torch.randn_like(y) * float(self.training)
+
+
+class KeepsATableToItself(RightNumbers):
+    """Random directions that are no buffer: another instance has others."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.directions = torch.randn(size, options.size)
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.directions.to(x)
+
+
+class Detaches(Right):
+    """Reads its weights outside of the graph."""
+
+    def forward(self, x):
+        return functional.embedding(x, self.weight.detach())
+
+
+class StaysOnTheCpu(Right):
+    """Scales each number by a constant that is made on the CPU."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.arange(1, self.output_size + 1)
+
+
+class ForgetsBetweenCalls(RightStateful):
+    """Pads every call afresh, whatever the state."""
+
+    def advance(self, x, state, *, reset=None):
+        _, after = super().advance(x, state, reset=reset)
+        fresh = self.initial_state(len(x), device=x.device, dtype=x.dtype)
+        return super().advance(x, fresh, reset=reset)[0], after
+
+
+class CallsItselfOtherwise(RightStateful):
+    """Computes something else where it is called without a state."""
+
+    def forward(self, x):
+        return self.now(x)
+
+
+class IgnoresResets(RightStateful):
+    """Goes on with the sequence before."""
+
+    def cut(self, before, reset):
+        return before
+
+
+class ResetsByProduct(RightStateful):
+    """Multiplies what came before by 0, which a nan survives."""
+
+    def cut(self, before, reset):
+        return before if reset is None else before * (~reset).unsqueeze(-1)
+
+
+class ScalesInPlace(RightNumbers):
+    """Changes the numbers that it is given, which are the targets too."""
+
+    def forward(self, x):
+        return super().forward(x.mul_(0.5))
+
+
+class ViewsIds(Right):
+    """Takes ids to lie one after the other."""
+
+    def forward(self, x):
+        return functional.embedding(x.view(-1), self.weight).view(*x.shape, self.output_size)
+
+
+class WritesOnTheState(RightStateful):
+    """Carries on in the tensor that it was given."""
+
+    def advance(self, x, state, *, reset=None):
+        y, after = super().advance(x, Before(state.last.clone()), reset=reset)
+        state.last.copy_(after.last.detach())
+        return y, after
+
+
+def component(name: str) -> Component:
+    """Return an encoder of this module as a plugin would describe it."""
+    lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
+    return Component("encoder", lower, f"liars.encoders:{name}", "liars.encoders:Width", "an encoder of the tests")
+
+
+RIGHT = [component(name) for name in ("Right", "RightNumbers", "RightStateful")]
+
+LIARS = [
+    Liar("E01", component("StacksSteps")),
+    Liar("E01", component("SaysAnotherWidth")),
+    Liar("E02", component("LooksAhead"), frozenset({"E11"})),
+    Liar("E02", component("CountsSteps"), frozenset({"E11"})),
+    Liar("E02", component("PadsBothSides"), frozenset({"E04", "E11"})),
+    Liar("E03", component("MixesRows")),
+    Liar("E03", component("MasksRowsByProduct")),
+    Liar("E03", component("StartsAllRowsTogether")),
+    Liar("E04", component("MasksStepsByProduct")),
+    Liar("E05", component("LearnsByItself")),
+    Liar("E06", component("WrapsIds")),
+    Liar("E06", component("ClampsIds")),
+    Liar("E07", component("DrawsNoise")),
+    Liar("E08", component("KeepsATableToItself")),
+    Liar("E09", component("Detaches")),
+    Liar("E10", component("StaysOnTheCpu")),
+    Liar("E11", component("ForgetsBetweenCalls")),
+    Liar("E11", component("CallsItselfOtherwise")),
+    Liar("E11", component("IgnoresResets")),
+    Liar("E11", component("ResetsByProduct")),
+    Liar("E12", component("ScalesInPlace")),
+    Liar("E12", component("ViewsIds")),
+    Liar("E12", component("WritesOnTheState")),
+]

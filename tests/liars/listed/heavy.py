@@ -1,0 +1,3 @@
+"""Imports torch, though it only lists."""
+
+import torch  # noqa: F401

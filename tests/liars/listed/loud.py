@@ -1,0 +1,3 @@
+"""Speaks."""
+
+print("thank you for installing this plugin")

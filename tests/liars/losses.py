@@ -1,0 +1,177 @@
+"""Wrong losses, and right ones that they are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from liars import Liar
+from recurra import Component, Loss, Options
+
+
+class Plain(Options):
+    """Options of every loss here: none."""
+
+
+class Right(Loss[Plain]):
+    """The squared error of each step, mean over its features."""
+
+    reads = ("numbers",)
+
+    def forward(self, output, target):
+        return (output - target).square().mean(dim=-1)
+
+
+class RightSymbols(Loss[Plain]):
+    """-log p(target)."""
+
+    def forward(self, output, target):
+        return -torch.log_softmax(output, dim=-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+class RightDistribution(Right):
+    """-log of a normal distribution whose mean and scale the network gives."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = 2 * size
+
+    def forward(self, output, target):
+        mean, wide = output.chunk(2, dim=-1)
+        scale = functional.softplus(wide) + 0.1
+        return (((target - mean) / scale).square() / 2 + scale.log()).mean(dim=-1)
+
+    def point(self, output):
+        return output[..., : self.size]
+
+
+class KeepsAnAxis(Right):
+    """Gives [N, 1]."""
+
+    def forward(self, output, target):
+        return super().forward(output, target).unsqueeze(-1)
+
+
+class SqueezesASingleStep(Right):
+    """Gives a number without an axis where there is one step."""
+
+    def forward(self, output, target):
+        return super().forward(output, target).squeeze()
+
+
+class AddsTheMean(Right):
+    """Adds a share of what the other steps lose."""
+
+    def forward(self, output, target):
+        own = super().forward(output, target)
+        return own + 0.1 * own.mean()
+
+
+class MasksByProduct(Right):
+    """Multiplies the other steps by 0, which a nan survives."""
+
+    def forward(self, output, target):
+        own = super().forward(output, target)
+        return own + 0 * own.sum()
+
+
+class DetachesItsWeight(Right):
+    """The squared error as the error times itself, detached: half the gradient."""
+
+    def forward(self, output, target):
+        error = (output - target).abs()
+        return (error.detach() * error).mean(dim=-1)
+
+
+class CutsTheWrongAxis(RightDistribution):
+    """Takes the first numbers of the second axis for the mean."""
+
+    def point(self, output):
+        return output[:, : self.size]
+
+
+class PointsElsewhere(Right):
+    """Declares twice the prediction to be the best guess."""
+
+    def point(self, output):
+        return 2 * output
+
+
+class WrongSign(Right):
+    """Is least where the prediction is worst."""
+
+    def forward(self, output, target):
+        return -super().forward(output, target)
+
+
+class TakesTheLogOfSoftmax(RightSymbols):
+    """-log(softmax(x)), infinite where a probability rounds to 0."""
+
+    def forward(self, output, target):
+        return -torch.softmax(output, dim=-1).log().gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+class LearnsAScale(Right):
+    """Has a parameter, which nobody trains."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.scale = nn.Parameter(torch.ones(size))
+
+    def forward(self, output, target):
+        return super().forward(output * self.scale, target * self.scale)
+
+
+class DrawsInEvaluation(Right):
+    """Draws noise in evaluation too, and multiplies it by 0."""
+
+    def forward(self, output, target):
+        return super().forward(output + torch.randn_like(output) * 0, target)
+
+
+class StaysOnTheCpu(Right):
+    """Weighs the features by a constant that is made on the CPU."""
+
+    def forward(self, output, target):
+        return super().forward(output, target) + 0 * torch.arange(float(len(output)), dtype=output.dtype)
+
+
+class SubtractsInPlace(Right):
+    """Turns the outputs into errors, before `point` is asked about them."""
+
+    def forward(self, output, target):
+        return output.sub_(target).square().mean(dim=-1)
+
+
+class ViewsOutputs(Right):
+    """Takes outputs to lie one after the other."""
+
+    def forward(self, output, target):
+        return (output.view(-1) - target.view(-1)).square().view(len(output), self.size).mean(dim=-1)
+
+
+def component(name: str) -> Component:
+    """Return a loss of this module as a plugin would describe it."""
+    lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
+    return Component("loss", lower, f"liars.losses:{name}", "liars.losses:Plain", "a loss of the tests")
+
+
+RIGHT = [component(name) for name in ("Right", "RightSymbols", "RightDistribution")]
+
+LIARS = [
+    Liar("L01", component("KeepsAnAxis")),
+    Liar("L01", component("SqueezesASingleStep")),
+    Liar("L02", component("AddsTheMean")),
+    Liar("L02", component("MasksByProduct")),
+    Liar("L03", component("DetachesItsWeight")),
+    Liar("L04", component("CutsTheWrongAxis")),
+    Liar("L05", component("PointsElsewhere")),
+    Liar("L05", component("WrongSign")),
+    Liar("L06", component("TakesTheLogOfSoftmax")),
+    Liar("L07", component("LearnsAScale")),
+    Liar("L07", component("DrawsInEvaluation")),
+    Liar("L08", component("StaysOnTheCpu")),
+    Liar("L09", component("SubtractsInPlace")),
+    Liar("L09", component("ViewsOutputs")),
+]

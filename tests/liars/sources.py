@@ -1,0 +1,246 @@
+"""Wrong sources, and right ones that they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from liars import Liar
+from recurra import Component, Field, FilePath, InputError, Options, Piece, Source
+
+SONG = "row, row, row your boat"
+
+
+class Plain(Options):
+    """Options of sources that hold what they give: none."""
+
+
+class FileOptions(Options):
+    """Options of sources of a file: which."""
+
+    path: FilePath = Field(description="the file")
+
+
+class Right(Source[Plain]):
+    """Two sequences of text."""
+
+    def read(self, element):
+        yield Piece(SONG)
+        yield Piece(" gently", start=False)
+        yield Piece(SONG)
+
+    def fingerprint(self):
+        return hashlib.sha256(SONG.encode()).hexdigest()
+
+
+class RightNumbers(Right):
+    """A series of two features, in pieces."""
+
+    offers = ("numbers",)
+
+    def read(self, element):
+        for start in range(0, 9, 3):
+            yield Piece(np.arange(start, start + 6, dtype=np.float64).reshape(3, 2), start == 0)
+
+    def features(self):
+        return ["low", "high"]
+
+
+class RightFile(Source[FileOptions]):
+    """The text of a file, each line a sequence."""
+
+    def read(self, element):
+        try:
+            with Path(self.options.path).open(encoding="utf-8", newline="") as file:
+                yield from map(Piece, file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError.of("RC040", f"{self.options.path} cannot be read: {error}") from error
+
+    def fingerprint(self):
+        try:
+            found = Path(self.options.path).stat()
+        except OSError as error:
+            raise InputError.of("RC040", f"{self.options.path} cannot be read: {error}") from error
+        return f"{self.options.path}:{found.st_size}:{found.st_mtime_ns}"
+
+
+class ReadsOnce(Right):
+    """Begins in the constructor, and is at its end after the first reader."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.pieces = super().read("text")
+
+    def read(self, element):
+        yield from self.pieces
+
+
+class FillsOneBuffer(RightNumbers):
+    """Gives the same array each time, with other numbers in it."""
+
+    def read(self, element):
+        buffer = np.zeros((3, 2))
+        for values, start in super().read(element):
+            buffer[:] = values
+            yield Piece(buffer, start)
+
+
+class GivesSingles(RightNumbers):
+    """Gives float32."""
+
+    def read(self, element):
+        for values, start in super().read(element):
+            yield Piece(values.astype(np.float32), start)
+
+
+class GivesMissingValues(RightNumbers):
+    """Gives nan for what is missing."""
+
+    def read(self, element):
+        for values, start in super().read(element):
+            yield Piece(np.where(values == 4, np.nan, values), start)
+
+
+class GivesCharacters(Right):
+    """Gives a list where a text is asked for."""
+
+    def read(self, element):
+        for values, start in super().read(element):
+            yield Piece(list(values), start)
+
+
+class BeginsInTheMiddle(Right):
+    """Never says that a sequence starts."""
+
+    def read(self, element):
+        for values, _ in super().read(element):
+            yield Piece(values, False)
+
+
+class NamesOneFeature(RightNumbers):
+    """Has two features, and a name for one."""
+
+    def features(self):
+        return ["low"]
+
+
+class HashesByProcess(Right):
+    """Takes Python's hash of a text."""
+
+    def fingerprint(self):
+        return str(hash(SONG))
+
+
+class KnowsItself(Right):
+    """Has a fingerprint for each instance."""
+
+    def fingerprint(self):
+        self.mark = object()
+        return str(id(self.mark))
+
+
+class ReadsForItsFingerprint(Right):
+    """Reads the whole corpus before it tells whether it is the same."""
+
+    def fingerprint(self):
+        return hashlib.sha256("".join(values for values, _ in self.read("text")).encode()).hexdigest()
+
+
+class LooksAtTheSize(RightFile):
+    """Takes a file of the same size for the same."""
+
+    def fingerprint(self):
+        super().fingerprint()
+        return f"{self.options.path}:{Path(self.options.path).stat().st_size}"
+
+
+class LooksAtTheName(RightFile):
+    """Takes a file of the same name for the same."""
+
+    def fingerprint(self):
+        super().fingerprint()
+        return str(self.options.path)
+
+
+class RaisesWhatComes(RightFile):
+    """Lets the exceptions of the system out."""
+
+    def read(self, element):
+        with Path(self.options.path).open(encoding="utf-8", newline="") as file:
+            yield from map(Piece, file)
+
+    def fingerprint(self):
+        return f"{Path(self.options.path).stat()}"
+
+
+class NamesNoFile(RightFile):
+    """Tells that something is wrong, and not where."""
+
+    def fingerprint(self):
+        if not Path(self.options.path).is_file():
+            raise InputError.of("RC040", "a file cannot be read")
+        return super().fingerprint()
+
+
+class CutsCharacters(RightFile):
+    """Decodes block by block, and leaves out what a block cuts."""
+
+    def read(self, element):
+        super().fingerprint()
+        if not Path(self.options.path).is_file():
+            raise InputError.of("RC040", f"{self.options.path} is no file")
+        content = Path(self.options.path).read_bytes()
+        text = "".join(content[at : at + 65536].decode("utf-8", "ignore") for at in range(0, len(content), 65536))
+        yield from map(Piece, text.splitlines(keepends=True))
+
+
+class CutsLines(RightFile):
+    """Splits block by block, so that a line that a block cuts is two."""
+
+    def read(self, element):
+        text = "".join(values for values, _ in super().read(element))
+        for at in range(0, len(text), 65536):
+            yield from map(Piece, text[at : at + 65536].splitlines(keepends=True))
+
+
+class LeavesItOpen(RightFile):
+    """Leaves the file to the garbage collector."""
+
+    def read(self, element):
+        try:
+            yield from map(Piece, Path(self.options.path).open(encoding="utf-8", newline=""))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError.of("RC040", f"{self.options.path} cannot be read: {error}") from error
+
+
+def component(name: str, options: str = "Plain") -> Component:
+    """Return a source of this module as a plugin would describe it."""
+    lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
+    examples = ({"path": "words.txt"},) if options == "FileOptions" else ()
+    target, model = f"liars.sources:{name}", f"liars.sources:{options}"
+    return Component("source", lower, target, model, "a source of the tests", examples=examples)
+
+
+RIGHT = [component("Right"), component("RightNumbers"), component("RightFile", "FileOptions")]
+
+LIARS = [
+    Liar("S01", component("FillsOneBuffer")),
+    Liar("S01", component("ReadsOnce"), frozenset({"S08"})),
+    Liar("S02", component("GivesSingles")),
+    Liar("S02", component("GivesMissingValues")),
+    Liar("S02", component("GivesCharacters")),
+    Liar("S03", component("BeginsInTheMiddle")),
+    Liar("S03", component("NamesOneFeature")),
+    Liar("S04", component("HashesByProcess")),
+    Liar("S04", component("KnowsItself")),
+    Liar("S04", component("ReadsForItsFingerprint")),
+    Liar("S05", component("LooksAtTheSize", "FileOptions")),
+    Liar("S05", component("LooksAtTheName", "FileOptions")),
+    Liar("S06", component("RaisesWhatComes", "FileOptions")),
+    Liar("S06", component("NamesNoFile", "FileOptions")),
+    Liar("S07", component("CutsCharacters", "FileOptions")),
+    Liar("S07", component("CutsLines", "FileOptions")),
+    Liar("S08", component("LeavesItOpen", "FileOptions")),
+]

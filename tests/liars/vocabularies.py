@@ -1,0 +1,343 @@
+"""Wrong vocabularies, and right ones that they are made of."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections import Counter
+
+import numpy as np
+
+from liars import Liar
+from recurra import Component, Options, SymbolOptions, UnknownSymbol, Vocabulary
+
+
+class Policy(SymbolOptions):
+    """Options of vocabularies of letters: what to do with one that is not known."""
+
+
+class Plain(Options):
+    """Options of the others: none."""
+
+
+class Right(Vocabulary[Policy]):
+    """One id for each code point, sorted, and one more for what is not known."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.learn([])
+
+    def learn(self, letters):
+        self.letters = letters
+        self.ids = {letter: index for index, letter in enumerate(letters)}
+
+    @property
+    def size(self):
+        return len(self.letters) + (self.options.unknown == "token")
+
+    def fit(self, runs):
+        self.learn(sorted({letter for run in runs for letter in run}))
+
+    def encode(self, values):
+        ids = []
+        for place, letter in enumerate(values):
+            if letter in self.ids:
+                ids.append(self.ids[letter])
+            elif self.options.unknown == "error":
+                raise UnknownSymbol(letter, place)
+            elif self.options.unknown == "token":
+                ids.append(len(self.letters))
+        return np.array(ids, np.int64)
+
+    def decode(self, ids):
+        return "".join([*self.letters, "\ufffd"][index] for index in ids.tolist())
+
+    def save(self):
+        return {"letters": self.letters}
+
+    def restore(self, saved):
+        self.learn(list(saved["letters"]))
+
+
+class RightBytes(Vocabulary[Plain]):
+    """The 256 bytes of UTF-8."""
+
+    size = 256
+
+    def fit(self, runs):
+        for _ in runs:
+            pass
+
+    def encode(self, values):
+        return np.frombuffer(values.encode(), np.uint8)
+
+    def decode(self, ids):
+        return bytes(ids.astype(np.uint8)).decode("utf-8", "replace")
+
+    def streamer(self):
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return lambda index: decoder.decode(bytes([index]))
+
+    def save(self):
+        return {}
+
+    def restore(self, saved):
+        pass
+
+
+class RightNumbers(Vocabulary[Plain]):
+    """Numbers, by the greatest magnitude of each feature."""
+
+    reads = "numbers"
+    yields = "numbers"
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.scale = np.ones(0)
+
+    @property
+    def size(self):
+        return len(self.scale)
+
+    def fit(self, runs):
+        found = np.max([np.abs(run).max(axis=0) for run in runs if len(run)], axis=0)
+        self.scale = np.where(found > 0, found, 1.0)
+
+    def encode(self, values):
+        return values / self.scale
+
+    def decode(self, ids):
+        return ids * self.scale
+
+    def save(self):
+        return {"scale": self.scale.tolist()}
+
+    def restore(self, saved):
+        self.scale = np.array(saved["scale"])
+
+
+class Composes(Right):
+    """Writes letter and accent as one, whatever was read."""
+
+    def fit(self, runs):
+        super().fit(unicodedata.normalize("NFC", run) for run in runs)
+
+    def encode(self, values):
+        return super().encode(unicodedata.normalize("NFC", values))
+
+
+class EndsLines(Right):
+    """Reads every line end as a newline."""
+
+    def encode(self, values):
+        return super().encode(values.replace("\r\n", "\n"))
+
+
+class CountsFromOne(Right):
+    """Gives the last letter an id that is as large as the size."""
+
+    def encode(self, values):
+        return super().encode(values) + 1
+
+    def decode(self, ids):
+        return super().decode(np.asarray(ids) - 1)
+
+
+class GivesFloats(Right):
+    """Gives ids as real numbers."""
+
+    def encode(self, values):
+        return super().encode(values).astype(np.float64)
+
+    def decode(self, ids):
+        return super().decode(np.asarray(ids).astype(np.int64))
+
+
+class DecodesStrictly(RightBytes):
+    """Raises an exception for bytes that are no UTF-8."""
+
+    def decode(self, ids):
+        return bytes(ids.astype(np.uint8)).decode("utf-8")
+
+
+class DecodesSomething(Right):
+    """Looks at the greatest id, and there is none among no ids."""
+
+    def decode(self, ids):
+        assert max(ids) <= len(self.letters)
+        return super().decode(ids)
+
+
+class KeysById(Right):
+    """Saves a table whose keys are numbers, which JSON makes texts of."""
+
+    def save(self):
+        return {"letters": dict(enumerate(self.letters))}
+
+    def restore(self, saved):
+        self.learn([saved["letters"][index] for index in range(len(saved["letters"]))])
+
+
+class KeepsTheOldFit(Right):
+    """Adds what is restored to what was learned before."""
+
+    def restore(self, saved):
+        self.learn([*self.letters, *(letter for letter in saved["letters"] if letter not in self.ids)])
+
+
+class SavesAnArray(Right):
+    """Saves what is no JSON."""
+
+    def save(self):
+        return {"letters": np.array(self.letters)}
+
+
+class KnowsEverything(Right):
+    """Takes an unknown letter for the first one."""
+
+    def encode(self, values):
+        if self.options.unknown == "skip":
+            return super().encode(values)
+        return np.array([self.ids.get(letter, 0) for letter in values], np.int64)
+
+
+class SkipsNothing(Right):
+    """Puts the first letter where one is to be left out."""
+
+    def encode(self, values):
+        if self.options.unknown != "skip":
+            return super().encode(values)
+        return np.array([self.ids.get(letter, 0) for letter in values], np.int64)
+
+
+class CountsKnownOnes(Right):
+    """Tells the place of an unknown letter among those that are distinct."""
+
+    def encode(self, values):
+        try:
+            return super().encode(values)
+        except UnknownSymbol as error:
+            raise UnknownSymbol(error.symbol, len(set(values[: error.position]))) from error
+
+
+class StreamsByteByByte(RightBytes):
+    """Decodes each byte alone."""
+
+    def streamer(self):
+        return lambda index: self.text(np.array([index]))
+
+
+class SharesAStream(RightBytes):
+    """Has one decoder for all streams."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def streamer(self):
+        return lambda index: self.decoder.decode(bytes([index]))
+
+
+class OrdersByRuns(Right):
+    """Orders letters by how many runs hold them."""
+
+    def fit(self, runs):
+        counts = Counter(letter for run in runs for letter in set(run))
+        self.learn(sorted(counts, key=lambda letter: (-counts[letter], letter)))
+
+
+class FitsTwice(Right):
+    """Goes over the runs a second time, to order letters by their counts."""
+
+    def fit(self, runs):
+        letters = {letter for run in runs for letter in run}
+        counts = Counter(letter for run in runs for letter in run)
+        self.learn(sorted(letters, key=lambda letter: (-counts[letter], letter)))
+
+
+class ScalesByTheRun(RightNumbers):
+    """Subtracts the mean of what it is given, and adds that of the last one."""
+
+    mean = 0.0
+
+    def encode(self, values):
+        self.mean = values.mean(axis=0) if len(values) else 0.0
+        return super().encode(values - self.mean)
+
+    def decode(self, ids):
+        return super().decode(ids) + self.mean
+
+
+class RoundsToSingle(RightNumbers):
+    """Loses half of the digits."""
+
+    def decode(self, ids):
+        return super().decode(ids).astype(np.float32).astype(np.float64)
+
+
+class FlattensOneFeature(RightNumbers):
+    """Gives [n] where there is one feature."""
+
+    def encode(self, values):
+        scaled = super().encode(values)
+        return scaled[:, 0] if self.size == 1 else scaled
+
+    def decode(self, ids):
+        return super().decode(ids.reshape(-1, self.size))
+
+
+class OrdersByHash(Right):
+    """Orders letters as a set does: otherwise in every process."""
+
+    def fit(self, runs):
+        self.learn(sorted({letter for run in runs for letter in run}, key=hash))
+
+
+class ScalesInPlace(RightNumbers):
+    """Changes the numbers that it is given."""
+
+    def encode(self, values):
+        values /= self.scale
+        return values
+
+
+class SplitsPrompts(Right):
+    """Makes a list of words of a prompt, and reads text."""
+
+    def parse(self, text):
+        return text.split()
+
+
+def component(name: str, options: str = "Policy") -> Component:
+    """Return a vocabulary of this module as a plugin would describe it."""
+    lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
+    here = "liars.vocabularies"
+    return Component("vocabulary", lower, f"{here}:{name}", f"{here}:{options}", "a vocabulary of the tests")
+
+
+RIGHT = [component("Right"), component("RightBytes", "Plain"), component("RightNumbers", "Plain")]
+
+LIARS = [
+    Liar("V01", component("Composes")),
+    Liar("V01", component("EndsLines")),
+    Liar("V02", component("CountsFromOne")),
+    Liar("V02", component("GivesFloats")),
+    Liar("V03", component("DecodesStrictly", "Plain"), frozenset({"V04", "V06"})),
+    Liar("V03", component("DecodesSomething")),
+    Liar("V04", component("KeysById")),
+    Liar("V04", component("KeepsTheOldFit")),
+    Liar("V04", component("SavesAnArray")),
+    Liar("V05", component("KnowsEverything")),
+    Liar("V05", component("SkipsNothing")),
+    Liar("V05", component("CountsKnownOnes")),
+    Liar("V06", component("StreamsByteByByte", "Plain")),
+    Liar("V06", component("SharesAStream", "Plain")),
+    Liar("V07", component("OrdersByRuns")),
+    Liar("V07", component("FitsTwice")),
+    Liar("V07", component("ScalesByTheRun", "Plain")),
+    Liar("V08", component("RoundsToSingle", "Plain")),
+    Liar("V08", component("FlattensOneFeature", "Plain")),
+    Liar("V09", component("OrdersByHash")),
+    Liar("V09", component("ScalesInPlace", "Plain")),
+    Liar("V10", component("SplitsPrompts")),
+]

@@ -1,0 +1,565 @@
+"""The three faces of the contract suite, a line for pytest, a class, a command: the same checks and verdicts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from terminal import command, process
+
+import recurra.testing
+from recurra.testing import prescribed
+from recurra.testing.suite import PRESCRIBED, all_checks
+
+pytest_plugins = ["pytester"]
+all_checks()  # pytester forgets what was imported inside it, and a check can be registered once only
+
+LEAKY = '''
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recurra import Cell, CellOptions, Component, Field, hookimpl
+
+
+class LeakyOptions(CellOptions):
+    """Options of the leaky integrator."""
+
+    leak: float = Field(0.5, gt=0, le=1, description="share of the state that each step replaces")
+
+
+class LeakyState(NamedTuple):
+    h: Tensor
+
+
+class Leaky(Cell[LeakyOptions]):
+    """h_t = (1 - a) h_{t-1} + a tanh(W [x_t, h_{t-1}] + b); the output is h_t."""
+
+    def __init__(self, input_size, options):
+        super().__init__(input_size, options)
+        self.map = nn.Linear(input_size + options.hidden_size, options.hidden_size)
+
+    def initial_state(self, batch_size, *, device, dtype):
+        return LeakyState(torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype))
+
+    def step(self, x_t, state):
+        proposed = torch.tanh(self.map(torch.cat((x_t, state.h), -1)))
+        h = state.h + self.options.leak * (proposed - state.h)
+        return h, LeakyState(h)
+'''
+HOOK = """
+
+@hookimpl
+def recurra_components():
+    return [Component("cell", "leaky", "{module}:Leaky", "{module}:LeakyOptions", "leaks"{more})]
+"""
+HIDING = '''
+
+class Hiding(Leaky):
+    """Counts its steps on itself, and looks at the count."""
+
+    steps = 0
+
+    def step(self, x_t, state):
+        self.steps += 1
+        h, after = super().step(x_t, state)
+        return h + 1e-3 * self.steps, after
+
+
+Leaky = Hiding
+'''
+INI = """
+[pytest]
+recurra_contract = leaky
+recurra_contract_level = {level}
+recurra_contract_files = leaky.py
+filterwarnings = error
+addopts = --strict-markers --strict-config
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_other_plugins(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner runs go without Hypothesis, whose plugin takes seconds to import, each time anew."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+
+
+@pytest.fixture
+def local(pytester: pytest.Pytester) -> Callable[..., None]:
+    """Write a project with one local plugin file and one line of configuration."""
+
+    def write(more: str = "", after: str = "", level: str = "core") -> None:
+        pytester.makepyfile(leaky=LEAKY + after + HOOK.format(module="leaky", more=more))
+        pytester.makeini(INI.format(level=level))
+
+    return write
+
+
+def ids(level: Any = "core") -> list[str]:
+    """Return the ids of a cell's checks."""
+    return [check.id for check in prescribed("cell", level)]
+
+
+def collected(result: pytest.RunResult) -> list[str]:
+    """Return the node ids that --collect-only prints."""
+    return [line for line in result.outlines if line.startswith("contract::")]
+
+
+@pytest.mark.parametrize("level", ["core", "full"])
+def test_one_line_gives_every_check(level: Any, local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """Without any test file, there is a test for each check that the level prescribes."""
+    local(level=level)
+    found = collected(pytester.runpytest("--collect-only", "-q"))
+    assert found == [f"contract::leaky::{id}" for id in ids(level)]
+    assert len(found) == PRESCRIBED["cell"][level == "full"]
+
+
+def test_a_sound_plugin_is_green(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """Bare pytest, under errors for warnings and strict markers, passes; what is not applicable is skipped with why."""
+    local()
+    result = pytester.runpytest("-rs")
+    counts = result.parseoutcomes()
+    assert counts["passed"] + counts["skipped"] == PRESCRIBED["cell"][0]
+    assert set(counts) == {"passed", "skipped"}
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*SKIPPED*it is not a scan*"])
+
+
+def test_tests_are_chosen_as_any_others(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """-k goes by id, title, level and name; -m by the marker; what is deselected is counted."""
+    local()
+    cases = {
+        ("-k", "C02"): ["C02"],
+        ("-k", "C02 or P07"): ["P07", "C02"],
+        ("-k", "causality"): ["C04"],
+        ("-k", "leaky and not core"): [],
+        ("-m", "contract"): ids(),
+        ("-m", "not contract"): [],
+    }
+    for arguments, wanted in cases.items():
+        result = pytester.runpytest(*arguments, "--collect-only", "-q")
+        assert collected(result) == [f"contract::leaky::{id}" for id in wanted], arguments
+    pytester.runpytest("-k", "C02").assert_outcomes(passed=1, deselected=len(ids()) - 1)
+
+
+def test_a_failure_says_what_was_measured(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """A broken law: id, verdict, value, bound, options and where to read on; no traceback; the run fails."""
+    local(after=HIDING)
+    result = pytester.runpytest("-k", "C10 or C20")
+    result.assert_outcomes(passed=1, failed=1, deselected=len(ids()) - 2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "*contract::leaky::C10*",
+            "C10 nothing changed, nothing hidden: FAIL",
+            "  measured: *",
+            "  options: hidden_size = 8",
+            "  to mend it: recurra plugins explain C10",
+            "FAILED contract::leaky::C10*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*.py:*: in *")
+
+
+def test_only_what_failed_runs_again(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """--last-failed knows the checks by their node ids."""
+    local(after=HIDING)
+    pytester.runpytest("-k", "C10 or C20")
+    pytester.runpytest("--last-failed").assert_outcomes(failed=1, deselected=len(ids()) - 1)
+
+
+def test_a_waiver_is_a_strict_expected_failure(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """What is waived and fails is expected; what is waived and holds fails."""
+    wasteful = (
+        HIDING.replace("self.steps += 1", "")
+        .replace("1e-3 * self.steps", "0")
+        .replace(
+            "steps = 0",
+            "def __init__(self, *given):\n        super().__init__(*given)\n        self.spare = nn.Linear(1, 1)",
+        )
+    )
+    local(more=', waivers={"C18": "a spare part"}', after=wasteful)
+    result = pytester.runpytest("-k", "C18", "-rx")
+    result.assert_outcomes(xfailed=1, deselected=len(ids()) - 1)
+    result.stdout.fnmatch_lines(["XFAIL contract::leaky::C18*a spare part"])
+    assert result.ret == 0
+    local(more=', waivers={"C18": "a spare part"}')
+    result = pytester.runpytest("-k", "C18")
+    result.assert_outcomes(failed=1, deselected=len(ids()) - 1)
+    result.stdout.fnmatch_lines(["*XPASS(strict)*a spare part"])
+
+
+def test_an_error_of_the_suite_is_not_waived(
+    local: Callable[..., None], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiver is for the component's failures."""
+    from recurra.testing.records import Record
+    from recurra.testing.suite import Examination
+
+    monkeypatch.setattr(Examination, "run", lambda self, check: Record(check.id, check.title, "ERROR", detail="a bug"))
+    local(more=', waivers={"C18": "a spare part"}')
+    result = pytester.runpytest("-k", "C18")
+    result.assert_outcomes(failed=1, deselected=len(ids()) - 1)
+    result.stdout.fnmatch_lines(["C18 *: ERROR", "  measured: a bug"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("recurra_contract = leaky", "recurra_contract = leeky", "no component called 'leeky'*"),
+        ("_level = core", "_level = deep", "recurra_contract_level is 'deep'; allowed: core, full"),
+        ("_files = leaky.py", "_files = lucky.py", "*lucky.py*"),
+    ],
+)
+def test_a_wrong_line_is_told(
+    old: str, new: str, words: str, local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    """A line that names what there is not ends pytest as a wrong option does, in words."""
+    local()
+    pytester.makeini(INI.format(level="core").replace(old, new))
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{words}"])
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_a_plugin_that_declares_what_there_is_not_is_told(
+    local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    """A waiver of a firm check stops the run before it begins."""
+    local(more=', waivers={"C02": "so be it"}')
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *C02*cannot be waived*"])
+
+
+def test_the_command_line_names_more(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """--recurra-contract adds an installed component, of each kind that has the name."""
+    local()
+    result = pytester.runpytest("--recurra-contract", "lstm", "--collect-only", "-q")
+    found = collected(result)
+    assert found[: len(ids())] == [f"contract::leaky::{id}" for id in ids()]
+    assert found[len(ids()) :] == [f"contract::lstm::{id}" for id in ids()]
+
+
+def test_a_named_file_means_only_itself(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """Who names one test file waits for no contract; who names the project's folder, or nothing, gets it."""
+    local()
+    pytester.makepyfile(test_other="def test_something():\n    pass\n")
+    assert collected(pytester.runpytest("test_other.py", "--collect-only", "-q")) == []
+    assert len(collected(pytester.runpytest(".", "--collect-only", "-q"))) == len(ids())
+    result = pytester.runpytest("--collect-only", "-q")
+    assert len(collected(result)) == len(ids())
+    result.stdout.fnmatch_lines(["test_other.py::test_something"])
+    named = pytester.runpytest("test_other.py", "--recurra-contract", "recurra/rnn", "-k", "something or C20")
+    named.assert_outcomes(passed=2, deselected=len(ids()) - 1)
+
+
+def test_without_the_line_nothing_happens(pytester: pytest.Pytester) -> None:
+    """In a project that does not ask for it, the plugin collects nothing and imports nothing of weight."""
+    pytester.makepyfile(
+        test_light="""
+        import sys
+
+        def test_nothing_heavy_came_in():
+            assert {"torch", "numpy", "pydantic", "recurra.catalog"}.isdisjoint(sys.modules)
+            assert "recurra.testing.pytest_plugin" in sys.modules
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:jaxtyping", "-W", "error", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*contract::*")
+
+
+@pytest.mark.slow
+def test_workers_share_the_checks(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+    """Under xdist each check runs once, on one of the workers."""
+    local()
+    result = pytester.runpytest_subprocess("-n", "2", "-k", "C02 or C10 or C20 or C17")
+    result.assert_outcomes(passed=3, skipped=1)
+
+
+PYPROJECT = """
+[project]
+name = "recurra-leaky"
+version = "1.0"
+
+[tool.pytest.ini_options]
+recurra_contract = ["leaky"]
+"""
+
+
+def test_an_installed_plugin_needs_one_line(tmp_path: Path) -> None:
+    """A distribution with one line in its pyproject.toml and no test file: pytest runs every check of level full."""
+    site, project = tmp_path / "site", tmp_path / "project"
+    (site / "recurra_leaky-1.0.dist-info").mkdir(parents=True)
+    (site / "recurra_leaky-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: recurra-leaky\nVersion: 1.0\nRequires-Dist: recurra<1,>=0.1\n", encoding="utf-8"
+    )
+    (site / "recurra_leaky-1.0.dist-info" / "entry_points.txt").write_text(
+        "[recurra.plugins]\nleaky = recurra_leaky\n", encoding="utf-8"
+    )
+    (site / "recurra_leaky").mkdir()
+    hook = "from recurra import Component, hookimpl\n" + HOOK.format(module="recurra_leaky.cell", more="")
+    (site / "recurra_leaky" / "__init__.py").write_text(hook, encoding="utf-8")
+    (site / "recurra_leaky" / "cell.py").write_text(LEAKY, encoding="utf-8")
+    project.mkdir()
+    (project / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
+    world = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+
+    def run(*arguments: str) -> str:
+        line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(line, capture_output=True, text=True, cwd=project, env=world, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    said = run("-k", "P01 or P02 or P08 or C02")
+    chosen, every = 4, PRESCRIBED["cell"][1]
+    assert f"collected {every} items / {every - chosen} deselected / {chosen} selected" in said
+    assert f"{chosen} passed" in said
+
+
+# The class
+
+
+def test_a_class_gives_every_check_a_node(pytester: pytest.Pytester) -> None:
+    """A class of two lines has a test for each check, which can be named; its options take the place of those drawn."""
+    pytester.makepyfile(leaky=LEAKY + HOOK.format(module="leaky", more=', waivers={"C06": "by design"}'))
+    pytester.makepyfile(
+        test_leaky="""
+        from recurra.testing import CellContract
+
+        class TestLeaky(CellContract):
+            component = "leaky"
+            files = ["leaky.py"]
+            options = [{}, {"hidden_size": 7}]
+            level = "core"
+
+        class TestOther(CellContract):
+            component = "lstm"
+            level = "core"
+
+            def test_of_its_own(self):
+                assert self.component == "lstm"
+        """
+    )
+    listed = pytester.runpytest("--collect-only", "-q").outlines
+    nodes = [f"test_leaky.py::{cls}::test_contract[{id}]" for cls in ("TestLeaky", "TestOther") for id in ids()]
+    assert [line for line in listed if "::" in line] == [*nodes, "test_leaky.py::TestOther::test_of_its_own"]
+    chosen = ["C02", "C06", "C17", "P01"]
+    result = pytester.runpytest(*(f"test_leaky.py::TestLeaky::test_contract[{id}]" for id in chosen))
+    result.assert_outcomes(passed=2, skipped=1, failed=1)  # C06 holds, against its waiver
+    pytester.runpytest("-k", "of_its_own or TestOther and C02").assert_outcomes(passed=2, deselected=2 * len(ids()) - 1)
+
+
+def test_a_class_runs_under_its_own_options(pytester: pytest.Pytester) -> None:
+    """A fault that only one set of options shows is found on that set, and the failure names it."""
+    faulty = LEAKY.replace("h = state.h +", "h = state.h + (self.hidden_size == 7) * torch.randn(()) +")
+    pytester.makepyfile(leaky=faulty + HOOK.format(module="leaky", more=""))
+    pytester.makepyfile(
+        test_leaky="""
+        from recurra.testing import CellContract
+
+        class TestLeaky(CellContract):
+            component = "leaky"
+            files = ["leaky.py"]
+
+        class TestSeven(TestLeaky):
+            options = [{}, {"hidden_size": 7}]
+        """
+    )
+    result = pytester.runpytest("-k", "C10")
+    result.assert_outcomes(passed=1, failed=1, deselected=2 * len(ids("full")) - 2)
+    result.stdout.fnmatch_lines(["C10 *: FAIL", "  options: hidden_size = 7", "*explain C10"])
+    result.stdout.no_fnmatch_line("*test_contract(*")
+
+
+def test_a_class_that_names_nothing_is_told(pytester: pytest.Pytester) -> None:
+    """A wrong name, or a component of another kind, is an error of the collection, in words."""
+    pytester.makepyfile(
+        test_wrong="""
+        from recurra.testing import CellContract, EncoderContract
+
+        class TestWrong(CellContract):
+            component = "lstn"
+
+        class TestKind(EncoderContract):
+            component = "lstm"
+        """
+    )
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*there is no cell called 'lstn'*", "*did you mean: lstm*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize("name", recurra.testing.__all__)
+def test_no_name_would_be_collected(name: str) -> None:
+    """What is imported into a test module is not a test of its own."""
+    assert getattr(recurra.testing, name) is not None
+    assert not name.lower().startswith("test")
+
+
+def test_what_the_suite_does_not_have_is_an_attribute_error() -> None:
+    """A misspelt name fails as it does in any module."""
+    with pytest.raises(AttributeError, match="no attribute 'CellContrakt'"):
+        _ = recurra.testing.CellContrakt
+
+
+# The command
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Callable[..., Path]:
+    """Write a local plugin file."""
+
+    def write(more: str = "", after: str = "") -> Path:
+        file = tmp_path / "leaky.py"
+        file.write_text(LEAKY + after + HOOK.format(module="leaky", more=more), encoding="utf-8")
+        return file
+
+    return write
+
+
+def test_the_command_prints_each_check(leaky: Callable[..., Path]) -> None:
+    """A line for each check with what was measured and its bound, and a last line that counts."""
+    done = command("plugins", "check", "leaky", "--file", leaky(), "-k", "P02,C02", "-k", "C17").tidy(0)
+    first, *lines, last = done.out.splitlines()
+    assert 'cell "leaky"' in first and "suite 1.0 core" in first and "seed 0" in first
+    assert [line.split()[0] for line in lines] == ["P02", "C02", "C17"]
+    assert "PASS" in lines[1] and "(" in lines[1]
+    assert last.startswith(
+        " 3 checks: 1 pass, 2 n/a (it is a local file, which only its own task loads: P02; it is not"
+    )
+
+
+def test_the_command_says_what_failed(leaky: Callable[..., Path]) -> None:
+    """A broken law ends the command with 1, and names its options and where to read on."""
+    done = command("plugins", "check", "leaky", "--file", leaky(after=HIDING), "-k", "C10,C20").tidy(1)
+    (line,) = [line for line in done.out.splitlines() if line.startswith(" C10")]
+    assert "FAIL" in line and line.endswith("under hidden_size = 8   -> recurra plugins explain C10")
+    assert " 2 checks: 1 pass, 1 fail " in done.out
+
+
+def test_the_command_gives_records(leaky: Callable[..., Path]) -> None:
+    """With --json, one object on the last line: each report whole, and whether all is well."""
+    file = leaky(after=HIDING)
+    data = command("plugins", "check", "leaky", "--file", file, "-k", "C10,C20", "--json").tidy(1).last
+    assert data["ok"] is False
+    (report,) = data["reports"]
+    assert report["component"]["name"] == "leaky" and report["suite"] == "1.0" and report["seed"] == 0
+    assert {record["id"]: record["verdict"] for record in report["records"]} == {"C10": "FAIL", "C20": "PASS"}
+    assert report["counts"] == {"PASS": 1, "FAIL": 1}
+
+
+def test_the_command_fails_if_checks_were_lost(leaky: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in which everything passed, but little ran, is not good."""
+    from recurra.testing import suite
+
+    every = all_checks()
+    monkeypatch.setattr(suite, "all_checks", lambda: {id: every[id] for id in ("P01", "C20")})
+    done = command("plugins", "check", "leaky", "--file", leaky()).tidy(1)
+    assert f"only 2 of the {PRESCRIBED['cell'][0]} checks that are prescribed ran" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["leeky"], 2, ["RC020", "leeky"]),
+        (["lstm", "--kind", "encoder"], 2, ["RC020", "no encoder called 'lstm'", "is a cell"]),
+        (["lstm", "--kind", "cel"], 2, ["RC080", "did you mean: cell"]),
+        (["lstm", "--level", "deep"], 2, ["RC080", "core, full"]),
+        (["lstm", "-k", "C99"], 2, ["RC080", "C99"]),
+        (["lstm", "--file", "no_such_file.py"], 3, ["RC070", "no_such_file.py"]),
+    ],
+)
+def test_the_command_tells_what_it_does_not_know(arguments: list[str], code: int, words: list[str]) -> None:
+    """A wrong name or option ends with 2, a plugin that cannot be imported with 3, both in words."""
+    command("plugins", "check", *arguments).fails(code, *words)
+
+
+def test_a_component_that_cannot_be_imported_ends_with_3(leaky: Callable[..., Path]) -> None:
+    """Its plugin lists it, but its code fails: nothing could be checked."""
+    file = leaky()
+    file.write_text(file.read_text(encoding="utf-8").replace('"leaky:Leaky"', '"leaky:Loose"'), encoding="utf-8")
+    command("plugins", "check", "leaky", "--file", file).fails(3, "RC070", "Loose")
+    file = leaky(more=', waivers={"C02": "so be it"}')
+    command("plugins", "check", "leaky", "--file", file).fails(3, "RC071", "cannot be waived")
+
+
+def test_a_name_of_several_kinds_means_all_of_them(tmp_path: Path) -> None:
+    """Each component of the name is examined, or the one of the kind that is named."""
+    file = tmp_path / "leaky.py"
+    hook = (
+        HOOK.format(module="leaky", more="")[:-2]
+        + ', Component("loss", "leaky", "leaky:Right", "leaky:Plain", "right")]\n'
+    )
+    right = textwrap.dedent('''
+        from recurra import Loss, Options
+
+
+        class Plain(Options):
+            """Options of the loss: none."""
+
+
+        class Right(Loss[Plain]):
+            """The squared error."""
+
+            reads = ("numbers",)
+
+            def forward(self, output, target):
+                return (output - target).square().mean(-1)
+    ''')
+    file.write_text(LEAKY + right + hook, encoding="utf-8")
+    both = command("plugins", "check", "leaky", "--file", file, "-k", "P01", "--json").tidy(0).last
+    assert [report["component"]["kind"] for report in both["reports"]] == ["cell", "loss"]
+    one = command("plugins", "check", "leaky", "--file", file, "-k", "L01", "--kind", "loss", "--json").tidy(0).last
+    assert [report["component"]["kind"] for report in one["reports"]] == ["loss"]
+
+
+@pytest.mark.parametrize("id", ["C02", "c07", "P04", "E02"])
+def test_a_check_explains_itself(id: str) -> None:
+    """`explain` prints the law, whom it binds and how to mend; of errors it speaks as before."""
+    said = command("plugins", "explain", id).tidy(0).out
+    check = all_checks()[id.upper()]
+    assert said.startswith(f"{id.upper()}: {check.title} (every ")
+    assert ("cannot be waived" in said) == check.firm
+    assert check.text in said
+
+
+def test_an_unknown_code_is_told() -> None:
+    """What is neither an error nor a check gets the nearest that is."""
+    command("plugins", "explain", "C99").fails(2, "RC080", "C19")
+    assert command("plugins", "explain", "RC011").tidy(0).out.startswith("RC011: ")
+
+
+def test_the_command_needs_no_pytest(leaky: Callable[..., Path], tmp_path: Path) -> None:
+    """Where pytest is not installed, the command works."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "pytest.py").write_text("raise ImportError('there is no pytest here')\n", encoding="utf-8")
+    done = process("plugins", "check", "leaky", "--file", leaky(), "-k", "C02,C20", "--json", path=tmp_path / "hidden")
+    assert done.tidy(0).last["reports"][0]["counts"] == {"PASS": 2}
+
+
+def test_json_is_all_that_goes_to_stdout(leaky: Callable[..., Path]) -> None:
+    """A component that prints does not spoil the object."""
+    chatty = HIDING.replace("self.steps += 1", "print('step')").replace("1e-3 * self.steps", "0")
+    done = command("plugins", "check", "leaky", "--file", leaky(after=chatty), "-k", "C02", "--json").tidy(0)
+    assert json.loads(done.out)["ok"] is True
+
+
+def test_the_project_itself_is_left_alone() -> None:
+    """The line is in no configuration of this project, whose own tests say what runs."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "recurra_contract" not in project["tool"]["pytest"]["ini_options"]

@@ -1,0 +1,53 @@
+"""Every component that recurra ships keeps its contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from recurra.catalog import HOME, Entry, discover
+from recurra.testing.records import Record
+from recurra.testing.suite import PRESCRIBED, Examination, examine
+
+CHILDREN = {"P02", "P03", "C21", "V09", "S04"}
+"""Checks that start a process, which takes seconds."""
+OWN = [entry for entry in discover().entries if entry.plugin.distribution == HOME]
+ONE_OF_EACH = {entry.component.kind: entry for entry in OWN}
+
+
+def label(entry: Entry) -> str:
+    """Return how a component is called here."""
+    return f"{entry.component.kind}-{entry.component.name}"
+
+
+def wrong(records: list[Record]) -> str:
+    """Return what does not hold, as it is told."""
+    return "\n".join(str(record) for record in records if record.verdict not in ("PASS", "N/A", "WAIVED"))
+
+
+@pytest.mark.parametrize("entry", OWN, ids=label)
+def test_it_keeps_the_core(entry: Entry) -> None:
+    """Every check of level core that starts no process."""
+    examination = Examination(entry)
+    checks = [check for check in examination.checks if check.id not in CHILDREN]
+    records = [examination.run(check) for check in checks]
+    assert wrong(records) == ""
+    assert sum(record.verdict != "N/A" for record in records) > len(checks) / 2
+
+
+@pytest.mark.parametrize("entry", ONE_OF_EACH.values(), ids=label)
+def test_one_of_each_kind_keeps_the_rest_of_the_core(entry: Entry) -> None:
+    """The checks that start a process."""
+    examination = Examination(entry)
+    checks = [check for check in examination.checks if check.id in CHILDREN]
+    assert len(checks) >= 2
+    assert wrong([examination.run(check) for check in checks]) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", OWN, ids=label)
+def test_it_keeps_everything(entry: Entry) -> None:
+    """Every check of level full, within two minutes."""
+    report = examine(entry, "full")
+    assert report.ok, wrong(list(report.records))
+    assert len(report.records) == PRESCRIBED[entry.component.kind][1]
+    assert report.seconds < 120
