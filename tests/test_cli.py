@@ -144,7 +144,7 @@ def test_json_of_evaluate_is_what_the_run_said(here: Path, run: str) -> None:
 def test_json_of_plugins(empty: Path) -> None:
     """`plugins list` and `plugins show` print one object each."""
     listed = alone(command("plugins", "list", "--json").tidy(0))
-    assert {"kind", "name", "qualified", "version", "summary", "cite"} == set(listed["components"][0])  # type: ignore
+    assert {"kind", "name", "qualified", "version", "summary", "cite", "contract"} == set(listed["components"][0])  # type: ignore
     shown = alone(command("plugins", "show", "lstm", "--json").tidy(0))["components"]
     assert isinstance(shown, list) and [c["qualified"] for c in shown] == ["recurra/lstm"]
 

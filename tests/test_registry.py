@@ -10,10 +10,11 @@ import torch
 from conftest import REPOSITORY
 
 import recurra
-from recurra.catalog import HOME, discover
+from recurra.catalog import HOME, Entry, discover
 from recurra.fit import needs
 from recurra.resolve import resolve
 from recurra.spec.shipped import tasks
+from recurra.testing import certificate
 
 CELLS = [entry for entry in discover().of_kind("cell") if entry.plugin.distribution == HOME]
 SMALL = {"python_docs": "[sequence]\nlength = 32\nsplit = [0.99, 0.005, 0.005]\n[generation]\nlength = 20\n"}
@@ -75,8 +76,20 @@ def test_a_task_that_needs_what_a_cell_lacks_is_refused(tmp_path: Path) -> None:
     assert recurra.check(free)["parameters"] > 0
 
 
-def parameters(entry) -> int:
-    """Return the parameters of a cell of hidden size 128 on inputs as wide."""
-    options = entry.options(hidden_size=128)
+def row(entry: Entry) -> str:
+    """Return the line of the README's table that is true of a cell."""
     with torch.device("meta"):
-        return sum(weight.numel() for weight in entry.target(128, options).parameters())
+        cell = entry.target(128, entry.options(hidden_size=128))
+    form = next(form for form in (recurra.GatedCell, recurra.ScanCell, recurra.Cell) if isinstance(cell, form))
+    count = sum(weight.numel() for weight in cell.parameters())
+    standing = certificate.standing(entry)
+    level = standing.level if standing.state == "proved" else standing.state
+    return f"| `{entry.component.name}` | {entry.component.cite} | `{form.__name__}` | {count:,} | {level} |"
+
+
+def test_the_readme_shows_the_registry() -> None:
+    """Cell, paper, form, parameters at 128 and contract level: as they are."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("### The cells") : readme.index("Each is held against the equations")]
+    shown = {line for line in table.splitlines() if line.startswith("| `")}
+    assert shown == {row(entry) for entry in CELLS}

@@ -156,6 +156,16 @@ class LearnsByItself(RightNumbers):
         return super().forward(x)
 
 
+class IgnoresTheSeed(Right):
+    """Draws its weights from a generator that nobody seeds."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        draw = torch.Generator()
+        draw.seed()
+        self.weight = nn.Parameter(torch.randn(size, options.size, generator=draw))
+
+
 class WrapsIds(Right):
     """Indexes the table, so that -1 is its last row."""
 
@@ -201,6 +211,13 @@ class StaysOnTheCpu(Right):
 
     def forward(self, x):
         return super().forward(x) * torch.arange(1, self.output_size + 1)
+
+
+class RoundsToSingle(Right):
+    """Gives float32, whatever it is asked in."""
+
+    def forward(self, x):
+        return super().forward(x).float()
 
 
 class ForgetsBetweenCalls(RightStateful):
@@ -275,12 +292,14 @@ LIARS = [
     Liar("E03", component("StartsAllRowsTogether")),
     Liar("E04", component("MasksStepsByProduct")),
     Liar("E05", component("LearnsByItself")),
+    Liar("E05", component("IgnoresTheSeed")),
     Liar("E06", component("WrapsIds")),
     Liar("E06", component("ClampsIds")),
     Liar("E07", component("DrawsNoise")),
     Liar("E08", component("KeepsATableToItself")),
     Liar("E09", component("Detaches")),
     Liar("E10", component("StaysOnTheCpu")),
+    Liar("E10", component("RoundsToSingle"), frozenset({"E09"})),
     Liar("E11", component("ForgetsBetweenCalls")),
     Liar("E11", component("CallsItselfOtherwise")),
     Liar("E11", component("IgnoresResets")),

@@ -87,6 +87,17 @@ class FillsOneBuffer(RightNumbers):
             yield Piece(buffer, start)
 
 
+class SharesItsPlace(RightNumbers):
+    """Keeps where it stands on itself, so that two readers are in each other's way."""
+
+    def read(self, element):
+        pieces = list(super().read(element))
+        self.place = 0
+        while self.place < len(pieces):
+            yield pieces[self.place]
+            self.place += 1
+
+
 class GivesSingles(RightNumbers):
     """Gives float32."""
 
@@ -184,6 +195,17 @@ class NamesNoFile(RightFile):
         return super().fingerprint()
 
 
+class KnowsFilesAlone(RightFile):
+    """Tells what is wrong with a file, and lets out what is wrong with its bytes."""
+
+    def read(self, element):
+        super().fingerprint()
+        if not Path(self.options.path).is_file():
+            raise InputError.of("RC040", f"{self.options.path} is no file")
+        with Path(self.options.path).open(encoding="utf-8", newline="") as file:
+            yield from map(Piece, file)
+
+
 class CutsCharacters(RightFile):
     """Decodes block by block, and leaves out what a block cuts."""
 
@@ -228,6 +250,7 @@ RIGHT = [component("Right"), component("RightNumbers"), component("RightFile", "
 LIARS = [
     Liar("S01", component("FillsOneBuffer")),
     Liar("S01", component("ReadsOnce"), frozenset({"S08"})),
+    Liar("S01", component("SharesItsPlace")),
     Liar("S02", component("GivesSingles")),
     Liar("S02", component("GivesMissingValues")),
     Liar("S02", component("GivesCharacters")),
@@ -240,6 +263,7 @@ LIARS = [
     Liar("S05", component("LooksAtTheName", "FileOptions")),
     Liar("S06", component("RaisesWhatComes", "FileOptions")),
     Liar("S06", component("NamesNoFile", "FileOptions")),
+    Liar("S06", component("KnowsFilesAlone", "FileOptions")),
     Liar("S07", component("CutsCharacters", "FileOptions")),
     Liar("S07", component("CutsLines", "FileOptions")),
     Liar("S08", component("LeavesItOpen", "FileOptions")),

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from liars import entry
-from liars.reference import REFERENCES
 from liars.values import LIARS, Honest, LeakyState, Learned, Windowed
 from torch import nn
 
@@ -142,18 +141,12 @@ def test_a_right_cell_passes_with_room_to_spare(cell):
         assert Measured(record.value, record.bound).margin <= 0.1, record
 
 
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
-def test_first_party_cells_pass_under_all_their_sets(name):
-    """Each on torch's kernels and on the loop, under up to four sets of options."""
+@pytest.mark.parametrize("name", ["lstm", "mlstm"])
+def test_a_kernel_and_a_chunkwise_form_pass_with_room_to_spare(name):
+    """Both are other sums than the loop's, under up to four sets of options."""
     for record in examine(discover().find("cell", name), only=IDS).records:
         assert record.verdict == "PASS", record
         assert Measured(record.value, record.bound).margin <= 0.1, record
-
-
-@pytest.mark.parametrize("reference", REFERENCES, ids=lambda reference: reference.name)
-def test_the_references_pass(reference):
-    for record in examine(entry(reference), only=IDS).records:
-        assert record.verdict == "PASS", record
 
 
 def test_what_is_measured_is_always_the_same():
@@ -197,12 +190,6 @@ def test_every_check_says_its_law_and_how_to_mend_what_breaks_it(name):
 def test_every_check_has_a_liar_that_fails_it_alone():
     """At least one wrong cell for each law breaks no other of them."""
     assert {liar.check for liar in LIARS if not liar.others & set(IDS)} == set(IDS)
-
-
-@pytest.mark.parametrize("liar", LIARS, ids=lambda liar: f"{liar.check}-{liar.component.name}")
-def test_a_liar_fails_its_check_and_no_other(liar):
-    found = {r.id for r in examine(liar.entry, sets=SMALL, only=IDS).records if r.verdict != "PASS"}
-    assert found == ({liar.check} | liar.others) & set(IDS)
 
 
 # Cells that are wrong in more than one way, or in a way of their own: each must fail the checks that are named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -286,7 +287,8 @@ def types(subject: EncoderSubject) -> Measured:
     """
     found = []
     for kind in subject.reads:
-        wide, narrow = subject.encoder(), subject.encoder(dtype=torch.float32)
+        wide = subject.encoder()
+        narrow = copy.deepcopy(wide).float()
         x = subject.x(kind)
         y = subject.run(wide, x)[0]
         if kind == "numbers" or next(wide.parameters(), None) is not None:
