@@ -15,8 +15,7 @@ def run(
     """Step through time; see `recurra.engine.paths.run` for the meaning of the arguments."""
     fresh = cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype) if reset is not None else state
     outputs: list[Tensor] = []
-    for t in range(x.shape[1]):
-        x_t = x[:, t]
+    for t, x_t in enumerate(x.unbind(1)):  # by `x[:, t]` each step's gradient would be as large as the window's
         if reset is not None:
             state = select(reset[:, t], fresh, state)
         if lengths is None:
