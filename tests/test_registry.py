@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
+from terminal import command
 
 import recurra
 from recurra.catalog import HOME, Entry, discover
@@ -74,6 +75,27 @@ def test_a_task_that_needs_what_a_cell_lacks_is_refused(tmp_path: Path) -> None:
         assert "lstm" in problem.allowed and "leaky" not in problem.allowed
     free = task_of("leaky", "hello_lstm", tmp_path, '[plugins]\nfiles = ["leaky.py"]\n')
     assert recurra.check(free)["parameters"] > 0
+
+
+@pytest.mark.parametrize(("norm", "code"), [("rms", 2), ("layer", 2)])
+def test_a_block_that_would_see_only_signs_is_refused(norm: str, code: int, tmp_path: Path) -> None:
+    """On a series of one number the norm of a block would leave its sign alone; a wider encoder is the cure."""
+    ended = command("check", REPOSITORY / "tasks" / "airline.toml", "-o", f'cell.block={{norm="{norm}"}}')
+    ended.fails(code, "[RC031]", "leaves only the sign", 'kind = "linear"')
+
+
+def test_an_encoder_that_lacks_what_a_task_needs_is_refused(tmp_path: Path) -> None:
+    """What an encoder declares counts as what a cell does."""
+    (tmp_path / "torn.py").write_text(
+        "from recurra import Component, Encoder, Options, hookimpl\n"
+        "class Torn(Encoder):\n    output_size = 1\n    def forward(self, x):\n        return x.unsqueeze(-1).float()\n"
+        "@hookimpl\ndef recurra_components():\n    return [Component(kind='encoder', name='torn', target='torn:Torn', "
+        "options='recurra:Options', summary='no float64', lacks=('float64',))]\n",
+        encoding="utf-8",
+    )
+    more = '[plugins]\nfiles = ["torn.py"]\n[encoder]\nkind = "torn"\n[device]\nprecision = "float64"\n'
+    ended = command("check", task_of("lstm", "hello_lstm", tmp_path, more))
+    ended.fails(2, "encoder.kind", "[RC031]", "'torn' lacks float64", "one_hot")
 
 
 def row(entry: Entry) -> str:

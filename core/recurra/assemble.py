@@ -39,6 +39,8 @@ BLOCK = 1 << 16
 """Elements that a vocabulary of numbers is fitted on at a time."""
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
+NARROWEST = {"rms": 2, "layer": 3}
+"""Width of a block below which its norm leaves only the sign of what it reads."""
 TAIL = 1024
 """Steps of a series that generation goes on from where no prompt is given."""
 
@@ -196,6 +198,8 @@ def build_network(
         layers: list[nn.Module] = []
         width = encoder.output_size
         for part in resolved.cells:
+            if part.options.block is not None and width < NARROWEST[part.options.block.norm]:
+                raise InputError(resolved.place(_narrow(resolved, part, width)))
             for _ in range(part.options.num_layers):
                 layers.append(layer(partial(_cell, part), width, part.options))
                 width = cast(Layer, layers[-1]).output_size
@@ -205,6 +209,16 @@ def build_network(
     network.narrow = task.device.precision == "bfloat16"
     network.noise = torch_stream(task.seed, "dropout", device=device)
     return network, [_choose_path(resolved, cell) for cell in network.cells]
+
+
+def _narrow(resolved: Resolved, part: Part, width: int) -> Problem:
+    """Return the problem of a block that is so narrow that its norm leaves nothing of its input."""
+    key = f"cell.stack.{resolved.cells.index(part)}" if "stack" in resolved.task.cell else "cell"
+    fact = (
+        f"a block is as wide as its input, and a {part.options.block.norm} norm of {width} leaves only the sign of it"
+    )
+    cure = 'put a wider encoder before it, such as kind = "linear" with size = 64'
+    return Problem("RC031", fact, f"{key}.block", cure=cure)
 
 
 def _cell(part: Part, width: int) -> Cell[Any]:

@@ -36,13 +36,14 @@ def check_fit(resolved: Resolved) -> None:
             fact = 'target = "next" must be causal: a cell that reads both ways has seen what it predicts'
             problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))
         problems += _lacking(resolved, cell, key)
+    problems += _lacking(resolved, parts["encoder"], "encoder")
     problems += _generation_problems(resolved, vocabulary.yields)
     if problems:
         raise InputError(resolved.place(problem) for problem in problems)
 
 
 def needs(task: Task) -> dict[str, str]:
-    """Return the capabilities that a task asks of its cells, each with the reason."""
+    """Return the capabilities that a task asks of its cells and its encoder, each with the reason."""
     asked = {"carry": "evaluation and generation go on from the state of the step before"}
     if task.sequence.carry:
         asked["resets"] = "with sequence.carry = true a new sequence can begin inside a window"
@@ -51,15 +52,16 @@ def needs(task: Task) -> dict[str, str]:
     return asked
 
 
-def _lacking(resolved: Resolved, cell: Part, key: str) -> list[Problem]:
-    """Return a problem for each thing that the task needs and a cell lacks, with the cells that fit."""
-    asked, component = needs(resolved.task), cell.entry.component
-    able = [e for e in resolved.catalog.of_kind("cell") if asked.keys().isdisjoint(e.component.lacks)]
+def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
+    """Return a problem for each thing that the task needs and a component lacks, with those of its kind that fit."""
+    asked, component = needs(resolved.task), part.entry.component
+    able = [e for e in resolved.catalog.of_kind(component.kind) if asked.keys().isdisjoint(e.component.lacks)]
     allowed = listing(resolved.catalog.name_of(entry) for entry in able)
     return [
         Problem(
             "RC031",
-            f"cell {component.name!r} lacks {capability} ({CAPABILITIES[capability]}), and the task needs it: {reason}",
+            f"{component.kind} {component.name!r} lacks {capability} ({CAPABILITIES[capability]}), "
+            f"which the task needs: {reason}",
             f"{key}.kind",
             allowed=allowed,
         )

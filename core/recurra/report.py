@@ -34,7 +34,8 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     seconds *= task.training.accumulate
     return {
         "task": task.name,
-        "components": {part.entry.component.kind: part.entry.qualified for part in resolved.used},
+        "components": {name: part.entry.qualified for name, part in resolved.parts.items()}
+        | {"cell": ", ".join(dict.fromkeys(part.entry.qualified for part in resolved.cells))},
         "device": str(network.device),
         "data": _data(data, task.sequence.length),
         "vocabulary": _vocabulary(data),

@@ -105,19 +105,23 @@ class Run:
         *,
         seed: int | None = None,
         streams: int = 1,
+        position: int | None = None,
         **sampling: Any,
     ) -> Iterator[Any]:
         """Generate, step by step; what is left out is as the task's `[generation]` table says.
 
         Gives text as it becomes certain for symbols (a list of texts where `streams` is above 1), and the next numbers
         in the data's units for series. `sampling` takes temperature, top_k, top_p, min_p, repetition_penalty and stop.
-        The prompt itself is not given again. Raises `InputError` (RC043, RC080) before the first step.
+        The prompt itself, which begins at `position` of its sequence, is not given again. Raises `InputError` (RC043,
+        RC080) before the first step.
         """
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
-        begin = self.folder.read("data.json")["opening_position"] if chosen is None else 0
-        session = self.session(seed, streams, begin)
-        session.feed_ids(self._opening()) if chosen is None else session.feed(chosen)
+        if chosen is None:
+            session = self.session(seed, streams, self.folder.read("data.json")["opening_position"])
+            session.feed_ids(self._opening())
+        else:
+            session = self.session(seed, streams, settings.position if position is None else position).feed(chosen)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = self._guarded(loop.numbers(session, settings.length))

@@ -18,8 +18,9 @@ class Embedding(Encoder[EmbeddingOptions]):
     """Each symbol has a vector, drawn from N(0, 1) at the start as torch does, or given in a safetensors file.
 
     The file holds one matrix `[rows, size]`. Its metadata may name the symbol of each row, as a JSON list under
-    `symbols`: rows are then found by name, and a symbol without a row keeps the vector that was drawn. Without names,
-    row i is that of symbol i, and there must be as many rows as symbols.
+    `symbols`: rows are then found by name, and a symbol without a row keeps the vector that was drawn, unless vectors
+    are frozen: then each needs its row. Without names, row i is that of symbol i, and there must be as many rows as
+    symbols.
     """
 
     def __init__(self, size: int, options: EmbeddingOptions) -> None:
@@ -54,10 +55,18 @@ class Embedding(Encoder[EmbeddingOptions]):
             fact = f"{self.options.vectors} names {len(rows)} symbols, but holds {len(vectors)} rows"
             raise _misfit(fact)
         where = {name: index for index, name in enumerate(rows)}
+        if len(where) != len(rows):
+            twice = sorted({name for name in rows if rows.count(name) > 1})
+            raise _misfit(f"{self.options.vectors} names {len(rows) - len(where)} symbols twice", got=_shown(twice))
         known = [index for index, name in enumerate(names) if name in where]
+        missing = [name for name in names if name not in where]
+        if self.options.frozen and missing:
+            fact = f"{len(missing)} of {self.size} symbols have no row in {self.options.vectors}: {_shown(missing)}"
+            cure = "give them rows, or set encoder.frozen = false: what is drawn would never be learned"
+            raise _misfit(fact, "encoder.frozen", cure=cure)
         if not known:
             fact = f"none of the {self.size} symbols has a row in {self.options.vectors}"
-            raise _misfit(fact, got=", ".join(map(repr, rows[:5])), allowed=", ".join(map(repr, names[:5])))
+            raise _misfit(fact, got=_shown(rows), allowed=_shown(names))
         with torch.no_grad():
             self.table.weight[known] = vectors[[where[names[index]] for index in known]].to(self.table.weight)
 
@@ -76,17 +85,22 @@ def _read(path: str) -> tuple[Tensor, list[str] | None]:
     if len(matrices) != 1 or len(tensors) != 1:
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
         raise _misfit(f"{path} must hold one matrix [rows, size]", got=shapes or "nothing")
-    if not bool(torch.isfinite(matrices[0]).all()):
-        raise _misfit(f"{path} holds a number that is not finite")
+    vectors = matrices[0].to(torch.get_default_dtype())
+    if not bool(torch.isfinite(vectors).all()):
+        raise _misfit(f"{path} holds a number that is not finite, or too large")
     if named is None:
-        return matrices[0], None
+        return vectors, None
     try:
         rows = json.loads(named)
     except json.JSONDecodeError as error:
         raise _misfit(f"the metadata of {path} holds no JSON list under `symbols`: {error}") from error
     if not (isinstance(rows, list) and all(isinstance(row, str) for row in rows)):
         raise _misfit(f"the metadata of {path} must hold a JSON list of names under `symbols`", got=str(rows)[:80])
-    return matrices[0], rows
+    return vectors, rows
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def _misfit(fact: str, key: str = "encoder.vectors", **details: Any) -> InputError:

@@ -40,7 +40,20 @@ class CalendarOptions(Options):
     periods: list[Annotated[float, Field(gt=1, le=1e9)]] = Field(
         min_length=1, max_length=64, description="lengths of the cycles in steps: [24, 168] for days and weeks of hours"
     )
-    harmonics: int = Field(1, ge=1, le=64, description="waves in each cycle: 1 is a single one, more are finer")
+    harmonics: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="waves in each cycle: 1 is a single one, more are finer, up to half the shortest period",
+    )
+
+    @model_validator(mode="after")
+    def _each_wave_is_another(self) -> CalendarOptions:
+        if len(set(self.periods)) < len(self.periods):
+            raise ValueError("periods: a period stands there twice")
+        if self.periods and self.harmonics > max(1, min(self.periods) / 2):
+            raise ValueError(f"harmonics: above half a period, here {min(self.periods) / 2:g}, the waves repeat")
+        return self
 
 
 class LinearOptions(Options):

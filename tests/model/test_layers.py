@@ -178,3 +178,9 @@ def test_every_dropout_draws_from_the_networks_stream():
         found.append(network(draw())[0])
         assert not torch.equal(network(draw())[0], found[-1])
     assert torch.equal(found[0], found[2]) and torch.equal(found[0], found[1])
+
+
+def test_lengths_beyond_the_window_are_its_end():
+    """A length above T means the whole window, both ways as in a cell."""
+    ours, x = make(bidirectional=True), draw()
+    assert gap(ours(x, lengths=torch.tensor([9, 7, 8]))[0], ours(x)[0]) < 1e-12

@@ -114,6 +114,58 @@ length = 10
     assert session.foresee()[0] == pytest.approx(3.0 if 139 % 9 == 4 else 1.0, abs=0.4)
 
 
+def test_every_lane_reads_its_own_clock(tmp_path, monkeypatch):
+    """Lanes that begin in the middle of a series, or meet the start of another, are trained at their own positions."""
+    monkeypatch.chdir(tmp_path)
+    values = [[float(100 * which + t) for t in range(33)] for which in range(4)]
+    task = (
+        f"schema = 1\n[source]\nkind = 'inline'\nseries = {values}\n[vocabulary]\nkind = 'numeric'\nscale = 'none'\n"
+        "[sequence]\nlength = 25\ncarry = true\n[encoder]\nkind = 'calendar'\nperiods = [12]\n[cell]\nkind = 'rnn'\n"
+        "hidden_size = 3\n[loss]\nkind = 'mse'\n[training]\nepochs = 2\nbatch_size = 3\n[generation]\nlength = 2\n"
+    )
+    (tmp_path / "task.toml").write_text(task, encoding="utf-8")
+    seen, own = [], Calendar.advance
+
+    def spied(self, x, state, *, reset=None):
+        vectors, after = own(self, x, state, reset=reset)
+        if self.training and len(x) == 3:
+            seen.append(vectors)
+        return vectors, after
+
+    monkeypatch.setattr(Calendar, "advance", spied)
+    recurra.run("task.toml")
+    assert len(seen) >= 4
+    for vectors in seen:
+        t = vectors[..., 0] % 100  # the series count their own steps
+        assert torch.allclose(vectors[..., 1], torch.sin(2 * math.pi * t / 12), atol=1e-5)
+        assert torch.allclose(vectors[..., 2], torch.cos(2 * math.pi * t / 12), atol=1e-5)
+
+
+def test_a_prompt_of_numbers_says_where_it_stands(tmp_path, monkeypatch):
+    """The last values given by hand, with their position, forecast what the series' own end does."""
+    monkeypatch.chdir(tmp_path)
+    values = [round(math.sin(2 * math.pi * t / 12), 3) + 2 for t in range(90)]
+    task = (
+        f"schema = 1\n[source]\nkind = 'inline'\nvalues = {values}\n[vocabulary]\nkind = 'numeric'\n"
+        "[sequence]\nlength = 20\n[encoder]\nkind = 'calendar'\nperiods = [12]\n[cell]\nkind = 'rnn'\n"
+        "hidden_size = 3\n[loss]\nkind = 'mse'\n[training]\nsteps = 3\n[generation]\nlength = 3\n"
+    )
+    (tmp_path / "task.toml").write_text(task, encoding="utf-8")
+    run = recurra.run("task.toml")
+    own = list(run.generate())
+    assert list(run.generate(values, position=0)) == pytest.approx(own, rel=1e-6)
+    late = list(run.generate(values, position=120_000))  # ten thousand periods later
+    assert late == pytest.approx(own, rel=1e-4)
+    assert list(run.generate(values, position=5)) != pytest.approx(own, rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"periods": [12, 12]}, {"periods": [12], "harmonics": 7}, {"periods": []}])
+def test_waves_that_repeat_are_refused(options):
+    """A period given twice and a wave above half a period would be columns that say nothing new."""
+    with pytest.raises(ValueError, match="periods|harmonics"):
+        CalendarOptions(**options)
+
+
 @pytest.mark.parametrize("symbols", [True, False])
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_the_convolution_is_torchs(symbols, width):
@@ -174,6 +226,13 @@ def test_given_vectors_are_found_by_name(tmp_path):
     assert torch.equal(encoder.table.weight, torch.stack([torch.tensor([3.0, 4]), drawn, torch.tensor([1.0, 2])]))
 
 
+def test_frozen_vectors_are_all_given(tmp_path):
+    """A frozen vector that nobody gave would stay noise for ever, and is refused with its symbol."""
+    encoder = given_vectors(tmp_path, torch.ones(2, 2), ["c", "a"], frozen=True)
+    with pytest.raises(InputError, match="1 of 3 symbols have no row in .*: 'b'"):
+        encoder.prepare(["a", "b", "c"])
+
+
 @pytest.mark.parametrize(
     ("rows", "symbols", "said"),
     [
@@ -186,6 +245,8 @@ def test_given_vectors_are_found_by_name(tmp_path):
         (torch.zeros(3, 2), ["x", "y", "z"], "none of the 3 symbols has a row"),
         (torch.zeros(3, 2), [1, 2, 3], "JSON list of names"),
         (torch.zeros(3, 2), "{", "no JSON list"),
+        (torch.zeros(3, 2), ["a", "b", "a"], "names 1 symbols twice"),
+        (torch.full((3, 2), 1e300, dtype=torch.float64), None, "too large"),
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(rows, symbols, said, tmp_path):

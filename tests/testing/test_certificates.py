@@ -153,6 +153,13 @@ def test_a_certificate_is_the_same_each_time(package: Path) -> None:
     assert str(package).encode() not in first
 
 
+def test_less_than_everything_gets_no_certificate(package: Path) -> None:
+    """A report in which checks are missing certifies nothing."""
+    with pytest.raises(InputError, match="only 2 of 3 prescribed checks ran"):
+        write(entry(), replace(report("PASS", "PASS"), prescribed=3))
+    assert standing(entry()).state == "unproved"
+
+
 def test_a_module_that_cannot_be_found_gets_no_certificate() -> None:
     """Where there is no file there is no folder for a certificate, and nothing is proved."""
     lost = entry(target="recurra_nowhere.cell:Paper")

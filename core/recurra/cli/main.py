@@ -109,6 +109,9 @@ def generate(
     values: Annotated[
         str | None, typer.Option(help="The numbers to go on from: 1,2,3; several features: 1,2;3,4")
     ] = None,
+    position: Annotated[
+        int | None, typer.Option(min=0, help="Where in its sequence the prompt begins, for an encoder with a clock.")
+    ] = None,
     length: Annotated[int | None, typer.Option(min=0, help="How many elements to generate.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy; 1 samples as the network says.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest; 0 is all.")] = None,
@@ -135,7 +138,7 @@ def generate(
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
-    steps = opened.generate(given, length, seed=seed, streams=streams, **sampling)
+    steps = opened.generate(given, length, seed=seed, streams=streams, position=position, **sampling)
     shown = opened.prompt() if prompt is None else prompt
     if as_json:
         _print_json({"prompt": given if numeric else shown, "generated": show.gathered(steps, numeric, streams)})

@@ -32,7 +32,12 @@ class CellOptions(Options):
 
     hidden_size: int = Field(64, ge=1, le=1 << 20, description="width of the state")
     num_layers: int = Field(1, ge=1, le=1024, description="layers of this cell, one on the other")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of each layer's outputs dropped, the last one's too")
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each layer's outputs dropped, the last one's too; in a block of what each branch adds",
+    )
     bidirectional: bool = Field(False, description="read both ways; refused where the task must be causal")
     block: BlockOptions | None = Field(
         None, description="put each layer into a block: norm before it, residual round it, as wide as its input"

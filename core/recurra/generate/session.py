@@ -45,7 +45,7 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
 def _rows(values: Any, width: int) -> NDArray[np.float64]:
     """Return a prompt of numbers as `[n, width]`."""
     if isinstance(values, str):
-        raise refused("this run reads numbers: the prompt must be a list of them")
+        raise refused("this run reads numbers: the prompt must be a list of them, --values on the command line")
     try:
         rows = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
@@ -75,6 +75,8 @@ class Session:
     def __init__(
         self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1, position: int = 0
     ) -> None:
+        if streams < 1 or position < 0 or position != int(position):
+            raise InputError.of("RC080", f"streams = {streams}, position = {position}", allowed="1 or more; 0 or more")
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.streams = streams
@@ -160,7 +162,10 @@ class Session:
             tensors["output"] = self.output.detach().cpu().contiguous()
         about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
         with guarded(Path(path)):
-            save_file(tensors, path, metadata=about)
+            try:
+                save_file(tensors, path, metadata=about)
+            except SafetensorError as error:  # how safetensors tells of a folder that is not there, or of a full disk
+                raise OSError(str(error)) from error
 
     def restore(self, path: str | Path) -> Session:
         """Take the state from a file. Raises `InputError` (RC054) if it belongs to another network or is no state."""
@@ -175,9 +180,14 @@ class Session:
             raise InputError.of("RC054", fact, cure="restore it into a session of the run that saved it")
         device = self.network.device
         states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
-        self.streams, self.position = int(about["streams"]), int(about["position"])
-        self.seen = tensors["seen"].to(device)
-        self.states = unflatten(self.network.initial_states(len(self.seen)), states) if states else None
+        seen = tensors["seen"].to(device)
+        restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
+        self.streams, self.position, self.seen, self.states = (
+            int(about["streams"]),
+            int(about["position"]),
+            seen,
+            restored,
+        )
         self.output = tensors["output"].to(device) if "output" in tensors else None
         self.generator.set_state(tensors["random"])
         return self

@@ -85,7 +85,7 @@ class Bidirectional(nn.Module):
         """Return both outputs `[B, T, 2 H]`, and the state of the way ahead."""
         y, after = self.ahead(x, state, reset=reset, lengths=lengths)
         batch, steps = x.shape[:2]
-        ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths
+        ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths.clamp(max=steps)
         order = torch.arange(steps, device=x.device).expand(batch, steps)
         order = torch.where(order < ends.unsqueeze(1), ends.unsqueeze(1) - 1 - order, order)  # B T: its own inverse
         turned = None

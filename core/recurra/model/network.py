@@ -13,7 +13,7 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.engine.recurrence import State, detach, rebuild
 from recurra.model.layers import Block, Dropout, Layer, norm
-from recurra.shapes import Encoded, Flags, Inputs, Lengths, Logits
+from recurra.shapes import Encoded, Flags, Inputs, Logits
 
 States: TypeAlias = tuple[State, ...]
 """The encoder's state, empty for most, then that of each layer, the lowest first."""
@@ -85,7 +85,6 @@ class Network(nn.Module):
         states: States | None = None,
         *,
         reset: Flags | None = None,
-        lengths: Lengths | None = None,
         position: Tensor | None = None,
         last: bool = False,
     ) -> tuple[Logits, States]:
@@ -100,7 +99,7 @@ class Network(nn.Module):
         hidden = hidden.to(self.dtype)  # B T D
         after: list[State] = [state]
         for module, state in zip(self.layers, states[1:], strict=True):
-            hidden, state = module(hidden, state, reset=reset, lengths=lengths)
+            hidden, state = module(hidden, state, reset=reset)
             if not isinstance(module, Block):  # which drops what its branches give
                 hidden = self.drop(hidden, cast(Layer, module).options.dropout)  # B T H
             after.append(state)

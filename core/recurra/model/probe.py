@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.cell import Cell
-from recurra.contracts.encoder import Encoder
+from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.contracts.loss import Loss
 from recurra.errors import PluginError
 
@@ -19,7 +19,16 @@ ROWS = 2
 def encoder(found: Encoder[Any], symbols: bool, owner: str) -> None:
     """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not `[B, T, D]`."""
     x = torch.zeros(ROWS, 1, dtype=torch.long) if symbols else torch.zeros(ROWS, 1, found.size)
-    _shaped(_tried(lambda: found(x), owner), (ROWS, 1, found.output_size), "forward gives", "[B, T, D]", owner)
+    wanted = (ROWS, 1, found.output_size)
+    _shaped(_tried(lambda: found(x), owner), wanted, "forward gives", "[B, T, D]", owner)
+    if isinstance(found, StatefulEncoder):
+        place: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32}
+        position = torch.zeros(ROWS, dtype=torch.long)
+        state = _tried(lambda: found.initial_state(ROWS, position=position, **place), owner)
+        _state(state, owner)
+        reset = torch.zeros(ROWS, 1, dtype=torch.bool)
+        given = _tried(lambda: found.advance(x, state, reset=reset), owner)
+        _goes_on(given, state, wanted, "advance", "[B, T, D]", owner)
 
 
 def cell(found: Cell[Any], owner: str) -> None:
@@ -27,14 +36,19 @@ def cell(found: Cell[Any], owner: str) -> None:
     state = _tried(lambda: found.initial_state(ROWS, device=torch.device("cpu"), dtype=torch.float32), owner)
     _state(state, owner)
     given = _tried(lambda: found.step(torch.zeros(ROWS, found.input_size), state), owner)
+    _goes_on(given, state, (ROWS, found.output_size), "step", "[B, H]", owner)
+
+
+def _goes_on(given: Any, state: Any, wanted: tuple[int, ...], method: str, legend: str, owner: str) -> None:
+    """Check that a method gives an output of a shape, and a state like the one before."""
     if not (isinstance(given, tuple) and len(given) == 2):
-        raise _broken(owner, f"step gives {type(given).__name__}, not the pair (output, state)")
-    _shaped(given[0], (ROWS, found.output_size), "step gives an output", "[B, H]", owner)
+        raise _broken(owner, f"{method} gives {type(given).__name__}, not the pair (output, state)")
+    _shaped(given[0], wanted, f"{method} gives an output", legend, owner)
     _state(given[1], owner)
     if len(given[1]) != len(state):
-        raise _broken(owner, f"step gives a state of {len(given[1])} fields, and initial_state one of {len(state)}")
+        raise _broken(owner, f"{method} gives a state of {len(given[1])} fields, and initial_state one of {len(state)}")
     for name, old, new in zip(getattr(state, "_fields", range(len(state))), state, given[1], strict=True):
-        _shaped(new, tuple(old.shape), f"step gives state {name}", "that of initial_state", owner)
+        _shaped(new, tuple(old.shape), f"{method} gives state {name}", "that of initial_state", owner)
 
 
 def loss(found: Loss[Any], symbols: bool, owner: str) -> None:

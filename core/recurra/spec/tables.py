@@ -134,6 +134,7 @@ class Generation(Table):
         None,
         description="what to go on from: text, or numbers; numbers go on from the series' end by default",
     )
+    position: int = Field(0, ge=0, description="where in its sequence the prompt begins, for an encoder with a clock")
     length: int = Field(100, ge=0, description="how many elements to generate")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
     top_k: int = Field(0, ge=0, description="sample among the k likeliest; 0 is all")
@@ -150,7 +151,9 @@ class Device(Table):
 
     kind: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["float32", "bfloat16", "float64"] = Field("float32", description="the width of the arithmetic")
-    path: Literal["auto", "eager", "native"] = Field("auto", description="how recurrences are executed")
+    path: Literal["auto", "eager", "native", "scan", "chunkwise"] = Field(
+        "auto", description="how recurrences are executed"
+    )
     threads: int = Field(0, ge=0, le=4096, description="0 is torch's choice")
     determinism: Literal["strict", "relaxed"] = Field(
         "strict", description="strict: the same machine gives the same bits"

@@ -50,6 +50,9 @@ def write(entry: Entry, report: Report) -> Path:
     target = module_file(entry, entry.component.target)
     if target is None:
         raise InputError.of("RC080", f"{entry.qualified}: the file of {entry.component.target} is not known")
+    if report.missing > 0:
+        fact = f"{entry.qualified}: only {len(report.records)} of {report.prescribed} prescribed checks ran"
+        raise InputError.of("RC080", fact, cure="a certificate is of all of them")
     path = target.with_name(FILE)
     given = _read(path)
     given[_key(entry)] = {

@@ -207,6 +207,9 @@ class Trainer:
         whole = bool(batch.mask.all())
         batch = batch.to(self.network.device)
         reset = batch.reset if fresh else None
+        if reset is not None and anew:  # fresh states stand where `position` says, and need no reset to 0
+            reset = reset.clone()
+            reset[:, 0] = False
         output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
         if carried:
             self.carried = detached(after)
