@@ -103,8 +103,8 @@ def test_the_long_task_file_is_sound(tmp_path: Path) -> None:
 
 def test_every_shipped_task_has_a_row() -> None:
     """The table of results names every shipped task, and no other."""
-    rows = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
-    assert sorted(name for name in rows if name in tasks() or "_" in name) == sorted(tasks())
+    table = README[README.index("| task |") : README.index("These are the figures")]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(tasks())
 
 
 def test_every_command_is_in_the_table() -> None:

@@ -126,7 +126,7 @@ LIARS: list[Liar] = [
     wrong("P04", **with_options("DeafOptions")),
     wrong("P04", **with_options("BlamingOptions")),
     wrong("P04", **with_options("FallingOptions")),
-    wrong("P05", target=f"{HOME}:Divides", **with_options("WideOptions")),
+    wrong("P05", "C21", target=f"{HOME}:Divides", **with_options("WideOptions")),
     wrong("P05", **with_options("OverflowsOptions")),
     wrong("P06", **with_options("MuteOptions")),
     wrong("P06", target=f"{HOME}:Mute"),
