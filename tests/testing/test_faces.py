@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -86,6 +87,12 @@ recurra_contract_files = leaky.py
 filterwarnings = error
 addopts = --strict-markers --strict-config
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiler_is_there() -> None:
+    """Import torch's compiler first: some checks load it, pytester would forget it, and torch cannot load it twice."""
+    importlib.import_module("torch._dynamo")
 
 
 @pytest.fixture(autouse=True)

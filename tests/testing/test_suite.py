@@ -549,3 +549,10 @@ def _same_checks() -> Iterator[None]:
     before = dict(all_checks())
     yield
     assert all_checks() == before
+
+
+@pytest.mark.parametrize("api", ["1.x", "1", "1.0.0", ""])
+def test_an_api_that_is_no_version_is_a_fault_of_the_component(api: str) -> None:
+    """A version that cannot be read fails P01 with what it must be, and is no error of the suite."""
+    record = Examination(entry(replace(REFERENCE, api=api))).run(all_checks()["P01"])
+    assert record.verdict == "FAIL" and "must read MAJOR.MINOR" in record.detail

@@ -60,7 +60,10 @@ def loads(subject: Subject) -> None:
         raise Broken(f"{component.target} is not a subclass of recurra.{wanted.__name__}")
     if missing := sorted(getattr(target, "__abstractmethods__", ())):
         raise Broken(f"{component.target} does not implement {', '.join(missing)}")
-    if tuple(map(int, component.api.split("."))) > API:
+    numbers = component.api.split(".")
+    if not (len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
+        raise Broken(f"api {component.api!r} must read MAJOR.MINOR, as {API[0]}.{API[1]}")
+    if tuple(map(int, numbers)) > API:
         raise Broken(f"it was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}")
     for name, known in ELEMENTS.items():
         said = getattr(target, name, known)
