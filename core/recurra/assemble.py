@@ -197,9 +197,9 @@ def build_network(
                 encoder.prepare(names())
         layers: list[nn.Module] = []
         width = encoder.output_size
-        for part in resolved.cells:
+        for index, part in enumerate(resolved.cells):
             if part.options.block is not None and width < NARROWEST[part.options.block.norm]:
-                raise InputError(resolved.place(_narrow(resolved, part, width)))
+                raise InputError(resolved.place(_narrow(part, width, resolved.cell_key(index))))
             for _ in range(part.options.num_layers):
                 layers.append(layer(partial(_cell, part), width, part.options))
                 width = cast(Layer, layers[-1]).output_size
@@ -211,9 +211,8 @@ def build_network(
     return network, [_choose_path(resolved, cell) for cell in network.cells]
 
 
-def _narrow(resolved: Resolved, part: Part, width: int) -> Problem:
+def _narrow(part: Part, width: int, key: str) -> Problem:
     """Return the problem of a block that is so narrow that its norm leaves nothing of its input."""
-    key = f"cell.stack.{resolved.cells.index(part)}" if "stack" in resolved.task.cell else "cell"
     fact = (
         f"a block is as wide as its input, and a {part.options.block.norm} norm of {width} leaves only the sign of it"
     )

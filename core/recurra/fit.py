@@ -17,7 +17,7 @@ from recurra.spec.tables import Generation, Task
 
 def check_fit(resolved: Resolved) -> None:
     """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030, RC031), all at once."""
-    task, parts = resolved.task, resolved.parts
+    parts = resolved.parts
     vocabulary, encoder, loss = (_expect(parts[name], base) for name, base in _BASES.items() if name != "source")
     offers = _expect(parts["source"], Source).offers
     problems = []
@@ -31,7 +31,7 @@ def check_fit(resolved: Resolved) -> None:
             problems.append(_misfit(parts, name, "vocabulary", takes, f"gives {vocabulary.yields}", resolved))
     for index, cell in enumerate(resolved.cells):
         _expect(cell, Cell)
-        key = f"cell.stack.{index}" if "stack" in task.cell else "cell"
+        key = resolved.cell_key(index)
         if cell.options.bidirectional:
             fact = 'target = "next" must be causal: a cell that reads both ways has seen what it predicts'
             problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))

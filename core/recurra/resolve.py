@@ -50,6 +50,10 @@ class Resolved:
     parts: dict[str, Part] = field(default_factory=dict)
     cells: list[Part] = field(default_factory=list)
 
+    def cell_key(self, index: int) -> str:
+        """Return the key of the table of a cell."""
+        return f"cell.stack.{index}" if "stack" in self.task.cell else "cell"
+
     @property
     def used(self) -> list[Part]:
         """Every component of the task."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import UnknownSymbol
+from recurra.testing.hard_data import SURROGATES, TEXTS
 from recurra_sources import files
 from recurra_vocabularies.byte import Byte, ByteOptions
 from recurra_vocabularies.category import Category, CategoryOptions
@@ -20,24 +21,8 @@ from recurra_vocabularies.word import Word, WordOptions
 laws = settings(deadline=None, max_examples=35)
 
 HARD = {
-    "plain": "to be, or not to be",
-    "composed": "é",
-    "decomposed": "e\u0301 A\u030a",
-    "emoji of a family": "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f3f3\ufe0f\u200d\U0001f308",
-    "flags": "\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
-    "line ends": "a\r\nb\rc\nd\n\r\n\n",
-    "nul": "\0a\0\0",
-    "controls": "\x1b[31m\x7f\x1c\x1d\x85\x0b\x0c",
-    "separators": "a\u2028b\u2029c\xa0d\u3000e\u200bf",
-    "lone surrogates": "\ud800a\udfff \udc00\ud800",
-    "byte-order mark": "\ufeffa\ufeff",
-    "replacement": "\ufffd\ufffe\uffff",
-    "right to left": "\u202eabc\u202c שלום مرحبا",
-    "beyond the plane": "\U0001d54f\U00020000\U0010ffff",
-    "casing": "ǅ ß ẞ İ ı ΟΔΟΣ ﬁ",
-    "scripts": "日本語 ไทย हिन्दी 한국어",
-    "spaces": "  a   b \t\t c  ",
-    "punctuation": "it's a -- 'test'... (really?!) a_b 1,234.5 $x",
+    **TEXTS,
+    "lone surrogates": SURROGATES,
     "one mark": "a",
 }
 SURROGATES = {"lone surrogates"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine import eager
-from recurra.engine.recurrence import Recurrence, State, map_state
+from recurra.engine.recurrence import Recurrence, State, map_state, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 
@@ -26,7 +26,7 @@ def run(
         return x.new_zeros(batch, steps, cell.output_size), state
     if steps == 1:
         return eager.run(cell, x, state, reset, lengths)
-    live = None if lengths is None else torch.arange(steps, device=x.device) < lengths.unsqueeze(1)  # B T
+    live = None if lengths is None else within(lengths, steps)  # B T
     if live is not None:
         x = torch.where(live.unsqueeze(-1), x, torch.zeros_like(x))
     ill, ill_start = ~x.isfinite().all(dim=-1), _holds_nan(state)  # B T, B

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recurra.engine.recurrence import within
 from recurra.shapes import Flags, Lengths
 
 
@@ -26,7 +27,7 @@ def lagged(x: Tensor, tail: Tensor, reset: Flags | None, lengths: Lengths | None
     sequence = torch.cat([reset.new_zeros(batch, before, dtype=torch.long), reset.cumsum(1)], dim=1)  # B k+T
     spans = _windows(sequence, before, steps)  # B T k+1
     windows = torch.where((spans == spans[..., -1:]).unsqueeze(-1), windows, torch.zeros_like(windows))
-    live = torch.arange(steps, device=x.device) < ends.unsqueeze(1)  # B T
+    live = within(ends, steps)  # B T
     last = (reset & live).sum(1, keepdim=True)  # B 1: the sequence in which each row ends
     own = (sequence.gather(1, kept) == last).unsqueeze(-1)
     return windows, torch.where(own, after, torch.zeros_like(after))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select
+from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 KERNELS: dict[str, Any] = {
@@ -70,7 +70,7 @@ def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[T
     """
     steps = x.shape[1]
     live, lengths = lengths > 0, lengths.clamp(1, steps)
-    inside = live.unsqueeze(1) & (torch.arange(steps, device=x.device) < lengths.unsqueeze(1))  # B T
+    inside = live.unsqueeze(1) & within(lengths, steps)  # B T
     clean = torch.where(inside.unsqueeze(-1), x, torch.zeros_like(x))
     packed = pack_padded_sequence(clean, lengths.cpu(), batch_first=True, enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices

@@ -10,7 +10,7 @@ import torch
 
 from recurra.engine import chunkwise, eager, native, scan
 from recurra.engine.proof import disagreement
-from recurra.engine.recurrence import Recurrence, State
+from recurra.engine.recurrence import Recurrence, State, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 Path = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
@@ -95,7 +95,7 @@ def run(
     the state after the window.
     """
     if reset is not None and lengths is not None:
-        reset = reset & (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1))
+        reset = reset & within(lengths, x.shape[1])
     if x.shape[1] == 1 and cell.output_size >= WIDE and not torch.is_grad_enabled():
         path = "eager"  # for one step torch's kernels repack their weights, which costs more than the step
     return PATHS[path](cell, x, state, reset, lengths)

@@ -87,6 +87,11 @@ def map_state(function: Callable[[Tensor], Tensor], state: S) -> S:
     return rebuild(state, [function(field) for field in state])
 
 
+def within(lengths: Tensor, steps: int) -> Tensor:
+    """Return flags `[B, T]` of the steps that stand before each row's length."""
+    return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
+
+
 def select(rows: Tensor, chosen: S, other: S) -> S:
     """Return `chosen` where `rows` (`[B]`, bool) is true and `other` elsewhere."""
     return rebuild(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine.context import lagged
-from recurra.engine.recurrence import Recurrence, State, rebuild
+from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 
@@ -21,7 +21,7 @@ def run(
     batch, steps = x.shape[:2]
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
-    live = None if lengths is None else torch.arange(steps, device=x.device) < lengths.unsqueeze(1)  # B T
+    live = None if lengths is None else within(lengths, steps)  # B T
     if live is not None:
         x = torch.where(live.unsqueeze(-1), x, torch.zeros_like(x))
     tails: list[Tensor] = []

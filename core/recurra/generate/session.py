@@ -104,7 +104,7 @@ class Session:
     def _forward(self, x: Tensor) -> None:
         symbols = self.vocabulary.yields == "symbols"
         x = x.long() if symbols else x.to(self.network.dtype)
-        position = torch.full((len(x),), self.position, device=x.device)
+        position = None if self.states else torch.full((len(x),), self.position, device=x.device)
         with torch.no_grad():
             output, self.states = self.network(x, self.states, position=position, last=True)  # B 1 V
         self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window

@@ -14,7 +14,7 @@ from torch.nn import functional
 from recurra.contracts.cell import Cell
 from recurra.contracts.options import BlockOptions, CellOptions
 from recurra.engine.context import lagged
-from recurra.engine.recurrence import State, rebuild
+from recurra.engine.recurrence import State, rebuild, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 Make: TypeAlias = Callable[[int], Cell[Any]]
@@ -137,9 +137,9 @@ class Block(nn.Module):
         if state is None:
             state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
         if reset is not None and lengths is not None:
-            reset = reset & _live(x, lengths)
+            reset = reset & within(lengths, x.shape[1])
         if lengths is not None:
-            x = torch.where(_live(x, lengths).unsqueeze(-1), x, torch.zeros_like(x))
+            x = torch.where(within(lengths, x.shape[1]).unsqueeze(-1), x, torch.zeros_like(x))
         share = self.options.dropout
         given = self.norm(x)
         if self.convolution is None:
@@ -153,17 +153,13 @@ class Block(nn.Module):
         if self.feed_forward is not None:
             x = x + self.drop(self.feed_forward(x), share)
         if lengths is not None:
-            x = torch.where(_live(x, lengths).unsqueeze(-1), x, torch.zeros_like(x))
+            x = torch.where(within(lengths, x.shape[1]).unsqueeze(-1), x, torch.zeros_like(x))
         return x, after
 
 
 def norm(kind: str, width: int) -> nn.Module:
     """Return a norm over the last axis."""
     return nn.LayerNorm(width) if kind == "layer" else nn.RMSNorm(width)
-
-
-def _live(x: Tensor, lengths: Lengths) -> Tensor:
-    return torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)  # B T
 
 
 def _with_tail(state: State, tail: Tensor) -> State:
