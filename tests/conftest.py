@@ -74,10 +74,23 @@ length = 3
 """
 
 
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of compiled kernels, which all tests share: each takes a while to compile."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if base.name.startswith("popen-") else base) / "kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep caches and runs of a test in its own folder, and one thread, so that tests do not disturb each other."""
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
+def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
+    """Keep a test to its own folder, to one thread and to paths that need no measurement."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "kernels").symlink_to(kernels)
+    monkeypatch.setenv("RECURRA_CACHE", str(cache))
+    monkeypatch.setenv("RECURRA_MEASURE", "0")
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
     torch.set_num_threads(1)

@@ -21,6 +21,7 @@ ROOMS = [
     "errors",
     "shapes",
     "randomness",
+    "cache",
     "engine",
     "contracts",
     "catalog",
@@ -40,6 +41,7 @@ ROOMS = [
     "testing",
     "scaffold",
     "doctor",
+    "bench",
     "cli",
 ]
 """A file imports only from its own room and from those above it. `testing` is what plugin authors call."""

@@ -39,6 +39,7 @@ LIGHT = [
     ["--help"],
     ["--version"],
     ["run", "--help"],
+    ["bench", "--help"],
     ["plugins", "list"],
     ["plugins", "list", "--json"],
     ["plugins", "show", "lstm"],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Feed, Lanes, Reader, Windows
 from recurra.data.splits import Split, SplitName, split
 from recurra.data.store import Store, build
-from recurra.engine import paths
+from recurra.engine import choice, paths
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Problem
 from recurra.generate.session import encoded
@@ -177,14 +177,38 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The paths that the cells of a run were trained on, and those of their single steps, as the run records them."""
+
+    paths: list[str]
+    step_paths: list[str]
+
+    @staticmethod
+    def of(environment: dict[str, Any]) -> Taken:
+        """Return what environment.json holds."""
+        return Taken(environment["paths"], environment.get("step_paths", environment["paths"]))
+
+    @staticmethod
+    def record(choices: Sequence[Choice]) -> dict[str, list[str]]:
+        """Return what environment.json is to hold."""
+        return {"paths": [c.path for c in choices], "step_paths": [(c.one_step or c).path for c in choices]}
+
+
 def build_network(
-    resolved: Resolved, size: int, names: Callable[[], list[str]] | None = None
+    resolved: Resolved,
+    size: int,
+    names: Callable[[], list[str]] | None = None,
+    *,
+    resets: bool = False,
+    taken: Taken | None = None,
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
     `names` gives those of the symbols or features to an encoder that starts from outside, as from vectors in a file;
-    without it, as when a run is loaded, the encoder reads no file. Raises `InputError` (RC031) if a cell cannot run on
-    the path that the task asks for.
+    without it, as when a run is loaded, the encoder reads no file. The paths are those that were `taken`, as far as
+    they are proved here, else the fastest for windows of training, in which sequences begin where there are `resets`.
+    Raises `InputError` (RC031) if a cell cannot run on the path that the task asks for.
     """
     task = resolved.task
     with resolved.placing():
@@ -208,7 +232,7 @@ def build_network(
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = torch_stream(task.seed, "dropout", device=device)
-    return network, [_choose_path(resolved, cell) for cell in network.cells]
+    return network, _choose_paths(resolved, network, resets, taken)
 
 
 def _narrow(part: Part, width: int, key: str) -> Problem:
@@ -240,14 +264,44 @@ def _symbols(resolved: Resolved) -> bool:
     return target.yields == "symbols"
 
 
-def _choose_path(resolved: Resolved, cell: Cell[Any]) -> Choice:
-    wanted = resolved.task.device.path
-    choice = paths.choose(cell, wanted)
-    if wanted not in ("auto", choice.path):
-        fact = f"{type(cell).__name__} cannot run on path {wanted}: {choice.refused[wanted]}"
+def begins_inside(resolved: Resolved, data: Data) -> bool:
+    """Tell whether sequences begin inside the windows of training."""
+    return resolved.task.sequence.carry and len(data.splits["train"]) > 1
+
+
+def _choose_paths(resolved: Resolved, network: Network, resets: bool, taken: Taken | None) -> list[Choice]:
+    """Set the path of each cell, and that of its single steps; return the choices."""
+    if taken is None:
+        choices = [_choose_path(resolved, cell, resets) for cell in network.cells]
+    else:
+        recorded = zip(network.cells, taken.paths, taken.step_paths, strict=True)
+        choices = [_take_path(resolved, cell, resets, path, one) for cell, path, one in recorded]
+    for cell, found in zip(network.cells, choices, strict=True):
+        cell.path, cell.step_path = found.path, (found.one_step or found).path
+    return choices
+
+
+def _take_path(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, one: str) -> Choice:
+    """Return the recorded choice, for bits are equal within one path alone; a new one if it is not proved here."""
+    found, single = paths.choose(cell, path), paths.choose(cell, one)
+    if found.path != path:
+        chosen = _choose_path(resolved, cell, resets)
+        return replace(chosen, refused=chosen.refused | found.refused)
+    return replace(found, one_step=single if single.path == one else choice.explain(cell, 1, 1, grad=False))
+
+
+def _choose_path(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
+    """Return the choice for windows of training, and with it that for one step without gradients of one row."""
+    task = resolved.task
+    wanted = task.device.path
+    if wanted == "auto":
+        found = choice.explain(cell, task.training.batch_size, task.sequence.length, reset=resets)
+        return replace(found, one_step=choice.explain(cell, 1, 1, grad=False))
+    found = paths.choose(cell, wanted)
+    if wanted != found.path:
+        fact = f"{type(cell).__name__} cannot run on path {wanted}: {found.refused[wanted]}"
         raise InputError(resolved.place(Problem("RC031", fact, "device.path", cure='set device.path = "auto"')))
-    cell.path = choice.path
-    return choice
+    return replace(found, note=f"not measured: device.path is {wanted}")
 
 
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:

@@ -171,7 +171,11 @@ class Interrupted(RecurraError):
 
 
 class OtherVersion(UserWarning):
-    """A run is opened with another version of a plugin than it was made with."""
+    """A run is opened with another version of a plugin, or on another execution path, than it was made with."""
+
+
+class Unkept(RuntimeWarning):
+    """The cache folder cannot be written, and what would be kept there is made anew in each process."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.assemble import Data, build_loss, build_network, build_optimizer
+from recurra.assemble import Data, begins_inside, build_loss, build_network, build_optimizer
 from recurra.contracts.cell import Cell
 from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Lanes
@@ -25,7 +25,8 @@ SYMBOLS_SHOWN = 256
 def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     """Return the report of `recurra check` as plain data; measures one step forward and back, and updates nothing."""
     task = resolved.task
-    network, choices = build_network(resolved, data.vocabulary.size, data.names)
+    resets = begins_inside(resolved, data)
+    network, choices = build_network(resolved, data.vocabulary.size, data.names, resets=resets)
     optimizer = build_optimizer(resolved, network)
     loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
@@ -107,9 +108,14 @@ def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
     for index, layer in enumerate(network.layers):
         cells = sum(isinstance(module, Cell) for module in layer.modules())
         choice = [next(left) for _ in range(cells)][0]  # both ways of a layer are the same cell
-        row = {"name": f"layer {index}", "parameters": count(layer), "path": choice.path, "refused": choice.refused}
-        rows.append(row)
+        row = {"name": f"layer {index}", "parameters": count(layer), **_chosen(choice), "refused": choice.refused}
+        rows.append(row | ({"one_step": _chosen(choice.one_step)} if choice.one_step else {}))
     return [*rows, {"name": "head", "parameters": count(network.head)}]
+
+
+def _chosen(choice: Choice) -> dict[str, Any]:
+    """Return the path taken, and the seconds a step of each that was measured, or why none was."""
+    return {"path": choice.path, "seconds_per_step": choice.seconds} | ({"note": choice.note} if choice.note else {})
 
 
 def _measure(network: Network, loss: Loss[Any], batch: Batch) -> tuple[float, int]:

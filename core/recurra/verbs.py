@@ -30,7 +30,7 @@ from recurra.report import report
 from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
 from recurra.runs.folder import RunFolder, environment
-from recurra.runs.versions import warn_of_others
+from recurra.runs.versions import warn_of_other_paths, warn_of_others
 from recurra.spec.tables import Generation
 from recurra.train.evaluate import Metrics, evaluate
 from recurra.train.interrupt import listening
@@ -195,7 +195,8 @@ def run(
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
         data = assemble.load_data(resolved)
-        network, choices = assemble.build_network(resolved, data.vocabulary.size, data.names)
+        resets = assemble.begins_inside(resolved, data)
+        network, choices = assemble.build_network(resolved, data.vocabulary.size, data.names, resets=resets)
         assemble.build_optimizer(resolved, network)
         folder = RunFolder.create(Path(runs), resolved.task.name)
         _describe(folder, resolved, data, network, choices)
@@ -214,9 +215,11 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
     folder.write("plugins.json", _plugins(resolved))
     with blaming(resolved), arithmetic(resolved.task.device):
         data = _same_data(folder, resolved)
-        network, _ = assemble.build_network(resolved, data.vocabulary.size)
-        for cell, chosen in zip(network.cells, folder.read("environment.json")["paths"], strict=True):
-            cell.path = chosen  # bits are equal within one path alone
+        taken = assemble.Taken.of(folder.read("environment.json"))
+        network, choices = assemble.build_network(
+            resolved, data.vocabulary.size, resets=assemble.begins_inside(resolved, data), taken=taken
+        )
+        warn_of_other_paths(folder, taken.paths, choices)
         return _train(folder, resolved, data, network, observer or Silent(), resume=True)
 
 
@@ -245,7 +248,8 @@ def load(path: str | Path, which: str = "best") -> Run:
     with blaming(resolved), arithmetic(resolved.task.device):
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         vocabulary.restore(folder.read("vocabulary.json"))
-        network, _ = assemble.build_network(resolved, vocabulary.size)
+        taken = assemble.Taken.of(folder.read("environment.json"))
+        network, _ = assemble.build_network(resolved, vocabulary.size, taken=taken)
         _fill(network, checkpoint.tensors["weights"], folder)
     return Run(folder, resolved, vocabulary, network.eval())
 
@@ -315,7 +319,7 @@ def _describe(
     """Write what the run is, before its first step."""
     folder.write_task(resolved.toml())
     folder.write("plugins.json", _plugins(resolved))
-    folder.write("environment.json", environment(device=str(network.device), paths=[choice.path for choice in choices]))
+    folder.write("environment.json", environment(device=str(network.device), **assemble.Taken.record(choices)))
     folder.write("data.json", data.summary())
     folder.write("vocabulary.json", data.vocabulary.save())
 

@@ -10,6 +10,7 @@ from hand_made import NAMES, build
 
 from recurra import CellOptions
 from recurra.engine import eager, native, paths
+from recurra.engine.paths import Path
 from recurra.engine.proof import disagreement
 from recurra.engine.recurrence import map_state
 
@@ -113,7 +114,7 @@ def _nothing_proved_yet(monkeypatch):
 @pytest.mark.parametrize("liar", LIARS, ids=lambda liar: liar.__name__)
 def test_a_liar_is_dropped_with_its_reason_and_one_warning(monkeypatch, name, liar):
     """A path that differs from `step` in anything is not used; it says so once in a process, and eager runs."""
-    monkeypatch.setattr(paths, "PATHS", {"liar": liar, "eager": eager.run})
+    monkeypatch.setattr(paths, "PATHS", {"liar": Path(liar), "eager": Path(eager.run)})
     with pytest.warns(RuntimeWarning, match=f"path liar is dropped: .*{LIARS[liar]}") as said:
         choice = paths.choose(build(name, 3, 4))
     assert len(said) == 1
@@ -131,10 +132,10 @@ def test_a_cell_that_picks_its_path_gives_what_step_gives(monkeypatch, liar):
     """A forward on `auto` is right though a faster path lies."""
     cell, x = build("leaky", 3, 4), torch.randn(2, 5, 3, dtype=torch.float64)
     wanted, _ = eager.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
-    monkeypatch.setattr(paths, "PATHS", {"liar": liar, "eager": eager.run})
+    monkeypatch.setattr(paths, "PATHS", {"liar": Path(liar), "eager": Path(eager.run)})
     with pytest.warns(RuntimeWarning, match="dropped"):
         found, _ = cell(x)
-    assert cell.path == "eager"
+    assert set(cell.taken.values()) == {"eager"}
     assert torch.equal(found, wanted)
 
 
@@ -145,7 +146,7 @@ def test_an_honest_path_passes(monkeypatch, name):
     def honest(cell, x, state, reset, lengths):
         return eager.run(cell, x.flip(1).flip(1), state, reset, lengths)
 
-    monkeypatch.setattr(paths, "PATHS", {"honest": honest, "eager": eager.run})
+    monkeypatch.setattr(paths, "PATHS", {"honest": Path(honest), "eager": Path(eager.run)})
     assert paths.choose(build(name, 3, 4)) == paths.Choice("honest")
 
 
@@ -176,8 +177,9 @@ def test_the_proof_draws_nothing_from_the_global_generator_and_leaves_the_cell_a
     assert all(w.dtype == torch.float32 and w.grad is None for w in cell.parameters())
 
 
-def test_a_cell_without_a_kernel_runs_eager_and_says_why():
+def test_a_cell_without_a_kernel_runs_eager_and_says_why(monkeypatch):
     """The choice names the reason, for `auto` and for a path that was asked for."""
+    monkeypatch.setattr(paths, "PATHS", {name: paths.PATHS[name] for name in ("native", "eager")})
     cell = build("leaky", 3, 4)
     for wanted in ("auto", "native"):
         choice = paths.choose(cell, wanted)
@@ -197,7 +199,7 @@ def test_options_that_hold_lists_can_be_proved(monkeypatch):
     class ListOptions(CellOptions):
         sizes: list[int] = [1, 2]
 
-    monkeypatch.setattr(paths, "PATHS", {"honest": eager.run, "eager": eager.run})
+    monkeypatch.setattr(paths, "PATHS", {"honest": Path(eager.run), "eager": Path(eager.run)})
     cell = build("leaky", 3, 4)
     cell.options = ListOptions(hidden_size=4)
     assert paths.choose(cell).path == "honest"
@@ -227,7 +229,7 @@ def test_what_was_proved_for_some_options_is_not_taken_for_others(monkeypatch):
         asked.append(cell.options.hidden_size)
         return eager.run(cell, x, state, reset, lengths)
 
-    monkeypatch.setattr(paths, "PATHS", {"counting": counting, "eager": eager.run})
+    monkeypatch.setattr(paths, "PATHS", {"counting": Path(counting), "eager": Path(eager.run)})
     for hidden in (4, 4, 5):
         assert paths.choose(build("leaky", 3, hidden)).path == "counting"
     assert set(asked) == {4, 5}

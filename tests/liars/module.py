@@ -327,7 +327,7 @@ def liar(check: str, cell: type[Cell[CellOptions]], *others: str, **more: Any) -
 LIARS = [
     liar("C14", CutsItsGate, lacks=("double_backward",)),
     liar("C14", WritesItsBackward, lacks=("double_backward",)),
-    liar("C15", SkipsSaturation, lacks=("double_backward",)),
+    liar("C15", SkipsSaturation, "C35", lacks=("double_backward",)),
     liar("C16", LearnsOnce),
     liar("C17", AveragesLongWindows),
     liar("C18", HasALeftover),
@@ -340,7 +340,7 @@ LIARS = [
     liar("C21", ForgetsItsMask),
     liar("C22", HoldsALambda),
     liar("C23", BuildsOnTheCPU),
-    liar("C24", TakesAwayWhatItAdds),
+    liar("C24", TakesAwayWhatItAdds, "C35"),
     liar("C24", StaysInFloat32),
     liar("C25", BranchesOnItsState, "C23", "C26"),
     liar("C25", Prints),

@@ -331,6 +331,36 @@ class BeginsWithZeros(Learned):
         return super().forward(x, state, reset=reset, lengths=lengths)
 
 
+class TeachesMoreInFloat32(Honest):
+    """C35: in float32 the gradients of a window are a hundredth too large."""
+
+    def forward(self, x, state=None, *, reset=None, lengths=None):
+        y, after = super().forward(x, state, reset=reset, lengths=lengths)
+        return (y + 1e-2 * (y - y.detach()) if y.dtype == torch.float32 else y), after
+
+
+class CleansItsWindow(Honest):
+    """C35: what is no number in the input of a window is taken for 0, and a step is not so kind."""
+
+    def forward(self, x, state=None, *, reset=None, lengths=None):
+        return super().forward(torch.nan_to_num(x), state, reset=reset, lengths=lengths)
+
+
+class ClipsItsWindow(Honest):
+    """C35: inputs of a window are cut at 9, which no input of the usual size reaches."""
+
+    def forward(self, x, state=None, *, reset=None, lengths=None):
+        return super().forward(torch.where(x.abs() > 9, 9 * x.sign(), x), state, reset=reset, lengths=lengths)
+
+
+class NarrowsItsWindow(Honest):
+    """C35: in bfloat16 a window shows a tenth more."""
+
+    def forward(self, x, state=None, *, reset=None, lengths=None):
+        y, after = super().forward(x, state, reset=reset, lengths=lengths)
+        return (1.1 * y if y.dtype == torch.bfloat16 else y), after
+
+
 def liar(check: str, cell: type[Honest], *others: str) -> Liar:
     """Return a cell of this module as a liar about a check."""
     name = "".join("_" + c.lower() if c.isupper() else c for c in cell.__name__).lstrip("_")
@@ -343,18 +373,18 @@ LIARS = [
     liar("C01", ForgetsTheNames),
     liar("C01", StacksNothing),
     liar("C01", CountsInFloats),
-    liar("C02", ApproximatesItsWindow, "C24"),
+    liar("C02", ApproximatesItsWindow, "C24", "C35"),
     liar("C02", ForgetsLongWindows),
     liar("C03", ForgetsItsTail),
     liar("C04", ConvolvesByFourier),
     liar("C05", ScalesByTheBatch),
     liar("C06", SharesPrefixes),
-    liar("C07", DecaysInPadding, "C08"),
+    liar("C07", DecaysInPadding, "C08", "C35"),
     liar("C07", PoisonedGradients),
-    liar("C08", CountsFromTheReset),
+    liar("C08", CountsFromTheReset, "C35"),
     liar("C09", FadesAtResets),
-    liar("C09", ResetsOnce),
-    liar("C09", ResetsToZeros, "C08"),
+    liar("C09", ResetsOnce, "C35"),
+    liar("C09", ResetsToZeros, "C08", "C35"),
     liar("C10", FlagsInPlace),
     liar("C10", CountsItsCalls),
     liar("C10", AveragesItsInputs, "C32"),
@@ -363,4 +393,8 @@ LIARS = [
     liar("C12", RepackagesItsState),
     liar("C13", DetachesItsStart),
     liar("C13", BeginsWithZeros),
+    liar("C35", TeachesMoreInFloat32),
+    liar("C35", CleansItsWindow),
+    liar("C35", ClipsItsWindow),
+    liar("C35", NarrowsItsWindow, "C24"),
 ]

@@ -240,7 +240,7 @@ def test_the_form_is_proved_and_chosen(kind, size, monkeypatch):
     monkeypatch.setattr(paths, "_proved", {})
     cell = build(kind, 5, **size, spread=1.0)
     assert disagreement(cell, chunkwise.run) is None
-    assert paths.choose(cell).path == "chunkwise"
+    assert paths.choose(cell, "chunkwise").path == "chunkwise"
 
 
 @kinds

@@ -289,14 +289,14 @@ def test_resets_and_lengths_are_sequences_of_their_own(name, path, size):
 def test_the_scan_proves_itself_and_is_taken(name, inputs):
     """On its own proof the scan equals `step`, and so it is chosen."""
     cell = KINDS[name].build(inputs, 4)
-    assert disagreement(cell, paths.PATHS["scan"]) is None
-    assert paths.choose(cell).path == "scan"
+    assert disagreement(cell, paths.PATHS["scan"].run) is None
+    assert paths.choose(cell, "scan").path == "scan"
 
 
 def test_a_wide_cell_proves_itself_with_as_many_heads():
     """Where the proof takes a narrower cell, its heads still divide its width."""
     cell = RGLRU(3, RGLRUOptions(hidden_size=384, heads=12))
-    assert paths.choose(cell).path == "scan"
+    assert paths.choose(cell, "scan").path == "scan"
 
 
 @kinds

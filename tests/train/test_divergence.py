@@ -114,7 +114,7 @@ def test_the_state_saved_at_a_failure_is_that_of_the_step_before(tmp_path: Path)
 def test_a_gradient_that_is_not_finite_stops_before_the_weights(tmp_path: Path) -> None:
     """A finite loss with an infinite gradient stops as well."""
     _plugin(tmp_path, "value", at=1)
-    error, folder = _fails(tmp_path, {"cell.kind": "sick_cell"}, WITH_PLUGIN)
+    error, folder = _fails(tmp_path, {"cell.kind": "sick_cell", "device.path": "eager"}, WITH_PLUGIN)
     assert "gradient" in str(error)
     assert folder.checkpoints.load().step == 0 and _finite(folder.checkpoints.load())
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.errors import InputError, Interrupted, OtherVersion, Problem, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, OtherVersion, Problem, RecurraError, RunError, Unkept
 
 app = typer.Typer(
     name="recurra",
@@ -212,6 +212,24 @@ def schema(
     print(f"wrote {output}; put this line first in a task file:\n#:schema {output}")
 
 
+@app.command()
+def bench(
+    rows: Annotated[str | None, typer.Option(help="Only these rows of the table: 1,4,7", metavar="N,N")] = None,
+    shapes: Annotated[str | None, typer.Option(help="Of a layer's rows only these: D,S,M,L", metavar="S,S")] = None,
+    pairs: Annotated[int, typer.Option(min=1, max=1000, help="Measurements of each, in turn.")] = 7,
+    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Of torch; by default its own choice.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast recurra is here, beside torch's own modules and loops by hand; takes some minutes."""
+    from recurra.cli import bench_view
+
+    found = bench_view.bench(rows, shapes, pairs, threads, quiet=as_json)
+    if as_json:
+        _print_json(found)
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
 @plugins_app.command("list")
 def plugins_list(as_json: Json = False) -> None:
     """List every plugin and component, also those that did not load, and why."""
@@ -344,7 +362,7 @@ def _warnings_in_a_line() -> Iterator[None]:
         show = warnings.showwarning
 
         def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, OtherVersion):
+            if issubclass(category, (OtherVersion, Unkept)):
                 print(f"warning: {message}", file=sys.stderr)
             else:
                 show(message, category, *place, **more)

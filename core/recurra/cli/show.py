@@ -123,8 +123,8 @@ def report(found: dict[str, Any]) -> None:
     for layer in found["layers"]:
         path = f"  path {layer['path']}" if "path" in layer else ""
         _console.print(f"{layer['name']:12}{layer['parameters']:>12,} parameters{path}")
-        for refused, why in layer.get("refused", {}).items():
-            _console.print(f"            not {refused}: {why}")
+        if "path" in layer:
+            _paths(layer)
     _console.print(f"{'together':12}{found['parameters']:>12,} parameters")
     training, memory = found["training"], found["memory"]
     _console.print(f"training    {training['steps']} steps of {training['tokens_per_step']} predictions")
@@ -133,6 +133,25 @@ def report(found: dict[str, Any]) -> None:
     _console.print(
         f"time        about {_duration(found['seconds'])}: {found['seconds_per_step'] * 1000:.2g} ms a step, measured"
     )
+
+
+def _paths(layer: dict[str, Any]) -> None:
+    """Print what each path of a layer costs, what single steps run on, and why other paths are refused."""
+    _console.print(f"            {_costs(layer)}")
+    if one := layer.get("one_step"):
+        _console.print(f"            one step at a time: {one['path']}; {_costs(one)}")
+    for refused, why in layer["refused"].items():
+        _console.print(f"            not {refused}: {why}")
+
+
+def _costs(chosen: dict[str, Any]) -> str:
+    seconds = sorted(chosen["seconds_per_step"].items(), key=lambda item: item[1])
+    told = ", ".join(f"{name} {_moment(value)}" for name, value in seconds)
+    return f"measured a step: {told}" if told else str(chosen.get("note", "not measured"))
+
+
+def _moment(seconds: float) -> str:
+    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
 
 
 def _data(data: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.contracts.options import CellOptions
-from recurra.engine import paths
+from recurra.engine import choice, paths
 from recurra.engine.recurrence import Form, Native, Scan, State
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
@@ -22,6 +22,9 @@ class Cell(nn.Module, ABC, Generic[O]):
     `step` is the specification: a pure function of its input and its state, with nothing hidden on the module. The
     engine may compute the same thing another way, and does so only after proving that it is the same. The output is
     `output_size` wide, `hidden_size` unless the cell says otherwise.
+
+    `path` names the execution path; under `auto` each class of windows takes the fastest that is proved, as `taken`
+    keeps. Beside a path by name, `step_path` may name another one for windows of one step without gradients.
     """
 
     def __init__(self, input_size: int, options: O) -> None:
@@ -31,6 +34,8 @@ class Cell(nn.Module, ABC, Generic[O]):
         self.output_size = options.hidden_size
         self.options = options
         self.path = "auto"
+        self.step_path = ""
+        self.taken: dict[Any, str] = {}
 
     @abstractmethod
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -72,9 +77,12 @@ class Cell(nn.Module, ABC, Generic[O]):
         self._check_shapes(x, state, reset, lengths)
         if state is None:
             state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
-        if self.path == "auto":
-            self.path = paths.choose(self).path
-        return paths.run(self, self.path, x, state, reset=reset, lengths=lengths)
+        path = self.path
+        if path == "auto":
+            path = choice.pick(self, x, reset, lengths)
+        elif self.step_path and x.shape[1] == 1 and not torch.is_grad_enabled():
+            path = self.step_path
+        return paths.run(self, path, x, state, reset=reset, lengths=lengths)
 
     def _check_shapes(self, x: Tensor, state: State | None, reset: Tensor | None, lengths: Tensor | None) -> None:
         name = type(self).__name__

@@ -18,6 +18,9 @@ from recurra.randomness import numpy_stream
 Encode = Callable[[NDArray[Any]], NDArray[Any]]
 """Makes stored values into what the network reads: numbers are scaled here, ids stay."""
 
+PLACED = 64
+"""Batches whose windows are placed at a time: all of a huge corpus are too many to keep."""
+
 
 class Batch(NamedTuple):
     """One step's data. `x` and `y` are ids `[B, T]` or numbers `[B, T, F]`.
@@ -53,37 +56,54 @@ class Reader:
         """
         width = int(steps.max())
         offsets = np.arange(width)
-        inside = offsets < steps[:, None]  # B T
-        here = first[:, None] + np.minimum(offsets, steps[:, None] - 1)  # B T
-        starts = _marks(self.store.starts, here)
-        fresh_target = _marks(self.store.starts, here + 1)
-        mask = inside & ~fresh_target & (here + 1 >= scored_from[:, None])
-        after = np.minimum(here + 1, len(self.store) - 1)
-        begin = self.store.starts[np.searchsorted(self.store.starts, first, side="right") - 1]
-        flags = torch.from_numpy(mask), torch.from_numpy(starts & inside)
-        return Batch(self._tensor(here), self._tensor(after), *flags, torch.from_numpy(first - begin))
+        values = self.store.spans(first, width + 1)  # B T+1: a row's inputs, and after them its last target
+        x, y = values[:, :-1], values[:, 1:]
+        inside = np.ones((len(first), width), bool)  # B T
+        if steps.min() < width:
+            inside = offsets < steps[:, None]
+            x, y = (_filled(part, offsets, steps) for part in (x, y))
+        mask, reset = inside.copy(), np.zeros_like(inside)
+        begin = self.store.begin(first)
+        reset[:, 0] = first == begin
+        if (self.store.begin(first + steps) > first).any():  # another sequence begins in a row, or right after it
+            here = first[:, None] + offsets
+            mask &= ~self.store.begins(here + 1)
+            reset = inside & self.store.begins(here)
+        unscored = scored_from - first - 1  # B: steps before the first that counts
+        if unscored.max() > 0:
+            mask &= offsets >= unscored[:, None]
+        flags = torch.from_numpy(mask), torch.from_numpy(reset)
+        return Batch(self._tensor(x), self._tensor(y), *flags, torch.from_numpy(first - begin))
 
-    def _tensor(self, positions: NDArray[np.int64]) -> Tensor:
-        values = self.store.values[positions]
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their own."""
         if values.ndim == 2:  # ids
             return torch.from_numpy(values.astype(np.int64))
-        flat = self.encode(values.reshape(-1, values.shape[-1]))
-        return torch.from_numpy(flat.reshape(*positions.shape, -1)).to(self.dtype)
+        flat = self.encode(values.copy().reshape(-1, values.shape[-1]))
+        return torch.from_numpy(flat.reshape(*values.shape[:2], -1)).to(self.dtype)
 
 
-def _marks(starts: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which positions are the start of a sequence."""
-    found = np.searchsorted(starts, positions)
-    return np.asarray(starts[np.minimum(found, len(starts) - 1)] == positions)
+def _filled(values: NDArray[Any], offsets: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[Any]:
+    """Return rows in which what stands at a row's last step follows it to the end."""
+    rows = np.arange(len(values))[:, None]
+    filled: NDArray[Any] = values[rows, np.minimum(offsets, steps[:, None] - 1)]
+    return filled
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Independent windows of a split: state starts afresh in each, and every epoch has an order of its own."""
+    """Independent windows of a split: state starts afresh in each, and every epoch has an order of its own.
+
+    `count` is how many there are.
+    """
 
     reader: Reader
-    first: NDArray[np.int64]
-    steps: NDArray[np.int64]
+    low: NDArray[np.int64]  # the first element of each span that gives windows,
+    high: NDArray[np.int64]  # the position after its last one,
+    before: NDArray[np.int64]  # and how many windows the spans before it give
+    count: int
+    length: int
+    stride: int
     batch_size: int
     seed: int
 
@@ -98,16 +118,10 @@ class Windows:
         rows = np.flatnonzero(targets > 0)
         to_the_end = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
         counts = np.minimum(to_the_end, -(-targets[rows] // stride))  # a window begins before the last target
-        owner = np.repeat(rows, counts)
-        index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        first = split.low[owner] + index * stride
-        steps = np.minimum(split.high[owner] - 1 - first, length)
-        return cls(reader, first, steps, batch_size, seed)
-
-    @property
-    def count(self) -> int:
-        """How many windows there are."""
-        return len(self.first)
+        before = np.cumsum(counts) - counts
+        return cls(
+            reader, split.low[rows], split.high[rows], before, int(counts.sum()), length, stride, batch_size, seed
+        )
 
     @property
     def batches(self) -> int:
@@ -119,10 +133,18 @@ class Windows:
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Give the batches of an epoch, without the first `skip`."""
         order = numpy_stream(self.seed, "shuffle", number).permutation(self.count)
-        for start in range(skip * self.batch_size, self.count, self.batch_size):
-            rows = order[start : start + self.batch_size]
-            first = self.first[rows]
-            yield self.reader.cut(first, self.steps[rows], first)
+        block = self.batch_size * PLACED
+        for low in range(skip * self.batch_size, self.count, block):
+            first, steps = self._places(order[low : low + block])
+            for start in range(0, len(first), self.batch_size):
+                rows = slice(start, start + self.batch_size)
+                yield self.reader.cut(first[rows], steps[rows], first[rows])
+
+    def _places(self, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where windows begin, and how many steps each has."""
+        span = np.searchsorted(self.before, windows, side="right") - 1
+        first = self.low[span] + (windows - self.before[span]) * self.stride
+        return first, np.minimum(self.high[span] - 1 - first, self.length)
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from io import FileIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.cache import cache_folder
 from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
 from recurra.errors import InputError, RunError
@@ -48,13 +51,43 @@ class Store:
         """The position after each sequence."""
         return np.append(self.starts[1:], len(self.values)).astype(np.int64)
 
+    def begins(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return at which positions a sequence begins."""
+        found = np.searchsorted(self.starts, positions)
+        return np.asarray(self.starts[np.minimum(found, len(self.starts) - 1)] == positions)
 
-def cache_folder() -> Path:
-    """Return the folder for encoded corpora: `RECURRA_CACHE`, or the user's cache folder."""
-    named = os.environ.get("RECURRA_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recurra"
+    def begin(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the sequence of each position begins; that of a position after the end is the last."""
+        found: NDArray[np.int64] = self.starts[np.searchsorted(self.starts, positions, side="right") - 1]
+        return found
+
+    def spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
+        """Return `count` elements from each position `first` `[B]` on, `[B, count]`; after the end, the last again.
+
+        Those of a mapped corpus are read from its file: what is read through the map stays in memory, and so would in
+        the end the whole corpus. Raises `InputError` (RC044) if the file has become shorter meanwhile.
+        """
+        if isinstance(self.values, np.memmap):
+            return self._read(first, count)
+        spans: NDArray[Any] = self.values.take(first[:, None] + np.arange(count), axis=0, mode="clip")
+        return spans
+
+    def _read(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
+        width = self.values[:1].nbytes
+        found = np.empty((len(first), count, *self.values.shape[1:]), self.values.dtype)
+        for row, start in zip(found, first.tolist(), strict=True):
+            there = min(count, len(self) - start)
+            self._file.seek(start * width)
+            if self._file.readinto(row[:there]) != there * width:
+                raise InputError.of("RC044", f"{self._file.name} has become shorter than it was", cure="run it again")
+            row[there:] = row[there - 1]
+        return found
+
+    @cached_property
+    def _file(self) -> FileIO:
+        file = FileIO(str(self.values.filename))  # type: ignore[attr-defined]
+        finalize(self, file.close)
+        return file
 
 
 def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_MEMORY, identity: str = "") -> Store:

@@ -19,6 +19,8 @@ def lagged(x: Tensor, tail: Tensor, reset: Flags | None, lengths: Lengths | None
     before = tail.shape[1]
     whole = torch.cat([tail, x], dim=1)  # B k+T D
     windows = _windows(whole, before, steps)  # B T k+1 D
+    if reset is None and lengths is None:
+        return windows, whole[:, steps:]
     ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths.clamp(max=steps)
     kept = ends[:, None] + torch.arange(before, device=x.device)  # B k: where the next tail stands in the whole
     after = whole.gather(1, kept.unsqueeze(-1).expand(-1, -1, width))

@@ -7,6 +7,7 @@ one on the other whose start needs no gradient: each has caught a published libr
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
@@ -21,6 +22,8 @@ from recurra.shapes import Encoded, Flags, Hidden, Lengths
 BOUND = 1e-9
 BATCH, STEPS = 3, 7
 WIDEST = 128
+ITSELF = "the cell itself fails"
+"""How the reason begins where not the path is at fault; who runs the cell will see it."""
 
 Runner = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
 
@@ -29,15 +32,32 @@ def disagreement(cell: Recurrence, runner: Runner) -> str | None:
     """Return how `runner` differs from the eager loop on this cell, or nothing if it equals it."""
     case = "a copy of the cell"
     try:
-        with torch.inference_mode(False), torch.enable_grad():  # the first use may be an evaluation
+        # the first use may be an evaluation; what the cell warns of, it will say when it is used
+        with warnings.catch_warnings(action="ignore"), torch.inference_mode(False), torch.enable_grad():
             layers = _two_layers(cell)
             for case, x, flags, sizes in _cases(layers):
-                expected = _trace(layers, eager.run, x, flags, sizes)
+                try:
+                    expected = _trace(layers, eager.run, x, flags, sizes)
+                except Exception as error:
+                    return f"{ITSELF}: {type(error).__name__}: {error}"
                 found = _trace(layers, runner, x, flags, sizes)
                 if fault := _difference(expected, found):
                     return f"{fault} on {case}"
     except Exception as error:  # any failure of a fast path means only that it is not used
         return f"it fails on {case}: {type(error).__name__}: {error}"
+    return None
+
+
+def inability(cell: Recurrence, runner: Runner) -> str | None:
+    """Return why `runner` cannot run this cell in the type of its weights, or nothing; its numbers are not asked."""
+    module = cast(Any, cell)
+    weight = next(module.parameters(), torch.zeros(()))
+    x = torch.zeros(2, 2, module.input_size, dtype=weight.dtype, device=weight.device)
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            runner(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
+    except Exception as error:
+        return f"it fails in {str(x.dtype).removeprefix('torch.')}: {type(error).__name__}: {error}"
     return None
 
 
@@ -73,10 +93,19 @@ def _two_layers(cell: Recurrence) -> nn.ModuleList:
     """Return a float64 copy of the cell with a second one on top, where its own constructor can build that."""
     module = cast(Any, cell)
     if max(module.input_size, module.output_size) <= WIDEST:
-        first = copy.deepcopy(module).double().train(mode=False)
+        first = twin(module).double().train(mode=False)
     else:  # the recurrence is the same at any width, and a wide one in float64 would not fit
         first = _built(type(module), min(module.input_size, WIDEST), _narrowed(module.options), module)
     return nn.ModuleList([first, _built(type(module), first.output_size, first.options, module)])
+
+
+def twin(module: nn.Module) -> Any:
+    """Return a copy of a module that calls none of the hooks on it."""
+    copied: Any = copy.deepcopy(module)
+    for part in copied.modules():
+        for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks):
+            hooks.clear()
+    return copied
 
 
 def _narrowed(options: Any) -> Any:

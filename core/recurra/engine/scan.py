@@ -1,4 +1,7 @@
-"""The linear recurrence h_t = a_t * h_{t-1} + b_t: coefficients and readout over the whole window, one pass between."""
+"""The linear recurrence h_t = a_t * h_{t-1} + b_t: coefficients and readout over the whole window, one pass between.
+
+The pass is a compiled kernel where there is one (`recurra.engine.onepass`), and torch's own operations elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from recurra.engine import onepass
 from recurra.engine.context import lagged
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
+
+_peek = torch._C._functorch.peek_interpreter_stack
+_tracing = torch._C._get_tracing_state
 
 
 def run(
@@ -32,9 +40,8 @@ def run(
     start = state[0]
     if scan.paired:
         a, b, start = _complex(a), _complex(b), _complex(start)
-    a = a.expand_as(b)
     if live is not None:  # h_t = 1 * h_{t-1} + 0 keeps what a finished row holds
-        a = torch.where(_like(live, a), a, torch.ones_like(a))
+        a = torch.where(_like(live, b), a, a.new_ones(()))
         b = torch.where(_like(live, b), b, torch.zeros_like(b))
     anew = fresh = None
     if reset is not None:
@@ -61,8 +68,8 @@ def _complex(pairs: Tensor) -> Tensor:
 def linear_scan(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None) -> Tensor:
     """Return every h_t = a_t * h_{t-1} + b_t, `[B, T, ...]`, from h_{-1} = `start`, `[B, ...]`; real or complex.
 
-    Where `anew`, flags that broadcast to `[B, T, ...]`, is set, `fresh`, `[B, ...]`, stands for h_{t-1}, and nothing
-    of what was before gets through, nan neither.
+    b is `[B, T, ...]`, and a of any shape that broadcasts to it. Where `anew`, flags that broadcast to `[B, T, ...]`,
+    is set, `fresh`, `[B, ...]`, stands for h_{t-1}, and nothing of what was before gets through, nan neither.
 
     One product and one sum a step, forward and in reverse: nothing is divided and nothing is accumulated as a product,
     so that decays of 0 and windows of any length are exact. The gradient is a scan of the same kind, and has gradients.
@@ -70,33 +77,52 @@ def linear_scan(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None,
     """
     dtype = torch.promote_types(b.dtype, start.dtype)
     fresh = None if fresh is None else fresh.to(dtype)
-    found: Tensor = _Onward.apply(a.to(dtype), b.to(dtype), start.to(dtype), anew, fresh)  # type: ignore[no-untyped-call]
+    a, b, start = a.to(dtype), b.to(dtype), start.to(dtype)
+    if not torch.compiler.is_compiling() and _transformed():
+        return _stepwise(a, b, start, anew, fresh)
+    found: Tensor = _Onward.apply(a, b, start, anew, fresh)  # type: ignore[no-untyped-call]
     return found
+
+
+def _transformed() -> bool:
+    """Tell whether torch differentiates forward, traces, or maps a function over more than it was written for."""
+    return _peek() is not None or _tracing() is not None or forward_ad._current_level >= 0
+
+
+def _stepwise(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
+    """Return the states by operations that any transformation of torch can follow."""
+    h, states = start, []
+    for t, (a_t, b_t) in enumerate(zip(a.expand_as(b).unbind(1), b.unbind(1), strict=True)):
+        h = a_t * _passed(h, anew, fresh, t) + b_t
+        states.append(h)
+    return torch.stack(states, dim=1) if states else b
 
 
 class _Onward(torch.autograd.Function):
     """The scan from the first step to the last: h_t = a_t * h_{t-1} + b_t."""
 
     @staticmethod
-    def forward(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
-        """Return the states `[B, T, ...]`."""
-        states = b.clone(memory_format=torch.contiguous_format)
-        h = start
-        for t, (a_t, b_t) in enumerate(zip(a.unbind(1), states.unbind(1), strict=True)):
-            h = b_t.addcmul_(a_t, _passed(h, anew, fresh, t))
+    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
+        """Return the states `[B, T, ...]`, and keep what the gradient reads."""
+        if onepass.possible(b, anew, a, start, fresh):
+            states = onepass.forward(a, b, start, anew, fresh)
+        else:
+            states = b.clone(memory_format=torch.contiguous_format)
+            h = start
+            for t, (a_t, b_t) in enumerate(zip(a.expand_as(b).unbind(1), states.unbind(1), strict=True)):
+                h = b_t.addcmul_(a_t, _passed(h, anew, fresh, t))
+        ctx.save_for_backward(a, start, anew, fresh, states)
         return states
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the gradient reads."""
-        a, _, start, anew, fresh = inputs
-        ctx.save_for_backward(a, start, anew, fresh, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of a, b, start and fresh."""
-        a, start, anew, fresh, h = ctx.saved_tensors
-        a = a.conj()
+        given, start, anew, fresh, h = ctx.saved_tensors
+        if not torch.is_grad_enabled() and onepass.possible(h, anew, given, start, fresh, grads[0]):
+            wants_a = ctx.needs_input_grad[0]
+            of_a, of_b, of_start, of_fresh = onepass.backward(given, start, anew, fresh, h, grads[0], wants_a)
+            return of_a, of_b, of_start, None, of_fresh
+        a = given.expand_as(h).conj()
         g: Tensor = _Back.apply(a, grads[0], anew)  # type: ignore[no-untyped-call]
         first, others = start, h[:, :-1]
         of_start, of_fresh = a[:, 0] * g[:, 0], None
@@ -106,28 +132,23 @@ class _Onward(torch.autograd.Function):
             if ctx.needs_input_grad[4]:
                 of_fresh = (a * g).masked_fill(~anew, 0).sum(1)
         of_a = torch.cat([(g[:, 0] * first.conj()).unsqueeze(1), g[:, 1:] * others.conj()], dim=1)
-        return of_a, g, of_start, None, of_fresh
+        return of_a.sum_to_size(given.shape), g, of_start, None, of_fresh
 
 
 class _Back(torch.autograd.Function):
     """The scan from the last step to the first, with the decay of the later step: g_t = a_{t+1} * g_{t+1} + b_t."""
 
     @staticmethod
-    def forward(a: Tensor, b: Tensor, anew: Tensor | None) -> Tensor:
-        """Return every g_t, `[B, T, ...]`."""
+    def forward(ctx: Any, a: Tensor, b: Tensor, anew: Tensor | None) -> Tensor:
+        """Return every g_t, `[B, T, ...]`, and keep what the gradient reads."""
         states = b.clone(memory_format=torch.contiguous_format)
         steps = list(zip(a.unbind(1), states.unbind(1), strict=True))
         nothing = None if anew is None else torch.zeros_like(states[:, 0])
         for t in range(len(steps) - 1, 0, -1):
             a_later, g_later = steps[t]
             steps[t - 1][1].addcmul_(a_later, _passed(g_later, anew, nothing, t))
+        ctx.save_for_backward(a, anew, states)
         return states
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the gradient reads."""
-        a, _, anew = inputs
-        ctx.save_for_backward(a, anew, output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -21,6 +21,7 @@ from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
+from recurra.model.stepper import stepper
 from recurra.randomness import torch_stream
 from recurra.runs.files import guarded
 
@@ -85,6 +86,7 @@ class Session:
         self.position = position
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
+        self.stepper = stepper(self.network)
 
     def feed(self, values: Any) -> Session:
         """Read elements: a text, tokens or numbers in the data's units. Returns the session.
@@ -106,11 +108,22 @@ class Session:
         x = x.long() if symbols else x.to(self.network.dtype)
         position = None if self.states else torch.full((len(x),), self.position, device=x.device)
         with torch.no_grad():
-            output, self.states = self.network(x, self.states, position=position, last=True)  # B 1 V
+            if self.states is not None and x.shape[1] == 1:
+                output, self.states = self._stepped(x, self.states)
+            else:
+                output, self.states = self.network(x, self.states, position=position, last=True)  # B 1 V
         self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window
         self.position += x.shape[1]
         if symbols:
             self.seen.scatter_(1, x, True)
+
+    def _stepped(self, x: Tensor, states: States) -> tuple[Tensor, States]:
+        """Return the outputs `[B, 1, V]` of one step, and the states after it."""
+        if self.network.narrow:
+            return self.network(x, states)  # type: ignore[no-any-return]
+        hidden, state = self.network.encode(x, states[0])
+        output, after = self.stepper(self.network, hidden.to(self.network.dtype), states[1:])
+        return output, (state, *after)
 
     def chances(self) -> Tensor:
         """Return the network's probabilities of the next symbol, `[B, V]`."""

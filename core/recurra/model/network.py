@@ -96,9 +96,15 @@ class Network(nn.Module):
             states = self.initial_states(x.shape[0], position)
         with self._narrowed(x):
             hidden, state = self.encode(x, states[0], reset)
-        hidden = hidden.to(self.dtype)  # B T D
-        after: list[State] = [state]
-        for module, state in zip(self.layers, states[1:], strict=True):
+        output, after = self.through(hidden.to(self.dtype), states[1:], reset=reset, last=last)
+        return output, (state, *after)
+
+    def through(
+        self, hidden: Encoded, states: States, *, reset: Flags | None = None, last: bool = False
+    ) -> tuple[Logits, States]:
+        """Return what layers and head make of an encoded window `[B, T, D]`, and the states of the layers after it."""
+        after: list[State] = []
+        for module, state in zip(self.layers, states, strict=True):
             hidden, state = module(hidden, state, reset=reset)
             if not isinstance(module, Block):  # which drops what its branches give
                 hidden = self.drop(hidden, cast(Layer, module).options.dropout)  # B T H
@@ -107,7 +113,7 @@ class Network(nn.Module):
             hidden = hidden[:, -1:]  # B 1 H
         if self.norm is not None:
             hidden = self.norm(hidden)
-        with self._narrowed(x):
+        with self._narrowed(hidden):
             return self.head(hidden).to(self.dtype), tuple(after)  # B T V
 
     def encode(self, x: Inputs, state: State, reset: Flags | None = None) -> tuple[Encoded, State]:

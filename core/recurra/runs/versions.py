@@ -1,10 +1,12 @@
-"""Whether the plugins of a run are of the versions that it was made with."""
+"""Whether a run is used as it was made: with plugins of the same versions, on the same execution paths."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from recurra.engine.paths import Choice
 from recurra.errors import OtherVersion
 from recurra.runs.folder import RunFolder
 
@@ -23,6 +25,15 @@ def warn_of_others(folder: RunFolder) -> None:
     if others:
         cure = "its weights may mean something else"
         warnings.warn(f"{folder.path} was made with {' and '.join(others)}; {cure}", OtherVersion, stacklevel=3)
+
+
+def warn_of_other_paths(folder: RunFolder, recorded: Sequence[str], choices: Sequence[Choice]) -> None:
+    """Warn (`OtherVersion`) if a run goes on on another path than it records: its bits are then no more the same."""
+    for before, choice in zip(recorded, choices, strict=True):
+        if choice.path != before:
+            fact = f"{folder.path} was trained on path {before}, refused here: {choice.refused[before]}"
+            warnings.warn(f"{fact}; on {choice.path} it is equal up to rounding", OtherVersion, stacklevel=3)
+            return
 
 
 def _installed(distribution: str) -> str | None:

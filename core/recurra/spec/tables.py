@@ -151,7 +151,7 @@ class Device(Table):
 
     kind: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["float32", "bfloat16", "float64"] = Field("float32", description="the width of the arithmetic")
-    path: Literal["auto", "eager", "native", "scan", "chunkwise"] = Field(
+    path: Literal["auto", "eager", "native", "fused", "scan", "chunkwise"] = Field(
         "auto", description="how recurrences are executed"
     )
     threads: int = Field(0, ge=0, le=4096, description="0 is torch's choice")

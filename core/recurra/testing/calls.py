@@ -120,7 +120,7 @@ def ready(
 
     T is `steps`, and `longer` where the window may be computed in chunks.
     """
-    for path in subject.paths():
+    for path in subject.paths(dtype):
         cell = subject.cell(dtype=dtype, path=path)
         x = subject.x(batch, longer if chunked(cell) else steps, dtype=dtype)
         yield cell, x, subject.start(cell, batch, dtype=dtype)

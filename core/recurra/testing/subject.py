@@ -57,10 +57,9 @@ class CellSubject(Subject):
         built.path = path
         return built
 
-    def paths(self) -> list[str]:
-        """Return the execution paths that this cell declares, right or wrong, and `eager`."""
-        cell = self.cell(dtype=torch.float32)
-        return [*(name for name in paths.WANTING if getattr(cell, name)() is not None), "eager"]
+    def paths(self, dtype: torch.dtype = torch.float32) -> list[str]:
+        """Return the execution paths that its author declares, right or wrong, and those that the engine finds."""
+        return paths.accepting(self.cell(dtype=dtype))
 
     def x(
         self, batch: int, steps: int, width: int = WIDTH, dtype: torch.dtype = torch.float64, salt: int = 0

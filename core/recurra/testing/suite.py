@@ -26,6 +26,7 @@ MODULES = (
     "cell_rows",
     "cell_state",
     "cell_gradients",
+    "cell_paths",
     "cell_module",
     "cell_compile",
     "cell_training",
@@ -36,7 +37,7 @@ MODULES = (
 )
 """The modules of this room that hold checks."""
 
-PRESCRIBED = {"cell": (32, 42), "encoder": (20, 20), "vocabulary": (18, 18), "loss": (17, 17), "source": (16, 16)}
+PRESCRIBED = {"cell": (33, 43), "encoder": (20, 20), "vocabulary": (18, 18), "loss": (17, 17), "source": (16, 16)}
 """How many checks each kind is held to, at level core and full: one that is lost is an error, and not a green run."""
 HERE = str(Path(__file__).parent)
 

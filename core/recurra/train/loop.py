@@ -153,16 +153,17 @@ class Trainer:
         progress = self.progress
         before = self._fleeting()
         self._set_rate()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear()
         scored = sum(int(batch.mask.sum()) for batch in batches)
-        total = 0.0
-        for batch in batches:
-            total += self._backward(batch, max(scored, 1))
+        losses = [self._backward(batch, max(scored, 1)) for batch in batches]
+        norm = nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None)
+        total = sum(map(float, losses))  # the first look at what the device has made of this update
         if not math.isfinite(total):
             raise self._not_finite(f"the loss is {total}", before)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf)
-        if not bool(torch.isfinite(norm)):
+        if not math.isfinite(norm):
             raise self._not_finite(f"the norm of the gradient is {float(norm)}", before)
+        if self.training.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm)
         self._step(before)
         progress.step += 1
         progress.batch += len(batches)
@@ -174,6 +175,10 @@ class Trainer:
             progress.epoch, progress.batch = progress.epoch + 1, 0
             self.carried = None
         self._record()
+
+    def _clear(self) -> None:
+        for weight in self.parameters:
+            weight.grad = None
 
     def _step(self, before: Fleeting) -> None:
         """Update the weights; torch refuses a rate too large for its arithmetic before it changes any."""
@@ -198,8 +203,11 @@ class Trainer:
         if self.network.noise is not None and "dropout" in streams:
             self.network.noise.set_state(streams["dropout"])
 
-    def _backward(self, batch: Batch, scored: int) -> float:
-        """Run one batch forward and back; return its share of the mean loss over `scored` steps."""
+    def _backward(self, batch: Batch, scored: int) -> Tensor:
+        """Run one batch forward and back; return its share of the mean loss over `scored` steps, still on the device.
+
+        Nothing here waits for the device: what is to be known of a batch is looked at before it goes there.
+        """
         carried = self.feed.carried
         anew = not carried or bool(batch.reset[:, 0].all())
         states = None if anew else self.carried
@@ -215,7 +223,8 @@ class Trainer:
             self.carried = detached(after)
         value = self.loss(*_scored(output, batch, whole)).sum() / scored
         value.backward()
-        return float(value.detach())
+        share: Tensor = value.detach()
+        return share
 
     def _set_rate(self) -> None:
         share = self.rate.share(self.progress.step)
@@ -326,7 +335,7 @@ class Trainer:
 
     def _not_finite(self, what: str, before: Fleeting) -> RunError:
         """Save the state of before this update, if it is finite, and return the error that says what to do."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self._clear()
         self.carried, streams = before
         self._set_random(streams)
         if not self._sound():

@@ -1,0 +1,98 @@
+"""What the new processes of rows 10 and 11 do; they import torch before this, and nothing of recurra."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+STEPS = 5
+"""Updates of the training whose memory is measured."""
+
+CELL = """\
+from typing import NamedTuple
+import torch
+from recurra import GatedCell
+
+class State(NamedTuple):
+    h: torch.Tensor
+    c: torch.Tensor
+
+class Unseen(GatedCell):
+    gates = 4
+    State = State
+
+    def update(self, x, h, state):
+        i, f, g, o = x + h
+        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh({number} * g)
+        return State(torch.sigmoid(o) * torch.tanh(c), c)
+"""
+"""A cell like which there is no other: the number differs from one to the next."""
+
+
+def main(what: str, asked: str) -> None:
+    """Do what is asked and print what came of it, as JSON on the last line."""
+    before = resident()
+    found = {"first": first, "memory": memory}[what](json.loads(asked), before)
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
+    """Build a cell that nobody has seen, and time the proof of its path and its first training step."""
+    import torch
+
+    from recurra import GatedOptions
+    from recurra.bench.layers import training
+    from recurra.engine import paths
+
+    batch, steps, width = asked["shape"]
+    (Path(asked["folder"]) / "unseen.py").write_text(CELL.format(number=1 + asked["number"] / 1000), encoding="utf-8")
+    sys.path.insert(0, asked["folder"])
+    module: Any = import_module("unseen")
+    cell = module.Unseen(width, GatedOptions(hidden_size=width))
+    x = torch.randn(batch, steps, width)
+    turn = training(cell, x.requires_grad_(), torch.ones(batch, steps, width))
+    start = time.perf_counter()
+    choice = paths.choose(cell, asked["path"])
+    cell.path = choice.path
+    turn()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "path": choice.path, "why": choice.refused.get(asked["path"], "")}
+
+
+def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
+    """Train some steps on a large text; return the most memory that this process has held, and what torch took."""
+    from recurra import assemble
+    from recurra.bench.layers import taken
+    from recurra.bench.tasks import TASK
+    from recurra.resolve import resolve
+    from recurra.runs.folder import RunFolder
+    from recurra.verbs import Silent
+
+    folder = Path(asked["folder"])
+    (folder / "task.toml").write_text(TASK, encoding="utf-8")
+    changes = {"training.steps": STEPS, "training.batch_size": 32, "cell.hidden_size": 128, "device.kind": "cpu"}
+    task = resolve(folder / "task.toml", changes)
+    data = assemble.load_data(task)
+    network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
+    trainer = assemble.build_trainer(
+        task, data, network, RunFolder.create(folder, "bench"), Silent(),
+        validate=None, sample=str, stop_asked=lambda: False,
+    )  # fmt: skip
+    trainer.run()
+    return {"peak": resident(peak=True), "torch": before, "path": taken(network.cells)}
+
+
+def resident(peak: bool = False) -> int:
+    """Return the bytes of memory that this process holds, or the most that it has held."""
+    label = "VmHWM:" if peak else "VmRSS:"
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # a system that tells the peak alone, in bytes
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(label))

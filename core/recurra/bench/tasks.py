@@ -1,0 +1,73 @@
+"""The tasks that are measured: a character model over a text drawn at random."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recurra import assemble
+from recurra.randomness import numpy_stream
+from recurra.resolve import Resolved, resolve
+
+SYMBOLS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 \n"
+"""The 64 symbols of the text."""
+
+TASK = """\
+schema = 1
+
+[source]
+kind = "text"
+path = "text.txt"
+
+[vocabulary]
+kind = "character"
+
+[sequence]
+length = 64
+
+[encoder]
+kind = "embedding"
+
+[cell]
+kind = "lstm"
+
+[loss]
+kind = "cross_entropy"
+
+[training]
+steps = 1000000
+optimizer = { kind = "adamw", lr = 0.002 }
+clip_norm = 1.0
+"""
+
+
+@contextmanager
+def resolved(size: int, changes: dict[str, Any]) -> Iterator[tuple[Resolved, Path]]:
+    """Give the task with some changes, over a text of `size` bytes, and the folder in which both lie for now."""
+    with tempfile.TemporaryDirectory(prefix="recurra-bench-") as name:
+        folder = Path(name)
+        write_text(folder / "text.txt", size)
+        (folder / "task.toml").write_text(TASK, encoding="utf-8")
+        yield resolve(folder / "task.toml", changes), folder
+
+
+def write_text(path: Path, size: int, block: int = 1 << 20) -> None:
+    """Write a text of all symbols, a block drawn at random and repeated until there are `size` bytes."""
+    drawn = numpy_stream(0, "bench").integers(len(SYMBOLS), size=min(block, size))
+    text = np.frombuffer(SYMBOLS.encode("ascii"), np.uint8)[drawn].tobytes()
+    with path.open("wb") as file:
+        file.write(SYMBOLS.encode("ascii")[:size])
+        for start in range(len(SYMBOLS), size, len(text)):
+            file.write(text[: size - start])
+
+
+def built(size: int, changes: dict[str, Any]) -> tuple[assemble.Data, Any]:
+    """Return the data and the network of a task."""
+    with resolved(size, changes) as (task, _):
+        data = assemble.load_data(task)
+        return data, assemble.build_network(task, data.vocabulary.size, data.names)[0]

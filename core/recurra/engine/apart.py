@@ -1,0 +1,31 @@
+"""Work in a thread of its own, where nothing that the caller has set for its own thread is felt or disturbed.
+
+Gradient modes, autocast, hooks on saved tensors (those of activation checkpointing count what is saved) and modes that
+watch every operation belong to a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_here = threading.local()
+
+
+def is_apart() -> bool:
+    """Tell whether this is such a thread: a cell inside a cell is then neither proved nor measured."""
+    return getattr(_here, "apart", False)
+
+
+def apart(work: Callable[[], T]) -> T:
+    """Return what `work` returns, or raise what it raises, from a thread of its own."""
+    with ThreadPoolExecutor(1, initializer=_mark) as pool:
+        return pool.submit(work).result()
+
+
+def _mark() -> None:
+    _here.apart = True

@@ -1,0 +1,187 @@
+/* The ground on which a generated kernel stands: its number type, vectors, and elementwise functions.
+
+   The functions are branch-free, so that the compiler makes vectors of the loops that call them, and pass NaN and
+   infinity on as torch does. `-ffast-math` is neither needed nor allowed. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR 64
+#elif defined(__AVX__)
+#define VECTOR 32
+#else
+#define VECTOR 16
+#endif
+
+#ifdef DOUBLE
+typedef double real;
+typedef uint64_t bits;
+#define MANTISSA 52
+#define BIAS 1023
+#define MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to a whole number, which its low bits then hold */
+#define LOWEST (-746.0)
+#define HIGHEST 710.0
+#define LN2_HIGH 6.93147180369123816490e-01
+#define LN2_LOW 1.90821492927058770002e-10
+#define SMALLEST 2.2250738585072014e-308
+#define ROOM 18014398509481984.0 /* 2^54 */
+#define ROOM_LOG2 54
+#define m_pow pow
+#define m_sin sin
+#define m_cos cos
+#define m_erf erf
+#define m_sqrt sqrt
+#define m_abs fabs
+#define m_copysign copysign
+#else
+typedef float real;
+typedef uint32_t bits;
+#define MANTISSA 23
+#define BIAS 127
+#define MAGIC 12582912.0f
+#define LOWEST (-104.0f)
+#define HIGHEST 89.0f
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW (-2.12194440e-4f)
+#define SMALLEST 1.17549435e-38f
+#define ROOM 33554432.0f /* 2^25 */
+#define ROOM_LOG2 25
+#define m_pow powf
+#define m_sin sinf
+#define m_cos cosf
+#define m_erf erff
+#define m_sqrt sqrtf
+#define m_abs fabsf
+#define m_copysign copysignf
+#endif
+
+#define LANES ((long)(VECTOR / sizeof(real)))
+typedef real vec __attribute__((vector_size(VECTOR), aligned(sizeof(real)), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE bits as_bits(real x) { bits b; memcpy(&b, &x, sizeof b); return b; }
+INLINE real as_real(bits b) { real x; memcpy(&x, &b, sizeof x); return x; }
+
+/* 2^n for a whole n in the range of normal numbers */
+INLINE real power_of_two(real n) { return as_real((as_bits(n + MAGIC) << MANTISSA) + ((bits)BIAS << MANTISSA)); }
+
+/* (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2, by Taylor's series */
+INLINE real exp_tail(real r) {
+#ifdef DOUBLE
+    real p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+#else
+    real p = 1.0f / 5040.0f;
+#endif
+    p = p * r + (real)(1.0 / 720.0);
+    p = p * r + (real)(1.0 / 120.0);
+    p = p * r + (real)(1.0 / 24.0);
+    p = p * r + (real)(1.0 / 6.0);
+    return p * r + (real)0.5;
+}
+
+INLINE real r_abs(real x) { return m_abs(x); }
+INLINE real r_sqrt(real x) { return m_sqrt(x); }
+INLINE real r_pow(real x, real y) { return m_pow(x, y); }
+INLINE real r_sin(real x) { return m_sin(x); }
+INLINE real r_cos(real x) { return m_cos(x); }
+INLINE real r_erf(real x) { return m_erf(x); }
+INLINE real r_sign(real x) { return (real)(x > 0) - (real)(x < 0); }
+INLINE real r_least(real x, real low) { return x < low ? low : x; }
+INLINE real r_most(real x, real high) { return x > high ? high : x; }
+INLINE real r_max(real a, real b) { return a > b ? a : (a != a ? a : b); }
+INLINE real r_min(real a, real b) { return a < b ? a : (a != a ? a : b); }
+
+INLINE real r_exp(real x) {
+    x = r_most(r_least(x, LOWEST), HIGHEST);
+    const real n = (x * (real)1.4426950408889634 + MAGIC) - MAGIC;
+    const real r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    const real half = (n * (real)0.5 + MAGIC) - MAGIC; /* twice, so that it may leave the range of normal numbers */
+    return (1 + (r + r * r * exp_tail(r))) * power_of_two(half) * power_of_two(n - half);
+}
+
+/* exp(x) - 1 for |x| up to 80 */
+INLINE real expm1_near(real x) {
+    const real n = (x * (real)1.4426950408889634 + MAGIC) - MAGIC;
+    const real r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    const real scale = power_of_two(n);
+    return scale * (r + r * r * exp_tail(r)) + (scale - 1);
+}
+
+INLINE real r_expm1(real x) { return m_abs(x) < 1 ? expm1_near(r_most(r_least(x, -1), 1)) : r_exp(x) - 1; }
+
+INLINE real r_sigmoid(real x) { return 1 / (1 + r_exp(-x)); }
+
+INLINE real r_tanh(real x) {
+    const real e = expm1_near(r_most(2 * m_abs(x), 40));
+    return m_copysign(e / (e + 2), x);
+}
+
+/* the logarithm of a positive normal number: 2 atanh(s) of its mantissa, and its exponent */
+INLINE real log_normal(real x) {
+    const bits b = as_bits(x), centre = as_bits((real)0.70710678118654752), whole = as_bits((real)((bits)1 << MANTISSA));
+    const bits shift = b - centre; /* so that the mantissa lies between sqrt(1/2) and sqrt(2) */
+    const real n = as_real(((shift + ((bits)BIAS << MANTISSA)) >> MANTISSA) | whole) - as_real(whole) - BIAS;
+    const real m = as_real((shift & (((bits)1 << MANTISSA) - 1)) + centre);
+    const real s = (m - 1) / (m + 1), z = s * s;
+#ifdef DOUBLE
+    real p = 1.0 / 23.0;
+    p = p * z + 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+#else
+    real p = 1.0f / 11.0f;
+#endif
+    p = p * z + (real)(1.0 / 9.0);
+    p = p * z + (real)(1.0 / 7.0);
+    p = p * z + (real)(1.0 / 5.0);
+    p = p * z + (real)(1.0 / 3.0);
+    return n * LN2_HIGH + (n * LN2_LOW + (2 * s + 2 * s * z * p));
+}
+
+INLINE real r_log(real x) {
+    const real tiny = x < SMALLEST ? (real)1 : (real)0;
+    const real y = tiny != 0 ? x * ROOM : x;
+    const real found = log_normal(y) - tiny * (ROOM_LOG2 * (real)0.6931471805599453);
+    const real edge = x == 0 ? -(real)INFINITY : (x < 0 ? (real)NAN : x); /* infinity and NaN are their own */
+    return (x > 0 && x < (real)INFINITY) ? found : edge;
+}
+
+INLINE real r_log1p(real x) {
+    const real u = 1 + x, kept = (x - (u - 1)) / u;
+    return (u > 0 && u < (real)INFINITY) ? r_log(u) + kept : r_log(u);
+}
+
+#ifdef _OPENMP
+#define PARALLEL _Pragma("omp parallel num_threads(threads)")
+#define THREAD omp_get_thread_num()
+#define THREADS omp_get_num_threads()
+#define BARRIER _Pragma("omp barrier")
+#else
+#define PARALLEL
+#define THREAD 0
+#define THREADS 1
+#define BARRIER
+#endif
+
+/* from the library of products: product.h */
+typedef void product_t(long, long, long, const real *, long, const real *, real *, long, long, long);
+typedef void pack_t(long, long, const real *, long, long, real *);
+INLINE long panels(long columns) { return (columns + LANES - 1) / LANES; }
+
+#define ALIVE (!lengths || t < lengths[b])
+#define MEET if (columns) { BARRIER }

@@ -1,0 +1,146 @@
+"""`recurra bench`: which cases it measures, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from terminal import command
+
+from recurra.bench import records, suite
+from recurra.bench.machine import Machine
+from recurra.bench.records import SHAPES, Case, Finding, Setting, Shape, Skipped
+from recurra.errors import InputError
+
+MACHINE = Machine("a processor", 1, "a system", "3", "2", "0", flops=1e9, copied=1e9)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny shapes, and a machine that is not measured."""
+    for name in SHAPES:
+        monkeypatch.setitem(records.SHAPES, name, Shape(2, 3, 4))
+    monkeypatch.setattr(suite, "examined", lambda: MACHINE)
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three cases: one that fails, one that is skipped, one that is well."""
+
+    def broken(shape: Shape, setting: Setting) -> Finding:
+        raise ValueError("it broke")
+
+    def skipped(shape: Shape, setting: Setting) -> Finding:
+        raise Skipped("no room")
+
+    def well(shape: Shape, setting: Setting) -> Finding:
+        return Finding([1.0] * setting.pairs, [3.0] * setting.pairs, flops=1e8, path="eager")
+
+    made = [("broken", broken), ("skipped", skipped), ("well", well)]
+    cases = [Case(row, what, "", "speed", 4.0, measure) for row, (what, measure) in enumerate(made, 1)]
+    monkeypatch.setattr(suite, "CASES", cases)
+
+
+def test_every_row_has_a_case() -> None:
+    """Rows 1 to 12 are all there, in order, and none twice at one shape."""
+    rows = [case.row for case in suite.CASES]
+    assert rows == sorted(rows) and set(rows) == set(range(1, 13))
+    assert len({(case.row, case.what, case.shape) for case in suite.CASES}) == len(suite.CASES)
+    assert {case.shape for case in suite.CASES if case.shape} <= Setting(MACHINE).shapes.keys()
+
+
+def test_rows_and_shapes_choose() -> None:
+    """Both narrow what is measured; a row without the four shapes is measured whatever they are."""
+    every = suite.chosen(None, None)
+    assert every == suite.CASES
+    assert suite.chosen("1,4,7", None) == [case for case in every if case.row in (1, 4, 7)]
+    assert {case.shape for case in suite.chosen("1, 2", "S,M")} == {"S", "M"}
+    assert {case.row for case in suite.chosen(None, "D")} == {1, 2, 3, 4, 6, 8, 9, 11, 12}
+    assert [case.what for case in suite.chosen("12", "D")] == ["recurra --help", "recurra plugins list"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shapes", "words"),
+    [
+        ("13", None, ["--rows", "'13'", "1, 2, 3"]),
+        ("1,x", None, ["--rows", "'x'"]),
+        ("", None, ["--rows", "''"]),
+        ("01", None, ["--rows", "'01'"]),
+        (None, "S,Q", ["--shapes", "'Q'", "D, S, M, L"]),
+        (None, "s", ["--shapes", "'s'"]),
+        ("7", "D", ["rows 7 are not measured at D", "--shapes S,M"]),
+    ],
+)
+def test_what_there_is_not_is_refused(rows: str | None, shapes: str | None, words: list[str]) -> None:
+    """A row or shape that does not exist is named, with those that do, before anything is measured."""
+    with pytest.raises(InputError) as caught:
+        suite.chosen(rows, shapes)
+    assert all(word in str(caught.value) for word in words)
+    options = [part for name, given in (("--rows", rows), ("--shapes", shapes)) if given for part in (name, given)]
+    if options:
+        command("bench", *options).fails(2, "RC080")
+
+
+@pytest.mark.parametrize("option", [("--pairs", "0"), ("--threads", "0"), ("--pairs", "x")])
+def test_a_number_out_of_range_is_refused(option: tuple[str, str]) -> None:
+    """Neither no pair nor no thread can be asked for."""
+    found = command("bench", *option, "--json").tidy(2)
+    assert found.last["exit_code"] == 2 and option[0] in found.err
+
+
+def test_the_table_has_a_line_for_each_case() -> None:
+    """Each case is told as it comes, and again in the table: ratio, floor, spread, share and path."""
+    told = command("bench", "--rows", "2", "--shapes", "S,M", "--pairs", "1").tidy(0).out.splitlines()
+    assert told[0].startswith("a processor, 1 thread; torch 2")
+    assert [re.match(r"row +2  rnn / nn\.RNN at ([SM]): [\d.]+x", line)[1] for line in told[2:4]] == ["S", "M"]
+    assert told[4].split()[:4] == ["row", "what", "shape", "ratio"]
+    for line, shape in zip(told[5:], "SM", strict=True):
+        assert re.match(rf" +2  rnn / nn\.RNN +{shape} B2 T3 H4 +[\d.]+x +[31]x +(yes|no) +[\d.]+ to [\d.]+ ", line)
+        assert re.search(r"\d+ % of products  +[a-z]+ *$", line)
+
+
+def test_the_records_are_whole() -> None:
+    """With --json one object holds the machine, every time of each pair, the path and the floor; stdout is it alone."""
+    ended = command("bench", "--rows", "1,2", "--shapes", "S", "--pairs", "2", "--threads", "1", "--json").tidy(0)
+    assert len(ended.out.splitlines()) == 1 and "row  2" in ended.err
+    found = ended.last
+    assert found["machine"]["flops"] == 1e9 and found["pairs"] == 2 and found["failed"] == 0
+    assert [record["row"] for record in found["records"]] == [1, 2]
+    for record in found["records"]:
+        ratios = sorted(b / a for a, b in zip(record["ours"], record["other"], strict=True))
+        assert record["spread"] == pytest.approx(ratios)
+        assert record["value"] == pytest.approx(sum(ratios) / 2)
+        assert record["reached"] == (record["value"] >= record["floor"])
+        assert record["path"] and record["size"] == "B2 T3 H4"
+
+
+@pytest.mark.usefixtures("fails")
+def test_a_case_that_fails_does_not_take_the_others_with_it() -> None:
+    """The reason is printed, the cases after it are measured, and the command ends with 1."""
+    out = command("bench", "--pairs", "1").tidy(1).out
+    assert "row  1  broken: failed: ValueError: it broke" in out
+    assert "row  2  skipped: not measured: no room" in out
+    assert "row  3  well: 3.00x, 4x wanted" in out
+    found = command("bench", "--pairs", "1", "--json").tidy(1).last
+    assert (found["failed"], found["records"][2]["value"]) == (1, 3.0)
+
+
+@pytest.mark.usefixtures("fails")
+def test_a_floor_that_is_missed_is_no_failure() -> None:
+    """What is slow here is told, and so is what cannot be measured; neither ends the command with an error."""
+    out = command("bench", "--rows", "2,3").tidy(0).out
+    assert re.search(r" 3  well +3\.00x +4x +no +3\.00 to 3\.00 +10 % of products +eager", out)
+
+
+def test_threads_are_as_asked_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case runs with the threads asked for; afterwards there are as many as before, also when it is interrupted."""
+    seen = []
+
+    def stop(shape: Shape, setting: Setting) -> Finding:
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite, "CASES", [Case(1, "what", "", "s", None, stop)])
+    assert command("bench", "--threads", "2").code == 130
+    assert (seen, torch.get_num_threads()) == ([2], 1)
