@@ -271,6 +271,7 @@ def begins_inside(resolved: Resolved, data: Data) -> bool:
 
 def _choose_paths(resolved: Resolved, network: Network, resets: bool, taken: Taken | None) -> list[Choice]:
     """Set the path of each cell, and that of its single steps; return the choices."""
+    network.compiles_steps = resolved.task.device.path in ("auto", "fused")
     if taken is None:
         choices = [_choose_path(resolved, cell, resets) for cell in network.cells]
     else:

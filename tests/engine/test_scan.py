@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recurra import CellOptions, ContextState, ScanCell, ScanState
-from recurra.engine import eager, scan
+from recurra.engine import eager, onepass, scan
 from recurra.engine.context import lagged
 from recurra.engine.proof import disagreement
 from recurra.engine.scan import linear_scan
@@ -183,6 +186,212 @@ def test_the_states_are_as_wide_as_the_start():
     close(h, brute(a.double(), b.double(), case.start))
     grads = torch.autograd.grad(score(h), (a, b, case.start))
     assert [grad.dtype for grad in grads] == [torch.bfloat16, torch.bfloat16, torch.float64]
+
+
+@contextmanager
+def kernels(used: bool = True):
+    """Tell at the end whether kernels were called, forward or back; with `used` false there are none."""
+    with (
+        mock.patch.object(onepass, "possible", onepass.possible if used else lambda *tensors: False),
+        mock.patch.object(onepass, "forward", wraps=onepass.forward) as forward,
+        mock.patch.object(onepass, "backward", wraps=onepass.backward) as backward,
+    ):
+        yield forward, backward
+
+
+compiled = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="without a compiler there are no kernels"
+)
+WIDE = {torch.float32: 1e-4, torch.complex64: 1e-4, torch.float64: 1e-12, torch.complex128: 1e-12}
+every_width = pytest.mark.parametrize("dtype", WIDE, ids=str)
+LAYOUTS = {
+    "whole": lambda a: a,
+    "one for all steps": lambda a: a[:, :1],
+    "one for all rows": lambda a: a[:1],
+    "one for all": lambda a: a[0, 0],
+    "one for all lanes": lambda a: a.flatten(2)[..., :1].view(*a.shape[:2], *[1] * (a.dim() - 2)) if a.dim() > 2 else a,
+    "steps apart": lambda a: a.repeat_interleave(2, 1)[:, ::2],
+    "lanes apart": lambda a: a.repeat_interleave(2, -1)[..., ::2],
+    "conjugate": lambda a: a.conj(),
+    "negative": lambda a: torch._neg_view(a),
+}
+
+
+@compiled
+@every_width
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(
+        st.integers(1, 5),
+        st.integers(1, 12),
+        st.sampled_from([[], [1], [3], [8], [17], [2, 5], [33], [2, 64]]),
+    ),
+    seed=seeds,
+    begins=st.booleans(),
+    layout=st.sampled_from(list(LAYOUTS)),
+    threads=st.integers(1, 3),
+    learned=st.booleans(),
+)
+def test_the_kernels_are_the_loop(dtype, shape, seed, begins, layout, threads, learned):
+    """Forward and every gradient, in each type, however a lies in memory, on any number of threads."""
+    case = draw(shape, seed, dtype)
+    flags = (case.flags(seed), case.fresh) if begins else ()
+    wanted_of = [case.b, case.start, *([case.fresh] if begins else []), *([case.a] if learned else [])]
+    torch.set_num_threads(threads)
+    found = []
+    for used in (True, False):
+        with kernels(used) as (forward, backward), mock.patch.object(onepass, "LIGHT", 0):
+            a = LAYOUTS[layout](case.a if learned else case.a.detach())
+            h = linear_scan(a, case.b, case.start, *flags)
+            found.append([h, *torch.autograd.grad(score(h), wanted_of, materialize_grads=True)])
+            assert forward.called == backward.called == used
+    for one, other in zip(*found, strict=True):
+        assert one.shape == other.shape and one.dtype == other.dtype
+        scale = max(1.0, other.detach().abs().max().item())
+        torch.testing.assert_close(one, other, atol=WIDE[dtype] * scale, rtol=0)
+
+
+@compiled
+@every_width
+@pytest.mark.parametrize("batch", [1, 3])
+def test_bits_depend_neither_on_threads_nor_on_the_place_of_a_lane(dtype, batch):
+    """Each lane alone, and all of them on one thread or more, give the same states and gradients to the bit."""
+    case = draw((batch, 9, [45]), 4, dtype)
+
+    def run(lanes: slice, threads: int) -> list[Tensor]:
+        torch.set_num_threads(threads)
+        given_in = [part[..., lanes].detach().clone().requires_grad_() for part in case]
+        flags = case.flags(3)
+        h = linear_scan(*given_in[:3], flags, given_in[3])
+        return [h, *torch.autograd.grad(h, given_in, torch.ones_like(h) * 0.3)]
+
+    with mock.patch.object(onepass, "LIGHT", 0):
+        whole = run(slice(None), 1)
+        for threads in (2, 3, 4):
+            assert all(map(torch.equal, whole, run(slice(None), threads)))
+        for low in range(45):
+            part = run(slice(low, low + 1), 1)
+            assert all(torch.equal(one[..., low : low + 1], other) for one, other in zip(whole, part, strict=True))
+
+
+@compiled
+@every_width
+def test_nothing_of_a_nan_passes_a_beginning(dtype):
+    """Where all but one sequence is nan, its states and its gradients are what they are without the others."""
+    case = [part.detach().clone() for part in draw((2, 9, [37]), 6, dtype)]
+    flags = torch.zeros(2, 9, 1, dtype=torch.bool)
+    flags[:, 3] = flags[:, 6] = True
+    a, b, start, fresh = case
+    clean = [part.clone() for part in (a[:, 3:6], b[:, 3:6], fresh)]
+    for part in (a, b):
+        part[:, :3] = part[:, 6:] = torch.nan
+    start[:] = torch.nan
+    given_in = [part.requires_grad_() for part in (a, b, start, fresh)]
+    with kernels() as (forward, backward):
+        h = linear_scan(a, b, start, flags, fresh)
+        grads = torch.autograd.grad(score(h[:, 3:6]), given_in)
+        assert forward.called and backward.called
+    alone = [part.requires_grad_() for part in clean]
+    wanted = linear_scan(alone[0], alone[1], alone[2])
+    assert torch.equal(h[:, 3:6], wanted)
+    assert h[:, :3].isnan().all() and h[:, 6:].isnan().all()
+    of_a, of_b, of_start, _ = grads
+    for one, other in zip((of_a, of_b), torch.autograd.grad(score(wanted), alone[:2]), strict=True):
+        assert torch.equal(one[:, 3:6], other)
+    assert not of_b[:, :3].any() and not of_b[:, 6:].any()
+    assert not of_start.any()
+
+
+@compiled
+@every_width
+@pytest.mark.parametrize("poison", [torch.inf, -torch.inf, torch.nan])
+def test_what_is_not_finite_passes_as_it_does_in_torch(dtype, poison):
+    """Infinities and nan stand in the same places, with the same signs."""
+    case = draw((2, 7, [19]), 8, dtype)
+    b = case.b.detach().clone()
+    b[0, 2, ::2] = poison
+    found = []
+    for used in (True, False):
+        with kernels(used):
+            h = linear_scan(case.a.detach(), b, case.start.detach())
+        found.append(torch.nan_to_num(torch.view_as_real(h) if h.is_complex() else h, nan=7e5, posinf=8e5, neginf=9e5))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+@compiled
+def test_a_decay_that_is_the_same_for_all_steps_has_no_gradient_of_every_step():
+    """Its gradient is added up on the way: no tensor of all steps is made for it."""
+    b = torch.randn(2, 50, 16)
+    a, start, grad = torch.rand(16), torch.zeros(2, 16), torch.ones(2, 50, 16)
+    h = onepass.forward(a, b, start, None, None)
+    with mock.patch.object(torch.Tensor, "new_empty", autospec=True, side_effect=torch.Tensor.new_empty) as made:
+        of_a, *_ = onepass.backward(a, start, None, None, h, grad, True)
+    assert of_a.shape == (16,)
+    assert (
+        sum(torch.Size(call.args[1:] if len(call.args) > 2 else call.args[1]).numel() for call in made.mock_calls)
+        < 2 * b.numel()
+    )
+
+
+@every_type
+def test_flags_of_each_lane_are_those_of_the_definition(dtype):
+    """A sequence may begin in some lanes and not in others; no kernel is asked."""
+    case = draw((2, 6, [5]), 3, dtype)
+    flags = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(2)) < 0.3
+    with kernels() as (forward, _):
+        found, wanted = linear_scan(*case[:3], flags, case.fresh), brute(*case[:3], flags, case.fresh)
+        assert not forward.called
+    for one, other in zip(*[torch.autograd.grad(score(h), case) for h in (found, wanted)], strict=True):
+        close(one, other)
+
+
+@every_type
+def test_transformations_of_torch_follow_it(dtype):
+    """vmap, forward derivatives, jacobians, tracing and a recorded graph give what the definition gives."""
+    case = [part.detach() for part in draw((2, 4, [3]), 9, dtype)]
+    flags = case_flags = draw((2, 4, [3]), 9, dtype).flags(1)
+    a, b, start, fresh = case
+
+    def of(function):
+        return lambda a, b, start, fresh: function(a, b, start, case_flags, fresh)
+
+    for transform in (
+        lambda f: torch.func.jvp(f, tuple(case), tuple(torch.ones_like(part) for part in case))[1],
+        lambda f: torch.func.vmap(f)(*[torch.stack([part, 2 * part]) for part in case]),
+        lambda f: torch.func.vmap(f, in_dims=(0, None, None, None))(torch.stack([a, 2 * a]), b, start, fresh),
+        lambda f: torch.func.vjp(f, *case)[1](torch.ones_like(b))[0],
+    ):
+        close(transform(of(linear_scan)), transform(of(brute)))
+    assert flags.any()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("recorder", ["trace", "make_fx", "export"])
+def test_what_is_recorded_computes_with_other_numbers(recorder):
+    """A recorder sees every operation: what it has recorded is a function, not the numbers of one call."""
+    one, other = (tuple(part.detach() for part in draw((2, 4, [3]), seed, torch.float64)[:3]) for seed in (1, 2))
+    if recorder == "trace":
+        recorded = torch.jit.trace(linear_scan, one)
+    elif recorder == "make_fx":
+        recorded = torch.fx.experimental.proxy_tensor.make_fx(linear_scan)(*one)
+    else:
+        module = nn.Module()
+        module.forward = linear_scan
+        recorded = torch.export.export(module, one, strict=False).module()
+    close(recorded(*other), brute(*other))
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_a_window_of_no_rows_or_no_lanes(dtype):
+    """Nothing comes of nothing, with gradients of the right shapes."""
+    for shape in ((0, 3, [4]), (2, 3, [0])):
+        case = draw(shape, 0, dtype)
+        h = linear_scan(*case[:3])
+        assert h.shape == case.b.shape
+        grads = torch.autograd.grad(h.abs().sum(), case[:3])
+        assert [grad.shape for grad in grads] == [part.shape for part in case[:3]]
 
 
 def test_shapes_are_found_without_data():

@@ -44,6 +44,7 @@ class Network(nn.Module):
         self.point = point  # what the loss takes for the prediction of an output
         self.drop = Dropout()
         self.narrow = False
+        self.compiles_steps = True  # whether single steps may be those of a kernel
 
     @property
     def cells(self) -> list[Cell[Any]]:

@@ -63,7 +63,7 @@ def _objection(network: Network) -> str | None:
         return f"kernels are compiled for a CPU, and the weights are on {network.device}"
     if network.narrow or network.dtype not in (torch.float32, torch.float64):
         return "its products are in bfloat16"
-    if any(cell.path not in ("auto", "fused") for cell in network.cells):
+    if not network.compiles_steps:
         return "the task names another path"
     return None
 

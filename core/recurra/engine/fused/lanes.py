@@ -202,6 +202,21 @@ def sliced(rows: Rows, axis: int, start: int, stop: int, step: int = 1) -> Rows:
     return Rows((*shape[:axis], size, *shape[axis + 1 :]), rows.axis, joined(found))
 
 
+FEW = 16
+"""Elements of a row that may be taken one by one; more would make a kernel too long."""
+
+
+def flipped(rows: Rows, axis: int) -> Rows:
+    """Return a value with an own axis in reverse."""
+    count, inner = rows.shape[axis], math.prod(rows.shape[axis + 1 :])
+    if inner == 1 and rows.size > FEW:
+        raise Unsupported("it turns the last axis of a value round")
+    found = [
+        lane for part in table(rows, axis) for i in reversed(range(count)) for lane in taken(part, i * inner, inner)
+    ]
+    return Rows(rows.shape, rows.axis, joined(found))
+
+
 def concatenated(parts: Sequence[Rows], axis: int) -> Rows:
     """Return values one after the other along an own axis."""
     first = parts[0]

@@ -265,7 +265,12 @@ def _joint(
             raise Unsupported(f"it reads numbers of type {str(dtype).removeprefix('torch.')} in each step")
         return torch.zeros(shape, dtype=dtype).requires_grad_()
 
-    inputs = [leaf(value) for value in (*sequences, *shared, *state)]
+    def fixed(value: int) -> Tensor:
+        return torch.zeros(program.shapes[value], dtype=program.dtypes[value])
+
+    inputs = [leaf(value) for value in sequences]
+    inputs += [leaf(value) if program.dtypes[value].is_floating_point else fixed(value) for value in shared]
+    inputs += [leaf(value) for value in state]
     tape = Tape(program.rows, REPLACED)
     numbers = [tape.input(t) for t in inputs]
     with torch.enable_grad(), tape:

@@ -18,7 +18,7 @@ from recurra.engine.fused.tape import Tape, batch_beside
 Function = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
 """From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after it."""
 
-LIGHT = 60_000
+LIGHT = 1_000_000
 """Multiply-adds of a step below which a second thread costs more than it saves."""
 
 

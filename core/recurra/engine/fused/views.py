@@ -16,7 +16,7 @@ VIEWS = {
     "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "select", "slice", "split", "split_with_sizes",
     "unbind", "squeeze", "unsqueeze", "expand", "clone", "_to_copy", "cat", "stack", "select_backward",
     "slice_backward",
-    "zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "contiguous", "lift_fresh", "detach", "alias",
+    "zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "contiguous", "lift_fresh", "flip", "detach", "alias",
 }  # fmt: skip
 """Operations that only rearrange, or make numbers."""
 
@@ -39,6 +39,7 @@ class Views:
         self.varied = self.program.reaches([*self.rows])
         self.real = self.program.dtypes[next(iter(self.rows))]
         self._shared: dict[int, int] = {}
+        self._converted: dict[int, int] = {}
 
     def _has_rows(self, value: int) -> bool:
         return self.program.batch(value) is not None
@@ -70,10 +71,22 @@ class Views:
             raise Unsupported("it tells the rows of the batch apart")
         own = (*full[:axis], *full[axis + 1 :])
         width = math.prod(own)
-        self.by_element.add(self.slot(arg.index))
-        return lanes.expanded(
-            Rows(own, axis, (lanes.load("shared", self.slot(arg.index), 0, width),)), shape, axis
-        ).lanes
+        slot = self.slot(self._real(arg.index))
+        self.by_element.add(slot)
+        return lanes.expanded(Rows(own, axis, (lanes.load("shared", slot, 0, width),)), shape, axis).lanes
+
+    def _real(self, value: int) -> int:
+        """Return a value that all rows share in the kernel's type: a condition, or what counts, becomes a new value."""
+        program = self.program
+        if program.dtypes[value] == self.real or value in self.varied:
+            return value
+        if value not in self._converted:
+            program.shapes.append(program.shapes[value])
+            program.dtypes.append(self.real)
+            self._converted[value] = len(program.shapes) - 1
+            copied = torch.ops.aten._to_copy.default
+            program.nodes.append(Node(copied, (Ref(value),), {"dtype": self.real}, (self._converted[value],)))
+        return self._converted[value]
 
     def slot(self, value: int) -> int:
         """Return the number of a value that all rows share."""
@@ -133,6 +146,13 @@ class Views:
         own = rows.own(axis, len(self.program.shapes[ref.index]))
         first, last, stride = slice(start, stop, step).indices(rows.shape[own])
         return lanes.sliced(rows, own, first, last, stride)
+
+    def _flip(self, node: Node) -> Rows:
+        ref, axes = node.args
+        rows, dims = self.rows[ref.index], len(self.program.shapes[ref.index])
+        for axis in axes:
+            rows = lanes.flipped(rows, rows.own(axis, dims))
+        return rows
 
     def _split(self, node: Node) -> list[Rows]:
         ref, sizes, axis = filled(node, None, None, 0)
