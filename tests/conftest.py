@@ -86,10 +86,8 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
     """Keep a test to its own folder, to one thread and to paths that need no measurement."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / "kernels").symlink_to(kernels)
-    monkeypatch.setenv("RECURRA_CACHE", str(cache))
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
     monkeypatch.setenv("RECURRA_MEASURE", "0")
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)

@@ -69,7 +69,8 @@ def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     plugins = {path.name for path in (REPOSITORY / "plugins").iterdir() if (path / "__init__.py").exists()}
     assert tops == {"recurra", *plugins, f"recurra-{recurra.__version__}.dist-info"}
     shipped = {f"recurra/tasks/{path.name}" for path in (REPOSITORY / "tasks").iterdir() if path.is_file()}
-    assert {"recurra/py.typed", *shipped} <= set(held)
+    kernels = {path.relative_to(REPOSITORY / "core").as_posix() for path in (REPOSITORY / "core").rglob("*.[ch]")}
+    assert {"recurra/py.typed", "recurra/engine/scan.c", *kernels, *shipped} <= set(held)
     assert any(name.endswith("/LICENSE") for name in held)
     assert not any("__pycache__" in name for name in held)
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra import CellOptions, ContextState, ScanCell, ScanState
 from recurra.engine import eager, onepass, scan
@@ -237,13 +238,14 @@ def test_the_kernels_are_the_loop(dtype, shape, seed, begins, layout, threads, l
     case = draw(shape, seed, dtype)
     flags = (case.flags(seed), case.fresh) if begins else ()
     wanted_of = [case.b, case.start, *([case.fresh] if begins else []), *([case.a] if learned else [])]
+    weights = torch.randn(case.b.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
     torch.set_num_threads(threads)
     found = []
     for used in (True, False):
         with kernels(used) as (forward, backward), mock.patch.object(onepass, "LIGHT", 0):
             a = LAYOUTS[layout](case.a if learned else case.a.detach())
             h = linear_scan(a, case.b, case.start, *flags)
-            found.append([h, *torch.autograd.grad(score(h), wanted_of, materialize_grads=True)])
+            found.append([h, *torch.autograd.grad(h, wanted_of, weights, materialize_grads=True)])
             assert forward.called == backward.called == used
     for one, other in zip(*found, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype
@@ -283,9 +285,7 @@ def test_nothing_of_a_nan_passes_a_beginning(dtype):
     flags[:, 3] = flags[:, 6] = True
     a, b, start, fresh = case
     clean = [part.clone() for part in (a[:, 3:6], b[:, 3:6], fresh)]
-    for part in (a, b):
-        part[:, :3] = part[:, 6:] = torch.nan
-    start[:] = torch.nan
+    b[:, :3] = b[:, 6:] = start[:] = torch.nan
     given_in = [part.requires_grad_() for part in (a, b, start, fresh)]
     with kernels() as (forward, backward):
         h = linear_scan(a, b, start, flags, fresh)
@@ -324,13 +324,18 @@ def test_a_decay_that_is_the_same_for_all_steps_has_no_gradient_of_every_step():
     b = torch.randn(2, 50, 16)
     a, start, grad = torch.rand(16), torch.zeros(2, 16), torch.ones(2, 50, 16)
     h = onepass.forward(a, b, start, None, None)
-    with mock.patch.object(torch.Tensor, "new_empty", autospec=True, side_effect=torch.Tensor.new_empty) as made:
+    made = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            made.append(found.numel() if isinstance(found, Tensor) and not func.is_view else 0)
+            return found
+
+    with Watch():
         of_a, *_ = onepass.backward(a, start, None, None, h, grad, True)
     assert of_a.shape == (16,)
-    assert (
-        sum(torch.Size(call.args[1:] if len(call.args) > 2 else call.args[1]).numel() for call in made.mock_calls)
-        < 2 * b.numel()
-    )
+    assert b.numel() <= sum(made) < 2 * b.numel()  # that of b alone is as large
 
 
 @every_type
@@ -345,15 +350,16 @@ def test_flags_of_each_lane_are_those_of_the_definition(dtype):
         close(one, other)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself, as it loads its own rules
 @every_type
 def test_transformations_of_torch_follow_it(dtype):
     """vmap, forward derivatives, jacobians, tracing and a recorded graph give what the definition gives."""
     case = [part.detach() for part in draw((2, 4, [3]), 9, dtype)]
-    flags = case_flags = draw((2, 4, [3]), 9, dtype).flags(1)
+    flags = draw((2, 4, [3]), 9, dtype).flags(1)
     a, b, start, fresh = case
 
     def of(function):
-        return lambda a, b, start, fresh: function(a, b, start, case_flags, fresh)
+        return lambda a, b, start, fresh: function(a, b, start, flags, fresh)
 
     for transform in (
         lambda f: torch.func.jvp(f, tuple(case), tuple(torch.ones_like(part) for part in case))[1],
@@ -362,7 +368,6 @@ def test_transformations_of_torch_follow_it(dtype):
         lambda f: torch.func.vjp(f, *case)[1](torch.ones_like(b))[0],
     ):
         close(transform(of(linear_scan)), transform(of(brute)))
-    assert flags.any()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -374,7 +379,7 @@ def test_what_is_recorded_computes_with_other_numbers(recorder):
     if recorder == "trace":
         recorded = torch.jit.trace(linear_scan, one)
     elif recorder == "make_fx":
-        recorded = torch.fx.experimental.proxy_tensor.make_fx(linear_scan)(*one)
+        recorded = torch.fx.experimental.proxy_tensor.make_fx(lambda a, b, start: linear_scan(a, b, start))(*one)
     else:
         module = nn.Module()
         module.forward = linear_scan

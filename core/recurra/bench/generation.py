@@ -96,7 +96,9 @@ def drawn(network: Network, vocabulary: Vocabulary[Any], length: int, streams: i
 def _network(width: int) -> tuple[Network, Vocabulary[Any]]:
     changes = {"encoder.size": width, "cell.hidden_size": width, "cell.num_layers": LAYERS, "device.kind": "cpu"}
     data, network = built(1 << 14, changes)
-    drawn(network.eval(), data.vocabulary, AFTER)  # from here on its steps are compiled
+    session = Session(network, data.vocabulary).feed_ids(torch.zeros(1, dtype=torch.long).numpy())
+    for _ in range(AFTER):  # from then on its steps are compiled
+        session.draw(Sampling())
     return network, data.vocabulary
 
 

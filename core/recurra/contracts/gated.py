@@ -35,8 +35,8 @@ class GatedCell(Cell[G]):
 
     A subclass may have weights of its own, set after this constructor; a recurrent map among them begins by `begin`.
 
-    Keep `update` elementwise and a fused kernel can be made of it; with anything else in it the cell is as right, and
-    runs step by step.
+    A kernel is compiled of `update` where it is made of elementwise operations, products with weights and sums over a
+    row; with anything else in it the cell is as right, and runs step by step.
     """
 
     gates: int

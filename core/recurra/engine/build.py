@@ -44,6 +44,11 @@ class Unbuildable(Exception):
     """Why there is no library, in words."""
 
 
+def kernel_folder() -> Path:
+    """Return where libraries are kept."""
+    return cache_folder().absolute() / "kernels"
+
+
 def library(source: str) -> ctypes.CDLL:
     """Return the library of a C source, built if need be. Raises `Unbuildable`, and nothing else."""
     made_of = "\0".join([source, repr(SETS), str(torch.__version__), _processor()])
@@ -56,7 +61,7 @@ def library(source: str) -> ctypes.CDLL:
 def _file(name: str) -> Path:
     """Return where a library is kept. Raises `OSError` where nothing can be."""
     try:
-        return cache_folder().absolute() / "kernels" / f"{name}.so"
+        return kernel_folder() / f"{name}.so"
     except RuntimeError as error:  # a user without a home
         raise OSError(errno.ENOENT, str(error)) from error
 

@@ -54,7 +54,7 @@ def _of_cell(cell: Recurrence, dtype: torch.dtype) -> tuple[Compiled, list[Any]]
     """Return what was compiled, and where the cell holds each tensor that a step reads."""
     module = cast(nn.Module, cell)
     bound = _bound.setdefault(module, {})
-    kind = dtype, module.training
+    kind = type(module), dtype, module.training  # a parametrised module becomes one of another type
     if kind not in bound:
         found = _of(cell, dtype)
         if isinstance(found, str):
@@ -91,7 +91,7 @@ def run(
     if reset is not None:
         tensors += cell.initial_state(batch, device=x.device, dtype=x.dtype)
     if any(t.dtype != wide for t in tensors):
-        tensors = [t.to(wide) for t in tensors]
+        tensors = [t.to(wide) if t.is_floating_point() else t for t in tensors]
     window = Window(
         batch,
         steps,

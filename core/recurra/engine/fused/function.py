@@ -179,17 +179,17 @@ class Function:
         for index in made:
             product, slot, width = self.stages.products[index], self.stages.slots.index(index), self._outer(index)
             direct = self.stages.direct(index)
-            rows = f"I{index}" if direct is None else f"now[{direct}]"
+            rows, wide = (f"I{index}", product.rows.size) if direct is None else (f"now[{direct}]", self.state[direct])
             found, apart = f"L{slot}", str(width)
             if self.stages.space == "saved":
                 found, apart = f"(keep ? saved_{slot} + t * {width} : saved_{slot})", f"(keep ? T * {width} : {width})"
-            yield from _product(product, index, rows, found, apart)
+            yield from _product(product, index, rows, wide, found, apart)
         if made:
             yield "MEET"
 
 
-def _product(product: Product, index: int, rows: str, found: str, apart: str) -> Iterator[str]:
-    inner, outer, width = product.inner, product.outer, product.rows.size
+def _product(product: Product, index: int, rows: str, width: int, found: str, apart: str) -> Iterator[str]:
+    inner, outer = product.inner, product.outer
     yield f"for (long g = 0; g < {product.groups}; g++) {{"
     yield f"    const long all = panels({outer}), first = columns ? all * id / n : 0;"
     yield "    const long last = columns ? all * (id + 1) / n : all;"

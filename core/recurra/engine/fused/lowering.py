@@ -111,8 +111,10 @@ class Lowering(Views):
         return name if None not in args else f"{name}/{''.join('.' if arg is None else 'x' for arg in args)}"
 
     def _check_types(self, node: Node, name: str) -> None:
-        """Refuse numbers of other types than the kernel's; conditions are well, and what they give in float32."""
+        """Refuse numbers of other types than the kernel's; conditions and counts are well, and float32 made of them."""
         if name.removeprefix("new_") in ("zeros", "ones") or name in FILLS:
+            return
+        if name == "sum" and self.program.dtypes[node.refs[0]] == torch.bool:
             return
         for out in node.outs:
             dtype = self.program.dtypes[out]

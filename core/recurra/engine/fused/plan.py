@@ -73,9 +73,10 @@ class _Step(nn.Module):
 
 def plan(cell: nn.Module, dtype: torch.dtype) -> Plan:
     """Return the plan of a cell for a type. Raises `Unsupported` if its step cannot be one."""
-    program, x, state, weights, y, after = _recorded(cell, dtype)
-    _split_products(program, {x}, set(state))
-    return _divided(program, x, state, weights, y, after)
+    with torch.inference_mode(False):
+        program, x, state, weights, y, after = _recorded(cell, dtype)
+        _split_products(program, {x}, set(state))
+        return _divided(program, x, state, weights, y, after)
 
 
 def tensors(cell: nn.Module) -> dict[str, Tensor]:
@@ -254,6 +255,21 @@ def _ancestors(program: Program, values: list[int]) -> set[int]:
     return found
 
 
+class _Seeded(torch.autograd.Function):
+    """A number whose gradients in some tensors are others, its seeds: torch, given seeds itself, imports sympy."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> Tensor:
+        """Keep the seeds, the second half of the tensors."""
+        ctx.save_for_backward(*tensors[count:])
+        return tensors[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the seeds."""
+        return None, *ctx.saved_tensors, *[None] * len(ctx.saved_tensors)
+
+
 def _joint(
     program: Program, run: Script, sequences: list[int], shared: list[int], state: list[int], outs: int, fields: int
 ) -> Joint:
@@ -261,16 +277,11 @@ def _joint(
 
     def leaf(value: int) -> Tensor:
         dtype, shape = program.dtypes[value], program.shapes[value]
-        if not dtype.is_floating_point:
+        if not dtype.is_floating_point and value not in shared:
             raise Unsupported(f"it reads numbers of type {str(dtype).removeprefix('torch.')} in each step")
-        return torch.zeros(shape, dtype=dtype).requires_grad_()
+        return torch.zeros(shape, dtype=dtype, requires_grad=dtype.is_floating_point)
 
-    def fixed(value: int) -> Tensor:
-        return torch.zeros(program.shapes[value], dtype=program.dtypes[value])
-
-    inputs = [leaf(value) for value in sequences]
-    inputs += [leaf(value) if program.dtypes[value].is_floating_point else fixed(value) for value in shared]
-    inputs += [leaf(value) for value in state]
+    inputs = [leaf(value) for value in (*sequences, *shared, *state)]
     tape = Tape(program.rows, REPLACED)
     numbers = [tape.input(t) for t in inputs]
     with torch.enable_grad(), tape:
@@ -281,9 +292,10 @@ def _joint(
     if not pairs:
         raise Unsupported("no gradient goes through its state")
     with torch.enable_grad(), tape:
-        grads = torch.autograd.grad(
-            [t for t, _ in pairs], inputs, [seed for _, seed in pairs], create_graph=True, allow_unused=True
-        )
+        wanted = [t for t in inputs if t.requires_grad]
+        total = _Seeded.apply(len(pairs), *(t for t, _ in pairs), *(seed for _, seed in pairs))  # type: ignore[no-untyped-call]
+        gained = torch.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
+    grads = {tape.number(t): tape.number(grad) for t, grad in zip(wanted, gained, strict=True) if grad is not None}
     first, second = len(sequences), len(sequences) + len(shared)
     return Joint(
         tape.program,
@@ -292,5 +304,5 @@ def _joint(
         numbers[second:],
         [tape.number(t) for t in found],
         known,
-        {number: tape.number(grad) for number, grad in zip(numbers, grads, strict=True) if grad is not None},
+        grads,
     )

@@ -65,11 +65,11 @@ class Stages:
                 self.add(f"input{index}", self.products[index].rows.lanes)
 
     def direct(self, index: int) -> int | None:
-        """Return which state field a product reads whole, if it does."""
+        """Return which state field a product reads as it lies there, from its first number on, if it does."""
         rows = self.products[index].rows
         first = rows.lanes[0]
-        whole = len(rows.lanes) == 1 and first.kind == "load" and first.args[0] == "state" and first.args[2] == 0
-        return first.args[1] if whole and self.space == "saved" else None
+        lies = len(rows.lanes) == 1 and first.kind == "load" and first.args[0] == "state" and first.args[2] == 0
+        return first.args[1] if lies and self.space == "saved" else None
 
     def segment(self, index: int) -> int:
         """Return the segment after which a product can be made."""

@@ -166,6 +166,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return cut
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise Unsupported(f"it draws random numbers ({func.overloadpacket})")
+        if func is torch.ops.aten.lift_fresh.default and _key(args[0]) not in self._known:  # torch.tensor(0.5)
+            return self._constant(args[0])
         told = swapped(tuple(args), self._ref), {key: swapped(value, self._ref) for key, value in kwargs.items()}
         given = func(*args, **kwargs)
         outs = given if isinstance(given, (tuple, list)) else (given,)
@@ -173,6 +175,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise Unsupported(f"it looks at a value ({func.overloadpacket})")
         self.program.nodes.append(Node(func, *told, tuple(self._fresh(out) for out in outs)))
         return given
+
+    def _constant(self, tensor: Tensor) -> Tensor:
+        """Write down a tensor that a step makes of Python's numbers."""
+        node = Node(torch.ops.aten.clone.default, (tensor.clone(),), {}, (self._note(tensor),))
+        self.program.nodes.append(node)
+        return tensor
 
     def _overwritten(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Write down what an operation in place gives, as a new value that its tensor has from here on."""
