@@ -80,10 +80,13 @@ def run(
         return eager.run(cell, x, state, reset, lengths)
     compiled, places = _of_cell(cell, wide)
     made = compiled.plan
+    weights = [held.get(name) for held, name in places]
+    if not made.fits(batch, weights, state):
+        return eager.run(cell, x, state, reset, lengths)
     if lengths is not None:
         live = within(lengths, steps).unsqueeze(-1)
         x = torch.where(live, x, torch.zeros_like(x))
-    given = made.before(batch * steps, x.reshape(batch * steps, width), *[held[name] for held, name in places])
+    given = made.before(batch * steps, x.reshape(batch * steps, width), *weights)
     ready = made.sequences + made.kept
     sequences, kept, shared = given[: made.sequences], given[made.sequences : ready], given[ready:]
     first = [t.movedim(axis, 0) if axis else t for t, axis in zip(sequences, made.sequence_axes, strict=True)]

@@ -14,10 +14,11 @@ from recurra.engine.build import library
 from recurra.engine.fused.kernel import Kernel, Sum, ground
 from recurra.engine.fused.plan import Plan
 
-COLUMNS = None
 LIGHT = 100_000
 """Multiply-adds of a window below which a second thread costs more than it saves."""
 
+HEAVY = 300_000
+"""Multiply-adds of a step of a row above which threads that have no rows of their own share its products."""
 
 SIGNATURE = [ctypes.c_long] * 6 + [ctypes.c_void_p] * 6
 """The arguments of a kernel's functions, as in `function.ARGUMENTS`."""
@@ -59,8 +60,9 @@ class Compiled:
         threads = torch.get_num_threads()
         if threads == 1 or batch * steps * self.work < LIGHT:
             return 1, False
-        columns = COLUMNS if COLUMNS is not None else False
-        return (threads, True) if columns else (min(threads, batch), False)
+        if batch < threads and self.work > HEAVY:
+            return threads, True
+        return min(threads, batch), False
 
 
 @dataclass

@@ -6,6 +6,7 @@ does not need, after the loop, from the first product on. Both by torch, with it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -58,6 +59,13 @@ class Plan:
     extra_shapes: list[tuple[int, ...]]
     extra_axes: list[int]
     loop: Script
+    weight_shapes: list[tuple[int, ...]]
+
+    def fits(self, rows: int, weights: Sequence[Tensor | None], state: Sequence[Tensor]) -> bool:
+        """Tell whether tensors are as large as those recorded: a kernel would read beyond others without a word."""
+        pairs = [*zip(weights, self.weight_shapes, strict=True)]
+        pairs += zip(state, [(rows, *width) for width in self.widths], strict=True)
+        return all(t is not None and t.shape == shape for t, shape in pairs)
 
 
 class _Step(nn.Module):
@@ -108,7 +116,15 @@ def _recorded(cell: nn.Module, dtype: torch.dtype) -> tuple[Program, int, list[i
         y, after = torch.func.functional_call(
             _Step(cell), {f"cell.{name}": t for name, t in held.items()}, (x, make(fields))
         )
-    return tape.program, numbers[0], numbers[1:], named, tape.number(y), [tape.number(field) for field in after]
+    shown, program = tape.number(y), tape.program
+    if program.batch(shown) != 0:
+        raise Unsupported(f"its output has the shape {program.said(shown)}")
+    found = [tape.number(field) for field in after]
+    for old, new in zip(numbers[1:], found, strict=True):
+        if program.shapes[old] != program.shapes[new] or program.dtypes[old] != program.dtypes[new]:
+            was, is_now = (f"{program.said(v)} of {str(program.dtypes[v])[6:]}" for v in (old, new))
+            raise Unsupported(f"a step makes a state field {is_now} of one that is {was}")
+    return program, numbers[0], numbers[1:], named, shown, found
 
 
 def _split_products(program: Program, given: set[int], state: set[int]) -> None:
@@ -243,6 +259,7 @@ def _divided(program: Program, x: int, state: list[int], weights: dict[str, int]
         extra_shapes=[tuple(size for size in program.shapes[v] if size != rows) for v in extras],
         extra_axes=[program.batch(v) or 0 for v in extras],
         loop=run,
+        weight_shapes=[program.shapes[v] for v in weights.values()],
     )
 
 
