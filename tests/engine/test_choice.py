@@ -212,7 +212,7 @@ def test_a_file_that_is_not_what_was_written_is_measured_again(clock, cache, mon
 
 def test_a_folder_that_cannot_be_written_is_told_once_and_measured_in_each_process(clock, cache, monkeypatch):
     """One line of warning for any number of cells; within the process nothing is measured twice."""
-    cache.write_text("a file where the cache folder should be")
+    cache.parent.write_text("a file where the cache folder should be")
     with pytest.warns(RuntimeWarning, match="cannot be written .*measured anew in each process") as said:
         for hidden in (4, 5):
             build("leaky", 3, hidden)(window())
