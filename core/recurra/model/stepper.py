@@ -100,14 +100,14 @@ def _compiled(network: Network) -> Step:
 @contextmanager
 def _by_step(network: Network) -> Iterator[None]:
     """Let every cell run step by step."""
-    paths = [(cell, cell.path) for cell in network.cells]
+    paths = [(cell, cell.path, cell.step_path) for cell in network.cells]
     try:
-        for cell, _ in paths:
-            cell.path = "eager"
+        for cell, _, _ in paths:
+            cell.path, cell.step_path = "eager", ""
         yield
     finally:
-        for cell, path in paths:
-            cell.path = path
+        for cell, path, single in paths:
+            cell.path, cell.step_path = path, single
 
 
 def _fault(network: Network, step: Step) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -18,6 +19,7 @@ from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 _compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none
+_alone = threading.Lock()  # one kernel is made at a time: the lanes of all have one table
 _bound: WeakKeyDictionary[nn.Module, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
 
 
@@ -36,10 +38,12 @@ def _of(cell: Recurrence, dtype: torch.dtype) -> Compiled | str:
     module: Any = cell
     key = (type(cell), module.input_size, repr(module.options), module.training, dtype)
     if key not in _compiled:
-        try:
-            _compiled[key] = _made(module, dtype)
-        except (Unsupported, Unbuildable) as error:
-            _compiled[key] = str(error)
+        with _alone:
+            if key not in _compiled:
+                try:
+                    _compiled[key] = _made(module, dtype)
+                except (Unsupported, Unbuildable) as error:
+                    _compiled[key] = str(error)
     return _compiled[key]
 
 
@@ -67,6 +71,15 @@ def _of_cell(cell: Recurrence, dtype: torch.dtype) -> tuple[Compiled, list[Any]]
     return bound[kind]
 
 
+def _watched() -> bool:
+    """Tell whether torch has to see every operation: to compile them, for `torch.func`, or for gradients forward."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
@@ -76,7 +89,7 @@ def run(
     """
     batch, steps, width = x.shape
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    if not batch or not steps or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not batch or not steps or x.device.type != "cpu" or _watched():
         return eager.run(cell, x, state, reset, lengths)
     compiled, places = _of_cell(cell, wide)
     made = compiled.plan

@@ -156,6 +156,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func in self.replaced:
             with self:
                 return self.replaced[func](*args, **kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise Unsupported(f"it draws random numbers ({func.overloadpacket})")
         if func._schema.is_mutable:
             return self._overwritten(func, args, kwargs)
         if func.overloadpacket in (torch.ops.aten.detach, torch.ops.aten.alias):
