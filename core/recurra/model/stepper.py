@@ -50,10 +50,12 @@ class Stepper:
 
 
 def stepper(network: Network) -> Stepper:
-    """Return what makes the steps of a network."""
+    """Return what makes the steps of a network, with its weights as they are now."""
     found = _stepping.get(network)
     if found is None:
         found = _stepping[network] = Stepper(network)
+    if found.step is not None:
+        found.step.renew()
     return found
 
 

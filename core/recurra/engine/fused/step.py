@@ -43,9 +43,9 @@ class Step:
         self.function.argtypes = SIGNATURE
         self.work = sum(m.groups * m.inner * m.outer for m in made.matrices[0])
         self.rows = 0
-        self._ready()
+        self.renew()
 
-    def _ready(self) -> None:
+    def renew(self) -> None:
         """Take the weights as they are now, and pack them at the next call."""
         self.versions = [weight._version for weight in self.weights]
         with torch.no_grad():
@@ -62,7 +62,7 @@ class Step:
     def __call__(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the output `[B, V]` and the state fields after a step."""
         if self.stale:
-            self._ready()
+            self.renew()
         x = x.contiguous()
         start = [field.contiguous() for field in state]
         if len(x) != self.rows:
