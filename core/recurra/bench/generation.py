@@ -111,5 +111,5 @@ def _finding(network: Network, ours: list[float], other: list[float], drawn: int
         [seconds / singles for seconds in other],
         flops=0.0 if alone else 2.0 * weights,
         bytes=4.0 * weights if alone else 0.0,
-        path="one kernel" if stepper(network).step is not None else taken(network.cells, stepwise=True),
+        path="one kernel" if stepper(network).kernel is not None else taken(network.cells, stepwise=True),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
-from recurra.model.stepper import stepper
+from recurra.model.stepper import Packed, stepper
 from recurra.randomness import torch_stream
 from recurra.runs.files import guarded
 
@@ -81,12 +82,17 @@ class Session:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.streams = streams
-        self.states: States | None = None
+        self._carried: States | Packed | None = None
         self.output: Tensor | None = None  # B V: what the network says of the next element
         self.position = position
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
         self.stepper = stepper(self.network)
+
+    @property
+    def states(self) -> States | None:
+        """The states of encoder and layers; None before anything has been read."""
+        return None if self._carried is None else self.stepper.states(self._carried)
 
     def feed(self, values: Any) -> Session:
         """Read elements: a text, tokens or numbers in the data's units. Returns the session.
@@ -104,26 +110,28 @@ class Session:
         return self
 
     def _forward(self, x: Tensor) -> None:
+        """Read a window of ids `[B, T]` or numbers `[B, T, F]`."""
         symbols = self.vocabulary.yields == "symbols"
         x = x.long() if symbols else x.to(self.network.dtype)
-        position = None if self.states else torch.full((len(x),), self.position, device=x.device)
+        if self._carried is not None and x.shape[1] == 1:
+            self._step(x[:, 0])
+            return
+        states = self.states
+        position = None if states else torch.full((len(x),), self.position, device=x.device)
         with torch.no_grad():
-            if self.states is not None and x.shape[1] == 1:
-                output, self.states = self._stepped(x, self.states)
-            else:
-                output, self.states = self.network(x, self.states, position=position, last=True)  # B 1 V
+            output, self._carried = self.network(x, states, position=position, last=True)  # B 1 V
         self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window
         self.position += x.shape[1]
         if symbols:
             self.seen.scatter_(1, x, True)
 
-    def _stepped(self, x: Tensor, states: States) -> tuple[Tensor, States]:
-        """Return the outputs `[B, 1, V]` of one step, and the states after it."""
-        if self.network.narrow:
-            return self.network(x, states)  # type: ignore[no-any-return]
-        hidden, state = self.network.encode(x, states[0])
-        output, after = self.stepper(self.network, hidden.to(self.network.dtype), states[1:])
-        return output, (state, *after)
+    def _step(self, x: Tensor) -> None:
+        """Read one step of ids `[B]` or numbers `[B, F]`, where something has been read before."""
+        output, self._carried = self.stepper(self.network, x, cast(States, self._carried))
+        self.output = self.network.point(output)
+        self.position += 1
+        if self.vocabulary.yields == "symbols":
+            self.seen.scatter_(1, x.unsqueeze(1), True)
 
     def chances(self) -> Tensor:
         """Return the network's probabilities of the next symbol, `[B, V]`."""
@@ -140,24 +148,25 @@ class Session:
         if len(self.seen) == self.streams:
             return
         each = torch.zeros(self.streams, dtype=torch.long, device=self.network.device)
-        self.states = tuple(map_state(lambda field: field[each], state) for state in self.states or ())
+        self._carried = tuple(map_state(lambda field: field[each], state) for state in self.states or ())
         self.seen = self.seen[each]
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
         """Pick the next symbol of each stream and read it; return the ids `[B]`."""
         output = self.expected()
-        if not bool(torch.isfinite(output).all()):
+        finite = math.isfinite(float(output.sum()))  # a sum may be beyond all numbers though none of them is
+        if not finite and not bool(torch.isfinite(output).all()):
             raise RunError.of("RC060", "what the network gives is not finite, so nothing can be drawn from it")
         self._part()
         ids = sampling.pick(output, self.seen, self.generator)
-        self._forward(ids.unsqueeze(1))
+        self._step(ids)
         return ids.cpu().numpy()
 
     def foresee(self) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come."""
         scaled = self.expected()
         self._part()
-        self._forward(scaled.unsqueeze(1))
+        self._step(scaled.to(self.network.dtype))
         return np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
 
     def copy(self) -> Session:
@@ -195,12 +204,8 @@ class Session:
         states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
         seen = tensors["seen"].to(device)
         restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
-        self.streams, self.position, self.seen, self.states = (
-            int(about["streams"]),
-            int(about["position"]),
-            seen,
-            restored,
-        )
+        self.streams, self.position = int(about["streams"]), int(about["position"])
+        self.seen, self._carried = seen, restored
         self.output = tensors["output"].to(device) if "output" in tensors else None
         self.generator.set_state(tensors["random"])
         return self

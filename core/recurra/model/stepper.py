@@ -8,26 +8,44 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from recurra.contracts.encoder import StatefulEncoder
 from recurra.engine.apart import apart
 from recurra.engine.build import Unbuildable
-from recurra.engine.fused.step import Step
+from recurra.engine.fused.step import LARGEST, Step
 from recurra.engine.fused.tape import Unsupported
-from recurra.engine.recurrence import rebuild
+from recurra.engine.recurrence import State, rebuild
 from recurra.model.network import Network, States
 
 AFTER = 200
 """Steps that a network makes before a kernel is made for it."""
 BOUND = 1e-9
 """How far the kernel may be from the network, in float64."""
-ROWS, STEPS = 3, 2
+STEPS = 2
 
 _stepping: WeakKeyDictionary[Network, Stepper] = WeakKeyDictionary()
+
+
+@dataclass(slots=True)
+class Packed:
+    """States as a kernel holds them: the encoder's, and all fields of the layers in one tensor."""
+
+    encoder: State
+    layers: Tensor
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled step and where it begins: at symbols, at the numbers that come, or behind the encoder."""
+
+    step: Step
+    begin: str
 
 
 class Stepper:
@@ -35,18 +53,35 @@ class Stepper:
 
     def __init__(self, network: Network) -> None:
         self.made = 0
-        self.step: Step | None = None
+        self.kernel: Kernel | None = None
         self.objection = _objection(network)
+        self.like = network.initial_states(1)[1:]
 
-    def __call__(self, network: Network, hidden: Tensor, states: States) -> tuple[Tensor, States]:
-        """Return what `network.through` does for `[B, 1, D]`: outputs `[B, 1, V]`, and the states of the layers."""
+    def __call__(self, network: Network, x: Tensor, states: States | Packed) -> tuple[Tensor, States | Packed]:
+        """Return what a network says after one step of ids `[B]` or numbers `[B, F]`: `[B, V]`, and the states then."""
         self.made += 1
         if self.made == AFTER and self.objection is None:
-            self.step, self.objection = apart(lambda: _proved(network))
-        if self.step is None or torch.is_grad_enabled() or network.training:
-            return network.through(hidden, states)
-        y, fields = self.step(hidden[:, 0], [field for state in states for field in state])
-        return y.unsqueeze(1), _grouped(fields, states)
+            self.kernel, self.objection = apart(lambda: _proved(network, x.dtype))
+        kernel = self.kernel
+        if kernel is None or network.training:
+            with torch.no_grad():
+                output, after = network(x.unsqueeze(1), self.states(states))
+            return output[:, 0], after
+        if not isinstance(states, Packed):
+            states = Packed(states[0], kernel.step.packed([field for state in states[1:] for field in state]))
+        state = states.encoder
+        if kernel.begin == "encoded":
+            with torch.no_grad():
+                hidden, state = network.encode(x.unsqueeze(1), state)
+            x = hidden[:, 0].to(network.dtype)
+        output, layers = kernel.step(x, states.layers)
+        return output, Packed(state, layers)
+
+    def states(self, states: States | Packed) -> States:
+        """Return states as the network takes them."""
+        if self.kernel is None or not isinstance(states, Packed):
+            return states  # type: ignore[return-value]
+        return (states.encoder, *_grouped(self.kernel.step.fields(states.layers), self.like))
 
 
 def stepper(network: Network) -> Stepper:
@@ -54,8 +89,8 @@ def stepper(network: Network) -> Stepper:
     found = _stepping.get(network)
     if found is None:
         found = _stepping[network] = Stepper(network)
-    if found.step is not None:
-        found.step.renew()
+    if found.kernel is not None:
+        found.kernel.step.renew()
     return found
 
 
@@ -70,33 +105,57 @@ def _objection(network: Network) -> str | None:
     return None
 
 
-def _proved(network: Network) -> tuple[Step | None, str | None]:
-    """Return the kernel, if it equals the network in float64; else why there is none."""
-    try:
-        with torch.no_grad():
-            wide = copy.deepcopy(network).double().eval()
-            fault = _fault(wide, _compiled(wide))
-            return (None, fault) if fault else (_compiled(network), None)
-    except (Unsupported, Unbuildable) as error:
-        return None, str(error)
-    except Exception as error:  # any failure means only that there is no kernel
-        return None, f"{type(error).__name__}: {error}"
+def _proved(network: Network, reads: torch.dtype) -> tuple[Kernel | None, str | None]:
+    """Return the kernel for inputs of a type, if it equals the network in float64; else why there is none."""
+    reads = torch.float64 if reads.is_floating_point else reads
+    objection = None
+    for begin in _beginnings(network, reads):
+        try:
+            with torch.no_grad():
+                wide = copy.deepcopy(network).double().eval()
+                objection = _fault(wide, Kernel(_compiled(wide, begin), begin), reads)
+                if objection is None:
+                    return Kernel(_compiled(network, begin), begin), None
+        except (Unsupported, Unbuildable) as error:
+            objection = str(error)
+        except Exception as error:  # any failure means only that there is no kernel
+            objection = f"{type(error).__name__}: {error}"
+    return None, objection
 
 
-def _compiled(network: Network) -> Step:
-    """Return the kernel of a network's layers and head."""
+def _beginnings(network: Network, reads: torch.dtype) -> list[str]:
+    """Return where a kernel may begin, the best first."""
+    encoder = network.encoder
+    if isinstance(encoder, StatefulEncoder):
+        return ["encoded"]
+    if reads.is_floating_point:
+        return ["numbers", "encoded"]
+    table = encoder.size * encoder.output_size * network.dtype.itemsize
+    return ["symbols", "encoded"] if table <= LARGEST else ["encoded"]
+
+
+def _compiled(network: Network, begin: str) -> Step:
+    """Return the kernel of a network's layers and head, and of its encoder if it begins before that."""
     states = network.initial_states(1)[1:]
     shapes = [tuple(field.shape[1:]) for state in states for field in state]
 
     def through(x: Tensor, fields: Any) -> tuple[Tensor, list[Tensor]]:
-        y, after = network.through(x.unsqueeze(1), _grouped(fields, states))
+        hidden = x.unsqueeze(1)
+        if begin == "numbers":
+            hidden = network.encode(hidden, ())[0].to(network.dtype)
+        y, after = network.through(hidden, _grouped(fields, states))
         return y[:, 0], [field for state in after for field in state]
 
-    parts = [*network.layers, network.head, *([network.norm] if network.norm is not None else [])]
+    def symbols() -> Tensor:
+        ids = torch.arange(network.encoder.size).unsqueeze(1)
+        return network.encode(ids, ())[0][:, 0].to(network.dtype)
+
+    parts = [network.head, *network.layers, *([network.norm] if network.norm is not None else [])]
+    parts += [network.encoder] if begin != "encoded" else []
     weights = [t for part in parts for t in (*part.parameters(), *part.buffers())]
-    width = network.encoder.output_size
+    width = network.encoder.size if begin == "numbers" else network.encoder.output_size
     with _by_step(network):
-        return Step(through, weights, width, shapes)
+        return Step(through, weights, width, shapes, symbols if begin == "symbols" else None)
 
 
 @contextmanager
@@ -112,22 +171,30 @@ def _by_step(network: Network) -> Iterator[None]:
             cell.path, cell.step_path = path, single
 
 
-def _fault(network: Network, step: Step) -> str | None:
+def _fault(network: Network, kernel: Kernel, reads: torch.dtype) -> str | None:
     """Return in what a kernel differs from its network, or nothing."""
     generator = torch.Generator().manual_seed(0)
-    states = network.initial_states(ROWS)[1:]
-    fields = [torch.randn(f.shape, generator=generator, dtype=f.dtype) for state in states for f in state]
-    expected = _grouped(fields, states)
-    for _ in range(STEPS):
-        x = torch.randn(ROWS, network.encoder.output_size, generator=generator, dtype=torch.float64)
-        with _by_step(network):
-            want, expected = network.through(x.unsqueeze(1), expected)
-        have, fields = step(x, fields)
-        pairs = [(want[:, 0], have), *zip([f for state in expected for f in state], fields, strict=True)]
-        for a, b in pairs:
-            gap = (a - b).abs().max().item() / max(1.0, a.abs().max().item())
-            if not gap <= BOUND:
-                return f"its step differs by {gap:.1e} from the network's (allowed {BOUND:.0e})"
+    trial = Stepper(network)
+    trial.kernel = kernel
+    for rows in (3, 1):
+        first, *layers = network.initial_states(rows)
+        fields = [torch.randn(f.shape, generator=generator, dtype=f.dtype) for state in layers for f in state]
+        expected: States = (first, *_grouped(fields, tuple(layers)))
+        states: States | Packed = expected
+        for _ in range(STEPS):
+            if reads.is_floating_point:
+                x = torch.randn(rows, network.encoder.size, generator=generator, dtype=reads)
+            else:
+                x = torch.randint(network.encoder.size, (rows,), generator=generator)
+            with _by_step(network):
+                want, expected = network(x.unsqueeze(1), expected)
+            have, states = trial(network, x, states)
+            found = [have, *(field for state in trial.states(states) for field in state)]
+            right = [want[:, 0], *(field for state in expected for field in state)]
+            for a, b in zip(right, found, strict=True):
+                gap = (a - b).abs().max().item() / max(1.0, a.abs().max().item())
+                if not gap <= BOUND:
+                    return f"its step differs by {gap:.1e} from the network's (allowed {BOUND:.0e})"
     return None
 
 

@@ -19,7 +19,7 @@ from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 _compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none
-_alone = threading.Lock()  # one kernel is made at a time: the lanes of all have one table
+_alone = threading.Lock()  # no kernel is made twice
 _bound: WeakKeyDictionary[nn.Module, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
 
 

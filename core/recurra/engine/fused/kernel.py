@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,6 +18,8 @@ from recurra.engine.fused.plan import Joint
 from recurra.engine.fused.script import Script, script
 from recurra.engine.fused.stages import Stages
 from recurra.engine.fused.tape import Node, Unsupported
+
+_one = threading.Lock()  # lanes are known to all of a process: one kernel is made at a time
 
 WIDEST = 16
 """Numbers in the widest vector there is."""
@@ -82,13 +85,14 @@ def kernel(joint: Joint) -> Kernel:
 
     Raises `Unsupported` for what it cannot do.
     """
-    lanes.forget()
-    printer.forget()
-    try:
-        return _Maker(joint).make()
-    finally:
+    with _one:
         lanes.forget()
         printer.forget()
+        try:
+            return _Maker(joint).make()
+        finally:
+            lanes.forget()
+            printer.forget()
 
 
 @cache

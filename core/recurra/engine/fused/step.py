@@ -1,9 +1,16 @@
-"""One step of a whole network as one kernel: its weights packed once, its buffers made once, nothing between layers."""
+"""One step of a whole network as one kernel: its weights packed once, its buffers made once, nothing between layers.
+
+Where the inputs that can come are few, as symbols are, all that they alone decide is computed beforehand for each of
+them: the kernel then reads a row of a table in place of the lowest layer's product.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import math
+import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +20,8 @@ from recurra.engine.fused.kernel import kernel
 from recurra.engine.fused.loop import SIGNATURE, tools, typed
 from recurra.engine.fused.operations import REPLACED
 from recurra.engine.fused.plan import Joint
-from recurra.engine.fused.tape import Tape, batch_beside
+from recurra.engine.fused.script import Script, script
+from recurra.engine.fused.tape import Program, Tape, Unsupported, batch_beside
 
 Function = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
 """From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after it."""
@@ -21,101 +29,171 @@ Function = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
 LIGHT = 1_000_000
 """Multiply-adds of a step below which a second thread costs more than it saves."""
 
+LARGEST = 1 << 24
+"""Bytes of the largest table of inputs."""
+
 
 class Step:
-    """A compiled step. It knows the weights as they were when it was made; `stale` tells whether they have changed."""
+    """A compiled step. It reads the weights again when one of them has changed, or when it is asked to (`renew`).
+
+    The state is one tensor, the fields one after the other (`packed`, `fields`). Threads may share a step.
+    """
+
+    rows: int  # for which there are buffers
+    room: int  # how many numbers a state of so many rows has
+    threads: int
+    columns: bool
+    packing: int
+    starts: list[tuple[int, int]]  # of each field: the place of its pointer, and where in the state it begins
+    place: int  # of the output's pointer
+    pointers: Any
+    matrices: Any
+    strides: Any
+    tables: list[Tensor]
 
     def __init__(
-        self, function: Function, weights: Sequence[Tensor], width: int, fields: Sequence[tuple[int, ...]]
+        self,
+        function: Function,
+        weights: Sequence[Tensor],
+        width: int,
+        fields: Sequence[tuple[int, ...]],
+        every: Callable[[], Tensor] | None = None,
     ) -> None:
         """Record and compile `function`, which reads `weights`; raises `Unsupported` or `Unbuildable`.
 
-        `width` is that of its input, `fields` are the shapes of the state fields without the batch.
+        `width` is that of its input, `fields` are the shapes of the state fields without the batch. `every` gives all
+        inputs that can come, `[N, D]`; the step is then called with their numbers.
         """
-        self.weights = list(weights)
+        self.weights, self.width, self.shapes, self.every = list(weights), width, list(fields), every
         self.dtype = self.weights[0].dtype
-        joint = _recorded(function, self.weights, width, list(fields))
+        joint, self.before = _recorded(function, self.weights, width, self.shapes, every is not None)
         made = kernel(joint)
+        self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
         double = self.dtype == torch.float64
+        if every is not None and len(every()) * sum(made.sequences) * self.dtype.itemsize > LARGEST:
+            raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
         self.library, self.kernel, self.tools = library(typed(made.source, double)), made, tools(double)
         self.function = self.library.forward
         self.function.restype = None
         self.function.argtypes = SIGNATURE
         self.work = sum(m.groups * m.inner * m.outer for m in made.matrices[0])
-        self.rows = 0
+        self.lock = threading.Lock()
         self.renew()
 
     def renew(self) -> None:
-        """Take the weights as they are now, and pack them at the next call."""
-        self.versions = [weight._version for weight in self.weights]
+        """Read the weights again before the next step: a change through `.data` cannot be seen."""
+        self.versions: list[int] = []
+
+    def packed(self, fields: Sequence[Tensor]) -> Tensor:
+        """Return state fields `[B, ...]` as the step takes them. Raises `ValueError` for fields of another shape."""
+        for field, shape in zip(fields, self.shapes, strict=True):
+            if field.shape[1:] != shape or field.dtype != self.dtype:
+                raise ValueError(f"a state field is {tuple(field.shape)} {field.dtype}, not [B, {shape}] {self.dtype}")
+        return torch.cat([field.reshape(-1) for field in fields])
+
+    def fields(self, state: Tensor) -> list[Tensor]:
+        """Return the fields of a state."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        rows = len(state) // sum(sizes)
+        parts = torch.split(state, [rows * size for size in sizes])
+        return [part.view(rows, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def __call__(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output `[B, V]` and the state after a step.
+
+        `x` is `[B, D]`, or the numbers of inputs `[B]` where all that can come are known.
+        """
+        with self.lock:
+            versions = [weight._version for weight in self.weights]
+            if versions != self.versions:
+                self._read(versions)
+            rows = len(x)
+            if rows != self.rows:
+                self._sized(rows)
+            if len(state) != self.room:
+                raise ValueError(f"a state of {len(state)} numbers for {rows} rows, which have {self.room}")
+            pointers = self.pointers
+            held = self._point(x)  # is read by the kernel, so it must not be let go of before
+            after = torch.empty(self.room, dtype=self.dtype)
+            y = torch.empty(rows, self.kernel.extras[0], dtype=self.dtype)
+            old, new = state.data_ptr(), after.data_ptr()
+            for place, offset in self.starts:
+                pointers[place] = old + offset
+                pointers[place + len(self.shapes)] = new + offset
+            pointers[self.place] = y.data_ptr()
+            self.function(
+                1, rows, self.threads, self.columns, 0, self.packing, None, None, pointers, self.matrices,
+                self.strides, self.tools,
+            )  # fmt: skip
+            self.packing = 0
+            del held
+            return y, after
+
+    def _point(self, x: Tensor) -> Sequence[Tensor]:
+        """Let the kernel read an input; return the tensors that it then reads."""
+        rows = self.rows
+        if self.every is None:
+            if x.shape != (rows, self.width) or x.dtype != self.dtype:
+                raise ValueError(f"an input is {tuple(x.shape)} {x.dtype}, not {(rows, self.width)} {self.dtype}")
+            parts = [x.contiguous()]
+        elif rows == 1:
+            index = int(x)
+            if not 0 <= index < len(self.tables[0]):
+                raise IndexError(f"input {index} of {len(self.tables[0])}")
+            for place, (address, size) in enumerate(self.rows_of_tables):
+                self.pointers[place] = address + index * size
+            return ()
+        else:
+            parts = [table.index_select(0, x) for table in self.tables]
+        for place, part in enumerate(parts):
+            self.pointers[place] = part.data_ptr()
+        return parts
+
+    def _read(self, versions: list[int]) -> None:
+        """Take the weights as they are now, and pack them in the next step."""
         with torch.no_grad():
-            values = self.kernel.once(1, *[w.detach() for w in self.weights])
+            weights = [weight.detach() for weight in self.weights]
+            values = self.kernel.once(1, *weights)
+            if self.every is not None:
+                every = self.every()
+                found = self.before(len(every), every, *weights)
+                pairs = zip(found, self.axes, strict=True)
+                self.tables = [table.movedim(axis, 0).reshape(len(every), -1).contiguous() for table, axis in pairs]
+                self.rows_of_tables = [(t.data_ptr(), t.shape[1] * t.itemsize) for t in self.tables]
         self.values = [t.contiguous() if by else t for t, by in zip(values, self.kernel.by_element, strict=True)]
-        self.packed = torch.empty(sum(matrix.room for matrix in self.kernel.matrices[0]) + 1, dtype=self.dtype)
-        self.fresh = True
-
-    @property
-    def stale(self) -> bool:
-        """Tell whether a weight has changed since it was packed."""
-        return any(weight._version != version for weight, version in zip(self.weights, self.versions, strict=True))
-
-    def __call__(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the output `[B, V]` and the state fields after a step."""
-        if self.stale:
-            self.renew()
-        x = x.contiguous()
-        start = [field.contiguous() for field in state]
-        if len(x) != self.rows:
-            self._sized(len(x))
-        elif self.fresh:
-            self._sized(self.rows)
-        final = [torch.empty_like(field) for field in start]
-        y = torch.empty(self.rows, self.kernel.extras[0], dtype=self.dtype)
-        pointers, at = self.pointers, 1 + len(self.values)
-        pointers[0] = x.data_ptr()
-        for field in (*start, *final):
-            pointers[at] = field.data_ptr()
-            at += 1
-        pointers[self.place] = y.data_ptr()
-        columns = self.threads > 1 and self.rows < self.threads
-        self.function(
-            1,
-            self.rows,
-            self.threads,
-            columns,
-            0,
-            self.fresh,
-            None,
-            None,
-            pointers,
-            self.places,
-            self.strides,
-            self.tools,
-        )
-        self.fresh = False
-        return y, final
+        self.memory = torch.empty(sum(matrix.room for matrix in self.kernel.matrices[0]) + 1, dtype=self.dtype)
+        self.versions, self.packing, self.rows = versions, 1, 0
 
     def _sized(self, rows: int) -> None:
         """Make the buffers for a number of rows."""
-        self.rows = rows
-        made = self.kernel
-        self.saved = [torch.empty(rows * width, dtype=self.dtype) for width in made.saved]
-        self.scratch = torch.empty(rows * made.scratch[0] + 1, dtype=self.dtype)
+        made, self.rows = self.kernel, rows
+        self.buffers = [torch.empty(rows * width, dtype=self.dtype) for width in made.saved]
+        scratch = torch.empty(rows * made.scratch[0] + 1, dtype=self.dtype)
         nothing = [0] * len(made.state)
-        tensors = [*self.saved, self.scratch, self.packed]
-        held = [0, *(t.data_ptr() for t in self.values), *nothing, *nothing, *nothing, *nothing]
-        held += [*(t.data_ptr() for t in self.saved), 0, *(t.data_ptr() for t in tensors[-2:])]
-        self.place = len(held) - 3
-        self.pointers = (ctypes.c_void_p * len(held))(*held)
+        pointers = [0] * len(made.sequences) + [t.data_ptr() for t in self.values]
+        first, offset, size = len(pointers), 0, self.dtype.itemsize
+        self.starts = []
+        for place, width in enumerate(made.state):
+            self.starts.append((first + place, offset))
+            offset += rows * width * size
+        self.room = offset // size
+        pointers += [*nothing, *nothing, *nothing, *nothing, *(t.data_ptr() for t in self.buffers), 0]
+        self.place = len(pointers) - 1
+        self.buffers.append(scratch)
+        pointers += [scratch.data_ptr(), self.memory.data_ptr()]
+        self.pointers = (ctypes.c_void_p * len(pointers))(*pointers)
         matrices = made.matrices[0]
-        self.places = (ctypes.c_void_p * max(1, len(matrices)))(*[self.values[m.place].data_ptr() for m in matrices])
+        self.matrices = (ctypes.c_void_p * max(1, len(matrices)))(*[self.values[m.place].data_ptr() for m in matrices])
         strides = [stride for m in matrices for stride in m.strides(self.values[m.place])]
         self.strides = (ctypes.c_long * max(1, len(strides)))(*strides)
         self.threads = torch.get_num_threads() if rows * self.work > LIGHT else 1
+        self.columns = self.threads > 1 and rows < self.threads
 
 
-def _recorded(function: Function, weights: list[Tensor], width: int, fields: list[tuple[int, ...]]) -> Joint:
-    """Record a step without gradients."""
+def _recorded(
+    function: Function, weights: list[Tensor], width: int, fields: list[tuple[int, ...]], hoist: bool
+) -> tuple[Joint, Script]:
+    """Record a step without gradients; with what makes its sequences of its inputs, which are those unless hoisted."""
     dtype = weights[0].dtype
     sizes = [size for shape in (*(w.shape for w in weights), *fields) for size in shape]
     rows = batch_beside([width, *sizes])
@@ -126,6 +204,15 @@ def _recorded(function: Function, weights: list[Tensor], width: int, fields: lis
     with torch.random.fork_rng(devices=[]), torch.no_grad(), tape:
         y, after = function(x, state)
     outs = [*(tape.number(field) for field in after), tape.number(y)]
-    return Joint(
-        tape.program, numbers[:1], numbers[1 + len(state) :], numbers[1 : 1 + len(state)], outs, [None] * len(outs), {}
-    )
+    shared, old = numbers[1 + len(state) :], numbers[1 : 1 + len(state)]
+    sequences = _frontier(tape.program, numbers[0], old, outs) if hoist else numbers[:1]
+    before = script(tape.program, tape.program.nodes, [numbers[0], *shared], sequences)
+    return Joint(tape.program, sequences, shared, old, outs, [None] * len(outs), {}), before
+
+
+def _frontier(program: Program, x: int, state: list[int], outs: list[int]) -> list[int]:
+    """Return the values that the input alone decides and that are read where the state is."""
+    varied = program.reaches(state)
+    alone = program.reaches([x]) - varied
+    read = [ref for node in program.nodes if varied.intersection(node.outs) for ref in node.refs]
+    return [value for value in dict.fromkeys([*read, *outs]) if value in alone]
