@@ -60,7 +60,7 @@ class Stepper:
     def __call__(self, network: Network, x: Tensor, states: States | Packed) -> tuple[Tensor, States | Packed]:
         """Return what a network says after one step of ids `[B]` or numbers `[B, F]`: `[B, V]`, and the states then."""
         self.made += 1
-        if self.made == AFTER and self.objection is None:
+        if self.made == AFTER and self.kernel is None and self.objection is None:
             self.kernel, self.objection = apart(lambda: _proved(network, x.dtype))
         kernel = self.kernel
         if kernel is None or network.training:
