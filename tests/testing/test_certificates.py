@@ -231,7 +231,7 @@ def test_what_is_shipped_is_proved(own: Entry) -> None:
 def test_the_command_writes_one(write_plugin: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """`--certify` writes it beside the plugin's file, and tells where; it is for a whole examination."""
     few = {id: check for id, check in suite.all_checks().items() if id in ("P01", "C20")}
-    monkeypatch.setattr(suite, "all_checks", lambda: few)
+    monkeypatch.setattr(suite, "CHECKS", few)
     monkeypatch.setattr(suite, "PRESCRIBED", {"cell": (2, 2)})
     file = write_plugin()
     done = command("plugins", "check", "reference", "--file", file, "--certify").tidy(0)

@@ -475,7 +475,7 @@ def test_the_command_fails_if_checks_were_lost(leaky: Callable[..., Path], monke
     from recurra.testing import suite
 
     every = all_checks()
-    monkeypatch.setattr(suite, "all_checks", lambda: {id: every[id] for id in ("P01", "C20")})
+    monkeypatch.setattr(suite, "CHECKS", {id: every[id] for id in ("P01", "C20")})
     done = command("plugins", "check", "leaky", "--file", leaky()).tidy(1)
     assert f"only 2 of the {PRESCRIBED['cell'][0]} checks that are prescribed ran" in done.out
 
