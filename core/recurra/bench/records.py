@@ -37,7 +37,7 @@ SHAPES: dict[str, Shape] = {
 }
 """The shapes of a layer; input size and state are equally wide."""
 
-STREAMS: dict[str, Shape] = {"H128": Shape(1, 64, 128), "H512": Shape(1, 64, 512), "256 H128": Shape(256, 32, 128)}
+STREAMS: dict[str, Shape] = {"H128": Shape(1, 256, 128), "H512": Shape(1, 256, 512), "256 H128": Shape(256, 32, 128)}
 """The shapes of generation."""
 
 
