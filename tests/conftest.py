@@ -1,19 +1,69 @@
-"""What all tests share: a cache folder of their own, and small tasks to start from."""
+"""What all tests share: random examples that are always the same, a cache folder of their own, small tasks."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: one core each, in the processes that they start as well
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("anew", derandomize=False, deadline=None, database=None, print_blob=True)
+MANY = 20
+"""How many times as many examples a law draws under `-m slow`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--examples`."""
+    text = f"draw N times as many examples for each law, anew every time (under `-m slow`: {MANY})"
+    parser.addoption("--examples", type=int, metavar="N", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let laws draw the same few examples in every run, but where many new ones are asked for.
+
+    Settings of a law take what they do not say from the profile that is loaded when its module is imported: now.
+    """
+    slow = config.option.markexpr == "slow"
+    if slow and config.option.examples is None:
+        config.option.examples = MANY
+    settings.load_profile("same" if config.option.examples is None else "anew")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not choose
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make every law that is quick draw many times its examples; under `-m slow` these laws are slow ones too."""
+    if config.option.examples is None:
+        return
+    laws = [item for item in items if is_law(item) and not item.get_closest_marker("slow")]
+    functions = {id(item.function): item.function for item in laws}  # of one law each parameter is an item
+    for function in functions.values():
+        widen(function, config.option.examples)
+    for item in laws:
+        item.add_marker(pytest.mark.slow)
+
+
+def is_law(item: pytest.Item) -> bool:
+    """Tell whether an item is a function to which Hypothesis gives examples."""
+    return bool(getattr(getattr(item, "function", None), "is_hypothesis_test", False))
+
+
+def widen(law: Callable[..., None], times: int) -> None:
+    """Let a law draw so many times its examples: Hypothesis keeps a law's settings in this attribute."""
+    own = law._hypothesis_internal_use_settings
+    law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
+
 
 HELLO = """\
 schema = 1
@@ -90,13 +140,16 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
-    """Keep a test to its own folder, to one thread and to paths that need no measurement."""
+    """Keep a test to its own folder, random numbers, one thread and paths that need no measurement."""
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
     monkeypatch.setenv("RECURRA_MEASURE", "0")
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
     torch.set_num_threads(1)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would import torch's compiler
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class Inline(Source[InlineOptions]):
             if element == "numbers":
                 yield Piece(np.array(sequence, np.float64).reshape(len(sequence), -1))  # type: ignore[arg-type]
             else:
-                yield Piece(sequence)
+                yield Piece(sequence if isinstance(sequence, str) else [*sequence])  # type: ignore[misc]
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 from liars import Liar
 from recurra import Component, Encoder, Field, Options, StatefulEncoder
+
+DONE = threading.Event()
+"""What threads that are left running wait for."""
 
 
 class Width(Options):
@@ -273,6 +277,68 @@ class WritesOnTheState(RightStateful):
         return y, after
 
 
+class RemembersTheLastWindow(Right):
+    """Keeps what it was asked, which nobody clears and no checkpoint holds."""
+
+    def forward(self, x):
+        self.last = x
+        return super().forward(x)
+
+
+class FillsOneBuffer(Right):
+    """Writes all its answers into one tensor."""
+
+    buffer = None
+
+    def forward(self, x):
+        y = super().forward(x)
+        if self.buffer is None or self.buffer.shape != y.shape or self.buffer.dtype != y.dtype:
+            self.buffer = torch.empty_like(y, requires_grad=False)
+        if self.training or torch.is_grad_enabled() or y.device.type == "meta":
+            return y
+        return self.buffer.copy_(y.detach())
+
+
+class ListensToItself(Right):
+    """Adds a hook at each call."""
+
+    def forward(self, x):
+        self.register_forward_hook(lambda module, given, y: y)
+        return super().forward(x)
+
+
+class HasAConstantOfTheDefaultType(RightNumbers):
+    """Multiplies by 0.3 as the default type has it."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.tensor(0.3).to(x)
+
+
+class RoundsWithoutGradients(RightNumbers):
+    """Is a little less exact where nobody asks for gradients."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y if torch.is_grad_enabled() else y + 1e-4 * y.square()
+
+
+class WorksInDoubles(RightNumbers):
+    """Makes float64 the default type of the process."""
+
+    def forward(self, x):
+        torch.set_default_dtype(torch.float64)
+        return super().forward(x)
+
+
+class LeavesAThread(Right):
+    """Starts a thread that waits for work."""
+
+    def forward(self, x):
+        if not self.training:
+            threading.Thread(target=DONE.wait, args=(60,), daemon=True).start()
+        return super().forward(x)
+
+
 def component(name: str) -> Component:
     """Return an encoder of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -307,4 +373,11 @@ LIARS = [
     Liar("E12", component("ScalesInPlace")),
     Liar("E12", component("ViewsIds")),
     Liar("E12", component("WritesOnTheState")),
+    Liar("E13", component("RemembersTheLastWindow")),
+    Liar("E13", component("FillsOneBuffer")),
+    Liar("E13", component("ListensToItself")),
+    Liar("E13", component("HasAConstantOfTheDefaultType")),
+    Liar("E13", component("RoundsWithoutGradients"), frozenset({"E09"})),
+    Liar("P09", component("WorksInDoubles")),
+    Liar("P09", component("LeavesAThread")),
 ]

@@ -151,6 +151,60 @@ class ViewsOutputs(Right):
         return (output.view(-1) - target.view(-1)).square().view(len(output), self.size).mean(dim=-1)
 
 
+class CountsItsCalls(Right):
+    """Keeps a count, as one that warms up does."""
+
+    calls = 0
+
+    def forward(self, output, target):
+        self.calls += 1
+        return super().forward(output, target)
+
+
+class MeasuresOtherwise(Right):
+    """Is the absolute error where no gradients are wanted: what is reported is not what is trained."""
+
+    def forward(self, output, target):
+        if torch.is_grad_enabled():
+            return super().forward(output, target)
+        return (output - target).abs().mean(dim=-1)
+
+
+class HasAConstantOfTheDefaultType(Right):
+    """Weighs by 0.3 as the default type has it."""
+
+    def forward(self, output, target):
+        return super().forward(output, target) * torch.tensor(0.3).to(output)
+
+
+class FillsOneBuffer(Right):
+    """Writes its best guesses into one tensor."""
+
+    buffer = torch.zeros(0)
+
+    def point(self, output):
+        if self.buffer.shape != output.shape or self.buffer.dtype != output.dtype:
+            self.buffer = torch.empty_like(output, requires_grad=False)
+        return self.buffer.copy_(output.detach()) if output.device.type == "cpu" else output
+
+
+class WritesADiary(Right):
+    """Writes down what it loses, into whatever folder is the current one."""
+
+    def forward(self, output, target):
+        with open("losses.txt", "a", encoding="utf-8") as file:
+            file.write("another\n")
+        return super().forward(output, target)
+
+
+class ForbidsGradients(Right):
+    """Turns gradients off for its best guess, and not on again."""
+
+    def point(self, output):
+        torch.set_grad_enabled(False)
+        return super().point(output)
+
+
 def component(name: str) -> Component:
     """Return a loss of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -174,4 +228,10 @@ LIARS = [
     Liar("L08", component("StaysOnTheCpu")),
     Liar("L09", component("SubtractsInPlace")),
     Liar("L09", component("ViewsOutputs")),
+    Liar("L10", component("CountsItsCalls")),
+    Liar("L10", component("MeasuresOtherwise"), frozenset({"L03"})),
+    Liar("L10", component("HasAConstantOfTheDefaultType")),
+    Liar("L10", component("FillsOneBuffer"), frozenset({"L04"})),
+    Liar("P09", component("WritesADiary")),
+    Liar("P09", component("ForbidsGradients")),
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +239,70 @@ class LeavesItOpen(RightFile):
             raise InputError.of("RC040", f"{self.options.path} cannot be read: {error}") from error
 
 
+class LearnsItsNames(RightNumbers):
+    """Knows the names of its features once it was read."""
+
+    names: tuple[str, ...] = ()
+
+    def read(self, element):
+        self.names = ("low", "high")
+        yield from super().read(element)
+
+    def features(self):
+        return [*self.names]
+
+
+class HandsOutItsData(RightNumbers):
+    """Keeps its pieces, and gives them itself."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.pieces = [*super().read("numbers")]
+
+    def read(self, element):
+        yield from self.pieces
+
+
+class LooksFromTheFolder(Right):
+    """Has other pieces in another current folder."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.home = os.getcwd()
+
+    def read(self, element):
+        yield from [*super().read(element)][: 3 if os.getcwd() == self.home else 2]
+
+
+class CountsReaders(Right):
+    """Has a fingerprint that moves with each reading."""
+
+    readers = 0
+
+    def read(self, element):
+        self.readers += 1
+        yield from super().read(element)
+
+    def fingerprint(self):
+        return f"{super().fingerprint()}:{self.readers}"
+
+
+class MovesOut(Right):
+    """Makes another folder the current one, and stays there."""
+
+    def read(self, element):
+        os.chdir(Path(__file__).parent)
+        yield from super().read(element)
+
+
+class AsksForSeeds(RightNumbers):
+    """Seeds everybody's random numbers, so that its own are always the same."""
+
+    def read(self, element):
+        random.seed(5)
+        yield from super().read(element)
+
+
 def component(name: str, options: str = "Plain") -> Component:
     """Return a source of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -267,4 +333,10 @@ LIARS = [
     Liar("S07", component("CutsCharacters", "FileOptions")),
     Liar("S07", component("CutsLines", "FileOptions")),
     Liar("S08", component("LeavesItOpen", "FileOptions")),
+    Liar("S09", component("LearnsItsNames")),
+    Liar("S09", component("HandsOutItsData")),
+    Liar("S09", component("LooksFromTheFolder")),
+    Liar("S09", component("CountsReaders")),
+    Liar("P09", component("MovesOut")),
+    Liar("P09", component("AsksForSeeds")),
 ]

@@ -25,6 +25,7 @@ class Right(Vocabulary[Policy]):
 
     def __init__(self, options):
         super().__init__(options)
+        self.policy = getattr(options, "unknown", "error")
         self.learn([])
 
     def learn(self, letters):
@@ -33,7 +34,7 @@ class Right(Vocabulary[Policy]):
 
     @property
     def size(self):
-        return len(self.letters) + (self.options.unknown == "token")
+        return len(self.letters) + (self.policy == "token")
 
     def fit(self, runs):
         self.learn(sorted({letter for run in runs for letter in run}))
@@ -43,9 +44,9 @@ class Right(Vocabulary[Policy]):
         for place, letter in enumerate(values):
             if letter in self.ids:
                 ids.append(self.ids[letter])
-            elif self.options.unknown == "error":
+            elif self.policy == "error":
                 raise UnknownSymbol(letter, place)
-            elif self.options.unknown == "token":
+            elif self.policy == "token":
                 ids.append(len(self.letters))
         return np.array(ids, np.int64)
 
@@ -196,7 +197,7 @@ class KnowsEverything(Right):
     """Takes an unknown letter for the first one."""
 
     def encode(self, values):
-        if self.options.unknown == "skip":
+        if self.policy == "skip":
             return super().encode(values)
         return np.array([self.ids.get(letter, 0) for letter in values], np.int64)
 
@@ -205,7 +206,7 @@ class SkipsNothing(Right):
     """Puts the first letter where one is to be left out."""
 
     def encode(self, values):
-        if self.options.unknown != "skip":
+        if self.policy != "skip":
             return super().encode(values)
         return np.array([self.ids.get(letter, 0) for letter in values], np.int64)
 
@@ -308,6 +309,136 @@ class SplitsPrompts(Right):
         return text.split()
 
 
+class LearnsWhileItEncodes(Right):
+    """Takes up a new letter wherever it meets one, so that it is larger than the network that was built for it."""
+
+    def encode(self, values):
+        self.learn([*self.letters, *sorted(set(values) - self.ids.keys())])
+        return super().encode(values)
+
+
+class LearnsWhatItRefuses(Right):
+    """Takes up a letter that it did not know, for the next time."""
+
+    def encode(self, values):
+        try:
+            return super().encode(values)
+        except UnknownSymbol:
+            self.learn([*self.letters, *sorted(set(values) - self.ids.keys())])
+            raise
+
+
+class CountsItsUses(RightNumbers):
+    """Saves how often it was asked."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.uses = 0
+
+    def save(self):
+        self.uses += 1
+        return {**super().save(), "uses": self.uses // 3}
+
+
+class KeepsTheRuns(RightNumbers):
+    """Looks for the greatest when it is asked, in the arrays that it was fitted on."""
+
+    runs = ()
+
+    def fit(self, runs):
+        self.runs = [run for run in runs if len(run)]
+        super().fit(self.runs)
+
+    def encode(self, values):
+        if self.runs:
+            super().fit(self.runs)
+        return super().encode(values)
+
+    def restore(self, saved):
+        self.runs = ()
+        super().restore(saved)
+
+
+class GivesTheDataItself(RightNumbers):
+    """Scales nothing, and gives what it was given."""
+
+    def encode(self, values):
+        return values
+
+    def decode(self, ids):
+        return np.asarray(ids, np.float64)
+
+
+class HandsOutItsTable(Right):
+    """Keeps what it has encoded, and gives it again."""
+
+    answers = {}
+
+    def encode(self, values):
+        key = (self.policy, tuple(self.letters), tuple(values))
+        if key not in self.answers:
+            self.answers[key] = super().encode(values)
+        return self.answers[key]
+
+
+class CountsInNumpy(Right):
+    """Has a size that JSON cannot say."""
+
+    @property
+    def size(self):
+        return np.int64(super().size)
+
+
+class ReadsMemory(Right):
+    """Takes ids to be of one type, one after the other in memory."""
+
+    def decode(self, ids):
+        return super().decode(np.frombuffer(ids.tobytes(), np.int64))
+
+
+class DecodesDownTheColumns(RightNumbers):
+    """Takes numbers as they lie in memory, row by row or not."""
+
+    def decode(self, ids):
+        return super().decode(ids.ravel(order="K").reshape(ids.shape))
+
+
+class OverflowsSoon(RightNumbers):
+    """Squeezes numbers into -1..1, and has no number for a prediction outside."""
+
+    def encode(self, values):
+        with np.errstate(all="ignore"):
+            return np.tanh(super().encode(values) / 1e3)
+
+    def decode(self, ids):
+        with np.errstate(all="ignore"):
+            return super().decode(np.arctanh(ids) * 1e3)
+
+
+class ShiftsByTheOthers(RightNumbers):
+    """Adds a little of the mean of what was not there when it was fitted."""
+
+    def decode(self, ids):
+        beyond = np.where(np.abs(ids) > 2, ids, 0.0)
+        return super().decode(ids + 1e-3 * beyond.mean(axis=0) if len(ids) else ids)
+
+
+class HushesNumpy(RightNumbers):
+    """Tells numpy to divide by 0 without a word, for everybody and for good."""
+
+    def encode(self, values):
+        np.seterr(all="ignore")
+        return super().encode(values)
+
+
+class SaysWhatItDoes(Right):
+    """Prints when it is fitted."""
+
+    def fit(self, runs):
+        super().fit(runs)
+        print(f"{self.size} letters")
+
+
 def component(name: str, options: str = "Policy") -> Component:
     """Return a vocabulary of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -340,4 +471,17 @@ LIARS = [
     Liar("V09", component("OrdersByHash")),
     Liar("V09", component("ScalesInPlace", "Plain")),
     Liar("V10", component("SplitsPrompts")),
+    Liar("V11", component("LearnsWhileItEncodes", "Plain")),
+    Liar("V11", component("LearnsWhatItRefuses", "Plain")),
+    Liar("V11", component("CountsItsUses", "Plain")),
+    Liar("V12", component("KeepsTheRuns", "Plain")),
+    Liar("V12", component("GivesTheDataItself", "Plain")),
+    Liar("V12", component("HandsOutItsTable")),
+    Liar("V12", component("CountsInNumpy")),
+    Liar("V13", component("ReadsMemory")),
+    Liar("V13", component("DecodesDownTheColumns", "Plain")),
+    Liar("V13", component("OverflowsSoon", "Plain")),
+    Liar("V13", component("ShiftsByTheOthers", "Plain")),
+    Liar("P09", component("HushesNumpy", "Plain")),
+    Liar("P09", component("SaysWhatItDoes")),
 ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import locale
+import logging
 import os
 import random
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,7 +31,7 @@ from pydantic import ValidationError
 from recurra import CellOptions, Component, Field, Options, PluginError
 from recurra.catalog import Entry, discover
 from recurra.errors import InputError
-from recurra.testing import all_checks, examine, prescribed
+from recurra.testing import all_checks, examine, prescribed, world
 from recurra.testing import suite as suite_module
 from recurra.testing.check import CHECKS, Broken, Check, Measured, NotApplicable, Verdict
 from recurra.testing.general import bounds_on
@@ -281,24 +285,6 @@ def test_a_report_is_plain_data() -> None:
     assert {"id", "title", "verdict", "value", "bound", "detail", "options", "seconds"} == set(data["records"][0])
 
 
-def world() -> list[Any]:
-    """Return what a check could leave behind in this process."""
-    return [
-        torch.get_rng_state().tolist(),
-        repr(np.random.get_state()),
-        random.getstate(),
-        torch.get_num_threads(),
-        torch.get_default_dtype(),
-        torch.get_default_device(),
-        torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
-        list(warnings.filters),
-        sys.stdout,
-        sys.stderr,
-        os.getcwd(),
-    ]
-
-
 def rude(subject: Any) -> None:
     """A check whose component changes everything."""
     print("here I am")
@@ -312,16 +298,37 @@ def rude(subject: Any) -> None:
     torch.set_default_device("meta")
     torch.set_grad_enabled(False)
     torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("medium")
+    torch.nn.modules.module.register_module_forward_hook(print)
+    np.seterr(all="raise")
+    os.environ.pop("PATH")
+    os.environ["RECURRA_RUDE"] = "1"
+    os.chdir("/")
+    sys.path.insert(0, "/rude")
+    locale.setlocale(locale.LC_ALL, "C.UTF-8" if locale.setlocale(locale.LC_ALL) == "C" else "C")
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sys.excepthook = print
+    logging.disable()
+    sys.setrecursionlimit(5000)
+    gc.disable()
+    assert [*world.ASPECTS] == world.changes(subject.before)
     raise RuntimeError("enough")
 
 
 def test_nothing_of_a_check_is_left() -> None:
-    """Random numbers, threads, default types and devices, modes, filters of warnings and streams are as they were."""
+    """Whatever a check changes of what a process shares, and it changes all of it, is put back, and nothing is said."""
     examination = Examination(entry(REFERENCE))
-    with torch.no_grad(), redirect_stdout(io.StringIO()) as said:
-        before = world()
-        assert examination.run(ruled(rude)).verdict == "FAIL"
-        assert world() == before
+    with redirect_stdout(io.StringIO()) as said:
+        before = world.read()
+        streams = sys.stdout, sys.stderr
+
+        def measure(subject: Any) -> None:
+            subject.before = before
+            rude(subject)
+
+        record = examination.run(ruled(measure, each=False))
+        assert (record.verdict, record.detail.partition(" (")[0]) == ("FAIL", "RuntimeError: enough")
+        assert world.changes(before) == [] and (sys.stdout, sys.stderr) == streams
         assert said.getvalue() == ""
         assert torch.tensor([1.0]).device.type == "cpu"
 

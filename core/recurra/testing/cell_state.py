@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from recurra.contracts.cell import Cell
 from recurra.engine.recurrence import State, detach
+from recurra.testing.belongings import unchanged
 from recurra.testing.calls import (
     BRIEF,
     SLOPE,
@@ -44,13 +46,15 @@ def nothing_changed_nothing_hidden(subject: CellSubject) -> Measured:
     dtype = finest(subject)
     for path in subject.paths():
         cell = subject.cell(dtype=dtype, path=path)
-        given, other = ([subject.x(3, 5, dtype=dtype, salt=salt), *_flags(subject)] for salt in (0, 5))
+        given = [subject.x(3, 5, dtype=dtype), *_flags(subject)]
+        other = subject.x(3, 5, dtype=dtype, salt=5)
         starts = [subject.start(cell, 3, dtype=dtype), subject.fresh(cell, subject.x(3, 5, dtype=dtype)), None]
         for start, grad in zip(starts, (False, True, False), strict=True):
             with torch.set_grad_enabled(grad):
                 first = _untouched(cell, given, start)
                 kept = [value.clone() for value in first]
-                _owns_the_same(cell.train(mode=grad), other)
+                more = partial(called, cell.train(mode=grad), other, None, *_flags(subject))
+                unchanged(cell, more, named(cell, "a call"))
                 found.append(Measured(gaps(first, kept), EXACT, named(cell, "an answer, after another call")))
                 second = _untouched(cell.eval(), given, start)
                 found.append(Measured(gaps(second, kept), EXACT, named(cell, "the same call again")))
@@ -79,48 +83,6 @@ def _untouched(cell: Cell[Any], given: Sequence[Tensor | None], start: State | N
         if value._version != version or not torch.equal(value, old):
             raise Broken(f"{named(cell)}: the call writes on a tensor {list(value.shape)} that it is given")
     return answers
-
-
-def _owns_the_same(cell: Cell[Any], given: Sequence[Tensor | None]) -> None:
-    """Raise `Broken` if a second call changes an attribute, a weight or a buffer; a first may fill a cache."""
-    x, reset, lengths = given
-    assert x is not None
-    called(cell, x, None, reset, lengths)
-    before = _belongings(cell)
-    called(cell, x, None, reset, lengths)
-    after = _belongings(cell)
-    for name in sorted(before.keys() | after.keys()):
-        one, other = before.get(name, []), after.get(name, [])
-        if len(one) != len(other) or not all(a is b or _equal(a, b) for a, b in zip(one, other, strict=True)):
-            mode = "training" if cell.training else "evaluation"
-            raise Broken(f"{named(cell)}: a call in {mode} changes {name or 'the module'}")
-
-
-def _belongings(cell: Cell[Any]) -> dict[str, list[object]]:
-    """Return what the modules of a cell hold, by name: atoms, and of a tensor how often it was written on."""
-    return {
-        f"{name}.{key}".removeprefix("."): list(_atoms(value))
-        for name, module in cell.named_modules()
-        for key, value in vars(module).items()
-    }
-
-
-def _atoms(value: Any) -> Iterator[object]:
-    if isinstance(value, Tensor):
-        yield from (value, value._version)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield key
-            yield from _atoms(part)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for part in value:
-            yield from _atoms(part)
-    else:
-        yield value
-
-
-def _equal(one: object, other: object) -> bool:
-    return type(one) is type(other) and isinstance(one, (bool, int, float, str, bytes)) and one == other
 
 
 @check("C12", "truncated back-propagation", "cell", firm=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from recurra.testing.subject import Subject
 
-SUITE = "1.0"
+SUITE = "1.1"
 """The version of the suite. A new check that must pass comes only with a new minor version."""
 
 Level: TypeAlias = Literal["core", "full"]

@@ -40,7 +40,7 @@ def _same(one: Piece, other: Piece) -> bool:
     return bool(one.values == other.values)
 
 
-def _equal(found: list[Piece], wanted: list[Piece], what: str) -> None:
+def equal(found: list[Piece], wanted: list[Piece], what: str) -> None:
     """Raise `Broken` unless the pieces are the same."""
     demand(len(found) == len(wanted), f"{what}: {len(found)} pieces, not {len(wanted)}")
     for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
@@ -58,14 +58,14 @@ def repeatable(subject: SourceSubject) -> None:
     """
     for element, pieces in subject.given():
         source = subject.source()
-        _equal(subject.pieces(source, element), pieces, f"{element}, another instance")
-        _equal(subject.pieces(source, element), pieces, f"{element}, read again")
-        _equal(list(subject.reader(source, element)), pieces, f"{element}, kept until the end")
+        equal(subject.pieces(source, element), pieces, f"{element}, another instance")
+        equal(subject.pieces(source, element), pieces, f"{element}, read again")
+        equal(list(subject.reader(source, element)), pieces, f"{element}, kept until the end")
         turns = list(zip_longest(subject.reader(source, element), subject.reader(source, element)))
         whole = all(None not in turn for turn in turns)
         demand(whole, f"{element}: two that read in turns get different numbers of pieces")
         for index in (0, 1):
-            _equal([turn[index] for turn in turns], pieces, f"{element}, in turns")
+            equal([turn[index] for turn in turns], pieces, f"{element}, in turns")
 
 
 @check("S02", "pieces are what was asked for", "source", firm=True)
@@ -341,4 +341,4 @@ def stops_early(subject: SourceSubject) -> None:
             gc.collect(1)
         left = [str(warning.message) for warning in said if issubclass(warning.category, ResourceWarning)]
         demand(not left, f"{element}: {left[0] if left else ''}")
-        _equal(subject.pieces(source, element), pieces, f"{element}, after one that stopped early")
+        equal(subject.pieces(source, element), pieces, f"{element}, after one that stopped early")

@@ -20,7 +20,8 @@ FEW = 512
 """Symbols that are shown one by one."""
 
 
-def _same(one: Values, other: Values) -> bool:
+def same(one: Values, other: Values) -> bool:
+    """Tell whether two runs of elements are the same, in type too."""
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     return type(one) is type(other) and bool(one == other)
@@ -54,7 +55,7 @@ def round_trip(subject: VocabularySubject) -> None:
 def _comes_back(subject: VocabularySubject, vocabulary: Vocabulary[Any], values: Values, name: str) -> None:
     ids = subject.encoded(vocabulary, values)
     found = vocabulary.decode(ids)
-    demand(_same(found, values), f"{name}: {_differently(values, found)}")
+    demand(same(found, values), f"{name}: {_differently(values, found)}")
     if subject.reads == "text":
         shown = subject.text(vocabulary, ids)
         demand(shown == values, f"{name}, as it is shown: {_differently(values, shown)}")
@@ -132,8 +133,8 @@ def saved(subject: VocabularySubject) -> None:
             f"a size of {subject.size(vocabulary)} is restored as {subject.size(again)}",
         )
         ids = subject.encoded(vocabulary, whole)
-        demand(_same(subject.encoded(again, whole), ids), "what is restored encodes otherwise")
-        demand(_same(again.decode(ids), vocabulary.decode(ids)), "what is restored decodes otherwise")
+        demand(same(subject.encoded(again, whole), ids), "what is restored encodes otherwise")
+        demand(same(again.decode(ids), vocabulary.decode(ids)), "what is restored decodes otherwise")
         demand(subject.text(again, ids) == subject.text(vocabulary, ids), "what is restored shows another text")
         symbols = range(min(subject.size(vocabulary), FEW)) if subject.symbols else ()
         demand(all(again.symbol(i) == vocabulary.symbol(i) for i in symbols), "what is restored has other symbols")
@@ -161,17 +162,17 @@ def unknown(subject: VocabularySubject) -> None:
     if token is not None:
         mark = subject.encoded(token, strange)
         demand(
-            len(mark) > 0 and _same(mark, subject.encoded(token, other)),
+            len(mark) > 0 and same(mark, subject.encoded(token, other)),
             '"token": two unknown symbols have different ids',
         )
         taken = token.lossless and np.isin(mark, subject.encoded(token, KNOWN[subject.reads])).any()
         demand(not taken, '"token": a symbol that is known has the unknown id')
         wanted = np.concatenate([subject.encoded(token, before), mark, subject.encoded(token, after)])
-        demand(_same(subject.encoded(token, values), wanted), '"token": an unknown symbol changes the ids of others')
+        demand(same(subject.encoded(token, values), wanted), '"token": an unknown symbol changes the ids of others')
         place = int((wanted == mark[0]).argmax())
     if skip is not None:
         wanted = np.concatenate([subject.encoded(skip, before), subject.encoded(skip, after)])
-        demand(_same(subject.encoded(skip, values), wanted), '"skip": the ids are not those of the rest')
+        demand(same(subject.encoded(skip, values), wanted), '"skip": the ids are not those of the rest')
     if strict is not None:
         _refused(strict, values, place)
 
@@ -202,7 +203,7 @@ def _tolerated(subject: VocabularySubject, vocabulary: Vocabulary[Any]) -> None:
         except UnknownSymbol:
             continue
         back = vocabulary.decode(ids)
-        demand(_same(back, values) or not vocabulary.lossless, f"{values!r} is encoded as {back!r}")
+        demand(same(back, values) or not vocabulary.lossless, f"{values!r} is encoded as {back!r}")
 
 
 @check("V06", "a stream gives the text of the whole", "vocabulary", firm=True)
@@ -339,11 +340,11 @@ def reproducible(subject: VocabularySubject) -> None:
     for run in data:
         held = run.copy() if isinstance(run, np.ndarray) else run[:]
         ids.append(subject.encoded(vocabulary, run))
-        demand(_same(vocabulary.encode(run), ids[-1]), "encoded twice, the same run has other ids")
-        demand(_same(run, held), "encoding changes its input")
+        demand(same(vocabulary.encode(run), ids[-1]), "encoded twice, the same run has other ids")
+        demand(same(run, held), "encoding changes its input")
         kept = ids[-1].copy()
         vocabulary.decode(kept)
-        demand(_same(kept, ids[-1]), "decoding changes its input")
+        demand(same(kept, ids[-1]), "decoding changes its input")
     demand(repr(vocabulary.save()) == before, "using it changes what it saves")
     demand(_elsewhere(subject, data) == [run.tolist() for run in ids], "in another process the ids are others")
 
@@ -371,4 +372,4 @@ def prompts(subject: VocabularySubject) -> None:
     ids = subject.encoded(vocabulary, KNOWN[subject.reads])
     values = vocabulary.parse(subject.text(vocabulary, ids))
     demand(isinstance(values, str if subject.reads == "text" else list), f"parse gives {type(values).__name__}")
-    demand(_same(vocabulary.encode(values), ids), f"{subject.text(vocabulary, ids)!r} is read back as other ids")
+    demand(same(vocabulary.encode(values), ids), f"{subject.text(vocabulary, ids)!r} is read back as other ids")
