@@ -181,7 +181,7 @@ def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
 
 UNPROVED = {
     "unproved": "no certificate of the contract suite",
-    "stale": "a certificate of the contract suite that was given to other code",
+    "stale": "a certificate of the contract suite that was given to other code, or by an earlier suite",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -317,24 +316,6 @@ class HurriesWithoutGradients(Honest):
         return h, LeakyState(h)
 
 
-class HasAConstantOfTheDefaultType(Honest):
-    """C36: its rate is a tensor of the default type, taken to that of the weights."""
-
-    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        rate = torch.tensor(0.3).to(x_t)
-        h = (1 - rate) * state.h + rate * torch.tanh(self.of_input(x_t) + self.of_state(state.h))
-        return h, LeakyState(h)
-
-
-class SetsTheEnvironment(Honest):
-    """P09: takes a thread for itself, and tells so to all processes that are started."""
-
-    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        if not torch.compiler.is_compiling():
-            os.environ["MKL_NUM_THREADS"] = "1"
-        return super().step(x_t, state)
-
-
 def liar(check: str, cell: type[Cell[CellOptions]], *others: str, **more: Any) -> Liar:
     """Return a cell of this module as a liar about a check."""
     name = "".join("_" + c.lower() if c.isupper() else c for c in cell.__name__).lstrip("_")
@@ -371,6 +352,4 @@ LIARS = [
     liar("C31", ShowsLittle),
     liar("C32", FadesWithEachEpoch),
     liar("C32", HurriesWithoutGradients, "C14"),
-    liar("C36", HasAConstantOfTheDefaultType),
-    liar("P09", SetsTheEnvironment),
 ]

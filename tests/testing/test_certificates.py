@@ -21,6 +21,7 @@ from recurra.contracts.component import Component
 from recurra.errors import InputError
 from recurra.testing import suite
 from recurra.testing.certificate import FILE, module_file, standing, write
+from recurra.testing.check import SUITE
 from recurra.testing.records import Record, Report
 
 FILES = {
@@ -67,10 +68,10 @@ def test_code_without_a_certificate_is_unproved(package: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (report("PASS", "PASS"), "proved 1.0"),
-        (report("PASS", "N/A"), "proved 1.0"),
-        (report("PASS", "WAIVED", "PASS"), "proved 1.0, waived C02"),
-        (report("PASS", "PASS", level="core"), "proved 1.0, core only"),
+        (report("PASS", "PASS"), f"proved {SUITE}"),
+        (report("PASS", "N/A"), f"proved {SUITE}"),
+        (report("PASS", "WAIVED", "PASS"), f"proved {SUITE}, waived C02"),
+        (report("PASS", "PASS", level="core"), f"proved {SUITE}, core only"),
         (report("PASS", "FAIL", "XPASS", "ERROR"), "failed C02 C03 C04"),
         (report("WAIVED", "FAIL"), "failed C02, waived C01"),
     ],
@@ -81,7 +82,7 @@ def test_a_certificate_says_what_was_found(given: Report, told: str, package: Pa
     assert str(standing(entry())) == told
     data = json.loads((package / FILE).read_text(encoding="utf-8"))["cell/paper"]
     assert data["verdicts"] == given.counts
-    assert data["suite"] == "1.0"
+    assert data["suite"] == SUITE
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -92,6 +93,15 @@ def test_changed_code_is_stale(name: str, package: Path) -> None:
     (package / name).write_text(FILES[name] + "# another day\n", encoding="utf-8")
     counts = name not in ("__init__.py", "stranger.py")
     assert standing(entry()).state == ("stale" if counts else "proved")
+
+
+@pytest.mark.parametrize(
+    ("suite", "state"), [("0.9", "stale"), ("1.0", "stale"), (SUITE, "proved"), ("1.10", "proved")]
+)
+def test_a_certificate_of_an_earlier_suite_is_stale(suite: str, state: str, package: Path) -> None:
+    """A suite that has grown holds a component to laws that nobody has tried on it; a later one holds it to all."""
+    write(entry(), replace(report("PASS"), suite=suite))
+    assert standing(entry()).state == state
 
 
 def test_lost_code_is_stale(package: Path) -> None:
@@ -125,16 +135,17 @@ def test_one_file_holds_all_of_a_folder(package: Path) -> None:
     write(entry(name="ink"), report("FAIL"))
     write(entry(kind="encoder"), report("PASS", "WAIVED"))
     assert [str(standing(entry(**c))) for c in ({}, {"name": "ink"}, {"kind": "encoder"})] == [
-        "proved 1.0",
+        f"proved {SUITE}",
         "failed C01",
-        "proved 1.0, waived C02",
+        f"proved {SUITE}, waived C02",
     ]
     write(entry(name="ink"), report("PASS"))
     assert list(json.loads((package / FILE).read_text(encoding="utf-8"))) == ["cell/ink", "cell/paper", "encoder/paper"]
     assert standing(entry(name="ink")).state == "proved"
 
 
-DAMAGED = ["", "[]", "{", '{"cell/paper": {}}', '{"cell/paper": 3}', '{"cell/paper": {"sources": 3}}']
+ODD = '{"cell/paper": {"suite": "one", "sources": {}, "declared": {}, "level": "full", "failed": [], "waived": []}}'
+DAMAGED = ["", ODD, "[]", "{", '{"cell/paper": {}}', '{"cell/paper": 3}', '{"cell/paper": {"sources": 3}}']
 
 
 @pytest.mark.parametrize("text", DAMAGED)
@@ -237,7 +248,7 @@ def test_the_command_writes_one(write_plugin: Callable[[], Path], monkeypatch: p
     done = command("plugins", "check", "reference", "--file", file, "--certify").tidy(0)
     assert f"wrote {file.with_name(FILE)}" in done.out
     (entry,) = [e for e in discover([file]).entries if e.component.name == REFERENCE.name]
-    assert str(standing(entry)) == "proved 1.0, core only"
+    assert str(standing(entry)) == f"proved {SUITE}, core only"
     command("plugins", "check", "reference", "--file", file, "--certify", "-k", "C02").fails(2, "RC080", "-k")
 
 

@@ -19,6 +19,7 @@ from terminal import command, process
 
 import recurra.testing
 from recurra.testing import prescribed
+from recurra.testing.check import SUITE
 from recurra.testing.suite import PRESCRIBED, all_checks
 
 pytest_plugins = ["pytester"]
@@ -443,7 +444,7 @@ def test_the_command_prints_each_check(leaky: Callable[..., Path]) -> None:
     """A line for each check with what was measured and its bound, and a last line that counts."""
     done = command("plugins", "check", "leaky", "--file", leaky(), "-k", "P02,C02", "-k", "C17").tidy(0)
     first, *lines, last = done.out.splitlines()
-    assert 'cell "leaky"' in first and "suite 1.0 core" in first and "seed 0" in first
+    assert 'cell "leaky"' in first and f"suite {SUITE} core" in first and "seed 0" in first
     assert [line.split()[0] for line in lines] == ["P02", "C02", "C17"]
     assert "PASS" in lines[1] and "(" in lines[1]
     assert last.startswith(
@@ -465,7 +466,7 @@ def test_the_command_gives_records(leaky: Callable[..., Path]) -> None:
     data = command("plugins", "check", "leaky", "--file", file, "-k", "C10,C20", "--json").tidy(1).last
     assert data["ok"] is False
     (report,) = data["reports"]
-    assert report["component"]["name"] == "leaky" and report["suite"] == "1.0" and report["seed"] == 0
+    assert report["component"]["name"] == "leaky" and report["suite"] == SUITE and report["seed"] == 0
     assert {record["id"]: record["verdict"] for record in report["records"]} == {"C10": "FAIL", "C20": "PASS"}
     assert report["counts"] == {"PASS": 1, "FAIL": 1}
 

@@ -17,6 +17,7 @@ import recurra
 from recurra.catalog import Entry
 from recurra.errors import InputError
 from recurra.runs.files import read_json, write_json
+from recurra.testing.check import SUITE
 from recurra.testing.records import Report
 
 FILE = "contract.json"
@@ -27,7 +28,7 @@ State: TypeAlias = Literal["proved", "failed", "stale", "unproved"]
 class Standing:
     """What a certificate says of a component now: which suite it kept, and which checks it failed or has waived.
 
-    `stale`: it was given to other code, or for other promises, than there are now.
+    `stale`: it was given to other code, for other promises, or by an earlier suite than there are now.
     """
 
     state: State
@@ -76,17 +77,22 @@ def standing(entry: Entry) -> Standing:
     given = _read(target.with_name(FILE)).get(_key(entry)) if target else None
     try:
         return _judged(entry, given) if given else Standing("unproved")
-    except (KeyError, TypeError, AttributeError):  # a file that is not what we wrote
+    except (KeyError, TypeError, ValueError, AttributeError):  # a file that is not what we wrote
         return Standing("unproved")
 
 
 def _judged(entry: Entry, given: dict[str, Any]) -> Standing:
     files = {name: module_file(entry, name) for name in given["sources"]}
     fresh = all(file is not None and _digest(file) == given["sources"][name] for name, file in files.items())
-    if not fresh or given["declared"] != _declared(entry):
+    outgrown = _numbers(given["suite"]) < _numbers(SUITE)  # there are laws that it was never held to
+    if not fresh or outgrown or given["declared"] != _declared(entry):
         return Standing("stale", given["suite"], given["level"])
     failed, waived = tuple(given["failed"]), tuple(given["waived"])
     return Standing("failed" if failed else "proved", given["suite"], given["level"], failed, waived)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _read(path: Path) -> dict[str, Any]:

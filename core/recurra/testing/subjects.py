@@ -207,6 +207,13 @@ class VocabularySubject(Subject):
         return text
 
     @staticmethod
+    def stream(vocabulary: Vocabulary[Any]) -> Callable[[int], str]:
+        """Return a new streamer. Raises `Broken` if it cannot be called."""
+        streamer = vocabulary.streamer()
+        demand(callable(streamer), f"streamer gives {type(streamer).__name__}, not a function")
+        return streamer
+
+    @staticmethod
     def restored(vocabulary: Vocabulary[Any], saved: dict[str, Any]) -> Vocabulary[Any]:
         """Return a vocabulary after it took back, by way of JSON, what another one saved. Raises `Broken`."""
         demand(isinstance(saved, dict), f"save gives {type(saved).__name__}, not a dict")

@@ -125,7 +125,7 @@ def _use_vocabulary(subject: VocabularySubject) -> None:
     if subject.symbols and subject.reads != "numbers":
         typed = vocabulary.parse(subject.text(subject.vocabulary(KNOWN[subject.reads]), ids[:0]))
         demand(typed is not None, "parse gives nothing")
-        stream = vocabulary.streamer()
+        stream = subject.stream(vocabulary)
         for index in ids[:9].tolist():
             vocabulary.symbol(index), stream(index)
 

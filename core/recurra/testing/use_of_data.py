@@ -86,7 +86,7 @@ def _used(subject: VocabularySubject, vocabulary: Vocabulary[Any]) -> None:
     vocabulary.decode(_drawn(subject, vocabulary))
     json.dumps(vocabulary.save()), json.dumps(vocabulary.save())
     if subject.symbols:
-        stream = vocabulary.streamer()
+        stream = subject.stream(vocabulary)
         for index in _drawn(subject, vocabulary).tolist():
             stream(index), vocabulary.symbol(index)
         if subject.reads != "numbers":

@@ -232,8 +232,7 @@ def streams(subject: VocabularySubject) -> None:
 
 def _streamed(vocabulary: Vocabulary[Any], ids: NDArray[Any]) -> str:
     """Return the text of ids as one streamer gives it, while another one reads something else."""
-    mine, other = vocabulary.streamer(), vocabulary.streamer()
-    demand(callable(mine) and callable(other), f"streamer gives {type(mine).__name__}, not a function")
+    mine, other = VocabularySubject.stream(vocabulary), VocabularySubject.stream(vocabulary)
     parts = []
     for index, elsewhere in zip(ids.tolist(), reversed(ids.tolist()), strict=True):
         parts.append(mine(index))
