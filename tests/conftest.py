@@ -35,8 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Settings of a law take what they do not say from the profile that is loaded when its module is imported: now.
     """
-    slow = config.option.markexpr == "slow"
-    if slow and config.option.examples is None:
+    if config.option.examples is None and config.option.markexpr == "slow":
         config.option.examples = MANY
     settings.load_profile("same" if config.option.examples is None else "anew")
 
@@ -50,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     functions = {id(item.function): item.function for item in laws}  # of one law each parameter is an item
     for function in functions.values():
         widen(function, config.option.examples)
-    for item in laws:
+    for item in laws if config.option.markexpr == "slow" else ():
         item.add_marker(pytest.mark.slow)
 
 

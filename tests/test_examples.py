@@ -43,25 +43,35 @@ def item(function: object, *marks: str) -> SimpleNamespace:
     )
 
 
-def collected(times: int | None, *items: SimpleNamespace) -> None:
-    """Collect items under `--examples`."""
-    conftest.pytest_collection_modifyitems(SimpleNamespace(option=SimpleNamespace(examples=times)), [*items])
+def collected(times: int | None, chosen: str, *items: SimpleNamespace) -> None:
+    """Collect items under `--examples` and `-m`."""
+    option = SimpleNamespace(examples=times, markexpr=chosen)
+    conftest.pytest_collection_modifyitems(SimpleNamespace(option=option), [*items])
 
 
 def test_laws_are_widened_where_many_examples_are_asked_for() -> None:
     """Each quick law once, however many parameters it has; slow ones, and tests of one example, stay as they are."""
     (quick, of_quick), (slow, of_slow) = law(), law()
     parameters, rare, plain = [item(quick), item(quick)], item(slow, "slow"), item(print)
-    collected(3, *parameters, rare, plain)
+    collected(3, "slow", *parameters, rare, plain)
     quick(), slow()
     assert (len(of_quick), len(of_slow)) == (15, 5)
     assert [one.marks for one in (*parameters, rare, plain)] == [{"slow"}, {"slow"}, {"slow"}, set()]
+
+
+def test_a_usual_run_may_ask_for_many_examples() -> None:
+    """Then its laws stay quick ones, or `-m 'not slow'` would leave them out."""
+    quick, drawn = law()
+    alone = item(quick)
+    collected(3, "not slow", alone)
+    quick()
+    assert len(drawn) == 15 and not alone.marks
 
 
 def test_no_law_is_widened_unasked() -> None:
     """A usual run leaves laws as they are."""
     quick, drawn = law()
     alone = item(quick)
-    collected(None, alone)
+    collected(None, "not slow", alone)
     quick()
     assert len(drawn) == 5 and not alone.marks
