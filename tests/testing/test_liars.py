@@ -20,6 +20,12 @@ CHILDREN = {"P02", "P03", "C21", "V09", "S04"}
 """Checks that start a process, which takes seconds: they run where they are what is tested."""
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a liar writes into the current folder be written elsewhere."""
+    monkeypatch.chdir(tmp_path)
+
+
 def every_liar() -> list[Liar]:
     """Return the liars of every module of `liars`."""
     names = [module.name for module in pkgutil.iter_modules(liars.__path__)]
