@@ -277,41 +277,79 @@ def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
 
 
 def json_schema(catalog: Catalog) -> dict[str, Any]:
-    """Return the JSON Schema of task files, with the options of every installed component."""
+    """Return the JSON Schema of task files, with the options of every installed component.
+
+    A table is judged by the `kind` that it names, by `if` and `then`: so an editor speaks of the one key that is wrong.
+    """
     schema = Task.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "recurra task"
-    schema["properties"]["extends"] = {"type": "string", "description": "a task file that this one builds on"}
-    schema["required"] = []  # what is missing may stand in the base file
-    definitions = schema.setdefault("$defs", {})
+    properties, definitions = schema["properties"], schema.setdefault("$defs", {})
+    properties["extends"] = {"type": "string", "description": "a task file that this one builds on"}
+    properties["unset"] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        "description": 'keys of the base that are taken away: unset = ["encoder.periods"]',
+    }
+    schema["required"] = []
+
+    whole: dict[str, Any] = {}  # what a task needs that extends no other
     for kind in COMPONENT_TABLES:
-        choices = [_choice(entry, catalog, definitions) for entry in catalog.of_kind(kind)]
-        whole = {"oneOf": choices, "description": schema["properties"][kind].get("description", "")}
+        table, needs = _table_schema(kind, catalog, definitions)
+        described = {"description": properties[kind].get("description", "")}
         if kind == "cell":
-            definitions["cell_layer"] = {"oneOf": list(choices)}
+            definitions["cell_layer"] = {**table, **needs, "allOf": [*table["allOf"], *needs["allOf"]]}
             layers = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/cell_layer"}}
-            stack = {
-                "type": "object",
-                "properties": {"stack": layers},
-                "required": ["stack"],
-                "additionalProperties": False,
-            }
-            whole["oneOf"] = [*choices, stack]
-        schema["properties"][kind] = whole
+            stack = {"properties": {"stack": layers}, "additionalProperties": False}
+            table = {"type": "object", "if": {"required": ["stack"]}, "then": stack, "else": table}
+            needs = {"if": {"required": ["stack"]}, "else": needs}
+        properties[kind], whole[kind] = {**described, **table}, needs
+    definitions["Training"]["properties"]["schedule"] |= _schedule_schema(definitions)
+
+    schema["if"] = {"not": {"required": ["extends"]}}
+    schema["then"] = {"properties": whole, "required": list(COMPONENT_TABLES)}
     return schema
 
 
-def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> dict[str, str]:
-    """Add one component's table to the definitions, and return the reference to it."""
+def _table_schema(kind: str, catalog: Catalog, definitions: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a component's table may hold, and what it must hold, each by the `kind` that it names."""
+    names: list[str] = []
+    may: list[dict[str, Any]] = []
+    must: list[dict[str, Any]] = []
+    for entry in catalog.of_kind(kind):
+        spellings = _spellings(entry, catalog)
+        chosen = {"properties": {"kind": {"enum": spellings}}, "required": ["kind"]}
+        reference, required = _choice(entry, catalog, definitions)
+        names += spellings
+        may.append({"if": chosen, "then": reference})
+        if required:
+            must.append({"if": chosen, "then": {"required": required}})
+    table = {"type": "object", "properties": {"kind": {"enum": names}}, "allOf": may}
+    return table, {"required": ["kind"], "allOf": must}
+
+
+def _schedule_schema(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a schedule: by its kind, as that of a component."""
+    schedule = definitions["Training"]["properties"]["schedule"]
+    mapping = schedule.pop("discriminator")["mapping"]
+    schedule.pop("oneOf")
+    by_kind = [
+        {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": reference}}
+        for kind, reference in mapping.items()
+    ]
+    return {"type": "object", "properties": {"kind": {"enum": list(mapping)}}, "allOf": by_kind}
+
+
+def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Add one component's table to the definitions; return the reference to it, and the options that it must have."""
     name = f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"
     table = _options_schema(entry, f"#/$defs/{name}.{{model}}")
     for inner, definition in table.pop("$defs", {}).items():
         definitions[f"{name}.{inner}"] = definition
     kind = {"enum": _spellings(entry, catalog), "description": entry.component.summary}
     table["properties"] = {"kind": kind, **table.get("properties", {})}
-    table["required"] = ["kind", *table.get("required", [])]
+    required = table.pop("required", [])
     definitions[name] = table
-    return {"$ref": f"#/$defs/{name}"}
+    return {"$ref": f"#/$defs/{name}"}, required
 
 
 def _options_schema(entry: Entry, references: str) -> dict[str, Any]:

@@ -357,6 +357,7 @@ def _train(
             _fill(network, checkpoint.tensors["weights"], folder)
             trainer.restore(checkpoint)
             folder.rewind(checkpoint.step)
+        before = trainer.progress.step
         why = trainer.run()
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
@@ -369,6 +370,8 @@ def _train(
         "run": str(folder.path),
         "task": resolved.task.name,
         "steps": trainer.progress.step,
+        "steps_before": before,
+        "task_notes": resolved.notes,
         "weights_of_step": best.step,
         "ended": why,
         "seconds": time.perf_counter() - start,
