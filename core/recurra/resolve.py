@@ -297,16 +297,17 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
         table, needs = _table_schema(kind, catalog, definitions)
         described = {"description": properties[kind].get("description", "")}
         if kind == "cell":
-            definitions["cell_layer"] = {**table, **needs, "allOf": [*table["allOf"], *needs["allOf"]]}
+            definitions["cell_layer"] = {**table, **needs, "allOf": [*table["allOf"], *needs.get("allOf", [])]}
             layers = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/cell_layer"}}
             stack = {"properties": {"stack": layers}, "additionalProperties": False}
             table = {"type": "object", "if": {"required": ["stack"]}, "then": stack, "else": table}
             needs = {"if": {"required": ["stack"]}, "else": needs}
         properties[kind], whole[kind] = {**described, **table}, needs
     definitions["Training"]["properties"]["schedule"] |= _schedule_schema(definitions)
+    whole["training"] = {"properties": {"schedule": {"required": ["kind"]}}}
 
     schema["if"] = {"not": {"required": ["extends"]}}
-    schema["then"] = {"properties": whole, "required": list(COMPONENT_TABLES)}
+    schema["then"] = {"properties": whole}
     return schema
 
 
@@ -324,7 +325,7 @@ def _table_schema(kind: str, catalog: Catalog, definitions: dict[str, Any]) -> t
         if required:
             must.append({"if": chosen, "then": {"required": required}})
     table = {"type": "object", "properties": {"kind": {"enum": names}}, "allOf": may}
-    return table, {"required": ["kind"], "allOf": must}
+    return table, {"required": ["kind"], **({"allOf": must} if must else {})}
 
 
 def _schedule_schema(definitions: dict[str, Any]) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def guarded() -> Iterator[None]:
     for stream in (out, err):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout = _Guarded(_Closed() if out is None else out)  # type: ignore[assignment]
-    sys.stderr = _Silenced(io.StringIO() if err is None else err)  # type: ignore[assignment]
+    sys.stdout = _Guarded(_Closed() if out is None else out)
+    sys.stderr = _Silenced(io.StringIO() if err is None else err)
     try:
         yield
     finally:

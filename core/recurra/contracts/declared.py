@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
@@ -15,7 +15,7 @@ from recurra.contracts.vocabulary import Element, Vocabulary
 
 Rule = tuple[str, Callable[[Any], bool]]
 
-ELEMENTS: tuple[str, ...] = Element.__args__
+ELEMENTS: tuple[str, ...] = get_args(Element)
 SCALES = ("symbols", "numbers")
 
 

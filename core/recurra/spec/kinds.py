@@ -27,7 +27,7 @@ class Exchange:
         """
         bases = [base for base in before.__mro__ if base in after.__mro__ and issubclass(base, BaseModel)]
         shared = {name for base in bases for name in base.model_fields}
-        needed = {name for name, rule in after.model_fields.items() if rule.is_required()}
+        needed = {name for name, rule in after.model_fields.items() if rule.is_required() or rule.default is None}
         return cls(before.model_fields.keys(), shared | (needed & before.model_fields.keys()))
 
 
