@@ -25,7 +25,7 @@ SHARED = {"hidden_size": 24, "num_layers": 3, "dropout": 0.25, "bidirectional": 
 @QUICK
 @given(st.sampled_from(CELLS), st.sampled_from(CELLS), st.booleans())
 def test_a_cell_of_another_kind_keeps_what_all_cells_have(task: Write, one: Any, other: Any, in_file: bool) -> None:
-    """Every option of one cell in a base, and another kind above: the task is sound, and has the shared values alone."""
+    """Every option of one cell in a base, another kind above: the task is sound, with the shared values alone."""
     whole = one.options(**SHARED).model_dump(mode="json", exclude_none=True)
     base = tomli_w.dumps({"cell": {"kind": one.qualified, **whole}})
     task(HELLO.replace('[cell]\nkind = "lstm"\nhidden_size = 8\n', "") + base, name="base.toml")
