@@ -328,6 +328,6 @@ def test_an_editor_is_told_the_key(table: dict[str, Any], place: list[Any], said
 
 
 def test_a_task_over_a_base_may_leave_out_what_the_base_has() -> None:
-    """With `extends`, kinds and needed options may stand in the base; a key that no kind has is seen where it can be."""
+    """With `extends`, kinds and needed options may stand in the base; an unknown key is seen all the same."""
     VALIDATOR.validate({"extends": "a.toml", "unset": "cell.block", "cell": {"hidden_size": 1}, "source": {}})
     assert not VALIDATOR.is_valid({"extends": "a.toml", "cell": {"kind": "gru", "hiden_size": 1}})

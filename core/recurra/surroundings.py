@@ -6,7 +6,6 @@ ends the import. So these lists are read here first, and where one is damaged, b
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import sys
@@ -47,7 +46,9 @@ def identity(distribution: Any) -> tuple[str, str]:
 
 def damaged() -> Iterator[tuple[Any, Exception]]:
     """Give each distribution whose entry points cannot be read, with the reason."""
-    for distribution in importlib.metadata.distributions():
+    from importlib.metadata import distributions  # here, since it costs what `--help` need not pay
+
+    for distribution in distributions():
         try:
             list(distribution.entry_points)
         except Exception as error:

@@ -85,8 +85,9 @@ def _raise(error: Exception) -> NoReturn:
 def _to_nowhere(stream: Any) -> None:
     """Send what a stream still holds to nowhere, so that the interpreter can end in peace."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
+        number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, number)
         os.close(nowhere)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 from recurra.errors import InputError, Place, Problem
 from recurra.spec.document import Key
+from recurra.spec.tables import TABLES
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
 _DOTTED = re.compile(rf"[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART})*[ \t]*")
@@ -126,10 +128,11 @@ def plain(value: Any, name: str, place: Place, depth: int = 0) -> Any:
     """
     if isinstance(value, Enum):
         value = value.value
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, torch's tensors
-        value = value.tolist()
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
+    with contextlib.suppress(Exception):  # what is refused below may be anybody's class
+        if hasattr(value, "tolist"):  # NumPy's scalars and arrays, torch's tensors
+            value = value.tolist()
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
 
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
@@ -188,7 +191,11 @@ def _leaves(tables: dict[str, Any], path: Key = ()) -> Iterator[tuple[Key, Any]]
 def _clash(earlier: Override, later: Override, key: Key) -> Problem:
     name = ".".join(map(str, key))
     fact = f"two overrides contradict each other: {earlier.label}, and {later.label}"
-    return Problem("RC014", fact, name, Place(later.label), cure="leave one of them out, or name two different keys")
+    table = next((key[:depth] for depth in range(1, len(key) + 1) if key[:depth] in TABLES), ())
+    cure = "leave one of them out"
+    if table:
+        cure += f"; {'.'.join(map(str, table))} is a table, whose keys are set one by one"
+    return Problem("RC014", fact, name, Place(later.label), cure=cure)
 
 
 def unset_keys(value: Any, place: Place) -> list[str]:
