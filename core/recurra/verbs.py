@@ -71,6 +71,7 @@ class Run:
         self.vocabulary = vocabulary
         self.network = network
         self.result: dict[str, Any] = {}
+        self.steps_before = 0  # made before this process took the run up
 
     def __repr__(self) -> str:
         return f"<Run {self.path}: {self.task.name}, {sum(p.numel() for p in self.network.parameters()):,} parameters>"
@@ -357,7 +358,7 @@ def _train(
             _fill(network, checkpoint.tensors["weights"], folder)
             trainer.restore(checkpoint)
             folder.rewind(checkpoint.step)
-        before = trainer.progress.step
+        this.steps_before = trainer.progress.step
         why = trainer.run()
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
@@ -370,8 +371,6 @@ def _train(
         "run": str(folder.path),
         "task": resolved.task.name,
         "steps": trainer.progress.step,
-        "steps_before": before,
-        "task_notes": resolved.notes,
         "weights_of_step": best.step,
         "ended": why,
         "seconds": time.perf_counter() - start,

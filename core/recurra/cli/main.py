@@ -97,7 +97,11 @@ def resume(run: RunPath, expect: bool = False, as_json: Json = False) -> None:
 
 
 def _finish_run(done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool) -> None:
-    print_json(done.result) if as_json else show(done.result)
+    notes = {"task_notes": done.resolved.notes} if done.resolved.notes else {}
+    if as_json:
+        print_json(done.result | notes)
+    else:
+        show(done.result | notes | {"steps_before": done.steps_before})
     broken = done.result["broken_bands"]
     if expect and broken:
         raise RunError(Problem("RC062", b["fact"], b["key"], got=b["got"], allowed=b["allowed"]) for b in broken)
