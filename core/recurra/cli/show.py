@@ -27,7 +27,15 @@ class _Wide(Console):
         Console.size.fset(self, size)  # type: ignore[attr-defined]
 
 
-_console = _Wide(highlight=False, soft_wrap=True, markup=False)
+class _Printer:
+    """Prints to the stdout of the moment, and keeps nothing of what could not be written."""
+
+    def print(self, what: Any, **options: Any) -> None:
+        """Print a text or a table."""
+        _Wide(highlight=False, soft_wrap=True, markup=False).print(what, **options)
+
+
+_console = _Printer()
 STEPS_SHOWN = 24
 _UNITS = {"mape": " %"}
 
