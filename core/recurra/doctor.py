@@ -155,7 +155,7 @@ def _component(entry: Entry) -> Iterator[Finding]:
         yield Finding(about, fact, f'write api = "{API[0]}.{API[1]}"')
     elif int(component.api.split(".")[1]) > API[1]:
         fact = f"{entry.qualified} was written for plugin API {component.api}, and this recurra has {API[0]}.{API[1]}"
-        yield Finding(about, f"{fact}: it may ask for what is not here", "upgrade recurra, from where it was installed", fault=False)
+        yield Finding(about, f"{fact}: it may ask for what is not here", "upgrade recurra", fault=False)
     faults = {problem.fact: problem.cure for part in ("target", "options") for problem in _unimportable(entry, part)}
     for fact, cure in faults.items():
         yield Finding(about, fact, cure or f"mend {component.options}")
