@@ -19,6 +19,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 
 ROOMS = [
     "errors",
+    "surroundings",
     "shapes",
     "randomness",
     "cache",
@@ -43,6 +44,7 @@ ROOMS = [
     "doctor",
     "bench",
     "cli",
+    "__main__",
 ]
 """A file imports only from its own room and from those above it. `testing` is what plugin authors call."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import sys
@@ -578,3 +579,99 @@ def test_exit_codes_of_a_process(sound: Site, task: Callable[..., Path], tmp_pat
     assert process("plugins", "list", path=sound.path).tidy(0).err == ""
     process("plugins", "show", "leeky", path=sound.path).fails(2, "[RC020]", "did you mean: leaky")
     process("plugins", "list", path=sound.path, RECURRA_PLUGINS_STRICT="1").fails(3, "[RC070]", "plugin broken")
+
+
+# damaged distributions
+
+DAMAGES: dict[str, tuple[str, bytes]] = {
+    "a line without =": ("entry_points.txt", b"[console_scripts]\nno equals sign\n"),
+    "a line without a group": ("entry_points.txt", b"x = y\n= z\n"),
+    "bytes that are no text": ("entry_points.txt", b"\xff\xfe[a]\n"),
+    "metadata that are no text": ("METADATA", b"\xff\xfe\x00Name"),
+    "metadata without a name": ("METADATA", b"Metadata-Version: 2.1\n"),
+    "a record that is none": ("RECORD", b"\x00,,,,\n\xff"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_damage_stops_the_list_or_what_imports_pydantic(sound: Site, damage: str) -> None:
+    """However a distribution is damaged, others are listed, and a package that reads all entry points is imported."""
+    sound.add("damaged", "")
+    file, content = DAMAGES[damage]
+    (sound.path / "damaged-1.0.dist-info" / file).write_bytes(content)
+    assert "sound/leaky" in names(discover())
+    ended = process("plugins", "show", "lstm", path=sound.path).tidy(0)
+    try:
+        list(importlib.metadata.PathDistribution(sound.path / "damaged-1.0.dist-info").entry_points)
+    except Exception:
+        assert ended.err.startswith("warning: the entry points of damaged 1.0 (") and len(ended.err.splitlines()) == 1
+    else:
+        assert not ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_damage_stops_a_run(sound: Site, task: Callable[..., Path], damage: str) -> None:
+    """However a distribution is damaged that a task does not use, the task runs."""
+    sound.add("damaged", "")
+    file, content = DAMAGES[damage]
+    (sound.path / "damaged-1.0.dist-info" / file).write_bytes(content)
+    process("run", task(), path=sound.path).tidy(0)
+
+
+@pytest.mark.slow
+def test_an_extension_of_torch_that_fails_is_named(sound: Site, task: Callable[..., Path]) -> None:
+    """An extension that torch cannot load is a plugin's fault, with how to leave it out."""
+    sound.add("extension", "")
+    points = sound.path / "extension-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[torch.backends]\nbad = no_such_module:load\n")
+    process("check", task(), path=sound.path).fails(3, "extension: bad", "TORCH_DEVICE_BACKEND_AUTOLOAD=0")
+
+
+# what a class declares
+
+WRONG_ATTRIBUTES = {
+    "encoder": {"reads": ["numbers", 1, ("number",), (), None]},
+    "loss": {"reads": ["symbols", [3]]},
+    "source": {"offers": ["text", ("texts",), 1]},
+    "vocabulary": {"reads": [("text",), "texts"], "yields": [("symbols",), "symbol"], "unit": [1, "", ("x",)]},
+    "cell": {"gates": ["2", 1.5, True, -1], "State": [tuple, (1,), "State"], "paired": [1], "context": ["2"]},
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, held in WRONG_ATTRIBUTES.items() for name in held])
+def test_an_attribute_of_another_type_is_refused(kind: str, name: str) -> None:
+    """What a class declares has the type that its base says, and a fault names class, attribute and what is allowed."""
+    from recurra.contracts.declared import misdeclared
+
+    base = {"gates": recurra.GatedCell, "State": recurra.GatedCell, "paired": recurra.ScanCell}.get(
+        name, recurra.ScanCell if kind == "cell" else getattr(recurra, kind.capitalize())
+    )
+    for value in WRONG_ATTRIBUTES[kind][name]:
+        (fault,) = misdeclared(type("Wrong", (base,), {name: value}))
+        assert fault.startswith(f"Wrong.{name} is {value!r}; it must be ")
+
+
+def test_all_that_is_installed_declares_itself_rightly() -> None:
+    """No component that comes with recurra has an attribute of a wrong type."""
+    from recurra.contracts.declared import misdeclared
+
+    assert not [fault for entry in discover().entries for fault in misdeclared(entry.target)]
+
+
+def test_a_misdeclared_component_stops_its_task_by_name(site: Site, task: Callable[..., Path]) -> None:
+    """A text where a tuple belongs is the plugin's fault, and is told when a task uses it."""
+    text = ENCODER.replace("class Leaky(Encoder):", 'class Leaky(Encoder):\n    reads = "symbols"\n')
+    site.write("sound_cell", text)
+    site.add("lax", hook('offer("lax", kind="encoder")'))
+    with pytest.raises(PluginError) as caught:
+        recurra.check(task(HELLO, ('"one_hot"', '"lax"')))
+    assert "lax/lax" in str(caught.value) and "Leaky.reads is 'symbols'" in str(caught.value)
+
+
+@pytest.mark.parametrize("label", ["summary", "cite"])
+def test_a_component_is_described_in_text(sound: Site, label: str) -> None:
+    """A summary and a citation are text: what is none is refused when the plugin is listed."""
+    sound.add("broken", hook(f'offer("x", {label}=3)'))
+    found = record(discover(), "broken")
+    assert found.status == "invalid" and f"{label} must be text" in found.error

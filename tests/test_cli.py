@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +17,12 @@ from conftest import HELLO, REPOSITORY, SERIES
 from terminal import Ended, command, process
 
 import recurra
+from recurra.cli import show
+from recurra.cli.display import excerpt
 from recurra.cli.main import main
+from recurra.cli.values import parse
 from recurra.errors import CODES
+from recurra.surroundings import VARIABLES
 
 TASKS = sorted(path.stem for path in (REPOSITORY / "tasks").glob("*.toml"))
 
@@ -271,3 +278,226 @@ def test_json_is_json_in_every_encoding(empty: Path, encoding: str) -> None:
     """What a terminal cannot show is escaped as JSON escapes it."""
     ended = process("new", "élève", "--json", PYTHONIOENCODING=encoding).tidy(2)
     assert ended.last["error"][0]["fact"] == "no task called 'élève' comes with recurra"
+
+
+# streams
+
+EVERY = [
+    ["--help"], ["plugins", "list"], ["plugins", "list", "--json"], ["schema"], ["new", "--list"],
+    ["plugins", "show", "lstm"], ["plugins", "explain", "RC001"], ["check", "hello.toml"],
+    ["generate", "runs/hello", "--length", "9"], ["generate", "runs/series", "--json"], ["evaluate", "runs/hello"],
+]  # fmt: skip
+
+
+class Full(io.TextIOWrapper):
+    """A stream on a disk that is full."""
+
+    def __init__(self, reason: int) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8")
+        self.reason = reason
+
+    def write(self, text: str) -> int:
+        raise OSError(self.reason, os.strerror(self.reason))
+
+    def close(self) -> None:
+        self.detach()
+
+
+@pytest.mark.parametrize("arguments", EVERY, ids=" ".join)
+def test_an_output_that_is_full_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """A command whose output cannot be written says so in a line, and fails; one that nobody reads leaves in peace."""
+    for reason, code, lines in ((errno.ENOSPC, 1, 1), (errno.EPIPE, 141, 0)):
+        told = io.StringIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["recurra", *arguments])
+            patch.setattr(sys, "stdout", Full(reason))
+            patch.setattr(sys, "stderr", told)
+            with pytest.raises(SystemExit) as stop:
+                main()
+        assert stop.value.code == code and len(told.getvalue().splitlines()) == lines, told.getvalue()
+
+
+def test_a_run_whose_output_is_lost_is_saved(
+    empty: Path, task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on when nothing can be printed any more, and the run is whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["recurra", "run", str(task())])
+        patch.setattr(sys, "stdout", Full(errno.ENOSPC))
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert stop.value.code == 1 and (empty / "runs/task/1/result.json").is_file()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "stdin"])
+def test_a_stream_that_is_closed(empty: Path, closed: str) -> None:
+    """Without stdout a command fails with a line; without the others it does its work."""
+    redirected = {"stdout": ">&-", "stderr": "2>&-", "stdin": "<&-"}[closed]
+    line = f"exec {sys.executable} -m recurra new --list {redirected}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == (closed == "stdout")
+    assert len(done.stderr.splitlines()) == (closed == "stdout")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20"])
+def test_a_narrow_terminal_loses_no_figure(here: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """Tables hold every figure, however narrow the terminal, in plain characters where it has no others."""
+    whole = command("evaluate", "runs/hello").tidy(0).out
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "dumb")
+    assert command("evaluate", "runs/hello").tidy(0).out == whole
+    assert command("--help").tidy(0).out
+
+
+# the words of a command line
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["rnu"], "run"), (["plugins", "lst"], "list"), (["run", "--overide", "x"], "--override"), (["chek"], "check")],
+)
+def test_a_misspelt_word_gets_the_nearest(typed: list[str], meant: str) -> None:
+    """A command or an option that there is not is refused with the one that was meant."""
+    assert f"Did you mean '{meant}'" in command(*typed).tidy(2).err
+
+
+def test_help_gives_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No summary of a command is cut."""
+    monkeypatch.setenv("COLUMNS", "60")
+    for words in ([], ["plugins"]):
+        assert "..." not in command(*words, "--help").tidy(0).out.replace("[ARGS]...", "")
+
+
+def test_a_shell_completes_commands() -> None:
+    """What the installed completion asks for is answered."""
+    asked = {"_RECURRA_COMPLETE": "complete_bash", "COMP_WORDS": "recurra pl", "COMP_CWORD": "1"}
+    line = [sys.executable, "-c", "import sys; sys.argv = ['recurra']; from recurra.cli.main import main; main()"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **asked}, timeout=120)
+    assert done.stdout.split() == ["plugins"]
+
+
+BAD_VALUES = [
+    ("series", "1,,2", "place 2: there is no number"), ("series", "1 2", "'1 2' is not a finite number"),
+    ("series", "nan", "'nan'"), ("series", "", "place 1: there is no number"), ("series", "1;2", "this run has one"),
+    ("pairs", "1,2;3", "row 2 holds 1 number, and this run has 2 columns"), ("pairs", "1,2,3", "row 1 holds 3"),
+    ("pairs", "1,2;", "row 2, place 1"), ("pairs", "1,inf", "row 1, place 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("run", "values", "said"), BAD_VALUES)
+def test_values_that_are_none_name_the_row(run: str, values: str, said: str) -> None:
+    """Numbers that cannot be a prompt are refused as `--values`, with the row, what came and what is allowed."""
+    with pytest.raises(recurra.InputError) as caught:
+        parse(values, 2 if run == "pairs" else 1)
+    (problem,) = caught.value.problems
+    assert problem.fact.startswith("--values: ") and said in problem.fact
+    assert problem.code == "RC080" and "," in problem.allowed
+
+
+def test_values_are_numbers() -> None:
+    """Numbers of one column are a list, and of several a row for each step, also where there is one row."""
+    assert parse("1, 2.5,-3e2", 1) == [1, 2.5, -300]
+    assert parse("1,2; 3,4", 2) == [[1, 2], [3, 4]] and parse("1,2", 2) == [[1, 2]]
+
+
+def test_a_prompt_of_the_wrong_kind_says_which_option(here: Path) -> None:
+    """Numbers for text and text for numbers are refused with the option that fits."""
+    command("generate", "runs/hello", "--values", "1").fails(2, "--prompt")
+    command("generate", "runs/series", "--prompt", "1").fails(2, "--values")
+
+
+# local plugin files
+
+
+def test_a_local_component_is_named_as_a_task_names_it(empty: Path) -> None:
+    """A file's component is shown by `--file`, and by the name that `check` prints; without either it is said how."""
+    (empty / "some folder").mkdir()
+    (empty / "some folder" / "mine.py").write_text(
+        "from recurra import CellOptions, Component, hookimpl\n"
+        "@hookimpl\ndef recurra_components():\n"
+        "    return [Component('cell', 'mine', 'mine:CellOptions', 'mine:CellOptions', 'a test')]\n"
+    )
+    ways = (["mine", "--file", "some folder/mine.py"], ["file:some folder/mine.py/mine"])
+    shown = [command("plugins", "show", *way).tidy(0).out for way in ways]
+    assert shown[0] == shown[1] and "file:mine.py/mine" in shown[0]
+    for verb in ("show", "check"):
+        command("plugins", verb, "mine").fails(2, "--file FILE.py")
+        command("plugins", verb, "mine", "--file", "absent.py").fails(2, "[RC001]", "absent.py")
+
+
+# the world
+
+
+def test_odd_variables_are_told(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of recurra's that is not known, or means nothing, is said once; what is sound is not."""
+    assert not command("new", "--list").tidy(0).err
+    monkeypatch.setenv("RECURRA_PLUGIN", "x")
+    monkeypatch.setenv("RECURRA_PLUGINS", "")
+    monkeypatch.setenv("RECURRA_MEASURE", "no")
+    told = command("new", "--list").tidy(0).err.splitlines()
+    assert len(told) == 3 and all(line.startswith("warning: RECURRA_") for line in told)
+    monkeypatch.setenv("RECURRA_PLUGINS", "nobody-has-this")
+    assert "nobody-has-this" in command("plugins", "list").tidy(0).out
+
+
+def test_every_variable_is_known() -> None:
+    """The table of variables names each that the code reads, and no other."""
+    texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "core").rglob("*.py")]
+    assert {name for text in texts for name in re.findall(r'"(RECURRA_[A-Z_]+)"', text)} == set(VARIABLES)
+
+
+def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command in a folder that was removed says so."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    command("check", "task.toml").fails(2, "[RC001]")
+    command("new", "hello_lstm").tidy(2)
+
+
+@pytest.mark.parametrize("name", ["a b", "[v2]", 'it\'s "x"', "🂡", "two\nlines"])
+def test_a_task_of_any_name_is_read(empty: Path, name: str) -> None:
+    """Whatever a folder and a file may be called, a task in it is checked, and its faults are told."""
+    (empty / name).mkdir()
+    path = empty / name / f"{name}.toml"
+    path.write_text(HELLO)
+    assert json.loads(json.dumps(recurra.check(path)))["parameters"]
+    command("check", path, "-o", "cell.hiden_size=1").fails(2, "[RC011]")
+
+
+# what a run says
+
+
+def test_a_finished_run_claims_no_steps(here: Path) -> None:
+    """`resume` of a run that is done says that its steps were made before."""
+    ended = command("resume", "runs/hello/1").tidy(0)
+    assert "3 steps, all of them made before" in ended.out
+
+
+def test_the_weights_of_an_earlier_step_are_told(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    """Where the best step is not the last one, the result says whose weights it speaks of."""
+    result = json.loads((here / "runs/series/1/result.json").read_text())
+    for best, told in ((2, 1), (3, 0)):
+        show.result({**result, "steps": 3, "weights_of_step": best})
+        assert capsys.readouterr().out.count("step 2 of 3, the best on the validation split") == told
+
+
+def test_a_change_of_kind_is_told(here: Path) -> None:
+    """What a change of kind left out stands in the report of `check`, and in its record."""
+    (here / "peephole.toml").write_text(HELLO.replace("hidden_size = 8", "hidden_size = 8\npeephole = true"))
+    change = ["check", "peephole.toml", "-o", "cell.kind=gru"]
+    assert "note: cell is gru in place of lstm" in command(*change).tidy(0).out
+    assert "peephole of lstm" in command(*change, "--json").tidy(0).last["task_notes"][0]
+
+
+def test_a_long_forecast_is_shortened() -> None:
+    """Of a sample of numbers the first are shown, and how many there are; of text its beginning."""
+    assert excerpt("\n".join(map(str, range(60)))) == "0, 1, 2, 3, 4, 5, ... 60 steps"
+    assert excerpt("to be\nor not") == "to be\\nor not" and excerpt("1\n2") == "1\\n2"
+
+
+def test_parts_of_the_data_stand_apart(here: Path) -> None:
+    """No name of a split runs into its figures."""
+    out = command("check", "series.toml").tidy(0).out
+    assert all(re.search(rf"^  {name} +\d", out, re.MULTILINE) for name in ("train", "validation", "test"))

@@ -47,6 +47,22 @@ def test_the_twenty_line_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(body.split("\n")) <= 20, "the heading promises twenty lines"
 
 
+def test_the_twenty_line_cell_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contract suite finds the cell of the README described, by the name that a task's report gives."""
+    monkeypatch.chdir(tmp_path)
+    Path("leaky.py").write_text(next(block for block in blocks("python") if block.startswith("# leaky.py")))
+    command("plugins", "check", "file:leaky.py/leaky", "-k", "P06").tidy(0)
+
+
+def test_the_error_is_the_one_that_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample of an error is what the program says of that mistake, word for word."""
+    monkeypatch.chdir(tmp_path)
+    task = (REPOSITORY / "tasks" / "hello_lstm.toml").read_text(encoding="utf-8")
+    Path("task.toml").write_text(task.replace("hidden_size", "hiden_size"), encoding="utf-8")
+    said = command("check", "task.toml").tidy(2).err
+    assert f"```\n{said}```\n" in README
+
+
 @pytest.mark.parametrize("cell", ["unit", "fading"])
 def test_the_forms_run(cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gated cell and the scan of the README train and spell the word."""

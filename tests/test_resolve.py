@@ -301,3 +301,33 @@ def test_the_schema_and_the_reader_agree(task: Write, changes: dict[str, Any], v
     else:
         with pytest.raises(InputError):
             resolve(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "place", "said"),
+    [
+        ({"cell": {"kind": "lstm", "hiden_size": 1}}, ["cell"], "'hiden_size'"),
+        ({"cell": {"kind": "lstm", "hidden_size": "x"}}, ["cell", "hidden_size"], "integer"),
+        (
+            {"cell": {"stack": [{"kind": "gru"}, {"kind": "gru", "forget_bias": 1}]}},
+            ["cell", "stack", 1],
+            "forget_bias",
+        ),
+        ({"cell": {"kind": "lstn"}}, ["cell", "kind"], "'lstn'"),
+        ({"encoder": {"kind": "one-hot", "size": 1}}, ["encoder"], "'size'"),
+        ({"source": {"kind": "csv", "path": "a.csv"}}, ["source"], "'columns'"),
+        ({"training": {"schedule": {"kind": "cosine", "finl": 1}}}, ["training", "schedule"], "'finl'"),
+        ({"training": {"schedule": {"kind": "plateau", "factor": 2}}}, ["training", "schedule", "factor"], "2"),
+        ({"training": {"schedule": {"final": 1}}}, ["training", "schedule"], "'kind'"),
+    ],
+)
+def test_an_editor_is_told_the_key(table: dict[str, Any], place: list[Any], said: str) -> None:
+    """By the schema a wrong option is one error, at its own place, which names the key or the value."""
+    (error,) = VALIDATOR.iter_errors({**tomllib.loads(HELLO), **table})
+    assert list(error.absolute_path) == place and said in error.message
+
+
+def test_a_task_over_a_base_may_leave_out_what_the_base_has() -> None:
+    """With `extends`, kinds and needed options may stand in the base; an unknown key is seen all the same."""
+    VALIDATOR.validate({"extends": "a.toml", "unset": "cell.block", "cell": {"hidden_size": 1}, "source": {}})
+    assert not VALIDATOR.is_valid({"extends": "a.toml", "cell": {"kind": "gru", "hiden_size": 1}})

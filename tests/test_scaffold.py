@@ -438,3 +438,10 @@ def test_no_keyword_is_taken() -> None:
     """None of Python's words can be a name, in any kind."""
     for word in filter(project.NAME.fullmatch, keyword.kwlist):
         assert project._why_not(word)
+
+
+def test_nothing_links_to_where_recurra_is_not() -> None:
+    """No text that is written for an author, nor what is told of the package, gives an address of recurra's."""
+    texts = [path.read_text(encoding="utf-8") for path in project.TEMPLATES.rglob("*.tmpl")]
+    texts += [(REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "pyproject.toml")]
+    assert not [found for text in texts for found in re.findall(r"https?://\S*recurra\S*", text)]

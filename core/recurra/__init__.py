@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recurra.surroundings import look_out
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -100,6 +102,9 @@ __all__ = [
     "resume",
     "run",
 ]
+
+
+look_out()
 
 
 def __getattr__(name: str) -> Any:

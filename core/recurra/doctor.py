@@ -13,6 +13,7 @@ from recurra.catalog import HOME, Catalog, Entry, Plugin, Policy, discover
 from recurra.catalog.loading import canonical
 from recurra.contracts.component import API
 from recurra.errors import PluginError, Problem
+from recurra.surroundings import odd_variables
 
 SLOW = 100.0
 """Milliseconds that a plugin may take to load: every command waits for it."""
@@ -61,7 +62,7 @@ def examine() -> Report:
     A plugin that fails stops nothing here, under RECURRA_PLUGINS_STRICT neither.
     """
     catalog = discover(policy=replace(Policy.from_environment(), strict=False))
-    found = [*_variables(catalog), *_names(catalog)]
+    found = [*variables(catalog), *_names(catalog)]
     for plugin in catalog.plugins:
         found += _plugin(plugin)
     for entry in catalog.entries:
@@ -70,7 +71,14 @@ def examine() -> Report:
     return Report(len(catalog.plugins), len(catalog.entries), tuple(dict.fromkeys(found)))
 
 
-def _variables(catalog: Catalog) -> Iterator[Finding]:
+def variables(catalog: Catalog) -> Iterator[Finding]:
+    """Give the variables that are odd: unknown, without meaning, or with names that mean no plugin."""
+    for oddity in odd_variables():
+        yield Finding(oddity.partition(" ")[0].partition("=")[0], oddity, "change or unset it")
+    yield from names_in_variables(catalog)
+
+
+def names_in_variables(catalog: Catalog) -> Iterator[Finding]:
     """Give the names in the variables that mean no plugin: misspelt, or not installed."""
     known = {canonical(name) for plugin in catalog.plugins for name in (plugin.distribution, plugin.name)}
     for variable in VARIABLES:
@@ -147,7 +155,7 @@ def _component(entry: Entry) -> Iterator[Finding]:
         yield Finding(about, fact, f'write api = "{API[0]}.{API[1]}"')
     elif int(component.api.split(".")[1]) > API[1]:
         fact = f"{entry.qualified} was written for plugin API {component.api}, and this recurra has {API[0]}.{API[1]}"
-        yield Finding(about, f"{fact}: it may ask for what is not here", "pip install --upgrade recurra", fault=False)
+        yield Finding(about, f"{fact}: it may ask for what is not here", "upgrade recurra", fault=False)
     faults = {problem.fact: problem.cure for part in ("target", "options") for problem in _unimportable(entry, part)}
     for fact, cure in faults.items():
         yield Finding(about, fact, cure or f"mend {component.options}")

@@ -170,11 +170,15 @@ class Interrupted(RecurraError):
     exit_code = 130
 
 
-class OtherVersion(UserWarning):
+class RecurraWarning(Warning):
+    """Base of every warning of recurra's own; the command line prints each as one line."""
+
+
+class OtherVersion(RecurraWarning, UserWarning):
     """A run is opened with another version of a plugin, or on another execution path, than it was made with."""
 
 
-class Unkept(RuntimeWarning):
+class Unkept(RecurraWarning, RuntimeWarning):
     """The cache folder cannot be written, and what would be kept there is made anew in each process."""
 
 

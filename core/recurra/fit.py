@@ -6,6 +6,7 @@ from typing import Any
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.component import CAPABILITIES
+from recurra.contracts.declared import misdeclared
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.source import Source
@@ -82,6 +83,9 @@ def _expect(part: Part, base: type) -> Any:
     missing = sorted(getattr(target, "__abstractmethods__", ()))
     if missing:
         raise PluginError.of("RC071", f"{part.entry.qualified}: {target.__name__} does not define {', '.join(missing)}")
+    faults = misdeclared(target)
+    if faults:
+        raise PluginError([Problem("RC071", f"{part.entry.qualified}: {fault}") for fault in faults])
     return target
 
 

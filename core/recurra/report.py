@@ -35,6 +35,7 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     seconds *= task.training.accumulate
     return {
         "task": task.name,
+        "task_notes": resolved.notes,
         "components": {name: part.entry.qualified for name, part in resolved.parts.items()}
         | {"cell": ", ".join(dict.fromkeys(part.entry.qualified for part in resolved.cells))},
         "device": str(network.device),

@@ -6,7 +6,8 @@ sees the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
 from recurra.spec import checking
-from recurra.spec.positions import Path as Key
-from recurra.spec.reading import Document, read
-from recurra.spec.tables import COMPONENT_TABLES, Task
+from recurra.spec.document import Document, Key
+from recurra.spec.kinds import Exchange, settle
+from recurra.spec.reading import read
+from recurra.spec.tables import COMPONENT_TABLES, SCHEDULES, Task
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Resolved:
     catalog: Catalog
     parts: dict[str, Part] = field(default_factory=dict)
     cells: list[Part] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def cell_key(self, index: int) -> str:
         """Return the key of the table of a cell."""
@@ -90,16 +93,18 @@ class Resolved:
         return replace(problem, key=checking.dotted(key), place=self.document.place(key))
 
 
-def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Resolved:
+def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None = ()) -> Resolved:
     """Read and check a task file. Raises `InputError` or `PluginError` with every problem at once."""
     document = read(path, overrides)
-    task, problems = checking.check(document)
-    if problems and not document.data:
-        raise InputError(problems)
-    files, missing = _plugin_files(document, task)
+    if not document.data:
+        raise InputError(checking.check(document)[1])
+    files, missing = _plugin_files(document)
     if missing:
-        raise InputError([*problems, *missing])
+        raise InputError([*checking.check(document)[1], *missing])
     catalog = discover(files)
+
+    notes = _settle_kinds(document, catalog)
+    task, problems = checking.check(document)
     problems += _stack_problems(document) + _optimizer_problems(document)
     parts, cells = {}, []
     faults: list[RecurraError] = []
@@ -116,11 +121,11 @@ def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ())
     everything = [*problems, *(problem for fault in faults for problem in fault.problems)]
     if everything:
         only_plugins = not problems and all(isinstance(fault, PluginError) for fault in faults)
-        raise (PluginError if only_plugins else InputError)(everything)
+        raise (PluginError if only_plugins else InputError)(_explained(problem, notes) for problem in everything)
     assert task is not None
     name = task.name or Path(path).stem
     task = task.model_copy(update={"name": name if usable_name(name) else "task"})
-    return Resolved(document, task, catalog, parts, cells)
+    return Resolved(document, task, catalog, parts, cells, [*notes.values()])
 
 
 def _optimizer_problems(document: Document) -> list[Problem]:
@@ -129,25 +134,56 @@ def _optimizer_problems(document: Document) -> list[Problem]:
     return optimizer.check(document)
 
 
+def _settle_kinds(document: Document, catalog: Catalog) -> dict[str, str]:
+    """Leave out the options of kinds that a layer has replaced; return a note for each table, by its name."""
+    from recurra.train import optimizer
+
+    def component(kind: str) -> Callable[[Any, Any], Exchange | None]:
+        return lambda before, after: _exchange(_model(catalog, kind, before), _model(catalog, kind, after))
+
+    def schedule(before: Any, after: Any) -> Exchange | None:
+        models = [SCHEDULES.get(kind) if isinstance(kind, str) else None for kind in (before, after)]
+        return _exchange(*models)
+
+    tables: dict[Key, Callable[[Any, Any], Exchange | None]] = {(kind,): component(kind) for kind in COMPONENT_TABLES}
+    tables |= {("training", "schedule"): schedule, ("training", "optimizer"): optimizer.exchange}
+    notes = {checking.dotted(key): settle(document, key, exchange) for key, exchange in tables.items()}
+    return {name: "; ".join(said) for name, said in notes.items() if said}
+
+
+def _exchange(before: type[BaseModel] | None, after: type[BaseModel] | None) -> Exchange | None:
+    return None if before is None or after is None or before is after else Exchange.of(before, after)
+
+
+def _model(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:
+    """Return the options of a component, if there is one of that name that can be imported."""
+    try:
+        return catalog.find(kind, name).options if isinstance(name, str) else None
+    except RecurraError:
+        return None
+
+
+def _explained(problem: Problem, notes: dict[str, str]) -> Problem:
+    """Return a problem that says what a change of kind left out of its table."""
+    said = [note for table, note in notes.items() if problem.key == table or problem.key.startswith(f"{table}.")]
+    return replace(problem, cure="; ".join(part for part in (problem.cure, *said) if part))
+
+
 def usable_name(name: str) -> bool:
     """Tell whether a name may be a folder's."""
     return bool(name.strip(".")) and all(mark.isalnum() or mark in "_.-" for mark in name)
 
 
-def _plugin_files(document: Document, task: Task | None) -> tuple[list[Path], list[Problem]]:
+def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
     """Return the local plugin files of a task, of one with other faults too, and a problem for each that is missing."""
     key = ("plugins", "files")
-    if task is not None:
-        files = [Path(name) for name in task.plugins.files]
-    else:
-        table = document.data.get("plugins")
-        named = table.get("files") if isinstance(table, dict) else None
-        names = named if isinstance(named, list) else []
-        files = [Path(document.anchor(key, name)) for name in names if isinstance(name, str) and name]
+    names = (document.table(("plugins",)) or {}).get("files")
+    names = names if isinstance(names, list) else []
+    files = [Path(document.anchor(key, name)) for name in names if isinstance(name, str) and name]
     missing = [
         Problem("RC001", f"the plugin file does not exist: {path}", checking.dotted(key), document.place(key))
         for path in files
-        if not path.is_file()
+        if not os.path.isfile(path)
     ]
     return files, missing
 
@@ -241,41 +277,80 @@ def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
 
 
 def json_schema(catalog: Catalog) -> dict[str, Any]:
-    """Return the JSON Schema of task files, with the options of every installed component."""
+    """Return the JSON Schema of task files, with the options of every installed component.
+
+    A table is judged by the `kind` that it names, by `if` and `then`: so an editor speaks of the one key that is wrong.
+    """
     schema = Task.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "recurra task"
-    schema["properties"]["extends"] = {"type": "string", "description": "a task file that this one builds on"}
-    schema["required"] = []  # what is missing may stand in the base file
-    definitions = schema.setdefault("$defs", {})
+    properties, definitions = schema["properties"], schema.setdefault("$defs", {})
+    properties["extends"] = {"type": "string", "description": "a task file that this one builds on"}
+    properties["unset"] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        "description": 'keys of the base that are taken away: unset = ["encoder.periods"]',
+    }
+    schema["required"] = []
+
+    whole: dict[str, Any] = {}  # what a task needs that extends no other
     for kind in COMPONENT_TABLES:
-        choices = [_choice(entry, catalog, definitions) for entry in catalog.of_kind(kind)]
-        whole = {"oneOf": choices, "description": schema["properties"][kind].get("description", "")}
+        table, needs = _table_schema(kind, catalog, definitions)
+        described = {"description": properties[kind].get("description", "")}
         if kind == "cell":
-            definitions["cell_layer"] = {"oneOf": list(choices)}
+            definitions["cell_layer"] = {**table, **needs, "allOf": [*table["allOf"], *needs.get("allOf", [])]}
             layers = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/cell_layer"}}
-            stack = {
-                "type": "object",
-                "properties": {"stack": layers},
-                "required": ["stack"],
-                "additionalProperties": False,
-            }
-            whole["oneOf"] = [*choices, stack]
-        schema["properties"][kind] = whole
+            stack = {"properties": {"stack": layers}, "additionalProperties": False}
+            table = {"type": "object", "if": {"required": ["stack"]}, "then": stack, "else": table}
+            needs = {"if": {"required": ["stack"]}, "else": needs}
+        properties[kind], whole[kind] = {**described, **table}, needs
+    definitions["Training"]["properties"]["schedule"] |= _schedule_schema(definitions)
+    whole["training"] = {"properties": {"schedule": {"required": ["kind"]}}}
+
+    schema["if"] = {"not": {"required": ["extends"]}}
+    schema["then"] = {"properties": whole}
     return schema
 
 
-def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> dict[str, str]:
-    """Add one component's table to the definitions, and return the reference to it."""
+def _table_schema(kind: str, catalog: Catalog, definitions: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a component's table may hold, and what it must hold, each by the `kind` that it names."""
+    names: list[str] = []
+    may: list[dict[str, Any]] = []
+    must: list[dict[str, Any]] = []
+    for entry in catalog.of_kind(kind):
+        spellings = _spellings(entry, catalog)
+        chosen = {"properties": {"kind": {"enum": spellings}}, "required": ["kind"]}
+        reference, required = _choice(entry, catalog, definitions)
+        names += spellings
+        may.append({"if": chosen, "then": reference})
+        if required:
+            must.append({"if": chosen, "then": {"required": required}})
+    table = {"type": "object", "properties": {"kind": {"enum": names}}, "allOf": may}
+    return table, {"required": ["kind"], **({"allOf": must} if must else {})}
+
+
+def _schedule_schema(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a schedule: by its kind, as that of a component."""
+    schedule = definitions["Training"]["properties"]["schedule"]
+    mapping = schedule.pop("discriminator")["mapping"]
+    schedule.pop("oneOf")
+    by_kind = [
+        {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": reference}}
+        for kind, reference in mapping.items()
+    ]
+    return {"type": "object", "properties": {"kind": {"enum": list(mapping)}}, "allOf": by_kind}
+
+
+def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Add one component's table to the definitions; return the reference to it, and the options that it must have."""
     name = f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"
     table = _options_schema(entry, f"#/$defs/{name}.{{model}}")
     for inner, definition in table.pop("$defs", {}).items():
         definitions[f"{name}.{inner}"] = definition
     kind = {"enum": _spellings(entry, catalog), "description": entry.component.summary}
     table["properties"] = {"kind": kind, **table.get("properties", {})}
-    table["required"] = ["kind", *table.get("required", [])]
+    required = table.pop("required", [])
     definitions[name] = table
-    return {"$ref": f"#/$defs/{name}"}
+    return {"$ref": f"#/$defs/{name}"}, required
 
 
 def _options_schema(entry: Entry, references: str) -> dict[str, Any]:

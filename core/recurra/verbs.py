@@ -71,6 +71,7 @@ class Run:
         self.vocabulary = vocabulary
         self.network = network
         self.result: dict[str, Any] = {}
+        self.steps_before = 0  # made before this process took the run up
 
     def __repr__(self) -> str:
         return f"<Run {self.path}: {self.task.name}, {sum(p.numel() for p in self.network.parameters()):,} parameters>"
@@ -357,6 +358,7 @@ def _train(
             _fill(network, checkpoint.tensors["weights"], folder)
             trainer.restore(checkpoint)
             folder.rewind(checkpoint.step)
+        this.steps_before = trainer.progress.step
         why = trainer.run()
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recurra.catalog import discover
-from recurra.errors import CODES, InputError, Problem
+from recurra.errors import CODES, InputError, Problem, RecurraError
 from recurra.fit import check_fit
 from recurra.resolve import resolve
 from recurra.spec.checking import describe, dotted, literal, path_of
 from recurra.spec.positions import Path as Key
+from recurra.spec.reading import parse_override
 from recurra.spec.tables import COMPONENT_TABLES, Task
 
 QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -315,13 +317,64 @@ def test_a_stack_is_a_list_of_tables(task: Write, stack: str, code: str) -> None
 
 
 def test_an_option_of_another_kind_names_both_layers(task: Write) -> None:
-    """An option that was meant for the kind of another layer is refused with the layer of each."""
+    """An option that was written beside a new kind, and is none of its options, is refused with the layer of each."""
     task(HELLO, ("hidden_size = 8", "forget_bias = 1.0"), name="base.toml")
     path = task('extends = "base.toml"\ntraining.schedule.kind = "plateau"')
-    overrides = ["cell.kind=gru", "training.schedule.final=0.5"]
+    overrides = ["cell.kind=gru", "cell.peephole=true", "training.schedule.final=0.5"]
     first, second = sorted(faults(path, *overrides), key=lambda problem: problem.key)
-    assert first.key == "cell.forget_bias" and "-o #1: cell.kind=gru" in first.cure and "base.toml" in first.cure
-    assert second.key == "training.schedule.final" and "task.toml" in second.cure and "-o #2" in second.cure
+    assert first.key == "cell.peephole" and "-o #1: cell.kind=gru" in first.cure and "-o #2" in first.cure
+    assert "forget_bias of lstm is left out" in first.cure
+    assert second.key == "training.schedule.final" and "task.toml" in second.cure and "-o #3" in second.cure
+
+
+ODD = [[], [[]], {"a": []}, True, 3, 0.5, "nowhere", datetime.date(2020, 1, 1), [{"kind": []}], 10**40, "\0"]
+WITH_KIND: list[Key] = [("training", "schedule"), ("training", "optimizer"), ("device",)]
+WITH_KIND += [(name,) for name in COMPONENT_TABLES]
+
+
+@pytest.mark.parametrize("table", WITH_KIND, ids=dotted)
+def test_a_kind_of_any_type_is_refused(task: Write, monkeypatch: pytest.MonkeyPatch, table: Key) -> None:
+    """Whatever TOML can say stands in place of a kind, or of its whole table, is an error of ours that can be shown."""
+    catalog = discover()
+    monkeypatch.setattr("recurra.resolve.discover", lambda files: catalog)
+    path = task()
+    for value in ODD:
+        for key in ((*table, "kind"), table):
+            with pytest.raises(RecurraError) as caught:
+                resolve(path, {dotted(key): value})
+            assert all(problem.record() for problem in caught.value.problems) and str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "cure"),
+    [
+        ("generation.prompt=1984", """-o 'generation.prompt="1984"'"""),
+        ("name=true", """-o 'name="true"'"""),
+        ("source.text=1.50", """-o 'source.text="1.50"'"""),
+        ("vocabulary.unknown=1", "in quotes"),
+        ("generation.stop=1984", """-o 'generation.stop=["1984"]'"""),
+        ("generation.stop=end", """-o 'generation.stop=["end"]'"""),
+        ('cell.hidden_size="8"', "-o cell.hidden_size=8"),
+        ("sequence.carry=True", "-o sequence.carry=true"),
+        ("training.batch_size=1,000", "1,000 is no TOML value"),
+        ("device=cpu", """-o 'device.kind="cpu"'"""),
+        ("training.schedule=cosine", """-o 'training.schedule.kind="cosine"'"""),
+    ],
+)
+def test_an_override_of_the_wrong_type_says_how_it_is_written(task: Write, override: str, cure: str) -> None:
+    """Where only quotes or brackets are amiss, the message holds the override as it should be."""
+    (problem,) = [p for p in faults(task(), override) if p.key == override.partition("=")[0]]
+    assert cure in problem.cure
+
+
+@pytest.mark.parametrize("override", ["name=2024-01-02", "generation.prompt=2020-01-01T00:00:00", "name=12:30:00"])
+def test_a_date_in_an_override_is_the_text_that_was_typed(override: str) -> None:
+    """No key of the language is a date, so what looks like one is text, as it was typed."""
+    key, _, text = override.partition("=")
+    tables: Any = parse_override(override)
+    for part in key.split("."):
+        tables = tables[part]
+    assert tables == text
 
 
 def test_a_fault_of_the_core_does_not_hide_a_local_plugin(task: Write, tmp_path: Path) -> None:

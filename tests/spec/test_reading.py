@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
+import torch
 from conftest import HELLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -56,6 +59,11 @@ def layered(layers: list[dict[str, Any]]) -> dict[tuple[str, ...], tuple[int, An
     return held
 
 
+def leaves_of_one(layers: list[dict[str, Any]]) -> list[tuple[tuple[str, ...], Any]]:
+    """Return the leaves of the first layer, if there is one: overrides may not replace each other."""
+    return [pair for layer in layers[:1] for pair in leaves(layer).items()]
+
+
 # Layers.
 
 
@@ -85,10 +93,10 @@ def test_a_chain_of_files_is_its_layers(tmp_path: Path, layers: list[dict[str, A
     for number, layer in enumerate(layers[:files]):
         base = {"extends": f"{number - 1}.toml"} if number else {}
         (tmp_path / f"{number}.toml").write_text(tomli_w.dumps({**base, **layer}), encoding="utf-8")
-    pairs = [pair for layer in layers[files:] for pair in leaves(layer).items()]
+    pairs = leaves_of_one(layers[files:])
     overrides = [f"{'.'.join(path)}={json.dumps(value)}" for path, value in pairs]
     document = read(tmp_path / f"{files - 1}.toml", overrides)
-    assert leaves(document.data) == {path: value for path, (_, value) in layered(layers).items()}
+    assert leaves(document.data) == {path: value for path, (_, value) in layered(layers[: files + 1]).items()}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,12 @@ def test_a_circle_of_bases_is_refused(tmp_path: Path, chain: dict[str, str], sho
     ("line", "code", "said"),
     [
         ('extends = "nowhere.toml"', "RC004", "nowhere.toml"),
-        ('extends = "."', "RC004", "does not exist"),
+        ('extends = "."', "RC004", "is a folder"),
+        ('extends = "/dev/null"', "RC004", "no regular file"),
+        ('extends = ""', "RC004", "must name a file"),
+        ('extends = "a\\u0000b"', "RC004", "must name a file"),
+        (f'extends = "{"x" * 5000}"', "RC004", "does not exist"),
+        ("extends = {}", "RC012", "{}"),
         ('extends = "~nobody-has-this-name/a.toml"', "RC004", "~nobody-has-this-name"),
         ("extends = true", "RC012", "true"),
         ('extends = ["a.toml"]', "RC012", '["a.toml"]'),
@@ -216,9 +229,131 @@ def test_a_bad_key_of_a_mapping_is_refused_by_its_name(task: Write, name: str) -
     assert caught.value.problems[0].code == "RC005" and str(caught.value.problems[0].place) == f"override {name}"
 
 
-def test_the_last_override_wins(task: Write) -> None:
-    """Overrides are applied in the order in which they stand."""
-    assert read(task(), ["cell.hidden_size=1", "cell.hidden_size=2"]).data["cell"] == {"kind": "lstm", "hidden_size": 2}
+@QUICK
+@given(TABLES, TABLES)
+def test_no_override_takes_the_place_of_another(task: Write, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Two overrides are merged, or both are named: neither is dropped without a word, in any order."""
+    one, other = leaves(first), leaves(second)
+    fits = all(
+        path[: len(held)] != held[: len(path)] or (path == held and value == other[held])
+        for path, value in one.items()
+        for held in other
+    )
+    path = task("z = 0")
+    for pair in ([one, other], [other, one]):
+        texts = [f"{'.'.join(key)}={json.dumps(value)}" for tables in pair for key, value in tables.items()]
+        if fits:
+            assert leaves(read(path, texts).data) == {("z",): 0} | one | other
+        else:
+            with pytest.raises(InputError) as caught:
+                read(path, texts)
+            assert {problem.code for problem in caught.value.problems} == {"RC014"}
+            assert all(str(problem.place) in problem.fact for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["device=cuda", "device.threads=1"], ["training.steps=5", "training.epochs=2"], ["cell.hidden_size=1"] * 2]
+    + [["device.threads=1", "device=cuda"], ["optimizer=adam", "training.optimizer=sgd"]],
+)
+def test_overrides_that_cannot_both_hold_are_refused(task: Write, texts: list[str]) -> None:
+    """What one override says, in a table or in place of one, no other may drop; the same thing twice is no harm."""
+    if texts[0] == texts[1]:
+        assert read(task(), texts).data["cell"]["hidden_size"] == 1
+        return
+    with pytest.raises(InputError) as caught:
+        resolve(task(), texts)
+    assert {p.code for p in caught.value.problems} <= {"RC011", "RC012", "RC014"}
+
+
+def test_a_key_in_what_the_file_has_as_a_value_is_refused(task: Write) -> None:
+    """An override of one key inside a table does not hide that the file has no table there."""
+    problem = fault(task(f'device = "cuda"\n{HELLO.removeprefix("schema = 1")}'), "device.threads=1")
+    assert (problem.code, problem.key) == ("RC012", "device") and "-o #1" in problem.fact
+    assert problem.place is not None and problem.place.line == 1
+
+
+# What is taken away.
+
+
+@QUICK
+@given(TABLES, TABLES, st.data())
+def test_unset_takes_away_what_the_layers_below_have(task: Write, base: Any, own: Any, data: Any) -> None:
+    """A key that is unset is gone with all that it holds, and what its own file says of it then stands alone."""
+    paths = sorted({path[:depth] for path in leaves(base) for depth in range(1, len(path) + 1)})
+    gone = data.draw(st.sampled_from(paths))
+    task(tomli_w.dumps(base), name="base.toml")
+    text = tomli_w.dumps({"extends": "base.toml", "unset": [".".join(gone)], **own})
+    left = {path: value for path, value in leaves(base).items() if path[: len(gone)] != gone}
+    tables = Document(Path("t.toml"))
+    for number, held in enumerate([left, leaves(own)]):
+        for path, value in held.items():
+            nested: Any = value
+            for part in reversed(path):
+                nested = {part: nested}
+            tables.add(Layer(str(number), Path()), nested)
+    assert leaves(read(task(text)).data).items() >= leaves(tables.data).items()
+    assert leaves(read(task('extends = "base.toml"'), [f"unset={'.'.join(gone)}"]).data).items() >= left.items()
+    assert gone not in leaves(read(task('extends = "base.toml"'), {"unset": [".".join(gone)]}).data)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [('"cell.hiden_size"', "RC011"), ("[1]", "RC012"), ("{}", "RC012"), ('"cell[0]"', "RC013"), ('[""]', "RC013")],
+)
+def test_a_key_that_cannot_be_unset_is_refused(task: Write, value: str, code: str) -> None:
+    """`unset` names keys that the layers below have, and says which is meant."""
+    task(name="base.toml")
+    problem = fault(task(f'extends = "base.toml"\nunset = {value}'))
+    assert (problem.code, problem.key) == (code, "unset") and problem.place is not None and problem.place.line == 2
+    assert problem.nearest == ("cell.hidden_size" if code == "RC011" else "")
+
+
+# Values of Python.
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.int64(7), 7), (np.float32(0.5), 0.5), (np.bool_(True), True), (np.array([1, 2]), [1, 2]),
+        (torch.tensor(0.5), 0.5), (torch.tensor([[1], [2]]), [[1], [2]]), (("a", "b"), ["a", "b"]),
+        (Path("x/y"), "x/y"), (Colour.RED, "red"), ({"a": (np.int8(1),)}, {"a": [1]}), (None, None),
+    ],
+)  # fmt: skip
+def test_a_value_of_python_is_taken_as_toml_has_it(task: Write, value: Any, plain: Any) -> None:
+    """Numbers, arrays and paths of Python stand in overrides as what TOML would say for them, of plain types."""
+    held = read(task(), {"x.y": value}).data["x"]["y"]
+    assert repr(held) == repr(plain)
+
+
+def _circle() -> list[Any]:
+    circle: list[Any] = []
+    circle.append(circle)
+    return circle
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"a"}, lambda: 1, object(), 1j, b"x", int, {1: 2}, [[{"a": {1}}]], _circle(), torch.empty(1, device="meta")],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_without_a_meaning_in_toml_is_refused(task: Write, value: Any) -> None:
+    """What TOML cannot say is refused by the name of the override, with what may stand there."""
+    with pytest.raises(InputError) as caught:
+        read(task(), {"cell.hidden_size": value})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.key) == ("RC012", "cell.hidden_size")
+    assert "TOML" in problem.allowed and len(problem.got) <= 80
+
+
+def test_one_text_is_one_override(task: Write) -> None:
+    """A text in place of a list of them is not taken letter by letter."""
+    assert read(task(), "cell.hidden_size=3").data["cell"]["hidden_size"] == 3
+    assert read(task(), None).data == read(task()).data
 
 
 # Origins.
@@ -301,6 +436,32 @@ def test_an_empty_file_says_what_a_task_needs(task: Write, text: str) -> None:
         resolve(task(text))
     (problem,) = caught.value.problems
     assert problem.code == "RC010" and "[source]" in problem.cure and "recurra new" in problem.cure
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 10000,
+        "a = " + "[" * 200 + "]" * 200,
+        ".".join("a" * 3000) + " = 1",
+        "[" + ".".join("b" * 3000) + "]",
+    ]
+    + ["a = 1\na = 2", "a.b = 1\na = 2", "a = 1\0", "a = 1\rb = 2", "a = " + "9" * 5000, "a = 0x" + "f" * 9000],
+    ids=range(10),
+)
+def test_a_text_that_is_no_sound_toml_is_refused(tmp_path: Path, text: str) -> None:
+    """Nesting without end, keys twice, a NUL, CR alone, endless numbers: each is one error of the file."""
+    path = tmp_path / "task.toml"
+    path.write_bytes(text.encode())
+    with pytest.raises(InputError) as caught:
+        resolve(path)
+    assert {problem.code for problem in caught.value.problems} == {"RC003"}
+
+
+def test_what_never_ends_is_no_task() -> None:
+    """A device that gives bytes without end is refused, and not read for ever."""
+    assert fault(Path("/dev/zero")).code == "RC001"
+    assert fault(Path("a\0b")).code == "RC001"
 
 
 @QUICK

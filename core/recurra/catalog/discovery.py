@@ -24,6 +24,7 @@ from recurra.catalog.loading import brief, canonical, quiet
 from recurra.contracts.component import API, KINDS, Component, misnamed
 from recurra.contracts.hooks import PROJECT, Hooks
 from recurra.errors import PluginError
+from recurra.surroundings import identity
 
 GROUP = "recurra.plugins"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -74,7 +75,7 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
         if policy.strict:
             _insist(catalog.plugins[-1])
     for path in files:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "missing"
+        digest = _digest(path)
         plugin = Plugin(path.stem, f"file:{path.name}", f"sha256:{digest}", str(path))
         _admit(catalog, plugin, partial(_from_file, path, plugin.module))
         _insist(catalog.plugins[-1])
@@ -87,11 +88,15 @@ def _points(catalog: Catalog) -> list[EntryPoint]:
         return list(entry_points(group=GROUP))
     except Exception:  # one damaged distribution, with a plugin or without, must not hide all the others
         points: list[EntryPoint] = []
+    seen = set()
     for distribution in distributions():
+        name, version = identity(distribution)
+        if canonical(name) in seen:  # the first on the path is the one that is imported
+            continue
+        seen.add(canonical(name))
         try:
             points += distribution.entry_points.select(group=GROUP)
         except Exception as error:
-            name, version = distribution.metadata["Name"], distribution.version
             catalog.plugins.append(Plugin("?", name, version, "entry_points.txt", "invalid", brief(error)))
     return points
 
@@ -100,10 +105,10 @@ def _identity(point: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution of an entry point; without metadata they are not known."""
     try:
         assert point.dist is not None
-        found = dict(point.dist.metadata.json)
+        said = dict(point.dist.metadata.json)
     except Exception:
-        found = {}
-    return str(found.get("name") or "unknown"), str(found.get("version") or "0")
+        said = {}
+    return str(said.get("name") or "unknown"), str(said.get("version") or "0")
 
 
 def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
@@ -176,9 +181,20 @@ def _valid(component: Any) -> Component:
     for label in ("target", "options"):
         if not re.fullmatch(r"[\w.]+:\w+", getattr(component, label)):
             raise ValueError(f"{component.name}: {label} must read module:Class")
+    for label in ("summary", "cite"):
+        if not isinstance(getattr(component, label), str):
+            raise TypeError(f"{component.name}: {label} must be text, not {getattr(component, label)!r}")
     if fault := misnamed(component):
         raise ValueError(f"{component.name}: {fault}")
     return component
+
+
+def _digest(path: Path) -> str:
+    """Return what tells one text of a local file from another."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except (OSError, ValueError):  # told when it is loaded
+        return "missing"
 
 
 def _insist(plugin: Plugin) -> None:

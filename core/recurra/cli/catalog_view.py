@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recurra.catalog import Catalog, Entry
+from recurra.doctor import names_in_variables
 from recurra.errors import InputError, nearest
 from recurra.errors import listing as listed
 from recurra.testing.certificate import standing
@@ -49,6 +50,8 @@ def listing(catalog: Catalog) -> None:
             print(f"not loaded: {where}: {plugin.status}{': ' + plugin.error if plugin.error else ''}")
         for warning in plugin.warnings:
             print(f"warning: {where}: {warning}")
+    for finding in names_in_variables(catalog):
+        print(f"warning: {finding.about}: {finding.fact}")
 
 
 def find(catalog: Catalog, name: str) -> list[Entry]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recurra.cli.streams import OutputLost
 from recurra.train.evaluate import Metrics
 from recurra.train.loop import Observer, Progress
 from recurra.verbs import Silent
@@ -18,7 +20,7 @@ def watcher(quiet: bool = False) -> Observer:
     """Return what fits where the output goes."""
     if quiet:
         return Silent()
-    return Live() if sys.stdout.isatty() else Lines()
+    return Undisturbed(Live() if sys.stdout.isatty() else Lines())
 
 
 def describe(progress: Progress) -> str:
@@ -33,10 +35,52 @@ def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> s
     return f"step {progress.step}  validation  {figures}{'  best so far' if better else ''}"
 
 
+NUMBERS_SHOWN = 6
+
+
 def excerpt(sample: str, width: int = 100) -> str:
-    """Return the beginning of a sample on one line."""
+    """Return the beginning of a sample on one line; of a forecast the first steps, and how many there are."""
+    rows = sample.split("\n")
+    if len(rows) > NUMBERS_SHOWN and all(map(_are_numbers, rows)):
+        return f"{', '.join(rows[:NUMBERS_SHOWN])}, ... {len(rows)} steps"
     line = sample.replace("\n", "\\n")
     return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def _are_numbers(row: str) -> bool:
+    try:
+        return bool([float(part) for part in row.split()])
+    except ValueError:
+        return False
+
+
+class Undisturbed:
+    """An observer whose output may be lost, full or closed, without a loss to the run that it watches."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def _tell(self, what: str, *details: Any) -> None:
+        try:
+            getattr(self.observer, what)(*details)
+        except (OutputLost, OSError):
+            self.observer = Silent()
+
+    def started(self, total: int, done: int) -> None:
+        """Tell that training begins."""
+        self._tell("started", total, done)
+
+    def stepped(self, progress: Progress) -> None:
+        """Tell an update."""
+        self._tell("stepped", progress)
+
+    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
+        """Tell a validation."""
+        self._tell("validated", progress, metrics, better, sample)
+
+    def finished(self, progress: Progress, why: str) -> None:
+        """Tell the end."""
+        self._tell("finished", progress, why)
 
 
 class Live:

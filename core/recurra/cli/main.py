@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recurra.errors import InputError, Interrupted, OtherVersion, Problem, RecurraError, RunError, Unkept
+from recurra.cli.common import Commands, Json, print_json, speaks_unicode
+from recurra.cli.plugin_commands import plugins_app
+from recurra.cli.streams import GONE, OutputLost, ReaderGone, guarded
+from recurra.errors import (
+    InputError,
+    Interrupted,
+    PluginError,
+    Problem,
+    RecurraError,
+    RecurraWarning,
+    RunError,
+)
+from recurra.surroundings import odd_variables
 
 app = typer.Typer(
     name="recurra",
+    cls=Commands,
     help="Recurrent sequence models: one TOML file is one task, and every cell is a plugin.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-plugins_app = typer.Typer(help="What is installed, and what it can do.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(plugins_app, name="plugins")
 
 TaskFile = Annotated[Path, typer.Argument(help="The task file.", metavar="TASK.toml")]
@@ -34,7 +46,6 @@ Override = Annotated[
     list[str],
     typer.Option("-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 _Misuse: type[Any] = typer.BadParameter.__bases__[0]  # click's UsageError, to which typer gives no name of its own
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")]
 
@@ -86,7 +97,11 @@ def resume(run: RunPath, expect: bool = False, as_json: Json = False) -> None:
 
 
 def _finish_run(done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool) -> None:
-    _print_json(done.result) if as_json else show(done.result)
+    notes = {"task_notes": done.resolved.notes} if done.resolved.notes else {}
+    if as_json:
+        print_json(done.result | notes)
+    else:
+        show(done.result | notes | {"steps_before": done.steps_before})
     broken = done.result["broken_bands"]
     if expect and broken:
         raise RunError(Problem("RC062", b["fact"], b["key"], got=b["got"], allowed=b["allowed"]) for b in broken)
@@ -99,7 +114,7 @@ def check(task: TaskFile, override: Override = [], as_json: Json = False) -> Non
     from recurra.cli import show
 
     report = verbs.check(task, override)
-    _print_json(report) if as_json else show.report(report)
+    print_json(report) if as_json else show.report(report)
 
 
 @app.command()
@@ -126,6 +141,7 @@ def generate(
     """Generate text from a run, or forecast numbers in the data's own units."""
     from recurra import verbs
     from recurra.cli import show
+    from recurra.cli.values import parse
 
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
@@ -133,25 +149,32 @@ def generate(
     numeric = opened.vocabulary.yields == "numbers"
     if numeric and streams > 1:
         raise InputError.of("RC080", "--streams is for symbols: a forecast is the same every time")
-    given: Any = prompt if values is None else _numbers(values)
+    if not numeric and values is not None:
+        raise InputError.of("RC080", "--values is for numbers, and this run generates symbols", cure="give --prompt")
+    if numeric and prompt is not None:
+        raise InputError.of("RC080", "--prompt is for text, and this run forecasts numbers", cure="give --values 1,2,3")
+    given: Any = prompt if values is None else parse(values, opened.vocabulary.size)
     sampling = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
-    steps = opened.generate(given, length, seed=seed, streams=streams, position=position, **sampling)
+    with _prompted("--prompt" if values is None else "--values"):
+        steps = opened.generate(given, length, seed=seed, streams=streams, position=position, **sampling)
     shown = opened.prompt() if prompt is None else prompt
     if as_json:
-        _print_json({"prompt": given if numeric else shown, "generated": show.gathered(steps, numeric, streams)})
+        print_json({"prompt": given if numeric else shown, "generated": show.gathered(steps, numeric, streams)})
     else:
         show.generation(steps, shown, numeric, streams)
 
 
-def _numbers(text: str) -> list[Any]:
+@contextmanager
+def _prompted(option: str) -> Iterator[None]:
+    """Let errors about the prompt speak of the option that gave it."""
     try:
-        rows = [[float(part) for part in row.split(",")] for row in text.split(";")]
-    except ValueError as error:
-        raise InputError.of("RC080", f"--values: {error}", cure="write numbers with commas between: 1,2,3") from error
-    return rows[0] if len(rows) == 1 else rows
+        yield
+    except InputError as error:
+        problems = [replace(p, key=option) if p.key.startswith("generation.prompt") else p for p in error.problems]
+        raise InputError(problems) from error.__cause__
 
 
 @app.command()
@@ -165,7 +188,7 @@ def evaluate(
     from recurra.cli import show
 
     found = verbs.load(run).evaluate(split)  # type: ignore[arg-type]
-    _print_json(found) if as_json else show.figures(found)
+    print_json(found) if as_json else show.figures(found)
 
 
 @app.command()
@@ -180,7 +203,7 @@ def new(
     if listed or name is None:
         tasks = shipped.tasks()
         if as_json:
-            _print_json({"tasks": tasks})
+            print_json({"tasks": tasks})
         else:
             for task, summary in tasks.items():
                 print(f"{task:16} {summary}")
@@ -189,7 +212,7 @@ def new(
         return
     written = [str(path) for path in shipped.copy(name, Path())]
     if as_json:
-        _print_json({"written": written})
+        print_json({"written": written})
     else:
         print(f"wrote {' and '.join(written)}\nrun it with: recurra run {written[0]}")
 
@@ -203,7 +226,7 @@ def schema(
     from recurra.resolve import json_schema
     from recurra.runs.files import write_text
 
-    escaped = output is None and not _speaks_unicode()
+    escaped = output is None and not speaks_unicode()
     text = json.dumps(json_schema(discover()), indent=2, ensure_ascii=escaped) + "\n"
     if output is None:
         print(text, end="")
@@ -225,144 +248,83 @@ def bench(
 
     found = bench_view.bench(rows, shapes, pairs, threads, quiet=as_json)
     if as_json:
-        _print_json(found)
+        print_json(found)
     if found["failed"]:
         raise typer.Exit(1)
 
 
-@plugins_app.command("list")
-def plugins_list(as_json: Json = False) -> None:
-    """List every plugin and component, also those that did not load, and why."""
-    from recurra.catalog import discover
-    from recurra.cli import catalog_view
-
-    catalog = discover()
-    _print_json(catalog_view.as_data(catalog)) if as_json else catalog_view.listing(catalog)
-
-
-@plugins_app.command("show")
-def plugins_show(
-    name: Annotated[str, typer.Argument(help="A component, short or qualified.")], as_json: Json = False
-) -> None:
-    """Show a component's options, and a table that is ready to be pasted into a task file."""
-    from recurra.catalog import discover
-    from recurra.cli import catalog_view
-
-    catalog = discover()
-    entries = catalog_view.find(catalog, name)
-    if as_json:
-        _print_json({"components": [catalog_view.component_data(catalog, entry) for entry in entries]})
-    else:
-        for entry in entries:
-            catalog_view.component(catalog, entry)
-
-
-@plugins_app.command("new")
-def plugins_new(
-    name: Annotated[str, typer.Argument(help="What a task file will call the component: my_cell.")],
-    kind: Annotated[str, typer.Option(help="cell, encoder, source, loss or vocabulary.")],
-    form: Annotated[str | None, typer.Option(help="Of a cell: cell, gated (the default) or scan.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Write a distribution with one component, which works and passes its tests, as a start."""
-    from recurra.cli import plugin_view
-    from recurra.scaffold.project import create
-
-    folder, *written = create(name, kind, form, Path())
-    if as_json:
-        _print_json({"folder": str(folder), "written": [str(path) for path in written]})
-    else:
-        plugin_view.written(name, folder, written)
-
-
-@plugins_app.command("doctor")
-def plugins_doctor(as_json: Json = False) -> None:
-    """Find what is wrong with any plugin, and say how to mend it; fails if anything is."""
-    from recurra.cli import plugin_view
-    from recurra.doctor import examine
-
-    report = examine()
-    _print_json(report.record()) if as_json else plugin_view.report(report)
-    if report.faults:
-        raise typer.Exit(1)
-
-
-@plugins_app.command("check")
-def plugins_check(
-    name: Annotated[str, typer.Argument(help="A component, short or qualified.")],
-    kind: Annotated[str | None, typer.Option(help="Which one, where several kinds have this name.")] = None,
-    level: Annotated[str, typer.Option(help="core: quick; full: compiling, exporting and learning too.")] = "core",
-    file: Annotated[list[Path], typer.Option("--file", help="A local plugin file.")] = [],  # noqa: B006
-    only: Annotated[list[str], typer.Option("-k", metavar="ID", help="Only these checks: -k C02,C07")] = [],  # noqa: B006
-    certify: Annotated[bool, typer.Option("--certify", help="Write contract.json beside the component.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Hold a component to the contract of its kind: each check, what was measured, and the bound."""
-    from recurra.cli import contract_view
-
-    ids = [part for given in only for part in given.split(",")] or None
-    reports = contract_view.check(name, kind, level, file, ids, certify=certify, quiet=as_json)
-    ok = all(report.ok for report in reports)
-    if as_json:
-        _print_json({"ok": ok, "reports": [report.data() for report in reports]})
-    if not ok:
-        raise typer.Exit(1)
-
-
-@plugins_app.command("explain")
-def plugins_explain(
-    code: Annotated[str, typer.Argument(help="A code of an error, such as RC011, or a check, such as C07.")],
-) -> None:
-    """Explain an error, or a check of the contract suite: the law, why it matters, how to mend."""
-    from recurra.errors import CODES
-
-    if code.upper() in CODES:
-        print(f"{code.upper()}: {CODES[code.upper()]}")
-        return
-    from recurra.cli import contract_view
-
-    contract_view.explain(code.upper())
-
-
-def _print_json(value: Any) -> None:
-    from recurra.runs.files import finite
-
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=not _speaks_unicode(), allow_nan=False) + "\n")
-
-
-def _speaks_unicode() -> bool:
-    return "utf" in (sys.stdout.encoding or "").lower()
-
-
 def main() -> None:
     """Run the command line: errors go to stderr, and the exit code says whose they are."""
-    as_json = "--json" in sys.argv
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with guarded():
+        sys.exit(_ended("--json" in sys.argv))
+
+
+def _ended(as_json: bool) -> int:
+    """Return the exit code of the command that was called, once all that it prints is written."""
+    try:
+        code = _called(as_json)
+        sys.stdout.flush()
+        return code
+    except ReaderGone:
+        return GONE
+    except OutputLost as error:
+        return _report(error, as_json=False)
+    except OSError as error:
+        if error.filename is not None or error.errno not in OF_STREAMS:
+            raise
+        return GONE if error.errno == errno.EPIPE else _report(OutputLost.because(error), as_json=False)
+
+
+def _called(as_json: bool) -> int:
+    """Call the command, and report what is wrong with it."""
     try:
         with _warnings_in_a_line():
-            sys.exit(app(standalone_mode=False))
+            for oddity in odd_variables():
+                print(f"warning: {oddity}", file=sys.stderr)
+            return int(app(standalone_mode=False) or 0)
+    except OutputLost:
+        raise
     except RecurraError as error:
-        sys.exit(_report(error, as_json))
+        return _report(error, as_json)
     except _Misuse as error:
-        sys.exit(_misused(error, as_json))
+        return _misused(error, as_json)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return Interrupted.exit_code
+    except FileNotFoundError as error:
+        if _here_is_a_folder():
+            raise
+        gone = InputError.of("RC001", "the folder in which this was called does not exist any more", cure="cd .. first")
+        gone.__cause__ = error
+        return _report(gone, as_json)
+    except RuntimeError as error:
+        if AUTOLOAD not in str(error):
+            raise
+        fact = f"torch cannot be imported: {str(error).partition('. ')[0]}: {error.__cause__}"
+        cure = f"mend or uninstall that extension, or set {AUTOLOAD}=0"
+        return _report(PluginError.of("RC070", fact, cure=cure), as_json)
+
+
+OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
+AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
+
+
+def _here_is_a_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 @contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
     """Print recurra's own warnings as one line on stderr, each time; any other as Python does."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", OtherVersion)
+        warnings.simplefilter("always", RecurraWarning)
         show = warnings.showwarning
 
         def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, (OtherVersion, Unkept)):
+            if issubclass(category, RecurraWarning):
                 print(f"warning: {message}", file=sys.stderr)
             else:
                 show(message, category, *place, **more)
@@ -375,16 +337,19 @@ def _report(error: RecurraError, as_json: bool) -> int:
     sys.stdout.flush()
     print("\n".join(f"error: {problem.render()}\n" for problem in error.problems).rstrip(), file=sys.stderr)
     if as_json:
-        _print_json({"error": [problem.record() for problem in error.problems], "exit_code": error.exit_code})
+        print_json({"error": [problem.record() for problem in error.problems], "exit_code": error.exit_code})
     return error.exit_code
 
 
 def _misused(error: Any, as_json: bool) -> int:
     """Report a command that cannot be read: an unknown option, a missing argument."""
+    if close := getattr(error, "possibilities", None):
+        error.message += f". Did you mean {' or '.join(map(repr, close))}?"
+        error.possibilities = []
     error.show()
     if as_json:
         problem = Problem("RC080", error.format_message())
-        _print_json({"error": [problem.record()], "exit_code": error.exit_code})
+        print_json({"error": [problem.record()], "exit_code": error.exit_code})
     return int(error.exit_code)
 
 

@@ -6,26 +6,69 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
-_console = Console(highlight=False, soft_wrap=True, markup=False)
+NARROWEST = 80
+"""Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
+
+
+class _Wide(Console):
+    """A console whose tables are never cut."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The size of the terminal, or more."""
+        width, height = super().size
+        return ConsoleDimensions(max(width, NARROWEST), height)
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        Console.size.fset(self, size)  # type: ignore[attr-defined]
+
+
+class _Printer:
+    """Prints to the stdout of the moment, and keeps nothing of what could not be written."""
+
+    def print(self, what: Any, **options: Any) -> None:
+        """Print a text or a table."""
+        _Wide(highlight=False, soft_wrap=True, markup=False).print(what, **options)
+
+
+_console = _Printer()
 STEPS_SHOWN = 24
 _UNITS = {"mape": " %"}
 
 
 def result(found: dict[str, Any]) -> None:
     """Print what a run came to."""
-    _console.print(
-        f"\n{found['task']}: {found['parameters']:,} parameters, {found['steps']} steps in {found['seconds']:.1f} s"
-    )
+    _console.print(f"\n{found['task']}: {found['parameters']:,} parameters, {_steps(found)}")
+    _task_notes(found)
     figures(found)
+    if found["weights_of_step"] != found["steps"]:
+        best = f"step {found['weights_of_step']} of {found['steps']}, the best on the validation split"
+        _console.print(f"weights:   those of {best}")
     generated = found["generated"]
     if isinstance(generated, str):
         _console.print(f"generated: {generated}")
     else:
         _console.print("next:      " + ", ".join(_row(value) for value in generated))
     _console.print(f"run:       {found['run']}")
+
+
+def _steps(found: dict[str, Any]) -> str:
+    """Return how many steps there are, and how long those took that were made now."""
+    total, before = found["steps"], found.get("steps_before", 0)
+    if before == total:
+        return f"{total} steps, all of them made before"
+    now = f", {total - before} of them now," if before else ""
+    return f"{total} steps{now} in {found['seconds']:.1f} s"
+
+
+def _task_notes(found: dict[str, Any]) -> None:
+    """Print what a change of kind left out of the task."""
+    for note in found.get("task_notes", []):
+        _console.print(f"note: {note}")
 
 
 def figures(found: dict[str, Any]) -> None:
@@ -109,6 +152,7 @@ def generation(steps: Iterator[Any], prompt: str, numeric: bool, streams: int) -
 def report(found: dict[str, Any]) -> None:
     """Print what `recurra check` found."""
     _console.print(f"{found['task']}: the task is sound")
+    _task_notes(found)
     parts = ", ".join(f"{kind} {name}" for kind, name in found["components"].items())
     _console.print(f"components  {parts}")
     _console.print(f"device      {found['device']}")
@@ -161,7 +205,7 @@ def _data(data: dict[str, Any]) -> None:
     for name, part in data["splits"].items():
         if part["elements"]:
             text = f"{part['elements']:,} elements, {part['predicted']:,} predicted, {part['windows']:,} windows"
-            _console.print(f"  {name:10}{text}")
+            _console.print(f"  {name:12}{text}")
 
 
 def _vocabulary(vocabulary: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from recurra.contracts.options import to_json
 from recurra.errors import InputError, Problem, listing, nearest
-from recurra.spec.reading import Document, Key
-from recurra.spec.tables import COMPONENT_TABLES, SCHEMA, Task
+from recurra.spec.document import Document, Key
+from recurra.spec.tables import COMPONENT_TABLES, CORE_TABLES, SCHEMA, TABLES, Task
 
 
 def check(document: Document) -> tuple[Task | None, list[Problem]]:
@@ -141,7 +142,7 @@ def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: 
         allowed = describe(known.get(path[-1], {}), schema)
         return path, Problem("RC010", f"{name} is missing{_of(owner)}", allowed=allowed)
     if kind == "extra_forbidden":
-        names = [*known, *(["extends"] if "schema" in known and len(path) == 1 else [])]
+        names = [*known, *(["extends", "unset"] if "schema" in known and len(path) == 1 else [])]
         return path, Problem(
             "RC011", f"there is no key {str(path[-1])!r} here{_of(owner)}",
             allowed=listing(names), nearest=nearest(str(path[-1]), names),
@@ -214,10 +215,45 @@ def _placed(document: Document, key: Key, problem: Problem, value: Any) -> Probl
     shown = "" if hidden else literal(value)
     if len(shown) > 80:
         shown = shown[:77] + "..."
-    return Problem(
-        problem.code, problem.fact, dotted(key), document.place(key), shown,
-        problem.allowed, problem.nearest, problem.cure,
-    )  # fmt: skip
+    cure = problem.cure or _spelling(document, key, value, problem)
+    return replace(problem, key=dotted(key), place=document.place(key), got=shown, cure=cure)
+
+
+def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str:
+    """Return how a value is written that has the wrong type only for its quotes or brackets, or nothing."""
+    name, raw = dotted(key), document.layer(key).value
+    if problem.code not in ("RC012", "RC013") or not isinstance(value, (str, bool, int, float)):
+        return ""
+    if key in TABLES:
+        kinds = key not in {(table,) for table in CORE_TABLES if table != "device"}
+        return f"it is a table: {_assignment(f'{name}.kind', literal(value), raw)}" if kinds else ""
+
+    written = value if isinstance(value, str) else raw or literal(value)
+    text = json.dumps(written, ensure_ascii=False)
+    takes_text = re.search(r'^text|^"|or (text|")', problem.allowed)
+    if takes_text and not isinstance(value, str):
+        return f"text stands in quotes: {_assignment(name, text, raw)}"
+    if "a list: text" in problem.allowed:
+        return f"a list stands in brackets: {_assignment(name, f'[{text}]', raw)}"
+    if not isinstance(value, str) or takes_text:
+        return ""
+    if value.lower() in ("true", "false") or _is_number(value):
+        return f"write it without quotes: {_assignment(name, value.lower(), raw)}"
+    return f"{value} is no TOML value, and was read as text" if value == raw else ""
+
+
+def _assignment(name: str, value: str, raw: str) -> str:
+    """Return a key with its value as they stand on the command line, or in a file."""
+    if not raw:
+        return f"{name} = {value}"
+    return f"-o '{name}={value}'" if re.search(r"[^\w.-]", value) else f"-o {name}={value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isinstance(tomllib.loads(f"v = {text}")["v"], (int, float))
+    except (ValueError, RecursionError):
+        return False
 
 
 def path_of(text: str) -> Key:
@@ -260,7 +296,8 @@ def _element(node: dict[str, Any], index: int) -> dict[str, Any]:
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any], value: Any) -> dict[str, Any]:
     tags = node.get("discriminator", {}).get("mapping", {})
-    if tags and isinstance(value, dict) and value.get("kind") in tags:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if isinstance(kind, str) and kind in tags:
         node = {"$ref": tags[value["kind"]]}
     branches = [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]
     if len(branches) == 1:  # what may be left out

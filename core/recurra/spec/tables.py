@@ -64,39 +64,52 @@ class Sequence(Table):
         return sum(self.split) > 1 + 1e-6
 
 
-class Constant(Table):
+class AnySchedule(Table):
+    """What every schedule has."""
+
+    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
+
+
+class Falling(AnySchedule):
+    """What every schedule has that falls until the end."""
+
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is reached at the end")
+
+
+class Constant(AnySchedule):
     """The rate stays as it is."""
 
     kind: Literal["constant"] = "constant"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
 
 
-class Cosine(Table):
+class Cosine(Falling):
     """The rate falls along half a cosine to `final` of itself."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is reached at the end")
 
 
-class Linear(Table):
+class Linear(Falling):
     """The rate falls along a line to `final` of itself."""
 
     kind: Literal["linear"] = "linear"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is reached at the end")
 
 
-class Plateau(Table):
+class Plateau(AnySchedule):
     """The rate is cut when validation stops improving."""
 
     kind: Literal["plateau"] = "plateau"
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
     factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied by")
     patience: int = Field(3, ge=0, description="validations without improvement before the rate is cut")
 
 
 Schedule = Annotated[Constant | Cosine | Linear | Plateau, Field(discriminator="kind")]
+
+SCHEDULES: dict[str, type[AnySchedule]] = {
+    "constant": Constant,
+    "cosine": Cosine,
+    "linear": Linear,
+    "plateau": Plateau,
+}
 
 
 class Training(Table):
@@ -175,6 +188,13 @@ class Expect(Table):
 
 
 COMPONENT_TABLES = ("source", "vocabulary", "encoder", "cell", "loss")
+
+CORE_TABLES = ("plugins", "sequence", "training", "generation", "device", "expect")
+
+TABLES: frozenset[tuple[str | int, ...]] = frozenset(
+    {(name,) for name in (*COMPONENT_TABLES, *CORE_TABLES)} | {("training", "optimizer"), ("training", "schedule")}
+)
+"""The key of each table of the language: nothing else can stand there."""
 
 
 class Task(Table):

@@ -16,7 +16,8 @@ from torch import nn, optim
 from recurra.contracts.options import to_json
 from recurra.errors import InputError, Problem, listing, nearest
 from recurra.spec import checking
-from recurra.spec.reading import Document
+from recurra.spec.document import Document
+from recurra.spec.kinds import Exchange
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
 
 _NEEDS_MORE = {
@@ -97,6 +98,18 @@ def chosen(table: dict[str, Any]) -> tuple[type[optim.Optimizer], dict[str, Any]
     kind = find(table["kind"])
     options = options_of(kind).model_validate_json(to_json({k: v for k, v in table.items() if k != "kind"}))
     return kind, {name: getattr(options, name) for name in options.model_fields_set}
+
+
+def exchange(before: Any, after: Any) -> Exchange | None:
+    """Compare two optimizers by their names: they share the arguments that every one of torch's has, `lr` above all."""
+    try:
+        classes = [find(kind) for kind in (before, after) if isinstance(kind, str)]
+    except InputError:
+        return None
+    if len(classes) < 2 or classes[0] is classes[1]:
+        return None
+    everywhere = set.intersection(*(set(options_of(kind).model_fields) for kind in known().values()))
+    return Exchange(options_of(classes[0]).model_fields.keys(), everywhere)
 
 
 def check(document: Document) -> list[Problem]:

@@ -1,0 +1,98 @@
+"""What can be wrong around recurra, found before it stops a command: damaged distributions, odd variables.
+
+torch and pydantic read the entry points of every distribution while they are imported, and one file that cannot be read
+ends the import. So these lists are read here first, and where one is damaged, both are told to leave them alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recurra.errors import RecurraWarning, nearest
+
+LEFT_ALONE = {"torch": ("TORCH_DEVICE_BACKEND_AUTOLOAD", "0"), "pydantic": ("PYDANTIC_DISABLE_PLUGINS", "__all__")}
+"""The variable by which a package is told not to read entry points: its own plugins are then not loaded."""
+
+VARIABLES = {
+    "RECURRA_CACHE": "",
+    "RECURRA_MEASURE": "0 or 1",
+    "RECURRA_PLUGINS": "",
+    "RECURRA_PLUGINS_BLOCK": "",
+    "RECURRA_PLUGINS_STRICT": "0 or 1",
+}
+"""The variables that recurra reads, each with what it may be where not everything is."""
+
+
+class Damaged(RecurraWarning, RuntimeWarning):
+    """A distribution is installed whose metadata cannot be read."""
+
+
+def identity(distribution: Any) -> tuple[str, str]:
+    """Return name and version of a distribution: what its metadata say, or else the name of their folder."""
+    try:
+        said = dict(distribution.metadata.json)
+    except Exception:  # damaged in any way
+        said = {}
+    folder = Path(str(getattr(distribution, "_path", ""))).stem.split("-")
+    name = said.get("name") or folder[0] or "unknown"
+    return str(name), str(said.get("version") or (folder[1] if len(folder) > 1 else "0"))
+
+
+def damaged() -> Iterator[tuple[Any, Exception]]:
+    """Give each distribution whose entry points cannot be read, with the reason."""
+    from importlib.metadata import distributions  # here, since it costs what `--help` need not pay
+
+    for distribution in distributions():
+        try:
+            list(distribution.entry_points)
+        except Exception as error:
+            yield distribution, error
+
+
+class _Lookout:
+    """Stands before all finders of modules until torch or pydantic is first imported, and finds nothing itself."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Look at the installed distributions before a package does that would stumble over them."""
+        if name not in LEFT_ALONE:
+            return
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+        leave_damaged_alone()
+
+
+def leave_damaged_alone() -> None:
+    """Tell torch and pydantic to read no entry points, with a warning (`Damaged`), if any cannot be read."""
+    names = [f"{' '.join(identity(one))} ({' '.join(str(error).split())})" for one, error in damaged()]
+    if not names:
+        return
+    for variable, value in LEFT_ALONE.values():
+        os.environ.setdefault(variable, value)
+    fact = f"the entry points of {', '.join(names)} cannot be read, so torch and pydantic load no plugins of their own"
+    warnings.warn(f"{fact}; install it again, or uninstall it", Damaged, stacklevel=2)
+
+
+def look_out() -> None:
+    """Look at the installed distributions once, when torch or pydantic is first imported."""
+    if not LEFT_ALONE.keys() & sys.modules.keys():
+        sys.meta_path.insert(0, _Lookout())
+
+
+def odd_variables() -> Iterator[str]:
+    """Give a sentence for each variable of recurra's that is not known, or whose value means nothing."""
+    for name, value in os.environ.items():
+        if not name.startswith("RECURRA_"):
+            continue
+        allowed = VARIABLES.get(name)
+        if allowed is None:
+            close = nearest(name, VARIABLES)
+            yield f"{name} is no variable of recurra's{f'; did you mean {close}?' if close else ''}"
+        elif allowed and value and not re.fullmatch(allowed.replace(" or ", "|"), value):
+            yield f"{name}={value!r} means nothing: it may be {allowed}"
+        elif name == "RECURRA_PLUGINS" and not value.strip(" ,"):
+            yield f"{name} is empty: no plugin loads but recurra's own; unset it to let all of them load"
