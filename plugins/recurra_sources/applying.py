@@ -1,4 +1,6 @@
-"""Options that count for some elements alone: each says so, and is refused where it would be ignored."""
+"""Options that count for some elements alone: each says so, and is refused where it would be
+ignored.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from recurra import Element, InputError, Options
 
 
 class For:
-    """Stands in the annotation of an option, and says for which elements it counts, or for which one value of it does.
+    """Stands in the annotation of an option, and says for which elements it counts, or for which
+    one value of it does.
 
     `Annotated[str, For("numbers")]` has no meaning for text and tokens.
     """
@@ -19,7 +22,9 @@ class For:
 
 
 def refuse_unused(options: Options, element: Element) -> None:
-    """Raise `InputError` (RC030) for an option that was changed and has no meaning for what the vocabulary reads."""
+    """Raise `InputError` (RC030) for an option that was changed and has no meaning for what the
+    vocabulary reads.
+    """
     for name, field in type(options).model_fields.items():
         value = getattr(options, name)
         for mark in field.metadata:

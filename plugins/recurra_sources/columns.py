@@ -1,4 +1,6 @@
-"""What every table has: columns, groups, missing cells. A row is a step of a series or of tokens, or one whole text."""
+"""What every table has: columns, groups, missing cells. A row is a step of a series or of tokens,
+or one whole text.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from recurra_sources.names import nearest, readable
 from recurra_sources.patterns import matching
 
 Row: TypeAlias = tuple[int, list[Any]]
-"""The line at which a row begins, and its cells: text, none where there is nothing, else what is neither."""
+"""The line at which a row begins, and its cells: text, none where there is nothing, else what is
+neither.
+"""
 Cells: TypeAlias = list[Any]
 """A row whose cells are read: numbers, or texts."""
 
@@ -118,7 +122,9 @@ class Table(Source[O]):
         return InputError.of("RC042", fact, key="source.group", cure=cure)
 
     def _complete(self, element: Element) -> Iterator[Cells]:
-        """Give rows with every cell read, and missing ones mended as the task says; report all that are wrong."""
+        """Give rows with every cell read, and missing ones mended as the task says; report all that
+        are wrong.
+        """
         options = self.options
         width = len(options.columns)
         read_cell = self._reader(element)
@@ -145,7 +151,9 @@ class Table(Source[O]):
         faults.raise_any()
 
     def _reader(self, element: Element) -> Callable[[Any], tuple[Any, str]]:
-        """Return what reads a cell as an element: it gives its value or none, and what is wrong with it."""
+        """Return what reads a cell as an element: it gives its value or none, and what is wrong
+        with it.
+        """
         if element == "numbers":
             return lambda cell: _number(cell, self.number)
         return _text if element == "text" else _named
@@ -223,12 +231,13 @@ class _Faults:
     """Cells that cannot be read: the first are shown, the others counted."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.count = path, 0
+        self.path, self.count, self.missing = path, 0, False
         self.shown: list[str] = []
 
     def add(self, line: int, name: str, cell: Any, fault: str) -> None:
         """Take note of one cell."""
         self.count += 1
+        self.missing = self.missing or fault == "missing"
         if len(self.shown) < SHOWN:
             said = "nothing" if cell is None or cell == "" else _shortened(cell)
             self.shown.append(f"line {line}, column {name}: {said}{'' if fault == 'missing' else f' {fault}'}")
@@ -240,7 +249,7 @@ class _Faults:
         what = "1 cell" if self.count == 1 else f"{self.count} cells"
         more = [f"and {self.count - len(self.shown)} more"] if self.count > len(self.shown) else []
         fact = "\n    ".join([f"{readable(self.path)}: {what} cannot be read", *self.shown, *more])
-        cure = 'mend the rows; for empty cells set source.missing = "forward" or "drop"'
+        cure = "mend the rows" + ('; for empty cells set source.missing = "forward" or "drop"' if self.missing else "")
         raise InputError.of("RC042", fact, key="source.columns", cure=cure)
 
 

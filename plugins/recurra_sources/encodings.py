@@ -34,7 +34,9 @@ SAMPLE = 1 << 16
 
 
 def known_encoding(name: str) -> str:
-    """Return the name if Python knows the encoding, and it is one of text files. Raises `ValueError`."""
+    """Return the name if Python knows the encoding, and it is one of text files. Raises
+    `ValueError`.
+    """
     try:
         "".encode(name)
         codecs.getincrementaldecoder(name)
@@ -67,7 +69,8 @@ def canonical(name: str) -> str:
 def of_zeros(head: bytes) -> str:
     """Return the encoding that zeros between the bytes of a text tell of, or nothing.
 
-    Latin letters have one zero beside each in UTF-16, on one and the same side, and three in UTF-32.
+    Latin letters have one zero beside each in UTF-16, on one and the same side, and three in
+    UTF-32.
     """
     whole = head[: len(head) // 4 * 4]
     if len(whole) < 8:
@@ -85,7 +88,8 @@ def of_zeros(head: bytes) -> str:
 
 
 def advice(encoding: str, head: bytes, wrong: bytes = b"", ended: bool = False) -> str:
-    """Return what to do about bytes that are not in an encoding: a file's head, and the bytes from the wrong one on.
+    """Return what to do about bytes that are not in an encoding: a file's head, and the bytes from
+    the wrong one on.
 
     `ended` tells that the file ended inside a character.
     """
@@ -111,7 +115,8 @@ def advice(encoding: str, head: bytes, wrong: bytes = b"", ended: bool = False) 
 
 
 def _western(head: bytes, wrong: bytes) -> str:
-    """Return the encoding of one byte a letter that bytes suggest, or some others where every other letter has marks.
+    """Return the encoding of one byte a letter that bytes suggest, or some others where every other
+    letter has marks.
 
     Bytes 0x80 to 0x9f are letters, quotes and dashes in cp1252, and control characters in Latin-1.
     """
@@ -121,7 +126,9 @@ def _western(head: bytes, wrong: bytes) -> str:
 
 
 def _is_utf8(raw: bytes, ended: bool) -> bool:
-    """Tell whether bytes are UTF-8; unless the file `ended` with them, they may end inside a character."""
+    """Tell whether bytes are UTF-8; unless the file `ended` with them, they may end inside a
+    character.
+    """
     try:
         codecs.getincrementaldecoder("utf-8")().decode(raw, final=ended)
     except UnicodeError:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from recurra import InputError
 from recurra_sources import encodings
-from recurra_sources.names import readable
+from recurra_sources.names import half_pair, readable
+from recurra_sources.patterns import state_of
 
 BLOCK = 1 << 20
 LONGEST = 1 << 26
@@ -22,20 +23,21 @@ LONGEST = 1 << 26
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Return a hash of names, sizes and times of files: it tells that one has changed without reading it."""
+    """Return a hash of names, sizes and times of files, which changes with them and reads nothing."""
     folders = {path.parent: os.path.realpath(path.parent) for path in paths}
     digest = hashlib.sha256()
     for path in paths:
         name = os.path.join(folders[path.parent], path.name)
-        digest.update(repr((os.fsencode(name), *_stamp(os.stat(path)))).encode())
+        digest.update(repr((os.fsencode(name), *_stamp(state_of(path)))).encode())
     return digest.hexdigest()
 
 
 def blocks(path: Path, encoding: str) -> Iterator[str]:
     """Give a file's text in blocks that end after a newline, or before a space, where they can.
 
-    A byte-order mark at the start of the file is left out, and no block ends inside CRLF. Raises `InputError` (RC040,
-    RC044) if the file cannot be read, is not in this encoding, or changes meanwhile.
+    A byte-order mark at the start of the file is left out, and no block ends inside CRLF. Raises
+    `InputError` (RC040, RC044) if the file cannot be read, is not in this encoding, or changes
+    meanwhile.
     """
     held, begun = "", False
     for text in _decoded(path, encoding):
@@ -53,12 +55,14 @@ def blocks(path: Path, encoding: str) -> Iterator[str]:
 
 
 def split_lines(text: str) -> Iterator[str]:
-    """Give the lines of a text with their ends, which are LF, CRLF or CR and, unlike for `splitlines`, nothing else."""
+    """Give the lines of a text with their ends: LF, CRLF and CR alone; `str.splitlines` knows more."""
     yield from io.StringIO(text, newline="")
 
 
 def lines(path: Path, encoding: str) -> Iterator[str]:
-    """Give a file's lines, with their ends. Raises `InputError` as `blocks` does, and (RC042) for an endless line."""
+    """Give a file's lines, with their ends. Raises `InputError` as `blocks` does, and (RC042) for
+    an endless line.
+    """
     number, parts, length = 1, [], 0
     for block in blocks(path, encoding):
         for part in split_lines(block):
@@ -124,7 +128,8 @@ class _LineCount:
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading, unpacked where it is .gz.
 
-    Raises `InputError`: RC040 if it cannot be read, RC044 if it changes until it was read to its end.
+    Raises `InputError`: RC040 if it cannot be read, RC044 if it changes until it was read to its
+    end.
     """
     packed = path.suffix.lower() == ".gz"
     try:
@@ -161,7 +166,9 @@ def _head(path: Path) -> bytes:
 
 
 def _check_zeros(path: Path, raw: bytes, encoding: str) -> None:
-    """Raise `InputError` (RC040) for UTF-16 without a mark, whose Latin letters are good UTF-8 with zeros between."""
+    """Raise `InputError` (RC040) for UTF-16 without a mark, whose Latin letters are good UTF-8 with
+    zeros between.
+    """
     head = raw[: encodings.SAMPLE]
     if encodings.of_zeros(head):
         fact = f"{readable(path)} is not {encoding} text: zeros stand between its letters"
@@ -169,13 +176,13 @@ def _check_zeros(path: Path, raw: bytes, encoding: str) -> None:
 
 
 def _check_whole(path: Path, text: str, count: _LineCount) -> None:
-    """Raise `InputError` (RC042) for half a surrogate pair, which a few encodings let pass, and none can write."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        count.add(text[: error.start])
-        fact = f"{readable(path)}:{count.line}: {ascii(text[error.start])} is half a surrogate pair"
-        raise InputError.of("RC042", fact, key="source", cure="no file can hold it: mend the text") from error
+    """Raise `InputError` (RC042) for half a surrogate pair, which a few encodings let pass."""
+    at = half_pair(text)
+    if at is not None:
+        count.add(text[:at])
+        fact = f"{readable(path)}:{count.line}: {ascii(text[at])} is half a surrogate pair"
+        cure = "mend the text where it was cut: such a half is no character"
+        raise InputError.of("RC042", fact, key="source", cure=cure)
 
 
 def _not_decoded(path: Path, encoding: str, error: UnicodeDecodeError, at: int, line: int, ended: bool) -> InputError:

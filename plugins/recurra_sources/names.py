@@ -1,4 +1,4 @@
-"""Names that a user may have meant."""
+"""Names that a user may have meant, and texts that can be printed and written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 MARKS = " \t\r\n\ufeff\u200b\u00ef\u00bb\u00bf\"'"
-"""What surrounds a name unseen: spaces, quotes, a byte-order mark, and that mark read as Latin-1."""
+"""What surrounds a name unseen: spaces, quotes, a byte-order mark, and that mark read as Latin-1.
+"""
 MOST = 2000
 """Names that are compared letter by letter, at most."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that differs least: by case or its surroundings alone, else by few letters, else none."""
+    """Return the known name that differs least: by case or its surroundings alone, else by few
+    letters, else none.
+    """
     folded = {_folded(other): other for other in reversed(list(known)[:MOST])}
     if _folded(name) in folded:
         return folded[_folded(name)]
@@ -28,8 +31,20 @@ def _folded(name: str) -> str:
 
 
 def readable(path: str | Path) -> str:
-    """Return a path as it can be printed: bytes of a name that are no UTF-8 are shown by their value."""
+    """Return a path as it can be printed on one line: bytes that are no UTF-8, and what nobody
+    sees, are shown by their value.
+    """
     try:
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, of which no file can be called
-        return ascii(str(path))[1:-1]
+        name = str(path)
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in name)
+
+
+def half_pair(text: str) -> int | None:
+    """Return where a text holds half a surrogate pair, which no file can hold, or none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None

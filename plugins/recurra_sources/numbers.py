@@ -6,14 +6,17 @@ import math
 import re
 
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]*)?")
-"""A decimal comma, and points between the thousands: 1.234.567,5. What begins with 0 has no thousands."""
+"""A decimal comma, and points between the thousands: 1.234.567,5. What begins with 0 has no
+thousands.
+"""
 
 
 def number(text: str, decimal: str = ".") -> tuple[float | None, str]:
-    """Return the number that a text stands for, or none and what is wrong with it; `nan` is a missing one.
+    """Return the number that a text stands for, or none and what is wrong with it; `nan` is a
+    missing one.
 
-    Numbers are float64: digits beyond its 17 are rounded, and what it cannot hold is refused. Python reads more as
-    numbers than a table holds, such as `1_0`, and digits of other scripts.
+    Numbers are float64: digits beyond its 17 are rounded, and what it cannot hold is refused.
+    Python reads more as numbers than a table holds, such as `1_0`, and digits of other scripts.
     """
     text = text.strip()
     if decimal != "." and "." in text:

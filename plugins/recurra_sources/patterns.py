@@ -1,7 +1,7 @@
 """From a name or a pattern to the files that it stands for.
 
-A name that exists is no pattern, whatever marks it holds, and neither is a folder that exists: `data [v2]/*.txt` takes
-the text files of the folder `data [v2]`.
+A name that exists is no pattern, whatever marks it holds, and neither is a folder that exists:
+`data [v2]/*.txt` takes the text files of the folder `data [v2]`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Identity = tuple[int, int]
 def matching(patterns: Sequence[str]) -> list[Path]:
     """Return the files that names and patterns stand for, sorted within each pattern, none twice.
 
-    Folders that a pattern matches are left out. Raises `InputError` (RC040) where there is no file, and for what is no
-    file: reading from a pipe or a device may wait for ever.
+    Folders that a pattern matches are left out. Raises `InputError` (RC040) where there is no file,
+    and for what is no file: reading from a pipe or a device may wait for ever.
     """
     files: dict[Identity, Path] = {}
     for pattern in patterns:
         folder, rest = _literal(pattern)
         paths = sorted(_below(folder, rest)) if rest else [pattern]
-        states = [(path, _state(path)) for path in paths]
+        states = [(path, state_of(path)) for path in paths]
 
         if rest:
             states = [(path, state) for path, state in states if not stat.S_ISDIR(state.st_mode)]
@@ -90,7 +90,9 @@ def _tree(folder: str) -> Iterator[str]:
 
 
 def _names(folder: str) -> list[str]:
-    """Return what a folder holds, sorted; nothing where it is no folder. Raises `InputError` (RC040)."""
+    """Return what a folder holds, sorted; nothing where it is no folder. Raises `InputError`
+    (RC040).
+    """
     try:
         return sorted(os.listdir(folder or os.curdir))
     except (FileNotFoundError, NotADirectoryError):
@@ -101,12 +103,12 @@ def _names(folder: str) -> list[str]:
         raise InputError.of("RC040", fact, key="source") from error
 
 
-def _state(path: str) -> os.stat_result:
+def state_of(path: str | Path) -> os.stat_result:
     """Return what the system knows of a file. Raises `InputError` (RC040) if there is none."""
     try:
         return os.stat(path)
     except FileNotFoundError as error:
-        raise _no_file(path) from error
+        raise _no_file(str(path)) from error
     except (OSError, ValueError) as error:  # a circle of links, no permission; a name that no file can have
         reason = getattr(error, "strerror", None) or error
         raise InputError.of("RC040", f"{readable(path)} cannot be read: {reason}", key="source") from error

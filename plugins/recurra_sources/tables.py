@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, JsonValue
 
 from recurra import Field, InputError
 from recurra_sources import files, numbers
 from recurra_sources.applying import For
 from recurra_sources.columns import Row, Table, TableOptions
-from recurra_sources.names import readable
+from recurra_sources.names import half_pair, readable
 
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
@@ -34,7 +34,8 @@ def _decimal_mark(character: str) -> str:
     return character
 
 
-ONE = {"minLength": 1, "maxLength": 1}
+ONE: dict[str, JsonValue] = {"minLength": 1, "maxLength": 1}
+"""What the JSON Schema says of a mark."""
 
 
 class CsvOptions(TableOptions):
@@ -51,7 +52,10 @@ class CsvOptions(TableOptions):
 
 
 class Csv(Table[CsvOptions]):
-    """Columns of a csv file whose first row names them. Quotes are `"`, and doubled inside a quoted cell."""
+    """Columns of a csv file whose first row names them.
+
+    Quotes are `"`, and doubled inside a quoted cell.
+    """
 
     def rows(self) -> Iterator[Row]:
         """Give the cells of the named columns, row by row."""
@@ -86,17 +90,19 @@ class Csv(Table[CsvOptions]):
                     return f"set source.delimiter = {written}, if that stands between the names"
         return ""
 
-    def _fitted(self, path: Path, line: int, cells: list[str], header: list[str]) -> list[str | None]:
-        """Return a row as wide as the header: without empty cells beyond it, its lacking ones missing.
+    def _fitted(self, path: Path, line: int, cells: list[str], header: list[str]) -> list[Any]:
+        """Return a row as wide as the header: without empty cells beyond it, its lacking ones
+        missing.
 
-        Raises `InputError` (RC042) for a row that is too long, and under missing = "error" for one that is too short:
-        which of its cells lacks a delimiter, or has one too many, is not known.
+        Raises `InputError` (RC042) for a row that is too long, and under missing = "error" for one
+        that is too short: which of its cells lacks a delimiter, or has one too many, is not known.
         """
         cells = list(cells)
         while len(cells) > len(header) and not cells[-1].strip():
             del cells[-1]
         short = len(header) - len(cells)
-        if short == 0 or (short > 0 and self.options.missing != "error"):
+        unnamed = not any(header[len(cells) :])  # as where the header ends with delimiters
+        if short == 0 or (short > 0 and (unnamed or self.options.missing != "error")):
             return [*cells, *[None] * short]
 
         have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
@@ -131,7 +137,9 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
-    """Return the next row, its cells as long as need be; the limit, which all of a process shares, stays what it is."""
+    """Return the next row, its cells as long as need be; the limit, which all of a process shares,
+    stays what it is.
+    """
     limit = csv.field_size_limit(files.LONGEST)
     try:
         return next(reader, None)
@@ -163,8 +171,9 @@ class JsonlOptions(TableOptions):
 class Jsonl(Table[JsonlOptions]):
     """Keys of a file with one JSON object a line.
 
-    A number is taken as it is written: it is a text too, as in a csv file, and a text that is a number in quotes is a
-    number. `null` is missing; so is a key that is not there, but under `missing = "error"` that is told apart.
+    A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
+    number in quotes is a number. `null` is missing; so is a key that is not there, but under
+    `missing = "error"` that is told apart.
     """
 
     def rows(self) -> Iterator[Row]:
@@ -186,7 +195,9 @@ class Jsonl(Table[JsonlOptions]):
             raise self._no_column(min(unseen), known)
 
     def _check(self, name: str, record: dict[str, list[Any]], path: Path, number: int) -> None:
-        """Raise `InputError` (RC040, RC042) if a key lacks where it must not, stands twice, or holds a broken text."""
+        """Raise `InputError` (RC040, RC042) if a key lacks where it must not, stands twice, or
+        holds a broken text.
+        """
         values = record.get(name, [])
         if not values and self.options.missing == "error":
             raise self._no_column(name, list(record), f", line {number},")
@@ -201,7 +212,8 @@ class Jsonl(Table[JsonlOptions]):
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
-    """Return the values of each key of a line's object: several where the key stands more than once.
+    """Return the values of each key of a line's object: several where the key stands more than
+    once.
 
     Raises `InputError` (RC042).
     """
@@ -247,11 +259,9 @@ _DECODER = json.JSONDecoder(
 
 
 def _check_text(text: str, path: Path, number: int, what: str) -> None:
-    """Raise `InputError` (RC042) for half a surrogate pair, which JSON can spell, and no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ascii(text[error.start])
-        fact = f"{readable(path)}:{number}: {what} holds {half}, half a surrogate pair"
+    """Raise `InputError` (RC042) for half a surrogate pair, which JSON can spell."""
+    at = half_pair(text)
+    if at is not None:
+        fact = f"{readable(path)}:{number}: {what} holds {ascii(text[at])}, half a surrogate pair"
         cure = "mend the text where it was cut: such a half is no character"
-        raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
+        raise InputError.of("RC042", fact, key="source.path", cure=cure)

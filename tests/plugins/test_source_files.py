@@ -178,12 +178,12 @@ def test_what_might_never_end_is_not_opened(tmp_path, monkeypatch, make, name):
             gathered(source)
 
 
-@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "a\0*"])
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "a\0*", "a\nb\x1b[2Jc"])
 def test_a_name_that_no_file_can_have(path, tmp_path):
     """It is said so, in letters that can be printed."""
     with pytest.raises(InputError, match=r"\[RC040\]") as caught:
         text(f"{tmp_path}/{path}").fingerprint()
-    str(caught.value).encode()
+    assert all(line.isprintable() for line in str(caught.value).encode().decode().split("\n"))
 
 
 def test_a_file_whose_name_is_no_utf8_is_read(tmp_path):

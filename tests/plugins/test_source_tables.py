@@ -159,6 +159,7 @@ def test_a_short_row_lacks_its_last_cells(tmp_path):
     assert gathered(source, "numbers") == [[[1, 2], [5, 6]]]
     source = csv_of(tmp_path, content, columns=["a", "b"], missing="forward")
     assert gathered(source, "numbers") == [[[1, 2], [3, 2], [5, 6]]]
+    assert gathered(csv_of(tmp_path, "a,b,,\n1,2\n3,4,,\n5,6,7,8\n", columns=["b"]), "numbers") == [[[2], [4], [6]]]
     for columns in (["a"], ["b"], ["a", "b"]):
         with pytest.raises(InputError, match=r"csv:5: the row has 1 cell, and the header names 2 columns \[RC042\]"):
             gathered(csv_of(tmp_path, content, columns=columns), "numbers")

@@ -68,3 +68,11 @@ def test_the_documentation_of_python_reads_twice_the_same():
     assert first == second
     assert len(first) > 300_000
     assert one.fingerprint() == one.fingerprint() == other.fingerprint()
+
+
+@pytest.mark.parametrize("options", [{"text": "a\ud83d"}, {"texts": ["a", "\ude00b"]}, {"tokens": ["a", "\ud83d"]}])
+def test_inline_refuses_half_a_surrogate_pair(options):
+    """What Python lets a text hold and no file can is refused before it is trained on."""
+    element = "tokens" if "tokens" in options else "text"
+    with pytest.raises(InputError, match=r"holds '.u(d83d|de00)', half a surrogate pair \[RC042\]"):
+        gathered(Inline(InlineOptions(**options)), element)
