@@ -31,7 +31,7 @@ CODES: dict[str, str] = {
     "RC041": "There is too little data for what the task asks; the message does the arithmetic.",
     "RC042": "A value in the data is missing or is not of the kind that the column must hold.",
     "RC043": 'A symbol is not in the vocabulary, and the vocabulary\'s `unknown` policy is "error".',
-    "RC044": "The data has changed since the run was made, so its figures would not be comparable.",
+    "RC044": "The data has changed since the run was made, or while it was read: its figures would not be comparable.",
     "RC045": "A local plugin file has changed since the run was made, so its weights may mean something else.",
     "RC050": "A folder cannot be written: the one for runs, for cached data, or where something new is put.",
     "RC051": "The folder is not a run of recurra, or the run has no whole checkpoint.",

@@ -10,6 +10,7 @@ COLUMNS: tuple[dict[str, Any], ...] = (
     {"columns": ["high"]},
     {"columns": ["high", "low"], "group": "station", "missing": "forward"},
     {"columns": ["name"], "group": "station"},
+    {"columns": ["name"], "group": "station", "separator": " / "},
     {"columns": ["low"], "missing": "drop"},
 )
 EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {

@@ -1,97 +1,194 @@
-"""Files: by name or pattern, plain or .gz, read in blocks so that their size does not matter."""
+"""Files: plain or .gz, read in blocks or lines so that their size does not matter."""
 
 from __future__ import annotations
 
 import codecs
-import glob
 import gzip
+import hashlib
+import io
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from recurra import InputError
+from recurra_sources import encodings
+from recurra_sources.names import half_pair, readable
+from recurra_sources.patterns import state_of
 
 BLOCK = 1 << 20
+LONGEST = 1 << 26
+"""Characters of a line, or of a cell of a table, at most: each is held in memory."""
 
 
-def matching(patterns: list[str]) -> list[Path]:
-    """Return the files that names and patterns stand for, sorted within each pattern. Raises `InputError` (RC040)."""
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        wild = any(mark in pattern for mark in "*?[")
-        paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))] if wild else [Path(pattern)]
-        files = [path for path in paths if path.is_file()]
-        if not files:
-            raise InputError.of(
-                "RC040",
-                _why_none(pattern, wild),
-                key="source",
-                cure="paths are taken from the task file's folder",
-            )
-        found |= dict.fromkeys(files)
-    return list(found)
-
-
-def _why_none(pattern: str, wild: bool) -> str:
-    if wild:
-        return f"no file matches {pattern}"
-    return f"{pattern} is a directory" if Path(pattern).is_dir() else f"there is no file {pattern}"
-
-
-def fingerprint(paths: list[Path]) -> str:
-    """Return the names, sizes and times of files: what tells that one has changed, without reading it."""
-    stats = [(path, path.stat()) for path in paths]
-    return "|".join(f"{p.resolve()}:{s.st_size}:{s.st_mtime_ns}:{s.st_ino}" for p, s in stats)
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Return a hash of names, sizes and times of files, which changes with them and reads nothing."""
+    folders = {path.parent: os.path.realpath(path.parent) for path in paths}
+    digest = hashlib.sha256()
+    for path in paths:
+        name = os.path.join(folders[path.parent], path.name)
+        digest.update(repr((os.fsencode(name), *_stamp(state_of(path)))).encode())
+    return digest.hexdigest()
 
 
 def blocks(path: Path, encoding: str) -> Iterator[str]:
     """Give a file's text in blocks that end after a newline, or before a space, where they can.
 
-    A byte-order mark at the start of the file is left out. Raises `InputError` (RC040) if the file cannot be read or is
-    not in this encoding.
+    A byte-order mark at the start of the file is left out, and no block ends inside CRLF. Raises
+    `InputError` (RC040, RC044) if the file cannot be read, is not in this encoding, or changes
+    meanwhile.
     """
     held, begun = "", False
     for text in _decoded(path, encoding):
         held += text if begun else text.removeprefix("\ufeff")
         begun = begun or bool(text)
+
         cut = held.rfind("\n") + 1 or held.rfind(" ")
+        if cut <= 0 and len(held) > BLOCK:
+            cut = len(held) - held.endswith("\r")
         if cut > 0:
             yield held[:cut]
             held = held[cut:]
-        elif len(held) > BLOCK:
-            yield held
-            held = ""
     if held:
         yield held
 
 
+def split_lines(text: str) -> Iterator[str]:
+    """Give the lines of a text with their ends: LF, CRLF and CR alone; `str.splitlines` knows more."""
+    yield from io.StringIO(text, newline="")
+
+
+def lines(path: Path, encoding: str) -> Iterator[str]:
+    """Give a file's lines, with their ends. Raises `InputError` as `blocks` does, and (RC042) for
+    an endless line.
+    """
+    number, parts, length = 1, [], 0
+    for block in blocks(path, encoding):
+        for part in split_lines(block):
+            parts.append(part)
+            length += len(part)
+            if length > LONGEST:
+                fact = f"{readable(path)}:{number}: the line is longer than {LONGEST:,} characters"
+                raise InputError.of("RC042", fact, key="source", cure="is this the right file?")
+
+            if part.endswith(("\n", "\r")):
+                yield "".join(parts)
+                number, parts, length = number + 1, [], 0
+    if parts:
+        yield "".join(parts)
+
+
 def _decoded(path: Path, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
-    seen = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            while raw := file.read(BLOCK):
+    ascii_first = encodings.canonical(encoding) in ("utf-8", "ascii", "utf-8-sig")
+    seen = waiting = 0
+    count = _LineCount()
+    with _opened(path) as file:
+        try:
+            ended = False
+            while not ended:
+                raw = file.read(BLOCK)
+                ended = not raw
+                if ascii_first and not seen:
+                    _check_zeros(path, raw, encoding)
+
                 waiting = len(decoder.getstate()[0])
-                yield decoder.decode(raw)
+                text = decoder.decode(raw, final=ended)
+                _check_whole(path, text, count)
+                count.add(text)
+                yield text
                 seen += len(raw)
-            waiting = len(decoder.getstate()[0])
-            yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        at = max(seen - waiting, 0) + error.start
-        fact = f"{path} is not {encoding} text: byte {error.object[error.start]:#04x} at offset {at}"
-        raise InputError.of(
-            "RC040", fact, key="source.encoding", cure='set source.encoding, as in "latin-1"'
-        ) from error
-    except UnicodeError as error:  # such as a missing byte-order mark
-        raise InputError.of("RC040", f"{path} is not {encoding} text: {error}", key="source.encoding") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError.of("RC040", f"{path} cannot be read: {error}", key="source") from error
+        except UnicodeDecodeError as error:
+            at = max(seen - waiting, 0) + error.start
+            count.add(error.object[: error.start].decode(error.encoding, "ignore"))
+            raise _not_decoded(path, encoding, error, at, count.line, ended) from error
+        except UnicodeError as error:  # such as a missing byte-order mark
+            fact = f"{readable(path)} is not {encoding} text: {error}"
+            cure = encodings.advice(encoding, _head(path))
+            raise InputError.of("RC040", fact, key="source.encoding", cure=cure) from error
 
 
-def known_encoding(name: str) -> str:
-    """Return the name if Python knows the encoding, and it is one of text. Raises `ValueError`."""
+class _LineCount:
+    """Counts the lines of a text that comes in parts."""
+
+    def __init__(self) -> None:
+        self.line, self.after_cr = 1, False
+
+    def add(self, text: str) -> None:
+        """Go on by a part of the text."""
+        if not text:
+            return
+        self.line += text.count("\n") + text.count("\r") - text.count("\r\n")
+        self.line -= self.after_cr and text[0] == "\n"
+        self.after_cr = text[-1] == "\r"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file for reading, unpacked where it is .gz.
+
+    Raises `InputError`: RC040 if it cannot be read, RC044 if it changes until it was read to its
+    end.
+    """
+    packed = path.suffix.lower() == ".gz"
     try:
-        "".encode(name)
-    except (LookupError, UnicodeError):
-        raise ValueError(f"encoding: Python knows no encoding {name!r} of text") from None
-    return name
+        with path.open("rb") as raw:
+            before = _stamp(os.fstat(raw.fileno()))
+            if packed and not before[0]:
+                raise gzip.BadGzipFile("it is empty, as no packed file is")
+
+            yield gzip.GzipFile(fileobj=raw) if packed else raw
+
+            if _stamp(os.fstat(raw.fileno())) != before:
+                raise changed(readable(path))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        cure = "a file that is not packed has another name, and one that is cut off must come whole" if packed else ""
+        fact = f"{readable(path)} cannot be read: {reason}"
+        raise InputError.of("RC040", fact, key="source", cure=cure) from error
+
+
+def changed(what: str) -> InputError:
+    """Return the error of data that changes under the reader."""
+    cure = "wait until it is written to its end, or read a copy"
+    return InputError.of("RC044", f"{what} changed while it was read", key="source", cure=cure)
+
+
+def _stamp(state: os.stat_result) -> tuple[int, int, int]:
+    return state.st_size, state.st_mtime_ns, state.st_ino
+
+
+def _head(path: Path) -> bytes:
+    """Return how a file begins; of one that is packed, what is in it."""
+    with _opened(path) as file:
+        return file.read(encodings.SAMPLE)
+
+
+def _check_zeros(path: Path, raw: bytes, encoding: str) -> None:
+    """Raise `InputError` (RC040) for UTF-16 without a mark, whose Latin letters are good UTF-8 with
+    zeros between.
+    """
+    head = raw[: encodings.SAMPLE]
+    if encodings.of_zeros(head):
+        fact = f"{readable(path)} is not {encoding} text: zeros stand between its letters"
+        raise InputError.of("RC040", fact, key="source.encoding", cure=encodings.advice(encoding, head))
+
+
+def _check_whole(path: Path, text: str, count: _LineCount) -> None:
+    """Raise `InputError` (RC042) for half a surrogate pair, which a few encodings let pass."""
+    at = half_pair(text)
+    if at is not None:
+        count.add(text[:at])
+        fact = f"{readable(path)}:{count.line}: {ascii(text[at])} is half a surrogate pair"
+        cure = "mend the text where it was cut: such a half is no character"
+        raise InputError.of("RC042", fact, key="source", cure=cure)
+
+
+def _not_decoded(path: Path, encoding: str, error: UnicodeDecodeError, at: int, line: int, ended: bool) -> InputError:
+    """Return the error of bytes that are not in the encoding that the task names."""
+    byte = error.object[error.start]
+    fact = f"{readable(path)} is not {encoding} text: byte {byte:#04x} at offset {at}, line {line}"
+    wrong = error.object[error.start :][: encodings.SAMPLE]
+    cure = encodings.advice(encoding, _head(path), wrong, ended)
+    return InputError.of("RC040", fact, key="source.encoding", cure=cure)

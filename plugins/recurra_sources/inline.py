@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import model_validator
 
 from recurra import Element, Field, InputError, Options, Piece, Source
+from recurra_sources.names import half_pair
 
 
 class InlineOptions(Options):
@@ -45,7 +46,7 @@ class Inline(Source[InlineOptions]):
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each sequence as one piece."""
         options = self.options
-        held: dict[Element, list[object]] = {
+        held: dict[Element, list[Any]] = {
             "text": [options.text] if options.text is not None else list(options.texts or []),
             "tokens": [options.tokens] if options.tokens is not None else [],
             "numbers": [options.values] if options.values is not None else list(options.series or []),
@@ -60,10 +61,20 @@ class Inline(Source[InlineOptions]):
             if not sequence:
                 continue
             if element == "numbers":
-                yield Piece(np.array(sequence, np.float64).reshape(len(sequence), -1))  # type: ignore[arg-type]
+                yield Piece(np.array(sequence, np.float64).reshape(len(sequence), -1))
             else:
+                _check_whole("".join(sequence))
                 yield Piece(sequence if isinstance(sequence, str) else [*sequence])  # type: ignore[misc]
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""
         return hashlib.sha256(self.options.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check_whole(text: str) -> None:
+    """Raise `InputError` (RC042) for half a surrogate pair, which Python lets a text hold."""
+    at = half_pair(text)
+    if at is not None:
+        fact = f"the inline source holds {ascii(text[at])}, half a surrogate pair"
+        cure = "mend the text where it was cut: such a half is no character"
+        raise InputError.of("RC042", fact, key="source", cure=cure)

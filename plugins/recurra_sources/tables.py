@@ -1,242 +1,267 @@
-"""Tables: csv files and files of JSON lines. A row is a step of a series or of a token sequence, or one whole text."""
+"""The two kinds of table: csv files, whose first row names the columns, and files of JSON lines."""
 
 from __future__ import annotations
 
 import csv
 import json
-import math
-from abc import abstractmethod
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, NoReturn
 
-import numpy as np
-from pydantic import model_validator
+from pydantic import AfterValidator, JsonValue
 
-from recurra import Element, Field, FilePath, InputError, Options, Piece, Source
-from recurra_sources import files
+from recurra import Field, InputError
+from recurra_sources import files, numbers
+from recurra_sources.applying import For
+from recurra_sources.columns import Row, Table, TableOptions
+from recurra_sources.names import half_pair, readable
 
-Row = tuple[int, list[Any]]  # where the row stands in the file, and its cells
-CHUNK = 1 << 14
+USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
+"""What else may stand between cells, and how TOML writes it."""
 
 
-class TableOptions(Options):
-    """Options of csv and jsonl."""
+def _mark(character: str) -> str:
+    """Return a character that may stand between cells. Raises `ValueError`."""
+    if len(character) != 1 or character in '"\r\n':
+        raise ValueError("it must be one character, and no quote or line end")
+    return character
 
-    path: FilePath = Field(description="the file; .gz is unpacked")
-    columns: list[str] = Field(min_length=1, description="the columns to read; several give several features")
-    group: str | None = Field(
-        None, description="column that tells which sequence a row belongs to; the rows of one follow each other"
-    )
-    missing: Literal["error", "forward", "drop"] = Field(
-        "error",
-        description="an empty cell: refuse it, take the value of the row before in its sequence, or leave the row out",
-    )
-    encoding: str = Field("utf-8", description="how the file's bytes are read")
 
-    @model_validator(mode="after")
-    def _encoding_is_known(self) -> TableOptions:
-        files.known_encoding(self.encoding)
-        return self
+def _decimal_mark(character: str) -> str:
+    """Return a character that may stand before decimals. Raises `ValueError`."""
+    if len(character) != 1 or character.isalnum() or character.isspace() or character in "+-_\"'":
+        raise ValueError('it must be one character, as in "." or ","')
+    return character
+
+
+ONE: dict[str, JsonValue] = {"minLength": 1, "maxLength": 1}
+"""What the JSON Schema says of a mark."""
 
 
 class CsvOptions(TableOptions):
     """Options of csv."""
 
-    delimiter: str = Field(",", min_length=1, max_length=1, description="what stands between cells")
-    decimal: str = Field(".", min_length=1, max_length=1, description="what stands before the decimals")
+    delimiter: Annotated[str, AfterValidator(_mark)] = Field(
+        ",", json_schema_extra=ONE, description="what stands between cells"
+    )
+    decimal: Annotated[str, For("numbers"), AfterValidator(_decimal_mark)] = Field(
+        ".",
+        json_schema_extra=ONE,
+        description='what stands before the decimals; with "," points may group the thousands, by three digits',
+    )
+
+
+class Csv(Table[CsvOptions]):
+    """Columns of a csv file whose first row names them.
+
+    Quotes are `"`, and doubled inside a quoted cell.
+    """
+
+    def rows(self) -> Iterator[Row]:
+        """Give the cells of the named columns, row by row."""
+        path, options = self._file(), self.options
+        rows = _rows(path, options.encoding, options.delimiter)
+        header = [name.strip() for name in next(rows, (0, []))[1]]
+        places = [self._place(path, header, name) for name in options.named]
+
+        for line, cells in rows:
+            if len(cells) != len(header):
+                cells = self._fitted(path, line, cells, header)
+            yield line, [cells[place] for place in places]
+
+    def _place(self, path: Path, header: list[str], name: str) -> int:
+        """Return where a column stands. Raises `InputError` (RC040, RC041, RC042)."""
+        if not header:
+            fact = f"{readable(path)} is empty: a csv file begins with the names of its columns"
+            raise InputError.of("RC041", fact, key="source.path")
+        if header.count(name) > 1:
+            raise self._twice(name, "")
+        if name not in header:
+            raise self._no_column(name, header, cure=self._why_no_column(header))
+        return header.index(name)
+
+    def _why_no_column(self, header: list[str]) -> str:
+        """Return what the header tells of: another delimiter, or that there is none."""
+        if all(numbers.number(name, self.options.decimal)[0] is not None for name in header):
+            return "the first row holds numbers alone: put a row with the names of the columns before it"
+        if len(header) == 1:
+            for mark, written in USUAL.items():
+                if mark in header[0] and mark != self.options.delimiter:
+                    return f"set source.delimiter = {written}, if that stands between the names"
+        return ""
+
+    def _fitted(self, path: Path, line: int, cells: list[str], header: list[str]) -> list[Any]:
+        """Return a row as wide as the header: without empty cells beyond it, its lacking ones
+        missing.
+
+        Raises `InputError` (RC042) for a row that is too long, and under missing = "error" for one
+        that is too short: which of its cells lacks a delimiter, or has one too many, is not known.
+        """
+        cells = list(cells)
+        while len(cells) > len(header) and not cells[-1].strip():
+            del cells[-1]
+        short = len(header) - len(cells)
+        unnamed = not any(header[len(cells) :])  # as where the header ends with delimiters
+        if short == 0 or (short > 0 and (unnamed or self.options.missing != "error")):
+            return [*cells, *[None] * short]
+
+        have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        fact = f"{readable(path)}:{line}: the row has {have}, and the header names {len(header)} columns"
+        if short > 0:
+            cure = 'mend the row, or set source.missing = "drop" or "forward": then its last cells are missing'
+        else:
+            cure = "put a cell that holds the delimiter into quotes, or set source.delimiter to another"
+        raise InputError.of("RC042", fact, key="source.path", cure=cure)
+
+    def number(self, cell: str) -> tuple[float | None, str]:
+        """Return the number that a cell holds, or none and what is wrong with it."""
+        return numbers.number(cell, self.options.decimal)
+
+
+def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Give each row that is not blank, and the line where it begins. Raises `InputError` (RC042)."""
+    reader = csv.reader(files.lines(path, encoding), delimiter=delimiter, strict=True)
+    width = 0
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = _next(reader)
+        except csv.Error as error:
+            raise _torn(path, line, reader.line_num, str(error)) from error
+        if cells is None:
+            return
+
+        width = width or len(cells)
+        if cells and (width == 1 or len(cells) > 1 or cells[0].strip()):
+            yield line, cells
+
+
+def _next(reader: Iterator[list[str]]) -> list[str] | None:
+    """Return the next row, its cells as long as need be; the limit, which all of a process shares,
+    stays what it is.
+    """
+    limit = csv.field_size_limit(files.LONGEST)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _torn(path: Path, line: int, last: int, reason: str) -> InputError:
+    """Return the error of a row whose quotes are wrong, or that never ends."""
+    place = f"{readable(path)}:{line}"
+    cure = "a quoted cell ends with a quote, and a quote inside it is written twice"
+    if "end of data" in reason:
+        fact = f"{place}: the row that begins here has a quote that is never closed"
+    elif "field limit" in reason:
+        fact = f"{place}: a cell of the row that begins here is longer than {files.LONGEST:,} characters"
+        cure = f"is a quote never closed? {cure}"
+    elif "expected after" in reason:
+        until = f" and goes on to line {last}" if last > line else ""
+        fact = f"{place}: in the row that begins here{until} something stands after a closing quote"
+    else:
+        fact = f"{place}: {reason}"
+    return InputError.of("RC042", fact, key="source.path", cure=cure)
 
 
 class JsonlOptions(TableOptions):
     """Options of jsonl."""
 
 
-O = TypeVar("O", bound=TableOptions)  # noqa: E741
-
-
-class Table(Source[O]):
-    """What both kinds of table share: columns, missing cells, groups."""
-
-    offers: ClassVar[tuple[Element, ...]] = ("text", "tokens", "numbers")
-
-    @abstractmethod
-    def rows(self) -> Iterator[Row]:
-        """Give the cells of the named columns, the group last where there is one."""
-
-    def read(self, element: Element) -> Iterator[Piece]:
-        """Give a series or token sequence a group, or a text a row."""
-        if element != "numbers" and len(self.options.columns) > 1:
-            fact = f"{len(self.options.columns)} columns are named, but {element} are read from one"
-            raise InputError.of("RC030", fact, key="source.columns")
-        complete = self._complete(element)
-        if element == "text":
-            yield from (Piece(str(cells[0])) for _, cells in complete)
-            return
-        seen: set[Any] = set()
-        for group, rows in groupby(complete, key=lambda row: row[1][-1] if self.options.group else None):
-            if group in seen:
-                raise self._scattered(group)
-            seen.add(group)
-            yield from self._sequence(rows, element)
-
-    def _scattered(self, group: Any) -> InputError:
-        fact = f"{self.options.path}: group {group!r} comes again after another group"
-        cure = f"sort the file by {self.options.group}, so that the rows of a group follow each other"
-        return InputError.of("RC042", fact, key="source.group", cure=cure)
-
-    def _sequence(self, rows: Iterator[Row], element: Element) -> Iterator[Piece]:
-        width = len(self.options.columns)
-        start, held = True, []
-        for _, cells in rows:
-            held.append(cells[:width] if element == "numbers" else str(cells[0]))
-            if len(held) == CHUNK:
-                yield Piece(np.array(held, np.float64) if element == "numbers" else held, start)
-                start, held = False, []
-        if held:
-            yield Piece(np.array(held, np.float64) if element == "numbers" else held, start)
-
-    def _complete(self, element: Element) -> Iterator[Row]:
-        """Give rows with every cell read, and missing ones mended as the task says; report all that are wrong."""
-        options = self.options
-        wrong: list[str] = []
-        count = 0
-        unknown: list[Any] = [None] * len(options.columns)
-        last, group = unknown, None
-        for number, cells in self.rows():
-            if options.group and cells[-1] != group:  # a sequence takes nothing from the one before
-                last, group = unknown, cells[-1]
-            for index, name in enumerate(options.columns):
-                value, fault = self._cell(cells[index], element)
-                if fault == "missing" and options.missing == "forward" and last[index] is not None:
-                    value, fault = last[index], ""
-                if fault and not (fault == "missing" and options.missing == "drop"):
-                    count += 1
-                    if len(wrong) < 10:
-                        wrong.append(f"row {number}, column {name}: {_said(cells[index])}")
-                cells[index] = value
-            if any(cell is None for cell in cells[: len(options.columns)]):
-                continue
-            last = cells[: len(options.columns)]
-            yield number, cells
-        if count:
-            raise self._faults(wrong, count)
-
-    def _faults(self, wrong: list[str], count: int) -> InputError:
-        more = f"\n    and {count - len(wrong)} more" if count > len(wrong) else ""
-        what = "1 cell" if count == 1 else f"{count} cells"
-        fact = f"{self.options.path}: {what} cannot be read\n    " + "\n    ".join(wrong) + more
-        cure = 'mend the rows; for empty cells set source.missing = "forward" or "drop"'
-        return InputError.of("RC042", fact, key="source.columns", cure=cure)
-
-    def _cell(self, raw: Any, element: Element) -> tuple[Any, str]:
-        """Return a cell's value and, if it has none, what is wrong with it."""
-        if raw is None or (isinstance(raw, str) and not raw.strip() and element != "text"):
-            return None, "missing"
-        if element != "numbers":
-            return raw, ""
-        if isinstance(raw, bool) or "_" in str(raw):  # Python reads 1_0 as 10
-            return None, "not a number"
-        try:
-            value = float(self.number(raw))
-        except (TypeError, ValueError, OverflowError):
-            return None, "not a number"
-        if math.isnan(value):
-            return None, "missing"
-        return (value, "") if math.isfinite(value) else (None, "not finite")
-
-    def number(self, raw: Any) -> Any:
-        """Return a cell as `float` reads it."""
-        return raw
-
-    def _file(self) -> Path:
-        return files.matching([self.options.path])[0]
-
-    def _no_column(self, name: str, known: list[str], where: str = "") -> InputError:
-        fact = f"{self.options.path}{where} has no column {name!r}"
-        return InputError.of("RC040", fact, key="source.columns", allowed=", ".join(known[:20]))
-
-    def fingerprint(self) -> str:
-        """Return name, size and time of the file."""
-        return files.fingerprint([self._file()])
-
-    def features(self) -> list[str]:
-        """Return the names of the columns."""
-        return self.options.columns
-
-
-def _said(raw: Any) -> str:
-    return "nothing" if raw is None or raw == "" else repr(raw)[:60]
-
-
-def _lines(blocks: Iterator[str]) -> Iterator[str]:
-    """Give whole lines, with their ends."""
-    held = ""
-    for block in blocks:
-        *whole, held = (held + block).split("\n")
-        yield from (line + "\n" for line in whole)
-    if held:
-        yield held
-
-
-class Csv(Table[CsvOptions]):
-    """Columns of a csv file whose first row names them."""
-
-    def rows(self) -> Iterator[Row]:
-        """Give the cells of the named columns, row by row; rows count from 1, the header."""
-        path, options = self._file(), self.options
-        lines = _lines(files.blocks(path, options.encoding))
-        reader = csv.reader(lines, delimiter=options.delimiter)
-        try:
-            header = [name.strip() for name in next(filter(None, reader), [])]
-            if not header:
-                raise InputError.of(
-                    "RC041",
-                    f"{path} is empty: a csv file begins with the names of its columns",
-                    key="source.path",
-                )
-            wanted = [*options.columns, *([options.group] if options.group else [])]
-            for name in wanted:
-                if name not in header:
-                    raise self._no_column(name, header)
-            places = [header.index(name) for name in wanted]
-            for cells in reader:
-                if cells:
-                    yield reader.line_num, [cells[at] if at < len(cells) else None for at in places]
-        except csv.Error as error:
-            raise InputError.of("RC042", f"{path}, row {reader.line_num}: {error}", key="source.path") from error
-
-    def number(self, raw: Any) -> Any:
-        """Return a cell with a point before its decimals."""
-        text = str(raw).strip()
-        return text if self.options.decimal == "." else text.replace(".", "").replace(self.options.decimal, ".")
-
-
 class Jsonl(Table[JsonlOptions]):
-    """Keys of a file with one JSON object a line."""
+    """Keys of a file with one JSON object a line.
+
+    A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
+    number in quotes is a number. `null` is missing; so is a key that is not there, but under
+    `missing = "error"` that is told apart.
+    """
 
     def rows(self) -> Iterator[Row]:
         """Give the values of the named keys, line by line, from 1."""
         path, options = self._file(), self.options
-        wanted = [*options.columns, *([options.group] if options.group else [])]
-        for number, line in enumerate(_lines(files.blocks(path, options.encoding)), 1):
+        unseen = set(options.named)
+        known: list[str] = []
+        for number, line in enumerate(files.lines(path, options.encoding), 1):
             if not line.strip():
                 continue
             record = _record(path, number, line)
-            for name in wanted:
-                if name not in record:
-                    raise self._no_column(name, list(record), f", line {number},")
-            yield number, [record[name] for name in wanted]
+            known = list(record)
+            for name in options.named:
+                self._check(name, record, path, number)
+            unseen -= record.keys()
+            yield number, [record.get(name, (None,))[0] for name in options.named]
+
+        if known and unseen:  # which missing = "drop" would have made an empty table of
+            raise self._no_column(min(unseen), known)
+
+    def _check(self, name: str, record: dict[str, list[Any]], path: Path, number: int) -> None:
+        """Raise `InputError` (RC040, RC042) if a key lacks where it must not, stands twice, or
+        holds a broken text.
+        """
+        values = record.get(name, [])
+        if not values and self.options.missing == "error":
+            raise self._no_column(name, list(record), f", line {number},")
+        if len(values) > 1:
+            raise self._twice(name, f", line {number},")
+        if values and isinstance(values[0], str):
+            _check_text(values[0], path, number, f"the value of {name!r}")
+
+    def number(self, cell: str) -> tuple[float | None, str]:
+        """Return the number that a cell holds, or none and what is wrong with it."""
+        return numbers.number(cell)
 
 
-def _record(path: Path, number: int, line: str) -> dict[str, Any]:
+def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
+    """Return the values of each key of a line's object: several where the key stands more than
+    once.
+
+    Raises `InputError` (RC042).
+    """
+    where = f"{readable(path)}:{number}"
     try:
-        record = json.loads(line.rstrip())  # an error at the end of the line is in this line
+        pairs = _DECODER.decode(line.rstrip())  # an error at the end is in this line
     except json.JSONDecodeError as error:
-        fact = f"{path}:{number}:{error.colno} is not JSON: {error.msg}"
-        raise InputError.of("RC042", fact, key="source.path") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
-        raise InputError.of("RC042", f"{path}:{number} cannot be read: {error}", key="source.path") from error
-    if not isinstance(record, dict):
-        raise InputError.of("RC042", f"{path}:{number} is not a JSON object", key="source.path")
+        cure = "each line holds one whole JSON object; in a file of one array each element must get a line of its own"
+        fact = f"{where}:{error.colno} is not JSON: {error.msg}"
+        raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
+    except (ValueError, RecursionError) as error:  # NaN, thousands of brackets
+        raise InputError.of("RC042", f"{where} cannot be read: {error}", key="source.path") from error
+    if not isinstance(pairs, _Pairs):
+        raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path")
+
+    record: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        _check_text(name, path, number, "a key")
+        record.setdefault(name, []).append(value)
     return record
+
+
+class _Literal(str):
+    """A number as it is written."""
+
+    __repr__ = str.__str__
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The keys and values of an object in their order, a key that stands twice with both."""
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON; what is missing is written null")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_Pairs, parse_int=_Literal, parse_float=_Literal, parse_constant=_no_number
+)
+
+
+def _check_text(text: str, path: Path, number: int, what: str) -> None:
+    """Raise `InputError` (RC042) for half a surrogate pair, which JSON can spell."""
+    at = half_pair(text)
+    if at is not None:
+        fact = f"{readable(path)}:{number}: {what} holds {ascii(text[at])}, half a surrogate pair"
+        cure = "mend the text where it was cut: such a half is no character"
+        raise InputError.of("RC042", fact, key="source.path", cure=cure)

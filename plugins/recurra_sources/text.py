@@ -10,6 +10,8 @@ from pydantic import model_validator
 
 from recurra import Element, Field, FilePath, Options, Piece, Source
 from recurra_sources import files
+from recurra_sources.encodings import Encoding
+from recurra_sources.patterns import matching
 
 
 class TextOptions(Options):
@@ -18,15 +20,15 @@ class TextOptions(Options):
     path: FilePath | None = Field(None, description="one file, or a pattern such as books/*.txt; .gz is unpacked")
     paths: list[FilePath] | None = Field(None, description="several files or patterns")
     each: Literal["file", "line"] = Field(
-        "file", description="what one sequence is: a file, or a line with its newline at the end"
+        "file",
+        description="what one sequence is: a file, or a line with its end, which is LF, CRLF or CR",
     )
-    encoding: str = Field("utf-8", description="how the files' bytes are read")
+    encoding: Encoding = Field("utf-8", description="how the files' bytes are read")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> TextOptions:
         if (self.path is None) == (self.paths is None) or self.paths == []:
             raise ValueError("path: give exactly one of path and paths")
-        files.known_encoding(self.encoding)
         return self
 
 
@@ -36,10 +38,10 @@ class Text(Source[TextOptions]):
     offers: ClassVar[tuple[Element, ...]] = ("text",)
 
     def _files(self) -> list[Path]:
-        return files.matching(self.options.paths or [str(self.options.path)])
+        return matching(self.options.paths or [str(self.options.path)])
 
     def read(self, element: Element) -> Iterator[Piece]:
-        """Give each file block by block, or each line."""
+        """Give each file block by block, or each line, in parts where it is long."""
         for path in self._files():
             start = True
             for block in files.blocks(path, self.options.encoding):
@@ -47,10 +49,11 @@ class Text(Source[TextOptions]):
                     yield Piece(block, start)
                     start = False
                     continue
-                for line in block.splitlines(keepends=True):
-                    yield Piece(line, start)
-                    start = line.endswith("\n")
+
+                for part in files.split_lines(block):
+                    yield Piece(part, start)
+                    start = part.endswith(("\n", "\r"))
 
     def fingerprint(self) -> str:
-        """Return names, sizes and times of the files."""
+        """Return a hash of names, sizes and times of the files."""
         return files.fingerprint(self._files())

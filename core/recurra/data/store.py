@@ -97,8 +97,9 @@ def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_
 
     Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043).
     """
+    before = source.fingerprint()
     if vocabulary.yields == "numbers":
-        pieces = source.read("numbers")
+        pieces = _steady(source, before, source.read("numbers"))
         return _collect(pieces, "", in_memory, np.dtype(np.float64))
     key = _key(source, vocabulary, identity)
     cached = _open(cache_folder() / key)
@@ -110,8 +111,23 @@ def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_
     if not vocabulary.size:
         raise _empty()
     ids = _smallest(vocabulary.size)
-    store = _collect(_encoded(source, vocabulary), key, in_memory, ids, vocabulary.save())
-    return store
+    pieces = _steady(source, before, _encoded(source, vocabulary))
+    return _collect(pieces, key, in_memory, ids, vocabulary.save())
+
+
+def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Give pieces; raises `InputError` (RC044) where the data changed since its fingerprint was `before`.
+
+    A vocabulary is fitted in one pass and encodes in another, which then does not see the same symbols.
+    """
+    try:
+        yield from pieces
+    except InputError:
+        if source.fingerprint() == before:
+            raise
+    if source.fingerprint() != before:
+        cure = "wait until it is written to its end, or read a copy"
+        raise InputError.of("RC044", "the data changed while it was read", key="source", cure=cure)
 
 
 def _empty() -> InputError:

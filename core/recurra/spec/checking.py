@@ -273,7 +273,8 @@ def literal(value: Any) -> str:
     """Return a value as TOML would write it, on one line."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair cannot be printed
 
 
 def _schema_at(schema: dict[str, Any], table: Any, path: Key) -> dict[str, Any]:

@@ -201,11 +201,16 @@ def _copies(subject: SourceSubject) -> Iterator[tuple[Source[Any], Path]]:
 
 
 def _copied(path: Path, into: Path) -> Path:
-    """Copy a file, a folder or all that a pattern matches into a folder; return its path, or the pattern, there."""
-    wild = [index for index, part in enumerate(path.parts) if glob.has_magic(part)]
-    root = Path(*path.parts[: wild[0]]) if wild else path.parent
+    """Copy a file, a folder or all that a pattern matches into a folder; return its path, or the pattern, there.
+
+    A part of the path that exists is no pattern, whatever marks it holds.
+    """
+    root = path.parent
+    while not root.exists():
+        root = root.parent
     into.mkdir(parents=True)
-    for found in map(Path, glob.glob(str(path), recursive=True)):
+    pattern = glob.escape(path.name) if path.exists() else str(path.relative_to(root))
+    for found in [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]:
         target = into / found.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         if found.is_dir():

@@ -1,0 +1,50 @@
+"""Names that a user may have meant, and texts that can be printed and written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+MARKS = " \t\r\n\ufeff\u200b\u00ef\u00bb\u00bf\"'"
+"""What surrounds a name unseen: spaces, quotes, a byte-order mark, and that mark read as Latin-1.
+"""
+MOST = 2000
+"""Names that are compared letter by letter, at most."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that differs least: by case or its surroundings alone, else by few
+    letters, else none.
+    """
+    folded = {_folded(other): other for other in reversed(list(known)[:MOST])}
+    if _folded(name) in folded:
+        return folded[_folded(name)]
+
+    close = get_close_matches(_folded(name), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else ""
+
+
+def _folded(name: str) -> str:
+    return name.strip(MARKS).casefold()
+
+
+def readable(path: str | Path) -> str:
+    """Return a path as it can be printed on one line: bytes that are no UTF-8, and what nobody
+    sees, are shown by their value.
+    """
+    try:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, of which no file can be called
+        name = str(path)
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in name)
+
+
+def half_pair(text: str) -> int | None:
+    """Return where a text holds half a surrogate pair, which no file can hold, or none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None

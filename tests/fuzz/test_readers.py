@@ -1,0 +1,147 @@
+"""Readers at random: what others wrote comes back, and what is damaged gives whole rows or an error with its place."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from readers_tables import (
+    DIALECTS,
+    ENCODINGS,
+    LETTERS,
+    QUOTED,
+    damaged,
+    demand_place,
+    json_lines,
+    outcome,
+    sheets,
+    source_of,
+    write,
+    written,
+)
+
+from recurra import InputError
+from recurra_sources import files
+
+FEW = settings(max_examples=15, deadline=None, database=None, derandomize=True)
+MANY = settings(max_examples=4000, deadline=None, suppress_health_check=list(HealthCheck))
+RANDOM = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
+"""A law is tried on few examples that are always the same, and under `-m slow` on many at random."""
+
+
+def tried(law, effort):
+    """Try a law as often as asked."""
+    effort(law)()
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(files, "BLOCK", 7)
+
+
+@pytest.mark.parametrize("effort", RANDOM)
+def test_what_python_writes_as_csv_comes_back(effort, tmp_path):
+    """A table in any dialect and encoding, packed or not, reads back equal, column by column."""
+
+    @given(sheets(), DIALECTS, ENCODINGS, st.booleans())
+    def law(sheet, dialect, encoding, packed):
+        names, rows = sheet
+        raw = written(names, rows, dialect, encoding)
+        path = write(tmp_path, "table.csv.gz" if packed else "table.csv", gzip.compress(raw) if packed else raw)
+        options = {"delimiter": dialect["delimiter"], "encoding": encoding}
+        for index, name in enumerate(names):
+            found = outcome(source_of("csv", path, [name], **options), "text")
+            assert found == [[row[index]] for row in rows]
+
+    tried(law, effort)
+
+
+@pytest.mark.parametrize("effort", RANDOM)
+def test_csv_and_json_lines_are_one(effort, tmp_path):
+    """The same texts in both kinds of file give the same sequences."""
+
+    @given(sheets())
+    def law(sheet):
+        names, rows = sheet
+        one = write(tmp_path, "table.jsonl", json_lines(names, rows))
+        other = write(tmp_path, "table.csv", written(names, rows, QUOTED))
+        for name in names:
+            found = [outcome(source_of(p.suffix[1:], p, [name], encoding="utf-8"), "text") for p in (one, other)]
+            assert found[0] == found[1] == [[row[names.index(name)]] for row in rows]
+
+    tried(law, effort)
+
+
+@pytest.mark.parametrize("effort", RANDOM)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_table_cut_anywhere_gives_whole_rows(effort, kind, tmp_path):
+    """Of a file that ends anywhere come its first rows, the last perhaps cut short, or an error with file and line."""
+
+    @given(sheets(), st.data())
+    def law(sheet, data):
+        names, rows = sheet
+        raw = json_lines(names, rows) if kind == "jsonl" else written(names, rows, QUOTED)
+        cut = data.draw(st.integers(0, len(raw)))
+        path = write(tmp_path, f"table.{kind}", raw[:cut])
+        for index, name in enumerate(names):
+            found = outcome(source_of(kind, path, [name]), "text")
+            if isinstance(found, InputError):
+                demand_place(found, path, raw[:cut].count(b"\n") + raw[:cut].count(b"\r") + 1)
+                continue
+            cells = [text for (text,) in found]
+            whole = [row[index] for row in rows]
+            assert cells[:-1] == whole[: len(cells)][:-1]
+            assert not cells or whole[len(cells) - 1].startswith(cells[-1])
+            assert kind == "csv" or cells == whole[: len(cells)]
+
+    tried(law, effort)
+
+
+@pytest.mark.parametrize("effort", RANDOM)
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "text"])
+def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
+    """Whatever happened to a file, a reader gives text that can be written, finite numbers, or an error that can be."""
+
+    @given(sheets(), st.data())
+    def law(sheet, data):
+        names, rows = sheet
+        raw = json_lines(names, rows) if kind == "jsonl" else written(names, rows, {})
+        path = write(tmp_path, "file" + data.draw(st.sampled_from(["", ".gz"])), damaged(data.draw, raw))
+        element = "text" if kind == "text" else data.draw(st.sampled_from(["text", "tokens", "numbers"]))
+        options = {} if kind == "text" else {"missing": "drop", "group": data.draw(st.sampled_from([None, names[-1]]))}
+        found = outcome(source_of(kind, path, names[:1], **options), element)
+        if isinstance(found, InputError):
+            demand_place(found, path, 10_000)
+            return
+        for run in found:
+            for part in run:
+                for value in part if isinstance(part, list) else [part]:
+                    assert abs(value) < float("inf") if element == "numbers" else value.encode() is not None
+
+    tried(law, effort)
+
+
+@pytest.mark.parametrize("effort", RANDOM)
+def test_lines_are_those_of_every_reader(effort, tmp_path):
+    """LF, CRLF and CR end a line for text by line, for csv and for JSON lines, wherever a block ends."""
+
+    @given(
+        st.lists(st.text(LETTERS, max_size=9), max_size=4), st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=4)
+    )
+    def law(texts, ends):
+        lines = [re.sub(r"[\r\n\ufeff]", "", line) + end for line, end in zip(texts, ends, strict=False)]
+        content = "".join(lines)
+        path = write(tmp_path, "file", content.encode())
+        expected = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)", content)
+        try:
+            assert list(files.lines(path, "utf-8")) == expected
+        except InputError as error:
+            assert "zeros stand between its letters" in str(error)
+            return
+        found = outcome(source_of("text", path, [], each="line"), "text")
+        assert ["".join(run) for run in found] == expected
+
+    tried(law, effort)
