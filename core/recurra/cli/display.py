@@ -24,12 +24,12 @@ def watcher(quiet: bool = False) -> Observer:
 def describe(progress: Progress) -> str:
     """Return loss, rate and pace in a line."""
     pace = progress.tokens_per_second
-    return f"loss {progress.loss:.4f}  rate {progress.rate:.2g}  {pace:,.0f} tokens/s"
+    return f"loss {progress.loss:z.4f}  rate {progress.rate:.2g}  {pace:,.0f} tokens/s"
 
 
 def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> str:
     """Return the figures of a validation in a line."""
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    figures = "  ".join(f"{name} {value:z.4g}" for name, value in metrics.items())
     return f"step {progress.step}  validation  {figures}{'  best so far' if better else ''}"
 
 

@@ -33,14 +33,22 @@ def figures(found: dict[str, Any]) -> None:
     forecast = found.get("forecast")
     title = f"{found['split']} split" + (", one step ahead" if forecast else "")
     _ladder(title, found["metrics"], found["baselines"])
+    _notes(found)
     if forecast:
         _ladder(
             f"{found['split']} split, forecast of {forecast['steps']} steps",
             forecast["metrics"],
             forecast["baselines"],
         )
+        _notes(forecast)
         _forecast(forecast["last_series"])
     _console.print(f"verdict:   {found['verdict']}")
+
+
+def _notes(found: dict[str, Any]) -> None:
+    """Print what is to be said of a table: the bounds that it was made under, and what it lacks."""
+    for note in found.get("notes", []):
+        _console.print(f"  note: {note}")
 
 
 def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float]]) -> None:
@@ -65,16 +73,16 @@ def _forecast(rows: dict[str, list[list[float]]]) -> None:
         if step > STEPS_SHOWN:
             table.add_row("...")
             break
-        table.add_row(str(step), *(f"{value[0]:.4g}" for value in values))
+        table.add_row(str(step), *(f"{value[0]:z.4g}" for value in values))
     _console.print(table)
 
 
 def _figure(name: str, value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}{_UNITS.get(name, '')}"
+    return "" if value is None else f"{value:z.4g}{_UNITS.get(name, '')}"
 
 
 def _row(value: Any) -> str:
-    return "(" + ", ".join(f"{v:.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:.6g}"
+    return "(" + ", ".join(f"{v:z.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:z.6g}"
 
 
 def gathered(steps: Iterator[Any], numeric: bool, streams: int) -> Any:
@@ -168,7 +176,7 @@ def _vocabulary(vocabulary: dict[str, Any]) -> None:
     if "symbols" not in vocabulary:
         names = vocabulary["features"] or [f"feature {i}" for i in range(vocabulary["size"])]
         scales = zip(names, vocabulary.get("shift", []), vocabulary.get("scale", []), strict=False)
-        text = "; ".join(f"{name}: (x - {shift:g}) / {scale:g}" for name, shift, scale in scales)
+        text = "; ".join(f"{name}: (x - {shift:zg}) / {scale:zg}" for name, shift, scale in scales)
         _console.print(f"vocabulary  {vocabulary['size']} features  {text}")
         return
     symbols = vocabulary["symbols"]
