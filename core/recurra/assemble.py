@@ -122,9 +122,7 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
     return data
 
 
-def _fit(
-    resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
-) -> None:
+def _fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]) -> None:
     """Fit a vocabulary of numbers on the training split. Raises `InputError` that names the rows it refuses."""
     part = resolved.parts["vocabulary"]
     last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]  # the block that it is looking at

@@ -170,11 +170,15 @@ class Interrupted(RecurraError):
     exit_code = 130
 
 
-class OtherVersion(UserWarning):
+class RecurraWarning(Warning):
+    """Base of every warning of recurra's own; the command line prints each as one line."""
+
+
+class OtherVersion(RecurraWarning, UserWarning):
     """A run is opened with another version of a plugin, or on another execution path, than it was made with."""
 
 
-class Unkept(RuntimeWarning):
+class Unkept(RecurraWarning, RuntimeWarning):
     """The cache folder cannot be written, and what would be kept there is made anew in each process."""
 
 
@@ -190,3 +194,7 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     shown = sorted(names)
     rest = len(shown) - limit
     return ", ".join(shown[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+class Unsuited(RecurraWarning, UserWarning):
+    """A component does not suit the data that it is given: it works, but hardly as somebody hopes."""

@@ -130,7 +130,8 @@ def _counted(resolved: Resolved, data: Data, network: Network) -> None:
     gaps = data.source.gaps()
     if gaps:
         more = f" and {len(gaps) - SHOWN} more" if len(gaps) > SHOWN else ""
-        fact = f"{why}, but {len(gaps)} rows are left out: {', '.join(gaps[:SHOWN])}{more}; all after them are too early"
+        listed = ", ".join(gaps[:SHOWN]) + more
+        fact = f"{why}, but {len(gaps)} rows are left out ({listed}), and all after them would stand too early"
         cure = "fill in what is missing rather than leave it out, or give the data without gaps"
         raise InputError.of("RC014", fact, key="source.missing", cure=cure)
 

@@ -60,6 +60,10 @@ class Table(Source[O]):
 
     offers: ClassVar[tuple[Element, ...]] = ("text", "tokens", "numbers")
 
+    def __init__(self, options: O) -> None:
+        super().__init__(options)
+        self._gaps = Gaps()
+
     @abstractmethod
     def rows(self) -> Iterator[Row]:
         """Give the cells of the named columns, the group last where there is one."""
@@ -103,9 +107,11 @@ class Table(Source[O]):
         count = 0
         unknown: list[Any] = [None] * len(options.columns)
         last, group = unknown, None
+        self._gaps = gaps = Gaps(grouped=options.group is not None)
         for number, cells in self.rows():
             if options.group and cells[-1] != group:  # a sequence takes nothing from the one before
                 last, group = unknown, cells[-1]
+                gaps.begin()
             for index, name in enumerate(options.columns):
                 value, fault = self._cell(cells[index], element)
                 if fault == "missing" and options.missing == "forward" and last[index] is not None:
@@ -116,7 +122,9 @@ class Table(Source[O]):
                         wrong.append(f"row {number}, column {name}: {_said(cells[index])}")
                 cells[index] = value
             if any(cell is None for cell in cells[: len(options.columns)]):
+                gaps.leave(number)
                 continue
+            gaps.keep()
             last = cells[: len(options.columns)]
             yield number, cells
         if count:
@@ -163,6 +171,38 @@ class Table(Source[O]):
     def features(self) -> list[str]:
         """Return the names of the columns."""
         return self.options.columns
+
+    def gaps(self) -> list[str]:
+        """Return the rows that the last reading left out before others of their sequence."""
+        return [f"row {number}" for number in self._gaps.rows]
+
+
+class Gaps:
+    """Rows that are left out before others of their sequence, which thus move up.
+
+    What is left out at the end moves nothing, nor does the beginning of a table that is one sequence: all of it moves
+    together. In groups it does, for they stand beside each other.
+    """
+
+    def __init__(self, grouped: bool = False) -> None:
+        self.rows: list[int] = []
+        self.grouped = grouped
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new sequence."""
+        self.waiting: list[int] = []
+        self.begun = self.grouped
+
+    def leave(self, number: int) -> None:
+        """Leave a row out."""
+        self.waiting.append(number)
+
+    def keep(self) -> None:
+        """Keep a row, which stands after those that were left out."""
+        if self.begun:
+            self.rows += self.waiting
+        self.waiting, self.begun = [], True
 
 
 def _said(raw: Any) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recurra.cli.visible import visible
 from recurra.train.evaluate import Metrics
 from recurra.train.loop import Observer, Progress
 from recurra.verbs import Silent
@@ -35,7 +36,7 @@ def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> s
 
 def excerpt(sample: str, width: int = 100) -> str:
     """Return the beginning of a sample on one line."""
-    line = sample.replace("\n", "\\n")
+    line = visible(sample.replace("\n", "\\n"))
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
@@ -43,7 +44,7 @@ class Live:
     """A progress bar with loss, rate, tokens a second and the time left."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, emoji=False)
         columns = [
             BarColumn(40),
             MofNCompleteColumn(),

@@ -9,7 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_console = Console(highlight=False, soft_wrap=True, markup=False)
+from recurra.cli.visible import visible
+
+_console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 STEPS_SHOWN = 24
 _UNITS = {"mape": " %"}
 
@@ -22,7 +24,7 @@ def result(found: dict[str, Any]) -> None:
     figures(found)
     generated = found["generated"]
     if isinstance(generated, str):
-        _console.print(f"generated: {generated}")
+        _console.print(f"generated: {visible(generated)}")
     else:
         _console.print("next:      " + ", ".join(_row(value) for value in generated))
     _console.print(f"run:       {found['run']}")
@@ -99,17 +101,18 @@ def gathered(steps: Iterator[Any], numeric: bool, streams: int) -> Any:
 
 def generation(steps: Iterator[Any], prompt: str, numeric: bool, streams: int) -> None:
     """Print a generation as it comes; several streams one after the other once they are whole."""
+    shown = visible if sys.stdout.isatty() else str  # a file or a pipe gets the very text
     if streams > 1:
         for number, text in enumerate(gathered(steps, numeric, streams), 1):
-            print(f"--- {number}\n{prompt}{text}")
+            print(f"--- {number}\n{shown(prompt + text)}")
         return
     if numeric:
         for value in steps:
             print(_row(value).strip("()"), flush=True)
         return
-    sys.stdout.write(prompt)
+    sys.stdout.write(shown(prompt))
     for text in steps:
-        sys.stdout.write(text)
+        sys.stdout.write(shown(text))
         sys.stdout.flush()
     sys.stdout.write("\n")
 

@@ -74,9 +74,7 @@ def counts_steps(network: Network) -> bool:
     states = [
         encoder.initial_state(1, position=torch.full((1,), at, device=network.device), **place) for at in (0, 1, 1000)
     ]
-    return any(
-        not torch.equal(one, other) for state in states[1:] for one, other in zip(states[0], state, strict=True)
-    )
+    return any(not torch.equal(one, other) for state in states[1:] for one, other in zip(states[0], state, strict=True))
 
 
 def _tried(call: Callable[[], Any], owner: str) -> Any:
