@@ -33,6 +33,7 @@ def pieces(source: Source[Any], element: Element, owner: str) -> Iterator[Piece]
         if not isinstance(piece, Piece):
             raise broken(owner, f"read gives {type(piece).__name__}, not a Piece")
         sequences += bool(piece.start) or not seen
+        values: Any
         if element == "text":
             values = _text(piece.values, seen, sequences, owner)
         elif element == "tokens":
