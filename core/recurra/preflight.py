@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
 from recurra.data.splits import Split, place_of
-from recurra.errors import InputError, Problem
+from recurra.errors import InputError, Problem, Unsuited
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -76,11 +77,20 @@ def _scan(resolved: Resolved, data: Data, loss: Loss[Any], device: torch.device)
             raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
         seen.add(block, rows)
         _lossy(loss, rows.to(device), block, place)
-    if (feature := seen.lost()) is not None:
-        low, high = seen.raw[:, feature]
-        fact = f"feature {feature} lies between {low!r} and {high!r}, and is one and the same in {dtype} once scaled"
-        cure = 'vocabulary.scale = "standard", device.precision = "float64", or other units'
-        raise InputError.of("RC042", fact.replace("np.float64", ""), key="vocabulary.scale", cure=cure)
+    _lost(seen, dtype)
+
+
+def _lost(seen: _Extremes, dtype: torch.dtype) -> None:
+    """Refuse numbers that change, but none of them for the network. Warns (`Unsuited`) where only some are so."""
+    lost, changing = seen.lost()
+    if not lost:
+        return
+    low, high = seen.raw[:, lost[0]].tolist()
+    fact = f"feature {lost[0]} lies between {low!r} and {high!r}, and is one and the same in {dtype} once it is scaled"
+    cure = 'vocabulary.scale = "standard", device.precision = "float64", or other units'
+    if len(lost) == changing:
+        raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
+    warnings.warn(f"{fact}: nothing can be learned from it; to mend it: {cure}", Unsuited, stacklevel=3)
 
 
 class _Extremes:
@@ -96,13 +106,14 @@ class _Extremes:
             held[0] = np.minimum(held[0], values.min(axis=0))
             held[1] = np.maximum(held[1], values.max(axis=0))
 
-    def lost(self) -> int | None:
-        """Return a feature that changes, but not for the network; None where there is none."""
-        lost = np.flatnonzero((self.raw[1] > self.raw[0]) & ~(self.scaled[1] > self.scaled[0]))
-        return int(lost[0]) if len(lost) else None
+    def lost(self) -> tuple[list[int], int]:
+        """Return the features that change, but not for the network, and how many change at all."""
+        changes = self.raw[1] > self.raw[0]
+        lost = np.flatnonzero(changes & ~(self.scaled[1] > self.scaled[0]))
+        return lost.tolist(), int(changes.sum())
 
 
-def _lossy(loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Any) -> None:
+def _lossy(loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Callable[[int], str]) -> None:
     """Refuse numbers for which the loss is not finite while it is for others. Raises `InputError` (RC042)."""
     with torch.no_grad():
         values = loss(rows.new_zeros(len(rows), loss.output_size), rows)

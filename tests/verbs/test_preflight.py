@@ -147,7 +147,7 @@ def recurra_components():
     ("text", "changes", "code", "said"),
     [
         (PROSE, {"loss.kind": "pointless"}, "RC071", "one row is not enough"),
-        (PROSE, {"vocabulary.kind": "mute"}, "RC071", "mute"),
+        (PROSE, {"vocabulary.kind": "mute"}, "RC071", "Mute"),
         (SERIES, {"loss.kind": "positive", "source.values": [*VALUES[:19], -90.0]}, "RC042", "position 19, in the"),
     ],
 )  # fmt: skip

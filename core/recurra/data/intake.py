@@ -62,7 +62,7 @@ def ids(values: Any, size: int, owner: str) -> NDArray[Any]:
 def rows(values: Any, count: int, size: int, owner: str) -> NDArray[Any]:
     """Return the scaled numbers `[n, F]` that a vocabulary gives for `count` rows. Raises `PluginError` (RC071)."""
     found = np.asarray(values)
-    if found.shape != (count, size) or found.dtype.kind != "f":
+    if found.shape != (count, size) or found.dtype.kind not in "fiu":
         raise broken(owner, f"encode gives {_described(values)} for {count} rows of {size} numbers")
     return found
 

@@ -64,13 +64,16 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
     try:
         rows = np.asarray(values)
     except (TypeError, ValueError) as error:  # steps of different widths
-        raise refused(f"each step takes {width} numbers, and those of the prompt differ in width") from error
+        fact = f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
+        raise refused(fact, got=arguments.shown(values)) from error
     if rows.dtype == object:  # such as whole numbers beyond all floats, or Decimal
         rows = _floats(rows, width)
     if not rows.size:
         return np.zeros((0, width))
-    if rows.dtype.kind not in "fiu" or rows.ndim not in (1, 2):
+    if rows.dtype.kind not in "fiu" or not rows.ndim:
         raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
+    if rows.ndim > 2:
+        raise refused(f"each step takes {width} numbers, but each of the prompt has lists", got=arguments.shown(values))
     given = rows.shape[1] if rows.ndim == 2 else 1
     if given != width:
         raise refused(f"each step takes {width} numbers, but each of the prompt has {given}", got=str(values)[:80])
