@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recurra.assemble import BLOCK, Data, build_loss
+from recurra.assemble import BLOCK, Data, build_loss, history_and_future
 from recurra.contracts.loss import Loss
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
@@ -31,8 +31,8 @@ from recurra.model.device import DTYPES
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.resolve import Resolved
-from recurra.results import forecast
-from recurra.train.evaluate import NAUGHT, Metrics, evaluate
+from recurra.train.baselines import forecasts
+from recurra.train.evaluate import NAUGHT, Errors, Metrics, evaluate
 
 FEW = 3
 """Steps that are evaluated, forecast and generated."""
@@ -205,9 +205,22 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, loss: Loss[Any])
         for part in data.splits.values():
             if part.steps:
                 _known(resolved, evaluate(trial, data.reader, _beginning(part), loss, vocabulary, rows=1))
-        if vocabulary.yields == "numbers" and task.generation.length:
-            forecast(data, trial, data.held_out(), min(task.generation.length, FEW), task.sequence.season, limit=1)
+        if vocabulary.yields == "numbers" and task.generation.length and data.held_out() != "train":
+            _foresee(data, trial, task.sequence.season)
         _generate(resolved, data, trial)
+
+
+def _foresee(data: Data, trial: Network, season: int) -> None:
+    """Forecast a few steps of one series, after a few of its history."""
+    pairs, _ = history_and_future(data, data.held_out(), FEW, limit=1)
+    for position, history, future in pairs:
+        known = history[-FEW:]
+        session = Session(trial, data.vocabulary, position=position + len(history) - len(known)).feed(known)
+        errors = Errors()
+        errors.add(np.stack(list(loop.numbers(session, len(future)))), future)
+        for guess in forecasts(known, len(future), season).values():
+            errors.add(guess, future)
+        errors.metrics()
 
 
 def _beginning(part: Split) -> Split:

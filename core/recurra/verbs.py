@@ -98,7 +98,12 @@ class Run:
             return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
-        """Return a session that has read nothing yet; the first element that it is fed stands at `position`."""
+        """Return a session that has read nothing yet; the first element that it is fed stands at `position`.
+
+        Raises `InputError` (RC080) for arguments that are wrong, or have no use for numbers: a seed, several streams.
+        """
+        if seed is not None and self.vocabulary.yields == "numbers":
+            raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
         return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams, position)
 
     def generate(
@@ -120,7 +125,7 @@ class Run:
         """
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
-        self._check_use(chosen, seed, streams, position)
+        self._check_position(chosen, position)
         if chosen is None:
             session = self.session(seed, streams, self.folder.read("data.json")["opening_position"])
             session.feed_ids(self._opening())
@@ -135,13 +140,8 @@ class Run:
         texts = self._guarded(loop.symbols(session, settings.length, rule, settings.stop))
         return texts if streams > 1 else ("".join(parts) for parts in texts)
 
-    def _check_use(self, prompt: Any, seed: int | None, streams: int, position: int | None) -> None:
-        """Refuse arguments that this run, or this call, would ignore. Raises `InputError` (RC080)."""
-        numbers = self.vocabulary.yields == "numbers"
-        if numbers and seed is not None:
-            raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
-        if numbers and arguments.whole("streams", streams, 1) > 1:
-            raise InputError.of("RC080", "streams is for symbols: a forecast is the same every time")
+    def _check_position(self, prompt: Any, position: int | None) -> None:
+        """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
         if position is None:
             return
         if arguments.whole("position", position) and not counts_steps(self.network):

@@ -99,6 +99,7 @@ def test_sessions_are_as_strict(made: Any) -> None:
         for value in ("3", True, 1.5, -1):
             refused(lambda: run.session(**{name: value}))  # noqa: B023
     refused(lambda: made.number.session(streams=2))
+    refused(lambda: made.number.session(seed=2))
     refused(lambda: run.session().feed("h\ud83d"))
     assert run.session(seed=np.int64(3), streams=np.int8(2)).streams == 2
 
