@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
     from recurra.engine.context import lagged
     from recurra.engine.recurrence import Form, Native, State
-    from recurra.errors import InputError, PluginError, RecurraError
+    from recurra.errors import InputError, PluginError, RecurraError, Unsuited
     from recurra.verbs import check, load, resume, run
 
 _HOME = {
@@ -61,6 +61,7 @@ _HOME = {
     "InputError": "recurra.errors",
     "PluginError": "recurra.errors",
     "RecurraError": "recurra.errors",
+    "Unsuited": "recurra.errors",
     "check": "recurra.verbs",
     "load": "recurra.verbs",
     "resume": "recurra.verbs",
@@ -93,6 +94,7 @@ __all__ = [
     "StatefulEncoder",
     "SymbolOptions",
     "UnknownSymbol",
+    "Unsuited",
     "Values",
     "Vocabulary",
     "check",

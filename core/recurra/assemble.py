@@ -17,8 +17,9 @@ from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.source import Source
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data import intake
 from recurra.data.batches import Feed, Lanes, Reader, Windows
-from recurra.data.splits import Split, SplitName, split
+from recurra.data.splits import Split, SplitName, place_of, sampled, split
 from recurra.data.store import Store, build
 from recurra.engine import choice, paths
 from recurra.engine.paths import Choice
@@ -37,6 +38,10 @@ from recurra.train.loop import Observer, Trainer, total_steps
 
 BLOCK = 1 << 16
 """Elements that a vocabulary of numbers is fitted on at a time."""
+FORECAST = 256
+"""Series that are forecast; of more, a sample that lies evenly over all of them."""
+HISTORY = 1 << 16
+"""Steps that a forecast reads before it begins."""
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
 NARROWEST = {"rms": 2, "layer": 3}
@@ -103,12 +108,13 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         source: Source[Any] = resolved.parts["source"].build()
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         owners = [resolved.parts[name].entry for name in ("source", "vocabulary")]
-        store = build(source, vocabulary, identity=" ".join(f"{e.qualified}@{e.plugin.version}" for e in owners))
+        identity = " ".join(f"{e.qualified}@{e.plugin.version}" for e in owners)
+        names = owners[0].qualified, owners[1].qualified
+        store = build(source, vocabulary, identity=identity, owners=names)
         check(store)
         splits = split(store, task.sequence)
         if vocabulary.yields == "numbers":
-            train = splits["train"]
-            vocabulary.fit(_blocks(store, train))
+            _fit(resolved, vocabulary, store, splits)
         reader = Reader(store, vocabulary.encode, devices.DTYPES[task.device.precision])
         data = Data(source, vocabulary, store, splits, reader, _feed(resolved, reader, splits["train"]))
         _check_splits(resolved, data)
@@ -116,11 +122,35 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
     return data
 
 
-def _blocks(store: Store, part: Split) -> Iterator[NDArray[Any]]:
-    """Give the elements of a split in blocks, so that a mapped corpus never comes into memory whole."""
+def _fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]) -> None:
+    """Fit a vocabulary of numbers on the training split. Raises `InputError` that names the rows it refuses."""
+    part = resolved.parts["vocabulary"]
+    last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]  # the block that it is looking at
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for last[0] in _blocks(store, splits["train"]):
+            yield last[0][1]
+
+    try:
+        vocabulary.fit(blocks())
+    except InputError as error:
+        start, block = last[0]
+        found = intake.refused(
+            lambda row: part.build().fit([row]), block, lambda at: place_of(store, splits, start + at)
+        )
+        raise found or error from error
+    size = intake.size(vocabulary, part.entry.qualified)
+    if size != store.values.shape[1]:
+        fact = f"size is {size} after rows of {store.values.shape[1]} numbers"
+        raise intake.broken(part.entry.qualified, fact)
+    intake.learned(vocabulary, part.entry.qualified)
+
+
+def _blocks(store: Store, part: Split) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Give the elements of a split in blocks, and where each begins: a mapped corpus never comes into memory whole."""
     for low, high in zip(part.low, part.high, strict=True):
         for start in range(int(low), int(high), BLOCK):
-            yield np.asarray(store.values[start : min(start + BLOCK, int(high))])
+            yield start, np.asarray(store.values[start : min(start + BLOCK, int(high))])
 
 
 def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
@@ -342,16 +372,22 @@ def build_trainer(
     )
 
 
-def history_and_future(data: Data, name: SplitName, horizon: int) -> list[tuple[int, NDArray[Any], NDArray[Any]]]:
+def history_and_future(
+    data: Data, name: SplitName, horizon: int, limit: int = FORECAST
+) -> tuple[list[tuple[int, NDArray[Any], NDArray[Any]]], int]:
     """Return, for series of a split, what is known, from which position on, and what a free-running forecast meets.
 
-    A contiguous split is forecast from its first element; a whole series from `horizon` before its end.
+    A contiguous split is forecast from its first element; a whole series from `horizon` before its end. Of more than
+    `limit` series those are taken that lie evenly over all of them; how many there are comes second.
     """
-    part, found = data.splits[name], []
-    for low, high, begin in zip(part.low[:256], part.high[:256], part.begin[:256], strict=True):
-        origin = low if low > begin else max(low + 1, high - horizon)
-        stop = min(high, origin + horizon)
-        if stop > origin:
-            values, known = data.store.values, max(begin, origin - 65536)
-            found.append((int(known - begin), np.asarray(values[known:origin]), np.asarray(values[origin:stop])))
-    return found
+    part, values = data.splits[name], data.store.values
+    origins = np.where(part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon))
+    stops = np.minimum(part.high, origins + horizon)
+    able = np.flatnonzero(stops > origins)
+
+    found = []
+    for row in sampled(able, limit).tolist():
+        begin, origin, stop = int(part.begin[row]), int(origins[row]), int(stops[row])
+        known = max(begin, origin - HISTORY)
+        found.append((known - begin, np.asarray(values[known:origin]), np.asarray(values[origin:stop])))
+    return found, len(able)

@@ -194,3 +194,7 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     shown = sorted(names)
     rest = len(shown) - limit
     return ", ".join(shown[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+class Unsuited(RecurraWarning, UserWarning):
+    """A component does not suit the data that it is given: it works, but hardly as somebody hopes."""

@@ -16,6 +16,7 @@ from recurra.data.batches import Batch, Lanes
 from recurra.engine.paths import Choice
 from recurra.engine.recurrence import State
 from recurra.model.network import Network, names
+from recurra.preflight import preflight
 from recurra.resolve import Resolved
 from recurra.train.loop import total_steps
 
@@ -28,6 +29,7 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     resets = begins_inside(resolved, data)
     network, choices = build_network(resolved, data.vocabulary.size, data.names, resets=resets)
     optimizer = build_optimizer(resolved, network)
+    preflight(resolved, data, network)
     loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
     steps = total_steps(task.training, data.feed.batches)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
+from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
 from recurra.spec import checking
 from recurra.spec.document import Document, Key
@@ -98,6 +99,9 @@ def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | Non
     document = read(path, overrides)
     if not document.data:
         raise InputError(checking.check(document)[1])
+    unreadable = [_half(document, *found) for found in _halves(document.data)]
+    if unreadable:
+        raise InputError(unreadable)
     files, missing = _plugin_files(document)
     if missing:
         raise InputError([*checking.check(document)[1], *missing])
@@ -125,7 +129,35 @@ def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | Non
     assert task is not None
     name = task.name or Path(path).stem
     task = task.model_copy(update={"name": name if usable_name(name) else "task"})
-    return Resolved(document, task, catalog, parts, cells, [*notes.values()])
+    resolved = Resolved(document, task, catalog, parts, cells, [*notes.values()])
+    unwritable = [_half(document, *found) for found in _halves(resolved.tables())]
+    if unwritable:
+        raise InputError(unwritable)
+    return resolved
+
+
+def _halves(value: Any, key: Key = ()) -> Iterator[tuple[Key, str, int]]:
+    """Give each text in plain tables that no file can hold: its key, the text, and where half a surrogate pair is.
+
+    None comes from a TOML file, but from Python, or from a folder whose name is not UTF-8.
+    """
+    if isinstance(value, str) and (at := broken_text(value)) >= 0:
+        yield key, value, at
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _halves(name, key)
+            yield from _halves(inner, (*key, str(name)))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _halves(inner, (*key, index))
+
+
+def _half(document: Document, key: Key, text: str, at: int) -> Problem:
+    """Return the problem of a text that no file can hold."""
+    fact = f"a text cannot be read or written: it holds half of a surrogate pair, U+{ord(text[at]):04X}, at {at}"
+    shown = ascii(text[max(0, at - 20) : at + 20])
+    cure = "give text that UTF-8 can hold; a task and its data lie in folders whose names are UTF-8"
+    return Problem("RC002", fact, checking.dotted(key), document.place(key), got=shown, cure=cure)
 
 
 def _optimizer_problems(document: Document) -> list[Problem]:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recurra.assemble import Data, history_and_future
+from recurra.assemble import FORECAST, HISTORY, TAIL, Data, history_and_future
 from recurra.contracts.loss import Loss
-from recurra.data.splits import SCORED, SplitName
+from recurra.data.segments import CONTEXT, SEGMENT, forgets
+from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import Problem
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
@@ -26,6 +28,7 @@ def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: Spl
     split, vocabulary = data.splits[name], data.vocabulary
     metrics = evaluate(network, data.reader, split, loss, vocabulary)
     found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
+    found["notes"] = notes = _bounds(data, split)
     if vocabulary.yields == "symbols":
         found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
         verdict = _verdict(found["metrics"], found["baselines"], "nats", name)
@@ -35,17 +38,53 @@ def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: Spl
         return found | verdict
     season = task.sequence.season
     found["baselines"] = series_baselines(data.store, data.splits["train"], split, season)
-    forecast = _forecast(data, network, name, task.generation.length, season) if name != "train" else None
-    if forecast is None:
+    notes += _series_notes(data, split, season, found["baselines"])
+    if task.generation.prompt is None and data.opening_position():
+        notes.append(f"what is generated goes on from the last {TAIL:,} steps of the last series")
+    ahead = forecast(data, network, name, task.generation.length, season) if name != "train" else None
+    if ahead is None:
         return found | _verdict(found["metrics"], found["baselines"], "mae", name)
-    found["forecast"] = forecast
-    return found | _verdict(forecast["metrics"], forecast["baselines"], "mae", name)
+    found["forecast"] = ahead
+    return found | _verdict(ahead["metrics"], ahead["baselines"], "mae", name)
 
 
-def _forecast(data: Data, network: Network, name: SplitName, horizon: int, season: int) -> Figures | None:
-    """Forecast what follows the history of each series, with nothing but the forecast itself fed back."""
+def _bounds(data: Data, split: Split) -> list[str]:
+    """Return a sentence for each bound that the figures of a split are made under."""
+    said = []
+    if split.steps > SCORED:
+        said.append(f"figures are of the first {SCORED:,} of {split.steps:,} predictions")
+    if forgets(split.scored()):
+        said.append(
+            f"each {SEGMENT:,} predictions are made after the {CONTEXT:,} steps before them, not after the whole past"
+        )
+    return said
+
+
+def _series_notes(data: Data, split: Split, season: int, baselines: dict[str, Metrics]) -> list[str]:
+    """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
+    said, train = [], data.splits["train"]
+    if train.steps > SCORED:
+        said.append(f"drift learned from the first {SCORED:,} of {train.steps:,} steps of training alone")
+    if season and "seasonal naive" not in baselines:
+        scored = split.scored()
+        known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
+        short = int((known < season).sum())
+        said.append(
+            f"no seasonal naive one step ahead: it needs {season} steps before each prediction, "
+            f"and {short:,} of {len(known):,} series begin with fewer (the shortest with {int(known.min())})"
+        )
+    return said
+
+
+def forecast(
+    data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
+) -> Figures | None:
+    """Forecast what follows the history of each series, with nothing but the forecast itself fed back.
+
+    Of more than `limit` series those are forecast that lie evenly over all.
+    """
     errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
-    pairs = history_and_future(data, name, horizon) if horizon else []
+    pairs, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
     shown: Figures = {}
     for position, history, future in pairs:
         session = Session(network, data.vocabulary, position=position).feed(history)
@@ -62,10 +101,30 @@ def _forecast(data: Data, network: Network, name: SplitName, horizon: int, seaso
     baselines = {rule: sums.metrics() for rule, sums in rules.items() if told[rule] == len(pairs)}
     return {
         "steps": horizon,
+        "series": len(pairs),
+        "of_series": total,
         "metrics": errors.metrics(),
         "baselines": baselines,
+        "notes": _forecast_notes(pairs, total, season, told),
         "last_series": shown,
     }
+
+
+def _forecast_notes(
+    pairs: list[tuple[int, NDArray[Any], NDArray[Any]]], total: int, season: int, told: dict[str, int]
+) -> list[str]:
+    """Return what is to be said of a forecast: the sample it is of, what it has read, and why a rule is missing."""
+    said, count = [], len(pairs)
+    if count < total:
+        said.append(f"{count:,} of {total:,} series were forecast, which lie evenly over all of them")
+    if cut := sum(position > 0 for position, _, _ in pairs):
+        said.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
+    needs = {"drift": 2, **({"seasonal naive": season} if season else {})}
+    for rule, least in needs.items():
+        if told.get(rule, 0) < count:
+            short = count - told.get(rule, 0)
+            said.append(f"no {rule}: it needs {least} steps of history, and {short:,} of {count:,} series have fewer")
+    return said
 
 
 def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: SplitName) -> Figures:
@@ -76,7 +135,7 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
     ours, theirs = metrics[key], baselines[best][key]
     shown = {"nats": "nats", "mae": "mean absolute error"}[key]
     beats = ours < theirs
-    told = f"{ours:.4g} {shown}, {_compared(ours, theirs)} {best} ({theirs:.4g})"
+    told = f"{ours:z.4g} {shown}, {_compared(ours, theirs)} {best} ({theirs:z.4g})"
     text = f"{'beats' if beats else 'does not beat'} the best baseline: {told}"
     if name == "train":
         text += "; on the training split itself"

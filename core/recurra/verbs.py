@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,11 +21,13 @@ from recurra.data.store import Store
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
 from recurra.fit import check_fit
-from recurra.generate import loop
+from recurra.generate import arguments, loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
+from recurra.model.probe import counts_steps
+from recurra.preflight import preflight
 from recurra.randomness import seeded
 from recurra.report import report
 from recurra.resolve import Resolved, resolve
@@ -85,18 +88,23 @@ class Run:
 
         Raises `InputError` (RC041) if the split is empty, and (RC044) if the data is not what the run was made from.
         """
+        if split is not None:
+            arguments.one_of("split", split, SPLITS)
         with blaming(self.resolved), arithmetic(self.task.device):
             data = _same_data(self.folder, self.resolved)
-            name = split or data.held_out()
-            if name not in SPLITS:
-                raise InputError.of("RC080", f"there is no split {name!r}", allowed=", ".join(SPLITS))
+            name = data.held_out() if split is None else split
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
             loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
             return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
-        """Return a session that has read nothing yet; the first element that it is fed stands at `position`."""
+        """Return a session that has read nothing yet; the first element that it is fed stands at `position`.
+
+        Raises `InputError` (RC080) for arguments that are wrong, or have no use for numbers: a seed, several streams.
+        """
+        if seed is not None and self.vocabulary.yields == "numbers":
+            raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
         return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams, position)
 
     def generate(
@@ -118,6 +126,7 @@ class Run:
         """
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
+        self._check_position(chosen, position)
         if chosen is None:
             session = self.session(seed, streams, self.folder.read("data.json")["opening_position"])
             session.feed_ids(self._opening())
@@ -131,6 +140,16 @@ class Run:
         rule = Sampling(**{name: getattr(settings, name) for name in fields})
         texts = self._guarded(loop.symbols(session, settings.length, rule, settings.stop))
         return texts if streams > 1 else ("".join(parts) for parts in texts)
+
+    def _check_position(self, prompt: Any, position: int | None) -> None:
+        """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
+        if position is None:
+            return
+        if arguments.whole("position", position) and not counts_steps(self.network):
+            raise InputError.of("RC080", "position is for an encoder with a clock, and this one has none")
+        if prompt is None:
+            fact = "position is that of a prompt, and there is none: what generation goes on from knows its own"
+            raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
@@ -174,7 +193,7 @@ class Run:
 
 def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
     """Return everything that can be known of a task without training it. Raises `InputError` or `PluginError`."""
-    resolved = resolve(task, overrides)
+    resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
         data = assemble.load_data(resolved)
@@ -192,14 +211,16 @@ def run(
 
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
-    resolved = resolve(task, overrides)
+    resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
+    place = arguments.writable("runs", runs)
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
         data = assemble.load_data(resolved)
         resets = assemble.begins_inside(resolved, data)
         network, choices = assemble.build_network(resolved, data.vocabulary.size, data.names, resets=resets)
         assemble.build_optimizer(resolved, network)
-        folder = RunFolder.create(Path(runs), resolved.task.name)
+        preflight(resolved, data, network)
+        folder = RunFolder.create(place, resolved.task.name)
         _describe(folder, resolved, data, network, choices)
         return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
@@ -210,7 +231,7 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
     A local plugin file that has been mended meanwhile is taken as it is now, and recorded; so is another version of an
     installed plugin, with a warning (`OtherVersion`).
     """
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(arguments.path("run", path))
     warn_of_others(folder)
     resolved = _resolved_again(folder)
     folder.write("plugins.json", _plugins(resolved))
@@ -232,7 +253,12 @@ def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
             cure = "bring back the data as it was, or run the task again"
             raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
 
-    return assemble.load_data(resolved, unchanged)
+    try:
+        return assemble.load_data(resolved, unchanged)
+    except InputError as error:
+        cure = f"bring the data back to where it was when {folder.path} was made, or run the task again"
+        lost = [replace(p, cure=cure) if p.code == "RC040" else p for p in error.problems]
+        raise InputError(lost) from error
 
 
 def load(path: str | Path, which: str = "best") -> Run:
@@ -241,7 +267,8 @@ def load(path: str | Path, which: str = "best") -> Run:
     Raises `InputError` (RC051), `RunError` (RC052), and `PluginError` (RC070) if a plugin of the run is gone. Warns
     (`OtherVersion`) if one is of another version.
     """
-    folder = RunFolder.open(path)
+    arguments.one_of("checkpoint", which, ("best", "last"))
+    folder = RunFolder.open(arguments.path("run", path))
     checkpoint = folder.checkpoints.load(which)
     warn_of_others(folder)
     resolved = _resolved_again(folder)
@@ -398,4 +425,4 @@ def _shown(generated: Any) -> str:
     if isinstance(generated, str):
         return generated
     rows = [row if isinstance(row, list) else [row] for row in generated]
-    return "\n".join("  ".join(f"{value:.6g}" for value in row) for row in rows)
+    return "\n".join("  ".join(f"{value:z.6g}" for value in row) for row in rows)

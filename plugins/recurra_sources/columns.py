@@ -17,6 +17,7 @@ from recurra import Element, Field, FilePath, InputError, Options, Piece, Source
 from recurra_sources import files
 from recurra_sources.applying import For, refuse_unused
 from recurra_sources.encodings import Encoding
+from recurra_sources.gaps import Gaps
 from recurra_sources.names import nearest, readable
 from recurra_sources.patterns import matching
 
@@ -80,6 +81,10 @@ class Table(Source[O]):
 
     offers: ClassVar[tuple[Element, ...]] = ("text", "tokens", "numbers")
 
+    def __init__(self, options: O) -> None:
+        super().__init__(options)
+        self._gaps = Gaps()
+
     @abstractmethod
     def rows(self) -> Iterator[Row]:
         """Give the cells of the named columns, the group last where there is one."""
@@ -131,10 +136,12 @@ class Table(Source[O]):
         faults = _Faults(self.options.path)
         last: list[Any] = [None] * width
         group = None
+        self._gaps = gaps = Gaps(grouped=options.group is not None)
 
         for line, cells in self.rows():
             if options.group is not None and cells[-1] != group:
                 last, group = [None] * width, cells[-1]  # a sequence takes nothing from the one before
+                gaps.begin()
 
             values: Cells = []
             for index, (name, cell) in enumerate(zip(options.named, cells, strict=True)):
@@ -145,9 +152,12 @@ class Table(Source[O]):
                     faults.add(line, name, cell, fault)
                 values.append(value)
 
-            if None not in values:
-                last = values[:width]
-                yield values
+            if None in values:
+                gaps.leave(line)
+                continue
+            gaps.keep()
+            last = values[:width]
+            yield values
         faults.raise_any()
 
     def _reader(self, element: Element) -> Callable[[Any], tuple[Any, str]]:
@@ -184,6 +194,10 @@ class Table(Source[O]):
     def features(self) -> list[str]:
         """Return the names of the columns."""
         return list(self.options.columns)
+
+    def gaps(self) -> list[str]:
+        """Return the rows that the last reading left out before others of their sequence."""
+        return [f"line {line}" for line in self._gaps.rows]
 
 
 def _chunks(rows: Iterator[Cells]) -> Iterator[Piece]:

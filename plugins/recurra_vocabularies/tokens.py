@@ -32,8 +32,11 @@ class TokenTable(Vocabulary[O]):
         """The number of tokens, and one more for the unknown one."""
         return len(self.tokens) + (self.options.unknown == "token" and bool(self.tokens))
 
-    def count(self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0) -> None:
-        """Keep the tokens that come at least `min_count` times, the most frequent `max_size` of them, sorted."""
+    def count(self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0) -> Counter[str]:
+        """Keep the tokens that come at least `min_count` times, the most frequent `max_size` of them, sorted.
+
+        Returns how often each token comes.
+        """
         counts: Counter[str] = Counter()
         for run in runs:
             counts.update(run)
@@ -41,6 +44,7 @@ class TokenTable(Vocabulary[O]):
         if max_size:
             kept = sorted(kept, key=lambda token: (-counts[token], token))[:max_size]
         self._learn(sorted(kept))
+        return counts
 
     def number(self, tokens: list[str]) -> NDArray[np.int64]:
         """Return the ids of tokens; raises `UnknownSymbol`, or leaves unknown ones out, as the policy says."""

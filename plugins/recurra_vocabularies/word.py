@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
-from recurra import Field, SymbolOptions
+from recurra import Field, SymbolOptions, Unsuited
+from recurra_vocabularies.scripts import unsuited
 from recurra_vocabularies.tokens import TokenTable
 
 TOKEN = re.compile(r" ?\w+| ?[^\w\s]|\s")
@@ -44,8 +46,10 @@ class Word(TokenTable[WordOptions]):
         return TOKEN.findall(text.lower() if self.options.lowercase else text)
 
     def fit(self, runs: Iterable[str]) -> None:
-        """Count the words."""
-        self.count((self.split(run) for run in runs), self.options.min_count, self.options.max_size)
+        """Count the words. Warns (`Unsuited`) if the text is in a script that puts no spaces between them."""
+        counts = self.count((self.split(run) for run in runs), self.options.min_count, self.options.max_size)
+        if fault := unsuited(counts):
+            warnings.warn(fault, Unsuited, stacklevel=2)
 
     def encode(self, values: str) -> NDArray[Any]:
         """Return one id a token."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError
-from recurra.data.splits import SPLITS, split
+from recurra.data.splits import SPLITS, place_of, sampled, split
 from recurra.spec.tables import Sequence
 
 laws = settings(deadline=None, max_examples=60)
@@ -92,3 +92,34 @@ def test_a_carried_corpus_is_split_by_elements_even_inside_a_sequence():
     assert [part.begin.tolist() for part in parts.values()] == [[0, 4], [4, 10], [10]]
     assert [part.first_targets.tolist() for part in parts.values()] == [[1, 5], [7, 11], [11]]
     assert [part.steps for part in parts.values()] == [3 + 2, 3 + 0, 4]
+
+
+@laws
+@given(count=st.integers(0, 400), limit=st.integers(1, 50))
+def test_a_sample_lies_evenly_over_all(count, limit):
+    """All where they are few; else `limit` different ones, first and last among them, and gaps of one width."""
+    rows = np.arange(count) * 3
+    found = sampled(rows, limit)
+    assert np.array_equal(found, sampled(rows, limit))
+    if count <= limit:
+        assert np.array_equal(found, rows)
+        return
+    assert len(np.unique(found)) == len(found) == limit and set(found) <= set(rows)
+    if limit > 1:
+        assert found[0] == rows[0] and found[-1] == rows[-1]
+        gaps = np.diff(found) // 3
+        assert gaps.max() - gaps.min() <= 1
+
+
+@laws
+@given(lengths=ragged, share=shares, carry=st.booleans(), data=st.data())
+def test_a_place_is_told_as_it_is(lengths, share, carry, data):
+    """Position, sequence and split of an element, in words, are those that counting gives."""
+    store = store_of(lengths)
+    parts = split(store, Sequence(split=share, carry=carry))
+    at = data.draw(st.integers(0, len(store) - 1))
+    sequence = int(np.repeat(np.arange(len(lengths)), lengths)[at])
+    (owner,) = [name for name, part in parts.items() if at in positions(part)]
+    said = place_of(store, parts, at)
+    assert said.startswith(f"position {at - int(store.starts[sequence])}") and said.endswith(f"in the {owner} split")
+    assert (f"of sequence {sequence + 1}," in said) == (len(lengths) > 1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurra import UnknownSymbol
+from recurra import UnknownSymbol, Unsuited
 from recurra.testing.hard_data import SURROGATES, TEXTS
 from recurra_sources import files
 from recurra_vocabularies.byte import Byte, ByteOptions
@@ -326,3 +326,47 @@ def test_zero_is_no_scale():
         vocabulary = numeric(scale, np.zeros((3, 2)))
         assert vocabulary.scale.tolist() == [1.0, 1.0]
         assert vocabulary.encode(np.array([[0.0, 2.0]])).tolist() == [[0.0, 2.0]]
+
+
+UNSPACED = {
+    "Chinese": "我爱北京天安门，天安门上太阳升。伟大的祖国，我们为你歌唱！",
+    "Japanese": "今日は良い天気ですね。散歩に行きましょう。",
+    "Thai": "สวัสดีครับ ผมชื่อสมชาย ยินดีที่ได้รู้จัก",
+    "Khmer": "ខ្ញុំស្រឡាញ់ប្រទេសកម្ពុជា និងប្រជាជន",
+    "Lao": "ມື້ນີ້ອາກາດດີຫຼາຍ ຂ້ອຍມັກ",
+    "Burmese": "ကျွန်တော်တို့သည် မြန်မာနိုင်ငံကို ချစ်သည်",
+    "Hindi": "मैं हिन्दी में लिखता हूँ और पढ़ता हूँ। यह एक वाक्य है। ",
+    "letters and accents apart": "cafe\u0301 de\u0301ja\u0300 vu, e\u0301te\u0301 " * 4,
+    "no spaces at all": "ACGT" * 300,
+}
+SPACED = {
+    "English": "It's the world's end -- don't stop; co-operate (really)! ",
+    "German": "Donaudampfschifffahrtsgesellschaftskapitän Straßenbahnhaltestelle über Äpfel. ",
+    "Korean": "안녕하세요 저는 한국 사람입니다. 오늘은 날씨가 좋아요. ",
+    "Russian": "Все счастливые семьи похожи друг на друга. ",
+    "Chinese words set apart": "我 爱 北京 天安门 ， 天安门 上 太阳 升 。 ",
+    "a few names": "The book names 北京 and 上海 once, and is otherwise in English from its first page to its last. ",
+    "accents composed": "café déjà vu, été naïve Zoë ",
+}
+
+
+@pytest.mark.parametrize("name", UNSPACED)
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_text_without_words_is_told_once(name, lowercase):
+    """Where spaces tell no words apart, fitting says so, what it found, and what to do; it learns all the same."""
+    with pytest.warns(Unsuited) as caught:
+        vocabulary = Word(WordOptions(lowercase=lowercase))
+        vocabulary.fit([UNSPACED[name], UNSPACED[name]])
+    assert len(caught) == 1 and 'vocabulary.kind = "character"' in str(caught[0].message)
+    assert any(mark.isdigit() for mark in str(caught[0].message)), "it is counted"
+    assert vocabulary.decode(vocabulary.encode(UNSPACED[name])) == (
+        UNSPACED[name].lower() if lowercase else UNSPACED[name]
+    )
+
+
+@pytest.mark.parametrize("name", SPACED)
+def test_a_text_with_words_is_not_spoken_of(name):
+    """Text whose words stand apart, in whatever script, gives no warning, and neither does encoding."""
+    vocabulary = Word(WordOptions())
+    vocabulary.fit([SPACED[name]] * 20)
+    vocabulary.encode(SPACED[name])

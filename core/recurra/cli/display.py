@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from recurra.cli.streams import OutputLost
+from recurra.cli.visible import visible
 from recurra.train.evaluate import Metrics
 from recurra.train.loop import Observer, Progress
 from recurra.verbs import Silent
@@ -26,12 +27,12 @@ def watcher(quiet: bool = False) -> Observer:
 def describe(progress: Progress) -> str:
     """Return loss, rate and pace in a line."""
     pace = progress.tokens_per_second
-    return f"loss {progress.loss:.4f}  rate {progress.rate:.2g}  {pace:,.0f} tokens/s"
+    return f"loss {progress.loss:z.4f}  rate {progress.rate:.2g}  {pace:,.0f} tokens/s"
 
 
 def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> str:
     """Return the figures of a validation in a line."""
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    figures = "  ".join(f"{name} {value:z.4g}" for name, value in metrics.items())
     return f"step {progress.step}  validation  {figures}{'  best so far' if better else ''}"
 
 
@@ -43,7 +44,7 @@ def excerpt(sample: str, width: int = 100) -> str:
     rows = sample.split("\n")
     if len(rows) > NUMBERS_SHOWN and all(map(_are_numbers, rows)):
         return f"{', '.join(rows[:NUMBERS_SHOWN])}, ... {len(rows)} steps"
-    line = sample.replace("\n", "\\n")
+    line = visible(sample.replace("\n", "\\n"))
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
@@ -87,7 +88,7 @@ class Live:
     """A progress bar with loss, rate, tokens a second and the time left."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, emoji=False)
         columns = [
             BarColumn(40),
             MofNCompleteColumn(),

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
+from recurra.cli.visible import visible
+
 NARROWEST = 80
 """Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
 
@@ -32,7 +34,7 @@ class _Printer:
 
     def print(self, what: Any, **options: Any) -> None:
         """Print a text or a table."""
-        _Wide(highlight=False, soft_wrap=True, markup=False).print(what, **options)
+        _Wide(highlight=False, soft_wrap=True, markup=False, emoji=False).print(what, **options)
 
 
 _console = _Printer()
@@ -50,7 +52,7 @@ def result(found: dict[str, Any]) -> None:
         _console.print(f"weights:   those of {best}")
     generated = found["generated"]
     if isinstance(generated, str):
-        _console.print(f"generated: {generated}")
+        _console.print(f"generated: {visible(generated)}")
     else:
         _console.print("next:      " + ", ".join(_row(value) for value in generated))
     _console.print(f"run:       {found['run']}")
@@ -76,14 +78,22 @@ def figures(found: dict[str, Any]) -> None:
     forecast = found.get("forecast")
     title = f"{found['split']} split" + (", one step ahead" if forecast else "")
     _ladder(title, found["metrics"], found["baselines"])
+    _notes(found)
     if forecast:
         _ladder(
             f"{found['split']} split, forecast of {forecast['steps']} steps",
             forecast["metrics"],
             forecast["baselines"],
         )
+        _notes(forecast)
         _forecast(forecast["last_series"])
     _console.print(f"verdict:   {found['verdict']}")
+
+
+def _notes(found: dict[str, Any]) -> None:
+    """Print what is to be said of a table: the bounds that it was made under, and what it lacks."""
+    for note in found.get("notes", []):
+        _console.print(f"  note: {note}")
 
 
 def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float]]) -> None:
@@ -108,16 +118,16 @@ def _forecast(rows: dict[str, list[list[float]]]) -> None:
         if step > STEPS_SHOWN:
             table.add_row("...")
             break
-        table.add_row(str(step), *(f"{value[0]:.4g}" for value in values))
+        table.add_row(str(step), *(f"{value[0]:z.4g}" for value in values))
     _console.print(table)
 
 
 def _figure(name: str, value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}{_UNITS.get(name, '')}"
+    return "" if value is None else f"{value:z.4g}{_UNITS.get(name, '')}"
 
 
 def _row(value: Any) -> str:
-    return "(" + ", ".join(f"{v:.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:.6g}"
+    return "(" + ", ".join(f"{v:z.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:z.6g}"
 
 
 def gathered(steps: Iterator[Any], numeric: bool, streams: int) -> Any:
@@ -134,17 +144,18 @@ def gathered(steps: Iterator[Any], numeric: bool, streams: int) -> Any:
 
 def generation(steps: Iterator[Any], prompt: str, numeric: bool, streams: int) -> None:
     """Print a generation as it comes; several streams one after the other once they are whole."""
+    shown = visible if sys.stdout.isatty() else str  # a file or a pipe gets the very text
     if streams > 1:
         for number, text in enumerate(gathered(steps, numeric, streams), 1):
-            print(f"--- {number}\n{prompt}{text}")
+            print(f"--- {number}\n{shown(prompt + text)}")
         return
     if numeric:
         for value in steps:
             print(_row(value).strip("()"), flush=True)
         return
-    sys.stdout.write(prompt)
+    sys.stdout.write(shown(prompt))
     for text in steps:
-        sys.stdout.write(text)
+        sys.stdout.write(shown(text))
         sys.stdout.flush()
     sys.stdout.write("\n")
 
@@ -212,7 +223,7 @@ def _vocabulary(vocabulary: dict[str, Any]) -> None:
     if "symbols" not in vocabulary:
         names = vocabulary["features"] or [f"feature {i}" for i in range(vocabulary["size"])]
         scales = zip(names, vocabulary.get("shift", []), vocabulary.get("scale", []), strict=False)
-        text = "; ".join(f"{name}: (x - {shift:g}) / {scale:g}" for name, shift, scale in scales)
+        text = "; ".join(f"{name}: (x - {shift:zg}) / {scale:zg}" for name, shift, scale in scales)
         _console.print(f"vocabulary  {vocabulary['size']} features  {text}")
         return
     symbols = vocabulary["symbols"]

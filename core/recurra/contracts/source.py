@@ -41,3 +41,11 @@ class Source(ABC, Generic[O]):
     def features(self) -> list[str]:
         """Return the names of the columns of numbers, where they have names."""
         return []
+
+    def gaps(self) -> list[str]:
+        """Return the rows that the last `read` left out before others of their sequence, as a person would find them.
+
+        A step after such a gap stands at another position than in the data: where positions count, as under a clock,
+        the task is refused. A source that leaves nothing out has none.
+        """
+        return []

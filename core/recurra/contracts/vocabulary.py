@@ -20,6 +20,17 @@ Values: TypeAlias = Any
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
+def broken_text(text: str) -> int:
+    """Return where a text first holds half of a surrogate pair, which no file can hold; -1 where it holds none."""
+    if text.isascii():
+        return -1
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return -1
+
+
 class UnknownSymbol(Exception):
     """A symbol that the vocabulary does not hold, met under the policy "error"; `position` counts from the start."""
 

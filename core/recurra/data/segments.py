@@ -34,6 +34,13 @@ def segments(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return start, target, stop
 
 
+def forgets(split: Split) -> bool:
+    """Tell whether any segment is read after less than all that comes before it in its sequence."""
+    targets = np.maximum(split.high - split.first_targets, 1)
+    last = split.first_targets + (targets - 1) // SEGMENT * SEGMENT  # where the last segment of each span begins
+    return bool((last - 1 - CONTEXT > split.begin).any())
+
+
 def groups(reader: Reader, split: Split, rows: int = 64, window: int = 512) -> Iterator[Iterator[Batch]]:
     """Give groups of segments; each is an iterator of windows whose state is carried from one to the next.
 

@@ -98,3 +98,20 @@ def _between(store: Store, low: int, high: int) -> Split:
     ends = store.ends
     rows: Any = np.flatnonzero((store.starts < high) & (ends > low))
     return Split(np.maximum(store.starts[rows], low), np.minimum(ends[rows], high), store.starts[rows])
+
+
+def sampled(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """Return at most `limit` of some rows, evenly spaced from the first to the last, and always the same."""
+    if len(rows) <= limit:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)]
+
+
+def place_of(store: Store, splits: dict[SplitName, Split], at: int) -> str:
+    """Return where a position of the store lies, in words: its split, its sequence and its position there, from 0."""
+    sequence = int(np.searchsorted(store.starts, at, side="right"))
+    inside = f"position {at - int(store.starts[sequence - 1])}"
+    if len(store.starts) > 1:
+        inside += f" of sequence {sequence}"
+    owner = next((name for name, part in splits.items() if ((part.low <= at) & (at < part.high)).any()), None)
+    return f"{inside}, in the {owner} split" if owner else inside

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from recurra.cache import cache_folder
 from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
+from recurra.data import intake
 from recurra.errors import InputError, RunError
 
 IN_MEMORY = 1 << 20
@@ -90,16 +91,24 @@ class Store:
         return file
 
 
-def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_MEMORY, identity: str = "") -> Store:
+def build(
+    source: Source[Any],
+    vocabulary: Vocabulary[Any],
+    in_memory: int = IN_MEMORY,
+    identity: str = "",
+    owners: tuple[str, str] = ("the source", "the vocabulary"),
+) -> Store:
     """Return the corpus that a source gives; fits a vocabulary of symbols on the way.
 
     `identity` names both components with their versions: what another version encoded is not taken for this one's.
+    `owners` are their names, for errors.
 
-    Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043).
+    Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043), and
+    `PluginError` (RC071) if one of them gives what its contract does not allow.
     """
     before = source.fingerprint()
     if vocabulary.yields == "numbers":
-        pieces = _steady(source, before, source.read("numbers"))
+        pieces = _steady(source, before, intake.pieces(source, "numbers", owners[0]))
         return _collect(pieces, "", in_memory, np.dtype(np.float64))
     key = _key(source, vocabulary, identity)
     cached = _open(cache_folder() / key)
@@ -107,12 +116,13 @@ def build(source: Source[Any], vocabulary: Vocabulary[Any], in_memory: int = IN_
         store, saved = cached
         vocabulary.restore(saved)
         return store
-    vocabulary.fit(piece.values for piece in source.read(vocabulary.reads))
-    if not vocabulary.size:
+    vocabulary.fit(piece.values for piece in intake.pieces(source, vocabulary.reads, owners[0]))
+    size = intake.size(vocabulary, owners[1])
+    if not size:
         raise _empty()
-    ids = _smallest(vocabulary.size)
-    pieces = _steady(source, before, _encoded(source, vocabulary))
-    return _collect(pieces, key, in_memory, ids, vocabulary.save())
+    saved = intake.learned(vocabulary, owners[1])
+    pieces = _steady(source, before, _encoded(source, vocabulary, owners))
+    return _collect(pieces, key, in_memory, _smallest(size), saved)
 
 
 def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -151,12 +161,12 @@ def _smallest(size: int) -> np.dtype[Any]:
     return np.dtype(np.min_scalar_type(max(size - 1, 0)))
 
 
-def _encoded(source: Source[Any], vocabulary: Vocabulary[Any]) -> Iterator[Piece]:
+def _encoded(source: Source[Any], vocabulary: Vocabulary[Any], owners: tuple[str, str]) -> Iterator[Piece]:
     """Give the pieces of a source as ids. Raises `InputError` (RC043) that counts from the start of the corpus."""
-    seen = 0
-    for piece in source.read(vocabulary.reads):
+    seen, size = 0, intake.size(vocabulary, owners[1])
+    for piece in intake.pieces(source, vocabulary.reads, owners[0]):
         try:
-            ids = vocabulary.encode(piece.values)
+            ids = intake.ids(vocabulary.encode(piece.values), size, owners[1])
         except UnknownSymbol as error:
             raise unknown_symbol(error, seen, "the source") from error
         yield Piece(ids, piece.start)

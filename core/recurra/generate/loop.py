@@ -7,8 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.contracts.vocabulary import broken_text
+from recurra.errors import PluginError
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
+
+REPLACEMENT = "\ufffd"
 
 
 def symbols(session: Session, length: int, sampling: Sampling, stop: Sequence[str] = ()) -> Iterator[list[str]]:
@@ -30,6 +34,7 @@ class Writer:
 
     def __init__(self, session: Session, stop: Sequence[str]) -> None:
         self.text_of = session.vocabulary.streamer()
+        self.owner = type(session.vocabulary).__name__
         self.stop = [text for text in stop if text]
         self.held = ""
         self.done = False
@@ -38,7 +43,7 @@ class Writer:
         """Return the text that is certain once this id has come."""
         if self.done:
             return ""
-        self.held += self.text_of(index)
+        self.held += self._text(index)
         found = [at for at in (self.held.find(text) for text in self.stop) if at >= 0]
         if found:
             self.done = True
@@ -48,6 +53,15 @@ class Writer:
         cut = len(self.held) - keep
         certain, self.held = self.held[:cut], self.held[cut:]
         return certain
+
+    def _text(self, index: int) -> str:
+        """Return the text of an id; half of a surrogate pair, which nothing could write, becomes U+FFFD."""
+        text = self.text_of(index)
+        if not isinstance(text, str):
+            raise PluginError.of("RC071", f"{self.owner}: streamer gives {type(text).__name__}, not str")
+        if broken_text(text) < 0:
+            return text
+        return "".join(REPLACEMENT if broken_text(mark) >= 0 else mark for mark in text)
 
     def rest(self) -> str:
         """Return what was held back, once no more will come."""

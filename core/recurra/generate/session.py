@@ -16,10 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
+from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
+from recurra.data.intake import LARGEST
 from recurra.data.store import unknown_symbol
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError
+from recurra.generate import arguments
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
@@ -34,6 +36,7 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
     """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
     if vocabulary.yields == "numbers":
         return vocabulary.encode(_rows(values, vocabulary.size))
+    _writable(values)
     elements = vocabulary.parse(values) if isinstance(values, str) else values
     tokens = isinstance(elements, list) and all(isinstance(token, str) for token in elements)
     if not (tokens if vocabulary.reads == "tokens" else isinstance(elements, str)):
@@ -44,22 +47,51 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
         raise unknown_symbol(error, 0, "the prompt") from error
 
 
+def _writable(values: Any) -> None:
+    """Refuse a text, or a list of tokens, that holds half of a surrogate pair: no file could hold what follows."""
+    for text in [values] if isinstance(values, str) else values if isinstance(values, list) else []:
+        if isinstance(text, str) and (at := broken_text(text)) >= 0:
+            fact = f"the prompt holds half of a surrogate pair (U+{ord(text[at]):04X}) at position {at}"
+            raise refused(fact, cure="give text that is UTF-8")
+
+
 def _rows(values: Any, width: int) -> NDArray[np.float64]:
     """Return a prompt of numbers as `[n, width]`."""
     if isinstance(values, str):
         raise refused("this run reads numbers: the prompt must be a list of them, --values on the command line")
+    if isinstance(values, list) and any(isinstance(value, bool) for value in values):
+        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
     try:
-        rows = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
+        rows = np.asarray(values)
+    except (TypeError, ValueError) as error:  # steps of different widths
+        fact = f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
+        raise refused(fact, got=arguments.shown(values)) from error
+    if rows.dtype == object:  # such as whole numbers beyond all floats, or Decimal
+        rows = _floats(rows, width)
     if not rows.size:
-        return rows.reshape(0, width)
+        return np.zeros((0, width))
+    if rows.dtype.kind not in "fiu" or not rows.ndim:
+        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
+    if rows.ndim > 2:
+        raise refused(f"each step takes {width} numbers, but each of the prompt has lists", got=arguments.shown(values))
     given = rows.shape[1] if rows.ndim == 2 else 1
-    if rows.ndim not in (1, 2) or given != width:
+    if given != width:
         raise refused(f"each step takes {width} numbers, but each of the prompt has {given}", got=str(values)[:80])
-    if not np.isfinite(rows).all():
-        raise refused("the prompt holds a number that is not finite")
+    rows = rows.astype(np.float64)
+    if not (np.abs(rows) <= LARGEST).all():  # nan too
+        raise refused(f"the prompt holds a number that is not finite, or above {LARGEST:g}")
     return rows.reshape(-1, width)
+
+
+def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
+    """Return an array of Python's own numbers as floats."""
+    flat = rows.ravel().tolist()
+    if any(isinstance(value, str | bytes | bool | complex) or value is None for value in flat):
+        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(rows.tolist()))
+    try:
+        return np.array([float(value) for value in flat], np.float64).reshape(rows.shape)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
 
 
 def refused(fact: str, **details: str) -> InputError:
@@ -77,14 +109,15 @@ class Session:
     def __init__(
         self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1, position: int = 0
     ) -> None:
-        if streams < 1 or position < 0 or position != int(position):
-            raise InputError.of("RC080", f"streams = {streams}, position = {position}", allowed="1 or more; 0 or more")
+        self.streams = arguments.whole("streams", streams, 1)
+        self.position = arguments.whole("position", position)
+        seed = arguments.whole("seed", seed, 0, 1 << 63)
+        if self.streams > 1 and vocabulary.yields == "numbers":
+            raise InputError.of("RC080", "streams is for symbols: a forecast is the same every time")
         self.network = network.eval()
         self.vocabulary = vocabulary
-        self.streams = streams
         self._carried: States | Packed | None = None
         self.output: Tensor | None = None  # B V: what the network says of the next element
-        self.position = position
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
         self.stepper = stepper(self.network)

@@ -12,6 +12,7 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.contracts.loss import Loss
 from recurra.errors import PluginError
+from recurra.model.network import Network
 
 ROWS = 2
 
@@ -62,6 +63,18 @@ def loss(found: Loss[Any], symbols: bool, owner: str) -> None:
     target = torch.zeros(ROWS, dtype=torch.long) if symbols else torch.zeros(ROWS, found.size)
     _shaped(_tried(lambda: found(output, target), owner), (ROWS,), "forward gives", "[N]", owner)
     _shaped(_tried(lambda: found.point(output), owner), (ROWS, found.size), "point gives", "[N, size]", owner)
+
+
+def counts_steps(network: Network) -> bool:
+    """Tell whether a network's encoder has a clock: whether its state depends on where in its sequence it begins."""
+    encoder = network.encoder
+    if not isinstance(encoder, StatefulEncoder):
+        return False
+    place: dict[str, Any] = {"device": network.device, "dtype": network.dtype}
+    states = [
+        encoder.initial_state(1, position=torch.full((1,), at, device=network.device), **place) for at in (0, 1, 1000)
+    ]
+    return any(not torch.equal(one, other) for state in states[1:] for one, other in zip(states[0], state, strict=True))
 
 
 def _tried(call: Callable[[], Any], owner: str) -> Any:

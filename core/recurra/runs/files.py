@@ -43,12 +43,14 @@ def write_json(path: Path, value: Any, saved: str = "") -> None:
 
 
 def finite(value: Any) -> Any:
-    """Return plain data with every figure that is not finite as text, since JSON holds none."""
+    """Return plain data with every figure that is not finite as text, since JSON holds none, and -0 as 0."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return value + 0.0 if math.isfinite(value) else str(value)
+    return value
 
 
 def read_json(path: Path) -> Any:

@@ -22,6 +22,9 @@ from recurra.model.network import Network
 
 Metrics = dict[str, float]
 
+NAUGHT = 1e-140
+"""A number no larger than this counts as 0: an error divided by it may be beyond all numbers."""
+
 BLOCK = 1 << 21
 """Numbers that the network gives at a time in evaluation."""
 
@@ -42,7 +45,7 @@ class Errors:
         self.count += gap.size
         self.absolute += float(np.abs(gap).sum())
         self.squared += float((gap**2).sum())
-        some = actual != 0
+        some = np.abs(actual) > NAUGHT
         self.relative += float(np.abs(gap[some] / actual[some]).sum())
         self.nonzero += int(some.sum())
 

@@ -1,0 +1,172 @@
+"""What a source and a vocabulary give, checked where it enters: nothing after it has to doubt a value.
+
+Text must be such that UTF-8 can hold it, numbers finite rows of one width, ids whole numbers below the size of the
+vocabulary. Wrong values are the data's fault (`InputError`); wrong types and shapes are the plugin's (`PluginError`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.source import Piece, Source
+from recurra.contracts.vocabulary import Element, Values, Vocabulary, broken_text
+from recurra.errors import InputError, PluginError
+
+LARGEST = 1e140
+"""The largest magnitude of a number: the sum of the squares of billions of them must stay below infinity."""
+FEW = 4
+"""Places that an error names beside the first."""
+AROUND = 12
+"""Characters that an error shows on each side of a fault in a text."""
+
+
+def pieces(source: Source[Any], element: Element, owner: str) -> Iterator[Piece]:
+    """Give what a source gives, checked. Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071)."""
+    seen, sequences, width = 0, 0, 0
+    for piece in source.read(element):
+        if not isinstance(piece, Piece):
+            raise broken(owner, f"read gives {type(piece).__name__}, not a Piece")
+        sequences += bool(piece.start) or not seen
+        values: Any
+        if element == "text":
+            values = _text(piece.values, seen, sequences, owner)
+        elif element == "tokens":
+            values = _tokens(piece.values, seen, sequences, owner)
+        else:
+            values = _numbers(piece.values, seen, sequences, owner)
+            if len(values):
+                width = width or values.shape[1]
+                if values.shape[1] != width:
+                    raise broken(owner, f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}")
+        yield Piece(values, bool(piece.start))
+        seen += len(values)
+
+
+def ids(values: Any, size: int, owner: str) -> NDArray[Any]:
+    """Return the ids `[n]` that a vocabulary gives, each below its size. Raises `PluginError` (RC071)."""
+    found = np.asarray(values)
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+        raise broken(owner, f"encode gives {_described(values)}, not integers [n]")
+    if len(found) and not (0 <= int(found.min()) and int(found.max()) < size):
+        outside = int(found.min()) if int(found.min()) < 0 else int(found.max())
+        raise broken(owner, f"encode gives the id {outside}, and there are {size} symbols")
+    return found
+
+
+def rows(values: Any, count: int, size: int, owner: str) -> NDArray[Any]:
+    """Return the scaled numbers `[n, F]` that a vocabulary gives for `count` rows. Raises `PluginError` (RC071)."""
+    found = np.asarray(values)
+    if found.shape != (count, size) or found.dtype.kind not in "fiu":
+        raise broken(owner, f"encode gives {_described(values)} for {count} rows of {size} numbers")
+    return found
+
+
+def broken(owner: str, fact: str) -> PluginError:
+    """Return the error of a component that does not give what its contract says."""
+    return PluginError.of("RC071", f"{owner}: {fact}")
+
+
+def _text(values: Any, seen: int, sequence: int, owner: str) -> str:
+    if not isinstance(values, str):
+        raise broken(owner, f"a piece of text holds {type(values).__name__}, not str")
+    at = broken_text(values)
+    if at >= 0:
+        raise _half(values, at, f"position {seen + at}", sequence)
+    return values
+
+
+def _tokens(values: Any, seen: int, sequence: int, owner: str) -> list[str]:
+    if not isinstance(values, list | tuple):
+        raise broken(owner, f"a piece of tokens holds {type(values).__name__}, not a list of str")
+    for index, token in enumerate(values):
+        if not isinstance(token, str):
+            raise broken(owner, f"the token at position {seen + index} is {type(token).__name__}, not str")
+        if not token.isascii() and (at := broken_text(token)) >= 0:
+            raise _half(token, at, f"the token at position {seen + index}", sequence)
+    return values if isinstance(values, list) else list(values)
+
+
+def _half(text: str, at: int, where: str, sequence: int) -> InputError:
+    fact = f"the source holds half of a surrogate pair (U+{ord(text[at]):04X}) at {where}, in sequence {sequence}"
+    shown = text[max(0, at - AROUND) : at + AROUND]
+    cure = "no file can hold it: mend the data, or replace it by U+FFFD"
+    return InputError.of("RC042", fact, key="source", got=ascii(shown), cure=cure)
+
+
+def _numbers(values: Values, seen: int, sequence: int, owner: str) -> NDArray[np.float64]:
+    """Return rows of numbers as float64 `[n, F]`, all finite."""
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise broken(owner, f"a piece of numbers is no array [n, F]: {error}") from error
+    if found.size and (found.dtype.kind not in "fiu" or found.ndim != 2):
+        raise broken(owner, f"a piece of numbers holds {_described(values)}, not float64 [n, F]")
+    if not found.size:
+        return np.zeros((0, 1))
+    found = found.astype(np.float64, copy=False)
+    wrong = ~(np.abs(found) <= LARGEST)  # nan too
+    if wrong.any():
+        row, feature = np.argwhere(wrong)[0].tolist()
+        value = found[row, feature]
+        where = f"at position {seen + row}, feature {feature}, in sequence {sequence}"
+        if np.isfinite(value):
+            fact = f"the source holds {value:g} {where}: above {LARGEST:g} the squares of errors cannot be added up"
+            raise InputError.of("RC042", fact, key="source", cure="divide the column by a power of ten")
+        cure = "a missing value must be filled in, or its row left out, before it comes here"
+        raise InputError.of("RC042", f"the source holds {value:g} {where}", key="source", cure=cure)
+    return found
+
+
+def _described(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype} {list(values.shape)}"
+    found = np.asarray(values) if isinstance(values, list | tuple) else None
+    return type(values).__name__ if found is None else f"a {type(values).__name__} of {found.dtype} {list(found.shape)}"
+
+
+def learned(vocabulary: Vocabulary[Any], owner: str) -> dict[str, Any]:
+    """Return what a vocabulary saves, which must be plain JSON. Raises `PluginError` (RC071)."""
+    saved = vocabulary.save()
+    try:
+        text = json.dumps(saved, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise broken(owner, f"save gives what JSON cannot hold: {error}") from error
+    if not isinstance(saved, dict) or broken_text(text) >= 0:
+        raise broken(owner, "save must give a table of plain JSON, in text that UTF-8 can hold")
+    return saved
+
+
+def size(vocabulary: Vocabulary[Any], owner: str) -> int:
+    """Return the size of a vocabulary, a whole number from 0. Raises `PluginError` (RC071)."""
+    found = vocabulary.size
+    if isinstance(found, bool) or not isinstance(found, int | np.integer) or found < 0:
+        raise broken(owner, f"size is {found!r}, not a whole number from 0")
+    return int(found)
+
+
+def refused(
+    call: Callable[[NDArray[Any]], object], values: NDArray[Any], place: Callable[[int], str]
+) -> InputError | None:
+    """Return the error of the rows of a block that `call` refuses when it is given each alone, with their places."""
+    found: dict[int, InputError] = {}
+    for index in range(len(values)):
+        try:
+            call(values[index : index + 1])
+        except InputError as error:
+            found[index] = error
+    if not found:
+        return None
+    first, *others = found
+    problem = found[first].problems[0]
+    where = f"{problem.fact}: {place(first)}"
+    if others:
+        shown = [place(index) for index in others[:FEW]]
+        rest = f" and {len(others) - FEW} more near by" if len(others) > FEW else ""
+        where += f"; so it is at {'; '.join(shown)}{rest}"
+    return InputError(replace(problem, fact=where))

@@ -1,0 +1,76 @@
+"""Arguments of the verbs in Python, as strict as a task file: `True` is not 1, and no text is a number."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recurra.contracts.vocabulary import broken_text
+from recurra.errors import InputError
+
+
+def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
+    """Return a whole number from `least` on, below `most`. Raises `InputError` (RC080)."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number >= most):
+        below = "" if most is None else f", below {most}"
+        allowed = f"a whole number from {least}{below}"
+        raise InputError.of("RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed=allowed)
+    return number
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Return one of some names. Raises `InputError` (RC080)."""
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        raise InputError.of("RC080", f"there is no {name} {shown(value)}", allowed=", ".join(known))
+    return value
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a path that every system can hold and every file can name. Raises `InputError` (RC080)."""
+    try:
+        found = Path(value)
+    except TypeError as error:
+        fact = f"{name} must be a path, not {type(value).__name__}"
+        raise InputError.of("RC080", fact, got=shown(value)) from error
+    if "\0" in str(found):
+        raise InputError.of("RC080", f"{name} holds a NUL, which no path can", got=shown(str(found)))
+    return found
+
+
+def writable(name: str, value: Any) -> Path:
+    """Return a path that a run can name in its own files, which are UTF-8. Raises `InputError` (RC080)."""
+    found = path(name, value)
+    if broken_text(str(found)) >= 0:
+        fact = f"{name} is no UTF-8 text, and could not be written into the files of a run"
+        raise InputError.of("RC080", fact, got=shown(str(found)), cure="give the folder another name")
+    return found
+
+
+def overrides(value: Any) -> Iterable[str] | Mapping[str, Any]:
+    """Return overrides: a mapping of keys, or texts `key=value`, each a text. Raises `InputError` (RC080)."""
+    if isinstance(value, Mapping):
+        return value
+    allowed = "a dict of keys and values, or a list of texts key=value"
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InputError.of("RC080", "overrides must be a dict or a list", got=shown(value), allowed=allowed)
+    listed = list(value)
+    for item in listed:
+        if not isinstance(item, str):
+            raise InputError.of("RC080", "an override must be a text", got=shown(item), allowed=allowed)
+    return listed
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: its beginning, in ASCII."""
+    try:
+        text = ascii(value)
+    except Exception:  # a value whose own `repr` fails
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."

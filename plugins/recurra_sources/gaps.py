@@ -1,0 +1,31 @@
+"""Rows that a table leaves out, and whether what comes after them still stands where it stood."""
+
+from __future__ import annotations
+
+
+class Gaps:
+    """Rows that are left out before others of their sequence, which thus move up.
+
+    What is left out at the end moves nothing, nor does the beginning of a table that is one sequence: all of it moves
+    together. In groups it does, for they stand beside each other.
+    """
+
+    def __init__(self, grouped: bool = False) -> None:
+        self.rows: list[int] = []
+        self.grouped = grouped
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new sequence."""
+        self.waiting: list[int] = []
+        self.begun = self.grouped
+
+    def leave(self, line: int) -> None:
+        """Leave a row out."""
+        self.waiting.append(line)
+
+    def keep(self) -> None:
+        """Keep a row, which stands after those that were left out."""
+        if self.begun:
+            self.rows += self.waiting
+        self.waiting, self.begun = [], True

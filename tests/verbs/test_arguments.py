@@ -1,0 +1,161 @@
+"""The verbs of Python are as strict as the command line: what is wrong, or would be ignored, is refused with RC080."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import HELLO, SERIES
+from trials import about, write
+
+import recurra
+from recurra.errors import InputError
+from recurra.verbs import Run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Train a run of symbols, one of numbers and one with a clock, and keep the folder and its task."""
+    place = tmp_path_factory.mktemp("made")
+    clock = {"encoder": {"kind": "calendar", "periods": [4.0]}}
+    one = {"training.steps": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECURRA_CACHE", str(place / "cache"))
+        runs = {
+            name: recurra.run(write(place / name, text), one | changes, runs=place / name / "runs")
+            for name, text, changes in (("text", HELLO, {}), ("number", SERIES, {}), ("clock", SERIES, clock))
+        }
+    return SimpleNamespace(**runs, task=place / "text" / "task.toml", place=place)
+
+
+GENERATE: dict[str, list[Any]] = {
+    "streams": [0, -1, "3", True, 1.5, None, b"1", [1]],
+    "seed": [-1, 1 << 63, "3", True, 1.5],
+    "position": [-1, "3", True, 1.5],
+    "length": [-1, "3", True, 1.5],
+    "temperature": [-1.0, "1", True, float("nan"), float("inf")],
+    "top_k": [-1, True, 1.5],
+    "top_p": [0.0, 1.5, True],
+    "stop": ["l", [""], ["\ud83d"], [1]],
+    "prompt": [5, b"h", [], "", ["h"], [1.0], {"h": 1}, "h\ud83d"],
+    "temprature": [1.0],
+}
+IGNORED: dict[str, tuple[str, dict[str, Any]]] = {
+    "streams of numbers": ("number", {"streams": 3}),
+    "a seed of numbers": ("number", {"seed": 3}),
+    "a temperature of numbers": ("number", {"temperature": 1.0}),
+    "a stop of numbers": ("number", {"stop": ["1"]}),
+    "a place without a clock": ("number", {"prompt": [1.0, 2.0], "position": 3}),
+    "a place of symbols without a clock": ("text", {"position": 3}),
+    "a place without a prompt": ("clock", {"position": 3}),
+}
+NUMBERS = [["1", "2"], [True], [[1.0, 2.0], [3.0]], 5, "1,2", [1.0, None], [1j], {"a": 1}, [float("nan")], [1e300],
+           [10**400], [[[1.0]]], []]  # fmt: skip
+
+
+def refused(call: Callable[[], Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert {problem.code for problem in caught.value.problems} == {"RC080"}
+    assert "Traceback" not in str(caught.value) and "inhomogeneous" not in str(caught.value)
+
+
+def test_every_wrong_argument_of_generate_is_refused(made: Any) -> None:
+    """A text is no number, True is not 1, and a range ends where it ends: before the first step."""
+    for name, values in GENERATE.items():
+        for value in values:
+            refused(lambda: made.text.generate(**{name: value}))  # noqa: B023
+
+
+@pytest.mark.parametrize("what", IGNORED)
+def test_what_would_be_ignored_is_refused(what: str, made: Any) -> None:
+    """An argument that changes nothing here says so, rather than be taken for done."""
+    kind, arguments = IGNORED[what]
+    refused(lambda: getattr(made, kind).generate(**arguments))
+
+
+def test_a_clock_takes_a_place(made: Any) -> None:
+    """Where a clock reads it, the place of a prompt is taken, and changes the forecast."""
+    early, late = (list(made.clock.generate([1.0, 2.0], position=at)) for at in (np.int64(0), 2))
+    assert early != late
+
+
+def test_prompts_of_numbers_are_numbers(made: Any) -> None:
+    """Texts, flags, gaps and steps of other widths are refused in words, and NumPy's numbers are taken."""
+    for prompt in NUMBERS:
+        refused(lambda: made.number.generate(prompt))  # noqa: B023
+    for prompt in ([1, 2], [[1.0], [2.0]], np.array([1, 2], np.int8), np.float32([1, 2]), (1.0, 2.0)):
+        assert len(list(made.number.generate(prompt, 2))) == 2
+
+
+def test_sessions_are_as_strict(made: Any) -> None:
+    """A session of numbers is one stream, and its arguments are whole numbers."""
+    run: Run = made.text
+    for name in ("streams", "seed", "position"):
+        for value in ("3", True, 1.5, -1):
+            refused(lambda: run.session(**{name: value}))  # noqa: B023
+    refused(lambda: made.number.session(streams=2))
+    refused(lambda: made.number.session(seed=2))
+    refused(lambda: run.session().feed("h\ud83d"))
+    assert run.session(seed=np.int64(3), streams=np.int8(2)).streams == 2
+
+
+@pytest.mark.parametrize("value", ["", "Test", 1, True, ["test"], {}, b"test"])
+def test_splits_and_checkpoints_are_named(value: Any, made: Any) -> None:
+    """Nothing but one of the names is one of them, not even what is empty."""
+    refused(lambda: made.text.evaluate(value))
+    refused(lambda: recurra.load(made.text.path, value))
+
+
+@pytest.mark.parametrize("value", ["seed=1", b"seed=1", 5, None, [5], [None], True])
+def test_overrides_are_a_table_or_texts(value: Any, made: Any) -> None:
+    """One text alone is not a list of its letters."""
+    refused(lambda: recurra.check(made.task, value))
+    refused(lambda: recurra.run(made.task, value, runs=made.place / "none"))
+
+
+@pytest.mark.parametrize("value", [None, 5, b"x", ["x"], "nul\0"])
+def test_paths_are_paths(value: Any, made: Any) -> None:
+    """What names no file is refused by each verb that takes a path."""
+    for verb in (recurra.check, recurra.run, recurra.resume, recurra.load):
+        refused(lambda: verb(value))  # noqa: B023
+    refused(lambda: recurra.run(made.task, runs=value))
+
+
+def test_a_folder_that_no_file_can_name_is_refused_at_once(made: Any) -> None:
+    """Bytes that are no UTF-8 could not be written into the run's own files, which would be known after training."""
+    refused(lambda: recurra.run(made.task, runs=made.place / "\udcff"))
+    assert not (made.place / "\udcff").exists()
+
+
+HALF = "a\ud83d"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["source.text", "name", "generation.prompt", "generation.stop", "expect.generated", "cell.kind", "training.monitor",
+     "plugins.files", "training.optimizer", "device.kind"],
+)  # fmt: skip
+def test_half_a_pair_is_refused_in_every_key(key: str, made: Any) -> None:
+    """A dict from Python can hold what no file can: it is told with its key, before anything else is done."""
+    value: Any = [HALF] if key in ("generation.stop", "plugins.files") else HALF
+    value = {"kind": "adam", HALF: 1} if key == "training.optimizer" else value
+    with pytest.raises(InputError) as caught:
+        recurra.check(made.task, {key: value})
+    assert caught.value.problems[0].key.startswith(key) and "U+D83D" in str(caught.value)
+
+
+def test_a_folder_of_data_that_no_file_can_name_is_refused(tmp_path: Path) -> None:
+    """A task in a folder whose name is not UTF-8 is refused where its data would have to be written down."""
+    folder = tmp_path / "\udcff"
+    try:
+        task = write(folder, about(HELLO, "text", path="word.txt"))
+    except OSError:
+        pytest.skip("this system takes UTF-8 alone")
+    (folder / "word.txt").write_text("hello")
+    with pytest.raises(InputError, match="source.path"):
+        recurra.check(task)

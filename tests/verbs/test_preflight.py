@@ -1,0 +1,212 @@
+"""Whatever of a task could only fail after training has begun is found before it, by `check` as by `run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import HELLO, SERIES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trials import PROSE, about, trained, write
+
+import recurra
+from recurra import assemble, preflight
+from recurra.errors import InputError, RecurraError
+from recurra.resolve import resolve
+
+VALUES = [float(value) for value in range(1, 21)]
+ALL_ZERO = about(SERIES, "inline", values=[*VALUES[:12], *[0.0] * 8])
+"""A series whose validation and test splits hold nothing but zeros."""
+
+NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a loss beyond float32": (SERIES, {"source.values": [*VALUES[:19], 1e30]}, "loss"),
+    "a number beyond float32": (SERIES, {"source.values": [*VALUES[:19], 1e60]}, "vocabulary.scale"),
+    "a number beyond all squares": (SERIES, {"source.values": [*VALUES[:19], 1e200]}, "source"),
+    "changes that float32 loses": (
+        SERIES, {"source.values": [1e9 + v / 1e3 for v in VALUES], "vocabulary.scale": "none"}, "vocabulary.scale"
+    ),
+    "subnormal numbers": (SERIES, {"source.values": [v * 1e-310 for v in VALUES]}, "vocabulary.scale"),
+    "a monitor that divides by zero": (ALL_ZERO, {"training.monitor": "mape"}, "training.monitor"),
+    "a band that divides by zero": (ALL_ZERO, {"expect.mape_below": 5.0}, "expect.mape_below"),
+    "an accuracy of numbers": (SERIES, {"expect.accuracy_above": 0.5}, "expect.accuracy_above"),
+    "a text of numbers": (SERIES, {"expect.generated": "20"}, "expect.generated"),
+    "more numbers than come": (SERIES, {"expect.forecast": [1.0] * 4}, "expect.forecast"),
+    "a distance from nothing": (SERIES, {"expect.within": 1.0}, "expect.within"),
+    "a percentage of symbols": (HELLO, {"expect.mape_below": 5.0}, "expect.mape_below"),
+    "a forecast of symbols": (HELLO, {"expect.forecast": [1.0]}, "expect.forecast"),
+    "a monitor of another kind": (SERIES, {"training.monitor": "accuracy"}, "training.monitor"),
+    "a place of no prompt": (SERIES, {"generation.position": 3}, "generation.position"),
+    "a place without a clock": (HELLO, {"generation.position": 3}, "generation.position"),
+    "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "vocabulary.unknown"),
+    "a prompt of another width": (SERIES, {"generation.prompt": [[1.0, 2.0]]}, "generation.prompt"),
+    "a prompt without logarithm": (
+        SERIES, {"vocabulary.log": True, "generation.prompt": [1.0, 0.0]}, "vocabulary.log"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NEVER)
+def test_what_never_works_is_told_before_the_first_step(what: str, tmp_path: Path) -> None:
+    """`check` and `run` refuse it in the same words, with its key, and nothing is written."""
+    text, changes, key = NEVER[what]
+    task = write(tmp_path, text)
+    told = []
+    for verb in (recurra.check, lambda *given: recurra.run(*given, runs=tmp_path / "runs")):
+        with pytest.raises(InputError) as caught:
+            verb(task, changes)
+        told.append(str(caught.value))
+        assert key in {problem.key for problem in caught.value.problems}
+    assert told[0] == told[1] and not (tmp_path / "runs").exists()
+
+
+@given(at=st.integers(0, 19), other=st.integers(0, 19), value=st.sampled_from([0.0, -3.0]))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_number_without_logarithm_is_named_in_every_split(at: int, other: int, value: float, tmp_path: Path) -> None:
+    """Wherever values stand that have no logarithm, the first place and its split are named, and the others too."""
+    values = list(VALUES)
+    values[at] = values[other] = value
+    first, last = sorted((at, other))
+    with pytest.raises(InputError) as caught:
+        recurra.check(write(tmp_path, SERIES), {"source.values": values, "vocabulary.log": True})
+    split = "train" if first < 12 else "validation" if first < 16 else "test"
+    said = str(caught.value)
+    assert f"{value:g} has no logarithm: position {first}, in the {split} split" in said
+    # what the scale learns from is read before the rest
+    assert first == last or (first < 12 <= last) or f"so it is at position {last}, in the" in said
+
+
+@pytest.mark.parametrize("block", [1, 3, 7])
+def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scan passes over the whole corpus in blocks, of any size, in whichever splits it lies."""
+    task = write(tmp_path, about(SERIES, "inline", series=[VALUES[:7], VALUES[7:9], VALUES[9:]]))
+    resolved = resolve(task, {"sequence.split": [1, 1, 1], "sequence.length": 1})
+    data = assemble.load_data(resolved)
+    seen: list[float] = []
+    monkeypatch.setattr(preflight, "BLOCK", block)
+    monkeypatch.setattr(preflight, "_lossy", lambda loss, rows, values, place: seen.extend(values[:, 0].tolist()))
+    network, _ = assemble.build_network(resolved, data.vocabulary.size, data.names)
+    preflight.preflight(resolved, data, network)
+    assert seen == VALUES
+
+
+@pytest.mark.parametrize("name", ["dropout", "lanes", "series"])
+def test_looking_ahead_changes_no_bit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, figures and samples are those of a run that does not look ahead; so is torch's own generator."""
+    before = torch.get_rng_state()
+    ahead = trained(tmp_path / "ahead", name)
+    assert torch.equal(before, torch.get_rng_state())
+    monkeypatch.setattr("recurra.verbs.preflight", lambda *given: None)
+    blind = trained(tmp_path / "blind", name)
+    mine, others = (run.folder.checkpoints.load().tensors["weights"] for run in (ahead, blind))
+    assert all(torch.equal(weight, others[key]) for key, weight in mine.items())
+    for part in ("metrics", "generated", "verdict"):
+        assert ahead.result[part] == blind.result[part]
+    assert (ahead.path / "samples.txt").read_bytes() == (blind.path / "samples.txt").read_bytes()
+
+
+PLUGIN = """
+import torch
+from recurra import Component, Loss, Options, hookimpl
+from recurra_vocabularies.character import Character
+
+class None_(Options):
+    pass
+
+class Pointless(Loss):
+    def forward(self, output, target):
+        return torch.nn.functional.cross_entropy(output, target, reduction="none")
+    def point(self, output):
+        if output.dim() == 2 and len(output) == 1:
+            raise IndexError("one row is not enough")
+        return output
+
+class Positive(Loss):
+    reads = ("numbers",)
+    def forward(self, output, target):
+        return ((output - torch.log(target + 2)) ** 2).mean(-1)
+
+class Mute(Character):
+    def streamer(self):
+        return lambda index: None
+
+@hookimpl
+def recurra_components():
+    options = "recurra_vocabularies.character:CharacterOptions"
+    return [
+        Component(kind="loss", name="pointless", target="late:Pointless", options="late:None_", summary="p"),
+        Component(kind="loss", name="positive", target="late:Positive", options="late:None_", summary="p"),
+        Component(kind="vocabulary", name="mute", target="late:Mute", options=options, summary="m"),
+    ]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "code", "said"),
+    [
+        (PROSE, {"loss.kind": "pointless"}, "RC071", "one row is not enough"),
+        (PROSE, {"vocabulary.kind": "mute"}, "RC071", "Mute"),
+        (SERIES, {"loss.kind": "positive", "source.values": [*VALUES[:19], -90.0]}, "RC042", "position 19, in the"),
+    ],
+)  # fmt: skip
+def test_a_part_that_fails_late_is_told_early(
+    text: str, changes: dict[str, Any], code: str, said: str, tmp_path: Path
+) -> None:
+    """A component that works in training and fails in a figure, a sample or another split is found at once."""
+    (tmp_path / "late.py").write_text(PLUGIN, encoding="utf-8")
+    with pytest.raises(RecurraError) as caught:
+        recurra.check(write(tmp_path, text), {"plugins.files": [str(tmp_path / "late.py")], **changes})
+    assert caught.value.problems[0].code == code and said in str(caught.value)
+
+
+TABLE = """\
+schema = 1
+[source]
+kind = "csv"
+path = "table.csv"
+columns = ["x"]
+missing = "drop"
+"""
+CLOCKS = {"calendar": {"encoder": {"kind": "calendar", "periods": [4.0]}}, "season": {"sequence.season": 4}, "none": {}}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize(("empty", "told"), [({5, 6}, "row 7, row 8"), ({0, 1}, ""), ({28, 29}, ""), (set(), "")])
+def test_rows_are_left_out_only_where_nobody_counts(clock: str, empty: set[int], told: str, tmp_path: Path) -> None:
+    """Under a clock or a season a gap inside a sequence is refused with its rows; at its ends it moves nothing."""
+    rows = "".join(f"{t},{'' if t in empty else t % 7}\n" for t in range(30))
+    (tmp_path / "table.csv").write_text(f"t,x\n{rows}", encoding="utf-8")
+    _, _, rest = SERIES.partition("\n\n[vocabulary]")
+    task = write(tmp_path, f"{TABLE}\n[vocabulary]{rest}")
+    if not told or clock == "none":
+        recurra.check(task, CLOCKS[clock])
+        return
+    with pytest.raises(InputError) as caught:
+        recurra.check(task, CLOCKS[clock])
+    assert caught.value.problems[0].code == "RC014" and told in str(caught.value) and "2 rows" in str(caught.value)
+
+
+def test_groups_move_beside_each_other(tmp_path: Path) -> None:
+    """Of several sequences the first row counts too: without it one stands elsewhere than the others."""
+    rows = "".join(f"{group},{'' if t == 0 and group == 'b' else t}\n" for group in "abc" for t in range(10))
+    (tmp_path / "table.csv").write_text(f"g,x\n{rows}", encoding="utf-8")
+    _, _, rest = SERIES.partition("\n\n[vocabulary]")
+    task = write(tmp_path, f'{TABLE}group = "g"\n\n[vocabulary]{rest}')
+    changes = {"sequence.split": [1, 1, 1], **CLOCKS["season"]}
+    with pytest.raises(InputError, match="row 12"):
+        recurra.check(task, changes)
+
+
+def test_a_cure_for_moved_data_names_what_to_do(tmp_path: Path) -> None:
+    """Data that is gone when a run is evaluated must come back to where it was: a run's paths are whole."""
+    text = tmp_path / "word.txt"
+    text.write_text("hello")
+    run = recurra.run(write(tmp_path, about(HELLO, "text", path="word.txt")), runs=tmp_path / "runs")
+    text.unlink()
+    for use in (recurra.load(run.path).evaluate, lambda: recurra.resume(run.path)):
+        with pytest.raises(InputError) as caught:
+            use()
+        (problem,) = caught.value.problems
+        assert str(text) in problem.fact and "bring the data back" in problem.cure and "folder" not in problem.cure
