@@ -140,7 +140,7 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
             )
             cure = f"batch_size <= {max(1, (have - 1) // sequence.length)}, or length <= {max(1, (have - 1) // batch)}"
             raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-        return Lanes.of(reader, train, sequence.length, batch)
+        return Lanes.of(reader, train, sequence.length, batch, sequence.restart, resolved.task.seed)
     windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, resolved.task.seed)
     if windows.count < batch:
         fact = (

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
-from recurra.spec import checking
+from recurra.spec import checking, versions
 from recurra.spec.positions import Path as Key
 from recurra.spec.reading import Document, read
 from recurra.spec.tables import COMPONENT_TABLES, Task
@@ -90,9 +90,14 @@ class Resolved:
         return replace(problem, key=checking.dotted(key), place=self.document.place(key))
 
 
-def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Resolved:
-    """Read and check a task file. Raises `InputError` or `PluginError` with every problem at once."""
+def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] = (), *, recorded: bool = False) -> Resolved:
+    """Read and check a task file, or the task that a run has `recorded`, which an older version may have written.
+
+    Raises `InputError` or `PluginError` with every problem at once.
+    """
     document = read(path, overrides)
+    if recorded:
+        versions.complete(document)
     task, problems = checking.check(document)
     if problems and not document.data:
         raise InputError(problems)

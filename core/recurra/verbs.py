@@ -267,7 +267,7 @@ def _fill(network: Network, weights: dict[str, Tensor], folder: RunFolder) -> No
 def _resolved_again(folder: RunFolder) -> Resolved:
     """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is gone."""
     try:
-        return resolve(folder.path / "task.toml")
+        return resolve(folder.path / "task.toml", recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise
