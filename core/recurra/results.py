@@ -9,6 +9,7 @@ import numpy as np
 
 from recurra.assemble import Data, history_and_future
 from recurra.contracts.loss import Loss
+from recurra.data.segments import CONTEXT, OPENING
 from recurra.data.splits import SCORED, SplitName
 from recurra.errors import Problem
 from recurra.generate.loop import numbers
@@ -16,13 +17,34 @@ from recurra.generate.session import Session
 from recurra.model.network import Network
 from recurra.spec.tables import Expect, Task
 from recurra.train.baselines import forecasts, series_baselines, symbol_baselines
-from recurra.train.evaluate import Errors, Metrics, evaluate
+from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
 
 Figures = dict[str, Any]
 
+FAR = {"symbols": 1.1, "numbers": 1.5}
+"""How many times what is warm a cold beginning may cost before the verdict speaks of it."""
+
 
 def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
-    """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well."""
+    """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well.
+
+    With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the midst, `warm`.
+    """
+    found = _compared_with_baselines(task, data, network, loss, name)
+    if not task.sequence.carry:
+        return found
+
+    beginnings, places = cold_and_warm(network, data.reader, data.splits[name], loss, data.vocabulary)
+    if not places:
+        return found
+    found["metrics"] |= beginnings
+    found["beginnings"] = {"places": places, "steps": OPENING, "before": CONTEXT}
+    found["verdict"] += _cold(beginnings, data.vocabulary.yields, task.sequence.restart)
+    return found
+
+
+def _compared_with_baselines(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
+    """Return the figures of a split streamed from its start, beside those of the baselines."""
     split, vocabulary = data.splits[name], data.vocabulary
     metrics = evaluate(network, data.reader, split, loss, vocabulary)
     found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
@@ -81,6 +103,16 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
     if name == "train":
         text += "; on the training split itself"
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
+
+
+def _cold(beginnings: Metrics, yields: str, restart: float) -> str:
+    """Say, if so, that the network cannot begin: what it costs from a fresh state, and what to do about it."""
+    cold, warm = beginnings["cold"], beginnings["warm"]
+    if cold <= FAR[yields] * warm:
+        return ""
+    unit = {"symbols": "nats", "numbers": "loss"}[yields]
+    cure = "generate with a long prompt or --warm" + ("" if restart else ", or train with sequence.restart above 0")
+    return f"; it begins badly: from a fresh state its first steps cost {cold:.4g} {unit}, warm {warm:.4g}: {cure}"
 
 
 def _compared(ours: float, theirs: float) -> str:

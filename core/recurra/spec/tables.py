@@ -154,6 +154,7 @@ class Generation(Table):
         description="what to go on from: text, or numbers; numbers go on from the series' end by default",
     )
     position: int = Field(0, ge=0, description="where in its sequence the prompt begins, for an encoder with a clock")
+    warm: bool = Field(False, description="read the end of the training text, or of the series, before the prompt")
     length: int = Field(100, ge=0, description="how many elements to generate")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
     top_k: int = Field(0, ge=0, description="sample among the k likeliest; 0 is all")
