@@ -21,8 +21,10 @@ from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
 
 Figures = dict[str, Any]
 
-FAR = {"symbols": 1.1, "numbers": 1.5}
-"""How many times what is warm a cold beginning may cost before the verdict speaks of it."""
+FAR_NATS = 0.1
+"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
+FAR_TIMES = 1.5
+"""for numbers, whose loss has no unit, how many times as dear."""
 
 
 def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
@@ -106,12 +108,13 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
 
 
 def _cold(beginnings: Metrics, yields: str, restart: float) -> str:
-    """Say, if so, that the network cannot begin: what it costs from a fresh state, and what to do about it."""
+    """Say, if cold and warm are far apart, what a fresh state costs and what to do about it."""
     cold, warm = beginnings["cold"], beginnings["warm"]
-    if cold <= FAR[yields] * warm:
+    symbols = yields == "symbols"
+    if cold - warm <= FAR_NATS if symbols else cold <= FAR_TIMES * warm:
         return ""
-    unit = {"symbols": "nats", "numbers": "loss"}[yields]
     cure = "generate with a long prompt or --warm" + ("" if restart else ", or train with sequence.restart above 0")
+    unit = "nats" if symbols else "loss"
     return f"; it begins badly: from a fresh state its first steps cost {cold:.4g} {unit}, warm {warm:.4g}: {cure}"
 
 

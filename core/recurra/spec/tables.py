@@ -11,7 +11,7 @@ from recurra.contracts.options import FilePath
 SCHEMA = 1
 """The version of the task language."""
 
-RESTART = 0.05
+RESTART = 0.1
 """The chance that a lane begins a window afresh, where a task with carry does not say."""
 
 
