@@ -52,7 +52,7 @@ def test_a_run_of_windows_has_no_beginnings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("cold", "warm", "restart", "words"), [
-    (1.5, 1.4, 0.05, []), (2.0, 1.4, 0.05, ["2 nats", "warm 1.4", "--warm"]),
+    (1.45, 1.4, 0.05, []), (2.0, 1.4, 0.05, ["2 nats", "warm 1.4", "--warm"]),
     (2.0, 1.4, 0.0, ["2 nats", "sequence.restart"]), (1.3, 1.4, 0.0, []), (0.03, 0.005, 0.05, []),
 ])  # fmt: skip
 def test_the_verdict_says_when_a_network_cannot_begin(
