@@ -54,7 +54,7 @@ temperature = 1.0
 
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "windows": (PROSE, {}),
-    "lanes": (PROSE, {"sequence.carry": True, "cell.kind": "lstm"}),
+    "lanes": (PROSE, {"sequence.carry": True, "sequence.restart": 0.4, "cell.kind": "lstm"}),
     "dropout": (PROSE, {"cell.dropout": 0.4, "cell.num_layers": 2}),
     "accumulation": (PROSE, {"training.accumulate": 2, "sequence.carry": True, "cell.dropout": 0.2}),
     "cosine": (PROSE, {"training.schedule": {"kind": "cosine", "warmup_steps": 3, "final": 0.1}}),

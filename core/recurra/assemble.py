@@ -47,7 +47,7 @@ HEAD = 32
 NARROWEST = {"rms": 2, "layer": 3}
 """Width of a block below which its norm leaves only the sign of what it reads."""
 TAIL = 1024
-"""Steps of a series that generation goes on from where no prompt is given."""
+"""Steps of a series that generation goes on from where no prompt is given, and symbols that it reads to be warm."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,21 @@ class Data:
             return np.asarray(self.store.values[max(begin, end - TAIL) : end]).tolist()
         return np.asarray(self.store.values[begin : min(end, begin + HEAD)]).tolist()
 
+    def ending(self) -> dict[str, Any]:
+        """Return the symbols that training ends with, and where in their sequence they begin; nothing for numbers.
+
+        They end with a line, if there is one: what follows, a prompt, rarely goes on in the middle of a word.
+        """
+        if self.vocabulary.yields == "numbers":
+            return {}  # whose opening is an end
+        train = self.splits["train"]
+        begin, end = int(train.begin[-1]), int(train.high[-1])
+        start = max(begin, end - TAIL)
+        symbols = np.asarray(self.store.values[start:end])
+        lines = [index for index in range(len(symbols)) if "\n" in self.vocabulary.text(symbols[index : index + 1])]
+        whole = symbols[: lines[-1] + 1 if lines else None]
+        return {"ending": whole.tolist(), "ending_position": start - begin}
+
     def summary(self) -> dict[str, Any]:
         """Return what data.json holds."""
         return {
@@ -95,6 +110,7 @@ class Data:
             "features": self.source.features(),
             "opening": self.opening(),
             "opening_position": self.opening_position(),
+            **self.ending(),
         }
 
 
@@ -170,7 +186,7 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
             )
             cure = f"batch_size <= {max(1, (have - 1) // sequence.length)}, or length <= {max(1, (have - 1) // batch)}"
             raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-        return Lanes.of(reader, train, sequence.length, batch)
+        return Lanes.of(reader, train, sequence.length, batch, sequence.restart, resolved.task.seed)
     windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, resolved.task.seed)
     if windows.count < batch:
         fact = (
@@ -193,7 +209,10 @@ def _check_splits(resolved: Resolved, data: Data) -> None:
 
 def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
     """Check the task's prompt. Raises `InputError` (RC043, RC080)."""
-    prompt = resolved.task.generation.prompt
+    prompt, generation = resolved.task.generation.prompt, resolved.task.generation
+    if generation.warm and generation.position:
+        fact = "with warm = true the prompt stands after what is read first, so position must be left out"
+        raise InputError.of("RC014", fact, key="generation.position", got=str(generation.position))
     if prompt is None:
         return
     key = "generation.prompt"

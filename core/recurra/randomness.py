@@ -1,7 +1,7 @@
 """Named streams of random numbers, all derived from one seed; the global generators are left alone.
 
-Each use has a stream of its own (`init`, `shuffle`, `dropout`, `sampling`, ...), so that turning one of them off, or
-asking it more often, never changes what another one draws.
+Each use has a stream of its own (`init`, `shuffle`, `restart`, `dropout`, `sampling`, ...), so that turning one of
+them off, or asking it more often, never changes what another one draws.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
-from recurra.spec import checking
+from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key
 from recurra.spec.kinds import Exchange, settle
 from recurra.spec.reading import read
@@ -94,11 +94,18 @@ class Resolved:
         return replace(problem, key=checking.dotted(key), place=self.document.place(key))
 
 
-def resolve(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None = ()) -> Resolved:
-    """Read and check a task file. Raises `InputError` or `PluginError` with every problem at once."""
+def resolve(
+    path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None = (), *, recorded: bool = False
+) -> Resolved:
+    """Read and check a task file, or the task that a run has `recorded`, which an older version may have written.
+
+    Raises `InputError` or `PluginError` with every problem at once.
+    """
     document = read(path, overrides)
     if not document.data:
         raise InputError(checking.check(document)[1])
+    if recorded:
+        versions.complete(document)
     unreadable = [_half(document, *found) for found in _halves(document.data)]
     if unreadable:
         raise InputError(unreadable)

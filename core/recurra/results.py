@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recurra.assemble import FORECAST, HISTORY, TAIL, Data, history_and_future
 from recurra.contracts.loss import Loss
-from recurra.data.segments import CONTEXT, SEGMENT, forgets
+from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import Problem
 from recurra.generate.loop import numbers
@@ -18,13 +18,36 @@ from recurra.generate.session import Session
 from recurra.model.network import Network
 from recurra.spec.tables import Expect, Task
 from recurra.train.baselines import forecasts, series_baselines, symbol_baselines
-from recurra.train.evaluate import Errors, Metrics, evaluate
+from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
 
 Figures = dict[str, Any]
 
+FAR_NATS = 0.1
+"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
+FAR_TIMES = 1.5
+"""for numbers, whose loss has no unit, how many times as dear."""
+
 
 def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
-    """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well."""
+    """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well.
+
+    With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the midst, `warm`.
+    """
+    found = _compared_with_baselines(task, data, network, loss, name)
+    if not task.sequence.carry:
+        return found
+
+    beginnings, places = cold_and_warm(network, data.reader, data.splits[name], loss, data.vocabulary)
+    if not places:
+        return found
+    found["metrics"] |= beginnings
+    found["beginnings"] = {"places": places, "steps": OPENING, "before": CONTEXT}
+    found["verdict"] += _cold(beginnings, data.vocabulary.yields, task.sequence.restart)
+    return found
+
+
+def _compared_with_baselines(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
+    """Return the figures of a split streamed from its start, beside those of the baselines."""
     split, vocabulary = data.splits[name], data.vocabulary
     metrics = evaluate(network, data.reader, split, loss, vocabulary)
     found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
@@ -140,6 +163,17 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
     if name == "train":
         text += "; on the training split itself"
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
+
+
+def _cold(beginnings: Metrics, yields: str, restart: float) -> str:
+    """Say, if cold and warm are far apart, what a fresh state costs and what to do about it."""
+    cold, warm = beginnings["cold"], beginnings["warm"]
+    symbols = yields == "symbols"
+    if cold - warm <= FAR_NATS if symbols else cold <= FAR_TIMES * warm:
+        return ""
+    cure = "generate with a long prompt or --warm" + ("" if restart else ", or train with sequence.restart above 0")
+    unit = "nats" if symbols else "loss"
+    return f"; it begins badly: from a fresh state its first steps cost {cold:.4g} {unit}, warm {warm:.4g}: {cure}"
 
 
 def _compared(ours: float, theirs: float) -> str:

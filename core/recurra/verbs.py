@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra import assemble
@@ -115,23 +116,21 @@ class Run:
         seed: int | None = None,
         streams: int = 1,
         position: int | None = None,
+        warm: bool | None = None,
         **sampling: Any,
     ) -> Iterator[Any]:
         """Generate, step by step; what is left out is as the task's `[generation]` table says.
 
         Gives text as it becomes certain for symbols (a list of texts where `streams` is above 1), and the next numbers
         in the data's units for series. `sampling` takes temperature, top_k, top_p, min_p, repetition_penalty and stop.
-        The prompt itself, which begins at `position` of its sequence, is not given again. Raises `InputError` (RC043,
-        RC080) before the first step.
+        The prompt itself, which begins at `position` of its sequence, is not given again. With `warm` the end of the
+        training text, or of the series, is read before it. Raises `InputError` (RC043, RC080) before the first step.
         """
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
         self._check_position(chosen, position)
-        if chosen is None:
-            session = self.session(seed, streams, self.folder.read("data.json")["opening_position"])
-            session.feed_ids(self._opening())
-        else:
-            session = self.session(seed, streams, settings.position if position is None else position).feed(chosen)
+        position = settings.position if position is None else position
+        session = self._begun(chosen, seed, streams, position, settings.warm if warm is None else warm)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = self._guarded(loop.numbers(session, settings.length))
@@ -151,6 +150,37 @@ class Run:
             fact = "position is that of a prompt, and there is none: what generation goes on from knows its own"
             raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
 
+    def _begun(self, prompt: Any, seed: int | None, streams: int, position: int, warm: bool) -> Session:
+        """Return a session that has read a prompt, or the opening where there is none; what is `warm`, after an ending.
+
+        The opening of a series is its end, which is thus read once.
+        """
+        ending = "opening" if self.vocabulary.yields == "numbers" else "ending"
+        first = ending if warm else "opening" if prompt is None else None
+        if first is None:
+            return self.session(seed, streams, position).feed(prompt)
+
+        data = self.folder.read("data.json")
+        self._check_warm(data, first, position, warm)
+        session = self.session(seed, streams, data[f"{first}_position"]).feed_ids(self._recorded(data[first]))
+        if warm:
+            session.seen.zero_()  # a penalty of repetition is for what the reader sees
+        if prompt is not None:
+            session.feed(prompt)
+        elif first != "opening":
+            session.feed_ids(self._opening())
+        return session
+
+    def _check_warm(self, data: dict[str, Any], first: str, position: int, warm: bool) -> None:
+        """Check that what is to be read first is there. Raises `InputError` (RC080)."""
+        if warm and position:
+            fact = f"position = {position}: a warm prompt stands after what is read before it"
+            raise InputError.of("RC080", fact, key="generation.position", cure="leave position or warm out")
+        if first not in data:
+            fact = f"{self.path} was made by a version that recorded no text to read before a prompt"
+            cure = "leave warm out, and give a longer prompt"
+            raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
+
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
         with blaming(self.resolved):
@@ -166,8 +196,12 @@ class Run:
         return given if isinstance(given, str) else " ".join(str(token) for token in given)
 
     def _opening(self) -> Any:
-        opening = self.folder.read("data.json")["opening"]
-        return self.vocabulary.encode(np.array(opening)) if self.vocabulary.yields == "numbers" else np.array(opening)
+        return self._recorded(self.folder.read("data.json")["opening"])
+
+    def _recorded(self, elements: Any) -> NDArray[Any]:
+        """Return elements of data.json, ids or numbers in the data's units, as the network reads them."""
+        values = np.array(elements)
+        return self.vocabulary.encode(values) if self.vocabulary.yields == "numbers" else values
 
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
         """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""
@@ -295,7 +329,7 @@ def _fill(network: Network, weights: dict[str, Tensor], folder: RunFolder) -> No
 def _resolved_again(folder: RunFolder) -> Resolved:
     """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is gone."""
     try:
-        return resolve(folder.path / "task.toml")
+        return resolve(folder.path / "task.toml", recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise

@@ -25,10 +25,10 @@ def windows(lengths, length, stride=0, batch=2, seed=0):
     return Windows.of(reader_of(store), train, length, stride, batch, seed)
 
 
-def lanes(lengths, length, batch):
+def lanes(lengths, length, batch, restart=0.0):
     store = store_of(lengths)
     train = split(store, Sequence(split=[1.0, 0.0, 0.0], carry=True))["train"]
-    return store, Lanes.of(reader_of(store), train, length, batch)
+    return store, Lanes.of(reader_of(store), train, length, batch, restart, 7)
 
 
 def predictable(lengths) -> list[int]:
@@ -103,7 +103,7 @@ def test_each_epoch_has_an_order_of_its_own_and_a_seed_repeats_it():
 )
 def test_skipping_resumes_exactly(lengths, length, batch, carry, data):
     """An epoch without its first batches is the rest of the whole epoch, to the element."""
-    feed = lanes(lengths, length, batch)[1] if carry else windows(lengths, length, batch=batch)
+    feed = lanes(lengths, length, batch, 0.5)[1] if carry else windows(lengths, length, batch=batch)
     whole = list(feed.epoch(3))
     skip = data.draw(st.integers(0, len(whole)))
     rest = list(feed.epoch(3, skip))
@@ -134,6 +134,26 @@ def test_lanes_put_together_are_the_stream(lengths, length, batch):
     begins[:, 0] = True  # each lane begins with a fresh state
     assert torch.equal(reset, begins)
     assert max(Counter(y[mask].tolist()).values(), default=1) == 1
+
+
+@laws
+@given(lengths=ragged, length=st.integers(1, 7), batch=st.integers(1, 4), restart=st.sampled_from([0.1, 0.5, 1.0]))
+def test_a_restart_changes_nothing_but_the_state(lengths, length, batch, restart):
+    """What is read, scored and reset, and where it stands, is the same whatever the chance to begin afresh."""
+    plain, feed = (list(lanes(lengths, length, batch, chance)[1].epoch(2)) for chance in (0.0, restart))
+    for index, (one, other) in enumerate(zip(plain, feed, strict=True)):
+        assert all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+        assert one.fresh.all() if index == 0 else not one.fresh.any()
+        assert other.fresh.all() if restart == 1.0 or index == 0 else True
+
+
+def test_lanes_begin_afresh_as_often_as_the_chance_says():
+    """Each lane, window and epoch draws for itself."""
+    feed = lanes([8001], 4, 20, 0.25)[1]
+    drawn = torch.stack([batch.fresh for epoch in (0, 1) for batch in list(feed.epoch(epoch))[1:]]).double()  # 198 20
+    assert 0.22 < float(drawn.mean()) < 0.28
+    assert 0.1 < float(drawn.mean(dim=0).min()) and float(drawn.mean(dim=0).max()) < 0.4
+    assert not torch.equal(drawn[:99], drawn[99:])
 
 
 def test_lanes_stay_in_their_split():

@@ -18,7 +18,7 @@ import recurra
 from recurra import assemble
 from recurra.data import segments
 from recurra.resolve import resolve
-from recurra.train.evaluate import Errors, Metrics, evaluate
+from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
 
 CLOSE = {"float64": 1e-9, "float32": 1e-5}
 
@@ -129,6 +129,77 @@ def test_figures_of_numbers_are_in_the_datas_units(
     for name, part in data.splits.items():
         found = evaluate(network, data.reader, part, loss, data.vocabulary, rows=rows, window=window)
         assert found == pytest.approx(_brute(data, network, name), rel=1e-9, abs=1e-9)
+
+
+def _steps(data: Any, network: Any, loss: Any, start: int, place: int, stop: int) -> list[float]:
+    """Return what each step from a place on costs, read one by one from a start in the same sequence."""
+    begin = int(data.store.begin(np.array([start]))[0])
+    states, costs = network.initial_states(1, torch.tensor([start - begin])), []
+    for at in range(start, stop):
+        here, after = (data.vocabulary.encode(np.asarray(data.store.values[p : p + 1])) if data.vocabulary.yields ==
+                       "numbers" else np.asarray(data.store.values[p : p + 1]) for p in (at, at + 1))  # fmt: skip
+        x, y = (torch.from_numpy(np.asarray(v)) for v in (here, after))
+        x, y = (v.long() if v.dtype == torch.uint8 else v.to(network.dtype) for v in (x, y))
+        with torch.no_grad():
+            output, states = network(x.unsqueeze(0), states)
+            if at >= place:
+                costs.append(float(loss(output[0], y)))
+    return costs
+
+
+@given(
+    texts=st.one_of(st.lists(words, min_size=2, max_size=5), st.text("abc d", min_size=12, max_size=60)),
+    numbers=st.booleans(), places=st.integers(1, 9), opening=st.integers(1, 5), context=st.integers(0, 6),
+    rows=st.integers(1, 4), window=st.integers(1, 5),
+)  # fmt: skip
+@settings(max_examples=15, deadline=None)
+def test_cold_and_warm_are_those_of_a_plain_loop(
+    texts: Any, numbers: bool, places: int, opening: int, context: int, rows: int, window: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    """Step by step from each place, alone and after what lies before: the means are the same, whatever rows or window.
+
+    The places lie evenly over all steps that something comes before besides their own input.
+    """
+    texts = ["a" + t for t in texts] if isinstance(texts, list) else "a" + texts
+    text = about(PROSE, "inline", **{"texts" if isinstance(texts, list) else "text": texts})
+    changes: dict[str, Any] = {
+        "device.precision": "float64", "sequence.carry": True, "sequence.length": 2, "sequence.split": [0.4, 0.3, 0.3],
+    }  # fmt: skip
+    if numbers:
+        rows_of = [[float(ord(mark)) for mark in t] for t in ([texts] if isinstance(texts, str) else texts)]
+        text = about(SERIES, "inline", series=rows_of)
+        changes |= {"encoder": {"kind": "calendar", "periods": [5]}, "training.batch_size": 1}
+    try:
+        data, network, loss = _built(tmp_path_factory.mktemp("task"), text, changes)
+    except recurra.InputError as error:  # a split in which nothing can be predicted, or too little for a batch
+        assert error.problems[0].code == "RC041"
+        return
+
+    network.eval()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("PLACES", places), ("OPENING", opening), ("CONTEXT", context)):
+            patch.setattr(segments, name, value)
+        for part in data.splits.values():
+            metrics, count = cold_and_warm(
+                network, data.reader, part, loss, data.vocabulary, rows=rows, window=window
+            )  # fmt: skip
+            steps = [  # begin of the sequence, input, end
+                (int(begin), at, int(high) - 1)
+                for low, high, begin in zip(part.low, part.high, part.begin, strict=True)
+                for at in range(max(int(low) - 1, int(begin) + 1), int(high) - 1)
+            ]
+            assert count == min(places, len(steps))
+            chosen = [steps[(2 * i + 1) * len(steps) // (2 * count)] for i in range(count)]
+            assert len(set(chosen)) == count
+            wanted = {}
+            for name, before in (("cold", 0), ("warm", context)):
+                costs = [
+                    cost for begin, at, end in chosen
+                    for cost in _steps(data, network, loss, max(begin, at - before), at, min(at + opening, end))
+                ]  # fmt: skip
+                wanted |= {name: float(np.mean(costs))} if costs else {}
+            assert metrics == pytest.approx(wanted, rel=1e-9)
 
 
 def test_a_long_sequence_in_segments_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

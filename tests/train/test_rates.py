@@ -160,7 +160,8 @@ def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> Non
 
 def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
     """With carry, each window starts from the values that the one before ended with, cut from its graph."""
-    trainer = _trainer(tmp_path, PROSE, {"sequence.carry": True, "generation.prompt": "the "})
+    changes = {"sequence.carry": True, "sequence.restart": 0.0, "generation.prompt": "the "}
+    trainer = _trainer(tmp_path, PROSE, changes)
     before: list[Any] = []
     after: list[Any] = []
     trainer.network.register_forward_pre_hook(lambda module, args: before.append(args[1]))

@@ -127,6 +127,12 @@ def generate(
     position: Annotated[
         int | None, typer.Option(min=0, help="Where in its sequence the prompt begins, for an encoder with a clock.")
     ] = None,
+    warm: Annotated[
+        bool | None,
+        typer.Option(
+            "--warm/--no-warm", help="Read the end of the training text, or of the series, before the prompt."
+        ),
+    ] = None,
     length: Annotated[int | None, typer.Option(min=0, help="How many elements to generate.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy; 1 samples as the network says.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest; 0 is all.")] = None,
@@ -159,7 +165,9 @@ def generate(
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
     with _prompted("--prompt" if values is None else "--values"):
-        steps = opened.generate(given, length, seed=seed, streams=streams, position=position, **sampling)
+        steps = opened.generate(
+            given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
+        )
     shown = opened.prompt() if prompt is None else prompt
     if as_json:
         print_json({"prompt": given if numeric else shown, "generated": show.gathered(steps, numeric, streams)})

@@ -78,6 +78,11 @@ def figures(found: dict[str, Any]) -> None:
     forecast = found.get("forecast")
     title = f"{found['split']} split" + (", one step ahead" if forecast else "")
     _ladder(title, found["metrics"], found["baselines"])
+    if beginnings := found.get("beginnings"):
+        _console.print(
+            f"cold and warm: the first {beginnings['steps']} steps at {beginnings['places']} places of the split, "
+            f"from a fresh state and after up to {beginnings['before']:,} steps before"
+        )
     _notes(found)
     if forecast:
         _ladder(

@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     """One step's data. `x` and `y` are ids `[B, T]` or numbers `[B, T, F]`.
 
     `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence begins, and
-    `position` `[B]` is that of a row's first step in its own sequence.
+    `position` `[B]` is that of a row's first step in its own sequence. A row that is `fresh` `[B]` begins with the
+    state that a network has before its first step, whatever was read before.
     """
 
     x: Tensor
@@ -34,6 +35,7 @@ class Batch(NamedTuple):
     mask: Tensor
     reset: Tensor
     position: Tensor
+    fresh: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -73,7 +75,8 @@ class Reader:
         if unscored.max() > 0:
             mask &= offsets >= unscored[:, None]
         flags = torch.from_numpy(mask), torch.from_numpy(reset)
-        return Batch(self._tensor(x), self._tensor(y), *flags, torch.from_numpy(first - begin))
+        fresh = torch.ones(len(first), dtype=torch.bool)
+        return Batch(self._tensor(x), self._tensor(y), *flags, torch.from_numpy(first - begin), fresh)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their own."""
@@ -149,19 +152,27 @@ class Windows:
 
 @dataclass(frozen=True)
 class Lanes:
-    """A stream cut into `batch_size` contiguous lanes; state goes on from batch to batch, from left to right."""
+    """A stream cut into `batch_size` contiguous lanes; state goes on from batch to batch, from left to right.
+
+    With the chance `restart` a lane begins a window with a fresh state, at the position where it stands. Without that
+    a network would meet such states once an epoch, and unlearn how to begin.
+    """
 
     reader: Reader
     low: int
     lane: int
     length: int
     batch_size: int
+    restart: float = 0.0
+    seed: int = 0
 
     @classmethod
-    def of(cls, reader: Reader, split: Split, length: int, batch_size: int) -> Lanes:
+    def of(
+        cls, reader: Reader, split: Split, length: int, batch_size: int, restart: float = 0.0, seed: int = 0
+    ) -> Lanes:
         """Cut the training stretch of the store; what does not fill all lanes is left over at its end."""
         low, high = (int(split.low[0]), int(split.high[-1])) if len(split) else (0, 0)
-        return cls(reader, low, max(high - low - 1, 0) // batch_size, length, batch_size)
+        return cls(reader, low, max(high - low - 1, 0) // batch_size, length, batch_size, restart, seed)
 
     @property
     def count(self) -> int:
@@ -184,7 +195,15 @@ class Lanes:
             batch = self.reader.cut(begin + offset, steps, begin)
             if index == 0:
                 batch.reset[:, 0] = True
-            yield batch
+            yield batch._replace(fresh=torch.from_numpy(self._fresh(number, index)))
+
+    def _fresh(self, epoch: int, window: int) -> NDArray[np.bool_]:
+        """Return which lanes begin a window afresh; it hangs on no earlier draw, so a resumed run draws the same."""
+        if window == 0:
+            return np.ones(self.batch_size, bool)
+        if not self.restart:
+            return np.zeros(self.batch_size, bool)
+        return numpy_stream(self.seed, "restart", epoch, window).random(self.batch_size) < self.restart
 
 
 Feed = Windows | Lanes

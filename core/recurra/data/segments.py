@@ -8,8 +8,10 @@ here depends on the batch size or on the window length of training, and so neith
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recurra.data.batches import Batch, Reader
@@ -19,10 +21,17 @@ SEGMENT = 1 << 12
 """Scored steps of a segment."""
 CONTEXT = 1 << 10
 """Steps read before a segment, where there are any."""
+PLACES = 64
+"""Places of a split at which the first steps are looked at,"""
+OPENING = 64
+"""and how many steps at each."""
+
+Spans: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""First input, first scored target, and the position after the last target of each segment."""
 
 
-def segments(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return first input, first target and end of each segment of a split."""
+def segments(split: Split) -> Spans:
+    """Return the segments of a split."""
     first, high = split.first_targets, split.high
     rows = np.flatnonzero(high > first)
     counts = -(-(high[rows] - first[rows]) // SEGMENT)
@@ -41,12 +50,37 @@ def forgets(split: Split) -> bool:
     return bool((last - 1 - CONTEXT > split.begin).any())
 
 
+def openings(split: Split) -> tuple[Spans, Spans]:
+    """Return up to `PLACES` places of a split, evenly spread, as segments that begin there, and after what lies before.
+
+    Both score the same: up to `OPENING` steps, of which the first is inside a sequence. They are about the beginning in
+    the midst of a sequence, as generation from a prompt does; where a sequence begins, both states would be the same.
+    """
+    first = np.maximum(split.first_targets, split.begin + 2)  # a target whose input has something before it
+    counts = np.maximum(split.high - first, 0)
+    total = int(counts.sum())
+    places = min(PLACES, total)
+    index = (2 * np.arange(places) + 1) * total // (2 * max(places, 1))
+    ends = np.cumsum(counts)
+    span = np.searchsorted(ends, index, side="right")
+
+    target = first[span] + index - (ends - counts)[span]
+    stop = np.minimum(split.high[span], target + OPENING)
+    before = np.maximum(split.begin[span], target - 1 - CONTEXT)
+    return (target - 1, target, stop), (before, target, stop)
+
+
 def groups(reader: Reader, split: Split, rows: int = 64, window: int = 512) -> Iterator[Iterator[Batch]]:
+    """Give the segments of a split in groups, as `grouped` does."""
+    return grouped(reader, segments(split), rows, window)
+
+
+def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[Iterator[Batch]]:
     """Give groups of segments; each is an iterator of windows whose state is carried from one to the next.
 
     Longer segments come first, so that a group's rows are about as long as each other.
     """
-    start, target, stop = segments(split)
+    start, target, stop = spans
     order = np.argsort(start - stop, kind="stable")
     for at in range(0, len(order), rows):
         chosen = order[at : at + rows]
@@ -63,4 +97,4 @@ def _windows(
         batch.mask[left == 0] = False
         if offset == 0:
             batch.reset[:, 0] = True
-        yield batch
+        yield batch._replace(fresh=torch.full_like(batch.fresh, offset == 0))

@@ -55,6 +55,8 @@ def writable(name: str, value: Any) -> Path:
 
 def overrides(value: Any) -> Iterable[str] | Mapping[str, Any]:
     """Return overrides: a mapping of keys, or texts `key=value`, each a text. Raises `InputError` (RC080)."""
+    if value is None:
+        return ()
     if isinstance(value, Mapping):
         return value
     allowed = "a dict of keys and values, or a list of texts key=value"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
-from recurra.engine.recurrence import State, detach, rebuild
+from recurra.engine.recurrence import State, detach, rebuild, select
 from recurra.model.layers import Block, Dropout, Layer, norm
 from recurra.shapes import Encoded, Flags, Inputs, Logits
 
@@ -130,6 +130,11 @@ class Network(nn.Module):
 def detached(states: States) -> States:
     """Return states cut from the graph."""
     return tuple(detach(state) for state in states)
+
+
+def mixed(rows: Flags, chosen: States, other: States) -> States:
+    """Return states whose rows are those of `chosen` where `rows` `[B]` is true, and those of `other` elsewhere."""
+    return tuple(select(rows, one, two) for one, two in zip(chosen, other, strict=True))
 
 
 def flatten(states: States) -> dict[str, Tensor]:

@@ -11,6 +11,9 @@ from recurra.contracts.options import FilePath
 SCHEMA = 1
 """The version of the task language."""
 
+RESTART = 0.1
+"""The chance that a lane begins a window afresh, where a task with carry does not say."""
+
 
 class Table(BaseModel):
     """Base of the core's tables: strict, frozen, and closed to unknown keys."""
@@ -33,6 +36,13 @@ class Sequence(Table):
     )
     stride: int = Field(0, ge=0, description="steps from one window to the next; 0 is `length`, so that none overlap")
     carry: bool = Field(False, description="state goes on from window to window, detached")
+    restart: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="with carry: the chance that a lane begins a window with a fresh state, so that the network does "
+        f"not unlearn how to begin, as generation does; {RESTART:g} where it is left out, 0 is only with each epoch",
+    )
     split: list[float] = Field(
         default=[1.0, 0.0, 0.0],
         min_length=3,
@@ -41,6 +51,13 @@ class Sequence(Table):
         "contiguous for streams and series, by sequence otherwise",
     )
     season: int = Field(0, ge=0, description="steps in a season, for the seasonal baseline; 0 is none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _carried_lanes_restart(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("carry") is True:
+            return {"restart": RESTART, **table}
+        return table
 
     @field_validator("split")
     @classmethod
@@ -56,6 +73,8 @@ class Sequence(Table):
     def _carried_windows_follow(self) -> Sequence:
         if self.carry and self.stride not in (0, self.length):
             raise ValueError("stride: with carry = true windows follow each other, so stride must be left out")
+        if self.restart and not self.carry:
+            raise ValueError("restart: without carry = true every window begins afresh, so restart must be left out")
         return self
 
     @property
@@ -148,6 +167,7 @@ class Generation(Table):
         description="what to go on from: text, or numbers; numbers go on from the series' end by default",
     )
     position: int = Field(0, ge=0, description="where in its sequence the prompt begins, for an encoder with a clock")
+    warm: bool = Field(False, description="read the end of the training text, or of the series, before the prompt")
     length: int = Field(100, ge=0, description="how many elements to generate")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
     top_k: int = Field(0, ge=0, description="sample among the k likeliest; 0 is all")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
-from recurra.data.segments import groups
+from recurra.data.segments import Spans, grouped, openings, segments
 from recurra.data.splits import Split
 from recurra.errors import InputError
 from recurra.model.network import Network
@@ -118,6 +118,43 @@ def evaluate(
 
     A `window` of 0 is as long as a bounded block of outputs allows.
     """
+    return _tally(network, reader, segments(split.scored()), loss, vocabulary, rows, window).metrics()
+
+
+def cold_and_warm(
+    network: Network,
+    reader: Reader,
+    split: Split,
+    loss: Loss[Any],
+    vocabulary: Vocabulary[Any],
+    *,
+    rows: int = 64,
+    window: int = 0,
+) -> tuple[Metrics, int]:
+    """Return what the first steps cost in the midst of a sequence, and at how many places of the split.
+
+    `cold` is the mean from a fresh state, `warm` that of the same steps with the state carried up to them: nats of
+    symbols, the loss of numbers. Neither is there where a split holds no such place.
+    """
+    key = "nats" if vocabulary.yields == "symbols" else "loss"
+    cold, warm = openings(split)
+    found: Metrics = {}
+    for name, spans in (("cold", cold), ("warm", warm)):
+        if metrics := _tally(network, reader, spans, loss, vocabulary, rows, window).metrics():
+            found[name] = metrics[key]
+    return found, len(cold[0])
+
+
+def _tally(
+    network: Network,
+    reader: Reader,
+    spans: Spans,
+    loss: Loss[Any],
+    vocabulary: Vocabulary[Any],
+    rows: int,
+    window: int,
+) -> Tally:
+    """Return the sums over the scored steps of segments, each read from a fresh state at its own position."""
     window = window or max(16, min(512, BLOCK // (rows * network.head.out_features)))
     tally = Tally(vocabulary)
     training = network.training, loss.training
@@ -125,7 +162,7 @@ def evaluate(
     loss.eval()
     try:
         with torch.no_grad():
-            for group in groups(reader, split.scored(), rows, window):
+            for group in grouped(reader, spans, rows, window):
                 states = None
                 for batch in group:
                     batch = batch.to(network.device)
@@ -135,4 +172,4 @@ def evaluate(
     finally:
         network.train(training[0])
         loss.train(training[1])
-    return tally.metrics()
+    return tally

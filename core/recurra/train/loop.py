@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Feed
 from recurra.errors import Interrupted, RunError
-from recurra.model.network import Network, States, detached, flatten, unflatten
+from recurra.model.network import Network, States, detached, flatten, mixed, unflatten
 from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder
@@ -209,12 +209,14 @@ class Trainer:
         Nothing here waits for the device: what is to be known of a batch is looked at before it goes there.
         """
         carried = self.feed.carried
-        anew = not carried or bool(batch.reset[:, 0].all())
-        states = None if anew else self.carried
-        fresh = carried and bool(batch.reset[:, int(anew) :].any())  # looked at before the batch is on the device
+        anew = not carried or bool((batch.fresh | batch.reset[:, 0]).all())
+        some_fresh = not anew and bool(batch.fresh.any())
+        resets = carried and bool(batch.reset[:, int(anew) :].any())
         whole = bool(batch.mask.all())
+
         batch = batch.to(self.network.device)
-        reset = batch.reset if fresh else None
+        states = None if anew else self._some_fresh(batch) if some_fresh else self.carried
+        reset = batch.reset if resets else None
         if reset is not None and anew:  # fresh states stand where `position` says, and need no reset to 0
             reset = reset.clone()
             reset[:, 0] = False
@@ -225,6 +227,15 @@ class Trainer:
         value.backward()
         share: Tensor = value.detach()
         return share
+
+    def _some_fresh(self, batch: Batch) -> States:
+        """Return the carried states, but those of before the first step where a row is fresh.
+
+        These stand at the row's own position, and are no constants: a cell may learn them.
+        """
+        assert self.carried is not None, "an epoch begins with states that are all fresh"
+        initial = self.network.initial_states(len(batch.fresh), batch.position)
+        return mixed(batch.fresh, initial, self.carried)
 
     def _set_rate(self) -> None:
         share = self.rate.share(self.progress.step)

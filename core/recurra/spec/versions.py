@@ -1,0 +1,24 @@
+"""What the task of a run meant before a key existed.
+
+A run records its whole task, so a key that its task.toml lacks did not exist when it was made. The run goes on with
+what was done then, and not with the default of today, which is for new runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recurra.spec.document import Document, Layer
+
+BEFORE: dict[tuple[str, str], Any] = {
+    ("sequence", "restart"): 0.0,  # lanes began afresh with each epoch, and at no other window
+}
+"""The value in force before a key existed, by its table and name."""
+
+
+def complete(document: Document) -> None:
+    """Give the task of a run each key that it lacks, at the value in force before there was one."""
+    for (table, name), value in BEFORE.items():
+        present = document.table((table,)) if table in document.data else {}
+        if present is not None and name not in present:  # else what stands there is no table: told when it is checked
+            document.add(Layer("the version that made the run", document.path.parent), {table: {name: value}})
