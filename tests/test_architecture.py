@@ -21,6 +21,7 @@ ROOMS = [
     "errors",
     "shapes",
     "randomness",
+    "system",
     "cache",
     "engine",
     "contracts",

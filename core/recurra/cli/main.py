@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.errors import InputError, Interrupted, OtherVersion, Problem, RecurraError, RunError, Unkept
+from recurra.errors import InputError, Interrupted, Problem, RecurraError, RecurraWarning, RunError
 
 app = typer.Typer(
     name="recurra",
@@ -358,11 +358,11 @@ def main() -> None:
 def _warnings_in_a_line() -> Iterator[None]:
     """Print recurra's own warnings as one line on stderr, each time; any other as Python does."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", OtherVersion)
+        warnings.simplefilter("always", RecurraWarning)
         show = warnings.showwarning
 
         def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, (OtherVersion, Unkept)):
+            if issubclass(category, RecurraWarning):
                 print(f"warning: {message}", file=sys.stderr)
             else:
                 show(message, category, *place, **more)
