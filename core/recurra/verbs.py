@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from recurra import assemble
 from recurra.blame import blaming
@@ -22,16 +21,20 @@ from recurra.errors import InputError, Interrupted, PluginError, RecurraError, R
 from recurra.fit import check_fit
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
-from recurra.generate.session import Session
+from recurra.generate.session import Session, encoded
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.report import report
 from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
+from recurra.runs import files
+from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder, environment
-from recurra.runs.versions import warn_of_other_paths, warn_of_others
+from recurra.runs.records import Component, damaged, reading
+from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
 from recurra.spec.tables import Generation
+from recurra.train import state
 from recurra.train.evaluate import Metrics, evaluate
 from recurra.train.interrupt import listening
 from recurra.train.loop import Observer, Progress
@@ -86,6 +89,7 @@ class Run:
         """
         with blaming(self.resolved), arithmetic(self.task.device):
             data = _same_data(self.folder, self.resolved)
+            _same_vocabulary(self.folder, data, self.vocabulary)
             name = split or data.held_out()
             if name not in SPLITS:
                 raise InputError.of("RC080", f"there is no split {name!r}", allowed=", ".join(SPLITS))
@@ -118,7 +122,7 @@ class Run:
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
         if chosen is None:
-            session = self.session(seed, streams, self.folder.read("data.json")["opening_position"])
+            session = self.session(seed, streams, self.folder.records.data().opening_position)
             session.feed_ids(self._opening())
         else:
             session = self.session(seed, streams, settings.position if position is None else position).feed(chosen)
@@ -146,8 +150,15 @@ class Run:
         return given if isinstance(given, str) else " ".join(str(token) for token in given)
 
     def _opening(self) -> Any:
-        opening = self.folder.read("data.json")["opening"]
-        return self.vocabulary.encode(np.array(opening)) if self.vocabulary.yields == "numbers" else np.array(opening)
+        path = self.folder.path / "data.json"
+        opening = self.folder.records.data().opening
+        with reading(path):
+            if self.vocabulary.yields == "numbers":
+                return encoded(self.vocabulary, opening)
+            ids = np.array(opening, np.int64)
+            if ids.ndim != 1 or not len(ids) or ids.max() >= self.vocabulary.size:
+                raise ValueError("opening holds no ids of the vocabulary")
+            return ids
 
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
         """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""
@@ -203,65 +214,108 @@ def run(
         return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
 
-def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
+def resume(path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
-    A local plugin file that has been mended meanwhile is taken as it is now, and recorded; so is another version of an
-    installed plugin, with a warning (`OtherVersion`).
+    A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes it as it is
+    now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
+    recorded. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
     folder = RunFolder.open(path)
+    folder.records.verify()
     warn_of_others(folder)
     resolved = _resolved_again(folder)
-    folder.write("plugins.json", _plugins(resolved))
+    if not changed_plugins:
+        refuse_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
+        taken = _taken(folder, resolved)
         data = _same_data(folder, resolved)
-        taken = assemble.Taken.of(folder.read("environment.json"))
         network, choices = assemble.build_network(
             resolved, data.vocabulary.size, resets=assemble.begins_inside(resolved, data), taken=taken
         )
         warn_of_other_paths(folder, taken.paths, choices)
+        folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
         return _train(folder, resolved, data, network, observer or Silent(), resume=True)
 
 
 def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
     """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made from."""
+    recorded = folder.records.data().fingerprint
 
     def unchanged(store: Store) -> None:
-        if store.fingerprint != folder.read("data.json")["fingerprint"]:
+        if store.fingerprint != recorded:
             cure = "bring back the data as it was, or run the task again"
             raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
 
     return assemble.load_data(resolved, unchanged)
 
 
+def _same_vocabulary(folder: RunFolder, data: assemble.Data, vocabulary: Vocabulary[Any]) -> None:
+    """Check a run's symbols by what its data gives, which tells where no hash does. Raises `RunError` (RC052)."""
+    if vocabulary.yields == "symbols" and vocabulary.save() != data.vocabulary.save():
+        raise damaged(folder.path / "vocabulary.json", "its symbols are not those of the data")
+
+
 def load(path: str | Path, which: str = "best") -> Run:
     """Open a run with its best weights, or its `last`.
 
-    Raises `InputError` (RC051), `RunError` (RC052), and `PluginError` (RC070) if a plugin of the run is gone. Warns
-    (`OtherVersion`) if one is of another version.
+    Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and `PluginError` (RC070) if a
+    plugin of the run is gone. Warns (`OtherVersion`) if one is of another version or its file was edited, and
+    (`Unverified`) of a run that was made before files had hashes.
     """
     folder = RunFolder.open(path)
     checkpoint = folder.checkpoints.load(which)
+    verified = folder.records.verify()
     warn_of_others(folder)
     resolved = _resolved_again(folder)
-    _same_files(folder, resolved)
+    warn_of_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
-        vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
-        vocabulary.restore(folder.read("vocabulary.json"))
-        taken = assemble.Taken.of(folder.read("environment.json"))
-        network, _ = assemble.build_network(resolved, vocabulary.size, taken=taken)
-        _fill(network, checkpoint.tensors["weights"], folder)
+        vocabulary = _learned(folder, resolved, verified)
+        network, _ = assemble.build_network(resolved, vocabulary.size, taken=_taken(folder, resolved))
+        _fill(network, checkpoint, folder)
     return Run(folder, resolved, vocabulary, network.eval())
 
 
-def _fill(network: Network, weights: dict[str, Tensor], folder: RunFolder) -> None:
+def _learned(folder: RunFolder, resolved: Resolved, verified: bool) -> Vocabulary[Any]:
+    """Return the vocabulary of a run. Raises `RunError` (RC052) if its file is not what a vocabulary has saved."""
+    vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
+    saved = folder.records.vocabulary()
+    if verified:
+        vocabulary.restore(saved)
+        return vocabulary
+    with reading(folder.path / "vocabulary.json"):
+        vocabulary.restore(saved)
+        if not vocabulary.size or vocabulary.save() != saved:
+            raise ValueError("it is not what this vocabulary saves")
+        if vocabulary.yields == "numbers":
+            vocabulary.decode(vocabulary.encode(np.ones((1, vocabulary.size))))
+        else:
+            "".join(vocabulary.symbol(index) for index in range(vocabulary.size))
+    return vocabulary
+
+
+def _taken(folder: RunFolder, resolved: Resolved) -> assemble.Taken:
+    """Return the paths that a run records. Raises `RunError` (RC052) if they are not one for each cell."""
+    taken = assemble.Taken.of(folder.records.environment())
+    cells = sum(part.options.num_layers * (1 + part.options.bidirectional) for part in resolved.cells)
+    if not len(taken.paths) == len(taken.step_paths) == cells:
+        raise damaged(folder.path / "environment.json", f"the paths are not those of {cells} cells")
+    return taken
+
+
+def _fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
     """Give a network its weights. Raises `RunError` (RC052) if they are of another one."""
+    cure = "task.toml and the plugins must be those that the run was made with"
+    fact = f"the weights of {folder.path} do not fit its network"
+    weights, own = checkpoint.tensors.get("weights", {}), network.state_dict()
+    odd = [name for name, weight in weights.items() if name in own and weight.dtype != own[name].dtype]
+    if odd:
+        fact = f"{fact}: {odd[0]} is {weights[odd[0]].dtype}, not {own[odd[0]].dtype}"
+        raise RunError.of("RC052", fact, cure=cure)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        fact = " ".join(str(error).split())[:300]
-        cure = "task.toml and the plugins must be those that the run was made with"
-        raise RunError.of("RC052", f"the weights of {folder.path} do not fit its network: {fact}", cure=cure) from error
+        raise RunError.of("RC052", f"{fact}: {' '.join(str(error).split())[:300]}", cure=cure) from error
 
 
 def _resolved_again(folder: RunFolder) -> Resolved:
@@ -271,33 +325,21 @@ def _resolved_again(folder: RunFolder) -> Resolved:
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise
-        wanted = folder.read("plugins.json")
-        missing = [p for p in wanted if any(p["name"] in problem.fact for problem in error.problems)]
-        cure = _cure(missing or wanted, error)
-        raise PluginError.of(
-            "RC070", f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}", cure=cure
-        ) from error
+        components = folder.records.plugins()
+        missing = [c for c in components if any(c.name in problem.fact for problem in error.problems)]
+        fact = f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}"
+        raise PluginError.of("RC070", fact, cure=_cure(missing or components, error)) from error
 
 
-def _same_files(folder: RunFolder, resolved: Resolved) -> None:
-    """Check that a run's local plugin files are what they were. Raises `InputError` (RC045)."""
-    versions = {p["name"]: p["version"] for p in folder.read("plugins.json")}
-    for part in resolved.used:
-        plugin = part.entry.plugin
-        if plugin.module and versions.get(part.entry.qualified) != plugin.version:
-            fact = f"{plugin.origin} has changed since {folder.path} was made"
-            raise InputError.of("RC045", fact, cure="bring the file back as it was, or run the task again")
-
-
-def _cure(missing: list[dict[str, str]], error: RecurraError) -> str:
+def _cure(missing: list[Component], error: RecurraError) -> str:
     """Return what brings a run's plugins back: installed, let load again, or as the local file was."""
     failed = [problem.cure for problem in error.problems if problem.code == "RC022"]
     if failed:
         return failed[0]
-    files = {f"{p['distribution'][5:]} ({p['version']})" for p in missing if p["distribution"].startswith("file:")}
-    if files:
-        return f"bring the plugin file back as it was: {', '.join(sorted(files))}"
-    return "pip install " + " ".join(sorted({f"{p['distribution']}=={p['version']}" for p in missing}))
+    local = {f"{c.distribution[5:]} ({c.version})" for c in missing if c.distribution.startswith("file:")}
+    if local:
+        return f"bring the plugin file back as it was: {', '.join(sorted(local))}"
+    return "pip install " + " ".join(sorted({f"{c.distribution}=={c.version}" for c in missing}))
 
 
 def _plugins(resolved: Resolved) -> list[dict[str, str]]:
@@ -322,6 +364,7 @@ def _describe(
     folder.write("environment.json", environment(device=str(network.device), **assemble.Taken.record(choices)))
     folder.write("data.json", data.summary())
     folder.write("vocabulary.json", data.vocabulary.save())
+    folder.records.seal()
 
 
 def _train(
@@ -354,9 +397,11 @@ def _train(
         )  # fmt: skip
         if resume:
             checkpoint = folder.checkpoints.last_whole()
-            _fill(network, checkpoint.tensors["weights"], folder)
-            trainer.restore(checkpoint)
-            folder.rewind(checkpoint.step)
+            _fill(network, checkpoint, folder)
+            with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
+                state.check(trainer, checkpoint)
+                trainer.restore(checkpoint)
+            folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
         why = trainer.run()
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
