@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
 from recurra.data.store import Store
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, PluginError, Problem, RecurraError, RunError
 from recurra.fit import check_fit
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
@@ -247,7 +248,18 @@ def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
             cure = "bring back the data as it was, or run the task again"
             raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
 
-    return assemble.load_data(resolved, unchanged)
+    try:
+        return assemble.load_data(resolved, unchanged)
+    except InputError as error:
+        raise InputError(_looked_for(folder, problem) for problem in error.problems) from error
+
+
+def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
+    """Return the problem of data that is not there with what can be done: a run knows where its data lay, no more."""
+    if problem.code not in ("RC001", "RC040") or not problem.key.startswith("source"):
+        return problem
+    cure = f"bring the data back to where {folder.path} was made from it, or link it there; generating needs none"
+    return replace(problem, cure=cure)
 
 
 def _same_vocabulary(folder: RunFolder, data: assemble.Data, vocabulary: Vocabulary[Any]) -> None:
@@ -283,6 +295,7 @@ def _learned(folder: RunFolder, resolved: Resolved, verified: bool) -> Vocabular
     if verified:
         vocabulary.restore(saved)
         return vocabulary
+    folder.records.data()  # what no hash tells of, its model may
     with reading(folder.path / "vocabulary.json"):
         vocabulary.restore(saved)
         if not vocabulary.size or vocabulary.save() != saved:
