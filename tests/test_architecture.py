@@ -22,6 +22,7 @@ ROOMS = [
     "surroundings",
     "shapes",
     "randomness",
+    "system",
     "cache",
     "engine",
     "contracts",

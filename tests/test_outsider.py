@@ -19,6 +19,7 @@ from terminal import Ended, command, process
 import recurra
 from recurra.cli import main
 from recurra.errors import OtherVersion
+from recurra.runs.records import Records
 
 OUTSIDER = REPOSITORY / "tests" / "outsider"
 
@@ -212,7 +213,8 @@ def test_recurra_itself_counts(here: Path) -> None:
     """The version of recurra is told like that of any other distribution, all of them in one line."""
     run = recurra.run("hello_leaky.toml", {"training.steps": 2})
     told = run.path / "plugins.json"
-    told.write_text(told.read_text().replace(f'"{recurra.__version__}"', '"0.0.1"').replace("1.2.3", "1.0.0"))
+    other = told.read_text().replace(f'"{recurra.__version__}"', '"0.0.1"').replace("1.2.3", "1.0.0")
+    run.folder.records.amend("plugins.json", other)
     ended = command("generate", run.path).tidy(0)
     assert ended.err.count("warning: ") == 1
     assert f"recurra 0.0.1 (now {recurra.__version__})" in ended.err
@@ -222,7 +224,7 @@ def test_recurra_itself_counts(here: Path) -> None:
 def test_the_warning_comes_before_what_it_explains(upgraded: Path) -> None:
     """Where the other version refuses the run's options, the line that says why stands before the error."""
     task = upgraded / "task.toml"
-    task.write_text(task.read_text().replace("leak = ", "leek = "))
+    Records(upgraded).amend("task.toml", task.read_text().replace("leak = ", "leek = "))
     ended = command("generate", upgraded).tidy(2)
     assert ended.err.index(CHANGED) < ended.err.index("[RC011]")
 

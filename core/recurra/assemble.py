@@ -32,6 +32,7 @@ from recurra.model.network import Network
 from recurra.randomness import seeded, torch_stream
 from recurra.resolve import Part, Resolved
 from recurra.runs.folder import RunFolder
+from recurra.runs.records import Environment
 from recurra.spec import checking
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Observer, Trainer, total_steps
@@ -234,9 +235,9 @@ class Taken:
     step_paths: list[str]
 
     @staticmethod
-    def of(environment: dict[str, Any]) -> Taken:
+    def of(environment: Environment) -> Taken:
         """Return what environment.json holds."""
-        return Taken(environment["paths"], environment.get("step_paths", environment["paths"]))
+        return Taken(environment.paths, environment.step_paths or environment.paths)
 
     @staticmethod
     def record(choices: Sequence[Choice]) -> dict[str, list[str]]:

@@ -2,32 +2,67 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import warnings
+from functools import cache
 from pathlib import Path
 
+from recurra import system
 from recurra.errors import Unkept
+
+ANEW = "corpora are encoded, kernels compiled and paths measured anew in each process"
 
 _told: set[Path] = set()  # folders of which it was said that nothing can be kept there
 
 
 def cache_folder() -> Path:
-    """Return the folder of caches: `RECURRA_CACHE`, or the user's cache folder."""
+    """Return the folder of caches: `RECURRA_CACHE`, the user's cache folder, or without a home one of this process."""
     named = os.environ.get("RECURRA_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recurra"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # a relative one means nothing, says its specification
+        return Path(base) / "recurra"
+    home = system.home()
+    return home / ".cache" / "recurra" if home else _without_home()
+
+
+def named_by_user() -> bool:
+    """Tell whether the user has said where the cache is."""
+    return bool(os.environ.get("RECURRA_CACHE"))
+
+
+def _without_home() -> Path:
+    """Return this process's own cache folder, and warn (`Unkept`) once that there is no other."""
+    folder = own_folder() or Path(os.devnull)  # in which nothing can be written, and so nothing is kept
+    _tell(Path("~"), f"there is no home folder to keep a cache in: {ANEW}; RECURRA_CACHE names a folder for it")
+    _told.add(folder)  # of which no more need be said
+    return folder
+
+
+@cache
+def own_folder() -> Path | None:
+    """Return a temporary folder that ends with this process; nothing where none can be made."""
+    folder = system.temporary_folder("recurra-")
+    if folder is not None:
+        atexit.register(_clear, folder, os.getpid())
+    return folder
+
+
+def _clear(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a copy of it
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def unkept(error: OSError) -> None:
-    """Warn (`Unkept`), once a process and folder, that neither kernels nor figures are kept."""
-    try:
-        folder = cache_folder()
-    except RuntimeError:  # a user without a home
-        folder = Path("~")
-    if folder in _told:
-        return
-    _told.add(folder)
-    why = error.strerror or error
-    text = f"{folder} cannot be written ({why}): kernels are compiled and paths measured anew in each process"
-    warnings.warn(text, Unkept, stacklevel=3)
+    """Warn (`Unkept`), once a process and folder, that nothing is kept."""
+    folder = cache_folder()
+    _tell(folder, f"{folder} cannot be written ({error.strerror or error}): {ANEW}")
+
+
+def _tell(folder: Path, text: str) -> None:
+    if folder not in _told:
+        _told.add(folder)
+        warnings.warn(text, Unkept, stacklevel=4)

@@ -35,9 +35,10 @@ CODES: dict[str, str] = {
     "RC045": "A local plugin file has changed since the run was made, so its weights may mean something else.",
     "RC050": "A folder cannot be written: the one for runs, for cached data, or where something new is put.",
     "RC051": "The folder is not a run of recurra, or the run has no whole checkpoint.",
-    "RC052": "A checkpoint is damaged: a file is missing or its hash differs from the manifest.",
+    "RC052": "A file of a run or a checkpoint is damaged or was changed: it is missing, cannot be read, does not hold "
+    "what belongs there, or its hash is not the recorded one.",
     "RC053": "The disk is full, or a write failed; what was saved before is whole.",
-    "RC054": "The state does not belong to this run: it comes from another network, vocabulary or precision.",
+    "RC054": "The state does not belong to this run, or is damaged: another network, vocabulary or precision saved it.",
     "RC055": "Another process is training this run; two at once would overwrite each other.",
     "RC060": "The loss or a gradient became infinite or not a number; training stopped before it reached the weights.",
     "RC061": "There is not enough memory for this task on this device.",
@@ -180,6 +181,14 @@ class OtherVersion(RecurraWarning, UserWarning):
 
 class Unkept(RecurraWarning, RuntimeWarning):
     """The cache folder cannot be written, and what would be kept there is made anew in each process."""
+
+
+class Unverified(RecurraWarning, UserWarning):
+    """A run or a saved state is read that records no hashes, so nothing tells whether its files were changed."""
+
+
+class Unguarded(RecurraWarning, RuntimeWarning):
+    """The system refuses what would guard a run, such as a lock on its files; the run goes on without it."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from recurra import assemble
 from recurra.blame import blaming
@@ -20,11 +19,11 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
 from recurra.data.store import Store
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, PluginError, Problem, RecurraError, RunError
 from recurra.fit import check_fit
 from recurra.generate import arguments, loop
 from recurra.generate.sampling import Sampling
-from recurra.generate.session import Session
+from recurra.generate.session import Session, encoded
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
@@ -33,9 +32,13 @@ from recurra.randomness import seeded
 from recurra.report import report
 from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
+from recurra.runs import files
+from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder, environment
-from recurra.runs.versions import warn_of_other_paths, warn_of_others
+from recurra.runs.records import Component, DataRecord, damaged, reading
+from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
 from recurra.spec.tables import Generation
+from recurra.train import state
 from recurra.train.evaluate import Metrics, evaluate
 from recurra.train.interrupt import listening
 from recurra.train.loop import Observer, Progress
@@ -93,6 +96,7 @@ class Run:
             arguments.one_of("split", split, SPLITS)
         with blaming(self.resolved), arithmetic(self.task.device):
             data = _same_data(self.folder, self.resolved)
+            _same_vocabulary(self.folder, data, self.vocabulary)
             name = data.held_out() if split is None else split
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
@@ -160,9 +164,10 @@ class Run:
         if first is None:
             return self.session(seed, streams, position).feed(prompt)
 
-        data = self.folder.read("data.json")
+        data = self.folder.records.data()
         self._check_warm(data, first, position, warm)
-        session = self.session(seed, streams, data[f"{first}_position"]).feed_ids(self._recorded(data[first]))
+        start = data.opening_position if first == "opening" else data.ending_position
+        session = self.session(seed, streams, start).feed_ids(self._recorded(first))
         if warm:
             session.seen.zero_()  # a penalty of repetition is for what the reader sees
         if prompt is not None:
@@ -171,12 +176,12 @@ class Run:
             session.feed_ids(self._opening())
         return session
 
-    def _check_warm(self, data: dict[str, Any], first: str, position: int, warm: bool) -> None:
+    def _check_warm(self, data: DataRecord, first: str, position: int, warm: bool) -> None:
         """Check that what is to be read first is there. Raises `InputError` (RC080)."""
         if warm and position:
             fact = f"position = {position}: a warm prompt stands after what is read before it"
             raise InputError.of("RC080", fact, key="generation.position", cure="leave position or warm out")
-        if first not in data:
+        if first == "ending" and data.ending is None:
             fact = f"{self.path} was made by a version that recorded no text to read before a prompt"
             cure = "leave warm out, and give a longer prompt"
             raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
@@ -196,12 +201,18 @@ class Run:
         return given if isinstance(given, str) else " ".join(str(token) for token in given)
 
     def _opening(self) -> Any:
-        return self._recorded(self.folder.read("data.json")["opening"])
+        return self._recorded("opening")
 
-    def _recorded(self, elements: Any) -> NDArray[Any]:
-        """Return elements of data.json, ids or numbers in the data's units, as the network reads them."""
-        values = np.array(elements)
-        return self.vocabulary.encode(values) if self.vocabulary.yields == "numbers" else values
+    def _recorded(self, name: str) -> NDArray[Any]:
+        """Return the `opening` or the `ending` of data.json as the network reads it: ids, or scaled numbers."""
+        elements = getattr(self.folder.records.data(), name)
+        with reading(self.folder.path / "data.json"):
+            if self.vocabulary.yields == "numbers":
+                return encoded(self.vocabulary, elements)
+            ids = np.array(elements, np.int64)
+            if ids.ndim != 1 or not len(ids) or ids.max() >= self.vocabulary.size:
+                raise ValueError(f"{name} holds no ids of the vocabulary")
+            return ids
 
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
         """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""
@@ -259,71 +270,121 @@ def run(
         return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
 
-def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
+def resume(path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
-    A local plugin file that has been mended meanwhile is taken as it is now, and recorded; so is another version of an
-    installed plugin, with a warning (`OtherVersion`).
+    A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes it as it is
+    now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
+    recorded. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
     folder = RunFolder.open(arguments.path("run", path))
+    folder.records.verify()
     warn_of_others(folder)
     resolved = _resolved_again(folder)
-    folder.write("plugins.json", _plugins(resolved))
+    if not changed_plugins:
+        refuse_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
+        taken = _taken(folder, resolved)
         data = _same_data(folder, resolved)
-        taken = assemble.Taken.of(folder.read("environment.json"))
         network, choices = assemble.build_network(
             resolved, data.vocabulary.size, resets=assemble.begins_inside(resolved, data), taken=taken
         )
         warn_of_other_paths(folder, taken.paths, choices)
+        folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
         return _train(folder, resolved, data, network, observer or Silent(), resume=True)
 
 
 def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
     """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made from."""
+    recorded = folder.records.data().fingerprint
 
     def unchanged(store: Store) -> None:
-        if store.fingerprint != folder.read("data.json")["fingerprint"]:
+        if store.fingerprint != recorded:
             cure = "bring back the data as it was, or run the task again"
             raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
 
     try:
         return assemble.load_data(resolved, unchanged)
     except InputError as error:
-        cure = f"bring the data back to where it was when {folder.path} was made, or run the task again"
-        lost = [replace(p, cure=cure) if p.code == "RC040" else p for p in error.problems]
-        raise InputError(lost) from error
+        raise InputError(_looked_for(folder, problem) for problem in error.problems) from error
+
+
+def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
+    """Return the problem of data that is not there with what can be done: a run knows where its data lay, no more."""
+    if problem.code not in ("RC001", "RC040") or not problem.key.startswith("source"):
+        return problem
+    cure = f"bring the data back to where {folder.path} was made from it, or link it there; generating needs none"
+    return replace(problem, cure=cure)
+
+
+def _same_vocabulary(folder: RunFolder, data: assemble.Data, vocabulary: Vocabulary[Any]) -> None:
+    """Check a run's symbols by what its data gives, which tells where no hash does. Raises `RunError` (RC052)."""
+    if vocabulary.yields == "symbols" and vocabulary.save() != data.vocabulary.save():
+        raise damaged(folder.path / "vocabulary.json", "its symbols are not those of the data")
 
 
 def load(path: str | Path, which: str = "best") -> Run:
     """Open a run with its best weights, or its `last`.
 
-    Raises `InputError` (RC051), `RunError` (RC052), and `PluginError` (RC070) if a plugin of the run is gone. Warns
-    (`OtherVersion`) if one is of another version.
+    Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and `PluginError` (RC070) if a
+    plugin of the run is gone. Warns (`OtherVersion`) if one is of another version or its file was edited, and
+    (`Unverified`) of a run that was made before files had hashes.
     """
     arguments.one_of("checkpoint", which, ("best", "last"))
     folder = RunFolder.open(arguments.path("run", path))
     checkpoint = folder.checkpoints.load(which)
+    verified = folder.records.verify()
     warn_of_others(folder)
     resolved = _resolved_again(folder)
-    _same_files(folder, resolved)
+    warn_of_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
-        vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
-        vocabulary.restore(folder.read("vocabulary.json"))
-        taken = assemble.Taken.of(folder.read("environment.json"))
-        network, _ = assemble.build_network(resolved, vocabulary.size, taken=taken)
-        _fill(network, checkpoint.tensors["weights"], folder)
+        vocabulary = _learned(folder, resolved, verified)
+        network, _ = assemble.build_network(resolved, vocabulary.size, taken=_taken(folder, resolved))
+        _fill(network, checkpoint, folder)
     return Run(folder, resolved, vocabulary, network.eval())
 
 
-def _fill(network: Network, weights: dict[str, Tensor], folder: RunFolder) -> None:
+def _learned(folder: RunFolder, resolved: Resolved, verified: bool) -> Vocabulary[Any]:
+    """Return the vocabulary of a run. Raises `RunError` (RC052) if its file is not what a vocabulary has saved."""
+    vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
+    saved = folder.records.vocabulary()
+    if verified:
+        vocabulary.restore(saved)
+        return vocabulary
+    folder.records.data()  # what no hash tells of, its model may
+    with reading(folder.path / "vocabulary.json"):
+        vocabulary.restore(saved)
+        if not vocabulary.size or vocabulary.save() != saved:
+            raise ValueError("it is not what this vocabulary saves")
+        if vocabulary.yields == "numbers":
+            vocabulary.decode(vocabulary.encode(np.ones((1, vocabulary.size))))
+        else:
+            "".join(vocabulary.symbol(index) for index in range(vocabulary.size))
+    return vocabulary
+
+
+def _taken(folder: RunFolder, resolved: Resolved) -> assemble.Taken:
+    """Return the paths that a run records. Raises `RunError` (RC052) if they are not one for each cell."""
+    taken = assemble.Taken.of(folder.records.environment())
+    cells = sum(part.options.num_layers * (1 + part.options.bidirectional) for part in resolved.cells)
+    if not len(taken.paths) == len(taken.step_paths) == cells:
+        raise damaged(folder.path / "environment.json", f"the paths are not those of {cells} cells")
+    return taken
+
+
+def _fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
     """Give a network its weights. Raises `RunError` (RC052) if they are of another one."""
+    cure = "task.toml and the plugins must be those that the run was made with"
+    fact = f"the weights of {folder.path} do not fit its network"
+    weights, own = checkpoint.tensors.get("weights", {}), network.state_dict()
+    odd = [name for name, weight in weights.items() if name in own and weight.dtype != own[name].dtype]
+    if odd:
+        fact = f"{fact}: {odd[0]} is {weights[odd[0]].dtype}, not {own[odd[0]].dtype}"
+        raise RunError.of("RC052", fact, cure=cure)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        fact = " ".join(str(error).split())[:300]
-        cure = "task.toml and the plugins must be those that the run was made with"
-        raise RunError.of("RC052", f"the weights of {folder.path} do not fit its network: {fact}", cure=cure) from error
+        raise RunError.of("RC052", f"{fact}: {' '.join(str(error).split())[:300]}", cure=cure) from error
 
 
 def _resolved_again(folder: RunFolder) -> Resolved:
@@ -333,33 +394,21 @@ def _resolved_again(folder: RunFolder) -> Resolved:
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise
-        wanted = folder.read("plugins.json")
-        missing = [p for p in wanted if any(p["name"] in problem.fact for problem in error.problems)]
-        cure = _cure(missing or wanted, error)
-        raise PluginError.of(
-            "RC070", f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}", cure=cure
-        ) from error
+        components = folder.records.plugins()
+        missing = [c for c in components if any(c.name in problem.fact for problem in error.problems)]
+        fact = f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}"
+        raise PluginError.of("RC070", fact, cure=_cure(missing or components, error)) from error
 
 
-def _same_files(folder: RunFolder, resolved: Resolved) -> None:
-    """Check that a run's local plugin files are what they were. Raises `InputError` (RC045)."""
-    versions = {p["name"]: p["version"] for p in folder.read("plugins.json")}
-    for part in resolved.used:
-        plugin = part.entry.plugin
-        if plugin.module and versions.get(part.entry.qualified) != plugin.version:
-            fact = f"{plugin.origin} has changed since {folder.path} was made"
-            raise InputError.of("RC045", fact, cure="bring the file back as it was, or run the task again")
-
-
-def _cure(missing: list[dict[str, str]], error: RecurraError) -> str:
+def _cure(missing: list[Component], error: RecurraError) -> str:
     """Return what brings a run's plugins back: installed, let load again, or as the local file was."""
     failed = [problem.cure for problem in error.problems if problem.code == "RC022"]
     if failed:
         return failed[0]
-    files = {f"{p['distribution'][5:]} ({p['version']})" for p in missing if p["distribution"].startswith("file:")}
-    if files:
-        return f"bring the plugin file back as it was: {', '.join(sorted(files))}"
-    return "pip install " + " ".join(sorted({f"{p['distribution']}=={p['version']}" for p in missing}))
+    local = {f"{c.distribution[5:]} ({c.version})" for c in missing if c.distribution.startswith("file:")}
+    if local:
+        return f"bring the plugin file back as it was: {', '.join(sorted(local))}"
+    return "pip install " + " ".join(sorted({f"{c.distribution}=={c.version}" for c in missing}))
 
 
 def _plugins(resolved: Resolved) -> list[dict[str, str]]:
@@ -384,6 +433,7 @@ def _describe(
     folder.write("environment.json", environment(device=str(network.device), **assemble.Taken.record(choices)))
     folder.write("data.json", data.summary())
     folder.write("vocabulary.json", data.vocabulary.save())
+    folder.records.seal()
 
 
 def _train(
@@ -416,9 +466,11 @@ def _train(
         )  # fmt: skip
         if resume:
             checkpoint = folder.checkpoints.last_whole()
-            _fill(network, checkpoint.tensors["weights"], folder)
-            trainer.restore(checkpoint)
-            folder.rewind(checkpoint.step)
+            _fill(network, checkpoint, folder)
+            with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
+                state.check(trainer, checkpoint)
+                trainer.restore(checkpoint)
+            folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
         this.steps_before = trainer.progress.step
         why = trainer.run()
     best = folder.checkpoints.load("best")

@@ -14,7 +14,7 @@ from conftest import HELLO, SERIES
 from trials import PROSE, Stopper, write
 
 import recurra
-from recurra.errors import InputError, Interrupted, PluginError, RunError
+from recurra.errors import InputError, Interrupted, OtherVersion, PluginError, RunError
 from recurra.train import loop
 
 PLUGIN = '''
@@ -176,20 +176,29 @@ def test_what_another_version_encoded_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_a_plugin_file_that_changed_is_told(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """Weights mean nothing to another cell: a run is not opened with a changed file, but may be resumed with one."""
+    """Training does not go on with another cell unless that is asked for; what only reads a run is warned."""
     run = recurra.run(write(tmp_path, HELLO), {**odd, "cell.kind": "noisy"}, runs=tmp_path / "runs")
     (tmp_path / "odd.py").write_text(PLUGIN.replace("0.3", "0.4"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"odd.py has changed(.|\n)*RC045"):
-        recurra.load(run.path)
-    recurra.resume(run.path)
-    assert recurra.load(run.path).prompt() == "h"
+    with pytest.warns(OtherVersion, match=r"odd.py changed since"):
+        assert recurra.load(run.path).prompt() == "h"
+    before = (run.path / "plugins.json").read_bytes()
+    with pytest.raises(InputError, match=r"odd.py changed since(.|\n)*RC045(.|\n)*--changed-plugins"):
+        recurra.resume(run.path)
+    assert (run.path / "plugins.json").read_bytes() == before
+    recurra.resume(run.path, changed_plugins=True)
+    assert recurra.load(run.path).prompt() == "h"  # a warning would be an error here
 
 
 def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
-    """A task.toml that was edited after the run no longer fits its weights."""
+    """A task.toml that was edited after the run is refused by its hash; without one, its weights no longer fit."""
     run = recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
     task = run.path / "task.toml"
-    task.write_text(task.read_text().replace("hidden_size = 8", "hidden_size = 9"))
+    text = task.read_text().replace("hidden_size = 8", "hidden_size = 9")
+    task.write_text(text)
+    for use in (recurra.load, recurra.resume):
+        with pytest.raises(RunError, match=r"task.toml is damaged or was changed(.|\n)*RC052"):
+            use(run.path)
+    run.folder.records.seal()
     for use in (recurra.load, recurra.resume):
         with pytest.raises(RunError, match=r"do not fit(.|\n)*RC052"):
             use(run.path)

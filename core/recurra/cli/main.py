@@ -87,13 +87,21 @@ def run(
 
 
 @app.command()
-def resume(run: RunPath, expect: bool = False, as_json: Json = False) -> None:
+def resume(
+    run: RunPath,
+    changed_plugins: Annotated[
+        bool, typer.Option("--changed-plugins", help="Take local plugin files that were edited as they are now.")
+    ] = False,
+    expect: bool = False,
+    as_json: Json = False,
+) -> None:
     """Go on with a run from its last whole checkpoint, bit for bit."""
     from recurra import verbs
     from recurra.cli import show
     from recurra.cli.display import watcher
 
-    _finish_run(verbs.resume(run, observer=watcher(quiet=as_json)), show.result, expect, as_json)
+    done = verbs.resume(run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins)
+    _finish_run(done, show.result, expect, as_json)
 
 
 def _finish_run(done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool) -> None:

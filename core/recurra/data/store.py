@@ -7,22 +7,26 @@ a text is encoded once, and never again until one of them changes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
+from recurra import cache, system
 from recurra.cache import cache_folder
 from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
@@ -31,18 +35,22 @@ from recurra.errors import InputError, RunError
 
 IN_MEMORY = 1 << 20
 """Ids or numbers up to which a corpus stays in memory; a larger one is written to the cache folder and mapped."""
+LOOK, LOOKS = 1 << 20, 64
+"""Bytes of a mapped corpus that are looked at on opening, and at how many places: a smaller one is looked at whole."""
 
 
 @dataclass(frozen=True)
 class Store:
     """All sequences, one after the other.
 
-    `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence begins.
+    `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence begins. `symbols` is
+    how many ids there are, where that is to be watched over.
     """
 
     values: NDArray[Any]
     starts: NDArray[np.int64]
     fingerprint: str
+    symbols: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -82,6 +90,9 @@ class Store:
             if self._file.readinto(row[:there]) != there * width:
                 raise InputError.of("RC044", f"{self._file.name} has become shorter than it was", cure="run it again")
             row[there:] = row[there - 1]
+        if self.symbols and int(found.max()) >= self.symbols:  # a damage that lies beyond what is looked at on opening
+            cure = f"delete {Path(str(self._file.name)).parent}: the corpus is then encoded anew"
+            raise InputError.of("RC044", f"{self._file.name} holds an id that stands for no symbol", cure=cure)
         return found
 
     @cached_property
@@ -111,11 +122,9 @@ def build(
         pieces = _steady(source, before, intake.pieces(source, "numbers", owners[0]))
         return _collect(pieces, "", in_memory, np.dtype(np.float64))
     key = _key(source, vocabulary, identity)
-    cached = _open(cache_folder() / key)
+    cached = _recalled(cache_folder() / key, vocabulary)
     if cached is not None:
-        store, saved = cached
-        vocabulary.restore(saved)
-        return store
+        return cached
     vocabulary.fit(piece.values for piece in intake.pieces(source, vocabulary.reads, owners[0]))
     size = intake.size(vocabulary, owners[1])
     if not size:
@@ -146,7 +155,7 @@ def _empty() -> InputError:
 
 def _key(source: Source[Any], vocabulary: Vocabulary[Any], identity: str) -> str:
     parts = [
-        "2",
+        "3",
         identity,
         f"{type(source).__module__}:{type(source).__qualname__}",
         source.options.model_dump_json(),
@@ -154,7 +163,7 @@ def _key(source: Source[Any], vocabulary: Vocabulary[Any], identity: str) -> str
         f"{type(vocabulary).__module__}:{type(vocabulary).__qualname__}",
         vocabulary.options.model_dump_json(),
     ]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def _smallest(size: int) -> np.dtype[Any]:
@@ -239,38 +248,60 @@ def _collect(
 
 def _spill(arrays: Iterator[NDArray[Any]], ledger: _Ledger, key: str, saved: dict[str, Any] | None) -> Store:
     """Write arrays to a file, and map it; the folder appears under its name only when it is whole."""
-    folder = cache_folder()
-    work = _work_folder(folder)
+    work = _work_folder(cache_folder())
+    if work is None:
+        values = np.concatenate(list(arrays))
+        return Store(values, np.array(ledger.starts, np.int64), ledger.fingerprint(saved))
+    folder = work.parent
     try:
         _write(work, arrays, ledger, saved)
         target = folder / (key or ledger.digest.hexdigest()[:32])
-        if _open(target) is None:  # else it has been written meanwhile, and is the same
-            shutil.rmtree(target, ignore_errors=True)
-            work.rename(target)
+        opened = _open(target) or _moved(work, target)  # it may have been written meanwhile, and is the same
     except OSError as error:
         fact = f"the cache folder {folder} cannot take the encoded corpus: {error.strerror or error}"
         cure = "free some space, or set RECURRA_CACHE to another folder"
         raise RunError.of("RC053", fact, cure=cure) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    opened = _open(target)
-    assert opened is not None, "what was just written can be read"
     return opened[0]
 
 
-def _work_folder(folder: Path) -> Path:
-    """Return a new folder of its own in the cache folder. Raises `InputError` (RC050)."""
+def _moved(work: Path, target: Path) -> tuple[Store, Any]:
+    """Give a corpus its name, and open it. Raises `OSError`, unless another process has written the same meanwhile."""
+    refusal = None
+    try:
+        system.replace(work, target)
+    except OSError as error:
+        refusal = error
+    opened = _open(target)
+    if opened is None:
+        raise refusal or OSError(errno.EIO, "what was written is not what is read")
+    return opened
+
+
+def _work_folder(folder: Path) -> Path | None:
+    """Return a new folder in the cache folder, or in one of this process if there is none; nothing without either.
+
+    Raises `InputError` (RC050) if the folder that the user has named for it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="part-", dir=folder))
     except OSError as error:
-        fact = f"the cache folder {folder} cannot be written: {error.strerror}"
-        cure = "set RECURRA_CACHE to a folder that can be written"
-        raise InputError.of("RC050", fact, cure=cure) from error
+        if cache.named_by_user():
+            fact = f"the cache folder {folder} cannot be written: {error.strerror}"
+            cure = "set RECURRA_CACHE to a folder that can be written"
+            raise InputError.of("RC050", fact, cure=cure) from error
+        cache.unkept(error)
+    own = cache.own_folder()
+    try:
+        return Path(tempfile.mkdtemp(prefix="part-", dir=own)) if own else None
+    except OSError:
+        return None
 
 
 def _write(work: Path, arrays: Iterator[NDArray[Any]], ledger: _Ledger, saved: dict[str, Any] | None) -> None:
-    """Write the values one array at a time, then what the ledger knows of them."""
+    """Write the values one array at a time, then what the ledger knows of them, and hashes of it all."""
     about: dict[str, Any] = {"vocabulary": saved}
     with (work / "values.bin").open("wb") as out:
         for values in arrays:
@@ -278,19 +309,77 @@ def _write(work: Path, arrays: Iterator[NDArray[Any]], ledger: _Ledger, saved: d
             about |= {"dtype": values.dtype.str, "shape": [ledger.total, *values.shape[1:]]}
     about["fingerprint"] = ledger.fingerprint(saved)
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
+    about["sha256"] = _hashes(work, about)
     (work / "about.json").write_text(json.dumps(about))
 
 
-def _open(folder: Path) -> tuple[Store, dict[str, Any]] | None:
-    """Map a corpus from the cache folder, if a whole one is there."""
+class _About(BaseModel):
+    """What about.json holds."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    dtype: str = Field(pattern=r"^(\|u1|<u2|<u4|<u8|>u2|>u4|>u8|<f8|>f8)$")
+    shape: list[Annotated[int, Field(ge=1)]] = Field(min_length=1, max_length=2)
+    fingerprint: str
+    vocabulary: dict[str, Any] | None
+    sha256: dict[str, str]
+
+
+def _hashes(folder: Path, about: dict[str, Any]) -> dict[str, str]:
+    """Return hashes of a corpus: of all that is known of it, and of its values at `LOOKS` places in a large one."""
+    plain = json.dumps(json.loads(json.dumps(about)), sort_keys=True)
+    starts = (folder / "starts.npy").read_bytes()
+    values = hashlib.sha256()
+    with (folder / "values.bin").open("rb") as file:
+        size = file.seek(0, 2)
+        for place in range(LOOKS):
+            file.seek(max(0, size - LOOK) * place // (LOOKS - 1) if size > LOOK * LOOKS else LOOK * place)
+            values.update(file.read(LOOK))
+    return {
+        "about": hashlib.sha256(plain.encode()).hexdigest(),
+        "starts": hashlib.sha256(starts).hexdigest(),
+        "values": values.hexdigest(),
+    }
+
+
+def _recalled(folder: Path, vocabulary: Vocabulary[Any]) -> Store | None:
+    """Return the corpus of a folder and give the vocabulary what it had learned, if both are whole and fit."""
+    cached = _open(folder)
+    if cached is None:
+        return None
+    store, saved = cached
     try:
-        about = json.loads((folder / "about.json").read_text())
-        shape = tuple(about["shape"])
-        values = np.memmap(folder / "values.bin", dtype=np.dtype(about["dtype"]), mode="r", shape=shape)
-        whole = (folder / "values.bin").stat().st_size == values.nbytes
-        starts = np.load(folder / "starts.npy")
-    except (OSError, ValueError, KeyError, TypeError):
+        vocabulary.restore(saved)
+        fits = store.values.ndim == 1 and store.values.dtype == _smallest(vocabulary.size)
+    except Exception:  # what another version learned: it is learned anew
         return None
-    if not whole:
+    return replace(store, symbols=vocabulary.size) if fits and vocabulary.size else None
+
+
+def _open(folder: Path) -> tuple[Store, Any] | None:
+    """Map a corpus from the cache folder, if a whole one is there; one that is damaged in any way is none."""
+    try:
+        raw = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = _About.model_validate(raw)
+        if about.sha256 != _hashes(folder, {name: value for name, value in raw.items() if name != "sha256"}):
+            return None
+        starts = np.load(folder / "starts.npy", allow_pickle=False)
+        values = _mapped(folder / "values.bin", np.dtype(about.dtype), tuple(about.shape))
+    except (OSError, ValueError, RecursionError, OverflowError):
         return None
-    return Store(values, starts, about["fingerprint"]), about["vocabulary"]
+    sound = starts.dtype == np.int64 and starts.ndim == 1 and len(starts) and starts[0] == 0
+    if not sound or starts[-1] >= len(values) or bool((np.diff(starts) <= 0).any()):
+        return None
+    return Store(values, starts, about.fingerprint), about.vocabulary
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a file's values, mapped where the system can. Raises `OSError`, or `ValueError` if its size is another."""
+    if path.stat().st_size != dtype.itemsize * math.prod(shape):
+        raise ValueError("the file is not as long as it was")
+    try:
+        return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+    except OSError as error:
+        if error.errno not in system.UNSUPPORTED:
+            raise
+        return np.fromfile(path, dtype).reshape(shape)

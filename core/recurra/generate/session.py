@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
 from recurra.data.intake import LARGEST
 from recurra.data.store import unknown_symbol
 from recurra.engine.recurrence import map_state
-from recurra.errors import InputError, RunError
+from recurra.errors import InputError, RunError, Unverified
 from recurra.generate import arguments
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
@@ -216,6 +217,7 @@ class Session:
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
         about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
+        about["sha256"] = _hash(about, tensors)
         with guarded(Path(path)):
             try:
                 save_file(tensors, path, metadata=about)
@@ -223,25 +225,55 @@ class Session:
                 raise OSError(str(error)) from error
 
     def restore(self, path: str | Path) -> Session:
-        """Take the state from a file. Raises `InputError` (RC054) if it belongs to another network or is no state."""
+        """Take the state from a file; one that is refused changes nothing.
+
+        Raises `InputError` (RC054) if it belongs to another network, is damaged, or is no state. Warns
+        (`Unverified`) of one that was saved before states had a hash.
+        """
         try:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # whatever a file that is none of ours may lead safetensors to
             raise InputError.of("RC054", f"{path} is not a saved state: {error}") from error
         if about.get("signature") != self.signature():
             fact = f"{path} was saved by another network, vocabulary or precision"
             raise InputError.of("RC054", fact, cure="restore it into a session of the run that saved it")
-        device = self.network.device
-        states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
-        seen = tensors["seen"].to(device)
-        restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
-        self.streams, self.position = int(about["streams"]), int(about["position"])
-        self.seen, self._carried = seen, restored
-        self.output = tensors["output"].to(device) if "output" in tensors else None
-        self.generator.set_state(tensors["random"])
+        if "sha256" not in about:
+            text = f"{path} holds no hash, as states of before: it is restored unverified"
+            warnings.warn(text, Unverified, stacklevel=2)
+        try:
+            self._take(about, tensors)
+        except Exception as error:
+            fact = f"{path} is a damaged state: {' '.join(str(error).split())[:300]}"
+            raise InputError.of("RC054", fact, cure="save it anew, or restore it from a copy") from error
         return self
+
+    def _take(self, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
+        """Take a saved state, all of it or nothing. Raises any error if it is not what `save` has written."""
+        if about.get("sha256", "") not in ("", _hash(about, tensors)):
+            raise ValueError("its hash is not the recorded one")
+        device, seen = self.network.device, tensors["seen"]
+        streams, position = int(about["streams"]), int(about["position"])
+        output = tensors.get("output")
+        if streams < 1 or not 0 <= position < 1 << 63:
+            raise ValueError(f"streams = {streams}, position = {position}")
+        if seen.dtype != torch.bool or seen.shape not in ((1, self.vocabulary.size), (streams, self.vocabulary.size)):
+            raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}")
+        if output is not None and (output.dtype != self.network.dtype or len(output) != len(seen) or output.dim() != 2):
+            raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
+        states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
+        if bool(states) != (output is not None):
+            raise ValueError("there is a state without an output, or an output without a state")
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and bool(tensor.isnan().any()):
+                raise ValueError(f"{name} holds what is not a number")
+        restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
+        generator = torch.Generator()
+        generator.set_state(tensors["random"])
+        self.streams, self.position, self.seen = streams, position, seen.to(device)
+        self._carried, self.output = restored, None if output is None else output.to(device)
+        self.generator.set_state(generator.get_state())
 
     def signature(self) -> str:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""
@@ -252,3 +284,12 @@ class Session:
             digest.update(name.encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def _hash(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Return a hash of all that a saved state holds."""
+    digest = hashlib.sha256(json.dumps({k: v for k, v in sorted(about.items()) if k != "sha256"}).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

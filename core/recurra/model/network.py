@@ -155,7 +155,7 @@ def unflatten(like: States, tensors: dict[str, Tensor]) -> States:
     for owner, state in zip(_owners(like), like, strict=True):
         fields = [tensors[f"{owner}.{name}"] for name in names(state)]
         for name, old, new in zip(names(state), state, fields, strict=True):
-            if old.shape[1:] != new.shape[1:] or old.dtype != new.dtype:
+            if old.shape != new.shape or old.dtype != new.dtype:
                 raise ValueError(
                     f"state {owner}.{name} is {tuple(new.shape)} {new.dtype}, not {tuple(old.shape)} {old.dtype}"
                 )

@@ -6,22 +6,47 @@ checkpoints/index.json   which one is the last, which the best, and the hash of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recurra.errors import InputError, RunError
+from recurra import system
+from recurra.errors import InputError, Problem, RunError
 from recurra.runs import files
+from recurra.runs.records import Count, Hash, Model, reading
 
 FORMAT = 1
+CURE = "restore it from a copy, or run the task again"
+
+
+class Index(Model):
+    """index.json: the steps of the last and the best checkpoint, and the hash of each manifest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    last: Count
+    best: Count | None = None
+    sha256: dict[str, Hash]
+
+    def steps(self) -> dict[str, int]:
+        """Return the step of each checkpoint by what it is."""
+        return {"last": self.last} | ({} if self.best is None else {"best": self.best})
+
+
+class Manifest(Model):
+    """manifest.json: the hash of each other file of a checkpoint."""
+
+    format: int
+    step: Count
+    sha256: dict[str, Hash]
 
 
 @dataclass
@@ -38,6 +63,7 @@ class Checkpoints:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._whole: set[int] = set()  # steps of checkpoints that were written or read here
 
     def create(self) -> None:
         """Make the folder, with an index that names no checkpoint yet. Raises `RunError` (RC053)."""
@@ -50,22 +76,21 @@ class Checkpoints:
 
         Raises `RunError` (RC052) if the index is damaged.
         """
-        return {name: step for name, step in self._entries().items() if name != "sha256"}
+        index = self._index()
+        return index.steps() if index else {}
 
-    def _entries(self) -> dict[str, Any]:
+    def _index(self) -> Index | None:
         path = self.path / "index.json"
-        if not path.exists() and not any(self.path.glob("step-*")):
-            return {}
-        try:
-            entries = dict(files.read_json(path))
-            if not entries:
-                return {}
-            hashes, steps = entries["sha256"], {step for name, step in entries.items() if name != "sha256"}
-            if not {"last", "sha256"} <= set(entries) <= {"last", "best", "sha256"} or set(hashes) != _names(steps):
-                raise ValueError("it does not hold what was written")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, error) from error
-        return entries
+        if not os.path.lexists(path) and not any(self.path.glob("step-*")):
+            return None
+        with reading(path, CURE):
+            entries = files.read_json(path)
+            if entries == {}:
+                return None
+            index = Index.model_validate(entries)
+            if set(index.sha256) != _names(index.steps().values()):
+                raise ValueError("the hashes are not those of the checkpoints that it names")
+        return index
 
     def save(self, checkpoint: Checkpoint, best: bool) -> None:
         """Write a checkpoint, point to it, and drop those that nothing points to. Raises `RunError` (RC053)."""
@@ -75,7 +100,7 @@ class Checkpoints:
         kept = ""
         if held is not None:
             kept = f"the checkpoint at step {held} is whole; free some space and go on with `recurra resume`"
-        if held == checkpoint.step and target.exists():
+        if held == checkpoint.step and held in self._whole and target.exists():
             if best:
                 self._point({**index, "best": checkpoint.step}, kept)
             return
@@ -85,17 +110,26 @@ class Checkpoints:
         try:
             with files.guarded(target, kept):
                 self._write(work, checkpoint)
-                shutil.rmtree(target, ignore_errors=True)
-                work.rename(target)
-                files.sync_folder(self.path)
+                system.replace(work, target)
+                system.sync_folder(self.path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        self._point({**index, "last": checkpoint.step, **({"best": checkpoint.step} if best else {})}, kept)
+        steps = {**index, "last": checkpoint.step, **({"best": checkpoint.step} if best else {})}
+        self._point(steps, kept, written=target.name)
+        self._whole.add(checkpoint.step)
 
-    def _point(self, steps: dict[str, int], kept: str) -> None:
-        """Write which checkpoints are the last and the best, and drop all others."""
+    def _point(self, steps: dict[str, int], kept: str, written: str = "") -> None:
+        """Write which checkpoints are the last and the best, and drop all others.
+
+        Only the one that was just `written` is hashed: another may have been damaged meanwhile, and stays so.
+        """
         names = _names(steps.values())
-        hashes = {name: _hash(self.path / name / "manifest.json") for name in sorted(names)}
+        before = self._index()
+        hashes = dict(before.sha256) if before else {}
+        if written:
+            with files.guarded(self.path / "index.json", kept):
+                hashes[written] = files.digest(self.path / written / "manifest.json")
+        hashes = {name: hashes[name] for name in sorted(names)}
         files.write_json(self.path / "index.json", {**steps, "sha256": hashes}, kept)
         for old in self.path.glob("step-*"):
             if old.name not in names:
@@ -111,59 +145,75 @@ class Checkpoints:
             except Exception as error:  # safetensors reports a full disk as an error of its own
                 raise OSError(str(error)) from error
         (folder / "state.json").write_text(json.dumps(checkpoint.state))
-        hashes = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+        hashes = {path.name: files.digest(path) for path in sorted(folder.iterdir())}
         manifest = {"format": FORMAT, "step": checkpoint.step, "sha256": hashes}
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
         for path in folder.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
+            with path.open("r+b") as handle:
+                system.sync(handle.fileno())
 
     def load(self, which: str = "last") -> Checkpoint:
         """Read the `last` or the `best` checkpoint; without a best one, the last.
 
         Raises `InputError` (RC051) if there is none, `RunError` (RC052) if a file is missing or changed.
         """
-        index = self.index()
-        if "last" not in index:
+        index = self._index()
+        if index is None:
             fact = f"{self.path.parent} has no whole checkpoint"
             raise InputError.of("RC051", fact, cure="the run stopped before its first one: run the task again")
-        return self._read(self.path / f"step-{index.get(which, index['last'])}")
+        steps = index.steps()
+        step = steps.get(which, index.last)
+        try:
+            return self._read(index, step)
+        except RunError as error:
+            others = {other: name for name, other in steps.items() if other != step}
+            raise RunError(self._offering(index, others, problem) for problem in error.problems) from error
+
+    def _offering(self, index: Index, others: dict[int, str], problem: Problem) -> Problem:
+        """Return a problem whose cure names the other checkpoint, if that is whole."""
+        for step, name in others.items():
+            try:
+                self._read(index, step)
+            except RunError:
+                continue
+            way = f'`recurra.load("{self.path.parent}", "{name}")` opens it'
+            return replace(problem, cure=f"the checkpoint of step {step} is whole: {way}; or {problem.cure}")
+        return problem
 
     def last_whole(self) -> Checkpoint:
         """Read the last checkpoint or, if it is damaged and the best one is not, that. Raises as `load` does."""
         try:
             return self.load("last")
-        except RunError:
-            if "best" not in self.index():
-                raise
-            return self.load("best")
+        except RunError as error:
+            try:
+                return self.load("best")
+            except RunError:
+                raise error from None
 
-    def _read(self, folder: Path) -> Checkpoint:
-        try:
-            if _hash(folder / "manifest.json") != self._entries()["sha256"][folder.name]:
+    def _read(self, index: Index, step: int) -> Checkpoint:
+        """Read a checkpoint. Raises `RunError` (RC052) if anything of it is not what was written."""
+        folder = self.path / f"step-{step}"
+        with reading(folder, CURE):
+            if files.digest(folder / "manifest.json") != index.sha256[folder.name]:
                 raise ValueError("manifest.json is not what was written")
-            manifest = files.read_json(folder / "manifest.json")
-            if manifest["format"] != FORMAT:
-                raise ValueError(f"format {manifest['format']}, this recurra reads {FORMAT}")
-            for name, digest in manifest["sha256"].items():
-                if _hash(folder / name) != digest:
+            manifest = Manifest.model_validate(files.read_json(folder / "manifest.json"))
+            if manifest.format != FORMAT:
+                raise ValueError(f"format {manifest.format}, this recurra reads {FORMAT}")
+            if manifest.step != step:
+                raise ValueError(f"it is of step {manifest.step}")
+            listed = {path.name for path in folder.iterdir()} - {"manifest.json"}
+            if odd := sorted(listed ^ set(manifest.sha256)):
+                raise ValueError(f"{odd[0]} is {'not of it' if odd[0] in listed else 'missing'}")
+            for name, digest in manifest.sha256.items():
+                if files.digest(folder / name) != digest:
                     raise ValueError(f"{name} is not what was written")
             state = files.read_json(folder / "state.json")
+            if not isinstance(state, dict):
+                raise ValueError("state.json holds no state")
             tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-        except (OSError, ValueError, KeyError) as error:
-            raise _damaged(folder, error) from error
-        return Checkpoint(int(manifest["step"]), tensors, state)
+        self._whole.add(step)
+        return Checkpoint(step, tensors, state)
 
 
 def _names(steps: Iterable[Any]) -> set[str]:
     return {f"step-{step}" for step in steps}
-
-
-def _damaged(path: Path, error: Exception) -> RunError:
-    cure = "restore it from a copy, or run the task again"
-    return RunError.of("RC052", f"the checkpoint {path} is damaged: {error}", cure=cure)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

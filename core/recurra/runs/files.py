@@ -1,16 +1,21 @@
-"""Writing that either happens or does not: a temporary name, a sync, a rename."""
+"""Writing that either happens or does not, and reading that takes nothing for what it is not."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recurra import system
 from recurra.errors import RunError
+
+sync_folder = system.sync_folder
 
 
 @contextmanager
@@ -20,26 +25,78 @@ def guarded(path: Path, saved: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         fact = f"{path} cannot be written: {error.strerror or error}"
-        raise RunError.of("RC053", fact, cure=saved or "free some space, or name another folder with --runs") from error
+        cure = saved or "free some space, or name another folder with --runs"
+        raise RunError.of("RC053", fact, cure=cure) from error
 
 
 def write_text(path: Path, text: str, saved: str = "") -> None:
     """Write a whole file, or none of it. Raises `RunError` (RC053), which says what was `saved` before."""
+    with guarded(path, saved):
+        _write(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
+    """Write a whole file, or none of it, as `write_text` does."""
+    with guarded(path, saved):
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
     work = path.with_name(f".{path.name}.part")
+    try:
+        with work.open("wb") as file:
+            file.write(content)
+            file.flush()
+            system.sync(file.fileno())
+        system.replace(work, path)
+    finally:
+        _clear(work)
+
+
+def _clear(work: Path) -> None:
+    try:
+        work.unlink(missing_ok=True)
+    except OSError:  # what could not be written may be beyond clearing away
+        return
+
+
+def append(path: Path, text: str, saved: str = "") -> None:
+    """Append to a file. Raises `RunError` (RC053); then nothing of the text stays, where it can be taken back."""
+    before = size(path)
     with guarded(path, saved):
         try:
-            with work.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            work.replace(path)
-        finally:
-            work.unlink(missing_ok=True)
+            with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as out:
+                out.write(text)
+        except OSError:
+            _shorten(path, before)
+            raise
+
+
+def _shorten(path: Path, size: int) -> None:
+    try:
+        os.truncate(path, size)
+    except OSError:
+        return
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, 0 of one that is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def write_json(path: Path, value: Any, saved: str = "") -> None:
     """Write JSON, indented for people."""
-    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", saved)
+    write_text(path, json_text(value), saved)
+
+
+def json_text(value: Any) -> str:
+    """Return JSON as it is written for people; half a surrogate pair, which UTF-8 has no bytes for, is escaped."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    halves = any("\ud800" <= mark <= "\udfff" for mark in text)
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n" if halves else text
 
 
 def finite(value: Any) -> Any:
@@ -55,13 +112,47 @@ def finite(value: Any) -> Any:
 
 def read_json(path: Path) -> Any:
     """Read JSON. Raises `OSError` or `ValueError`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return parsed(path.read_bytes())
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a loss of power, where the system can."""
-    handle = os.open(folder, os.O_RDONLY)
+def parsed(content: bytes | str) -> Any:
+    """Return what strict JSON holds: each key once, every number finite. Raises `ValueError` that says what is wrong.
+
+    A text that nests too deeply, and a number beyond all numbers, are faults of the text like any other.
+    """
+    text = content if isinstance(content, str) else content.decode("utf-8")
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number, parse_float=_finite_number)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these pairs. Raises `ValueError` where a key comes twice: which one counts is not said."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice[:40]!r} comes twice")
+    return table
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is beyond all numbers")
+    return number
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import sys
@@ -12,17 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import recurra
-from recurra.errors import InputError
+from recurra import system
+from recurra.errors import InputError, RecurraError
 from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
+from recurra.runs.records import FORMAT, Records, reading
 
-SAMPLE = re.compile(r"^--- step (?P<step>\d+)(?P<final>, final)?$", re.MULTILINE)
+SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MULTILINE)
 """The line before each sample in samples.txt."""
-
-try:
-    import fcntl
-except ImportError:  # a system without file locks
-    fcntl = None  # type: ignore[assignment]
 
 
 class RunFolder:
@@ -33,6 +31,7 @@ class RunFolder:
     environment.json    versions, machine, device, threads, execution paths
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
+    hashes.json         a hash of each of the files above, see `recurra.runs.records`
     metrics.jsonl       one line for each record of training, validation and the final evaluation
     samples.txt         what was generated at each validation and at the end
     checkpoints/        see `recurra.runs.checkpoints`
@@ -41,6 +40,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints")
+        self.records = Records(path)
 
     @classmethod
     def create(cls, root: Path, task: str) -> RunFolder:
@@ -67,11 +67,9 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run's folder; a task's folder stands for its newest run. Raises `InputError` (RC051)."""
         path = Path(path)
-        if path.is_dir() and not (path / "task.toml").exists():
-            numbered = [p for p in path.iterdir() if p.name.isdecimal() and (p / "task.toml").exists()]
-            if numbered:
-                path = max(numbered, key=lambda p: int(p.name))
-        if not (path / "task.toml").is_file():
+        if not _holds_task(path):
+            path = max(_runs_in(path), key=lambda p: int(p.name), default=path)
+        if not _holds_task(path):
             known = sorted(str(p.parent) for p in Path("runs").glob("*/*/task.toml"))
             cure = f"the runs here are {', '.join(known[-5:])}" if known else "`recurra run TASK.toml` makes one"
             fact = f"{path} is not a run" if path.exists() else f"there is no run at {path}"
@@ -81,25 +79,16 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep every other process from training this run meanwhile. Raises `InputError` (RC055) if one does."""
-        with (self.path / "task.toml").open("rb") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
-                    fact = f"{self.path} is being trained by another process"
-                    raise InputError.of("RC055", fact, cure="wait for it to end, or stop it with Ctrl-C") from error
-            yield
+        try:
+            with system.locked(self.path / "task.toml"):
+                yield
+        except system.Held as error:
+            fact = f"{self.path} is being trained by another process"
+            raise InputError.of("RC055", fact, cure="wait for it to end, or stop it with Ctrl-C") from error
 
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files."""
-        files.write_json(self.path / name, value)
-
-    def read(self, name: str) -> Any:
-        """Read one of the JSON files. Raises `InputError` (RC051)."""
-        try:
-            return files.read_json(self.path / name)
-        except (OSError, ValueError) as error:
-            raise InputError.of("RC051", f"{self.path / name} cannot be read: {error}") from error
+        files.write_json(self.path / name, value, self._saved())
 
     def write_task(self, text: str) -> None:
         """Write the resolved task."""
@@ -107,40 +96,93 @@ class RunFolder:
 
     def record(self, **values: Any) -> None:
         """Append a line to metrics.jsonl; a figure that is not finite is written as text."""
-        self._append("metrics.jsonl", json.dumps(files.finite(values), allow_nan=False) + "\n")
+        line = json.dumps(files.finite(values), allow_nan=False) + "\n"
+        files.append(self.path / "metrics.jsonl", line, self._saved())
 
     def sample(self, step: int, text: str, final: bool = False) -> None:
         """Append what was generated at a step, or in the end, to samples.txt."""
-        self._append("samples.txt", f"--- step {step}{', final' if final else ''}\n{text}\n")
+        heading = f"--- step {step}{', final' if final else ''}"
+        files.append(self.path / "samples.txt", f"{heading}\n{text}\n", self._saved())
 
-    def _append(self, name: str, text: str) -> None:
-        path = self.path / name
-        saved = f"the checkpoints in {self.checkpoints.path} are whole"
-        with files.guarded(path, saved), path.open("a", encoding="utf-8") as out:
-            out.write(text)
+    def sampled(self) -> int:
+        """Return the bytes of samples.txt, from which a checkpoint knows where to go on in it."""
+        return files.size(self.path / "samples.txt")
+
+    def _saved(self) -> str:
+        """Return what is whole where a write has failed."""
+        try:
+            step = self.checkpoints.index().get("last")
+        except RecurraError:
+            step = None
+        if step is None:
+            return ""
+        whole = f"the checkpoints in {self.checkpoints.path} are whole, the last of step {step}"
+        return f"{whole}: free some space, and `recurra resume {self.path}` goes on"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl; a last line that was cut off is left out."""
+        """Return the records of metrics.jsonl; a line that is none, such as one that was cut off, is left out.
+
+        Raises `RunError` (RC052) if the file cannot be read at all.
+        """
         path = self.path / "metrics.jsonl"
-        return list(_records(path)) if path.exists() else []
+        if not os.path.lexists(path):
+            return []
+        with reading(path):
+            lines = path.read_bytes().split(b"\n")
+        return list(_records(lines))
 
-    def rewind(self, step: int) -> None:
-        """Forget what was recorded after a step: a resumed run will record it again."""
-        kept = [record for record in self.metrics() if record["step"] <= step and not record.get("final")]
-        files.write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+    def rewind(self, step: int, sampled: int | None = None) -> None:
+        """Forget what was recorded after a step: a resumed run will record it again.
+
+        `sampled` is how long samples.txt then was. A checkpoint from before that was noted leaves the headings to tell
+        it, which a sample may hold as well.
+        """
+        early = [record for record in self.metrics() if record["step"] <= step and not record.get("final")]
+        lines = "".join(json.dumps(record) + "\n" for record in early)
+        files.write_text(self.path / "metrics.jsonl", lines, self._saved())
         path = self.path / "samples.txt"
-        if path.exists():
-            text = path.read_bytes().decode("utf-8", "replace")
-            late = (m.start() for m in SAMPLE.finditer(text) if m["final"] or int(m["step"]) > step)
-            files.write_text(path, text[: next(late, len(text))])
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
+        if not os.path.lexists(path):
             return
+        with reading(path):
+            content = path.read_bytes()
+        end = sampled if sampled is not None and _begins_sample(content, sampled) else _late(content, step)
+        files.write_bytes(path, content[:end], self._saved())
+
+
+def _begins_sample(content: bytes, place: int) -> bool:
+    """Tell whether a sample begins at a place, or the text ends there or before: it was not edited meanwhile."""
+    return place >= len(content) or content.startswith(b"--- step ", place)
+
+
+def _late(content: bytes, step: int) -> int:
+    """Return where the first sample after a step begins, going by the headings."""
+    late = (m.start() for m in SAMPLE.finditer(content) if m["final"] or int(m["step"]) > step)
+    return next(late, len(content))
+
+
+def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            record = files.parsed(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and type(record.get("step")) is int and isinstance(record.get("split"), str):
+            yield record
+
+
+def _holds_task(path: Path) -> bool:
+    try:
+        return (path / "task.toml").is_file()
+    except OSError:  # a folder that may not be looked into, a name that is too long
+        return False
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """Return the runs in a task's folder."""
+    try:
+        return [inner for inner in path.iterdir() if inner.name.isdecimal() and _holds_task(inner)]
+    except OSError:
+        return []
 
 
 def environment(**more: Any) -> dict[str, Any]:
@@ -153,7 +195,8 @@ def environment(**more: Any) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
-        "platform": platform.platform(),
+        "format": FORMAT,
+        "platform": system.described(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         **more,

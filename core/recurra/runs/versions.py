@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from recurra.catalog import Entry
 from recurra.engine.paths import Choice
-from recurra.errors import OtherVersion
+from recurra.errors import InputError, OtherVersion
 from recurra.runs.folder import RunFolder
 
 
@@ -16,7 +17,7 @@ def warn_of_others(folder: RunFolder) -> None:
 
     One that is not installed at all is not told here: it is an error once its component is looked for.
     """
-    recorded = {plugin["distribution"]: plugin["version"] for plugin in folder.read("plugins.json")}
+    recorded = {plugin.distribution: plugin.version for plugin in folder.records.plugins()}
     others = [
         f"{name} {before} (now {now})"
         for name, before in recorded.items()
@@ -25,6 +26,29 @@ def warn_of_others(folder: RunFolder) -> None:
     if others:
         cure = "its weights may mean something else"
         warnings.warn(f"{folder.path} was made with {' and '.join(others)}; {cure}", OtherVersion, stacklevel=3)
+
+
+def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
+    """Return the local plugin files that are not what they were when the run was made, of the components in use."""
+    recorded = {plugin.name: plugin.version for plugin in folder.records.plugins()}
+    local = [entry for entry in used if entry.plugin.module]
+    origins = [entry.plugin.origin for entry in local if recorded.get(entry.qualified) != entry.plugin.version]
+    return list(dict.fromkeys(origins))
+
+
+def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
+    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made: a comment alone may be enough."""
+    if origins := changed_files(folder, used):
+        fact = f"{' and '.join(origins)} changed since {folder.path} was made"
+        warnings.warn(f"{fact}; its weights may mean something else", OtherVersion, stacklevel=3)
+
+
+def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
+    """Raise `InputError` (RC045) if a local plugin file was edited since: training would not go on as it began."""
+    if origins := changed_files(folder, used):
+        fact = f"{' and '.join(origins)} changed since {folder.path} was made"
+        cure = "bring it back as it was, or take it as it is now with --changed-plugins, which is recorded"
+        raise InputError.of("RC045", fact, cure=cure)
 
 
 def warn_of_other_paths(folder: RunFolder, recorded: Sequence[str], choices: Sequence[Choice]) -> None:

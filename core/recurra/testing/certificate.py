@@ -76,9 +76,24 @@ def standing(entry: Entry) -> Standing:
     target = module_file(entry, entry.component.target)
     given = _read(target.with_name(FILE)).get(_key(entry)) if target else None
     try:
-        return _judged(entry, given) if given else Standing("unproved")
-    except (KeyError, TypeError, ValueError, AttributeError):  # a file that is not what we wrote
+        return _judged(entry, given) if _sound(given) else Standing("unproved")
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):  # a file that is not what we wrote
         return Standing("unproved")
+
+
+def _sound(given: Any) -> bool:
+    """Tell whether a file holds of a component what we write of one.
+
+    Looked at by hand: what lists plugins comes without pydantic.
+    """
+    if not isinstance(given, dict):
+        return False
+    texts = [given.get("suite"), given.get("level")]
+    for name in ("failed", "waived"):
+        texts += given[name] if isinstance(given.get(name), list) else [None]
+    sources = given.get("sources")
+    texts += sources.values() if isinstance(sources, dict) and sources else [None]
+    return "declared" in given and all(isinstance(text, str) for text in texts)
 
 
 def _judged(entry: Entry, given: dict[str, Any]) -> Standing:
@@ -97,10 +112,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path)
+        held = read_json(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return held if isinstance(held, dict) else {}
 
 
 def _key(entry: Entry) -> str:

@@ -309,7 +309,7 @@ class Trainer:
     def state(self) -> Checkpoint:
         """Return all that training needs to go on as if it had not stopped."""
         saved = self.optimizer.state_dict()
-        moments, plain = _split_optimizer(saved["state"])
+        moments, plain = split_optimizer(saved["state"])
         tensors = {"weights": dict(self.network.state_dict()), "optimizer": moments}
         if self.carried is not None:
             tensors["carried"] = flatten(self.carried)
@@ -321,6 +321,7 @@ class Trainer:
             "rate": self.rate.save(),
             "optimizer": {"plain": plain, "groups": saved["param_groups"]},
             "pending": self.pending,
+            "sampled": self.folder.sampled(),
         }
         return Checkpoint(self.progress.step, tensors, state)
 
@@ -379,7 +380,7 @@ def total_steps(training: Training, batches: int) -> int:
     return (training.epochs or 10) * -(-batches // training.accumulate)
 
 
-def _split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return an optimizer's state as named tensors, and the rest as plain JSON."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}

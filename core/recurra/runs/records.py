@@ -1,0 +1,187 @@
+"""Every file of a run that is read back: each against a model, and against the run's own hash of it.
+
+hashes.json holds the hash of each of `SEALED`. It is written once they all are, and anew when a resumed run
+records what it goes on with. A run from before there were hashes is read as it is, and said to be unverified.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from recurra.errors import RecurraError, RunError, Unverified
+from recurra.runs import files
+
+HASHES = "hashes.json"
+SEALED = ("task.toml", "plugins.json", "environment.json", "data.json", "vocabulary.json")
+FORMAT = 2
+"""Of a run folder, as environment.json says it: from 2 on there is a hashes.json."""
+
+T = TypeVar("T")
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Model(BaseModel):
+    """Base of what a file holds: no value is taken for another type; keys of a later version may stand beside."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
+
+
+class Component(Model):
+    """One line of plugins.json: a component, and where it comes from."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+
+
+class Environment(Model):
+    """environment.json, as far as anything depends on it: the paths that the cells were trained on."""
+
+    paths: list[str]
+    step_paths: list[str] | None = None
+    format: int = 1
+
+
+class DataRecord(Model):
+    """data.json: what the data was, and what generation goes on from."""
+
+    fingerprint: str
+    opening: list[Count] | list[list[float]]
+    opening_position: Count
+    ending: list[Count] | None = None
+    """The end of the training text, which generation may read first; runs of before have none."""
+    ending_position: Count = 0
+
+
+class Hashes(Model):
+    """hashes.json: of each file the hash, or both hashes while it is being replaced."""
+
+    sha256: dict[str, list[Hash]]
+
+
+PLUGINS = TypeAdapter(list[Component])
+VOCABULARY = TypeAdapter(dict[str, Any])
+
+
+def damaged(path: Path, why: object, cure: str = "") -> RunError:
+    """Return the error of a file of a run that does not hold what was written there."""
+    default = "bring it back as it was from a copy of the run, or run the task again"
+    return RunError.of("RC052", f"{path} is damaged or was changed: {why}", cure=cure or default)
+
+
+@contextmanager
+def reading(path: Path, cure: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an error that names it (RC052)."""
+    try:
+        yield
+    except (RecurraError, MemoryError):
+        raise
+    except ValidationError as error:
+        raise damaged(path, _faults(error), cure) from error
+    except OSError as error:
+        raise damaged(path, f"it cannot be read: {error.strerror or error}", cure) from error
+    except KeyError as error:
+        raise damaged(path, f"{error} is missing", cure) from error
+    except Exception as error:
+        raise damaged(path, " ".join(str(error).split())[:300] or type(error).__name__, cure) from error
+
+
+def _faults(error: ValidationError) -> str:
+    """Return the first faults of a file in a line: the key, and what is wrong with it."""
+    listed = [f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors(include_input=False)]
+    return "; ".join(listed[:3]) + (f", and {len(listed) - 3} more" if len(listed) > 3 else "")
+
+
+class Records:
+    """The files of one run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def plugins(self) -> list[Component]:
+        """Return the components that the run uses. Raises `RunError` (RC052), as all here."""
+        return self._read("plugins.json", PLUGINS.validate_python)
+
+    def environment(self) -> Environment:
+        """Return what the run ran on."""
+        return self._read("environment.json", Environment.model_validate)
+
+    def data(self) -> DataRecord:
+        """Return what the data was."""
+        return self._read("data.json", DataRecord.model_validate)
+
+    def vocabulary(self) -> dict[str, Any]:
+        """Return what the vocabulary learned, as it saved it."""
+        return self._read("vocabulary.json", VOCABULARY.validate_python)
+
+    def _read(self, name: str, model: Callable[[Any], T]) -> T:
+        path = self.folder / name
+        with reading(path):
+            return model(files.parsed(path.read_bytes()))
+
+    def hashes(self) -> dict[str, list[str]]:
+        """Return the hashes of the run's files; none of a run from before there were any."""
+        path = self.folder / HASHES
+        if not os.path.lexists(path):
+            if self.environment().format >= FORMAT:
+                raise damaged(path, "it is missing")
+            return {}
+        recorded = self._read(HASHES, Hashes.model_validate).sha256
+        if missing := [name for name in SEALED if name not in recorded]:
+            raise damaged(path, f"it holds no hash of {missing[0]}")
+        return recorded
+
+    def verify(self) -> bool:
+        """Check that every file is what was written, and return whether there are hashes to tell.
+
+        Raises `RunError` (RC052), and warns (`Unverified`) of a run that has none.
+        """
+        recorded = self.hashes()
+        for name in SEALED if recorded else ():
+            path = self.folder / name
+            with reading(path):
+                if files.digest(path) not in recorded[name]:
+                    raise damaged(path, "its hash is not the recorded one", _cure(self.folder, name))
+        if not recorded:
+            fact = f"{self.folder} records no hashes, as runs of before: its files are read unverified"
+            warnings.warn(fact, Unverified, stacklevel=3)
+        return bool(recorded)
+
+    def seal(self) -> None:
+        """Record the hash of each file."""
+        self._write({name: [files.digest(self.folder / name)] for name in SEALED})
+
+    def amend(self, name: str, text: str) -> None:
+        """Write one of the files anew, so that at no moment it and its hash disagree. Raises `RunError` (RC053)."""
+        recorded = self.hashes()
+        path, new = self.folder / name, files.digest_of(text.encode())
+        if not recorded:
+            files.write_text(path, text)
+            return
+        if recorded[name] == [new]:
+            return
+        self._write({**recorded, name: [*recorded[name], new]})
+        files.write_text(path, text)
+        self._write({**recorded, name: [new]})
+
+    def _write(self, hashes: dict[str, list[str]]) -> None:
+        files.write_json(self.folder / HASHES, {"sha256": hashes})
+
+
+def _cure(folder: Path, name: str) -> str:
+    """Return what can be done about a file that was changed."""
+    if name == "task.toml":
+        return (
+            "bring it back as it was; options of `recurra generate` change the generation, and "
+            f"`recurra run {folder / name}` trains anew with what it says now"
+        )
+    return ""
