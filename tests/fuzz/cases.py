@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -72,13 +74,17 @@ class Report:
 
 
 def survey(
-    family: Family, numbers: Iterable[Any], base: Path, until: float = float("inf"), report: Report | None = None
+    family: Family, numbers: Iterable[Any], commons: Path, until: float = math.inf, report: Report | None = None
 ) -> Report:
-    """Run the cases of a family, those of these numbers, until it is too late; return all their faults."""
+    """Run the cases of a family, those of these numbers, until it is too late; return all their faults.
+
+    What `commons` holds is made once and shared; each case has a folder of its own, for as long as it lasts.
+    """
     report = report or Report()
-    commons = base / "commons"
+    base = Path(tempfile.mkdtemp(prefix="fuzz-"))
     before = Path.cwd()
-    with mock.patch.dict(os.environ, RECURRA_CACHE=str(commons / "cache"), RECURRA_MEASURE="0"):
+    world = {"RECURRA_CACHE": str(commons / "cache"), "RECURRA_MEASURE": "0"}
+    with mock.patch.dict(os.environ, world), mock.patch.object(os, "fsync"):  # what is made here need not last
         for number in numbers:
             if time.monotonic() > until:
                 break
@@ -91,4 +97,5 @@ def survey(
                 os.chdir(before)
                 shutil.rmtree(case.folder, ignore_errors=True)
             report.add(case)
+    base.rmdir()
     return report

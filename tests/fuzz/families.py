@@ -6,17 +6,17 @@ from fuzz.cases import Family
 FAMILIES: dict[str, tuple[Family, int]] = {
     family.__name__: (family, share)
     for family, share in (
-        (tasks.each_value, 60),
-        (tasks.values_of_keys, 60),
+        (tasks.each_value, 50),
+        (tasks.values_of_keys, 40),
         (tasks.lines, 40),
-        (tasks.characters, 60),
+        (tasks.characters, 50),
         (tasks.overrides, 40),
-        (tasks.commands, 60),
+        (tasks.commands, 40),
         (folders.runs, 60),
-        (folders.sessions, 60),
-        (folders.corpora, 40),
-        (folders.measured, 30),
-        (folders.certificates, 15),
+        (folders.sessions, 40),
+        (folders.corpora, 30),
+        (folders.measured, 20),
+        (folders.certificates, 10),
     )
 }
 """Each family, and how many of its cases the default run tries."""

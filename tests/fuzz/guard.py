@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -22,10 +23,11 @@ from conftest import REPOSITORY
 
 from recurra.errors import CODES, PluginError, RecurraError
 
-SECONDS = 40
-"""How long one call may take, on a machine that is busy with others."""
+SECONDS = {signal.ITIMER_PROF: 30.0, signal.ITIMER_REAL: 200.0}
+"""How long one call may take: of the processor, and by the clock of a machine that is busy with others."""
 MEMORY = 3 << 30
 """Bytes that one call may add to the process: what asks for more is told that there is no memory."""
+tempfile.gettempdir()  # which tries, once a process, where a file can be written
 STATM = Path("/proc/self/statm")
 TESTS = str(REPOSITORY / "tests")
 
@@ -113,17 +115,20 @@ def _in_time() -> Iterator[None]:
         return
 
     def ring(number: int, frame: FrameType | None) -> None:
-        raise Hang(f"more than {SECONDS} s")
+        raise Hang(f"stopped by {signal.Signals(number).name}")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    faulthandler.dump_traceback_later(4 * SECONDS, exit=True, file=sys.__stderr__)
+    before = {number: signal.signal(number, ring) for number in (signal.SIGPROF, signal.SIGALRM)}
+    for timer, seconds in SECONDS.items():
+        signal.setitimer(timer, seconds)
+    faulthandler.dump_traceback_later(2 * max(SECONDS.values()), exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in SECONDS:
+            signal.setitimer(timer, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

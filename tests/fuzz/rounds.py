@@ -9,8 +9,8 @@ from pathlib import Path
 from fuzz.cases import Report, survey
 from fuzz.families import FAMILIES
 
-TURN = 10
-"""Cases of a family before the next one has its turn."""
+TURNS = 10
+"""Turns in which a family comes to as many cases as the default run has of it."""
 
 
 def campaign(seconds: float, base: Path, seed: int | None = None) -> Report:
@@ -20,9 +20,9 @@ def campaign(seconds: float, base: Path, seed: int | None = None) -> Report:
     report = Report()
     print(f"cases from number {first} on, for {seconds:g} s", flush=True)
     for turn in itertools.count():
-        for family, _ in FAMILIES.values():
-            begin = first + turn * TURN
-            survey(family, range(begin, begin + TURN), base, until, report)
+        for family, share in FAMILIES.values():
+            begin = first + turn * share // TURNS
+            survey(family, range(begin, begin + share // TURNS), base, until, report)
             if time.monotonic() > until:
                 return report
     raise AssertionError
