@@ -84,7 +84,11 @@ def survey(
     base = Path(tempfile.mkdtemp(prefix="fuzz-"))
     before = Path.cwd()
     world = {"RECURRA_CACHE": str(commons / "cache"), "RECURRA_MEASURE": "0"}
-    with mock.patch.dict(os.environ, world), mock.patch.object(os, "fsync"):  # what is made here need not last
+    with (
+        mock.patch.dict(os.environ, world),
+        mock.patch.object(os, "fsync"),  # what is made here need not last
+        mock.patch("recurra.engine.build.kernel_folder", lambda: commons / "kernels"),
+    ):
         for number in numbers:
             if time.monotonic() > until:
                 break

@@ -6,16 +6,16 @@ from fuzz.cases import Family
 FAMILIES: dict[str, tuple[Family, int]] = {
     family.__name__: (family, share)
     for family, share in (
-        (tasks.each_value, 50),
-        (tasks.values_of_keys, 40),
-        (tasks.lines, 40),
-        (tasks.characters, 50),
-        (tasks.overrides, 40),
-        (tasks.commands, 40),
-        (folders.runs, 60),
-        (folders.sessions, 40),
-        (folders.corpora, 30),
-        (folders.measured, 20),
+        (tasks.each_value, 30),
+        (tasks.values_of_keys, 30),
+        (tasks.lines, 30),
+        (tasks.characters, 30),
+        (tasks.overrides, 30),
+        (tasks.commands, 30),
+        (folders.runs, 50),
+        (folders.sessions, 30),
+        (folders.corpora, 20),
+        (folders.measured, 10),
         (folders.certificates, 10),
     )
 }

@@ -165,6 +165,8 @@ _homes: tuple[str, ...] = ()
 _strays: list[Fault] = []
 _listening: list[bool] = []
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+_PASSING = ("__pycache__", "torchinductor_", f"{tempfile.gettempdir()}/recurra-")
+"""What is written while modules are imported and kernels compiled."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -176,7 +178,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if relative or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path = os.path.abspath(os.fsdecode(arguments[0]))
-    if not path.startswith(_homes) and not any(name in path for name in ("__pycache__", "torchinductor_")):
+    if not path.startswith(_homes) and not any(name in path for name in _PASSING):
         _strays.append(Fault(f"{event} outside {_innermost(traceback.extract_stack())}", path))
 
 
