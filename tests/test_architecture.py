@@ -37,6 +37,7 @@ ROOMS = [
     "fit",
     "assemble",
     "results",
+    "reopen",
     "preflight",
     "report",
     "blame",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +16,8 @@ from recurra.blame import blaming
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
-from recurra.data.store import Store
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, Interrupted, PluginError, Problem, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, RunError
 from recurra.fit import check_fit
 from recurra.generate import arguments, loop
 from recurra.generate.sampling import Sampling
@@ -29,13 +27,20 @@ from recurra.model.network import Network
 from recurra.model.probe import counts_steps
 from recurra.preflight import preflight
 from recurra.randomness import seeded
+from recurra.reopen import (
+    fill,
+    learned_vocabulary,
+    recorded_paths,
+    resolved_again,
+    same_data,
+    same_vocabulary,
+)
 from recurra.report import report
 from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
 from recurra.runs import files
-from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder, environment
-from recurra.runs.records import Component, DataRecord, damaged, reading
+from recurra.runs.records import DataRecord, reading
 from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
 from recurra.spec.tables import Generation
 from recurra.train import state
@@ -95,8 +100,8 @@ class Run:
         if split is not None:
             arguments.one_of("split", split, SPLITS)
         with blaming(self.resolved), arithmetic(self.task.device):
-            data = _same_data(self.folder, self.resolved)
-            _same_vocabulary(self.folder, data, self.vocabulary)
+            data = same_data(self.folder, self.resolved)
+            same_vocabulary(self.folder, data, self.vocabulary)
             name = data.held_out() if split is None else split
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
@@ -280,47 +285,18 @@ def resume(path: str | Path, *, observer: Observer | None = None, changed_plugin
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
-    resolved = _resolved_again(folder)
+    resolved = resolved_again(folder)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
-        taken = _taken(folder, resolved)
-        data = _same_data(folder, resolved)
+        taken = recorded_paths(folder, resolved)
+        data = same_data(folder, resolved)
         network, choices = assemble.build_network(
             resolved, data.vocabulary.size, resets=assemble.begins_inside(resolved, data), taken=taken
         )
         warn_of_other_paths(folder, taken.paths, choices)
         folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
         return _train(folder, resolved, data, network, observer or Silent(), resume=True)
-
-
-def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
-    """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made from."""
-    recorded = folder.records.data().fingerprint
-
-    def unchanged(store: Store) -> None:
-        if store.fingerprint != recorded:
-            cure = "bring back the data as it was, or run the task again"
-            raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
-
-    try:
-        return assemble.load_data(resolved, unchanged)
-    except InputError as error:
-        raise InputError(_looked_for(folder, problem) for problem in error.problems) from error
-
-
-def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
-    """Return the problem of data that is not there with what can be done: a run knows where its data lay, no more."""
-    if problem.code not in ("RC001", "RC040") or not problem.key.startswith("source"):
-        return problem
-    cure = f"bring the data back to where {folder.path} was made from it, or link it there; generating needs none"
-    return replace(problem, cure=cure)
-
-
-def _same_vocabulary(folder: RunFolder, data: assemble.Data, vocabulary: Vocabulary[Any]) -> None:
-    """Check a run's symbols by what its data gives, which tells where no hash does. Raises `RunError` (RC052)."""
-    if vocabulary.yields == "symbols" and vocabulary.save() != data.vocabulary.save():
-        raise damaged(folder.path / "vocabulary.json", "its symbols are not those of the data")
 
 
 def load(path: str | Path, which: str = "best") -> Run:
@@ -335,80 +311,13 @@ def load(path: str | Path, which: str = "best") -> Run:
     checkpoint = folder.checkpoints.load(which)
     verified = folder.records.verify()
     warn_of_others(folder)
-    resolved = _resolved_again(folder)
+    resolved = resolved_again(folder)
     warn_of_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
-        vocabulary = _learned(folder, resolved, verified)
-        network, _ = assemble.build_network(resolved, vocabulary.size, taken=_taken(folder, resolved))
-        _fill(network, checkpoint, folder)
+        vocabulary = learned_vocabulary(folder, resolved, verified)
+        network, _ = assemble.build_network(resolved, vocabulary.size, taken=recorded_paths(folder, resolved))
+        fill(network, checkpoint, folder)
     return Run(folder, resolved, vocabulary, network.eval())
-
-
-def _learned(folder: RunFolder, resolved: Resolved, verified: bool) -> Vocabulary[Any]:
-    """Return the vocabulary of a run. Raises `RunError` (RC052) if its file is not what a vocabulary has saved."""
-    vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
-    saved = folder.records.vocabulary()
-    if verified:
-        vocabulary.restore(saved)
-        return vocabulary
-    folder.records.data()  # what no hash tells of, its model may
-    with reading(folder.path / "vocabulary.json"):
-        vocabulary.restore(saved)
-        if not vocabulary.size or vocabulary.save() != saved:
-            raise ValueError("it is not what this vocabulary saves")
-        if vocabulary.yields == "numbers":
-            vocabulary.decode(vocabulary.encode(np.ones((1, vocabulary.size))))
-        else:
-            "".join(vocabulary.symbol(index) for index in range(vocabulary.size))
-    return vocabulary
-
-
-def _taken(folder: RunFolder, resolved: Resolved) -> assemble.Taken:
-    """Return the paths that a run records. Raises `RunError` (RC052) if they are not one for each cell."""
-    taken = assemble.Taken.of(folder.records.environment())
-    cells = sum(part.options.num_layers * (1 + part.options.bidirectional) for part in resolved.cells)
-    if not len(taken.paths) == len(taken.step_paths) == cells:
-        raise damaged(folder.path / "environment.json", f"the paths are not those of {cells} cells")
-    return taken
-
-
-def _fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """Give a network its weights. Raises `RunError` (RC052) if they are of another one."""
-    cure = "task.toml and the plugins must be those that the run was made with"
-    fact = f"the weights of {folder.path} do not fit its network"
-    weights, own = checkpoint.tensors.get("weights", {}), network.state_dict()
-    odd = [name for name, weight in weights.items() if name in own and weight.dtype != own[name].dtype]
-    if odd:
-        fact = f"{fact}: {odd[0]} is {weights[odd[0]].dtype}, not {own[odd[0]].dtype}"
-        raise RunError.of("RC052", fact, cure=cure)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError.of("RC052", f"{fact}: {' '.join(str(error).split())[:300]}", cure=cure) from error
-
-
-def _resolved_again(folder: RunFolder) -> Resolved:
-    """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is gone."""
-    try:
-        return resolve(folder.path / "task.toml", recorded=True)
-    except RecurraError as error:
-        if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
-            raise
-        components = folder.records.plugins()
-        missing = [c for c in components if any(c.name in problem.fact for problem in error.problems)]
-        fact = f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}"
-        raise PluginError.of("RC070", fact, cure=_cure(missing or components, error)) from error
-
-
-def _cure(missing: list[Component], error: RecurraError) -> str:
-    """Return what brings a run's plugins back: installed, let load again, or as the local file was."""
-    failed = [problem.cure for problem in error.problems if problem.code == "RC022"]
-    if failed:
-        return failed[0]
-    local = {f"{c.distribution[5:]} ({c.version})" for c in missing if c.distribution.startswith("file:")}
-    if local:
-        return f"bring the plugin file back as it was: {', '.join(sorted(local))}"
-    return "pip install " + " ".join(sorted({f"{c.distribution}=={c.version}" for c in missing}))
 
 
 def _plugins(resolved: Resolved) -> list[dict[str, str]]:
@@ -466,7 +375,7 @@ def _train(
         )  # fmt: skip
         if resume:
             checkpoint = folder.checkpoints.last_whole()
-            _fill(network, checkpoint, folder)
+            fill(network, checkpoint, folder)
             with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
                 state.check(trainer, checkpoint)
                 trainer.restore(checkpoint)

@@ -64,7 +64,7 @@ class Inline(Source[InlineOptions]):
                 yield Piece(np.array(sequence, np.float64).reshape(len(sequence), -1))
             else:
                 _check_whole("".join(sequence))
-                yield Piece(sequence if isinstance(sequence, str) else [*sequence])  # type: ignore[misc]
+                yield Piece(sequence if isinstance(sequence, str) else [*sequence])
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""

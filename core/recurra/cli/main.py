@@ -173,9 +173,7 @@ def generate(
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
     with _prompted("--prompt" if values is None else "--values"):
-        steps = opened.generate(
-            given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
-        )
+        steps = opened.generate(given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling)
     shown = opened.prompt() if prompt is None else prompt
     if as_json:
         print_json({"prompt": given if numeric else shown, "generated": show.gathered(steps, numeric, streams)})

@@ -76,7 +76,7 @@ def standing(entry: Entry) -> Standing:
     target = module_file(entry, entry.component.target)
     given = _read(target.with_name(FILE)).get(_key(entry)) if target else None
     try:
-        return _judged(entry, given) if _sound(given) else Standing("unproved")
+        return _judged(entry, given) if given and _sound(given) else Standing("unproved")
     except (KeyError, TypeError, ValueError, AttributeError, OSError):  # a file that is not what we wrote
         return Standing("unproved")
 
