@@ -27,7 +27,7 @@ from recurra import InputError
 from recurra_sources import files
 
 FEW = settings(max_examples=15, deadline=None, database=None, derandomize=True)
-MANY = settings(max_examples=4000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 RANDOM = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
 """A law is tried on few examples that are always the same, and under `-m slow` on many at random."""
 
