@@ -262,7 +262,7 @@ def run(
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
-    place = arguments.writable("runs", runs)
+    place = arguments.writable("runs", runs, resolved.task.name)
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
         data = assemble.load_data(resolved)

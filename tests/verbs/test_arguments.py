@@ -132,6 +132,13 @@ def test_a_folder_that_no_file_can_name_is_refused_at_once(made: Any) -> None:
     assert not (made.place / "\udcff").exists()
 
 
+def test_a_task_that_the_system_cannot_name_is_refused_at_once(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the names of files are no UTF-8, a task whose name they cannot hold is told before it trains."""
+    monkeypatch.setattr("os.fsencode", lambda name: str(name).encode("latin-1"))
+    refused(lambda: recurra.run(made.task, {"name": "日本"}, runs=made.place / "latin"))
+    assert not (made.place / "latin").exists()
+
+
 HALF = "a\ud83d"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,20 @@ def path(name: str, value: Any) -> Path:
     return found
 
 
-def writable(name: str, value: Any) -> Path:
-    """Return a path that a run can name in its own files, which are UTF-8. Raises `InputError` (RC080)."""
+def writable(name: str, value: Any, inside: str = "") -> Path:
+    """Return a path that a run can name in its own files, which are UTF-8, in which the system can make `inside`.
+
+    Raises `InputError` (RC080).
+    """
     found = path(name, value)
     if broken_text(str(found)) >= 0:
         fact = f"{name} is no UTF-8 text, and could not be written into the files of a run"
         raise InputError.of("RC080", fact, got=shown(str(found)), cure="give the folder another name")
+    try:
+        os.fsencode(found / inside)
+    except UnicodeEncodeError as error:
+        fact = f"the names of files are {error.encoding} here, and {shown(str(found / inside))} is not"
+        raise InputError.of("RC080", fact, cure="set PYTHONUTF8=1, or give the task another name") from error
     return found
 
 
