@@ -95,14 +95,15 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint, best: bool) -> None:
         """Write a checkpoint, point to it, and drop those that nothing points to. Raises `RunError` (RC053)."""
         target = self.path / f"step-{checkpoint.step}"
-        index = self.index()
+        before = self._index()
+        index, hashes = (before.steps(), before.sha256) if before else ({}, {})
         held = index.get("last")
         kept = ""
         if held is not None:
             kept = f"the checkpoint at step {held} is whole; free some space and go on with `recurra resume`"
         if held == checkpoint.step and held in self._whole and target.exists():
             if best:
-                self._point({**index, "best": checkpoint.step}, kept)
+                self._point({**index, "best": checkpoint.step}, hashes, kept)
             return
         for work in self.path.glob(".step-*.part"):  # of a run that was killed while it wrote
             shutil.rmtree(work, ignore_errors=True)
@@ -115,20 +116,17 @@ class Checkpoints:
         finally:
             shutil.rmtree(work, ignore_errors=True)
         steps = {**index, "last": checkpoint.step, **({"best": checkpoint.step} if best else {})}
-        self._point(steps, kept, written=target.name)
+        with files.guarded(target, kept):
+            written = {target.name: files.digest(target / "manifest.json")}
+        self._point(steps, {**hashes, **written}, kept)
         self._whole.add(checkpoint.step)
 
-    def _point(self, steps: dict[str, int], kept: str, written: str = "") -> None:
+    def _point(self, steps: dict[str, int], hashes: dict[str, str], kept: str) -> None:
         """Write which checkpoints are the last and the best, and drop all others.
 
-        Only the one that was just `written` is hashed: another may have been damaged meanwhile, and stays so.
+        The hash of an older one is the recorded one: it may have been damaged meanwhile, and stays so.
         """
         names = _names(steps.values())
-        before = self._index()
-        hashes = dict(before.sha256) if before else {}
-        if written:
-            with files.guarded(self.path / "index.json", kept):
-                hashes[written] = files.digest(self.path / written / "manifest.json")
         hashes = {name: hashes[name] for name in sorted(names)}
         files.write_json(self.path / "index.json", {**steps, "sha256": hashes}, kept)
         for old in self.path.glob("step-*"):

@@ -88,7 +88,7 @@ class RunFolder:
 
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files."""
-        files.write_json(self.path / name, value, self._saved())
+        files.write_json(self.path / name, value, self._saved() if self._step() is not None else "")
 
     def write_task(self, text: str) -> None:
         """Write the resolved task."""
@@ -110,14 +110,17 @@ class RunFolder:
 
     def _saved(self) -> str:
         """Return what is whole where a write has failed."""
-        try:
-            step = self.checkpoints.index().get("last")
-        except RecurraError:
-            step = None
+        step, whole = self._step(), f"the checkpoints in {self.checkpoints.path} are whole"
         if step is None:
-            return ""
-        whole = f"the checkpoints in {self.checkpoints.path} are whole, the last of step {step}"
-        return f"{whole}: free some space, and `recurra resume {self.path}` goes on"
+            return whole
+        return f"{whole}, the last of step {step}: free some space, and `recurra resume {self.path}` goes on"
+
+    def _step(self) -> int | None:
+        """Return the step of the last checkpoint, if there is one."""
+        try:
+            return self.checkpoints.index().get("last")
+        except RecurraError:
+            return None
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the records of metrics.jsonl; a line that is none, such as one that was cut off, is left out.

@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import recurra
 from recurra.catalog import Entry
@@ -81,7 +81,7 @@ def standing(entry: Entry) -> Standing:
         return Standing("unproved")
 
 
-def _sound(given: Any) -> bool:
+def _sound(given: Any) -> TypeGuard[dict[str, Any]]:
     """Tell whether a file holds of a component what we write of one.
 
     Looked at by hand: what lists plugins comes without pydantic.
