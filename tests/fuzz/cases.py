@@ -81,10 +81,10 @@ def survey(
     What `commons` holds is made once and shared; each case has a folder of its own, for as long as it lasts.
     """
     report = report or Report()
-    base = Path(tempfile.mkdtemp(prefix="fuzz-"))
     before = Path.cwd()
     world = {"RECURRA_CACHE": str(commons / "cache"), "RECURRA_MEASURE": "0"}
     with (
+        tempfile.TemporaryDirectory(prefix="fuzz-") as base,
         mock.patch.dict(os.environ, world),
         mock.patch.object(os, "fsync"),  # what is made here need not last
         mock.patch("recurra.engine.build.kernel_folder", lambda: commons / "kernels"),
@@ -92,7 +92,7 @@ def survey(
         for number in numbers:
             if time.monotonic() > until:
                 break
-            case = Case(f"{family.__name__}/{number}", base / "case", commons)
+            case = Case(f"{family.__name__}/{number}", Path(base) / "case", commons)
             case.folder.mkdir(parents=True)
             os.chdir(case.folder)
             try:
@@ -101,5 +101,4 @@ def survey(
                 os.chdir(before)
                 shutil.rmtree(case.folder, ignore_errors=True)
             report.add(case)
-    base.rmdir()
     return report
