@@ -9,8 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from recurra.surroundings import look_out
-
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -106,7 +104,7 @@ __all__ = [
 ]
 
 
-look_out()
+import_module("recurra.surroundings").look_out()
 
 
 def __getattr__(name: str) -> Any:

@@ -173,6 +173,7 @@ def _unimportable(entry: Entry, part: str) -> Iterator[Problem]:
 
 def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
     """Give where a component is not what it says: its class, what it lacks and claims, its waivers."""
+    from recurra.contracts import declared
     from recurra.testing.suite import misdeclared
 
     base = getattr(recurra, entry.component.kind.capitalize())
@@ -183,6 +184,9 @@ def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
         yield Finding(about, fact, place)
     elif missing := sorted(getattr(target, "__abstractmethods__", ())):
         yield Finding(about, f"{entry.qualified}: {target.__name__} does not define {', '.join(missing)}", place)
+    else:
+        for fault in declared.misdeclared(target):
+            yield Finding(about, f"{entry.qualified}: {fault}", place)
     for fault in misdeclared(entry.component):
         yield Finding(about, f"{entry.qualified} {fault}", f"mend its Component in {entry.plugin.origin}")
 

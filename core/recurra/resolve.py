@@ -387,7 +387,8 @@ def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> tupl
         definitions[f"{name}.{inner}"] = definition
     kind = {"enum": _spellings(entry, catalog), "description": entry.component.summary}
     table["properties"] = {"kind": kind, **table.get("properties", {})}
-    required = table.pop("required", [])
+    required = table.get("required", [])
+    table["required"] = ["kind"]
     definitions[name] = table
     return {"$ref": f"#/$defs/{name}"}, required
 

@@ -79,7 +79,7 @@ def leave_damaged_alone() -> None:
 
 def look_out() -> None:
     """Look at the installed distributions once, when torch or pydantic is first imported."""
-    if not LEFT_ALONE.keys() & sys.modules.keys():
+    if LEFT_ALONE.keys() - sys.modules.keys():
         sys.meta_path.insert(0, _Lookout())
 
 
