@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from recurra.data.store import Store
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Interrupted, PluginError, RecurraError, RunError
 from recurra.fit import check_fit
-from recurra.generate import loop
+from recurra.generate import beginning, loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.model.device import arithmetic
@@ -120,7 +120,8 @@ class Run:
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
         position = settings.position if position is None else position
-        session = self._begun(chosen, seed, streams, position, settings.warm if warm is None else warm)
+        warm = settings.warm if warm is None else warm
+        session = beginning.begun(partial(self.session, seed, streams), self.folder, chosen, position, warm)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = self._guarded(loop.numbers(session, settings.length))
@@ -129,37 +130,6 @@ class Run:
         rule = Sampling(**{name: getattr(settings, name) for name in fields})
         texts = self._guarded(loop.symbols(session, settings.length, rule, settings.stop))
         return texts if streams > 1 else ("".join(parts) for parts in texts)
-
-    def _begun(self, prompt: Any, seed: int | None, streams: int, position: int, warm: bool) -> Session:
-        """Return a session that has read a prompt, or the opening where there is none; what is `warm`, after an ending.
-
-        The opening of a series is its end, which is thus read once.
-        """
-        ending = "opening" if self.vocabulary.yields == "numbers" else "ending"
-        first = ending if warm else "opening" if prompt is None else None
-        if first is None:
-            return self.session(seed, streams, position).feed(prompt)
-
-        data = self.folder.read("data.json")
-        self._check_warm(data, first, position, warm)
-        session = self.session(seed, streams, data[f"{first}_position"]).feed_ids(self._recorded(data[first]))
-        if warm:
-            session.seen.zero_()  # a penalty of repetition is for what the reader sees
-        if prompt is not None:
-            session.feed(prompt)
-        elif first != "opening":
-            session.feed_ids(self._opening())
-        return session
-
-    def _check_warm(self, data: dict[str, Any], first: str, position: int, warm: bool) -> None:
-        """Check that what is to be read first is there. Raises `InputError` (RC080)."""
-        if warm and position:
-            fact = f"position = {position}: a warm prompt stands after what is read before it"
-            raise InputError.of("RC080", fact, key="generation.position", cure="leave position or warm out")
-        if first not in data:
-            fact = f"{self.path} was made by a version that recorded no text to read before a prompt"
-            cure = "leave warm out, and give a longer prompt"
-            raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
@@ -172,16 +142,11 @@ class Run:
         if self.vocabulary.yields == "numbers":
             return ""
         if given is None:
-            return self.vocabulary.text(np.asarray(self._opening()))
+            return self.vocabulary.text(self._opening())
         return given if isinstance(given, str) else " ".join(str(token) for token in given)
 
-    def _opening(self) -> Any:
-        return self._recorded(self.folder.read("data.json")["opening"])
-
-    def _recorded(self, elements: Any) -> NDArray[Any]:
-        """Return elements of data.json, ids or numbers in the data's units, as the network reads them."""
-        values = np.array(elements)
-        return self.vocabulary.encode(values) if self.vocabulary.yields == "numbers" else values
+    def _opening(self) -> NDArray[Any]:
+        return beginning.recorded(self.vocabulary, self.folder.read("data.json")["opening"])
 
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
         """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""
