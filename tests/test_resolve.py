@@ -96,6 +96,8 @@ def tasks(draw: Any) -> dict[str, Any]:
         task["sequence"]["split"] = draw(SHARES)
     if task["sequence"].get("carry"):
         task["sequence"].pop("stride", None)
+    else:
+        task["sequence"].pop("restart", None)
     return {**task, "seed": draw(st.integers(0, (1 << 63) - 1))}
 
 

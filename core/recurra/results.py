@@ -22,7 +22,7 @@ from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
 
 Figures = dict[str, Any]
 
-FAR_NATS = 0.1
+FAR_NATS = 0.15
 """Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
 FAR_TIMES = 1.5
 """for numbers, whose loss has no unit, how many times as dear."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from recurra import assemble
@@ -19,9 +19,9 @@ from recurra.data.splits import SPLITS, SplitName
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Interrupted, RunError
 from recurra.fit import check_fit
-from recurra.generate import arguments, loop
+from recurra.generate import arguments, beginning, loop
 from recurra.generate.sampling import Sampling
-from recurra.generate.session import Session, encoded
+from recurra.generate.session import Session
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
@@ -40,7 +40,7 @@ from recurra.resolve import Resolved, resolve
 from recurra.results import Figures, broken_bands, figures
 from recurra.runs import files
 from recurra.runs.folder import RunFolder, environment
-from recurra.runs.records import DataRecord, reading
+from recurra.runs.records import reading
 from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
 from recurra.spec.tables import Generation
 from recurra.train import state
@@ -139,7 +139,8 @@ class Run:
         chosen = self.task.generation.prompt if prompt is None else prompt
         self._check_position(chosen, position)
         position = settings.position if position is None else position
-        session = self._begun(chosen, seed, streams, position, settings.warm if warm is None else warm)
+        warm = settings.warm if warm is None else arguments.flag("warm", warm)
+        session = beginning.begun(partial(self.session, seed, streams), self.folder, chosen, position, warm)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = self._guarded(loop.numbers(session, settings.length))
@@ -159,38 +160,6 @@ class Run:
             fact = "position is that of a prompt, and there is none: what generation goes on from knows its own"
             raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
 
-    def _begun(self, prompt: Any, seed: int | None, streams: int, position: int, warm: bool) -> Session:
-        """Return a session that has read a prompt, or the opening where there is none; what is `warm`, after an ending.
-
-        The opening of a series is its end, which is thus read once.
-        """
-        ending = "opening" if self.vocabulary.yields == "numbers" else "ending"
-        first = ending if warm else "opening" if prompt is None else None
-        if first is None:
-            return self.session(seed, streams, position).feed(prompt)
-
-        data = self.folder.records.data()
-        self._check_warm(data, first, position, warm)
-        start = data.opening_position if first == "opening" else data.ending_position
-        session = self.session(seed, streams, start).feed_ids(self._recorded(first))
-        if warm:
-            session.seen.zero_()  # a penalty of repetition is for what the reader sees
-        if prompt is not None:
-            session.feed(prompt)
-        elif first != "opening":
-            session.feed_ids(self._opening())
-        return session
-
-    def _check_warm(self, data: DataRecord, first: str, position: int, warm: bool) -> None:
-        """Check that what is to be read first is there. Raises `InputError` (RC080)."""
-        if warm and position:
-            fact = f"position = {position}: a warm prompt stands after what is read before it"
-            raise InputError.of("RC080", fact, key="generation.position", cure="leave position or warm out")
-        if first == "ending" and data.ending is None:
-            fact = f"{self.path} was made by a version that recorded no text to read before a prompt"
-            cure = "leave warm out, and give a longer prompt"
-            raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
-
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
         with blaming(self.resolved):
@@ -202,22 +171,11 @@ class Run:
         if self.vocabulary.yields == "numbers":
             return ""
         if given is None:
-            return self.vocabulary.text(np.asarray(self._opening()))
+            return self.vocabulary.text(self._opening())
         return given if isinstance(given, str) else " ".join(str(token) for token in given)
 
-    def _opening(self) -> Any:
-        return self._recorded("opening")
-
-    def _recorded(self, name: str) -> NDArray[Any]:
-        """Return the `opening` or the `ending` of data.json as the network reads it: ids, or scaled numbers."""
-        elements = getattr(self.folder.records.data(), name)
-        with reading(self.folder.path / "data.json"):
-            if self.vocabulary.yields == "numbers":
-                return encoded(self.vocabulary, elements)
-            ids = np.array(elements, np.int64)
-            if ids.ndim != 1 or not len(ids) or ids.max() >= self.vocabulary.size:
-                raise ValueError(f"{name} holds no ids of the vocabulary")
-            return ids
+    def _opening(self) -> NDArray[Any]:
+        return beginning.recorded(self.vocabulary, self.folder, "opening")
 
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
         """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""

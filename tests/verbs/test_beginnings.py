@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trials import PROSE, write
 import recurra
 from recurra import results
 from recurra.errors import InputError
+from recurra.generate.beginning import begun
 from recurra.resolve import resolve
 from recurra.spec import versions
 from recurra.spec.tables import RESTART, Sequence
@@ -73,7 +75,9 @@ def test_a_warm_prompt_is_read_after_the_end_of_training(carried: Run) -> None:
     text = CARRIED["source.text"][: round(0.7 * len(CARRIED["source.text"]))]
     before = text[: text.rindex("\n") + 1]
     session = carried.session().feed(before).feed("the")
-    warm, cold = (carried._begun("the", None, 1, 0, warm=flag).chances() for flag in (True, False))
+    warm, cold = (
+        begun(partial(carried.session, 0, 1), carried.folder, "the", 0, flag).chances() for flag in (True, False)
+    )
     assert torch.equal(warm, session.chances()) and not torch.allclose(warm, cold, atol=1e-6)
 
     data = carried.folder.read("data.json")
@@ -84,7 +88,7 @@ def test_a_warm_prompt_is_read_after_the_end_of_training(carried: Run) -> None:
 
 def test_a_penalty_of_repetition_is_for_what_is_shown(carried: Run) -> None:
     """What is read before a warm prompt counts as nothing that has come already."""
-    session = carried._begun("t", None, 1, 0, warm=True)
+    session = begun(partial(carried.session, 0, 1), carried.folder, "t", 0, warm=True)
     assert int(session.seen.sum()) == 1
 
 

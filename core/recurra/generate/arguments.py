@@ -25,6 +25,13 @@ def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return True or False. Raises `InputError` (RC080) for what only counts as one of them."""
+    if not isinstance(value, bool):
+        raise InputError.of("RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed="True, False")
+    return value
+
+
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return one of some names. Raises `InputError` (RC080)."""
     known = list(choices)

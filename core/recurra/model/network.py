@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
-from recurra.engine.recurrence import State, detach, rebuild, select
+from recurra.engine.recurrence import State, map_state, rebuild, select
 from recurra.model.layers import Block, Dropout, Layer, norm
 from recurra.shapes import Encoded, Flags, Inputs, Logits
 
@@ -128,8 +128,16 @@ class Network(nn.Module):
 
 
 def detached(states: States) -> States:
-    """Return states cut from the graph."""
-    return tuple(detach(state) for state in states)
+    """Return states cut from the graph, each field in memory of its own.
+
+    A field that is a view, as of the last step of a window, would be laid out otherwise than one that is read back from
+    a checkpoint, and the same product of the same numbers may then differ in its last bit.
+    """
+    return tuple(map_state(_own, state) for state in states)
+
+
+def _own(field: Tensor) -> Tensor:
+    return field.detach().clone(memory_format=torch.contiguous_format)
 
 
 def mixed(rows: Flags, chosen: States, other: States) -> States:

@@ -338,7 +338,7 @@ class Trainer:
         self.pending = list(state["pending"])
         if "carried" in tensors:
             rows = len(next(iter(tensors["carried"].values())))
-            self.carried = unflatten(self.network.initial_states(rows), tensors["carried"])
+            self.carried = detached(unflatten(self.network.initial_states(rows), tensors["carried"]))
         self._set_random(tensors["random"])
 
     def _interrupted(self) -> Interrupted:

@@ -1,0 +1,66 @@
+"""How a generation begins: with a prompt, with what a run recorded of its data, or with the one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.errors import InputError
+from recurra.generate.session import Session, encoded
+from recurra.runs.folder import RunFolder
+from recurra.runs.records import reading
+
+
+def begun(make: Callable[[int], Session], folder: RunFolder, prompt: Any, position: int, warm: bool) -> Session:
+    """Return a session that has read a prompt, or the opening where there is none; what is `warm`, after an ending.
+
+    `make` gives a session whose first element stands at a position. The ending is the last text of training; the
+    opening of a series is its own end, which is thus read once. Raises `InputError` (RC043, RC080), and `RunError`
+    (RC052) if what the run recorded cannot be read.
+    """
+    if prompt is not None and not warm:
+        return make(position).feed(prompt)
+
+    vocabulary = make(0).vocabulary
+    ends = warm and vocabulary.yields == "symbols"
+    if warm:
+        _check(folder, ends, position)
+
+    data = folder.records.data()
+    start = data.ending_position if ends else data.opening_position
+    session = make(start).feed_ids(recorded(vocabulary, folder, "ending" if ends else "opening"))
+    if warm:
+        session.seen.zero_()  # a penalty of repetition is for what the reader sees
+    if prompt is not None:
+        return session.feed(prompt)
+    return session.feed_ids(recorded(vocabulary, folder, "opening")) if ends else session
+
+
+def _check(folder: RunFolder, ends: bool, position: int) -> None:
+    """Check that a warm generation can begin. Raises `InputError` (RC080)."""
+    if position:
+        fact = f"position = {position}: a warm prompt stands after what is read before it"
+        raise InputError.of("RC080", fact, key="generation.position", cure="leave position or warm out")
+    if ends and folder.records.data().ending is None:
+        fact = f"{folder.path} was made by a version that recorded no text to read before a prompt"
+        cure = "leave warm out, and give a longer prompt"
+        raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
+
+
+def recorded(vocabulary: Vocabulary[Any], folder: RunFolder, name: Literal["opening", "ending"]) -> NDArray[Any]:
+    """Return what data.json records, ids or numbers in the data's units, as the network reads it.
+
+    Raises `RunError` (RC052).
+    """
+    elements = getattr(folder.records.data(), name)
+    with reading(folder.path / "data.json"):
+        if vocabulary.yields == "numbers":
+            return encoded(vocabulary, elements)
+        ids = np.array(elements, np.int64)
+        if ids.ndim != 1 or not len(ids) or ids.max() >= vocabulary.size:
+            raise ValueError(f"{name} holds no ids of the vocabulary")
+        return ids
