@@ -92,7 +92,9 @@ class Run:
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
             loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
-            return figures(self.task, data, self.network, loss, name)
+            taken = assemble.Taken.of(self.folder.read("environment.json"))
+            with assemble.sized(self.resolved, self.network, taken):
+                return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
         """Return a session that has read nothing yet; the first element that it is fed stands at `position`."""
@@ -199,8 +201,9 @@ def run(
         network, choices = assemble.build_network(resolved, data.vocabulary.size, data.names, resets=resets)
         assemble.build_optimizer(resolved, network)
         folder = RunFolder.create(Path(runs), resolved.task.name)
-        _describe(folder, resolved, data, network, choices)
-        return _train(folder, resolved, data, network, observer or Silent(), resume=False)
+        with assemble.sized(resolved, network):
+            _describe(folder, resolved, data, network, choices)
+            return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
 
 def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
@@ -220,7 +223,8 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
             resolved, data.vocabulary.size, resets=assemble.begins_inside(resolved, data), taken=taken
         )
         warn_of_other_paths(folder, taken.paths, choices)
-        return _train(folder, resolved, data, network, observer or Silent(), resume=True)
+        with assemble.sized(resolved, network, taken):
+            return _train(folder, resolved, data, network, observer or Silent(), resume=True)
 
 
 def _same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:

@@ -14,8 +14,8 @@ from recurra.engine.build import library
 from recurra.engine.fused.kernel import Kernel, Sum, ground
 from recurra.engine.fused.plan import Plan
 
-LIGHT = 100_000
-"""Multiply-adds of a window below which a second thread costs more than it saves."""
+LIGHT = 8_000_000
+"""Multiply-adds of a window, half a millisecond of them, below which a second thread saves too little to wait for it."""
 
 HEAVY = 300_000
 """Multiply-adds of a step of a row above which threads that have no rows of their own share its products."""
