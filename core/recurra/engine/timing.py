@@ -190,9 +190,9 @@ def _wait(device: torch.device) -> None:
         getattr(torch, device.type).synchronize()
 
 
-def compared(runs: Runs, names: list[str], batch: int, steps: int, load: Callable[[], Load] = Load) -> Figures:
+def compared(runs: Runs, names: list[str], batch: int, steps: int) -> Figures:
     """Return the seconds a step of each path: of the processor where others were busy meanwhile, else by the clock."""
-    others = load()
+    others = Load()
     laps, rows = race(runs, names, batch, steps)
     foreign, idle = others.foreign(), _idle(laps)
     if foreign is None:
@@ -270,7 +270,7 @@ def _grown(runs: Runs, name: str, rows: int, steps: int, rival: float) -> dict[i
     long = 1
     while lap := _lap(runs, name, rows, long):
         laps[long] = lap
-        weighs = lap.wall > ONCE * laps[1].wall or lap.wall > LONGEST
+        weighs = lap.wall > ONCE * laps[1].wall or (long > 1 and lap.wall > LONGEST)
         if long == steps or (lap.wall > SLOT and weighs) or lap.processor > HOPELESS * rival:
             return laps
         fitting = int(long * ONCE * SLOT / lap.wall) if weighs and lap.wall > 0 else GROWTH * long

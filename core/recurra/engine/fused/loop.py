@@ -15,7 +15,7 @@ from recurra.engine.fused.kernel import Kernel, Sum, ground
 from recurra.engine.fused.plan import Plan
 
 LIGHT = 8_000_000
-"""Multiply-adds of a window, half a millisecond of them, below which a second thread saves too little to wait for it."""
+"""Multiply-adds of a window, half a millisecond of them, that are not worth waiting for a second thread."""
 
 HEAVY = 300_000
 """Multiply-adds of a step of a row above which threads that have no rows of their own share its products."""
