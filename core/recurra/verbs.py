@@ -64,10 +64,8 @@ class Run:
     """A trained run: evaluate it, generate from it, or open a session over it."""
 
     def __init__(self, folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any], network: Network) -> None:
-        self.folder = folder
-        self.path = folder.path
-        self.resolved = resolved
-        self.task = resolved.task
+        self.folder, self.path = folder, folder.path
+        self.resolved, self.task = resolved, resolved.task
         self.vocabulary = vocabulary
         self.network = network
         self.result: dict[str, Any] = {}
@@ -92,8 +90,7 @@ class Run:
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
             loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
-            taken = assemble.Taken.of(self.folder.read("environment.json"))
-            with assemble.sized(self.resolved, self.network, taken):
+            with assemble.sized(self.resolved, self.network):
                 return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
