@@ -11,7 +11,9 @@ import time
 
 import pytest
 import torch
+from hand_made import build
 
+from recurra.engine import fused
 from recurra.engine.build import compilers, library
 from recurra.engine.fused.kernel import ground
 from recurra.engine.load import Load, Look
@@ -144,3 +146,23 @@ def test_a_system_that_tells_it_otherwise_does_no_harm(tmp_path, monkeypatch, te
         (tmp_path / "stat").write_text(text, encoding="latin-1")
     found = load.look()
     assert found is None or found.busy == 0
+
+
+@needs_compiler
+@pytest.mark.parametrize("light", [True, False])
+def test_a_light_window_is_run_by_one_thread(monkeypatch, light):
+    """Forward and back, torch's own products as well; the threads that were there come back."""
+    loop, seen = sys.modules["recurra.engine.fused.loop"], []
+    real = loop._call
+
+    def call(compiled, reverse, window, *given, **more):
+        seen.append((torch.get_num_threads(), window.threads))
+        return real(compiled, reverse, window, *given, **more)
+
+    monkeypatch.setattr(loop, "_call", call)
+    monkeypatch.setattr(loop, "LIGHT", loop.LIGHT if light else 0)
+    cell, x = build("gru", 3, 4), torch.randn(2, 5, 3, dtype=torch.float64).requires_grad_()
+    torch.set_num_threads(2)
+    y, _ = fused.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
+    torch.autograd.grad(y.sum(), x)
+    assert seen == ([(1, 1)] * 2 if light else [(2, 2)] * 2) and torch.get_num_threads() == 2
