@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -233,11 +234,13 @@ class Taken:
 
     paths: list[str]
     step_paths: list[str]
+    threads: int = 1
 
     @staticmethod
     def of(environment: Environment) -> Taken:
         """Return what environment.json holds."""
-        return Taken(environment.paths, environment.step_paths or environment.paths)
+        paths = environment.paths
+        return Taken(paths, environment.step_paths or paths, environment.threads)
 
     @staticmethod
     def record(choices: Sequence[Choice]) -> dict[str, list[str]]:
@@ -282,7 +285,20 @@ def build_network(
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = torch_stream(task.seed, "dropout", device=device)
-    return network, _choose_paths(resolved, network, resets, taken)
+    with sized(resolved, network, taken):
+        return network, _choose_paths(resolved, network, resets, taken)
+
+
+def sized(resolved: Resolved, network: Network, taken: Taken | None = None) -> AbstractContextManager[None]:
+    """Return what sets the threads that a task of this size is worth.
+
+    A run that was made on several goes on with them, for its bits may depend on that.
+    """
+    training = resolved.task.training
+    weights = sum(weight.numel() for weight in network.parameters())
+    work = weights * training.batch_size * resolved.task.sequence.length
+    several = taken is not None and taken.threads > 1
+    return devices.sized(resolved.task.device, devices.SMALL if several else work)
 
 
 def _narrow(part: Part, width: int, key: str) -> Problem:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.assemble import Data, begins_inside, build_loss, build_network, build_optimizer
+from recurra.assemble import Data, begins_inside, build_loss, build_network, build_optimizer, sized
 from recurra.contracts.cell import Cell
 from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Lanes
@@ -33,7 +33,8 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
     steps = total_steps(task.training, data.feed.batches)
-    seconds, activations = _measure(network, loss, batch)
+    with sized(resolved, network):
+        seconds, activations = _measure(network, loss, batch)
     seconds *= task.training.accumulate
     return {
         "task": task.name,

@@ -76,10 +76,8 @@ class Run:
     """A trained run: evaluate it, generate from it, or open a session over it."""
 
     def __init__(self, folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any], network: Network) -> None:
-        self.folder = folder
-        self.path = folder.path
-        self.resolved = resolved
-        self.task = resolved.task
+        self.folder, self.path = folder, folder.path
+        self.resolved, self.task = resolved, resolved.task
         self.vocabulary = vocabulary
         self.network = network
         self.result: dict[str, Any] = {}
@@ -106,7 +104,8 @@ class Run:
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
             loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
-            return figures(self.task, data, self.network, loss, name)
+            with assemble.sized(self.resolved, self.network):
+                return figures(self.task, data, self.network, loss, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
         """Return a session that has read nothing yet; the first element that it is fed stands at `position`.
@@ -227,10 +226,11 @@ def run(
         resets = assemble.begins_inside(resolved, data)
         network, choices = assemble.build_network(resolved, data.vocabulary.size, data.names, resets=resets)
         assemble.build_optimizer(resolved, network)
-        preflight(resolved, data, network)
-        folder = RunFolder.create(place, resolved.task.name)
-        _describe(folder, resolved, data, network, choices)
-        return _train(folder, resolved, data, network, observer or Silent(), resume=False)
+        with assemble.sized(resolved, network):
+            preflight(resolved, data, network)
+            folder = RunFolder.create(place, resolved.task.name)
+            _describe(folder, resolved, data, network, choices)
+            return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
 
 def resume(path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False) -> Run:
@@ -254,7 +254,8 @@ def resume(path: str | Path, *, observer: Observer | None = None, changed_plugin
         )
         warn_of_other_paths(folder, taken.paths, choices)
         folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
-        return _train(folder, resolved, data, network, observer or Silent(), resume=True)
+        with assemble.sized(resolved, network, taken):
+            return _train(folder, resolved, data, network, observer or Silent(), resume=True)
 
 
 def load(path: str | Path, which: str = "best") -> Run:

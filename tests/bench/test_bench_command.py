@@ -40,12 +40,20 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [("broken", broken), ("skipped", skipped), ("well", well)]
     cases = [Case(row, what, "", "speed", 4.0, measure) for row, (what, measure) in enumerate(made, 1)]
     monkeypatch.setattr(suite, "CASES", cases)
+    monkeypatch.setattr(records, "Load", Others)
+
+
+class Others:
+    """A machine that others keep busy."""
+
+    def foreign(self) -> float:
+        return 0.9
 
 
 def test_every_row_has_a_case() -> None:
-    """Rows 1 to 12 are all there, in order, and none twice at one shape."""
+    """Rows 1 to 12, 16 and 17 are all there, in order, and none twice at one shape."""
     rows = [case.row for case in suite.CASES]
-    assert rows == sorted(rows) and set(rows) == set(range(1, 13))
+    assert rows == sorted(rows) and set(rows) == {*range(1, 13), 16, 17}
     assert len({(case.row, case.what, case.shape) for case in suite.CASES}) == len(suite.CASES)
     assert {case.shape for case in suite.CASES if case.shape} <= Setting(MACHINE).shapes.keys()
 
@@ -53,7 +61,9 @@ def test_every_row_has_a_case() -> None:
 def test_rows_and_shapes_choose() -> None:
     """Both narrow what is measured; a row without the four shapes is measured whatever they are."""
     every = suite.chosen(None, None)
-    assert every == suite.CASES
+    assert every == [case for case in suite.CASES if case.row <= 12]
+    assert [case.row for case in suite.chosen("16", "D")] == [16] * 4
+    assert {case.row for case in suite.chosen("17", None)} == {17}  # what takes long is asked for
     assert suite.chosen("1,4,7", None) == [case for case in every if case.row in (1, 4, 7)]
     assert {case.shape for case in suite.chosen("1, 2", "S,M")} == {"S", "M"}
     assert {case.row for case in suite.chosen(None, "D")} == {1, 2, 3, 4, 6, 8, 9, 11, 12}
@@ -90,14 +100,14 @@ def test_a_number_out_of_range_is_refused(option: tuple[str, str]) -> None:
 
 
 def test_the_table_has_a_line_for_each_case() -> None:
-    """Each case is told as it comes, and again in the table: ratio, floor, spread, share and path."""
+    """Each case is told as it comes, and again in the table: ratio, floor, spread, share, others and path."""
     told = command("bench", "--rows", "2", "--shapes", "S,M", "--pairs", "1").tidy(0).out.splitlines()
     assert told[0].startswith("a processor, 1 thread; torch 2")
     assert [re.match(r"row +2  rnn / nn\.RNN at ([SM]): [\d.]+x", line)[1] for line in told[2:4]] == ["S", "M"]
     assert told[4].split()[:4] == ["row", "what", "shape", "ratio"]
     for line, shape in zip(told[5:], "SM", strict=True):
-        assert re.match(rf" +2  rnn / nn\.RNN +{shape} B2 T3 H4 +[\d.]+x +[31]x +(yes|no) +[\d.]+ to [\d.]+ ", line)
-        assert re.search(r"\d+ % of products  +[a-z]+ *$", line)
+        assert re.match(rf" +2  rnn / nn\.RNN +{shape} B2 T3 H4 +[\d.]+x +[31]x +(yes|no)\?? +[\d.]+ to [\d.]+ ", line)
+        assert re.search(r"\d+ % of products  +([\d.]+ cores)? +[a-z]+ *$", line)
 
 
 def test_the_records_are_whole() -> None:
@@ -121,7 +131,7 @@ def test_a_case_that_fails_does_not_take_the_others_with_it() -> None:
     out = command("bench", "--pairs", "1").tidy(1).out
     assert "row  1  broken: failed: ValueError: it broke" in out
     assert "row  2  skipped: not measured: no room" in out
-    assert "row  3  well: 3.00x, 4x wanted" in out
+    assert "row  3  well: 3.00x, 4x wanted (doubtful: others used 0.9 cores)" in out
     found = command("bench", "--pairs", "1", "--json").tidy(1).last
     assert (found["failed"], found["records"][2]["value"]) == (1, 3.0)
 
@@ -130,7 +140,7 @@ def test_a_case_that_fails_does_not_take_the_others_with_it() -> None:
 def test_a_floor_that_is_missed_is_no_failure() -> None:
     """What is slow here is told, and so is what cannot be measured; neither ends the command with an error."""
     out = command("bench", "--rows", "2,3").tidy(0).out
-    assert re.search(r" 3  well +3\.00x +4x +no +3\.00 to 3\.00 +10 % of products +eager", out)
+    assert re.search(r" 3  well +3\.00x +4x +no\? +3\.00 to 3\.00 +10 % of products +0\.9 cores +eager", out)
 
 
 def test_threads_are_as_asked_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from statistics import median
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recurra.bench import busy, records, regret
 from recurra.bench.machine import Machine, examined
 from recurra.bench.records import Case, Finding, Setting, Shape, Skipped, measured
+from recurra.engine.figures import Figures
 
 MACHINE = Machine("a processor", 1, "a system", "3", "2", "0", flops=1000.0, copied=100.0)
 SECONDS = st.floats(1e-3, 1e3)
@@ -88,3 +91,74 @@ def test_the_machine_is_described() -> None:
     """Every fact about the machine is there, and both of its limits are above nothing."""
     found = examined(side=8, copied=64).data()
     assert all(found.values())
+
+
+class Others:
+    """What others use, as the test says."""
+
+    cores: float | None = 0.0
+
+    def foreign(self) -> float | None:
+        return self.cores
+
+
+@pytest.mark.parametrize(
+    ("finding", "cores", "words"),
+    [
+        (Finding([1.0], [3.0]), 0.0, []),
+        (Finding([1.0], [3.0]), None, []),
+        (Finding([1.0], [3.0]), 0.9, ["others used 0.9 cores"]),
+        (Finding([1.0] * 3, [1.0, 3.0, 9.0]), 0.0, ["3.0 times its least"]),
+        (Finding([1.0], [106.0], flops=100.0), 0.0, ["0.2 % of the machine's products"]),
+        (Finding([1.0], [106.0], flops=100.0, work=0.1), 0.0, []),
+        (Finding([1.0] * 3, [1.0, 3.0, 9.0], loaded=True), 0.9, []),
+    ],
+)
+def test_a_row_is_doubted_where_it_says_more_of_the_machine(
+    finding: Finding, cores: float | None, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others that use the cores, and a baseline that collapsed, are told with the row, and nothing else is."""
+    monkeypatch.setattr(records, "Load", Others)
+    monkeypatch.setattr(Others, "cores", cores)
+    found = record(finding)
+    assert len(found.doubts) == len(words) and all(word in found.doubts[0] for word in words)
+    assert found.load == (None if finding.loaded else cores) and found.data()["doubts"] == found.doubts
+
+
+def test_the_worst_of_many_counts_where_that_is_asked() -> None:
+    """Of a choice at many sizes, the one that loses the most."""
+    assert record(Finding([1.0, 2.0, 1.0], [1.0, 1.0, 1.0]), unit="worst", floor=1.25).value == 2.0
+
+
+def test_quiet_and_busy_take_turns() -> None:
+    """Each pair is timed first without the other process and then beside it; each as long as it must be, or longer."""
+    now, done = [0.0], []
+
+    class Disturbed:
+        def __enter__(self) -> None:
+            done.append("in")
+
+        def __exit__(self, *error: object) -> None:
+            done.append("out")
+
+    def turn() -> None:
+        now[0] += 3.0 if done.count("in") > done.count("out") else 1.0
+
+    ours, quiet = busy._both(turn, 2, Disturbed, lambda: now[0])
+    assert (ours, quiet, done) == ([3.0, 3.0], [1.0, 1.0], ["in", "out"] * 2)
+
+
+def test_a_foreign_process_is_ended() -> None:
+    """It burns a core while it is wanted, and no longer, whatever happens."""
+    with pytest.raises(KeyError), mock.patch.object(busy, "SETTLE", 0), busy.burning():
+        raise KeyError
+
+
+def test_a_choice_is_compared_with_every_forced_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each size has the seconds of the path taken and of the best; a wrong choice shows."""
+    monkeypatch.setattr(regret, "SIZES", [Shape(2, 3, 4)])
+    monkeypatch.setattr(regret, "_least", lambda *given: {"native": 3.0, "fused": 1.0, "eager": 9.0})
+    wrong = Figures(seconds={"native": 1.0, "fused": 2.0, "eager": 3.0})
+    monkeypatch.setattr(regret.timing, "measure", lambda *given: wrong)
+    found = regret.regret("gru", False, Shape(0, 0, 0), Setting(MACHINE))
+    assert (found.ours, found.other) == ([3.0], [1.0]) and found.path.startswith("0 of 1 within 1.1")

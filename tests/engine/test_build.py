@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -143,10 +142,39 @@ def test_garbage_with_a_checksum_that_fits_is_built_again(kept, calls):
     for file in kept.glob("*.so"):
         file.unlink()
         file.write_bytes(b"no library")
-        file.with_suffix(".sha256").write_text(hashlib.sha256(b"no library").hexdigest())
+        file.with_suffix(".sha256").write_text(build._checksum(file.stem, b"no library"))
     for _ in range(2):
         assert python(ANSWER).communicate(timeout=100) == ("42\n", "")
     assert len(calls()) == 2
+
+
+def test_the_library_of_another_source_is_not_taken(kept, calls, monkeypatch):
+    """Two whole files under another's name answer for nothing."""
+    assert works()
+    assert library(SOURCE.replace("42", "43")).answer() == 43
+    one, other = sorted(file.stem for file in kept.glob("*.so"))
+    for part in (".so", ".sha256"):
+        a, b = (kept / f"{name}{part}" for name in (one, other))
+        first, second = a.read_bytes(), b.read_bytes()
+        a.unlink(), b.unlink()
+        a.write_bytes(second), b.write_bytes(first)
+    anew(monkeypatch)
+    with silence():
+        assert works() and library(SOURCE.replace("42", "43")).answer() == 43
+    assert len(calls()) == 4
+
+
+@pytest.mark.parametrize("part", [".so", ".sha256"])
+def test_a_folder_in_place_of_a_file_is_no_library(kept, monkeypatch, part):
+    """It is built in each process then, which is said once; and so it is where nothing may be read."""
+    assert works()
+    (file,) = kept.glob(f"*{part}")
+    file.unlink()
+    (file / "within").mkdir(parents=True)
+    anew(monkeypatch)
+    with pytest.warns(Unkept) as said:
+        assert works()
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("part", [".so", ".sha256"])

@@ -8,7 +8,8 @@ import re
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from readers_tables import (
+
+from fuzz.readers_tables import (
     DIALECTS,
     ENCODINGS,
     LETTERS,
@@ -22,7 +23,6 @@ from readers_tables import (
     write,
     written,
 )
-
 from recurra import InputError
 from recurra_sources import files
 

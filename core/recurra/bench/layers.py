@@ -71,6 +71,11 @@ def built(name: str, shape: Shape) -> Cell[Any]:
         return cast(Cell[Any], entry.target(shape.width, entry.options(hidden_size=shape.width)))
 
 
+def layer(name: str, shape: Shape) -> Cell[Any]:
+    """Return a cell of the catalog, or the custom one, `peephole`."""
+    return _peephole(shape) if name == "peephole" else built(name, shape)
+
+
 def _peephole(shape: Shape) -> Peephole:
     with seeded(0, "bench"):
         return Peephole(shape.width, GatedOptions(hidden_size=shape.width))
@@ -81,7 +86,7 @@ def _module(name: str, shape: Shape) -> nn.Module:
         return cast(nn.Module, MODULES[name](shape.width, shape.width, batch_first=True))
 
 
-def _beside(cell: Cell[Any], other: nn.Module, shape: Shape, setting: Setting, **about: float) -> Finding:
+def _beside(cell: Cell[Any], other: nn.Module, shape: Shape, setting: Setting, **about: Any) -> Finding:
     """Time training steps of a cell and of another module on the same inputs."""
     generator = torch.Generator().manual_seed(0)
     x, back = (torch.randn(shape.batch, shape.steps, shape.width, generator=generator) for _ in range(2))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
 from recurra.bench.machine import Machine
+from recurra.engine.load import Load
 
-Unit: TypeAlias = Literal["speed", "time", "s", "GB"]
-"""How many times as fast as the other; its time as a share of the other's; seconds; or gigabytes."""
+Unit: TypeAlias = Literal["speed", "time", "worst", "s", "GB"]
+"""How many times as fast as the other; its time as a share of the other's, or the worst such share; seconds; GB."""
+
+LOADED = 0.25
+"""Cores in use by others from which a row is doubted."""
+SPREAD = 2.0
+"""How many times longer than its least the baseline's median may take before the baseline is said to have collapsed."""
+SLOWEST = 0.002
+"""Share of the machine's products that a baseline of products reaches at least."""
 
 
 class Skipped(Exception):
@@ -70,6 +78,7 @@ class Finding:
     bytes: float = 0.0
     work: float = 1.0
     path: str = ""
+    loaded: bool = False  # whether the case itself keeps the machine busy
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ class Record:
     other: list[float] = field(default_factory=list)
     skipped: str = ""
     error: str = ""
+    load: float | None = None  # cores that others have used meanwhile, where the system tells
+    doubts: tuple[str, ...] = ()  # why the value may say nothing of recurra
 
     @property
     def reached(self) -> bool | None:
@@ -121,6 +132,7 @@ def measured(case: Case, setting: Setting) -> Record:
     shape = setting.shapes.get(case.shape, Shape(0, 0, 0))
     size = str(shape) if shape.width else ""
     about = (case.row, case.what, case.shape, size, case.unit, case.floor)
+    others = Load()
     try:
         found = case.measure(shape, setting)
     except Skipped as reason:
@@ -128,18 +140,33 @@ def measured(case: Case, setting: Setting) -> Record:
     except Exception as error:  # whatever it is, the other cases can still be measured
         said = " ".join(str(error).split())[:500]
         return Record(*about, error=f"{type(error).__name__}: {said}" if said else type(error).__name__)
+    load = None if found.loaded else others.foreign()
     values = _values(case.unit, found)
     share, of = _share(found, setting.machine)
     return Record(
         *about,
-        value=median(values),
+        value=max(values) if case.unit == "worst" else median(values),
         spread=(min(values), max(values)),
         share=share,
         share_of=of,
         path=found.path,
         ours=found.ours,
         other=found.other,
+        load=load,
+        doubts=tuple(_doubts(found, setting.machine, load)),
     )
+
+
+def _doubts(found: Finding, machine: Machine, load: float | None) -> Iterator[str]:
+    """Give the reasons why a ratio may say more of the machine than of what is measured."""
+    if load is not None and load >= LOADED:
+        yield f"others used {load:.1f} cores"
+    if found.loaded or not found.other:
+        return
+    if median(found.other) > SPREAD * min(found.other):
+        yield f"the baseline took {median(found.other) / min(found.other):.1f} times its least"
+    if found.flops and found.flops / found.work / min(found.other) < SLOWEST * machine.flops:
+        yield f"the baseline ran at less than {100 * SLOWEST:g} % of the machine's products"
 
 
 def _values(unit: Unit, found: Finding) -> list[float]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from recurra.bench import generation, layers, processes, training
+from recurra.bench import busy, generation, layers, processes, regret, training
 from recurra.bench.machine import Machine, examined
 from recurra.bench.records import SHAPES, Case, Record, Setting, measured
 from recurra.errors import InputError
@@ -46,17 +46,38 @@ CASES: list[Case] = [
     Case(11, "memory beyond torch's, 1 GB text", "", "GB", 1, processes.memory),
     Case(12, "recurra --help", "", "s", 0.4, processes.start_of("--help")),
     Case(12, "recurra plugins list", "", "s", 0.4, processes.start_of("plugins", "list")),
+    *(
+        Case(16, f"{name}, a core taken", "", "time", 2.5, partial(busy.task_beside_burner, name))
+        for name in ("hello_lstm", "counting")
+    ),
+    *(
+        Case(16, f"{name}, a core taken", shape, "time", 2.5, partial(busy.window_beside_burner, name))
+        for name in ("gru", "lstm")
+        for shape in "DS"
+    ),
+    *(
+        Case(17, f"{name}, worst choice{when}", "", "worst", 1.25, partial(regret.regret, name, bool(when)))
+        for when in ("", ", a core taken")
+        for name in ("gru", "lstm", "peephole", "mingru", "mlstm")
+    ),
 ]
 """The lines of the table, in order; of those in seconds, gigabytes or shares of a time the floor is a ceiling."""
+
+ASKED = {16, 17}
+"""Rows that take long, and are measured only where they are asked for."""
 
 
 def chosen(rows: str | None, shapes: str | None) -> list[Case]:
     """Return the cases of some rows, `1,4,7`, at some shapes, `D,S`; all where None, and those without such a shape.
 
+    The rows of `ASKED` are not among them unless they are named.
+
     Raises `InputError` (RC080) for a row or a shape that there is not, and where nothing is left.
     """
     known = [str(number) for number in sorted({case.row for case in CASES})]
     wanted = _listed("--rows", rows, known)
+    if rows is None:
+        wanted = [row for row in known if int(row) not in ASKED]
     sizes = _listed("--shapes", shapes, list(SHAPES))
     found = [case for case in CASES if str(case.row) in wanted and (case.shape in sizes or case.shape not in SHAPES)]
     if not found:

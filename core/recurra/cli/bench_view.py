@@ -14,7 +14,7 @@ from recurra.bench.records import SHAPES, Record
 
 WIDE = 140
 """Columns that the table takes where nobody says how many there are."""
-UNITS = {"speed": "x", "time": "x", "s": " s", "GB": " GB"}
+UNITS = {"speed": "x", "time": "x", "worst": "x", "s": " s", "GB": " GB"}
 
 
 def bench(rows: str | None, shapes: str | None, pairs: int, threads: int | None, quiet: bool) -> dict[str, Any]:
@@ -57,7 +57,9 @@ def line(record: Record) -> str:
     label = f"row {record.row:>2}  {record.what}{' at ' + record.shape if record.shape else ''}: "
     if record.value is None:
         return label + ("failed: " if record.error else "not measured: ") + told
-    return label + figure(record.value, record) + ("" if record.reached is not False else f", {floor(record)} wanted")
+    short = f", {floor(record)} wanted" if record.reached is False else ""
+    doubts = f" (doubtful: {'; '.join(record.doubts)})" if record.doubts else ""
+    return label + figure(record.value, record) + short + doubts
 
 
 def table(records: list[Record]) -> Table:
@@ -79,6 +81,7 @@ COLUMNS: dict[str, Literal["left", "right"]] = {
     "": "left",
     "spread": "left",
     "of the peak": "left",
+    "others": "left",
     "path": "left",
 }
 
@@ -88,11 +91,13 @@ def cells(record: Record) -> list[str]:
     shape = f"{record.shape} {record.size}" if record.shape in SHAPES else record.shape
     start = [str(record.row), record.what, shape]
     if record.value is None or record.spread is None:
-        return [*start, "", floor(record), "", "failed" if record.error else "not measured", "", ""]
+        return [*start, "", floor(record), "", "failed" if record.error else "not measured", "", "", ""]
     low, high = (digits(value) for value in record.spread)
     share = "" if record.share is None else f"{100 * record.share:.0f} % of {record.share_of}"
-    mark = {True: "yes", False: "no", None: ""}[record.reached]
-    return [*start, figure(record.value, record), floor(record), mark, f"{low} to {high}", share, record.path]
+    mark = {True: "yes", False: "no", None: ""}[record.reached] + ("?" if record.doubts else "")
+    others = "" if record.load is None else f"{record.load:.1f} cores"
+    value = figure(record.value, record)
+    return [*start, value, floor(record), mark, f"{low} to {high}", share, others, record.path]
 
 
 def figure(value: float, record: Record) -> str:

@@ -207,7 +207,10 @@ def _paths(layer: dict[str, Any]) -> None:
 def _costs(chosen: dict[str, Any]) -> str:
     seconds = sorted(chosen["seconds_per_step"].items(), key=lambda item: item[1])
     told = ", ".join(f"{name} {_moment(value)}" for name, value in seconds)
-    return f"measured a step: {told}" if told else str(chosen.get("note", "not measured"))
+    note = chosen.get("note")
+    if not told:
+        return note or "not measured"
+    return f"measured a step: {told}" + (f"; {note}" if note else "")
 
 
 def _moment(seconds: float) -> str:

@@ -6,9 +6,11 @@ watch every operation belong to a thread.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,3 +31,16 @@ def apart(work: Callable[[], T]) -> T:
 
 def _mark() -> None:
     _here.apart = True
+
+
+def release() -> None:
+    """Let go of the threads that OpenMP holds for the caller; they come back when they are needed.
+
+    Those of another thread would otherwise be more than there are cores, and then GNU's library lets each go to sleep
+    at once where it waits: what has many short parts to share would seem far slower there than it is here.
+    """
+    with suppress(OSError, AttributeError):  # another library has no such habit
+        ctypes.CDLL("libgomp.so.1").omp_pause_resource_all(_SOFT)
+
+
+_SOFT = 1  # omp_pause_soft

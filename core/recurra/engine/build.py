@@ -70,12 +70,17 @@ def _found(name: str) -> ctypes.CDLL | None:
     """Return a library that is kept, if it is whole."""
     try:
         file = _file(name)
-        told = file.with_suffix(".sha256").read_text(encoding="ascii")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != told:
+        checksum = file.with_suffix(".sha256").read_text(encoding="ascii")
+        if _checksum(name, file.read_bytes()) != checksum:
             return None
         return ctypes.CDLL(str(file))
     except (OSError, ValueError):
         return None
+
+
+def _checksum(name: str, data: bytes) -> str:
+    """Return what tells a library that is whole, and that it is the one of this name."""
+    return hashlib.sha256(name.encode() + data).hexdigest()
 
 
 def _built(name: str, source: str) -> ctypes.CDLL:
@@ -103,7 +108,8 @@ def _loadable(kept: Path | None, made: Path) -> ctypes.CDLL:
             with suppress(OSError):
                 return ctypes.CDLL(str(made))
             for file in (kept, kept.with_suffix(".sha256")):
-                file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
         raise Unbuildable(f"a compiled kernel cannot be loaded: {error}") from error
 
 
@@ -163,7 +169,7 @@ def _kept(made: Path, name: str) -> Path | None:
         file = _file(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, data)
-        _write(file.with_suffix(".sha256"), hashlib.sha256(data).hexdigest().encode())
+        _write(file.with_suffix(".sha256"), _checksum(name, data).encode())
     except OSError as error:
         unkept(error)
         return None

@@ -2,7 +2,8 @@
 
 The figures are kept in the cache folder, by what they depend on: the cell's kind, options and input size, the size of
 the window in powers of two, types, gradients, device, threads, machine and torch. So the choice, and with it every bit
-of a result, is the same the next time. `RECURRA_MEASURE=0` takes the first path in the order and measures nothing.
+of a result, is the same the next time; but those that were measured while others kept the machine busy are measured
+again when it is quieter. `RECURRA_MEASURE=0` takes the path that is usually the fastest and measures nothing.
 """
 
 from __future__ import annotations
@@ -15,21 +16,26 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from recurra.engine import paths
+from recurra.engine import load, paths
 from recurra.engine.apart import is_apart
-from recurra.engine.figures import machine, recalled
+from recurra.engine.figures import Figures, machine, recalled
 from recurra.engine.paths import Choice
 from recurra.engine.recurrence import Recurrence
 from recurra.engine.timing import Window, measure
 
-TIE = 1.05
+TIE = 1.03
 """How many times slower than the best a path may be and be taken because it is earlier in the order."""
+CLEAR = 1.08
+"""How many times faster than the best of the others the loop over `step` must be to be taken."""
 WIDE = 256
 """Width from which short windows are faster without torch's kernels, which repack their weights for each.
 
 A window with resets is many short ones to them.
 """
-FORMAT = 1
+WIDEST = {"lstm": 1024}
+"""Width from which any window is faster without one of torch's kernels, and for those that are not named here:"""
+WIDER = 768
+FORMAT = 2
 """Raised when figures that are kept mean nothing to this version any more."""
 ONLY = "not measured: the only one"
 OFF = "not measured: RECURRA_MEASURE = 0"
@@ -100,25 +106,43 @@ def decide(cell: Recurrence, window: Window) -> Choice:
         return Choice(names[0], refused, note=ONLY)
     if os.environ.get("RECURRA_MEASURE") == "0":
         return Choice(_first(cell, names, window), refused, note=OFF)
-    seconds = recalled(_question(cell, names, window), names, partial(measure, cell, names, window))
+    figures = recalled(_question(cell, names, window), names, partial(measure, cell, names, window), load.now)
+    seconds = figures.seconds
     if not seconds:
         return Choice(_first(cell, names, window), refused, note="not measured: it takes too long")
     silent = {name: "it does not run on such a window" for name in names if name not in seconds}
-    return Choice(fastest(names, seconds), refused | silent, seconds)
+    return Choice(fastest(names, seconds), refused | silent, seconds, note=_mark(figures))
+
+
+def _mark(figures: Figures) -> str:
+    """Return what is to be said of figures that others have disturbed."""
+    if not figures.disturbed:
+        return ""
+    return f"measured while others kept {figures.load:.1f} cores busy"
 
 
 def fastest(names: list[str], seconds: dict[str, float]) -> str:
-    """Return the first path in the order that is as fast as the best, or nearly: chance decides no tie."""
-    best = min(seconds.values())
-    return next(name for name in names if seconds.get(name, float("inf")) <= TIE * best)
+    """Return the first path in the order that is as fast as the best, or nearly: chance decides no tie.
+
+    The loop over `step` has to be clearly faster than each other path.
+    """
+    others = {name: value for name, value in seconds.items() if name != "eager"}
+    best = min(others.values(), default=float("inf"))
+    if seconds.get("eager", float("inf")) * CLEAR < best:
+        return "eager"
+    return next(name for name in names if others.get(name, float("inf")) <= TIE * best)
 
 
 def _first(cell: Recurrence, names: list[str], window: Window) -> str:
     """Return the path that is usually the fastest."""
-    short = window.reset or (window.steps == 1 and not window.grad)
-    if names[0] == "native" and short and cell.output_size >= WIDE:
-        return names[1]
-    return names[0]
+    first, second, *_ = names
+    if first != "native":
+        return first
+    if window.reset or (window.steps == 1 and not window.grad):
+        return second if cell.output_size >= WIDE else first
+    kernel = cell.native()
+    widest = WIDEST.get(kernel.kernel, WIDER) if kernel is not None else WIDER
+    return second if cell.output_size >= widest and second != "eager" else first
 
 
 def _question(cell: Recurrence, names: list[str], window: Window) -> dict[str, Any]:

@@ -1,64 +1,124 @@
-"""Measured times, kept on disk: one small file a question, written whole or not at all, and doubted when it is read."""
+"""Measured times, kept on disk: one small file a question, written whole or not at all, and doubted when it is read.
+
+A measurement that others have disturbed is kept with a mark, and made again in a later process once there is less of
+that, a few times at most.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recurra.cache import cache_folder, unkept
 
-_known: dict[str, dict[str, float]] = {}  # what this process has read or measured, by digest
+LOADED = 0.25
+"""Cores in use by others from which a measurement is marked as disturbed."""
+QUIETER = 0.5
+"""Share of that use, or less of it, at which it is made again."""
+TIMES = 4
+"""How often a measurement is made at most."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def recalled(question: dict[str, Any], names: list[str], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Return the seconds a step of each path: those kept under `question`, else those that `measure` finds, kept now.
+class Figures(BaseModel):
+    """The seconds of each path for a step, the cores that others used meanwhile, and how often that was measured."""
 
-    What cannot be read or does not fit is measured again. Where nothing can be written, that is said once, and each
-    process measures for itself.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    seconds: dict[str, Seconds]
+    load: float = Field(0.0, ge=0, allow_inf_nan=False)
+    times: int = Field(1, ge=1, le=TIMES)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others have used so much of the machine that it counts."""
+        return self.load >= LOADED
+
+
+class Answer(BaseModel):
+    """What a file holds: figures, and the question that they answer."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    question: dict[str, Any]
+    figures: Figures
+
+
+_known: dict[str, Figures] = {}  # what this process has read or measured, by digest
+
+
+def recalled(
+    question: dict[str, Any], names: list[str], measure: Callable[[], Figures], load: Callable[[], float | None]
+) -> Figures:
+    """Return the figures kept under `question`, else those that `measure` finds, kept now.
+
+    What cannot be read or does not fit is measured again, and so is what was disturbed, once the present `load` is far
+    less. Where nothing can be written, that is said once, and each process measures for itself.
     """
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
     if digest not in _known:
-        file = cache_folder() / "paths" / f"{digest}.json"
-        found = _read(file, question, names)
-        if found is None:
-            found = measure()
-            if found:
-                found = _kept(file, question, names, found)
-        _known[digest] = found
+        _known[digest] = _recalled(digest, question, names, measure, load)
     return _known[digest]
 
 
-def _read(file: Path, question: dict[str, Any], names: list[str]) -> dict[str, float] | None:
+def _recalled(
+    digest: str,
+    question: dict[str, Any],
+    names: list[str],
+    measure: Callable[[], Figures],
+    load: Callable[[], float | None],
+) -> Figures:
+    try:
+        file = cache_folder() / "paths" / f"{digest}.json"
+    except RuntimeError as error:  # a user without a home
+        unkept(OSError(errno.ENOENT, str(error)))
+        return measure()
+
+    known = _read(file, question, names)
+    if known is None:
+        fresh = measure()
+        return _kept(file, question, names, fresh, known) if fresh.seconds else fresh
+
+    if known.disturbed and known.times < TIMES and (load() or 0.0) <= QUIETER * known.load:
+        fresh = measure()
+        better = fresh if fresh.seconds and fresh.load < known.load else known
+        better = better.model_copy(update={"times": known.times + 1})
+        return _kept(file, question, names, better, known)
+    return known
+
+
+def _read(file: Path, question: dict[str, Any], names: list[str]) -> Figures | None:
     """Return the figures of a file, if it is whole, answers this question, and holds times of these paths alone."""
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        answer = Answer.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
         return None
-    if not isinstance(held, dict) or held.get("question") != question:
+    seconds = answer.figures.seconds
+    if answer.question != question or not seconds or not seconds.keys() <= set(names):
         return None
-    seconds = held.get("seconds")
-    if not isinstance(seconds, dict) or not seconds or not seconds.keys() <= set(names):
-        return None
-    sound = all(type(value) is float and 0 < value < math.inf for value in seconds.values())
-    return seconds if sound else None
+    return answer.figures
 
 
-def _kept(file: Path, question: dict[str, Any], names: list[str], found: dict[str, float]) -> dict[str, float]:
-    """Write figures and return them, or those that another process has written meanwhile."""
+def _kept(file: Path, question: dict[str, Any], names: list[str], new: Figures, old: Figures | None) -> Figures:
+    """Write figures in place of `old` ones, and return them, or those that another process has written meanwhile."""
     work = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, work = tempfile.mkstemp(prefix="part-", dir=file.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump({"question": question, "seconds": found}, out, indent=1)
-        if (theirs := _read(file, question, names)) is not None:
+            out.write(Answer(question=question, figures=new).model_dump_json(indent=1))
+        theirs = _read(file, question, names)
+        if theirs is not None and theirs != old:
             return theirs
         os.replace(work, file)
         work = None
@@ -67,7 +127,7 @@ def _kept(file: Path, question: dict[str, Any], names: list[str], found: dict[st
     finally:
         if work is not None:
             Path(work).unlink(missing_ok=True)
-    return found
+    return new
 
 
 @cache

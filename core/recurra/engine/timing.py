@@ -1,20 +1,27 @@
-"""How long a step of each path takes: on a copy of the cell, on inputs of its own, in a thread of its own."""
+"""How long a step of each path takes: on a copy of the cell, on inputs of its own, in a thread of its own.
+
+What a window costs once, such as packing matrices, is told from what each step costs: the windows that are timed grow
+until their steps weigh more, and what is left of the real window is reckoned from the two longest of them.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias, cast
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
 from recurra.engine import paths
-from recurra.engine.apart import apart
+from recurra.engine.apart import apart, release
+from recurra.engine.figures import LOADED, Figures
+from recurra.engine.load import Load
 from recurra.engine.proof import twin
 from recurra.engine.recurrence import Recurrence
 
@@ -22,26 +29,33 @@ ROWS = 2
 """Rows of the first run of each path, of one step, which is not counted: it may build what later runs use."""
 HEAVY = 0.14
 """Seconds of even that run above which nothing is measured: the real window would take minutes."""
-BRIEF = 32
-"""Steps up to which a window grows before it grows in rows."""
+WIDE = 0.16
+"""Seconds of one step above which a window is timed on a part of its rows."""
 GROWTH = 4
-SLOT = 0.02
-"""Seconds of a run above which the window grows no more, unless most of them are spent once a window."""
-ONCE = 1.5
-"""How many times longer a grown window may take for that to be so."""
+"""How many times more rows, or at most how many times more steps, the next window has."""
+SLOT = 0.04
+"""Seconds of a run above which the window grows no more, unless too many of them are spent once a window."""
+ONCE = 2.0
+"""How many times longer than one step it then takes at least: so its steps weigh as much as what is spent once."""
+LONGEST = 0.3
+"""Seconds of a run above which it grows no more in any case."""
 SHORT, AGAIN = 0.005, 3
 """Seconds below which a run is taken so many times, for it is soon disturbed; the best counts."""
-ENOUGH, MOST = 0.12, 0.5
-"""Seconds after which three rounds are enough, and after which no run begins but the first."""
+ENOUGH, MOST = 0.25, 1.0
+"""Seconds after which three rounds are enough, and after which no round begins but the first."""
 ROUNDS = 10
-SLOWER = 2.0
+NEAR = 1.5
 """How many times slower than the best a path is to be given up."""
-MUCH_SLOWER = 3.0
-"""The same on a part of the steps, where what a window costs once weighs more."""
-PART = 8
-"""How many times shorter that part is."""
-FEW = 5
-"""Steps after which a path may be found hopeless."""
+HOPELESS = 3.0
+"""The same for a part of a window beside another path's whole, and in the first round."""
+APART = 8
+"""How many times more steps a window has than the one beside which it is set to reckon what a step costs."""
+LEAST = 0.1
+"""Share of its mean time that a step takes at least, whatever two disturbed runs seem to say."""
+SHARED = 0.15
+"""Share of the time in which the calling thread did not run above which it is the processor's time that counts."""
+IDLE = 0.3
+"""The same above which others must have had its core, where the system does not tell what they use."""
 CUTS = 16
 """One step in so many begins a sequence in some row, where the window has resets."""
 
@@ -63,23 +77,61 @@ class Window:
     """The type that autocast is set to, or none."""
 
 
-Runs: TypeAlias = Callable[[str, int, int], float]
-"""Runs a path on a window of some rows and steps; returns the seconds."""
+class Lap(NamedTuple):
+    """The seconds of a run, by the clock and of the processor for the calling thread.
+
+    Threads that share a run have equal parts of it, so the second is about what the first would be if nobody else were
+    there.
+    """
+
+    wall: float
+    processor: float
+
+    def best(self, other: Lap) -> Lap:
+        """Return the lesser of each."""
+        return Lap(min(self.wall, other.wall), min(self.processor, other.processor))
 
 
-def measure(cell: Recurrence, names: list[str], window: Window) -> dict[str, float]:
+Runs: TypeAlias = Callable[[str, int, int], Lap]
+"""Runs a path on a window of some rows and steps."""
+
+Laps: TypeAlias = dict[str, dict[int, Lap]]
+"""The best run of each path, by the steps of the window."""
+
+
+def measure(cell: Recurrence, names: list[str], window: Window) -> Figures:
     """Return the seconds a step of each path; one that fails on such a window has none.
 
     Nothing of the caller's is touched: not the weights and their gradients, nor the random numbers, nor hooks.
     """
+    release()
     return apart(partial(_measure, cell, names, window, torch.is_inference_mode_enabled()))
 
 
-def _measure(cell: Recurrence, names: list[str], window: Window, inference: bool) -> dict[str, float]:
+def _measure(cell: Recurrence, names: list[str], window: Window, inference: bool) -> Figures:
     with _conditions(window, inference):
         copied = twin(cast(nn.Module, cell))
         runs = partial(_timed, copied, window, _inputs(copied, window))
-        return race(runs, names, window.batch, window.steps)
+        found = compared(runs, names, window.batch, window.steps)
+        if not _wins_by_eager(found.seconds):
+            return found
+
+        # whatever is slow only now and then must not leave a cell on the slowest of its paths
+        rival = min(found.seconds.keys() - {"eager"}, key=found.seconds.__getitem__)
+        again = compared(runs, [rival, "eager"], window.batch, window.steps)
+        return _doubted(found, again)
+
+
+def _wins_by_eager(seconds: dict[str, float]) -> bool:
+    return len(seconds) > 1 and min(seconds, key=seconds.__getitem__) == "eager"
+
+
+def _doubted(one: Figures, other: Figures) -> Figures:
+    """Return figures of two races in which eager has the worse of its times, and each other path the better."""
+    seconds = dict(one.seconds)
+    for name, value in other.seconds.items():
+        seconds[name] = max(value, seconds[name]) if name == "eager" else min(value, seconds[name])
+    return Figures(seconds=seconds, load=max(one.load, other.load))
 
 
 @contextmanager
@@ -100,6 +152,7 @@ def _conditions(window: Window, inference: bool) -> Iterator[None]:
 def _inputs(cell: Any, window: Window) -> Callable[[int, int], Tensor]:
     """Return what draws inputs `[batch, steps, D]`, the same for each path."""
 
+    @cache
     def draw(batch: int, steps: int) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(batch, steps, cell.input_size, generator=generator)
@@ -108,7 +161,7 @@ def _inputs(cell: Any, window: Window) -> Callable[[int, int], Tensor]:
     return draw
 
 
-def _timed(cell: Any, window: Window, draw: Callable[[int, int], Tensor], name: str, batch: int, steps: int) -> float:
+def _timed(cell: Any, window: Window, draw: Callable[[int, int], Tensor], name: str, batch: int, steps: int) -> Lap:
     """Return the seconds of one run, forward, and backward where gradients are wanted."""
     x = draw(batch, steps)
     reset = lengths = None
@@ -122,12 +175,13 @@ def _timed(cell: Any, window: Window, draw: Callable[[int, int], Tensor], name: 
     state = cell.initial_state(batch, device=x.device, dtype=x.dtype)
     weights = [weight for weight in cell.parameters() if weight.requires_grad]
     _wait(window.device)
-    start = now()
+    start, processor = now(), time.thread_time()
     y, _ = paths.run(cell, name, x, state, reset=reset, lengths=lengths)
     if y.requires_grad:
         torch.autograd.grad(y, [x, *weights], torch.ones_like(y), allow_unused=True)
     _wait(window.device)
-    return now() - start
+    wall = now() - start
+    return Lap(wall, time.thread_time() - processor if window.device.type == "cpu" else wall)
 
 
 def _wait(device: torch.device) -> None:
@@ -136,87 +190,123 @@ def _wait(device: torch.device) -> None:
         getattr(torch, device.type).synchronize()
 
 
-def race(runs: Runs, names: list[str], batch: int, steps: int) -> dict[str, float]:
-    """Return the seconds a step of each path on a window of this size; none if even a part of it takes too long.
+def compared(runs: Runs, names: list[str], batch: int, steps: int) -> Figures:
+    """Return the seconds a step of each path: of the processor where others were busy meanwhile, else by the clock."""
+    others = Load()
+    laps, rows = race(runs, names, batch, steps)
+    foreign, idle = others.foreign(), _idle(laps)
+    if foreign is None:
+        foreign = idle if idle > IDLE else 0.0
+    clock = 1 if foreign >= LOADED and idle > SHARED else 0
+    seconds = {name: _whole(of, steps, clock) / steps * batch / rows for name, of in laps.items()}
+    return Figures(seconds={name: max(value, 1e-12) for name, value in seconds.items()}, load=foreign)
 
-    The paths take turns, and the best of each counts; one that is clearly slower than another is given up. Where there
-    is time for a part of the window alone, what a window costs once is told from what a step costs by two lengths.
+
+def _idle(laps: Laps) -> float:
+    """Return the share of the longest runs in which the calling thread waited."""
+    longest = [of[max(of)] for of in laps.values()]
+    wall = sum(lap.wall for lap in longest)
+    return 1 - sum(lap.processor for lap in longest) / wall if wall else 0.0
+
+
+def race(runs: Runs, names: list[str], batch: int, steps: int) -> tuple[Laps, int]:
+    """Return the best runs of each path on windows of this size or shorter ones, and their rows.
+
+    There are none if even a few steps take too long.
+
+    The windows of each path grow first. Those of the paths that may be the fastest then take turns.
     """
     tiny = min(batch, ROWS), 1
-    ready = [name for name in names if _lap(runs, [name], *tiny)]
-    if not ready or runs(ready[0], *tiny) > HEAVY:
-        return {}
+    ready = [name for name in names if _lap(runs, name, *tiny)]
+    if not ready or runs(ready[0], *tiny).wall > HEAVY:
+        return {}, batch
+
     start = now()
-    rows, long = _fitting(runs, ready[0], batch, steps)
-    part = max(1, long // PART)
-    rough = _roughly(runs, ready, rows, part)
-    best: dict[str, float] = {}
-    for name in _near(rough, MUCH_SLOWER):
-        if not best or now() - start <= MOST:
-            whole = _lap(runs, [name], rows, long)
-            best |= whole
-            if not whole:
-                del rough[name]
-    for count in range(1, ROUNDS if best else 1):
-        near, spent = _near(best, SLOWER), now() - start
-        if len(near) < 2 or spent > MOST or (count > 2 and spent > ENOUGH):
+    rows = _rows(runs, ready[0], batch)
+    laps: Laps = {}
+    for name in ready:
+        best = min((_whole(of, steps, 1) for of in laps.values()), default=math.inf)
+        if grown := _grown(runs, name, rows, steps, best):
+            laps[name] = grown
+
+    for count in range(ROUNDS):
+        near, spent = _near(laps, steps, NEAR if count else HOPELESS), now() - start
+        if len(near) < 2 or (count and spent > MOST) or (count > 2 and spent > ENOUGH):
             break
-        best |= {name: min(seconds, best[name]) for name, seconds in _lap(runs, near, rows, long).items()}
-    slow = {name: seconds / part for name, seconds in rough.items() if name not in best}
-    return slow | {name: _a_step((part, rough[name]), (long, seconds), steps) for name, seconds in best.items()}
+        for name in near:
+            _again(runs, name, rows, steps, laps[name])
+    return laps, rows
 
 
-def _lap(runs: Runs, names: list[str], batch: int, steps: int) -> dict[str, float]:
-    """Return the seconds of one run of each path that can run."""
-    found = {}
-    for name in names:
-        with suppress(Exception):  # it is not taken then; what the cell itself raises, its user will see from eager
-            seconds = runs(name, batch, steps)
-            if seconds < SHORT:
-                seconds = min(seconds, *(runs(name, batch, steps) for _ in range(AGAIN - 1)))
-            found[name] = seconds
-    return found
+def _lap(runs: Runs, name: str, batch: int, steps: int) -> Lap | None:
+    """Return the best run of a path, or nothing where it cannot run."""
+    try:
+        best = runs(name, batch, steps)
+        for _ in range(AGAIN - 1 if best.wall < SHORT else 0):
+            best = best.best(runs(name, batch, steps))
+    except Exception:  # it is not taken then; what the cell itself raises, its user will see from eager
+        return None
+    return best
 
 
-def _roughly(runs: Runs, names: list[str], batch: int, steps: int) -> dict[str, float]:
-    """Return the seconds of a window; those of a path that takes longer for far fewer steps are not waited for."""
-    found: dict[str, float] = {}
-    few = max(1, min(steps // 2, FEW))
-    for name in names:
-        brief = _lap(runs, [name], batch, few).get(name, 0.0)
-        if found and brief > MUCH_SLOWER * min(found.values()):
-            found[name] = brief * steps / few
-        else:
-            found |= _lap(runs, [name], batch, steps)
-    return found
-
-
-def _near(seconds: dict[str, float], factor: float) -> list[str]:
-    """Return the paths that take at most `factor` times as long as the best."""
-    return [name for name, value in seconds.items() if value <= factor * min(seconds.values())]
-
-
-def _fitting(runs: Runs, name: str, batch: int, steps: int) -> tuple[int, int]:
-    """Return the size of a window that a path runs quickly: first some steps, then all rows, then all steps."""
-    size, seconds = (min(batch, ROWS), 1), HEAVY / 2
-    while size != (batch, steps):
-        before, seconds = seconds, runs(name, *size)
-        if seconds > SLOT and seconds > min(ONCE * before, HEAVY / 2):
+def _rows(runs: Runs, name: str, batch: int) -> int:
+    """Return the rows of which a step takes little: all of them, but for the largest windows."""
+    rows = min(batch, ROWS)
+    while rows < batch:
+        more = min(GROWTH * rows, batch)
+        if runs(name, more, 1).wall > WIDE:
             break
-        rows, long = size
-        if long < min(steps, BRIEF):
-            size = rows, min(GROWTH * long, steps, BRIEF)
-        elif rows < batch:
-            size = min(GROWTH * rows, batch), long
-        else:
-            size = rows, min(GROWTH * long, steps)
-    return size
+        rows = more
+    return rows
 
 
-def _a_step(one: tuple[int, float], other: tuple[int, float], steps: int) -> float:
-    """Return the seconds a step of a window of `steps`, from the steps and seconds of two shorter ones, or of it."""
-    (few, brief), (many, long) = one, other
+def _grown(runs: Runs, name: str, rows: int, steps: int, rival: float) -> dict[int, Lap]:
+    """Return the runs of a path on longer and longer windows, as long as they are short or cost too much once.
+
+    None where it cannot run on one of them. One whose part takes far longer than the `rival` seconds of a whole window
+    grows no further.
+    """
+    laps: dict[int, Lap] = {}
+    long = 1
+    while lap := _lap(runs, name, rows, long):
+        laps[long] = lap
+        weighs = lap.wall > ONCE * laps[1].wall or (long > 1 and lap.wall > LONGEST)
+        if long == steps or (lap.wall > SLOT and weighs) or lap.processor > HOPELESS * rival:
+            return laps
+        fitting = int(long * ONCE * SLOT / lap.wall) if weighs and lap.wall > 0 else GROWTH * long
+        long = min(steps, max(2 * long, min(GROWTH * long, fitting)))
+    return {}
+
+
+def _again(runs: Runs, name: str, rows: int, steps: int, laps: dict[int, Lap]) -> None:
+    """Run a path once more on the windows by which it is judged."""
+    few, many = _ends(laps)
+    for long in {few, many} if many < steps else {many}:
+        if lap := _lap(runs, name, rows, long):
+            laps[long] = laps[long].best(lap)
+
+
+def _ends(laps: dict[int, Lap]) -> tuple[int, int]:
+    """Return the steps of the longest window, after those of one that is far shorter."""
+    many = max(laps)
+    return max((long for long in laps if long * APART <= many), default=min(laps)), many
+
+
+def _whole(laps: dict[int, Lap], steps: int, clock: int) -> float:
+    """Return the seconds of the whole window: of its longest part, and of the steps that are left."""
+    few, many = _ends(laps)
+    longest = laps[many][clock]
     if many == steps:
-        return long / steps
-    each = min(max((long - brief) / (many - few), long / many / GROWTH), long / many) if many > few else long / many
-    return each + (long - each * many) / steps
+        return longest
+    mean = longest / many
+    each = (longest - laps[few][clock]) / (many - few) if few < many else mean
+    return longest + min(max(each, LEAST * mean), mean) * (steps - many)
+
+
+def _near(laps: Laps, steps: int, factor: float) -> list[str]:
+    """Return the paths that take at most `factor` times as long as the best, by either clock."""
+    near = []
+    for clock in (0, 1):
+        whole = {name: _whole(of, steps, clock) for name, of in laps.items()}
+        near += [name for name, seconds in whole.items() if seconds <= factor * min(whole.values())]
+    return [name for name in laps if name in near]

@@ -15,6 +15,12 @@ from recurra.spec.tables import Device
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 """The type of weights and states under each precision."""
 
+SMALL = 8_000_000
+"""Multiply-adds of a forward pass, half a millisecond of them, that are not worth a second thread.
+
+What it would save is lost again when it wakes up, many times over where another process has taken its core.
+"""
+
 
 def available() -> list[str]:
     """Return the devices of this machine."""
@@ -55,3 +61,18 @@ def arithmetic(device: Device) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def sized(device: Device, work: int) -> Iterator[None]:
+    """Use one thread where a window is small, and put back what was there; `device.threads` has the last word.
+
+    `work` is the multiply-adds of a window. The sizes alone decide, never how busy the machine is: bits depend on it.
+    """
+    threads = torch.get_num_threads()
+    if not device.threads and work < SMALL and device.kind in ("auto", "cpu"):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -44,10 +44,11 @@ class Component(Model):
 
 
 class Environment(Model):
-    """environment.json, as far as anything depends on it: the paths that the cells were trained on."""
+    """environment.json, as far as anything depends on it: the paths and the threads that the cells were trained on."""
 
     paths: list[str]
     step_paths: list[str] | None = None
+    threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
     format: int = 1
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recurra.engine import eager
 from recurra.engine.build import Unbuildable, library
 from recurra.engine.fused.kernel import kernel
-from recurra.engine.fused.loop import Compiled, Window, loop, typed
+from recurra.engine.fused.loop import Compiled, Window, loop, single, typed
 from recurra.engine.fused.plan import plan
 from recurra.engine.fused.tape import Unsupported
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
@@ -87,7 +87,7 @@ def run(
 
     Types narrower than float32 are computed in float32, but for the products before and after the loop.
     """
-    batch, steps, width = x.shape
+    batch, steps, _ = x.shape
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if not batch or not steps or x.device.type != "cpu" or _watched():
         return eager.run(cell, x, state, reset, lengths)
@@ -96,6 +96,22 @@ def run(
     weights = [held.get(name) for held, name in places]
     if not made.fits(batch, weights, state):
         return eager.run(cell, x, state, reset, lengths)
+    with single(compiled.light(batch, steps)):
+        return _run(cell, compiled, weights, x, state, reset, lengths)
+
+
+def _run(
+    cell: Recurrence,
+    compiled: Compiled,
+    weights: list[Any],
+    x: Encoded,
+    state: State,
+    reset: Flags | None,
+    lengths: Lengths | None,
+) -> tuple[Hidden, State]:
+    """Run over a window that is not empty, on a kernel that fits it."""
+    made, (batch, steps, width) = compiled.plan, x.shape
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if lengths is not None:
         live = within(lengths, steps).unsqueeze(-1)
         x = torch.where(live, x, torch.zeros_like(x))

@@ -97,9 +97,10 @@ class Function:
         row that is over.
         """
         names = {letter: ", ".join(f"{letter}{i}" for i in range(len(self.state))) for letter in "ab"}
-        lines = [f"void {self.name}({ARGUMENTS}) {{", *self._tensors(), *self._packing(), "PARALLEL {"]
+        lines = [f"void {self.name}({ARGUMENTS}) {{", *self._tensors(), *self._packing()]
+        lines += ["meeting_t meeting = {0}; (void)meeting;", "PARALLEL {"]
         lines += [
-            "const long id = THREAD, n = THREADS, r0 = B * id / n, r1 = B * (id + 1) / n;",
+            "const long id = THREAD, n = THREADS, r0 = PART(B, id), r1 = PART(B, id + 1);",
             "const long R0 = columns ? 0 : r0, R1 = columns ? B : r1;",
             f"real *now[] = {{{names['a']}}}, *next[] = {{{names['b']}}};",
             *(_copy(f"a{i} + r0 * {w}", f"{begin}_{i} + r0 * {w}", f"(r1 - r0) * {w}") for i, w in self._fields()),
@@ -191,8 +192,8 @@ class Function:
 def _product(product: Product, index: int, rows: str, width: int, found: str, apart: str) -> Iterator[str]:
     inner, outer = product.inner, product.outer
     yield f"for (long g = 0; g < {product.groups}; g++) {{"
-    yield f"    const long all = panels({outer}), first = columns ? all * id / n : 0;"
-    yield "    const long last = columns ? all * (id + 1) / n : all;"
+    yield f"    const long all = panels({outer}), first = columns ? PART(all, id) : 0;"
+    yield "    const long last = columns ? PART(all, id + 1) : all;"
     yield f"    product(R1 - R0, {outer}, {inner}, {rows} + R0 * {width} + g * {inner}, {width},"
     yield f"            packed{index} + g * all * {inner} * LANES,"
     yield f"            {found} + g * {outer} + R0 * {apart}, {apart}, first, last);"

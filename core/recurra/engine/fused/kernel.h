@@ -167,21 +167,70 @@ INLINE real r_log1p(real x) {
 }
 
 #ifdef _OPENMP
-#define PARALLEL _Pragma("omp parallel num_threads(threads)")
+#define PARALLEL _Pragma("omp parallel num_threads(threads) if (threads > 1)")
 #define THREAD omp_get_thread_num()
 #define THREADS omp_get_num_threads()
-#define BARRIER _Pragma("omp barrier")
 #else
 #define PARALLEL
 #define THREAD 0
 #define THREADS 1
-#define BARRIER
 #endif
+
+/* Where threads wait for each other: a short spin, for most are late by little, and then a wait in the kernel of the
+   system, which leaves the core to others. One that spun on could keep the core from the thread that it waits for. */
+#define SPINS 1000
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define SLEEP(place, value) syscall(SYS_futex, place, FUTEX_WAIT_PRIVATE, value, (void *)0)
+#define WAKE(place) syscall(SYS_futex, place, FUTEX_WAKE_PRIVATE, INT32_MAX)
+#elif defined(_WIN32)
+__declspec(dllimport) void __stdcall Sleep(unsigned long);
+#define SLEEP(place, value) Sleep(0)
+#define WAKE(place)
+#else
+#include <sched.h>
+#define SLEEP(place, value) sched_yield()
+#define WAKE(place)
+#endif
+
+#if defined(__x86_64__) || defined(__i386__)
+#define PAUSE __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PAUSE __asm__ volatile("yield")
+#else
+#define PAUSE
+#endif
+
+/* `came`: how many are there already; `round` changes when the last one comes; `asleep`: how many do not spin any more */
+typedef struct { int32_t came, round, asleep; } meeting_t;
+
+/* Return once `threads` threads have called this. */
+static inline void meet(meeting_t *at, int32_t threads) {
+    const int32_t round = __atomic_load_n(&at->round, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&at->came, 1, __ATOMIC_ACQ_REL) == threads) {
+        __atomic_store_n(&at->came, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&at->round, (int32_t)((uint32_t)round + 1), __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&at->asleep, __ATOMIC_SEQ_CST)) WAKE(&at->round);
+        return;
+    }
+    for (int spins = 0; spins < SPINS; spins++) {
+        if (__atomic_load_n(&at->round, __ATOMIC_ACQUIRE) != round) return;
+        PAUSE;
+    }
+    __atomic_add_fetch(&at->asleep, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&at->round, __ATOMIC_SEQ_CST) == round) SLEEP(&at->round, round);
+    __atomic_sub_fetch(&at->asleep, 1, __ATOMIC_SEQ_CST);
+}
 
 /* from the library of products: product.h */
 typedef void product_t(long, long, long, const real *, long, const real *, real *, long, long, long);
 typedef void pack_t(long, long, const real *, long, long, real *);
 INLINE long panels(long columns) { return (columns + LANES - 1) / LANES; }
 
+/* Where the part of a thread begins; the first has no smaller a part than others, for it is what is timed */
+#define PART(all, thread) (((all) * (thread) + n - 1) / n)
 #define ALIVE (!lengths || t < lengths[b])
-#define MEET if (columns) { BARRIER }
+#define MEET if (columns) meet(&meeting, (int32_t)n);

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,8 +16,8 @@ from recurra.engine.build import library
 from recurra.engine.fused.kernel import Kernel, Sum, ground
 from recurra.engine.fused.plan import Plan
 
-LIGHT = 100_000
-"""Multiply-adds of a window below which a second thread costs more than it saves."""
+LIGHT = 8_000_000
+"""Multiply-adds of a window, half a millisecond of them, that are not worth waiting for a second thread."""
 
 HEAVY = 300_000
 """Multiply-adds of a step of a row above which threads that have no rows of their own share its products."""
@@ -37,6 +39,20 @@ def typed(source: str, double: bool) -> str:
     return f"#define DOUBLE\n{source}" if double else source
 
 
+@contextmanager
+def single(wanted: bool) -> Iterator[None]:
+    """Let torch use one thread, if that is `wanted`, and put back what there was."""
+    threads = torch.get_num_threads()
+    if not wanted or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass
 class Compiled:
     """A plan, its kernel, and the two functions of the library."""
@@ -55,10 +71,14 @@ class Compiled:
         self.work = sum(m.groups * m.inner * m.outer for m in self.kernel.matrices[0]) + 8 * sum(self.kernel.sequences)
         self.packed = [sum(matrix.room for matrix in part) for part in self.kernel.matrices]
 
+    def light(self, batch: int, steps: int) -> bool:
+        """Tell whether a window is so small that nothing of it is worth a second thread."""
+        return batch * steps * self.work < LIGHT
+
     def shared_out(self, batch: int, steps: int) -> tuple[int, bool]:
         """Return how many threads a window is worth, and whether they share each product."""
         threads = torch.get_num_threads()
-        if threads == 1 or batch * steps * self.work < LIGHT:
+        if threads == 1 or self.light(batch, steps):
             return 1, False
         if batch < threads and self.work > HEAVY:
             return threads, True
@@ -111,7 +131,8 @@ class _Loop(torch.autograd.Function):
                 wanted = [t for t in tensors if t.requires_grad]
                 gained = iter(torch.autograd.grad(found, wanted, grads, create_graph=True, allow_unused=True))
             return None, None, *(next(gained) if t.requires_grad else None for t in tensors)
-        return None, None, *_backward(ctx.compiled, ctx.window, tensors, kept, list(grads))
+        with single(ctx.compiled.light(ctx.window.batch, ctx.window.steps)):
+            return None, None, *_backward(ctx.compiled, ctx.window, tensors, kept, list(grads))
 
 
 def _parts(compiled: Compiled, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:

@@ -1,0 +1,60 @@
+"""How busy others keep this machine while something is timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+STAT = Path("/proc/stat")
+BUSY = (0, 1, 2, 5, 6, 7)
+"""Columns of a processor in `STAT` that are work: user, nice, system, interrupts of both kinds, and what another system
+on the same processors has taken; the others are idle, waiting for a disk, and guests, who are counted as users."""
+
+
+class Look(NamedTuple):
+    """Seconds since some time: of the clock, of work on the cores of this process, and of its own share of that."""
+
+    clock: float
+    busy: float
+    own: float
+
+
+def look() -> Look | None:
+    """Return how much work was done so far; nothing where the system does not tell."""
+    try:
+        lines = STAT.read_text(encoding="ascii").splitlines()
+        cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        rows = [line.split()[1:] for line in lines if line.split()[:1] and line.split()[0] in cores]
+        ticks = sum(int(row[column]) for row in rows for column in BUSY)
+        busy = ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError, IndexError):
+        return None
+    times = os.times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return Look(time.perf_counter(), busy, own)
+
+
+class Load:
+    """The cores that others have used since it was made."""
+
+    def __init__(self, look: Callable[[], Look | None] = look) -> None:
+        self.look = look
+        self.start = look()
+
+    def foreign(self) -> float | None:
+        """Return how many cores others have used on average, or nothing where that cannot be known."""
+        end = self.look()
+        if self.start is None or end is None or end.clock <= self.start.clock:
+            return None
+        used = (end.busy - self.start.busy) - (end.own - self.start.own)
+        return max(0.0, used / (end.clock - self.start.clock))
+
+
+def now(seconds: float = 0.05) -> float | None:
+    """Return how many cores others use at this moment, which takes a little while to see."""
+    load = Load()
+    time.sleep(seconds)
+    return load.foreign()

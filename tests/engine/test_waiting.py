@@ -1,0 +1,168 @@
+"""Threads that wait for each other: a short spin and then sleep, so that another process may have their core."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from hand_made import build
+
+from recurra.engine import fused
+from recurra.engine.build import compilers, library
+from recurra.engine.fused.kernel import ground
+from recurra.engine.load import Load, Look
+from recurra.model.device import SMALL, sized
+from recurra.spec.tables import Device
+
+MARCH = """
+static meeting_t place;
+static int32_t count;
+void arrive(int threads) { meet(&place, threads); }
+/* How often a thread that comes out of a meeting does not find all the others there. */
+long march(long rounds, int threads) {
+    long faults = 0;
+    for (long round = 1; round <= rounds; round++) {
+        __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
+        meet(&place, threads);
+        faults += __atomic_load_n(&count, __ATOMIC_SEQ_CST) != round * threads;
+        meet(&place, threads);
+    }
+    return faults;
+}
+"""
+needs_compiler = pytest.mark.skipif(not compilers(), reason="these laws are about compiled code")
+
+
+def meeting(variant: str = "") -> ctypes.CDLL:
+    found = library(ground() + MARCH + variant)
+    found.march.restype = ctypes.c_long
+    found.march.argtypes = [ctypes.c_long, ctypes.c_int]
+    return found
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_nobody_leaves_a_meeting_before_all_are_there(threads):
+    """Whether they spin or sleep, also where there are more threads than cores."""
+    made, faults = meeting(f"/* {threads} */"), []
+    both = [threading.Thread(target=lambda: faults.append(made.march(300, threads))) for _ in range(threads)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert faults == [0] * threads
+
+
+@needs_compiler
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="elsewhere a thread that waits gives way, and is awake"
+)
+def test_who_waits_long_does_not_work():
+    """A thread that comes first uses no processor until the last one comes."""
+    made, used = meeting("/* alone */"), []
+
+    def wait():
+        before = time.thread_time()
+        made.arrive(2)
+        used.append(time.thread_time() - before)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.3)
+    assert thread.is_alive()
+    made.arrive(2)
+    thread.join()
+    assert used[0] < 0.1
+
+
+def first_import(code: str, **world: str) -> str:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    bare = {name: value for name, value in os.environ.items() if name not in names}
+    told = f"{code}; print({{name: os.environ.get(name) for name in {names}}}, 'torch' in sys.modules)"
+    line = [sys.executable, "-c", f"import os, sys; {told}"]
+    return subprocess.run(line, env=bare | world, capture_output=True, text=True, check=True).stdout
+
+
+def test_threads_of_torch_spin_briefly():
+    """So it is set when recurra is first imported, which imports no torch: that reads it when it is imported."""
+    said = first_import("import recurra")
+    assert "'GOMP_SPINCOUNT': '1000'" in said and "'KMP_BLOCKTIME': '1'" in said and said.endswith("False\n")
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_what_the_user_has_set_stays(name):
+    """Whoever says how threads wait has the word, and nothing is set beside it."""
+    said = first_import("import recurra", **{name: "7"})
+    assert f"'{name}': '7'" in said and said.count("None") == 2
+
+
+def test_small_windows_run_on_one_thread():
+    """The sizes alone decide, and what was there comes back, also after an error."""
+    torch.set_num_threads(2)
+    for work, threads in ((SMALL - 1, 1), (SMALL, 2)):
+        with pytest.raises(KeyError), sized(Device(), work):
+            assert torch.get_num_threads() == threads
+            raise KeyError
+        assert torch.get_num_threads() == 2
+
+
+def test_threads_that_a_task_asks_for_are_its_own():
+    """`device.threads` has the last word, however small a window is."""
+    torch.set_num_threads(2)
+    with sized(Device(threads=2), 1):
+        assert torch.get_num_threads() == 2
+
+
+def looks(*rows: tuple[float, float, float] | None):
+    left = [None if row is None else Look(*row) for row in rows]
+    return lambda: left.pop(0)
+
+
+def test_what_others_use_is_all_work_but_ours():
+    """Of 5 seconds of work in 4 seconds 3 were our own: half a core was theirs."""
+    assert Load(looks((10.0, 100.0, 50.0), (14.0, 105.0, 53.0))).foreign() == 0.5
+    assert Load(looks((10.0, 100.0, 50.0), (14.0, 102.0, 53.0))).foreign() == 0.0  # ticks are coarse
+
+
+@pytest.mark.parametrize("rows", [(None, (1.0, 1.0, 1.0)), ((1.0, 1.0, 1.0), None), ((1.0, 1.0, 1.0),) * 2])
+def test_what_cannot_be_seen_is_not_told(rows):
+    """A system that does not tell, and no time between two looks, give no figure."""
+    assert Load(looks(*rows)).foreign() is None
+
+
+@pytest.mark.parametrize("text", [None, "", "cpu0 1 2\n", "cpu0 a b c d e f g h\n", "\xff"])
+def test_a_system_that_tells_it_otherwise_does_no_harm(tmp_path, monkeypatch, text):
+    """No file, a short one, or words in place of numbers: whatever it is, nothing is raised."""
+    from recurra.engine import load
+
+    monkeypatch.setattr(load, "STAT", tmp_path / "stat")
+    if text is not None:
+        (tmp_path / "stat").write_text(text, encoding="latin-1")
+    found = load.look()
+    assert found is None or found.busy == 0
+
+
+@needs_compiler
+@pytest.mark.parametrize("light", [True, False])
+def test_a_light_window_is_run_by_one_thread(monkeypatch, light):
+    """Forward and back, torch's own products as well; the threads that were there come back."""
+    loop, seen = sys.modules["recurra.engine.fused.loop"], []
+    real = loop._call
+
+    def call(compiled, reverse, window, *given, **more):
+        seen.append((torch.get_num_threads(), window.threads))
+        return real(compiled, reverse, window, *given, **more)
+
+    monkeypatch.setattr(loop, "_call", call)
+    monkeypatch.setattr(loop, "LIGHT", loop.LIGHT if light else 0)
+    cell, x = build("gru", 3, 4), torch.randn(2, 5, 3, dtype=torch.float64).requires_grad_()
+    torch.set_num_threads(2)
+    y, _ = fused.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
+    torch.autograd.grad(y.sum(), x)
+    assert seen == ([(1, 1)] * 2 if light else [(2, 2)] * 2) and torch.get_num_threads() == 2
