@@ -17,6 +17,7 @@ from trials import Stopper, differences
 import recurra
 from recurra.catalog import discover
 from recurra.errors import Interrupted
+from recurra.spec.versions import BEFORE
 from recurra.testing.certificate import standing
 from recurra.verbs import Run
 
@@ -69,18 +70,22 @@ def test_a_run_goes_on_as_it_did(name: str, tmp_path: Path) -> None:
     agrees(reopened, {key: FIGURES[name]["resumed"][key] for key in reopened})
 
 
+THEN = {".".join(key): value for key, value in BEFORE.items()}
+"""What was in force before there were keys for it: a task that is run anew takes today's defaults."""
+
+
 @each
 def test_a_task_of_before_is_run_anew(name: str, tmp_path: Path) -> None:
     """The task of an old run gives the old figures, and the same bits whether it was interrupted or not."""
     task = witnesses.copied(name, tmp_path) / "task.toml"
-    whole = recurra.run(task, runs=tmp_path / "whole")
+    whole = recurra.run(task, THEN, runs=tmp_path / "whole")
     agrees(witnesses.trained(whole), FIGURES[name]["resumed"])
     assert differences(whole, _in_two_parts(task, tmp_path / "parts", name)) == []
 
 
 def _in_two_parts(task: Path, runs: Path, name: str) -> Run:
     with suppress(Interrupted):
-        recurra.run(task, runs=runs, observer=Stopper({witnesses.STOP}))
+        recurra.run(task, THEN, runs=runs, observer=Stopper({witnesses.STOP}))
     assert not (runs / name / "1" / "result.json").exists()
     return recurra.resume(runs / name / "1")
 

@@ -142,3 +142,12 @@ def differences(one: Run, other: Run) -> list[str]:
     """Return the names of what differs between two runs."""
     a, b = left(one), left(other)
     return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+
+
+def as_before(folder: Path) -> None:
+    """Make a run's folder one of before there were hashes, so that its files may be those of an older version."""
+    (folder / "hashes.json").unlink()
+    path = folder / "environment.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    del held["format"]
+    path.write_text(json.dumps(held), encoding="utf-8")

@@ -80,7 +80,7 @@ def test_a_warm_prompt_is_read_after_the_end_of_training(carried: Run) -> None:
     )
     assert torch.equal(warm, session.chances()) and not torch.allclose(warm, cold, atol=1e-6)
 
-    data = carried.folder.read("data.json")
+    data = json.loads((carried.path / "data.json").read_text())
     assert carried.vocabulary.text(np.array(data["ending"])) == before and data["ending_position"] == 0
     shown = command("generate", carried.path, "--warm", "--length", "40").tidy(0).out
     assert shown == f"the {''.join(recurra.load(carried.path).generate(length=40, warm=True))}\n"
@@ -104,11 +104,15 @@ def test_a_warm_series_goes_on_from_its_end(tmp_path: Path) -> None:
 def test_what_warm_cannot_be_is_refused(carried: Run, tmp_path: Path) -> None:
     """A position beside it, in a call or in a task; a run of a version that recorded no text."""
     with pytest.raises(InputError, match="leave position or warm out"):
-        carried.generate("the", warm=True, position=3)
+        begun(partial(carried.session, 0, 1), carried.folder, "the", 3, warm=True)
+    with pytest.raises(InputError, match="warm cannot be"):
+        carried.generate("the", warm="no")  # type: ignore[arg-type]
     more: dict[str, Any] = {**CARRIED, "generation.warm": True, "generation.position": 3}
     with pytest.raises(InputError, match="generation.position"):
         recurra.check(write(tmp_path, PROSE), more)
-    old = {key: value for key, value in carried.folder.read("data.json").items() if "ending" not in key}
+    old = {
+        key: value for key, value in json.loads((carried.path / "data.json").read_text()).items() if "ending" not in key
+    }
     folder = carried.folder
     whole = (folder.path / "data.json").read_bytes()
     try:

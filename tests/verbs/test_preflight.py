@@ -173,7 +173,7 @@ CLOCKS = {"calendar": {"encoder": {"kind": "calendar", "periods": [4.0]}}, "seas
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-@pytest.mark.parametrize(("empty", "told"), [({5, 6}, "row 7, row 8"), ({0, 1}, ""), ({28, 29}, ""), (set(), "")])
+@pytest.mark.parametrize(("empty", "told"), [({5, 6}, "line 7, line 8"), ({0, 1}, ""), ({28, 29}, ""), (set(), "")])
 def test_rows_are_left_out_only_where_nobody_counts(clock: str, empty: set[int], told: str, tmp_path: Path) -> None:
     """Under a clock or a season a gap inside a sequence is refused with its rows; at its ends it moves nothing."""
     rows = "".join(f"{t},{'' if t in empty else t % 7}\n" for t in range(30))
@@ -195,7 +195,7 @@ def test_groups_move_beside_each_other(tmp_path: Path) -> None:
     _, _, rest = SERIES.partition("\n\n[vocabulary]")
     task = write(tmp_path, f'{TABLE}group = "g"\n\n[vocabulary]{rest}')
     changes = {"sequence.split": [1, 1, 1], **CLOCKS["season"]}
-    with pytest.raises(InputError, match="row 12"):
+    with pytest.raises(InputError, match="line 12"):
         recurra.check(task, changes)
 
 

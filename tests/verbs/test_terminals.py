@@ -198,7 +198,7 @@ def test_generating_prints_the_text_as_it_comes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--values", "1,2,3"], "must be text"), (["--prompt", "Q"], "'Q'"), (["--prompt", ""], "nothing has been read"),
+    (["--values", "1,2,3"], "--values is for numbers"), (["--prompt", "Q"], "'Q'"), (["--prompt", ""], "nothing has been read"),
     (["--prompt", "t", "--values", "1"], "not both"), (["--temperature", "-1"], "temperature"),
     (["--values", "1,x"], "--values"),
 ])  # fmt: skip
@@ -216,8 +216,8 @@ def test_numbers_of_another_width_are_told(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     command("run", write(tmp_path, SERIES), "--runs", runs).tidy(0)
     for arguments, words in (
-        (["--values", "1,2;3"], "list of numbers"), (["--values", "1,2;3,4"], "takes 1 numbers"),
-        (["--values", "1,nan"], "not finite"), (["--prompt", "one"], "a list of them"),
+        (["--values", "1,2;3"], "rows with ;"), (["--values", "1,2;3,4"], "rows with ;"),
+        (["--values", "1,nan"], "not a finite number"), (["--prompt", "one"], "--prompt is for text"),
         (["--values", "1", "--streams", "2"], "--streams"), (["--values", "1", "--top-k", "3"], "top_k"),
     ):  # fmt: skip
         command("generate", runs / "task", *arguments).fails(2, words)

@@ -23,6 +23,10 @@ SAMPLE = re.compile(rb"^--- step (?P<step>\d{1,18})(?P<final>, final)?$", re.MUL
 """The line before each sample in samples.txt."""
 
 
+LEFT = ("checkpoints", "environment.json", "plugins.json", "data.json")
+"""What tells a run, damaged as it may be, from a folder in which somebody keeps a task."""
+
+
 class RunFolder:
     """A run's folder.
 
@@ -175,7 +179,7 @@ def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 def _holds_task(path: Path) -> bool:
     try:
-        return (path / "task.toml").is_file()
+        return (path / "task.toml").is_file() and any(os.path.lexists(path / name) for name in LEFT)
     except OSError:  # a folder that may not be looked into, a name that is too long
         return False
 
