@@ -91,6 +91,7 @@ def test_a_tasks_folder_stands_for_its_newest_run(tmp_path: Path) -> None:
         (tmp_path / number).mkdir()
         if number != "11":
             (tmp_path / number / "task.toml").write_text("")
+            (tmp_path / number / "checkpoints").mkdir()
     assert RunFolder.open(tmp_path).path == tmp_path / "10"
     assert RunFolder.open(tmp_path / "2").path == tmp_path / "2"
 

@@ -123,7 +123,8 @@ def test_a_terminal_obeys_no_text() -> None:
 def test_generated_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     """No markup is read in what a network writes, and no name of a smiley."""
     text = "[bold] :smiley: [/bold]"
-    done = {"task": "t", "parameters": 1, "steps": 1, "weights_of_step": 1, "seconds": 0.0, "run": "r", "generated": text,
+    done = {"task": "t", "parameters": 1, "steps": 1, "weights_of_step": 1, "seconds": 0.0, "run": "r",
+            "generated": text,
             "split": "test", "metrics": {}, "baselines": {}, "verdict": ""}  # fmt: skip
     show.result(done)
     assert f"generated: {text}" in capsys.readouterr().out

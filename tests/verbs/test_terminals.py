@@ -198,7 +198,8 @@ def test_generating_prints_the_text_as_it_comes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--values", "1,2,3"], "--values is for numbers"), (["--prompt", "Q"], "'Q'"), (["--prompt", ""], "nothing has been read"),
+    (["--values", "1,2,3"], "--values is for numbers"), (["--prompt", "Q"], "'Q'"),
+    (["--prompt", ""], "nothing has been read"),
     (["--prompt", "t", "--values", "1"], "not both"), (["--temperature", "-1"], "temperature"),
     (["--values", "1,x"], "--values"),
 ])  # fmt: skip
