@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -317,13 +318,17 @@ def test_an_output_that_is_full_is_one_line(here: Path, monkeypatch: pytest.Monk
         assert stop.value.code == code and len(told.getvalue().splitlines()) == lines, told.getvalue()
 
 
+@pytest.mark.parametrize("device", [False, True])
 def test_a_run_whose_output_is_lost_is_saved(
-    empty: Path, task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    device: bool, empty: Path, task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training goes on when nothing can be printed any more, and the run is whole."""
-    with monkeypatch.context() as patch:
+    """Training goes on when nothing can be printed any more, the run is whole, and the command says what was lost."""
+    if device and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    with monkeypatch.context() as patch, contextlib.ExitStack() as streams:
         patch.setattr(sys, "argv", ["recurra", "run", str(task())])
-        patch.setattr(sys, "stdout", Full(errno.ENOSPC))
+        full = streams.enter_context(open("/dev/full", "w", buffering=1)) if device else Full(errno.ENOSPC)
+        patch.setattr(sys, "stdout", full)
         with pytest.raises(SystemExit) as stop:
             main()
     assert stop.value.code == 1 and (empty / "runs/task/1/result.json").is_file()

@@ -17,7 +17,7 @@ import typer
 
 from recurra.cli.common import Commands, Json, print_json, speaks_unicode
 from recurra.cli.plugin_commands import plugins_app
-from recurra.cli.streams import GONE, OutputLost, ReaderGone, guarded
+from recurra.cli.streams import GONE, Guarded, OutputLost, ReaderGone, guarded
 from recurra.errors import (
     InputError,
     Interrupted,
@@ -278,6 +278,8 @@ def _ended(as_json: bool) -> int:
     try:
         code = _called(as_json)
         sys.stdout.flush()
+        if code == 0 and isinstance(sys.stdout, Guarded):  # a run goes on without its output, and says so in the end
+            sys.stdout.check()
         return code
     except ReaderGone:
         return GONE

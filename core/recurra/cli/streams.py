@@ -30,11 +30,12 @@ class ReaderGone(OutputLost):
     """Whoever read the output has left, as `head` does: nothing is wrong."""
 
 
-class _Guarded:
+class Guarded:
     """A stream that tells what is wrong with it as an error of ours."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._lost: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -54,12 +55,18 @@ class _Guarded:
         except (OSError, ValueError) as error:
             self._fail(error)
 
+    def check(self) -> None:
+        """Raise `OutputLost` if anything could not be written, though whoever wrote it went on."""
+        if self._lost is not None:
+            _raise(self._lost)
+
     def _fail(self, error: Exception) -> None:
+        self._lost = error
         _to_nowhere(self._stream)
         _raise(error)
 
 
-class _Silenced(_Guarded):
+class _Silenced(Guarded):
     """A stream for messages: where it cannot be written, nobody can be told so."""
 
     def _fail(self, error: Exception) -> None:
@@ -99,7 +106,7 @@ def guarded() -> Iterator[None]:
     for stream in (out, err):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout = _Guarded(_Closed() if out is None else out)
+    sys.stdout = Guarded(_Closed() if out is None else out)
     sys.stderr = _Silenced(io.StringIO() if err is None else err)
     try:
         yield
