@@ -518,17 +518,37 @@ def test_a_weight_changed_between_forward_and_backward_is_told():
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_two_threads_give_the_bits_of_one(batch, monkeypatch):
+    one, two = by_threads(batch, monkeypatch, lambda *case: trace(*case))
+    assert torch.equal(one["y"], two["y"]) and torch.equal(one["final 1"], two["final 1"])
+    same(two, one, 1e-4)
+
+
+@pytest.mark.parametrize("heavy", [0, 300_000])
+def test_any_rows_shared_out_between_threads_have_their_bits(heavy, monkeypatch):
+    """Whether threads take rows or columns, and whichever rows a thread has beside a row."""
+    monkeypatch.setattr(sys.modules["recurra.engine.fused.loop"], "HEAVY", heavy)
+    for batch in range(1, 18):
+        one, two = by_threads(batch, monkeypatch, forward)
+        assert torch.equal(one, two), batch
+
+
+def by_threads(batch: int, monkeypatch: Any, run: Any) -> list[Any]:
+    """Return what comes of a window by one thread, and by two."""
     monkeypatch.setattr(sys.modules["recurra.engine.fused.loop"], "LIGHT", 0)
     cell = sized(LSTM, LSTMOptions(), hidden=96).float()
     x, state = window(cell, batch=batch, steps=12, dtype=torch.float32)
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        found.append(trace(cell, fused.run, x, state))
+        found.append(run(cell, fused.run, x, state))
     torch.set_num_threads(1)
-    one, two = found
-    assert torch.equal(one["y"], two["y"]) and torch.equal(one["final 1"], two["final 1"])
-    same(two, one, 1e-4)
+    return found
+
+
+@torch.no_grad()
+def forward(cell: Any, runner: Any, x: Tensor, state: Any) -> Tensor:
+    y, final = runner(cell, x, state, None, None)
+    return torch.cat([y.flatten(), *(field.flatten() for field in final)])
 
 
 def test_two_calls_give_the_same_bits():

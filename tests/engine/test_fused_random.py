@@ -253,7 +253,7 @@ def check(options: DrawnOptions, kind: str, size: tuple[int, int, int], flags: t
         assert gap <= BOUND, f"{name} differs by {gap:.1e}\n{options.code}\n{options.result}\n{options!r}"
 
 
-laws = settings(deadline=None, max_examples=13, suppress_health_check=list(HealthCheck))
+laws = settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
 many = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 4))
 flags = st.tuples(st.booleans(), st.booleans())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hand_made import build
 
-from recurra.engine import fused
+from recurra.engine import fused, native
 from recurra.engine.build import compilers, library
 from recurra.engine.fused.kernel import ground
 from recurra.engine.load import Load, Look
@@ -166,3 +166,22 @@ def test_a_light_window_is_run_by_one_thread(monkeypatch, light):
     y, _ = fused.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
     torch.autograd.grad(y.sum(), x)
     assert seen == ([(1, 1)] * 2 if light else [(2, 2)] * 2) and torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("flags", [False, True])
+@pytest.mark.parametrize(("batch", "threads"), [(1, 1), (2, 1), (40, 2)])
+def test_torchs_own_kernel_is_run_by_one_thread_where_a_step_is_light(monkeypatch, batch, threads, flags):
+    """Threads share each step of it: where that is little, none waits for another; what the caller has set stays."""
+    cell, seen = build("lstm", 4, 48), []
+    real = native.KERNELS["lstm"]
+
+    def kernel(*given):
+        seen.append(torch.get_num_threads())
+        return real(*given)
+
+    monkeypatch.setitem(native.KERNELS, "lstm", kernel)
+    x = torch.randn(batch, 6, 4, dtype=torch.float64)
+    reset = torch.arange(6).expand(batch, 6) == 3 if flags else None
+    torch.set_num_threads(2)
+    native.run(cell, x, cell.initial_state(batch, device=x.device, dtype=x.dtype), reset, None)
+    assert {*seen} == {threads} and torch.get_num_threads() == 2

@@ -220,17 +220,33 @@ def corpora(case: Case) -> None:
 
 
 def measured(case: Case) -> None:
-    """The file in which a measurement is kept is damaged; another one is made."""
+    """The file in which a measurement is kept is damaged; another one is made, and nothing else comes of it."""
     question, names = {"format": 1, "cell": "fuzz"}, ["native", "eager"]
     seconds = {"native": 1e-3, "eager": 2e-3}
+    measurements = []
+
+    def measure() -> figures.Figures:
+        measurements.append(seconds)
+        return figures.Figures(seconds=seconds)
+
+    def recall() -> figures.Figures:
+        return figures.recalled(question, names, measure, lambda: 0.0)
+
     with mock.patch.dict("os.environ", RECURRA_CACHE=str(case.folder / "cache")), mock.patch.dict(figures._known):
-        figures.recalled(question, names, lambda: seconds)
+        recall()
         figures._known.clear()
         damaged, what = damage(case.random, case.folder / "cache")
         case.input = f"{damaged}: {what}"
-        outcome = case.attempt(lambda: figures.recalled(question, names, lambda: seconds))
-    if outcome.error is not None:
-        case.fault("a damaged cache is in the way", str(outcome.error))
+        outcome = case.attempt(recall)
+        figures._known.clear()
+        mended = case.attempt(recall)
+    for result in (outcome, mended):
+        if result.error is not None:
+            case.fault("a damaged cache is in the way", str(result.error))
+        elif result.done and not result.value.seconds.keys() <= {*names}:
+            case.fault("figures of other paths", str(result.value))
+    if mended.done and len(measurements) == 2 and mended.value.seconds != seconds:
+        case.fault("what was measured again is not what is read", str(mended.value))
 
 
 def certificates(case: Case) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select, within
+from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 KERNELS: dict[str, Any] = {
@@ -18,6 +19,9 @@ KERNELS: dict[str, Any] = {
     "rnn_relu": torch.rnn_relu,
 }
 """torch's kernels by name."""
+
+LIGHT = 100_000
+"""Multiply-adds of a step below which it runs on one thread: threads that share it would wait for each other longer."""
 
 
 def run(
@@ -29,6 +33,21 @@ def run(
     batch, steps = x.shape[:2]
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
+    with single(_light(native, x)):
+        return _run(cell, native, x, state, reset, lengths)
+
+
+def _light(native: Native, x: Tensor) -> bool:
+    """Tell whether a step's product with the state is so small that a second thread is not worth waiting for."""
+    plain = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return plain and x.shape[0] * native.weights[1].numel() < LIGHT
+
+
+def _run(
+    cell: Recurrence, native: Native, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
+) -> tuple[Hidden, State]:
+    """Run over a window that is not empty."""
+    batch, steps = x.shape[:2]
     if reset is None:
         return _packed(native, x, state, lengths) if lengths is not None else _dense(native, x, state)
     fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from recurra.engine import eager
 from recurra.engine.build import Unbuildable, library
 from recurra.engine.fused.kernel import kernel
-from recurra.engine.fused.loop import Compiled, Window, loop, single, typed
+from recurra.engine.fused.loop import Compiled, Window, loop, typed
 from recurra.engine.fused.plan import plan
 from recurra.engine.fused.tape import Unsupported
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
+from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 _compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none

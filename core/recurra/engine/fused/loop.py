@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor
 from recurra.engine.build import library
 from recurra.engine.fused.kernel import Kernel, Sum, ground
 from recurra.engine.fused.plan import Plan
+from recurra.engine.threads import single
 
 LIGHT = 8_000_000
 """Multiply-adds of a window, half a millisecond of them, that are not worth waiting for a second thread."""
@@ -37,20 +36,6 @@ def tools(double: bool) -> Any:
 def typed(source: str, double: bool) -> str:
     """Return a source for float64, or for float32."""
     return f"#define DOUBLE\n{source}" if double else source
-
-
-@contextmanager
-def single(wanted: bool) -> Iterator[None]:
-    """Let torch use one thread, if that is `wanted`, and put back what there was."""
-    threads = torch.get_num_threads()
-    if not wanted or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass

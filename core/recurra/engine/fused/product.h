@@ -10,6 +10,32 @@
 #define REGISTERS 16
 #endif
 
+/* sum + x * y, rounded once where the processor can. Left to itself, a compiler rounds once in one tile and twice in
+   another, as it finds faster, and the bits of a row would depend on the tile that it falls into: on who shares its
+   thread. */
+#if defined(__FMA__) || defined(__AVX512F__)
+#include <immintrin.h>
+#if defined(__AVX512F__)
+#define FUSED(kind) _mm512_fmadd_##kind
+#else
+#define FUSED(kind) _mm256_fmadd_##kind
+#endif
+#ifdef DOUBLE
+#define PLUS(sum, x, y) ((vec)FUSED(pd)(x, y, sum))
+#else
+#define PLUS(sum, x, y) ((vec)FUSED(ps)(x, y, sum))
+#endif
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#ifdef DOUBLE
+#define PLUS(sum, x, y) ((vec)vfmaq_f64(sum, x, y))
+#else
+#define PLUS(sum, x, y) ((vec)vfmaq_f32(sum, x, y))
+#endif
+#else
+#define PLUS(sum, x, y) ((sum) + (x) * (y))
+#endif
+
 #define TILE(M, N)                                                                                                     \
     static void tile_##M##_##N(long K, const real *a, long lda, const real *w, real *c, long ldc, long columns) {      \
         vec sum[M][N];                                                                                                 \
@@ -21,7 +47,7 @@
             _Pragma("GCC unroll 8") for (int n = 0; n < N; n++) row[n] = *(const vec *)(w + n * stride + k * LANES);   \
             _Pragma("GCC unroll 8") for (int m = 0; m < M; m++) {                                                      \
                 vec x = (vec){0} + a[m * lda + k];                                                                     \
-                _Pragma("GCC unroll 8") for (int n = 0; n < N; n++) sum[m][n] += x * row[n];                           \
+                _Pragma("GCC unroll 8") for (int n = 0; n < N; n++) sum[m][n] = PLUS(sum[m][n], x, row[n]);            \
             }                                                                                                          \
         }                                                                                                              \
         if (columns >= N * LANES) {                                                                                    \
