@@ -315,7 +315,7 @@ RIGHT = [component("Right"), component("RightNumbers"), component("RightFile", "
 
 LIARS = [
     Liar("S01", component("FillsOneBuffer")),
-    Liar("S01", component("ReadsOnce"), frozenset({"S08"})),
+    Liar("S01", component("ReadsOnce"), frozenset({"S08", "S09"})),
     Liar("S01", component("SharesItsPlace")),
     Liar("S02", component("GivesSingles")),
     Liar("S02", component("GivesMissingValues")),
@@ -323,7 +323,7 @@ LIARS = [
     Liar("S03", component("BeginsInTheMiddle")),
     Liar("S03", component("NamesOneFeature")),
     Liar("S04", component("HashesByProcess")),
-    Liar("S04", component("KnowsItself")),
+    Liar("S04", component("KnowsItself"), frozenset({"S09"})),
     Liar("S04", component("ReadsForItsFingerprint")),
     Liar("S05", component("LooksAtTheSize", "FileOptions")),
     Liar("S05", component("LooksAtTheName", "FileOptions")),

@@ -448,16 +448,19 @@ def component(name: str, options: str = "Policy") -> Component:
 
 RIGHT = [component("Right"), component("RightBytes", "Plain"), component("RightNumbers", "Plain")]
 
+UNSAVED = frozenset({"P09", "V11", "V12"})
+"""Checks that save a vocabulary and restore it on the way to what they ask."""
+
 LIARS = [
     Liar("V01", component("Composes")),
     Liar("V01", component("EndsLines")),
     Liar("V02", component("CountsFromOne")),
     Liar("V02", component("GivesFloats")),
-    Liar("V03", component("DecodesStrictly", "Plain"), frozenset({"V04", "V06"})),
-    Liar("V03", component("DecodesSomething")),
-    Liar("V04", component("KeysById")),
+    Liar("V03", component("DecodesStrictly", "Plain"), frozenset({"V04", "V06", "V11", "V13"})),
+    Liar("V03", component("DecodesSomething"), frozenset({"P09"})),
+    Liar("V04", component("KeysById"), UNSAVED),
     Liar("V04", component("KeepsTheOldFit")),
-    Liar("V04", component("SavesAnArray")),
+    Liar("V04", component("SavesAnArray"), UNSAVED),
     Liar("V05", component("KnowsEverything")),
     Liar("V05", component("SkipsNothing")),
     Liar("V05", component("CountsKnownOnes")),
@@ -469,7 +472,7 @@ LIARS = [
     Liar("V08", component("RoundsToSingle", "Plain")),
     Liar("V08", component("FlattensOneFeature", "Plain")),
     Liar("V09", component("OrdersByHash")),
-    Liar("V09", component("ScalesInPlace", "Plain")),
+    Liar("V09", component("ScalesInPlace", "Plain"), frozenset({"V12"})),
     Liar("V10", component("SplitsPrompts")),
     Liar("V11", component("LearnsWhileItEncodes", "Plain")),
     Liar("V11", component("LearnsWhatItRefuses", "Plain")),

@@ -15,6 +15,7 @@ from torch import nn
 from recurra import Cell, CellOptions, Component, ScanCell
 from recurra.catalog import discover
 from recurra.engine.recurrence import detach, map_state, select
+from recurra.testing.cell_values import LOSS
 from recurra.testing.check import CHECKS, Measured
 from recurra.testing.suite import all_checks, examine
 
@@ -143,10 +144,14 @@ def test_a_right_cell_passes_with_room_to_spare(cell):
 
 @pytest.mark.parametrize("name", ["lstm", "mlstm"])
 def test_a_kernel_and_a_chunkwise_form_pass_with_room_to_spare(name):
-    """Both are other sums than the loop's, under up to four sets of options."""
+    """Both are other sums than the loop's, under up to four sets of options.
+
+    Where a step loses much of float64, the steps and the other form may each be that far from it, on either side.
+    """
     for record in examine(discover().find("cell", name), only=IDS).records:
         assert record.verdict == "PASS", record
-        assert Measured(record.value, record.bound).margin <= 0.1, record
+        room = 2 / LOSS if record.id == "C02" else 0.1
+        assert Measured(record.value, record.bound).margin <= room, record
 
 
 def test_what_is_measured_is_always_the_same():

@@ -489,11 +489,11 @@ def test_the_command_fails_if_checks_were_lost(leaky: Callable[..., Path], monke
         (["lstm", "--kind", "cel"], 2, ["RC080", "did you mean: cell"]),
         (["lstm", "--level", "deep"], 2, ["RC080", "core, full"]),
         (["lstm", "-k", "C99"], 2, ["RC080", "C99"]),
-        (["lstm", "--file", "no_such_file.py"], 3, ["RC070", "no_such_file.py"]),
+        (["lstm", "--file", "no_such_file.py"], 2, ["RC001", "no_such_file.py"]),
     ],
 )
 def test_the_command_tells_what_it_does_not_know(arguments: list[str], code: int, words: list[str]) -> None:
-    """A wrong name or option ends with 2, a plugin that cannot be imported with 3, both in words."""
+    """A wrong name, option or file ends with 2, in words."""
     command("plugins", "check", *arguments).fails(code, *words)
 
 

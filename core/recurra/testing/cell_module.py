@@ -181,7 +181,7 @@ for place in argument["origins"]:
     load(*place)
 entry = Entry(Component(**argument["component"]), Plugin(**argument["plugin"]))
 folder = Path(argument["folder"])
-x = load_file(folder / "x.safetensors")["x"]
+x = load_file(folder / "x.safetensors")["x"].clone()  # aligned as other memory is: sums of MKL depend on it
 for index, table in enumerate(argument["tables"]):
     torch.manual_seed(argument["seed"])
     cell = entry.target(x.shape[2], validated(entry, table)).eval()
