@@ -150,7 +150,7 @@ def test_a_kernel_and_a_chunkwise_form_pass_with_room_to_spare(name):
     """
     for record in examine(discover().find("cell", name), only=IDS).records:
         assert record.verdict == "PASS", record
-        room = 2 / LOSS if record.id == "C02" else 0.1
+        room = 3 / LOSS if record.id in ("C02", "C03") else 0.1
         assert Measured(record.value, record.bound).margin <= room, record
 
 
