@@ -110,7 +110,9 @@ def replace(work: Path, target: Path) -> None:
     Where the system cannot rename, as over some object stores, it is copied: then a loss of power may leave a part.
     """
     folder = work.is_dir()
-    if folder:
+    if folder and (target.is_symlink() or target.is_file()):
+        target.unlink()
+    elif folder:
         shutil.rmtree(target, ignore_errors=True)
     try:
         work.rename(target) if folder else work.replace(target)

@@ -292,3 +292,28 @@ def test_resuming_a_finished_run_keeps_its_hashes(copy: Path) -> None:
     before = {name: (copy / name).read_bytes() for name in (*SEALED, HASHES)} | left(recurra.load(copy))
     again = left(recurra.resume(copy))
     assert {name: (copy / name).read_bytes() for name in (*SEALED, HASHES)} | again == before
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing", "folder"])
+def test_a_folder_takes_the_place_of_whatever_bears_its_name(kind: str, tmp_path: Path) -> None:
+    """A file, a link or a folder in the way is replaced, and what a link points to is not touched."""
+    work, target = tmp_path / "work", tmp_path / "target"
+    work.mkdir()
+    (work / "new").touch()
+    if kind == "file":
+        target.touch()
+    elif kind == "folder":
+        target.mkdir()
+        (target / "old").touch()
+    else:
+        target.symlink_to(tmp_path / "nowhere")
+
+    system.replace(work, target)
+    assert [path.name for path in target.iterdir()] == ["new"] and not target.is_symlink()
+    assert not work.exists() and not (tmp_path / "nowhere").exists()
+
+
+def test_a_path_without_a_name_is_no_file_to_write() -> None:
+    """The root of a file system is told as what cannot be written."""
+    with pytest.raises(RunError, match="cannot be written"):
+        files.write_text(Path("/"), "text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -42,6 +43,8 @@ def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    if not path.name:  # as of / or .
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     work = path.with_name(f".{path.name}.part")
     try:
         with work.open("wb") as file:
