@@ -121,7 +121,7 @@ def build(
     if vocabulary.yields == "numbers":
         pieces = _steady(source, before, intake.pieces(source, "numbers", owners[0]))
         return _collect(pieces, "", in_memory, np.dtype(np.float64))
-    key = _key(source, vocabulary, identity)
+    key = _key(source, before, vocabulary, identity)
     cached = _recalled(cache_folder() / key, vocabulary)
     if cached is not None:
         return cached
@@ -153,13 +153,13 @@ def _empty() -> InputError:
     return InputError.of("RC041", "the source is empty: it gives no elements at all", key="source")
 
 
-def _key(source: Source[Any], vocabulary: Vocabulary[Any], identity: str) -> str:
+def _key(source: Source[Any], fingerprint: str, vocabulary: Vocabulary[Any], identity: str) -> str:
     parts = [
         "3",
         identity,
         f"{type(source).__module__}:{type(source).__qualname__}",
         source.options.model_dump_json(),
-        source.fingerprint(),
+        fingerprint,
         f"{type(vocabulary).__module__}:{type(vocabulary).__qualname__}",
         vocabulary.options.model_dump_json(),
     ]

@@ -16,8 +16,6 @@ from typing import Any
 from recurra import system
 from recurra.errors import RunError
 
-sync_folder = system.sync_folder
-
 
 @contextmanager
 def guarded(path: Path, saved: str = "") -> Iterator[None]:
