@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from recurra.engine.build import SETS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: one core each, in the processes that they start as well
@@ -63,6 +65,11 @@ def widen(law: Callable[..., None], times: int) -> None:
     own = law._hypothesis_internal_use_settings
     law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
 
+
+AS_SHIPPED = {"engine", "bench"}
+"""Folders of tests whose kernels are compiled as a user's are, in every run; all others' are under `-m slow`."""
+UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
+"""Flags of the compiler that make it four times as quick: what is compiled means the same, and proves itself."""
 
 HELLO = """\
 schema = 1
@@ -138,10 +145,12 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
+def _own_world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
     """Keep a test to its own folder, random numbers, one thread and paths that need no measurement."""
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
+    if not AS_SHIPPED & set(request.path.parts) and request.config.option.markexpr == "not slow":
+        monkeypatch.setattr("recurra.engine.build.SETS", UNOPTIMISED)
     monkeypatch.setenv("RECURRA_MEASURE", "0")
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
