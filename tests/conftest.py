@@ -66,8 +66,8 @@ def widen(law: Callable[..., None], times: int) -> None:
     law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
 
 
-AS_SHIPPED = {"engine", "bench"}
-"""Folders of tests whose kernels are compiled as a user's are, in every run; all others' are under `-m slow`."""
+QUICKLY = {"plugins", "testing", "model", "test_registry.py"}
+"""Tests that compare no bits between processes, and are about no kernel: theirs are compiled quickly by default."""
 UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
 """Flags of the compiler that make it four times as quick: what is compiled means the same, and proves itself."""
 
@@ -149,7 +149,7 @@ def _own_world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     """Keep a test to its own folder, random numbers, one thread and paths that need no measurement."""
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
-    if not AS_SHIPPED & set(request.path.parts) and request.config.option.markexpr == "not slow":
+    if QUICKLY & set(request.path.parts) and request.config.option.markexpr == "not slow":
         monkeypatch.setattr("recurra.engine.build.SETS", UNOPTIMISED)
     monkeypatch.setenv("RECURRA_MEASURE", "0")
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):

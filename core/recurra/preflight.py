@@ -31,6 +31,7 @@ from recurra.model.device import DTYPES
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.resolve import Resolved
+from recurra.spec.tables import IDLE, Training
 from recurra.train.baselines import forecasts
 from recurra.train.evaluate import NAUGHT, Errors, Metrics, evaluate
 
@@ -47,7 +48,12 @@ def preflight(resolved: Resolved, data: Data, network: Network) -> None:
         _counted(resolved, data, network)
         if data.vocabulary.yields == "numbers":
             _scan(resolved, data, loss, network.device)
-        faults = [*_bands(resolved, data), *_monitored(resolved, data), *_placed(resolved, network)]
+        faults = [
+            *_bands(resolved, data),
+            *_monitored(resolved, data),
+            *_placed(resolved, network),
+            *_idle(resolved, data),
+        ]
         if faults:
             raise InputError(faults)
         _rehearse(resolved, data, network, loss)
@@ -172,6 +178,25 @@ def _monitored(resolved: Resolved, data: Data) -> Iterator[Problem]:
     if resolved.task.training.monitor == "mape" and validation.steps and not _any_size(data, validation):
         fact = "every number of the validation split is 0, and no error can be divided by it"
         yield Problem("RC014", fact, "training.monitor", cure='training.monitor = "mae"')
+
+
+def _idle(resolved: Resolved, data: Data) -> Iterator[Problem]:
+    """Give a problem for each key that was set, and that nothing of this task reads."""
+    task = resolved.task
+    if not task.sequence.split[1]:
+        plain = Training()
+        for name in ("monitor", "min_delta", "validate_every"):
+            if getattr(task.training, name) != getattr(plain, name):
+                cure = f"give sequence.split a validation share, or leave {name} out"
+                yield Problem("RC014", f"{name} is for validation, and there is none", f"training.{name}", cure=cure)
+    if data.vocabulary.yields == "numbers":
+        return
+    if task.sequence.season:
+        fact = "season is for the baselines of numbers, and these are symbols"
+        yield Problem("RC014", fact, "sequence.season", cure="leave it out")
+    for name in task.generation.idle:
+        cure = "generation.temperature = 1.0, or leave it out"
+        yield Problem("RC014", f"{name} {IDLE}", f"generation.{name}", cure=cure)
 
 
 def _any_size(data: Data, part: Split) -> bool:

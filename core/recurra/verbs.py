@@ -42,7 +42,7 @@ from recurra.runs import files
 from recurra.runs.folder import RunFolder, environment
 from recurra.runs.records import reading
 from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
-from recurra.spec.tables import Generation
+from recurra.spec.tables import IDLE, Generation
 from recurra.train import state
 from recurra.train.evaluate import Metrics, evaluate
 from recurra.train.interrupt import listening
@@ -184,10 +184,14 @@ class Run:
         if length is not None:
             changed["length"] = length
         try:
-            return Generation.model_validate({**self.task.generation.model_dump(), **changed})
+            settings = Generation.model_validate({**self.task.generation.model_dump(), **changed})
         except ValueError as error:
             fact = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())  # type: ignore[attr-defined]
             raise InputError.of("RC080", f"these settings of generation cannot be used: {fact}") from error
+        idle = [name for name in settings.idle if name in changed]  # the task's own wait for another temperature
+        if idle:
+            raise InputError.of("RC080", f"{idle[0]} {IDLE}", cure="give a temperature above 0")
+        return settings
 
     def generated(self, limit: int | None = None) -> Any:
         """Return what the task's `[generation]` table asks for, whole: prompt and text, or a list of numbers."""

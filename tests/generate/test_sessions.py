@@ -304,6 +304,7 @@ def test_skipped_symbols_leave_no_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes, words", [
     ({"temperature": -1.0}, "temperature"), ({"top_p": 0.0}, "top_p"), ({"top_k": -1}, "top_k"),
     ({"min_p": 1.0}, "min_p"), ({"repetition_penalty": 0.0}, "repetition_penalty"), ({"nonsense": 1}, "nonsense"),
+    ({"temperature": 0.0, "top_k": 3}, "top_k narrows"), ({"temperature": 0.0, "min_p": 0.1}, "min_p narrows"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_used_are_named(changes: dict[str, Any], words: str, made: Any) -> None:
     """A setting out of bounds, or unknown, is told by its name (RC080)."""

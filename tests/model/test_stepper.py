@@ -97,7 +97,7 @@ def soon(monkeypatch):
     monkeypatch.setattr(steppers, "AFTER", 2)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("stack", ["lstm", "mixed", "blocks"])
 @pytest.mark.parametrize("encoder", [*ENCODERS])

@@ -142,7 +142,7 @@ def test_a_right_cell_passes_with_room_to_spare(cell):
         assert Measured(record.value, record.bound).margin <= 0.1, record
 
 
-@pytest.mark.parametrize("name", ["lstm", "mlstm"])
+@pytest.mark.parametrize("name", [pytest.param("lstm", marks=pytest.mark.slow), "mlstm"])
 def test_a_kernel_and_a_chunkwise_form_pass_with_room_to_spare(name):
     """Both are other sums than the loop's, under up to four sets of options.
 

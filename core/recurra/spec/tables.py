@@ -159,6 +159,10 @@ class Training(Table):
         return self
 
 
+IDLE = "narrows what is drawn from, and at temperature 0 nothing is drawn: the likeliest is taken"
+"""Why a key of `Generation.idle` is refused."""
+
+
 class Generation(Table):
     """What `run` generates when it is done, and the defaults of `generate`."""
 
@@ -177,6 +181,13 @@ class Generation(Table):
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         default=[], description="texts that end the generation; they are not part of it"
     )
+
+    @property
+    def idle(self) -> list[str]:
+        """The keys that narrow what is drawn from, and that nothing reads: at temperature 0 nothing is drawn."""
+        plain = Generation.model_fields
+        narrowing = () if self.temperature else ("top_k", "top_p", "min_p")
+        return [name for name in narrowing if getattr(self, name) != plain[name].default]
 
 
 class Device(Table):
