@@ -123,6 +123,8 @@ def test_a_row_is_doubted_where_it_says_more_of_the_machine(
     found = record(finding)
     assert len(found.doubts) == len(words) and all(word in found.doubts[0] for word in words)
     assert found.load == (None if finding.loaded else cores) and found.data()["doubts"] == found.doubts
+    sizes = record(finding, "worst").doubts  # whose pairs are of different sizes: none is a repetition of another
+    assert sizes == found.doubts[: bool(cores)]
 
 
 def test_the_worst_of_many_counts_where_that_is_asked() -> None:

@@ -153,15 +153,15 @@ def measured(case: Case, setting: Setting) -> Record:
         ours=found.ours,
         other=found.other,
         load=load,
-        doubts=tuple(_doubts(found, setting.machine, load)),
+        doubts=tuple(_doubts(case.unit, found, setting.machine, load)),
     )
 
 
-def _doubts(found: Finding, machine: Machine, load: float | None) -> Iterator[str]:
+def _doubts(unit: Unit, found: Finding, machine: Machine, load: float | None) -> Iterator[str]:
     """Give the reasons why a ratio may say more of the machine than of what is measured."""
     if load is not None and load >= LOADED:
         yield f"others used {load:.1f} cores"
-    if found.loaded or not found.other:
+    if found.loaded or not found.other or unit == "worst":  # whose pairs are of different sizes
         return
     if median(found.other) > SPREAD * min(found.other):
         yield f"the baseline took {median(found.other) / min(found.other):.1f} times its least"
