@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import HELLO, SERIES
 from terminal import command, process
 
@@ -139,6 +142,8 @@ def besides(*others: str) -> list[str]:
 BROKEN = {
     "raises on import": ("raise RuntimeError('kaput')", "import error", "RuntimeError: kaput"),
     "leaves on import": ("import sys\nsys.exit(3)", "import error", "SystemExit: 3"),
+    "raises what is no Exception": ("raise GeneratorExit", "import error", "GeneratorExit"),
+    "is cancelled": ("import asyncio\nraise asyncio.CancelledError('so')", "import error", "CancelledError: so"),
     "imports what is not there": ("import no_such_thing", "import error", "No module named 'no_such_thing'"),
     "is not Python": ("def :", "import error", "SyntaxError"),
     "has a hook nobody knows": (
@@ -197,6 +202,59 @@ def test_strictness_turns_every_fault_into_an_error(sound: Site, monkeypatch: py
     assert "plugin broken" in str(caught.value) and status in str(caught.value) and words in str(caught.value)
 
 
+CHANGES = {
+    "the working folder": "import os; os.chdir('/')",
+    "what happens on Ctrl-C": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "torch's defaults": "import torch; torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)",
+    "the threads": "import threading\nthreading.Thread(target=threading.Event().wait, args=(0.2,)).start()",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("when", ["listed", "used"])
+def test_what_all_share_is_put_back(sound: Site, what: str, when: str) -> None:
+    """What a plugin changes when it is loaded, or its component when that is, is told of it, and changed back."""
+    text = CHANGES[what]
+    before = (os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_default_dtype(), torch.is_grad_enabled())
+    if when == "listed":
+        sound.add("odd", text + "\n" + hook('offer("drip")'))
+        (told,) = record(discover(), "odd").warnings
+        assert what in told
+    else:
+        sound.write("sound_cell", text + "\n" + CELL)
+        assert discover().find("cell", "sound/leaky").target.__name__ == "Leaky"
+    assert before == (os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_default_dtype(), torch.is_grad_enabled())
+
+
+def test_a_plugin_that_closes_the_output_closes_nothing(sound: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """It writes to a place of its own, which stays open."""
+    sound.add("odd", "import sys\nprint('here')\nsys.stdout.close()\nsys.stderr.close()\n" + hook('offer("drip")'))
+    assert record(discover(), "odd").warnings == ("printed while it was loaded: 'here'",)
+    print("there")
+    assert capsys.readouterr().out == "there\n"
+
+
+def test_a_plugin_that_takes_long_is_named(
+    sound: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever waits is told for whom, and how to leave it out; a quick one is not spoken of."""
+    monkeypatch.setattr("recurra.catalog.loading.PATIENCE", 0.05)
+    sound.add("odd", "import time; time.sleep(0.3)\n" + hook('offer("drip")'))
+    discover()
+    said = capsys.readouterr().err
+    assert "plugin odd 1.0 has been loading" in said and "RECURRA_PLUGINS_BLOCK" in said
+
+
+def test_without_metadata_the_folder_names_it(sound: Site) -> None:
+    """A distribution without metadata is known by its folder, so that the cure can name it; odd entries are told."""
+    sound.add("bare", "", metadata=False)
+    info = sound.add("empty", "").parent / "empty-1.0.dist-info" / "entry_points.txt"
+    info.write_text("[recurra.plugins]\nempty = \n")
+    catalog = discover()
+    assert record(catalog, "bare").version == "1.0"
+    assert "reads '', and not module" in record(catalog, "empty").error
+
+
 def test_strictness_has_nothing_against_sound_plugins(sound: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strict policy lets pass what loads, and what is blocked on purpose."""
     sound.add("broken", "1 / 0")
@@ -224,12 +282,12 @@ def test_a_damaged_distribution_hides_no_other(sound: Site) -> None:
 
 
 def test_a_distribution_without_metadata_still_works(site: Site) -> None:
-    """What has no name and version is called unknown, and its component can be used."""
+    """What has no metadata is called as its folder, and its component can be used."""
     site.write("sound_cell", CELL)
     site.add("nameless", hook(), metadata=False)
     catalog = discover()
-    assert record(catalog, "unknown").status == "ok"
-    assert catalog.find("cell", "leaky").qualified == "unknown/leaky"
+    assert record(catalog, "nameless").status == "ok"
+    assert catalog.find("cell", "leaky").qualified == "nameless/leaky"
 
 
 def test_what_a_plugin_prints_is_kept_from_the_output(sound: Site) -> None:

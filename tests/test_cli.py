@@ -63,6 +63,18 @@ def alone(ended: Ended) -> dict[str, object]:
 # new
 
 
+def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called from a folder that was deleted, a command says so before it imports what would die of it."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        command("plugins", "list").fails(2, "[RC001]", "does not exist any more")
+        command("--help").tidy(0)
+    finally:
+        os.chdir(tmp_path)
+
+
 def test_new_lists_every_task_with_a_line_about_it(empty: Path) -> None:
     """`new --list` names each shipped task and says what it is."""
     found = alone(command("new", "--list", "--json").tidy(0))["tasks"]

@@ -186,7 +186,9 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
                 f"the training split holds {have} elements, and one batch takes {need}: "
                 f"batch_size {batch} x length {sequence.length} + 1"
             )
-            cure = f"batch_size <= {max(1, (have - 1) // sequence.length)}, or length <= {max(1, (have - 1) // batch)}"
+            fitting = {"batch_size": (have - 1) // sequence.length, "length": (have - 1) // batch}
+            either = [f"{name} <= {most}" for name, most in fitting.items() if most]
+            cure = ", or ".join(either) or f"batch_size = 1 and length <= {have - 1}"
             raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
         return Lanes.of(reader, train, sequence.length, batch, sequence.restart, resolved.task.seed)
     windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, resolved.task.seed)

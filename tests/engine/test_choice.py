@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path as File
 from unittest import mock
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recurra import CellOptions
 from recurra.engine import choice, eager, figures, paths, timing
+from recurra.engine.apart import apart, is_apart
 from recurra.engine.figures import Figures
 from recurra.engine.paths import Path
 from recurra.engine.recurrence import map_state
@@ -405,6 +407,19 @@ def test_processes_at_once_are_harmless(tmp_path):
     later = subprocess.run([sys.executable, "-c", CHILD], env=world, stdout=subprocess.PIPE, check=True)
     assert json.loads(later.stdout) == sorted(best)
     assert before == [file.read_bytes() for file in files]
+
+
+def test_where_no_thread_can_be_started_the_work_is_done_here(monkeypatch):
+    """As under a limit of processes; what it raises is raised, and afterwards this is no thread apart."""
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert apart(is_apart) and not is_apart()
+    with pytest.raises(ZeroDivisionError):
+        apart(lambda: 1 / 0)
+    assert not is_apart()
 
 
 def test_what_the_time_depends_on_is_asked_apart(clock, cache):

@@ -229,6 +229,28 @@ def test_records_that_cannot_be_written_end_the_run(name: str, tmp_path: Path, m
     assert "are whole" in str(caught.value) and name in str(caught.value)
 
 
+REMEDIES = {
+    errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EFBIG: "free some space",
+    errno.EACCES: "make it possible", errno.EROFS: "make it possible", errno.EIO: "see to the disk",
+    errno.ENOTDIR: "clear away",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", REMEDIES, ids=errno.errorcode.get)
+def test_the_cure_is_for_what_went_wrong(number: int, folder: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No space is freed where nothing may be written; whatever it is, the last whole checkpoint is named."""
+
+    def refuse(*given: Any, **more: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("recurra.system.replace", "pathlib.Path.glob"):
+        with monkeypatch.context() as patch, pytest.raises(RunError, match="RC053") as caught:
+            patch.setattr(name, refuse)
+            folder.save(_checkpoint(40), best=False)
+        (problem,) = caught.value.problems
+        assert problem.cure.startswith(REMEDIES[number]) and "step 30 is whole" in problem.cure
+
+
 @pytest.mark.parametrize("name", TRIALS)
 def test_nothing_of_a_run_is_pickled(name: str, tmp_path: Path) -> None:
     """Every file of a run is safetensors, JSON, TOML or text, by its name and by its content."""

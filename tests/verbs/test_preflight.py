@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
         SERIES, {"vocabulary.log": True, "generation.prompt": [1.0, 0.0]}, "vocabulary.log"
     ),
 }  # fmt: skip
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch=st.integers(1, 90), length=st.integers(1, 90))
+def test_the_cure_for_too_little_data_is_one(batch: int, length: int, tmp_path: Path) -> None:
+    """Where lanes need more than there is, each size that the cure names is enough by itself, or both together."""
+    task = write(tmp_path, PROSE, "carried.toml")
+    changes = {"sequence.carry": True, "training.batch_size": batch, "sequence.length": length}
+    try:
+        resolve(task, changes)
+        recurra.check(task, changes)
+    except InputError as error:
+        (problem,) = error.problems
+        cures = [problem.cure] if " and " in problem.cure else problem.cure.split(", or ")
+        for cure in cures:
+            fitting = {name: int(value) for name, value in re.findall(r"(batch_size|length) <?= (\d+)", cure)}
+            more = {"training.batch_size": fitting.get("batch_size"), "sequence.length": fitting.get("length")}
+            recurra.check(task, changes | {key: value for key, value in more.items() if value})
 
 
 @pytest.mark.parametrize("what", NEVER)

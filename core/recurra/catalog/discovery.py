@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import pluggy
 
 from recurra.catalog.entries import HOME, Catalog, Entry, Plugin, Status
-from recurra.catalog.loading import brief, canonical, quiet
+from recurra.catalog.loading import Sink, brief, canonical, contained, watched
 from recurra.contracts.component import API, KINDS, Component, misnamed
 from recurra.contracts.hooks import PROJECT, Hooks
 from recurra.errors import PluginError
@@ -71,10 +70,10 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
         if policy.blocks(distribution, point.name):
             catalog.plugins.append(_mark(plugin, "blocked", BLOCKED))
             continue
-        _admit(catalog, plugin, point.load)
+        _admit(catalog, plugin, partial(_from_point, point))
         if policy.strict:
             _insist(catalog.plugins[-1])
-    for path in files:
+    for path in {os.path.realpath(path): path for path in files}.values():
         digest = _digest(path)
         plugin = Plugin(path.stem, f"file:{path.name}", f"sha256:{digest}", str(path))
         _admit(catalog, plugin, partial(_from_file, path, plugin.module))
@@ -102,25 +101,27 @@ def _points(catalog: Catalog) -> list[EntryPoint]:
 
 
 def _identity(point: EntryPoint) -> tuple[str, str]:
-    """Return name and version of the distribution of an entry point; without metadata they are not known."""
-    try:
-        assert point.dist is not None
-        said = dict(point.dist.metadata.json)
-    except Exception:
-        said = {}
-    return str(said.get("name") or "unknown"), str(said.get("version") or "0")
+    """Return name and version of the distribution of an entry point."""
+    return ("unknown", "0") if point.dist is None else identity(point.dist)
+
+
+def _from_point(point: EntryPoint) -> Any:
+    """Return what an entry point names. Raises `ValueError` where it names nothing."""
+    if not point.pattern.match(point.value):
+        raise ValueError(f"its entry point reads {point.value!r}, and not module or module:name")
+    return point.load()
 
 
 def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
     """Load one plugin into the catalog, with pluggy checking its hook against the specification."""
     start = time.perf_counter()
-    said = io.StringIO()
+    said = Sink()
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     light = "torch" not in sys.modules
     status: Status = "import error"
     try:
-        with quiet(said):
+        with watched(f"plugin {plugin.distribution} {plugin.version}"), contained(said) as changed:
             manager.register(load(), name=f"{plugin.distribution}:{plugin.name}")
             manager.check_pending()
             status = "hook error"
@@ -128,24 +129,27 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
         status = "invalid"
         entries = [Entry(_valid(component), plugin) for component in offered]
         _once(catalog.entries, entries)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin raises: it loses only itself
         if isinstance(error, _Incompatible):
             status = "incompatible"
         catalog.plugins.append(_mark(plugin, status, brief(error), traceback.format_exc(), start))
         return
     heavy = light and "torch" in sys.modules
-    done = replace(_mark(plugin, "ok", start=start), warnings=_complaints(entries, said.getvalue(), heavy))
+    done = replace(_mark(plugin, "ok", start=start), warnings=_complaints(entries, said.getvalue(), heavy, changed))
     catalog.plugins.append(done)
     catalog.entries += [Entry(entry.component, done) for entry in entries]
 
 
-def _complaints(entries: list[Entry], said: str, heavy: bool) -> tuple[str, ...]:
+def _complaints(entries: list[Entry], said: str, heavy: bool, changed: list[str]) -> tuple[str, ...]:
     """Return what is worth saying of a plugin that did load."""
     complaints = []
     if said.strip():
         complaints.append(f"printed while it was loaded: {said.strip().splitlines()[0][:80]!r}")
     if heavy:
         complaints.append("imports torch when it is listed, which makes every command slow")
+    complaints += [f"when it is loaded, it changes {what}" for what in changed]
     if not entries:
         complaints.append("offers no component")
     return tuple(complaints)
@@ -201,7 +205,9 @@ def _insist(plugin: Plugin) -> None:
     """Raise `PluginError` if a plugin that must load did not."""
     if plugin.status not in ("ok", "blocked"):
         fact = f"plugin {plugin.distribution} ({plugin.origin}) did not load ({plugin.status}): {plugin.error}"
-        raise PluginError.of("RC070", fact)
+        local = plugin.distribution.startswith("file:")
+        cure = f"mend {plugin.origin}" if local else f"mend, update or uninstall {plugin.distribution}"
+        raise PluginError.of("RC070", fact, cure=cure)
 
 
 def _from_file(path: Path, name: str) -> Any:

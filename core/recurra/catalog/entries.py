@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from recurra.catalog.loading import brief, canonical, quiet
+from recurra.catalog.loading import brief, canonical, contained
 from recurra.contracts.component import KINDS, Component
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing, nearest
 
@@ -54,8 +54,8 @@ class Entry:
 
     def answers(self, name: str) -> bool:
         """Tell whether a name, short or qualified, means this component; `-` and `_` are the same in it."""
-        distribution, _, short = name.rpartition("/")
-        at_home = not distribution or canonical(distribution) == canonical(self.plugin.distribution)
+        distribution, slash, short = name.rpartition("/")
+        at_home = not slash or canonical(distribution) == canonical(self.plugin.distribution)
         return at_home and short.replace("-", "_") == self.component.name
 
     def takes(self, yields: str) -> bool:
@@ -87,9 +87,11 @@ class Entry:
         if self.plugin.module and module == Path(self.plugin.origin).stem:
             module = self.plugin.module
         try:
-            with quiet():
+            with contained():
                 return getattr(import_module(module), attribute)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it raises
             fact = f"{self.component.kind} {self.qualified} cannot be imported: {brief(error)}"
             cure = f"mend or uninstall {self.plugin.distribution} {self.plugin.version} (target {target})"
             raise PluginError.of("RC070", fact, cure=cure) from error

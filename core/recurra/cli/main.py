@@ -293,6 +293,9 @@ def _ended(as_json: bool) -> int:
 
 def _called(as_json: bool) -> int:
     """Call the command, and report what is wrong with it."""
+    if not (_here_is_a_folder() or {"--help", "--version"} & set(sys.argv)):
+        fact = "the folder in which this was called does not exist any more"
+        return _report(InputError.of("RC001", fact, cure="cd to one that does"), as_json)
     try:
         with _warnings_in_a_line():
             for oddity in odd_variables():
@@ -307,12 +310,6 @@ def _called(as_json: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return Interrupted.exit_code
-    except FileNotFoundError as error:
-        if _here_is_a_folder():
-            raise
-        gone = InputError.of("RC001", "the folder in which this was called does not exist any more", cure="cd .. first")
-        gone.__cause__ = error
-        return _report(gone, as_json)
     except RuntimeError as error:
         if AUTOLOAD not in str(error):
             raise

@@ -80,8 +80,8 @@ def figures(found: dict[str, Any]) -> None:
     _ladder(title, found["metrics"], found["baselines"])
     if beginnings := found.get("beginnings"):
         _console.print(
-            f"cold and warm: the first {beginnings['steps']} steps at {beginnings['places']} places of the split, "
-            f"from a fresh state and after up to {beginnings['before']:,} steps before"
+            f"cold and warm: the first steps, {beginnings['steps']} at most, at {beginnings['places']} places of the "
+            f"split, from a fresh state and after up to {beginnings['before']:,} steps before"
         )
     _notes(found)
     if forecast:

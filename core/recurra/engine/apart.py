@@ -24,9 +24,25 @@ def is_apart() -> bool:
 
 
 def apart(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises, from a thread of its own."""
+    """Return what `work` returns, or raise what it raises, from a thread of its own.
+
+    Where the system starts no thread any more, it is done here, under the caller's settings.
+    """
     with ThreadPoolExecutor(1, initializer=_mark) as pool:
-        return pool.submit(work).result()
+        try:
+            done = pool.submit(work)
+        except RuntimeError:
+            return _here_instead(work)
+        return done.result()
+
+
+def _here_instead(work: Callable[[], T]) -> T:
+    before = is_apart()
+    _mark()
+    try:
+        return work()
+    finally:
+        _here.apart = before
 
 
 def _mark() -> None:

@@ -218,7 +218,7 @@ class Session:
             tensors["output"] = self.output.detach().cpu().contiguous()
         about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
         about["sha256"] = _hash(about, tensors)
-        with guarded(Path(path)):
+        with guarded(Path(path), "or give another path"):
             try:
                 save_file(tensors, path, metadata=about)
             except SafetensorError as error:  # how safetensors tells of a folder that is not there, or of a full disk

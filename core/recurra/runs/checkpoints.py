@@ -100,13 +100,14 @@ class Checkpoints:
         held = index.get("last")
         kept = ""
         if held is not None:
-            kept = f"the checkpoint at step {held} is whole; free some space and go on with `recurra resume`"
+            kept = f"the checkpoint at step {held} is whole: `recurra resume` goes on"
         if held == checkpoint.step and held in self._whole and target.exists():
             if best:
                 self._point({**index, "best": checkpoint.step}, hashes, kept)
             return
-        for work in self.path.glob(".step-*.part"):  # of a run that was killed while it wrote
-            shutil.rmtree(work, ignore_errors=True)
+        with files.guarded(target, kept):
+            for work in self.path.glob(".step-*.part"):  # of a run that was killed while it wrote
+                shutil.rmtree(work, ignore_errors=True)
         work = self.path / f".step-{checkpoint.step}.part"
         try:
             with files.guarded(target, kept):

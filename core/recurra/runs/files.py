@@ -24,8 +24,19 @@ def guarded(path: Path, saved: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         fact = f"{path} cannot be written: {error.strerror or error}"
-        cure = saved or "free some space, or name another folder with --runs"
+        cure = f"{_remedy(error)}; {saved}" if saved else f"{_remedy(error)}, or name another folder with --runs"
         raise RunError.of("RC053", fact, cure=cure) from error
+
+
+def _remedy(error: OSError) -> str:
+    """Return what can be done about a write that failed."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make it possible to write there"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
+        return "clear away what stands in its place"
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV):
+        return "see to the disk"
+    return "free some space"
 
 
 def write_text(path: Path, text: str, saved: str = "") -> None:

@@ -117,7 +117,7 @@ class RunFolder:
         step, whole = self._step(), f"the checkpoints in {self.checkpoints.path} are whole"
         if step is None:
             return whole
-        return f"{whole}, the last of step {step}: free some space, and `recurra resume {self.path}` goes on"
+        return f"{whole}, the last of step {step}: `recurra resume {self.path}` goes on"
 
     def _step(self) -> int | None:
         """Return the step of the last checkpoint, if there is one."""
