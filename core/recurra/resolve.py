@@ -187,6 +187,8 @@ def _settle_kinds(document: Document, catalog: Catalog) -> dict[str, str]:
     tables: dict[Key, Callable[[Any, Any], Exchange | None]] = {(kind,): component(kind) for kind in COMPONENT_TABLES}
     tables |= {("training", "schedule"): schedule, ("training", "optimizer"): optimizer.exchange}
     notes = {checking.dotted(key): settle(document, key, exchange) for key, exchange in tables.items()}
+    for table, said in document.given_way.items():
+        notes[table] = [*said, *notes.get(table, [])]
     return {name: "; ".join(said) for name, said in notes.items() if said}
 
 

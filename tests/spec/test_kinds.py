@@ -81,6 +81,17 @@ def test_each_table_with_a_kind_keeps_what_is_shared(
     assert gone in " ".join(resolved.notes) and bool(gone) == bool(resolved.notes)
 
 
+def test_a_stack_in_place_of_a_cell_says_so(task: Write) -> None:
+    """And a cell in place of a stack: the layers of the base and their options are gone, and that is told."""
+    task(HELLO, name="base.toml")
+    stack = 'extends = "base.toml"\n[[cell.stack]]\nkind = "gru"\nhidden_size = 4\n'
+    (note,) = resolve(task(stack)).notes
+    assert "takes the place of cell.hidden_size, cell.kind" in note
+    notes = " ".join(resolve(task(stack), ["cell.kind=lstm", "cell.hidden_size=3"]).notes)
+    assert "cell.kind (-o" in notes and "takes the place of cell.stack" in notes
+    assert resolve(task(HELLO), ["cell.hidden_size=3"]).notes == []
+
+
 def test_a_path_stays_where_the_new_kind_needs_one(task: Write) -> None:
     """What the new kind has no default for stays as well: the file of a csv source is that of a text source."""
     text = HELLO.replace('kind = "inline"\ntext = "hello"', 'kind = "csv"\npath = "a.csv"\ncolumns = ["x"]')

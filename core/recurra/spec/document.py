@@ -51,6 +51,8 @@ class Document:
     origins: dict[Key, int] = field(default_factory=dict)
     changes: dict[Key, list[Change]] = field(default_factory=dict)
     faults: list[Problem] = field(default_factory=list)
+    given_way: dict[str, list[str]] = field(default_factory=dict)
+    """By table, what one layer has put aside of those below, in words."""
 
     def add(self, layer: Layer, data: dict[str, Any]) -> None:
         """Merge a layer over what is there: tables deeply, lists and values whole."""
@@ -83,10 +85,15 @@ class Document:
             old, new = self.data.get(table), data.get(table)
             if not (isinstance(old, dict) and isinstance(new, dict) and name in new) or name in old:
                 continue
-            for other in set(old) - set(new) if others == "all" else {others} & set(old) - set(new):
+            gone = []
+            for other in sorted(set(old) - set(new) if others == "all" else {others} & set(old) - set(new)):
                 if not self._beside((table, other), len(self.layers) - 1):
                     del old[other]
                     self._forget((table, other))
+                    gone.append(f"{table}.{other}")
+            if gone and table == "cell":  # whose options are lost with it
+                said = f"{table}.{name} ({self.layers[-1].label}) takes the place of {', '.join(gone)}"
+                self.given_way.setdefault(table, []).append(said)
 
     def _beside(self, key: Key, layer: int) -> bool:
         """Tell whether a key comes from the same place as a layer, as all overrides do."""
