@@ -23,7 +23,7 @@ from recurra_sources.patterns import matching
 
 Row: TypeAlias = tuple[int, list[Any]]
 """The line at which a row begins, and its cells: text, none where there is nothing, else what is
-neither.
+neither. A blank line, which is no row but stands between rows, has no cells.
 """
 Cells: TypeAlias = list[Any]
 """A row whose cells are read: numbers, or texts."""
@@ -139,6 +139,10 @@ class Table(Source[O]):
         self._gaps = gaps = Gaps(grouped=options.group is not None)
 
         for line, cells in self.rows():
+            if not cells:
+                gaps.leave(line, "blank line")
+                continue
+
             if options.group is not None and cells[-1] != group:
                 last, group = [None] * width, cells[-1]  # a sequence takes nothing from the one before
                 gaps.begin()
@@ -196,8 +200,10 @@ class Table(Source[O]):
         return list(self.options.columns)
 
     def gaps(self) -> list[str]:
-        """Return the rows that the last reading left out before others of their sequence."""
-        return [f"line {line}" for line in self._gaps.rows]
+        """Return the rows, and the blank lines, that the last reading left out before others of their
+        sequence.
+        """
+        return list(self._gaps.rows)
 
 
 def _chunks(rows: Iterator[Cells]) -> Iterator[Piece]:

@@ -54,7 +54,8 @@ class CsvOptions(TableOptions):
 class Csv(Table[CsvOptions]):
     """Columns of a csv file whose first row names them.
 
-    Quotes are `"`, and doubled inside a quoted cell.
+    Quotes are `"`, and doubled inside a quoted cell. In a file of one column a blank line between
+    rows is a row whose cell is empty; in a wider one it is no row.
     """
 
     def rows(self) -> Iterator[Row]:
@@ -65,9 +66,9 @@ class Csv(Table[CsvOptions]):
         places = [self._place(path, header, name) for name in options.named]
 
         for line, cells in rows:
-            if len(cells) != len(header):
+            if cells and len(cells) != len(header):
                 cells = self._fitted(path, line, cells, header)
-            yield line, [cells[place] for place in places]
+            yield line, [cells[place] for place in places] if cells else []
 
     def _place(self, path: Path, header: list[str], name: str) -> int:
         """Return where a column stands. Raises `InputError` (RC040, RC041, RC042)."""
@@ -119,9 +120,14 @@ class Csv(Table[CsvOptions]):
 
 
 def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Give each row that is not blank, and the line where it begins. Raises `InputError` (RC042)."""
+    """Give each row, and the line where it begins. Raises `InputError` (RC042).
+
+    A blank line is an empty cell where the header has one column, and else without cells; before
+    the header and after the last row it is nothing.
+    """
     reader = csv.reader(files.lines(path, encoding), delimiter=delimiter, strict=True)
     width = 0
+    blank: list[int] = []  # lines that mean something only if a row follows
     while True:
         line = reader.line_num + 1
         try:
@@ -131,9 +137,17 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
         if cells is None:
             return
 
+        spaces = len(cells) == 1 and width != 1 and not cells[0].strip()
+        if not cells or spaces:
+            if width:
+                blank.append(line)
+            continue
+
         width = width or len(cells)
-        if cells and (width == 1 or len(cells) > 1 or cells[0].strip()):
-            yield line, cells
+        for empty in blank:
+            yield empty, [""] if width == 1 else []
+        blank.clear()
+        yield line, cells
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
@@ -173,7 +187,7 @@ class Jsonl(Table[JsonlOptions]):
 
     A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
     number in quotes is a number. `null` is missing; so is a key that is not there, but under
-    `missing = "error"` that is told apart.
+    `missing = "error"` that is told apart. A blank line is no row.
     """
 
     def rows(self) -> Iterator[Row]:
@@ -183,6 +197,7 @@ class Jsonl(Table[JsonlOptions]):
         known: list[str] = []
         for number, line in enumerate(files.lines(path, options.encoding), 1):
             if not line.strip():
+                yield number, []
                 continue
             record = _record(path, number, line)
             known = list(record)

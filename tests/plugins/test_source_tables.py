@@ -165,6 +165,39 @@ def test_a_short_row_lacks_its_last_cells(tmp_path):
             gathered(csv_of(tmp_path, content, columns=columns), "numbers")
 
 
+@pytest.mark.parametrize("element", ["numbers", "tokens", "text"])
+@settings(max_examples=25, deadline=None)
+@given(blank=st.lists(st.booleans(), min_size=1, max_size=8), end=st.sampled_from(["\n", "\r\n", ""]))
+def test_a_blank_line_of_one_column_is_an_empty_cell(element, blank, end, tmp_path_factory):
+    """Between rows it is read as the quoted empty cell is, under every policy; after the last row it is nothing."""
+
+    def outcome(empty, missing, tail):
+        lines = [empty if each else f"{index}" for index, each in enumerate(blank)]
+        content = "\n\nx\n" + "".join(f"{line}\n" for line in [*lines, "8"]) + tail
+        source = csv_of(tmp_path_factory.mktemp("one"), content, columns=["x"], missing=missing)
+        try:
+            return gathered(source, element), source.gaps()
+        except InputError as error:
+            return error.problems[0].fact.partition("table.csv")[2]
+
+    policies = ["error", "drop"] if element == "text" else ["error", "drop", "forward"]
+    for missing in policies:
+        assert outcome("", missing, end * 3) == outcome('""', missing, "")
+
+
+def test_a_blank_line_between_rows_is_a_gap(sheet):
+    """In a table of several columns it is no row, and where positions count it is told, for it may have been one;
+    before, between and after sequences it moves nothing.
+    """
+    sheet.write(["g", "a"], [["x", 1], ["x", 2], ["y", 3]])
+    first, *rows = ["", *sheet.path.read_text().splitlines()][sheet.kind == "csv" :]
+    sheet.path.write_text("\n".join(["", first, "", rows[0], "", " ", rows[1], "", rows[2], "", ""]))
+    for group, values, gaps in (("g", [[[1], [2]], [[3]]], [5, 6]), (None, [[[1], [2], [3]]], [5, 6, 8])):
+        source = sheet.source(["a"], group=group)
+        assert gathered(source, "numbers") == values
+        assert source.gaps() == [f"blank line {line}" for line in gaps]
+
+
 @pytest.mark.parametrize("missing", ["error", "forward", "drop"])
 def test_a_long_row_is_refused(tmp_path, missing):
     """Cells beyond the header mean that one before them was cut in two; empty ones at the end mean nothing."""
