@@ -218,7 +218,7 @@ NUMBERS = {
 }  # fmt: skip
 NO_NUMBERS = {
     ".": ["1,5", "1,234.5", "1,234", "1_000", "0x10", "\uff11\uff12", "1e400", "inf", "-Infinity", "1 000", "1.2.3",
-          "--1", "9" * 5000, "1\0", "true", "\u0661", "1e", "12%"],
+          "--1", "9" * 5000, "1\x01", "true", "\u0661", "1e", "12%"],
     ",": ["11.25", "1.2345", "0.125", "1.23,5", "12.34.567", "1234.567", "1,2,3", "1,234.5", ".5", "1.234e3", "1_0,5"],
     "\u00b7": ["1.5", "1,5", "1.234\u00b75"],
 }  # fmt: skip
@@ -303,7 +303,7 @@ def test_quotes_that_do_not_fit_have_a_line(tmp_path, rows, words):
     source = csv_of(tmp_path, "a,b\n0,0\n" + rows, columns=["a"])
     with pytest.raises(InputError, match=rf"{words}(.|\n)*written twice"):
         gathered(source)
-    assert gathered(csv_of(tmp_path, 'a,b\n5" pipe,\0\n', columns=["a"])) == ['5" pipe']
+    assert gathered(csv_of(tmp_path, 'a,b\n5" pipe,\x01\n', columns=["a"])) == ['5" pipe']
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
