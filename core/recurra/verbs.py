@@ -110,8 +110,14 @@ class Run:
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
         """Return a session that has read nothing yet; the first element that it is fed stands at `position`.
 
-        Raises `InputError` (RC080) for arguments that are wrong, or have no use for numbers: a seed, several streams.
+        Raises `InputError` (RC080) for arguments that are wrong or have no use: for numbers a seed and several streams,
+        for an encoder without a clock a position.
         """
+        self._check_clock(position)
+        return self._session(seed, streams, position)
+
+    def _session(self, seed: int | None, streams: int, position: int) -> Session:
+        """Return a session at a position of the data, which may be one that no clock reads."""
         if seed is not None and self.vocabulary.yields == "numbers":
             raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
         return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams, position)
@@ -139,7 +145,8 @@ class Run:
         self._check_position(chosen, position)
         position = settings.position if position is None else position
         warm = settings.warm if warm is None else arguments.flag("warm", warm)
-        session = beginning.begun(partial(self.session, seed, streams), self.folder, chosen, position, warm)
+        self._check_draws(settings, seed, streams)
+        session = beginning.begun(partial(self._session, seed, streams), self.folder, chosen, position, warm)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = self._guarded(loop.numbers(session, settings.length))
@@ -153,11 +160,25 @@ class Run:
         """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
         if position is None:
             return
-        if arguments.whole("position", position) and not counts_steps(self.network):
-            raise InputError.of("RC080", "position is for an encoder with a clock, and this one has none")
+        self._check_clock(position)
         if prompt is None:
             fact = "position is that of a prompt, and there is none: what generation goes on from knows its own"
             raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
+
+    def _check_clock(self, position: int) -> None:
+        """Refuse a position above 0 where no encoder counts steps. Raises `InputError` (RC080)."""
+        if arguments.whole("position", position) and not counts_steps(self.network):
+            raise InputError.of("RC080", "position is for an encoder with a clock, and this one has none")
+
+    def _check_draws(self, settings: Generation, seed: int | None, streams: int) -> None:
+        """Refuse what tells draws apart where nothing is drawn. Raises `InputError` (RC080)."""
+        if self.vocabulary.yields == "numbers" or settings.temperature:
+            return
+        why, cure = "and at temperature 0 nothing is drawn: the likeliest is taken", "give a temperature above 0"
+        if seed is not None:
+            raise InputError.of("RC080", f"seed decides what is drawn, {why}", cure=cure)
+        if arguments.whole("streams", streams, 1) > 1:
+            raise InputError.of("RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure)
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
