@@ -238,12 +238,15 @@ def run(
     *,
     runs: str | Path = "runs",
     observer: Observer | None = None,
+    expect: bool = False,
 ) -> Run:
     """Check, train, evaluate and generate one task; return the run, with its figures in `.result`.
 
+    With `expect`, a task without a band of `[expect]` is refused: its result would tell of none that broke.
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
+    _check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
@@ -258,17 +261,20 @@ def run(
             return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
 
-def resume(path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False) -> Run:
+def resume(
+    path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False, expect: bool = False
+) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
     A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes it as it is
     now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
-    recorded. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
+    recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
     resolved = resolved_again(folder)
+    _check_bands(resolved, expect)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -302,6 +308,15 @@ def load(path: str | Path, which: str = "best") -> Run:
         network, _ = assemble.build_network(resolved, vocabulary.size, taken=recorded_paths(folder, resolved))
         fill(network, checkpoint, folder)
     return Run(folder, resolved, vocabulary, network.eval())
+
+
+def _check_bands(resolved: Resolved, expect: bool) -> None:
+    """Refuse to hold a run to bands of which it has none. Raises `InputError` (RC080)."""
+    bands = resolved.task.expect.model_dump(exclude={"within"}, exclude_none=True)
+    if expect and not bands:
+        fact = "expect holds a run to the bands of its [expect] table, and this task has none"
+        cure = "add a band, such as expect.loss_below, or leave expect out"
+        raise InputError.of("RC080", fact, cure=cure)
 
 
 def _plugins(resolved: Resolved) -> list[dict[str, str]]:
