@@ -133,7 +133,7 @@ class Table(Source[O]):
         options = self.options
         width = len(options.columns)
         read_cell = self._reader(element)
-        faults = _Faults(self.options.path)
+        faults = _Faults(options, element)
         last: list[Any] = [None] * width
         group = None
         self._gaps = gaps = Gaps(grouped=options.group is not None)
@@ -154,6 +154,8 @@ class Table(Source[O]):
                     value, fault = (last[index], "") if last[index] is not None else (value, fault)
                 if fault and not (fault == "missing" and options.missing == "drop"):
                     faults.add(line, name, cell, fault)
+                    if fault == "missing":
+                        faults.note_missing(before=index < width and last[index] is not None)
                 values.append(value)
 
             if None in values:
@@ -250,17 +252,24 @@ def _number(cell: Any, number: Callable[[str], tuple[float | None, str]]) -> tup
 class _Faults:
     """Cells that cannot be read: the first are shown, the others counted."""
 
-    def __init__(self, path: str) -> None:
-        self.path, self.count, self.missing = path, 0, False
+    def __init__(self, options: TableOptions, element: Element) -> None:
+        self.path = options.path
+        self.count = 0
+        self.missing = False
+        self.forward = element != "text" and options.missing != "forward"  # whether it mends them all
         self.shown: list[str] = []
 
     def add(self, line: int, name: str, cell: Any, fault: str) -> None:
         """Take note of one cell."""
         self.count += 1
-        self.missing = self.missing or fault == "missing"
         if len(self.shown) < SHOWN:
             said = "nothing" if cell is None or cell == "" else _shortened(cell)
             self.shown.append(f"line {line}, column {name}: {said}{'' if fault == 'missing' else f' {fault}'}")
+
+    def note_missing(self, before: bool) -> None:
+        """Take note that a cell is missing which has a value `before` it in its sequence, or none."""
+        self.missing = True
+        self.forward = self.forward and before
 
     def raise_any(self) -> None:
         """Raise `InputError` (RC042) if there was one."""
@@ -268,9 +277,16 @@ class _Faults:
             return
         what = "1 cell" if self.count == 1 else f"{self.count} cells"
         more = [f"and {self.count - len(self.shown)} more"] if self.count > len(self.shown) else []
-        fact = "\n    ".join([f"{readable(self.path)}: {what} cannot be read", *self.shown, *more])
-        cure = "mend the rows" + ('; for empty cells set source.missing = "forward" or "drop"' if self.missing else "")
-        raise InputError.of("RC042", fact, key="source.columns", cure=cure)
+        heading = f"{readable(self.path)}: {what} cannot be read"
+        fact = "\n    ".join([heading, *self.shown, *more])
+        raise InputError.of("RC042", fact, key="source.columns", cure=self._cure())
+
+    def _cure(self) -> str:
+        """Return what to do: of the policies for empty cells those alone that mend these."""
+        if not self.missing:
+            return "mend the rows"
+        policies = '"forward" or "drop"' if self.forward else '"drop"'
+        return f"mend the rows; for empty cells set source.missing = {policies}"
 
 
 def _shortened(cell: Any) -> str:

@@ -20,6 +20,11 @@ USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
 
 
+COMMENTS = ("#", "//", "%")
+"""How lines begin that are comments where others read them."""
+ARRAY = "each line holds one whole JSON object; in a file of one array each element must get a line of its own"
+
+
 def _mark(character: str) -> str:
     """Return a character that may stand between cells. Raises `ValueError`."""
     if len(character) != 1 or character in '"\r\n':
@@ -85,6 +90,8 @@ class Csv(Table[CsvOptions]):
         """Return what the header tells of: another delimiter, or that there is none."""
         if all(numbers.number(name, self.options.decimal)[0] is not None for name in header):
             return "the first row holds numbers alone: put a row with the names of the columns before it"
+        if header[0].startswith(COMMENTS):
+            return "the first line is a comment: take it out, for the first row names the columns"
         if len(header) == 1:
             for mark, written in USUAL.items():
                 if mark in header[0] and mark != self.options.delimiter:
@@ -223,7 +230,7 @@ class Jsonl(Table[JsonlOptions]):
 
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""
-        return numbers.number(cell)
+        return numbers.number(cell, comma="in JSON decimals stand after a point")
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
@@ -236,13 +243,16 @@ def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
     try:
         pairs = _DECODER.decode(line.rstrip())  # an error at the end is in this line
     except json.JSONDecodeError as error:
-        cure = "each line holds one whole JSON object; in a file of one array each element must get a line of its own"
         fact = f"{where}:{error.colno} is not JSON: {error.msg}"
-        raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
-    except (ValueError, RecursionError) as error:  # NaN, thousands of brackets
-        raise InputError.of("RC042", f"{where} cannot be read: {error}", key="source.path") from error
+        raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
+    except RecursionError as error:
+        fact = f"{where} cannot be read: its brackets stand one inside another too often"
+        raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
+    except ValueError as error:  # NaN
+        cure = "write null there; missing says what is done about it"
+        raise InputError.of("RC042", f"{where} cannot be read: {error}", key="source.path", cure=cure) from error
     if not isinstance(pairs, _Pairs):
-        raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path")
+        raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path", cure=ARRAY)
 
     record: dict[str, list[Any]] = {}
     for name, value in pairs:

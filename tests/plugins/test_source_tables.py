@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
+import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sheets import Sheet, csv_of, gathered, jsonl_of
@@ -61,6 +63,33 @@ def test_only_numbers_take_several_columns(sheet, element):
     sheet.write(["a", "b"], [["x", "y"]])
     with pytest.raises(InputError, match=rf"2 columns are named, but {element} are read from one \[RC030\]"):
         gathered(sheet.source(["a", "b"]), element)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["x", "x", None]), st.sampled_from([1, 2, None]), st.just(3)), max_size=5),
+    missing=st.sampled_from(["error", "forward"]),
+    element=st.sampled_from(["numbers", "tokens", "text"]),
+    grouped=st.booleans(),
+    kind=st.sampled_from(["csv", "jsonl"]),
+)
+def test_the_cure_for_missing_cells_mends_them(rows, missing, element, grouped, kind, tmp_path_factory):
+    """Of the policies the cure names those that read the table, and no other."""
+    assume(element != "text" or missing == "error")
+    names = [["g", "a", "b"][index] for index in range(3)]
+    as_text = [[cell if cell is None or element == "numbers" else str(cell) for cell in row] for row in rows]
+    sheet = Sheet(tmp_path_factory.mktemp("cure"), kind).write(names, as_text)
+    columns = ["a", "b"] if element == "numbers" else ["a"]
+
+    def cure(policy):
+        try:
+            gathered(sheet.source(columns, group="g" if grouped else None, missing=policy), element)
+        except InputError as error:
+            return error.problems[0].cure
+
+    if words := cure(missing):
+        named = set(re.findall('"(.+?)"', words))
+        assert named == {policy for policy in ("forward", "drop") if cure(policy) is None}
 
 
 GAPS = [[1, 10], [None, 20], [3, None], [None, None], [5, 50]]
@@ -255,6 +284,21 @@ def test_a_comma_has_a_cure(tmp_path):
         gathered(csv_of(tmp_path, "a;b\n11,25;1\n", columns=["a"], delimiter=";"), "numbers")
     with pytest.raises(InputError, match=r"'11.25' is not a number: with decimal = \",\" points group the thousands"):
         gathered(csv_of(tmp_path, "a\n11.25\n", columns=["a"], decimal=","), "numbers")
+    with pytest.raises(InputError, match="'11,25' is not a number: in JSON decimals stand after a point"):
+        gathered(jsonl_of(tmp_path, '{"a": "11,25"}', columns=["a"]), "numbers")
+
+
+@given(cell=st.sampled_from(["1,5", "1.234,5", "1.5x", "x", "1 000", "12%"]), kind=st.sampled_from(["csv", "jsonl"]))
+@settings(max_examples=12, deadline=None)
+def test_no_cure_names_an_option_that_there_is_not(cell, kind, tmp_path_factory):
+    """Whatever cannot be read, what its source is told to set is an option of that source."""
+    sheet = Sheet(tmp_path_factory.mktemp("cure"), kind).write(["a", "b"], [[1, 2]])
+    row = f'"{cell}",2\n' if kind == "csv" else json.dumps({"a": cell, "b": 2}) + "\n"
+    sheet.path.write_text(sheet.path.read_text() + row)
+    source = sheet.source(["a"])
+    with pytest.raises(InputError) as caught:
+        gathered(source, "numbers")
+    assert set(re.findall(r"source\.(\w+)", str(caught.value))) <= set(type(source.options).model_fields)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\n\r\n"])
@@ -331,6 +375,8 @@ def test_a_mark_is_one_character(option, mark):
         ("x\ty", r'source.delimiter = "\\t"'),
         ("\ufeff\u200b x ,y", "did you mean: \u200b x"),
         ("X,y", "did you mean: X"),
+        ("# hi", "the first line is a comment"),
+        ("// x, y", "the first line is a comment"),
     ],
 )
 def test_a_header_that_lacks_a_column_is_read_for_why(tmp_path, header, words):
@@ -353,7 +399,7 @@ def test_a_header_that_lacks_a_column_is_read_for_why(tmp_path, header, words):
         ('{"a": "x\\ud83d"}', r":3: the value of 'a' holds '.ud83d', half a surrogate pair"),
         ('{"a": ' + "9" * 5000 + "}", "(.|\n)*line 3, column a: 9+... is not finite"),
         ('{"a": 1e999}', "(.|\n)*line 3, column a: 1e999 is not finite"),
-        ("[" * 100_000, ":3 cannot be read: .*recursion"),
+        ("[" * 100_000, ":3 cannot be read: its brackets stand one inside another too often"),
     ],
 )
 def test_a_bad_line_of_json_has_its_number(tmp_path, line, words):
@@ -372,6 +418,13 @@ def test_json_has_types_of_its_own(tmp_path):
         gathered(jsonl_of(tmp_path, *lines, columns=["a"]), "numbers")
     for line, shown in enumerate(("True", "['1']|[1]", "'1_0'", "{'b': 1}"), 1):
         assert any(f"line {line}, column a: {form} is not a number" in str(caught.value) for form in shown.split("|"))
+
+
+@pytest.mark.parametrize("written", [json.dumps, lambda rows: json.dumps(rows, indent=1), lambda rows: "[" * 5000])
+def test_an_array_gets_one_cure(tmp_path, written):
+    """However a file of one array is laid out, each element must get a line of its own."""
+    with pytest.raises(InputError, match=r"table\.jsonl:1(.|\n)*in a file of one array each element must get a line"):
+        gathered(jsonl_of(tmp_path, written([{"a": 1}, {"a": 2}]), columns=["a"]), "numbers")
 
 
 @pytest.mark.parametrize("element", ["text", "tokens"])
