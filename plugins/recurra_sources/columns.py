@@ -175,7 +175,7 @@ class Table(Source[O]):
         return _text if element == "text" else _named
 
     def _file(self) -> Path:
-        found = matching([self.options.path])
+        found = matching([self.options.path]).files
         if len(found) > 1:
             names = ", ".join(readable(path.name) for path in found[:5])
             fact = f"{readable(self.options.path)} stands for {len(found)} files, and a table is one"
