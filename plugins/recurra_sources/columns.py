@@ -136,6 +136,7 @@ class Table(Source[O]):
         faults = _Faults(options, element)
         last: list[Any] = [None] * width
         group = None
+        kept = dropped = 0
         self._gaps = gaps = Gaps(grouped=options.group is not None)
 
         for line, cells in self.rows():
@@ -160,11 +161,22 @@ class Table(Source[O]):
 
             if None in values:
                 gaps.leave(line)
+                dropped += 1
                 continue
             gaps.keep()
+            kept += 1
             last = values[:width]
             yield values
-        faults.raise_any()
+        faults.raise_any(kept)
+        if dropped and not kept:
+            raise self._all_dropped(dropped)
+
+    def _all_dropped(self, count: int) -> InputError:
+        names = ", ".join(self.options.named)
+        where = f"all {count} rows of {readable(self.options.path)}"
+        fact = f'missing = "drop" leaves out {where}: each lacks a cell of {names}'
+        cure = "name columns that are filled, or another source.missing"
+        return InputError.of("RC041", fact, key="source.missing", cure=cure)
 
     def _reader(self, element: Element) -> Callable[[Any], tuple[Any, str]]:
         """Return what reads a cell as an element: it gives its value or none, and what is wrong
@@ -271,19 +283,19 @@ class _Faults:
         self.missing = True
         self.forward = self.forward and before
 
-    def raise_any(self) -> None:
-        """Raise `InputError` (RC042) if there was one."""
+    def raise_any(self, kept: int) -> None:
+        """Raise `InputError` (RC042) if there was one, beside so many rows that are whole."""
         if not self.count:
             return
         what = "1 cell" if self.count == 1 else f"{self.count} cells"
         more = [f"and {self.count - len(self.shown)} more"] if self.count > len(self.shown) else []
         heading = f"{readable(self.path)}: {what} cannot be read"
         fact = "\n    ".join([heading, *self.shown, *more])
-        raise InputError.of("RC042", fact, key="source.columns", cure=self._cure())
+        raise InputError.of("RC042", fact, key="source.columns", cure=self._cure(kept))
 
-    def _cure(self) -> str:
+    def _cure(self, kept: int) -> str:
         """Return what to do: of the policies for empty cells those alone that mend these."""
-        if not self.missing:
+        if not self.missing or not kept:
             return "mend the rows"
         policies = '"forward" or "drop"' if self.forward else '"drop"'
         return f"mend the rows; for empty cells set source.missing = {policies}"

@@ -112,6 +112,15 @@ def test_missing_cells_take_the_value_before_or_lose_their_row(sheet):
     assert gathered(sheet.source(["a"], missing="drop"), "numbers") == [[[1], [3], [5]]]
 
 
+@pytest.mark.parametrize("element", ["numbers", "tokens"])
+def test_a_table_of_which_every_row_is_left_out_is_told(sheet, element):
+    """It is not empty: what left the rows out is named, and how many there were."""
+    sheet.write(["g", "a"], [["x", None], [None, "1"], ["y", None]])
+    with pytest.raises(InputError, match=r'"drop" leaves out all 3 rows .* each lacks a cell of a, g \[RC041\]'):
+        gathered(sheet.source(["a"], group="g", missing="drop"), element)
+    assert gathered(sheet.write(["g", "a"], []).source(["a"], missing="drop"), element) == []
+
+
 def test_nothing_is_carried_from_one_sequence_to_the_next(sheet):
     """forward has no value at the start of a file or of a group: that cell is missing."""
     sheet.write(["g", "a"], [["x", 1], ["x", None], ["y", None], ["y", 4]])
