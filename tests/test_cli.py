@@ -145,7 +145,8 @@ def test_json_of_generate(here: Path) -> None:
     """Text is one string after its prompt, several streams a list, and numbers are numbers."""
     found = alone(command("generate", "runs/hello", "--prompt", "he", "--length", "3", "--json").tidy(0))
     assert found["prompt"] == "he" and len(str(found["generated"])) == 3
-    several = alone(command("generate", "runs/hello", "--streams", "2", "--json").tidy(0))["generated"]
+    drawn = ["--streams", "2", "--temperature", "1"]
+    several = alone(command("generate", "runs/hello", *drawn, "--json").tidy(0))["generated"]
     assert isinstance(several, list) and [len(text) for text in several] == [4, 4]
     numbers = alone(command("generate", "runs/series", "--values", "1,2,3", "--length", "2", "--json").tidy(0))
     assert numbers["prompt"] == [1, 2, 3]

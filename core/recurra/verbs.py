@@ -110,8 +110,14 @@ class Run:
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
         """Return a session that has read nothing yet; the first element that it is fed stands at `position`.
 
-        Raises `InputError` (RC080) for arguments that are wrong, or have no use for numbers: a seed, several streams.
+        Raises `InputError` (RC080) for arguments that are wrong or have no use: for numbers a seed and several streams,
+        for an encoder without a clock a position.
         """
+        self._check_clock(position)
+        return self._session(seed, streams, position)
+
+    def _session(self, seed: int | None, streams: int, position: int) -> Session:
+        """Return a session at a position of the data, which may be one that no clock reads."""
         if seed is not None and self.vocabulary.yields == "numbers":
             raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
         return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams, position)
@@ -139,7 +145,8 @@ class Run:
         self._check_position(chosen, position)
         position = settings.position if position is None else position
         warm = settings.warm if warm is None else arguments.flag("warm", warm)
-        session = beginning.begun(partial(self.session, seed, streams), self.folder, chosen, position, warm)
+        self._check_draws(settings, seed, streams)
+        session = beginning.begun(partial(self._session, seed, streams), self.folder, chosen, position, warm)
         session.expected()  # raises now, not at the first step, if nothing was read
         if self.vocabulary.yields == "numbers":
             steps = self._guarded(loop.numbers(session, settings.length))
@@ -153,11 +160,25 @@ class Run:
         """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
         if position is None:
             return
-        if arguments.whole("position", position) and not counts_steps(self.network):
-            raise InputError.of("RC080", "position is for an encoder with a clock, and this one has none")
+        self._check_clock(position)
         if prompt is None:
             fact = "position is that of a prompt, and there is none: what generation goes on from knows its own"
             raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
+
+    def _check_clock(self, position: int) -> None:
+        """Refuse a position above 0 where no encoder counts steps. Raises `InputError` (RC080)."""
+        if arguments.whole("position", position) and not counts_steps(self.network):
+            raise InputError.of("RC080", "position is for an encoder with a clock, and this one has none")
+
+    def _check_draws(self, settings: Generation, seed: int | None, streams: int) -> None:
+        """Refuse what tells draws apart where nothing is drawn. Raises `InputError` (RC080)."""
+        if self.vocabulary.yields == "numbers" or settings.temperature:
+            return
+        why, cure = "and at temperature 0 nothing is drawn: the likeliest is taken", "give a temperature above 0"
+        if seed is not None:
+            raise InputError.of("RC080", f"seed decides what is drawn, {why}", cure=cure)
+        if arguments.whole("streams", streams, 1) > 1:
+            raise InputError.of("RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure)
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
@@ -217,12 +238,15 @@ def run(
     *,
     runs: str | Path = "runs",
     observer: Observer | None = None,
+    expect: bool = False,
 ) -> Run:
     """Check, train, evaluate and generate one task; return the run, with its figures in `.result`.
 
+    With `expect`, a task without a band of `[expect]` is refused: its result would tell of none that broke.
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
+    _check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
@@ -237,17 +261,20 @@ def run(
             return _train(folder, resolved, data, network, observer or Silent(), resume=False)
 
 
-def resume(path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False) -> Run:
+def resume(
+    path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False, expect: bool = False
+) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
     A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes it as it is
     now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
-    recorded. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
+    recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
     resolved = resolved_again(folder)
+    _check_bands(resolved, expect)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -281,6 +308,15 @@ def load(path: str | Path, which: str = "best") -> Run:
         network, _ = assemble.build_network(resolved, vocabulary.size, taken=recorded_paths(folder, resolved))
         fill(network, checkpoint, folder)
     return Run(folder, resolved, vocabulary, network.eval())
+
+
+def _check_bands(resolved: Resolved, expect: bool) -> None:
+    """Refuse to hold a run to bands of which it has none. Raises `InputError` (RC080)."""
+    bands = resolved.task.expect.model_dump(exclude={"within"}, exclude_none=True)
+    if expect and not bands:
+        fact = "expect holds a run to the bands of its [expect] table, and this task has none"
+        cure = "add a band, such as expect.loss_below, or leave expect out"
+        raise InputError.of("RC080", fact, cure=cure)
 
 
 def _plugins(resolved: Resolved) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from recurra_sources.patterns import matching
 
 Row: TypeAlias = tuple[int, list[Any]]
 """The line at which a row begins, and its cells: text, none where there is nothing, else what is
-neither.
+neither. A blank line, which is no row but stands between rows, has no cells.
 """
 Cells: TypeAlias = list[Any]
 """A row whose cells are read: numbers, or texts."""
@@ -133,12 +133,17 @@ class Table(Source[O]):
         options = self.options
         width = len(options.columns)
         read_cell = self._reader(element)
-        faults = _Faults(self.options.path)
+        faults = _Faults(options, element)
         last: list[Any] = [None] * width
         group = None
+        kept = dropped = 0
         self._gaps = gaps = Gaps(grouped=options.group is not None)
 
         for line, cells in self.rows():
+            if not cells:
+                gaps.leave(line, "blank line")
+                continue
+
             if options.group is not None and cells[-1] != group:
                 last, group = [None] * width, cells[-1]  # a sequence takes nothing from the one before
                 gaps.begin()
@@ -150,15 +155,28 @@ class Table(Source[O]):
                     value, fault = (last[index], "") if last[index] is not None else (value, fault)
                 if fault and not (fault == "missing" and options.missing == "drop"):
                     faults.add(line, name, cell, fault)
+                    if fault == "missing":
+                        faults.note_missing(before=index < width and last[index] is not None)
                 values.append(value)
 
             if None in values:
                 gaps.leave(line)
+                dropped += 1
                 continue
             gaps.keep()
+            kept += 1
             last = values[:width]
             yield values
-        faults.raise_any()
+        faults.raise_any(kept)
+        if dropped and not kept:
+            raise self._all_dropped(dropped)
+
+    def _all_dropped(self, count: int) -> InputError:
+        names = ", ".join(self.options.named)
+        where = f"all {count} rows of {readable(self.options.path)}"
+        fact = f'missing = "drop" leaves out {where}: each lacks a cell of {names}'
+        cure = "name columns that are filled, or another source.missing"
+        return InputError.of("RC041", fact, key="source.missing", cure=cure)
 
     def _reader(self, element: Element) -> Callable[[Any], tuple[Any, str]]:
         """Return what reads a cell as an element: it gives its value or none, and what is wrong
@@ -169,7 +187,7 @@ class Table(Source[O]):
         return _text if element == "text" else _named
 
     def _file(self) -> Path:
-        found = matching([self.options.path])
+        found = matching([self.options.path]).files
         if len(found) > 1:
             names = ", ".join(readable(path.name) for path in found[:5])
             fact = f"{readable(self.options.path)} stands for {len(found)} files, and a table is one"
@@ -196,8 +214,10 @@ class Table(Source[O]):
         return list(self.options.columns)
 
     def gaps(self) -> list[str]:
-        """Return the rows that the last reading left out before others of their sequence."""
-        return [f"line {line}" for line in self._gaps.rows]
+        """Return the rows, and the blank lines, that the last reading left out before others of their
+        sequence.
+        """
+        return list(self._gaps.rows)
 
 
 def _chunks(rows: Iterator[Cells]) -> Iterator[Piece]:
@@ -244,27 +264,41 @@ def _number(cell: Any, number: Callable[[str], tuple[float | None, str]]) -> tup
 class _Faults:
     """Cells that cannot be read: the first are shown, the others counted."""
 
-    def __init__(self, path: str) -> None:
-        self.path, self.count, self.missing = path, 0, False
+    def __init__(self, options: TableOptions, element: Element) -> None:
+        self.path = options.path
+        self.count = 0
+        self.missing = False
+        self.forward = element != "text" and options.missing != "forward"  # whether it mends them all
         self.shown: list[str] = []
 
     def add(self, line: int, name: str, cell: Any, fault: str) -> None:
         """Take note of one cell."""
         self.count += 1
-        self.missing = self.missing or fault == "missing"
         if len(self.shown) < SHOWN:
             said = "nothing" if cell is None or cell == "" else _shortened(cell)
             self.shown.append(f"line {line}, column {name}: {said}{'' if fault == 'missing' else f' {fault}'}")
 
-    def raise_any(self) -> None:
-        """Raise `InputError` (RC042) if there was one."""
+    def note_missing(self, before: bool) -> None:
+        """Take note that a cell is missing which has a value `before` it in its sequence, or none."""
+        self.missing = True
+        self.forward = self.forward and before
+
+    def raise_any(self, kept: int) -> None:
+        """Raise `InputError` (RC042) if there was one, beside so many rows that are whole."""
         if not self.count:
             return
         what = "1 cell" if self.count == 1 else f"{self.count} cells"
         more = [f"and {self.count - len(self.shown)} more"] if self.count > len(self.shown) else []
-        fact = "\n    ".join([f"{readable(self.path)}: {what} cannot be read", *self.shown, *more])
-        cure = "mend the rows" + ('; for empty cells set source.missing = "forward" or "drop"' if self.missing else "")
-        raise InputError.of("RC042", fact, key="source.columns", cure=cure)
+        heading = f"{readable(self.path)}: {what} cannot be read"
+        fact = "\n    ".join([heading, *self.shown, *more])
+        raise InputError.of("RC042", fact, key="source.columns", cure=self._cure(kept))
+
+    def _cure(self, kept: int) -> str:
+        """Return what to do: of the policies for empty cells those alone that mend these."""
+        if not self.missing or not kept:
+            return "mend the rows"
+        policies = '"forward" or "drop"' if self.forward else '"drop"'
+        return f"mend the rows; for empty cells set source.missing = {policies}"
 
 
 def _shortened(cell: Any) -> str:

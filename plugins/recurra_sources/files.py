@@ -81,18 +81,16 @@ def lines(path: Path, encoding: str) -> Iterator[str]:
 
 def _decoded(path: Path, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
-    ascii_first = encodings.canonical(encoding) in ("utf-8", "ascii", "utf-8-sig")
     seen = waiting = 0
     count = _LineCount()
     with _opened(path) as file:
+        _check_head(path, file.read(encodings.SAMPLE), encoding)
+        file.seek(0)
         try:
             ended = False
             while not ended:
                 raw = file.read(BLOCK)
                 ended = not raw
-                if ascii_first and not seen:
-                    _check_zeros(path, raw, encoding)
-
                 waiting = len(decoder.getstate()[0])
                 text = decoder.decode(raw, final=ended)
                 _check_whole(path, text, count)
@@ -131,7 +129,7 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     Raises `InputError`: RC040 if it cannot be read, RC044 if it changes until it was read to its
     end.
     """
-    packed = path.suffix.lower() == ".gz"
+    packed = _is_packed(path)
     try:
         with path.open("rb") as raw:
             before = _stamp(os.fstat(raw.fileno()))
@@ -147,6 +145,10 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
         cure = "a file that is not packed has another name, and one that is cut off must come whole" if packed else ""
         fact = f"{readable(path)} cannot be read: {reason}"
         raise InputError.of("RC040", fact, key="source", cure=cure) from error
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def changed(what: str) -> InputError:
@@ -165,30 +167,39 @@ def _head(path: Path) -> bytes:
         return file.read(encodings.SAMPLE)
 
 
-def _check_zeros(path: Path, raw: bytes, encoding: str) -> None:
-    """Raise `InputError` (RC040) for UTF-16 without a mark, whose Latin letters are good UTF-8 with
-    zeros between.
+def _check_head(path: Path, head: bytes, encoding: str) -> None:
+    """Raise `InputError` (RC040) for a file whose beginning says that it is no text, or is written
+    in another encoding than the task names: it might be read all the same, as other letters.
     """
-    head = raw[: encodings.SAMPLE]
-    if encodings.of_zeros(head):
-        fact = f"{readable(path)} is not {encoding} text: zeros stand between its letters"
-        raise InputError.of("RC040", fact, key="source.encoding", cure=encodings.advice(encoding, head))
+    against = encodings.contradiction(encoding, head, unpacked=_is_packed(path))
+    if against:
+        fact = f"{readable(path)} is not {encoding} text: {against.fact}"
+        raise InputError.of("RC040", fact, key="source.encoding", cure=against.cure)
 
 
 def _check_whole(path: Path, text: str, count: _LineCount) -> None:
-    """Raise `InputError` (RC042) for half a surrogate pair, which a few encodings let pass."""
-    at = half_pair(text)
-    if at is not None:
-        count.add(text[:at])
-        fact = f"{readable(path)}:{count.line}: {ascii(text[at])} is half a surrogate pair"
+    """Raise `InputError` (RC042) for a NUL, and for half a surrogate pair, which a few encodings
+    let pass.
+    """
+    at = text.find("\0")
+    if at >= 0:
+        what, cure = "a NUL stands here, as in no text", "name a file of text, or take the NULs out of it"
+    elif (half := half_pair(text)) is not None:
+        at = half
+        what = f"{ascii(text[at])} is half a surrogate pair"
         cure = "mend the text where it was cut: such a half is no character"
-        raise InputError.of("RC042", fact, key="source", cure=cure)
+    else:
+        return
+    count.add(text[:at])
+    raise InputError.of("RC042", f"{readable(path)}:{count.line}: {what}", key="source", cure=cure)
 
 
 def _not_decoded(path: Path, encoding: str, error: UnicodeDecodeError, at: int, line: int, ended: bool) -> InputError:
     """Return the error of bytes that are not in the encoding that the task names."""
     byte = error.object[error.start]
     fact = f"{readable(path)} is not {encoding} text: byte {byte:#04x} at offset {at}, line {line}"
+    first = max(error.start - encodings.SAMPLE, 0)
+    before = error.object[first : error.start]
     wrong = error.object[error.start :][: encodings.SAMPLE]
-    cure = encodings.advice(encoding, _head(path), wrong, ended)
+    cure = encodings.advice(encoding, _head(path), before, wrong, ended)
     return InputError.of("RC040", fact, key="source.encoding", cure=cure)

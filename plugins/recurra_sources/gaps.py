@@ -11,18 +11,18 @@ class Gaps:
     """
 
     def __init__(self, grouped: bool = False) -> None:
-        self.rows: list[int] = []
+        self.rows: list[str] = []
         self.grouped = grouped
         self.begin()
 
     def begin(self) -> None:
         """Begin a new sequence."""
-        self.waiting: list[int] = []
+        self.waiting: list[str] = []
         self.begun = self.grouped
 
-    def leave(self, line: int) -> None:
-        """Leave a row out."""
-        self.waiting.append(line)
+    def leave(self, line: int, what: str = "line") -> None:
+        """Leave out what stands at a line: a row, or a blank line that might have been one."""
+        self.waiting.append(f"{what} {line}")
 
     def keep(self) -> None:
         """Keep a row, which stands after those that were left out."""

@@ -11,9 +11,12 @@ thousands.
 """
 
 
-def number(text: str, decimal: str = ".") -> tuple[float | None, str]:
+CSV_CURE = 'for decimal commas set source.decimal = ","'
+
+
+def number(text: str, decimal: str = ".", comma: str = CSV_CURE) -> tuple[float | None, str]:
     """Return the number that a text stands for, or none and what is wrong with it; `nan` is a
-    missing one.
+    missing one. `comma` says what to do where decimals may stand after a comma.
 
     Numbers are float64: digits beyond its 17 are rounded, and what it cannot hold is refused.
     Python reads more as numbers than a table holds, such as `1_0`, and digits of other scripts.
@@ -31,7 +34,7 @@ def number(text: str, decimal: str = ".") -> tuple[float | None, str]:
         value = None
 
     if value is None:
-        hint = ': for decimal commas set source.decimal = ","' if decimal == "." and "," in text else ""
+        hint = f": {comma}" if decimal == "." and "," in text else ""
         return None, "is not a number" + hint
     if math.isnan(value):
         return None, "missing"

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from recurra import InputError
 from recurra_sources.names import nearest, readable
@@ -19,13 +20,23 @@ from recurra_sources.names import nearest, readable
 Identity = tuple[int, int]
 
 
-def matching(patterns: Sequence[str]) -> list[Path]:
+class Matches(NamedTuple):
+    """The files that names and patterns stand for, and those that came again, each with its name
+    the first time.
+    """
+
+    files: list[Path]
+    again: list[tuple[Path, Path]]
+
+
+def matching(patterns: Sequence[str]) -> Matches:
     """Return the files that names and patterns stand for, sorted within each pattern, none twice.
 
     Folders that a pattern matches are left out. Raises `InputError` (RC040) where there is no file,
     and for what is no file: reading from a pipe or a device may wait for ever.
     """
     files: dict[Identity, Path] = {}
+    again: list[tuple[Path, Path]] = []
     for pattern in patterns:
         folder, rest = _literal(pattern)
         paths = sorted(_below(folder, rest)) if rest else [pattern]
@@ -36,10 +47,14 @@ def matching(patterns: Sequence[str]) -> list[Path]:
         if not states:
             raise _nothing(pattern, rest)
 
+        before = {*files}
         for path, state in states:
             _check_regular(path, state)
-            files.setdefault((state.st_dev, state.st_ino), Path(path))
-    return list(files.values())
+            identity = (state.st_dev, state.st_ino)
+            first = files.setdefault(identity, Path(path))
+            if identity in before or first != Path(path):  # one pattern may lead to a path twice
+                again.append((Path(path), first))
+    return Matches(list(files.values()), again)
 
 
 def _literal(pattern: str) -> tuple[str, tuple[str, ...]]:
@@ -127,14 +142,32 @@ def _no_file(path: str) -> InputError:
         f"there is no file {readable(path)}",
         key="source",
         nearest=readable(nearest(name, beside)),
-        cure="paths are taken from the task file's folder",
+        cure=_where_from(path),
     )
+
+
+def _where_from(path: str) -> str:
+    """Return from where paths are taken, or what of this one is not understood."""
+    *folders, _ = Path(path).parts or ("",)
+    for index, part in enumerate(folders):
+        here = os.path.join(*folders[: index + 1])
+        if os.path.lexists(here):
+            continue
+        if part.startswith(("~", "$")):
+            return f"write the path out: {readable(part)} is a name like any other here"
+        if part.endswith(":"):
+            return "an address is not read: bring the file to this machine, and name it"
+        return f"there is no folder {readable(here)}; {RELATIVE}"
+    return RELATIVE
+
+
+RELATIVE = "a path that does not begin with / is taken from the task file's folder"
 
 
 def _nothing(pattern: str, rest: Sequence[str]) -> InputError:
     if not any(map(glob.has_magic, rest)):
         return _no_file(pattern)
-    cure = "paths are taken from the task file's folder"
+    cure = _where_from(pattern)
     return InputError.of("RC040", f"no file matches {readable(pattern)}", key="source", cure=cure)
 
 

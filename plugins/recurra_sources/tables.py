@@ -20,6 +20,11 @@ USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
 
 
+COMMENTS = ("#", "//", "%")
+"""How lines begin that are comments where others read them."""
+ARRAY = "each line holds one whole JSON object; in a file of one array each element must get a line of its own"
+
+
 def _mark(character: str) -> str:
     """Return a character that may stand between cells. Raises `ValueError`."""
     if len(character) != 1 or character in '"\r\n':
@@ -54,7 +59,8 @@ class CsvOptions(TableOptions):
 class Csv(Table[CsvOptions]):
     """Columns of a csv file whose first row names them.
 
-    Quotes are `"`, and doubled inside a quoted cell.
+    Quotes are `"`, and doubled inside a quoted cell. In a file of one column a blank line between
+    rows is a row whose cell is empty; in a wider one it is no row.
     """
 
     def rows(self) -> Iterator[Row]:
@@ -65,9 +71,9 @@ class Csv(Table[CsvOptions]):
         places = [self._place(path, header, name) for name in options.named]
 
         for line, cells in rows:
-            if len(cells) != len(header):
+            if cells and len(cells) != len(header):
                 cells = self._fitted(path, line, cells, header)
-            yield line, [cells[place] for place in places]
+            yield line, [cells[place] for place in places] if cells else []
 
     def _place(self, path: Path, header: list[str], name: str) -> int:
         """Return where a column stands. Raises `InputError` (RC040, RC041, RC042)."""
@@ -84,6 +90,8 @@ class Csv(Table[CsvOptions]):
         """Return what the header tells of: another delimiter, or that there is none."""
         if all(numbers.number(name, self.options.decimal)[0] is not None for name in header):
             return "the first row holds numbers alone: put a row with the names of the columns before it"
+        if header[0].startswith(COMMENTS):
+            return "the first line is a comment: take it out, for the first row names the columns"
         if len(header) == 1:
             for mark, written in USUAL.items():
                 if mark in header[0] and mark != self.options.delimiter:
@@ -119,9 +127,14 @@ class Csv(Table[CsvOptions]):
 
 
 def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Give each row that is not blank, and the line where it begins. Raises `InputError` (RC042)."""
+    """Give each row, and the line where it begins. Raises `InputError` (RC042).
+
+    A blank line is an empty cell where the header has one column, and else without cells; before
+    the header and after the last row it is nothing.
+    """
     reader = csv.reader(files.lines(path, encoding), delimiter=delimiter, strict=True)
     width = 0
+    blank: list[int] = []  # lines that mean something only if a row follows
     while True:
         line = reader.line_num + 1
         try:
@@ -131,9 +144,17 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
         if cells is None:
             return
 
+        spaces = len(cells) == 1 and width != 1 and not cells[0].strip()
+        if not cells or spaces:
+            if width:
+                blank.append(line)
+            continue
+
         width = width or len(cells)
-        if cells and (width == 1 or len(cells) > 1 or cells[0].strip()):
-            yield line, cells
+        for empty in blank:
+            yield empty, [""] if width == 1 else []
+        blank.clear()
+        yield line, cells
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
@@ -173,7 +194,7 @@ class Jsonl(Table[JsonlOptions]):
 
     A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
     number in quotes is a number. `null` is missing; so is a key that is not there, but under
-    `missing = "error"` that is told apart.
+    `missing = "error"` that is told apart. A blank line is no row.
     """
 
     def rows(self) -> Iterator[Row]:
@@ -183,6 +204,7 @@ class Jsonl(Table[JsonlOptions]):
         known: list[str] = []
         for number, line in enumerate(files.lines(path, options.encoding), 1):
             if not line.strip():
+                yield number, []
                 continue
             record = _record(path, number, line)
             known = list(record)
@@ -208,7 +230,7 @@ class Jsonl(Table[JsonlOptions]):
 
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""
-        return numbers.number(cell)
+        return numbers.number(cell, comma="in JSON decimals stand after a point")
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
@@ -221,13 +243,16 @@ def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
     try:
         pairs = _DECODER.decode(line.rstrip())  # an error at the end is in this line
     except json.JSONDecodeError as error:
-        cure = "each line holds one whole JSON object; in a file of one array each element must get a line of its own"
         fact = f"{where}:{error.colno} is not JSON: {error.msg}"
-        raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
-    except (ValueError, RecursionError) as error:  # NaN, thousands of brackets
-        raise InputError.of("RC042", f"{where} cannot be read: {error}", key="source.path") from error
+        raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
+    except RecursionError as error:
+        fact = f"{where} cannot be read: its brackets stand one inside another too often"
+        raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
+    except ValueError as error:  # NaN
+        cure = "write null there; missing says what is done about it"
+        raise InputError.of("RC042", f"{where} cannot be read: {error}", key="source.path", cure=cure) from error
     if not isinstance(pairs, _Pairs):
-        raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path")
+        raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path", cure=ARRAY)
 
     record: dict[str, list[Any]] = {}
     for name, value in pairs:

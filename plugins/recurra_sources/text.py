@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
-from recurra import Element, Field, FilePath, Options, Piece, Source
+from recurra import Element, Field, FilePath, Options, Piece, Source, Unsuited
 from recurra_sources import files
 from recurra_sources.encodings import Encoding
+from recurra_sources.names import readable
 from recurra_sources.patterns import matching
+
+SHOWN = 5
+"""Files that a warning names before the rest is counted."""
 
 
 class TextOptions(Options):
@@ -31,14 +37,31 @@ class TextOptions(Options):
             raise ValueError("path: give exactly one of path and paths")
         return self
 
+    @field_validator("paths")
+    @classmethod
+    def _paths_differ(cls, paths: list[str] | None) -> list[str] | None:
+        named = [os.path.normpath(path) for path in paths or []]
+        for path, name in zip(paths or [], named, strict=True):
+            if named.count(name) > 1:
+                raise ValueError(f"{path!r} is named {named.count(name)} times")
+        return paths
+
 
 class Text(Source[TextOptions]):
     """Gives the text of files in the order of their names."""
 
     offers: ClassVar[tuple[Element, ...]] = ("text",)
 
+    def __init__(self, options: TextOptions) -> None:
+        super().__init__(options)
+        self._warned = False
+
     def _files(self) -> list[Path]:
-        return matching(self.options.paths or [str(self.options.path)])
+        matches = matching(self.options.paths or [str(self.options.path)])
+        if matches.again and not self._warned:
+            self._warned = True
+            warnings.warn(_again(matches.again), Unsuited, stacklevel=2)
+        return matches.files
 
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each file block by block, or each line, in parts where it is long."""
@@ -57,3 +80,12 @@ class Text(Source[TextOptions]):
     def fingerprint(self) -> str:
         """Return a hash of names, sizes and times of the files."""
         return files.fingerprint(self._files())
+
+
+def _again(again: list[tuple[Path, Path]]) -> str:
+    """Return the warning of files that come more than once."""
+    names = [
+        readable(path.name) + ("" if path == first else f" as {readable(first.name)}") for path, first in again[:SHOWN]
+    ]
+    more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
+    return f"source: a file is read once, and these come again: {', '.join(names)}{more}"

@@ -211,6 +211,13 @@ def test_nothing_at_all_is_an_error(given_in, vocabulary):
         build(Fake(given_in), vocabulary())
 
 
+@pytest.mark.parametrize("unknown", ["error", "skip"])
+def test_a_vocabulary_that_keeps_nothing_is_not_an_empty_source(unknown):
+    """Where the source gives elements, the vocabulary is named, and what it may keep."""
+    with pytest.raises(InputError, match=r"vocabulary: .* keeps none of them(.|\n)*RC041(.|\n)*come less often"):
+        build(Fake([Piece("one two two")]), Word(WordOptions(min_count=100, unknown=unknown)))
+
+
 def test_no_numbers_is_an_error():
     """A series without one step is refused."""
     with pytest.raises(InputError, match="RC041"):

@@ -17,8 +17,8 @@ from recurra_sources.tables import Csv, CsvOptions, Jsonl, JsonlOptions
 from recurra_sources.text import Text, TextOptions
 
 LETTERS = st.one_of(
-    st.sampled_from("ab\",;\t|\r\n'\\ \ufeff\u2028\x0b\x1c\x85\x00é\u4e2d\U0001f600"),
-    st.characters(codec="utf-8"),
+    st.sampled_from("ab\",;\t|\r\n'\\ \ufeff\u2028\x0b\x1c\x85\x01é\u4e2d\U0001f600"),
+    st.characters(codec="utf-8", exclude_characters="\0"),
 )
 CELLS = st.text(LETTERS, max_size=6)
 QUOTED = {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}

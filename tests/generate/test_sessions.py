@@ -98,7 +98,8 @@ def test_greedy_streams_are_greedy_single_streams(name: str, made: Any) -> None:
     run = getattr(made, name)
     alone = "".join(run.generate(length=12, temperature=0.0))
     for temperature, kinds in ((0.0, {alone}), (1.5, None)):
-        steps = list(run.generate(length=12, streams=4, temperature=temperature))
+        session = run.session(streams=4).feed(run.prompt())
+        steps = list(loop.symbols(session, 12, Sampling(temperature=temperature), []))
         texts = ["".join(parts) for parts in zip(*steps, strict=True)]
         assert len(texts) == 4
         assert set(texts) == kinds if kinds else len(set(texts)) > 1

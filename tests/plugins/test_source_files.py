@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import socket
+import warnings
 
 import pytest
 from conftest import HELLO
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sheets import csv_of, gathered, text
 
-from recurra import InputError
+from recurra import InputError, Unsuited
 from recurra.assemble import load_data
 from recurra.data import store
 from recurra.resolve import resolve
@@ -32,7 +33,8 @@ def test_files_come_in_the_order_of_their_names(tmp_path):
         (tmp_path / name).write_text(f"in {name}\n")
     assert gathered(text(tmp_path / "*.txt")) == ["in a.txt\n", "in b.txt\n"]
     paths = [str(tmp_path / name) for name in ("c.md", "*.txt", "a.*")]
-    assert gathered(Text(TextOptions(paths=paths))) == ["in c.md\n", "in a.txt\n", "in b.txt\n"]
+    with pytest.warns(Unsuited, match="come again: a.txt$"):
+        assert gathered(Text(TextOptions(paths=paths))) == ["in c.md\n", "in a.txt\n", "in b.txt\n"]
 
 
 def test_what_is_no_file_is_named(tmp_path):
@@ -127,7 +129,7 @@ def test_patterns_match_as_glob_matches(tmp_path, monkeypatch, seed):
             matches = sorted(glob.glob(root + pattern, recursive=True))
             expected = dict.fromkeys(os.path.relpath(path) for path in matches if os.path.isfile(path))
             try:
-                found = [str(path) for path in patterns.matching([root + pattern])]
+                found = [str(path) for path in patterns.matching([root + pattern]).files]
             except InputError:
                 found = []
             assert [os.path.relpath(path) for path in found] == list(expected)
@@ -154,8 +156,59 @@ def test_a_file_is_read_once_under_any_name(tmp_path):
     (tmp_path / "b.txt").write_text("once")
     (tmp_path / "c.txt").symlink_to("b.txt")
     os.link(tmp_path / "b.txt", tmp_path / "d.txt")
-    paths = [str(tmp_path / name) for name in ("*.txt", "b.txt", "../" + tmp_path.name + "/b.txt")]
-    assert gathered(Text(TextOptions(paths=paths))) == ["once"]
+    paths = [str(tmp_path / name) for name in ("*.txt", "b.txt")]
+    with pytest.warns(Unsuited, match="come again: c.txt as b.txt, d.txt as b.txt, b.txt$"):
+        assert gathered(Text(TextOptions(paths=paths))) == ["once"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    paths=st.lists(
+        st.sampled_from(["a.txt", "b.txt", "*.txt", "link.txt", "a*", "./a.txt", "c.md"]), min_size=1, max_size=3
+    )
+)
+def test_what_is_read_once_though_it_comes_again_is_told(paths, tmp_path_factory):
+    """A name given twice is refused; any other overlap of names, links and patterns is warned of once, and with none
+    there is no warning.
+    """
+    folder = tmp_path_factory.mktemp("once")
+    for name in ("a.txt", "b.txt", "c.md"):
+        (folder / name).write_text(name)
+    (folder / "link.txt").symlink_to("b.txt")
+    named = [f"{folder}/{path}" for path in paths]
+    if len({os.path.normpath(path) for path in named}) < len(named):
+        with pytest.raises(ValidationError, match="is named [23] times"):
+            TextOptions(paths=named)
+        return
+
+    stands_for = {"*.txt": ["a", "b", "b"], "a*": ["a"], "link.txt": ["b"], "./a.txt": ["a"]}
+    files = [name for path in paths for name in stands_for.get(path, [path[0]])]
+    source = Text(TextOptions(paths=named))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        source.fingerprint()
+        found = gathered(source)
+        source.fingerprint()
+    assert [text[0] for text in found] == list(dict.fromkeys(files))
+    assert len(said) == (len(set(files)) < len(files))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/no such folder/x.txt", "there is no folder /no such folder; a path that does not begin with /"),
+        ("/no such folder/deep/*.txt", "there is no folder /no such folder; a path that does not begin with /"),
+        ("{here}/x.txt", "mend it: a path that does not begin with / is taken from the task file's folder"),
+        ("{here}/~/x.txt", "write the path out: ~ is a name like any other"),
+        ("{here}/~me/*.txt", "write the path out: ~me is"),
+        ("{here}/$HOME/x.txt", "write the path out: .HOME is"),
+        ("{here}/https://example.org/x.txt", "an address is not read"),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_why(tmp_path, path, words):
+    """The first folder of it that does not exist is named, or what is not expanded."""
+    with pytest.raises(InputError, match=rf"\[RC040\](.|\n)*{words}"):
+        text(path.format(here=tmp_path)).fingerprint()
 
 
 def _pipe(path):

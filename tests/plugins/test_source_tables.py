@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
+import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sheets import Sheet, csv_of, gathered, jsonl_of
@@ -63,6 +65,33 @@ def test_only_numbers_take_several_columns(sheet, element):
         gathered(sheet.source(["a", "b"]), element)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["x", "x", None]), st.sampled_from([1, 2, None]), st.just(3)), max_size=5),
+    missing=st.sampled_from(["error", "forward"]),
+    element=st.sampled_from(["numbers", "tokens", "text"]),
+    grouped=st.booleans(),
+    kind=st.sampled_from(["csv", "jsonl"]),
+)
+def test_the_cure_for_missing_cells_mends_them(rows, missing, element, grouped, kind, tmp_path_factory):
+    """Of the policies the cure names those that read the table, and no other."""
+    assume(element != "text" or missing == "error")
+    names = [["g", "a", "b"][index] for index in range(3)]
+    as_text = [[cell if cell is None or element == "numbers" else str(cell) for cell in row] for row in rows]
+    sheet = Sheet(tmp_path_factory.mktemp("cure"), kind).write(names, as_text)
+    columns = ["a", "b"] if element == "numbers" else ["a"]
+
+    def cure(policy):
+        try:
+            gathered(sheet.source(columns, group="g" if grouped else None, missing=policy), element)
+        except InputError as error:
+            return error.problems[0].cure
+
+    if words := cure(missing):
+        named = set(re.findall('"(.+?)"', words))
+        assert named == {policy for policy in ("forward", "drop") if cure(policy) is None}
+
+
 GAPS = [[1, 10], [None, 20], [3, None], [None, None], [5, 50]]
 
 
@@ -81,6 +110,15 @@ def test_missing_cells_take_the_value_before_or_lose_their_row(sheet):
     assert forward == [[[1, 10], [1, 20], [3, 20], [3, 20], [5, 50]]]
     assert gathered(sheet.source(["a", "b"], missing="drop"), "numbers") == [[[1, 10], [5, 50]]]
     assert gathered(sheet.source(["a"], missing="drop"), "numbers") == [[[1], [3], [5]]]
+
+
+@pytest.mark.parametrize("element", ["numbers", "tokens"])
+def test_a_table_of_which_every_row_is_left_out_is_told(sheet, element):
+    """It is not empty: what left the rows out is named, and how many there were."""
+    sheet.write(["g", "a"], [["x", None], [None, "1"], ["y", None]])
+    with pytest.raises(InputError, match=r'"drop" leaves out all 3 rows .* each lacks a cell of a, g \[RC041\]'):
+        gathered(sheet.source(["a"], group="g", missing="drop"), element)
+    assert gathered(sheet.write(["g", "a"], []).source(["a"], missing="drop"), element) == []
 
 
 def test_nothing_is_carried_from_one_sequence_to_the_next(sheet):
@@ -165,6 +203,39 @@ def test_a_short_row_lacks_its_last_cells(tmp_path):
             gathered(csv_of(tmp_path, content, columns=columns), "numbers")
 
 
+@pytest.mark.parametrize("element", ["numbers", "tokens", "text"])
+@settings(max_examples=25, deadline=None)
+@given(blank=st.lists(st.booleans(), min_size=1, max_size=8), end=st.sampled_from(["\n", "\r\n", ""]))
+def test_a_blank_line_of_one_column_is_an_empty_cell(element, blank, end, tmp_path_factory):
+    """Between rows it is read as the quoted empty cell is, under every policy; after the last row it is nothing."""
+
+    def outcome(empty, missing, tail):
+        lines = [empty if each else f"{index}" for index, each in enumerate(blank)]
+        content = "\n\nx\n" + "".join(f"{line}\n" for line in [*lines, "8"]) + tail
+        source = csv_of(tmp_path_factory.mktemp("one"), content, columns=["x"], missing=missing)
+        try:
+            return gathered(source, element), source.gaps()
+        except InputError as error:
+            return error.problems[0].fact.partition("table.csv")[2]
+
+    policies = ["error", "drop"] if element == "text" else ["error", "drop", "forward"]
+    for missing in policies:
+        assert outcome("", missing, end * 3) == outcome('""', missing, "")
+
+
+def test_a_blank_line_between_rows_is_a_gap(sheet):
+    """In a table of several columns it is no row, and where positions count it is told, for it may have been one;
+    before, between and after sequences it moves nothing.
+    """
+    sheet.write(["g", "a"], [["x", 1], ["x", 2], ["y", 3]])
+    first, *rows = ["", *sheet.path.read_text().splitlines()][sheet.kind == "csv" :]
+    sheet.path.write_text("\n".join(["", first, "", rows[0], "", " ", rows[1], "", rows[2], "", ""]))
+    for group, values, gaps in (("g", [[[1], [2]], [[3]]], [5, 6]), (None, [[[1], [2], [3]]], [5, 6, 8])):
+        source = sheet.source(["a"], group=group)
+        assert gathered(source, "numbers") == values
+        assert source.gaps() == [f"blank line {line}" for line in gaps]
+
+
 @pytest.mark.parametrize("missing", ["error", "forward", "drop"])
 def test_a_long_row_is_refused(tmp_path, missing):
     """Cells beyond the header mean that one before them was cut in two; empty ones at the end mean nothing."""
@@ -185,7 +256,7 @@ NUMBERS = {
 }  # fmt: skip
 NO_NUMBERS = {
     ".": ["1,5", "1,234.5", "1,234", "1_000", "0x10", "\uff11\uff12", "1e400", "inf", "-Infinity", "1 000", "1.2.3",
-          "--1", "9" * 5000, "1\0", "true", "\u0661", "1e", "12%"],
+          "--1", "9" * 5000, "1\x01", "true", "\u0661", "1e", "12%"],
     ",": ["11.25", "1.2345", "0.125", "1.23,5", "12.34.567", "1234.567", "1,2,3", "1,234.5", ".5", "1.234e3", "1_0,5"],
     "\u00b7": ["1.5", "1,5", "1.234\u00b75"],
 }  # fmt: skip
@@ -222,6 +293,21 @@ def test_a_comma_has_a_cure(tmp_path):
         gathered(csv_of(tmp_path, "a;b\n11,25;1\n", columns=["a"], delimiter=";"), "numbers")
     with pytest.raises(InputError, match=r"'11.25' is not a number: with decimal = \",\" points group the thousands"):
         gathered(csv_of(tmp_path, "a\n11.25\n", columns=["a"], decimal=","), "numbers")
+    with pytest.raises(InputError, match="'11,25' is not a number: in JSON decimals stand after a point"):
+        gathered(jsonl_of(tmp_path, '{"a": "11,25"}', columns=["a"]), "numbers")
+
+
+@given(cell=st.sampled_from(["1,5", "1.234,5", "1.5x", "x", "1 000", "12%"]), kind=st.sampled_from(["csv", "jsonl"]))
+@settings(max_examples=12, deadline=None)
+def test_no_cure_names_an_option_that_there_is_not(cell, kind, tmp_path_factory):
+    """Whatever cannot be read, what its source is told to set is an option of that source."""
+    sheet = Sheet(tmp_path_factory.mktemp("cure"), kind).write(["a", "b"], [[1, 2]])
+    row = f'"{cell}",2\n' if kind == "csv" else json.dumps({"a": cell, "b": 2}) + "\n"
+    sheet.path.write_text(sheet.path.read_text() + row)
+    source = sheet.source(["a"])
+    with pytest.raises(InputError) as caught:
+        gathered(source, "numbers")
+    assert set(re.findall(r"source\.(\w+)", str(caught.value))) <= set(type(source.options).model_fields)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\n\r\n"])
@@ -270,7 +356,7 @@ def test_quotes_that_do_not_fit_have_a_line(tmp_path, rows, words):
     source = csv_of(tmp_path, "a,b\n0,0\n" + rows, columns=["a"])
     with pytest.raises(InputError, match=rf"{words}(.|\n)*written twice"):
         gathered(source)
-    assert gathered(csv_of(tmp_path, 'a,b\n5" pipe,\0\n', columns=["a"])) == ['5" pipe']
+    assert gathered(csv_of(tmp_path, 'a,b\n5" pipe,\x01\n', columns=["a"])) == ['5" pipe']
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
@@ -298,6 +384,8 @@ def test_a_mark_is_one_character(option, mark):
         ("x\ty", r'source.delimiter = "\\t"'),
         ("\ufeff\u200b x ,y", "did you mean: \u200b x"),
         ("X,y", "did you mean: X"),
+        ("# hi", "the first line is a comment"),
+        ("// x, y", "the first line is a comment"),
     ],
 )
 def test_a_header_that_lacks_a_column_is_read_for_why(tmp_path, header, words):
@@ -320,7 +408,7 @@ def test_a_header_that_lacks_a_column_is_read_for_why(tmp_path, header, words):
         ('{"a": "x\\ud83d"}', r":3: the value of 'a' holds '.ud83d', half a surrogate pair"),
         ('{"a": ' + "9" * 5000 + "}", "(.|\n)*line 3, column a: 9+... is not finite"),
         ('{"a": 1e999}', "(.|\n)*line 3, column a: 1e999 is not finite"),
-        ("[" * 100_000, ":3 cannot be read: .*recursion"),
+        ("[" * 100_000, ":3 cannot be read: its brackets stand one inside another too often"),
     ],
 )
 def test_a_bad_line_of_json_has_its_number(tmp_path, line, words):
@@ -339,6 +427,13 @@ def test_json_has_types_of_its_own(tmp_path):
         gathered(jsonl_of(tmp_path, *lines, columns=["a"]), "numbers")
     for line, shown in enumerate(("True", "['1']|[1]", "'1_0'", "{'b': 1}"), 1):
         assert any(f"line {line}, column a: {form} is not a number" in str(caught.value) for form in shown.split("|"))
+
+
+@pytest.mark.parametrize("written", [json.dumps, lambda rows: json.dumps(rows, indent=1), lambda rows: "[" * 5000])
+def test_an_array_gets_one_cure(tmp_path, written):
+    """However a file of one array is laid out, each element must get a line of its own."""
+    with pytest.raises(InputError, match=r"table\.jsonl:1(.|\n)*in a file of one array each element must get a line"):
+        gathered(jsonl_of(tmp_path, written([{"a": 1}, {"a": 2}]), columns=["a"]), "numbers")
 
 
 @pytest.mark.parametrize("element", ["text", "tokens"])

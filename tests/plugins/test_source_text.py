@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import io
+import lzma
 import re
+import tarfile
+import zipfile
 from encodings.aliases import aliases
 
 import pytest
@@ -15,14 +20,14 @@ from sheets import gathered, text
 
 from recurra import InputError
 from recurra_sources import files
-from recurra_sources.tables import CsvOptions, JsonlOptions
+from recurra_sources.tables import Csv, CsvOptions, JsonlOptions
 from recurra_sources.text import Text, TextOptions
 
 NO_TEXT = {"base64_codec", "bz2_codec", "hex_codec", "mbcs", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
 """Codecs of Python's that are not of text, or of Windows alone."""
 ENDS = "\r\n\x0b\x0c\x1c\x1d\x85\u2028\u2029 "
 """What Python's `splitlines` takes for line ends, of which a file has the first two alone."""
-MARKED = st.one_of(st.characters(codec="utf-8"), st.sampled_from(ENDS))
+MARKED = st.one_of(st.characters(codec="utf-8", exclude_characters="\0"), st.sampled_from(ENDS))
 
 
 @settings(deadline=None, max_examples=25)
@@ -131,7 +136,7 @@ FRENCH = "Où est passée la forêt dorée, là-bas, après l'été ?\n"
         ((FRENCH + "é").encode()[:-1], "utf-8", "ends inside a character"),
         (FRENCH.encode("utf-16")[:-1], "utf-16", "ends inside a character"),
         (gzip.compress(b"packed, and not called .gz", mtime=0), "utf-8", "let its name end in .gz"),
-        (b"PK\x03\x04\xff\xfe", "utf-8", "zip archive"),
+        (b"PK\x03\x04\xff\xfe", "utf-8", "unpack it"),
         (b"\x00\x01\x02\xff\x00\x03binary", "utf-8", "zeros"),
         ("\u3042\u3044\u3046".encode("shift_jis"), "utf-8", '"shift_jis"'),
     ],
@@ -144,6 +149,129 @@ def test_the_cure_names_the_encoding(tmp_path, raw, encoding, cure):
     (problem,) = caught.value.problems
     assert cure in problem.cure
     assert problem.key == "source.encoding"
+
+
+def refused(path, encoding):
+    """Return the problem of a file that cannot be read, or nothing where it gives text."""
+    try:
+        gathered(text(path, encoding=encoding))
+    except InputError as error:
+        return error.problems[0]
+
+
+DECLARED = ["utf-8", "utf-8-sig", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis", "cp437",
+            "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]  # fmt: skip
+WRITTEN = ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+BODIES = ["plain words of one byte each, and enough of them to be sure of it\n", FRENCH * 2]
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+@pytest.mark.parametrize("written", [*WRITTEN, "utf-16-be with its mark", "utf-32-be with its mark"])
+def test_a_file_that_says_how_it_was_written_is_read_so_or_not_at_all(tmp_path, declared, written):
+    """By its mark, or zeros between its letters: whatever encoding a task names, the text comes right, or the cure
+    names one with which it does.
+    """
+    for body in BODIES:
+        mark = "\ufeff" * ("with its mark" in written)
+        (tmp_path / "file").write_bytes((mark + body).encode(written.split()[0]))
+        problem = refused(tmp_path / "file", declared)
+        right = declared if problem is None else re.search(r'encoding = "(.+?)"', problem.cure)[1]
+        assert gathered(text(tmp_path / "file", encoding=right)) == [body]
+
+
+@pytest.mark.parametrize("declared", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_letters_of_one_byte_are_not_read_in_pairs(tmp_path, declared):
+    """ASCII and UTF-8 are refused under an encoding of several bytes a letter, which would make Chinese of them."""
+    for body in BODIES:
+        (tmp_path / "file").write_bytes((body * 4).encode())
+        assert "utf-8" in refused(tmp_path / "file", declared).cure
+    chinese = "\u4f60\u597d\uff0c\u4e16\u754c\u3002" * 20
+    (tmp_path / "file").write_bytes(chinese.encode(declared))
+    assert gathered(text(tmp_path / "file", encoding=declared)) == [chinese]
+
+
+def archive(mode):
+    """Return a tar archive of one text file."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as tar:
+        member = tarfile.TarInfo("in.txt")
+        member.size = 12
+        tar.addfile(member, io.BytesIO(b"hello hello\n"))
+    return file.getvalue()
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("in.txt", "hello")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp437", "utf-16-le"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        *((archive(f"w:{how}"), kind) for how, kind in (("", "tar"), ("gz", "tar"), ("bz2", "bzip2"), ("xz", "xz"))),
+        *((each.compress(b"hello"), kind) for each, kind in ((gzip, "gzip"), (bz2, "bzip2"), (lzma, "xz"))),
+        (zipped(), "zip"),
+    ],
+)  # fmt: skip
+def test_an_archive_is_no_text(tmp_path, encoding, suffix, raw, kind):
+    """It is refused by its name under every encoding, packed once more as well; the cure does not lead back here."""
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(gzip.compress(raw) if suffix else raw)
+    problem = refused(path, encoding)
+    assert kind in problem.fact
+    assert (".gz" in problem.cure) == (kind == "gzip" and not suffix)
+
+
+@settings(deadline=None, max_examples=20)
+@given(before=st.text(MARKED, max_size=20), encoding=st.sampled_from(["utf-8", "utf-16", "utf-32-be", "gb18030"]))
+def test_a_nul_is_no_text(before, encoding, tmp_path_factory):
+    """A zero byte in a file of text or of rows is refused with its line."""
+    before = before.replace("\ufeff", "")
+    (path := tmp_path_factory.mktemp("nul") / "file").write_bytes(f"a\n{before}\0\n".encode(encoding))
+    line = 1 + len(re.findall(r"\r\n|\r|\n", f"a\n{before}"))
+    csv = Csv(CsvOptions(path=str(path), columns=["a"], encoding=encoding, delimiter="\x01"))
+    for source in (text(path, encoding=encoding), csv):
+        with pytest.raises(InputError, match=rf"file:{line}: a NUL stands here.* \[RC042\]"):
+            gathered(source)
+
+
+LANGUAGES = [FRENCH, GERMAN, "Мороз и солнце; день чудесный!\n", "\u4f60\u597d\uff0c\u4e16\u754c\u3002", "naïve plan"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    body=st.sampled_from(LANGUAGES),
+    wrong=st.sampled_from([b"\xff", b"\x92", b"\xc3(", b"\xed\xa0\x80", b"\x81", b"\xe9 "]),
+    place=st.integers(0, 200_000),
+    encoding=st.sampled_from(["utf-8", "ascii", "utf-8-sig"]),
+)
+def test_a_file_that_is_utf8_but_for_a_byte_stays_utf8(body, wrong, place, encoding, tmp_path_factory):
+    """Where most is good UTF-8, the cure is to mend the byte: no other encoding is named, whatever the byte is."""
+    whole = body * 3
+    cut = place % (len(whole) + 1)
+    raw = whole[:cut].encode() + wrong + whole[cut:].encode()
+    if place > 100_000:  # far from the beginning of a file
+        raw = b"plain words\n" * 9000 + raw
+    (path := tmp_path_factory.mktemp("bad") / "file").write_bytes(raw + b".")
+    cure = refused(path, encoding).cure
+    assert "mend" in cure
+    assert set(re.findall('"(.+?)"', cure)) <= ({"utf-8"} if encoding == "ascii" else set())
+
+
+@settings(deadline=None, max_examples=60)
+@given(raw=st.binary(min_size=1, max_size=30), encoding=st.sampled_from(DECLARED))
+def test_an_encoding_that_is_named_reads_the_file(raw, encoding, tmp_path_factory):
+    """No cure names the encoding that has just failed, nor one that fails as well."""
+    (path := tmp_path_factory.mktemp("any") / "file").write_bytes(raw)
+    problem = refused(path, encoding)
+    named = re.findall('"(.+?)"', problem.cure) if problem else []
+    for other in named:
+        assert codecs.lookup(other) != codecs.lookup(encoding)
+        codecs.getincrementaldecoder(other)().decode(raw)  # raises if it does not
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])

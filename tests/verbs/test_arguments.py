@@ -14,6 +14,7 @@ from trials import about, write
 
 import recurra
 from recurra.errors import InputError
+from recurra.generate.sampling import Sampling
 from recurra.verbs import Run
 
 
@@ -27,7 +28,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("RECURRA_CACHE", str(place / "cache"))
         runs = {
             name: recurra.run(write(place / name, text), one | changes, runs=place / name / "runs")
-            for name, text, changes in (("text", HELLO, {}), ("number", SERIES, {}), ("clock", SERIES, clock))
+            for name, text, changes in (
+                ("text", HELLO, {}),
+                ("drawn", HELLO, {"generation.temperature": 1.0}),
+                ("number", SERIES, {}),
+                ("clock", SERIES, clock),
+            )
         }
     return SimpleNamespace(**runs, task=place / "text" / "task.toml", place=place)
 
@@ -52,6 +58,10 @@ IGNORED: dict[str, tuple[str, dict[str, Any]]] = {
     "a place without a clock": ("number", {"prompt": [1.0, 2.0], "position": 3}),
     "a place of symbols without a clock": ("text", {"position": 3}),
     "a place without a prompt": ("clock", {"position": 3}),
+    "a seed that draws nothing": ("text", {"seed": 3}),
+    "a seed of the likeliest": ("drawn", {"seed": 0, "temperature": 0.0}),
+    "streams that are all the same": ("text", {"streams": 3}),
+    "streams of the likeliest": ("drawn", {"streams": 2, "temperature": 0.0}),
 }
 NUMBERS = [["1", "2"], [True], [[1.0, 2.0], [3.0]], 5, "1,2", [1.0, None], [1j], {"a": 1}, [float("nan")], [1e300],
            [10**400], [[[1.0]]], []]  # fmt: skip
@@ -76,6 +86,27 @@ def test_what_would_be_ignored_is_refused(what: str, made: Any) -> None:
     """An argument that changes nothing here says so, rather than be taken for done."""
     kind, arguments = IGNORED[what]
     refused(lambda: getattr(made, kind).generate(**arguments))
+
+
+def test_what_decides_a_draw_is_taken_where_one_is_made(made: Any) -> None:
+    """Seed and streams count at a temperature above 0, whether the task or the caller names it."""
+    for run, sampling in ((made.drawn, {}), (made.text, {"temperature": 1.0})):
+        assert list(run.generate(seed=3, streams=1, length=9, **sampling))
+        assert {len(texts) for texts in run.generate(seed=3, streams=3, length=9, **sampling)} == {3}
+    assert list(made.text.generate(streams=1, length=3))
+
+
+def test_a_session_refuses_what_its_run_has_no_use_for(made: Any) -> None:
+    """A position without a clock, chances of numbers, a draw of numbers and a forecast of symbols are no values."""
+    for run in (made.text, made.number):
+        refused(lambda: run.session(position=5))  # noqa: B023
+        assert run.session(position=0).position == 0
+    assert made.clock.session(position=5).position == 5
+    symbols, numbers = made.text.session().feed("hel"), made.number.session().feed([1.0, 2.0])
+    for ask in (numbers.chances, lambda: numbers.draw(Sampling()), symbols.foresee):
+        refused(ask)
+    assert numbers.position == 2 and symbols.position == 3
+    assert len(numbers.foresee()) == 1 and float(symbols.chances().sum()) == pytest.approx(1)
 
 
 def test_a_clock_takes_a_place(made: Any) -> None:

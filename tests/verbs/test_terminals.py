@@ -168,7 +168,8 @@ def test_json_is_the_only_line(tmp_path: Path) -> None:
     task, runs = write(tmp_path, PROSE), tmp_path / "runs"
     for arguments in (
         ["run", task, "--runs", runs], ["resume", runs / "task"], ["evaluate", runs / "task"], ["check", task],
-        ["generate", runs / "task", "--length", "5"], ["generate", runs / "task", "--length", "5", "--streams", "2"],
+        ["generate", runs / "task", "--length", "5"],
+        ["generate", runs / "task", "--length", "5", "--streams", "2", "--temperature", "1"],
     ):  # fmt: skip
         ended = command(*arguments, "--json").tidy(0)
         assert len(ended.out.splitlines()) == 1 and isinstance(json.loads(ended.out), dict), arguments
@@ -191,9 +192,10 @@ def test_generating_prints_the_text_as_it_comes(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     command("run", write(tmp_path, PROSE), "--runs", runs).tidy(0)
     run = recurra.load(runs / "task")
-    out = command("generate", runs / "task", "--seed", "7", "--length", "20").tidy(0).out
-    assert out == "the " + "".join(run.generate(length=20, seed=7)) + "\n"
-    several = command("generate", runs / "task", "--streams", "3", "--length", "4").tidy(0).out
+    drawn = ["--temperature", "1"]
+    out = command("generate", runs / "task", *drawn, "--seed", "7", "--length", "20").tidy(0).out
+    assert out == "the " + "".join(run.generate(length=20, seed=7, temperature=1.0)) + "\n"
+    several = command("generate", runs / "task", *drawn, "--streams", "3", "--length", "4").tidy(0).out
     assert several.count("--- ") == 3 and several.count("\nthe ") == 3
 
 

@@ -61,6 +61,20 @@ def test_a_band_holds_or_does_not(bands: dict[str, Any], found: Any, generated: 
         assert problem.allowed == str(bands[name]) and problem.got
 
 
+@pytest.mark.parametrize("table", ["", "[expect]\n"])
+def test_nothing_is_held_to_no_band(table: str, task: Callable[..., Path], tmp_path: Path) -> None:
+    """`--expect` without a band is refused before anything is written, by `run` and by `resume`, for it would check
+    nothing; a band that an override brings is one.
+    """
+    path, runs = task(f"{HELLO}\n{table}"), tmp_path / "runs"
+    recurra.run(path, {"training.steps": 1}, runs=tmp_path / "plain")
+    command("run", path, "--runs", runs, "--expect").fails(2, "[expect]", "RC080", "add a band")
+    assert not runs.exists()
+    with pytest.raises(InputError, match="this task has none"):
+        recurra.resume(tmp_path / "plain" / "task", expect=True)
+    recurra.run(path, {"training.steps": 1, "expect.loss_below": 99.0}, runs=runs, expect=True)
+
+
 @pytest.mark.parametrize("expect, code", [("loss_below = 99.0", 0), ("loss_below = 0.0001", 1)])
 def test_expect_decides_the_exit_code(expect: str, code: int, task: Callable[..., Path], tmp_path: Path) -> None:
     """`--expect` exits 1 with RC062 where a band is broken, and without it the run is done all the same."""

@@ -17,6 +17,7 @@ from recurra import errors
 from recurra.data.store import Store, build
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
+from recurra.model.probe import counts_steps
 from recurra.resolve import resolve
 from recurra.verbs import Run
 
@@ -70,7 +71,7 @@ def trained(run: Run) -> dict[str, Any]:
 def opened(run: Run) -> Session:
     """Return a session that has read something: two streams of symbols, each on a way of its own, or numbers."""
     if run.vocabulary.yields == "numbers":
-        session = run.session(position=3).feed([10.0, 20.0, 30.0])
+        session = run.session(position=3 * counts_steps(run.network)).feed([10.0, 20.0, 30.0])
         session.foresee()
         return session
     session = run.session(seed=7, streams=2).feed(run.prompt())

@@ -82,7 +82,7 @@ def run(
     from recurra.cli.display import watcher
 
     overrides = [*override, *([f"seed={seed}"] if seed is not None else [])]
-    done = verbs.run(task, overrides, runs=runs, observer=watcher(quiet=as_json))
+    done = verbs.run(task, overrides, runs=runs, observer=watcher(quiet=as_json), expect=expect)
     _finish_run(done, show.result, expect, as_json)
 
 
@@ -100,7 +100,7 @@ def resume(
     from recurra.cli import show
     from recurra.cli.display import watcher
 
-    done = verbs.resume(run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins)
+    done = verbs.resume(run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins, expect=expect)
     _finish_run(done, show.result, expect, as_json)
 
 

@@ -128,7 +128,8 @@ def build(
     vocabulary.fit(piece.values for piece in intake.pieces(source, vocabulary.reads, owners[0]))
     size = intake.size(vocabulary, owners[1])
     if not size:
-        raise _empty()
+        gives = any(len(piece.values) for piece in intake.pieces(source, vocabulary.reads, owners[0]))
+        raise _nothing_kept(owners[1]) if gives else _empty()
     saved = intake.learned(vocabulary, owners[1])
     pieces = _steady(source, before, _encoded(source, vocabulary, owners))
     return _collect(pieces, key, in_memory, _smallest(size), saved)
@@ -151,6 +152,12 @@ def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterat
 
 def _empty() -> InputError:
     return InputError.of("RC041", "the source is empty: it gives no elements at all", key="source")
+
+
+def _nothing_kept(owner: str) -> InputError:
+    fact = f"the source gives elements, but {owner} keeps none of them: it would know no symbol"
+    cure = "let it keep elements that come less often, or give more data"
+    return InputError.of("RC041", fact, key="vocabulary", cure=cure)
 
 
 def _key(source: Source[Any], fingerprint: str, vocabulary: Vocabulary[Any], identity: str) -> str:

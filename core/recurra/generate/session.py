@@ -168,7 +168,11 @@ class Session:
             self.seen.scatter_(1, x.unsqueeze(1), True)
 
     def chances(self) -> Tensor:
-        """Return the network's probabilities of the next symbol, `[B, V]`."""
+        """Return the network's probabilities of the next symbol, `[B, V]`.
+
+        Raises `InputError` (RC080) where it forecasts numbers, which have none.
+        """
+        self._demand("symbols", "chances", "expected() gives what the network says of the next numbers")
         return torch.softmax(self.expected().float(), dim=-1)
 
     def expected(self) -> Tensor:
@@ -176,6 +180,13 @@ class Session:
         if self.output is None:
             raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
         return self.output.expand(self.streams, -1)
+
+    def _demand(self, elements: str, what: str, cure: str) -> None:
+        """Refuse what this network has no use for. Raises `InputError` (RC080)."""
+        yields = self.vocabulary.yields
+        if yields != elements:
+            fact = f"{what} is for a run of {elements}, and this one generates {yields}"
+            raise InputError.of("RC080", fact, cure=cure)
 
     def _part(self) -> None:
         """Give each stream a state of its own, once they begin to differ."""
@@ -186,7 +197,8 @@ class Session:
         self.seen = self.seen[each]
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
-        """Pick the next symbol of each stream and read it; return the ids `[B]`."""
+        """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises `InputError` (RC080)."""
+        self._demand("symbols", "draw", "foresee() gives the next numbers")
         output = self.expected()
         finite = math.isfinite(float(output.sum()))  # a sum may be beyond all numbers though none of them is
         if not finite and not bool(torch.isfinite(output).all()):
@@ -197,7 +209,11 @@ class Session:
         return ids.cpu().numpy()
 
     def foresee(self) -> NDArray[np.float64]:
-        """Return the next numbers in the data's units, `[F]`, and read them as if they had come."""
+        """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
+
+        Raises `InputError` (RC080) for a run of symbols.
+        """
+        self._demand("numbers", "foresee", "draw(Sampling()) gives the next symbol")
         scaled = self.expected()
         self._part()
         self._step(scaled.to(self.network.dtype))
