@@ -157,8 +157,8 @@ def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: 
         return _tag_problem(rule, path, name, _at(table, (*path, "kind")))
     wrong_type = kind.endswith("_type") or kind.endswith("_parsing") or kind == "int_from_float"
     value = detail["input"]
-    if isinstance(value, float) and not math.isfinite(value):
-        wrong_type = False
+    if isinstance(value, float) and not math.isfinite(value) and kind.startswith(("int", "float")):
+        wrong_type = False  # where a number belongs, nan is one that is not allowed
     code = "RC012" if wrong_type else "RC013"
     fact = f"{name} has the wrong type{_of(owner)}" if wrong_type else f"{name} is not allowed{_of(owner)}"
     close = nearest(value, _choices(rule)) if isinstance(value, str) else ""

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from recurra.errors import InputError, Place, Problem
-from recurra.spec.document import Key
+from recurra.spec.document import Key, same
 from recurra.spec.tables import TABLES
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
@@ -174,7 +174,7 @@ def _earlier(said: dict[Key, tuple[Override, Any]], key: Key, value: Any) -> Ove
     """Return the override that says another thing of a key, of a table above it, or of a key inside it."""
     for other, (override, before) in said.items():
         shorter = min(len(key), len(other))
-        differ = key != other or type(before) is not type(value) or before != value
+        differ = key != other or not same(before, value)
         if key[:shorter] == other[:shorter] and differ:
             return override
     return None
