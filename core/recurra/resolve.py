@@ -122,6 +122,8 @@ def resolve(
     for key in _component_keys(document):
         try:
             part = _part(document, catalog, key)
+            if not recorded and (beyond := list(_beyond(document, key, part.options))):
+                raise InputError(beyond)
         except RecurraError as error:
             faults.append(error)
             continue
@@ -300,6 +302,29 @@ def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) 
     except Exception as error:
         fact = f"the options of {entry.qualified} failed: {type(error).__name__}: {error}"
         raise PluginError.of("RC071", fact, key=checking.dotted(key), place=document.place(key)) from error
+
+
+def _beyond(document: Document, key: Key, options: Options) -> Iterator[Problem]:
+    """Give a problem for each whole number of a component that no array could hold."""
+    least, most = -(1 << 63), (1 << 63) - 1
+    for inner, number in _whole_numbers(options.model_dump()):
+        if not least <= number <= most:
+            where = (*key, *inner)
+            fact = f"{inner[-1]} is not allowed: no whole number of 64 bits"
+            yield Problem("RC013", fact, checking.dotted(where), document.place(where), str(number)[:80],
+                          f"an integer, at least {least}, at most {most}")  # fmt: skip
+
+
+def _whole_numbers(value: Any, key: Key = ()) -> Iterator[tuple[Key, int]]:
+    """Give each whole number in plain tables, with its key."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _whole_numbers(inner, (*key, str(name)))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _whole_numbers(inner, (*key, index))
 
 
 def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:

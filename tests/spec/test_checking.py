@@ -406,3 +406,28 @@ def test_unreadable_text_from_python_is_refused(task: Write) -> None:
     with pytest.raises(InputError) as caught:
         resolve(task(), {"source.text": "a\udc80"})
     assert "cannot be read" in caught.value.problems[0].fact
+
+
+def whole_numbers(schema: dict[str, Any]) -> list[str]:
+    """Return the keys of a table that take whole numbers alone."""
+    found = []
+    for name, rule in schema.get("properties", {}).items():
+        branches = [branch for branch in rule.get("anyOf", [rule]) if branch.get("type") != "null"]
+        if [branch.get("type") for branch in branches] == ["integer"] and name != "schema":
+            found.append(name)
+    return found
+
+
+@EVERY_TABLE
+def test_every_whole_number_ends_somewhere(
+    task: Write, key: Key, schema: dict[str, Any], own: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that no array could hold is refused in each key that takes whole ones, and the end is said."""
+    catalog = discover()
+    monkeypatch.setattr("recurra.resolve.discover", lambda files: catalog)
+    names = whole_numbers(schema)
+    if not names:
+        return
+    for name in names[:1] if len(names) == 1 else [names[0], names[-1]]:
+        problem = at(faults(task(holding(key, {**own, name: 10**30}))), dotted((*key, name)))
+        assert problem.code == "RC013" and "at most " in problem.allowed + problem.allowed.replace("below", "at most")

@@ -104,6 +104,27 @@ def test_sessions_are_as_strict(made: Any) -> None:
     assert run.session(seed=np.int64(3), streams=np.int8(2)).streams == 2
 
 
+def test_whole_numbers_end_somewhere(made: Any) -> None:
+    """What no tensor can count is refused by each argument that counts, and the largest is said."""
+    for name in ("length", "top_k", "streams", "seed"):
+        refused(lambda: made.text.generate("h", **{"temperature": 1.0, name: 10**30}))  # noqa: B023
+        with pytest.raises(InputError, match=r"at most \d+|to \d+"):
+            made.text.generate("h", **{"temperature": 1.0, name: 1 << 63})
+    for at in (10**30, 1 << 63, 10**15 + 1):
+        refused(lambda: made.clock.generate([1.0, 2.0], position=at))  # noqa: B023
+        refused(lambda: made.clock.session(position=at))  # noqa: B023
+    assert len(list(made.clock.generate([1.0, 2.0], 2, position=10**15))) == 2
+
+
+def test_a_wrong_setting_is_shown_with_what_is_allowed(made: Any) -> None:
+    """The words are those of a task file: what came, and what may."""
+    for name, value in (("temperature", -1.0), ("top_p", 2.0), ("stop", [""]), ("length", "3"), ("top_k", 1.5)):
+        with pytest.raises(InputError) as caught:
+            made.text.generate("h", **{name: value})
+        (problem,) = caught.value.problems
+        assert problem.key.startswith(name) and problem.got == repr(value) and problem.allowed
+
+
 @pytest.mark.parametrize("value", ["", "Test", 1, True, ["test"], {}, b"test"])
 def test_splits_and_checkpoints_are_named(value: Any, made: Any) -> None:
     """Nothing but one of the names is one of them, not even what is empty."""

@@ -29,6 +29,9 @@ from recurra.model.stepper import Packed, stepper
 from recurra.randomness import torch_stream
 from recurra.runs.files import guarded
 
+STREAMS = 1 << 20
+"""Streams side by side, at most."""
+
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
@@ -110,9 +113,9 @@ class Session:
     def __init__(
         self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1, position: int = 0
     ) -> None:
-        self.streams = arguments.whole("streams", streams, 1)
+        self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
-        seed = arguments.whole("seed", seed, 0, 1 << 63)
+        seed = arguments.whole("seed", seed, 0, (1 << 63) - 1)
         if self.streams > 1 and vocabulary.yields == "numbers":
             raise InputError.of("RC080", "streams is for symbols: a forecast is the same every time")
         self.network = network.eval()

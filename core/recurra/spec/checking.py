@@ -71,6 +71,16 @@ def problems(
     return list(found.values())
 
 
+def unplaced(error: ValidationError, table: dict[str, Any], model: type[BaseModel]) -> list[Problem]:
+    """Return the problems of a table that stands in no file, as one of Python's arguments: each names its key."""
+    found: dict[Key, Problem] = {}
+    schema = model.model_json_schema()
+    for path, detail in _nearest_branches(table, error.errors(include_url=False)):
+        key, problem = _problem(detail, schema, table, path, "")
+        found.setdefault(key, replace(problem, key=dotted(key)))
+    return list(found.values())
+
+
 def _at(table: Any, path: Key) -> Any:
     """Return the value at a key path that begins in a table, or nothing."""
     for part in path:
@@ -348,6 +358,9 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
     )
     numbers = [(text, rule[name]) for name, text in bounds if name in rule]
     words += [f"{text} {number:g}" if isinstance(number, float) else f"{text} {number}" for text, number in numbers]
+    lengths = (("minLength", "at least"), ("maxLength", "at most"))
+    counts = [(text, rule[name]) for name, text in lengths if name in rule]
+    words += [f"{text} {count} character{'s' if count != 1 else ''}" for text, count in counts]
     if "pattern" in rule:
         words.append(f"matching {rule['pattern']}")
     return ", ".join(word for word in words if word)
