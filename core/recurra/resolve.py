@@ -7,6 +7,7 @@ sees the file.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,12 +20,13 @@ from pydantic import BaseModel, ValidationError
 from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.vocabulary import broken_text
-from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
+from recurra.errors import InputError, OtherVersion, PluginError, Problem, RecurraError, listing
 from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key
 from recurra.spec.kinds import Exchange, settle
 from recurra.spec.reading import read
 from recurra.spec.tables import COMPONENT_TABLES, SCHEDULES, Task
+from recurra.surroundings import cores, most_threads
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def resolve(
     notes = _settle_kinds(document, catalog)
     task, problems = checking.check(document)
     problems += _stack_problems(document) + _optimizer_problems(document)
+    if task is not None and not recorded:
+        problems += _thread_problems(document, task)
     parts, cells = {}, []
     faults: list[RecurraError] = []
     for key in _component_keys(document):
@@ -136,6 +140,8 @@ def resolve(
         only_plugins = not problems and all(isinstance(fault, PluginError) for fault in faults)
         raise (PluginError if only_plugins else InputError)(_explained(problem, notes) for problem in everything)
     assert task is not None
+    if recorded:
+        task = _with_threads_of_here(task)
     name = task.name or Path(path).stem
     task = task.model_copy(update={"name": name if usable_name(name) else "task"})
     resolved = Resolved(document, task, catalog, parts, cells, [*notes.values()])
@@ -143,6 +149,26 @@ def resolve(
     if unwritable:
         raise InputError(unwritable)
     return resolved
+
+
+def _thread_problems(document: Document, task: Task) -> list[Problem]:
+    """Return a problem if the task asks for more threads than this machine can use."""
+    threads, most = task.device.threads, most_threads()
+    if threads <= most:
+        return []
+    fact = f"this machine has {cores()} cores, and so many threads would wait for each other"
+    place, allowed = document.place(("device", "threads")), f"0, which is torch's choice, to {most}"
+    return [Problem("RC031", fact, "device.threads", place, str(threads), allowed)]
+
+
+def _with_threads_of_here(task: Task) -> Task:
+    """Return the task of a run with as many threads as there are cores, if it asks for far more."""
+    device = task.device
+    if device.threads <= most_threads():
+        return task
+    fact = f"the run was made with {device.threads} threads, and this machine has {cores()} cores"
+    warnings.warn(f"{fact}: so many are used", OtherVersion, stacklevel=3)
+    return task.model_copy(update={"device": device.model_copy(update={"threads": cores()})})
 
 
 def _halves(value: Any, key: Key = ()) -> Iterator[tuple[Key, str, int]]:
@@ -311,8 +337,8 @@ def _beyond(document: Document, key: Key, options: Options) -> Iterator[Problem]
         if not least <= number <= most:
             where = (*key, *inner)
             fact = f"{inner[-1]} is not allowed: no whole number of 64 bits"
-            yield Problem("RC013", fact, checking.dotted(where), document.place(where), str(number)[:80],
-                          f"an integer, at least {least}, at most {most}")  # fmt: skip
+            place, allowed = document.place(where), f"an integer, at least {least}, at most {most}"
+            yield Problem("RC013", fact, checking.dotted(where), place, str(number)[:80], allowed)
 
 
 def _whole_numbers(value: Any, key: Key = ()) -> Iterator[tuple[Key, int]]:

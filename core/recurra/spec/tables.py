@@ -153,7 +153,9 @@ class Training(Table):
     checkpoint_every: int = Field(
         0, ge=0, le=MOST, description="steps between checkpoints; 0 is at each validation, every minute and at the end"
     )
-    patience: int = Field(0, ge=0, le=MOST, description="validations without improvement before training stops; 0 is never")
+    patience: int = Field(
+        0, ge=0, le=MOST, description="validations without improvement before training stops; 0 is never"
+    )
     min_delta: float = Field(0.0, ge=0, description="the smallest change of the monitored metric that counts")
     monitor: str = Field("loss", description="the validation metric that decides which checkpoint is best")
 
@@ -175,7 +177,9 @@ class Generation(Table):
         None,
         description="what to go on from: text, or numbers; numbers go on from the series' end by default",
     )
-    position: int = Field(0, ge=0, le=MOST, description="where in its sequence the prompt begins, for an encoder with a clock")
+    position: int = Field(
+        0, ge=0, le=MOST, description="where in its sequence the prompt begins, for an encoder with a clock"
+    )
     warm: bool = Field(False, description="read the end of the training text, or of the series, before the prompt")
     length: int = Field(100, ge=0, le=MOST, description="how many elements to generate")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
