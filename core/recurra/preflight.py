@@ -22,7 +22,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
 from recurra.data.splits import Split, place_of
-from recurra.errors import InputError, Problem, Unsuited
+from recurra.errors import InputError, Problem, RunError, Unsuited
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -276,7 +276,11 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     if not generation.length:
         return
     if numbers:
-        list(loop.numbers(session, FEW))
+        try:
+            list(loop.numbers(session, FEW))
+        except RunError as error:
+            fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
+            raise InputError.of("RC080", fact, key="generation.prompt") from error
         return
     rule = Sampling(**{name: getattr(generation, name) for name in Sampling.__dataclass_fields__})
     owner = resolved.parts["vocabulary"].entry.qualified

@@ -13,7 +13,8 @@ from conftest import HELLO, SERIES
 from trials import about, write
 
 import recurra
-from recurra.errors import InputError
+from recurra.errors import InputError, RunError
+from recurra.generate.session import Session
 from recurra.verbs import Run
 
 
@@ -90,6 +91,36 @@ def test_prompts_of_numbers_are_numbers(made: Any) -> None:
         refused(lambda: made.number.generate(prompt))  # noqa: B023
     for prompt in ([1, 2], [[1.0], [2.0]], np.array([1, 2], np.int8), np.float32([1, 2]), (1.0, 2.0)):
         assert len(list(made.number.generate(prompt, 2))) == 2
+
+
+@pytest.mark.parametrize("power", [0, 20, 36, 38, 39, 40, 60, 139])
+def test_what_follows_a_prompt_is_finite(power: int, made: Any) -> None:
+    """However large a number of a prompt is, it is refused, or finite numbers go on from it."""
+    prompt = [1.0, -(10.0**power)]
+    for read in (made.number.generate, made.clock.generate, lambda given: made.number.session().feed(given)):
+        try:
+            followed = read(prompt)
+        except InputError as error:
+            assert power > 38 and error.problems[0].code == "RC080" and "step 1" in str(error)  # noqa: PT017
+            continue
+        assert power < 40
+        if isinstance(followed, Session):
+            assert np.isfinite(followed.foresee()).all()
+        else:
+            assert np.isfinite(list(followed)).all()
+
+
+def test_a_forecast_that_is_not_finite_is_an_error(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what the network gives nor what it means in the data's units may be infinite or no number."""
+    session = made.number.session().feed([1.0])
+    for value in (float("nan"), float("inf")):
+        broken = session.copy()
+        broken.output = session.output * value
+        with pytest.raises(RunError, match="not finite"):
+            broken.foresee()
+    monkeypatch.setattr(made.number.vocabulary, "decode", lambda ids: np.array([np.inf]))
+    with pytest.raises(RunError, match="beyond all numbers"):
+        session.foresee()
 
 
 def test_sessions_are_as_strict(made: Any) -> None:

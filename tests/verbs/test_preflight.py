@@ -48,6 +48,9 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a place without a clock": (HELLO, {"generation.position": 3}, "generation.position"),
     "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "vocabulary.unknown"),
     "a prompt of another width": (SERIES, {"generation.prompt": [[1.0, 2.0]]}, "generation.prompt"),
+    "a prompt beyond float32": (
+        SERIES, {"generation.prompt": [1e60], "cell.kind": "lru"}, "generation.prompt"
+    ),
     "a prompt without logarithm": (
         SERIES, {"vocabulary.log": True, "generation.prompt": [1.0, 0.0]}, "vocabulary.log"
     ),

@@ -87,6 +87,16 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
     return rows.reshape(-1, width)
 
 
+def check_scaled(rows: Tensor, start: int = 0) -> None:
+    """Refuse scaled numbers that the network cannot hold; `start` rows came before. Raises `InputError` (RC080)."""
+    finite = torch.isfinite(rows)
+    if bool(finite.all()):
+        return
+    row = int(torch.nonzero(~finite)[0, 0])
+    fact = f"the number at step {start + row} of the prompt is beyond all numbers of {rows.dtype} once it is scaled"
+    raise refused(fact, cure="give numbers like those of the data")
+
+
 def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
     """Return an array of Python's own numbers as floats."""
     flat = rows.ravel().tolist()
@@ -142,7 +152,11 @@ class Session:
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
         for start in range(0, len(ids), CHUNK):
-            part = torch.tensor(ids[start : start + CHUNK], device=self.network.device)
+            part = torch.tensor(ids[start : start + CHUNK])
+            if self.vocabulary.yields == "numbers":
+                part = part.to(self.network.dtype)
+                check_scaled(part, start)
+            part = part.to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
         return self
 
@@ -188,23 +202,34 @@ class Session:
         self._carried = tuple(map_state(lambda field: field[each], state) for state in self.states or ())
         self.seen = self.seen[each]
 
-    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
-        """Pick the next symbol of each stream and read it; return the ids `[B]`."""
+    def _sound(self, purpose: str) -> Tensor:
+        """Return what the network says of the next element. Raises `RunError` (RC060) if it is not finite."""
         output = self.expected()
         finite = math.isfinite(float(output.sum()))  # a sum may be beyond all numbers though none of them is
         if not finite and not bool(torch.isfinite(output).all()):
-            raise RunError.of("RC060", "what the network gives is not finite, so nothing can be drawn from it")
+            raise RunError.of("RC060", f"what the network gives is not finite, so nothing can be {purpose} from it")
+        return output
+
+    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
+        """Pick the next symbol of each stream and read it; return the ids `[B]`."""
+        output = self._sound("drawn")
         self._part()
         ids = sampling.pick(output, self.seen, self.generator)
         self._step(ids)
         return ids.cpu().numpy()
 
     def foresee(self) -> NDArray[np.float64]:
-        """Return the next numbers in the data's units, `[F]`, and read them as if they had come."""
-        scaled = self.expected()
+        """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
+
+        Raises `RunError` (RC060) if they are not finite.
+        """
+        scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))
-        return np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
+        numbers = np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
+        if not np.isfinite(numbers).all():
+            raise RunError.of("RC060", "what the network forecasts is beyond all numbers in the data's units")
+        return numbers
 
     def copy(self) -> Session:
         """Return a session in the same state, random draws included, that goes its own way from here."""
