@@ -120,7 +120,7 @@ def resolve(
     task, problems = checking.check(document)
     problems += _stack_problems(document) + _optimizer_problems(document)
     if task is not None and not recorded:
-        problems += _thread_problems(document, task)
+        problems += _thread_problems(document, task) + _name_problems(document, task)
     parts, cells = {}, []
     faults: list[RecurraError] = []
     for key in _component_keys(document):
@@ -142,13 +142,22 @@ def resolve(
     assert task is not None
     if recorded:
         task = _with_threads_of_here(task)
-    name = task.name or Path(path).stem
-    task = task.model_copy(update={"name": name if usable_name(name) else "task"})
+    name = task.name.strip(".") and task.name or Path(path).stem
+    task = task.model_copy(update={"name": name if name == task.name or usable_name(name) else "task"})
     resolved = Resolved(document, task, catalog, parts, cells, [*notes.values()])
     unwritable = [_half(document, *found) for found in _halves(resolved.tables())]
     if unwritable:
         raise InputError(unwritable)
     return resolved
+
+
+def _name_problems(document: Document, task: Task) -> list[Problem]:
+    """Return a problem if the task has a name that no folder can have."""
+    if not task.name or task.name.strip("."):
+        return []
+    fact = "a name of dots alone means another folder"
+    allowed = "a name with a letter, a digit or a mark of - and _ in it"
+    return [Problem("RC013", fact, "name", document.place(("name",)), task.name, allowed)]
 
 
 def _thread_problems(document: Document, task: Task) -> list[Problem]:
