@@ -387,3 +387,17 @@ def test_numbers_of_any_size_are_decoded_without_a_warning(scale: str, log: bool
     sums = Errors()
     sums.add(decoded, np.ones_like(decoded))
     assert sums.count == len(values)
+
+
+@given(st.lists(st.sampled_from(["a", "<unknown>", "<<unknown>>", "\ufffd", "b"]), min_size=1, max_size=6))
+@settings(max_examples=20, deadline=None)
+def test_no_two_symbols_have_one_name(tokens: list[str]) -> None:
+    """Whatever the data holds, the unknown token's own name too, each symbol has a name of its own."""
+    category, character = Category(CategoryOptions(unknown="token")), Character(CharacterOptions(unknown="token"))
+    category.fit([tokens])
+    character.fit(["".join(tokens)])
+    for vocabulary in (category, character):
+        names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
+        assert len(set(names)) == len(names)
+    assert category.decode(category.encode(tokens)) == tokens
+    assert category.encode(["else"]).tolist() == [category.size - 1]
