@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from recurra.contracts.options import to_json
 from recurra.errors import InputError, Problem, listing, nearest
-from recurra.spec.document import Document, Key
+from recurra.spec.document import Document, Key, same
+from recurra.spec.overrides import toml_or_text
 from recurra.spec.tables import COMPONENT_TABLES, CORE_TABLES, SCHEMA, TABLES, Task
 
 
@@ -231,7 +232,7 @@ def _placed(document: Document, key: Key, problem: Problem, value: Any) -> Probl
 
 def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str:
     """Return how a value is written that has the wrong type only for its quotes or brackets, or nothing."""
-    name, raw = dotted(key), document.layer(key).value
+    name, raw = dotted(key), _own_text(document, key, value)
     if problem.code not in ("RC012", "RC013") or not isinstance(value, (str, bool, int, float)):
         return ""
     if key in TABLES:
@@ -240,6 +241,8 @@ def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str
 
     written = value if isinstance(value, str) else raw or literal(value)
     text = json.dumps(written, ensure_ascii=False)
+    if len(text) > 80:
+        return ""
     takes_text = re.search(r'^text|^"|or (text|")', problem.allowed)
     if takes_text and not isinstance(value, str):
         return f"text stands in quotes: {_assignment(name, text, raw)}"
@@ -252,8 +255,16 @@ def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str
     return f"{value} is no TOML value, and was read as text" if value == raw else ""
 
 
+def _own_text(document: Document, key: Key, value: Any) -> str:
+    """Return the text of an override that gives this very value, not a list or a table with the value inside."""
+    raw = document.layer(key).value
+    return raw if raw and same(toml_or_text(raw), value) else ""
+
+
 def _assignment(name: str, value: str, raw: str) -> str:
-    """Return a key with its value as they stand on the command line, or in a file."""
+    """Return a key with its value as they stand on the command line, or in a file; of a list the element alone."""
+    if name.endswith("]"):
+        return value
     if not raw:
         return f"{name} = {value}"
     return f"-o '{name}={value}'" if re.search(r"[^\w.-]", value) else f"-o {name}={value}"
