@@ -173,7 +173,7 @@ def _lossy(
         row = int(torch.nonzero(wrong)[0])
         fact = f"the loss of {block[row].tolist()} is {float(values[row]):g}: {place(row)}"
         raise InputError.of("RC042", fact, key="loss", cure="another loss, or another vocabulary.scale")
-    return values.double().cpu().numpy()
+    return np.asarray(values.double().cpu().numpy(), np.float64)
 
 
 def _counted(resolved: Resolved, data: Data, network: Network) -> None:
