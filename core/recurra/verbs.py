@@ -76,6 +76,14 @@ class Silent:
         """Training is over."""
 
 
+def _watching(observer: Observer | None) -> Observer:
+    """Return who watches a run. Raises `InputError` (RC080) for what cannot."""
+    if observer is None:
+        return Silent()
+    arguments.observer(observer, [name for name in vars(Silent) if not name.startswith("_")])
+    return observer
+
+
 class Run:
     """A trained run: evaluate it, generate from it, or open a session over it."""
 
@@ -232,6 +240,7 @@ def run(
 
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
+    observer = _watching(observer)
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     place = arguments.writable("runs", runs, resolved.task.name)
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -244,7 +253,7 @@ def run(
             preflight(resolved, data, network)
             folder = RunFolder.create(place, resolved.task.name)
             _describe(folder, resolved, data, network, choices)
-            return _train(folder, resolved, data, network, observer or Silent(), resume=False)
+            return _train(folder, resolved, data, network, observer, resume=False)
 
 
 def resume(path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False) -> Run:
@@ -254,6 +263,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, changed_plugin
     now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
     recorded. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
+    observer = _watching(observer)
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
@@ -269,7 +279,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, changed_plugin
         warn_of_other_paths(folder, taken.paths, choices)
         folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
         with assemble.sized(resolved, network, taken):
-            return _train(folder, resolved, data, network, observer or Silent(), resume=True)
+            return _train(folder, resolved, data, network, observer, resume=True)
 
 
 def load(path: str | Path, which: str = "best") -> Run:

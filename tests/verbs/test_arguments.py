@@ -163,6 +163,14 @@ def test_splits_and_checkpoints_are_named(value: Any, made: Any) -> None:
     refused(lambda: recurra.load(made.text.path, value))
 
 
+@pytest.mark.parametrize("value", [3, "x", object(), {"started": 1}, recurra])
+def test_an_observer_can_watch(value: Any, made: Any) -> None:
+    """What lacks a method of those that are called is refused at once, before there is a run."""
+    refused(lambda: recurra.run(made.task, runs=made.place / "none", observer=value))
+    refused(lambda: recurra.resume(made.text.path, observer=value))
+    assert not (made.place / "none").exists()
+
+
 @pytest.mark.parametrize("value", ["seed=1", b"seed=1", 5, [5], [None], True])
 def test_overrides_are_a_table_or_texts(value: Any, made: Any) -> None:
     """One text alone is not a list of its letters."""

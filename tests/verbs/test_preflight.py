@@ -16,7 +16,9 @@ from trials import PROSE, about, trained, write
 import recurra
 from recurra import assemble, preflight
 from recurra.errors import InputError, RecurraError
+from recurra.fit import check_fit
 from recurra.resolve import resolve
+from recurra.train.evaluate import evaluate
 
 VALUES = [float(value) for value in range(1, 21)]
 ALL_ZERO = about(SERIES, "inline", values=[*VALUES[:12], *[0.0] * 8])
@@ -49,7 +51,7 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a rhythm of no validation": (HELLO, {"training.validate_every": 2}, "training.validate_every"),
     "a place of no prompt": (SERIES, {"generation.position": 3}, "generation.position"),
     "a place without a clock": (HELLO, {"generation.position": 3}, "generation.position"),
-    "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "vocabulary.unknown"),
+    "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "generation.prompt"),
     "a prompt of another width": (SERIES, {"generation.prompt": [[1.0, 2.0]]}, "generation.prompt"),
     "losses whose sum is beyond float32": (SERIES, {"source.values": [1.0, 1.5e19] * 10, **RAW}, "loss"),
     "sizes whose sum is beyond float32": (
@@ -248,3 +250,19 @@ def test_a_cure_for_moved_data_names_what_to_do(tmp_path: Path) -> None:
             use()
         (problem,) = caught.value.problems
         assert str(text) in problem.fact and "bring the data back" in problem.cure and "folder" not in problem.cure
+
+
+@pytest.mark.parametrize("text", [PROSE, SERIES], ids=["symbols", "numbers"])
+def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path) -> None:
+    """What a validation prints is a name that `training.monitor` takes, and there is no other."""
+    task = write(tmp_path, text)
+    resolved = resolve(task)
+    data = assemble.load_data(resolved)
+    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    loss = assemble.build_loss(resolved, data.vocabulary.size)
+    printed = evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary)
+    for name in printed:
+        check_fit(resolve(task, {"training.monitor": name}))
+    with pytest.raises(InputError) as caught:
+        check_fit(resolve(task, {"training.monitor": "else"}))
+    assert set(caught.value.problems[0].allowed.split(", ")) == printed.keys()

@@ -32,6 +32,9 @@ from recurra.runs.files import guarded
 STREAMS = 1 << 20
 """Streams side by side, at most."""
 
+SKIPPED = "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
+GIVE_KNOWN = 'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
+
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
@@ -48,7 +51,20 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
     try:
         return vocabulary.encode(elements)
     except UnknownSymbol as error:
-        raise unknown_symbol(error, 0, "the prompt") from error
+        cure = _token_list(vocabulary, values) if isinstance(values, str) else ""
+        raise unknown_symbol(error, 0, "the prompt", "generation.prompt", cure) from error
+
+
+def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
+    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at its spaces."""
+    if vocabulary.reads != "tokens":
+        return ""
+    names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
+    spaced = [name for name in names if name in text and vocabulary.parse(name) != [name]]
+    if not spaced:
+        return ""
+    example = json.dumps(max(spaced, key=len), ensure_ascii=False)
+    return f"a token with spaces stands in a list, in a task or in Python: prompt = [{example}]"
 
 
 def _writable(values: Any) -> None:
@@ -131,6 +147,7 @@ class Session:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self._carried: States | Packed | None = None
+        self.skipped = False  # whether the last that was fed held no symbol of the vocabulary
         self.output: Tensor | None = None  # B V: what the network says of the next element
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
@@ -147,6 +164,7 @@ class Session:
         Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of another width.
         """
         ids = encoded(self.vocabulary, values)
+        self.skipped = not len(ids) and len(values) > 0
         return self.feed_ids(ids) if len(ids) else self
 
     def feed_ids(self, ids: NDArray[Any]) -> Session:
@@ -190,6 +208,8 @@ class Session:
 
     def expected(self) -> Tensor:
         """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080) if there is none."""
+        if self.output is None and self.skipped:
+            raise refused(SKIPPED, cure=GIVE_KNOWN)
         if self.output is None:
             raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
         return self.output.expand(self.streams, -1)
