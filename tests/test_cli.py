@@ -398,6 +398,8 @@ BAD_VALUES = [
     ("series", "1,,2", "place 2: there is no number"), ("series", "1 2", "'1 2' is not a finite number"),
     ("series", "nan", "'nan'"), ("series", "", "place 1: there is no number"), ("series", "1;2", "this run has one"),
     ("pairs", "1,2;3", "row 2 holds 1 number, and this run has 2 columns"), ("pairs", "1,2,3", "row 1 holds 3"),
+    ("series", "1_0", "'1_0'"), ("series", "\u0661", "place 1"), ("pairs", "1,\uff12", "row 1, place 2"),
+    ("series", "1e999", "'1e999'"), ("series", "0x1", "'0x1'"), ("series", "1,+-2", "place 2"),
     ("pairs", "1,2;", "row 2, place 1"), ("pairs", "1,inf", "row 1, place 2"),
 ]  # fmt: skip
 
@@ -415,6 +417,7 @@ def test_values_that_are_none_name_the_row(run: str, values: str, said: str) -> 
 def test_values_are_numbers() -> None:
     """Numbers of one column are a list, and of several a row for each step, also where there is one row."""
     assert parse("1, 2.5,-3e2", 1) == [1, 2.5, -300]
+    assert parse(" +1., .5 ,1E+2,-0", 1) == [1, 0.5, 100, 0]
     assert parse("1,2; 3,4", 2) == [[1, 2], [3, 4]] and parse("1,2", 2) == [[1, 2]]
 
 

@@ -191,3 +191,22 @@ def test_no_argument_ends_in_a_traceback(name: str, data: st.DataObject) -> None
         assert error.problems[0].code == "RC013"
     else:
         step(made, weights)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        (["training.optimizer.betas=[2.0,0.1]"], "-o #1"),
+        (["training.optimizer.fused=true", "training.optimizer.foreach=true"], "-o #2"),
+        (["training.optimizer={kind='adam',betas=[2.0,0.1]}"], "-o #1"),
+        ([], "task.toml:"),
+    ],
+)
+def test_what_torch_refuses_is_placed_where_it_was_said(task: Write, overrides: list[str], place: str) -> None:
+    """An argument of an override is told as that of the override, one of the file at its line."""
+    text = HELLO if overrides else HELLO.replace("lr = 0.01", "lr = 0.01, betas = [2.0, 0.1]")
+    resolved = resolve(task(text), overrides)
+    network, _ = assemble.build_network(resolved, 4)
+    with pytest.raises(InputError) as caught:
+        assemble.build_optimizer(resolved, network)
+    assert place in str(caught.value.problems[0].place)

@@ -210,7 +210,18 @@ def test_the_name_of_a_run_may_be_a_folder(task: Write, name: str) -> None:
         assert [(problem.code, problem.key) for problem in error.problems] == [("RC013", "name")]
         path = task()
         named = resolve(path.rename(path.with_name(f"{name}.toml"))).task.name
-    assert usable_name(named) and Path(named).name == named and named not in (".", "..")
+    assert (named == name or usable_name(named)) and Path(named).name == named and named not in (".", "..")
+
+
+@pytest.mark.parametrize("name", [".", "..", "..."])
+def test_a_name_of_dots_is_refused_and_not_replaced(task: Write, name: str) -> None:
+    """No other name is taken silently for one that no folder can have; every other that the key takes is kept."""
+    with pytest.raises(InputError) as caught:
+        resolve(task(), {"name": name})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.key, problem.got) == ("RC013", "name", name) and problem.allowed
+    assert resolve(task(), {"name": f"{name}a"}).task.name == f"{name}a"
+    assert resolve(task(), {"name": "नमस्ते"}).task.name == "नमस्ते"
 
 
 # The schema itself.

@@ -25,7 +25,7 @@ from recurra.data.store import Store, build
 from recurra.engine import choice, paths
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Problem
-from recurra.generate.session import encoded
+from recurra.generate.session import GIVE_KNOWN, SKIPPED, encoded
 from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import Layer, layer
@@ -225,6 +225,8 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
         kind = "a list of numbers" if vocabulary.yields == "numbers" else "text"
         raise InputError.of("RC080", f"the prompt must be {kind} here", key=key, got=checking.literal(prompt))
     if not len(encoded(vocabulary, prompt)):
+        if len(prompt):
+            raise InputError.of("RC080", SKIPPED, key=key, got=checking.literal(prompt), cure=GIVE_KNOWN)
         raise InputError.of(
             "RC080", "the prompt is empty, so nothing can follow", key=key, cure="give one element or more"
         )
@@ -376,8 +378,17 @@ def _choose_path(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
     """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its arguments."""
     kind, arguments = optimizers.chosen(resolved.task.training.optimizer)
+    origins, table = resolved.document.origins, ("training", "optimizer")
+    layers = {name: origins.get((*table, name), 0) for name in arguments}
     with resolved.placing():
-        return optimizers.build(kind, arguments, network.parameters())
+        try:
+            return optimizers.build(kind, arguments, network.parameters())
+        except InputError as error:
+            if len(set(layers.values())) < 2:  # they all stand in one table
+                raise
+            latest = max(layers, key=lambda name: layers[name])
+            key = ".".join((*table, latest))
+            raise InputError(replace(problem, key=key) for problem in error.problems) from error
 
 
 def build_trainer(

@@ -38,7 +38,7 @@ def check_fit(resolved: Resolved) -> None:
             problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))
         problems += _lacking(resolved, cell, key)
     problems += _lacking(resolved, parts["encoder"], "encoder")
-    problems += _generation_problems(resolved, vocabulary.yields)
+    problems += _generation_problems(resolved, vocabulary)
     if problems:
         raise InputError(resolved.place(problem) for problem in problems)
 
@@ -102,11 +102,11 @@ def _misfit(
     return Problem("RC030", fact, f"{name}.kind", allowed=allowed)
 
 
-def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
+def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -> list[Problem]:
     task = resolved.task
     problems = []
     symbolic = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
-    if yields == "numbers":
+    if vocabulary.yields == "numbers":
         plain = Generation()  # a resolved task names every key, at its default too
         changed = [name for name in symbolic if getattr(task.generation, name) != getattr(plain, name)]
         problems += [
@@ -114,7 +114,7 @@ def _generation_problems(resolved: Resolved, yields: str) -> list[Problem]:
         ]
         monitors = ["loss", "mae", "rmse", "mape"]
     else:
-        monitors = ["loss", "nats", "perplexity", "accuracy"]
+        monitors = ["loss", "nats", "perplexity", f"bits_per_{vocabulary.unit}", "accuracy"]
     if task.training.monitor not in monitors:
         problems.append(
             Problem("RC013", "there is no such metric here", "training.monitor", allowed=", ".join(monitors))

@@ -11,6 +11,7 @@ import copy
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
 from recurra.data.splits import Split, place_of
-from recurra.errors import InputError, Problem, Unsuited
+from recurra.errors import InputError, Problem, RunError, Unsuited
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -37,6 +38,8 @@ from recurra.train.evaluate import NAUGHT, Errors, Metrics, evaluate
 
 FEW = 3
 """Steps that are evaluated, forecast and generated."""
+STEEP = 1e6
+"""A scaled number above which a gradient is looked at before there is an update."""
 SHOWN = 5
 """Rows that were left out which an error names."""
 
@@ -46,8 +49,9 @@ def preflight(resolved: Resolved, data: Data, network: Network) -> None:
     with resolved.placing():
         loss = build_loss(resolved, data.vocabulary.size).to(network.device).eval()
         _counted(resolved, data, network)
+        steep = False
         if data.vocabulary.yields == "numbers":
-            _scan(resolved, data, loss, network.device)
+            steep = _scan(resolved, data, loss, network.device)
         faults = [
             *_bands(resolved, data),
             *_monitored(resolved, data),
@@ -56,15 +60,19 @@ def preflight(resolved: Resolved, data: Data, network: Network) -> None:
         ]
         if faults:
             raise InputError(faults)
-        _rehearse(resolved, data, network, loss)
+        _rehearse(resolved, data, network, loss, steep)
 
 
-def _scan(resolved: Resolved, data: Data, loss: Loss[Any], device: torch.device) -> None:
-    """Scale every number there is, and let the loss see it. Raises `InputError` (RC042) that names the first places."""
+def _scan(resolved: Resolved, data: Data, loss: Loss[Any], device: torch.device) -> bool:
+    """Scale every number there is, and let the loss see it; return whether any is steep.
+
+    Raises `InputError` (RC042) that names the first places.
+    """
     vocabulary, store = data.vocabulary, data.store
     owner = resolved.parts["vocabulary"].entry.qualified
     dtype = DTYPES[resolved.task.device.precision]
     seen = _Extremes(store.values.shape[1])
+    losses = _Losses()
     for start in range(0, len(store), BLOCK):
         block = store.spans(np.array([start]), min(BLOCK, len(store) - start))[0]
 
@@ -82,8 +90,10 @@ def _scan(resolved: Resolved, data: Data, loss: Loss[Any], device: torch.device)
             cure = 'another vocabulary.scale, or device.precision = "float64"'
             raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
         seen.add(block, rows)
-        _lossy(loss, rows.to(device), block, place)
+        losses.add(_lossy(loss, rows.to(device), block, place), place)
     _lost(seen, dtype)
+    _summed(resolved, data, losses, dtype)
+    return bool(np.abs(seen.scaled).max() > STEEP)
 
 
 def _lost(seen: _Extremes, dtype: torch.dtype) -> None:
@@ -119,8 +129,43 @@ class _Extremes:
         return lost.tolist(), int(changes.sum())
 
 
-def _lossy(loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Callable[[int], str]) -> None:
-    """Refuse numbers for which the loss is not finite while it is for others. Raises `InputError` (RC042)."""
+@dataclass
+class _Losses:
+    """The losses of the rows before anything is learned: their sum, and the greatest with its place."""
+
+    total: float = 0.0
+    greatest: float = 0.0
+    place: str = ""
+
+    def add(self, values: NDArray[np.float64], place: Callable[[int], str]) -> None:
+        """Take note of the losses `[n]` of a block: of those that add to a sum, and are finite."""
+        values = np.where(np.isfinite(values), np.maximum(values, 0), 0)
+        self.total += float(values.sum())
+        row = int(values.argmax())
+        if values[row] > self.greatest:
+            self.greatest, self.place = float(values[row]), place(row)
+
+
+def _summed(resolved: Resolved, data: Data, losses: _Losses, dtype: torch.dtype) -> None:
+    """Refuse numbers whose losses are finite, while their sum over a batch may not be. Raises `InputError` (RC042).
+
+    A batch sums no more than so many of the greatest, and no more than all there are, as often as windows overlap.
+    """
+    sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
+    steps = batch * min(sequence.length, len(data.store))
+    overlaps = min(batch, -(-sequence.length // (sequence.stride or sequence.length)))
+    most = min(losses.greatest * steps, losses.total * overlaps)
+    if most > torch.finfo(dtype).max:
+        fact = f"the loss reaches {losses.greatest:g} ({losses.place}), and the sum over a batch of {steps} steps "
+        fact += f"is beyond all numbers of {dtype}"
+        cure = 'another vocabulary.scale, device.precision = "float64", or other units'
+        raise InputError.of("RC042", fact, key="loss", cure=cure)
+
+
+def _lossy(
+    loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Callable[[int], str]
+) -> NDArray[np.float64]:
+    """Return the loss of each row. Raises `InputError` (RC042) where it is finite for others, but not for some."""
     with torch.no_grad():
         values = loss(rows.new_zeros(len(rows), loss.output_size), rows)
     wrong = ~torch.isfinite(values)
@@ -128,6 +173,7 @@ def _lossy(loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Call
         row = int(torch.nonzero(wrong)[0])
         fact = f"the loss of {block[row].tolist()} is {float(values[row]):g}: {place(row)}"
         raise InputError.of("RC042", fact, key="loss", cure="another loss, or another vocabulary.scale")
+    return np.asarray(values.double().cpu().numpy(), np.float64)
 
 
 def _counted(resolved: Resolved, data: Data, network: Network) -> None:
@@ -219,8 +265,11 @@ def _placed(resolved: Resolved, network: Network) -> Iterator[Problem]:
         yield Problem("RC014", fact, "generation.position", cure="leave it out")
 
 
-def _rehearse(resolved: Resolved, data: Data, network: Network, loss: Loss[Any]) -> None:
-    """Evaluate, forecast and generate a few steps with a copy of the untrained network."""
+def _rehearse(resolved: Resolved, data: Data, network: Network, loss: Loss[Any], steep: bool) -> None:
+    """Evaluate, forecast and generate a few steps with a copy of the untrained network.
+
+    Where the numbers are `steep`, go back over a window of them too.
+    """
     try:
         trial = copy.deepcopy(network)
     except Exception:  # a plugin's module that cannot be copied is no fault: it is only not rehearsed
@@ -233,6 +282,31 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, loss: Loss[Any])
         if vocabulary.yields == "numbers" and task.generation.length and data.held_out() != "train":
             _foresee(data, trial, task.sequence.season)
         _generate(resolved, data, trial)
+        if steep:
+            _go_back(resolved, data, trial, loss)
+
+
+def _go_back(resolved: Resolved, data: Data, trial: Network, loss: Loss[Any]) -> None:
+    """Refuse numbers whose share of an update is not finite. Raises `InputError` (RC042) that names the largest."""
+    train, values = data.splits["train"], data.store.values
+    spans = [(int(low), int(high)) for low, high in zip(train.low, train.high, strict=True) if high - low > 1]
+    tops = [low + int(np.abs(values[low:high]).max(axis=1).argmax()) for low, high in spans]
+    span = int(np.argmax([np.abs(values[at]).max() for at in tops]))
+    (low, high), at = spans[span], tops[span]
+    steps = min(resolved.task.sequence.length, high - low - 1)
+    first = min(max(low, at - steps // 2), high - 1 - steps)
+    batch = data.reader.cut(*(np.array([value]) for value in (first, steps, low))).to(trial.device)
+
+    trial.eval()
+    output, _ = trial(batch.x, position=batch.position)
+    value = loss(output[batch.mask], batch.y[batch.mask]).sum()
+    (value / (steps * resolved.task.training.batch_size)).backward()
+    gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
+    if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+        fact = f"{values[at].tolist()} leads to a gradient beyond all numbers of {trial.dtype}: "
+        cure = 'another vocabulary.scale, device.precision = "float64", or other units'
+        place = place_of(data.store, data.splits, at)
+        raise InputError.of("RC042", fact + place, key="vocabulary.scale", cure=cure)
 
 
 def _foresee(data: Data, trial: Network, season: int) -> None:
@@ -276,7 +350,11 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     if not generation.length:
         return
     if numbers:
-        list(loop.numbers(session, FEW))
+        try:
+            list(loop.numbers(session, FEW))
+        except RunError as error:
+            fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
+            raise InputError.of("RC080", fact, key="generation.prompt") from error
         return
     rule = Sampling(**{name: getattr(generation, name) for name in Sampling.__dataclass_fields__})
     owner = resolved.parts["vocabulary"].entry.qualified

@@ -7,6 +7,7 @@ sees the file.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,12 +20,13 @@ from pydantic import BaseModel, ValidationError
 from recurra.catalog import HOME, Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.vocabulary import broken_text
-from recurra.errors import InputError, PluginError, Problem, RecurraError, listing
+from recurra.errors import InputError, OtherVersion, PluginError, Problem, RecurraError, listing
 from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key
 from recurra.spec.kinds import Exchange, settle
 from recurra.spec.reading import read
 from recurra.spec.tables import COMPONENT_TABLES, SCHEDULES, Task
+from recurra.surroundings import cores, most_threads
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,15 @@ def resolve(
     notes = _settle_kinds(document, catalog)
     task, problems = checking.check(document)
     problems += _stack_problems(document) + _optimizer_problems(document)
+    if task is not None and not recorded:
+        problems += _thread_problems(document, task) + _name_problems(document, task)
     parts, cells = {}, []
     faults: list[RecurraError] = []
     for key in _component_keys(document):
         try:
             part = _part(document, catalog, key)
+            if not recorded and (beyond := list(_beyond(document, key, part.options))):
+                raise InputError(beyond)
         except RecurraError as error:
             faults.append(error)
             continue
@@ -134,13 +140,44 @@ def resolve(
         only_plugins = not problems and all(isinstance(fault, PluginError) for fault in faults)
         raise (PluginError if only_plugins else InputError)(_explained(problem, notes) for problem in everything)
     assert task is not None
-    name = task.name or Path(path).stem
-    task = task.model_copy(update={"name": name if usable_name(name) else "task"})
+    if recorded:
+        task = _with_threads_of_here(task)
+    name = task.name.strip(".") and task.name or Path(path).stem
+    task = task.model_copy(update={"name": name if name == task.name or usable_name(name) else "task"})
     resolved = Resolved(document, task, catalog, parts, cells, [*notes.values()])
     unwritable = [_half(document, *found) for found in _halves(resolved.tables())]
     if unwritable:
         raise InputError(unwritable)
     return resolved
+
+
+def _name_problems(document: Document, task: Task) -> list[Problem]:
+    """Return a problem if the task has a name that no folder can have."""
+    if not task.name or task.name.strip("."):
+        return []
+    fact = "a name of dots alone means another folder"
+    allowed = "a name with a letter, a digit or a mark of - and _ in it"
+    return [Problem("RC013", fact, "name", document.place(("name",)), task.name, allowed)]
+
+
+def _thread_problems(document: Document, task: Task) -> list[Problem]:
+    """Return a problem if the task asks for more threads than this machine can use."""
+    threads, most = task.device.threads, most_threads()
+    if threads <= most:
+        return []
+    fact = f"this machine has {cores()} cores, and so many threads would wait for each other"
+    place, allowed = document.place(("device", "threads")), f"0, which is torch's choice, to {most}"
+    return [Problem("RC031", fact, "device.threads", place, str(threads), allowed)]
+
+
+def _with_threads_of_here(task: Task) -> Task:
+    """Return the task of a run with as many threads as there are cores, if it asks for far more."""
+    device = task.device
+    if device.threads <= most_threads():
+        return task
+    fact = f"the run was made with {device.threads} threads, and this machine has {cores()} cores"
+    warnings.warn(f"{fact}: so many are used", OtherVersion, stacklevel=3)
+    return task.model_copy(update={"device": device.model_copy(update={"threads": cores()})})
 
 
 def _halves(value: Any, key: Key = ()) -> Iterator[tuple[Key, str, int]]:
@@ -302,6 +339,29 @@ def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) 
     except Exception as error:
         fact = f"the options of {entry.qualified} failed: {type(error).__name__}: {error}"
         raise PluginError.of("RC071", fact, key=checking.dotted(key), place=document.place(key)) from error
+
+
+def _beyond(document: Document, key: Key, options: Options) -> Iterator[Problem]:
+    """Give a problem for each whole number of a component that no array could hold."""
+    least, most = -(1 << 63), (1 << 63) - 1
+    for inner, number in _whole_numbers(options.model_dump()):
+        if not least <= number <= most:
+            where = (*key, *inner)
+            fact = f"{inner[-1]} is not allowed: no whole number of 64 bits"
+            place, allowed = document.place(where), f"an integer, at least {least}, at most {most}"
+            yield Problem("RC013", fact, checking.dotted(where), place, str(number)[:80], allowed)
+
+
+def _whole_numbers(value: Any, key: Key = ()) -> Iterator[tuple[Key, int]]:
+    """Give each whole number in plain tables, with its key."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _whole_numbers(inner, (*key, str(name)))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _whole_numbers(inner, (*key, index))
 
 
 def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:

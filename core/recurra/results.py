@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from recurra.assemble import FORECAST, HISTORY, TAIL, Data, history_and_future
 from recurra.contracts.loss import Loss
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
-from recurra.errors import Problem
+from recurra.errors import Problem, RunError
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.model.network import Network
@@ -111,7 +112,7 @@ def forecast(
     shown: Figures = {}
     for position, history, future in pairs:
         session = Session(network, data.vocabulary, position=position).feed(history)
-        predicted = np.stack(list(numbers(session, len(future))))
+        predicted = _free_running(session, future)
         errors.add(predicted, future)
         guesses = forecasts(history, len(future), season)
         for rule, guess in guesses.items():
@@ -131,6 +132,15 @@ def forecast(
         "notes": _forecast_notes(pairs, total, season, told),
         "last_series": shown,
     }
+
+
+def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a forecast of the shape of what comes; from where it is not finite on, it is no number."""
+    predicted = np.full(future.shape, np.nan)
+    with suppress(RunError):
+        for step, row in enumerate(numbers(session, len(future))):
+            predicted[step] = row
+    return predicted
 
 
 def _forecast_notes(

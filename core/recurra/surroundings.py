@@ -29,6 +29,20 @@ VARIABLES = {
 """The variables that recurra reads, each with what it may be where not everything is."""
 
 
+CROWD = 4
+"""Threads a core, at most: with many more each waits for the others, and the system may not have them."""
+
+
+def cores() -> int:
+    """Return how many cores this machine has."""
+    return os.cpu_count() or 1
+
+
+def most_threads() -> int:
+    """Return how many threads a task may ask for on this machine."""
+    return CROWD * cores()
+
+
 class Damaged(RecurraWarning, RuntimeWarning):
     """A distribution is installed whose metadata cannot be read."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from recurra import assemble
 from recurra.blame import blaming
@@ -17,7 +20,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
 from recurra.engine.paths import Choice
-from recurra.errors import InputError, Interrupted, RunError
+from recurra.errors import InputError, Interrupted, Problem, RunError
 from recurra.fit import check_fit
 from recurra.generate import arguments, beginning, loop
 from recurra.generate.sampling import Sampling
@@ -42,6 +45,7 @@ from recurra.runs import files
 from recurra.runs.folder import RunFolder, environment
 from recurra.runs.records import reading
 from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
+from recurra.spec import checking
 from recurra.spec.tables import IDLE, Generation
 from recurra.train import state
 from recurra.train.evaluate import Metrics, evaluate
@@ -70,6 +74,14 @@ class Silent:
 
     def finished(self, progress: Progress, why: str) -> None:
         """Training is over."""
+
+
+def _watching(observer: Observer | None) -> Observer:
+    """Return who watches a run. Raises `InputError` (RC080) for what cannot."""
+    if observer is None:
+        return Silent()
+    arguments.observer(observer, [name for name in vars(Silent) if not name.startswith("_")])
+    return observer
 
 
 class Run:
@@ -206,9 +218,9 @@ class Run:
             changed["length"] = length
         try:
             settings = Generation.model_validate({**self.task.generation.model_dump(), **changed})
-        except ValueError as error:
-            fact = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())  # type: ignore[attr-defined]
-            raise InputError.of("RC080", f"these settings of generation cannot be used: {fact}") from error
+        except ValidationError as error:
+            problems = checking.unplaced(error, changed, Generation)
+            raise InputError(_of_argument(problem, changed) for problem in problems) from error
         idle = [name for name in settings.idle if name in changed]  # the task's own wait for another temperature
         if idle:
             raise InputError.of("RC080", f"{idle[0]} {IDLE}", cure="give a temperature above 0")
@@ -221,6 +233,12 @@ class Run:
         if self.vocabulary.yields == "numbers":
             return list(steps)
         return self.prompt() + "".join(steps)
+
+
+def _of_argument(problem: Problem, given: dict[str, Any]) -> Problem:
+    """Return the problem of an argument of `generate`, with what came."""
+    name = re.match(r"\w*", problem.key)[0]  # type: ignore[index]
+    return replace(problem, code="RC080", got=arguments.shown(given[name]) if name in given else "")
 
 
 def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
@@ -245,6 +263,7 @@ def run(
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none that broke.
     Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
     """
+    observer = _watching(observer)
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     _check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
@@ -258,7 +277,7 @@ def run(
             preflight(resolved, data, network)
             folder = RunFolder.create(place, resolved.task.name)
             _describe(folder, resolved, data, network, choices)
-            return _train(folder, resolved, data, network, observer or Silent(), resume=False)
+            return _train(folder, resolved, data, network, observer, resume=False)
 
 
 def resume(
@@ -270,6 +289,7 @@ def resume(
     now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
     recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
     """
+    observer = _watching(observer)
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
@@ -286,7 +306,7 @@ def resume(
         warn_of_other_paths(folder, taken.paths, choices)
         folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
         with assemble.sized(resolved, network, taken):
-            return _train(folder, resolved, data, network, observer or Silent(), resume=True)
+            return _train(folder, resolved, data, network, observer, resume=True)
 
 
 def load(path: str | Path, which: str = "best") -> Run:

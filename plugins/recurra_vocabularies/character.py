@@ -61,6 +61,11 @@ class Character(Vocabulary[CharacterOptions]):
         points = np.append(self.points, np.uint32(ord(UNKNOWN)))[np.asarray(ids, np.int64)]
         return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
+    def symbol(self, index: int) -> str:
+        """Return the character; the unknown token has a name of its own where the text holds U+FFFD itself."""
+        unknown = index == len(self.points)
+        return "<unknown>" if unknown and ord(UNKNOWN) in self.points else self.text(np.array([index]))
+
     def save(self) -> dict[str, Any]:
         """Return the code points."""
         return {"points": self.points.tolist()}

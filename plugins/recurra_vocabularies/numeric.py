@@ -71,12 +71,14 @@ class Numeric(Vocabulary[NumericOptions]):
     def encode(self, values: Floats) -> Floats:
         """Return scaled numbers `[n, F]`."""
         rows = np.asarray(values, np.float64).reshape(-1, max(self.size, 1))
-        return (self._logged(rows) - self.shift) / self.scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (self._logged(rows) - self.shift) / self.scale
 
     def decode(self, ids: Floats) -> Floats:
         """Return numbers in the data's own units."""
-        values = np.asarray(ids, np.float64) * self.scale + self.shift
-        return np.exp(values) if self.options.log else values
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it is, and told by who reads it
+            values = np.asarray(ids, np.float64) * self.scale + self.shift
+            return np.exp(values) if self.options.log else values
 
     def _logged(self, values: Floats) -> Floats:
         """Return what is scaled. Raises `InputError` (RC042) for a value that has no logarithm."""

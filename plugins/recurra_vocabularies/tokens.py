@@ -26,6 +26,9 @@ class TokenTable(Vocabulary[O]):
     def _learn(self, tokens: list[str]) -> None:
         self.tokens = tokens
         self.ids = {token: index for index, token in enumerate(tokens)}
+        self.unknown = UNKNOWN
+        while self.unknown in self.ids:  # a token of the data may have that very name
+            self.unknown = f"<{self.unknown}>"
 
     @property
     def size(self) -> int:
@@ -60,7 +63,7 @@ class TokenTable(Vocabulary[O]):
 
     def names(self, ids: NDArray[Any]) -> list[str]:
         """Return the tokens of ids."""
-        return [self.tokens[i] if i < len(self.tokens) else UNKNOWN for i in np.asarray(ids).tolist()]
+        return [self.tokens[i] if i < len(self.tokens) else self.unknown for i in np.asarray(ids).tolist()]
 
     def save(self) -> dict[str, Any]:
         """Return the tokens."""

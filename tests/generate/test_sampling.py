@@ -80,6 +80,25 @@ def test_greedy_is_the_first_of_the_likeliest_and_the_limit_of_cold(values: list
     assert picked.tolist() == [best]
 
 
+EXTREMES = st.sampled_from([5e-324, 1e-300, 1e-45, 1e-38, 1e-7, 1.0, 1e7, 1e38, 1e300, 1.7e308])
+
+
+@given(
+    values=st.lists(st.sampled_from([0.0, -0.0, 1e-45, 0.5, -0.5, 80.0, -80.0, 3e38, -3e38]), min_size=1, max_size=6),
+    temperature=EXTREMES, penalty=EXTREMES, marks=st.lists(st.booleans(), min_size=6, max_size=6),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_no_setting_is_too_large_or_too_small(
+    values: list[float], temperature: float, penalty: float, marks: list[bool]
+) -> None:
+    """Whatever a table takes as temperature and penalty, there are chances that add up to 1, and a symbol is drawn."""
+    row, seen = torch.tensor([values]), torch.tensor([marks[: len(values)]])
+    rule = Sampling(temperature=temperature, repetition_penalty=penalty)
+    chances = rule.chances(torch.where(seen, penalised(row, penalty), row))
+    assert float(chances.sum()) == pytest.approx(1, abs=1e-5) and bool((chances >= 0).all())
+    assert 0 <= int(rule.pick(row, seen, torch.Generator())) < len(values)
+
+
 def test_heat_evens_out() -> None:
     """The higher the temperature, the closer the chances come to each other."""
     spread = [max(c) - min(c) for t in (0.3, 1.0, 3.0, 1e6) for c in [_chances([0.0, 1.0, 2.0], temperature=t)]]

@@ -298,7 +298,7 @@ def test_a_tasks_prompt_is_checked_before_training(text: str, prompt: Any, tmp_p
 
 def test_skipped_symbols_leave_no_prompt(tmp_path: Path) -> None:
     """Under unknown = "skip", a prompt of unknown symbols alone is an empty one."""
-    with pytest.raises(InputError, match="prompt is empty"):
+    with pytest.raises(InputError, match="no symbol of the prompt is in the vocabulary"):
         recurra.check(write(tmp_path, PROSE), {"vocabulary.unknown": "skip", "generation.prompt": "QQ"})
 
 
@@ -329,3 +329,30 @@ def test_without_a_prompt_generation_goes_on_from_the_data(tmp_path: Path) -> No
 def test_no_length_gives_nothing(made: Any) -> None:
     """A length of 0 gives no symbol and no number."""
     assert "".join(made.text.generate("the", 0)) == "" and list(made.number.generate([1.0], 0)) == []
+
+
+SPACED = about(PROSE, "inline", tokens=["New York", "Bonn", "New York", "Rome", "a  b"] * 3)
+
+
+@pytest.mark.parametrize(("prompt", "named"), [("New York", "New York"), ("Bonn a  b", "a  b"), ("Paris", "")])
+def test_a_prompt_that_is_cut_at_its_spaces_says_how_it_is_given(prompt: str, named: str, tmp_path: Path) -> None:
+    """The cure is a list where a token with spaces was meant, and it works; the place is that of the prompt."""
+    task = write(tmp_path, SPACED)
+    changes = {"vocabulary.kind": "category", "sequence.split": [1.0, 0.0, 0.0]}
+    with pytest.raises(InputError) as caught:
+        recurra.check(task, {**changes, "generation.prompt": prompt})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.key) == ("RC043", "generation.prompt")
+    assert str(problem.place) == "override generation.prompt"
+    assert (f'prompt = ["{named}"]' in problem.cure) == bool(named)
+    if named:
+        recurra.check(task, {**changes, "generation.prompt": [named]})
+
+
+def test_a_session_says_that_all_was_left_out(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty prompt and one of unknown symbols alone are told apart."""
+    monkeypatch.setattr(made.text.vocabulary, "encode", lambda values: np.zeros(0, np.int64))
+    with pytest.raises(InputError, match="no symbol of the prompt"):
+        made.text.session().feed("xyz").expected()
+    with pytest.raises(InputError, match="nothing has been read"):
+        made.text.session().feed("").expected()

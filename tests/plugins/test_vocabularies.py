@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recurra import UnknownSymbol, Unsuited
 from recurra.testing.hard_data import SURROGATES, TEXTS
+from recurra.train.evaluate import Errors
 from recurra_sources import files
 from recurra_vocabularies.byte import Byte, ByteOptions
 from recurra_vocabularies.category import Category, CategoryOptions
@@ -370,3 +371,33 @@ def test_a_text_with_words_is_not_spoken_of(name):
     vocabulary = Word(WordOptions())
     vocabulary.fit([SPACED[name]] * 20)
     vocabulary.encode(SPACED[name])
+
+
+@pytest.mark.parametrize("scale", ["max", "minmax", "standard", "none"])
+@pytest.mark.parametrize("log", [False, True])
+def test_numbers_of_any_size_are_decoded_without_a_warning(scale: str, log: bool) -> None:
+    """What a network that has gone wrong gives is infinite in the data's units, and no warning of NumPy's."""
+    vocabulary = Numeric(NumericOptions(scale=scale, log=log))  # type: ignore[arg-type]
+    vocabulary.fit([np.array([[1.0], [2.0], [1e140]])])
+    values = np.array([[0.0], [1e5], [-1e5], [1e300], [-1e300], [np.inf], [np.nan]])
+    decoded = vocabulary.decode(values)
+    assert decoded.shape == values.shape and np.isfinite(decoded[0]).all()
+    if log:
+        assert np.isinf(decoded[3]).all()
+    sums = Errors()
+    sums.add(decoded, np.ones_like(decoded))
+    assert sums.count == len(values)
+
+
+@given(st.lists(st.sampled_from(["a", "<unknown>", "<<unknown>>", "\ufffd", "b"]), min_size=1, max_size=6))
+@settings(max_examples=20, deadline=None)
+def test_no_two_symbols_have_one_name(tokens: list[str]) -> None:
+    """Whatever the data holds, the unknown token's own name too, each symbol has a name of its own."""
+    category, character = Category(CategoryOptions(unknown="token")), Character(CharacterOptions(unknown="token"))
+    category.fit([tokens])
+    character.fit(["".join(tokens)])
+    for vocabulary in (category, character):
+        names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
+        assert len(set(names)) == len(names)
+    assert category.decode(category.encode(tokens)) == tokens
+    assert category.encode(["else"]).tolist() == [category.size - 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -358,13 +359,26 @@ def test_a_kind_of_any_type_is_refused(task: Write, monkeypatch: pytest.MonkeyPa
         ("sequence.carry=True", "-o sequence.carry=true"),
         ("training.batch_size=1,000", "1,000 is no TOML value"),
         ("device=cpu", """-o 'device.kind="cpu"'"""),
+        ('generation.stop=["l", 3]', 'text stands in quotes: "3"'),
+        ('training={batch_size="3"}', "training.batch_size = 3"),
         ("training.schedule=cosine", """-o 'training.schedule.kind="cosine"'"""),
     ],
 )
 def test_an_override_of_the_wrong_type_says_how_it_is_written(task: Write, override: str, cure: str) -> None:
     """Where only quotes or brackets are amiss, the message holds the override as it should be."""
-    (problem,) = [p for p in faults(task(), override) if p.key == override.partition("=")[0]]
+    (problem,) = [p for p in faults(task(), override) if p.key.startswith(override.partition("=")[0])]
     assert cure in problem.cure
+    if cure.startswith("-o"):  # what it says is read, and means what it says
+        written = shlex.split(problem.cure[problem.cure.index("-o ") :])[1]
+        assert resolve(task(), [written])
+
+
+def test_a_bound_of_a_text_is_said(task: Write) -> None:
+    """Where a text is too long or too short, the number of characters that it may have is told."""
+    assert "at most 100 characters" in at(faults(task(), f"name={'a' * 101}"), "name").allowed
+    assert "at least 1 character" in at(faults(task(), 'generation.stop=[""]'), "generation.stop[0]").allowed
+    huge = at(faults(task(HELLO.replace('"h"', f"[{10**400}]"))), "generation.prompt[0]")
+    assert "quotes" not in huge.cure
 
 
 @pytest.mark.parametrize("override", ["name=2024-01-02", "generation.prompt=2020-01-01T00:00:00", "name=12:30:00"])
@@ -406,3 +420,28 @@ def test_unreadable_text_from_python_is_refused(task: Write) -> None:
     with pytest.raises(InputError) as caught:
         resolve(task(), {"source.text": "a\udc80"})
     assert "cannot be read" in caught.value.problems[0].fact
+
+
+def whole_numbers(schema: dict[str, Any]) -> list[str]:
+    """Return the keys of a table that take whole numbers alone."""
+    found = []
+    for name, rule in schema.get("properties", {}).items():
+        branches = [branch for branch in rule.get("anyOf", [rule]) if branch.get("type") != "null"]
+        if [branch.get("type") for branch in branches] == ["integer"] and name != "schema":
+            found.append(name)
+    return found
+
+
+@EVERY_TABLE
+def test_every_whole_number_ends_somewhere(
+    task: Write, key: Key, schema: dict[str, Any], own: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that no array could hold is refused in each key that takes whole ones, and the end is said."""
+    catalog = discover()
+    monkeypatch.setattr("recurra.resolve.discover", lambda files: catalog)
+    names = whole_numbers(schema)
+    if not names:
+        return
+    for name in names[:1] if len(names) == 1 else [names[0], names[-1]]:
+        problem = at(faults(task(holding(key, {**own, name: 10**30}))), dotted((*key, name)))
+        assert problem.code == "RC013" and "at most " in problem.allowed + problem.allowed.replace("below", "at most")

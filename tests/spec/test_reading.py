@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from recurra.errors import InputError, Problem
 from recurra.resolve import resolve
+from recurra.spec.document import same
 from recurra.spec.reading import Document, Layer, parse_override, read
 
 QUICK = settings(deadline=None, max_examples=35, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -264,6 +265,36 @@ def test_overrides_that_cannot_both_hold_are_refused(task: Write, texts: list[st
     with pytest.raises(InputError) as caught:
         resolve(task(), texts)
     assert {p.code for p in caught.value.problems} <= {"RC011", "RC012", "RC014"}
+
+
+@pytest.mark.parametrize("value", ["nan", "[nan]", "{ a = nan }", "[[1, nan], 2]", "true", "1.5", '"x"'])
+def test_a_value_is_the_same_as_itself(task: Write, value: str) -> None:
+    """Whatever stands in two layers or two overrides is one value, nan too, and is not taken for a change."""
+    key = ("training", "clip_norm")
+    document = read(task(), [f"training.clip_norm={value}"] * 2)
+    assert "clip_norm" in document.data["training"] and document.layer(key).override
+
+    document = Document(Path("t.toml"))
+    for _ in range(2):
+        document.add(Layer("layer", Path()), tomllib.loads(f"[device]\nkind = {value}"))
+    assert not document.changes and same(*(tomllib.loads(f"v = {value}")["v"] for _ in range(2)))
+    assert not same(1, True) and not same(1, 1.0) and not same([1.0], [float("nan")])
+
+
+@pytest.mark.parametrize("table", ["device", "cell", "source", "training.schedule", "training.optimizer"])
+@pytest.mark.parametrize("where", ["file", "override", "both"])
+def test_a_kind_that_is_no_number_is_told(task: Write, table: str, where: str) -> None:
+    """nan as a kind is told at its place, in a file, in an override, and in both."""
+    base = tomllib.loads(HELLO)
+    node: Any = base
+    for part in table.split("."):
+        node = node.setdefault(part, {})
+    node["kind"] = float("nan")
+    path = task(tomli_w.dumps(base) if where != "override" else HELLO)
+    with pytest.raises(InputError) as caught:
+        resolve(path, [] if where == "file" else [f"{table}.kind=nan"])
+    assert f"{table}.kind" in {problem.key for problem in caught.value.problems}
+    assert {problem.code for problem in caught.value.problems} == {"RC012"}
 
 
 def test_a_key_in_what_the_file_has_as_a_value_is_refused(task: Write) -> None:

@@ -13,8 +13,9 @@ from conftest import HELLO, SERIES
 from trials import about, write
 
 import recurra
-from recurra.errors import InputError
+from recurra.errors import InputError, RunError
 from recurra.generate.sampling import Sampling
+from recurra.generate.session import Session
 from recurra.verbs import Run
 
 
@@ -123,6 +124,36 @@ def test_prompts_of_numbers_are_numbers(made: Any) -> None:
         assert len(list(made.number.generate(prompt, 2))) == 2
 
 
+@pytest.mark.parametrize("power", [0, 20, 36, 38, 39, 40, 60, 139])
+def test_what_follows_a_prompt_is_finite(power: int, made: Any) -> None:
+    """However large a number of a prompt is, it is refused, or finite numbers go on from it."""
+    prompt = [1.0, -(10.0**power)]
+    for read in (made.number.generate, made.clock.generate, lambda given: made.number.session().feed(given)):
+        try:
+            followed = read(prompt)
+        except InputError as error:
+            assert power > 38 and error.problems[0].code == "RC080" and "step 1" in str(error)  # noqa: PT017
+            continue
+        assert power < 40
+        if isinstance(followed, Session):
+            assert np.isfinite(followed.foresee()).all()
+        else:
+            assert np.isfinite(list(followed)).all()
+
+
+def test_a_forecast_that_is_not_finite_is_an_error(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what the network gives nor what it means in the data's units may be infinite or no number."""
+    session = made.number.session().feed([1.0])
+    for value in (float("nan"), float("inf")):
+        broken = session.copy()
+        broken.output = session.output * value
+        with pytest.raises(RunError, match="not finite"):
+            broken.foresee()
+    monkeypatch.setattr(made.number.vocabulary, "decode", lambda ids: np.array([np.inf]))
+    with pytest.raises(RunError, match="beyond all numbers"):
+        session.foresee()
+
+
 def test_sessions_are_as_strict(made: Any) -> None:
     """A session of numbers is one stream, and its arguments are whole numbers."""
     run: Run = made.text
@@ -135,11 +166,40 @@ def test_sessions_are_as_strict(made: Any) -> None:
     assert run.session(seed=np.int64(3), streams=np.int8(2)).streams == 2
 
 
+def test_whole_numbers_end_somewhere(made: Any) -> None:
+    """What no tensor can count is refused by each argument that counts, and the largest is said."""
+    for name in ("length", "top_k", "streams", "seed"):
+        refused(lambda: made.text.generate("h", **{"temperature": 1.0, name: 10**30}))  # noqa: B023
+        with pytest.raises(InputError, match=r"at most \d+|to \d+"):
+            made.text.generate("h", **{"temperature": 1.0, name: 1 << 63})
+    for at in (10**30, 1 << 63, 10**15 + 1):
+        refused(lambda: made.clock.generate([1.0, 2.0], position=at))  # noqa: B023
+        refused(lambda: made.clock.session(position=at))  # noqa: B023
+    assert len(list(made.clock.generate([1.0, 2.0], 2, position=10**15))) == 2
+
+
+def test_a_wrong_setting_is_shown_with_what_is_allowed(made: Any) -> None:
+    """The words are those of a task file: what came, and what may."""
+    for name, value in (("temperature", -1.0), ("top_p", 2.0), ("stop", [""]), ("length", "3"), ("top_k", 1.5)):
+        with pytest.raises(InputError) as caught:
+            made.text.generate("h", **{name: value})
+        (problem,) = caught.value.problems
+        assert problem.key.startswith(name) and problem.got == repr(value) and problem.allowed
+
+
 @pytest.mark.parametrize("value", ["", "Test", 1, True, ["test"], {}, b"test"])
 def test_splits_and_checkpoints_are_named(value: Any, made: Any) -> None:
     """Nothing but one of the names is one of them, not even what is empty."""
     refused(lambda: made.text.evaluate(value))
     refused(lambda: recurra.load(made.text.path, value))
+
+
+@pytest.mark.parametrize("value", [3, "x", object(), {"started": 1}, recurra])
+def test_an_observer_can_watch(value: Any, made: Any) -> None:
+    """What lacks a method of those that are called is refused at once, before there is a run."""
+    refused(lambda: recurra.run(made.task, runs=made.place / "none", observer=value))
+    refused(lambda: recurra.resume(made.text.path, observer=value))
+    assert not (made.place / "none").exists()
 
 
 @pytest.mark.parametrize("value", ["seed=1", b"seed=1", 5, [5], [None], True])

@@ -16,11 +16,12 @@ from trials import PROSE, write
 
 import recurra
 from recurra import results
-from recurra.errors import InputError
+from recurra.bench import suite
+from recurra.errors import InputError, OtherVersion
 from recurra.generate.beginning import begun
 from recurra.resolve import resolve
 from recurra.spec import versions
-from recurra.spec.tables import RESTART, Sequence
+from recurra.spec.tables import MOST, RESTART, Sequence
 from recurra.verbs import Run
 
 CARRIED = {"sequence.carry": True, "training.steps": 3, "source.text": "the cat sat\non the mat " * 8 + "and"}
@@ -145,3 +146,35 @@ def test_a_resolved_task_names_every_key_that_came_later(carry: bool, tmp_path: 
     for (table, name), value in versions.BEFORE.items():
         assert name in tables[table]
         assert older[table][name] == value
+
+
+def test_what_a_run_counts_with_is_read_whatever_it_is(tmp_path: Path) -> None:
+    """A number that a task may not name any more is in a run's own task as good as the largest that it may."""
+    path = write(tmp_path, PROSE)
+    huge = {
+        "sequence.length": 10**30,
+        "training.steps": 1 << 63,
+        "training.schedule": {"kind": "cosine", "warmup_steps": 10**16},
+        "generation.top_k": 10**20,
+    }
+    with pytest.raises(InputError) as caught:
+        resolve(path, huge)
+    assert len(caught.value.problems) == len(huge)
+    task = resolve(path, huge, recorded=True).task
+    counts = task.sequence.length, task.training.steps, task.training.schedule.warmup_steps, task.generation.top_k
+    assert set(counts) == {MOST}
+
+
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_threads_are_those_of_a_machine(cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few times the cores are taken, more refused with their number; a run from a larger machine uses all cores."""
+    path = write(tmp_path, PROSE)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert resolve(path, {"device.threads": 4 * cores}).task.device.threads == 4 * cores
+    with pytest.raises(InputError, match=rf"device\.threads: this machine has {cores} cores") as caught:
+        resolve(path, {"device.threads": 4 * cores + 1})
+    assert caught.value.problems[0].allowed.endswith(str(4 * cores))
+    with pytest.warns(OtherVersion, match=f"has {cores} cores"):
+        assert resolve(path, {"device.threads": 4096}, recorded=True).task.device.threads == cores
+    with pytest.raises(InputError, match="--threads"):
+        suite.run([], threads=4 * cores + 1)

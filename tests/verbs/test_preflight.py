@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import HELLO, SERIES
@@ -16,11 +17,15 @@ from trials import PROSE, about, trained, write
 import recurra
 from recurra import assemble, preflight
 from recurra.errors import InputError, RecurraError
+from recurra.fit import check_fit
 from recurra.resolve import resolve
+from recurra.train.evaluate import evaluate
 
 VALUES = [float(value) for value in range(1, 21)]
 ALL_ZERO = about(SERIES, "inline", values=[*VALUES[:12], *[0.0] * 8])
 """A series whose validation and test splits hold nothing but zeros."""
+
+RAW = {"vocabulary.scale": "none"}
 
 NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a loss beyond float32": (SERIES, {"source.values": [*VALUES[:19], 1e30]}, "loss"),
@@ -47,8 +52,19 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a rhythm of no validation": (HELLO, {"training.validate_every": 2}, "training.validate_every"),
     "a place of no prompt": (SERIES, {"generation.position": 3}, "generation.position"),
     "a place without a clock": (HELLO, {"generation.position": 3}, "generation.position"),
-    "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "vocabulary.unknown"),
+    "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "generation.prompt"),
     "a prompt of another width": (SERIES, {"generation.prompt": [[1.0, 2.0]]}, "generation.prompt"),
+    "losses whose sum is beyond float32": (SERIES, {"source.values": [1.0, 1.5e19] * 10, **RAW}, "loss"),
+    "sizes whose sum is beyond float32": (
+        SERIES, {"source.values": [1e38 * (1 + v % 3) for v in VALUES], "loss.kind": "mae", **RAW}, "loss"
+    ),
+    "a gradient beyond float32": (
+        SERIES, {"source.values": [1.0, 1e17] * 10, "cell.kind": "lru", "device.path": "eager", **RAW},
+        "vocabulary.scale"
+    ),
+    "a prompt beyond float32": (
+        SERIES, {"generation.prompt": [1e60], "cell.kind": "lru"}, "generation.prompt"
+    ),
     "a prompt without logarithm": (
         SERIES, {"vocabulary.log": True, "generation.prompt": [1.0, 0.0]}, "vocabulary.log"
     ),
@@ -87,6 +103,19 @@ def test_what_never_works_is_told_before_the_first_step(what: str, tmp_path: Pat
     assert told[0] == told[1] and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("power", range(2, 20, 3))
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_numbers_are_refused_before_an_update_or_train(power: int, loss: str, tmp_path: Path) -> None:
+    """However large the numbers of a series are, they are refused before the first step, or training goes through."""
+    values = [VALUES[at] * (10.0**power if at % 2 else 1) for at in range(20)]
+    changes = {"source.values": values, "loss.kind": loss, "device.path": "eager", **RAW}
+    try:
+        recurra.run(write(tmp_path, SERIES), changes, runs=tmp_path / "runs")
+    except InputError as error:
+        assert power > 6 and {problem.code for problem in error.problems} == {"RC042"}  # noqa: PT017
+        assert not (tmp_path / "runs").exists()
+
+
 @given(at=st.integers(0, 19), other=st.integers(0, 19), value=st.sampled_from([0.0, -3.0]))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_number_without_logarithm_is_named_in_every_split(at: int, other: int, value: float, tmp_path: Path) -> None:
@@ -111,7 +140,12 @@ def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, m
     data = assemble.load_data(resolved)
     seen: list[float] = []
     monkeypatch.setattr(preflight, "BLOCK", block)
-    monkeypatch.setattr(preflight, "_lossy", lambda loss, rows, values, place: seen.extend(values[:, 0].tolist()))
+
+    def noted(loss: Any, rows: Any, values: Any, place: Any) -> Any:
+        seen.extend(values[:, 0].tolist())
+        return np.zeros(len(values))
+
+    monkeypatch.setattr(preflight, "_lossy", noted)
     network, _ = assemble.build_network(resolved, data.vocabulary.size, data.names)
     preflight.preflight(resolved, data, network)
     assert seen == VALUES
@@ -235,3 +269,19 @@ def test_a_cure_for_moved_data_names_what_to_do(tmp_path: Path) -> None:
             use()
         (problem,) = caught.value.problems
         assert str(text) in problem.fact and "bring the data back" in problem.cure and "folder" not in problem.cure
+
+
+@pytest.mark.parametrize("text", [PROSE, SERIES], ids=["symbols", "numbers"])
+def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path) -> None:
+    """What a validation prints is a name that `training.monitor` takes, and there is no other."""
+    task = write(tmp_path, text)
+    resolved = resolve(task)
+    data = assemble.load_data(resolved)
+    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    loss = assemble.build_loss(resolved, data.vocabulary.size)
+    printed = evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary)
+    for name in printed:
+        check_fit(resolve(task, {"training.monitor": name}))
+    with pytest.raises(InputError) as caught:
+        check_fit(resolve(task, {"training.monitor": "else"}))
+    assert set(caught.value.problems[0].allowed.split(", ")) == printed.keys()

@@ -12,6 +12,7 @@ from recurra.bench import busy, generation, layers, processes, regret, training
 from recurra.bench.machine import Machine, examined
 from recurra.bench.records import SHAPES, Case, Record, Setting, measured
 from recurra.errors import InputError
+from recurra.surroundings import cores, most_threads
 
 Told = Callable[[Record], None]
 """Is told of each record as it comes."""
@@ -120,7 +121,10 @@ def run(
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's threads, and put back what there was."""
+    """Set torch's threads, and put back what there was. Raises `InputError` (RC080) if there are far too many."""
+    if count and count > most_threads():
+        fact = f"--threads: this machine has {cores()} cores, and so many threads would wait for each other"
+        raise InputError.of("RC080", fact, got=str(count), allowed=f"1 to {most_threads()}")
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

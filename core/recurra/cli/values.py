@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from recurra.errors import InputError
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""A number as data has it: Python reads 1_0 and the digits of all scripts, too."""
 
 
 def parse(text: str, columns: int) -> list[Any]:
@@ -35,10 +39,7 @@ def _row(text: str, number: int, columns: int) -> list[float]:
 
 
 def _number(text: str, row: str, place: int, columns: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
     if not math.isfinite(value):
         what = f"{text.strip()!r} is not a finite number" if text.strip() else "there is no number"
         fact = f"--values: {row}place {place}: {what}"

@@ -189,12 +189,14 @@ def _encoded(source: Source[Any], vocabulary: Vocabulary[Any], owners: tuple[str
         seen += len(ids)
 
 
-def unknown_symbol(error: UnknownSymbol, before: int, where: str) -> InputError:
+def unknown_symbol(
+    error: UnknownSymbol, before: int, where: str, key: str = "vocabulary.unknown", cure: str = ""
+) -> InputError:
     """Return the error of a symbol that is not in the vocabulary; `before` elements came before its run."""
     points = " ".join(f"U+{ord(mark):04X}" for mark in error.symbol[:4])
     fact = f"{where} holds {error.symbol!r} ({points}) at position {before + error.position}, not in the vocabulary"
-    cure = 'train with vocabulary.unknown = "token" or "skip", or leave the symbol out'
-    return InputError.of("RC043", fact, key="vocabulary.unknown", cure=cure)
+    cure = cure or 'train with vocabulary.unknown = "token" or "skip", or leave the symbol out'
+    return InputError.of("RC043", fact, key=key, cure=cure)
 
 
 def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:

@@ -10,17 +10,17 @@ from typing import Any
 
 from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError
+from recurra.spec.tables import MOST
 
 
-def whole(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
-    """Return a whole number from `least` on, below `most`. Raises `InputError` (RC080)."""
+def whole(name: str, value: Any, least: int = 0, most: int = MOST) -> int:
+    """Return a whole number from `least` to `most`. Raises `InputError` (RC080)."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < least or (most is not None and number >= most):
-        below = "" if most is None else f", below {most}"
-        allowed = f"a whole number from {least}{below}"
+    if number is None or not least <= number <= most:
+        allowed = f"a whole number from {least} to {most}"
         raise InputError.of("RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed=allowed)
     return number
 
@@ -83,6 +83,14 @@ def overrides(value: Any) -> Iterable[str] | Mapping[str, Any]:
         if not isinstance(item, str):
             raise InputError.of("RC080", "an override must be a text", got=shown(item), allowed=allowed)
     return listed
+
+
+def observer(value: Any, methods: Iterable[str]) -> None:
+    """Refuse what cannot watch a run. Raises `InputError` (RC080)."""
+    lacking = [name for name in methods if not callable(getattr(value, name, None))]
+    if lacking:
+        fact = f"an observer must have the methods of recurra.train.loop.Observer; it lacks {', '.join(lacking)}"
+        raise InputError.of("RC080", fact, got=shown(value), cure="leave it out to watch nothing")
 
 
 def shown(value: Any) -> str:

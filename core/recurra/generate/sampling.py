@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 COLDEST = torch.finfo(torch.float32).tiny
-"""What a temperature below it is taken for: float32 would make it 0."""
+"""What a temperature, or a penalty, below it is taken for: float32 would make it 0."""
+HOTTEST = torch.finfo(torch.float32).max
+"""What one above it is taken for, and the largest logit: float32 would make it infinite."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Sampling:
 
     def chances(self, logits: Tensor) -> Tensor:
         """Return the probabilities `[B, V]` that a draw follows."""
-        temperature = max(self.temperature, COLDEST)
+        temperature = min(max(self.temperature, COLDEST), HOTTEST)
         chances = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
         size = chances.shape[-1]
         if not (0 < self.top_k < size or self.top_p < 1 or self.min_p > 0):
@@ -55,4 +57,6 @@ class Sampling:
 
 def penalised(logits: Tensor, penalty: float) -> Tensor:
     """Return logits made less likely (Keskar et al. 2019, arXiv:1909.05858): divided above 0, multiplied below."""
-    return torch.where(logits > 0, logits / penalty, logits * penalty)
+    penalty = min(max(penalty, COLDEST), HOTTEST)
+    changed = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return changed.clamp(-HOTTEST, HOTTEST)  # the difference of two infinite ones would be no number

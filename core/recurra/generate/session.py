@@ -29,6 +29,12 @@ from recurra.model.stepper import Packed, stepper
 from recurra.randomness import torch_stream
 from recurra.runs.files import guarded
 
+STREAMS = 1 << 20
+"""Streams side by side, at most."""
+
+SKIPPED = "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
+GIVE_KNOWN = 'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
+
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
@@ -45,7 +51,20 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
     try:
         return vocabulary.encode(elements)
     except UnknownSymbol as error:
-        raise unknown_symbol(error, 0, "the prompt") from error
+        cure = _token_list(vocabulary, values) if isinstance(values, str) else ""
+        raise unknown_symbol(error, 0, "the prompt", "generation.prompt", cure) from error
+
+
+def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
+    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at its spaces."""
+    if vocabulary.reads != "tokens":
+        return ""
+    names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
+    spaced = [name for name in names if name in text and vocabulary.parse(name) != [name]]
+    if not spaced:
+        return ""
+    example = json.dumps(max(spaced, key=len), ensure_ascii=False)
+    return f"a token with spaces stands in a list, in a task or in Python: prompt = [{example}]"
 
 
 def _writable(values: Any) -> None:
@@ -84,6 +103,16 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
     return rows.reshape(-1, width)
 
 
+def check_scaled(rows: Tensor, start: int = 0) -> None:
+    """Refuse scaled numbers that the network cannot hold; `start` rows came before. Raises `InputError` (RC080)."""
+    finite = torch.isfinite(rows)
+    if bool(finite.all()):
+        return
+    row = int(torch.nonzero(~finite)[0, 0])
+    fact = f"the number at step {start + row} of the prompt is beyond all numbers of {rows.dtype} once it is scaled"
+    raise refused(fact, cure="give numbers like those of the data")
+
+
 def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
     """Return an array of Python's own numbers as floats."""
     flat = rows.ravel().tolist()
@@ -110,14 +139,15 @@ class Session:
     def __init__(
         self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1, position: int = 0
     ) -> None:
-        self.streams = arguments.whole("streams", streams, 1)
+        self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
-        seed = arguments.whole("seed", seed, 0, 1 << 63)
+        seed = arguments.whole("seed", seed, 0, (1 << 63) - 1)
         if self.streams > 1 and vocabulary.yields == "numbers":
             raise InputError.of("RC080", "streams is for symbols: a forecast is the same every time")
         self.network = network.eval()
         self.vocabulary = vocabulary
         self._carried: States | Packed | None = None
+        self.skipped = False  # whether the last that was fed held no symbol of the vocabulary
         self.output: Tensor | None = None  # B V: what the network says of the next element
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.generator = torch_stream(seed, "sampling")
@@ -134,12 +164,17 @@ class Session:
         Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of another width.
         """
         ids = encoded(self.vocabulary, values)
+        self.skipped = not len(ids) and len(values) > 0
         return self.feed_ids(ids) if len(ids) else self
 
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
         for start in range(0, len(ids), CHUNK):
-            part = torch.tensor(ids[start : start + CHUNK], device=self.network.device)
+            part = torch.tensor(ids[start : start + CHUNK])
+            if self.vocabulary.yields == "numbers":
+                part = part.to(self.network.dtype)
+                check_scaled(part, start)
+            part = part.to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
         return self
 
@@ -177,6 +212,8 @@ class Session:
 
     def expected(self) -> Tensor:
         """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080) if there is none."""
+        if self.output is None and self.skipped:
+            raise refused(SKIPPED, cure=GIVE_KNOWN)
         if self.output is None:
             raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
         return self.output.expand(self.streams, -1)
@@ -196,13 +233,18 @@ class Session:
         self._carried = tuple(map_state(lambda field: field[each], state) for state in self.states or ())
         self.seen = self.seen[each]
 
-    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
-        """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises `InputError` (RC080)."""
-        self._demand("symbols", "draw", "foresee() gives the next numbers")
+    def _sound(self, purpose: str) -> Tensor:
+        """Return what the network says of the next element. Raises `RunError` (RC060) if it is not finite."""
         output = self.expected()
         finite = math.isfinite(float(output.sum()))  # a sum may be beyond all numbers though none of them is
         if not finite and not bool(torch.isfinite(output).all()):
-            raise RunError.of("RC060", "what the network gives is not finite, so nothing can be drawn from it")
+            raise RunError.of("RC060", f"what the network gives is not finite, so nothing can be {purpose} from it")
+        return output
+
+    def draw(self, sampling: Sampling) -> NDArray[np.int64]:
+        """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises `InputError` (RC080)."""
+        self._demand("symbols", "draw", "foresee() gives the next numbers")
+        output = self._sound("drawn")
         self._part()
         ids = sampling.pick(output, self.seen, self.generator)
         self._step(ids)
@@ -211,13 +253,16 @@ class Session:
     def foresee(self) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
 
-        Raises `InputError` (RC080) for a run of symbols.
+        Raises `InputError` (RC080) for a run of symbols, and `RunError` (RC060) if they are not finite.
         """
         self._demand("numbers", "foresee", "draw(Sampling()) gives the next symbol")
-        scaled = self.expected()
+        scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))
-        return np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
+        numbers = np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
+        if not np.isfinite(numbers).all():
+            raise RunError.of("RC060", "what the network forecasts is beyond all numbers in the data's units")
+        return numbers
 
     def copy(self) -> Session:
         """Return a session in the same state, random draws included, that goes its own way from here."""

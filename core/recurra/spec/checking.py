@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from recurra.contracts.options import to_json
 from recurra.errors import InputError, Problem, listing, nearest
-from recurra.spec.document import Document, Key
+from recurra.spec.document import Document, Key, same
+from recurra.spec.overrides import toml_or_text
 from recurra.spec.tables import COMPONENT_TABLES, CORE_TABLES, SCHEMA, TABLES, Task
 
 
@@ -68,6 +69,16 @@ def problems(
         if problem.code == "RC011":
             problem = replace(problem, cure=_other_layer(document, key))
         found.setdefault(key, _placed(document, key, problem, _at(table, fact_key)))
+    return list(found.values())
+
+
+def unplaced(error: ValidationError, table: dict[str, Any], model: type[BaseModel]) -> list[Problem]:
+    """Return the problems of a table that stands in no file, as one of Python's arguments: each names its key."""
+    found: dict[Key, Problem] = {}
+    schema = model.model_json_schema()
+    for path, detail in _nearest_branches(table, error.errors(include_url=False)):
+        key, problem = _problem(detail, schema, table, path, "")
+        found.setdefault(key, replace(problem, key=dotted(key)))
     return list(found.values())
 
 
@@ -157,8 +168,8 @@ def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: 
         return _tag_problem(rule, path, name, _at(table, (*path, "kind")))
     wrong_type = kind.endswith("_type") or kind.endswith("_parsing") or kind == "int_from_float"
     value = detail["input"]
-    if isinstance(value, float) and not math.isfinite(value):
-        wrong_type = False
+    if isinstance(value, float) and not math.isfinite(value) and kind.startswith(("int", "float")):
+        wrong_type = False  # where a number belongs, nan is one that is not allowed
     code = "RC012" if wrong_type else "RC013"
     fact = f"{name} has the wrong type{_of(owner)}" if wrong_type else f"{name} is not allowed{_of(owner)}"
     close = nearest(value, _choices(rule)) if isinstance(value, str) else ""
@@ -221,7 +232,7 @@ def _placed(document: Document, key: Key, problem: Problem, value: Any) -> Probl
 
 def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str:
     """Return how a value is written that has the wrong type only for its quotes or brackets, or nothing."""
-    name, raw = dotted(key), document.layer(key).value
+    name, raw = dotted(key), _own_text(document, key, value)
     if problem.code not in ("RC012", "RC013") or not isinstance(value, (str, bool, int, float)):
         return ""
     if key in TABLES:
@@ -230,6 +241,8 @@ def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str
 
     written = value if isinstance(value, str) else raw or literal(value)
     text = json.dumps(written, ensure_ascii=False)
+    if len(text) > 80:
+        return ""
     takes_text = re.search(r'^text|^"|or (text|")', problem.allowed)
     if takes_text and not isinstance(value, str):
         return f"text stands in quotes: {_assignment(name, text, raw)}"
@@ -242,8 +255,16 @@ def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str
     return f"{value} is no TOML value, and was read as text" if value == raw else ""
 
 
+def _own_text(document: Document, key: Key, value: Any) -> str:
+    """Return the text of an override that gives this very value, not a list or a table with the value inside."""
+    raw = document.layer(key).value
+    return raw if raw and same(toml_or_text(raw), value) else ""
+
+
 def _assignment(name: str, value: str, raw: str) -> str:
-    """Return a key with its value as they stand on the command line, or in a file."""
+    """Return a key with its value as they stand on the command line, or in a file; of a list the element alone."""
+    if name.endswith("]"):
+        return value
     if not raw:
         return f"{name} = {value}"
     return f"-o '{name}={value}'" if re.search(r"[^\w.-]", value) else f"-o {name}={value}"
@@ -348,6 +369,9 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
     )
     numbers = [(text, rule[name]) for name, text in bounds if name in rule]
     words += [f"{text} {number:g}" if isinstance(number, float) else f"{text} {number}" for text, number in numbers]
+    lengths = (("minLength", "at least"), ("maxLength", "at most"))
+    counts = [(text, rule[name]) for name, text in lengths if name in rule]
+    words += [f"{text} {count} character{'s' if count != 1 else ''}" for text, count in counts]
     if "pattern" in rule:
         words.append(f"matching {rule['pattern']}")
     return ", ".join(word for word in words if word)

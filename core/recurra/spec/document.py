@@ -104,7 +104,7 @@ class Document:
         for key, value in new.items():
             here = (*path, key)
             table = isinstance(value, dict)
-            if key == "kind" and into.get(key, value) != value:
+            if key == "kind" and key in into and not same(into[key], value):
                 self.changes.setdefault(path, []).append(Change(len(self.layers) - 1, into[key], value))
             if not (table and isinstance(into.get(key), dict)):
                 if table and here in TABLES and into.get(key) is not None:
@@ -159,6 +159,18 @@ class Document:
     def anchor(self, key: Key, value: str) -> str:
         """Return a path that a key names as an absolute one, from the folder of the file that says so."""
         return str(self.layer(key).folder / expanded(value))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values of TOML are one: of one type, and nan is nan, wherever it stands in them."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    both_nan = one != one and other != other
+    return both_nan or bool(one == other)
 
 
 def expanded(name: str) -> Path:

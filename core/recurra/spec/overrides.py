@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from recurra.errors import InputError, Place, Problem
-from recurra.spec.document import Key
+from recurra.spec.document import Key, same
 from recurra.spec.tables import TABLES
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
@@ -68,7 +68,7 @@ def parse_override(text: str, number: int = 1) -> dict[str, Any]:
         raise InputError.of("RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64")
     if not text.isprintable() and any("\ud800" <= mark <= "\udfff" for mark in text):
         raise InputError.of("RC005", "the override is not UTF-8 text", place=place)
-    return _nest(name.strip(), _toml_or_text(value.lstrip()), place)
+    return _nest(name.strip(), toml_or_text(value.lstrip()), place)
 
 
 def _cut(text: str) -> int:
@@ -77,7 +77,7 @@ def _cut(text: str) -> int:
     return key.end() if key and text.startswith("=", key.end()) else text.find("=")
 
 
-def _toml_or_text(value: str) -> Any:
+def toml_or_text(value: str) -> Any:
     """Return what a text means as a TOML value, or the text itself where it means nothing, or a date."""
     try:
         parsed = tomllib.loads(f"v = {value}")
@@ -174,7 +174,7 @@ def _earlier(said: dict[Key, tuple[Override, Any]], key: Key, value: Any) -> Ove
     """Return the override that says another thing of a key, of a table above it, or of a key inside it."""
     for other, (override, before) in said.items():
         shorter = min(len(key), len(other))
-        differ = key != other or type(before) is not type(value) or before != value
+        differ = key != other or not same(before, value)
         if key[:shorter] == other[:shorter] and differ:
             return override
     return None

@@ -11,6 +11,9 @@ from recurra.contracts.options import FilePath
 SCHEMA = 1
 """The version of the task language."""
 
+MOST = 10**15
+"""The largest whole number of a key that has no closer bound: no run counts so far, and float64 still can."""
+
 RESTART = 0.1
 """The chance that a lane begins a window afresh, where a task with carry does not say."""
 
@@ -32,9 +35,11 @@ class Sequence(Table):
 
     target: Literal["next"] = Field("next", description="what is predicted at each step: the next element")
     length: int = Field(
-        64, ge=1, description="steps per window: the truncation length of back-propagation through time"
+        64, ge=1, le=MOST, description="steps per window: the truncation length of back-propagation through time"
     )
-    stride: int = Field(0, ge=0, description="steps from one window to the next; 0 is `length`, so that none overlap")
+    stride: int = Field(
+        0, ge=0, le=MOST, description="steps from one window to the next; 0 is `length`, so that none overlap"
+    )
     carry: bool = Field(False, description="state goes on from window to window, detached")
     restart: float = Field(
         0.0,
@@ -50,7 +55,7 @@ class Sequence(Table):
         description="train, validation, test: shares that add up to 1, or counts; "
         "contiguous for streams and series, by sequence otherwise",
     )
-    season: int = Field(0, ge=0, description="steps in a season, for the seasonal baseline; 0 is none")
+    season: int = Field(0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none")
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +91,7 @@ class Sequence(Table):
 class AnySchedule(Table):
     """What every schedule has."""
 
-    warmup_steps: int = Field(0, ge=0, description="steps over which the rate rises from 0")
+    warmup_steps: int = Field(0, ge=0, le=MOST, description="steps over which the rate rises from 0")
 
 
 class Falling(AnySchedule):
@@ -118,7 +123,7 @@ class Plateau(AnySchedule):
 
     kind: Literal["plateau"] = "plateau"
     factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied by")
-    patience: int = Field(3, ge=0, description="validations without improvement before the rate is cut")
+    patience: int = Field(3, ge=0, le=MOST, description="validations without improvement before the rate is cut")
 
 
 Schedule = Annotated[Constant | Cosine | Linear | Plateau, Field(discriminator="kind")]
@@ -134,21 +139,23 @@ SCHEDULES: dict[str, type[AnySchedule]] = {
 class Training(Table):
     """How long, how fast, and when to look."""
 
-    epochs: int | None = Field(None, ge=1, description="passes over the training split; give epochs or steps")
-    steps: int | None = Field(None, ge=1, description="updates of the weights; give epochs or steps")
-    batch_size: int = Field(1, ge=1, description="windows per step; with carry, the number of lanes")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before an update")
+    epochs: int | None = Field(None, ge=1, le=MOST, description="passes over the training split; give epochs or steps")
+    steps: int | None = Field(None, ge=1, le=MOST, description="updates of the weights; give epochs or steps")
+    batch_size: int = Field(1, ge=1, le=MOST, description="windows per step; with carry, the number of lanes")
+    accumulate: int = Field(1, ge=1, le=MOST, description="batches whose gradients are added up before an update")
     optimizer: dict[str, Any] = Field(
         default={"kind": "adam", "lr": 0.001},
         description="kind: any class of torch.optim by its name; the other keys are its arguments",
     )
     schedule: Schedule = Field(default=Constant(), description="constant, cosine, linear or plateau, with warmup_steps")
     clip_norm: float = Field(0.0, ge=0, description="largest norm of the whole gradient; 0 is no clipping")
-    validate_every: int = Field(0, ge=0, description="steps between validations; 0 is once an epoch")
+    validate_every: int = Field(0, ge=0, le=MOST, description="steps between validations; 0 is once an epoch")
     checkpoint_every: int = Field(
-        0, ge=0, description="steps between checkpoints; 0 is at each validation, every minute and at the end"
+        0, ge=0, le=MOST, description="steps between checkpoints; 0 is at each validation, every minute and at the end"
     )
-    patience: int = Field(0, ge=0, description="validations without improvement before training stops; 0 is never")
+    patience: int = Field(
+        0, ge=0, le=MOST, description="validations without improvement before training stops; 0 is never"
+    )
     min_delta: float = Field(0.0, ge=0, description="the smallest change of the monitored metric that counts")
     monitor: str = Field("loss", description="the validation metric that decides which checkpoint is best")
 
@@ -170,11 +177,13 @@ class Generation(Table):
         None,
         description="what to go on from: text, or numbers; numbers go on from the series' end by default",
     )
-    position: int = Field(0, ge=0, description="where in its sequence the prompt begins, for an encoder with a clock")
+    position: int = Field(
+        0, ge=0, le=MOST, description="where in its sequence the prompt begins, for an encoder with a clock"
+    )
     warm: bool = Field(False, description="read the end of the training text, or of the series, before the prompt")
-    length: int = Field(100, ge=0, description="how many elements to generate")
+    length: int = Field(100, ge=0, le=MOST, description="how many elements to generate")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
-    top_k: int = Field(0, ge=0, description="sample among the k likeliest; 0 is all")
+    top_k: int = Field(0, ge=0, le=MOST, description="sample among the k likeliest; 0 is all")
     top_p: float = Field(1.0, gt=0, le=1, description="sample among the likeliest that hold this share")
     min_p: float = Field(0.0, ge=0, lt=1, description="leave out what is less likely than this share of the likeliest")
     repetition_penalty: float = Field(1.0, gt=0, description="above 1 makes what has come already less likely")

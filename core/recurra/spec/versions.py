@@ -1,4 +1,4 @@
-"""What the task of a run meant before a key existed.
+"""What the task of a run meant before a key, or a bound, existed.
 
 A run records its whole task, so a key that its task.toml lacks did not exist when it was made. The run goes on with
 what was done then, and not with the default of today, which is for new runs.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from recurra.spec.document import Document, Layer
+from pydantic import BaseModel
+
+from recurra.spec.document import Document, Key, Layer
+from recurra.spec.tables import MOST, SCHEDULES, Generation, Sequence, Training
 
 BEFORE: dict[tuple[str, str], Any] = {
     ("sequence", "restart"): 0.0,  # lanes began afresh with each epoch, and at no other window
@@ -22,3 +25,23 @@ def complete(document: Document) -> None:
         present = document.table((table,)) if table in document.data else {}
         if present is not None and name not in present:  # else what stands there is no table: told when it is checked
             document.add(Layer("the version that made the run", document.path.parent), {table: {name: value}})
+    _bound(document)
+
+
+BOUNDED: tuple[tuple[Key, type[BaseModel]], ...] = (
+    (("sequence",), Sequence),
+    (("training",), Training),
+    (("generation",), Generation),
+    *((("training", "schedule"), schedule) for schedule in SCHEDULES.values()),
+)
+"""The tables that hold counts, and their models."""
+
+
+def _bound(document: Document) -> None:
+    """Take `MOST` for each count above it: nothing refused it when the run was made."""
+    for key, model in BOUNDED:
+        table = document.table(key) or {}
+        for name, rule in model.model_fields.items():
+            counts = any(getattr(bound, "le", None) == MOST for bound in rule.metadata)
+            if counts and isinstance(table.get(name), int) and table[name] > MOST:
+                table[name] = MOST

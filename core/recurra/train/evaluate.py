@@ -41,12 +41,13 @@ class Errors:
 
     def add(self, predicted: NDArray[Any], actual: NDArray[Any]) -> None:
         """Add predictions and what came, of the same shape."""
-        gap = np.asarray(predicted - actual, np.float64)
-        self.count += gap.size
-        self.absolute += float(np.abs(gap).sum())
-        self.squared += float((gap**2).sum())
         some = np.abs(actual) > NAUGHT
-        self.relative += float(np.abs(gap[some] / actual[some]).sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # errors of a network that has gone wrong are infinite
+            gap = np.asarray(predicted - actual, np.float64)
+            self.absolute += float(np.abs(gap).sum())
+            self.squared += float((gap**2).sum())
+            self.relative += float(np.abs(gap[some] / actual[some]).sum())
+        self.count += gap.size
         self.nonzero += int(some.sum())
 
     def metrics(self) -> Metrics:
