@@ -25,7 +25,7 @@ from recurra.data.store import Store, build
 from recurra.engine import choice, paths
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Problem
-from recurra.generate.session import GIVE_KNOWN, SKIPPED, encoded
+from recurra.generate.session import GIVE_KNOWN, SKIPPED, encoded, holds_any
 from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import Layer, layer
@@ -225,7 +225,7 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
         kind = "a list of numbers" if vocabulary.yields == "numbers" else "text"
         raise InputError.of("RC080", f"the prompt must be {kind} here", key=key, got=checking.literal(prompt))
     if not len(encoded(vocabulary, prompt)):
-        if len(prompt):
+        if holds_any(vocabulary, prompt):
             raise InputError.of("RC080", SKIPPED, key=key, got=checking.literal(prompt), cure=GIVE_KNOWN)
         raise InputError.of(
             "RC080", "the prompt is empty, so nothing can follow", key=key, cure="give one element or more"

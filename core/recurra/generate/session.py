@@ -55,6 +55,11 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
         raise unknown_symbol(error, 0, "the prompt", "generation.prompt", cure) from error
 
 
+def holds_any(vocabulary: Vocabulary[Any], values: Any) -> bool:
+    """Tell whether a prompt holds any element: white space alone is no token."""
+    return len(vocabulary.parse(values) if isinstance(values, str) else values) > 0
+
+
 def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
     """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at its spaces."""
     if vocabulary.reads != "tokens":
@@ -164,7 +169,7 @@ class Session:
         Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of another width.
         """
         ids = encoded(self.vocabulary, values)
-        self.skipped = not len(ids) and len(values) > 0
+        self.skipped = not len(ids) and holds_any(self.vocabulary, values)
         return self.feed_ids(ids) if len(ids) else self
 
     def feed_ids(self, ids: NDArray[Any]) -> Session:
