@@ -30,11 +30,15 @@ def unchanged(module: nn.Module, call: Callable[[], object], what: str = "a call
         raise Broken(f"{what} in {mode} changes {name or 'the module'}")
 
 
-def changed(before: dict[str, list[object]], after: dict[str, list[object]]) -> str | None:
-    """Return the first name whose atoms are others now, or none."""
+def changed(before: dict[str, list[object]], after: dict[str, list[object]], opaque: bool = True) -> str | None:
+    """Return the first name whose atoms are others now, or none.
+
+    What cannot be looked into is another thing if it is not the very same one, unless it is not `opaque` that counts.
+    """
     for name in sorted(before.keys() | after.keys()):
         one, other = before.get(name, []), after.get(name, [])
-        if len(one) != len(other) or not all(a is b or _equal(a, b) for a, b in zip(one, other, strict=True)):
+        pairs = zip(one, other, strict=False)
+        if len(one) != len(other) or not all(a is b or _equal(a, b, opaque) for a, b in pairs):
             return name
     return None
 
@@ -107,7 +111,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[object]:
             yield from _parts(part, seen)
     elif _looked_into(value):
         seen.add(id(value))
-        yield value
+        yield type(value)
         yield from _parts(vars(value), seen)
     else:
         yield value
@@ -125,5 +129,7 @@ def _looked_into(value: object) -> bool:
     return hasattr(value, "__dict__") and not type(value).__module__.startswith(("torch", "numpy"))
 
 
-def _equal(one: object, other: object) -> bool:
-    return type(one) is type(other) and isinstance(one, (bool, int, float, str, bytes, tuple)) and one == other
+def _equal(one: object, other: object, opaque: bool) -> bool:
+    if type(one) is not type(other):
+        return False
+    return one == other if isinstance(one, (bool, int, float, str, bytes, tuple)) else not opaque
