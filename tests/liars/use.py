@@ -81,6 +81,14 @@ class CountsInItsOptions(Honest):
         return super().step(x_t, state)
 
 
+class AsksForThreads(Honest):
+    """Gives a hundredth more with more than one thread."""
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        h, after = super().step(x_t, state)
+        return h * (1.01 if torch.get_num_threads() > 1 else 1.0), after
+
+
 HISTORY: list[torch.Size] = []
 
 
@@ -93,6 +101,7 @@ def liar(check: str, cell: type[Honest], *others: str) -> Liar:
 
 LIARS = [
     liar("C36", HasAConstantOfTheDefaultType),
+    liar("C36", AsksForThreads),
     liar("P09", SetsTheEnvironment),
     liar("P09", SeedsWhenItTrains),
     liar("P09", HushesWhenItIsTrained),

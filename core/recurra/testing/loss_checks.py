@@ -73,7 +73,7 @@ def independence(subject: LossSubject) -> Measured:
         found.append(Measured(reached, EXACT, f"{kind}, nan in another step"))
         found.append(Measured(_foreign(subject, loss, output, target), EXACT, f"{kind}, gradients of other steps"))
         many = [part.repeat_interleave(MANY // len(part) + 1, dim=0) for part in (output, target)]
-        parts = zip(*(part.split(PART) for part in many), strict=True)
+        parts = zip(*(torch.split(part, PART) for part in many), strict=True)
         apart = torch.cat([subject.run(loss, *pair) for pair in parts])
         found.append(Measured(gap(subject.run(loss, *many), apart, "a loss"), ROWS, f"{kind}, thousands of steps"))
         found.append(Measured(_masked(subject, loss, kind), EXACT, f"{kind}, gradients of masked steps"))
