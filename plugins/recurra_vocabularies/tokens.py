@@ -67,7 +67,7 @@ class TokenTable(Vocabulary[O]):
 
     def save(self) -> dict[str, Any]:
         """Return the tokens."""
-        return {"tokens": self.tokens}
+        return {"tokens": [*self.tokens]}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back the tokens."""

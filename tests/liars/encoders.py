@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import deque
 from typing import NamedTuple
 
 import torch
@@ -339,6 +341,84 @@ class LeavesAThread(Right):
         return super().forward(x)
 
 
+class SeedsWhenItIsPrepared(Right):
+    """Seeds everybody's random numbers before it draws nothing."""
+
+    def prepare(self, names):
+        torch.manual_seed(0)
+
+
+class SeedsAtAPosition(RightStateful):
+    """Seeds everybody's random numbers where a position is given."""
+
+    def initial_state(self, batch_size, *, device, dtype, position=None):
+        if position is not None:
+            torch.manual_seed(0)
+        return super().initial_state(batch_size, device=device, dtype=dtype)
+
+
+class TellsOfResets(RightStateful):
+    """Tells everybody that a sequence began."""
+
+    def cut(self, before, reset):
+        if reset is not None:
+            os.environ["BEGAN"] = "1"
+        return super().cut(before, reset)
+
+
+class MovesItsPosition(RightStateful):
+    """Counts on in the position that it is given."""
+
+    def initial_state(self, batch_size, *, device, dtype, position=None):
+        if position is not None:
+            position.add_(1)
+        return super().initial_state(batch_size, device=device, dtype=dtype)
+
+
+class UsesUpItsResets(RightStateful):
+    """Takes flags of resets away once they are followed."""
+
+    def cut(self, before, reset):
+        found = super().cut(before, reset)
+        if reset is not None:
+            reset.fill_(False)
+        return found
+
+
+class SortsTheNames(Right):
+    """Sorts the names that it is given in place."""
+
+    def prepare(self, names):
+        names.sort(reverse=True)
+
+
+class LooksAheadWhenItTrains(LooksAhead):
+    """Adds a share of the next step's vector, in training alone."""
+
+    def forward(self, x):
+        return super().forward(x) if self.training else Right.forward(self, x)
+
+
+class CentresWhenItTrains(RightNumbers):
+    """Takes the mean of the batch away, in training alone."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y - y.mean(dim=0, keepdim=True) if self.training else y
+
+
+class CountsInAQueue(Right):
+    """Remembers what it was asked in a queue."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.shapes = deque()
+
+    def forward(self, x):
+        self.shapes.append(tuple(x.shape))
+        return super().forward(x)
+
+
 def component(name: str) -> Component:
     """Return an encoder of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -378,6 +458,15 @@ LIARS = [
     Liar("E13", component("ListensToItself")),
     Liar("E13", component("HasAConstantOfTheDefaultType")),
     Liar("E13", component("RoundsWithoutGradients"), frozenset({"E09"})),
+    Liar("E02", component("LooksAheadWhenItTrains")),
+    Liar("E03", component("CentresWhenItTrains")),
+    Liar("E12", component("MovesItsPosition")),
+    Liar("E12", component("UsesUpItsResets")),
+    Liar("E12", component("SortsTheNames")),
+    Liar("E13", component("CountsInAQueue")),
+    Liar("P09", component("SeedsWhenItIsPrepared")),
+    Liar("P09", component("SeedsAtAPosition")),
+    Liar("P09", component("TellsOfResets")),
     Liar("P09", component("WorksInDoubles")),
     Liar("P09", component("LeavesAThread")),
 ]

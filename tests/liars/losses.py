@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -188,6 +189,53 @@ class FillsOneBuffer(Right):
         return self.buffer.copy_(output.detach()) if output.device.type == "cpu" else output
 
 
+class CountsInAnArray(Right):
+    """Counts its calls in an array of numpy's."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.count = np.zeros(1)
+
+    def forward(self, output, target):
+        self.count += 1
+        return super().forward(output, target)
+
+
+class KeepsAllOutputs(Right):
+    """Keeps what it has seen in a list of its module."""
+
+    def forward(self, output, target):
+        SEEN.append(output.detach())
+        return super().forward(output, target)
+
+
+class AsksForThreads(Right):
+    """Weighs a step by the threads that there are."""
+
+    def forward(self, output, target):
+        return super().forward(output, target) * torch.get_num_threads()
+
+
+class SharesOutManySteps(Right):
+    """Divides by the mean where there are many steps."""
+
+    def forward(self, output, target):
+        found = super().forward(output, target)
+        return found / found.detach().mean() if len(found) > 1000 else found
+
+
+class PointsWithThreads(Right):
+    """Takes threads for its best guess in training."""
+
+    def point(self, output):
+        if self.training:
+            torch.set_num_threads(3)
+        return super().point(output)
+
+
+SEEN = []
+
+
 class WritesADiary(Right):
     """Writes down what it loses, into whatever folder is the current one."""
 
@@ -232,6 +280,11 @@ LIARS = [
     Liar("L10", component("MeasuresOtherwise"), frozenset({"L03"})),
     Liar("L10", component("HasAConstantOfTheDefaultType")),
     Liar("L10", component("FillsOneBuffer"), frozenset({"L04"})),
+    Liar("L02", component("SharesOutManySteps")),
+    Liar("L10", component("CountsInAnArray")),
+    Liar("L10", component("KeepsAllOutputs")),
+    Liar("L10", component("AsksForThreads")),
+    Liar("P09", component("PointsWithThreads")),
     Liar("P09", component("WritesADiary")),
     Liar("P09", component("ForbidsGradients")),
 ]

@@ -287,6 +287,70 @@ class CountsReaders(Right):
         return f"{super().fingerprint()}:{self.readers}"
 
 
+class HasNoGaps(Right):
+    """Has nothing to say of gaps, not even that there are none."""
+
+    def gaps(self):
+        return None
+
+
+class TellsOfGaps(Right):
+    """Seeds everybody's random numbers when it is asked for gaps."""
+
+    def gaps(self):
+        random.seed(5)
+        return []
+
+
+class HandsOutItsNames(RightNumbers):
+    """Gives the list of names that it looks into."""
+
+    names = ["low", "high"]  # noqa: RUF012
+
+    def features(self):
+        return self.names
+
+
+class KeepsEachReading(Right):
+    """Keeps what it has read, each time, in a table of its class."""
+
+    readings = {}  # noqa: RUF012
+
+    def read(self, element):
+        pieces = [*super().read(element)]
+        self.readings.setdefault(self.fingerprint(), []).append(len(pieces))
+        yield from pieces
+
+
+class RemembersThePath(RightFile):
+    """Gives what stood in the file when it was first read."""
+
+    texts = {}  # noqa: RUF012
+
+    def read(self, element):
+        if self.options.path not in self.texts:
+            self.texts[self.options.path] = [*super().read(element)]
+        yield from self.texts[self.options.path]
+
+
+class IsElsewhereMeanwhile(Right):
+    """Is in another folder while it reads, and comes back."""
+
+    def read(self, element):
+        home = os.getcwd()
+        os.chdir(Path(__file__).parent)
+        yield from super().read(element)
+        os.chdir(home)
+
+
+class MakesItsPathWhole(RightFile):
+    """Writes a longer path into its options."""
+
+    def fingerprint(self):
+        self.options.__dict__["path"] = os.path.realpath(self.options.path)
+        return super().fingerprint()
+
+
 class MovesOut(Right):
     """Makes another folder the current one, and stays there."""
 
@@ -337,6 +401,13 @@ LIARS = [
     Liar("S09", component("HandsOutItsData")),
     Liar("S09", component("LooksFromTheFolder")),
     Liar("S09", component("CountsReaders")),
+    Liar("S03", component("HasNoGaps"), frozenset({"S09"})),
+    Liar("S05", component("RemembersThePath", "FileOptions")),
+    Liar("S09", component("HandsOutItsNames")),
+    Liar("S09", component("KeepsEachReading")),
+    Liar("P09", component("TellsOfGaps")),
+    Liar("P09", component("IsElsewhereMeanwhile")),
+    Liar("P09", component("MakesItsPathWhole", "FileOptions")),
     Liar("P09", component("MovesOut")),
     Liar("P09", component("AsksForSeeds")),
 ]

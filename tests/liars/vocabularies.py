@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class Right(Vocabulary[Policy]):
         return "".join([*self.letters, "\ufffd"][index] for index in ids.tolist())
 
     def save(self):
-        return {"letters": self.letters}
+        return {"letters": [*self.letters]}
 
     def restore(self, saved):
         self.learn(list(saved["letters"]))
@@ -439,6 +440,71 @@ class SaysWhatItDoes(Right):
         print(f"{self.size} letters")
 
 
+class FitsOn(Right):
+    """Fitted again, it knows what it knew beside."""
+
+    def fit(self, runs):
+        self.learn(sorted({*self.letters, *(letter for run in runs for letter in run)}))
+
+
+class KeepsWhatItEncodes(Right):
+    """Keeps every run that it has encoded."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.seen = {}
+
+    def encode(self, values):
+        self.seen[values] = super().encode(values)
+        return self.seen[values].copy()
+
+
+class SharesATable(Right):
+    """Keeps its ids in a table of its class."""
+
+    table: ClassVar[dict[str, int]] = {}
+
+    def learn(self, letters):
+        super().learn(letters)
+        self.table.update(self.ids)
+
+
+class SavesItsList(Right):
+    """Saves the list that it looks into."""
+
+    def save(self):
+        return {"letters": self.letters}
+
+
+class EncodesTheBeginning(Right):
+    """Encodes as many letters as 16 bits can count."""
+
+    def encode(self, values):
+        return super().encode(values[: 1 << 16])
+
+
+class DecodesTheBeginning(Right):
+    """Decodes no more than 5,000 ids."""
+
+    def decode(self, ids):
+        return super().decode(ids[:5000])
+
+
+class ShowsCapitals(Right):
+    """Shows another symbol than it writes."""
+
+    def symbol(self, index):
+        return super().symbol(index).upper()
+
+
+class NotesInItsOptions(Right):
+    """Writes into its options that it was fitted."""
+
+    def fit(self, runs):
+        super().fit(runs)
+        self.options.__dict__["fitted"] = True
+
+
 def component(name: str, options: str = "Policy") -> Component:
     """Return a vocabulary of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -468,7 +534,7 @@ LIARS = [
     Liar("V06", component("SharesAStream", "Plain")),
     Liar("V07", component("OrdersByRuns")),
     Liar("V07", component("FitsTwice")),
-    Liar("V07", component("ScalesByTheRun", "Plain")),
+    Liar("V07", component("ScalesByTheRun", "Plain"), frozenset({"V14"})),
     Liar("V08", component("RoundsToSingle", "Plain")),
     Liar("V08", component("FlattensOneFeature", "Plain")),
     Liar("V09", component("OrdersByHash")),
@@ -485,6 +551,14 @@ LIARS = [
     Liar("V13", component("DecodesDownTheColumns", "Plain")),
     Liar("V13", component("OverflowsSoon", "Plain")),
     Liar("V13", component("ShiftsByTheOthers", "Plain")),
+    Liar("V03", component("ShowsCapitals")),
+    Liar("V07", component("FitsOn")),
+    Liar("V11", component("KeepsWhatItEncodes", "Plain")),
+    Liar("V11", component("SharesATable")),
+    Liar("V12", component("SavesItsList")),
+    Liar("V14", component("EncodesTheBeginning")),
+    Liar("V14", component("DecodesTheBeginning")),
+    Liar("P09", component("NotesInItsOptions")),
     Liar("P09", component("HushesNumpy", "Plain")),
     Liar("P09", component("SaysWhatItDoes")),
 ]

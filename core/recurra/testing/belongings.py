@@ -1,10 +1,19 @@
-"""What a module holds, so that what a call changes of it can be told: every attribute, weight and buffer, by name."""
+"""What a component holds, so that what a call changes of it can be told.
+
+That is every attribute, weight and buffer, by name; arrays, lists, tables and plain objects are looked
+into. So are those that stand in its class and in the module of its class, which all instances share.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from recurra.testing.check import Broken
@@ -15,36 +24,112 @@ def unchanged(module: nn.Module, call: Callable[[], object], what: str = "a call
     call()
     before = belongings(module)
     call()
-    after = belongings(module)
+    name = changed(before, belongings(module))
+    if name is not None:
+        mode = "training" if module.training else "evaluation"
+        raise Broken(f"{what} in {mode} changes {name or 'the module'}")
+
+
+def changed(before: dict[str, list[object]], after: dict[str, list[object]], opaque: bool = True) -> str | None:
+    """Return the first name whose atoms are others now, or none.
+
+    What cannot be looked into is another thing if it is not the very same one, unless it is not `opaque` that counts.
+    """
     for name in sorted(before.keys() | after.keys()):
         one, other = before.get(name, []), after.get(name, [])
-        if len(one) != len(other) or not all(a is b or _equal(a, b) for a, b in zip(one, other, strict=True)):
-            mode = "training" if module.training else "evaluation"
-            raise Broken(f"{what} in {mode} changes {name or 'the module'}")
+        pairs = zip(one, other, strict=False)
+        if len(one) != len(other) or not all(a is b or _equal(a, b, opaque) for a, b in pairs):
+            return name
+    return None
 
 
 def belongings(module: nn.Module) -> dict[str, list[object]]:
-    """Return what a module and its parts hold: atoms, and of a tensor how often it was written on."""
-    return {
+    """Return what a module and its parts hold, and what their classes and modules hold for all of them."""
+    own = {
         f"{name}.{key}".removeprefix("."): list(_atoms(value))
         for name, part in module.named_modules()
         for key, value in vars(part).items()
     }
+    return own | shared(type(module))
+
+
+def owned(thing: object) -> dict[str, list[object]]:
+    """Return what an object that is no module holds, and what its class and module hold for all of its kind."""
+    return {key: list(_atoms(value)) for key, value in vars(thing).items()} | shared(type(thing))
+
+
+def shared(kind: type) -> dict[str, list[object]]:
+    """Return what the classes that a component derives from, and their modules, hold in lists, tables and arrays."""
+    found = {}
+    for part in kind.__mro__:
+        if part.__module__.startswith(FOREIGN):
+            continue
+        places = {part.__qualname__: vars(part), part.__module__: vars(sys.modules.get(part.__module__, part))}
+        for place, table in places.items():
+            for key, value in list(table.items()):
+                if isinstance(value, HOLDERS) and not key.startswith("__"):
+                    found[f"{place}.{key}"] = list(_atoms(value))
+    return found
+
+
+def written_on(options: object) -> list[object]:
+    """Return what options hold, each value with its identity: one that is replaced by an equal one was written on."""
+    return [part for key, value in vars(options).items() for part in (key, id(value), *_atoms(value))]
+
+
+FOREIGN = ("torch.", "builtins", "typing", "abc", "recurra.contracts", "pydantic")
+"""Where classes come from whose tables are nobody's that is examined."""
+HOLDERS = (list, dict, set, deque, bytearray, np.ndarray, Tensor)
+"""What can grow, or be written on."""
+MOST = 20_000
+"""Atoms that are looked at, of each attribute: what holds more is compared as far as that, and by its size."""
 
 
 def _atoms(value: Any) -> Iterator[object]:
+    """Give what can be compared of a value and of all that it holds, each thing once, up to a bound."""
+    yield from islice(_parts(value, set()), MOST)
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[object]:
+    if isinstance(value, (Tensor, np.ndarray, bytearray, deque, list, tuple, set, frozenset, dict)):
+        if id(value) in seen:  # what holds itself
+            return
+        seen.add(id(value))
+
     if isinstance(value, Tensor):
         yield from (value, value._version)
+    elif isinstance(value, (np.ndarray, bytearray)):
+        yield from (type(value), getattr(value, "shape", ()), bytes(memoryview(_plain(value)).cast("B")[:MOST]))
     elif isinstance(value, dict):
-        for key, part in value.items():
+        yield len(value)
+        for key, part in list(value.items()):
             yield key
-            yield from _atoms(part)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for part in value:
-            yield from _atoms(part)
+            yield from _parts(part, seen)
+    elif isinstance(value, (deque, list, tuple, set, frozenset)):
+        yield len(value)
+        for part in list(value):
+            yield from _parts(part, seen)
+    elif _looked_into(value):
+        seen.add(id(value))
+        yield type(value)
+        yield from _parts(vars(value), seen)
     else:
         yield value
 
 
-def _equal(one: object, other: object) -> bool:
-    return type(one) is type(other) and isinstance(one, (bool, int, float, str, bytes)) and one == other
+def _plain(value: Any) -> Any:
+    """Return an array as its bytes lie in memory, one after the other."""
+    return np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8) if isinstance(value, np.ndarray) else value
+
+
+def _looked_into(value: object) -> bool:
+    """Tell whether an object is a plain one, with attributes of its own: no module, class or function."""
+    if isinstance(value, (nn.Module, type, ModuleType)) or callable(value):
+        return False
+    return hasattr(value, "__dict__") and not type(value).__module__.startswith(("torch", "numpy"))
+
+
+def _equal(one: object, other: object, opaque: bool) -> bool:
+    if type(one) is not type(other):
+        return False
+    return one == other if isinstance(one, (bool, int, float, str, bytes, tuple)) else not opaque

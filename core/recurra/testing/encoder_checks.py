@@ -15,12 +15,15 @@ from torch import Tensor
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.engine.recurrence import State, map_state
 from recurra.errors import InputError
+from recurra.randomness import seeded
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.measure import BFLOAT16, EXACT, ROWS, float32, gap, gaps, worst
 from recurra.testing.slopes import SLOPE, slope_gap
 from recurra.testing.subject import SEED
 from recurra.testing.subjects import SIZE, EncoderSubject, Reads, demand, tensor
 
+NAMES = [chr(ord("a") + index) for index in range(SIZE)]
+"""What symbols, or features, are called."""
 REFUSALS = (IndexError, ValueError, RuntimeError)
 
 
@@ -60,23 +63,37 @@ def locality(subject: EncoderSubject) -> Measured:
     y(x with x[t] changed) = y(x) at every other step, and y(x[p]) = y(x)[p] for a permutation p of the steps, within
     1e-12 in float64; a stateful encoder: y[:t] stays what it is, whatever x[t:] becomes. An encoder that looks ahead
     sees the very symbol that the network is to predict: training is splendid, and generation is nonsense. One that
-    counts its steps gives other vectors when a sequence is read in windows. To mend it: pad a convolution on the left
-    alone, take no mean over time, and derive from `StatefulEncoder` where the past is needed.
+    counts its steps gives other vectors when a sequence is read in windows. In training the same holds, of an encoder
+    that draws nothing there. To mend it: pad a convolution on the left alone, take no mean over time, and derive from
+    `StatefulEncoder` where the past is needed.
     """
     found = []
-    for kind in subject.reads:
-        encoder, x = subject.encoder(), subject.x(kind)
+    for kind, encoder, mode in _modes(subject):
+        x = subject.x(kind)
         whole, _ = subject.run(encoder, x)
         for at in (0, 3, 6):
             for changed in _changes(subject, kind, x, at, isinstance(encoder, StatefulEncoder)):
                 y, _ = subject.run(encoder, changed)
                 keep = torch.arange(x.shape[1]) < at if isinstance(encoder, StatefulEncoder) else _all_but(x, at)
-                found.append(Measured(gap(y[:, keep], whole[:, keep], "a vector"), ROWS, f"{kind}, step {at} changed"))
+                found.append(Measured(gap(y[:, keep], whole[:, keep], "a vector"), ROWS, f"{mode}, step {at} changed"))
         if not isinstance(encoder, StatefulEncoder):
             order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
             y, _ = subject.run(encoder, x[:, order])
-            found.append(Measured(gap(y, whole[:, order], "a vector"), ROWS, f"{kind}, steps in another order"))
+            found.append(Measured(gap(y, whole[:, order], "a vector"), ROWS, f"{mode}, steps in another order"))
     return worst(found)
+
+
+def _modes(subject: EncoderSubject) -> Iterator[tuple[Reads, Encoder[Any], str]]:
+    """Give the encoder for all that it reads, in evaluation, and in training unless it draws there."""
+    for kind in subject.reads:
+        yield kind, subject.encoder(), kind
+        encoder = subject.encoder().train()
+        with seeded(SEED, "dropout"):
+            streams = _streams()
+            subject.run(encoder, subject.x(kind))
+            drawn = _streams() != streams
+        if not drawn:
+            yield kind, encoder, f"{kind}, in training"
 
 
 def _all_but(x: Tensor, at: int) -> Tensor:
@@ -98,22 +115,22 @@ def rows(subject: EncoderSubject) -> Measured:
     """A row alone gives what it gives in a batch, within 1e-12; another row's values change nothing, nan neither.
 
     A mean or a norm over the batch makes a figure depend on which rows happen to stand side by side, and generation,
-    with its one row, differs from training. To mend it: no operation over the first axis, and `where` in place of a
-    product with a mask: 0 times nan is nan.
+    with its one row, differs from training. In training the same holds, of an encoder that draws nothing there. To mend
+    it: no operation over the first axis, and `where` in place of a product with a mask: 0 times nan is nan.
     """
     found = []
-    for kind in subject.reads:
-        encoder, x = subject.encoder(), subject.x(kind)
+    for kind, encoder, mode in _modes(subject):
+        x = subject.x(kind)
         whole, state = subject.run(encoder, x)
         for row in range(len(x)):
             y, after = subject.run(encoder, x[row : row + 1])
             own = map_state(lambda field: field[row : row + 1], state)  # noqa: B023
             value = max(gap(y, whole[row : row + 1], "a row"), gaps(after, own, "state"))
-            found.append(Measured(value, ROWS, f"{kind}, row {row} alone"))
+            found.append(Measured(value, ROWS, f"{mode}, row {row} alone"))
         changed = x.clone()
         changed[0] = (x[0] + 1) % SIZE if kind == "symbols" else torch.nan
         y, _ = subject.run(encoder, changed)
-        found.append(Measured(gap(y[1:], whole[1:], "a row"), EXACT, f"{kind}, row 0 changed"))
+        found.append(Measured(gap(y[1:], whole[1:], "a row"), EXACT, f"{mode}, row 0 changed"))
         if isinstance(encoder, StatefulEncoder):
             found.append(_positions(subject, encoder, x))
     return worst(found)
@@ -159,7 +176,7 @@ def built(subject: EncoderSubject) -> Measured:
     values = []
     for kind in subject.reads:
         encoder, again = subject.encoder(), subject.encoder()
-        _prepared(encoder), _prepared(again)
+        prepared(encoder), prepared(again)
         values.append(_difference(encoder, again.state_dict()))
         before = _copied(encoder)
         for training in (True, False):
@@ -169,10 +186,10 @@ def built(subject: EncoderSubject) -> Measured:
     return Measured(max(values), EXACT)
 
 
-def _prepared(encoder: Encoder[Any]) -> Encoder[Any]:
+def prepared(encoder: Encoder[Any], names: list[str] | None = None) -> Encoder[Any]:
     """Prepare an encoder as for a new run; one that finds our names in no file of its own stays as it is."""
     try:
-        encoder.prepare([chr(ord("a") + index) for index in range(SIZE)])
+        encoder.prepare([*NAMES] if names is None else names)
     except InputError:
         pass
     return encoder
@@ -251,7 +268,7 @@ def saved(subject: EncoderSubject) -> Measured:
     """
     values = []
     for kind in subject.reads:
-        encoder, x = _prepared(subject.encoder(dtype=torch.float32)), subject.x(kind, dtype=torch.float32)
+        encoder, x = prepared(subject.encoder(dtype=torch.float32)), subject.x(kind, dtype=torch.float32)
         again = subject.encoder(dtype=torch.float32, seed=SEED + 1)
         again.load_state_dict(load(save(dict(encoder.state_dict()))))
         values.append(gap(subject.run(again, x)[0], subject.run(encoder, x)[0], "a vector"))
@@ -358,8 +375,9 @@ def inputs(subject: EncoderSubject) -> Measured:
     """What is passed in is not changed, and how it lies in memory makes no difference.
 
     The same tensor is the target of the loss: an encoder that scales its input in place moves what is to be predicted.
-    Generation gives one row expanded to many, and evaluation a slice: `view` refuses both. To mend it: no method that
-    ends in `_` on an input, and `reshape` in place of `view`.
+    Generation gives one row expanded to many, and evaluation a slice: `view` refuses both. Positions, resets and the
+    names that `prepare` is given are others' too. To mend it: no method that ends in `_` on an input, and `reshape` in
+    place of `view`.
     """
     values = []
     for kind in subject.reads:
@@ -374,7 +392,21 @@ def inputs(subject: EncoderSubject) -> Measured:
         values.append(gap(_raw(encoder, subject, spread), subject.run(encoder, spread)[0], "a vector"))
         wide = torch.cat([x, x], dim=1)[:, : x.shape[1]]
         values.append(gap(_raw(encoder, subject, wide), wanted, "a vector"))
+        _lent(subject, encoder, x)
     return Measured(max(values), ROWS)
+
+
+def _lent(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
+    """Raise `Broken` if names, positions or resets are written on."""
+    names = [*NAMES]
+    prepared(subject.encoder(), names)
+    demand(names == NAMES, "prepare changes the names that it is given")
+    if not isinstance(encoder, StatefulEncoder):
+        return
+    position, reset = torch.arange(3), torch.eye(*x.shape[:2], dtype=torch.bool)
+    subject.run(encoder, x, subject.fresh(encoder, x, position), reset)
+    demand(not position._version, "the positions that are passed in are changed")
+    demand(not reset._version, "the resets that are passed in are changed")
 
 
 def _raw(encoder: Encoder[Any], subject: EncoderSubject, x: Tensor) -> Tensor:

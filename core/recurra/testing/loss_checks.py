@@ -19,6 +19,8 @@ FAR = 1e4
 """Outputs, and numbers in scaled units, at which a loss must still be finite in float32."""
 DESCENT = 500
 """Updates in which the outputs themselves are taken to what the loss likes best."""
+MANY, PART = 5000, 700
+"""Steps of a large batch, more than that, and of the parts that it is compared with."""
 LEFT = 0.1
 """Share of the distance to the target that may be left after the descent."""
 
@@ -70,6 +72,10 @@ def independence(subject: LossSubject) -> Measured:
         reached = gap(subject.run(loss, poisoned, target)[1:], whole[1:], "a loss")
         found.append(Measured(reached, EXACT, f"{kind}, nan in another step"))
         found.append(Measured(_foreign(subject, loss, output, target), EXACT, f"{kind}, gradients of other steps"))
+        many = [part.repeat_interleave(MANY // len(part) + 1, dim=0) for part in (output, target)]
+        parts = zip(*(torch.split(part, PART) for part in many), strict=True)
+        apart = torch.cat([subject.run(loss, *pair) for pair in parts])
+        found.append(Measured(gap(subject.run(loss, *many), apart, "a loss"), ROWS, f"{kind}, thousands of steps"))
         found.append(Measured(_masked(subject, loss, kind), EXACT, f"{kind}, gradients of masked steps"))
     return worst(found)
 

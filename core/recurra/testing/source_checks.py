@@ -111,12 +111,21 @@ def starts(subject: SourceSubject) -> None:
     for element, pieces in subject.given():
         demand(all(isinstance(piece.start, bool) for piece in pieces), f"{element}: a start is no bool")
         demand(not pieces or pieces[0].start, f"{element}: the first piece does not start a sequence")
-        names = subject.source().features()
-        right = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        demand(right, f"features gives {names!r:.60}, not a list of str")
+        source = subject.source()
+        names = source.features()
+        listed(names, "features")
+        listed(source.gaps(), "gaps")
+        subject.pieces(source, element)
+        listed(source.gaps(), "gaps")
         if element == "numbers" and names:
             width = pieces[0].values.shape[1]
             demand(len(names) == width, f"{len(names)} features are named, and rows are {width} wide")
+
+
+def listed(names: Any, what: str) -> None:
+    """Raise `Broken` unless these are names, in a list."""
+    right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    demand(right, f"{what} gives {names!r:.60}, not a list of str")
 
 
 ELSEWHERE = """
@@ -174,8 +183,11 @@ def fingerprint_follows(subject: SourceSubject) -> None:
     """A file that grew, or holds something else of the same length, has another fingerprint.
 
     What was encoded under an old fingerprint is taken for the data of today: the task trains on text that is no longer
-    there. To mend it: name, size and `st_mtime_ns` of every file.
+    there. Read again, it gives what stands there now, as a copy of the file does. To mend it: name, size and
+    `st_mtime_ns` of every file, and a cache, if any, by the fingerprint.
     """
+    for shorter in (True, False):
+        _read_anew(subject, shorter)
     with _copies(subject) as (source, path):
         first = source.fingerprint()
         content, times = path.read_bytes(), path.stat()
@@ -184,6 +196,30 @@ def fingerprint_follows(subject: SourceSubject) -> None:
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"")
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 2_000_000_000))
         demand(source.fingerprint() != first, "a file holds something else, and the fingerprint is the same")
+
+
+def _read_anew(subject: SourceSubject, shorter: bool) -> None:
+    """Raise `Broken` if a source that has read a file gives something else of it, once it changed, than a new one."""
+    with _copies(subject) as (source, path), _copies(subject) as (other, copy):
+        _today(subject, source)
+        content = path.read_bytes()
+        for file in (path, copy):
+            file.write_bytes(content[: len(content) // 2] if shorter else content + content)
+        now, wanted = _today(subject, source), _today(subject, other)
+        demand(now.keys() == wanted.keys(), "a file is changed, and what the source gives is not")
+        for element, pieces in wanted.items():
+            equal(now[element], pieces, f"{element}, of a file that is changed")
+
+
+def _today(subject: SourceSubject, source: Source[Any]) -> dict[Element, list[Piece]]:
+    """Return what a source gives now, of each element that it does not refuse."""
+    found = {}
+    for element in subject.offers:
+        try:
+            found[element] = subject.pieces(source, element)
+        except InputError:
+            continue
+    return found
 
 
 @contextmanager

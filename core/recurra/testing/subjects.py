@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -277,7 +277,7 @@ class SourceSubject(Subject):
         return [Piece(copy.copy(piece.values), piece.start) for piece in SourceSubject.reader(source, element)]
 
     @staticmethod
-    def reader(source: Source[Any], element: Element) -> Iterator[Piece]:
+    def reader(source: Source[Any], element: Element) -> Generator[Piece]:
         """Give what a source gives. Raises `Broken` if that is no pieces."""
         given = source.read(element)
         demand(isinstance(given, Iterable), f"read gives {type(given).__name__}, not an iterator")

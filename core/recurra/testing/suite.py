@@ -39,7 +39,7 @@ MODULES = (
 )
 """The modules of this room that hold checks."""
 
-PRESCRIBED = {"cell": (35, 45), "encoder": (22, 22), "vocabulary": (22, 22), "loss": (19, 19), "source": (18, 18)}
+PRESCRIBED = {"cell": (35, 45), "encoder": (22, 22), "vocabulary": (23, 23), "loss": (19, 19), "source": (18, 18)}
 """How many checks each kind is held to, at level core and full: one that is lost is an error, and not a green run."""
 HERE = str(Path(__file__).parent)
 

@@ -5,8 +5,10 @@ These checks came in with version 1.1 of the suite.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import sys
 import tempfile
 from typing import Any
 
@@ -15,16 +17,21 @@ from numpy.typing import NDArray
 
 from recurra.contracts.vocabulary import UnknownSymbol, Values, Vocabulary
 from recurra.errors import InputError
+from recurra.testing.belongings import changed, owned, shared
 from recurra.testing.check import Measured, check
-from recurra.testing.hard_data import KNOWN, STRANGE
+from recurra.testing.hard_data import KNOWN, STRANGE, joined
 from recurra.testing.measure import EXACT, FLOAT64, worst
-from recurra.testing.source_checks import equal
+from recurra.testing.source_checks import equal, listed
 from recurra.testing.subjects import SourceSubject, VocabularySubject, demand
 from recurra.testing.vocabulary_checks import same
 
 SINCE = "1.1"
 FEW = 64
 """Symbols, and ids, that are asked for one by one."""
+MANY = 256
+"""Runs of which most must be forgotten: more than twice what a cache of usual size may hold."""
+LONG = 75_000
+"""Elements of long data: more than 2 ** 16."""
 
 
 @check("V11", "using it teaches it nothing", "vocabulary", firm=True, since=SINCE)
@@ -35,15 +42,42 @@ def learns_in_fit_alone(subject: VocabularySubject) -> None:
     saves, twice, and another instance is fitted on other data and one restored; then its size, what
     it saves, and every answer are those of before. A network is built by the size, and its weights
     belong to the ids: one that adds a new symbol to itself while it encodes the test split has ids
-    for which there is no row, and answers otherwise to each user. To mend it: learn in `fit` and
-    `restore` alone, and keep tables on the instance, never on the class.
+    for which there is no row, and answers otherwise to each user. One that keeps each run that it
+    encodes holds a corpus that is larger than memory. To mend it: learn in `fit` and `restore` alone,
+    keep tables on the instance, never on the class, and bound what is kept of earlier answers.
     """
     vocabulary, whole = subject.fitted()
-    before = _answers(subject, vocabulary, whole)
+    before, tables = _answers(subject, vocabulary, whole), shared(type(vocabulary))
     _used(subject, vocabulary)
+    demand(
+        not (name := changed(tables, shared(type(vocabulary)), opaque=False)),
+        f"using it changes {name}, which all share",
+    )
     after = _answers(subject, vocabulary, whole)
     for name, answer in before.items():
         demand(same(answer, after[name]), f"using it changes {name}")
+    _keeps_no_run(subject)
+
+
+def _keeps_no_run(subject: VocabularySubject) -> None:
+    """Raise `Broken` if most of many short runs are still held by somebody once they are encoded."""
+    if subject.reads == "numbers":
+        vocabulary, runs = subject.vocabulary(*(data := subject.data())), [data[-1][:2].copy() for _ in range(MANY)]
+    else:
+        vocabulary, runs = subject.vocabulary(KNOWN[subject.reads]), [_spelt(subject, n) for n in range(MANY)]
+    before = [sys.getrefcount(run) for run in runs]
+    for run in runs:
+        vocabulary.encode(run)
+    gc.collect(0)
+    after = [sys.getrefcount(run) for run in runs]
+    held = sum(many > few for few, many in zip(before, after, strict=True))
+    demand(held <= MANY // 2, f"of {MANY} runs that it has encoded it keeps {held}")
+
+
+def _spelt(subject: VocabularySubject, number: int) -> Values:
+    """Return a run that is another one for each number, of symbols that `KNOWN` holds."""
+    lines: list[Values] = ["one two\n", "three, two\n"] if subject.reads == "text" else [["one"], ["two"]]
+    return joined([lines[number >> place & 1] for place in range(8)], subject.reads)
 
 
 def _answers(subject: VocabularySubject, vocabulary: Vocabulary[Any], whole: Values) -> dict[str, Any]:
@@ -130,6 +164,12 @@ def shares_nothing(subject: VocabularySubject) -> None:
     _spoilt(vocabulary.decode(ids))
     demand(same(ids, wanted), "what it decodes to is a view of the ids")
     demand(same(vocabulary.decode(wanted), back), "writing on what it decoded changes it")
+    own_saved = vocabulary.save()
+    demand(isinstance(own_saved, dict), f"save gives {type(own_saved).__name__}, not a dict")
+    for part in own_saved.values():
+        _spoilt(part)
+    demand(same(subject.encoded(vocabulary, whole), wanted), "writing on what it saves changes it")
+    demand(same(vocabulary.decode(wanted), back), "writing on what it saves changes it")
     saved = json.loads(json.dumps(vocabulary.save()))
     again = subject.vocabulary()
     again.restore(saved)
@@ -144,11 +184,43 @@ def _copied(values: Values) -> Values:
 
 
 def _spoilt(values: Any) -> None:
-    """Write on an array or on a list, where that can be written on."""
+    """Write on an array, on a list or on a table, where that can be written on."""
     if isinstance(values, np.ndarray) and values.flags.writeable:
         values[...] = 0 if np.issubdtype(values.dtype, np.integer) else -1.5
-    elif isinstance(values, list):
+    elif isinstance(values, (list, dict)):
         values.clear()
+
+
+@check("V14", "long data is all there", "vocabulary", firm=True, each=False, since=SINCE)
+def long_data(subject: VocabularySubject) -> Measured:
+    """A run that is repeated to more than 75,000 elements has its ids as often, and they decode to all of it.
+
+    A bound that short data never meets cuts the corpus, a counter of 16 bits begins anew, and nothing
+    tells of it but a network that has seen less. To mend it: bound nothing by a number of elements.
+    """
+    vocabulary, whole = subject.fitted()
+    once = subject.encoded(vocabulary, whole)
+    times = LONG // min(len(whole), len(once)) + 1
+    long = joined([whole] * times, subject.reads)
+    wanted, ids = np.concatenate([once] * times), subject.encoded(vocabulary, long)
+    demand(ids.shape == wanted.shape, f"{len(long):,} elements have {len(ids):,} ids, not {len(wanted):,}")
+    if not subject.symbols:
+        back = np.concatenate([np.asarray(vocabulary.decode(once))] * times)
+        values = [_relative(ids, wanted), _relative(np.asarray(vocabulary.decode(wanted)), back)]
+        return Measured(max(values), FLOAT64)
+    demand(np.array_equal(ids, wanted), f"{len(long):,} elements have other ids than their parts")
+    if vocabulary.lossless:
+        part, back = vocabulary.decode(once), vocabulary.decode(wanted)
+        demand(type(part) is type(back) is type(whole), f"ids decode to {type(back).__name__}")
+        right = same(back, joined([part] * times, subject.reads))
+        demand(right, f"{len(wanted):,} ids decode to {len(back):,} elements, and not to what their parts do")
+    return Measured(0.0, EXACT)
+
+
+def _relative(values: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """Return the greatest difference, over each feature's greatest value."""
+    demand(values.shape == wanted.shape, f"long data has shape {list(values.shape)}, not {list(wanted.shape)}")
+    return float((np.abs(values - wanted) / np.maximum(np.abs(wanted).max(axis=0), 1e-300)).max())
 
 
 @check("V13", "ids mean the same in any company", "vocabulary", since=SINCE)
@@ -204,8 +276,9 @@ def asked_in_any_order(subject: SourceSubject) -> None:
     """In whatever order it is asked, from whatever folder, it answers the same; and nobody can write on its data.
 
     One instance tells its fingerprint and features before, between and after reading, whole and in
-    part; its options stay as they are; it is read with another current folder than it was built in;
-    arrays and lists that it gave are written on, and it gives the same again. Names that are known
+    part; its options stay as they are, and what it holds does not grow; it is read with another current
+    folder than it was built in; arrays and lists that it gave, names and gaps too, are written on, and
+    it gives the same again. Names that are known
     only after the file was read are missing where the table is headed, and a cached array that one
     reader scales in place is scaled for all. To mend it: give each answer from the options, look
     nothing up from the current folder, and yield copies of what is kept.
@@ -213,7 +286,8 @@ def asked_in_any_order(subject: SourceSubject) -> None:
     for element, pieces in subject.given():
         source = subject.source()
         options = source.options.model_dump_json()
-        fingerprint, features = source.fingerprint(), source.features()
+        listed(source.features(), "features")
+        fingerprint, features = source.fingerprint(), [*source.features()]
         next(iter(subject.reader(source, element)), None)
         _unmoved(source, fingerprint, features, "reading a piece")
         home = os.getcwd()
@@ -224,9 +298,19 @@ def asked_in_any_order(subject: SourceSubject) -> None:
             finally:
                 os.chdir(home)
         _unmoved(source, fingerprint, features, "reading")
+        held = owned(source)
         for piece in list(source.read(element)):
             _spoilt(piece[0])
+        name = changed(held, owned(source), opaque=False)
+        demand(not name, f"reading it once more changes {name}")
+        listed(source.gaps(), "gaps")
+        gaps = [*source.gaps()]
+        for names in (source.features(), source.gaps()):
+            _spoilt(names)
+        _unmoved(source, fingerprint, features, "writing on its answers")
+        demand(source.gaps() == gaps, "writing on the gaps that it gave changes them")
         equal(subject.pieces(source, element), pieces, f"{element}, after its pieces were written on")
+        demand(source.gaps() == gaps, "reading it again changes its gaps")
         demand(source.options.model_dump_json() == options, "reading changes its options")
 
 

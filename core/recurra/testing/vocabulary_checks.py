@@ -97,13 +97,17 @@ def any_ids(subject: VocabularySubject) -> None:
     """Every id below the size has a symbol to show, and any sequence of ids decodes to a text.
 
     A network may give any ids in any order: bytes that are no UTF-8, an unknown token, a half of a pair. Generation
-    must not end in an exception there. To mend it: replace what cannot be decoded, as by U+FFFD.
+    must not end in an exception there. A symbol whose text can be printed shows that text. To mend it: replace what
+    cannot be decoded, as by U+FFFD.
     """
     subject.yielding("symbols")
     vocabulary, _ = subject.fitted()
     for index in range(min(subject.size(vocabulary), FEW)):
         shown = vocabulary.symbol(index)
         demand(isinstance(shown, str), f"symbol {index} is shown as {type(shown).__name__}")
+        text = subject.text(vocabulary, np.array([index]))
+        plain = text.isprintable() and bool(text) and not {" ", "\ufffd"} & {*text} and subject.reads != "numbers"
+        demand(not plain or text in shown, f"symbol {index}, whose text is {text!r}, is shown as {shown!r}")
     subject.text(vocabulary, _random_ids(subject, vocabulary))
     vocabulary.decode(np.zeros(0, np.int64))
 
@@ -246,17 +250,26 @@ def pieces(subject: VocabularySubject) -> Measured:
     """Fitted on a generator of runs, in any pieces, it is what it is when fitted on the whole; and so are the ids.
 
     Pieces of text end with a newline, where sources cut. A corpus larger than memory passes once: a `fit` that goes
-    over the runs a second time finds nothing there. For numbers the scaled values agree within 1e-9. To mend it: learn
-    in one pass, by counts and moments that can be merged, and encode each value by itself.
+    over the runs a second time finds nothing there. Fitted once more, on the same or after something else, it has
+    learned from the last data alone. For numbers the scaled values agree within 1e-9. To mend it: learn in one pass, by
+    counts and moments that can be merged and that begin with `fit`, and encode each value by itself.
     """
     data = subject.data()
     whole = joined(data, subject.reads)
     wanted = subject.vocabulary(whole)
     ids, gaps = subject.encoded(wanted, whole), []
-    for name, cut in (("runs", data), ("two runs", _halves(data, subject)), ("a list", None)):
-        found = subject.vocabulary(*(cut or ()))
-        if cut is None:
-            found.fit([*data])
+    other = data[:1] if subject.reads == "numbers" else [KNOWN[subject.reads]]
+    cuts: dict[str, tuple[list[Values], list[list[Values]]]] = {
+        "runs": (data, []),
+        "two runs": (_halves(data, subject), []),
+        "a list": ([], [data]),
+        "the same again": (data, [data]),
+        "something else before": (other, [data]),
+    }
+    for name, (cut, lists) in cuts.items():
+        found = subject.vocabulary(*cut)
+        for again in lists:
+            found.fit([*again])
         demand(
             subject.size(found) == subject.size(wanted),
             f"{name}: the size is {subject.size(found)}, not {subject.size(wanted)}",

@@ -6,14 +6,22 @@ looks for it there.
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import decimal
 import gc
 import locale
 import logging
+import math
+import operator
 import os
 import random
 import signal
+import socket
 import sys
+import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,16 +30,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+try:
+    import resource
+except ImportError:  # a system that limits nothing
+    resource = None  # type: ignore[assignment]
+
 CPU = torch.device("cpu")
 World = dict[str, Any]
 """What each aspect was, by its name."""
 
 
 class Aspect(NamedTuple):
-    """One thing that is shared: how it is read, and how it is made what it was."""
+    """One thing that is shared: how it is read, how it is made what it was, and when two readings differ."""
 
     read: Callable[[], Any]
     restore: Callable[[Any], object]
+    differs: Callable[[Any, Any], bool] = operator.ne
 
 
 def _torch_numbers() -> bytes:
@@ -110,6 +124,203 @@ def _set_hooks_of_all_modules(hooks: dict[str, tuple[Any, ...]]) -> None:
         table.update(items)
 
 
+def _umask() -> int:
+    """Return the mask of new files, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _torch_print() -> dict[str, Any]:
+    return dict(vars(torch._tensor_str.PRINT_OPTS))
+
+
+AUTOCAST = ("cpu", "cuda")
+BACKENDS: dict[Any, tuple[str, ...]] = {
+    torch.backends.mkldnn: ("enabled",),
+    torch.backends.cudnn: ("enabled", "benchmark", "deterministic", "allow_tf32"),
+}
+"""What may be switched on and off of what torch computes with."""
+
+
+def _backends() -> list[bool]:
+    return [getattr(backend, name) for backend, names in BACKENDS.items() for name in names]
+
+
+def _set_backends(values: list[bool]) -> None:
+    """Set what differs; to set one that is the same may be refused where the backend is absent."""
+    names = [(backend, name) for backend, names in BACKENDS.items() for name in names]
+    for (backend, name), value in zip(names, values, strict=True):
+        if getattr(backend, name) != value:
+            setattr(backend, name, value)
+
+
+def _autocast() -> list[Any]:
+    return [(torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in AUTOCAST]
+
+
+def _set_autocast(states: list[Any]) -> None:
+    for device, (enabled, dtype) in zip(AUTOCAST, states, strict=True):
+        torch.set_autocast_enabled(device, enabled)
+        torch.set_autocast_dtype(device, dtype)
+
+
+TIMERS = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+
+
+def _timers() -> dict[int, tuple[bool, float]]:
+    """Return which timers run and how they repeat, not the seconds that are left, which pass by themselves."""
+    numbers = [getattr(signal, name) for name in TIMERS if hasattr(signal, name)]
+    states = {number: signal.getitimer(number) for number in numbers}
+    return {number: (left > 0, interval) for number, (left, interval) in states.items()}
+
+
+def _set_timers(states: dict[int, tuple[bool, float]]) -> None:
+    for number, (runs, _) in states.items():
+        if not runs:
+            signal.setitimer(number, 0)
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {number: resource.getrlimit(number) for name in names if (number := getattr(resource, name)) >= 0}
+
+
+def _set_limits(limits: dict[int, tuple[int, int]]) -> None:
+    for number, pair in limits.items():
+        if resource.getrlimit(number) != pair:
+            with contextlib.suppress(OSError, ValueError):  # only root may raise one again
+                resource.setrlimit(number, pair)
+
+
+def _niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
+
+
+def _set_niceness(value: int) -> None:
+    with contextlib.suppress(OSError):  # only root may be less nice again
+        os.setpriority(os.PRIO_PROCESS, 0, value)
+
+
+def _processors() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _decimal() -> tuple[Any, ...]:
+    """Return how decimal numbers are computed; the flags, which any sum may raise, are not asked."""
+    context = decimal.getcontext()
+    return (*(getattr(context, name) for name in DECIMAL), tuple(context.traps.items()))
+
+
+def _set_decimal(state: tuple[Any, ...]) -> None:
+    context, (*values, traps) = decimal.getcontext(), state
+    for name, value in zip(DECIMAL, values, strict=True):
+        setattr(context, name, value)
+    context.traps.update(dict(traps))
+
+
+def _watchers() -> tuple[Any, ...]:
+    return sys.getprofile(), sys.gettrace()
+
+
+def _set_watchers(functions: tuple[Any, ...]) -> None:
+    profile, trace = functions
+    sys.setprofile(profile)
+    sys.settrace(trace)
+
+
+def _others(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Tell whether one of these objects was replaced, whatever they think of being equal."""
+    return len(one) != len(other) or any(a is not b for a, b in zip(one, other, strict=True))
+
+
+def _streams() -> tuple[Any, ...]:
+    return sys.stdin, sys.stdout, sys.stderr
+
+
+def _set_streams(streams: tuple[Any, ...]) -> None:
+    sys.stdin, sys.stdout, sys.stderr = streams
+
+
+def _said() -> tuple[Any, ...]:
+    return warnings.showwarning, warnings.formatwarning
+
+
+def _set_said(functions: tuple[Any, ...]) -> None:
+    warnings.showwarning, warnings.formatwarning = functions
+
+
+LOGGERS = ("recurra", "torch", "py.warnings")
+"""Loggers that are asked for whether somebody made them or not."""
+
+
+def _loggers() -> dict[str, tuple[Any, ...]]:
+    """Return what each logger lets through, and where to."""
+    for name in LOGGERS:
+        logging.getLogger(name)
+    found = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
+    return {name: (one.level, one.disabled, one.propagate, *one.handlers) for name, one in found.items()}
+
+
+def _set_loggers(states: dict[str, tuple[Any, ...]]) -> None:
+    for name, (level, disabled, propagate, *handlers) in states.items():
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.disabled, logger.propagate = disabled, propagate
+        logger.handlers[:] = handlers
+
+
+def _lost(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Tell whether what was there is not there any more; an import, which is nobody's fault, may add to it."""
+    return any(after.get(name) != state for name, state in before.items())
+
+
+SHARED = (torch, torch.Tensor, torch.nn.functional, torch.nn.Module, np, random, math, time)
+"""What everybody computes with, and finds in the module or the class that it stands in."""
+
+
+def _names() -> dict[str, Any]:
+    return {name: value for name, value in vars(builtins).items() if name != "_"}
+
+
+def _set_names(names: dict[str, Any]) -> None:
+    for name in _names().keys() - names.keys():
+        delattr(builtins, name)
+    for name, value in names.items():
+        setattr(builtins, name, value)
+
+
+def _renamed(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Tell whether a name was added or taken away, or stands for another thing."""
+    return after.keys() != before.keys() or any(after[name] is not value for name, value in before.items())
+
+
+def _functions() -> list[dict[str, Any]]:
+    return [vars(place).copy() for place in SHARED]
+
+
+def _set_functions(tables: list[dict[str, Any]]) -> None:
+    for place, table in zip(SHARED, tables, strict=True):
+        for name in _patched(vars(place), table):
+            setattr(place, name, table[name])
+
+
+def _patched(after: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Return the functions that were replaced: modules add names to themselves as they are needed."""
+    return [name for name, value in before.items() if after.get(name) is not value and _function(value)]
+
+
+def _function(value: object) -> bool:
+    return callable(value) and not isinstance(value, type)  # `torch.set_default_dtype` replaces a class
+
+
+def _any_patched(after: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
+    return any(_patched(one, other) for one, other in zip(after, before, strict=True))
+
+
 ASPECTS: dict[str, Aspect] = {
     "torch's random numbers": Aspect(_torch_numbers, _set_torch_numbers),
     "numpy's random numbers": Aspect(_numpy_numbers, _set_numpy_numbers),
@@ -136,6 +347,28 @@ ASPECTS: dict[str, Aspect] = {
     "logging": Aspect(_logging, _set_logging),
     "how deep calls may go": Aspect(sys.getrecursionlimit, sys.setrecursionlimit),
     "whether garbage is collected": Aspect(gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    "when garbage is collected": Aspect(gc.get_threshold, lambda counts: gc.set_threshold(*counts)),
+    "how often threads take turns": Aspect(sys.getswitchinterval, sys.setswitchinterval),
+    "whether anomalies are looked for": Aspect(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "what torch computes with": Aspect(_backends, _set_backends),
+    "whether types are cast": Aspect(_autocast, _set_autocast),
+    "how torch prints": Aspect(_torch_print, lambda options: vars(torch._tensor_str.PRINT_OPTS).update(options)),
+    "how numpy prints": Aspect(np.get_printoptions, lambda options: np.set_printoptions(**options)),
+    "whom numpy calls about errors": Aspect(np.geterrcall, np.seterrcall),
+    "how decimal numbers are computed": Aspect(_decimal, _set_decimal),
+    "the mask of new files": Aspect(_umask, os.umask),
+    "the folder of temporary files": Aspect(tempfile.gettempdir, lambda folder: setattr(tempfile, "tempdir", folder)),
+    "how long a socket waits": Aspect(socket.getdefaulttimeout, socket.setdefaulttimeout),
+    "how nice the process is": Aspect(_niceness, _set_niceness),
+    "the processors that it may use": Aspect(_processors, lambda numbers: os.sched_setaffinity(0, numbers)),
+    "timers": Aspect(_timers, _set_timers),
+    "limits of the process": Aspect(_limits, _set_limits),
+    "what watches each call": Aspect(_watchers, _set_watchers, _others),
+    "standard input and output": Aspect(_streams, _set_streams, _others),
+    "how warnings are shown": Aspect(_said, _set_said, _others),
+    "loggers": Aspect(_loggers, _set_loggers, _lost),
+    "the names that Python knows": Aspect(_names, _set_names, _renamed),
+    "the functions of torch, numpy and Python": Aspect(_functions, _set_functions, _any_patched),
 }
 """All that can be put back, by what a person calls it."""
 
@@ -147,7 +380,7 @@ def read() -> World:
 
 def changes(before: Mapping[str, Any]) -> list[str]:
     """Return the names of what is not as it was."""
-    return [name for name, aspect in ASPECTS.items() if name in before and aspect.read() != before[name]]
+    return [name for name, aspect in ASPECTS.items() if name in before and aspect.differs(aspect.read(), before[name])]
 
 
 def restore(before: Mapping[str, Any]) -> None:
@@ -174,3 +407,17 @@ def _target(entry: Path) -> str:
     except OSError:
         return ""
     return path if path.startswith("/") and not path.startswith(("/dev/", "/proc/")) else ""
+
+
+def processes() -> set[int]:
+    """Return the ids of the processes that this one has started and that are not over, where the system tells."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(number) for path in lists for number in _text(path).split()}
+
+
+def _text(path: Path) -> str:
+    """Return what a file of the system holds; "" for one that is gone."""
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
