@@ -207,20 +207,27 @@ def zipped():
     return file.getvalue()
 
 
+ARCHIVES = {
+    "tar": (lambda: archive("w:"), "tar"),
+    "tar.gz": (lambda: archive("w:gz"), "tar"),
+    "tar.bz2": (lambda: archive("w:bz2"), "bzip2"),
+    "tar.xz": (lambda: archive("w:xz"), "xz"),
+    "gz": (lambda: gzip.compress(b"hello"), "gzip"),
+    "bz2": (lambda: bz2.compress(b"hello"), "bzip2"),
+    "xz": (lambda: lzma.compress(b"hello"), "xz"),
+    "zip": (zipped, "zip"),
+}
+"""What makes a file of each kind, and the name by which it is refused."""
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp437", "utf-16-le"])
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize(
-    ("raw", "kind"),
-    [
-        *((archive(f"w:{how}"), kind) for how, kind in (("", "tar"), ("gz", "tar"), ("bz2", "bzip2"), ("xz", "xz"))),
-        *((each.compress(b"hello"), kind) for each, kind in ((gzip, "gzip"), (bz2, "bzip2"), (lzma, "xz"))),
-        (zipped(), "zip"),
-    ],
-)  # fmt: skip
-def test_an_archive_is_no_text(tmp_path, encoding, suffix, raw, kind):
+@pytest.mark.parametrize("archived", ARCHIVES)
+def test_an_archive_is_no_text(tmp_path, encoding, suffix, archived):
     """It is refused by its name under every encoding, packed once more as well; the cure does not lead back here."""
+    make, kind = ARCHIVES[archived]
     path = tmp_path / f"file{suffix}"
-    path.write_bytes(gzip.compress(raw) if suffix else raw)
+    path.write_bytes(gzip.compress(make()) if suffix else make())
     problem = refused(path, encoding)
     assert kind in problem.fact
     assert (".gz" in problem.cure) == (kind == "gzip" and not suffix)
