@@ -63,6 +63,7 @@ def test_it_imports_no_numpy(arguments: list[str], tmp_path: Path) -> None:
     assert "numpy" not in heavy(*arguments, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_command_that_computes_imports_torch(tmp_path: Path) -> None:
     """The probe sees torch where it is."""
     (tmp_path / "task.toml").write_text(HELLO, encoding="utf-8")

@@ -59,7 +59,10 @@ def test_every_cell_runs_every_task(cell: str, name: str, tmp_path: Path) -> Non
     assert run.result["generated"]
 
 
-@pytest.mark.parametrize("cell", [entry.component.name for entry in CELLS])
+@pytest.mark.parametrize(
+    "cell",
+    [pytest.param(e.component.name, marks=[pytest.mark.slow] if row % 3 else []) for row, e in enumerate(CELLS)],
+)
 def test_every_cell_stands_in_a_deep_stack(cell: str, tmp_path: Path) -> None:
     """Four blocks with convolution and feed-forward learn the word's letters better than their frequencies do."""
     more = "num_layers = 4\n[cell.stack.block]\nconvolution = 4\nfeed_forward = 2.0\n"

@@ -92,6 +92,8 @@ def tasks(draw: Any) -> dict[str, Any]:
         task["training"].pop("epochs", None)
     else:
         task["training"].pop("steps", None)
+    if "threads" in task["device"]:  # as many as one core may have
+        task["device"]["threads"] = draw(st.integers(0, 4))
     if "split" in task["sequence"]:
         task["sequence"]["split"] = draw(SHARES)
     if task["sequence"].get("carry"):

@@ -226,6 +226,7 @@ def test_bare_pytest_is_green(home: Path) -> None:
     assert_green(inside(home, next(made for made in ALL if made.kind == "source"), "pytest"), at_least=10)
 
 
+@pytest.mark.slow
 def test_an_editable_install_is_tested_too(home: Path, tmp_path: Path) -> None:
     """`pip install -e .`, with hatchling alone beside it, and `pytest` finds the checks of the code that is edited."""
     made = ALL[0]

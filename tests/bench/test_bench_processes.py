@@ -27,6 +27,7 @@ def test_memory_is_what_the_process_holds() -> None:
     assert resident(peak=True) > peak - 0.1 * size > before + 0.7 * size  # the system counts in batches of pages
 
 
+@pytest.mark.slow
 def test_the_text_is_trained_on_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small text is trained on in a new process, which tells gigabytes above torch's own; nothing is left."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

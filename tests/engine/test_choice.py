@@ -385,6 +385,7 @@ print(json.dumps(sorted(taken)))
 """
 
 
+@pytest.mark.slow
 def test_processes_at_once_are_harmless(tmp_path):
     """Several that measure the same questions leave whole files alone; a later one takes what stands there."""
     world = {**os.environ, "RECURRA_CACHE": str(tmp_path / "shared"), "OMP_NUM_THREADS": "1"}

@@ -128,6 +128,7 @@ def test_a_right_cell_passes_with_room_to_spare(cell):
 @pytest.mark.parametrize(
     "cell", [Windowed, *(pytest.param(cell, marks=pytest.mark.slow) for cell in (Learned, Outer, Turning, Mean))]
 )
+@pytest.mark.slow
 def test_a_right_cell_passes_in_full(cell):
     """It compiles, stays within bounds, learns and costs what it should."""
     found = records(cell, FULL + REPORTED)
@@ -743,6 +744,7 @@ def test_work_that_grows_is_told():
     named("C29", SlicesItsWindow, "path chunkwise, bytes written")
 
 
+@pytest.mark.slow
 def test_memory_that_grows_is_told():
     found = record("C29", KeepsAHistory)
     assert found.verdict == "FAIL"
@@ -779,6 +781,7 @@ class Summarises(Honest):
         return h.mean(-1, keepdim=True).expand_as(h), after
 
 
+@pytest.mark.slow
 def test_learning_tells_a_cell_without_memory_from_a_guess():
     """Without a memory every seed is near one answer of four; with one the first two seeds do."""
     (liar,) = (liar for liar in LIARS if liar.check == "C30")

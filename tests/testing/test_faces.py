@@ -552,6 +552,7 @@ def test_an_unknown_code_is_told() -> None:
     assert command("plugins", "explain", "RC011").tidy(0).out.startswith("RC011: ")
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_pytest(leaky: Callable[..., Path], tmp_path: Path) -> None:
     """Where pytest is not installed, the command works."""
     (tmp_path / "hidden").mkdir()

@@ -14,7 +14,7 @@ CHILDREN = {"P02", "P03", "C21", "V09", "S04"}
 """Checks that start a process, which takes seconds."""
 OWN = [entry for entry in discover().entries if entry.plugin.distribution == HOME]
 ONE_OF_EACH = {entry.component.kind: entry for entry in OWN if entry.component.kind in ("cell", "vocabulary", "source")}
-FORMS = {"lstm", "gru", "mingru", "mlstm"}
+FORMS = {"gru", "mingru", "mlstm"}
 """A cell of each form, whose laws are tried by default; the others' are slow, and their certificates hold them."""
 
 

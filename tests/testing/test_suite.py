@@ -311,12 +311,12 @@ def rude(subject: Any) -> None:
     logging.disable()
     sys.setrecursionlimit(5000)
     gc.disable()
-    assert [*world.ASPECTS] == world.changes(subject.before)
+    assert len(world.changes(subject.before)) > 20  # each by itself: test_use
     raise RuntimeError("enough")
 
 
 def test_nothing_of_a_check_is_left() -> None:
-    """Whatever a check changes of what a process shares, and it changes all of it, is put back, and nothing is said."""
+    """Whatever a check changes of what a process shares, and that is much, is put back, and nothing is said."""
     examination = Examination(entry(REFERENCE))
     with redirect_stdout(io.StringIO()) as said:
         before = world.read()
