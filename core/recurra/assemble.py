@@ -378,12 +378,12 @@ def _choose_path(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
     """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its arguments."""
     kind, arguments = optimizers.chosen(resolved.task.training.optimizer)
-    origins, table = resolved.document.origins, ("training", "optimizer")
-    layers = {name: origins.get((*table, name), 0) for name in arguments}
     with resolved.placing():
         try:
             return optimizers.build(kind, arguments, network.parameters())
         except InputError as error:
+            origins, table = resolved.document.origins, ("training", "optimizer")
+            layers = {name: origins.get((*table, name), 0) for name in arguments}
             if len(set(layers.values())) < 2:  # they all stand in one table
                 raise
             latest = max(layers, key=lambda name: layers[name])

@@ -11,6 +11,7 @@ import torch
 from recurra.bench import busy, generation, layers, processes, regret, training
 from recurra.bench.machine import Machine, examined
 from recurra.bench.records import SHAPES, Case, Record, Setting, measured
+from recurra.engine.threads import using
 from recurra.errors import InputError
 from recurra.surroundings import cores, most_threads
 
@@ -125,9 +126,5 @@ def _threads(count: int | None) -> Iterator[None]:
     if count and count > most_threads():
         fact = f"--threads: this machine has {cores()} cores, and so many threads would wait for each other"
         raise InputError.of("RC080", fact, got=str(count), allowed=f"1 to {most_threads()}")
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
+    with using(count or torch.get_num_threads()):
         yield
-    finally:
-        torch.set_num_threads(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import operator
 import os
 import re
 import signal
@@ -96,13 +97,9 @@ def _unusual(before: tuple[Any, ...] | None, after: tuple[Any, ...] | None) -> b
     return before != after
 
 
-def _differ(before: Any, after: Any) -> bool:
-    return bool(before != after)
-
-
 _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], bool], Callable[[Any], None]]] = {
-    "the working folder": (_folder, _differ, _to_folder),
-    "what happens on Ctrl-C": (_handlers, _differ, _set_handlers),
+    "the working folder": (_folder, operator.ne, _to_folder),
+    "what happens on Ctrl-C": (_handlers, operator.ne, _set_handlers),
     "torch's defaults": (_arithmetic, _unusual, _set_arithmetic),
 }
 """What all share, and a plugin must not change when it is loaded: how it is read, compared and put back."""

@@ -1,22 +1,26 @@
-"""How many threads torch may use, for work that is not worth waiting for another thread."""
+"""How many threads torch may use for a while, as for work that is not worth waiting for another thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 
 @contextmanager
-def single(wanted: bool) -> Iterator[None]:
-    """Let torch use one thread, if that is `wanted`, and put back what there was."""
-    threads = torch.get_num_threads()
-    if not wanted or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
+def using(count: int) -> Iterator[None]:
+    """Let torch use so many threads, and put back what there was."""
+    before = torch.get_num_threads()
+    if count != before:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def single(wanted: bool) -> AbstractContextManager[None]:
+    """Let torch use one thread, if that is `wanted`."""
+    return using(1) if wanted else nullcontext()

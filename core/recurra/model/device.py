@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 
+from recurra.engine.threads import using
 from recurra.errors import InputError
 from recurra.spec.tables import Device
 
@@ -63,16 +64,10 @@ def arithmetic(device: Device) -> Iterator[None]:
         settings.fill_uninitialized_memory = filled
 
 
-@contextmanager
-def sized(device: Device, work: int) -> Iterator[None]:
+def sized(device: Device, work: int) -> AbstractContextManager[None]:
     """Use one thread where a window is small, and put back what was there; `device.threads` has the last word.
 
     `work` is the multiply-adds of a window. The sizes alone decide, never how busy the machine is: bits depend on it.
     """
-    threads = torch.get_num_threads()
-    if not device.threads and work < SMALL and device.kind in ("auto", "cpu"):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    small = not device.threads and work < SMALL and device.kind in ("auto", "cpu")
+    return using(1 if small else torch.get_num_threads())

@@ -35,6 +35,7 @@ from recurra.contracts.source import Piece
 from recurra.contracts.vocabulary import UnknownSymbol
 from recurra.engine import build
 from recurra.engine.paths import PATHS
+from recurra.engine.threads import using
 from recurra.errors import InputError
 from recurra.randomness import seeded
 from recurra.testing import world
@@ -258,17 +259,6 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(usual)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch have a number of threads for a while."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(usual)
-
-
 @check("C36", "the default type and the threads do not count", "cell", since=SINCE)
 def default_type(subject: CellSubject) -> Measured:
     """Under another default type of torch a cell gives the same, in float64 within 1e-12, to the bit in float32.
@@ -290,7 +280,7 @@ def default_type(subject: CellSubject) -> Measured:
         bound = ROWS if dtype == torch.float64 else EXACT
         kind = str(dtype).removeprefix("torch.")
         found.append(Measured(gaps(answers[1], answers[0]), bound, named(cell, kind)))
-        with _threads(2), torch.no_grad():
+        with using(2), torch.no_grad():
             y, after = called(cell, x, subject.fresh(cell, x))
         bound = allowed(dtype, x.shape[1])
         found.append(Measured(gaps([y, *after], answers[1]), bound, named(cell, kind, "with two threads")))
@@ -301,7 +291,7 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "without gradients": torch.no_grad,
     "in inference mode": torch.inference_mode,
     "with float64 as the default type": lambda: _default(torch.float64),
-    "with two threads": lambda: _threads(2),
+    "with two threads": lambda: using(2),
 }
 """What may be around a call, and must not count."""
 
