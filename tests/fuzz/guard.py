@@ -178,6 +178,8 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if relative or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path = os.path.abspath(os.fsdecode(arguments[0]))
+    if event == "open" and path.startswith("/dev/"):  # a device may be written to, never replaced
+        return
     if not path.startswith(_homes) and not any(name in path for name in _PASSING):
         _strays.append(Fault(f"{event} outside {_innermost(traceback.extract_stack())}", path))
 
@@ -190,7 +192,7 @@ def _at_home(homes: Sequence[Path], faults: list[Fault]) -> Iterator[None]:
         sys.addaudithook(_audit)  # for ever: it does nothing where no call is watched
         _listening.append(True)
     _strays.clear()
-    _homes = ("/dev/", *(str(home) for home in homes))
+    _homes = tuple(str(home) for home in homes)
     try:
         yield
     finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import stat
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -317,3 +319,26 @@ def test_a_path_without_a_name_is_no_file_to_write() -> None:
     """The root of a file system is told as what cannot be written."""
     with pytest.raises(RunError, match="cannot be written"):
         files.write_text(Path("/"), "text")
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe", "link to a pipe"])
+def test_what_leads_elsewhere_is_written_through(kind: str, tmp_path: Path) -> None:
+    """A link, a pipe or a device in the place of a file stays what it is, and the text arrives where it leads."""
+    path, end = tmp_path / "path", tmp_path / "end"
+    if kind == "link":
+        end.write_text("a text that is longer than the new one")
+    if kind.startswith("link"):
+        path.symlink_to(end)
+    pipe = end if kind.startswith("link") else path
+    if kind.endswith("pipe"):
+        os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) if kind.endswith("pipe") else None
+    before = path.lstat()
+
+    files.write_text(path, "text")
+    assert (path.lstat().st_ino, stat.S_IFMT(path.lstat().st_mode)) == (before.st_ino, stat.S_IFMT(before.st_mode))
+    if reader is None:
+        assert end.read_text() == "text"
+    else:
+        assert os.read(reader, 100) == b"text"
+        os.close(reader)

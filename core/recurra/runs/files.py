@@ -54,6 +54,10 @@ def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
 def _write(path: Path, content: bytes) -> None:
     if not path.name:  # as of / or .
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        path.write_bytes(content)  # what leads elsewhere, as a device, a pipe or a link, stays and is written through
+        return
+
     work = path.with_name(f".{path.name}.part")
     try:
         with work.open("wb") as file:
