@@ -30,7 +30,7 @@ from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import Layer, layer
 from recurra.model.network import Network
-from recurra.randomness import seeded, torch_stream
+from recurra.randomness import SCHEME, noise, seeded
 from recurra.resolve import Part, Resolved
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import Environment
@@ -234,22 +234,24 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
 
 @dataclass(frozen=True)
 class Taken:
-    """The paths that the cells of a run were trained on, and those of their single steps, as the run records them."""
+    """What a run records of how it was made: the paths of its cells and of their single steps, threads, randomness."""
 
     paths: list[str]
     step_paths: list[str]
     threads: int = 1
+    randomness: int = SCHEME
 
     @staticmethod
     def of(environment: Environment) -> Taken:
         """Return what environment.json holds."""
         paths = environment.paths
-        return Taken(paths, environment.step_paths or paths, environment.threads)
+        return Taken(paths, environment.step_paths or paths, environment.threads, environment.randomness)
 
     @staticmethod
-    def record(choices: Sequence[Choice]) -> dict[str, list[str]]:
+    def record(choices: Sequence[Choice]) -> dict[str, Any]:
         """Return what environment.json is to hold."""
-        return {"paths": [c.path for c in choices], "step_paths": [(c.one_step or c).path for c in choices]}
+        paths, step_paths = [c.path for c in choices], [(c.one_step or c).path for c in choices]
+        return {"paths": paths, "step_paths": step_paths, "randomness": SCHEME}
 
 
 def build_network(
@@ -288,7 +290,7 @@ def build_network(
         network = Network(encoder, layers, loss.output_size, loss.point)
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
-    network.noise = torch_stream(task.seed, "dropout", device=device)
+    network.noise = noise(task.seed, device, SCHEME if taken is None else taken.randomness)
     with sized(resolved, network, taken):
         return network, _choose_paths(resolved, network, resets, taken)
 

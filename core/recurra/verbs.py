@@ -29,7 +29,7 @@ from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
 from recurra.preflight import preflight
-from recurra.randomness import seeded
+from recurra.randomness import SCHEME, seeded
 from recurra.reopen import (
     fill,
     learned_vocabulary,
@@ -87,11 +87,19 @@ def _watching(observer: Observer | None) -> Observer:
 class Run:
     """A trained run: evaluate it, generate from it, or open a session over it."""
 
-    def __init__(self, folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any], network: Network) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        resolved: Resolved,
+        vocabulary: Vocabulary[Any],
+        network: Network,
+        scheme: int,
+    ) -> None:
         self.folder, self.path = folder, folder.path
         self.resolved, self.task = resolved, resolved.task
         self.vocabulary = vocabulary
         self.network = network
+        self.scheme = scheme  # of random numbers
         self.result: dict[str, Any] = {}
         self.steps_before = 0  # made before this process took the run up
 
@@ -132,7 +140,8 @@ class Run:
         """Return a session at a position of the data, which may be one that no clock reads."""
         if seed is not None and self.vocabulary.yields == "numbers":
             raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
-        return Session(self.network, self.vocabulary, self.task.seed if seed is None else seed, streams, position)
+        seed = self.task.seed if seed is None else seed
+        return Session(self.network, self.vocabulary, seed, streams, position, self.scheme)
 
     def generate(
         self,
@@ -277,7 +286,8 @@ def run(
             preflight(resolved, data, network)
             folder = RunFolder.create(place, resolved.task.name)
             _describe(folder, resolved, data, network, choices)
-            return _train(folder, resolved, data, network, observer, resume=False)
+            this = Run(folder, resolved, data.vocabulary, network, SCHEME)
+            return _train(this, data, observer, resume=False)
 
 
 def resume(
@@ -306,7 +316,8 @@ def resume(
         warn_of_other_paths(folder, taken.paths, choices)
         folder.records.amend("plugins.json", files.json_text(_plugins(resolved)))
         with assemble.sized(resolved, network, taken):
-            return _train(folder, resolved, data, network, observer, resume=True)
+            this = Run(folder, resolved, data.vocabulary, network, taken.randomness)
+            return _train(this, data, observer, resume=True)
 
 
 def load(path: str | Path, which: str = "best") -> Run:
@@ -325,9 +336,10 @@ def load(path: str | Path, which: str = "best") -> Run:
     warn_of_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
         vocabulary = learned_vocabulary(folder, resolved, verified)
-        network, _ = assemble.build_network(resolved, vocabulary.size, taken=recorded_paths(folder, resolved))
+        taken = recorded_paths(folder, resolved)
+        network, _ = assemble.build_network(resolved, vocabulary.size, taken=taken)
         fill(network, checkpoint, folder)
-    return Run(folder, resolved, vocabulary, network.eval())
+    return Run(folder, resolved, vocabulary, network.eval(), taken.randomness)
 
 
 def _check_bands(resolved: Resolved, expect: bool) -> None:
@@ -364,16 +376,9 @@ def _describe(
     folder.records.seal()
 
 
-def _train(
-    folder: RunFolder,
-    resolved: Resolved,
-    data: assemble.Data,
-    network: Network,
-    observer: Observer,
-    resume: bool,
-) -> Run:
+def _train(this: Run, data: assemble.Data, observer: Observer, resume: bool) -> Run:
     """Train, then evaluate and generate with the best weights."""
-    this = Run(folder, resolved, data.vocabulary, network)
+    folder, resolved, network = this.folder, this.resolved, this.network
     start = time.perf_counter()
 
     def validate(loss: Loss[Any]) -> Metrics:

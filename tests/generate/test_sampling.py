@@ -9,6 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from recurra.generate.draws import begun
 from recurra.generate.sampling import Sampling, penalised
 
 logits = st.lists(st.integers(-384, 384).map(lambda n: n / 64), min_size=1, max_size=9)
@@ -76,7 +77,7 @@ def test_greedy_is_the_first_of_the_likeliest_and_the_limit_of_cold(values: list
     """Temperature 0 picks the argmax, and so does any temperature that is close enough to it."""
     best = values.index(max(values))
     assume(all(max(values) - v > 1e-2 for i, v in enumerate(values) if i != best))
-    picked = Sampling(temperature=temperature).pick(torch.tensor([values]), NONE_SEEN, torch.Generator())
+    picked = Sampling(temperature=temperature).pick(torch.tensor([values]), NONE_SEEN, begun(0))
     assert picked.tolist() == [best]
 
 
@@ -96,7 +97,7 @@ def test_no_setting_is_too_large_or_too_small(
     rule = Sampling(temperature=temperature, repetition_penalty=penalty)
     chances = rule.chances(torch.where(seen, penalised(row, penalty), row))
     assert float(chances.sum()) == pytest.approx(1, abs=1e-5) and bool((chances >= 0).all())
-    assert 0 <= int(rule.pick(row, seen, torch.Generator())) < len(values)
+    assert 0 <= int(rule.pick(row, seen, begun(0))) < len(values)
 
 
 def test_heat_evens_out() -> None:
@@ -114,8 +115,7 @@ def test_draws_follow_the_chances(rules: dict[str, float]) -> None:
     values = [1.0, 0.2, -0.5, 0.9, -2.0, 0.0]
     chances, draws = _chances(values, **rules), 40_000
     rule = Sampling(**{"temperature": 1.0, **rules})  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(11)
-    picked = rule.pick(torch.tensor([values]).expand(draws, -1), NONE_SEEN, generator)
+    picked = rule.pick(torch.tensor([values]).expand(draws, -1), NONE_SEEN, begun(11))
     counts = torch.bincount(picked, minlength=len(values)).tolist()
     live = [(count, chance * draws) for count, chance in zip(counts, chances, strict=True) if chance]
     assert sum(count for count, _ in live) == draws

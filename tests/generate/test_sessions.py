@@ -356,3 +356,17 @@ def test_a_session_says_that_all_was_left_out(made: Any, monkeypatch: pytest.Mon
         made.text.session().feed("xyz").expected()
     with pytest.raises(InputError, match="nothing has been read"):
         made.text.session().feed("").expected()
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_the_first_of_several_streams_is_the_one_alone(name: str, made: Any) -> None:
+    """However many streams there are, each draws its own, and the first what it would draw without the others."""
+    run = getattr(made, name)
+    rule = Sampling(temperature=1.0)
+    alone, several = (
+        run.session(seed=3).feed_ids(run._opening()),
+        run.session(seed=3, streams=5).feed_ids(run._opening()),
+    )
+    ids = [several.draw(rule).tolist() for _ in range(20)]
+    assert [row[0] for row in ids] == [int(alone.draw(rule)[0]) for _ in ids]
+    assert len(set(zip(*ids, strict=True))) == 5

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from recurra.model.layers import Bidirectional, Block, layer
 from recurra.model.network import Network
-from recurra.randomness import seeded
+from recurra.randomness import Noise, seeded
 from recurra_cells.gru import GRU
 from recurra_cells.lstm import LSTM
 from recurra_cells.options import GRUOptions, LSTMOptions
@@ -173,7 +173,7 @@ def test_every_dropout_draws_from_the_networks_stream():
     network = Network(Identity(5, IdentityOptions()), layers, 2).double().train()
     found = []
     for salt in (1, 1, 2):
-        network.noise = torch.Generator().manual_seed(7)
+        network.noise = Noise(7)
         torch.manual_seed(salt)
         found.append(network(draw())[0])
         assert not torch.equal(network(draw())[0], found[-1])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recurra import InputError
 from recurra.model.device import DTYPES, arithmetic, choose
 from recurra.model.network import Network, detached, flatten, unflatten
-from recurra.randomness import seeded, torch_stream
+from recurra.randomness import Noise, seeded
 from recurra.spec.tables import Device
 from recurra_cells.gru import GRU
 from recurra_cells.lstm import LSTM
@@ -33,7 +33,7 @@ def network(dropout=0.0, precision="float32", seed=0, hidden=6):
         made = Network(Embedding(SYMBOLS, EmbeddingOptions(size=4)), cells, SYMBOLS)
     made = made.to(DTYPES[precision])
     made.narrow = precision == "bfloat16"
-    made.noise = torch_stream(seed, "dropout")
+    made.noise = Noise(seed)
     return made
 
 
@@ -78,14 +78,14 @@ def test_states_and_resets_reach_every_layer():
 def test_dropout_draws_from_its_own_stream_in_training_alone():
     """Evaluation draws nothing; training draws by the seed and leaves the global generator where it was."""
     made, x = network(dropout=0.5), ids()
-    state, noise = torch.get_rng_state(), made.noise.get_state()
+    state = torch.get_rng_state()
     plain, _ = network()(x)
     assert torch.equal(made.eval()(x)[0], plain)
-    assert torch.equal(made.noise.get_state(), noise)
+    assert not made.noise.calls
     one, two = made.train()(x)[0], made(x)[0]
     assert not torch.equal(one, two)
     assert not torch.equal(one, plain)
-    made.noise.set_state(noise)
+    made.noise.begin(0)
     assert torch.equal(made(x)[0], one)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -93,9 +93,8 @@ def test_dropout_draws_from_its_own_stream_in_training_alone():
 def test_no_dropout_draws_nothing_in_training():
     """A share of 0 asks nothing of the stream."""
     made = network().train()
-    noise = made.noise.get_state()
     made(ids())
-    assert torch.equal(made.noise.get_state(), noise)
+    assert not made.noise.calls
 
 
 def test_dropout_falls_on_outputs_and_keeps_their_mean():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recurra.randomness import derive, numpy_stream, seeded, torch_stream
+from recurra.randomness import FlowingNoise, Noise, derive, numpy_stream, philox, seeded, torch_stream, uniforms
 
 NAMES = [("init",), ("shuffle", 0), ("shuffle", 1), ("dropout",), ("sampling",), ("split",)]
 
@@ -72,3 +74,72 @@ def test_a_lent_generator_comes_back_after_a_failure():
         torch.rand(3)
         raise KeyError
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [
+        ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    ],
+)
+def test_philox_gives_the_published_words(counter, key, words):
+    """The known answers that the authors of Philox publish with it (Random123, kat_vectors)."""
+    numbers = [[int(word, 16) for word in text.split()] for text in (counter, key, words)]
+    low, high = numbers[1]
+    assert philox(np.array(numbers[0], np.uint32), low | high << 32).tolist() == numbers[2]
+
+
+places = st.integers(0, 1 << 40)
+
+
+@given(key=st.integers(0, (1 << 63) - 1), first=places, count=st.integers(1, 9), streams=st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_a_number_hangs_on_its_step_and_stream_alone(key, first, count, streams):
+    """Whatever the block and however many streams, the number of a step and a stream is the same, and in [0, 1)."""
+    block = uniforms(key, first, count, streams)
+    assert block.shape == (count, streams) and (block >= 0).all() and (block < 1).all()
+    step, stream = count - 1, streams - 1
+    assert uniforms(key, first + step, 1, stream + 1)[0, stream] == block[step, stream]
+    assert len(np.unique(block)) == block.size
+
+
+def test_uniform_numbers_fill_the_unit_evenly():
+    """Mean and spread are those of the unit interval, over steps and over streams, and no two rows go together."""
+    block = uniforms(derive(3, "sampling"), 0, 400, 400)
+    for axis in (0, 1):
+        assert abs(block.mean(axis=axis) - 0.5).max() < 5 * (1 / 12 / 400) ** 0.5
+        assert abs(np.corrcoef(block, rowvar=bool(axis)) - np.eye(400)).max() < 6 / 400**0.5
+    assert abs(block.var() - 1 / 12) < 1e-3
+
+
+def test_noise_hangs_on_its_place_alone():
+    """What is dropped depends on seed, update, batch and call: not on what was drawn before, nor on how x lies."""
+    x = torch.ones(4, 6, 8)
+    found = {}
+    noise = Noise(3)
+    for place in [(0, 0), (5, 0), (5, 1), (0, 0), (5, 1)]:
+        noise.begin(*place)
+        for call in range(2):
+            kept = noise.mask(x if call else x.transpose(0, 1).contiguous().transpose(0, 1), 0.5)
+            assert set(kept.unique().tolist()) == {0.0, 1.0} and kept.shape == x.shape
+            assert found.setdefault((*place, call), kept.tolist()) == kept.tolist()
+    assert len({str(kept) for kept in found.values()}) == len(found) == 6
+    assert noise.state() == {}
+    other = Noise(4)
+    assert other.mask(x, 0.5).tolist() != found[0, 0, 0]
+
+
+def test_flowing_noise_goes_on_from_what_was_saved():
+    """The noise of before goes on bit for bit from where it stood, wherever it is told to begin."""
+    x = torch.ones(5, 7)
+    noise = FlowingNoise(3)
+    noise.mask(x, 0.5)
+    saved = {name: tensor.clone() for name, tensor in noise.state().items()}
+    once = noise.mask(x, 0.5)
+    noise.begin(0)
+    assert not torch.equal(noise.mask(x, 0.5), once)
+    noise.restore(saved)
+    assert torch.equal(noise.mask(x, 0.5), once)
+    assert torch.equal(FlowingNoise(3).mask(x, 0.5), x.clone().bernoulli_(0.5, generator=torch_stream(3, "dropout")))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recurra.generate.draws import Draws
+
 COLDEST = torch.finfo(torch.float32).tiny
 """What a temperature, or a penalty, below it is taken for: float32 would make it 0."""
 HOTTEST = torch.finfo(torch.float32).max
@@ -23,15 +25,14 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
 
-    def pick(self, logits: Tensor, seen: Tensor, generator: torch.Generator) -> Tensor:
+    def pick(self, logits: Tensor, seen: Tensor, draws: Draws) -> Tensor:
         """Return one id a row, `[B]`, for logits `[B, V]`; `seen` marks the symbols that have come, `[B, V]`."""
         logits = logits.float()
         if self.repetition_penalty != 1.0:
             logits = torch.where(seen, penalised(logits, self.repetition_penalty), logits)
         if self.temperature == 0:
             return logits.argmax(dim=-1)
-        chances = self.chances(logits)
-        return torch.multinomial(chances.cpu(), 1, generator=generator).squeeze(-1).to(logits.device)
+        return draws.pick(self.chances(logits))
 
     def chances(self, logits: Tensor) -> Tensor:
         """Return the probabilities `[B, V]` that a draw follows."""

@@ -22,11 +22,11 @@ from recurra.data.intake import LARGEST
 from recurra.data.store import unknown_symbol
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified
-from recurra.generate import arguments
+from recurra.generate import arguments, draws
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
-from recurra.randomness import torch_stream
+from recurra.randomness import SCHEME
 from recurra.runs.files import guarded
 
 STREAMS = 1 << 20
@@ -138,11 +138,18 @@ class Session:
     """One stream, or several side by side, over a trained network; memory does not grow with what it has read.
 
     Several streams read the same prompt, together until the first draw, and draw each for itself. `position` is where
-    in its sequence the first element stands that is fed: a clock in the encoder goes on from there.
+    in its sequence the first element stands that is fed: a clock in the encoder goes on from there. `scheme` is that
+    of `recurra.randomness`, by which symbols are drawn.
     """
 
     def __init__(
-        self, network: Network, vocabulary: Vocabulary[Any], seed: int = 0, streams: int = 1, position: int = 0
+        self,
+        network: Network,
+        vocabulary: Vocabulary[Any],
+        seed: int = 0,
+        streams: int = 1,
+        position: int = 0,
+        scheme: int = SCHEME,
     ) -> None:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
@@ -155,7 +162,7 @@ class Session:
         self.skipped = False  # whether the last that was fed held no symbol of the vocabulary
         self.output: Tensor | None = None  # B V: what the network says of the next element
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
-        self.generator = torch_stream(seed, "sampling")
+        self.draws = draws.begun(seed, scheme)
         self.stepper = stepper(self.network)
 
     @property
@@ -251,7 +258,7 @@ class Session:
         self._demand("symbols", "draw", "foresee() gives the next numbers")
         output = self._sound("drawn")
         self._part()
-        ids = sampling.pick(output, self.seen, self.generator)
+        ids = sampling.pick(output, self.seen, self.draws)
         self._step(ids)
         return ids.cpu().numpy()
 
@@ -273,13 +280,13 @@ class Session:
         """Return a session in the same state, random draws included, that goes its own way from here."""
         other = copy.copy(self)
         other.seen = self.seen.clone()
-        other.generator = torch.Generator().set_state(self.generator.get_state())
+        other.draws = self.draws.copy()
         return other
 
     def save(self, path: str | Path) -> None:
         """Write the state to a safetensors file, which any machine with the same run can restore."""
         tensors = {f"state.{name}": t.cpu() for name, t in flatten(self.states or ()).items()}
-        tensors |= {"seen": self.seen.cpu(), "random": self.generator.get_state()}
+        tensors |= {"seen": self.seen.cpu(), "random": self.draws.state()}
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
         about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
@@ -335,11 +342,10 @@ class Session:
             if tensor.is_floating_point() and bool(tensor.isnan().any()):
                 raise ValueError(f"{name} holds what is not a number")
         restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
-        generator = torch.Generator()
-        generator.set_state(tensors["random"])
+        drawn = draws.restored(tensors["random"])
         self.streams, self.position, self.seen = streams, position, seen.to(device)
         self._carried, self.output = restored, None if output is None else output.to(device)
-        self.generator.set_state(generator.get_state())
+        self.draws = drawn
 
     def signature(self) -> str:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""

@@ -15,6 +15,7 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.options import BlockOptions, CellOptions
 from recurra.engine.context import lagged
 from recurra.engine.recurrence import State, rebuild, within
+from recurra.randomness import Noise
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 Make: TypeAlias = Callable[[int], Cell[Any]]
@@ -52,13 +53,13 @@ class Dropout(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.noise: torch.Generator | None = None
+        self.noise: Noise | None = None
 
     def forward(self, x: Tensor, share: float) -> Tensor:
         """Return `x` with a share of its elements dropped while training, and the others raised."""
         if not self.training or share == 0:
             return x
-        kept = torch.empty_like(x).bernoulli_(1 - share, generator=self.noise)
+        kept = torch.empty_like(x).bernoulli_(1 - share) if self.noise is None else self.noise.mask(x, share)
         return x * kept.div_(1 - share)
 
 

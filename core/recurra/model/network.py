@@ -13,6 +13,7 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.engine.recurrence import State, map_state, rebuild, select
 from recurra.model.layers import Block, Dropout, Layer, norm
+from recurra.randomness import Noise
 from recurra.shapes import Encoded, Flags, Inputs, Logits
 
 States: TypeAlias = tuple[State, ...]
@@ -52,15 +53,15 @@ class Network(nn.Module):
         return [module for module in self.layers.modules() if isinstance(module, Cell)]
 
     @property
-    def noise(self) -> torch.Generator | None:
-        """The stream that dropout draws from."""
+    def noise(self) -> Noise | None:
+        """What dropout draws from."""
         return self.drop.noise
 
     @noise.setter
-    def noise(self, stream: torch.Generator | None) -> None:
+    def noise(self, noise: Noise | None) -> None:
         for module in self.modules():
             if isinstance(module, Dropout):
-                module.noise = stream
+                module.noise = noise
 
     @property
     def dtype(self) -> torch.dtype:

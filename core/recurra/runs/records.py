@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -44,12 +44,13 @@ class Component(Model):
 
 
 class Environment(Model):
-    """environment.json, as far as anything depends on it: the paths and the threads that the cells were trained on."""
+    """environment.json, as far as anything depends on it: the paths, the threads and the scheme of random numbers."""
 
     paths: list[str]
     step_paths: list[str] | None = None
     threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
     format: int = 1
+    randomness: Literal[1, 2] = 1
 
 
 class DataRecord(Model):

@@ -155,7 +155,7 @@ class Trainer:
         self._set_rate()
         self._clear()
         scored = sum(int(batch.mask.sum()) for batch in batches)
-        losses = [self._backward(batch, max(scored, 1)) for batch in batches]
+        losses = [self._backward(index, batch, max(scored, 1)) for index, batch in enumerate(batches)]
         norm = nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None)
         total = sum(map(float, losses))  # the first look at what the device has made of this update
         if not math.isfinite(total):
@@ -196,15 +196,17 @@ class Trainer:
     def _random(self) -> dict[str, Tensor]:
         """Return the streams that training draws from: dropout's, and torch's own, which a plugin may use."""
         streams = global_state(self.network.device)
-        return streams | ({"dropout": self.network.noise.get_state()} if self.network.noise is not None else {})
+        return streams | (self.network.noise.state() if self.network.noise is not None else {})
 
     def _set_random(self, streams: dict[str, Tensor]) -> None:
         set_global_state(streams, self.network.device)
-        if self.network.noise is not None and "dropout" in streams:
-            self.network.noise.set_state(streams["dropout"])
+        if self.network.noise is not None:
+            self.network.noise.restore(streams)
 
-    def _backward(self, batch: Batch, scored: int) -> Tensor:
-        """Run one batch forward and back; return its share of the mean loss over `scored` steps, still on the device.
+    def _backward(self, index: int, batch: Batch, scored: int) -> Tensor:
+        """Run one batch of an update forward and back, the one of this `index`.
+
+        Returns its share of the mean loss over `scored` steps, still on the device.
 
         Nothing here waits for the device: what is to be known of a batch is looked at before it goes there.
         """
@@ -214,6 +216,8 @@ class Trainer:
         resets = carried and bool(batch.reset[:, int(anew) :].any())
         whole = bool(batch.mask.all())
 
+        if self.network.noise is not None:
+            self.network.noise.begin(self.progress.step, index)
         batch = batch.to(self.network.device)
         states = None if anew else self._some_fresh(batch) if some_fresh else self.carried
         reset = batch.reset if resets else None
