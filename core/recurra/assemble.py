@@ -286,8 +286,7 @@ def build_network(
             for _ in range(part.options.num_layers):
                 layers.append(layer(partial(_cell, part), width, part.options))
                 width = cast(Layer, layers[-1]).output_size
-        loss = build_loss(resolved, size)
-        network = Network(encoder, layers, loss.output_size, loss.point)
+        network = Network(encoder, layers, _loss(resolved, size))
     network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = noise(task.seed, device, SCHEME if taken is None else taken.randomness)
@@ -323,7 +322,7 @@ def _cell(part: Part, width: int) -> Cell[Any]:
     return built
 
 
-def build_loss(resolved: Resolved, size: int) -> Loss[Any]:
+def _loss(resolved: Resolved, size: int) -> Loss[Any]:
     """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a step."""
     part = resolved.parts["loss"]
     loss: Loss[Any] = part.build(size)
@@ -400,24 +399,22 @@ def build_trainer(
     folder: RunFolder,
     observer: Observer,
     *,
-    validate: Callable[[Loss[Any]], dict[str, float]] | None,
+    validate: Callable[[], dict[str, float]] | None,
     sample: Callable[[], str],
     stop_asked: Callable[[], bool],
 ) -> Trainer:
     """Return the trainer of a task."""
     training = resolved.task.training
-    loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     rate = optimizers.Rate(training.schedule, total_steps(training, data.feed.batches))
     return Trainer(
         training=training,
         network=network,
-        loss=loss,
         optimizer=build_optimizer(resolved, network),
         rate=rate,
         feed=data.feed,
         folder=folder,
         observer=observer,
-        validate=(lambda: validate(loss)) if validate is not None else None,
+        validate=validate,
         sample=sample,
         stop_asked=stop_asked,
     )

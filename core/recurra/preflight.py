@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recurra.assemble import BLOCK, Data, build_loss, history_and_future
+from recurra.assemble import BLOCK, Data, history_and_future
 from recurra.contracts.loss import Loss
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
@@ -47,11 +47,10 @@ SHOWN = 5
 def preflight(resolved: Resolved, data: Data, network: Network) -> None:
     """Raise what this task would run into later: `InputError` of its data or its settings, `PluginError` of a part."""
     with resolved.placing():
-        loss = build_loss(resolved, data.vocabulary.size).to(network.device).eval()
         _counted(resolved, data, network)
         steep = False
         if data.vocabulary.yields == "numbers":
-            steep = _scan(resolved, data, loss, network.device)
+            steep = _scan(resolved, data, network)
         faults = [
             *_bands(resolved, data),
             *_monitored(resolved, data),
@@ -60,10 +59,10 @@ def preflight(resolved: Resolved, data: Data, network: Network) -> None:
         ]
         if faults:
             raise InputError(faults)
-        _rehearse(resolved, data, network, loss, steep)
+        _rehearse(resolved, data, network, steep)
 
 
-def _scan(resolved: Resolved, data: Data, loss: Loss[Any], device: torch.device) -> bool:
+def _scan(resolved: Resolved, data: Data, network: Network) -> bool:
     """Scale every number there is, and let the loss see it; return whether any is steep.
 
     Raises `InputError` (RC042) that names the first places.
@@ -90,7 +89,7 @@ def _scan(resolved: Resolved, data: Data, loss: Loss[Any], device: torch.device)
             cure = 'another vocabulary.scale, or device.precision = "float64"'
             raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
         seen.add(block, rows)
-        losses.add(_lossy(loss, rows.to(device), block, place), place)
+        losses.add(_lossy(network.loss, rows.to(network.device), block, place), place)
     _lost(seen, dtype)
     _summed(resolved, data, losses, dtype)
     return bool(np.abs(seen.scaled).max() > STEEP)
@@ -166,8 +165,12 @@ def _lossy(
     loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Callable[[int], str]
 ) -> NDArray[np.float64]:
     """Return the loss of each row. Raises `InputError` (RC042) where it is finite for others, but not for some."""
-    with torch.no_grad():
-        values = loss(rows.new_zeros(len(rows), loss.output_size), rows)
+    training = loss.training
+    try:
+        with torch.no_grad():
+            values = loss.eval()(rows.new_zeros(len(rows), loss.output_size), rows)
+    finally:
+        loss.train(training)
     wrong = ~torch.isfinite(values)
     if bool(wrong.any()) and not bool(wrong.all()):
         row = int(torch.nonzero(wrong)[0])
@@ -265,7 +268,7 @@ def _placed(resolved: Resolved, network: Network) -> Iterator[Problem]:
         yield Problem("RC014", fact, "generation.position", cure="leave it out")
 
 
-def _rehearse(resolved: Resolved, data: Data, network: Network, loss: Loss[Any], steep: bool) -> None:
+def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> None:
     """Evaluate, forecast and generate a few steps with a copy of the untrained network.
 
     Where the numbers are `steep`, go back over a window of them too.
@@ -278,15 +281,15 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, loss: Loss[Any],
     with seeded(task.seed, "rehearsal", device=network.device):
         for part in data.splits.values():
             if part.steps:
-                _known(resolved, evaluate(trial, data.reader, _beginning(part), loss, vocabulary, rows=1))
+                _known(resolved, evaluate(trial, data.reader, _beginning(part), vocabulary, rows=1))
         if vocabulary.yields == "numbers" and task.generation.length and data.held_out() != "train":
             _foresee(data, trial, task.sequence.season)
         _generate(resolved, data, trial)
         if steep:
-            _go_back(resolved, data, trial, loss)
+            _go_back(resolved, data, trial)
 
 
-def _go_back(resolved: Resolved, data: Data, trial: Network, loss: Loss[Any]) -> None:
+def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
     """Refuse numbers whose share of an update is not finite. Raises `InputError` (RC042) that names the largest."""
     train, values = data.splits["train"], data.store.values
     spans = [(int(low), int(high)) for low, high in zip(train.low, train.high, strict=True) if high - low > 1]
@@ -299,7 +302,7 @@ def _go_back(resolved: Resolved, data: Data, trial: Network, loss: Loss[Any]) ->
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    value = loss(output[batch.mask], batch.y[batch.mask]).sum()
+    value = trial.loss(output[batch.mask], batch.y[batch.mask]).sum()
     (value / (steps * resolved.task.training.batch_size)).backward()
     gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.assemble import Data, begins_inside, build_loss, build_network, build_optimizer, sized
+from recurra.assemble import Data, begins_inside, build_network, build_optimizer, sized
 from recurra.contracts.cell import Cell
-from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Lanes
 from recurra.engine.paths import Choice
 from recurra.engine.recurrence import State
@@ -30,11 +29,10 @@ def report(resolved: Resolved, data: Data) -> dict[str, Any]:
     network, choices = build_network(resolved, data.vocabulary.size, data.names, resets=resets)
     optimizer = build_optimizer(resolved, network)
     preflight(resolved, data, network)
-    loss = build_loss(resolved, data.vocabulary.size).to(network.device)
     batch = next(iter(data.feed.epoch(0))).to(network.device)
     steps = total_steps(task.training, data.feed.batches)
     with sized(resolved, network):
-        seconds, activations = _measure(network, loss, batch)
+        seconds, activations = _measure(network, batch)
     seconds *= task.training.accumulate
     return {
         "task": task.name,
@@ -122,7 +120,7 @@ def _chosen(choice: Choice) -> dict[str, Any]:
     return {"path": choice.path, "seconds_per_step": choice.seconds} | ({"note": choice.note} if choice.note else {})
 
 
-def _measure(network: Network, loss: Loss[Any], batch: Batch) -> tuple[float, int]:
+def _measure(network: Network, batch: Batch) -> tuple[float, int]:
     """Return the seconds of one step forward and back, and the bytes that the backward pass keeps."""
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
@@ -139,7 +137,7 @@ def _measure(network: Network, loss: Loss[Any], batch: Batch) -> tuple[float, in
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             output, _ = network(batch.x)  # B T V
-            value = loss(output[batch.mask], batch.y[batch.mask]).mean()
+            value = network.loss(output[batch.mask], batch.y[batch.mask]).mean()
         value.backward()
         network.zero_grad(set_to_none=True)
         if trial:  # the first one warms up

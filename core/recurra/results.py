@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.assemble import FORECAST, HISTORY, TAIL, Data, history_and_future
-from recurra.contracts.loss import Loss
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import Problem, RunError
@@ -29,16 +28,16 @@ FAR_TIMES = 1.5
 """for numbers, whose loss has no unit, how many times as dear."""
 
 
-def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
+def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
     """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well.
 
     With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the midst, `warm`.
     """
-    found = _compared_with_baselines(task, data, network, loss, name)
+    found = _compared_with_baselines(task, data, network, name)
     if not task.sequence.carry:
         return found
 
-    beginnings, places = cold_and_warm(network, data.reader, data.splits[name], loss, data.vocabulary)
+    beginnings, places = cold_and_warm(network, data.reader, data.splits[name], data.vocabulary)
     if not places:
         return found
     found["metrics"] |= beginnings
@@ -47,10 +46,10 @@ def figures(task: Task, data: Data, network: Network, loss: Loss[Any], name: Spl
     return found
 
 
-def _compared_with_baselines(task: Task, data: Data, network: Network, loss: Loss[Any], name: SplitName) -> Figures:
+def _compared_with_baselines(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
     """Return the figures of a split streamed from its start, beside those of the baselines."""
     split, vocabulary = data.splits[name], data.vocabulary
-    metrics = evaluate(network, data.reader, split, loss, vocabulary)
+    metrics = evaluate(network, data.reader, split, vocabulary)
     found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
     found["notes"] = notes = _bounds(data, split)
     if vocabulary.yields == "symbols":

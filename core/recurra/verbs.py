@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from recurra import assemble
 from recurra.blame import blaming
-from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.splits import SPLITS, SplitName
 from recurra.engine.paths import Choice
@@ -123,9 +122,8 @@ class Run:
             name = data.held_out() if split is None else split
             if not data.splits[name].steps:
                 raise InputError.of("RC041", f"the {name} split of this task is empty", cure=f"use {data.held_out()}")
-            loss = assemble.build_loss(self.resolved, self.vocabulary.size).to(self.network.device)
             with assemble.sized(self.resolved, self.network):
-                return figures(self.task, data, self.network, loss, name)
+                return figures(self.task, data, self.network, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
         """Return a session that has read nothing yet; the first element that it is fed stands at `position`.
@@ -381,8 +379,8 @@ def _train(this: Run, data: assemble.Data, observer: Observer, resume: bool) -> 
     folder, resolved, network = this.folder, this.resolved, this.network
     start = time.perf_counter()
 
-    def validate(loss: Loss[Any]) -> Metrics:
-        return evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary)
+    def validate() -> Metrics:
+        return evaluate(network, data.reader, data.splits["validation"], data.vocabulary)
 
     def sample() -> str:
         try:
@@ -409,7 +407,7 @@ def _train(this: Run, data: assemble.Data, observer: Observer, resume: bool) -> 
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
     with _resumable(folder):
-        found = figures(resolved.task, data, network, trainer.loss, data.held_out())
+        found = figures(resolved.task, data, network, data.held_out())
         generated = this.generated()
     folder.record(step=trainer.progress.step, split=found["split"], final=True, **found["metrics"])
     folder.sample(trainer.progress.step, _shown(generated), final=True)

@@ -17,6 +17,8 @@ from recurra_cells.lstm import LSTM
 from recurra_cells.options import GRUOptions, LSTMOptions
 from recurra_encoders.identity import Identity
 from recurra_encoders.options import IdentityOptions
+from recurra_losses.mse import MSE
+from recurra_losses.options import MSEOptions
 
 laws = settings(deadline=None, max_examples=25)
 
@@ -114,7 +116,7 @@ def deep(depth=3):
     options = GRUOptions(hidden_size=4, block={"convolution": 4, "feed_forward": 1.5})
     with seeded(5, "deep"):
         layers = [layer(lambda size: GRU(size, options), 5, options) for _ in range(depth)]
-        return Network(Identity(5, IdentityOptions()), layers, 2).double().eval()
+        return Network(Identity(5, IdentityOptions()), layers, MSE(2, MSEOptions())).double().eval()
 
 
 @laws
@@ -170,7 +172,7 @@ def test_every_dropout_draws_from_the_networks_stream():
     options = GRUOptions(hidden_size=5, dropout=0.5, block={})
     plain = GRUOptions(hidden_size=5, dropout=0.5)
     layers = [layer(lambda size: GRU(size, options), 5, options), GRU(5, plain)]
-    network = Network(Identity(5, IdentityOptions()), layers, 2).double().train()
+    network = Network(Identity(5, IdentityOptions()), layers, MSE(2, MSEOptions())).double().train()
     found = []
     for salt in (1, 1, 2):
         network.noise = Noise(7)

@@ -20,6 +20,8 @@ from recurra_encoders.embedding import Embedding
 from recurra_encoders.identity import Identity
 from recurra_encoders.one_hot import OneHot
 from recurra_encoders.options import EmbeddingOptions, IdentityOptions, OneHotOptions
+from recurra_losses.cross_entropy import CrossEntropy
+from recurra_losses.options import CrossEntropyOptions
 
 SYMBOLS = 5
 
@@ -30,7 +32,8 @@ def network(dropout=0.0, precision="float32", seed=0, hidden=6):
             LSTM(4, LSTMOptions(hidden_size=hidden, dropout=dropout)),
             GRU(hidden, GRUOptions(hidden_size=3, dropout=dropout)),
         ]
-        made = Network(Embedding(SYMBOLS, EmbeddingOptions(size=4)), cells, SYMBOLS)
+        loss = CrossEntropy(SYMBOLS, CrossEntropyOptions())
+        made = Network(Embedding(SYMBOLS, EmbeddingOptions(size=4)), cells, loss)
     made = made.to(DTYPES[precision])
     made.narrow = precision == "bfloat16"
     made.noise = Noise(seed)

@@ -32,6 +32,8 @@ from recurra_encoders.options import (
     LinearOptions,
     OneHotOptions,
 )
+from recurra_losses.cross_entropy import CrossEntropy
+from recurra_losses.options import CrossEntropyOptions
 
 SYMBOLS, FEATURES, WIDTH = 7, 3, 6
 
@@ -61,7 +63,8 @@ ENCODERS = {
 def network(encoder="embedding", stack="lstm", dtype=torch.float32):
     with seeded(0):
         first = ENCODERS[encoder][0]()
-        return Network(first, layers(first.output_size, stack), SYMBOLS).to(dtype).eval()
+        loss = CrossEntropy(SYMBOLS, CrossEntropyOptions())
+        return Network(first, layers(first.output_size, stack), loss).to(dtype).eval()
 
 
 def inputs(encoder, rows, count, dtype=torch.float32):

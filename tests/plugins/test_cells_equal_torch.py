@@ -19,6 +19,8 @@ from recurra_cells.options import GRUOptions, LSTMOptions, RNNOptions
 from recurra_cells.rnn import RNN
 from recurra_encoders.identity import Identity
 from recurra_encoders.options import IdentityOptions
+from recurra_losses.mse import MSE
+from recurra_losses.options import MSEOptions
 
 KINDS = {
     "rnn_tanh": (RNN, RNNOptions, {"nonlinearity": "tanh"}, nn.RNN, {"nonlinearity": "tanh"}, 1),
@@ -65,7 +67,7 @@ def compare(kind, path, dtype, layers, size):
     with seeded(seed):
         module = reference(kind, inputs, hidden, layers, dtype)
         cells = [make(kind, inputs if layer == 0 else hidden, hidden_size=hidden) for layer in range(layers)]
-        network = Network(Identity(inputs, IdentityOptions()), cells, 1).to(dtype)
+        network = Network(Identity(inputs, IdentityOptions()), cells, MSE(1, MSEOptions())).to(dtype)
         x = torch.randn(batch, steps, inputs, dtype=dtype, requires_grad=True)
         fields = 2 if kind == "lstm" else 1
         start = [torch.randn(layers, batch, hidden, dtype=dtype, requires_grad=True) for _ in range(fields)]

@@ -28,7 +28,7 @@ def _built(folder: Path, text: str, changes: dict[str, Any]) -> tuple[Any, Any, 
                        if "character" in text else changes)  # fmt: skip
     data = assemble.load_data(resolved)
     network, _ = assemble.build_network(resolved, data.vocabulary.size)
-    return data, network, assemble.build_loss(resolved, data.vocabulary.size)
+    return data, network, network.loss
 
 
 def _brute(data: Any, network: Any, name: str) -> Metrics:
@@ -101,12 +101,12 @@ def test_figures_are_those_of_a_plain_loop(
         "training.batch_size": 1 if kind == "texts" else min(batch, 2), "device.kind": "cpu", "cell.num_layers": 2,
     }  # fmt: skip
     try:
-        data, network, loss = _built(tmp_path_factory.mktemp("task"), about(PROSE, "inline", **{kind: texts}), changes)
+        data, network, _ = _built(tmp_path_factory.mktemp("task"), about(PROSE, "inline", **{kind: texts}), changes)
     except recurra.InputError as error:  # a split in which nothing can be predicted, or too little for a batch
         assert error.problems[0].code == "RC041"
         return
     for name, part in data.splits.items():
-        found = evaluate(network, data.reader, part, loss, data.vocabulary, rows=rows, window=window)
+        found = evaluate(network, data.reader, part, data.vocabulary, rows=rows, window=window)
         assert found == pytest.approx(_brute(data, network, name), rel=CLOSE[precision], abs=CLOSE[precision])
 
 
@@ -125,9 +125,9 @@ def test_figures_of_numbers_are_in_the_datas_units(
         "vocabulary.scale": scale, "sequence.split": [len(series) - 2, 1, 1], "device.precision": "float64",
     }  # fmt: skip
     text = about(SERIES, "inline", series=[[float(v) for v in row] for row in series])
-    data, network, loss = _built(tmp_path_factory.mktemp("task"), text, changes)
+    data, network, _ = _built(tmp_path_factory.mktemp("task"), text, changes)
     for name, part in data.splits.items():
-        found = evaluate(network, data.reader, part, loss, data.vocabulary, rows=rows, window=window)
+        found = evaluate(network, data.reader, part, data.vocabulary, rows=rows, window=window)
         assert found == pytest.approx(_brute(data, network, name), rel=1e-9, abs=1e-9)
 
 
@@ -182,7 +182,7 @@ def test_cold_and_warm_are_those_of_a_plain_loop(
             patch.setattr(segments, name, value)
         for part in data.splits.values():
             metrics, count = cold_and_warm(
-                network, data.reader, part, loss, data.vocabulary, rows=rows, window=window
+                network, data.reader, part, data.vocabulary, rows=rows, window=window
             )  # fmt: skip
             steps = [  # begin of the sequence, input, end
                 (int(begin), at, int(high) - 1)
@@ -208,12 +208,12 @@ def test_a_long_sequence_in_segments_is_scored_once(tmp_path: Path, monkeypatch:
     With as much context as there is, the figures are the very same.
     """
     changes = {"source.text": "abcd dcba " * 12, "device.precision": "float64"}
-    data, network, loss = _built(tmp_path, PROSE, changes)
-    whole = evaluate(network, data.reader, data.splits["train"], loss, data.vocabulary)
+    data, network, _ = _built(tmp_path, PROSE, changes)
+    whole = evaluate(network, data.reader, data.splits["train"], data.vocabulary)
     monkeypatch.setattr(segments, "SEGMENT", 7)
     for context, close in ((1 << 10, 1e-9), (16, 1e-2)):
         monkeypatch.setattr(segments, "CONTEXT", context)
-        found = evaluate(network, data.reader, data.splits["train"], loss, data.vocabulary, rows=3, window=5)
+        found = evaluate(network, data.reader, data.splits["train"], data.vocabulary, rows=3, window=5)
         assert found == pytest.approx(whole, rel=close)
 
 
@@ -222,11 +222,10 @@ def test_what_is_for_training_alone_leaves_figures_alone(name: str, tmp_path: Pa
     """Dropout and label smoothing change no figure of the same weights, and evaluation leaves training on."""
     found = []
     for value in (0.0, 0.5):
-        data, network, loss = _built(tmp_path, PROSE, {name: value})
+        data, network, _ = _built(tmp_path, PROSE, {name: value})
         network.train()
-        loss.train()
-        found.append(evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary))
-        assert network.training and loss.training
+        found.append(evaluate(network, data.reader, data.splits["validation"], data.vocabulary))
+        assert network.training and network.loss.training
     assert found[0] == found[1]
 
 

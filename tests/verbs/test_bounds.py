@@ -26,8 +26,7 @@ def found(place: Path, text: str, changes: dict[str, Any], split: str = "test") 
     resolved = resolve(write(place, text), changes)
     data = assemble.load_data(resolved)
     network, _ = assemble.build_network(resolved, data.vocabulary.size)
-    loss = assemble.build_loss(resolved, data.vocabulary.size)
-    return figures(resolved.task, data, network, loss, split)  # type: ignore[arg-type]
+    return figures(resolved.task, data, network, split)  # type: ignore[arg-type]
 
 
 def many(count: int, steps: int = 4) -> str:

@@ -278,8 +278,7 @@ def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path
     resolved = resolve(task)
     data = assemble.load_data(resolved)
     network, _ = assemble.build_network(resolved, data.vocabulary.size)
-    loss = assemble.build_loss(resolved, data.vocabulary.size)
-    printed = evaluate(network, data.reader, data.splits["validation"], loss, data.vocabulary)
+    printed = evaluate(network, data.reader, data.splits["validation"], data.vocabulary)
     for name in printed:
         check_fit(resolve(task, {"training.monitor": name}))
     with pytest.raises(InputError) as caught:

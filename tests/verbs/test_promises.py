@@ -52,9 +52,20 @@ class Gaussian(Loss):
     def point(self, output):
         return output.chunk(2, dim=-1)[0]
 
+class Counted(Gaussian):
+    """Tells how often it was built, and keeps a table that follows from nothing it has learned."""
+    built = 0
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        type(self).built += 1
+        self.register_buffer("share", torch.full((size,), 0.5))
+    def forward(self, output, target):
+        return super().forward(output, target) * self.share.sum()
+
 @hookimpl
 def recurra_components():
     return [
+        Component(kind="loss", name="counted", target="odd:Counted", options="odd:Empty", summary="c"),
         Component(kind="cell", name="noisy", target="odd:Noisy",
                   options="recurra_cells.options:GRUOptions", summary="n"),
         Component(kind="loss", name="warm", target="odd:Warm", options="odd:Empty", summary="w"),
@@ -106,6 +117,22 @@ def test_a_loss_with_weights_is_refused(tmp_path: Path, odd: dict[str, Any]) -> 
     """Weights of a loss would be neither trained nor saved, so there may be none."""
     with pytest.raises(PluginError, match=r"warm(.|\n)*no parameters(.|\n)*RC071"):
         recurra.check(write(tmp_path, HELLO), {**odd, "loss.kind": "warm"})
+
+
+def test_a_run_has_one_loss(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A loss is built once for a run, whatever it does; it moves with the network and leaves no tensor behind."""
+    changes = {**odd, "loss.kind": "counted", "training.validate_every": 5, "device.precision": "float64"}
+    task = write(tmp_path, SERIES)
+    run = recurra.run(task, changes, runs=tmp_path / "runs")
+    loss = run.network.loss
+    assert type(loss).built == 1 and loss.share.dtype == torch.float64
+    assert not any(name.startswith("loss") for name in weights(run))
+    opened = recurra.load(run.path)
+    assert type(opened.network.loss).built == 1  # of a module that was loaded anew
+    assert opened.evaluate()["metrics"] == run.result["metrics"]
+    assert type(opened.network.loss).built == 1
+    built = type(recurra.resume(run.path).network.loss).built
+    assert built == 1
 
 
 def test_a_loss_may_be_wider_than_what_it_predicts(tmp_path: Path, odd: dict[str, Any]) -> None:

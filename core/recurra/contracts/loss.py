@@ -18,7 +18,8 @@ class Loss(nn.Module, ABC, Generic[O]):
     The core picks the scored steps before it calls, and takes the mean after: a step that is not scored has no gradient
     at all. `reads` says what the targets are: symbols (ids, `[N]`) or numbers (`[N, F]`); `size` is the number of
     symbols, or of features. A loss that needs more than `size` numbers a step from the network, as one of a whole
-    distribution does, says so in `output_size` and gives its best guess in `point`. A loss has no parameters.
+    distribution does, says so in `output_size` and gives its best guess in `point`. It is a part of the network, on
+    whose device and in whose mode it stands, and has no parameters; its buffers are not saved.
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, TypeAlias, cast
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
+from recurra.contracts.loss import Loss
 from recurra.engine.recurrence import State, map_state, rebuild, select
 from recurra.model.layers import Block, Dropout, Layer, norm
 from recurra.randomness import Noise
@@ -21,31 +22,25 @@ States: TypeAlias = tuple[State, ...]
 
 
 class Network(nn.Module):
-    """An encoder, layers of cells one on the other, and a linear head.
+    """An encoder, layers of cells one on the other, a linear head, and the loss that its outputs are for.
 
     Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its
     noise comes from a stream of its own. A stack that ends in a block has its norm before the head. Under bfloat16 the
     products of encoder and head are narrow, while state, gates and their gradients stay in float32.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder[Any],
-        layers: Sequence[nn.Module],
-        outputs: int,
-        point: Callable[[Tensor], Tensor] = lambda output: output,
-    ) -> None:
+    def __init__(self, encoder: Encoder[Any], layers: Sequence[nn.Module], loss: Loss[Any]) -> None:
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
         last = layers[-1]
         width = cast(Layer, last).output_size
         self.norm = norm(last.closing, width) if isinstance(last, Block) else None
-        self.head = nn.Linear(width, outputs)
-        self.point = point  # what the loss takes for the prediction of an output
+        self.head = nn.Linear(width, loss.output_size)
         self.drop = Dropout()
         self.narrow = False
         self.compiles_steps = True  # whether single steps may be those of a kernel
+        self.loss = _unsaved(loss)  # the last, so that no other part has another place for it
 
     @property
     def cells(self) -> list[Cell[Any]]:
@@ -118,6 +113,11 @@ class Network(nn.Module):
         with self._narrowed(hidden):
             return self.head(hidden).to(self.dtype), tuple(after)  # B T V
 
+    def point(self, output: Logits) -> Tensor:
+        """Return what the loss takes for the prediction: logits `[..., V]`, or numbers `[..., F]`."""
+        found: Tensor = self.loss.point(output)
+        return found
+
     def encode(self, x: Inputs, state: State, reset: Flags | None = None) -> tuple[Encoded, State]:
         """Return what the encoder makes of a window, and its state after it."""
         if isinstance(self.encoder, StatefulEncoder):
@@ -126,6 +126,15 @@ class Network(nn.Module):
 
     def _narrowed(self, x: Tensor) -> Any:
         return torch.autocast(x.device.type, torch.bfloat16) if self.narrow else nullcontext()
+
+
+def _unsaved(loss: Loss[Any]) -> Loss[Any]:
+    """Return a loss whose buffers are no part of the saved weights: they follow from its options."""
+    for module in loss.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, buffer, persistent=False)
+    return loss
 
 
 def detached(states: States) -> States:

@@ -109,7 +109,6 @@ def evaluate(
     network: Network,
     reader: Reader,
     split: Split,
-    loss: Loss[Any],
     vocabulary: Vocabulary[Any],
     *,
     rows: int = 64,
@@ -119,14 +118,13 @@ def evaluate(
 
     A `window` of 0 is as long as a bounded block of outputs allows.
     """
-    return _tally(network, reader, segments(split.scored()), loss, vocabulary, rows, window).metrics()
+    return _tally(network, reader, segments(split.scored()), vocabulary, rows, window).metrics()
 
 
 def cold_and_warm(
     network: Network,
     reader: Reader,
     split: Split,
-    loss: Loss[Any],
     vocabulary: Vocabulary[Any],
     *,
     rows: int = 64,
@@ -141,7 +139,7 @@ def cold_and_warm(
     cold, warm = openings(split)
     found: Metrics = {}
     for name, spans in (("cold", cold), ("warm", warm)):
-        if metrics := _tally(network, reader, spans, loss, vocabulary, rows, window).metrics():
+        if metrics := _tally(network, reader, spans, vocabulary, rows, window).metrics():
             found[name] = metrics[key]
     return found, len(cold[0])
 
@@ -150,17 +148,15 @@ def _tally(
     network: Network,
     reader: Reader,
     spans: Spans,
-    loss: Loss[Any],
     vocabulary: Vocabulary[Any],
     rows: int,
     window: int,
 ) -> Tally:
     """Return the sums over the scored steps of segments, each read from a fresh state at its own position."""
-    window = window or max(16, min(512, BLOCK // (rows * network.head.out_features)))
+    window = window or max(16, min(512, BLOCK // (rows * network.loss.output_size)))
     tally = Tally(vocabulary)
-    training = network.training, loss.training
+    training = network.training
     network.eval()
-    loss.eval()
     try:
         with torch.no_grad():
             for group in grouped(reader, spans, rows, window):
@@ -169,8 +165,7 @@ def _tally(
                     batch = batch.to(network.device)
                     output, states = network(batch.x, states, position=batch.position)  # B T V
                     if bool(batch.mask.any()):
-                        tally.add(output[batch.mask], batch.y[batch.mask], loss)
+                        tally.add(output[batch.mask], batch.y[batch.mask], network.loss)
     finally:
-        network.train(training[0])
-        loss.train(training[1])
+        network.train(training)
     return tally

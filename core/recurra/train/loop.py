@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn, optim
 
-from recurra.contracts.loss import Loss
 from recurra.data.batches import Batch, Feed
 from recurra.errors import Interrupted, RunError
 from recurra.model.network import Network, States, detached, flatten, mixed, unflatten
@@ -83,7 +82,6 @@ class Trainer:
 
     training: Training
     network: Network
-    loss: Loss[Any]
     optimizer: optim.Optimizer
     rate: Rate
     feed: Feed
@@ -111,7 +109,6 @@ class Trainer:
         not finite reaches the weights.
         """
         self.network.train()
-        self.loss.train()
         self.observer.started(self.progress.total, self.progress.step)
         clock = time.perf_counter()
         for batches in self._updates():
@@ -227,7 +224,7 @@ class Trainer:
         output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
         if carried:
             self.carried = detached(after)
-        value = self.loss(*_scored(output, batch, whole)).sum() / scored
+        value = self.network.loss(*_scored(output, batch, whole)).sum() / scored
         value.backward()
         share: Tensor = value.detach()
         return share
