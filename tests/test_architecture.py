@@ -41,6 +41,7 @@ ROOMS = [
     "preflight",
     "report",
     "blame",
+    "job",
     "verbs",
     "testing",
     "scaffold",

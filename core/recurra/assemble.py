@@ -32,11 +32,10 @@ from recurra.model.layers import Layer, layer
 from recurra.model.network import Network
 from recurra.randomness import SCHEME, noise, seeded
 from recurra.resolve import Part, Resolved
-from recurra.runs.folder import RunFolder
 from recurra.runs.records import Environment
 from recurra.spec import checking
 from recurra.train import optimizer as optimizers
-from recurra.train.loop import Observer, Trainer, total_steps
+from recurra.train.loop import Trainer, total_steps
 
 BLOCK = 1 << 16
 """Elements that a vocabulary of numbers is fitted on at a time."""
@@ -396,26 +395,19 @@ def build_trainer(
     resolved: Resolved,
     data: Data,
     network: Network,
-    folder: RunFolder,
-    observer: Observer,
     *,
-    validate: Callable[[], dict[str, float]] | None,
-    sample: Callable[[], str],
-    stop_asked: Callable[[], bool],
+    validate: Callable[[], dict[str, float]] | None = None,
+    stop_asked: Callable[[], bool] = lambda: False,
 ) -> Trainer:
     """Return the trainer of a task."""
     training = resolved.task.training
-    rate = optimizers.Rate(training.schedule, total_steps(training, data.feed.batches))
     return Trainer(
         training=training,
         network=network,
         optimizer=build_optimizer(resolved, network),
-        rate=rate,
+        rate=optimizers.Rate(training.schedule, total_steps(training, data.feed.batches)),
         feed=data.feed,
-        folder=folder,
-        observer=observer,
         validate=validate,
-        sample=sample,
         stop_asked=stop_asked,
     )
 

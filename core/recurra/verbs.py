@@ -24,6 +24,7 @@ from recurra.fit import check_fit
 from recurra.generate import arguments, beginning, loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
+from recurra.job.train import train
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
@@ -391,10 +392,8 @@ def _train(this: Run, data: assemble.Data, observer: Observer, resume: bool) -> 
             network.train()
 
     with listening() as stop_asked, folder.held(), seeded(resolved.task.seed, "plugins", device=network.device):
-        trainer = assemble.build_trainer(
-            resolved, data, network, folder, observer,
-            validate=validate if data.splits["validation"].steps else None, sample=sample, stop_asked=stop_asked,
-        )  # fmt: skip
+        looks = validate if data.splits["validation"].steps else None
+        trainer = assemble.build_trainer(resolved, data, network, validate=looks, stop_asked=stop_asked)
         if resume:
             checkpoint = folder.checkpoints.last_whole()
             fill(network, checkpoint, folder)
@@ -403,7 +402,7 @@ def _train(this: Run, data: assemble.Data, observer: Observer, resume: bool) -> 
                 trainer.restore(checkpoint)
             folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
         this.steps_before = trainer.progress.step
-        why = trainer.run()
+        why = train(trainer, folder, observer, sample)
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
     with _resumable(folder):

@@ -14,9 +14,6 @@ from recurra.bench.clock import WARM
 from recurra.bench.machine import Machine
 from recurra.bench.records import Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved, write_text
-from recurra.runs.folder import RunFolder
-from recurra.train.loop import Progress
-from recurra.verbs import Silent
 
 TINY = Shape(3, 5, 4)
 SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)
@@ -29,17 +26,13 @@ def test_the_bare_loop_trains_as_the_engine_does() -> None:
         "sequence.length": TINY.steps, "training.batch_size": TINY.batch, "training.steps": STEPS,
         "device.precision": "float64", "device.kind": "cpu", "cell.hidden_size": 4, "encoder.size": 4,
     }  # fmt: skip
-    with resolved(STEPS * TINY.batch * TINY.steps + 1, changes) as (task, folder):
+    with resolved(STEPS * TINY.batch * TINY.steps + 1, changes) as (task, _):
         data = assemble.load_data(task)
         network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
         network.head.weight.data *= 50  # so that gradients are longer than clipping lets them be
         bare = training.Bare(copy.deepcopy(network).train(), torch.zeros(9, dtype=torch.long), TINY)
         before = copy.deepcopy(network.state_dict())
-        trainer = assemble.build_trainer(
-            task, data, network, RunFolder.create(folder, "bench"), Silent(),
-            validate=None, sample=str, stop_asked=lambda: False,
-        )  # fmt: skip
-        trainer.run()
+        list(assemble.build_trainer(task, data, network).events())
         for batch in data.feed.epoch(0):
             assert batch.x.shape == (TINY.batch, TINY.steps)
             bare.update(batch.x, batch.y)
@@ -62,7 +55,7 @@ def test_each_is_charged_for_its_own_steps() -> None:
     steps = 0
     while not turns.done:
         now, steps = now + 3.0, steps + 1
-        turns.stepped(Progress())
+        turns.stepped()
     assert (turns.ours, turns.others) == ([3.0] * 4, [2.0] * 4)
     assert steps == WARM + 4 * 6
 
@@ -82,7 +75,7 @@ def test_a_turn_warms_up_both() -> None:
     turns = training.Turns(Slow(), 2, clock=lambda: now, least=4.0)
     now = 1000.0
     while not turns.done:
-        turns.stepped(Progress())
+        turns.stepped()
         now += 1.0
     assert turns.others == [1.0, 1.0]
     assert max(turns.ours) == 1.0

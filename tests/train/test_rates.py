@@ -16,10 +16,9 @@ from trials import PROSE, about, write
 import recurra
 from recurra import assemble
 from recurra.resolve import resolve
-from recurra.runs.folder import RunFolder
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
 from recurra.train.optimizer import Rate
-from recurra.verbs import Run, Silent
+from recurra.verbs import Run
 
 totals = st.integers(2, 500)
 warmups = st.integers(0, 40)
@@ -134,10 +133,7 @@ def _trainer(folder: Path, text: str, changes: dict[str, Any]) -> Any:
     resolved = resolve(write(folder, text), {"sequence.split": [1.0, 0.0, 0.0], "generation.prompt": "a", **changes})
     data = assemble.load_data(resolved)
     network, _ = assemble.build_network(resolved, data.vocabulary.size)
-    return assemble.build_trainer(
-        resolved, data, network, RunFolder.create(folder / "runs", "task"), Silent(),
-        validate=None, sample=lambda: "", stop_asked=lambda: False,
-    )  # fmt: skip
+    return assemble.build_trainer(resolved, data, network)
 
 
 def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> None:
@@ -151,7 +147,7 @@ def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> Non
 
     trainer.network.register_forward_hook(keep)
     batch = next(iter(trainer.feed.epoch(0)))
-    trainer.run()
+    list(trainer.events())
     (output,) = outputs
     assert not batch.mask.all(), "the batch must be padded"
     assert bool((output.grad[~batch.mask] == 0).all())
@@ -166,7 +162,7 @@ def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
     after: list[Any] = []
     trainer.network.register_forward_pre_hook(lambda module, args: before.append(args[1]))
     trainer.network.register_forward_hook(lambda module, args, result: after.append(result[1]))
-    trainer.run()
+    list(trainer.events())
     inside = [(s, a) for s, a in zip(before[1:], after, strict=False) if s is not None]
     assert len(inside) > 3 and before[0] is None
     for states, ended in inside:
@@ -182,7 +178,7 @@ def test_without_carry_no_state_goes_on(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, PROSE, {"generation.prompt": "the "})
     given: list[Any] = []
     trainer.network.register_forward_pre_hook(lambda module, args: given.append(args[1]))
-    trainer.run()
+    list(trainer.events())
     assert given and all(states is None for states in given)
 
 
@@ -193,6 +189,6 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(tmp_path: Path) -> None:
     for name, norm in (("a", 0.0), ("b", 1e-3)):
         trainer = _trainer(tmp_path / name, EVEN, {**changes, "training.clip_norm": norm})
         start = nn.utils.parameters_to_vector(trainer.network.parameters()).detach()
-        trainer.run()
+        list(trainer.events())
         moved.append(float((nn.utils.parameters_to_vector(trainer.network.parameters()) - start).norm().detach()))
     assert moved[0] > 1e-2 and moved[1] == pytest.approx(1e-3, rel=1e-3)

@@ -15,6 +15,7 @@ from trials import PROSE, Stopper, write
 
 import recurra
 from recurra.errors import InputError, Interrupted, OtherVersion, PluginError, RunError
+from recurra.runs.checkpoints import Checkpoints
 from recurra.train import loop
 
 PLUGIN = '''
@@ -153,10 +154,8 @@ def test_a_loss_may_be_wider_than_what_it_predicts(tmp_path: Path, odd: dict[str
 def test_a_long_run_without_validation_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing else asks for a checkpoint, time does."""
     saved: list[int] = []
-    real = loop.Trainer._save
-    monkeypatch.setattr(
-        loop.Trainer, "_save", lambda self, **more: (saved.append(self.progress.step), real(self, **more))
-    )
+    real = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", lambda *a: (saved.append(a[1].step), real(*a)))
     monkeypatch.setattr(loop, "EVERY", 0.0)
     recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
     assert set(saved) == {1, 2, 3}

@@ -69,8 +69,6 @@ def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
     from recurra.bench.layers import taken
     from recurra.bench.tasks import TASK
     from recurra.resolve import resolve
-    from recurra.runs.folder import RunFolder
-    from recurra.verbs import Silent
 
     folder = Path(asked["folder"])
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
@@ -78,11 +76,8 @@ def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
     task = resolve(folder / "task.toml", changes)
     data = assemble.load_data(task)
     network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
-    trainer = assemble.build_trainer(
-        task, data, network, RunFolder.create(folder, "bench"), Silent(),
-        validate=None, sample=str, stop_asked=lambda: False,
-    )  # fmt: skip
-    trainer.run()
+    for _ in assemble.build_trainer(task, data, network).events():
+        pass
     return {"peak": resident(peak=True), "torch": before, "path": taken(network.cells)}
 
 

@@ -18,12 +18,9 @@ from recurra.bench.clock import LEAST, WARM, Clock, undisturbed
 from recurra.bench.layers import flops
 from recurra.bench.records import Finding, Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved
-from recurra.errors import Interrupted
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
-from recurra.runs.folder import RunFolder
-from recurra.train.loop import Progress
-from recurra.verbs import Silent
+from recurra.train.loop import Updated
 
 TEXT = 1 << 18
 """Symbols of the text."""
@@ -40,20 +37,17 @@ def engine_against_bare(shape: Shape, setting: Setting) -> Finding:
         "device.kind": "cpu",
     }
     size = max(TEXT, 4 * shape.batch * shape.steps)
-    with resolved(size, changes) as (task, folder), arithmetic(task.task.device), undisturbed():
+    with resolved(size, changes) as (task, _), arithmetic(task.task.device), undisturbed():
         data = assemble.load_data(task)
         network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
         ids = torch.from_numpy(data.store.values.astype("int64"))
         bare = Bare(copy.deepcopy(network).train(), ids, shape)
         turns = Turns(bare, setting.pairs)
-        trainer = assemble.build_trainer(
-            task, data, network, RunFolder.create(folder, "bench"), turns,
-            validate=None, sample=str, stop_asked=lambda: turns.done,
-        )  # fmt: skip
-        try:
-            trainer.run()
-        except Interrupted:  # which is how it is told to stop
-            pass
+        for event in assemble.build_trainer(task, data, network).events():
+            if isinstance(event, Updated):
+                turns.stepped()
+            if turns.done:
+                break
     head = 6.0 * shape.batch * shape.steps * shape.width * len(SYMBOLS)
     return Finding(turns.ours, turns.others, flops=flops("lstm", shape) + head, path="native")
 
@@ -83,7 +77,7 @@ class Bare:
         self.optimizer.step()
 
 
-class Turns(Silent):
+class Turns:
     """Watches a training, and lets the bare loop make as many steps after every few of the engine's.
 
     `ours` and `others` are the seconds of a step, the engine's from the end of the bare loop's turn to the end of its
@@ -103,7 +97,7 @@ class Turns(Silent):
         """Whether enough has been measured."""
         return len(self.others) >= self.pairs
 
-    def stepped(self, progress: Progress) -> None:
+    def stepped(self) -> None:
         """Count a step of the engine's; at the end of its turn, let the bare loop have one."""
         self.made += 1
         if self.made < self.steps or self.done:

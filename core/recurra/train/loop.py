@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn, optim
 
 from recurra.data.batches import Batch, Feed
-from recurra.errors import Interrupted, RunError
+from recurra.errors import RunError
 from recurra.model.network import Network, States, detached, flatten, mixed, unflatten
 from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
-from recurra.runs.folder import RunFolder
 from recurra.spec.tables import Training
 from recurra.train.evaluate import Metrics
 from recurra.train.optimizer import Rate
@@ -68,6 +67,48 @@ class Progress:
         return self.seconds / self.step * (self.total - self.step) if self.step else math.nan
 
 
+@dataclass(frozen=True)
+class Updated:
+    """An update was made; `loss` is the mean since the last that was given, now and then."""
+
+    progress: Progress
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The validation split was looked at; `better` says that it was never as good."""
+
+    progress: Progress
+    metrics: Metrics
+    better: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All that is needed to go on from here, to be kept; `best` says that it is the best so far."""
+
+    checkpoint: Checkpoint
+    best: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Training is over, and why; it is not `done` where an end was asked for."""
+
+    progress: Progress
+    why: str
+    done: bool
+
+
+Event: TypeAlias = Updated | Validated | Saved | Ended
+"""What happens in training. `progress` goes on: whoever keeps it copies it."""
+
+
+class NotFinite(Exception):
+    """A loss, a gradient or an update that is no number, before it reaches the weights."""
+
+
 @dataclass
 class Watch:
     """Early stopping: the best validation so far, and how many have passed since."""
@@ -85,15 +126,13 @@ class Trainer:
     optimizer: optim.Optimizer
     rate: Rate
     feed: Feed
-    folder: RunFolder
-    observer: Observer
-    validate: Callable[[], Metrics] | None
-    sample: Callable[[], str]
-    stop_asked: Callable[[], bool]
+    validate: Callable[[], Metrics] | None = None
+    stop_asked: Callable[[], bool] = lambda: False
     progress: Progress = field(default_factory=Progress)
     watch: Watch = field(default_factory=Watch)
     carried: States | None = None
-    pending: list[float] = field(default_factory=list)  # sum and count of losses since the last record
+    pending: list[float] = field(default_factory=list)  # sum and count of losses since the last mean
+    held: int | None = None  # the step that was saved last
 
     def __post_init__(self) -> None:
         self.progress.total = total_steps(self.training, self.feed.batches)
@@ -102,33 +141,45 @@ class Trainer:
         self.pending = self.pending or [0.0, 0.0]
         self.saved = time.monotonic()
 
-    def run(self) -> str:
-        """Train until the end, a lack of improvement or an interruption; return why it ended.
+    def events(self) -> Iterator[Event]:
+        """Train until the end, a lack of improvement or a request to stop, and give what happens as it happens.
 
-        Raises `Interrupted` (RC063) once the state is saved, and `RunError` (RC060) before a loss or gradient that is
-        not finite reaches the weights.
+        Whoever listens takes each event before training goes on: what is `Saved` is then safe. Raises `RunError`
+        (RC060) before a loss or gradient that is not finite reaches the weights.
         """
         self.network.train()
-        self.observer.started(self.progress.total, self.progress.step)
         clock = time.perf_counter()
         for batches in self._updates():
-            self._update(batches)
+            before = self._fleeting()
+            try:
+                self._update(batches)
+            except NotFinite as fault:
+                yield from self._back(before)
+                raise self._diverged(str(fault), self.progress.step + 1) from fault.__cause__
+
             now = time.perf_counter()
             self.progress.seconds += now - clock
-            clock = now
-            self.observer.stepped(self.progress)
-            stop = self._look()
-            if self.stop_asked() and self.progress.step < self.progress.total and not stop:
-                self._save()
-                raise self._interrupted()
-            if stop:
+            yield Updated(self.progress, self._mean())
+            yield from self._look()
+            if self._worn_out():
                 break
+            if self.stop_asked() and self.progress.step < self.progress.total:
+                yield self._saved()
+                yield Ended(self.progress, "an end was asked for", done=False)
+                return
             clock = time.perf_counter()
-        self._save()
+
+        yield self._saved()
         patience = f"no improvement in {self.training.patience} validations"
-        why = patience if self._worn_out() else "all steps are done"
-        self.observer.finished(self.progress, why)
-        return why
+        yield Ended(self.progress, patience if self._worn_out() else "all steps are done", done=True)
+
+    def _back(self, before: Fleeting) -> Iterator[Saved]:
+        """Go back to before the update that failed, and save that if it is finite."""
+        self._clear()
+        self.carried, streams = before
+        self._set_random(streams)
+        if self._sound():
+            yield self._saved()
 
     def _updates(self) -> Iterator[list[Batch]]:
         """Give the batches of each update, epoch after epoch, from where training stands."""
@@ -146,9 +197,8 @@ class Trainer:
                         break
 
     def _update(self, batches: list[Batch]) -> None:
-        """Add up the gradients of some batches and update the weights once."""
+        """Add up the gradients of some batches and update the weights once. Raises `NotFinite` before it does."""
         progress = self.progress
-        before = self._fleeting()
         self._set_rate()
         self._clear()
         scored = sum(int(batch.mask.sum()) for batch in batches)
@@ -156,12 +206,12 @@ class Trainer:
         norm = nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None)
         total = sum(map(float, losses))  # the first look at what the device has made of this update
         if not math.isfinite(total):
-            raise self._not_finite(f"the loss is {total}", before)
+            raise NotFinite(f"the loss is {total}")
         if not math.isfinite(norm):
-            raise self._not_finite(f"the norm of the gradient is {float(norm)}", before)
+            raise NotFinite(f"the norm of the gradient is {float(norm)}")
         if self.training.clip_norm:
             nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm)
-        self._step(before)
+        self._step()
         progress.step += 1
         progress.batch += len(batches)
         progress.tokens += scored
@@ -171,20 +221,19 @@ class Trainer:
         if progress.batch >= self.feed.batches:
             progress.epoch, progress.batch = progress.epoch + 1, 0
             self.carried = None
-        self._record()
 
     def _clear(self) -> None:
         for weight in self.parameters:
             weight.grad = None
 
-    def _step(self, before: Fleeting) -> None:
+    def _step(self) -> None:
         """Update the weights; torch refuses a rate too large for its arithmetic before it changes any."""
         try:
             self.optimizer.step()
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise
-            raise self._not_finite(f"an update is too large ({error})", before) from error
+            raise NotFinite(f"an update is too large ({error})") from error
 
     def _fleeting(self) -> Fleeting:
         """Return what the forward pass of an update changes: carried states, and streams of random numbers."""
@@ -244,68 +293,56 @@ class Trainer:
             group["lr"] = base * share
         self.progress.rate = self.base_rates[0] * share
 
-    def _record(self) -> None:
-        """Write the mean loss since the last record, about a hundred times in a run."""
+    def _mean(self) -> float | None:
+        """Return the mean loss since the last one that was given, about a hundred times in a run; else nothing."""
         progress = self.progress
         if progress.step % max(1, progress.total // 100) and progress.step != progress.total:
-            return
+            return None
         mean = self.pending[0] / self.pending[1]
         self.pending = [0.0, 0.0]
-        self.folder.record(
-            step=progress.step, epoch=progress.epoch, split="train", loss=mean, rate=progress.rate,
-            tokens=progress.tokens,
-        )  # fmt: skip
+        return mean
 
-    def _look(self) -> bool:
-        """Validate and save where it is time for it; return whether training should stop early."""
+    def _look(self) -> Iterator[Event]:
+        """Validate and save where it is time for it."""
         progress, training = self.progress, self.training
         every = training.validate_every
         due = progress.step % every == 0 if every else progress.batch == 0
         done = progress.step >= progress.total
-        stop = better = validated = False
+        better = validated = False
         if self.validate is not None and (due or done):
-            better, stop = self._validation(self.validate())
-            validated = True
+            metrics = self.validate()
+            if not math.isfinite(metrics[training.monitor]):
+                yield self._saved()
+                raise self._diverged(f"the validation {training.monitor} is {metrics[training.monitor]}", progress.step)
+            better, validated = self._better(metrics), True
+            yield Validated(progress, metrics, better)
+
         save = training.checkpoint_every
         if (progress.step % save == 0 if save else validated or time.monotonic() - self.saved > EVERY) or better:
-            self._save(best=better)
-        return stop
+            yield self._saved(best=better)
 
-    def _validation(self, metrics: Metrics) -> tuple[bool, bool]:
-        """Take note of a validation; return whether it is the best so far, and whether to stop."""
-        progress, monitor = self.progress, self.training.monitor
+    def _better(self, metrics: Metrics) -> bool:
+        """Take note of a validation; return whether it is the best so far."""
+        monitor = self.training.monitor
         value = metrics[monitor] * (-1 if monitor == "accuracy" else 1)
-        if not math.isfinite(value):
-            self._save()
-            saved = f"the weights of step {progress.step} are saved"
-            raise self._diverged(f"the validation {monitor} is {metrics[monitor]}", progress.step, saved)
         better = value < self.watch.best - self.training.min_delta
         self.watch = Watch(value, 0) if better else Watch(self.watch.best, self.watch.waited + 1)
         self.rate.observe(value)
-        text = self.sample()
-        self.folder.record(step=progress.step, epoch=progress.epoch, split="validation", **metrics)
-        self.folder.sample(progress.step, text)
-        self.observer.validated(progress, metrics, better, text)
-        return better, self._worn_out()
+        return better
 
     def _worn_out(self) -> bool:
         """Tell whether validation has not improved for as long as the task allows."""
         return 0 < self.training.patience <= self.watch.waited
 
-    def _save(self, best: bool = False) -> None:
-        """Write a checkpoint. Raises `RunError` (RC060) rather than save weights that are not finite."""
+    def _saved(self, best: bool = False) -> Saved:
+        """Return what is to be saved. Raises `RunError` (RC060) rather than give weights that are not finite."""
         if not self._sound():
-            raise self._diverged("a weight is not finite", self.progress.step, self._kept())
-        self.folder.checkpoints.save(self.state(), best)
-        self.saved = time.monotonic()
+            raise self._diverged("a weight is not finite", self.progress.step)
+        self.saved, self.held = time.monotonic(), self.progress.step
+        return Saved(self.state(), best)
 
     def _sound(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self.parameters)
-
-    def _kept(self) -> str:
-        """Return what is saved where the weights of this step cannot be."""
-        held = self.folder.checkpoints.index().get("last")
-        return "nothing is saved" if held is None else f"the weights of step {held} are saved"
 
     def state(self) -> Checkpoint:
         """Return all that training needs to go on as if it had not stopped."""
@@ -322,7 +359,6 @@ class Trainer:
             "rate": self.rate.save(),
             "optimizer": {"plain": plain, "groups": saved["param_groups"]},
             "pending": self.pending,
-            "sampled": self.folder.sampled(),
         }
         return Checkpoint(self.progress.step, tensors, state)
 
@@ -334,6 +370,7 @@ class Trainer:
         self.optimizer.load_state_dict({"state": joined, "param_groups": state["optimizer"]["groups"]})
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
+        self.held = checkpoint.step
         self.watch = Watch(**state["watch"]) if state["watch"] else Watch()
         self.rate.restore(state["rate"])
         self.pending = list(state["pending"])
@@ -342,21 +379,9 @@ class Trainer:
             self.carried = detached(unflatten(self.network.initial_states(rows), tensors["carried"]))
         self._set_random(tensors["random"])
 
-    def _interrupted(self) -> Interrupted:
-        fact = f"interrupted after step {self.progress.step} of {self.progress.total}; the state is saved"
-        return Interrupted.of("RC063", fact, cure=f"`recurra resume {self.folder.path}` goes on from there")
-
-    def _not_finite(self, what: str, before: Fleeting) -> RunError:
-        """Save the state of before this update, if it is finite, and return the error that says what to do."""
-        self._clear()
-        self.carried, streams = before
-        self._set_random(streams)
-        if not self._sound():
-            return self._diverged(what, self.progress.step + 1, self._kept())
-        self._save()
-        return self._diverged(what, self.progress.step + 1, f"the weights of step {self.progress.step} are saved")
-
-    def _diverged(self, what: str, step: int, saved: str) -> RunError:
+    def _diverged(self, what: str, step: int) -> RunError:
+        """Return the error of what went wrong at a step, with what is saved and what to do."""
+        held = "nothing is saved" if self.held is None else f"the weights of step {self.held} are saved"
         cures = []
         if not self.training.clip_norm:
             cures.append("set training.clip_norm = 1.0")
@@ -364,7 +389,7 @@ class Trainer:
         if not self.rate.schedule.warmup_steps:
             cures.append("add schedule.warmup_steps")
         cures.append('try cell.init = "orthogonal"')
-        return RunError.of("RC060", f"{what} at step {step}; {saved}", cure=", or ".join(cures))
+        return RunError.of("RC060", f"{what} at step {step}; {held}", cure=", or ".join(cures))
 
 
 def _scored(output: Tensor, batch: Batch, whole: bool) -> tuple[Tensor, Tensor]:
