@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn, optim
 
-from recurra import assemble
 from recurra.errors import InputError, Problem
+from recurra.job.build import build_network, build_optimizer
 from recurra.model.network import Network
 from recurra.resolve import resolve
 from recurra.train import optimizer as optimizers
@@ -44,9 +44,9 @@ def built(write: Write, table: dict[str, Any]) -> optim.Optimizer:
     line = tomli_w.dumps({"training": {"optimizer": table}}).replace("\n\n", "\n")
     text = HELLO.replace('optimizer = { kind = "adam", lr = 0.01 }\n', "") + "\n" + line.replace("[training]\n", "")
     resolved = resolve(write(text))
-    network, _ = assemble.build_network(resolved, 4)
+    network, _ = build_network(resolved, 4)
     assert isinstance(network, Network)
-    return assemble.build_optimizer(resolved, network)
+    return build_optimizer(resolved, network)
 
 
 def faults(write: Write, table: dict[str, Any]) -> list[Problem]:
@@ -206,7 +206,7 @@ def test_what_torch_refuses_is_placed_where_it_was_said(task: Write, overrides: 
     """An argument of an override is told as that of the override, one of the file at its line."""
     text = HELLO if overrides else HELLO.replace("lr = 0.01", "lr = 0.01, betas = [2.0, 0.1]")
     resolved = resolve(task(text), overrides)
-    network, _ = assemble.build_network(resolved, 4)
+    network, _ = build_network(resolved, 4)
     with pytest.raises(InputError) as caught:
-        assemble.build_optimizer(resolved, network)
+        build_optimizer(resolved, network)
     assert place in str(caught.value.problems[0].place)

@@ -15,12 +15,13 @@ import witnesses
 from trials import Stopper, differences
 
 import recurra
-from recurra import assemble, verbs
+from recurra import verbs
 from recurra.catalog import discover
 from recurra.errors import Interrupted
+from recurra.job import build, paths
+from recurra.job.run import Run
 from recurra.spec.versions import BEFORE
 from recurra.testing.certificate import standing
-from recurra.verbs import Run
 
 FIGURES = witnesses.recorded()
 BOUND = 1e-5
@@ -81,8 +82,8 @@ def test_a_task_of_before_is_run_anew(name: str, tmp_path: Path, monkeypatch: py
 
     Under the numbers that were drawn then, that is: those of today are others.
     """
-    for room in (assemble, verbs):
-        monkeypatch.setattr(room, "SCHEME", 1)
+    for module in (build, paths, verbs):
+        monkeypatch.setattr(module, "SCHEME", 1)
     task = witnesses.copied(name, tmp_path) / "task.toml"
     whole = recurra.run(task, THEN, runs=tmp_path / "whole")
     agrees(witnesses.trained(whole), FIGURES[name]["resumed"])

@@ -12,8 +12,9 @@ from conftest import SERIES
 
 import recurra
 from recurra.errors import Interrupted
+from recurra.job.run import Run
+from recurra.job.train import Silent
 from recurra.train.loop import Progress
-from recurra.verbs import Run, Silent
 
 STEPS = 12
 

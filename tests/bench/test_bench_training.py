@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurra import assemble
 from recurra.bench import training
 from recurra.bench.clock import WARM
 from recurra.bench.machine import Machine
 from recurra.bench.records import Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved, write_text
+from recurra.job.build import build_network, build_trainer
+from recurra.job.data import load_data
 
 TINY = Shape(3, 5, 4)
 SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)
@@ -27,12 +28,12 @@ def test_the_bare_loop_trains_as_the_engine_does() -> None:
         "device.precision": "float64", "device.kind": "cpu", "cell.hidden_size": 4, "encoder.size": 4,
     }  # fmt: skip
     with resolved(STEPS * TINY.batch * TINY.steps + 1, changes) as (task, _):
-        data = assemble.load_data(task)
-        network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
+        data = load_data(task)
+        network = build_network(task, data.vocabulary.size, data.names)[0]
         network.head.weight.data *= 50  # so that gradients are longer than clipping lets them be
         bare = training.Bare(copy.deepcopy(network).train(), torch.zeros(9, dtype=torch.long), TINY)
         before = copy.deepcopy(network.state_dict())
-        list(assemble.build_trainer(task, data, network).events())
+        list(build_trainer(task, data, network).events())
         for batch in data.feed.epoch(0):
             assert batch.x.shape == (TINY.batch, TINY.steps)
             bare.update(batch.x, batch.y)

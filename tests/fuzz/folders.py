@@ -25,8 +25,8 @@ from recurra import resolve as resolving
 from recurra.catalog import discover
 from recurra.engine import figures
 from recurra.errors import Interrupted
+from recurra.job.run import Run
 from recurra.testing.certificate import FILE, standing
-from recurra.verbs import Run
 
 TASKS = ("hello_gru", "python_docs", "airline")
 """Runs that differ in what they hold: no validation, carried states and a best checkpoint, numbers."""

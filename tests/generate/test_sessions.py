@@ -22,8 +22,8 @@ from recurra.generate import loop
 from recurra.generate import session as sessions
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
+from recurra.job.run import Run
 from recurra.model.stepper import AFTER
-from recurra.verbs import Run
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from sheets import csv_of, gathered, text
 
 from recurra import InputError, Unsuited
-from recurra.assemble import load_data
 from recurra.data import store
+from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra_sources import files, patterns
 from recurra_sources.text import Text, TextOptions

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from trials import PROSE, about, write
 
 import recurra
-from recurra import assemble
 from recurra.data.splits import Split
 from recurra.data.store import Store
+from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train import baselines
 from recurra.train.baselines import forecasts, series_baselines, symbol_baselines
@@ -129,7 +129,7 @@ def test_the_best_n_gram_on_pythons_documentation(tmp_path: Path) -> None:
     """On the documentation topics of Python 3.11, the best n-gram reaches 1.320 nats a character."""
     pytest.importorskip("pydoc_data.topics")
     task = write(tmp_path, about(PROSE, "python_docs"))
-    data = assemble.load_data(resolve(task, {"sequence.split": [0.9, 0.1, 0.0]}))
+    data = load_data(resolve(task, {"sequence.split": [0.9, 0.1, 0.0]}))
     found = symbol_baselines(data.store, data.splits["train"], data.splits["validation"], data.vocabulary.size)
     assert min(row["nats"] for row in found.values()) == pytest.approx(1.320, abs=6e-4)
 
@@ -180,7 +180,7 @@ def test_model_and_rules_are_held_against_the_same_steps(tmp_path: Path) -> None
     store_rows = [series[0], *series]
     changes = {"sequence.split": [1, 0, 3], "generation.length": 5, "training.steps": 1}
     run = recurra.run(write(tmp_path, about(SERIES, "inline", series=store_rows)), changes, runs=tmp_path / "runs")
-    data = assemble.load_data(run.resolved)
+    data = load_data(run.resolved)
     rows = [store_rows[int(np.flatnonzero(data.store.starts == low)[0])] for low in data.splits["test"].low]
     gaps = [abs(row[max(1, len(row) - 5) - 1] - value) for row in rows for value in row[max(1, len(row) - 5) :]]
     assert run.result["forecast"]["baselines"]["naive"]["mae"] == pytest.approx(np.mean(gaps))

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from trials import PROSE, about, write
 
 import recurra
-from recurra import assemble
 from recurra.data import segments
+from recurra.job.build import build_network
+from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
 
@@ -26,8 +27,8 @@ CLOSE = {"float64": 1e-9, "float32": 1e-5}
 def _built(folder: Path, text: str, changes: dict[str, Any]) -> tuple[Any, Any, Any]:
     resolved = resolve(write(folder, text), {"generation.prompt": "a", "training.batch_size": 1, **changes}
                        if "character" in text else changes)  # fmt: skip
-    data = assemble.load_data(resolved)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    data = load_data(resolved)
+    network, _ = build_network(resolved, data.vocabulary.size)
     return data, network, network.loss
 
 

@@ -11,8 +11,9 @@ import torch
 from trials import PROSE, write
 
 import recurra
-from recurra import assemble
 from recurra.errors import RunError
+from recurra.job.build import build_network, build_trainer
+from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train.evaluate import evaluate
 from recurra.train.loop import Ended, Event, Saved, Trainer, Updated, Validated
@@ -26,13 +27,13 @@ CHANGES: dict[str, Any] = {
 def _trainer(folder: Path, **more: Any) -> Trainer:
     """Return a trainer that no folder and nobody hears of."""
     resolved = resolve(write(folder, PROSE), CHANGES | more)
-    data = assemble.load_data(resolved)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size, data.names)
+    data = load_data(resolved)
+    network, _ = build_network(resolved, data.vocabulary.size, data.names)
 
     def validate() -> dict[str, float]:
         return evaluate(network, data.reader, data.splits["validation"], data.vocabulary)
 
-    return assemble.build_trainer(resolved, data, network, validate=validate)
+    return build_trainer(resolved, data, network, validate=validate)
 
 
 def _weights(trainer: Trainer) -> dict[str, list[Any]]:

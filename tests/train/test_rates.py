@@ -14,11 +14,12 @@ from torch import nn, optim
 from trials import PROSE, about, write
 
 import recurra
-from recurra import assemble
+from recurra.job.build import build_network, build_trainer
+from recurra.job.data import load_data
+from recurra.job.run import Run
 from recurra.resolve import resolve
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
 from recurra.train.optimizer import Rate
-from recurra.verbs import Run
 
 totals = st.integers(2, 500)
 warmups = st.integers(0, 40)
@@ -123,7 +124,7 @@ def test_epochs_are_so_many_steps(changes: dict[str, Any], tmp_path: Path) -> No
     """Two epochs and the steps that they make are the same training."""
     text = PROSE.replace("steps = 12\n", "")
     epochs = _run(tmp_path / "epochs", text, {"training.epochs": 2, **changes})
-    data = assemble.load_data(epochs.resolved)
+    data = load_data(epochs.resolved)
     steps = 2 * math.ceil(data.feed.batches / changes.get("training.accumulate", 1))
     assert epochs.result["steps"] == steps
     assert torch.equal(_weights(epochs), _weights(_run(tmp_path / "steps", text, {"training.steps": steps, **changes})))
@@ -131,9 +132,9 @@ def test_epochs_are_so_many_steps(changes: dict[str, Any], tmp_path: Path) -> No
 
 def _trainer(folder: Path, text: str, changes: dict[str, Any]) -> Any:
     resolved = resolve(write(folder, text), {"sequence.split": [1.0, 0.0, 0.0], "generation.prompt": "a", **changes})
-    data = assemble.load_data(resolved)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size)
-    return assemble.build_trainer(resolved, data, network)
+    data = load_data(resolved)
+    network, _ = build_network(resolved, data.vocabulary.size)
+    return build_trainer(resolved, data, network)
 
 
 def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from trials import PROSE, STEPS, TRIALS, Stopper, differences, left, trained, wr
 
 import recurra
 from recurra.errors import Interrupted, RecurraError
+from recurra.job.run import Run
 from recurra.runs.checkpoints import Checkpoints
 from recurra.train import optimizer as optimizers
-from recurra.verbs import Run
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import recurra
 from recurra.errors import InputError, RunError
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
-from recurra.verbs import Run
+from recurra.job.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ from terminal import command
 from trials import PROSE, write
 
 import recurra
-from recurra import results
 from recurra.bench import suite
 from recurra.errors import InputError, OtherVersion
 from recurra.generate.beginning import begun
+from recurra.job import results
+from recurra.job.run import Run
 from recurra.resolve import resolve
 from recurra.spec import versions
 from recurra.spec.tables import MOST, RESTART, Sequence
-from recurra.verbs import Run
 
 CARRIED = {"sequence.carry": True, "training.steps": 3, "source.text": "the cat sat\non the mat " * 8 + "and"}
 

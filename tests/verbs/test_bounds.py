@@ -12,20 +12,23 @@ from terminal import command
 from trials import PROSE, about, write
 
 import recurra
-from recurra import assemble, results
 from recurra.cli import show
 from recurra.cli.display import excerpt
 from recurra.cli.visible import visible
 from recurra.data import segments
+from recurra.job import forecasts
+from recurra.job.build import build_network
+from recurra.job.data import load_data
+from recurra.job.forecasts import history_and_future
+from recurra.job.results import figures
 from recurra.resolve import resolve
-from recurra.results import figures
 
 
 def found(place: Path, text: str, changes: dict[str, Any], split: str = "test") -> dict[str, Any]:
     """Return the figures of an untrained network."""
     resolved = resolve(write(place, text), changes)
-    data = assemble.load_data(resolved)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    data = load_data(resolved)
+    network, _ = build_network(resolved, data.vocabulary.size)
     return figures(resolved.task, data, network, split)  # type: ignore[arg-type]
 
 
@@ -38,13 +41,13 @@ def test_a_sample_of_series_is_drawn_over_all_and_said(tmp_path: Path, monkeypat
     changes = {"sequence.split": [2, 0, 40], "generation.length": 1}
     whole = found(tmp_path, many(42), changes)["forecast"]
     assert whole["series"] == whole["of_series"] == 40 and whole["notes"] == []
-    monkeypatch.setattr(results.forecast, "__defaults__", (10,))
+    monkeypatch.setattr(forecasts.forecast, "__defaults__", (10,))
     some = found(tmp_path, many(42), changes)["forecast"]
     assert (some["series"], some["of_series"]) == (10, 40)
     assert "10 of 40 series" in some["notes"][0]
     resolved = resolve(tmp_path / "task.toml", changes)
-    data = assemble.load_data(resolved)
-    pairs, total = assemble.history_and_future(data, "test", 1, 10)
+    data = load_data(resolved)
+    pairs, total = history_and_future(data, "test", 1, 10)
     first = [float(history[0, 0]) for _, history, _ in pairs]
     every = sorted(float(data.store.values[low, 0]) for low in data.splits["test"].low)
     assert total == 40 and len(set(first)) == 10 and {every[0], every[-1]} <= set(first)
@@ -58,7 +61,7 @@ def test_a_bounded_split_says_so(
     """Where only a part of a split is scored, or only a part of the past is read, a note says how much."""
     plain = found(tmp_path, text, {})
     assert plain["notes"] == []
-    for module in ("recurra.results", "recurra.data.splits", "recurra.data.segments"):
+    for module in ("recurra.job.results", "recurra.data.splits", "recurra.data.segments"):
         monkeypatch.setattr(f"{module}.{bound}", 3 if bound == "SCORED" else 2, raising=False)
     if bound == "SEGMENT":
         monkeypatch.setattr(segments, "CONTEXT", 1)
@@ -68,8 +71,7 @@ def test_a_bounded_split_says_so(
 
 def test_a_bounded_history_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forecast that reads less than the whole past says how much it reads."""
-    for module in (assemble, results):
-        monkeypatch.setattr(module, "HISTORY", 3)
+    monkeypatch.setattr(forecasts, "HISTORY", 3)
     assert "the last 3 steps" in found(tmp_path, SERIES, {})["forecast"]["notes"][0]
 
 

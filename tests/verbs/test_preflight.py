@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from trials import PROSE, about, trained, write
 
 import recurra
-from recurra import assemble, preflight
 from recurra.errors import InputError, RecurraError
 from recurra.fit import check_fit
+from recurra.job import preflight
+from recurra.job.build import build_network
+from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train.evaluate import evaluate
 
@@ -137,7 +139,7 @@ def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, m
     """The scan passes over the whole corpus in blocks, of any size, in whichever splits it lies."""
     task = write(tmp_path, about(SERIES, "inline", series=[VALUES[:7], VALUES[7:9], VALUES[9:]]))
     resolved = resolve(task, {"sequence.split": [1, 1, 1], "sequence.length": 1})
-    data = assemble.load_data(resolved)
+    data = load_data(resolved)
     seen: list[float] = []
     monkeypatch.setattr(preflight, "BLOCK", block)
 
@@ -146,7 +148,7 @@ def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, m
         return np.zeros(len(values))
 
     monkeypatch.setattr(preflight, "_lossy", noted)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size, data.names)
+    network, _ = build_network(resolved, data.vocabulary.size, data.names)
     preflight.preflight(resolved, data, network)
     assert seen == VALUES
 
@@ -276,8 +278,8 @@ def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path
     """What a validation prints is a name that `training.monitor` takes, and there is no other."""
     task = write(tmp_path, text)
     resolved = resolve(task)
-    data = assemble.load_data(resolved)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    data = load_data(resolved)
+    network, _ = build_network(resolved, data.vocabulary.size)
     printed = evaluate(network, data.reader, data.splits["validation"], data.vocabulary)
     for name in printed:
         check_fit(resolve(task, {"training.monitor": name}))

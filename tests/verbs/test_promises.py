@@ -82,7 +82,7 @@ def odd(tmp_path: Path) -> dict[str, Any]:
     return {"plugins.files": [str(tmp_path / "odd.py")]}
 
 
-def weights(run: recurra.verbs.Run) -> dict[str, torch.Tensor]:
+def weights(run: recurra.job.run.Run) -> dict[str, torch.Tensor]:
     return run.folder.checkpoints.load().tensors["weights"]
 
 

@@ -13,10 +13,11 @@ from terminal import command
 from trials import PROSE, TRIALS, write
 
 import recurra
-from recurra import assemble
 from recurra.errors import InputError
+from recurra.job.build import build_network
+from recurra.job.data import load_data
+from recurra.job.results import broken_bands
 from recurra.resolve import resolve
-from recurra.results import broken_bands
 from recurra.spec.tables import Expect
 
 FOUND = {"metrics": {"loss": 0.5, "accuracy": 0.75, "mape": 20.0}, "beats_baselines": True}
@@ -118,8 +119,8 @@ def test_the_report_adds_up(name: str, tmp_path: Path) -> None:
     task = write(tmp_path, text)
     report = recurra.check(task, changes)
     resolved = resolve(task, changes)
-    data = assemble.load_data(resolved)
-    network, _ = assemble.build_network(resolved, data.vocabulary.size)
+    data = load_data(resolved)
+    network, _ = build_network(resolved, data.vocabulary.size)
     weights = sum(p.numel() for p in network.parameters())
     assert report["parameters"] == weights == sum(layer["parameters"] for layer in report["layers"])
     batches = list(data.feed.epoch(0))
@@ -240,7 +241,7 @@ def test_a_faulty_loss_is_named(loss: str, words: str, tmp_path: Path) -> None:
 def test_a_probe_leaves_no_trace_on_the_weights(tmp_path: Path) -> None:
     """Trying a cell before training changes no weight and leaves no gradient."""
     resolved = resolve(_with_plugin(tmp_path, GOOD_STEP, GOOD_LOSS, "cell"))
-    network, _ = assemble.build_network(resolved, 4)
-    again, _ = assemble.build_network(resolved, 4)
+    network, _ = build_network(resolved, 4)
+    again, _ = build_network(resolved, 4)
     assert all(p.grad is None for p in network.parameters())
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))

@@ -17,9 +17,9 @@ from recurra import errors
 from recurra.data.store import Store, build
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
+from recurra.job.run import Run
 from recurra.model.probe import counts_steps
 from recurra.resolve import resolve
-from recurra.verbs import Run
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE / "site"

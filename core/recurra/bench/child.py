@@ -65,18 +65,19 @@ def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
 
 def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
     """Train some steps on a large text; return the most memory that this process has held, and what torch took."""
-    from recurra import assemble
     from recurra.bench.layers import taken
     from recurra.bench.tasks import TASK
+    from recurra.job.build import build_network, build_trainer
+    from recurra.job.data import load_data
     from recurra.resolve import resolve
 
     folder = Path(asked["folder"])
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
     changes = {"training.steps": STEPS, "training.batch_size": 32, "cell.hidden_size": 128, "device.kind": "cpu"}
     task = resolve(folder / "task.toml", changes)
-    data = assemble.load_data(task)
-    network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
-    for _ in assemble.build_trainer(task, data, network).events():
+    data = load_data(task)
+    network = build_network(task, data.vocabulary.size, data.names)[0]
+    for _ in build_trainer(task, data, network).events():
         pass
     return {"peak": resident(peak=True), "torch": before, "path": taken(network.cells)}
 

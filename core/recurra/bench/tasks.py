@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from recurra import assemble
+from recurra.job.build import build_network
+from recurra.job.data import Data, load_data
 from recurra.randomness import numpy_stream
 from recurra.resolve import Resolved, resolve
 
@@ -66,8 +67,8 @@ def write_text(path: Path, size: int, block: int = 1 << 20) -> None:
             file.write(text[: size - start])
 
 
-def built(size: int, changes: dict[str, Any]) -> tuple[assemble.Data, Any]:
+def built(size: int, changes: dict[str, Any]) -> tuple[Data, Any]:
     """Return the data and the network of a task."""
     with resolved(size, changes) as (task, _):
-        data = assemble.load_data(task)
-        return data, assemble.build_network(task, data.vocabulary.size, data.names)[0]
+        data = load_data(task)
+        return data, build_network(task, data.vocabulary.size, data.names)[0]

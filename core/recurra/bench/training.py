@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra import assemble
 from recurra.bench.clock import LEAST, WARM, Clock, undisturbed
 from recurra.bench.layers import flops
 from recurra.bench.records import Finding, Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved
+from recurra.job.build import build_network, build_trainer
+from recurra.job.data import load_data
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.train.loop import Updated
@@ -38,12 +39,12 @@ def engine_against_bare(shape: Shape, setting: Setting) -> Finding:
     }
     size = max(TEXT, 4 * shape.batch * shape.steps)
     with resolved(size, changes) as (task, _), arithmetic(task.task.device), undisturbed():
-        data = assemble.load_data(task)
-        network = assemble.build_network(task, data.vocabulary.size, data.names)[0]
+        data = load_data(task)
+        network = build_network(task, data.vocabulary.size, data.names)[0]
         ids = torch.from_numpy(data.store.values.astype("int64"))
         bare = Bare(copy.deepcopy(network).train(), ids, shape)
         turns = Turns(bare, setting.pairs)
-        for event in assemble.build_trainer(task, data, network).events():
+        for event in build_trainer(task, data, network).events():
             if isinstance(event, Updated):
                 turns.stepped()
             if turns.done:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recurra.assemble import BLOCK, Data, history_and_future
 from recurra.contracts.loss import Loss
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
@@ -27,6 +26,8 @@ from recurra.errors import InputError, Problem, RunError, Unsuited
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
+from recurra.job.data import BLOCK, Data
+from recurra.job.forecasts import history_and_future
 from recurra.model import probe
 from recurra.model.device import DTYPES
 from recurra.model.network import Network
@@ -38,8 +39,12 @@ from recurra.train.evaluate import NAUGHT, Errors, Metrics, evaluate
 
 FEW = 3
 """Steps that are evaluated, forecast and generated."""
+
+
 STEEP = 1e6
 """A scaled number above which a gradient is looked at before there is an update."""
+
+
 SHOWN = 5
 """Rows that were left out which an error names."""
 

@@ -9,20 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.assemble import Data, begins_inside, build_network, build_optimizer, sized
 from recurra.contracts.cell import Cell
 from recurra.data.batches import Batch, Lanes
 from recurra.engine.paths import Choice
 from recurra.engine.recurrence import State
+from recurra.job.build import build_network, build_optimizer, sized
+from recurra.job.data import Data
+from recurra.job.paths import begins_inside
+from recurra.job.preflight import preflight
 from recurra.model.network import Network, names
-from recurra.preflight import preflight
 from recurra.resolve import Resolved
 from recurra.train.loop import total_steps
 
 SYMBOLS_SHOWN = 256
 
 
-def report(resolved: Resolved, data: Data) -> dict[str, Any]:
+def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
     """Return the report of `recurra check` as plain data; measures one step forward and back, and updates nothing."""
     task = resolved.task
     resets = begins_inside(resolved, data)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recurra.assemble import FORECAST, HISTORY, TAIL, Data, history_and_future
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
-from recurra.errors import Problem, RunError
-from recurra.generate.loop import numbers
-from recurra.generate.session import Session
+from recurra.errors import InputError, Problem
+from recurra.job.data import TAIL, Data
+from recurra.job.forecasts import Figures, forecast
 from recurra.model.network import Network
+from recurra.resolve import Resolved
 from recurra.spec.tables import Expect, Task
-from recurra.train.baselines import forecasts, series_baselines, symbol_baselines
-from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
-
-Figures = dict[str, Any]
+from recurra.train.baselines import series_baselines, symbol_baselines
+from recurra.train.evaluate import Metrics, cold_and_warm, evaluate
 
 FAR_NATS = 0.15
 """Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
+
+
 FAR_TIMES = 1.5
 """for numbers, whose loss has no unit, how many times as dear."""
 
@@ -99,66 +97,6 @@ def _series_notes(data: Data, split: Split, season: int, baselines: dict[str, Me
     return said
 
 
-def forecast(
-    data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
-) -> Figures | None:
-    """Forecast what follows the history of each series, with nothing but the forecast itself fed back.
-
-    Of more than `limit` series those are forecast that lie evenly over all.
-    """
-    errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
-    pairs, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
-    shown: Figures = {}
-    for position, history, future in pairs:
-        session = Session(network, data.vocabulary, position=position).feed(history)
-        predicted = _free_running(session, future)
-        errors.add(predicted, future)
-        guesses = forecasts(history, len(future), season)
-        for rule, guess in guesses.items():
-            rules.setdefault(rule, Errors()).add(guess, future)
-            told[rule] = told.get(rule, 0) + 1
-        rows = {"actual": future, "model": predicted, **guesses}
-        shown = {rule: guess.tolist() for rule, guess in rows.items()}
-    if not pairs:
-        return None
-    baselines = {rule: sums.metrics() for rule, sums in rules.items() if told[rule] == len(pairs)}
-    return {
-        "steps": horizon,
-        "series": len(pairs),
-        "of_series": total,
-        "metrics": errors.metrics(),
-        "baselines": baselines,
-        "notes": _forecast_notes(pairs, total, season, told),
-        "last_series": shown,
-    }
-
-
-def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a forecast of the shape of what comes; from where it is not finite on, it is no number."""
-    predicted = np.full(future.shape, np.nan)
-    with suppress(RunError):
-        for step, row in enumerate(numbers(session, len(future))):
-            predicted[step] = row
-    return predicted
-
-
-def _forecast_notes(
-    pairs: list[tuple[int, NDArray[Any], NDArray[Any]]], total: int, season: int, told: dict[str, int]
-) -> list[str]:
-    """Return what is to be said of a forecast: the sample it is of, what it has read, and why a rule is missing."""
-    said, count = [], len(pairs)
-    if count < total:
-        said.append(f"{count:,} of {total:,} series were forecast, which lie evenly over all of them")
-    if cut := sum(position > 0 for position, _, _ in pairs):
-        said.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
-    needs = {"drift": 2, **({"seasonal naive": season} if season else {})}
-    for rule, least in needs.items():
-        if told.get(rule, 0) < count:
-            short = count - told.get(rule, 0)
-            said.append(f"no {rule}: it needs {least} steps of history, and {short:,} of {count:,} series have fewer")
-    return said
-
-
 def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: SplitName) -> Figures:
     """Say in a sentence how the model stands against the best baseline."""
     if not baselines or key not in metrics:
@@ -218,3 +156,12 @@ def _near(got: Any, band: list[float], within: float) -> bool:
     if values.ndim == 0 or len(values) < len(band):
         return False
     return bool((np.abs(values[: len(band)].reshape(len(band), -1)[:, 0] - band) <= within).all())
+
+
+def check_bands(resolved: Resolved, expect: bool) -> None:
+    """Refuse to hold a run to bands of which it has none. Raises `InputError` (RC080)."""
+    bands = resolved.task.expect.model_dump(exclude={"within"}, exclude_none=True)
+    if expect and not bands:
+        fact = "expect holds a run to the bands of its [expect] table, and this task has none"
+        cure = "add a band, such as expect.loss_below, or leave expect out"
+        raise InputError.of("RC080", fact, cure=cure)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from recurra import assemble
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.store import Store
 from recurra.errors import InputError, PluginError, Problem, RecurraError, RunError
+from recurra.job.data import Data, load_data
+from recurra.job.paths import Taken
 from recurra.model.network import Network
 from recurra.resolve import Resolved, resolve
 from recurra.runs.checkpoints import Checkpoint
@@ -18,7 +19,7 @@ from recurra.runs.folder import RunFolder
 from recurra.runs.records import Component, damaged, reading
 
 
-def same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
+def same_data(folder: RunFolder, resolved: Resolved) -> Data:
     """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made from."""
     recorded = folder.records.data().fingerprint
 
@@ -28,7 +29,7 @@ def same_data(folder: RunFolder, resolved: Resolved) -> assemble.Data:
             raise InputError.of("RC044", f"the data of {folder.path} has changed since it was made", cure=cure)
 
     try:
-        return assemble.load_data(resolved, unchanged)
+        return load_data(resolved, unchanged)
     except InputError as error:
         raise InputError(_looked_for(folder, problem) for problem in error.problems) from error
 
@@ -41,7 +42,7 @@ def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
     return replace(problem, cure=cure)
 
 
-def same_vocabulary(folder: RunFolder, data: assemble.Data, vocabulary: Vocabulary[Any]) -> None:
+def same_vocabulary(folder: RunFolder, data: Data, vocabulary: Vocabulary[Any]) -> None:
     """Check a run's symbols by what its data gives, which tells where no hash does. Raises `RunError` (RC052)."""
     if vocabulary.yields == "symbols" and vocabulary.save() != data.vocabulary.save():
         raise damaged(folder.path / "vocabulary.json", "its symbols are not those of the data")
@@ -66,9 +67,9 @@ def learned_vocabulary(folder: RunFolder, resolved: Resolved, verified: bool) ->
     return vocabulary
 
 
-def recorded_paths(folder: RunFolder, resolved: Resolved) -> assemble.Taken:
+def recorded_paths(folder: RunFolder, resolved: Resolved) -> Taken:
     """Return the paths that a run records. Raises `RunError` (RC052) if they are not one for each cell."""
-    taken = assemble.Taken.of(folder.records.environment())
+    taken = Taken.of(folder.records.environment())
     cells = sum(part.options.num_layers * (1 + part.options.bidirectional) for part in resolved.cells)
     if not len(taken.paths) == len(taken.step_paths) == cells:
         raise damaged(folder.path / "environment.json", f"the paths are not those of {cells} cells")

@@ -1,0 +1,150 @@
+"""The network of a task, its optimizer and its trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.encoder import Encoder
+from recurra.contracts.loss import Loss
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.engine.paths import Choice
+from recurra.errors import InputError, Problem
+from recurra.job.data import Data
+from recurra.job.paths import Taken, choose_paths
+from recurra.model import device as devices
+from recurra.model import probe
+from recurra.model.layers import Layer, layer
+from recurra.model.network import Network
+from recurra.randomness import SCHEME, noise, seeded
+from recurra.resolve import Part, Resolved
+from recurra.train import optimizer as optimizers
+from recurra.train.loop import Trainer, total_steps
+
+NARROWEST = {"rms": 2, "layer": 3}
+"""Width of a block below which its norm leaves only the sign of what it reads."""
+
+
+def build_network(
+    resolved: Resolved,
+    size: int,
+    names: Callable[[], list[str]] | None = None,
+    *,
+    resets: bool = False,
+    taken: Taken | None = None,
+) -> tuple[Network, list[Choice]]:
+    """Return the network of a task, initialised from its seed, and the path of each cell.
+
+    `names` gives those of the symbols or features to an encoder that starts from outside, as from vectors in a file;
+    without it, as when a run is loaded, the encoder reads no file. The paths are those that were `taken`, as far as
+    they are proved here, else the fastest for windows of training, in which sequences begin where there are `resets`.
+    Raises `InputError` (RC031) if a cell cannot run on the path that the task asks for.
+    """
+    task = resolved.task
+    with resolved.placing():
+        device = devices.choose(task.device)
+    with seeded(task.seed, "init"):
+        encoder: Encoder[Any] = resolved.parts["encoder"].build(size)
+        probe.encoder(encoder, _symbols(resolved), resolved.parts["encoder"].entry.qualified)
+        if names is not None:
+            with resolved.placing():
+                encoder.prepare(names())
+        layers: list[nn.Module] = []
+        width = encoder.output_size
+        for index, part in enumerate(resolved.cells):
+            if part.options.block is not None and width < NARROWEST[part.options.block.norm]:
+                raise InputError(resolved.place(_narrow(part, width, resolved.cell_key(index))))
+            for _ in range(part.options.num_layers):
+                layers.append(layer(partial(_cell, part), width, part.options))
+                width = cast(Layer, layers[-1]).output_size
+        network = Network(encoder, layers, _loss(resolved, size))
+    network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
+    network.narrow = task.device.precision == "bfloat16"
+    network.noise = noise(task.seed, device, SCHEME if taken is None else taken.randomness)
+    with sized(resolved, network, taken):
+        return network, choose_paths(resolved, network, resets, taken)
+
+
+def sized(resolved: Resolved, network: Network, taken: Taken | None = None) -> AbstractContextManager[None]:
+    """Return what sets the threads that a task of this size is worth.
+
+    A run that was made on several goes on with them, for its bits may depend on that.
+    """
+    training = resolved.task.training
+    weights = sum(weight.numel() for weight in network.parameters())
+    work = weights * training.batch_size * resolved.task.sequence.length
+    several = taken is not None and taken.threads > 1
+    return devices.sized(resolved.task.device, devices.SMALL if several else work)
+
+
+def _narrow(part: Part, width: int, key: str) -> Problem:
+    """Return the problem of a block that is so narrow that its norm leaves nothing of its input."""
+    fact = (
+        f"a block is as wide as its input, and a {part.options.block.norm} norm of {width} leaves only the sign of it"
+    )
+    cure = 'put a wider encoder before it, such as kind = "linear" with size = 64'
+    return Problem("RC031", fact, f"{key}.block", cure=cure)
+
+
+def _cell(part: Part, width: int) -> Cell[Any]:
+    """Return a cell for inputs of a width. Raises `PluginError` (RC071) if it breaks the shapes of its contract."""
+    built: Cell[Any] = part.build(width)
+    probe.cell(built, part.entry.qualified)
+    return built
+
+
+def _loss(resolved: Resolved, size: int) -> Loss[Any]:
+    """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a step."""
+    part = resolved.parts["loss"]
+    loss: Loss[Any] = part.build(size)
+    probe.loss(loss, _symbols(resolved), part.entry.qualified)
+    return loss
+
+
+def _symbols(resolved: Resolved) -> bool:
+    target: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
+    return target.yields == "symbols"
+
+
+def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
+    """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its arguments."""
+    kind, arguments = optimizers.chosen(resolved.task.training.optimizer)
+    with resolved.placing():
+        try:
+            return optimizers.build(kind, arguments, network.parameters())
+        except InputError as error:
+            origins, table = resolved.document.origins, ("training", "optimizer")
+            layers = {name: origins.get((*table, name), 0) for name in arguments}
+            if len(set(layers.values())) < 2:  # they all stand in one table
+                raise
+            latest = max(layers, key=lambda name: layers[name])
+            key = ".".join((*table, latest))
+            raise InputError(replace(problem, key=key) for problem in error.problems) from error
+
+
+def build_trainer(
+    resolved: Resolved,
+    data: Data,
+    network: Network,
+    *,
+    validate: Callable[[], dict[str, float]] | None = None,
+    stop_asked: Callable[[], bool] = lambda: False,
+) -> Trainer:
+    """Return the trainer of a task."""
+    training = resolved.task.training
+    return Trainer(
+        training=training,
+        network=network,
+        optimizer=build_optimizer(resolved, network),
+        rate=optimizers.Rate(training.schedule, total_steps(training, data.feed.batches)),
+        feed=data.feed,
+        validate=validate,
+        stop_asked=stop_asked,
+    )

@@ -1,0 +1,33 @@
+"""What a run's folder says of the run before its first step."""
+
+from __future__ import annotations
+
+from recurra.engine.paths import Choice
+from recurra.job.data import Data
+from recurra.job.paths import Taken
+from recurra.model.network import Network
+from recurra.resolve import Resolved
+from recurra.runs.folder import RunFolder, environment
+
+
+def describe(folder: RunFolder, resolved: Resolved, data: Data, network: Network, choices: list[Choice]) -> None:
+    """Write what the run is, before its first step."""
+    folder.write_task(resolved.toml())
+    folder.write("plugins.json", plugins(resolved))
+    folder.write("environment.json", environment(device=str(network.device), **Taken.record(choices)))
+    folder.write("data.json", data.summary())
+    folder.write("vocabulary.json", data.vocabulary.save())
+    folder.records.seal()
+
+
+def plugins(resolved: Resolved) -> list[dict[str, str]]:
+    """Return what plugins.json holds: where each component of a task comes from."""
+    return [
+        {
+            "kind": part.entry.component.kind,
+            "name": part.entry.qualified,
+            "distribution": part.entry.plugin.distribution,
+            "version": part.entry.plugin.version,
+        }
+        for part in resolved.used
+    ]

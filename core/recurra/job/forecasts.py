@@ -1,0 +1,109 @@
+"""Free-running forecasts of the series of a split, beside what the baselines say."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.data.splits import SplitName, sampled
+from recurra.errors import RunError
+from recurra.generate.loop import numbers
+from recurra.generate.session import Session
+from recurra.job.data import Data
+from recurra.model.network import Network
+from recurra.train.baselines import forecasts
+from recurra.train.evaluate import Errors
+
+FORECAST = 256
+"""Series that are forecast; of more, a sample that lies evenly over all of them."""
+
+
+HISTORY = 1 << 16
+"""Steps that a forecast reads before it begins."""
+
+
+Figures = dict[str, Any]
+
+
+def forecast(
+    data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
+) -> Figures | None:
+    """Forecast what follows the history of each series, with nothing but the forecast itself fed back.
+
+    Of more than `limit` series those are forecast that lie evenly over all.
+    """
+    errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
+    pairs, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
+    shown: Figures = {}
+    for position, history, future in pairs:
+        session = Session(network, data.vocabulary, position=position).feed(history)
+        predicted = _free_running(session, future)
+        errors.add(predicted, future)
+        guesses = forecasts(history, len(future), season)
+        for rule, guess in guesses.items():
+            rules.setdefault(rule, Errors()).add(guess, future)
+            told[rule] = told.get(rule, 0) + 1
+        rows = {"actual": future, "model": predicted, **guesses}
+        shown = {rule: guess.tolist() for rule, guess in rows.items()}
+    if not pairs:
+        return None
+    baselines = {rule: sums.metrics() for rule, sums in rules.items() if told[rule] == len(pairs)}
+    return {
+        "steps": horizon,
+        "series": len(pairs),
+        "of_series": total,
+        "metrics": errors.metrics(),
+        "baselines": baselines,
+        "notes": _forecast_notes(pairs, total, season, told),
+        "last_series": shown,
+    }
+
+
+def history_and_future(
+    data: Data, name: SplitName, horizon: int, limit: int = FORECAST
+) -> tuple[list[tuple[int, NDArray[Any], NDArray[Any]]], int]:
+    """Return, for series of a split, what is known, from which position on, and what a free-running forecast meets.
+
+    A contiguous split is forecast from its first element; a whole series from `horizon` before its end. Of more than
+    `limit` series those are taken that lie evenly over all of them; how many there are comes second.
+    """
+    part, values = data.splits[name], data.store.values
+    origins = np.where(part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon))
+    stops = np.minimum(part.high, origins + horizon)
+    able = np.flatnonzero(stops > origins)
+
+    found = []
+    for row in sampled(able, limit).tolist():
+        begin, origin, stop = int(part.begin[row]), int(origins[row]), int(stops[row])
+        known = max(begin, origin - HISTORY)
+        found.append((known - begin, np.asarray(values[known:origin]), np.asarray(values[origin:stop])))
+    return found, len(able)
+
+
+def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a forecast of the shape of what comes; from where it is not finite on, it is no number."""
+    predicted = np.full(future.shape, np.nan)
+    with suppress(RunError):
+        for step, row in enumerate(numbers(session, len(future))):
+            predicted[step] = row
+    return predicted
+
+
+def _forecast_notes(
+    pairs: list[tuple[int, NDArray[Any], NDArray[Any]]], total: int, season: int, told: dict[str, int]
+) -> list[str]:
+    """Return what is to be said of a forecast: the sample it is of, what it has read, and why a rule is missing."""
+    said, count = [], len(pairs)
+    if count < total:
+        said.append(f"{count:,} of {total:,} series were forecast, which lie evenly over all of them")
+    if cut := sum(position > 0 for position, _, _ in pairs):
+        said.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
+    needs = {"drift": 2, **({"seasonal naive": season} if season else {})}
+    for rule, least in needs.items():
+        if told.get(rule, 0) < count:
+            short = count - told.get(rule, 0)
+            said.append(f"no {rule}: it needs {least} steps of history, and {short:,} of {count:,} series have fewer")
+    return said
