@@ -332,8 +332,8 @@ LIARS = [
     liar("C17", AveragesLongWindows),
     liar("C18", HasALeftover),
     liar("C18", HoldsATensor),
-    liar("C19", DrawsItsMask),
-    liar("C19", SeedsItself),
+    liar("C19", DrawsItsMask, "P09"),
+    liar("C19", SeedsItself, "P09"),
     liar("C20", GrowsATable),
     liar("C21", TiesItsMaps),
     liar("C21", TurnsItsMap),
@@ -351,5 +351,5 @@ LIARS = [
     liar("C30", HasNoMemory),
     liar("C31", ShowsLittle),
     liar("C32", FadesWithEachEpoch),
-    liar("C32", HurriesWithoutGradients, "C14"),
+    liar("C32", HurriesWithoutGradients, "C02", "C14", "C35"),
 ]

@@ -101,7 +101,7 @@ def liar(check: str, cell: type[Honest], *others: str) -> Liar:
 
 LIARS = [
     liar("C36", HasAConstantOfTheDefaultType),
-    liar("C36", AsksForThreads),
+    liar("C36", AsksForThreads, "C25"),
     liar("P09", SetsTheEnvironment),
     liar("P09", SeedsWhenItTrains),
     liar("P09", HushesWhenItIsTrained),
