@@ -139,6 +139,18 @@ def test_no_file_is_long(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
 
 
+@pytest.mark.parametrize("path", sorted((CORE / "train").glob("*.py")), ids=lambda path: path.name)
+def test_training_knows_no_folder(path: Path) -> None:
+    """What happens in training is given as events: whoever listens writes it, and the loop knows of no folder."""
+    assert not [name for _, name in imports(path.read_text(encoding="utf-8")) if name.startswith("recurra.runs.folder")]
+
+
+def test_a_loss_is_built_in_one_place() -> None:
+    """One loss a run, which its network owns: no other file of the core builds one."""
+    builders = [path for path in FILES if re.search(r'parts\["loss"\](?!\.entry|\.options)', path.read_text(encoding="utf-8"))]
+    assert [str(path.relative_to(CORE)) for path in builders] == ["job/build.py"]
+
+
 @pytest.mark.parametrize("name", recurra.__all__)
 def test_the_public_face_resolves(name: str) -> None:
     """Everything that `recurra` offers is there."""

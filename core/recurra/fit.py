@@ -14,6 +14,9 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
 from recurra.resolve import Part, Resolved
 from recurra.spec.tables import Generation, Task
+from recurra.train.metrics import known
+
+NO_METRIC = "there is no such metric here"
 
 
 def check_fit(resolved: Resolved) -> None:
@@ -112,13 +115,10 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
         problems += [
             Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}") for name in changed
         ]
-        monitors = ["loss", "mae", "rmse", "mape"]
-    else:
-        monitors = ["loss", "nats", "perplexity", f"bits_per_{vocabulary.unit}", "accuracy"]
-    if task.training.monitor not in monitors:
-        problems.append(
-            Problem("RC013", "there is no such metric here", "training.monitor", allowed=", ".join(monitors))
-        )
+    figures = known(vocabulary)
+    asked = ["training.monitor"] * (task.training.monitor not in figures)
+    asked += [f"expect.metrics.{name}" for name in task.expect.metrics or {} if name not in figures]
+    problems += [Problem("RC013", NO_METRIC, key, allowed=", ".join(figures)) for key in asked]
     if task.training.schedule.kind == "plateau" and not task.sequence.split[1]:
         cure = "give sequence.split a validation share, or take another schedule"
         problems.append(Problem("RC014", "plateau needs a validation split", "training.schedule", cure=cure))

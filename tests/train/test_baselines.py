@@ -20,7 +20,7 @@ from recurra.data.store import Store
 from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train import baselines
-from recurra.train.baselines import forecasts, series_baselines, symbol_baselines
+from recurra.train.baselines import forecasts, series_baselines, series_scale, symbol_baselines
 
 BEGIN = -1
 
@@ -152,7 +152,7 @@ def test_rules_one_step_ahead(values: list[float], cut: float, season: int) -> N
     wanted = {"naive": row[at - 1 : -1], "drift": row[at - 1 : -1] + slope}
     if season and at >= season:
         wanted["seasonal naive"] = row[at - season : len(row) - season]
-    assert {rule: f["mae"] for rule, f in found.items()} == pytest.approx(
+    assert {rule: errors.metrics()["mae"] for rule, errors in found.items()} == pytest.approx(
         {rule: np.abs(guess - row[at:]).mean() for rule, guess in wanted.items()}
     )
 
@@ -196,3 +196,26 @@ def test_the_seasonal_rule_on_airline_passengers() -> None:
     values = np.array([[float(row[1])] for row in rows])
     guess = forecasts(values[:-12], 12, 12)["seasonal naive"]
     assert 100 * np.mean(np.abs(guess - values[-12:]) / values[-12:]) == pytest.approx(9.99, abs=0.005)
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(-9, 9), min_size=2, max_size=9), min_size=1, max_size=5),
+    season=st.integers(0, 4), widths=st.lists(st.sampled_from([1.0, 1e-3, 1e6]), min_size=1, max_size=3),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_the_scale_is_the_error_of_saying_a_season_again(
+    rows: list[list[int]], season: int, widths: list[float]
+) -> None:
+    """By column: the mean distance of each element of training from the one a season before it in its own sequence."""
+    values = np.concatenate([np.outer(row, widths) for row in rows])
+    starts = np.cumsum([0, *map(len, rows)])[:-1]
+    ends = starts + [len(row) for row in rows]
+    lag = season or 1
+    gaps = [
+        [abs(row[t] - row[t - lag]) * width for width in widths] for row in rows for t in range(lag, len(row))
+    ]  # fmt: skip
+    found = series_scale(Store(values, starts, ""), Split(starts, ends, starts), season)
+    if not gaps:
+        assert found is None
+    else:
+        assert found == pytest.approx(np.mean(gaps, axis=0))

@@ -19,7 +19,8 @@ from recurra.data import segments
 from recurra.job.build import build_network
 from recurra.job.data import load_data
 from recurra.resolve import resolve
-from recurra.train.evaluate import Errors, Metrics, cold_and_warm, evaluate
+from recurra.train.evaluate import cold_and_warm, evaluate
+from recurra.train.metrics import Errors, Metrics
 
 CLOSE = {"float64": 1e-9, "float32": 1e-5}
 
@@ -72,7 +73,15 @@ def _brute(data: Any, network: Any, name: str) -> Metrics:
     found = {
         "loss": float(np.mean(losses)), "mae": float(np.abs(gap).mean()), "rmse": float(np.sqrt((gap**2).mean())),
     }  # fmt: skip
-    return found | ({"mape": float(100 * np.abs(gap[some] / came[some]).mean())} if some.any() else {})
+    if some.any():
+        found["mape"] = float(100 * np.abs(gap[some] / came[some]).mean())
+    train, values = data.splits["train"], data.store.values
+    changes = [
+        abs(values[at, 0] - values[at - 1, 0])
+        for low, high, begin in zip(train.low, train.high, train.begin, strict=True)
+        for at in range(max(int(low), int(begin) + 1), int(high))
+    ]
+    return found | ({"mase": found["mae"] / float(np.mean(changes))} if any(changes) else {})
 
 
 words = st.text("abc d", min_size=2, max_size=14)
@@ -107,7 +116,7 @@ def test_figures_are_those_of_a_plain_loop(
         assert error.problems[0].code == "RC041"
         return
     for name, part in data.splits.items():
-        found = evaluate(network, data.reader, part, data.vocabulary, rows=rows, window=window)
+        found = evaluate(network, data.reader, part, data.vocabulary, rows=rows, window=window).values()
         assert found == pytest.approx(_brute(data, network, name), rel=CLOSE[precision], abs=CLOSE[precision])
 
 
@@ -128,7 +137,7 @@ def test_figures_of_numbers_are_in_the_datas_units(
     text = about(SERIES, "inline", series=[[float(v) for v in row] for row in series])
     data, network, _ = _built(tmp_path_factory.mktemp("task"), text, changes)
     for name, part in data.splits.items():
-        found = evaluate(network, data.reader, part, data.vocabulary, rows=rows, window=window)
+        found = evaluate(network, data.reader, part, data.vocabulary, data.scale, rows=rows, window=window).values()
         assert found == pytest.approx(_brute(data, network, name), rel=1e-9, abs=1e-9)
 
 
@@ -210,11 +219,11 @@ def test_a_long_sequence_in_segments_is_scored_once(tmp_path: Path, monkeypatch:
     """
     changes = {"source.text": "abcd dcba " * 12, "device.precision": "float64"}
     data, network, _ = _built(tmp_path, PROSE, changes)
-    whole = evaluate(network, data.reader, data.splits["train"], data.vocabulary)
+    whole = evaluate(network, data.reader, data.splits["train"], data.vocabulary).values()
     monkeypatch.setattr(segments, "SEGMENT", 7)
     for context, close in ((1 << 10, 1e-9), (16, 1e-2)):
         monkeypatch.setattr(segments, "CONTEXT", context)
-        found = evaluate(network, data.reader, data.splits["train"], data.vocabulary, rows=3, window=5)
+        found = evaluate(network, data.reader, data.splits["train"], data.vocabulary, rows=3, window=5).values()
         assert found == pytest.approx(whole, rel=close)
 
 
@@ -225,7 +234,7 @@ def test_what_is_for_training_alone_leaves_figures_alone(name: str, tmp_path: Pa
     for value in (0.0, 0.5):
         data, network, _ = _built(tmp_path, PROSE, {name: value})
         network.train()
-        found.append(evaluate(network, data.reader, data.splits["validation"], data.vocabulary))
+        found.append(evaluate(network, data.reader, data.splits["validation"], data.vocabulary).values())
         assert network.training and network.loss.training
     assert found[0] == found[1]
 
@@ -245,6 +254,32 @@ def test_errors_add_up_in_any_portions(pairs: list[tuple[float, float]], portion
     if some.any():
         wanted["mape"] = 100 * np.abs(gap[some] / actual[some]).mean()
     assert errors.metrics() == pytest.approx(wanted)
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=1, max_size=12),
+    units=st.lists(st.sampled_from([1.0, 1e-6, 1e6]), min_size=3, max_size=3), portion=st.integers(1, 5),
+    still=st.integers(0, 3),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_each_column_is_measured_in_its_own_units(
+    rows: list[list[float]], units: list[float], portion: int, still: int
+) -> None:
+    """Of several columns each has the figures that it has alone, and mase is the mean of theirs, whatever their units;
+    a column that never changed in training has none, and counts for nothing there.
+    """
+    predicted, actual = (np.array(rows)[:, half] * units for half in (slice(0, 3), slice(3, 6)))
+    scale = np.where(np.arange(3) < 3 - still, np.array(units) * 2.5, 0.0)
+    errors, alone = Errors(scale), [Errors(scale[index : index + 1]) for index in range(3)]
+    for at in range(0, len(rows), portion):
+        errors.add(predicted[at : at + portion], actual[at : at + portion])
+        for index, column in enumerate(alone):
+            column.add(predicted[at : at + portion, [index]], actual[at : at + portion, [index]])
+    wanted = [column.metrics() for column in alone]
+    assert [column.metrics() for column in errors.columns] == wanted
+    scaled = [np.abs(gap).mean() / 2.5 for gap in ((predicted - actual) / units).T[: 3 - still]]
+    assert errors.metrics().get("mase") == (pytest.approx(np.mean(scaled)) if scaled else None)
+    assert ["mase" in metrics for metrics in wanted] == [index < 3 - still for index in range(3)]
 
 
 def test_no_elements_no_figures() -> None:

@@ -39,6 +39,12 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "subnormal numbers": (SERIES, {"source.values": [v * 1e-310 for v in VALUES]}, "vocabulary.scale"),
     "a monitor that divides by zero": (ALL_ZERO, {"training.monitor": "mape"}, "training.monitor"),
     "a band that divides by zero": (ALL_ZERO, {"expect.mape_below": 5.0}, "expect.mape_below"),
+    "a metric of relative errors of zeros": (ALL_ZERO, {"expect.metrics": {"mape": [0.0, 5.0]}}, "expect.metrics.mape"),
+    "a metric of another kind": (SERIES, {"expect.metrics": {"accuracy": [0.5, 1.0]}}, "expect.metrics.accuracy"),
+    "a metric that there is not": (HELLO, {"expect.metrics": {"bleu": [0.5, 1.0]}}, "expect.metrics.bleu"),
+    "a metric out of its bounds": (HELLO, {"expect.metrics": {"accuracy": [1.1, 2.0]}}, "expect.metrics.accuracy"),
+    "a perplexity below one": (HELLO, {"expect.metrics": {"perplexity": [0.0, 0.9]}}, "expect.metrics.perplexity"),
+    "a band upside down": (HELLO, {"expect.metrics": {"loss": [0.5, 0.1]}}, "expect.metrics.loss"),
     "an accuracy of numbers": (SERIES, {"expect.accuracy_above": 0.5}, "expect.accuracy_above"),
     "a text of numbers": (SERIES, {"expect.generated": "20"}, "expect.generated"),
     "more numbers than come": (SERIES, {"expect.forecast": [1.0] * 4}, "expect.forecast"),
@@ -280,7 +286,7 @@ def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path
     resolved = resolve(task)
     data = load_data(resolved)
     network, _ = build_network(resolved, data.vocabulary.size)
-    printed = evaluate(network, data.reader, data.splits["validation"], data.vocabulary)
+    printed = evaluate(network, data.reader, data.splits["validation"], data.vocabulary, data.scale).values()
     for name in printed:
         check_fit(resolve(task, {"training.monitor": name}))
     with pytest.raises(InputError) as caught:

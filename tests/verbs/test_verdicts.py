@@ -48,6 +48,14 @@ BANDS: list[tuple[dict[str, Any], dict[str, Any], Any, bool]] = [
     ({"forecast": [60.0]}, FOUND, [60.0], True),
     ({"forecast": [60.0]}, FOUND, "60", False),
     ({"loss_below": 0.5}, {"metrics": {"loss": float("nan")}, "beats_baselines": True}, "", False),
+    ({"metrics": {"accuracy": [0.75, 1.0]}}, FOUND, "", True),
+    ({"metrics": {"accuracy": [0.7, 0.74]}}, FOUND, "", False),
+    ({"metrics": {"loss": [0.0, 0.5]}}, FOUND, "", True),
+    ({"metrics": {"loss": [0.0, 0.5]}}, {"metrics": {"loss": float("nan")}, "beats_baselines": True}, "", False),
+    ({"metrics": {"mape": [9.0, 11.0]}}, FORECAST, [], True),
+    ({"metrics": {"mape": [19.0, 21.0]}}, FORECAST, [], False),
+    ({"metrics": {"loss": [0.4, 0.6]}}, FORECAST, [], True),
+    ({"metrics": {"rmse": [0.0, 9.0]}}, FOUND, [], False),
     ({}, FOUND, "", True),
 ]
 
@@ -58,8 +66,8 @@ def test_a_band_holds_or_does_not(bands: dict[str, Any], found: Any, generated: 
     broken = broken_bands(Expect(**bands), found, generated)
     assert not broken if holds else [problem.code for problem in broken] == ["RC062"]
     for problem in broken:
-        name = problem.key.removeprefix("expect.")
-        assert problem.allowed == str(bands[name]) and problem.got
+        table, _, name = problem.key.removeprefix("expect.").partition(".")
+        assert problem.allowed == str(bands[table][name] if name else bands[table]) and problem.got
 
 
 @pytest.mark.parametrize("table", ["", "[expect]\n"])

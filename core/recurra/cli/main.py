@@ -245,7 +245,7 @@ def schema(
     if output is None:
         print(text, end="")
         return
-    write_text(output, text)
+    write_text(output, text, "or give another path")
     print(f"wrote {output}; put this line first in a task file:\n#:schema {output}")
 
 

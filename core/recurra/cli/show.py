@@ -39,6 +39,7 @@ class _Printer:
 
 _console = _Printer()
 STEPS_SHOWN = 24
+COLUMNS_SHOWN = 8
 _UNITS = {"mape": " %"}
 
 
@@ -78,6 +79,7 @@ def figures(found: dict[str, Any]) -> None:
     forecast = found.get("forecast")
     title = f"{found['split']} split" + (", one step ahead" if forecast else "")
     _ladder(title, found["metrics"], found["baselines"])
+    _columns(found)
     if beginnings := found.get("beginnings"):
         _console.print(
             f"cold and warm: the first steps, {beginnings['steps']} at most, at {beginnings['places']} places of the "
@@ -90,9 +92,21 @@ def figures(found: dict[str, Any]) -> None:
             forecast["metrics"],
             forecast["baselines"],
         )
+        _columns(forecast)
         _notes(forecast)
-        _forecast(forecast["last_series"])
+        names = [visible(column["name"]) for column in forecast.get("columns", [])]
+        for index, name in enumerate((names or [""])[:COLUMNS_SHOWN]):
+            _forecast(forecast["last_series"], index, name)
     _console.print(f"verdict:   {found['verdict']}")
+
+
+def _columns(found: dict[str, Any]) -> None:
+    """Print the figures of each of several columns, in its own units."""
+    columns = found.get("columns", [])
+    for column in columns[:COLUMNS_SHOWN]:
+        _ladder(visible(column["name"]), column["metrics"], column["baselines"])
+    if len(columns) > COLUMNS_SHOWN:
+        _console.print(f"  note: {len(columns) - COLUMNS_SHOWN:,} more columns are in --json and result.json")
 
 
 def _notes(found: dict[str, Any]) -> None:
@@ -113,9 +127,9 @@ def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str
     _console.print(table)
 
 
-def _forecast(rows: dict[str, list[list[float]]]) -> None:
-    """Print a forecast step by step beside what came; a long one to its 24th step, of its first feature."""
-    table = Table(box=None, pad_edge=False)
+def _forecast(rows: dict[str, list[list[float]]], index: int, name: str) -> None:
+    """Print the forecast of one column step by step beside what came; a long one to its 24th step."""
+    table = Table(title=name or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("step", justify="right")
     for name in rows:
         table.add_column(name, justify="right", style="bold" if name == "model" else "")
@@ -123,7 +137,7 @@ def _forecast(rows: dict[str, list[list[float]]]) -> None:
         if step > STEPS_SHOWN:
             table.add_row("...")
             break
-        table.add_row(str(step), *(f"{value[0]:z.4g}" for value in values))
+        table.add_row(str(step), *(f"{value[index]:z.6g}" for value in values))
     _console.print(table)
 
 

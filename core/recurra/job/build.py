@@ -27,6 +27,7 @@ from recurra.randomness import SCHEME, noise, seeded
 from recurra.resolve import Part, Resolved
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Trainer, total_steps
+from recurra.train.metrics import known
 
 NARROWEST = {"rms": 2, "layer": 3}
 """Width of a block below which its norm leaves only the sign of what it reads."""
@@ -145,6 +146,7 @@ def build_trainer(
         optimizer=build_optimizer(resolved, network),
         rate=optimizers.Rate(training.schedule, total_steps(training, data.feed.batches)),
         feed=data.feed,
+        monitor=known(type(data.vocabulary))[training.monitor],
         validate=validate,
         stop_asked=stop_asked,
     )

@@ -20,15 +20,13 @@ from recurra.generate.session import GIVE_KNOWN, SKIPPED, encoded, holds_any
 from recurra.model import device as devices
 from recurra.resolve import Resolved
 from recurra.spec import checking
+from recurra.train.baselines import series_scale
+from recurra.train.metrics import Scale
 
 BLOCK = 1 << 16
 """Elements that a vocabulary of numbers is fitted on at a time."""
-
-
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
-
-
 TAIL = 1024
 """Steps of a series that generation goes on from where no prompt is given, and symbols that it reads to be warm."""
 
@@ -43,6 +41,8 @@ class Data:
     splits: dict[SplitName, Split]
     reader: Reader
     feed: Feed
+    scale: Scale | None = None
+    """By what errors of numbers are measured, a column each."""
 
     def held_out(self) -> SplitName:
         """Return the split that the final figures are about: test, else validation, else train."""
@@ -112,10 +112,12 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         store = build(source, vocabulary, identity=identity, owners=names)
         check(store)
         splits = split(store, task.sequence)
+        scale = None
         if vocabulary.yields == "numbers":
             _fit(resolved, vocabulary, store, splits)
+            scale = series_scale(store, splits["train"], task.sequence.season)
         reader = Reader(store, vocabulary.encode, devices.DTYPES[task.device.precision])
-        data = Data(source, vocabulary, store, splits, reader, _feed(resolved, reader, splits["train"]))
+        data = Data(source, vocabulary, store, splits, reader, _feed(resolved, reader, splits["train"]), scale)
         _check_splits(resolved, data)
         check_prompt(resolved, vocabulary)
     return data

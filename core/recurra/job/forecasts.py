@@ -15,12 +15,10 @@ from recurra.generate.session import Session
 from recurra.job.data import Data
 from recurra.model.network import Network
 from recurra.train.baselines import forecasts
-from recurra.train.evaluate import Errors
+from recurra.train.metrics import Errors, Metrics
 
 FORECAST = 256
 """Series that are forecast; of more, a sample that lies evenly over all of them."""
-
-
 HISTORY = 1 << 16
 """Steps that a forecast reads before it begins."""
 
@@ -35,7 +33,7 @@ def forecast(
 
     Of more than `limit` series those are forecast that lie evenly over all.
     """
-    errors, rules, told = Errors(), dict[str, Errors](), dict[str, int]()
+    errors, rules, told = Errors(data.scale), dict[str, Errors](), dict[str, int]()
     pairs, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
     shown: Figures = {}
     for position, history, future in pairs:
@@ -44,22 +42,37 @@ def forecast(
         errors.add(predicted, future)
         guesses = forecasts(history, len(future), season)
         for rule, guess in guesses.items():
-            rules.setdefault(rule, Errors()).add(guess, future)
+            rules.setdefault(rule, Errors(data.scale)).add(guess, future)
             told[rule] = told.get(rule, 0) + 1
         rows = {"actual": future, "model": predicted, **guesses}
         shown = {rule: guess.tolist() for rule, guess in rows.items()}
     if not pairs:
         return None
-    baselines = {rule: sums.metrics() for rule, sums in rules.items() if told[rule] == len(pairs)}
+    rules = {rule: sums for rule, sums in rules.items() if told[rule] == len(pairs)}
+    columns = by_column(data, [column.metrics() for column in errors.columns], rules)
     return {
         "steps": horizon,
         "series": len(pairs),
         "of_series": total,
         "metrics": errors.metrics(),
-        "baselines": baselines,
+        "baselines": {rule: sums.metrics() for rule, sums in rules.items()},
+        **({"columns": columns} if columns else {}),
         "notes": _forecast_notes(pairs, total, season, told),
         "last_series": shown,
     }
+
+
+def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> list[Figures]:
+    """Return the figures of each column of numbers in its own units, those of the baselines beside; none of one alone."""
+    names = data.source.features() or [f"column {index}" for index in range(len(model))]
+    return [
+        {
+            "name": name,
+            "metrics": metrics,
+            "baselines": {rule: errors.columns[index].metrics() for rule, errors in rules.items()},
+        }
+        for index, (name, metrics) in enumerate(zip(names, model, strict=True))
+    ]
 
 
 def history_and_future(

@@ -35,16 +35,13 @@ from recurra.randomness import seeded
 from recurra.resolve import Resolved
 from recurra.spec.tables import IDLE, Training
 from recurra.train.baselines import forecasts
-from recurra.train.evaluate import NAUGHT, Errors, Metrics, evaluate
+from recurra.train.evaluate import evaluate
+from recurra.train.metrics import NAUGHT, Errors, Metrics, known
 
 FEW = 3
 """Steps that are evaluated, forecast and generated."""
-
-
 STEEP = 1e6
 """A scaled number above which a gradient is looked at before there is an update."""
-
-
 SHOWN = 5
 """Rows that were left out which an error names."""
 
@@ -221,9 +218,18 @@ def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
     if numbers and expect.forecast is not None and len(expect.forecast) > generation.length:
         fact = f"{len(expect.forecast)} numbers are expected, and {generation.length} generated"
         yield Problem("RC014", fact, "expect.forecast", cure=f"generation.length = {len(expect.forecast)}")
-    if numbers and expect.mape_below is not None and not _any_size(data, data.splits[data.held_out()]):
-        fact = f"every number of the {data.held_out()} split is 0, and no error can be divided by it"
-        yield Problem("RC014", fact, "expect.mape_below")
+    figures = known(type(data.vocabulary))
+    for name, (least, most) in (expect.metrics or {}).items():
+        figure = figures[name]
+        if most < least or most < figure.least or least > figure.most:
+            allowed = f"[least, most], from {figure.least:g} to {figure.most:g}"
+            fact = f"no {name} can lie between {least:g} and {most:g}"
+            yield Problem("RC014", fact, f"expect.metrics.{name}", allowed=allowed)
+    relative = {"mape_below": expect.mape_below, "metrics.mape": (expect.metrics or {}).get("mape")}
+    for key, band in relative.items() if numbers else ():
+        if band is not None and not _any_size(data, data.splits[data.held_out()]):
+            fact = f"every number of the {data.held_out()} split is 0, and no error can be divided by it"
+            yield Problem("RC014", fact, f"expect.{key}")
 
 
 def _monitored(resolved: Resolved, data: Data) -> Iterator[Problem]:
@@ -286,7 +292,8 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
     with seeded(task.seed, "rehearsal", device=network.device):
         for part in data.splits.values():
             if part.steps:
-                _known(resolved, evaluate(trial, data.reader, _beginning(part), vocabulary, rows=1))
+                tally = evaluate(trial, data.reader, _beginning(part), vocabulary, data.scale, rows=1)
+                _known(resolved, tally.values())
         if vocabulary.yields == "numbers" and task.generation.length and data.held_out() != "train":
             _foresee(data, trial, task.sequence.season)
         _generate(resolved, data, trial)

@@ -11,17 +11,16 @@ from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import InputError, Problem
 from recurra.job.data import TAIL, Data
-from recurra.job.forecasts import Figures, forecast
+from recurra.job.forecasts import Figures, by_column, forecast
 from recurra.model.network import Network
 from recurra.resolve import Resolved
 from recurra.spec.tables import Expect, Task
 from recurra.train.baselines import series_baselines, symbol_baselines
-from recurra.train.evaluate import Metrics, cold_and_warm, evaluate
+from recurra.train.evaluate import cold_and_warm, evaluate
+from recurra.train.metrics import Metrics
 
 FAR_NATS = 0.15
 """Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
-
-
 FAR_TIMES = 1.5
 """for numbers, whose loss has no unit, how many times as dear."""
 
@@ -47,8 +46,8 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
 def _compared_with_baselines(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
     """Return the figures of a split streamed from its start, beside those of the baselines."""
     split, vocabulary = data.splits[name], data.vocabulary
-    metrics = evaluate(network, data.reader, split, vocabulary)
-    found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": metrics}
+    tally = evaluate(network, data.reader, split, vocabulary, data.scale)
+    found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": tally.values()}
     found["notes"] = notes = _bounds(data, split)
     if vocabulary.yields == "symbols":
         found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
@@ -58,15 +57,26 @@ def _compared_with_baselines(task: Task, data: Data, network: Network, name: Spl
             verdict["verdict"] += f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
         return found | verdict
     season = task.sequence.season
-    found["baselines"] = series_baselines(data.store, data.splits["train"], split, season)
+    rules = series_baselines(data.store, data.splits["train"], split, season, data.scale)
+    found["baselines"] = {rule: errors.metrics() for rule, errors in rules.items()}
+    if columns := by_column(data, tally.columns(), rules):
+        found["columns"] = columns
     notes += _series_notes(data, split, season, found["baselines"])
     if task.generation.prompt is None and data.opening_position():
         notes.append(f"what is generated goes on from the last {TAIL:,} steps of the last series")
     ahead = forecast(data, network, name, task.generation.length, season) if name != "train" else None
     if ahead is None:
-        return found | _verdict(found["metrics"], found["baselines"], "mae", name)
+        return found | _verdict(found["metrics"], found["baselines"], _judged(found), name)
     found["forecast"] = ahead
-    return found | _verdict(ahead["metrics"], ahead["baselines"], "mae", name)
+    return found | _verdict(ahead["metrics"], ahead["baselines"], _judged(ahead), name)
+
+
+def _judged(found: Figures) -> str:
+    """Return the figure of numbers that the verdict speaks of: errors of several columns in units of their own add up
+    only once they are scaled.
+    """
+    scaled = "columns" in found and all("mase" in row for row in (found["metrics"], *found["baselines"].values()))
+    return "mase" if scaled else "mae"
 
 
 def _bounds(data: Data, split: Split) -> list[str]:
@@ -85,7 +95,7 @@ def _series_notes(data: Data, split: Split, season: int, baselines: dict[str, Me
     """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
     said, train = [], data.splits["train"]
     if train.steps > SCORED:
-        said.append(f"drift learned from the first {SCORED:,} of {train.steps:,} steps of training alone")
+        said.append(f"drift, and the scale of mase, learned from the first {SCORED:,} of {train.steps:,} steps of training alone")
     if season and "seasonal naive" not in baselines:
         scored = split.scored()
         known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
@@ -103,7 +113,7 @@ def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: Sp
         return {"verdict": "there is nothing to compare with", "beats_baselines": False}
     best = min(baselines, key=lambda rule: baselines[rule][key])
     ours, theirs = metrics[key], baselines[best][key]
-    shown = {"nats": "nats", "mae": "mean absolute error"}[key]
+    shown = {"nats": "nats", "mae": "mean absolute error", "mase": "mean absolute scaled error"}[key]
     beats = ours < theirs
     told = f"{ours:z.4g} {shown}, {_compared(ours, theirs)} {best} ({theirs:z.4g})"
     text = f"{'beats' if beats else 'does not beat'} the best baseline: {told}"
@@ -135,11 +145,12 @@ def _compared(ours: float, theirs: float) -> str:
 def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem]:
     """Return the bands of `[expect]` that do not hold."""
     metrics = found["metrics"]
-    mape = found.get("forecast", found)["metrics"].get("mape")
+    final = metrics | found.get("forecast", found)["metrics"]
     checks: list[tuple[str, Any, Any, Callable[[Any, Any], bool]]] = [
         ("loss_below", expect.loss_below, metrics.get("loss"), lambda got, band: got < band),
         ("accuracy_above", expect.accuracy_above, metrics.get("accuracy"), lambda got, band: got > band),
-        ("mape_below", expect.mape_below, mape, lambda got, band: got < band),
+        ("mape_below", expect.mape_below, final.get("mape"), lambda got, band: got < band),
+        *((f"metrics.{name}", band, final.get(name), _within) for name, band in (expect.metrics or {}).items()),
         ("beats_baselines", expect.beats_baselines, found["beats_baselines"], lambda got, band: got == band),
         ("generated", expect.generated, generated, lambda got, band: got == band),
         ("forecast", expect.forecast, generated, lambda got, band: _near(got, band, expect.within)),
@@ -149,6 +160,10 @@ def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem
         for name, band, got, holds in checks
         if band is not None and (got is None or not holds(got, band))
     ]
+
+
+def _within(got: float, band: list[float]) -> bool:
+    return band[0] <= got <= band[1]
 
 
 def _near(got: Any, band: list[float], within: float) -> bool:

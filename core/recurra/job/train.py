@@ -19,8 +19,9 @@ from recurra.randomness import seeded
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 from recurra.train import state
-from recurra.train.evaluate import Metrics, evaluate
+from recurra.train.evaluate import evaluate
 from recurra.train.interrupt import listening
+from recurra.train.metrics import Metrics
 from recurra.train.loop import Ended, Observer, Progress, Saved, Trainer, Updated, Validated
 
 SAMPLE = 200
@@ -57,7 +58,7 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
     start = time.perf_counter()
 
     def validate() -> Metrics:
-        return evaluate(network, data.reader, data.splits["validation"], data.vocabulary)
+        return evaluate(network, data.reader, data.splits["validation"], data.vocabulary, data.scale).values()
 
     def sample() -> str:
         try:

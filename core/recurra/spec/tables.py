@@ -213,6 +213,9 @@ class Device(Table):
     )
 
 
+Band = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
 class Expect(Table):
     """Bands that `recurra run --expect` checks after the run."""
 
@@ -220,6 +223,9 @@ class Expect(Table):
     accuracy_above: float | None = Field(None, ge=0, le=1, description="share of symbols predicted rightly")
     mape_below: float | None = Field(
         None, gt=0, description="per cent, of the free-running forecast where there is one"
+    )
+    metrics: dict[str, Band] | None = Field(
+        None, description="between what each metric must lie, [least, most]; a forecast's, where there is one"
     )
     beats_baselines: bool | None = Field(None, description="whether the model must beat the best baseline")
     generated: str | None = Field(None, description="what must be generated, prompt included")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from recurra.data.splits import Split
 from recurra.data.store import Store
-from recurra.train.evaluate import Errors, Metrics
+from recurra.train.metrics import Errors, Metrics, Scale
 
 ORDERS = 6
 """The longest n-gram: five symbols of context."""
@@ -89,21 +89,37 @@ def _nats(chance: NDArray[Any]) -> Metrics:
     return {"nats": nats, "perplexity": math.exp(min(nats, 700))}
 
 
-def series_baselines(store: Store, train: Split, held: Split, season: int) -> dict[str, Metrics]:
+def series_scale(store: Store, train: Split, season: int) -> Scale | None:
+    """Return the mean error, in training and by column, of saying again the value of a season ago, else the last.
+
+    Nothing where no element of training has one so far before it.
+    """
+    where, begin = positions(train, targets=True)
+    ago = where - (season or 1)
+    known = ago >= begin
+    if not known.any():
+        return None
+    found: Scale = np.abs(store.values[where[known]] - store.values[ago[known]]).mean(axis=0)
+    return found
+
+
+def series_baselines(
+    store: Store, train: Split, held: Split, season: int, scale: Scale | None = None
+) -> dict[str, Errors]:
     """Return the errors of each baseline one step ahead, on the elements of `held` that can be predicted."""
     where, begin = positions(held, targets=True)
     if not len(where):
         return {}
     values = store.values
     actual, before = values[where], values[where - 1]
-    found = {"naive": _errors(before, actual)}
+    found = {"naive": _errors(before, actual, scale)}
     steps, first = positions(train, targets=True)
     if len(steps):
         slope = (values[steps] - values[steps - 1]).mean(axis=0)
-        found["drift"] = _errors(before + slope, actual)
+        found["drift"] = _errors(before + slope, actual, scale)
     ago = where - season
     if season and (ago >= begin).all():
-        found["seasonal naive"] = _errors(values[ago], actual)
+        found["seasonal naive"] = _errors(values[ago], actual, scale)
     return found
 
 
@@ -120,7 +136,7 @@ def forecasts(history: NDArray[Any], steps: int, season: int) -> dict[str, NDArr
     return found
 
 
-def _errors(predicted: NDArray[Any], actual: NDArray[Any]) -> Metrics:
-    errors = Errors()
+def _errors(predicted: NDArray[Any], actual: NDArray[Any], scale: Scale | None) -> Errors:
+    errors = Errors(scale)
     errors.add(predicted, actual)
-    return errors.metrics()
+    return errors

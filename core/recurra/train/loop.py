@@ -17,7 +17,7 @@ from recurra.model.network import Network, States, detached, flatten, mixed, unf
 from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
-from recurra.train.evaluate import Metrics
+from recurra.train.metrics import LOSS, Figure, Metrics
 from recurra.train.optimizer import Rate
 
 Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
@@ -126,6 +126,7 @@ class Trainer:
     optimizer: optim.Optimizer
     rate: Rate
     feed: Feed
+    monitor: Figure = LOSS
     validate: Callable[[], Metrics] | None = None
     stop_asked: Callable[[], bool] = lambda: False
     progress: Progress = field(default_factory=Progress)
@@ -311,9 +312,10 @@ class Trainer:
         better = validated = False
         if self.validate is not None and (due or done):
             metrics = self.validate()
-            if not math.isfinite(metrics[training.monitor]):
+            value = metrics[self.monitor.name]
+            if not math.isfinite(value):
                 yield self._saved()
-                raise self._diverged(f"the validation {training.monitor} is {metrics[training.monitor]}", progress.step)
+                raise self._diverged(f"the validation {self.monitor.name} is {value}", progress.step)
             better, validated = self._better(metrics), True
             yield Validated(progress, metrics, better)
 
@@ -323,8 +325,7 @@ class Trainer:
 
     def _better(self, metrics: Metrics) -> bool:
         """Take note of a validation; return whether it is the best so far."""
-        monitor = self.training.monitor
-        value = metrics[monitor] * (-1 if monitor == "accuracy" else 1)
+        value = self.monitor.cost(metrics[self.monitor.name])
         better = value < self.watch.best - self.training.min_delta
         self.watch = Watch(value, 0) if better else Watch(self.watch.best, self.watch.waited + 1)
         self.rate.observe(value)
