@@ -745,7 +745,7 @@ def test_the_measurement_of_a_small_cell_takes_a_moment(steps, batch, long):
     each_alone = timing.AGAIN * sum(steps.values()) * (2 * long + 20)
     a_round = timing.AGAIN * 2 * sum(steps.values()) * long
     assert seconds <= timing.MOST + each_alone + a_round
-    assert count <= len(steps) * timing.AGAIN * (9 + 2 * timing.ROUNDS)
+    assert count <= len(steps) * timing.AGAIN * (9 + 2 * timing.MANY)
 
 
 def test_a_call_costs_a_look_into_a_table(clock, monkeypatch):

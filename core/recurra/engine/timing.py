@@ -43,9 +43,12 @@ SHORT, AGAIN = 0.005, 3
 """Seconds below which a run is taken so many times, for it is soon disturbed; the best counts."""
 ENOUGH, MOST = 0.25, 1.0
 """Seconds after which three rounds are enough, and after which no round begins but the first."""
-ROUNDS = 10
+ROUNDS, MANY = 10, 100
+"""Rounds at most: of paths that are well apart, and of such as are close to each other."""
 NEAR = 1.5
 """How many times slower than the best a path is to be given up."""
+CLOSE = 1.35
+"""The same below which two paths are close, and told apart by more rounds: for `ENOUGH` if short, `MOST` if long."""
 HOPELESS = 3.0
 """The same for a part of a window beside another path's whole, and in the first round."""
 APART = 8
@@ -229,9 +232,12 @@ def race(runs: Runs, names: list[str], batch: int, steps: int) -> tuple[Laps, in
         if grown := _grown(runs, name, rows, steps, best):
             laps[name] = grown
 
-    for count in range(ROUNDS):
+    for count in range(MANY):
         near, spent = _near(laps, steps, NEAR if count else HOPELESS), now() - start
-        if len(near) < 2 or (count and spent > MOST) or (count > 2 and spent > ENOUGH):
+        close = len(_near(laps, steps, CLOSE)) > 1
+        enough = count > 2 and spent > (MOST if close else ENOUGH)
+        tired = count >= ROUNDS and (spent > ENOUGH or not close)
+        if len(near) < 2 or (count and spent > MOST) or enough or tired:
             break
         for name in near:
             _again(runs, name, rows, steps, laps[name])
