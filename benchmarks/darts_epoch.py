@@ -19,8 +19,8 @@ from darts.models import RNNModel
 from pytorch_lightning.callbacks import Callback
 
 import recurra
+from recurra.job.train import Silent
 from recurra.train.loop import Progress
-from recurra.verbs import Silent
 
 BATCH, STEPS, HIDDEN, WINDOWS = 8, 64, 64, 2000
 RATE = 0.001

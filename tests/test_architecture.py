@@ -147,7 +147,9 @@ def test_training_knows_no_folder(path: Path) -> None:
 
 def test_a_loss_is_built_in_one_place() -> None:
     """One loss a run, which its network owns: no other file of the core builds one."""
-    builders = [path for path in FILES if re.search(r'parts\["loss"\](?!\.entry|\.options)', path.read_text(encoding="utf-8"))]
+    builders = [
+        path for path in FILES if re.search(r'parts\["loss"\](?!\.entry|\.options)', path.read_text(encoding="utf-8"))
+    ]
     assert [str(path.relative_to(CORE)) for path in builders] == ["job/build.py"]
 
 

@@ -46,6 +46,8 @@ def _no_memory(error: BaseException) -> RunError:
 def _culprit(resolved: Resolved, error: BaseException) -> str | None:
     """Return the component in whose code an error arose, if it did in one."""
     frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error.__cause__, StopIteration):  # of which a generator makes another error, without its places
+        frames += traceback.extract_tb(error.__cause__.__traceback__)
     for part in resolved.used:
         plugin = part.entry.plugin
         module = getattr(part.entry.target, "__module__", "")

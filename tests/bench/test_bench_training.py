@@ -15,6 +15,7 @@ from recurra.bench.records import Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved, write_text
 from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
+from recurra.train.loop import Progress
 
 TINY = Shape(3, 5, 4)
 SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)
@@ -56,7 +57,7 @@ def test_each_is_charged_for_its_own_steps() -> None:
     steps = 0
     while not turns.done:
         now, steps = now + 3.0, steps + 1
-        turns.stepped()
+        turns.stepped(Progress())
     assert (turns.ours, turns.others) == ([3.0] * 4, [2.0] * 4)
     assert steps == WARM + 4 * 6
 
@@ -76,7 +77,7 @@ def test_a_turn_warms_up_both() -> None:
     turns = training.Turns(Slow(), 2, clock=lambda: now, least=4.0)
     now = 1000.0
     while not turns.done:
-        turns.stepped()
+        turns.stepped(Progress())
         now += 1.0
     assert turns.others == [1.0, 1.0]
     assert max(turns.ours) == 1.0

@@ -40,6 +40,10 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a monitor that divides by zero": (ALL_ZERO, {"training.monitor": "mape"}, "training.monitor"),
     "a band that divides by zero": (ALL_ZERO, {"expect.mape_below": 5.0}, "expect.mape_below"),
     "a metric of relative errors of zeros": (ALL_ZERO, {"expect.metrics": {"mape": [0.0, 5.0]}}, "expect.metrics.mape"),
+    "a scaled error of what never changes": (
+        SERIES, {"source.values": [5.0] * 16 + [1.0, 2.0, 3.0, 4.0], "expect.metrics": {"mase": [0.0, 5.0]}},
+        "expect.metrics.mase",
+    ),
     "a metric of another kind": (SERIES, {"expect.metrics": {"accuracy": [0.5, 1.0]}}, "expect.metrics.accuracy"),
     "a metric that there is not": (HELLO, {"expect.metrics": {"bleu": [0.5, 1.0]}}, "expect.metrics.bleu"),
     "a metric out of its bounds": (HELLO, {"expect.metrics": {"accuracy": [1.1, 2.0]}}, "expect.metrics.accuracy"),

@@ -60,12 +60,21 @@ class Counted(Gaussian):
         super().__init__(size, options)
         type(self).built += 1
         self.register_buffer("share", torch.full((size,), 0.5))
+        self.register_buffer("same", self.share)
+        self.register_buffer("late", None)
     def forward(self, output, target):
+        self.late = output.detach().mean()
         return super().forward(output, target) * self.share.sum()
+
+class Ends(Gaussian):
+    """Asks an iterator for more than it has, once it is trained."""
+    def forward(self, output, target):
+        return super().forward(output, target) * (next(iter(())) if self.training else 1)
 
 @hookimpl
 def recurra_components():
     return [
+        Component(kind="loss", name="ends", target="odd:Ends", options="odd:Empty", summary="e"),
         Component(kind="loss", name="counted", target="odd:Counted", options="odd:Empty", summary="c"),
         Component(kind="cell", name="noisy", target="odd:Noisy",
                   options="recurra_cells.options:GRUOptions", summary="n"),
@@ -121,12 +130,12 @@ def test_a_loss_with_weights_is_refused(tmp_path: Path, odd: dict[str, Any]) -> 
 
 
 def test_a_run_has_one_loss(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """A loss is built once for a run, whatever it does; it moves with the network and leaves no tensor behind."""
+    """A loss is built once for a run, whatever it does, and none of its tensors is saved, whenever it came."""
     changes = {**odd, "loss.kind": "counted", "training.validate_every": 5, "device.precision": "float64"}
     task = write(tmp_path, SERIES)
     run = recurra.run(task, changes, runs=tmp_path / "runs")
     loss = run.network.loss
-    assert type(loss).built == 1 and loss.share.dtype == torch.float64
+    assert type(loss).built == 1 and loss.share.dtype == torch.float32  # as it was made
     assert not any(name.startswith("loss") for name in weights(run))
     opened = recurra.load(run.path)
     assert type(opened.network.loss).built == 1  # of a module that was loaded anew
@@ -134,6 +143,12 @@ def test_a_run_has_one_loss(tmp_path: Path, odd: dict[str, Any]) -> None:
     assert type(opened.network.loss).built == 1
     built = type(recurra.resume(run.path).network.loss).built
     assert built == 1
+
+
+def test_an_iterator_that_ends_is_its_plugins_fault(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """A StopIteration in training ends no training: it is told with the place in the plugin."""
+    with pytest.raises(PluginError, match=r"loss file:odd.py/ends .*odd\.py:\d+\) failed(.|\n)*RC071"):
+        recurra.run(write(tmp_path, SERIES), {**odd, "loss.kind": "ends"}, runs=tmp_path / "runs")
 
 
 def test_a_loss_may_be_wider_than_what_it_predicts(tmp_path: Path, odd: dict[str, Any]) -> None:

@@ -56,6 +56,8 @@ BANDS: list[tuple[dict[str, Any], dict[str, Any], Any, bool]] = [
     ({"metrics": {"mape": [19.0, 21.0]}}, FORECAST, [], False),
     ({"metrics": {"loss": [0.4, 0.6]}}, FORECAST, [], True),
     ({"metrics": {"rmse": [0.0, 9.0]}}, FOUND, [], False),
+    ({"metrics": {"mape": [0.0, 99.0]}}, {**FOUND, "forecast": {"metrics": {"mae": 1.0}}}, [], False),
+    ({"mape_below": 99.0}, {**FOUND, "forecast": {"metrics": {"mae": 1.0}}}, [], False),
     ({}, FOUND, "", True),
 ]
 
@@ -70,7 +72,7 @@ def test_a_band_holds_or_does_not(bands: dict[str, Any], found: Any, generated: 
         assert problem.allowed == str(bands[table][name] if name else bands[table]) and problem.got
 
 
-@pytest.mark.parametrize("table", ["", "[expect]\n"])
+@pytest.mark.parametrize("table", ["", "[expect]\n", "[expect]\nmetrics = {}\n"])
 def test_nothing_is_held_to_no_band(table: str, task: Callable[..., Path], tmp_path: Path) -> None:
     """`--expect` without a band is refused before anything is written, by `run` and by `resume`, for it would check
     nothing; a band that an override brings is one.

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -17,11 +17,14 @@ from recurra.bench.clock import LEAST, WARM, Clock, undisturbed
 from recurra.bench.layers import flops
 from recurra.bench.records import Finding, Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved
+from recurra.errors import Interrupted
 from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
+from recurra.job.train import Silent, listened
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
-from recurra.train.loop import Updated
+from recurra.runs.folder import RunFolder
+from recurra.train.loop import Progress
 
 TEXT = 1 << 18
 """Symbols of the text."""
@@ -38,17 +41,15 @@ def engine_against_bare(shape: Shape, setting: Setting) -> Finding:
         "device.kind": "cpu",
     }
     size = max(TEXT, 4 * shape.batch * shape.steps)
-    with resolved(size, changes) as (task, _), arithmetic(task.task.device), undisturbed():
+    with resolved(size, changes) as (task, folder), arithmetic(task.task.device), undisturbed():
         data = load_data(task)
         network = build_network(task, data.vocabulary.size, data.names)[0]
         ids = torch.from_numpy(data.store.values.astype("int64"))
         bare = Bare(copy.deepcopy(network).train(), ids, shape)
         turns = Turns(bare, setting.pairs)
-        for event in build_trainer(task, data, network).events():
-            if isinstance(event, Updated):
-                turns.stepped()
-            if turns.done:
-                break
+        trainer = build_trainer(task, data, network, stop_asked=lambda: turns.done)
+        with suppress(Interrupted):  # which is how it is told to stop
+            listened(trainer, RunFolder.create(folder, "bench"), turns, sample=str)
     head = 6.0 * shape.batch * shape.steps * shape.width * len(SYMBOLS)
     return Finding(turns.ours, turns.others, flops=flops("lstm", shape) + head, path="native")
 
@@ -78,7 +79,7 @@ class Bare:
         self.optimizer.step()
 
 
-class Turns:
+class Turns(Silent):
     """Watches a training, and lets the bare loop make as many steps after every few of the engine's.
 
     `ours` and `others` are the seconds of a step, the engine's from the end of the bare loop's turn to the end of its
@@ -98,7 +99,7 @@ class Turns:
         """Whether enough has been measured."""
         return len(self.others) >= self.pairs
 
-    def stepped(self) -> None:
+    def stepped(self, progress: Progress) -> None:
         """Count a step of the engine's; at the end of its turn, let the bare loop have one."""
         self.made += 1
         if self.made < self.steps or self.done:

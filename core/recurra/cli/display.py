@@ -13,8 +13,8 @@ from rich.progress import Progress as Bar
 from recurra.cli.streams import OutputLost
 from recurra.cli.visible import visible
 from recurra.job.train import Silent
-from recurra.train.metrics import Metrics
 from recurra.train.loop import Observer, Progress
+from recurra.train.metrics import Metrics
 
 
 def watcher(quiet: bool = False) -> Observer:

@@ -101,6 +101,6 @@ def restored(state: Tensor) -> Draws:
     if state.dtype != torch.int64:
         return FlowingDraws(torch.Generator().set_state(state))
     key, step = state.tolist()
-    if key < 0 or step < 0:
+    if key < 0 or not 0 <= step < 1 << 62:
         raise ValueError(f"key = {key}, step = {step}")
     return PlacedDraws(key, step)

@@ -66,7 +66,7 @@ def build_network(
                 layers.append(layer(partial(_cell, part), width, part.options))
                 width = cast(Layer, layers[-1]).output_size
         network = Network(encoder, layers, _loss(resolved, size))
-    network = network.to(device=device, dtype=devices.DTYPES[task.device.precision])
+    network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = noise(task.seed, device, SCHEME if taken is None else taken.randomness)
     with sized(resolved, network, taken):

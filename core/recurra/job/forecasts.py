@@ -63,7 +63,7 @@ def forecast(
 
 
 def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> list[Figures]:
-    """Return the figures of each column of numbers in its own units, those of the baselines beside; none of one alone."""
+    """Return the figures of each of several columns in its own units, those of the baselines beside."""
     names = data.source.features() or [f"column {index}" for index in range(len(model))]
     return [
         {
@@ -71,7 +71,7 @@ def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> lis
             "metrics": metrics,
             "baselines": {rule: errors.columns[index].metrics() for rule, errors in rules.items()},
         }
-        for index, (name, metrics) in enumerate(zip(names, model, strict=True))
+        for index, (name, metrics) in enumerate(zip(names, model, strict=False))  # one alone is told as a whole
     ]
 
 

@@ -225,6 +225,9 @@ def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
             allowed = f"[least, most], from {figure.least:g} to {figure.most:g}"
             fact = f"no {name} can lie between {least:g} and {most:g}"
             yield Problem("RC014", fact, f"expect.metrics.{name}", allowed=allowed)
+    if "mase" in (expect.metrics or {}) and (data.scale is None or not (data.scale > NAUGHT).any()):
+        fact = "no number of the training split changes, and no error can be divided by a change"
+        yield Problem("RC014", fact, "expect.metrics.mase")
     relative = {"mape_below": expect.mape_below, "metrics.mape": (expect.metrics or {}).get("mape")}
     for key, band in relative.items() if numbers else ():
         if band is not None and not _any_size(data, data.splits[data.held_out()]):

@@ -19,6 +19,8 @@ from recurra.train.baselines import series_baselines, symbol_baselines
 from recurra.train.evaluate import cold_and_warm, evaluate
 from recurra.train.metrics import Metrics
 
+ERRORS = ("mae", "rmse", "mape", "mase")
+"""Figures that a forecast has as well."""
 FAR_NATS = 0.15
 """Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
 FAR_TIMES = 1.5
@@ -95,7 +97,8 @@ def _series_notes(data: Data, split: Split, season: int, baselines: dict[str, Me
     """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
     said, train = [], data.splits["train"]
     if train.steps > SCORED:
-        said.append(f"drift, and the scale of mase, learned from the first {SCORED:,} of {train.steps:,} steps of training alone")
+        few = f"the first {SCORED:,} of {train.steps:,} steps of training alone"
+        said.append(f"drift, and the scale of mase, learned from {few}")
     if season and "seasonal naive" not in baselines:
         scored = split.scored()
         known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
@@ -145,7 +148,10 @@ def _compared(ours: float, theirs: float) -> str:
 def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem]:
     """Return the bands of `[expect]` that do not hold."""
     metrics = found["metrics"]
-    final = metrics | found.get("forecast", found)["metrics"]
+    final = metrics
+    if ahead := found.get("forecast"):  # of what both are about, the forecast counts alone
+        own = {name: value for name, value in metrics.items() if name not in ERRORS}
+        final = own | ahead["metrics"]
     checks: list[tuple[str, Any, Any, Callable[[Any, Any], bool]]] = [
         ("loss_below", expect.loss_below, metrics.get("loss"), lambda got, band: got < band),
         ("accuracy_above", expect.accuracy_above, metrics.get("accuracy"), lambda got, band: got > band),
@@ -176,7 +182,7 @@ def _near(got: Any, band: list[float], within: float) -> bool:
 def check_bands(resolved: Resolved, expect: bool) -> None:
     """Refuse to hold a run to bands of which it has none. Raises `InputError` (RC080)."""
     bands = resolved.task.expect.model_dump(exclude={"within"}, exclude_none=True)
-    if expect and not bands:
+    if expect and all(band == {} for band in bands.values()):
         fact = "expect holds a run to the bands of its [expect] table, and this task has none"
         cure = "add a band, such as expect.loss_below, or leave expect out"
         raise InputError.of("RC080", fact, cure=cure)

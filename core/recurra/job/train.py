@@ -21,8 +21,8 @@ from recurra.runs.records import reading
 from recurra.train import state
 from recurra.train.evaluate import evaluate
 from recurra.train.interrupt import listening
-from recurra.train.metrics import Metrics
 from recurra.train.loop import Ended, Observer, Progress, Saved, Trainer, Updated, Validated
+from recurra.train.metrics import Metrics
 
 SAMPLE = 200
 """Elements generated at each validation, at most."""

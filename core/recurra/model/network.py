@@ -68,6 +68,13 @@ class Network(nn.Module):
         """Where the weights are."""
         return self.head.weight.device
 
+    def typed(self, dtype: torch.dtype) -> Network:
+        """Give the weights another type; what the loss holds of its own stays as it was made."""
+        for name, part in self.named_children():
+            if name != "loss":
+                part.to(dtype)
+        return self
+
     def initial_states(self, batch_size: int, position: Tensor | None = None) -> States:
         """Return the states before the first step, which stands at `position` `[B]` of its sequence, 0 where None."""
         place: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
@@ -131,9 +138,7 @@ class Network(nn.Module):
 def _unsaved(loss: Loss[Any]) -> Loss[Any]:
     """Return a loss whose buffers are no part of the saved weights: they follow from its options."""
     for module in loss.modules():
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            delattr(module, name)
-            module.register_buffer(name, buffer, persistent=False)
+        module._non_persistent_buffers_set.update(module._buffers)
     return loss
 
 

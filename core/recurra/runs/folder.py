@@ -32,7 +32,7 @@ class RunFolder:
 
     task.toml           the whole resolved task, read back equal
     plugins.json        qualified name, distribution and version of each component
-    environment.json    versions, machine, device, threads, execution paths
+    environment.json    versions, machine, device, threads, execution paths, the scheme of random numbers
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
     hashes.json         a hash of each of the files above, see `recurra.runs.records`

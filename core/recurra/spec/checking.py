@@ -305,8 +305,15 @@ def _schema_at(schema: dict[str, Any], table: Any, path: Key) -> dict[str, Any]:
     for part in path:
         node = _resolve(node, schema, value)
         value = value.get(part) if isinstance(value, dict) else None
-        node = node.get("properties", {}).get(part, {}) if isinstance(part, str) else _element(node, part)
+        node = _named(node, part) if isinstance(part, str) else _element(node, part)
     return _resolve(node, schema, value)
+
+
+def _named(node: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a table's key, which a table of any keys has for all of them."""
+    every = node.get("additionalProperties")
+    rule: dict[str, Any] = node.get("properties", {}).get(name) or (every if isinstance(every, dict) else {})
+    return rule
 
 
 def _element(node: dict[str, Any], index: int) -> dict[str, Any]:

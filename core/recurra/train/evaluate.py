@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
 from recurra.data.segments import Spans, grouped, openings, segments
 from recurra.data.splits import Split
-from recurra.errors import InputError
 from recurra.model.network import Network
 from recurra.train.metrics import Metrics, Scale, Tally
 

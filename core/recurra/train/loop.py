@@ -165,12 +165,12 @@ class Trainer:
             if self._worn_out():
                 break
             if self.stop_asked() and self.progress.step < self.progress.total:
-                yield self._saved()
+                yield from self._save()
                 yield Ended(self.progress, "an end was asked for", done=False)
                 return
             clock = time.perf_counter()
 
-        yield self._saved()
+        yield from self._save()
         patience = f"no improvement in {self.training.patience} validations"
         yield Ended(self.progress, patience if self._worn_out() else "all steps are done", done=True)
 
@@ -180,7 +180,7 @@ class Trainer:
         self.carried, streams = before
         self._set_random(streams)
         if self._sound():
-            yield self._saved()
+            yield from self._save()
 
     def _updates(self) -> Iterator[list[Batch]]:
         """Give the batches of each update, epoch after epoch, from where training stands."""
@@ -314,14 +314,14 @@ class Trainer:
             metrics = self.validate()
             value = metrics[self.monitor.name]
             if not math.isfinite(value):
-                yield self._saved()
+                yield from self._save()
                 raise self._diverged(f"the validation {self.monitor.name} is {value}", progress.step)
             better, validated = self._better(metrics), True
             yield Validated(progress, metrics, better)
 
         save = training.checkpoint_every
         if (progress.step % save == 0 if save else validated or time.monotonic() - self.saved > EVERY) or better:
-            yield self._saved(best=better)
+            yield from self._save(best=better)
 
     def _better(self, metrics: Metrics) -> bool:
         """Take note of a validation; return whether it is the best so far."""
@@ -335,12 +335,12 @@ class Trainer:
         """Tell whether validation has not improved for as long as the task allows."""
         return 0 < self.training.patience <= self.watch.waited
 
-    def _saved(self, best: bool = False) -> Saved:
-        """Return what is to be saved. Raises `RunError` (RC060) rather than give weights that are not finite."""
+    def _save(self, best: bool = False) -> Iterator[Saved]:
+        """Give what is to be saved. Raises `RunError` (RC060) rather than give weights that are not finite."""
         if not self._sound():
             raise self._diverged("a weight is not finite", self.progress.step)
-        self.saved, self.held = time.monotonic(), self.progress.step
-        return Saved(self.state(), best)
+        yield Saved(self.state(), best)
+        self.saved, self.held = time.monotonic(), self.progress.step  # whoever listens has kept it
 
     def _sound(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self.parameters)
