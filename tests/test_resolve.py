@@ -61,7 +61,9 @@ def drawn(rule: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrateg
 
 
 def tables(rule: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Return tables with what they must have, and some of what they may."""
+    """Return tables with what they must have, and some of what they may; or of any keys, where they take those."""
+    if every := rule.get("additionalProperties"):
+        return st.dictionaries(TEXT, drawn(every, definitions), max_size=2)
     required = set(rule.get("required", [])) | ({"kind"} & {n for n, r in rule["properties"].items() if "const" in r})
     parts = {name: drawn(inner, definitions) for name, inner in rule.get("properties", {}).items()}
     return st.fixed_dictionaries(
