@@ -117,9 +117,14 @@ class Noise:
 
     def mask(self, x: Tensor, share: float) -> Tensor:
         """Return 1 for each element of `x` that is kept and 0 for a `share` of them, drawn row after row."""
-        self.generator.manual_seed(derive(self.seed, "dropout", *self.place, self.calls))
+        key = derive(self.seed, "dropout", *self.place, self.calls)
         self.calls += 1
-        return torch.empty(x.shape, dtype=x.dtype, device=x.device).bernoulli_(1 - share, generator=self.generator)
+        if x.device.type != "cpu":
+            drawn = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+            return drawn.bernoulli_(1 - share, generator=self.generator.manual_seed(key))
+
+        numbers = np.random.Generator(np.random.Philox(key=key)).random(x.shape, np.float32)
+        return torch.from_numpy(numbers >= share).to(x.dtype)
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold: nothing, for all of it hangs on the place."""
