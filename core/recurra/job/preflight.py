@@ -23,6 +23,7 @@ from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
 from recurra.data.splits import Split, place_of
 from recurra.errors import InputError, Problem, RunError, Unsuited
+from recurra.fit import NO_METRIC
 from recurra.generate import loop
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
@@ -352,7 +353,7 @@ def _known(resolved: Resolved, metrics: Metrics) -> None:
     monitor = resolved.task.training.monitor
     if monitor not in metrics and monitor != "mape":  # which a few steps may lack, and the whole split has
         allowed = ", ".join(metrics)
-        raise InputError.of("RC013", "there is no such metric here", key="training.monitor", allowed=allowed)
+        raise InputError.of("RC013", NO_METRIC, key="training.monitor", allowed=allowed)
 
 
 def _generate(resolved: Resolved, data: Data, trial: Network) -> None:

@@ -17,10 +17,8 @@ from recurra.resolve import Resolved
 from recurra.spec.tables import Expect, Task
 from recurra.train.baselines import series_baselines, symbol_baselines
 from recurra.train.evaluate import cold_and_warm, evaluate
-from recurra.train.metrics import Metrics
+from recurra.train.metrics import Distance, Metrics
 
-ERRORS = ("mae", "rmse", "mape", "mase")
-"""Figures that a forecast has as well."""
 FAR_NATS = 0.15
 """Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
 FAR_TIMES = 1.5
@@ -150,7 +148,8 @@ def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem
     metrics = found["metrics"]
     final = metrics
     if ahead := found.get("forecast"):  # of what both are about, the forecast counts alone
-        own = {name: value for name, value in metrics.items() if name not in ERRORS}
+        both = {figure.name for figure in Distance.FIGURES}
+        own = {name: value for name, value in metrics.items() if name not in both}
         final = own | ahead["metrics"]
     checks: list[tuple[str, Any, Any, Callable[[Any, Any], bool]]] = [
         ("loss_below", expect.loss_below, metrics.get("loss"), lambda got, band: got < band),

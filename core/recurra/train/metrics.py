@@ -50,7 +50,6 @@ class Metric(ABC):
 
     def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
         self.vocabulary = vocabulary
-        self.scale = scale
 
     @staticmethod
     @abstractmethod
@@ -168,14 +167,16 @@ class Errors:
 class Distance(Metric):
     """How far predictions lie from what came, in the data's own units: mae, rmse, mape, mase."""
 
+    FIGURES = Figure("mae"), Figure("rmse"), Figure("mape"), Figure("mase")
+
     def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
-        super().__init__(vocabulary, scale)
+        super().__init__(vocabulary)
         self.errors = Errors(scale)
 
     @staticmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
         """Return the figures; mape is there where a number is not 0, mase where training changes."""
-        return Figure("mae"), Figure("rmse"), Figure("mape"), Figure("mase")
+        return Distance.FIGURES
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add scaled predictions and targets, `[N, F]`."""
