@@ -23,6 +23,10 @@ is imported: where that was done before, all stays as it was.
 if not os.environ.keys() & {"OMP_WAIT_POLICY", *_WAITING}:
     os.environ.update(_WAITING)
 
+if os.path.exists("/sys/kernel/mm/transparent_hugepage"):
+    # torch asks Linux for pages of 2 MiB then where a tensor is larger: a wide layer takes up to a fifth less time
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 if TYPE_CHECKING:
     from pydantic import Field
 

@@ -313,6 +313,20 @@ def test_a_busy_machine_is_told_by_the_processor(clock):
     assert choice.fastest(["first", "second"], busy.seconds) == "second" and busy.load == 0.9
 
 
+def test_a_long_path_beside_it_does_not_hide_who_waits(clock):
+    """One path shares its work and waits for a core that is taken; the others, and a slow one, wait for nobody."""
+
+    def runs(name, rows, long):
+        wall, processor = {"alone": (6.0, 5.5), "shared": (8.0, 4.0), "eager": (400.0, 390.0)}[name]
+        return Lap(wall * 1e-5 * long, processor * 1e-5 * long)
+
+    names = ["alone", "shared", "eager"]
+    clock.foreign = 1.0
+    assert choice.fastest(names, timing.compared(runs, names, 1, 1024).seconds) == "shared"
+    clock.foreign = 0.0
+    assert choice.fastest(names, timing.compared(runs, names, 1, 1024).seconds) == "alone"
+
+
 @pytest.mark.parametrize("again", [True, False])
 def test_eager_must_win_twice(clock, monkeypatch, again):
     """A race that eager wins is run once more, and it is taken if it wins that one too."""

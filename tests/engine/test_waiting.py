@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_who_waits_long_does_not_work():
 
 def first_import(code: str, **world: str) -> str:
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-    bare = {name: value for name, value in os.environ.items() if name not in names}
+    bare = {name: value for name, value in os.environ.items() if name not in (*names, "THP_MEM_ALLOC_ENABLE")}
     told = f"{code}; print({{name: os.environ.get(name) for name in {names}}}, 'torch' in sys.modules)"
     line = [sys.executable, "-c", f"import os, sys; {told}"]
     return subprocess.run(line, env=bare | world, capture_output=True, text=True, check=True).stdout
@@ -100,6 +101,14 @@ def test_what_the_user_has_set_stays(name):
     """Whoever says how threads wait has the word, and nothing is set beside it."""
     said = first_import("import recurra", **{name: "7"})
     assert f"'{name}': '7'" in said and said.count("None") == 2
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no huge pages")
+def test_large_tensors_have_huge_pages_unless_the_user_says_otherwise():
+    """Torch asks for them where a variable says so; without such pages in the system it would warn, and is not told."""
+    told = "import recurra; print(os.environ['THP_MEM_ALLOC_ENABLE'])"
+    assert first_import(told).startswith("1\n")
+    assert first_import(told, THP_MEM_ALLOC_ENABLE="0").startswith("0\n")
 
 
 def test_small_windows_run_on_one_thread():

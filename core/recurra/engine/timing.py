@@ -197,7 +197,7 @@ def compared(runs: Runs, names: list[str], batch: int, steps: int) -> Figures:
     """Return the seconds a step of each path: of the processor where others were busy meanwhile, else by the clock."""
     others = Load()
     laps, rows = race(runs, names, batch, steps)
-    foreign, idle = others.foreign(), _idle(laps)
+    foreign, idle = others.foreign(), _idle(laps, steps)
     if foreign is None:
         foreign = idle if idle > IDLE else 0.0
     clock = 1 if foreign >= LOADED and idle > SHARED else 0
@@ -205,11 +205,14 @@ def compared(runs: Runs, names: list[str], batch: int, steps: int) -> Figures:
     return Figures(seconds={name: max(value, 1e-12) for name, value in seconds.items()}, load=foreign)
 
 
-def _idle(laps: Laps) -> float:
-    """Return the share of the longest runs in which the calling thread waited."""
-    longest = [of[max(of)] for of in laps.values()]
-    wall = sum(lap.wall for lap in longest)
-    return 1 - sum(lap.processor for lap in longest) / wall if wall else 0.0
+def _idle(laps: Laps, steps: int) -> float:
+    """Return the share of its longest run in which the calling thread waited, of the path that did most of those near.
+
+    One that shares its work waits for a core that others use, and one that does not waits for none: clocks would tell
+    which of them has a neighbour, not which of them is the faster.
+    """
+    longest = [laps[name][max(laps[name])] for name in _near(laps, steps, NEAR)]
+    return max((1 - lap.processor / lap.wall for lap in longest if lap.wall), default=0.0)
 
 
 def race(runs: Runs, names: list[str], batch: int, steps: int) -> tuple[Laps, int]:
