@@ -204,7 +204,7 @@ def test_strictness_turns_every_fault_into_an_error(sound: Site, monkeypatch: py
 
 CHANGES = {
     "the working folder": "import os; os.chdir('/')",
-    "what happens on Ctrl-C": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "what happens on Ctrl-C": "import signal; signal.signal(signal.SIGINT, lambda *_: None)",
     "torch's defaults": "import torch; torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)",
     "the threads": "import threading\nthreading.Thread(target=threading.Event().wait, args=(0.2,)).start()",
 }
