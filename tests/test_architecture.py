@@ -7,11 +7,16 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import REPOSITORY
 
 import recurra
+from recurra.catalog import discover
+from recurra.catalog.entries import HOME
+from recurra.contracts.source import Role
+from recurra.contracts.target import Elements
 
 CORE = REPOSITORY / "core" / "recurra"
 PLUGINS = REPOSITORY / "plugins"
@@ -34,6 +39,7 @@ ROOMS = [
     "train",
     "generate",
     "resolve",
+    "schema",
     "fit",
     "blame",
     "job",
@@ -53,6 +59,12 @@ FACE = CORE / "__init__.py"
 FILES = sorted(path for path in CORE.rglob("*.py") if path != FACE)
 PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
 PLUGIN_NAMES = sorted(path.name for path in PLUGINS.iterdir() if (path / "__init__.py").exists())
+
+
+KINDS_OF_ELEMENTS = frozenset(get_args(Elements))
+ROLES = frozenset(get_args(Role))
+TARGETS = frozenset(e.component.name for e in discover().of_kind("target") if e.plugin.distribution == HOME)
+"""The names of the targets that are shipped, of which some are roles of columns as well: a `label` is asked for."""
 
 
 def room(path: Path) -> str:
@@ -151,6 +163,132 @@ def test_a_loss_is_built_in_one_place() -> None:
         path for path in FILES if re.search(r'parts\["loss"\](?!\.entry|\.options)', path.read_text(encoding="utf-8"))
     ]
     assert [str(path.relative_to(CORE)) for path in builders] == ["job/build.py"]
+
+
+def words(node: ast.expr) -> set[object]:
+    """Return the constants of which an expression is made, alone or in brackets; a call and a subscript give none."""
+    match node:
+        case ast.Constant():
+            return {node.value}
+        case ast.Tuple() | ast.List() | ast.Set():
+            return {word for part in node.elts for word in words(part)}
+        case ast.Dict():
+            return {word for part in node.keys if part is not None for word in words(part)}
+    return set()
+
+
+def names(node: ast.expr) -> set[str]:
+    """Return the last names of what is compared: `yields` of `data.vocabulary.yields`, alone, in brackets or a call."""
+    inner = [part for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)]
+    return {part.attr if isinstance(part, ast.Attribute) else part.id for part in inner}
+
+
+def compared(text: str) -> Iterator[tuple[int, ast.cmpop | None, ast.expr, ast.expr]]:
+    """Give line, operator and both sides of every comparison; of a `match`, what it is about and each constant."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            yield from ((node.lineno, *pair) for pair in zip(node.ops, sides, sides[1:], strict=False))
+        elif isinstance(node, ast.Match):
+            yield node.subject.lineno, None, node.subject, node.subject
+            held = [part for case in node.cases for part in ast.walk(case.pattern) if isinstance(part, ast.MatchValue)]
+            yield from ((part.value.lineno, None, node.subject, part.value) for part in held)
+
+
+def asks_what_it_yields(text: str, literals: frozenset[str] = frozenset()) -> list[int]:
+    """Return the lines that ask whether a vocabulary yields symbols or numbers, or what is one of the `literals`.
+
+    Whether it is one of those that a component says it reads is no such question: no list of them stands there.
+    """
+    lines = []
+    for line, operator, left, right in compared(text):
+        listed = isinstance(operator, ast.In | ast.NotIn)
+        if listed and not words(right):
+            continue
+        found = words(right) if listed else words(left) | words(right)
+        if "yields" in names(left) | names(right) or literals & found:
+            lines.append(line)
+    return lines
+
+
+def asks_which_target(text: str) -> list[int]:
+    """Return the lines that ask for a target by its name: in a comparison, in a `match`, or as a key of a table.
+
+    A name that is a role of a column too may be compared with a role: with what a target `asks`, or with a `role`. A
+    table is one of roles if all its keys are, and one of them is no target.
+    """
+    lines = []
+    for line, _, left, right in compared(text):
+        found = (words(left) | words(right)) & TARGETS
+        of_roles = {"asks", "role"} & (names(left) | names(right))
+        if found - (ROLES if of_roles else set()):
+            lines.append(line)
+    for node in ast.walk(ast.parse(text)):
+        keys = words(node) if isinstance(node, ast.Dict) else set()
+        if keys & TARGETS and not (keys <= ROLES and keys - TARGETS):
+            lines.append(node.lineno)  # type: ignore[attr-defined]
+    return lines
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))
+def test_nobody_asks_whether_it_is_symbols_or_numbers(path: Path) -> None:
+    """What differs stands in an object, looked up by what a vocabulary yields: a table a room, and never a branch.
+
+    The checks of components go through the kinds that one says it reads, each by its name.
+    """
+    literals = frozenset[str]() if room(path) == "testing" else KINDS_OF_ELEMENTS
+    assert asks_what_it_yields(path.read_text(encoding="utf-8"), literals) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))
+def test_nobody_asks_which_target_it_is(path: Path) -> None:
+    """The core knows a target by its contract: one name stands in the language, as its default."""
+    text = path.read_text(encoding="utf-8")
+    assert asks_which_target(text) == []
+    assert room(path) == "spec" or "DEFAULT_TARGET" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'if vocabulary.yields == "numbers": pass',
+        'x = 1 if "symbols" != self.answers.yields else 2',
+        "same = one.yields == other.yields",
+        'x = y.yields in ("symbols",)',
+        'x = yields not in {"numbers": 1}',
+        'x = getattr(v, "size") > 0 and v.yields is NUMBERS',
+        'match vocabulary.yields:\n    case "symbols" | "numbers":\n        pass',
+        "match v.yields:\n    case one:\n        pass",
+        'x = str(v.yields) == "symbols"',
+        'kind = v.yields\nx = kind == "numbers"',
+        'x = kind in ["symbols", "others"]',
+    ],
+)
+def test_a_question_for_what_is_yielded_is_seen(text: str) -> None:
+    """The check itself finds each form of the question, and lets tables and memberships pass."""
+    assert asks_what_it_yields(text, KINDS_OF_ELEMENTS)
+    assert not asks_what_it_yields('x = v.yields in loss.reads\ny = TABLE[v.yields]\nz = {"symbols": 1}[yields]')
+    assert not asks_what_it_yields('x = "numbers" in loss.reads\ny = kind == "text"', KINDS_OF_ELEMENTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'if part.name == "next": pass',
+        'x = "label" != kind',
+        'x = kind in ("next", "tags")',
+        'x = kind not in {"label"}',
+        'match name:\n    case "other" | "next":\n        pass',
+        'x = {"next": 1, "other": 2}[name]',
+        'x = {"label": 1}.get(name)',
+        'x = target.asks == "next"',
+    ],
+)
+def test_a_question_for_a_target_is_seen(text: str) -> None:
+    """The check itself finds each form of the question, and lets the roles of columns pass."""
+    assert asks_which_target(text)
+    assert not asks_which_target('x = target.asks == "label"\ny = role in ("input", "label")\nz = names["next"]')
+    assert not asks_which_target('x = {"input": 1, "label": 2}[role]\nDEFAULT_TARGET = "next"\nnext(x)')
 
 
 @pytest.mark.parametrize("name", recurra.__all__)

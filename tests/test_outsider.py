@@ -1,4 +1,4 @@
-"""A distribution of somebody else's, built and installed as pip does it, adds a cell and an encoder."""
+"""A distribution of somebody else's, built and installed as pip does it, adds a cell, an encoder and a target."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import REPOSITORY
 from jsonschema import Draft202012Validator
 from terminal import Ended, command, process
+from trials import Stopper, differences
 
 import recurra
 from recurra.cli import main
-from recurra.errors import OtherVersion
+from recurra.errors import InputError, Interrupted, OtherVersion
+from recurra.job.reopen import same_data
+from recurra.job.run import Run
 from recurra.runs.records import Records
 
 OUTSIDER = REPOSITORY / "tests" / "outsider"
@@ -41,7 +45,8 @@ def here(installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
     """Put the installed distribution on this process's path, and its task file into an empty folder."""
     monkeypatch.syspath_prepend(installed)
     monkeypatch.chdir(tmp_path)
-    shutil.copy(OUTSIDER / "hello_leaky.toml", tmp_path)
+    for task in ("hello_leaky.toml", "recall.toml"):
+        shutil.copy(OUTSIDER / task, tmp_path)
     yield tmp_path
     for name in [name for name in sys.modules if name.startswith("recurra_outsider")]:
         del sys.modules[name]
@@ -57,6 +62,7 @@ def test_list_shows_it_with_distribution_and_version(installed: Path) -> None:
     lines = process("plugins", "list", path=installed).tidy(0).out.splitlines()
     assert any(line.split()[:3] == ["leaky", "recurra-outsider", "1.2.3"] for line in lines)
     assert any(line.split()[:3] == ["waves", "recurra-outsider", "1.2.3"] for line in lines)
+    assert any(line.split()[:3] == ["recall", "recurra-outsider", "1.2.3"] for line in lines)
     assert not any(line.startswith(("warning", "not loaded")) for line in lines)
 
 
@@ -101,6 +107,100 @@ def test_check_reports_it(here: Path) -> None:
     report = command("check", "hello_leaky.toml", "--json").tidy(0).last
     assert report["components"]["cell"] == "recurra-outsider/leaky"
     assert report["components"]["encoder"] == "recurra-outsider/waves"
+
+
+FIGURE = "mean_reciprocal_rank"
+
+
+def test_a_target_of_their_own_trains_and_is_judged(here: Path) -> None:
+    """A question that recurra does not know: its own figure stands in [expect] and the verdict, its own rule beside."""
+    done = command("run", "recall.toml", "--expect", "--json").tidy(0)
+    found = json.loads((here / done.last["run"] / "result.json").read_text())
+    assert found["metrics"].keys() == {"loss", FIGURE} and found["predictions"] == 12
+    assert found["verdict"].startswith("beats the best baseline: 1 mean reciprocal rank,")
+    assert found["best_baseline"] == "most frequent" and "generated" not in found
+    used = json.loads((here / done.last["run"] / "plugins.json").read_text())
+    assert ("target", "recurra-outsider/recall") in {(part["kind"], part["name"]) for part in used}
+
+
+def asked(run: Run, name: str = "test") -> list[tuple[int, int]]:
+    """Return label and rank wherever the mark stands in a split, each sequence read alone, one symbol at a time."""
+    data, found = same_data(run.folder, run.resolved), []
+    network, part = run.network.eval(), data.splits[name]
+    mark = next(index for index in range(data.vocabulary.size) if data.vocabulary.symbol(index) == "?")
+    for row in data.store.sequence(part.begin).tolist():
+        states, label = None, int(data.reader.labels[row])
+        for symbol in data.store.values[data.store.starts[row] : data.store.ends[row]].tolist():
+            with torch.no_grad():
+                output, states = network(torch.tensor([[symbol]]), states)
+            if symbol == mark:
+                found.append((label, 1 + int((output[0, 0] > output[0, 0, label]).sum())))
+    return found
+
+
+def test_only_marked_steps_are_asked(here: Path) -> None:
+    """Figure and baseline are those of a plain loop, and no window changes them, of training or of evaluation."""
+    task = here / "recall.toml"
+    task.write_text(task.read_text().replace("?y", "?y?"))  # some are asked twice
+    changes = {"training.steps": 5, "sequence.length": 3, "sequence.split": [0.5, 0.0, 0.5]}
+    run = recurra.run(task, changes)
+    ranks = asked(run)
+    assert run.result["predictions"] == len(ranks)
+    assert run.result["metrics"][FIGURE] == pytest.approx(sum(1 / rank for _, rank in ranks) / len(ranks))
+
+    labels = [label for label, _ in asked(run, "train")]
+    order = sorted(set(labels), key=lambda label: (-labels.count(label), label))
+    rule = sum(1 / (1 + order.index(label)) for label, _ in ranks) / len(ranks)
+    assert run.result["baselines"] == {"most frequent": {FIGURE: pytest.approx(rule)}}
+
+
+def test_a_target_of_their_own_goes_on_bit_for_bit(here: Path) -> None:
+    """Stopped and resumed, a run leaves what one does that never stopped; opened again, it says the same."""
+    changes = {"training.steps": 8, "training.checkpoint_every": 3, "cell.dropout": 0.3}
+    whole = recurra.run("recall.toml", changes, runs=here / "whole")
+    with pytest.raises(Interrupted):
+        recurra.run("recall.toml", changes, runs=here / "cut", observer=Stopper([4]))
+    again = recurra.resume(here / "cut" / "recall")
+    assert differences(whole, again) == []
+    assert recurra.load(again.path).evaluate()["metrics"] == whole.result["metrics"]
+
+
+def test_check_knows_their_target(here: Path) -> None:
+    """What it would ask is looked at before training: nothing marked, no labels, no figure of that name, no text."""
+    assert command("check", "recall.toml", "--json").tidy(0).last["components"]["target"] == "recurra-outsider/recall"
+    changes = {
+        "target.mark=!": ("RC041", "no symbol of the data is the mark"),
+        "sequence.carry=true": ("RC031", "sequence.carry=true: .* asks for a label a sequence"),
+        "cell.bidirectional=true": ("RC031", "must be causal"),
+        "expect.metrics={accuracy = [0, 1]}": ("RC013", f"allowed: loss, {FIGURE}"),
+        "generation.length=3": ("RC031", "nothing is generated where target 'recall' is asked"),
+    }
+    for change, (code, words) in changes.items():
+        with pytest.raises(InputError, match=rf"(?s){words}") as caught:
+            recurra.check("recall.toml", [change])
+        assert caught.value.problems[0].code == code
+    task = (here / "recall.toml").read_text()
+    plain = here / "plain.toml"
+    plain.write_text(task[: task.index("labels = ")] + task[task.index("[vocabulary]") :])
+    with pytest.raises(InputError, match="asks for a label, and this inline source gives input"):
+        recurra.check(plain)
+
+
+def test_a_split_where_nothing_is_asked_is_refused(here: Path) -> None:
+    """A mark that no sequence of a split holds gives no figure: that is told before training, not after."""
+    head, rest = (here / "recall.toml").read_text().split("texts = ")
+    texts = 'texts = ["ax?", "bx?", "bx"]\nlabels = ["a", "b", "b"]\nfolds = ["train", "train", "validation"]\n\n'
+    tail = rest[rest.index("[vocabulary]") :].replace("split = [0.75, 0.0, 0.25]", "")
+    (here / "few.toml").write_text(head + texts + tail)
+    with pytest.raises(InputError, match=r"validation split, .* no step that target 'recall' scores") as caught:
+        recurra.check("few.toml", {"training.batch_size": 2})
+    assert caught.value.problems[0].code == "RC041"
+
+
+def test_the_core_knows_nothing_of_it() -> None:
+    """No line of recurra, nor of its plugins, names what the distribution brings."""
+    texts = [path.read_text() for folder in ("core", "plugins") for path in (REPOSITORY / folder).rglob("*.py")]
+    assert not [word for word in ("outsider", FIGURE) if any(word in text for text in texts)]
 
 
 def test_both_names_mean_the_same(here: Path) -> None:

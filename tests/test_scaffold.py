@@ -51,9 +51,10 @@ ALL = [
     Made("cell", "gated", "polkadot"),
     Made("cell", "scan", "plugin"),
     Made("encoder", None, "bumps2"),
-    Made("source", None, "sums"),
+    Made("source", None, "addends"),
     Made("loss", None, "linear"),
     Made("vocabulary", None, "most_frequent"),
+    Made("target", None, "tongue"),
 ]
 """Each kind and form once, with names that a careless scaffold would stumble over."""
 
@@ -330,6 +331,8 @@ TAKEN = [
     ("gated", "cell", "would hide a name"),
     ("pyproject", "cell", "its task would be pyproject.toml"),
     ("tensor", "loss", "would hide a name"),
+    ("kappa", "target", "would hide a name"),
+    ("label", "target", "recurra has one of this name"),
 ]
 
 
@@ -361,7 +364,10 @@ def test_no_class_hides_what_its_module_imports(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--kind", "celll"], ["there is no kind 'celll'", "did you mean: cell", "source, vocabulary, encoder"]),
+        (
+            ["--kind", "celll"],
+            ["there is no kind 'celll'", "did you mean: cell", "vocabulary, target, encoder"],
+        ),
         (["--kind", "Cell"], ["there is no kind 'Cell'", "did you mean: cell"]),
         (["--kind", "cell", "--form", "gate"], ["no form 'gate'", "did you mean: gated", "cell, gated, scan"]),
         (["--kind", "loss", "--form", "scan"], ["--form is for cells alone"]),

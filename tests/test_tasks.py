@@ -29,7 +29,9 @@ def test_every_task_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_task_is_sound_and_runs(name: str, tmp_path: Path) -> None:
     """A shipped task passes its check, and 20 steps of it train, evaluate and generate."""
-    small: dict[str, Any] = {"training.steps": 20, "generation.length": 5}
+    small: dict[str, Any] = {"training.steps": 20}
+    if "[target]" not in path(name).read_text(encoding="utf-8"):
+        small["generation.length"] = 5
     if name == "python_docs":
         small |= {"sequence.length": 4, "cell.hidden_size": 8, "sequence.split": [0.99, 0.01, 0.0]}
     task = tmp_path / f"{name}.toml"

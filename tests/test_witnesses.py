@@ -98,9 +98,10 @@ def _in_two_parts(task: Path, runs: Path, name: str) -> Run:
 
 
 def test_every_shipped_task_has_a_witness() -> None:
-    """There is a run of each shipped task, with steps left, and some that carry their state."""
-    tasks = {path.stem for path in (witnesses.HERE.parents[1] / "tasks").glob("*.toml")}
-    assert set(witnesses.names()) == set(FIGURES) >= tasks
+    """There is a run of each task that came before targets had a table, with steps left; some carry their state."""
+    files = (witnesses.HERE.parents[1] / "tasks").glob("*.toml")
+    tasks = {path.stem for path in files if "[target]" not in path.read_text(encoding="utf-8")}
+    assert tasks and set(witnesses.names()) == set(FIGURES) >= tasks
     texts = [(witnesses.HERE / "runs" / name / "task.toml").read_text(encoding="utf-8") for name in FIGURES]
     assert sum("carry = true" in text for text in texts) >= 2
 

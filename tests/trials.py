@@ -53,6 +53,46 @@ length = 8
 temperature = 1.0
 """
 
+LABELS = """\
+schema = 1
+
+[source]
+kind = "inline"
+texts = [
+    "aab", "bba", "abaa", "babb", "a", "b", "aabba", "abbab", "aaab", "bbba", "ab", "ba", "abab", "baba", "aa", "bb",
+    "abbaabbab", "baabbaaba", "aaaaaaaba", "bbbbbbbab", "aba", "bab", "abbb", "baaa",
+]
+labels = ["a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "b", "a", "a", "b", "a", "b",
+    "b", "a"]
+
+[vocabulary]
+kind = "character"
+
+[target]
+kind = "label"
+pooling = "attention"
+
+[sequence]
+length = 4
+split = [0.6, 0.2, 0.2]
+
+[encoder]
+kind = "one_hot"
+
+[cell]
+kind = "gru"
+hidden_size = 6
+
+[loss]
+kind = "cross_entropy"
+
+[training]
+steps = 12
+batch_size = 4
+optimizer = { kind = "adam", lr = 0.02 }
+"""
+"""Sequences of many lengths, some longer than a window, and a class for each."""
+
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "windows": (PROSE, {}),
     "lanes": (PROSE, {"sequence.carry": True, "sequence.restart": 0.4, "cell.kind": "lstm"}),
@@ -73,6 +113,10 @@ TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
         {"training.optimizer.lr": 3.0, "training.validate_every": 1, "training.patience": 3, "training.clip_norm": 1.0},
     ),
     "sparse checkpoints": (PROSE, {"training.checkpoint_every": 5, "training.validate_every": 3}),
+    "labels": (
+        LABELS,
+        {"cell.dropout": 0.3, "cell.num_layers": 2, "training.checkpoint_every": 5, "training.validate_every": 3},
+    ),
     "series": (SERIES, {"training.steps": STEPS, "training.optimizer": {"kind": "adamw", "lr": 0.02}}),
 }
 
@@ -132,7 +176,8 @@ def left(run: Run) -> dict[str, Any]:
             state["progress"].pop("seconds")
             found[str(path.relative_to(run.path))] = state
     for name in ("metrics.jsonl", "samples.txt", "task.toml", "vocabulary.json", "data.json"):
-        found[name] = (run.path / name).read_bytes()
+        if (run.path / name).exists():  # of what generates nothing there are no samples
+            found[name] = (run.path / name).read_bytes()
     result = json.loads((run.path / "result.json").read_text())
     found["result"] = {k: v for k, v in result.items() if k not in ("run", "seconds", "tokens_per_second")}
     found["index"] = run.folder.checkpoints.index()

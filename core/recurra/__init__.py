@@ -36,13 +36,17 @@ if TYPE_CHECKING:
     from recurra.contracts.gated import GatedCell
     from recurra.contracts.hooks import hookimpl
     from recurra.contracts.loss import Loss
+    from recurra.contracts.metric import Figure, Metric, Metrics, Sums
     from recurra.contracts.options import CellOptions, FilePath, GatedOptions, Options, SymbolOptions
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
-    from recurra.contracts.source import Piece, Source
+    from recurra.contracts.source import Piece, Role, Source
+    from recurra.contracts.target import Elements, Examples, Target, Window
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
     from recurra.engine.context import lagged
     from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError, Unsuited
+    from recurra.train.baselines import ngram_rules, series_rules
+    from recurra.train.metrics import Accuracy, Distance, Likelihood
     from recurra.verbs import check, load, resume, run
 
 _HOME = {
@@ -54,6 +58,10 @@ _HOME = {
     "GatedCell": "recurra.contracts.gated",
     "hookimpl": "recurra.contracts.hooks",
     "Loss": "recurra.contracts.loss",
+    "Figure": "recurra.contracts.metric",
+    "Metric": "recurra.contracts.metric",
+    "Metrics": "recurra.contracts.metric",
+    "Sums": "recurra.contracts.metric",
     "CellOptions": "recurra.contracts.options",
     "FilePath": "recurra.contracts.options",
     "GatedOptions": "recurra.contracts.options",
@@ -63,7 +71,12 @@ _HOME = {
     "ScanCell": "recurra.contracts.scan",
     "ScanState": "recurra.contracts.scan",
     "Piece": "recurra.contracts.source",
+    "Role": "recurra.contracts.source",
     "Source": "recurra.contracts.source",
+    "Elements": "recurra.contracts.target",
+    "Examples": "recurra.contracts.target",
+    "Target": "recurra.contracts.target",
+    "Window": "recurra.contracts.target",
     "Element": "recurra.contracts.vocabulary",
     "UnknownSymbol": "recurra.contracts.vocabulary",
     "Values": "recurra.contracts.vocabulary",
@@ -76,6 +89,11 @@ _HOME = {
     "PluginError": "recurra.errors",
     "RecurraError": "recurra.errors",
     "Unsuited": "recurra.errors",
+    "ngram_rules": "recurra.train.baselines",
+    "series_rules": "recurra.train.baselines",
+    "Accuracy": "recurra.train.metrics",
+    "Distance": "recurra.train.metrics",
+    "Likelihood": "recurra.train.metrics",
     "check": "recurra.verbs",
     "load": "recurra.verbs",
     "resume": "recurra.verbs",
@@ -83,40 +101,54 @@ _HOME = {
 }
 
 __all__ = [
+    "Accuracy",
     "Cell",
     "CellOptions",
     "Component",
     "ContextState",
+    "Distance",
     "Element",
+    "Elements",
     "Encoder",
+    "Examples",
     "Field",
+    "Figure",
     "FilePath",
     "Form",
     "GatedCell",
     "GatedOptions",
     "InputError",
+    "Likelihood",
     "Loss",
+    "Metric",
+    "Metrics",
     "Native",
     "Options",
     "Piece",
     "PluginError",
     "RecurraError",
+    "Role",
     "ScanCell",
     "ScanState",
     "Source",
     "State",
     "StatefulEncoder",
+    "Sums",
     "SymbolOptions",
+    "Target",
     "UnknownSymbol",
     "Unsuited",
     "Values",
     "Vocabulary",
+    "Window",
     "check",
     "hookimpl",
     "lagged",
     "load",
+    "ngram_rules",
     "resume",
     "run",
+    "series_rules",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from recurra.contracts.cell import Cell
@@ -10,10 +11,12 @@ from recurra.contracts.declared import misdeclared
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.source import Source
+from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
+from recurra.generate.elements import ELEMENTS
 from recurra.resolve import Part, Resolved
-from recurra.spec.tables import Generation, Task
+from recurra.spec.tables import MOST, Generation, Sequence, Task
 from recurra.train.metrics import known
 
 NO_METRIC = "there is no such metric here"
@@ -22,28 +25,76 @@ NO_METRIC = "there is no such metric here"
 def check_fit(resolved: Resolved) -> None:
     """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030, RC031), all at once."""
     parts = resolved.parts
-    vocabulary, encoder, loss = (_expect(parts[name], base) for name, base in _BASES.items() if name != "source")
-    offers = _expect(parts["source"], Source).offers
+    source, vocabulary, encoder, loss, _ = (_expect(parts[name], base) for name, base in _BASES.items())
+    offers, target = source.offers, resolved.target
     problems = []
     if vocabulary.reads not in offers:
         problems.append(
             _misfit(parts, "vocabulary", "source", f"reads {vocabulary.reads}", f"gives {' or '.join(offers)}")
         )
-    for name, component in (("encoder", encoder), ("loss", loss)):
-        if vocabulary.yields not in component.reads:
+    asked = "vocabulary" if target.asks == "input" else "target"
+    for name, component, giver, gives in (
+        ("encoder", encoder, "vocabulary", vocabulary.yields),
+        ("loss", loss, asked, resolved.answers.yields),
+    ):
+        if gives not in component.reads:
             takes = f"takes {' or '.join(component.reads)}"
-            problems.append(_misfit(parts, name, "vocabulary", takes, f"gives {vocabulary.yields}", resolved))
+            problems.append(_misfit(parts, name, giver, takes, f"gives {gives}", resolved))
+    problems += _column_problems(resolved)
     for index, cell in enumerate(resolved.cells):
         _expect(cell, Cell)
         key = resolved.cell_key(index)
-        if cell.options.bidirectional:
-            fact = 'target = "next" must be causal: a cell that reads both ways has seen what it predicts'
+        if cell.options.bidirectional and target.causal:
+            name = parts["target"].entry.component.name
+            fact = f"target {name!r} must be causal: a cell that reads both ways has seen what it is to answer"
             problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))
         problems += _lacking(resolved, cell, key)
     problems += _lacking(resolved, parts["encoder"], "encoder")
     problems += _generation_problems(resolved, vocabulary)
     if problems:
         raise InputError(resolved.place(problem) for problem in problems)
+
+
+def _column_problems(resolved: Resolved) -> Iterator[Problem]:
+    """Give a problem for a column that is asked for and not given, and for keys that a whole sequence does not use."""
+    target, sequence, parts = resolved.target, resolved.task.sequence, resolved.parts
+    name, source = (parts[kind].entry.component.name for kind in ("target", "source"))
+    if "fold" in resolved.roles:
+        yield from _fold_problems(sequence, source)
+    if target.asks not in ("input", *resolved.roles):
+        gives = " and ".join(resolved.roles)
+        fact = f"target {name!r} asks for a {target.asks}, and this {source} source gives {gives}"
+        cure = f"name the column in [source]: {target.asks} = ..., if this kind can have one"
+        yield Problem("RC030", fact, "target.kind", cure=cure)
+    if target.scope == "step":
+        if target.asks != "input" and sequence.carry:
+            fact = f"target {name!r} asks for a {target.asks} a sequence, "
+            fact += "and with carry a split may end within one"
+            yield Problem("RC031", fact, "sequence.carry", cure="leave carry out")
+        if not sequence.length:
+            fact = "length is not allowed: 0 is for sequences that are answered once"
+            yield Problem("RC013", fact, "sequence.length", got="0", allowed=f"an integer, at least 1, at most {MOST}")
+        return
+    for key, idle in (("carry", sequence.carry), ("stride", sequence.stride), ("season", sequence.season)):
+        if idle:
+            fact = f"target {name!r} answers a sequence once, from its first step to its last: {key} has no use"
+            yield Problem("RC031", fact, f"sequence.{key}", cure=f"leave {key} out")
+
+
+def _fold_problems(sequence: Sequence, source: str) -> Iterator[Problem]:
+    """Give a problem for each key that says otherwise than the data where a sequence belongs."""
+    given = f"this {source} source gives each sequence its fold"
+    if sequence.split != Sequence().split:
+        fact = f"{given}, and split would deal them out otherwise"
+        yield Problem("RC014", fact, "sequence.split", cure="leave split out, or the fold")
+    if sequence.carry:
+        fact = f"{given}, and with carry a split is one stretch of the data"
+        yield Problem("RC014", fact, "sequence.carry", cure="leave carry out, or the fold")
+
+
+def validates(resolved: Resolved) -> bool:
+    """Tell whether there may be a validation split: which folds there are, only the data tells."""
+    return bool(resolved.task.sequence.split[1]) or "fold" in resolved.roles
 
 
 def needs(task: Task) -> dict[str, str]:
@@ -74,7 +125,13 @@ def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
     ]
 
 
-_BASES: dict[str, type] = {"source": Source, "vocabulary": Vocabulary, "encoder": Encoder, "loss": Loss}
+_BASES: dict[str, type] = {
+    "source": Source,
+    "vocabulary": Vocabulary,
+    "encoder": Encoder,
+    "loss": Loss,
+    "target": Target,
+}
 
 
 def _expect(part: Part, base: type) -> Any:
@@ -106,23 +163,31 @@ def _misfit(
 
 
 def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -> list[Problem]:
-    task = resolved.task
-    problems = []
-    symbolic = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
-    if vocabulary.yields == "numbers":
-        plain = Generation()  # a resolved task names every key, at its default too
-        changed = [name for name in symbolic if getattr(task.generation, name) != getattr(plain, name)]
-        problems += [
-            Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}") for name in changed
-        ]
-    figures = known(vocabulary)
+    task, plain = resolved.task, Generation()  # a resolved task names every key, at its default too
+    changed = [key for key in Generation.model_fields if getattr(task.generation, key) != getattr(plain, key)]
+    problems = [
+        Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}")
+        for name in ELEMENTS[vocabulary.yields].unused
+        if name in changed
+    ]
+    if not resolved.target.generates:
+        name = resolved.parts["target"].entry.component.name
+        fact = f"nothing is generated where target {name!r} is asked: its answers cannot be read as what comes next"
+        problems += [Problem("RC031", fact, f"generation.{key}", cure="leave [generation] out") for key in changed]
+    figures = known(resolved.target, resolved.answers)
     asked = ["training.monitor"] * (task.training.monitor not in figures)
     asked += [f"expect.metrics.{name}" for name in task.expect.metrics or {} if name not in figures]
     problems += [Problem("RC013", NO_METRIC, key, allowed=", ".join(figures)) for key in asked]
-    if task.training.schedule.kind == "plateau" and not task.sequence.split[1]:
-        cure = "give sequence.split a validation share, or take another schedule"
-        problems.append(Problem("RC014", "plateau needs a validation split", "training.schedule", cure=cure))
-    if task.training.patience and not task.sequence.split[1]:
-        cure = "give sequence.split a validation share, or leave patience out"
-        problems.append(Problem("RC014", "patience needs a validation split", "training.patience", cure=cure))
+    if not validates(resolved):
+        problems += validation_problems(task)
     return problems
+
+
+def validation_problems(task: Task) -> Iterator[Problem]:
+    """Give a problem for each key that needs a validation split, where there is none."""
+    if task.training.schedule.kind == "plateau":
+        cure = "give sequence.split a validation share, or take another schedule"
+        yield Problem("RC014", "plateau needs a validation split", "training.schedule", cure=cure)
+    if task.training.patience:
+        cure = "give sequence.split a validation share, or leave patience out"
+        yield Problem("RC014", "patience needs a validation split", "training.patience", cure=cure)

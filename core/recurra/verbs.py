@@ -14,7 +14,15 @@ from recurra.job.data import load_data
 from recurra.job.describe import describe, plugins
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
-from recurra.job.reopen import fill, learned_vocabulary, recorded_paths, resolved_again, same_data
+from recurra.job.reopen import (
+    fill,
+    learned_answers,
+    learned_vocabulary,
+    recorded_paths,
+    relearn,
+    resolved_again,
+    same_data,
+)
 from recurra.job.results import check_bands
 from recurra.job.run import Run
 from recurra.job.summary import summary
@@ -60,13 +68,15 @@ def run(
         check_fit(resolved)
         data = load_data(resolved)
         resets = begins_inside(resolved, data)
-        network, choices = build_network(resolved, data.vocabulary.size, data.names, resets=resets)
+        network, choices = build_network(
+            resolved, data.vocabulary.size, data.names, answers=data.answers.size, counts=data.counts, resets=resets
+        )
         build_optimizer(resolved, network)
         with sized(resolved, network):
             preflight(resolved, data, network)
             folder = RunFolder.create(place, resolved.task.name)
             describe(folder, resolved, data, network, choices)
-            this = Run(folder, resolved, data.vocabulary, network, SCHEME)
+            this = Run(folder, resolved, data.vocabulary, data.answers, network, SCHEME)
             return train(this, data, observer, resume=False)
 
 
@@ -91,12 +101,17 @@ def resume(
         taken = recorded_paths(folder, resolved)
         data = same_data(folder, resolved)
         network, choices = build_network(
-            resolved, data.vocabulary.size, resets=begins_inside(resolved, data), taken=taken
+            resolved,
+            data.vocabulary.size,
+            answers=data.answers.size,
+            resets=begins_inside(resolved, data),
+            taken=taken,
         )
+        relearn(network, folder)
         warn_of_other_paths(folder, taken.paths, choices)
         folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
         with sized(resolved, network, taken):
-            this = Run(folder, resolved, data.vocabulary, network, taken.randomness)
+            this = Run(folder, resolved, data.vocabulary, data.answers, network, taken.randomness)
             return train(this, data, observer, resume=True)
 
 
@@ -117,6 +132,8 @@ def load(path: str | Path, which: str = "best") -> Run:
     with blaming(resolved), arithmetic(resolved.task.device):
         vocabulary = learned_vocabulary(folder, resolved, verified)
         taken = recorded_paths(folder, resolved)
-        network, _ = build_network(resolved, vocabulary.size, taken=taken)
+        answers = learned_answers(folder, resolved, vocabulary)
+        network, _ = build_network(resolved, vocabulary.size, answers=answers.size, taken=taken)
+        relearn(network, folder)
         fill(network, checkpoint, folder)
-    return Run(folder, resolved, vocabulary, network.eval(), taken.randomness)
+    return Run(folder, resolved, vocabulary, answers, network.eval(), taken.randomness)

@@ -22,6 +22,7 @@ def recurra_components() -> list[Component]:
             options=f"recurra_losses.options:{title}Options",
             summary=summary,
             cite="Huber 1964, doi:10.1214/aoms/1177703732" if name == "huber" else "",
+            api="1.1" if name == "cross_entropy" else "1.0",
         )
         for name, title, summary in rows
     ]

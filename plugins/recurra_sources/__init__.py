@@ -12,6 +12,8 @@ COLUMNS: tuple[dict[str, Any], ...] = (
     {"columns": ["name"], "group": "station"},
     {"columns": ["name"], "group": "station", "separator": " / "},
     {"columns": ["low"], "missing": "drop"},
+    {"columns": ["name"], "label": "station"},
+    {"columns": ["high", "low"], "label": "station", "missing": "drop"},
 )
 EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "inline": (
@@ -20,14 +22,27 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
         {"tokens": ["red", "green", "red"]},
         {"values": [[1.0, 2.0], [3.0, 5.0], [2.0, 4.0]]},
         {"series": [[1.0, 2.0, 3.0], [4.0, 5.0]]},
+        {"texts": ["to and fro", "and back"], "labels": ["there", "here"]},
+        {"tokens": [["red", "green"], ["red"]], "labels": [2, 1]},
+        {"series": [[[1.0, 2.0], [3.0, 5.0]], [[2.0, 4.0]]], "labels": ["up", "down"]},
+        {"texts": ["to and fro", "and back"], "folds": ["train", "test"]},
     ),
     "text": (
         {"path": "examples/rhyme.txt"},
         {"paths": ["examples/*.txt", "examples/weather.csv"]},
         {"path": "examples/rhyme.txt", "each": "line"},
+        {"path": "examples/voices/*/*.txt", "labels": "folder"},
     ),
-    "csv": tuple({"path": "examples/weather.csv", **columns} for columns in COLUMNS),
-    "jsonl": tuple({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),
+    "csv": (
+        *({"path": "examples/weather.csv", **columns} for columns in COLUMNS),
+        {"path": "examples/strokes.csv", "columns": ["x", "y"], "group": "pen", "label": "letter"},
+    ),
+    "jsonl": (
+        *({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),
+        {"path": "examples/strokes.jsonl", "columns": ["points"], "label": "letter"},
+        {"path": "examples/strokes.jsonl", "columns": ["x", "y"], "label": "letter"},
+        {"path": "examples/strokes.jsonl", "columns": ["turns"], "label": "letter"},
+    ),
 }
 """Tables that each source is checked under; their files lie beside this one."""
 

@@ -20,9 +20,9 @@ class Gaps:
         self.waiting: list[str] = []
         self.begun = self.grouped
 
-    def leave(self, line: int, what: str = "line") -> None:
-        """Leave out what stands at a line: a row, or a blank line that might have been one."""
-        self.waiting.append(f"{what} {line}")
+    def leave(self, place: int | str, what: str = "line") -> None:
+        """Leave out what stands at a line: a row, a step of it, or a blank line that might have been one."""
+        self.waiting.append(f"{what} {place}")
 
     def keep(self) -> None:
         """Keep a row, which stands after those that were left out."""

@@ -3,39 +3,100 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import model_validator
 
-from recurra import Element, Field, InputError, Options, Piece, Source
+from recurra import Element, Field, InputError, Options, Piece, Role, Source
+from recurra_sources import labels
+from recurra_sources.labels import Fold
 from recurra_sources.names import half_pair
+
+FORMS: dict[str, Element] = {
+    "text": "text",
+    "texts": "text",
+    "tokens": "tokens",
+    "values": "numbers",
+    "series": "numbers",
+}
+"""The options that hold sequences, and what these are made of."""
 
 
 class InlineOptions(Options):
-    """Options of inline: exactly one of the five."""
+    """Options of inline: exactly one of the five that hold sequences, their labels and their folds."""
 
     text: str | None = Field(None, description="one sequence of text")
     texts: list[str] | None = Field(None, description="several sequences of text")
-    tokens: list[str] | None = Field(None, description="one sequence of whole tokens")
+    tokens: list[str] | list[list[str]] | None = Field(
+        None, description="one sequence of whole tokens, or a list of tokens for each of several"
+    )
     values: list[float] | list[list[float]] | None = Field(
         None, description="one series: a number a step, or a list of numbers a step for several features"
     )
-    series: list[list[float]] | None = Field(None, description="several series of one number a step")
+    series: list[list[float]] | list[list[list[float]]] | None = Field(
+        None, description="several series, each as values is one: of one number a step, or of several features"
+    )
+    labels: list[str | int | float] | None = Field(
+        None, description='a label for each sequence, in their order; labels are text, so that 1 and "1" are one'
+    )
+    folds: list[Fold] | None = Field(
+        None, description="the split that each sequence is in, in their order; sequence.split is then left out"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> InlineOptions:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        given = [name for name in FORMS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of text, texts, tokens, values and series; got {given or 'none'}")
-        rows = self.values or []
-        widths = {len(row) if isinstance(row, list) else 1 for row in rows}
-        if 0 in widths:
-            raise ValueError("values: every step must have one number or more; one has none")
-        if len(widths) > 1:
-            raise ValueError(f"values: every step must have the same number of features; got {sorted(widths)}")
         return self
+
+    @model_validator(mode="after")
+    def _steps_have_one_width(self) -> InlineOptions:
+        name, sequences = self.held()
+        if FORMS[name] != "numbers":
+            return self
+
+        widths = {len(row) if isinstance(row, list) else 1 for series in sequences for row in series}
+        if 0 in widths:
+            raise ValueError(f"{name}: every step must have one number or more; one has none")
+        if len(widths) > 1:
+            raise ValueError(f"{name}: every step must have the same number of features; got {sorted(widths)}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_sequence_has_a_label(self) -> InlineOptions:
+        if self.labels is None:
+            return self
+        name, sequences = self.held()
+        if len(self.labels) != len(sequences):
+            raise ValueError(
+                f"labels: give one label for each sequence; got {len(self.labels)}, and {name} holds {len(sequences)}"
+            )
+
+        for index, (label, sequence) in enumerate(zip(self.labels, sequences, strict=True)):
+            if not str(label).strip():
+                raise ValueError(f"labels: labels[{index}] is empty")
+            if not sequence:
+                raise ValueError(f"labels: labels[{index}] is {label!r}, and the sequence that it is of is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _every_sequence_has_a_fold(self) -> InlineOptions:
+        name, sequences = self.held()
+        if self.folds is not None and len(self.folds) != len(sequences):
+            raise ValueError(
+                f"folds: give one fold for each sequence; got {len(self.folds)}, and {name} holds {len(sequences)}"
+            )
+        return self
+
+    def held(self) -> tuple[str, list[Any]]:
+        """Return the option that holds sequences, and these."""
+        name = next(name for name in FORMS if getattr(self, name) is not None)
+        value = getattr(self, name)
+        several = name in ("texts", "series") or (name == "tokens" and any(isinstance(each, list) for each in value))
+        return name, value if several else [value]
 
 
 class Inline(Source[InlineOptions]):
@@ -45,30 +106,37 @@ class Inline(Source[InlineOptions]):
 
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each sequence as one piece."""
-        options = self.options
-        held: dict[Element, list[Any]] = {
-            "text": [options.text] if options.text is not None else list(options.texts or []),
-            "tokens": [options.tokens] if options.tokens is not None else [],
-            "numbers": [options.values] if options.values is not None else list(options.series or []),
-        }
-        chosen = held[element]
-        if not chosen and not any(value == [] for value in (options.texts, options.series)):
-            other = next(name for name, value in held.items() if value)
-            raise InputError.of(
-                "RC030", f"the inline source holds {other}, but the vocabulary reads {element}", key="source"
-            )
-        for sequence in chosen:
+        name, sequences = self.options.held()
+        if sequences and FORMS[name] != element:
+            fact = f"the inline source holds {FORMS[name]}, but the vocabulary reads {element}"
+            raise InputError.of("RC030", fact, key="source")
+
+        for index, sequence in enumerate(sequences):
             if not sequence:
                 continue
+            values: Any = sequence if isinstance(sequence, str) else [*sequence]
             if element == "numbers":
-                yield Piece(np.array(sequence, np.float64).reshape(len(sequence), -1))
+                values = np.array(sequence, np.float64).reshape(len(sequence), -1)
             else:
                 _check_whole("".join(sequence))
-                yield Piece(sequence if isinstance(sequence, str) else [*sequence])
+            fold = None if self.options.folds is None else self.options.folds[index]
+            yield labels.piece(values, True, self._label(index), fold)
+
+    def _label(self, index: int) -> str | None:
+        """Return the label of a sequence, where they have such."""
+        if self.options.labels is None:
+            return None
+        label = str(self.options.labels[index])
+        _check_whole(label)
+        return label
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""
         return hashlib.sha256(self.options.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+
+    def columns(self) -> Mapping[Role, tuple[Element, ...]]:
+        """Return what is read, and the labels and folds where there are such."""
+        return labels.roles(self.offers, self.options.labels is not None, self.options.folds is not None)
 
 
 def _check_whole(text: str) -> None:

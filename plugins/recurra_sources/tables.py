@@ -13,8 +13,10 @@ from pydantic import AfterValidator, JsonValue
 from recurra import Field, InputError
 from recurra_sources import files, numbers
 from recurra_sources.applying import For
-from recurra_sources.columns import Row, Table, TableOptions
+from recurra_sources.cells import Row
+from recurra_sources.columns import Table, TableOptions, indexed
 from recurra_sources.names import half_pair, readable
+from recurra_sources.unfolding import Unfolding
 
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
@@ -194,7 +196,8 @@ class Jsonl(Table[JsonlOptions]):
 
     A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
     number in quotes is a number. `null` is missing; so is a key that is not there, but under
-    `missing = "error"` that is told apart. A blank line is no row.
+    `missing = "error"` that is told apart. A blank line is no row. Where each row is a sequence with a
+    label or a fold, its value may be a list: of tokens, of numbers, or of one list of numbers a step.
     """
 
     def rows(self) -> Iterator[Row]:
@@ -225,8 +228,25 @@ class Jsonl(Table[JsonlOptions]):
             raise self._no_column(name, list(record), f", line {number},")
         if len(values) > 1:
             raise self._twice(name, f", line {number},")
-        if values and isinstance(values[0], str):
-            _check_text(values[0], path, number, f"the value of {name!r}")
+        for value in values:
+            parts = [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
+            text = value if isinstance(value, str) else "".join(parts)
+            _check_text(text, path, number, f"the value of {name!r}")
+
+    def features(self) -> list[str]:
+        """Return the names of the columns; `x[0]`, `x[1]` and so on of one that holds several a step.
+
+        How many they are is read of the first row that tells.
+        """
+        names = super().features()
+        if not self.options.whole_rows or len(names) > 1:
+            return names
+
+        unfolding = Unfolding(self.options.path, names, "numbers")
+        for _ in unfolding.rows(self.rows(), self.readers()):
+            if unfolding.width:
+                break
+        return indexed(names[0], unfolding.width) if unfolding.width > 1 else names
 
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from recurra import Element, Field, FilePath, Options, Piece, Source, Unsuited
-from recurra_sources import files
+from recurra import Element, Field, FilePath, InputError, Options, Piece, Role, Source, Unsuited
+from recurra_sources import files, folders, labels
 from recurra_sources.encodings import Encoding
 from recurra_sources.names import readable
-from recurra_sources.patterns import matching
+from recurra_sources.patterns import Matches, matching
 
 SHOWN = 5
 """Files that a warning names before the rest is counted."""
@@ -28,6 +29,10 @@ class TextOptions(Options):
     each: Literal["file", "line"] = Field(
         "file",
         description="what one sequence is: a file, or a line with its end, which is LF, CRLF or CR",
+    )
+    labels: Literal["folder"] | None = Field(
+        None,
+        description="what the label of each sequence is: folder, the name of the folder that its file lies in",
     )
     encoding: Encoding = Field("utf-8", description="how the files' bytes are read")
 
@@ -56,30 +61,54 @@ class Text(Source[TextOptions]):
         super().__init__(options)
         self._warned = False
 
-    def _files(self) -> list[Path]:
+    def _matches(self) -> Matches:
         matches = matching(self.options.paths or [str(self.options.path)])
         if matches.again and not self._warned:
             self._warned = True
             warnings.warn(_again(matches.again), Unsuited, stacklevel=2)
-        return matches.files
+        return matches
 
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each file block by block, or each line, in parts where it is long."""
-        for path in self._files():
+        for path, label in self._labelled():
             start = True
             for block in files.blocks(path, self.options.encoding):
                 if self.options.each == "file":
-                    yield Piece(block, start)
+                    yield labels.piece(block, start, label)
                     start = False
                     continue
 
                 for part in files.split_lines(block):
-                    yield Piece(part, start)
+                    yield labels.piece(part, start, label)
                     start = part.endswith(("\n", "\r"))
 
+            if start and label is not None and self.options.each == "file":
+                fact = f"{readable(path)} is empty: there is nothing that its label {label!r} could be of"
+                raise InputError.of("RC042", fact, key="source.labels", cure="take the file out")
+
+    def _labelled(self) -> list[tuple[Path, str | None]]:
+        """Return the files, each with its label where they have one. Raises `InputError` (RC040)."""
+        matches = self._matches()
+        if self.options.labels is None:
+            return [(path, None) for path in matches.files]
+        folders.check(matches)
+        return [(path, folders.label_of(path)) for path in matches.files]
+
     def fingerprint(self) -> str:
-        """Return a hash of names, sizes and times of the files."""
-        return files.fingerprint(self._files())
+        """Return a hash of names, sizes and times of the files, and of their labels."""
+        labelled = self._labelled()
+        found = files.fingerprint([path for path, _ in labelled])
+        if self.options.labels is None:
+            return found
+        return hashlib.sha256(repr((found, [label for _, label in labelled])).encode()).hexdigest()
+
+    def over(self, path: str) -> Text:
+        """Return a source that reads another file, or pattern, in the same form, without labels."""
+        return Text(self.options.model_copy(update={"path": path, "paths": None, "labels": None}))
+
+    def columns(self) -> Mapping[Role, tuple[Element, ...]]:
+        """Return what is read, and the label where one is asked for."""
+        return labels.roles(self.offers, self.options.labels is not None)
 
 
 def _again(again: list[tuple[Path, Path]]) -> str:

@@ -100,6 +100,22 @@ def test_numbers_of_every_real_type_are_taken(dtype: Any) -> None:
     assert build(Fake([Piece(np.ones((3, 2), dtype))]), MAKERS["numbers"]()).values.dtype == np.float64
 
 
+@pytest.mark.parametrize("fold", ["dev", "Test", "train\n", ""])
+def test_a_fold_that_is_no_split_is_refused_by_its_sequence(fold: str) -> None:
+    """Whatever source gives it; one that it does not give is the source's fault, and one that nobody reads is none."""
+    whole = Piece("ab", True, {"fold": "train"})
+    with pytest.raises(InputError, match=r"the fold of sequence 2 is(.|\n)*RC042"):
+        build(Fake([whole, Piece("ba", True, {"fold": fold})]), MAKERS["text"](), roles=("fold",))
+    with pytest.raises(PluginError, match=r"the fold of sequence 2 is nothing(.|\n)*RC071"):
+        build(Fake([whole, Piece("ba")]), MAKERS["text"](), roles=("fold",))
+    store = build(
+        Fake([whole, Piece("b", False), Piece("ba", True, {"fold": "test"})]), MAKERS["text"](), roles=("fold",)
+    )
+    assert store.columns == {"fold": ["train", "test"]}
+    bare = [build(Fake([Piece("ab", True, said), Piece("ba")]), MAKERS["text"]()) for said in ({}, {"fold": fold})]
+    assert bare[0].columns == bare[1].columns == {} and bare[0].fingerprint == bare[1].fingerprint
+
+
 class Odd(Character):
     """A vocabulary that gives whatever it is told to."""
 

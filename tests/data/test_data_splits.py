@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from corpora import ragged, store_of
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError
-from recurra.data.splits import SPLITS, place_of, sampled, split
+from recurra.data.splits import SPLITS, _circle, _shared, place_of, sampled, split
 from recurra.spec.tables import Sequence
 
 laws = settings(deadline=None, max_examples=60)
@@ -123,3 +126,74 @@ def test_a_place_is_told_as_it_is(lengths, share, carry, data):
     said = place_of(store, parts, at)
     assert said.startswith(f"position {at - int(store.starts[sequence])}") and said.endswith(f"in the {owner} split")
     assert (f"of sequence {sequence + 1}," in said) == (len(lengths) > 1)
+
+
+def said_of(role, texts, size=2):
+    """Return a store of as many sequences as texts, of which each says something."""
+    return replace(store_of([size] * len(texts)), columns={role: texts})
+
+
+def rows(part):
+    return (part.low // 2).tolist()
+
+
+@laws
+@given(data=st.data())
+def test_of_each_label_a_split_has_its_share(data):
+    """Rounded up or down, whatever the sizes and however few there are; each sequence is in one split."""
+    labels = data.draw(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=60))
+    total = len(labels)
+    test = data.draw(st.integers(0, total - 1))
+    validation = data.draw(st.integers(0, total - 1 - test))
+    sizes = [total - validation - test, validation, test]
+    parts = split(said_of("label", labels), Sequence(split=[float(size) for size in sizes]), 0, whole=True)
+    assert [len(part) for part in parts.values()] == sizes
+    assert sorted(row for part in parts.values() for row in rows(part)) == list(range(total))
+    for name, size in zip(SPLITS, sizes, strict=True):
+        here = Counter(labels[row] for row in rows(parts[name]))
+        for label, count in Counter(labels).items():
+            assert count * size // total <= here[label] <= -(-count * size // total)
+
+
+def test_three_labels_that_share_two_splits_each():
+    """Where each label is broken in another pair of splits, all three give and take in a circle."""
+    shares = _shared(np.array([3, 5, 4]), [4, 4, 4])
+    assert shares.sum(axis=0).tolist() == [4, 4, 4] and shares.sum(axis=1).tolist() == [3, 5, 4]
+    assert _circle([[2, 1, 0], [0, 2, 1], [1, 0, 2]], [0, 1, 2], 3) == [(0, 0, 1), (1, 1, 2), (2, 2, 0)]
+
+
+@laws
+@given(labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=40), share=shares, data=st.data())
+def test_shares_do_not_hang_on_the_order_of_the_data(labels, share, data):
+    """However the sequences stand in the file, each split has as many of each label; and again the same ones."""
+    turned = data.draw(st.permutations(labels))
+    counts = []
+    for order in (labels, turned):
+        store = said_of("label", list(order))
+        parts, again = (split(store, Sequence(split=share), 0, whole=True) for _ in range(2))
+        assert all(rows(parts[name]) == rows(again[name]) for name in SPLITS)
+        counts.append({name: Counter(order[row] for row in rows(part)) for name, part in parts.items()})
+    assert counts[0] == counts[1]
+
+
+def test_a_label_is_dealt_out_at_random():
+    """Of one label those that are held out are no run of neighbours."""
+    parts = split(said_of("label", ["a", "b"] * 50), Sequence(split=[0.6, 0.2, 0.2]), 0, whole=True)
+    ours = [row for row in rows(parts["test"]) if row % 2 == 0]
+    assert len(ours) == 10 and len(set(np.diff(ours).tolist())) > 2
+
+
+@laws
+@given(folds=st.lists(st.sampled_from(SPLITS), min_size=1, max_size=30), whole=st.booleans())
+def test_the_data_may_say_where_a_sequence_is(folds, whole):
+    """Each is then where it says, in the order of the data, whatever labels there are; some must be for training."""
+    store = said_of("fold", folds)
+    store = replace(store, columns={**store.columns, "label": ["x", *"y" * (len(folds) - 1)]})
+    if "train" not in folds:
+        with pytest.raises(InputError, match=rf"none of its {len(folds)} sequences into training(.|\n)*RC041"):
+            split(store, Sequence(), whole=whole)
+        return
+    parts = split(store, Sequence(), whole=whole)
+    for name, part in parts.items():
+        assert rows(part) == [row for row, fold in enumerate(folds) if fold == name]
+        assert part.steps == len(part) and np.array_equal(part.high - part.low, np.full(len(part), 2))

@@ -70,7 +70,7 @@ def outcome(source, element):
     """Return the sequences that a source gives, or the error; any other exception is a fault of the reader."""
     found = []
     try:
-        for values, start in source.read(element):
+        for values, start, _ in source.read(element):
             if start or not found:
                 found.append([])
             found[-1] += values.tolist() if isinstance(values, np.ndarray) else [values]

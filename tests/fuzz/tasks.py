@@ -94,7 +94,9 @@ def write(case: Case, text: str | bytes, before: str = "") -> Path:
     case.input = "\n".join(ascii(row)[1:-1] for row in difflib.unified_diff(before.split("\n"), rows, n=0, lineterm=""))
     path = case.folder / "task.toml"
     path.write_bytes(raw)
-    shutil.copy(shipped.folder() / "airline.csv", case.folder)
+    for data in shipped.folder().iterdir():
+        if data.name == "airline.csv" or (data.suffix != ".toml" and data.name.encode() in raw):
+            shutil.copy(data, case.folder)
     return path
 
 

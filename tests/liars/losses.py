@@ -47,6 +47,68 @@ class RightDistribution(Right):
         return output[..., : self.size]
 
 
+class RightLearned(RightSymbols):
+    """-log p(target), more where the target is rare in training."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.rare = [1.0] * size
+
+    def prepare(self, names, counts):
+        self.rare = (1 / (1 + counts)).tolist()
+
+    def save(self):
+        return {"rare": self.rare}
+
+    def restore(self, saved):
+        self.rare = saved["rare"]
+
+    def forward(self, output, target):
+        return super().forward(output, target) * output.new_tensor(self.rare)[target]
+
+
+class LearnsInSecret(RightLearned):
+    """Saves nothing of what it learned."""
+
+    def save(self):
+        return {}
+
+    def restore(self, saved):
+        pass
+
+
+class LearnsOnAndOn(RightLearned):
+    """Keeps a class as rare as it ever was."""
+
+    def restore(self, saved):
+        self.rare = [max(pair) for pair in zip(self.rare, saved["rare"], strict=True)]
+
+
+class SavesItsTensor(RightLearned):
+    """Saves what no JSON holds."""
+
+    def save(self):
+        return {"rare": torch.tensor(self.rare)}
+
+
+class KeysByIds(RightLearned):
+    """Saves a table whose keys are ids, which come back as text."""
+
+    def save(self):
+        return dict(enumerate(self.rare))
+
+    def restore(self, saved):
+        self.rare = [saved.get(index, 1.0) for index in range(self.size)]
+
+
+class CountsOnTheCounts(RightLearned):
+    """Adds 1 to the counts themselves, which the core goes on with."""
+
+    def prepare(self, names, counts):
+        counts += 1
+        self.rare = (1 / counts).tolist()
+
+
 class KeepsAnAxis(Right):
     """Gives [N, 1]."""
 
@@ -259,7 +321,7 @@ def component(name: str) -> Component:
     return Component("loss", lower, f"liars.losses:{name}", "liars.losses:Plain", "a loss of the tests")
 
 
-RIGHT = [component(name) for name in ("Right", "RightSymbols", "RightDistribution")]
+RIGHT = [component(name) for name in ("Right", "RightSymbols", "RightDistribution", "RightLearned")]
 
 LIARS = [
     Liar("L01", component("KeepsAnAxis")),
@@ -284,6 +346,11 @@ LIARS = [
     Liar("L10", component("CountsInAnArray")),
     Liar("L10", component("KeepsAllOutputs")),
     Liar("L10", component("AsksForThreads")),
+    Liar("L11", component("LearnsInSecret")),
+    Liar("L11", component("LearnsOnAndOn")),
+    Liar("L11", component("SavesItsTensor"), frozenset({"P09"})),
+    Liar("L11", component("KeysByIds")),
+    Liar("L11", component("CountsOnTheCounts")),
     Liar("P09", component("PointsWithThreads")),
     Liar("P09", component("WritesADiary")),
     Liar("P09", component("ForbidsGradients")),

@@ -68,6 +68,83 @@ class RightFile(Source[FileOptions]):
         return f"{self.options.path}:{found.st_size}:{found.st_mtime_ns}"
 
 
+class RightLabels(Right):
+    """Two sequences, each with a label."""
+
+    labels = ("loud", "soft")
+
+    def columns(self):
+        return {"input": self.offers, "label": ("text",)}
+
+    def read(self, element):
+        for index, text in enumerate([SONG, " gently"]):
+            yield Piece(text, True, {"label": self.labels[index]})
+            yield Piece("!", start=False)
+
+
+class ForgetsALabel(RightLabels):
+    """Gives a label to the first sequence alone."""
+
+    def read(self, element):
+        for index, piece in enumerate(super().read(element)):
+            yield piece if index < 2 else Piece(piece.values, piece.start)
+
+
+class HasABlankLabel(RightLabels):
+    """Has nothing to say of one sequence, and says it."""
+
+    labels = ("loud", " ")
+
+
+class CountsItsLabels(RightLabels):
+    """Gives numbers for labels."""
+
+    labels = (1, 2)
+
+
+class KeepsItsLabelsSecret(RightLabels):
+    """Gives labels, and names none."""
+
+    def columns(self):
+        return {"input": self.offers}
+
+
+class LearnsItsColumns(RightLabels):
+    """Names its label once it was read."""
+
+    known = False
+
+    def columns(self):
+        return super().columns() if self.known else {"input": self.offers}
+
+    def read(self, element):
+        self.known = True
+        yield from super().read(element)
+
+
+class DrawsItsLabels(RightLabels):
+    """Has other labels each time."""
+
+    count = 0
+
+    def read(self, element):
+        for piece in super().read(element):
+            self.count += 1
+            yield piece._replace(columns={"label": f"{self.count}"}) if piece.start else piece
+
+
+class HandsOutItsColumns(RightLabels):
+    """Keeps a table for each sequence, and gives it itself."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.tables = [{"label": label} for label in self.labels]
+
+    def read(self, element):
+        yield Piece(SONG, True, self.tables[0])
+        yield Piece(" gently", True, self.tables[1])
+
+
 class ReadsOnce(Right):
     """Begins in the constructor, and is at its end after the first reader."""
 
@@ -84,7 +161,7 @@ class FillsOneBuffer(RightNumbers):
 
     def read(self, element):
         buffer = np.zeros((3, 2))
-        for values, start in super().read(element):
+        for values, start, _ in super().read(element):
             buffer[:] = values
             yield Piece(buffer, start)
 
@@ -104,7 +181,7 @@ class GivesSingles(RightNumbers):
     """Gives float32."""
 
     def read(self, element):
-        for values, start in super().read(element):
+        for values, start, _ in super().read(element):
             yield Piece(values.astype(np.float32), start)
 
 
@@ -112,7 +189,7 @@ class GivesMissingValues(RightNumbers):
     """Gives nan for what is missing."""
 
     def read(self, element):
-        for values, start in super().read(element):
+        for values, start, _ in super().read(element):
             yield Piece(np.where(values == 4, np.nan, values), start)
 
 
@@ -120,7 +197,7 @@ class GivesCharacters(Right):
     """Gives a list where a text is asked for."""
 
     def read(self, element):
-        for values, start in super().read(element):
+        for values, start, _ in super().read(element):
             yield Piece(list(values), start)
 
 
@@ -128,7 +205,7 @@ class BeginsInTheMiddle(Right):
     """Never says that a sequence starts."""
 
     def read(self, element):
-        for values, _ in super().read(element):
+        for values, _, _ in super().read(element):
             yield Piece(values, False)
 
 
@@ -158,7 +235,7 @@ class ReadsForItsFingerprint(Right):
     """Reads the whole corpus before it tells whether it is the same."""
 
     def fingerprint(self):
-        return hashlib.sha256("".join(values for values, _ in self.read("text")).encode()).hexdigest()
+        return hashlib.sha256("".join(values for values, _, _ in self.read("text")).encode()).hexdigest()
 
 
 class LooksAtTheSize(RightFile):
@@ -224,7 +301,7 @@ class CutsLines(RightFile):
     """Splits block by block, so that a line that a block cuts is two."""
 
     def read(self, element):
-        text = "".join(values for values, _ in super().read(element))
+        text = "".join(values for values, _, _ in super().read(element))
         for at in range(0, len(text), 65536):
             yield from map(Piece, text[at : at + 65536].splitlines(keepends=True))
 
@@ -375,7 +452,12 @@ def component(name: str, options: str = "Plain") -> Component:
     return Component("source", lower, target, model, "a source of the tests", examples=examples)
 
 
-RIGHT = [component("Right"), component("RightNumbers"), component("RightFile", "FileOptions")]
+RIGHT = [
+    component("Right"),
+    component("RightNumbers"),
+    component("RightFile", "FileOptions"),
+    component("RightLabels"),
+]
 
 LIARS = [
     Liar("S01", component("FillsOneBuffer")),
@@ -405,6 +487,13 @@ LIARS = [
     Liar("S05", component("RemembersThePath", "FileOptions")),
     Liar("S09", component("HandsOutItsNames")),
     Liar("S09", component("KeepsEachReading")),
+    Liar("S10", component("ForgetsALabel")),
+    Liar("S10", component("HasABlankLabel")),
+    Liar("S10", component("CountsItsLabels")),
+    Liar("S10", component("KeepsItsLabelsSecret")),
+    Liar("S10", component("LearnsItsColumns")),
+    Liar("S01", component("DrawsItsLabels"), frozenset({"S08", "S09"})),
+    Liar("S09", component("HandsOutItsColumns")),
     Liar("P09", component("TellsOfGaps")),
     Liar("P09", component("IsElsewhereMeanwhile")),
     Liar("P09", component("MakesItsPathWhole", "FileOptions")),

@@ -52,10 +52,10 @@ def layers(first, stack):
 
 
 ENCODERS = {
-    "embedding": (lambda: Embedding(SYMBOLS, EmbeddingOptions(size=4)), "symbols"),
-    "one_hot": (lambda: OneHot(SYMBOLS, OneHotOptions()), "symbols"),
-    "linear": (lambda: Linear(FEATURES, LinearOptions(size=4)), "numbers"),
-    "identity": (lambda: Identity(FEATURES, IdentityOptions()), "numbers"),
+    "embedding": (lambda: Embedding(SYMBOLS, EmbeddingOptions(size=4)), "ids"),
+    "one_hot": (lambda: OneHot(SYMBOLS, OneHotOptions()), "ids"),
+    "linear": (lambda: Linear(FEATURES, LinearOptions(size=4)), "rows"),
+    "identity": (lambda: Identity(FEATURES, IdentityOptions()), "rows"),
     "convolution": (lambda: Convolution(FEATURES, ConvolutionOptions(size=4, width=2)), "encoded"),
 }
 
@@ -69,7 +69,7 @@ def network(encoder="embedding", stack="lstm", dtype=torch.float32):
 
 def inputs(encoder, rows, count, dtype=torch.float32):
     generator = torch.Generator().manual_seed(1)
-    if ENCODERS[encoder][1] == "symbols":
+    if ENCODERS[encoder][1] == "ids":
         return list(torch.randint(SYMBOLS, (count, rows), generator=generator))
     return list(torch.randn(count, rows, FEATURES, generator=generator, dtype=dtype))
 

@@ -13,12 +13,22 @@ from recurra_sources.text import Text, TextOptions
 def gathered(source, element="text"):
     """Return the sequences of a source, pieces of one sequence put together."""
     found = []
-    for values, start in source.read(element):
+    for values, start, _ in source.read(element):
         if start or not found:
             found.append([])
         found[-1].append(values)
     joins = {"text": "".join, "tokens": lambda parts: sum(parts, []), "numbers": lambda p: np.concatenate(p).tolist()}
     return [joins[element](parts) for parts in found]
+
+
+def labelled(source, element="text"):
+    """Return the sequences of a source, each with its label; only the piece that starts one may carry it."""
+    labels = []
+    for _, start, columns in source.read(element):
+        assert set(columns) == ({"label"} if start else set())
+        assert all(type(label) is str for label in columns.values())
+        labels += columns.values()
+    return list(zip(gathered(source, element), labels, strict=True))
 
 
 def text(path, **options):

@@ -510,7 +510,7 @@ def test_a_group_is_known_by_its_text(tmp_path, sheet):
 
 OPTIONS = {
     "decimal": ",", "delimiter": ";", "encoding": "latin-1", "group": "g", "separator": "-", "missing": "forward",
-    "columns": ["b", "a"], "path": "other",
+    "columns": ["b", "a"], "path": "other", "label": "l", "fold": "f",
 }  # fmt: skip
 
 

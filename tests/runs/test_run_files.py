@@ -259,7 +259,7 @@ def test_a_home_that_is_none_costs_the_cache_alone(tmp_path: Path, monkeypatch: 
     (tmp_path / "file").touch()
     monkeypatch.delenv("RECURRA_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(store.build, "__defaults__", (1, "", ("the source", "the vocabulary")))
+    monkeypatch.setattr(store.build, "__defaults__", (1, *store.build.__defaults__[1:]))
     for home in ("", "relative", str(tmp_path / "file")):
         monkeypatch.setenv("HOME", home)
         monkeypatch.setattr("recurra.cache._told", set())

@@ -54,6 +54,20 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "hello_lstm.toml").read_text(encoding="utf-8") == "mine"
 
 
+def test_data_that_two_tasks_read_is_copied_once(tmp_path: Path) -> None:
+    """The second task goes beside the first and its data; data of the same name that differs is refused, and kept."""
+    assert [path.name for path in shipped.copy("digits", tmp_path)] == ["digits.toml", "digits.jsonl.gz"]
+    assert [path.name for path in shipped.copy("digits_pixels", tmp_path)] == ["digits_pixels.toml"]
+
+    (tmp_path / "digits.toml").unlink()
+    (tmp_path / "digits.jsonl.gz").write_bytes(b"mine")
+    with pytest.raises(InputError) as caught:
+        shipped.copy("digits", tmp_path)
+    assert caught.value.problems[0].code == "RC080" and "digits.jsonl.gz" in caught.value.problems[0].fact
+    assert [path.name for path in tmp_path.glob("digits.*")] == ["digits.jsonl.gz"]
+    assert (tmp_path / "digits.jsonl.gz").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(("name", "close"), [("hello_lstn", "hello_lstm"), ("helo_gru", "hello_gru"), ("zzz", "")])
 def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path, name: str, close: str) -> None:
     """An unknown name is refused with all names and the nearest, and writes nothing."""

@@ -1,4 +1,4 @@
-"""The suite on encoders, vocabularies, losses and sources: what is right passes, and what is wrong is named."""
+"""The suite on all kinds but cells: what is right passes, and what is wrong is named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from liars import encoders, entry, losses, sources, vocabularies
+from liars import encoders, entry, losses, sources, targets, vocabularies
 from safetensors.torch import save_file
 
 from recurra.catalog import discover
@@ -22,8 +22,8 @@ from recurra.testing.slopes import SLOPE, slope_gap
 from recurra.testing.subjects import EncoderSubject, SourceSubject
 from recurra.testing.suite import examine, prescribed
 
-MODULES = {"encoder": encoders, "vocabulary": vocabularies, "loss": losses, "source": sources}
-LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S"}
+MODULES = {"encoder": encoders, "vocabulary": vocabularies, "loss": losses, "source": sources, "target": targets}
+LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S", "target": "T"}
 RIGHT = [component for module in MODULES.values() for component in module.RIGHT]
 OWN = [found for kind in MODULES for found in discover().of_kind(kind) if found.plugin.distribution == "recurra"]
 
@@ -57,9 +57,18 @@ def of(kind, name):
     return next(found for found in OWN if (found.component.kind, found.component.name) == (kind, name))
 
 
-def test_smoothed_labels_keep_the_laws_of_a_loss():
-    """In training and in evaluation, where the loss is another one."""
-    assert failing(of("loss", "cross_entropy"), sets=[{"label_smoothing": 0.3}]) == {}
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"label_smoothing": 0.3},
+        {"class_weights": {"b": 2.0, "e": 0.5}, "focal": 2.0},
+        {"class_weights": "balanced", "focal": 0.5, "label_smoothing": 0.3},
+    ],
+    ids=str,
+)
+def test_a_cross_entropy_keeps_the_laws_of_a_loss(table):
+    """In training and in evaluation, where labels are not smoothed, with what it learned of the answers."""
+    assert failing(of("loss", "cross_entropy"), sets=[table]) == {}
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -116,6 +125,7 @@ def test_texts_of_all_kinds_are_sources(books):
     ]
     for table in sets:
         records = verdicts(of("source", "text"), sets=[table])
+        assert records.pop("S10").detail == "it gives no label"
         assert {name: record.detail for name, record in records.items() if record.verdict != "PASS"} == {}
 
 
@@ -210,7 +220,8 @@ NONSENSE = {
     "encoder": ["forward"],
     "loss": ["forward", "point"],
     "vocabulary": ["encode", "decode", "text", "streamer", "save", "size"],
-    "source": ["read", "features"],
+    "source": ["read", "features", "columns"],
+    "target": ["metrics", "judged", "baselines", "pooling"],
 }
 
 
@@ -219,7 +230,7 @@ NONSENSE = {
 def test_nonsense_is_the_components_fault(kind, method, given, monkeypatch):
     """A method that gives something else altogether is a failure, told by its check, and no error of the suite."""
     found = entry(MODULES[kind].RIGHT[0])
-    fake = property(lambda self: given) if method == "size" else lambda self, *arguments, **named: given
+    fake = property(lambda self: given) if method in ("size", "pooling") else lambda self, *arguments, **named: given
     monkeypatch.setattr(found.target, method, fake)
     checks = [check for check in ids(kind) if check not in ("S04", "V09")]  # which take a process of their own
     assert {verdict for verdict, _ in failing(found, only=checks).values()} == {"FAIL"}

@@ -6,6 +6,7 @@ import math
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from hypothesis import strategies as st
 from trials import PROSE, about, write
 
 import recurra
-from recurra.data.splits import Split
+from recurra.contracts.target import Examples
 from recurra.data.store import Store
 from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train import baselines
-from recurra.train.baselines import forecasts, series_baselines, series_scale, symbol_baselines
+from recurra.train.baselines import forecasts, ngram_rules, series_rules, series_scale
 
 BEGIN = -1
 
@@ -55,8 +56,13 @@ def _store(sequences: list[list[int]]) -> Store:
     return Store(np.concatenate([np.array(s) for s in sequences]).astype(np.int64), starts, "")
 
 
-def _whole(store: Store, rows: slice) -> Split:
-    return Split(store.starts[rows], store.ends[rows], store.starts[rows])
+def _part(store: Store, low: Any, high: Any, begin: Any, size: int = 4, season: int = 0) -> Examples:
+    elements = "symbols" if store.values.ndim == 1 else "numbers"
+    return Examples(elements, store.values, low, high, begin, size, size, season=season)
+
+
+def _whole(store: Store, rows: slice, size: int = 4) -> Examples:
+    return _part(store, store.starts[rows], store.ends[rows], store.starts[rows], size)
 
 
 sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=25), min_size=2, max_size=6)
@@ -70,7 +76,7 @@ def test_n_grams_are_those_of_plain_dictionaries(data: list[list[int]], orders: 
     held = [(s, at) for s in data[cut:] for at in range(1, len(s))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "ORDERS", orders)
-        found = symbol_baselines(store, _whole(store, slice(0, cut)), _whole(store, slice(cut, None)), 4)
+        found = ngram_rules(_whole(store, slice(0, cut)), _whole(store, slice(cut, None)))
     if not held:
         assert found == {}
         return
@@ -101,8 +107,8 @@ def test_chances_add_up_to_one(data: list[list[int]], context: list[int]) -> Non
         for symbol in range(4):
             store = _store([*data, [*context, symbol]])
             end = np.array([len(store)])
-            asked = Split(end - 1, end, store.starts[-1:])
-            for rule, row in symbol_baselines(store, _whole(store, slice(0, -1)), asked, 4).items():
+            asked = _part(store, end - 1, end, store.starts[-1:])
+            for rule, row in ngram_rules(_whole(store, slice(0, -1)), asked).items():
                 sums[rule] += math.exp(-row["nats"])
     assert dict(sums) == pytest.approx({"uniform": 1, "unigram": 1, "2-gram": 1})
 
@@ -113,11 +119,11 @@ def test_a_contiguous_split_is_asked_with_its_past_as_context(text: list[int], s
     """Where the held-out part goes on from the training part, its first contexts reach back into it."""
     store, cut = _store([text]), max(1, int(len(text) * share))
     begin = store.starts
-    train = Split(begin, np.array([cut]), begin)
-    held = Split(np.array([cut]), np.array([len(text)]), begin)
+    train = _part(store, begin, np.array([cut]), begin, 3)
+    held = _part(store, np.array([cut]), np.array([len(text)]), begin, 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "ORDERS", 2)
-        found = symbol_baselines(store, train, held, 3)
+        found = ngram_rules(train, held)
     model = WittenBell(3)
     model.learn(text[:cut], 2)
     wanted = -np.mean([math.log(model.chance(text[at], (text[at - 1],))) for at in range(cut, len(text))])
@@ -130,7 +136,7 @@ def test_the_best_n_gram_on_pythons_documentation(tmp_path: Path) -> None:
     pytest.importorskip("pydoc_data.topics")
     task = write(tmp_path, about(PROSE, "python_docs"))
     data = load_data(resolve(task, {"sequence.split": [0.9, 0.1, 0.0]}))
-    found = symbol_baselines(data.store, data.splits["train"], data.splits["validation"], data.vocabulary.size)
+    found = ngram_rules(data.examples("train"), data.examples("validation"))
     assert min(row["nats"] for row in found.values()) == pytest.approx(1.320, abs=6e-4)
 
 
@@ -145,9 +151,8 @@ def test_rules_one_step_ahead(values: list[float], cut: float, season: int) -> N
     at = max(2, int(len(row) * cut))
     store = Store(row[:, None], np.array([0]), "")
     begin = np.array([0])
-    found = series_baselines(
-        store, Split(begin, np.array([at]), begin), Split(np.array([at]), np.array([len(row)]), begin), season
-    )
+    held = _part(store, np.array([at]), np.array([len(row)]), begin, 1, season)
+    found = series_rules(_part(store, begin, np.array([at]), begin, 1, season), held)
     slope = (row[at - 1] - row[0]) / (at - 1)
     wanted = {"naive": row[at - 1 : -1], "drift": row[at - 1 : -1] + slope}
     if season and at >= season:
@@ -214,7 +219,7 @@ def test_the_scale_is_the_error_of_saying_a_season_again(
     gaps = [
         [abs(row[t] - row[t - lag]) * width for width in widths] for row in rows for t in range(lag, len(row))
     ]  # fmt: skip
-    found = series_scale(Store(values, starts, ""), Split(starts, ends, starts), season)
+    found = series_scale(_part(Store(values, starts, ""), starts, ends, starts, 1, season))
     if not gaps:
         assert found is None
     else:

@@ -116,7 +116,7 @@ def test_figures_are_those_of_a_plain_loop(
         assert error.problems[0].code == "RC041"
         return
     for name, part in data.splits.items():
-        found = evaluate(network, data.reader, part, data.vocabulary, rows=rows, window=window).values()
+        found = evaluate(network, data.reader, part, data.tally(), rows=rows, window=window).values()
         assert found == pytest.approx(_brute(data, network, name), rel=CLOSE[precision], abs=CLOSE[precision])
 
 
@@ -137,7 +137,7 @@ def test_figures_of_numbers_are_in_the_datas_units(
     text = about(SERIES, "inline", series=[[float(v) for v in row] for row in series])
     data, network, _ = _built(tmp_path_factory.mktemp("task"), text, changes)
     for name, part in data.splits.items():
-        found = evaluate(network, data.reader, part, data.vocabulary, data.scale, rows=rows, window=window).values()
+        found = evaluate(network, data.reader, part, data.tally(), rows=rows, window=window).values()
         assert found == pytest.approx(_brute(data, network, name), rel=1e-9, abs=1e-9)
 
 
@@ -191,8 +191,9 @@ def test_cold_and_warm_are_those_of_a_plain_loop(
         for name, value in (("PLACES", places), ("OPENING", opening), ("CONTEXT", context)):
             patch.setattr(segments, name, value)
         for part in data.splits.values():
+            key = "nats" if data.vocabulary.yields == "symbols" else "loss"
             metrics, count = cold_and_warm(
-                network, data.reader, part, data.vocabulary, rows=rows, window=window
+                network, data.reader, part, data.tally, key, rows=rows, window=window
             )  # fmt: skip
             steps = [  # begin of the sequence, input, end
                 (int(begin), at, int(high) - 1)
@@ -219,11 +220,11 @@ def test_a_long_sequence_in_segments_is_scored_once(tmp_path: Path, monkeypatch:
     """
     changes = {"source.text": "abcd dcba " * 12, "device.precision": "float64"}
     data, network, _ = _built(tmp_path, PROSE, changes)
-    whole = evaluate(network, data.reader, data.splits["train"], data.vocabulary).values()
+    whole = evaluate(network, data.reader, data.splits["train"], data.tally()).values()
     monkeypatch.setattr(segments, "SEGMENT", 7)
     for context, close in ((1 << 10, 1e-9), (16, 1e-2)):
         monkeypatch.setattr(segments, "CONTEXT", context)
-        found = evaluate(network, data.reader, data.splits["train"], data.vocabulary, rows=3, window=5).values()
+        found = evaluate(network, data.reader, data.splits["train"], data.tally(), rows=3, window=5).values()
         assert found == pytest.approx(whole, rel=close)
 
 
@@ -234,7 +235,7 @@ def test_what_is_for_training_alone_leaves_figures_alone(name: str, tmp_path: Pa
     for value in (0.0, 0.5):
         data, network, _ = _built(tmp_path, PROSE, {name: value})
         network.train()
-        found.append(evaluate(network, data.reader, data.splits["validation"], data.vocabulary).values())
+        found.append(evaluate(network, data.reader, data.splits["validation"], data.tally()).values())
         assert network.training and network.loss.training
     assert found[0] == found[1]
 

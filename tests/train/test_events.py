@@ -31,7 +31,7 @@ def _trainer(folder: Path, **more: Any) -> Trainer:
     network, _ = build_network(resolved, data.vocabulary.size, data.names)
 
     def validate() -> dict[str, float]:
-        return evaluate(network, data.reader, data.splits["validation"], data.vocabulary).values()
+        return evaluate(network, data.reader, data.splits["validation"], data.tally()).values()
 
     return build_trainer(resolved, data, network, validate=validate)
 

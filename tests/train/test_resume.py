@@ -80,10 +80,11 @@ def test_a_run_killed_before_its_final_figures_makes_them_when_resumed(tmp_path:
     assert left(recurra.resume(run.path)) == before
 
 
-def test_records_after_the_last_checkpoint_are_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sparse checkpoints", "labels"])
+def test_records_after_the_last_checkpoint_are_made_anew(name: str, unbroken, tmp_path: Path) -> None:
     """A run killed long after its last checkpoint repeats the steps and records each of them once."""
-    whole = trained(tmp_path / "whole", "sparse checkpoints")
-    path = _killed(tmp_path / "killed", at=STEPS - 1)
+    whole = unbroken(name)
+    path = _killed(tmp_path / "killed", name, at=STEPS - 1)
     assert Checkpoints(path / "checkpoints").index()["last"] < STEPS - 1
     again = recurra.resume(path)
     assert differences(whole, again) == []
@@ -95,13 +96,13 @@ class _Killed(BaseException):
     """Stands for the end of the process: nothing of recurra catches it."""
 
 
-def _killed(folder: Path, at: int) -> Path:
+def _killed(folder: Path, name: str, at: int) -> Path:
     class Killer(Stopper):
         def stepped(self, progress) -> None:
             if progress.step == at:
                 raise _Killed
 
-    text, changes = TRIALS["sparse checkpoints"]
+    text, changes = TRIALS[name]
     with pytest.raises(_Killed):
         recurra.run(write(folder, text), changes, runs=folder / "runs", observer=Killer(()))
     return folder / "runs" / "task" / "1"

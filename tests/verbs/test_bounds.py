@@ -14,6 +14,7 @@ from trials import PROSE, about, write
 import recurra
 from recurra.cli import show
 from recurra.cli.display import excerpt
+from recurra.cli.generations import Forecasts
 from recurra.cli.visible import visible
 from recurra.data import segments
 from recurra.job import forecasts
@@ -61,8 +62,8 @@ def test_a_bounded_split_says_so(
     """Where only a part of a split is scored, or only a part of the past is read, a note says how much."""
     plain = found(tmp_path, text, {})
     assert plain["notes"] == []
-    for module in ("recurra.job.results", "recurra.data.splits", "recurra.data.segments"):
-        monkeypatch.setattr(f"{module}.{bound}", 3 if bound == "SCORED" else 2, raising=False)
+    for module in ("job.results", "job.forecasts", "job.elements", "data.splits", "data.segments"):
+        monkeypatch.setattr(f"recurra.{module}.{bound}", 3 if bound == "SCORED" else 2, raising=False)
     if bound == "SEGMENT":
         monkeypatch.setattr(segments, "CONTEXT", 1)
     notes = " ".join(found(tmp_path, text, {})["notes"])
@@ -101,7 +102,7 @@ def test_no_figure_is_less_than_nothing_by_a_sign(value: float, capsys: pytest.C
     forecast = {"steps": 1, "metrics": table, "baselines": {"naive": table}, "last_series": {"actual": [[value]]}}
     shown = {"split": "test", "metrics": table, "baselines": {"naive": table}, "forecast": forecast, "verdict": ""}
     show.figures(shown)
-    show.generation(iter([value, [value, value]]), "", True, 1)
+    Forecasts().write(iter([value, [value, value]]), "", 1)
     assert not MINUS_ZERO.search(capsys.readouterr().out)
 
 

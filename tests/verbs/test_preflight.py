@@ -17,7 +17,7 @@ from trials import PROSE, about, trained, write
 import recurra
 from recurra.errors import InputError, RecurraError
 from recurra.fit import check_fit
-from recurra.job import preflight
+from recurra.job import preflight, scan
 from recurra.job.build import build_network
 from recurra.job.data import load_data
 from recurra.resolve import resolve
@@ -151,13 +151,13 @@ def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, m
     resolved = resolve(task, {"sequence.split": [1, 1, 1], "sequence.length": 1})
     data = load_data(resolved)
     seen: list[float] = []
-    monkeypatch.setattr(preflight, "BLOCK", block)
+    monkeypatch.setattr(scan, "BLOCK", block)
 
     def noted(loss: Any, rows: Any, values: Any, place: Any) -> Any:
         seen.extend(values[:, 0].tolist())
         return np.zeros(len(values))
 
-    monkeypatch.setattr(preflight, "_lossy", noted)
+    monkeypatch.setattr(scan, "_lossy", noted)
     network, _ = build_network(resolved, data.vocabulary.size, data.names)
     preflight.preflight(resolved, data, network)
     assert seen == VALUES
@@ -290,7 +290,7 @@ def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path
     resolved = resolve(task)
     data = load_data(resolved)
     network, _ = build_network(resolved, data.vocabulary.size)
-    printed = evaluate(network, data.reader, data.splits["validation"], data.vocabulary, data.scale).values()
+    printed = evaluate(network, data.reader, data.splits["validation"], data.tally()).values()
     for name in printed:
         check_fit(resolve(task, {"training.monitor": name}))
     with pytest.raises(InputError) as caught:

@@ -130,13 +130,13 @@ def test_the_report_adds_up(name: str, tmp_path: Path) -> None:
     report = recurra.check(task, changes)
     resolved = resolve(task, changes)
     data = load_data(resolved)
-    network, _ = build_network(resolved, data.vocabulary.size)
+    network, _ = build_network(resolved, data.vocabulary.size, answers=data.answers.size)
     weights = sum(p.numel() for p in network.parameters())
     assert report["parameters"] == weights == sum(layer["parameters"] for layer in report["layers"])
     batches = list(data.feed.epoch(0))
     assert report["training"]["batches_per_epoch"] == len(batches)
     assert report["data"]["splits"]["train"]["windows"] == sum(len(batch.x) for batch in batches)
-    scored = sum(int(batch.mask.sum()) for batch in batches)
+    scored = sum(batch.scored for batch in batches)
     assert scored <= report["data"]["splits"]["train"]["predicted"]
     assert report["training"]["steps"] == resolved.task.training.steps
     assert report["memory"]["weights"] == 4 * weights

@@ -70,7 +70,7 @@ def find(catalog: Catalog, name: str) -> list[Entry]:
 
 def component_data(catalog: Catalog, entry: Entry) -> dict[str, Any]:
     """Return a component with its options as plain data."""
-    from recurra.resolve import option_rows
+    from recurra.schema import option_rows
 
     rows = [
         dict(zip(("name", "allowed", "default", "description"), row, strict=True)) for row in option_rows(entry.options)
@@ -100,7 +100,7 @@ def component(catalog: Catalog, entry: Entry) -> None:
 
 def paste(entry: Entry, name: str) -> str:
     """Return a table with every option at its default, ready to be pasted; what has none stands as a comment."""
-    from recurra.resolve import option_rows
+    from recurra.schema import option_rows
 
     lines = [f"[{entry.component.kind}]", f'kind = "{name}"']
     for option, allowed, default, _ in option_rows(entry.options):

@@ -12,9 +12,9 @@ from rich.progress import Progress as Bar
 
 from recurra.cli.streams import OutputLost
 from recurra.cli.visible import visible
+from recurra.contracts.metric import Metrics
 from recurra.job.train import Silent
 from recurra.train.loop import Observer, Progress
-from recurra.train.metrics import Metrics
 
 
 def watcher(quiet: bool = False) -> Observer:
@@ -109,7 +109,8 @@ class Live:
     def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
         """Print the figures and a sample above the bar."""
         self.console.print(describe_validation(progress, metrics, better), markup=False)
-        self.console.print(f"  sample: {excerpt(sample)}", markup=False, style="dim")
+        if sample:
+            self.console.print(f"  sample: {excerpt(sample)}", markup=False, style="dim")
 
     def finished(self, progress: Progress, why: str) -> None:
         """Leave the bar as it is."""
@@ -140,7 +141,8 @@ class Lines:
     def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
         """Print the figures and a sample."""
         print(describe_validation(progress, metrics, better))
-        print(f"  sample: {excerpt(sample)}", flush=True)
+        if sample:
+            print(f"  sample: {excerpt(sample)}", flush=True)
 
     def finished(self, progress: Progress, why: str) -> None:
         """Say why training ended."""

@@ -154,19 +154,14 @@ def generate(
 ) -> None:
     """Generate text from a run, or forecast numbers in the data's own units."""
     from recurra import verbs
-    from recurra.cli import show
+    from recurra.cli.generations import GENERATIONS
     from recurra.cli.values import parse
 
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
     opened = verbs.load(run)
-    numeric = opened.vocabulary.yields == "numbers"
-    if numeric and streams > 1:
-        raise InputError.of("RC080", "--streams is for symbols: a forecast is the same every time")
-    if not numeric and values is not None:
-        raise InputError.of("RC080", "--values is for numbers, and this run generates symbols", cure="give --prompt")
-    if numeric and prompt is not None:
-        raise InputError.of("RC080", "--prompt is for text, and this run forecasts numbers", cure="give --values 1,2,3")
+    generation = GENERATIONS[opened.vocabulary.yields]
+    generation.check(prompt, values, streams)
     given: Any = prompt if values is None else parse(values, opened.vocabulary.size)
     sampling = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -176,9 +171,9 @@ def generate(
         steps = opened.generate(given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling)
     shown = opened.prompt() if prompt is None else prompt
     if as_json:
-        print_json({"prompt": given if numeric else shown, "generated": show.gathered(steps, numeric, streams)})
+        print_json({"prompt": generation.prompt(given, shown), "generated": generation.gathered(steps, streams)})
     else:
-        show.generation(steps, shown, numeric, streams)
+        generation.write(steps, shown, streams)
 
 
 @contextmanager
@@ -189,6 +184,40 @@ def _prompted(option: str) -> Iterator[None]:
     except InputError as error:
         problems = [replace(p, key=option) if p.key.startswith("generation.prompt") else p for p in error.problems]
         raise InputError(problems) from error.__cause__
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    file: Annotated[
+        Path | None, typer.Argument(help="New sequences, in the form of the run's data; no labels.", metavar="FILE")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="One sequence of text.")] = None,
+    values: Annotated[
+        str | None, typer.Option(help="One sequence of numbers: 1,2,3; several features: 1,2;3,4")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=0, help="How many steps to go on, where a run can.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to a file, .csv or .jsonl.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Tell what is wrong with a row in a column.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each sequence.")] = False,
+) -> None:
+    """Answer new sequences: labels with their chances, or what comes next."""
+    from recurra import verbs
+    from recurra.cli import predictions
+    from recurra.cli.values import READ
+
+    if sum(given is not None for given in (file, text, values)) != 1:
+        raise InputError.of("RC080", "give a file, or --text, or --values")
+    opened = verbs.load(run)
+    rows: list[Any] | None = [text] if text is not None else None
+    if values is not None:
+        rows = [READ[opened.vocabulary.yields](values, opened.vocabulary.size)]
+    answers = opened.predict(rows, file=file, horizon=horizon, skip_bad=skip_bad)
+    named = "row" if file is None else opened.resolved.parts["source"].build().named
+    names = [named, *opened.predictor(horizon, skip_bad).columns()]
+    count = predictions.write(({named: row.pop("row"), **row} for row in answers), names, output, as_json)
+    if output is not None:
+        print(f"wrote {count:,} predictions to {output}")
 
 
 @app.command()
@@ -237,8 +266,8 @@ def schema(
 ) -> None:
     """Print the JSON Schema of task files, with the options of every installed component, for an editor."""
     from recurra.catalog import discover
-    from recurra.resolve import json_schema
     from recurra.runs.files import write_text
+    from recurra.schema import json_schema
 
     escaped = output is None and not speaks_unicode()
     text = json.dumps(json_schema(discover()), indent=2, ensure_ascii=escaped) + "\n"

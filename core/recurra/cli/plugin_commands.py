@@ -49,7 +49,7 @@ def plugins_show(
 @plugins_app.command("new")
 def plugins_new(
     name: Annotated[str, typer.Argument(help="What a task file will call the component: my_cell.")],
-    kind: Annotated[str, typer.Option(help="cell, encoder, source, loss or vocabulary.")],
+    kind: Annotated[str, typer.Option(help="cell, encoder, source, loss, target or vocabulary.")],
     form: Annotated[str | None, typer.Option(help="Of a cell: cell, gated (the default) or scan.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, ConsoleDimensions
@@ -40,6 +38,7 @@ class _Printer:
 _console = _Printer()
 STEPS_SHOWN = 24
 COLUMNS_SHOWN = 8
+CLASSES_SHOWN = 16
 _UNITS = {"mape": " %"}
 
 
@@ -51,11 +50,11 @@ def result(found: dict[str, Any]) -> None:
     if found["weights_of_step"] != found["steps"]:
         best = f"step {found['weights_of_step']} of {found['steps']}, the best on the validation split"
         _console.print(f"weights:   those of {best}")
-    generated = found["generated"]
+    generated = found.get("generated")
     if isinstance(generated, str):
         _console.print(f"generated: {visible(generated)}")
-    else:
-        _console.print("next:      " + ", ".join(_row(value) for value in generated))
+    elif generated is not None:
+        _console.print("next:      " + ", ".join(numbers(value) for value in generated))
     _console.print(f"run:       {found['run']}")
 
 
@@ -80,6 +79,7 @@ def figures(found: dict[str, Any]) -> None:
     title = f"{found['split']} split" + (", one step ahead" if forecast else "")
     _ladder(title, found["metrics"], found["baselines"])
     _columns(found)
+    _confusion(found)
     if beginnings := found.get("beginnings"):
         _console.print(
             f"cold and warm: the first steps, {beginnings['steps']} at most, at {beginnings['places']} places of the "
@@ -98,6 +98,25 @@ def figures(found: dict[str, Any]) -> None:
         for index, name in enumerate((names or [""])[:COLUMNS_SHOWN]):
             _forecast(forecast["last_series"], index, name)
     _console.print(f"verdict:   {found['verdict']}")
+
+
+def _confusion(found: dict[str, Any]) -> None:
+    """Print what was said of each class, a row for each that came; and the sequences that were most wrong."""
+    if confusion := found.get("confusion"):
+        names = [visible(name) for name in confusion["classes"]]
+        if len(names) <= CLASSES_SHOWN:
+            table = Table(title="came, and was said to be", title_justify="left", box=None, pad_edge=False)
+            table.add_column("")
+            for number in range(1, len(names) + 1):
+                table.add_column(str(number), justify="right")
+            for number, (name, row) in enumerate(zip(names, confusion["counts"], strict=True), 1):
+                table.add_row(f"{number} {name}", *(f"{count:,}" if count else "." for count in row))
+            _console.print(table)
+        else:
+            _console.print(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
+    for row in found.get("most_wrong", []):
+        came, said = visible(row["came"]), visible(row["predicted"])
+        _console.print(f"  most wrong: sequence {row['sequence']} is {came}, said to be {said} (p {row['chance']:.2g})")
 
 
 def _columns(found: dict[str, Any]) -> None:
@@ -145,38 +164,9 @@ def _figure(name: str, value: float | None) -> str:
     return "" if value is None else f"{value:z.4g}{_UNITS.get(name, '')}"
 
 
-def _row(value: Any) -> str:
+def numbers(value: Any) -> str:
+    """Return a step of a forecast as a text: a number, or several in brackets."""
     return "(" + ", ".join(f"{v:z.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:z.6g}"
-
-
-def gathered(steps: Iterator[Any], numeric: bool, streams: int) -> Any:
-    """Return a whole generation as plain data."""
-    if numeric:
-        return list(steps)
-    if streams == 1:
-        return "".join(steps)
-    texts = [""] * streams
-    for parts in steps:
-        texts = [text + part for text, part in zip(texts, parts, strict=True)]
-    return texts
-
-
-def generation(steps: Iterator[Any], prompt: str, numeric: bool, streams: int) -> None:
-    """Print a generation as it comes; several streams one after the other once they are whole."""
-    shown = visible if sys.stdout.isatty() else str  # a file or a pipe gets the very text
-    if streams > 1:
-        for number, text in enumerate(gathered(steps, numeric, streams), 1):
-            print(f"--- {number}\n{shown(prompt + text)}")
-        return
-    if numeric:
-        for value in steps:
-            print(_row(value).strip("()"), flush=True)
-        return
-    sys.stdout.write(shown(prompt))
-    for text in steps:
-        sys.stdout.write(shown(text))
-        sys.stdout.flush()
-    sys.stdout.write("\n")
 
 
 def report(found: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from recurra.errors import InputError
@@ -29,6 +30,15 @@ def parse(text: str, columns: int) -> list[Any]:
             fact += f"and this run has {columns} columns"
             raise InputError.of("RC080", fact, got=text.split(";")[number - 1].strip(), allowed=_allowed(columns))
     return rows
+
+
+def _no_numbers(text: str, columns: int) -> list[Any]:
+    fact = "--values is for numbers, and this run reads symbols"
+    raise InputError.of("RC080", fact, got=text, cure="give --text")
+
+
+READ: dict[str, Callable[[str, int], list[Any]]] = {"numbers": parse, "symbols": _no_numbers}
+"""What --values means, by what a run reads."""
 
 
 def _row(text: str, number: int, columns: int) -> list[float]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-API = (1, 0)
+API = (1, 1)
 """The version of the plugin contract: a plugin of another major version is not loaded."""
 
-Kind: TypeAlias = Literal["source", "vocabulary", "encoder", "cell", "loss"]
+Kind: TypeAlias = Literal["source", "vocabulary", "target", "encoder", "cell", "loss"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The kinds of component, in the order in which a sequence meets them."""
 

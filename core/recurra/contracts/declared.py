@@ -10,13 +10,16 @@ from recurra.contracts.encoder import Encoder
 from recurra.contracts.gated import GatedCell
 from recurra.contracts.loss import Loss
 from recurra.contracts.scan import ScanCell
-from recurra.contracts.source import Source
+from recurra.contracts.source import Role, Source
+from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Element, Vocabulary
 
 Rule = tuple[str, Callable[[Any], bool]]
 
 ELEMENTS: tuple[str, ...] = get_args(Element)
 SCALES = ("symbols", "numbers")
+ROLES: tuple[str, ...] = get_args(Role)
+SCOPES = ("step", "sequence")
 
 
 def _tuple_of(names: tuple[str, ...]) -> Rule:
@@ -51,6 +54,7 @@ TEXT: Rule = ("text", lambda value: isinstance(value, str) and bool(value))
 DECLARED: dict[type, dict[str, Rule]] = {
     Source: {"offers": _tuple_of(ELEMENTS)},
     Vocabulary: {"reads": _one_of(ELEMENTS), "yields": _one_of(SCALES), "unit": TEXT},
+    Target: {"asks": _one_of(ROLES), "scope": _one_of(SCOPES), "reach": COUNT, "generates": FLAG},
     Encoder: {"reads": _tuple_of(SCALES)},
     Loss: {"reads": _tuple_of(SCALES)},
     Cell: {},

@@ -17,4 +17,4 @@ class Hooks:
 
     @hookspec
     def recurra_components(self) -> list[Component]:  # type: ignore[empty-body]
-        """Return the components that the plugin offers: cells, encoders, vocabularies, sources, losses."""
+        """Return the components that the plugin offers: sources, vocabularies, targets, encoders, cells, losses."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recurra.contracts.options import Options
@@ -20,6 +23,10 @@ class Loss(nn.Module, ABC, Generic[O]):
     symbols, or of features. A loss that needs more than `size` numbers a step from the network, as one of a whole
     distribution does, says so in `output_size` and gives its best guess in `point`. It is a part of the network, on
     whose device and in whose mode it stands, and has no parameters; its buffers are not saved.
+
+    A loss may learn of the answers before training, as what each class weighs: `prepare` takes
+    what is known of them, and `save` gives all that `restore` needs, as plain JSON, which the run
+    keeps. A loss that has nothing to learn overrides none of the three (they came with API 1.1).
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)
@@ -37,3 +44,18 @@ class Loss(nn.Module, ABC, Generic[O]):
     def point(self, output: Tensor) -> Tensor:
         """Return logits `[..., V]`, or predicted numbers `[..., F]`, for outputs `[..., output_size]`."""
         return output
+
+    def prepare(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
+        """Take what is known of the answers of the training split, once, before training.
+
+        `names` are those of the classes in the order of their ids, and `counts` `[size]` says how
+        often each is the answer, 0 where it never is. It is called where answers are symbols;
+        loading a run skips this and calls `restore`. May raise `InputError`.
+        """
+
+    def save(self) -> dict[str, Any]:
+        """Return what `prepare` learned, as plain JSON; an empty table where that is nothing."""
+        return {}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back what `save` gave, in place of whatever was learned before."""

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from recurra.contracts.options import Options
 from recurra.contracts.vocabulary import Element, Values
+from recurra.errors import InputError
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
+Role: TypeAlias = Literal["input", "label", "fold", "series"]
+"""What a column of the data is for: `input` is what is read, step by step; the others are one text a sequence, its
+`label`, the `fold` that it is in (train, validation or test), and what it is called, `series`.
+"""
+
+FOLDS: tuple[str, ...] = ("train", "validation", "test")
+"""What a fold can be."""
+
+NONE: Mapping[Any, Any] = MappingProxyType({})
+
+
 class Piece(NamedTuple):
-    """A run of elements that follow each other; `start` tells that a new sequence begins with it."""
+    """A run of elements that follow each other; `start` tells that a new sequence begins with it.
+
+    `columns` holds what other columns say of the sequence, by their role: the piece that starts one
+    has its `label` and its `fold`.
+    """
 
     values: Values
     start: bool = True
+    columns: Mapping[Role, Any] = NONE
 
 
 class Source(ABC, Generic[O]):
@@ -37,6 +55,25 @@ class Source(ABC, Generic[O]):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a text that changes whenever what `read` gives would change; must be cheap."""
+
+    def columns(self) -> Mapping[Role, tuple[Element, ...]]:
+        """Return the columns that it gives, by their role, and what elements each can be.
+
+        One that gives a `fold` decides the splits: `sequence.split` is then left out.
+        """
+        return {"input": self.offers}
+
+    @property
+    def named(self) -> str:
+        """How the column is called that names a sequence; where there is none they are counted."""
+        return "row"
+
+    def over(self, path: str) -> Source[O]:
+        """Return a source that reads another file in the same form, whose sequences have no answers: for predictions.
+
+        Its pieces may carry `series`. Raises `InputError` (RC080) where this kind of source reads no file.
+        """
+        raise InputError.of("RC080", "the source of this run reads no file", cure="give one sequence at a time")
 
     def features(self) -> list[str]:
         """Return the names of the columns of numbers, where they have names."""

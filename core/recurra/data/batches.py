@@ -11,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recurra.contracts.target import Window
+from recurra.data.labels import UNSEEN
 from recurra.data.splits import Split
 from recurra.data.store import Store
 from recurra.randomness import numpy_stream
+from recurra.shapes import Flags
 
 Encode = Callable[[NDArray[Any]], NDArray[Any]]
 """Makes stored values into what the network reads: numbers are scaled here, ids stay."""
@@ -37,29 +40,60 @@ class Batch(NamedTuple):
     position: Tensor
     fresh: Tensor
 
+    @property
+    def scored(self) -> int:
+        """How many steps are scored."""
+        return int(self.mask.sum())
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         return Batch(*(part.to(device, non_blocking=True) for part in self))
 
 
+class Whole(NamedTuple):
+    """Whole sequences, ids `[B, T]` or numbers `[B, T, F]`: the answer to each `[B]`, its `steps`, and its place."""
+
+    x: Tensor
+    y: Tensor
+    steps: Tensor
+    rows: Tensor
+
+    @property
+    def scored(self) -> int:
+        """How many sequences are scored: all."""
+        return len(self.y)
+
+    def to(self, device: torch.device) -> Whole:
+        """Return the sequences on a device."""
+        return Whole(*(part.to(device, non_blocking=True) for part in self))
+
+
 @dataclass(frozen=True)
 class Reader:
-    """Cuts batches from a store: rows that begin at given positions, each with its own number of steps."""
+    """Cuts batches from a store: rows that begin at given positions, each with its own number of steps.
+
+    An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the ids of what is asked
+    of whole sequences, `UNSEEN` where nothing can be answered, belong to each step. Of the steps that have an answer
+    those are scored that are `chosen`.
+    """
 
     store: Store
     encode: Encode
     dtype: torch.dtype
+    reach: int = 1
+    labels: NDArray[np.int64] | None = None
+    chosen: Callable[[Window], Flags | None] | None = None
 
     def cut(self, first: NDArray[np.int64], steps: NDArray[np.int64], scored_from: NDArray[np.int64]) -> Batch:
-        """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and predicts the element after each.
+        """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and answers at each.
 
-        A step is scored if its target stands at or after `scored_from[i]` and belongs to the same sequence. Rows that
+        A step is scored if its answer stands at or after `scored_from[i]` and belongs to the same sequence. Rows that
         are shorter than the longest are filled with their own last element, not scored.
         """
-        width = int(steps.max())
+        width, reach = int(steps.max()), self.reach
         offsets = np.arange(width)
-        values = self.store.spans(first, width + 1)  # B T+1: a row's inputs, and after them its last target
-        x, y = values[:, :-1], values[:, 1:]
+        values = self.store.spans(first, width + reach)  # B T+r: a row's inputs, and after them its last answers
+        x, y = values[:, :width], values[:, reach:]
         inside = np.ones((len(first), width), bool)  # B T
         if steps.min() < width:
             inside = offsets < steps[:, None]
@@ -69,14 +103,39 @@ class Reader:
         reset[:, 0] = first == begin
         if (self.store.begin(first + steps) > first).any():  # another sequence begins in a row, or right after it
             here = first[:, None] + offsets
-            mask &= ~self.store.begins(here + 1)
+            mask &= self.store.begin(here + reach) <= here
             reset = inside & self.store.begins(here)
-        unscored = scored_from - first - 1  # B: steps before the first that counts
+        unscored = scored_from - first - reach  # B: steps before the first that counts
         if unscored.max() > 0:
             mask &= offsets >= unscored[:, None]
-        flags = torch.from_numpy(mask), torch.from_numpy(reset)
+        if self.labels is not None:
+            y = self.labels[self.store.sequence(first[:, None] + offsets)]
+            mask &= y != UNSEEN
         fresh = torch.ones(len(first), dtype=torch.bool)
-        return Batch(self._tensor(x), self._tensor(y), *flags, torch.from_numpy(first - begin), fresh)
+        read, answers, position = self._tensor(x), self._tensor(y), torch.from_numpy(first - begin)
+        scored = torch.from_numpy(mask)
+        chosen = None if self.chosen is None else self.chosen(Window(read, answers, position))
+        if chosen is not None:
+            scored = scored & chosen
+        return Batch(read, answers, scored, torch.from_numpy(reset), position, fresh)
+
+    def answerable(self, split: Split) -> NDArray[np.int64]:
+        """Return the sequences of a split that have an answer."""
+        assert self.labels is not None, "what is asked of whole sequences stands in a column of its own"
+        rows = self.store.sequence(split.low)
+        answerable: NDArray[np.int64] = rows[self.labels[rows] != UNSEEN]
+        return answerable
+
+    def whole(self, rows: NDArray[np.int64]) -> Whole:
+        """Return whole sequences side by side, filled up with their own last element to the longest."""
+        first = self.store.starts[rows]
+        steps = self.store.ends[rows] - first
+        values = self.store.spans(first, int(steps.max()))
+        if steps.min() < steps.max():
+            values = _filled(values, np.arange(int(steps.max())), steps)
+        assert self.labels is not None, "what is asked of whole sequences stands in a column of its own"
+        answers = torch.from_numpy(self.labels[rows])
+        return Whole(self._tensor(values), answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their own."""
@@ -117,7 +176,7 @@ class Windows:
         With a stride above the length, the steps between two windows are left out.
         """
         stride = stride or length
-        targets = split.high - split.low - 1
+        targets = split.high - split.low - split.reach
         rows = np.flatnonzero(targets > 0)
         to_the_end = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
         counts = np.minimum(to_the_end, -(-targets[rows] // stride))  # a window begins before the last target
@@ -147,7 +206,7 @@ class Windows:
         """Return where windows begin, and how many steps each has."""
         span = np.searchsorted(self.before, windows, side="right") - 1
         first = self.low[span] + (windows - self.before[span]) * self.stride
-        return first, np.minimum(self.high[span] - 1 - first, self.length)
+        return first, np.minimum(self.high[span] - self.reader.reach - first, self.length)
 
 
 @dataclass(frozen=True)
@@ -172,7 +231,8 @@ class Lanes:
     ) -> Lanes:
         """Cut the training stretch of the store; what does not fill all lanes is left over at its end."""
         low, high = (int(split.low[0]), int(split.high[-1])) if len(split) else (0, 0)
-        return cls(reader, low, max(high - low - 1, 0) // batch_size, length, batch_size, restart, seed)
+        steps = max(high - low - split.reach, 0)
+        return cls(reader, low, steps // batch_size, length, batch_size, restart, seed)
 
     @property
     def count(self) -> int:
@@ -206,5 +266,52 @@ class Lanes:
         return numpy_stream(self.seed, "restart", epoch, window).random(self.batch_size) < self.restart
 
 
-Feed = Windows | Lanes
+@dataclass(frozen=True)
+class Sequences:
+    """Whole sequences of a split, of which each epoch has an order of its own, each batch of about the same length.
+
+    They are shuffled, put in order of length within blocks of `PLACED` batches, and those batches shuffled again: so
+    little of a batch is filling, and which sequences meet is left to chance.
+    """
+
+    reader: Reader
+    rows: NDArray[np.int64]
+    length: int
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, length: int, batch_size: int, seed: int) -> Sequences:
+        """Take the sequences of a split that have an answer."""
+        return cls(reader, reader.answerable(split), length, batch_size, seed)
+
+    @property
+    def count(self) -> int:
+        """How many sequences there are."""
+        return len(self.rows)
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.count // self.batch_size)
+
+    carried = False
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Whole]:
+        """Give the batches of an epoch, without the first `skip`."""
+        stream = numpy_stream(self.seed, "shuffle", number)
+        order = self.rows[stream.permutation(self.count)]
+        steps = self.reader.store.ends[order] - self.reader.store.starts[order]
+        block = self.batch_size * PLACED
+        near = np.lexsort((steps, np.arange(len(order)) // block))
+        full, rest = divmod(self.count, self.batch_size)
+        places = stream.permutation(full)
+        batches = [order[near[at * self.batch_size : (at + 1) * self.batch_size]] for at in places.tolist()]
+        if rest:
+            batches.append(order[near[-rest:]])
+        for rows in batches[skip:]:
+            yield self.reader.whole(rows)
+
+
+Feed = Windows | Lanes | Sequences
 """Where training takes its batches from."""

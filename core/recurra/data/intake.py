@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import Piece, Source
+from recurra.contracts.source import FOLDS, Piece, Role, Source
 from recurra.contracts.vocabulary import Element, Values, Vocabulary, broken_text
 from recurra.errors import InputError, PluginError
 
@@ -26,8 +26,13 @@ AROUND = 12
 """Characters that an error shows on each side of a fault in a text."""
 
 
-def pieces(source: Source[Any], element: Element, owner: str) -> Iterator[Piece]:
-    """Give what a source gives, checked. Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071)."""
+def pieces(
+    source: Source[Any], element: Element, owner: str, roles: tuple[Role, ...] = (), *, given: bool = False
+) -> Iterator[Piece]:
+    """Give what a source gives, checked, with those columns of a sequence that have `roles`, or that are `given`.
+
+    Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071).
+    """
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
         if not isinstance(piece, Piece):
@@ -44,7 +49,10 @@ def pieces(source: Source[Any], element: Element, owner: str) -> Iterator[Piece]
                 width = width or values.shape[1]
                 if values.shape[1] != width:
                     raise broken(owner, f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}")
-        yield Piece(values, bool(piece.start))
+        first = bool(piece.start) or not seen
+        asked = tuple(piece.columns) if given else roles
+        columns = {role: _column(piece, role, sequences, owner) for role in asked} if first else {}
+        yield Piece(values, bool(piece.start), columns)
         seen += len(values)
 
 
@@ -70,6 +78,22 @@ def rows(values: Any, count: int, size: int, owner: str) -> NDArray[Any]:
 def broken(owner: str, fact: str) -> PluginError:
     """Return the error of a component that does not give what its contract says."""
     return PluginError.of("RC071", f"{owner}: {fact}")
+
+
+def _column(piece: Piece, role: Role, sequence: int, owner: str) -> str:
+    """Return what a column says of the sequence that a piece begins: a text that is not empty."""
+    value = piece.columns.get(role)
+    if not isinstance(value, str):
+        kind = "nothing" if value is None else type(value).__name__
+        raise broken(owner, f"the {role} of sequence {sequence} is {kind}, not str")
+    if (at := broken_text(value)) >= 0:
+        raise _half(value, at, f"the {role}", sequence)
+    if not value.strip():
+        raise InputError.of("RC042", f"the {role} of sequence {sequence} is empty", key="source", cure="give it one")
+    if role == "fold" and value not in FOLDS:
+        fact = f"the fold of sequence {sequence} is no split"
+        raise InputError.of("RC042", fact, key="source", got=repr(value), allowed=", ".join(FOLDS))
+    return value
 
 
 def _text(values: Any, seen: int, sequence: int, owner: str) -> str:

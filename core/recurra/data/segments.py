@@ -39,7 +39,7 @@ def segments(split: Split) -> Spans:
     index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     target = first[owner] + index * SEGMENT
     stop = np.minimum(high[owner], target + SEGMENT)
-    start = np.maximum(split.begin[owner], target - 1 - CONTEXT)
+    start = np.maximum(split.begin[owner], target - split.reach - CONTEXT)
     return start, target, stop
 
 
@@ -47,7 +47,7 @@ def forgets(split: Split) -> bool:
     """Tell whether any segment is read after less than all that comes before it in its sequence."""
     targets = np.maximum(split.high - split.first_targets, 1)
     last = split.first_targets + (targets - 1) // SEGMENT * SEGMENT  # where the last segment of each span begins
-    return bool((last - 1 - CONTEXT > split.begin).any())
+    return bool((last - split.reach - CONTEXT > split.begin).any())
 
 
 def openings(split: Split) -> tuple[Spans, Spans]:
@@ -56,7 +56,8 @@ def openings(split: Split) -> tuple[Spans, Spans]:
     Both score the same: up to `OPENING` steps, of which the first is inside a sequence. They are about the beginning in
     the midst of a sequence, as generation from a prompt does; where a sequence begins, both states would be the same.
     """
-    first = np.maximum(split.first_targets, split.begin + 2)  # a target whose input has something before it
+    reach = split.reach
+    first = np.maximum(split.first_targets, split.begin + reach + 1)  # an answer whose step has something before it
     counts = np.maximum(split.high - first, 0)
     total = int(counts.sum())
     places = min(PLACES, total)
@@ -66,8 +67,8 @@ def openings(split: Split) -> tuple[Spans, Spans]:
 
     target = first[span] + index - (ends - counts)[span]
     stop = np.minimum(split.high[span], target + OPENING)
-    before = np.maximum(split.begin[span], target - 1 - CONTEXT)
-    return (target - 1, target, stop), (before, target, stop)
+    before = np.maximum(split.begin[span], target - reach - CONTEXT)
+    return (target - reach, target, stop), (before, target, stop)
 
 
 def groups(reader: Reader, split: Split, rows: int = 64, window: int = 512) -> Iterator[Iterator[Batch]]:
@@ -90,7 +91,7 @@ def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[It
 def _windows(
     reader: Reader, start: NDArray[np.int64], target: NDArray[np.int64], stop: NDArray[np.int64], window: int
 ) -> Iterator[Batch]:
-    steps = stop - 1 - start
+    steps = stop - reader.reach - start
     for offset in range(0, int(steps.max()), window):
         left = np.clip(steps - offset, 0, window)
         batch = reader.cut(start + np.minimum(offset, steps - 1), np.maximum(left, 1), target)

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import FileIO
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recurra import cache, system
 from recurra.cache import cache_folder
-from recurra.contracts.source import Piece, Source
+from recurra.contracts.source import NONE, Piece, Role, Source
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary
 from recurra.data import intake
 from recurra.errors import InputError, RunError
@@ -44,13 +44,14 @@ class Store:
     """All sequences, one after the other.
 
     `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence begins. `symbols` is
-    how many ids there are, where that is to be watched over.
+    how many ids there are, where that is to be watched over. `columns` holds what is said of each sequence, by role.
     """
 
     values: NDArray[Any]
     starts: NDArray[np.int64]
     fingerprint: str
     symbols: int = 0
+    columns: Mapping[Role, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -69,6 +70,10 @@ class Store:
         """Return where the sequence of each position begins; that of a position after the end is the last."""
         found: NDArray[np.int64] = self.starts[np.searchsorted(self.starts, positions, side="right") - 1]
         return found
+
+    def sequence(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return in which sequence each position lies, from 0."""
+        return np.searchsorted(self.starts, positions, side="right") - 1
 
     def spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
         """Return `count` elements from each position `first` `[B]` on, `[B, count]`; after the end, the last again.
@@ -108,20 +113,44 @@ def build(
     in_memory: int = IN_MEMORY,
     identity: str = "",
     owners: tuple[str, str] = ("the source", "the vocabulary"),
+    roles: tuple[Role, ...] = (),
 ) -> Store:
     """Return the corpus that a source gives; fits a vocabulary of symbols on the way.
 
-    `identity` names both components with their versions: what another version encoded is not taken for this one's.
-    `owners` are their names, for errors.
+    `roles` are the columns beside the input that each sequence must have. `identity` names both components with their
+    versions: what another version encoded is not taken for this one's. `owners` are their names, for errors.
 
     Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043), and
     `PluginError` (RC071) if one of them gives what its contract does not allow.
     """
+    return BUILDS[vocabulary.yields](source, vocabulary, in_memory, identity, owners, roles)
+
+
+def _of_numbers(
+    source: Source[Any],
+    vocabulary: Vocabulary[Any],
+    in_memory: int,
+    identity: str,
+    owners: tuple[str, str],
+    roles: tuple[Role, ...],
+) -> Store:
+    """Return a corpus of numbers as they come."""
     before = source.fingerprint()
-    if vocabulary.yields == "numbers":
-        pieces = _steady(source, before, intake.pieces(source, "numbers", owners[0]))
-        return _collect(pieces, "", in_memory, np.dtype(np.float64))
-    key = _key(source, before, vocabulary, identity)
+    pieces = _steady(source, before, intake.pieces(source, "numbers", owners[0], roles))
+    return _collect(pieces, "", in_memory, np.dtype(np.float64))
+
+
+def _of_symbols(
+    source: Source[Any],
+    vocabulary: Vocabulary[Any],
+    in_memory: int,
+    identity: str,
+    owners: tuple[str, str],
+    roles: tuple[Role, ...],
+) -> Store:
+    """Return a corpus of ids: that of the cache folder, or a new one, on which the vocabulary is fitted."""
+    before = source.fingerprint()
+    key = _key(source, before, vocabulary, identity, roles)
     cached = _recalled(cache_folder() / key, vocabulary)
     if cached is not None:
         return cached
@@ -131,8 +160,12 @@ def build(
         gives = any(len(piece.values) for piece in intake.pieces(source, vocabulary.reads, owners[0]))
         raise _nothing_kept(owners[1]) if gives else _empty()
     saved = intake.learned(vocabulary, owners[1])
-    pieces = _steady(source, before, _encoded(source, vocabulary, owners))
+    pieces = _steady(source, before, _encoded(source, vocabulary, owners, roles))
     return _collect(pieces, key, in_memory, _smallest(size), saved)
+
+
+BUILDS = {"symbols": _of_symbols, "numbers": _of_numbers}
+"""How a corpus is built, by what its vocabulary yields."""
 
 
 def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -160,9 +193,11 @@ def _nothing_kept(owner: str) -> InputError:
     return InputError.of("RC041", fact, key="vocabulary", cure=cure)
 
 
-def _key(source: Source[Any], fingerprint: str, vocabulary: Vocabulary[Any], identity: str) -> str:
+def _key(
+    source: Source[Any], fingerprint: str, vocabulary: Vocabulary[Any], identity: str, roles: tuple[Role, ...]
+) -> str:
     parts = [
-        "3",
+        " ".join(("3", *roles)),
         identity,
         f"{type(source).__module__}:{type(source).__qualname__}",
         source.options.model_dump_json(),
@@ -177,15 +212,17 @@ def _smallest(size: int) -> np.dtype[Any]:
     return np.dtype(np.min_scalar_type(max(size - 1, 0)))
 
 
-def _encoded(source: Source[Any], vocabulary: Vocabulary[Any], owners: tuple[str, str]) -> Iterator[Piece]:
+def _encoded(
+    source: Source[Any], vocabulary: Vocabulary[Any], owners: tuple[str, str], roles: tuple[Role, ...]
+) -> Iterator[Piece]:
     """Give the pieces of a source as ids. Raises `InputError` (RC043) that counts from the start of the corpus."""
     seen, size = 0, intake.size(vocabulary, owners[1])
-    for piece in intake.pieces(source, vocabulary.reads, owners[0]):
+    for piece in intake.pieces(source, vocabulary.reads, owners[0], roles):
         try:
             ids = intake.ids(vocabulary.encode(piece.values), size, owners[1])
         except UnknownSymbol as error:
             raise unknown_symbol(error, seen, "the source") from error
-        yield Piece(ids, piece.start)
+        yield Piece(ids, piece.start, piece.columns)
         seen += len(ids)
 
 
@@ -201,12 +238,13 @@ def unknown_symbol(
 
 def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:
     """Give the pieces that hold anything, as arrays; a start that an empty piece brings passes to the next one."""
-    start = True
+    start, columns = True, NONE
     for piece in pieces:
         start = start or piece.start
+        columns = piece.columns if piece.start else columns
         values = np.ascontiguousarray(np.asarray(piece.values).astype(dtype, copy=False))
         if len(values):
-            yield Piece(values, start)
+            yield Piece(values, start, columns)
             start = False
 
 
@@ -215,6 +253,7 @@ class _Ledger:
     """What is known of the pieces so far: where sequences begin, how many elements there are, and their hash."""
 
     starts: list[int] = field(default_factory=list)
+    columns: dict[Role, list[str]] = field(default_factory=dict)
     total: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
@@ -223,6 +262,9 @@ class _Ledger:
         if piece.start:
             self.starts.append(self.total)
             self.digest.update(b"|")
+            for role, value in piece.columns.items():
+                self.columns.setdefault(role, []).append(value)
+                self.digest.update(json.dumps([role, value]).encode())
         self.digest.update(piece.values.data)
         self.total += len(piece.values)
         values: NDArray[Any] = piece.values
@@ -233,6 +275,10 @@ class _Ledger:
         whole = self.digest.copy()
         whole.update(json.dumps(saved, sort_keys=True).encode())
         return str(whole.hexdigest())
+
+    def store(self, values: NDArray[Any], saved: dict[str, Any] | None) -> Store:
+        """Return the corpus of all pieces, whose values are in memory."""
+        return Store(values, np.array(self.starts, np.int64), self.fingerprint(saved), columns=self.columns)
 
 
 def _collect(
@@ -252,15 +298,14 @@ def _collect(
             return _spill(chain(held, map(ledger.note, pieces)), ledger, key, saved)
     if not held:
         raise _empty()
-    return Store(np.concatenate(held), np.array(ledger.starts, np.int64), ledger.fingerprint(saved))
+    return ledger.store(np.concatenate(held), saved)
 
 
 def _spill(arrays: Iterator[NDArray[Any]], ledger: _Ledger, key: str, saved: dict[str, Any] | None) -> Store:
     """Write arrays to a file, and map it; the folder appears under its name only when it is whole."""
     work = _work_folder(cache_folder())
     if work is None:
-        values = np.concatenate(list(arrays))
-        return Store(values, np.array(ledger.starts, np.int64), ledger.fingerprint(saved))
+        return ledger.store(np.concatenate(list(arrays)), saved)
     folder = work.parent
     try:
         _write(work, arrays, ledger, saved)
@@ -317,6 +362,8 @@ def _write(work: Path, arrays: Iterator[NDArray[Any]], ledger: _Ledger, saved: d
             values.tofile(out)
             about |= {"dtype": values.dtype.str, "shape": [ledger.total, *values.shape[1:]]}
     about["fingerprint"] = ledger.fingerprint(saved)
+    if ledger.columns:
+        about["columns"] = ledger.columns
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
     about["sha256"] = _hashes(work, about)
     (work / "about.json").write_text(json.dumps(about))
@@ -331,6 +378,7 @@ class _About(BaseModel):
     shape: list[Annotated[int, Field(ge=1)]] = Field(min_length=1, max_length=2)
     fingerprint: str
     vocabulary: dict[str, Any] | None
+    columns: dict[Role, list[str]] = {}
     sha256: dict[str, str]
 
 
@@ -379,7 +427,9 @@ def _open(folder: Path) -> tuple[Store, Any] | None:
     sound = starts.dtype == np.int64 and starts.ndim == 1 and len(starts) and starts[0] == 0
     if not sound or starts[-1] >= len(values) or bool((np.diff(starts) <= 0).any()):
         return None
-    return Store(values, starts, about.fingerprint), about.vocabulary
+    if any(len(column) != len(starts) for column in about.columns.values()):
+        return None
+    return Store(values, starts, about.fingerprint, columns=about.columns), about.vocabulary
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError
-from recurra.generate.session import Session, encoded
+from recurra.generate.elements import ELEMENTS
+from recurra.generate.session import Session
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 
@@ -26,7 +26,7 @@ def begun(make: Callable[[int], Session], folder: RunFolder, prompt: Any, positi
         return make(position).feed(prompt)
 
     vocabulary = make(0).vocabulary
-    ends = warm and vocabulary.yields == "symbols"
+    ends = warm and ELEMENTS[vocabulary.yields].ended
     if warm:
         _check(folder, ends, position)
 
@@ -56,11 +56,6 @@ def recorded(vocabulary: Vocabulary[Any], folder: RunFolder, name: Literal["open
 
     Raises `RunError` (RC052).
     """
-    elements = getattr(folder.records.data(), name)
+    values = getattr(folder.records.data(), name)
     with reading(folder.path / "data.json"):
-        if vocabulary.yields == "numbers":
-            return encoded(vocabulary, elements)
-        ids = np.array(elements, np.int64)
-        if ids.ndim != 1 or not len(ids) or ids.max() >= vocabulary.size:
-            raise ValueError(f"{name} holds no ids of the vocabulary")
-        return ids
+        return ELEMENTS[vocabulary.yields].recorded(vocabulary, values, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from recurra.contracts.vocabulary import broken_text
 from recurra.errors import PluginError
 from recurra.generate.sampling import Sampling
-from recurra.generate.session import Session
+
+if TYPE_CHECKING:
+    from recurra.generate.session import Session
 
 REPLACEMENT = "\ufffd"
 

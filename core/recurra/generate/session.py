@@ -17,12 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
-from recurra.data.intake import LARGEST
-from recurra.data.store import unknown_symbol
+from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified
 from recurra.generate import arguments, draws
+from recurra.generate.elements import ELEMENTS, GIVE_KNOWN, SKIPPED, encoded, holds_any, refused
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
@@ -32,106 +31,8 @@ from recurra.runs.files import guarded
 STREAMS = 1 << 20
 """Streams side by side, at most."""
 
-SKIPPED = "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
-GIVE_KNOWN = 'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
-
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
-
-
-def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-    """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
-    if vocabulary.yields == "numbers":
-        return vocabulary.encode(_rows(values, vocabulary.size))
-    _writable(values)
-    elements = vocabulary.parse(values) if isinstance(values, str) else values
-    tokens = isinstance(elements, list) and all(isinstance(token, str) for token in elements)
-    if not (tokens if vocabulary.reads == "tokens" else isinstance(elements, str)):
-        raise refused("this run reads symbols: the prompt must be text")
-    try:
-        return vocabulary.encode(elements)
-    except UnknownSymbol as error:
-        cure = _token_list(vocabulary, values) if isinstance(values, str) else ""
-        raise unknown_symbol(error, 0, "the prompt", "generation.prompt", cure) from error
-
-
-def holds_any(vocabulary: Vocabulary[Any], values: Any) -> bool:
-    """Tell whether a prompt holds any element: white space alone is no token."""
-    return len(vocabulary.parse(values) if isinstance(values, str) else values) > 0
-
-
-def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
-    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at its spaces."""
-    if vocabulary.reads != "tokens":
-        return ""
-    names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
-    spaced = [name for name in names if name in text and vocabulary.parse(name) != [name]]
-    if not spaced:
-        return ""
-    example = json.dumps(max(spaced, key=len), ensure_ascii=False)
-    return f"a token with spaces stands in a list, in a task or in Python: prompt = [{example}]"
-
-
-def _writable(values: Any) -> None:
-    """Refuse a text, or a list of tokens, that holds half of a surrogate pair: no file could hold what follows."""
-    for text in [values] if isinstance(values, str) else values if isinstance(values, list) else []:
-        if isinstance(text, str) and (at := broken_text(text)) >= 0:
-            fact = f"the prompt holds half of a surrogate pair (U+{ord(text[at]):04X}) at position {at}"
-            raise refused(fact, cure="give text that is UTF-8")
-
-
-def _rows(values: Any, width: int) -> NDArray[np.float64]:
-    """Return a prompt of numbers as `[n, width]`."""
-    if isinstance(values, str):
-        raise refused("this run reads numbers: the prompt must be a list of them, --values on the command line")
-    if isinstance(values, list) and any(isinstance(value, bool) for value in values):
-        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
-    try:
-        rows = np.asarray(values)
-    except (TypeError, ValueError) as error:  # steps of different widths
-        fact = f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
-        raise refused(fact, got=arguments.shown(values)) from error
-    if rows.dtype == object:  # such as whole numbers beyond all floats, or Decimal
-        rows = _floats(rows, width)
-    if not rows.size:
-        return np.zeros((0, width))
-    if rows.dtype.kind not in "fiu" or not rows.ndim:
-        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
-    if rows.ndim > 2:
-        raise refused(f"each step takes {width} numbers, but each of the prompt has lists", got=arguments.shown(values))
-    given = rows.shape[1] if rows.ndim == 2 else 1
-    if given != width:
-        raise refused(f"each step takes {width} numbers, but each of the prompt has {given}", got=str(values)[:80])
-    rows = rows.astype(np.float64)
-    if not (np.abs(rows) <= LARGEST).all():  # nan too
-        raise refused(f"the prompt holds a number that is not finite, or above {LARGEST:g}")
-    return rows.reshape(-1, width)
-
-
-def check_scaled(rows: Tensor, start: int = 0) -> None:
-    """Refuse scaled numbers that the network cannot hold; `start` rows came before. Raises `InputError` (RC080)."""
-    finite = torch.isfinite(rows)
-    if bool(finite.all()):
-        return
-    row = int(torch.nonzero(~finite)[0, 0])
-    fact = f"the number at step {start + row} of the prompt is beyond all numbers of {rows.dtype} once it is scaled"
-    raise refused(fact, cure="give numbers like those of the data")
-
-
-def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
-    """Return an array of Python's own numbers as floats."""
-    flat = rows.ravel().tolist()
-    if any(isinstance(value, str | bytes | bool | complex) or value is None for value in flat):
-        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(rows.tolist()))
-    try:
-        return np.array([float(value) for value in flat], np.float64).reshape(rows.shape)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
-
-
-def refused(fact: str, **details: str) -> InputError:
-    """Return the error of a prompt that cannot be used (RC080)."""
-    return InputError.of("RC080", fact, key="generation.prompt", **details)
 
 
 class Session:
@@ -154,8 +55,9 @@ class Session:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
         seed = arguments.whole("seed", seed, 0, (1 << 63) - 1)
-        if self.streams > 1 and vocabulary.yields == "numbers":
-            raise InputError.of("RC080", "streams is for symbols: a forecast is the same every time")
+        self.elements = ELEMENTS[vocabulary.yields]
+        if self.streams > 1:
+            self.elements.drawn_by("streams")
         self.network = network.eval()
         self.vocabulary = vocabulary
         self._carried: States | Packed | None = None
@@ -182,18 +84,13 @@ class Session:
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
         for start in range(0, len(ids), CHUNK):
-            part = torch.tensor(ids[start : start + CHUNK])
-            if self.vocabulary.yields == "numbers":
-                part = part.to(self.network.dtype)
-                check_scaled(part, start)
+            part = self.elements.window(ids[start : start + CHUNK], self.network.dtype, start)
             part = part.to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
         return self
 
     def _forward(self, x: Tensor) -> None:
         """Read a window of ids `[B, T]` or numbers `[B, T, F]`."""
-        symbols = self.vocabulary.yields == "symbols"
-        x = x.long() if symbols else x.to(self.network.dtype)
         if self._carried is not None and x.shape[1] == 1:
             self._step(x[:, 0])
             return
@@ -203,23 +100,21 @@ class Session:
             output, self._carried = self.network(x, states, position=position, last=True)  # B 1 V
         self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window
         self.position += x.shape[1]
-        if symbols:
-            self.seen.scatter_(1, x, True)
+        self.elements.note(self.seen, x)
 
     def _step(self, x: Tensor) -> None:
         """Read one step of ids `[B]` or numbers `[B, F]`, where something has been read before."""
         output, self._carried = self.stepper(self.network, x, cast(States, self._carried))
         self.output = self.network.point(output)
         self.position += 1
-        if self.vocabulary.yields == "symbols":
-            self.seen.scatter_(1, x.unsqueeze(1), True)
+        self.elements.note(self.seen, x.unsqueeze(1))
 
     def chances(self) -> Tensor:
         """Return the network's probabilities of the next symbol, `[B, V]`.
 
         Raises `InputError` (RC080) where it forecasts numbers, which have none.
         """
-        self._demand("symbols", "chances", "expected() gives what the network says of the next numbers")
+        self.elements.has("chances")
         return torch.softmax(self.expected().float(), dim=-1)
 
     def expected(self) -> Tensor:
@@ -229,13 +124,6 @@ class Session:
         if self.output is None:
             raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
         return self.output.expand(self.streams, -1)
-
-    def _demand(self, elements: str, what: str, cure: str) -> None:
-        """Refuse what this network has no use for. Raises `InputError` (RC080)."""
-        yields = self.vocabulary.yields
-        if yields != elements:
-            fact = f"{what} is for a run of {elements}, and this one generates {yields}"
-            raise InputError.of("RC080", fact, cure=cure)
 
     def _part(self) -> None:
         """Give each stream a state of its own, once they begin to differ."""
@@ -255,7 +143,7 @@ class Session:
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
         """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises `InputError` (RC080)."""
-        self._demand("symbols", "draw", "foresee() gives the next numbers")
+        self.elements.has("draw")
         output = self._sound("drawn")
         self._part()
         ids = sampling.pick(output, self.seen, self.draws)
@@ -267,7 +155,7 @@ class Session:
 
         Raises `InputError` (RC080) for a run of symbols, and `RunError` (RC060) if they are not finite.
         """
-        self._demand("numbers", "foresee", "draw(Sampling()) gives the next symbol")
+        self.elements.has("foresee")
         scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))

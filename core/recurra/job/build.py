@@ -18,6 +18,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.paths import Choice
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
+from recurra.job.elements import ELEMENTS, Counts
 from recurra.job.paths import Taken, choose_paths
 from recurra.model import device as devices
 from recurra.model import probe
@@ -38,22 +39,27 @@ def build_network(
     size: int,
     names: Callable[[], list[str]] | None = None,
     *,
+    answers: int = 0,
+    counts: Callable[[], Counts] | None = None,
     resets: bool = False,
     taken: Taken | None = None,
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
-    `names` gives those of the symbols or features to an encoder that starts from outside, as from vectors in a file;
-    without it, as when a run is loaded, the encoder reads no file. The paths are those that were `taken`, as far as
-    they are proved here, else the fastest for windows of training, in which sequences begin where there are `resets`.
-    Raises `InputError` (RC031) if a cell cannot run on the path that the task asks for.
+    `size` is that of the vocabulary that is read, `answers` that of what is answered, 0 where it is the same. `names`
+    gives those of the symbols or features to an encoder that starts from outside, as from vectors in a file; `counts`
+    the names of the answers, and how often each comes in training, to a loss that learns of them. Without both, as when
+    a run is loaded, neither learns anything. The paths are those that were `taken`, as far as they are proved here,
+    else the fastest for windows of training, in which sequences begin where there are `resets`. Raises `InputError`
+    (RC031) if a cell cannot run on the path that the task asks for.
     """
     task = resolved.task
     with resolved.placing():
         device = devices.choose(task.device)
     with seeded(task.seed, "init"):
         encoder: Encoder[Any] = resolved.parts["encoder"].build(size)
-        probe.encoder(encoder, _symbols(resolved), resolved.parts["encoder"].entry.qualified)
+        vocabulary: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
+        probe.encoder(encoder, vocabulary.yields, resolved.parts["encoder"].entry.qualified)
         if names is not None:
             with resolved.placing():
                 encoder.prepare(names())
@@ -65,7 +71,13 @@ def build_network(
             for _ in range(part.options.num_layers):
                 layers.append(layer(partial(_cell, part), width, part.options))
                 width = cast(Layer, layers[-1]).output_size
-        network = Network(encoder, layers, _loss(resolved, size))
+        target = resolved.target
+        pooled = target.pooling if target.scope == "sequence" else None
+        loss = _loss(resolved, answers or size)
+        if counts is not None:
+            with resolved.placing():
+                ELEMENTS[resolved.answers.yields].prepare(loss, counts)
+        network = Network(encoder, layers, loss, pooled)
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
     network.noise = noise(task.seed, device, SCHEME if taken is None else taken.randomness)
@@ -105,13 +117,8 @@ def _loss(resolved: Resolved, size: int) -> Loss[Any]:
     """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a step."""
     part = resolved.parts["loss"]
     loss: Loss[Any] = part.build(size)
-    probe.loss(loss, _symbols(resolved), part.entry.qualified)
+    probe.loss(loss, resolved.answers.yields, part.entry.qualified)
     return loss
-
-
-def _symbols(resolved: Resolved) -> bool:
-    target: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
-    return target.yields == "symbols"
 
 
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
@@ -146,7 +153,7 @@ def build_trainer(
         optimizer=build_optimizer(resolved, network),
         rate=optimizers.Rate(training.schedule, total_steps(training, data.feed.batches)),
         feed=data.feed,
-        monitor=known(type(data.vocabulary))[training.monitor],
+        monitor=known(data.target, type(data.answers))[training.monitor],
         validate=validate,
         stop_asked=stop_asked,
     )

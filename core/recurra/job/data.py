@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import Source
+from recurra.contracts.metric import Scale
+from recurra.contracts.source import Role, Source
+from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data import intake
-from recurra.data.batches import Feed, Lanes, Reader, Windows
-from recurra.data.splits import Split, SplitName, place_of, split
+from recurra.data.batches import Feed, Lanes, Reader, Sequences, Windows
+from recurra.data.labels import UNSEEN, Labels
+from recurra.data.segments import groups
+from recurra.data.splits import Split, SplitName, split
 from recurra.data.store import Store, build
 from recurra.errors import InputError
-from recurra.generate.session import GIVE_KNOWN, SKIPPED, encoded, holds_any
+from recurra.generate.elements import GIVE_KNOWN, SKIPPED, encoded, holds_any
+from recurra.job.elements import ELEMENTS, Elements
 from recurra.model import device as devices
 from recurra.resolve import Resolved
 from recurra.spec import checking
-from recurra.train.baselines import series_scale
-from recurra.train.metrics import Scale
-
-BLOCK = 1 << 16
-"""Elements that a vocabulary of numbers is fitted on at a time."""
-HEAD = 32
-"""Symbols of the corpus that generation goes on from where no prompt is given."""
-TAIL = 1024
-"""Steps of a series that generation goes on from where no prompt is given, and symbols that it reads to be warm."""
+from recurra.train.metrics import Tally
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,30 @@ class Data:
     splits: dict[SplitName, Split]
     reader: Reader
     feed: Feed
+    target: Target[Any]
+    answers: Vocabulary[Any]
+    """What the answers are of: the vocabulary itself, or the classes of a column."""
     scale: Scale | None = None
     """By what errors of numbers are measured, a column each."""
+    season: int = 0
+
+    @property
+    def elements(self) -> Elements:
+        """What differs between symbols and numbers that are read."""
+        return ELEMENTS[self.vocabulary.yields]
+
+    @property
+    def answer_elements(self) -> Elements:
+        """What differs between symbols and numbers that are answered."""
+        return ELEMENTS[self.answers.yields]
+
+    def tally(self) -> Tally:
+        """Return sums of nothing, for what is measured of the answers."""
+        return Tally(self.target, self.answers, self.scale)
+
+    def examples(self, name: SplitName) -> Examples:
+        """Return a split as a baseline sees it: the part of it that figures are made of."""
+        return examples(self.vocabulary, self.reader, self.splits[name], self.answers.size, self.season, self.scale)
 
     def held_out(self) -> SplitName:
         """Return the split that the final figures are about: test, else validation, else train."""
@@ -51,37 +70,34 @@ class Data:
 
     def opening_position(self) -> int:
         """Return where in its sequence the opening begins."""
-        numbers = self.vocabulary.yields == "numbers"
-        return max(0, int(self.store.ends[-1] - self.store.starts[-1]) - TAIL) if numbers else 0
+        begin, _ = self.elements.opening(self.store)
+        return begin - int(self.store.begin(np.array([begin]))[0])
+
+    def counts(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the names of the answers that are symbols, and how often each comes in training, or its first part."""
+        held, size = self.examples("train"), self.answers.size
+        parts = held.sequences() if held.answers is None else [held.answers[held.answers != UNSEEN]]
+        counts = np.zeros(size, np.int64)
+        for part in parts:
+            counts += np.bincount(part, minlength=size)
+        return [self.answers.symbol(index) for index in range(size)], counts
+
+    def unseen(self, name: SplitName) -> list[str]:
+        """Return the labels of a split that training has not shown, a name for each sequence that has one."""
+        if self.reader.labels is None:
+            return []
+        rows = self.store.sequence(self.splits[name].begin)
+        labels = self.store.columns[self.target.asks]
+        return [labels[row] for row in rows.tolist() if self.reader.labels[row] == UNSEEN]
 
     def names(self) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of the features."""
-        if self.vocabulary.yields == "numbers":
-            return self.source.features()
-        return [self.vocabulary.symbol(index) for index in range(self.vocabulary.size)]
+        return self.elements.names(self.source, self.vocabulary)
 
     def opening(self) -> Any:
         """Return what generation goes on from without a prompt: the first symbols, or the last steps of a series."""
-        begin = self.store.starts[-1 if self.vocabulary.yields == "numbers" else 0]
-        end = self.store.ends[-1 if self.vocabulary.yields == "numbers" else 0]
-        if self.vocabulary.yields == "numbers":
-            return np.asarray(self.store.values[max(begin, end - TAIL) : end]).tolist()
-        return np.asarray(self.store.values[begin : min(end, begin + HEAD)]).tolist()
-
-    def ending(self) -> dict[str, Any]:
-        """Return the symbols that training ends with, and where in their sequence they begin; nothing for numbers.
-
-        They end with a line, if there is one: what follows, a prompt, rarely goes on in the middle of a word.
-        """
-        if self.vocabulary.yields == "numbers":
-            return {}  # whose opening is an end
-        train = self.splits["train"]
-        begin, end = int(train.begin[-1]), int(train.high[-1])
-        start = max(begin, end - TAIL)
-        symbols = np.asarray(self.store.values[start:end])
-        lines = [index for index in range(len(symbols)) if "\n" in self.vocabulary.text(symbols[index : index + 1])]
-        whole = symbols[: lines[-1] + 1 if lines else None]
-        return {"ending": whole.tolist(), "ending_position": start - begin}
+        begin, end = self.elements.opening(self.store)
+        return np.asarray(self.store.values[begin:end]).tolist()
 
     def summary(self) -> dict[str, Any]:
         """Return what data.json holds."""
@@ -91,10 +107,35 @@ class Data:
             "sequences": len(self.store.starts),
             "splits": {name: part.elements for name, part in self.splits.items()},
             "features": self.source.features(),
-            "opening": self.opening(),
-            "opening_position": self.opening_position(),
-            **self.ending(),
+            **({"labels": self.answers.save()["classes"]} if isinstance(self.answers, Labels) else {}),
+            **self._generated_from(),
         }
+
+    def _generated_from(self) -> dict[str, Any]:
+        """Return what generation goes on from without a prompt, where there is any."""
+        if not self.target.generates:
+            return {}
+        return {"opening": self.opening(), "opening_position": self.opening_position(), **self.elements.ending(self)}
+
+
+def examples(
+    vocabulary: Vocabulary[Any], reader: Reader, part: Split, classes: int, season: int = 0, scale: Scale | None = None
+) -> Examples:
+    """Return a split as a baseline sees it: the part of it that figures are made of."""
+    part, store = part.scored(), reader.store
+    answers = None if reader.labels is None else reader.labels[store.sequence(part.begin)]
+    return Examples(
+        vocabulary.yields,
+        store.values,
+        part.low,
+        part.high,
+        part.begin,
+        vocabulary.size,
+        classes,
+        answers,
+        season,
+        scale,
+    )
 
 
 def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store: None) -> Data:
@@ -109,54 +150,46 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         owners = [resolved.parts[name].entry for name in ("source", "vocabulary")]
         identity = " ".join(f"{e.qualified}@{e.plugin.version}" for e in owners)
         names = owners[0].qualified, owners[1].qualified
-        store = build(source, vocabulary, identity=identity, owners=names)
+        target, season = resolved.target, task.sequence.season
+        asked: tuple[Role, ...] = () if target.asks == "input" else (target.asks,)
+        own = asked + (("fold",) if "fold" in resolved.roles else ())
+        store = build(source, vocabulary, identity=identity, owners=names, roles=own)
         check(store)
-        splits = split(store, task.sequence)
-        scale = None
-        if vocabulary.yields == "numbers":
-            _fit(resolved, vocabulary, store, splits)
-            scale = series_scale(store, splits["train"], task.sequence.season)
-        reader = Reader(store, vocabulary.encode, devices.DTYPES[task.device.precision])
-        data = Data(source, vocabulary, store, splits, reader, _feed(resolved, reader, splits["train"]), scale)
+        splits = split(store, task.sequence, target.reach, target.scope == "sequence")
+        ELEMENTS[vocabulary.yields].fit(resolved, vocabulary, store, splits)
+        target.prepare(ELEMENTS[vocabulary.yields].names(source, vocabulary))
+        answers, labels = _answers(target, vocabulary, store, splits["train"])
+        dtype = devices.DTYPES[task.device.precision]
+        reader = Reader(store, vocabulary.encode, dtype, target.reach, labels, target.scored)
+        learned = examples(vocabulary, reader, splits["train"], answers.size, season)
+        scale = ELEMENTS[answers.yields].scale(learned)
+        feed = _feed(resolved, reader, splits["train"])
+        data = Data(source, vocabulary, store, splits, reader, feed, target, answers, scale, season)
         _check_splits(resolved, data)
-        check_prompt(resolved, vocabulary)
+        if target.generates:
+            check_prompt(resolved, vocabulary)
     return data
 
 
-def _fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]) -> None:
-    """Fit a vocabulary of numbers on the training split. Raises `InputError` that names the rows it refuses."""
-    part = resolved.parts["vocabulary"]
-    last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]  # the block that it is looking at
+def _answers(
+    target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split
+) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
+    """Return what the answers are of, and the ids of those of whole sequences.
 
-    def blocks() -> Iterator[NDArray[Any]]:
-        for last[0] in _blocks(store, splits["train"]):
-            yield last[0][1]
-
-    try:
-        vocabulary.fit(blocks())
-    except InputError as error:
-        start, block = last[0]
-        found = intake.refused(
-            lambda row: part.build().fit([row]), block, lambda at: place_of(store, splits, start + at)
-        )
-        raise found or error from error
-    size = intake.size(vocabulary, part.entry.qualified)
-    if size != store.values.shape[1]:
-        fact = f"size is {size} after rows of {store.values.shape[1]} numbers"
-        raise intake.broken(part.entry.qualified, fact)
-    intake.learned(vocabulary, part.entry.qualified)
-
-
-def _blocks(store: Store, part: Split) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Give the elements of a split in blocks, and where each begins: a mapped corpus never comes into memory whole."""
-    for low, high in zip(part.low, part.high, strict=True):
-        for start in range(int(low), int(high), BLOCK):
-            yield start, np.asarray(store.values[start : min(start + BLOCK, int(high))])
+    Labels are fitted on the training split; elsewhere one that is not there is `UNSEEN`.
+    """
+    if target.asks == "input":
+        return vocabulary, None
+    column, labels = store.columns[target.asks], Labels()
+    labels.fit([[column[row] for row in store.sequence(train.begin).tolist()]])
+    return labels, labels.encode(column)
 
 
 def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     """Return the batches of training. Raises `InputError` (RC041) that does the arithmetic where there are too few."""
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
+    if train.whole:
+        return _sequences(resolved, reader, train)
     if not train.steps:
         fact = f"the training split holds {train.elements} elements in {len(train)} sequences: nothing can be predicted"
         raise InputError.of(
@@ -185,13 +218,56 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     return windows
 
 
+def _sequences(resolved: Resolved, reader: Reader, train: Split) -> Feed:
+    """Return the batches of whole sequences. Raises `InputError` (RC031, RC041)."""
+    longest = int((reader.store.ends - reader.store.starts).max())
+    resolved.in_one_window(longest)
+    length, batch = resolved.task.sequence.length, resolved.task.training.batch_size
+    both = [index for index, cell in enumerate(resolved.cells) if cell.options.bidirectional]
+    if both and length < longest:
+        fact = f"a cell that reads both ways takes each sequence in one window, and the longest has {longest} steps"
+        cure = f"leave sequence.length out, or sequence.length = {longest}"
+        raise InputError.of("RC031", fact, key="sequence.length", got=str(length), cure=cure)
+    if len(train) < batch:
+        fact = f"the training split holds {len(train)} sequences, and one batch takes {batch}"
+        raise InputError.of("RC041", fact, key="training.batch_size", cure=f"batch_size <= {len(train)}")
+    return Sequences.of(reader, train, length, batch, resolved.task.seed)
+
+
 def _check_splits(resolved: Resolved, data: Data) -> None:
-    for name, share in zip(data.splits, resolved.task.sequence.split, strict=True):
-        part = data.splits[name]
-        if share and not part.steps:
-            total = f"{len(data.store)} elements in {len(data.store.starts)} sequences"
-            fact = f"the {name} split, {share:g} of {total}, holds {part.elements} elements: nothing can be predicted"
-            raise InputError.of("RC041", fact, key="sequence.split", cure="give it a larger share, or 0")
+    """Refuse a split in which nothing is answered. Raises `InputError` (RC041)."""
+    given = "fold" in data.store.columns
+    key, cure = "sequence.split", "give it a larger share, or 0"
+    if given:
+        key, cure = "source", "give its fold to more, or to none"
+    for (name, part), share in zip(data.splits.items(), resolved.task.sequence.split, strict=True):
+        if not (len(part) if given else share):
+            continue
+        total = f"{len(data.store)} elements in {len(data.store.starts)} sequences"
+        said = f"{len(part)} sequences" if given else f"{share:g}"
+        size = f"the {name} split, {said} of {total},"
+        if not part.steps:
+            fact = f"{size} holds {part.elements} elements: nothing can be predicted"
+            raise InputError.of("RC041", fact, key=key, cure=cure)
+        if not _answerable(data, part):
+            target = resolved.parts["target"].entry.component.name
+            fact = f"{size} has no step that target {target!r} scores"
+            if part.whole:
+                fact = f"{size} has no sequence whose {data.target.asks} training has shown"
+            elif data.target.asks != "input":
+                fact += f" and whose {data.target.asks} training has shown"
+            raise InputError.of("RC041", fact, key=key, cure=cure)
+
+
+def _answerable(data: Data, part: Split) -> bool:
+    """Tell whether anything in a split is scored; nothing is read beyond its first such step."""
+    reader = data.reader
+    if part.whole:
+        return bool(len(reader.answerable(part)))
+    if reader.labels is None and type(data.target).scored is Target.scored:
+        return True
+    batches = chain.from_iterable(groups(reader, part.scored()))
+    return any(bool(batch.mask.any()) for batch in batches)
 
 
 def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
@@ -203,10 +279,10 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
     if prompt is None:
         return
     key = "generation.prompt"
-    numeric = not isinstance(prompt, str) and not any(isinstance(item, str) for item in prompt)
-    if numeric != (vocabulary.yields == "numbers") and prompt != []:
-        kind = "a list of numbers" if vocabulary.yields == "numbers" else "text"
-        raise InputError.of("RC080", f"the prompt must be {kind} here", key=key, got=checking.literal(prompt))
+    elements = ELEMENTS[vocabulary.yields]
+    if prompt != [] and not elements.accepts(prompt):
+        fact = f"the prompt must be {elements.prompt} here"
+        raise InputError.of("RC080", fact, key=key, got=checking.literal(prompt))
     if not len(encoded(vocabulary, prompt)):
         if holds_any(vocabulary, prompt):
             raise InputError.of("RC080", SKIPPED, key=key, got=checking.literal(prompt), cure=GIVE_KNOWN)

@@ -15,7 +15,8 @@ def describe(folder: RunFolder, resolved: Resolved, data: Data, network: Network
     folder.write_task(resolved.toml())
     folder.write("plugins.json", plugins(resolved))
     folder.write("environment.json", environment(device=str(network.device), **Taken.record(choices)))
-    folder.write("data.json", data.summary())
+    learned = network.loss.save()
+    folder.write("data.json", data.summary() | ({"loss": learned} if learned else {}))
     folder.write("vocabulary.json", data.vocabulary.save())
     folder.records.seal()
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.data.splits import SplitName, sampled
+from recurra.contracts.metric import Metrics
+from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.errors import RunError
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
-from recurra.job.data import Data
 from recurra.model.network import Network
 from recurra.train.baselines import forecasts
-from recurra.train.metrics import Errors, Metrics
+from recurra.train.metrics import Errors
+
+if TYPE_CHECKING:
+    from recurra.job.data import Data
 
 FORECAST = 256
 """Series that are forecast; of more, a sample that lies evenly over all of them."""
@@ -94,6 +98,23 @@ def history_and_future(
         known = max(begin, origin - HISTORY)
         found.append((known - begin, np.asarray(values[known:origin]), np.asarray(values[origin:stop])))
     return found, len(able)
+
+
+def step_notes(data: Data, split: Split, season: int, baselines: Mapping[str, Metrics]) -> list[str]:
+    """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
+    said, train = [], data.splits["train"]
+    if train.steps > SCORED:
+        few = f"the first {SCORED:,} of {train.steps:,} steps of training alone"
+        said.append(f"drift, and the scale of mase, learned from {few}")
+    if season and "seasonal naive" not in baselines:
+        scored = split.scored()
+        known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
+        short = int((known < season).sum())
+        said.append(
+            f"no seasonal naive one step ahead: it needs {season} steps before each prediction, "
+            f"and {short:,} of {len(known):,} series begin with fewer (the shortest with {int(known.min())})"
+        )
+    return said
 
 
 def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:

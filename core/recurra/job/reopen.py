@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.labels import Labels
 from recurra.data.store import Store
 from recurra.errors import InputError, PluginError, Problem, RecurraError, RunError
 from recurra.job.data import Data, load_data
+from recurra.job.elements import ELEMENTS
 from recurra.job.paths import Taken
 from recurra.model.network import Network
 from recurra.resolve import Resolved, resolve
@@ -44,7 +44,7 @@ def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
 
 def same_vocabulary(folder: RunFolder, data: Data, vocabulary: Vocabulary[Any]) -> None:
     """Check a run's symbols by what its data gives, which tells where no hash does. Raises `RunError` (RC052)."""
-    if vocabulary.yields == "symbols" and vocabulary.save() != data.vocabulary.save():
+    if not data.elements.same(vocabulary, data.vocabulary):
         raise damaged(folder.path / "vocabulary.json", "its symbols are not those of the data")
 
 
@@ -60,11 +60,25 @@ def learned_vocabulary(folder: RunFolder, resolved: Resolved, verified: bool) ->
         vocabulary.restore(saved)
         if not vocabulary.size or vocabulary.save() != saved:
             raise ValueError("it is not what this vocabulary saves")
-        if vocabulary.yields == "numbers":
-            vocabulary.decode(vocabulary.encode(np.ones((1, vocabulary.size))))
-        else:
-            "".join(vocabulary.symbol(index) for index in range(vocabulary.size))
+        ELEMENTS[vocabulary.yields].try_out(vocabulary)
     return vocabulary
+
+
+def learned_answers(folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any]) -> Vocabulary[Any]:
+    """Return what the answers of a run are of. Raises `RunError` (RC052) where the run does not say."""
+    if resolved.target.asks == "input":
+        return vocabulary
+    labels = folder.records.data().labels
+    if not labels:
+        raise damaged(folder.path / "data.json", "the classes of its answers are gone")
+    return Labels(labels)
+
+
+def relearn(network: Network, folder: RunFolder) -> None:
+    """Give the loss back what it learned of the answers. Raises `RunError` (RC052) if that is not what it saved."""
+    saved = folder.records.data().loss
+    with reading(folder.path / "data.json"):
+        network.loss.restore(saved)
 
 
 def recorded_paths(folder: RunFolder, resolved: Resolved) -> Taken:

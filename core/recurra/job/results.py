@@ -2,81 +2,95 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from recurra.contracts.metric import LOSS, Metrics
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import InputError, Problem
-from recurra.job.data import TAIL, Data
-from recurra.job.forecasts import Figures, by_column, forecast
+from recurra.job.data import Data
+from recurra.job.forecasts import Figures
 from recurra.model.network import Network
 from recurra.resolve import Resolved
 from recurra.spec.tables import Expect, Task
-from recurra.train.baselines import series_baselines, symbol_baselines
-from recurra.train.evaluate import cold_and_warm, evaluate
-from recurra.train.metrics import Distance, Metrics
+from recurra.train.evaluate import answered, cold_and_warm, evaluate
+from recurra.train.metrics import Distance, known
 
-FAR_NATS = 0.15
-"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
-FAR_TIMES = 1.5
-"""for numbers, whose loss has no unit, how many times as dear."""
+MOST_WRONG = 5
+"""Sequences that are named whose answer the network thought least likely."""
+SHOWN = 5
+"""Labels that a note names."""
 
 
 def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
-    """Return metrics, baselines and verdict of one split; for numbers a free-running forecast as well.
+    """Return metrics, baselines and verdict of one split; of series a free-running forecast as well.
 
     With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the midst, `warm`.
     """
-    found = _compared_with_baselines(task, data, network, name)
+    split, target = data.splits[name], data.target
+    tally = evaluate(network, data.reader, split, data.tally())
+    rules = target.baselines(data.examples("train"), data.examples(name))
+    found: Figures = {
+        "split": name,
+        "predictions": tally.steps,
+        "metrics": tally.values(),
+        "notes": _bounds(data, split) + _unseen(data, name),
+        "baselines": {rule: sums if isinstance(sums, dict) else sums.metrics() for rule, sums in rules.items()},
+        **tally.detail(),
+    }
+    if split.whole:
+        found["most_wrong"] = most_wrong(data, network, split)
+    judged = data.elements.judged(task, data, network, found, tally, rules) if target.generates else found
+    found |= _verdict(data, judged, name)
+    if target.generates:
+        found["verdict"] += data.elements.learned(data)
     if not task.sequence.carry:
         return found
 
-    beginnings, places = cold_and_warm(network, data.reader, data.splits[name], data.vocabulary)
+    key = data.answer_elements.cost
+    if key not in known(target, type(data.answers)):
+        key = LOSS.name
+    beginnings, places = cold_and_warm(network, data.reader, split, data.tally, key)
     if not places:
         return found
     found["metrics"] |= beginnings
     found["beginnings"] = {"places": places, "steps": OPENING, "before": CONTEXT}
-    found["verdict"] += _cold(beginnings, data.vocabulary.yields, task.sequence.restart)
+    found["verdict"] += _cold(data, beginnings, task.sequence.restart)
     return found
 
 
-def _compared_with_baselines(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
-    """Return the figures of a split streamed from its start, beside those of the baselines."""
-    split, vocabulary = data.splits[name], data.vocabulary
-    tally = evaluate(network, data.reader, split, vocabulary, data.scale)
-    found: Figures = {"split": name, "predictions": split.scored().steps, "metrics": tally.values()}
-    found["notes"] = notes = _bounds(data, split)
-    if vocabulary.yields == "symbols":
-        found["baselines"] = symbol_baselines(data.store, data.splits["train"], split, vocabulary.size)
-        verdict = _verdict(found["metrics"], found["baselines"], "nats", name)
-        train = data.splits["train"]
-        if train.steps > SCORED:
-            verdict["verdict"] += f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
-        return found | verdict
-    season = task.sequence.season
-    rules = series_baselines(data.store, data.splits["train"], split, season, data.scale)
-    found["baselines"] = {rule: errors.metrics() for rule, errors in rules.items()}
-    if columns := by_column(data, tally.columns(), rules):
-        found["columns"] = columns
-    notes += _series_notes(data, split, season, found["baselines"])
-    if task.generation.prompt is None and data.opening_position():
-        notes.append(f"what is generated goes on from the last {TAIL:,} steps of the last series")
-    ahead = forecast(data, network, name, task.generation.length, season) if name != "train" else None
-    if ahead is None:
-        return found | _verdict(found["metrics"], found["baselines"], _judged(found), name)
-    found["forecast"] = ahead
-    return found | _verdict(ahead["metrics"], ahead["baselines"], _judged(ahead), name)
+def most_wrong(data: Data, network: Network, split: Split) -> list[dict[str, Any]]:
+    """Return the sequences whose answer the network gave the least chance: where they stand, and what it said."""
+    found: list[tuple[float, int, int, int]] = []
+    for batch, output in answered(network, data.reader, split):
+        point = network.loss.point(output)
+        chances = point.double().softmax(dim=-1).gather(1, batch.y[:, None])[:, 0]
+        rows = zip(chances.tolist(), batch.rows.tolist(), batch.y.tolist(), point.argmax(dim=-1).tolist(), strict=True)
+        found = heapq.nsmallest(MOST_WRONG, [*found, *rows])
+    name = data.answers.symbol
+    return [
+        {"sequence": row, "came": name(came), "predicted": name(said), "chance": chance}
+        for chance, row, came, said in found
+        if came != said
+    ]
 
 
-def _judged(found: Figures) -> str:
-    """Return the figure of numbers that the verdict speaks of: errors of several columns in units of their own add up
-    only once they are scaled.
-    """
-    scaled = "columns" in found and all("mase" in row for row in (found["metrics"], *found["baselines"].values()))
-    return "mase" if scaled else "mae"
+def _unseen(data: Data, name: SplitName) -> list[str]:
+    """Return a sentence of the labels that training has not shown: no answer can be right, and none is scored."""
+    unseen = data.unseen(name)
+    if not unseen:
+        return []
+    names = ", ".join(repr(label) for label in sorted(set(unseen))[:SHOWN])
+    count = (
+        f"{len(unseen):,} sequences of the {name} split are"
+        if len(unseen) > 1
+        else f"1 sequence of the {name} split is"
+    )
+    return [f"{count} not scored: training has not shown {names}"]
 
 
 def _bounds(data: Data, split: Split) -> list[str]:
@@ -91,53 +105,42 @@ def _bounds(data: Data, split: Split) -> list[str]:
     return said
 
 
-def _series_notes(data: Data, split: Split, season: int, baselines: dict[str, Metrics]) -> list[str]:
-    """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
-    said, train = [], data.splits["train"]
-    if train.steps > SCORED:
-        few = f"the first {SCORED:,} of {train.steps:,} steps of training alone"
-        said.append(f"drift, and the scale of mase, learned from {few}")
-    if season and "seasonal naive" not in baselines:
-        scored = split.scored()
-        known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
-        short = int((known < season).sum())
-        said.append(
-            f"no seasonal naive one step ahead: it needs {season} steps before each prediction, "
-            f"and {short:,} of {len(known):,} series begin with fewer (the shortest with {int(known.min())})"
-        )
-    return said
-
-
-def _verdict(metrics: Metrics, baselines: dict[str, Metrics], key: str, name: SplitName) -> Figures:
+def _verdict(data: Data, found: Figures, name: SplitName) -> Figures:
     """Say in a sentence how the model stands against the best baseline."""
+    rows, columns = [found["metrics"], *found["baselines"].values()], len(found.get("columns", ())) or 1
+    key = data.target.judged(data.answers.yields, rows, columns)
+    metrics = found["metrics"]
+    baselines = {rule: row for rule, row in found["baselines"].items() if key in row}
     if not baselines or key not in metrics:
         return {"verdict": "there is nothing to compare with", "beats_baselines": False}
-    best = min(baselines, key=lambda rule: baselines[rule][key])
+    figure = known(data.target, type(data.answers))[key]
+    best = min(baselines, key=lambda rule: figure.cost(baselines[rule][key]))
     ours, theirs = metrics[key], baselines[best][key]
-    shown = {"nats": "nats", "mae": "mean absolute error", "mase": "mean absolute scaled error"}[key]
-    beats = ours < theirs
-    told = f"{ours:z.4g} {shown}, {_compared(ours, theirs)} {best} ({theirs:z.4g})"
+    beats = figure.cost(ours) < figure.cost(theirs)
+    told = f"{ours:z.4g} {figure.called}, {_compared(ours, theirs)} {best} ({theirs:z.4g})"
     text = f"{'beats' if beats else 'does not beat'} the best baseline: {told}"
     if name == "train":
         text += "; on the training split itself"
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
 
 
-def _cold(beginnings: Metrics, yields: str, restart: float) -> str:
+def _cold(data: Data, beginnings: Metrics, restart: float) -> str:
     """Say, if cold and warm are far apart, what a fresh state costs and what to do about it."""
     cold, warm = beginnings["cold"], beginnings["warm"]
-    symbols = yields == "symbols"
-    if cold - warm <= FAR_NATS if symbols else cold <= FAR_TIMES * warm:
+    elements = data.answer_elements
+    if elements.near(cold, warm):
         return ""
     cure = "generate with a long prompt or --warm" + ("" if restart else ", or train with sequence.restart above 0")
-    unit = "nats" if symbols else "loss"
-    return f"; it begins badly: from a fresh state its first steps cost {cold:.4g} {unit}, warm {warm:.4g}: {cure}"
+    told = f"from a fresh state its first steps cost {cold:.4g} {elements.cost}, warm {warm:.4g}"
+    return f"; it begins badly: {told}: {cure}"
 
 
 def _compared(ours: float, theirs: float) -> str:
     """Return how far one figure lies from another, in words."""
+    if ours == theirs:
+        return "equal to"
     if not theirs:
-        return "above" if ours else "equal to"
+        return "above"
     if ours > 3 * theirs:
         return f"{ours / theirs:.3g} times"
     return f"{abs(theirs - ours) / theirs * 100:.1f} % {'below' if ours < theirs else 'above'}"

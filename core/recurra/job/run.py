@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -13,13 +15,15 @@ from pydantic import ValidationError
 
 from recurra.blame import blaming
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data import intake
 from recurra.data.splits import SPLITS, SplitName
 from recurra.errors import InputError, Problem
-from recurra.generate import arguments, beginning, loop
-from recurra.generate.sampling import Sampling
+from recurra.generate import arguments, beginning
+from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
 from recurra.job.build import sized
 from recurra.job.forecasts import Figures
+from recurra.job.predict import Predictor, gathered
 from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
 from recurra.model.device import arithmetic
@@ -41,12 +45,15 @@ class Run:
         folder: RunFolder,
         resolved: Resolved,
         vocabulary: Vocabulary[Any],
+        answers: Vocabulary[Any],
         network: Network,
         scheme: int,
     ) -> None:
         self.folder, self.path = folder, folder.path
         self.resolved, self.task = resolved, resolved.task
         self.vocabulary = vocabulary
+        self.elements = ELEMENTS[vocabulary.yields]  # what differs between symbols and numbers
+        self.answers = answers  # what is answered: the same, or the classes of a column
         self.network = network
         self.scheme = scheme  # of random numbers
         self.result: dict[str, Any] = {}
@@ -86,8 +93,9 @@ class Run:
 
     def _session(self, seed: int | None, streams: int, position: int) -> Session:
         """Return a session at a position of the data, which may be one that no clock reads."""
-        if seed is not None and self.vocabulary.yields == "numbers":
-            raise InputError.of("RC080", "seed is for symbols: a forecast is the same every time")
+        self._check_generates()
+        if seed is not None:
+            self.elements.drawn_by("seed")
         seed = self.task.seed if seed is None else seed
         return Session(self.network, self.vocabulary, seed, streams, position, self.scheme)
 
@@ -109,21 +117,23 @@ class Run:
         The prompt itself, which begins at `position` of its sequence, is not given again. With `warm` the end of the
         training text, or of the series, is read before it. Raises `InputError` (RC043, RC080) before the first step.
         """
+        self._check_generates()
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
         self._check_position(chosen, position)
         position = settings.position if position is None else position
         warm = settings.warm if warm is None else arguments.flag("warm", warm)
-        self._check_draws(settings, seed, streams)
+        self.elements.check_draws(settings, seed, streams)
         session = beginning.begun(partial(self._session, seed, streams), self.folder, chosen, position, warm)
         session.expected()  # raises now, not at the first step, if nothing was read
-        if self.vocabulary.yields == "numbers":
-            steps = self._guarded(loop.numbers(session, settings.length))
-            return (float(row[0]) if len(row) == 1 else row.tolist() for row in steps)
-        fields = Sampling.__dataclass_fields__
-        rule = Sampling(**{name: getattr(settings, name) for name in fields})
-        texts = self._guarded(loop.symbols(session, settings.length, rule, settings.stop))
-        return texts if streams > 1 else ("".join(parts) for parts in texts)
+        return self._guarded(self.elements.generated(session, settings, streams))
+
+    def _check_generates(self) -> None:
+        """Refuse to go on where answers cannot be read as what comes next. Raises `InputError` (RC080)."""
+        if not self.resolved.target.generates:
+            name = self.resolved.parts["target"].entry.component.name
+            fact = f"target {name!r} answers, and what it answers cannot be read as what comes next"
+            raise InputError.of("RC080", fact, cure="`recurra predict` gives its answers")
 
     def _check_position(self, prompt: Any, position: int | None) -> None:
         """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
@@ -139,29 +149,48 @@ class Run:
         if arguments.whole("position", position) and not counts_steps(self.network):
             raise InputError.of("RC080", "position is for an encoder with a clock, and this one has none")
 
-    def _check_draws(self, settings: Generation, seed: int | None, streams: int) -> None:
-        """Refuse what tells draws apart where nothing is drawn. Raises `InputError` (RC080)."""
-        if self.vocabulary.yields == "numbers" or settings.temperature:
-            return
-        why, cure = "and at temperature 0 nothing is drawn: the likeliest is taken", "give a temperature above 0"
-        if seed is not None:
-            raise InputError.of("RC080", f"seed decides what is drawn, {why}", cure=cure)
-        if arguments.whole("streams", streams, 1) > 1:
-            raise InputError.of("RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure)
-
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
         with blaming(self.resolved):
             yield from steps
 
+    def predict(
+        self, rows: Iterable[Any] | None = None, *, file: str | Path | None = None, horizon: int | None = None,
+        skip_bad: bool = False,
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """Give the answer to each of some sequences, or of those in a `file` of the form of the run's data, in order.
+
+        A sequence is a text, a list of tokens or of numbers, or of lists of numbers. An answer names its sequence,
+        `row`, and says what is `predicted`: a class, with the chance of each as `p:<class>`, or what comes in the next
+        `horizon` steps; of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080) that names the row; with
+        `skip_bad` that row has an `error` instead. Needs nothing but the folder of the run.
+        """
+        return self.predictor(horizon, skip_bad).predict(self.sequences(rows, file))
+
+    def predictor(self, horizon: int | None = None, skip_bad: bool = False) -> Predictor:
+        """Return what answers sequences. Raises `InputError` (RC080)."""
+        target = self.resolved.target
+        if horizon is not None and not target.generates:
+            raise InputError.of("RC080", "horizon is for what goes on: this run answers each sequence")
+        default = self.elements.horizon(self.task.generation)
+        steps = default if horizon is None else arguments.whole("horizon", horizon)
+        return Predictor(self.network.eval(), self.vocabulary, self.answers, target, steps, skip_bad)
+
+    def sequences(self, rows: Iterable[Any] | None, file: str | Path | None) -> Iterator[tuple[str, Any]]:
+        """Give sequences with their names: those of a file are read one after the other. Raises `InputError`."""
+        if (rows is None) == (file is None):
+            raise InputError.of("RC080", "give rows, or a file of them")
+        if file is None:
+            if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+                raise InputError.of("RC080", "rows must be a list of sequences", got=arguments.shown(rows))
+            return ((str(number), row) for number, row in enumerate(rows, 1))
+        part, path = self.resolved.parts["source"], os.path.abspath(arguments.path("file", file))
+        owner = part.entry.qualified
+        return self._guarded(gathered(intake.pieces(part.build().over(path), self.vocabulary.reads, owner, given=True)))
+
     def prompt(self) -> str:
         """Return the text that generation goes on from by default; nothing for numbers."""
-        given = self.task.generation.prompt
-        if self.vocabulary.yields == "numbers":
-            return ""
-        if given is None:
-            return self.vocabulary.text(self._opening())
-        return given if isinstance(given, str) else " ".join(str(token) for token in given)
+        return self.elements.shown(self.vocabulary, self.task.generation.prompt, self._opening)
 
     def _opening(self) -> NDArray[Any]:
         return beginning.recorded(self.vocabulary, self.folder, "opening")
@@ -169,8 +198,7 @@ class Run:
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
         """Return the task's generation table with what the caller changes. Raises `InputError` (RC080)."""
         changed = {name: value for name, value in sampling.items() if value is not None}
-        if self.vocabulary.yields == "numbers" and changed:
-            raise InputError.of("RC080", f"{', '.join(changed)}: for symbols alone; numbers are forecast")
+        self.elements.sampled_by(changed)
         if length is not None:
             changed["length"] = length
         try:
@@ -187,9 +215,7 @@ class Run:
         """Return what the task's `[generation]` table asks for, whole: prompt and text, or a list of numbers."""
         length = self.task.generation.length if limit is None else min(limit, self.task.generation.length)
         steps = self.generate(length=length)
-        if self.vocabulary.yields == "numbers":
-            return list(steps)
-        return self.prompt() + "".join(steps)
+        return self.elements.whole(self.prompt(), steps)
 
 
 def _of_argument(problem: Problem, given: dict[str, Any]) -> Problem:

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from recurra.contracts.cell import Cell
-from recurra.data.batches import Batch, Lanes
+from recurra.data.batches import Batch, Lanes, Sequences, Whole, Windows
 from recurra.engine.paths import Choice
 from recurra.engine.recurrence import State
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import Data
+from recurra.job.elements import SYMBOLS_SHOWN
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
+from recurra.model import sequences
 from recurra.model.network import Network, names
 from recurra.resolve import Resolved
 from recurra.train.loop import total_steps
 
-SYMBOLS_SHOWN = 256
+CUT: dict[type, str] = {Lanes: "lanes", Windows: "windows", Sequences: "sequences"}
+"""How batches are cut, in a word."""
 
 
 def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
     """Return the report of `recurra check` as plain data; measures one step forward and back, and updates nothing."""
-    task = resolved.task
     resets = begins_inside(resolved, data)
-    network, choices = build_network(resolved, data.vocabulary.size, data.names, resets=resets)
+    network, choices = build_network(
+        resolved, data.vocabulary.size, data.names, answers=data.answers.size, counts=data.counts, resets=resets
+    )
     optimizer = build_optimizer(resolved, network)
     preflight(resolved, data, network)
-    batch = next(iter(data.feed.epoch(0))).to(network.device)
+    batch = cast(Batch | Whole, next(data.feed.epoch(0))).to(network.device)
+    task = resolved.task
     steps = total_steps(task.training, data.feed.batches)
     with sized(resolved, network):
-        seconds, activations = _measure(network, batch)
+        seconds, activations = _measure(network, batch, task.sequence.length)
     seconds *= task.training.accumulate
     return {
         "task": task.name,
@@ -43,14 +48,15 @@ def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
         | {"cell": ", ".join(dict.fromkeys(part.entry.qualified for part in resolved.cells))},
         "device": str(network.device),
         "data": _data(data, task.sequence.length),
-        "vocabulary": _vocabulary(data),
+        "vocabulary": data.elements.summary(data),
+        **({"answers": _answers(data)} if data.answers is not data.vocabulary else {}),
         "shapes": _shapes(network, batch),
         "layers": _layers(network, choices),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training": {
             "steps": steps,
             "batches_per_epoch": data.feed.batches,
-            "tokens_per_step": int(batch.mask.sum()) * task.training.accumulate,
+            "tokens_per_step": batch.scored * task.training.accumulate,
         },
         "memory": _memory(network, optimizer, activations),
         "seconds_per_step": seconds,
@@ -59,7 +65,7 @@ def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
 
 
 def _data(data: Data, length: int) -> dict[str, Any]:
-    kind = "lanes" if isinstance(data.feed, Lanes) else "windows"
+    kind = CUT[type(data.feed)]
     return {
         "elements": len(data.store),
         "sequences": len(data.store.starts),
@@ -68,26 +74,25 @@ def _data(data: Data, length: int) -> dict[str, Any]:
             name: {
                 "elements": part.elements,
                 "predicted": part.steps,
-                "windows": data.feed.count if name == "train" else math.ceil(part.steps / length),
+                "windows": data.feed.count if name == "train" or part.whole else math.ceil(part.steps / length),
             }
             for name, part in data.splits.items()
         },
     }
 
 
-def _vocabulary(data: Data) -> dict[str, Any]:
-    vocabulary = data.vocabulary
-    if vocabulary.yields == "numbers":
-        return {"size": vocabulary.size, "features": data.source.features(), **vocabulary.save()}
-    shown = [vocabulary.symbol(index) for index in range(min(vocabulary.size, SYMBOLS_SHOWN))]
-    return {"size": vocabulary.size, "symbols": shown}
+def _answers(data: Data) -> dict[str, Any]:
+    """Return the classes, and how often each comes in training."""
+    names, counts = data.counts()
+    return {"size": len(names), "classes": dict(zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False))}
 
 
-def _shapes(network: Network, batch: Batch) -> list[list[Any]]:
+def _shapes(network: Network, batch: Batch | Whole) -> list[list[Any]]:
     """Return what each stage gives for one batch, as name and shape."""
     rows: list[list[Any]] = [["input", list(batch.x.shape)]]
     with torch.no_grad():
-        hidden, state = network.encode(batch.x, network.initial_states(len(batch.x), batch.position)[0])
+        position = None if isinstance(batch, Whole) else batch.position
+        hidden, state = network.encode(batch.x, network.initial_states(len(batch.x), position)[0])
         hidden = hidden.to(network.dtype)
         rows.append(["encoder", list(hidden.shape)])
         rows += _state_shapes(state)
@@ -95,6 +100,10 @@ def _shapes(network: Network, batch: Batch) -> list[list[Any]]:
             hidden, state = layer(hidden)
             rows.append([f"layer {index}", list(hidden.shape)])
             rows += _state_shapes(state)
+        if network.pool is not None:
+            inside = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+            hidden = network.pool.give(network.pool.add(network.pool.begin(hidden, len(hidden)), hidden, inside))
+            rows.append(["pooled", list(hidden.shape)])
         rows.append(["head", list(network.head(hidden).shape)])
     return rows
 
@@ -114,6 +123,9 @@ def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
         choice = [next(left) for _ in range(cells)][0]  # both ways of a layer are the same cell
         row = {"name": f"layer {index}", "parameters": count(layer), **_chosen(choice), "refused": choice.refused}
         rows.append(row | ({"one_step": _chosen(choice.one_step)} if choice.one_step else {}))
+    for name, part in (("norm", network.norm), ("pooled", network.pool)):
+        if part is not None and count(part):
+            rows.append({"name": name, "parameters": count(part)})
     return [*rows, {"name": "head", "parameters": count(network.head)}]
 
 
@@ -122,7 +134,7 @@ def _chosen(choice: Choice) -> dict[str, Any]:
     return {"path": choice.path, "seconds_per_step": choice.seconds} | ({"note": choice.note} if choice.note else {})
 
 
-def _measure(network: Network, batch: Batch) -> tuple[float, int]:
+def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
     """Return the seconds of one step forward and back, and the bytes that the backward pass keeps."""
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
@@ -138,8 +150,11 @@ def _measure(network: Network, batch: Batch) -> tuple[float, int]:
     for trial in range(4):
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            output, _ = network(batch.x)  # B T V
-            value = network.loss(output[batch.mask], batch.y[batch.mask]).mean()
+            if isinstance(batch, Whole):
+                value = network.loss(sequences.answers(network, batch.x, batch.steps, length), batch.y).mean()
+            else:
+                output, _ = network(batch.x)  # B T V
+                value = network.loss(output[batch.mask], batch.y[batch.mask]).mean()
         value.backward()
         network.zero_grad(set_to_none=True)
         if trial:  # the first one warms up

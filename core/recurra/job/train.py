@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from recurra.contracts.metric import Metrics
 from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
 from recurra.job.build import build_trainer
@@ -22,7 +23,6 @@ from recurra.train import state
 from recurra.train.evaluate import evaluate
 from recurra.train.interrupt import listening
 from recurra.train.loop import Ended, Observer, Progress, Saved, Trainer, Updated, Validated
-from recurra.train.metrics import Metrics
 
 SAMPLE = 200
 """Elements generated at each validation, at most."""
@@ -58,9 +58,11 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
     start = time.perf_counter()
 
     def validate() -> Metrics:
-        return evaluate(network, data.reader, data.splits["validation"], data.vocabulary, data.scale).values()
+        return evaluate(network, data.reader, data.splits["validation"], data.tally()).values()
 
     def sample() -> str:
+        if not data.target.generates:
+            return ""
         try:
             return _shown(this.generated(SAMPLE))
         except RunError as error:  # a network that has gone wrong is told by its figures
@@ -84,9 +86,10 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
     network.load_state_dict(best.tensors["weights"])
     with _resumable(folder):
         found = figures(resolved.task, data, network, data.held_out())
-        generated = this.generated()
+        generated = this.generated() if data.target.generates else None
     folder.record(step=trainer.progress.step, split=found["split"], final=True, **found["metrics"])
-    folder.sample(trainer.progress.step, _shown(generated), final=True)
+    if data.target.generates:
+        folder.sample(trainer.progress.step, _shown(generated), final=True)
     this.result = {
         "run": str(folder.path),
         "task": resolved.task.name,
@@ -97,7 +100,7 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
         "tokens_per_second": trainer.progress.tokens_per_second,
         "parameters": sum(p.numel() for p in network.parameters()),
         **found,
-        "generated": generated,
+        **({"generated": generated} if data.target.generates else {}),
         "broken_bands": [p.record() for p in broken_bands(resolved.task.expect, found, generated)],
     }
     folder.write("result.json", this.result)
@@ -125,7 +128,8 @@ def listened(trainer: Trainer, folder: RunFolder, observer: Observer, sample: Ca
             case Validated(_, metrics, better):
                 text = sample()
                 folder.record(step=progress.step, epoch=progress.epoch, split="validation", **metrics)
-                folder.sample(progress.step, text)
+                if text:
+                    folder.sample(progress.step, text)
                 observer.validated(progress, metrics, better, text)
 
             case Saved(checkpoint, best):

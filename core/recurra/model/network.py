@@ -13,9 +13,10 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.contracts.loss import Loss
 from recurra.engine.recurrence import State, map_state, rebuild, select
-from recurra.model.layers import Block, Dropout, Layer, norm
+from recurra.model.layers import Bidirectional, Block, Dropout, Layer, norm
+from recurra.model.pooling import pooling
 from recurra.randomness import Noise
-from recurra.shapes import Encoded, Flags, Inputs, Logits
+from recurra.shapes import Encoded, Flags, Hidden, Inputs, Lengths, Logits
 
 States: TypeAlias = tuple[State, ...]
 """The encoder's state, empty for most, then that of each layer, the lowest first."""
@@ -24,12 +25,16 @@ States: TypeAlias = tuple[State, ...]
 class Network(nn.Module):
     """An encoder, layers of cells one on the other, a linear head, and the loss that its outputs are for.
 
+    Where a sequence is answered once, its steps are pooled before the head.
+
     Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its
     noise comes from a stream of its own. A stack that ends in a block has its norm before the head. Under bfloat16 the
     products of encoder and head are narrow, while state, gates and their gradients stay in float32.
     """
 
-    def __init__(self, encoder: Encoder[Any], layers: Sequence[nn.Module], loss: Loss[Any]) -> None:
+    def __init__(
+        self, encoder: Encoder[Any], layers: Sequence[nn.Module], loss: Loss[Any], pooled: str | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
@@ -40,6 +45,7 @@ class Network(nn.Module):
         self.drop = Dropout()
         self.narrow = False
         self.compiles_steps = True  # whether single steps may be those of a kernel
+        self.pool = pooling(pooled, width) if pooled else None
         self.loss = _unsaved(loss)  # the last, so that no other part has another place for it
 
     @property
@@ -57,6 +63,11 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.noise = noise
+
+    @property
+    def reads_both_ways(self) -> bool:
+        """Whether a step has seen what comes after it."""
+        return any(isinstance(module, Bidirectional) for module in self.modules())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -103,13 +114,43 @@ class Network(nn.Module):
         output, after = self.through(hidden.to(self.dtype), states[1:], reset=reset, last=last)
         return output, (state, *after)
 
+    def hidden(self, x: Inputs, states: States, lengths: Lengths | None = None) -> tuple[Hidden, States]:
+        """Return what the head would read of a window, `[B, T, H]`, and the states after it.
+
+        Row i has `lengths[i]` steps; without them all are whole.
+        """
+        with self._narrowed(x):
+            encoded, state = self.encode(x, states[0], None)
+        hidden, after = self._layered(encoded.to(self.dtype), states[1:], lengths=lengths)
+        return hidden, (state, *after)
+
+    def answer(self, pooled: Tensor) -> Logits:
+        """Return the outputs `[B, V]` for pooled steps `[B, H]`."""
+        with self._narrowed(pooled):
+            output: Tensor = self.head(pooled).to(self.dtype)
+        return output
+
     def through(
         self, hidden: Encoded, states: States, *, reset: Flags | None = None, last: bool = False
     ) -> tuple[Logits, States]:
         """Return what layers and head make of an encoded window `[B, T, D]`, and the states of the layers after it."""
+        hidden, after = self._layered(hidden, states, reset=reset, last=last)
+        with self._narrowed(hidden):
+            return self.head(hidden).to(self.dtype), after  # B T V
+
+    def _layered(
+        self,
+        hidden: Encoded,
+        states: States,
+        *,
+        reset: Flags | None = None,
+        lengths: Lengths | None = None,
+        last: bool = False,
+    ) -> tuple[Hidden, States]:
+        """Return what the layers make of an encoded window, and their states after it."""
         after: list[State] = []
         for module, state in zip(self.layers, states, strict=True):
-            hidden, state = module(hidden, state, reset=reset)
+            hidden, state = module(hidden, state, reset=reset, lengths=lengths)
             if not isinstance(module, Block):  # which drops what its branches give
                 hidden = self.drop(hidden, cast(Layer, module).options.dropout)  # B T H
             after.append(state)
@@ -117,8 +158,7 @@ class Network(nn.Module):
             hidden = hidden[:, -1:]  # B 1 H
         if self.norm is not None:
             hidden = self.norm(hidden)
-        with self._narrowed(hidden):
-            return self.head(hidden).to(self.dtype), tuple(after)  # B T V
+        return hidden, tuple(after)
 
     def point(self, output: Logits) -> Tensor:
         """Return what the loss takes for the prediction: logits `[..., V]`, or numbers `[..., F]`."""

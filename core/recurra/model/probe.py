@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,15 +11,21 @@ from torch import Tensor
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.contracts.loss import Loss
+from recurra.contracts.target import Elements
 from recurra.errors import PluginError
 from recurra.model.network import Network
 
 ROWS = 2
+ZEROS: Mapping[Elements, Callable[[int], Tensor]] = {
+    "symbols": lambda size: torch.zeros(ROWS, dtype=torch.long),
+    "numbers": lambda size: torch.zeros(ROWS, size),
+}
+"""A step of two rows, `[B]` or `[B, F]`."""
 
 
-def encoder(found: Encoder[Any], symbols: bool, owner: str) -> None:
+def encoder(found: Encoder[Any], elements: Elements, owner: str) -> None:
     """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not `[B, T, D]`."""
-    x = torch.zeros(ROWS, 1, dtype=torch.long) if symbols else torch.zeros(ROWS, 1, found.size)
+    x = ZEROS[elements](found.size).unsqueeze(1)
     wanted = (ROWS, 1, found.output_size)
     _shaped(_tried(lambda: found(x), owner), wanted, "forward gives", "[B, T, D]", owner)
     if isinstance(found, StatefulEncoder):
@@ -52,7 +58,7 @@ def _goes_on(given: Any, state: Any, wanted: tuple[int, ...], method: str, legen
         _shaped(new, tuple(old.shape), f"{method} gives state {name}", "that of initial_state", owner)
 
 
-def loss(found: Loss[Any], symbols: bool, owner: str) -> None:
+def loss(found: Loss[Any], elements: Elements, owner: str) -> None:
     """Try a loss on two scored steps. Raises `PluginError` (RC071) if it does not give one number for each.
 
     A loss has no weights of its own: they would be neither trained nor saved.
@@ -60,7 +66,7 @@ def loss(found: Loss[Any], symbols: bool, owner: str) -> None:
     if next(found.parameters(), None) is not None:
         raise _broken(owner, "a loss must have no parameters: only the network is trained and saved")
     output = torch.zeros(ROWS, found.output_size)
-    target = torch.zeros(ROWS, dtype=torch.long) if symbols else torch.zeros(ROWS, found.size)
+    target = ZEROS[elements](found.size)
     _shaped(_tried(lambda: found(output, target), owner), (ROWS,), "forward gives", "[N]", owner)
     _shaped(_tried(lambda: found.point(output), owner), (ROWS, found.size), "point gives", "[N, size]", owner)
 

@@ -42,7 +42,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled step and where it begins: at symbols, at the numbers that come, or behind the encoder."""
+    """A compiled step and where it begins: at ids, at the rows of numbers that come, or behind the encoder."""
 
     step: Step
     begin: str
@@ -129,9 +129,9 @@ def _beginnings(network: Network, reads: torch.dtype) -> list[str]:
     if isinstance(encoder, StatefulEncoder):
         return ["encoded"]
     if reads.is_floating_point:
-        return ["numbers", "encoded"]
+        return ["rows", "encoded"]
     table = encoder.size * encoder.output_size * network.dtype.itemsize
-    return ["symbols", "encoded"] if table <= LARGEST else ["encoded"]
+    return ["ids", "encoded"] if table <= LARGEST else ["encoded"]
 
 
 def _compiled(network: Network, begin: str) -> Step:
@@ -141,7 +141,7 @@ def _compiled(network: Network, begin: str) -> Step:
 
     def through(x: Tensor, fields: Any) -> tuple[Tensor, list[Tensor]]:
         hidden = x.unsqueeze(1)
-        if begin == "numbers":
+        if begin == "rows":
             hidden = network.encode(hidden, ())[0].to(network.dtype)
         y, after = network.through(hidden, _grouped(fields, states))
         return y[:, 0], [field for state in after for field in state]
@@ -153,9 +153,9 @@ def _compiled(network: Network, begin: str) -> Step:
     parts = [network.head, *network.layers, *([network.norm] if network.norm is not None else [])]
     parts += [network.encoder] if begin != "encoded" else []
     weights = [t for part in parts for t in (*part.parameters(), *part.buffers())]
-    width = network.encoder.size if begin == "numbers" else network.encoder.output_size
+    width = network.encoder.size if begin == "rows" else network.encoder.output_size
     with _by_step(network):
-        return Step(through, weights, width, shapes, symbols if begin == "symbols" else None)
+        return Step(through, weights, width, shapes, symbols if begin == "ids" else None)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recurra import system
 from recurra.errors import RunError
@@ -51,11 +51,37 @@ def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
         _write(path, content)
 
 
+@contextmanager
+def streamed(path: Path) -> Iterator[IO[str]]:
+    """Give a file of text to write to, which takes its name once all is written. Raises `RunError` (RC053)."""
+    with guarded(path, "or give another path"):
+        if not path.name:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if _leads_elsewhere(path):
+            with path.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            return
+        work = path.with_name(f".{path.name}.part")
+        try:
+            with work.open("w", encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                system.sync(file.fileno())
+            system.replace(work, path)
+        finally:
+            _clear(work)
+
+
+def _leads_elsewhere(path: Path) -> bool:
+    """Tell whether what stands there is a device, a pipe or a link: it stays, and is written through."""
+    return path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir())
+
+
 def _write(path: Path, content: bytes) -> None:
     if not path.name:  # as of / or .
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
-        path.write_bytes(content)  # what leads elsewhere, as a device, a pipe or a link, stays and is written through
+    if _leads_elsewhere(path):
+        path.write_bytes(content)
         return
 
     work = path.with_name(f".{path.name}.part")

@@ -57,11 +57,16 @@ class DataRecord(Model):
     """data.json: what the data was, and what generation goes on from."""
 
     fingerprint: str
-    opening: list[Count] | list[list[float]]
-    opening_position: Count
+    opening: list[Count] | list[list[float]] | None = None
+    """Nothing where nothing is generated."""
+    opening_position: Count = 0
     ending: list[Count] | None = None
     """The end of the training text, which generation may read first; runs of before have none."""
     ending_position: Count = 0
+    labels: list[str] | None = None
+    """The classes of the answers, where they are no elements of the input."""
+    loss: dict[str, Any] = {}
+    """What the loss learned of the answers of training."""
 
 
 class Hashes(Model):

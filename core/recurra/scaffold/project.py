@@ -21,15 +21,20 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 FORMS = ("cell", "gated", "scan")
 """How a cell can be written: as a step, as what happens between gates, as the coefficients of a linear recurrence."""
 
-TAKEN = {*recurra.__all__, "Any", "ClassVar", "Counter", "Iterable", "Iterator", "Literal", "NamedTuple", "Tensor"}
-"""Names that the examples import, which their class cannot have."""
+TAKEN = {
+    *recurra.__all__,
+    *("Any", "ClassVar", "Counter", "Iterable", "Iterator", "Kappa", "Literal"),
+    *("Mapping", "NamedTuple", "Sequence", "Tensor"),
+}
+"""Names that the examples import, or give to what stands beside it, which their class cannot have."""
 
 
 class Example(NamedTuple):
-    """What the example of a kind is, and where it was published."""
+    """What the example of a kind is, where it was published, and for which version of the contract it is written."""
 
     summary: str
     cite: str = ""
+    api: str = "1.0"
 
 
 LEAKY = "Jaeger et al. 2007, doi:10.1016/j.neunet.2007.04.016"
@@ -41,6 +46,7 @@ EXAMPLES = {
     "source": Example("sums of two numbers, one a line, drawn from a seed"),
     "loss": Example("log cosh of the error: squared near 0, absolute far from it"),
     "vocabulary": Example("characters, the most frequent first"),
+    "target": Example("one class a sequence, judged by Cohen's kappa", "Cohen 1960", "1.1"),
 }
 """The example of each form of a cell, and of each other kind."""
 
@@ -133,7 +139,7 @@ def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
         "package": f"recurra_{name}",
         "distribution": f"recurra-{name.replace('_', '-')}",
         "version": recurra.__version__,
-        "next": str(int(recurra.__version__.split(".")[0]) + 1),
+        "next_major": str(int(recurra.__version__.split(".")[0]) + 1),
         **EXAMPLES[form]._asdict(),
     }
     found = {}

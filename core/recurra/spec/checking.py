@@ -329,6 +329,8 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any], value: Any) -> dict[s
     if isinstance(kind, str) and kind in tags:
         node = {"$ref": tags[value["kind"]]}
     branches = [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]
+    if isinstance(value, dict):  # of a word or a table, it is the table
+        branches = [branch for branch in branches if branch.get("type") == "object"] or branches
     if len(branches) == 1:  # what may be left out
         node = {**branches[0], **{k: v for k, v in node.items() if k != "anyOf"}}
     if "$ref" in node:

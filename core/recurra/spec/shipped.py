@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 import tomllib
 from pathlib import Path
@@ -28,7 +29,8 @@ def tasks() -> dict[str, str]:
 def copy(name: str, target: Path) -> list[Path]:
     """Copy a shipped task, and the data beside it that it names, into a folder; return what was written.
 
-    Raises `InputError` (RC020, RC080) for an unknown name, and for a file that is already there.
+    Data that is there already, as another task that reads it brought it, is not written again. Raises `InputError`
+    (RC020, RC080) for an unknown name, and for any other file that is already there.
     """
     name = name.removesuffix(".toml")
     known = tasks()
@@ -37,10 +39,12 @@ def copy(name: str, target: Path) -> list[Path]:
         raise InputError.of(
             "RC020", f"no task called {name!r} comes with recurra", allowed=listing(known), nearest=close
         )
+
     sources = [folder() / f"{name}.toml"]
     data = tomllib.loads(sources[0].read_text(encoding="utf-8")).get("source", {}).get("path")
-    if data:
+    if data and not _same(folder() / data, target / data):
         sources.append(folder() / data)
+
     written = [target / path.name for path in sources]
     for path in written:
         if path.exists():
@@ -53,3 +57,8 @@ def copy(name: str, target: Path) -> list[Path]:
         except OSError as error:
             raise InputError.of("RC050", f"{path} cannot be written: {error.strerror}") from error
     return written
+
+
+def _same(data: Path, other: Path) -> bool:
+    """Return whether another file is there, and holds the same bytes."""
+    return other.is_file() and filecmp.cmp(data, other, shallow=False)

@@ -31,11 +31,14 @@ class Plugins(Table):
 
 
 class Sequence(Table):
-    """How sequences are cut, and what is asked of each."""
+    """How sequences are cut into windows, and dealt out to the splits."""
 
-    target: Literal["next"] = Field("next", description="what is predicted at each step: the next element")
     length: int = Field(
-        64, ge=1, le=MOST, description="steps per window: the truncation length of back-propagation through time"
+        64,
+        ge=0,
+        le=MOST,
+        description="steps per window: the truncation length of back-propagation through time; where a sequence is "
+        "answered once it may be 0, the longest sequence, which it is where it is left out",
     )
     stride: int = Field(
         0, ge=0, le=MOST, description="steps from one window to the next; 0 is `length`, so that none overlap"
@@ -53,7 +56,8 @@ class Sequence(Table):
         min_length=3,
         max_length=3,
         description="train, validation, test: shares that add up to 1, or counts; "
-        "contiguous for streams and series, by sequence otherwise",
+        "contiguous for streams and series, by sequence otherwise, of each label its share; "
+        "left out where the source gives each sequence its fold",
     )
     season: int = Field(0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none")
 
@@ -233,7 +237,10 @@ class Expect(Table):
     within: float = Field(0.0, ge=0, description="how far each may lie from `forecast`")
 
 
-COMPONENT_TABLES = ("source", "vocabulary", "encoder", "cell", "loss")
+COMPONENT_TABLES = ("source", "vocabulary", "target", "encoder", "cell", "loss")
+
+DEFAULT_TARGET = "next"
+"""What is asked where a task does not say."""
 
 CORE_TABLES = ("plugins", "sequence", "training", "generation", "device", "expect")
 
@@ -252,6 +259,9 @@ class Task(Table):
     plugins: Plugins = Plugins()
     source: dict[str, Any] = Field(description="where sequences come from")
     vocabulary: dict[str, Any] = Field(description="how raw elements become ids or numbers")
+    target: dict[str, Any] = Field(
+        default={"kind": DEFAULT_TARGET}, description="what is asked of a sequence; the element after each step"
+    )
     sequence: Sequence = Sequence()
     encoder: dict[str, Any] = Field(description="how a step's input becomes a vector")
     cell: dict[str, Any] = Field(description="the recurrence; or [[cell.stack]] tables, one for each layer")

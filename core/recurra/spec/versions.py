@@ -11,12 +11,20 @@ from typing import Any
 from pydantic import BaseModel
 
 from recurra.spec.document import Document, Key, Layer
-from recurra.spec.tables import MOST, SCHEDULES, Generation, Sequence, Training
+from recurra.spec.tables import DEFAULT_TARGET, MOST, SCHEDULES, Generation, Sequence, Training
 
 BEFORE: dict[tuple[str, str], Any] = {
     ("sequence", "restart"): 0.0,  # lanes began afresh with each epoch, and at no other window
 }
 """The value in force before a key existed, by its table and name."""
+
+
+def settled(document: Document) -> None:
+    """Say what is asked where a task does not, and drop the key that said so before targets had a table."""
+    if (document.table(("sequence",)) or {}).get("target") == DEFAULT_TARGET:
+        document.remove(("sequence", "target"))
+    if "target" not in document.data:
+        document.add(Layer("what is asked by default", document.path.parent), {"target": {"kind": DEFAULT_TARGET}})
 
 
 def complete(document: Document) -> None:

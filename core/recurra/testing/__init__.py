@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EncoderContract,
         LossContract,
         SourceContract,
+        TargetContract,
         VocabularyContract,
     )
     from recurra.testing.lookup import find
@@ -32,6 +33,7 @@ _HOME = {
     "Record": "records",
     "Report": "records",
     "SourceContract": "contract",
+    "TargetContract": "contract",
     "VocabularyContract": "contract",
     "all_checks": "suite",
     "examine": "suite",
@@ -46,6 +48,7 @@ __all__ = [
     "Record",
     "Report",
     "SourceContract",
+    "TargetContract",
     "VocabularyContract",
     "all_checks",
     "examine",

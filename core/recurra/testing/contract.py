@@ -112,3 +112,9 @@ class SourceContract(Contract):
     """The contract of a source."""
 
     kind = "source"
+
+
+class TargetContract(Contract):
+    """The contract of a target."""
+
+    kind = "target"

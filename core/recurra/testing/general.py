@@ -7,6 +7,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, get_args
 
 import numpy as np
@@ -21,8 +22,9 @@ from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.source import Source
+from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Element, Vocabulary
-from recurra.errors import PluginError
+from recurra.errors import InputError, PluginError
 from recurra.testing import child
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.option_sets import bad_tables, folder, validated
@@ -34,6 +36,7 @@ CLASSES: dict[str, type[Any]] = {
     "vocabulary": Vocabulary,
     "loss": Loss,
     "source": Source,
+    "target": Target,
 }
 ELEMENTS = {"offers": get_args(Element), "reads": (*get_args(Element), "symbols")}
 """What may stand in a class attribute that says what a component gives or takes."""
@@ -49,8 +52,8 @@ def loads(subject: Subject) -> None:
 
     The target derives from recurra's class of the kind, implements all that is abstract in it, and says in its class
     attributes what the kind demands, with values that exist. Otherwise a task fails far from the cause, when the class
-    is first called. To mend it: derive from `recurra.Cell` (`Encoder`, `Vocabulary`, `Loss`, `Source`), implement the
-    methods that are named, and let `target` and `options` read `module:Class`.
+    is first called. To mend it: derive from `recurra.Cell` (`Encoder`, `Vocabulary`, `Target`, `Loss`,
+    `Source`), implement the methods that are named, and let `target` and `options` read `module:Class`.
     """
     component, target = subject.entry.component, subject.entry.target
     wanted = CLASSES[component.kind]
@@ -251,12 +254,23 @@ def _run_source(subject: Subject) -> None:
         raise Broken("fingerprint gives no text")
 
 
+def _run_target(subject: Subject) -> None:
+    target = subject.build()
+    for elements in ("symbols", "numbers") if target.asks == "input" else ("symbols",):
+        with suppress(InputError):
+            if not target.metrics(elements):
+                raise Broken(f"nothing is measured of {elements}")
+    if not isinstance(target.pooling, str):
+        raise Broken("pooling gives no text")
+
+
 RUNS: dict[str, Callable[[Subject], None]] = {
     "cell": _run_cell,
     "encoder": _run_encoder,
     "loss": _run_loss,
     "vocabulary": _run_vocabulary,
     "source": _run_source,
+    "target": _run_target,
 }
 """One short use of a component of each kind."""
 

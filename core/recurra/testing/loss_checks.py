@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from recurra.contracts.loss import Loss
+from recurra.errors import InputError
 from recurra.testing.check import Measured, check
-from recurra.testing.measure import EXACT, ROWS, float32, gap, worst
+from recurra.testing.measure import EXACT, ROWS, float32, gap, gaps, worst
 from recurra.testing.slopes import SLOPE, slope_gap
 from recurra.testing.subject import SEED
-from recurra.testing.subjects import SIZE, LossSubject, Reads, demand
+from recurra.testing.subjects import SIZE, LossSubject, Reads, demand, through_json
 
 FAR = 1e4
 """Outputs, and numbers in scaled units, at which a loss must still be finite in float32."""
@@ -213,7 +215,8 @@ def stateless(subject: LossSubject) -> Measured:
     """A loss has no parameters, keeps nothing of what it has seen, and draws no random number in evaluation.
 
     The optimizer is given the network's weights alone, and a checkpoint holds no others: what a loss learned would be
-    lost on resume. To mend it: what is learned belongs to a cell or an encoder, what is known to the options.
+    lost on resume. To mend it: what is learned belongs to a cell or an encoder, what is known to the options, or of the
+    answers to `prepare`.
     """
     values = []
     for kind, loss in _both(subject):
@@ -277,3 +280,42 @@ def inputs(subject: LossSubject) -> Measured:
 def _turned(part: Tensor) -> Tensor:
     """Return equal numbers that lie column by column."""
     return part.t().contiguous().t()
+
+
+@check("L11", "what it learned of the answers is saved", "loss", firm=True, since="1.1")
+def learned(subject: LossSubject) -> Measured:
+    """`save` gives plain JSON, and `restore` makes of it a loss that is equal in all, to the bit.
+
+    `prepare` is called once, before training, and the run keeps what `save` gives beside its weights: without it a
+    resumed run would train for something else, and an evaluation report it. Nothing of what was learned before may
+    remain, and what the core passes in is only read. JSON makes text of integer keys, and lists of tuples: what is
+    restored must not depend on either. To mend it: save all that `prepare` sets, and set every field in `restore`.
+    """
+    if "symbols" in subject.reads:
+        _reads_alone(subject)
+    values = []
+    for kind, loss in _both(subject):
+        pair = subject.pair(loss, kind)
+        wanted, table = _given(subject, loss, *pair), through_json(loss.save())
+        fresh = subject.unprepared(training=loss.training)
+        used = subject.prepared(subject.unprepared(training=loss.training), salt=2)
+        for again in (fresh, used):
+            subject.restored(again, loss.save())
+            values.append(gaps(_given(subject, again, *pair), wanted, "what it gives"))
+            demand(through_json(again.save()) == table, "what is restored saves something else")
+    return Measured(max(values), EXACT)
+
+
+def _reads_alone(subject: LossSubject) -> None:
+    """Raise `Broken` if names or counts are changed."""
+    names, counts = subject.answers(SIZE)
+    held = names.copy(), counts.copy()
+    with suppress(InputError):
+        subject.unprepared().prepare(names, counts)
+    demand(names == held[0] and bool((counts == held[1]).all()), "prepare changes the names or counts that it is given")
+
+
+def _given(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> list[Tensor]:
+    """Return the losses of a stream of random numbers that is always the same, and the best guess."""
+    torch.manual_seed(SEED)
+    return [subject.run(loss, output, target).detach(), subject.point(loss, output.clone())]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.options import validate_options
-from recurra.contracts.source import Piece, Source
+from recurra.contracts.source import Piece, Role, Source
 from recurra.contracts.vocabulary import Element, Values, Vocabulary
 from recurra.engine.recurrence import State
 from recurra.errors import InputError
@@ -27,6 +28,8 @@ from recurra.testing.option_sets import folder, validated
 from recurra.testing.subject import SEED, SUBJECTS, Subject
 
 Reads: TypeAlias = Literal["symbols", "numbers"]
+IDS: dict[Reads, bool] = {"symbols": True, "numbers": False}
+"""Whether what a vocabulary yields is ids."""
 SIZE = 5
 """Symbols, or features, that encoders and losses are checked on."""
 
@@ -35,6 +38,16 @@ def demand(holds: bool, fact: str) -> None:
     """Raise `Broken` unless something holds."""
     if not holds:
         raise Broken(fact)
+
+
+def through_json(saved: Any) -> dict[str, Any]:
+    """Return what `save` gave as it comes back from a file. Raises `Broken` if that is no table of plain JSON."""
+    demand(isinstance(saved, dict), f"save gives {type(saved).__name__}, not a dict")
+    try:
+        text = json.dumps(saved, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Broken(f"save gives what is no plain JSON: {error}") from error
+    return cast(dict[str, Any], json.loads(text))
 
 
 def tensor(given: Any, what: str) -> Tensor:
@@ -115,8 +128,30 @@ class LossSubject(Reader):
     """A loss under one set of options."""
 
     def loss(self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False) -> Loss[Any]:
-        """Return the loss, in evaluation mode unless it is asked for in training."""
+        """Return the loss, prepared, in evaluation mode unless it is asked for in training."""
+        return self.prepared(self.unprepared(size, dtype, training))
+
+    def unprepared(self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False) -> Loss[Any]:
+        """Return the loss as it is when a run is loaded, before it takes back what it learned."""
         return cast(Loss[Any], self.built(size, dtype, SEED).train(training))
+
+    def prepared(self, loss: Loss[Any], salt: int = 0) -> Loss[Any]:
+        """Prepare a loss as for a new run: a class may never come. One that finds no name of its own stays as it is."""
+        if "symbols" in self.reads:
+            with suppress(InputError):
+                loss.prepare(*self.answers(loss.size, salt))
+        return loss
+
+    @staticmethod
+    def answers(size: int, salt: int = 0) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the names of the classes, and how often each comes: 4, 0, 3, 6, 2 of five."""
+        return [chr(ord("a") + index) for index in range(size)], (np.arange(size) * 3 + 4 + salt) % 7
+
+    @staticmethod
+    def restored(loss: Loss[Any], saved: dict[str, Any]) -> Loss[Any]:
+        """Return a loss after it took back, by way of JSON, what another one saved. Raises `Broken`."""
+        loss.restore(through_json(saved))
+        return loss
 
     def pair(
         self, loss: Loss[Any], kind: Reads, steps: int = 7, dtype: torch.dtype = torch.float64, salt: int = 0
@@ -151,7 +186,7 @@ class VocabularySubject(Subject):
         """Whether it gives symbols, and not numbers."""
         yields = self.entry.target.yields
         demand(yields in get_args(Reads), f"yields is {yields!r}, not symbols or numbers")
-        return bool(yields == "symbols")
+        return IDS[yields]
 
     def yielding(self, kind: Reads) -> None:
         """Raise `NotApplicable` if the vocabulary yields the other kind."""
@@ -216,12 +251,7 @@ class VocabularySubject(Subject):
     @staticmethod
     def restored(vocabulary: Vocabulary[Any], saved: dict[str, Any]) -> Vocabulary[Any]:
         """Return a vocabulary after it took back, by way of JSON, what another one saved. Raises `Broken`."""
-        demand(isinstance(saved, dict), f"save gives {type(saved).__name__}, not a dict")
-        try:
-            text = json.dumps(saved, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise Broken(f"save gives what is no plain JSON: {error}") from error
-        vocabulary.restore(json.loads(text))
+        vocabulary.restore(through_json(saved))
         return vocabulary
 
     @staticmethod
@@ -274,7 +304,10 @@ class SourceSubject(Subject):
     @staticmethod
     def pieces(source: Source[Any], element: Element) -> list[Piece]:
         """Return the pieces that a source gives, each a copy made as it came."""
-        return [Piece(copy.copy(piece.values), piece.start) for piece in SourceSubject.reader(source, element)]
+        return [
+            Piece(copy.copy(values), start, dict(columns))
+            for values, start, columns in SourceSubject.reader(source, element)
+        ]
 
     @staticmethod
     def reader(source: Source[Any], element: Element) -> Generator[Piece]:
@@ -282,9 +315,23 @@ class SourceSubject(Subject):
         given = source.read(element)
         demand(isinstance(given, Iterable), f"read gives {type(given).__name__}, not an iterator")
         for piece in given:
-            pair = isinstance(piece, tuple) and len(piece) == 2 and hasattr(piece[0], "__len__")
-            demand(pair, f"read gives {type(piece).__name__}, not a Piece")
-            yield Piece(*piece)
+            right = isinstance(piece, Piece) and hasattr(piece.values, "__len__")
+            demand(right, f"read gives {type(piece).__name__}, not a Piece")
+            columns = piece.columns
+            demand(isinstance(columns, Mapping), f"columns are {type(columns).__name__}, no table")
+            yield piece
+
+    @staticmethod
+    def columns(source: Source[Any]) -> Mapping[Role, tuple[Element, ...]]:
+        """Return what a source says of its columns. Raises `Broken` if that is no table of them."""
+        given = source.columns()
+        demand(isinstance(given, Mapping), f"columns gives {type(given).__name__}, not a table")
+        for role, elements in given.items():
+            demand(role in get_args(Role), f"columns names {role!r}, not one of {', '.join(get_args(Role))}")
+            known = isinstance(elements, tuple) and elements and set(elements) <= set(get_args(Element))
+            demand(bool(known), f"columns says {role} is {elements!r:.60}, not a tuple of elements")
+        demand("input" in given, f"columns names {', '.join(given) or 'nothing'}, and no input")
+        return given
 
 
 SUBJECTS |= {

@@ -47,6 +47,8 @@ from recurra.testing.hard_data import KNOWN, STRANGE
 from recurra.testing.measure import EXACT, ROWS, gap, gaps, worst
 from recurra.testing.subject import SEED, WIDTH, CellSubject, Subject
 from recurra.testing.subjects import SIZE, EncoderSubject, LossSubject, SourceSubject, VocabularySubject, demand
+from recurra.testing.target_rules import asked
+from recurra.testing.target_subject import TargetSubject
 from recurra.testing.traces import descriptors, left, written
 
 SINCE = "1.1"
@@ -180,6 +182,8 @@ def _call_encoder(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> 
 
 def _use_loss(subject: LossSubject) -> None:
     _seeds_nothing(partial(subject.entry.target, SIZE, subject.options), "building it")
+    _seeds_nothing(partial(subject.prepared, subject.unprepared()), "prepare")
+    subject.restored(subject.unprepared(), subject.loss().save())
     for kind in subject.reads:
         loss = subject.loss()
         output, target = subject.pair(loss, kind)
@@ -238,12 +242,19 @@ def _read(pieces: Generator[Piece]) -> None:
             demand(not changed, f"while it reads, it changes {', '.join(changed)}")
 
 
+def _use_target(subject: TargetSubject) -> None:
+    _seeds_nothing(subject.target, "building it")
+    for case in subject.cases():
+        _seeds_nothing(partial(asked, subject, case), "asking it")
+
+
 USES: dict[str, Callable[[Any], None]] = {
     "cell": _use_cell,
     "encoder": _use_encoder,
     "loss": _use_loss,
     "vocabulary": _use_vocabulary,
     "source": _use_source,
+    "target": _use_target,
 }
 """A use of everything that a component of each kind can do."""
 

@@ -300,7 +300,8 @@ def asked_in_any_order(subject: SourceSubject) -> None:
         _unmoved(source, fingerprint, features, "reading")
         held = owned(source)
         for piece in list(source.read(element)):
-            _spoilt(piece[0])
+            _spoilt(piece.values)
+            _spoilt(piece.columns)
         name = changed(held, owned(source), opaque=False)
         demand(not name, f"reading it once more changes {name}")
         listed(source.gaps(), "gaps")

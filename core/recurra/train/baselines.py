@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.data.splits import Split
-from recurra.data.store import Store
-from recurra.train.metrics import Errors, Metrics, Scale
+from recurra.contracts.metric import Metrics, Scale
+from recurra.contracts.target import Examples
+from recurra.train.metrics import Errors
 
 ORDERS = 6
 """The longest n-gram: five symbols of context."""
@@ -25,27 +25,24 @@ ORDERS = 6
 Ints = NDArray[np.int64]
 
 
-def positions(split: Split, targets: bool) -> tuple[Ints, Ints]:
-    """Return positions of a split and where their sequences begin: all of them, or those that can be predicted.
-
-    Of a huge split only the part up to its `SCORED`-th prediction: what is scored, and what the n-grams learn from.
-    """
-    split = split.scored()
-    low = split.first_targets if targets else split.low
-    sizes = np.maximum(split.high - low, 0)
+def positions(part: Examples, targets: bool) -> tuple[Ints, Ints]:
+    """Return positions of a split and where their sequences begin: all of them, or those that can be predicted."""
+    low = np.maximum(part.low, part.begin + 1) if targets else part.low
+    sizes = np.maximum(part.high - low, 0)
     owner = np.repeat(np.arange(len(low)), sizes)
     inside = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return low[owner] + inside, split.begin[owner]
+    return low[owner] + inside, part.begin[owner]
 
 
-def symbol_baselines(store: Store, train: Split, held: Split, size: int) -> dict[str, Metrics]:
-    """Return the nats per symbol of each baseline on `held`, learned from `train`."""
+def ngram_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
+    """Return the nats per symbol of each rule on the next symbols of `held`, learned from `train`."""
+    values, size = held.values, held.size
     seen, seen_begin = positions(train, targets=False)
     asked, asked_begin = positions(held, targets=True)
     if not len(asked):
         return {}
     where, begin = np.concatenate([seen, asked]), np.concatenate([seen_begin, asked_begin])
-    symbols = store.values[where].astype(np.int64)
+    symbols = values[where].astype(np.int64)
     cut = len(seen)
     found = {"uniform": _nats(np.full(len(asked), 1 / size))}
     context = np.zeros(len(where), np.int64)
@@ -53,7 +50,7 @@ def symbol_baselines(store: Store, train: Split, held: Split, size: int) -> dict
     ladder = {}
     for order in range(ORDERS):
         if order:
-            context = _longer(context, store, where, begin, order, size)
+            context = _longer(context, values, where, begin, order, size)
         chance = _witten_bell(context, symbols, cut, chance, size)
         ladder[order] = _nats(chance)
     found["unigram"] = ladder.pop(0)
@@ -62,10 +59,10 @@ def symbol_baselines(store: Store, train: Split, held: Split, size: int) -> dict
     return found
 
 
-def _longer(context: Ints, store: Store, where: Ints, begin: Ints, order: int, size: int) -> Ints:
+def _longer(context: Ints, values: NDArray[Any], where: Ints, begin: Ints, order: int, size: int) -> Ints:
     """Return the identity of each position's context with one more symbol before it."""
     behind = where - order
-    symbol = np.where(behind >= begin, store.values[np.maximum(behind, 0)].astype(np.int64), size)
+    symbol = np.where(behind >= begin, values[np.maximum(behind, 0)].astype(np.int64), size)
     return np.unique(context * (size + 1) + symbol, return_inverse=True)[1].astype(np.int64)
 
 
@@ -89,37 +86,35 @@ def _nats(chance: NDArray[Any]) -> Metrics:
     return {"nats": nats, "perplexity": math.exp(min(nats, 700))}
 
 
-def series_scale(store: Store, train: Split, season: int) -> Scale | None:
+def series_scale(train: Examples) -> Scale | None:
     """Return the mean error, in training and by column, of saying again the value of a season ago, else the last.
 
     Nothing where no element of training has one so far before it.
     """
     where, begin = positions(train, targets=True)
-    ago = where - (season or 1)
+    ago = where - (train.season or 1)
     known = ago >= begin
     if not known.any():
         return None
-    found: Scale = np.abs(store.values[where[known]] - store.values[ago[known]]).mean(axis=0)
+    found: Scale = np.abs(train.values[where[known]] - train.values[ago[known]]).mean(axis=0)
     return found
 
 
-def series_baselines(
-    store: Store, train: Split, held: Split, season: int, scale: Scale | None = None
-) -> dict[str, Errors]:
-    """Return the errors of each baseline one step ahead, on the elements of `held` that can be predicted."""
+def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
+    """Return the errors of each rule one step ahead, on the elements of `held` that can be predicted."""
     where, begin = positions(held, targets=True)
     if not len(where):
         return {}
-    values = store.values
+    values, season = held.values, held.season
     actual, before = values[where], values[where - 1]
-    found = {"naive": _errors(before, actual, scale)}
+    found = {"naive": _errors(before, actual, held.scale)}
     steps, first = positions(train, targets=True)
     if len(steps):
         slope = (values[steps] - values[steps - 1]).mean(axis=0)
-        found["drift"] = _errors(before + slope, actual, scale)
+        found["drift"] = _errors(before + slope, actual, held.scale)
     ago = where - season
     if season and (ago >= begin).all():
-        found["seasonal naive"] = _errors(values[ago], actual, scale)
+        found["seasonal naive"] = _errors(values[ago], actual, held.scale)
     return found
 
 

@@ -1,83 +1,101 @@
-"""Figures of a split: every element scored once, whatever the batch size or the window."""
+"""Figures of a split: every answer scored once, whatever the batch size or the window."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.batches import Reader
+from recurra.contracts.metric import Metrics
+from recurra.data.batches import Reader, Whole
 from recurra.data.segments import Spans, grouped, openings, segments
 from recurra.data.splits import Split
+from recurra.model import sequences
 from recurra.model.network import Network
-from recurra.train.metrics import Metrics, Scale, Tally
+from recurra.train.metrics import Tally
 
 BLOCK = 1 << 21
 """Numbers that the network gives at a time in evaluation."""
+STEPS = 1 << 15
+"""Steps of whole sequences that are read side by side, but for one that is longer."""
 
 
-def evaluate(
-    network: Network,
-    reader: Reader,
-    split: Split,
-    vocabulary: Vocabulary[Any],
-    scale: Scale | None = None,
-    *,
-    rows: int = 64,
-    window: int = 0,
-) -> Tally:
+def evaluate(network: Network, reader: Reader, split: Split, tally: Tally, *, rows: int = 64, window: int = 0) -> Tally:
     """Return what is measured of a split, teacher-forced; `rows` and `window` change speed and memory, and no figure.
 
     A `window` of 0 is as long as a bounded block of outputs allows.
     """
-    return _tally(network, reader, segments(split.scored()), Tally(vocabulary, scale), rows, window)
+    if not split.whole:
+        return _tally(network, reader, segments(split.scored()), tally, rows, window)
+    for batch, output in answered(network, reader, split, rows=rows, window=window):
+        tally.add(output, batch.y, network.loss)
+    return tally
+
+
+def answered(
+    network: Network, reader: Reader, split: Split, *, rows: int = 64, window: int = 0
+) -> Iterator[tuple[Whole, Tensor]]:
+    """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them; longer ones first."""
+    chosen = reader.answerable(split)
+    steps = reader.store.ends[chosen] - reader.store.starts[chosen]
+    chosen, steps = (part[np.argsort(-steps, kind="stable")] for part in (chosen, steps))
+    at = 0
+    while at < len(chosen):
+        count = max(1, min(rows, STEPS // int(steps[at])))
+        batch = reader.whole(chosen[at : at + count]).to(network.device)
+        with _looking(network):
+            output = sequences.read(network, batch.x, batch.steps, window or sequences.LONGEST)
+        yield batch, output
+        at += count
 
 
 def cold_and_warm(
     network: Network,
     reader: Reader,
     split: Split,
-    vocabulary: Vocabulary[Any],
+    tally: Callable[[], Tally],
+    key: str,
     *,
     rows: int = 64,
     window: int = 0,
 ) -> tuple[Metrics, int]:
     """Return what the first steps cost in the midst of a sequence, and at how many places of the split.
 
-    `cold` is the mean from a fresh state, `warm` that of the same steps with the state carried up to them: nats of
-    symbols, the loss of numbers. Neither is there where a split holds no such place.
+    `cold` is the mean of the figure `key` from a fresh state, `warm` that of the same steps with the state carried up
+    to them. Neither is there where a split holds no such place.
     """
-    key = "nats" if vocabulary.yields == "symbols" else "loss"
     cold, warm = openings(split)
     found: Metrics = {}
     for name, spans in (("cold", cold), ("warm", warm)):
-        if metrics := _tally(network, reader, spans, Tally(vocabulary), rows, window).values():
+        if metrics := _tally(network, reader, spans, tally(), rows, window).values():
             found[name] = metrics[key]
     return found, len(cold[0])
 
 
-def _tally(
-    network: Network,
-    reader: Reader,
-    spans: Spans,
-    tally: Tally,
-    rows: int,
-    window: int,
-) -> Tally:
+def _tally(network: Network, reader: Reader, spans: Spans, tally: Tally, rows: int, window: int) -> Tally:
     """Add up the scored steps of segments, each read from a fresh state at its own position."""
     window = window or max(16, min(512, BLOCK // (rows * network.loss.output_size)))
+    with _looking(network):
+        for group in grouped(reader, spans, rows, window):
+            states = None
+            for batch in group:
+                batch = batch.to(network.device)
+                output, states = network(batch.x, states, position=batch.position)  # B T V
+                if bool(batch.mask.any()):
+                    tally.add(output[batch.mask], batch.y[batch.mask], network.loss)
+    return tally
+
+
+@contextmanager
+def _looking(network: Network) -> Iterator[None]:
+    """Read and learn nothing: neither a gradient, nor what a network does in training alone."""
     training = network.training
     network.eval()
     try:
         with torch.no_grad():
-            for group in grouped(reader, spans, rows, window):
-                states = None
-                for batch in group:
-                    batch = batch.to(network.device)
-                    output, states = network(batch.x, states, position=batch.position)  # B T V
-                    if bool(batch.mask.any()):
-                        tally.add(output[batch.mask], batch.y[batch.mask], network.loss)
+            yield
     finally:
         network.train(training)
-    return tally

@@ -11,13 +11,14 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn, optim
 
-from recurra.data.batches import Batch, Feed
+from recurra.contracts.metric import LOSS, Figure, Metrics
+from recurra.data.batches import Batch, Feed, Whole
 from recurra.errors import RunError
+from recurra.model import sequences
 from recurra.model.network import Network, States, detached, flatten, mixed, unflatten
 from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
-from recurra.train.metrics import LOSS, Figure, Metrics
 from recurra.train.optimizer import Rate
 
 Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
@@ -182,9 +183,9 @@ class Trainer:
         if self._sound():
             yield from self._save()
 
-    def _updates(self) -> Iterator[list[Batch]]:
+    def _updates(self) -> Iterator[list[Batch | Whole]]:
         """Give the batches of each update, epoch after epoch, from where training stands."""
-        group: list[Batch] = []
+        group: list[Batch | Whole] = []
         while self.progress.step < self.progress.total and not self._worn_out():
             for batch in self.feed.epoch(self.progress.epoch, skip=self.progress.batch):
                 group.append(batch)
@@ -197,12 +198,12 @@ class Trainer:
                     if last:
                         break
 
-    def _update(self, batches: list[Batch]) -> None:
+    def _update(self, batches: list[Batch | Whole]) -> None:
         """Add up the gradients of some batches and update the weights once. Raises `NotFinite` before it does."""
         progress = self.progress
         self._set_rate()
         self._clear()
-        scored = sum(int(batch.mask.sum()) for batch in batches)
+        scored = sum(batch.scored for batch in batches)
         losses = [self._backward(index, batch, max(scored, 1)) for index, batch in enumerate(batches)]
         norm = nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None)
         total = sum(map(float, losses))  # the first look at what the device has made of this update
@@ -250,10 +251,26 @@ class Trainer:
         if self.network.noise is not None:
             self.network.noise.restore(streams)
 
-    def _backward(self, index: int, batch: Batch, scored: int) -> Tensor:
+    def _backward(self, index: int, batch: Batch | Whole, scored: int) -> Tensor:
         """Run one batch of an update forward and back, the one of this `index`.
 
-        Returns its share of the mean loss over `scored` steps, still on the device.
+        Returns its share of the mean loss over what is `scored`, still on the device.
+        """
+        if self.network.noise is not None:
+            self.network.noise.begin(self.progress.step, index)
+        answers = self._sequences(batch) if isinstance(batch, Whole) else self._steps(batch)
+        value = self.network.loss(*answers).sum() / scored
+        value.backward()
+        share: Tensor = value.detach()
+        return share
+
+    def _sequences(self, batch: Whole) -> tuple[Tensor, Tensor]:
+        """Return the outputs for whole sequences, and the answers to them."""
+        batch = batch.to(self.network.device)
+        return sequences.answers(self.network, batch.x, batch.steps, self.feed.length), batch.y
+
+    def _steps(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the outputs for the scored steps of windows, and the answers to them.
 
         Nothing here waits for the device: what is to be known of a batch is looked at before it goes there.
         """
@@ -263,8 +280,6 @@ class Trainer:
         resets = carried and bool(batch.reset[:, int(anew) :].any())
         whole = bool(batch.mask.all())
 
-        if self.network.noise is not None:
-            self.network.noise.begin(self.progress.step, index)
         batch = batch.to(self.network.device)
         states = None if anew else self._some_fresh(batch) if some_fresh else self.carried
         reset = batch.reset if resets else None
@@ -274,10 +289,7 @@ class Trainer:
         output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
         if carried:
             self.carried = detached(after)
-        value = self.network.loss(*_scored(output, batch, whole)).sum() / scored
-        value.backward()
-        share: Tensor = value.detach()
-        return share
+        return _scored(output, batch, whole)
 
     def _some_fresh(self, batch: Batch) -> States:
         """Return the carried states, but those of before the first step where a row is fresh.

@@ -1,11 +1,11 @@
-"""What is measured of a split: figures that know what is good, and metrics that sum them up over scored steps."""
+"""What is measured of answers that are symbols, or numbers, and the sums of all that is measured of a split."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,59 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from recurra.contracts.loss import Loss
+from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale
+from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError
 
-Metrics: TypeAlias = dict[str, float]
-"""Figures by their names."""
-
-Scale: TypeAlias = NDArray[np.float64]
-"""By what the error of each column is measured, `[F]`: that of the simplest rule in training."""
-
 NAUGHT = 1e-140
 """A number no larger than this counts as 0: an error divided by it may be beyond all numbers."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number that is said of a split: its name, whether more of it is better, and between what it can lie."""
-
-    name: str
-    higher: bool = False
-    least: float = 0.0
-    most: float = math.inf
-
-    def cost(self, value: float) -> float:
-        """Return what is to become small."""
-        return -value if self.higher else value
-
-
-LOSS = Figure("loss", least=-math.inf)
-"""What training makes small, whatever the loss is: the likelihood of a density may be above 1."""
-
-
-class Metric(ABC):
-    """Figures that are made of the same sums over scored steps, in double precision."""
-
-    def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
-        self.vocabulary = vocabulary
-
-    @staticmethod
-    @abstractmethod
-    def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
-        """Return the figures that it gives for what a vocabulary yields."""
-
-    @abstractmethod
-    def add(self, output: Tensor, target: Tensor) -> None:
-        """Add scored steps: what the loss takes for the predictions, `[N, V]` or `[N, F]`, and the targets."""
-
-    @abstractmethod
-    def values(self) -> Metrics:
-        """Return the figures, of at least one step; one that cannot be made of these steps is left out."""
-
-    def columns(self) -> list[Errors]:
-        """Return the errors of each column, where there are several."""
-        return []
 
 
 class Likelihood(Metric):
@@ -167,7 +121,12 @@ class Errors:
 class Distance(Metric):
     """How far predictions lie from what came, in the data's own units: mae, rmse, mape, mase."""
 
-    FIGURES = Figure("mae"), Figure("rmse"), Figure("mape"), Figure("mase")
+    FIGURES = (
+        Figure("mae", title="mean absolute error"),
+        Figure("rmse"),
+        Figure("mape"),
+        Figure("mase", title="mean absolute scaled error"),
+    )
 
     def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
         super().__init__(vocabulary)
@@ -195,27 +154,26 @@ class Distance(Metric):
         """Return the figures."""
         return self.errors.metrics()
 
-    def columns(self) -> list[Errors]:
+    def columns(self) -> Sequence[Errors]:
         """Return the errors of each column, where there are several."""
         return self.errors.columns
 
 
-METRICS: dict[str, tuple[type[Metric], ...]] = {"symbols": (Likelihood, Accuracy), "numbers": (Distance,)}
-"""What is measured of what a vocabulary yields."""
+def known(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> dict[str, Figure]:
+    """Return each figure that is made of a split, by its name, in the order in which they are shown.
 
-
-def known(vocabulary: type[Vocabulary[Any]]) -> dict[str, Figure]:
-    """Return each figure that is made of a split, by its name, in the order in which they are shown."""
-    measured = (figure for metric in METRICS[vocabulary.yields] for figure in metric.figures(vocabulary))
+    `vocabulary` is that of the answers.
+    """
+    measured = (figure for metric in target.metrics(vocabulary.yields) for figure in metric.figures(vocabulary))
     return {figure.name: figure for figure in (LOSS, *measured)}
 
 
 class Tally:
-    """The sums of all that is measured over scored steps."""
+    """The sums of all that is measured over what is scored."""
 
-    def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
+    def __init__(self, target: Target[Any], vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
         self.steps, self.loss = 0, 0.0
-        self.metrics = [metric(vocabulary, scale) for metric in METRICS[vocabulary.yields]]
+        self.metrics = [metric(vocabulary, scale) for metric in target.metrics(vocabulary.yields)]
 
     def add(self, output: Tensor, target: Tensor, loss: Loss[Any]) -> None:
         """Add scored steps: outputs `[N, V]` and targets."""
@@ -237,3 +195,7 @@ class Tally:
     def columns(self) -> list[Metrics]:
         """Return the figures of each column, where there are several."""
         return [column.metrics() for metric in self.metrics for column in metric.columns()]
+
+    def detail(self) -> dict[str, Any]:
+        """Return what is more than a number, by name."""
+        return {name: value for metric in self.metrics for name, value in metric.detail().items()}

@@ -5,7 +5,7 @@ from recurra import Component, hookimpl
 
 @hookimpl
 def recurra_components():
-    """Return the cell and the encoder."""
+    """Return the cell, the encoder and the target."""
     return [
         Component(
             kind="cell",
@@ -22,5 +22,13 @@ def recurra_components():
             options="recurra_outsider.options:WavesOptions",
             summary="each symbol as sines and cosines of its number",
             cite="Vaswani et al. 2017, arXiv:1706.03762",
+        ),
+        Component(
+            kind="target",
+            name="recall",
+            target="recurra_outsider.recall:Recall",
+            options="recurra_outsider.options:RecallOptions",
+            summary="the label of a sequence, asked for where a mark stands",
+            api="1.1",
         ),
     ]

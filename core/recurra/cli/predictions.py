@@ -1,0 +1,67 @@
+"""Predictions as they are written: a table of commas, or a JSON object a line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from recurra.cli.common import speaks_unicode
+from recurra.errors import InputError
+from recurra.runs import files
+
+FORMS = (".csv", ".jsonl")
+
+
+def write(rows: Iterable[dict[str, Any]], names: list[str], output: Path | None, as_json: bool) -> int:
+    """Write predictions one after the other, to a file or to stdout; return how many there are.
+
+    The file takes its name once all are written. `names` are those of the columns. Raises `InputError` (RC080) for a
+    file whose name tells no form, and `RunError` (RC053).
+    """
+    rows = iter(rows)
+    first = next(rows, None)  # what is wrong with all of them is told before anything is written
+    rows = chain([] if first is None else [first], rows)
+    form = ".jsonl" if as_json else ".csv"
+    if output is not None:
+        form = output.suffix.lower()
+        if form not in FORMS:
+            fact = f"the name of {output} does not tell how predictions are to be written"
+            raise InputError.of("RC080", fact, allowed="a name that ends with .csv or .jsonl")
+    with _opened(output) as file:
+        if form == ".jsonl":
+            return _lines(rows, file, output is None and not speaks_unicode())
+        return _table(rows, names, file)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    if output is None:
+        yield sys.stdout
+        return
+    with files.streamed(output) as file:
+        yield file
+
+
+def _lines(rows: Iterable[dict[str, Any]], file: IO[str], escaped: bool) -> int:
+    count = 0
+    for row in rows:
+        file.write(json.dumps(files.finite(row), ensure_ascii=escaped, allow_nan=False) + "\n")
+        count += 1
+    return count
+
+
+def _table(rows: Iterable[dict[str, Any]], names: list[str], file: IO[str]) -> int:
+    """Write a table; a list stands in its cell as JSON."""
+    writer = csv.DictWriter(file, names, lineterminator="\n", restval="")
+    writer.writeheader()
+    count = 0
+    for row in rows:
+        writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
+        count += 1
+    return count

@@ -1,0 +1,87 @@
+"""The contract of a metric: figures that know what is good, made of sums over what is scored."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.vocabulary import Vocabulary
+
+Metrics: TypeAlias = dict[str, float]
+"""Figures by their names."""
+
+Scale: TypeAlias = NDArray[np.float64]
+"""By what the error of each column is measured, `[F]`: that of the simplest rule in training."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that is said of a split: its name, whether more of it is better, and between what it can lie.
+
+    `title` is how a sentence calls it, where its name does not do.
+    """
+
+    name: str
+    higher: bool = False
+    least: float = 0.0
+    most: float = math.inf
+    title: str = ""
+
+    def cost(self, value: float) -> float:
+        """Return what is to become small."""
+        return -value if self.higher else value
+
+    @property
+    def called(self) -> str:
+        """How a sentence calls it."""
+        return self.title or self.name.replace("_", " ")
+
+
+LOSS = Figure("loss", least=-math.inf)
+"""What training makes small, whatever the loss is: the likelihood of a density may be above 1."""
+
+
+class Sums(Protocol):
+    """Sums of errors, of which figures are made."""
+
+    def metrics(self) -> Metrics:
+        """Return the figures."""
+        ...
+
+
+class Metric(ABC):
+    """Figures that are made of the same sums over what is scored, in double precision.
+
+    `vocabulary` is that of the answers: its size and its names, and for numbers their own units.
+    """
+
+    def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
+        self.vocabulary = vocabulary
+
+    @staticmethod
+    @abstractmethod
+    def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
+        """Return the figures that it gives for answers of a vocabulary."""
+
+    @abstractmethod
+    def add(self, output: Tensor, target: Tensor) -> None:
+        """Add what is scored: what the loss takes for the predictions, `[N, V]` or `[N, F]`, and the answers."""
+
+    @abstractmethod
+    def values(self) -> Metrics:
+        """Return the figures, of at least one answer; one that cannot be made of these is left out."""
+
+    def columns(self) -> Sequence[Sums]:
+        """Return the errors of each column, where there are several."""
+        return ()
+
+    def detail(self) -> dict[str, Any]:
+        """Return what is more than a number, as plain JSON by name: a confusion matrix."""
+        return {}

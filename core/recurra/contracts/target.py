@@ -1,0 +1,125 @@
+"""The contract of a target: what is asked of a sequence, at which of its steps, and how good an answer is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.metric import Metric, Metrics, Scale, Sums
+from recurra.contracts.options import Options
+from recurra.contracts.source import Role
+from recurra.shapes import Flags
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+Elements: TypeAlias = Literal["symbols", "numbers"]
+"""What a vocabulary yields, and what an answer is."""
+
+
+class Window(NamedTuple):
+    """Steps of several sequences, of which a target says which are scored.
+
+    Where windows are cut is no matter of the target's: what it says of a step must not hang on it.
+
+    `x` is what the network reads, ids `[B, T]` or scaled numbers `[B, T, F]`; `position` `[B]` is that of a row's first
+    step in its sequence, and `answers` are those of the steps, `[B, T]` or `[B, T, F]`.
+    """
+
+    x: Tensor
+    answers: Tensor
+    position: Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A split as a baseline sees it: sequence i begins at `begin[i]` and holds the `values` `[low[i], high[i])`.
+
+    `values` are ids `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and `low` belongs to an
+    earlier split, and is known but not asked. `answers` `[n]` are the ids of what is asked of whole sequences, -1 where
+    training has not shown it. `size` is that of the vocabulary that is read, `classes` that of the answers. `season`
+    and `scale` are those of a series.
+    """
+
+    elements: Elements
+    values: NDArray[Any]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    size: int
+    classes: int
+    answers: NDArray[np.int64] | None = None
+    season: int = 0
+    scale: Scale | None = None
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def sequences(self) -> Iterator[NDArray[Any]]:
+        """Give the elements of each sequence."""
+        for low, high in zip(self.low.tolist(), self.high.tolist(), strict=True):
+            yield np.asarray(self.values[low:high])
+
+
+class Target(ABC, Generic[O]):
+    """What is asked of a sequence.
+
+    Attributes of a class: `asks`, the column whose values are the answers ("input": the elements themselves); `scope`,
+    whether each step is answered or the sequence once, from all its steps; `reach`, how many steps past the one that
+    answers its answer lies (next: 1); `generates`, whether an answer can be read as the next element, so that the
+    network goes on alone. `pooling` says what a sequence is answered from: its last step, the mean or the greatest of
+    all, or a sum that attention weighs. A target that is not `causal` may be read both ways.
+
+    The core reads the columns, makes the answers, and cuts the windows; baselines never see the answers of the split
+    that is scored but in order to be scored.
+    """
+
+    asks: ClassVar[Role] = "input"
+    scope: ClassVar[Literal["step", "sequence"]] = "step"
+    reach: ClassVar[int] = 0
+    generates: ClassVar[bool] = False
+
+    def __init__(self, options: O) -> None:
+        self.options = options
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Take what is known of what is read, before any step is asked for: a mark has a name.
+
+        `names` are those of the symbols in the order of their ids, or of the features. It is called
+        whenever data is read, and not where a run only answers what it is given. May raise
+        `InputError`.
+        """
+
+    @property
+    def causal(self) -> bool:
+        """Whether a step may see only what came before it."""
+        return self.scope == "step"
+
+    @property
+    def pooling(self) -> Literal["last", "mean", "max", "attention"]:
+        """From what a sequence is answered; nothing reads it where each step is."""
+        return "last"
+
+    def scored(self, window: Window) -> Flags | None:
+        """Return which steps `[B, T]` of a window are scored, of those that have an answer; all where None."""
+        return None
+
+    @abstractmethod
+    def metrics(self, elements: Elements) -> Sequence[type[Metric]]:
+        """Return what is measured of answers that are symbols, or numbers."""
+
+    @abstractmethod
+    def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
+        """Return the figure that the verdict speaks of, of those that all `rows` have: the model's and the baselines'.
+
+        `columns` is how many columns of numbers are answered.
+        """
+
+    def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:
+        """Return the figures of simple rules on `held`, learned from `train`."""
+        return {}

@@ -1,0 +1,60 @@
+"""The classes of a column of labels: a vocabulary of its own, fitted on what training shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.options import Options
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.errors import InputError
+
+UNSEEN = -1
+"""The id of a label that training has not shown."""
+
+
+class Labels(Vocabulary[Options]):
+    """One id for each label, in the order of their names; one that training has not shown has none."""
+
+    unit: ClassVar[str] = "class"
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        super().__init__(Options())
+        self.classes = list(names)
+        self._ids = {name: index for index, name in enumerate(self.classes)}
+
+    @property
+    def size(self) -> int:
+        """The number of classes."""
+        return len(self.classes)
+
+    def fit(self, runs: Iterable[list[str]]) -> None:
+        """Take the labels of training. Raises `InputError` (RC041) where they are all one and the same."""
+        self.__init__(sorted({name for run in runs for name in run}))  # type: ignore[misc]
+        if len(self.classes) < 2:
+            only = repr(self.classes[0]) if self.classes else "none"
+            fact = f"the training split has one class alone, {only}: there is nothing to tell apart"
+            raise InputError.of("RC041", fact, key="target", cure="give it sequences of two classes or more")
+
+    def encode(self, values: list[str]) -> NDArray[Any]:
+        """Return ids `[n]`, `UNSEEN` for a label that training has not shown."""
+        return np.array([self._ids.get(name, UNSEEN) for name in values], np.int64)
+
+    def decode(self, ids: NDArray[Any]) -> list[str]:
+        """Return the labels of ids."""
+        return [self.classes[index] for index in np.asarray(ids).tolist()]
+
+    def save(self) -> dict[str, Any]:
+        """Return the labels."""
+        return {"classes": self.classes}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back the labels."""
+        self.__init__(saved["classes"])  # type: ignore[misc]
+
+    def symbol(self, index: int) -> str:
+        """Return one label."""
+        return self.classes[index]

@@ -1,0 +1,285 @@
+"""Symbols and numbers, as far as a session differs by what it reads: one object each, in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
+from recurra.data.intake import LARGEST
+from recurra.data.store import unknown_symbol
+from recurra.errors import InputError
+from recurra.generate import arguments, loop
+from recurra.generate.sampling import Sampling
+from recurra.spec.tables import Generation
+
+if TYPE_CHECKING:
+    from recurra.generate.session import Session
+
+SKIPPED = "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
+GIVE_KNOWN = 'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
+
+
+class Elements(Protocol):
+    """What a network reads, and what it is asked for; what only one of the two has, the other refuses or leaves out.
+
+    `lacks` are the methods of a session that the other one has, each with what is called instead; `unused` are the keys
+    of `[generation]` that nothing reads. One that is `ended` by training reads that end before a warm prompt.
+    """
+
+    name: ClassVar[str]
+    other: ClassVar[str]
+    lacks: ClassVar[Mapping[str, str]]
+    unused: ClassVar[tuple[str, ...]] = ()
+    ended: ClassVar[bool] = False
+
+    def has(self, method: str) -> None:
+        """Refuse a method of a session that these lack. Raises `InputError` (RC080)."""
+        if method in self.lacks:
+            fact = f"{method} is for a run of {self.other}, and this one generates {self.name}"
+            raise InputError.of("RC080", fact, cure=self.lacks[method])
+
+    def drawn_by(self, argument: str) -> None:
+        """Refuse an argument that tells draws apart, where nothing is drawn. Raises `InputError` (RC080)."""
+        return
+
+    def sampled_by(self, settings: Iterable[str]) -> None:
+        """Refuse settings of sampling, where nothing is sampled. Raises `InputError` (RC080)."""
+        return
+
+    def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
+        """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+
+    def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
+        """Return what a run recorded under a name, as ids or scaled numbers. Raises any error if it is none."""
+
+    def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
+        """Return what the network reads: ids `[n]`, or numbers `[n, F]`, before which `start` rows came.
+
+        Raises `InputError` (RC080) for numbers that it cannot hold.
+        """
+
+    def note(self, seen: Tensor, x: Tensor) -> None:
+        """Mark in `seen` `[B, V]` the symbols of a window `[B, T]`."""
+        return
+
+    def generated(self, session: Session, settings: Generation, streams: int) -> Iterator[Any]:
+        """Give what comes next, step by step."""
+
+    def check_draws(self, settings: Generation, seed: int | None, streams: int) -> None:
+        """Refuse what tells draws apart where nothing is drawn. Raises `InputError` (RC080)."""
+        return
+
+    def shown(self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]) -> str:
+        """Return the text that generation goes on from."""
+
+    def whole(self, prompt: str, steps: Iterable[Any]) -> Any:
+        """Return prompt and steps as plain data."""
+
+    def horizon(self, settings: Generation) -> int:
+        """Return how many steps a sequence goes on by default."""
+        return 0
+
+
+class Symbols(Elements):
+    """Ids: a prompt is text or tokens, and what follows is drawn."""
+
+    name, other = "symbols", "numbers"
+    lacks: ClassVar[Mapping[str, str]] = {"foresee": "draw(Sampling()) gives the next symbol"}
+    ended = True
+
+    def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
+        """Return the ids of a text, or of a list of tokens."""
+        _writable(values)
+        elements = vocabulary.parse(values) if isinstance(values, str) else values
+        tokens = isinstance(elements, list) and all(isinstance(token, str) for token in elements)
+        if not (tokens if vocabulary.reads == "tokens" else isinstance(elements, str)):
+            raise refused("this run reads symbols: the prompt must be text")
+        try:
+            return vocabulary.encode(elements)
+        except UnknownSymbol as error:
+            cure = _token_list(vocabulary, values) if isinstance(values, str) else ""
+            raise unknown_symbol(error, 0, "the prompt", "generation.prompt", cure) from error
+
+    def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
+        """Return ids, which must be of the vocabulary."""
+        ids = np.array(values, np.int64)
+        if ids.ndim != 1 or not len(ids) or ids.max() >= vocabulary.size:
+            raise ValueError(f"{name} holds no ids of the vocabulary")
+        return ids
+
+    def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
+        """Return ids as int64."""
+        return torch.tensor(np.ascontiguousarray(values)).long()
+
+    def note(self, seen: Tensor, x: Tensor) -> None:
+        """Mark the ids."""
+        seen.scatter_(1, x, True)
+
+    def generated(self, session: Session, settings: Generation, streams: int) -> Iterator[Any]:
+        """Give text as it becomes certain; of several streams a list."""
+        texts = loop.symbols(session, settings.length, sampling(settings), settings.stop)
+        return texts if streams > 1 else ("".join(parts) for parts in texts)
+
+    def check_draws(self, settings: Generation, seed: int | None, streams: int) -> None:
+        """Refuse a seed and several streams where the likeliest symbol is taken."""
+        if settings.temperature:
+            return
+        why, cure = "and at temperature 0 nothing is drawn: the likeliest is taken", "give a temperature above 0"
+        if seed is not None:
+            raise InputError.of("RC080", f"seed decides what is drawn, {why}", cure=cure)
+        if arguments.whole("streams", streams, 1) > 1:
+            raise InputError.of("RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure)
+
+    def shown(self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]) -> str:
+        """Return the prompt as a text."""
+        if prompt is None:
+            return vocabulary.text(opening())
+        return prompt if isinstance(prompt, str) else " ".join(str(token) for token in prompt)
+
+    def whole(self, prompt: str, steps: Iterable[Any]) -> Any:
+        """Return one text."""
+        return prompt + "".join(steps)
+
+
+class Numbers(Elements):
+    """Scaled rows: a prompt is a list of numbers, and what follows is forecast."""
+
+    name, other = "numbers", "symbols"
+    lacks: ClassVar[Mapping[str, str]] = {
+        "chances": "expected() gives what the network says of the next numbers",
+        "draw": "foresee() gives the next numbers",
+    }
+    unused = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
+
+    def drawn_by(self, argument: str) -> None:
+        """Refuse it."""
+        raise InputError.of("RC080", f"{argument} is for symbols: a forecast is the same every time")
+
+    def sampled_by(self, settings: Iterable[str]) -> None:
+        """Refuse them."""
+        if named := ", ".join(settings):
+            raise InputError.of("RC080", f"{named}: for symbols alone; numbers are forecast")
+
+    def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
+        """Return rows of numbers, scaled."""
+        return vocabulary.encode(_rows(values, vocabulary.size))
+
+    def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
+        """Return rows of numbers, scaled: they were recorded as they came."""
+        return self.encoded(vocabulary, values)
+
+    def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
+        """Return numbers in the arithmetic of the network, which must be finite there."""
+        rows = torch.tensor(np.ascontiguousarray(values)).to(dtype)
+        finite = torch.isfinite(rows)
+        if bool(finite.all()):
+            return rows
+        row = start + int(torch.nonzero(~finite)[0, 0])
+        fact = f"the number at step {row} of the prompt is beyond all numbers of {dtype} once it is scaled"
+        raise refused(fact, cure="give numbers like those of the data")
+
+    def generated(self, session: Session, settings: Generation, streams: int) -> Iterator[Any]:
+        """Give the next numbers in the data's units: of one feature a number, of several a list."""
+        return (float(row[0]) if len(row) == 1 else row.tolist() for row in loop.numbers(session, settings.length))
+
+    def shown(self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]) -> str:
+        """Return nothing."""
+        return ""
+
+    def whole(self, prompt: str, steps: Iterable[Any]) -> Any:
+        """Return the numbers alone."""
+        return list(steps)
+
+    def horizon(self, settings: Generation) -> int:
+        """Return as many as the task forecasts."""
+        return settings.length
+
+
+ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}
+"""By what a vocabulary yields."""
+
+
+def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
+    """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+    return ELEMENTS[vocabulary.yields].encoded(vocabulary, values)
+
+
+def sampling(settings: Generation) -> Sampling:
+    """Return how a `[generation]` table says that a symbol is picked."""
+    return Sampling(**{name: getattr(settings, name) for name in Sampling.__dataclass_fields__})
+
+
+def holds_any(vocabulary: Vocabulary[Any], values: Any) -> bool:
+    """Tell whether a prompt holds any element: white space alone is no token."""
+    return len(vocabulary.parse(values) if isinstance(values, str) else values) > 0
+
+
+def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
+    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at its spaces."""
+    if vocabulary.reads != "tokens":
+        return ""
+    names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
+    spaced = [name for name in names if name in text and vocabulary.parse(name) != [name]]
+    if not spaced:
+        return ""
+    example = json.dumps(max(spaced, key=len), ensure_ascii=False)
+    return f"a token with spaces stands in a list, in a task or in Python: prompt = [{example}]"
+
+
+def _writable(values: Any) -> None:
+    """Refuse a text, or a list of tokens, that holds half of a surrogate pair: no file could hold what follows."""
+    for text in [values] if isinstance(values, str) else values if isinstance(values, list) else []:
+        if isinstance(text, str) and (at := broken_text(text)) >= 0:
+            fact = f"the prompt holds half of a surrogate pair (U+{ord(text[at]):04X}) at position {at}"
+            raise refused(fact, cure="give text that is UTF-8")
+
+
+def _rows(values: Any, width: int) -> NDArray[np.float64]:
+    """Return a prompt of numbers as `[n, width]`."""
+    if isinstance(values, str):
+        raise refused("this run reads numbers: the prompt must be a list of them, --values on the command line")
+    if isinstance(values, list) and any(isinstance(value, bool) for value in values):
+        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
+    try:
+        rows = np.asarray(values)
+    except (TypeError, ValueError) as error:  # steps of different widths
+        fact = f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
+        raise refused(fact, got=arguments.shown(values)) from error
+    if rows.dtype == object:  # such as whole numbers beyond all floats, or Decimal
+        rows = _floats(rows, width)
+    if not rows.size:
+        return np.zeros((0, width))
+    if rows.dtype.kind not in "fiu" or not rows.ndim:
+        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
+    if rows.ndim > 2:
+        raise refused(f"each step takes {width} numbers, but each of the prompt has lists", got=arguments.shown(values))
+    given = rows.shape[1] if rows.ndim == 2 else 1
+    if given != width:
+        raise refused(f"each step takes {width} numbers, but each of the prompt has {given}", got=str(values)[:80])
+    rows = rows.astype(np.float64)
+    if not (np.abs(rows) <= LARGEST).all():  # nan too
+        raise refused(f"the prompt holds a number that is not finite, or above {LARGEST:g}")
+    return rows.reshape(-1, width)
+
+
+def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
+    """Return an array of Python's own numbers as floats."""
+    flat = rows.ravel().tolist()
+    if any(isinstance(value, str | bytes | bool | complex) or value is None for value in flat):
+        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(rows.tolist()))
+    try:
+        return np.array([float(value) for value in flat], np.float64).reshape(rows.shape)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
+
+
+def refused(fact: str, **details: str) -> InputError:
+    """Return the error of a prompt that cannot be used (RC080)."""
+    return InputError.of("RC080", fact, key="generation.prompt", **details)

@@ -1,0 +1,375 @@
+"""Symbols and numbers, as far as the stages of a task differ by what is read or answered: one object each, in a table.
+
+The stages themselves ask the object of their elements, and never which of the two it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.loss import Loss
+from recurra.contracts.metric import Metrics, Scale, Sums
+from recurra.contracts.source import Source
+from recurra.contracts.target import Examples
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data import intake
+from recurra.data.splits import SCORED, Split, SplitName
+from recurra.data.store import Store
+from recurra.errors import InputError, Problem, RunError
+from recurra.generate import loop
+from recurra.generate.elements import sampling
+from recurra.generate.sampling import Sampling
+from recurra.generate.session import Session
+from recurra.job import forecasts, scan
+from recurra.job.forecasts import Figures
+from recurra.model.network import Network
+from recurra.resolve import Resolved
+from recurra.spec.tables import IDLE, Task
+from recurra.train import baselines
+from recurra.train.metrics import Errors, Tally
+
+if TYPE_CHECKING:
+    from recurra.job.data import Data
+
+Counts = tuple[list[str], NDArray[np.int64]]
+"""The names of answers that are symbols, and how often each comes in training."""
+
+Rules = Mapping[str, Metrics | Sums]
+"""What simple rules reach, by their names."""
+
+HEAD = 32
+"""Symbols of the corpus that generation goes on from where no prompt is given."""
+TAIL = 1024
+"""Steps of a series that generation goes on from where no prompt is given, and symbols that it reads to be warm."""
+FEW = 3
+"""Steps that are evaluated, forecast and generated before training."""
+SYMBOLS_SHOWN = 256
+"""Symbols, or classes, that the report lists."""
+FAR_NATS = 0.15
+"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
+FAR_TIMES = 1.5
+"""for numbers, whose loss has no unit, how many times as dear."""
+
+
+class Elements(Protocol):
+    """What is read, or what is answered. What only one of the two has is nothing here, and stands in that one.
+
+    `prompt` is what a prompt must be; `made` is what is expected of what goes on; `told` are the columns beside the
+    continuation of a sequence; `cost` is the figure that tells what the first steps cost.
+    """
+
+    prompt: ClassVar[str]
+    made: ClassVar[str]
+    told: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str]
+
+    # the data
+
+    def fit(
+        self, resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
+    ) -> None:
+        """Fit a vocabulary on the training split, where it has not learned from all. Raises `InputError`."""
+        return
+
+    def scale(self, train: Examples) -> Scale | None:
+        """Return by what errors are measured."""
+        return None
+
+    def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
+        """Return the names of the symbols in the order of their ids, or of the features."""
+
+    def opening(self, store: Store) -> tuple[int, int]:
+        """Return between which positions that lies which generation goes on from without a prompt."""
+
+    def ending(self, data: Data) -> dict[str, Any]:
+        """Return what is read before a warm prompt, and where in its sequence it begins."""
+        return {}
+
+    def accepts(self, prompt: str | list[Any]) -> bool:
+        """Tell whether a prompt of a task is of this kind."""
+
+    def summary(self, data: Data) -> dict[str, Any]:
+        """Return what the report says of the vocabulary."""
+
+    # the network
+
+    def prepare(self, loss: Loss[Any], counts: Callable[[], Counts]) -> None:
+        """Let a loss learn of the answers."""
+        return
+
+    # before training
+
+    def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
+        """Look at all there is; return whether any of it is steep. Raises `InputError` (RC042)."""
+        return False
+
+    def reread(self, data: Data) -> None:
+        """Read the source, where the corpus may have come from the cache."""
+        return
+
+    def bands(self, task: Task) -> Iterator[Problem]:
+        """Give a problem for each band of `[expect]` that is too long."""
+        yield from ()
+
+    def idle(self, task: Task) -> Iterator[Problem]:
+        """Give a problem for each key that was set, and that nothing reads where these are answered."""
+        yield from ()
+
+    def foresee(self, task: Task, data: Data, trial: Network) -> None:
+        """Forecast a few steps of one series, after a few of its history."""
+        return
+
+    def go_on(self, resolved: Resolved, session: Session) -> None:
+        """Generate a few steps. Raises what would end a run later."""
+
+    # a trained run
+
+    def judged(self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules) -> Figures:
+        """Add to the figures what is said of these alone; return what the verdict is about."""
+
+    def learned(self, data: Data) -> str:
+        """Return what the verdict says of how much the baselines have learned from."""
+        return ""
+
+    def near(self, cold: float, warm: float) -> bool:
+        """Tell whether the first steps from a fresh state cost about as much as those in the midst."""
+
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> dict[str, Any]:
+        """Return what comes in the steps after a sequence, and what is told beside; `nats` is what it cost itself."""
+
+    def chances(self, answers: Vocabulary[Any]) -> list[str]:
+        """Return the columns that tell the chance of each answer."""
+        return []
+
+    def said(self, answers: Vocabulary[Any], point: Tensor) -> list[dict[str, Any]]:
+        """Return what the best guesses `[N, V]` of the loss say, a row each."""
+
+    # a run read back
+
+    def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
+        """Tell whether a vocabulary is the one that was learned from the data, as far as its elements depend on it."""
+        return True
+
+    def try_out(self, vocabulary: Vocabulary[Any]) -> None:
+        """Use a vocabulary that was restored. Raises any error if it cannot be."""
+
+
+class Symbols(Elements):
+    """Ids, which stand for text or for classes: what comes next is drawn, and an answer is one of them."""
+
+    prompt, made, told, cost = "text", "generated", ("nats",), "nats"
+
+    def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
+        """Return the names of the symbols."""
+        return _symbols(vocabulary)
+
+    def opening(self, store: Store) -> tuple[int, int]:
+        """Return where the first symbols lie."""
+        begin = int(store.starts[0])
+        return begin, min(int(store.ends[0]), begin + HEAD)
+
+    def ending(self, data: Data) -> dict[str, Any]:
+        """Return the symbols that training ends with, and where in their sequence they begin.
+
+        They end with a line, if there is one: what follows, a prompt, rarely goes on in the middle of a word.
+        """
+        train = data.splits["train"]
+        begin, end = int(train.begin[-1]), int(train.high[-1])
+        start = max(begin, end - TAIL)
+        symbols = np.asarray(data.store.values[start:end])
+        lines = [index for index in range(len(symbols)) if "\n" in data.vocabulary.text(symbols[index : index + 1])]
+        whole = symbols[: lines[-1] + 1 if lines else None]
+        return {"ending": whole.tolist(), "ending_position": start - begin}
+
+    def accepts(self, prompt: str | list[Any]) -> bool:
+        """Take a text, or a list that holds any."""
+        return isinstance(prompt, str) or any(isinstance(item, str) for item in prompt)
+
+    def summary(self, data: Data) -> dict[str, Any]:
+        """Return the size, and the first symbols."""
+        vocabulary = data.vocabulary
+        shown = [vocabulary.symbol(index) for index in range(min(vocabulary.size, SYMBOLS_SHOWN))]
+        return {"size": vocabulary.size, "symbols": shown}
+
+    def prepare(self, loss: Loss[Any], counts: Callable[[], Counts]) -> None:
+        """Tell a loss the names of the answers, and how often each comes."""
+        loss.prepare(*counts())
+
+    def reread(self, data: Data) -> None:
+        """Read the source to its end."""
+        for _ in data.source.read(data.vocabulary.reads):
+            pass
+
+    def idle(self, task: Task) -> Iterator[Problem]:
+        """Give a problem for a season, and for what narrows no draw."""
+        if task.sequence.season:
+            fact = "season is for the baselines of numbers, and these are symbols"
+            yield Problem("RC014", fact, "sequence.season", cure="leave it out")
+        for name in task.generation.idle:
+            cure = "generation.temperature = 1.0, or leave it out"
+            yield Problem("RC014", f"{name} {IDLE}", f"generation.{name}", cure=cure)
+
+    def go_on(self, resolved: Resolved, session: Session) -> None:
+        """Draw a few symbols. Raises `PluginError` (RC071) for what is no text."""
+        settings, vocabulary = resolved.task.generation, session.vocabulary
+        owner = resolved.parts["vocabulary"].entry.qualified
+        for index in range(min(FEW, vocabulary.size)):
+            for method, text in (("symbol", vocabulary.symbol(index)), ("text", vocabulary.text(np.array([index])))):
+                if not isinstance(text, str):
+                    raise intake.broken(owner, f"{method} gives {type(text).__name__}, not str")
+        list(itertools.islice(loop.symbols(session, FEW, sampling(settings), settings.stop), FEW))
+
+    def judged(self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules) -> Figures:
+        """Return the figures themselves."""
+        return found
+
+    def learned(self, data: Data) -> str:
+        """Return how many symbols n-grams have learned from, if not from all."""
+        train = data.splits["train"]
+        if train.steps <= SCORED:
+            return ""
+        return f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
+
+    def near(self, cold: float, warm: float) -> bool:
+        """Compare nats, which can be taken from each other."""
+        return cold - warm <= FAR_NATS
+
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> dict[str, Any]:
+        """Return the likeliest text, and what the sequence itself cost."""
+        found: dict[str, Any] = {"nats": nats()}
+        if not steps:
+            return found
+        return {"predicted": "".join(*zip(*loop.symbols(session, steps, Sampling()), strict=True)), **found}
+
+    def chances(self, answers: Vocabulary[Any]) -> list[str]:
+        """Return a column for each symbol."""
+        return [f"p:{name}" for name in _symbols(answers)]
+
+    def said(self, answers: Vocabulary[Any], point: Tensor) -> list[dict[str, Any]]:
+        """Return the likeliest answer, with the chances of all."""
+        names, columns = _symbols(answers), self.chances(answers)
+        return [
+            {"predicted": names[int(row.argmax())], **dict(zip(columns, row.tolist(), strict=True))}
+            for row in point.softmax(dim=-1).cpu()
+        ]
+
+    def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
+        """Compare all that was learned."""
+        return bool(vocabulary.save() == learned.save())
+
+    def try_out(self, vocabulary: Vocabulary[Any]) -> None:
+        """Ask for every symbol."""
+        "".join(_symbols(vocabulary))
+
+
+def _symbols(vocabulary: Vocabulary[Any]) -> list[str]:
+    return [vocabulary.symbol(index) for index in range(vocabulary.size)]
+
+
+class Numbers(Elements):
+    """Rows of numbers, scaled as training's are: what comes next is forecast, and an answer is a row."""
+
+    prompt, made, cost = "a list of numbers", "forecast", "loss"
+
+    def fit(
+        self, resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
+    ) -> None:
+        """Fit the scale."""
+        scan.fit(resolved, vocabulary, store, splits)
+
+    def scale(self, train: Examples) -> Scale | None:
+        """Return the error of the simplest rule in training, a column each."""
+        return baselines.series_scale(train)
+
+    def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
+        """Return the names of the features."""
+        return source.features()
+
+    def opening(self, store: Store) -> tuple[int, int]:
+        """Return where the last steps of the last series lie."""
+        end = int(store.ends[-1])
+        return max(int(store.starts[-1]), end - TAIL), end
+
+    def accepts(self, prompt: str | list[Any]) -> bool:
+        """Take a list without a text."""
+        return not isinstance(prompt, str) and not any(isinstance(item, str) for item in prompt)
+
+    def summary(self, data: Data) -> dict[str, Any]:
+        """Return the size, the features, and their scale."""
+        return {"size": data.vocabulary.size, "features": data.source.features(), **data.vocabulary.save()}
+
+    def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
+        """Scale every number there is, and let the loss see it."""
+        return scan.scan(resolved, data, network)
+
+    def bands(self, task: Task) -> Iterator[Problem]:
+        """Give a problem if more numbers are expected than are forecast."""
+        expected, length = task.expect.forecast, task.generation.length
+        if expected is not None and len(expected) > length:
+            fact = f"{len(expected)} numbers are expected, and {length} generated"
+            yield Problem("RC014", fact, "expect.forecast", cure=f"generation.length = {len(expected)}")
+
+    def foresee(self, task: Task, data: Data, trial: Network) -> None:
+        """Forecast as the final figures do, and measure what the baselines say."""
+        season = task.sequence.season
+        if not task.generation.length or data.held_out() == "train":
+            return
+        pairs, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
+        for position, history, future in pairs:
+            known = history[-FEW:]
+            session = Session(trial, data.vocabulary, position=position + len(history) - len(known)).feed(known)
+            errors = Errors()
+            errors.add(np.stack(list(loop.numbers(session, len(future)))), future)
+            for guess in baselines.forecasts(known, len(future), season).values():
+                errors.add(guess, future)
+            errors.metrics()
+
+    def go_on(self, resolved: Resolved, session: Session) -> None:
+        """Forecast a few steps."""
+        try:
+            list(loop.numbers(session, FEW))
+        except RunError as error:
+            fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
+            raise InputError.of("RC080", fact, key="generation.prompt") from error
+
+    def judged(self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules) -> Figures:
+        """Add the figures of each column, notes and the forecast; the verdict is about the forecast if there is one."""
+        name, season = found["split"], task.sequence.season
+        errors = {rule: sums for rule, sums in rules.items() if isinstance(sums, Errors)}
+        if columns := forecasts.by_column(data, tally.columns(), errors):
+            found["columns"] = columns
+        found["notes"] += forecasts.step_notes(data, data.splits[name], season, found["baselines"])
+        if task.generation.prompt is None and data.opening_position():
+            found["notes"].append(f"what is generated goes on from the last {TAIL:,} steps of the last series")
+        ahead = forecasts.forecast(data, network, name, task.generation.length, season) if name != "train" else None
+        if ahead is None:
+            return found
+        found["forecast"] = ahead
+        return ahead
+
+    def near(self, cold: float, warm: float) -> bool:
+        """Compare losses, whose unit nobody knows."""
+        return cold <= FAR_TIMES * warm
+
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> dict[str, Any]:
+        """Return a forecast."""
+        rows = [row.tolist() for row in loop.numbers(session, steps)]
+        return {"predicted": [row[0] if len(row) == 1 else row for row in rows]}
+
+    def said(self, answers: Vocabulary[Any], point: Tensor) -> list[dict[str, Any]]:
+        """Return numbers in their own units."""
+        return [{"predicted": row} for row in answers.decode(point.cpu().numpy()).tolist()]
+
+    def try_out(self, vocabulary: Vocabulary[Any]) -> None:
+        """Scale a row of ones, and back."""
+        vocabulary.decode(vocabulary.encode(np.ones((1, vocabulary.size))))
+
+
+ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}
+"""By what a vocabulary yields: that of the input, or that of the answers."""

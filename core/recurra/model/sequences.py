@@ -1,0 +1,102 @@
+"""The answer to whole sequences, of any length: read in windows, with states and pooled sums carried."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from recurra.engine.recurrence import State, map_state, rebuild
+from recurra.model.network import Network, States, detached, mixed
+from recurra.model.pooling import Pooling, Sums
+from recurra.shapes import Inputs, Lengths, Logits
+
+LONGEST = 512
+"""Steps that are read at a time where no gradient is wanted; no answer hangs on it."""
+
+
+def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Logits:
+    """Return the outputs `[B, V]` for sequences `[B, T]` or `[B, T, F]`, of which row i has `steps[i]`.
+
+    The gradient goes back over the last `window` steps of each row, 0 for all of them, and what was pooled before that
+    is a constant. A network that reads both ways takes all in one window.
+    """
+    if network.reads_both_ways or not window or int(steps.max()) <= window:
+        return _whole(network, x, steps)
+
+    before = (steps - window).clamp(min=0)
+    with torch.no_grad():
+        states, sums = _before(network, x, before)
+    states = mixed(before == 0, network.initial_states(len(x)), states)  # a first state may be one that is learned
+    left = steps - before
+    places = before[:, None] + torch.arange(window, device=x.device)
+    places = torch.minimum(places, steps[:, None] - 1)  # filled up with the last step
+    rows = torch.arange(len(x), device=x.device)[:, None]
+    hidden, _ = network.hidden(x[rows, places], states)
+    return _given(network, hidden, sums, left)
+
+
+def read(network: Network, x: Inputs, steps: Lengths, size: int = LONGEST) -> Logits:
+    """Return the same where no gradient is wanted: nothing is kept but states and sums."""
+    if network.reads_both_ways or int(steps.max()) <= size:
+        return _whole(network, x, steps)
+    pool, states = _pool(network), network.initial_states(len(x))
+    sums = pool.begin(_like(network), len(x))
+    for at in range(0, int(steps.max()), size):
+        hidden, states = network.hidden(x[:, at : at + size], states)
+        inside = at + torch.arange(hidden.shape[1], device=x.device) < steps[:, None]
+        sums = pool.add(sums, hidden, inside)
+    return network.answer(pool.give(sums))
+
+
+def _whole(network: Network, x: Inputs, steps: Lengths) -> Logits:
+    """Return the outputs for sequences in one window. A way back begins at each row's own end."""
+    hidden, _ = network.hidden(x, network.initial_states(len(x)), steps if network.reads_both_ways else None)
+    return _given(network, hidden, _pool(network).begin(_like(network), len(x)), steps)
+
+
+def _given(network: Network, hidden: Tensor, sums: Sums, steps: Lengths) -> Logits:
+    inside = torch.arange(hidden.shape[1], device=hidden.device) < steps[:, None]
+    pool = _pool(network)
+    return network.answer(pool.give(pool.add(sums, hidden, inside)))
+
+
+def _before(network: Network, x: Inputs, before: Lengths) -> tuple[States, Sums]:
+    """Return states and pooled sums after the first `before[i]` steps of each row.
+
+    Rows are read together in runs of a power of two that each of them has left, so that none is ever filled up: a
+    row's `before` is the sum of its runs.
+    """
+    pool, at = _pool(network), torch.zeros_like(before)
+    states = network.initial_states(len(x))
+    sums = pool.begin(_like(network), len(x))
+    size = LONGEST
+    while size:
+        rows = torch.nonzero(before - at >= size)[:, 0]
+        if not len(rows):
+            size //= 2
+            continue
+        places = at[rows, None] + torch.arange(size, device=x.device)
+        own = tuple(map_state(partial(torch.index_select, dim=0, index=rows), state) for state in states)
+        hidden, after = network.hidden(x[rows[:, None], places], own)
+        every = torch.ones(hidden.shape[:2], dtype=torch.bool, device=x.device)
+        more = pool.add(tuple(part[rows] for part in sums), hidden, every)
+        states = tuple(_put(whole, rows, part) for whole, part in zip(states, detached(after), strict=True))
+        sums = tuple(whole.index_copy(0, rows, part) for whole, part in zip(sums, more, strict=True))
+        at[rows] += size
+    return states, sums
+
+
+def _put(whole: State, rows: Tensor, part: State) -> State:
+    """Return a state some of whose rows are those of a part."""
+    return rebuild(whole, [field.index_copy(0, rows, own) for field, own in zip(whole, part, strict=True)])
+
+
+def _pool(network: Network) -> Pooling:
+    assert network.pool is not None, "a sequence is answered once"
+    return network.pool
+
+
+def _like(network: Network) -> Tensor:
+    return network.head.weight

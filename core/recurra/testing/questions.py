@@ -1,0 +1,296 @@
+"""What targets are asked about: sequences made by hand, with answers, and a network for them.
+
+Everything is small, in float64, and always the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.contracts.cell import Cell
+from recurra.contracts.encoder import Encoder
+from recurra.contracts.loss import Loss
+from recurra.contracts.metric import Metrics, Scale
+from recurra.contracts.options import CellOptions, Options
+from recurra.contracts.source import Role
+from recurra.contracts.target import Elements, Target
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.batches import Reader
+from recurra.data.labels import Labels
+from recurra.data.segments import groups
+from recurra.data.splits import Split
+from recurra.data.store import Store
+from recurra.model.network import Network
+from recurra.randomness import seeded
+from recurra.shapes import Encoded, Inputs
+from recurra.testing.subject import SEED
+from recurra.train.evaluate import answered, evaluate
+from recurra.train.metrics import Tally
+
+SYMBOLS = ("a", "b", "c", "d", "e")
+CLASSES = ("no", "perhaps", "yes")
+"""What sequences are made of, and what is said of them: not as many, so that none is mistaken."""
+LENGTHS = (1, 2, 9, 3, 14, 4, 1, 12, 2)
+"""Elements of the sequences: neither sorted nor alike, and some of a single one."""
+SHORT = 5
+"""Steps of a window that cuts most of them."""
+SHIFT, SPREAD = 3.0, 2.0
+"""How numbers are scaled: what is 5 in the data is 1 for the network."""
+SURE = 50.0
+"""The logit of a class that is as good as certain."""
+
+
+class Letters(Labels):
+    """The symbols of a sequence."""
+
+    unit: ClassVar[str] = "symbol"
+
+
+class Numbers(Vocabulary[Options]):
+    """Numbers, scaled by what is known beforehand."""
+
+    reads = "numbers"
+    yields = "numbers"
+    unit = "number"
+
+    def __init__(self, width: int) -> None:
+        super().__init__(Options())
+        self.width = width
+
+    @property
+    def size(self) -> int:
+        """The number of columns."""
+        return self.width
+
+    def fit(self, runs: Iterable[Any]) -> None:
+        """Learn nothing."""
+
+    def encode(self, values: Any) -> NDArray[Any]:
+        """Return scaled numbers `[n, F]`."""
+        return np.asarray((np.asarray(values, np.float64) - SHIFT) / SPREAD)
+
+    def decode(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Return numbers in their own units."""
+        return np.asarray(np.asarray(ids, np.float64) * SPREAD + SHIFT)
+
+    def save(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take nothing back."""
+
+
+class Trace(NamedTuple):
+    """What is left of all inputs so far, `[B, H]`."""
+
+    h: Tensor
+
+
+class Fading(Cell[CellOptions]):
+    """h' = h / 2 + tanh(W x): a cell that a check can be sure of."""
+
+    def __init__(self, input_size: int, options: CellOptions) -> None:
+        super().__init__(input_size, options)
+        self.of_input = nn.Linear(input_size, options.hidden_size)
+        self.path = "eager"
+
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Trace:
+        """Return zeros."""
+        return Trace(torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype))
+
+    def step(self, x_t: Tensor, state: Trace) -> tuple[Tensor, Trace]:
+        """Return the next trace, which is the output as well."""
+        h = state.h / 2 + torch.tanh(self.of_input(x_t))
+        return h, Trace(h)
+
+
+class Plain(Encoder[Options]):
+    """Symbols one by one, numbers as they are."""
+
+    reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols", "numbers")
+
+    def __init__(self, size: int, options: Options) -> None:
+        super().__init__(size, options)
+        self.output_size = size
+
+    def forward(self, x: Inputs) -> Encoded:
+        """Return vectors `[B, T, D]`."""
+        return x if x.is_floating_point() else functional.one_hot(x, self.size).double()
+
+
+class Misses(Loss[Options]):
+    """-log p of symbols, squared error of numbers."""
+
+    reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols", "numbers")
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return `[N]`."""
+        if target.is_floating_point():
+            return (output - target).square().mean(dim=-1)
+        return functional.cross_entropy(output, target, reduction="none")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sequences that a network reads, symbols or numbers, and what is asked of them.
+
+    `labels` `[n]` are the ids of what is said of whole sequences, where that is asked.
+    """
+
+    reads: Elements
+    vocabulary: Vocabulary[Any]
+    answers: Vocabulary[Any]
+    store: Store
+    labels: NDArray[np.int64] | None
+
+    @property
+    def kind(self) -> Elements:
+        """What the answers are."""
+        return self.answers.yields
+
+    @property
+    def columns(self) -> int:
+        """How many columns of numbers are answered."""
+        return self.answers.size if self.kind == "numbers" else 1
+
+    @property
+    def scale(self) -> Scale | None:
+        """By what errors of numbers are measured."""
+        return np.ones(self.answers.size) if self.kind == "numbers" else None
+
+    def reader(self, target: Target[Any]) -> Reader:
+        """Return what cuts the windows of the sequences."""
+        encode, chosen = self.vocabulary.encode, target.scored
+        return Reader(self.store, encode, torch.float64, target.reach, self.labels, chosen)
+
+    def split(self, target: Target[Any], rows: Sequence[int] | None = None) -> Split:
+        """Return all sequences, or some, as a split."""
+        chosen = np.arange(len(self.store.starts)) if rows is None else np.array(rows)
+        first = self.store.starts[chosen]
+        whole = target.scope == "sequence"
+        return Split(first, self.store.ends[chosen], first, target.reach, whole)
+
+    def network(self, target: Target[Any]) -> Network:
+        """Return a small network for what is asked."""
+        with seeded(SEED, "init"):
+            encoder = Plain(self.vocabulary.size, Options())
+            cell = Fading(encoder.output_size, CellOptions(hidden_size=6))
+            pooled = target.pooling if target.scope == "sequence" else None
+            network = Network(encoder, [cell], Misses(self.answers.size, Options()), pooled)
+            for weight in network.parameters():  # what begins at 0 too
+                nn.init.normal_(weight, std=0.5)
+        return network.typed(torch.float64).eval()
+
+    def answered_otherwise(self) -> Case:
+        """Return the same sequences where every one has another answer, which nothing has read.
+
+        Of sequences whose elements are the answers, that is another last element.
+        """
+        values, labels = self.store.values.copy(), self.labels
+        if labels is not None:
+            labels = (labels + 1) % self.answers.size
+        elif self.kind == "symbols":
+            values[self.store.ends - 1] = (values[self.store.ends - 1] + 1) % self.answers.size
+        else:
+            values[self.store.ends - 1] += 1.0
+        store = Store(values, self.store.starts, "", columns=self.store.columns)
+        return Case(self.reads, self.vocabulary, self.answers, store, labels)
+
+
+def case(reads: Elements, asks: str, width: int = 2) -> Case:
+    """Return sequences of symbols or of columns of numbers, whose elements or labels are asked."""
+    draw = np.random.Generator(np.random.Philox(3))
+    total = sum(LENGTHS)
+    ends = np.cumsum(LENGTHS)
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    values: NDArray[Any] = draw.integers(0, len(SYMBOLS), total)
+    vocabulary: Vocabulary[Any] = Letters(SYMBOLS)
+    if reads == "numbers":
+        values, vocabulary = draw.normal(6, 1, (total, width)), Numbers(width)
+    if asks == "input":
+        return Case(reads, vocabulary, vocabulary, Store(values, starts, ""), None)
+    labels = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
+    named = [CLASSES[label] for label in labels.tolist()]
+    store = Store(values, starts, "", columns={cast(Role, asks): named})
+    return Case(reads, vocabulary, Labels(CLASSES), store, labels)
+
+
+class Recorded(Tally):
+    """Sums that keep the outputs they were given."""
+
+    def __init__(self, target: Target[Any], case: Case) -> None:
+        super().__init__(target, case.answers, case.scale)
+        self.outputs: list[Tensor] = []
+
+    def add(self, output: Tensor, target: Tensor, loss: Loss[Any]) -> None:
+        """Add scored answers, and keep the outputs."""
+        super().add(output, target, loss)
+        self.outputs.append(output.detach().clone())
+
+    def sorted(self) -> Tensor:
+        """Return every number of the outputs, in whatever order they came."""
+        return torch.cat([part.reshape(-1) for part in self.outputs]).sort().values
+
+
+def measured(
+    case: Case,
+    target: Target[Any],
+    network: Network,
+    rows: int = 64,
+    window: int = 0,
+    only: Sequence[int] | None = None,
+) -> Recorded:
+    """Return what is measured of all sequences, or some, by the core's own evaluation."""
+    tally = Recorded(target, case)
+    split = case.split(target, only)
+    reader = case.reader(target)
+    return cast(Recorded, evaluate(network, reader, split, tally, rows=rows, window=window))
+
+
+def outputs(case: Case, target: Target[Any], network: Network) -> list[Tensor]:
+    """Return what the network gives for every step of all windows, or for every whole sequence."""
+    reader, split = case.reader(target), case.split(target)
+    if split.whole:
+        return [output for _, output in answered(network, reader, split)]
+    return list(_steps(reader, split, network))
+
+
+def _steps(reader: Reader, split: Split, network: Network) -> Iterator[Tensor]:
+    for group in groups(reader, split, window=SHORT):
+        states = None
+        for batch in group:
+            with torch.no_grad():
+                output, states = network(batch.x, states, position=batch.position)
+            yield output
+
+
+def drawn(case: Case, count: int, salt: int = 0) -> tuple[Tensor, Tensor]:
+    """Return outputs `[N, V]` or `[N, F]` drawn from N(0, 1), and answers: each class comes."""
+    draw = torch.Generator().manual_seed(SEED + 1000 * salt + 1)
+    size = case.answers.size
+    output = torch.randn(count, size, generator=draw, dtype=torch.float64)
+    if case.kind == "numbers":
+        return output, torch.randn(count, size, generator=draw, dtype=torch.float64)
+    return output, torch.randperm(count, generator=draw) % size
+
+
+def perfect(case: Case, answers: Tensor) -> Tensor:
+    """Return the outputs that say just this."""
+    if case.kind == "numbers":
+        return answers.clone()
+    return functional.one_hot(answers, case.answers.size).double() * SURE
+
+
+def relative(found: Metrics, wanted: Metrics) -> float:
+    """Return the greatest difference of figures, over max(1, the wanted)."""
+    gaps = [abs(found[name] - value) / max(1.0, abs(value)) for name, value in wanted.items()]
+    return max((gap if gap == gap else float("inf") for gap in gaps), default=0.0)

@@ -1,0 +1,102 @@
+"""Rows that are whole sequences, each with its label or its fold: their steps, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from recurra import Element, InputError
+from recurra_sources.cells import Cells, Place, Row, is_missing
+from recurra_sources.names import readable
+
+
+class Unfolding:
+    """Makes of each row that is a sequence the rows of its steps, as a table with groups has them.
+
+    Text stays one row. Tokens are split at white space, or come as a list. Numbers are one step, or
+    lists of as many steps in every column; one column alone may hold several numbers a step, as a
+    list of lists, and `width` is how many, once a row tells.
+    """
+
+    def __init__(self, path: str, columns: list[str], element: Element) -> None:
+        self.path, self.columns, self.element = readable(path), columns, element
+        self.width = 0
+
+    def rows(self, rows: Iterator[Row], beside: list[Callable[[Any], tuple[Any, str]]]) -> Iterator[Row]:
+        """Give the steps of rows: they end as these do, and with their line as a group.
+
+        `beside` is what reads the cells at the end of a row, which say something of the sequence.
+        """
+        for line, cells in rows:
+            if not cells:
+                yield line, cells
+                continue
+
+            columns, said = cells[: len(self.columns)], cells[len(self.columns) :]
+            steps = self.steps(f"{self.path}:{line}", columns)
+            if any(read(cell)[1] for read, cell in zip(beside, said, strict=True)):
+                steps = steps[:1]  # what is wrong with it is said once a row
+            for number, step in enumerate(steps, 1):
+                place: Place = f"{line}, step {number}" if len(steps) > 1 else line
+                yield place, [*step, *said, str(line)]
+
+    def steps(self, place: str, columns: Cells) -> list[Cells]:
+        """Return the steps of a sequence, at least one: where it holds none, one that is missing.
+
+        Raises `InputError` (RC042) for steps of different widths, and columns of different lengths.
+        """
+        if self.element == "text":
+            return [columns]
+        if len(columns) > 1:
+            return self._side_by_side(place, columns)
+
+        cell = columns[0]
+        if _holds_nothing(cell):
+            return [[None]]
+        if self.element == "tokens" and isinstance(cell, str):
+            cell = cell.split()
+        listed = cell if _is_list(cell) else [cell]
+        if self.element == "tokens":
+            return [[token] for token in listed]
+        return self._series(place, listed)
+
+    def _series(self, place: str, steps: list[Any]) -> list[Cells]:
+        """Return the steps of one column: a number each, or a list of numbers each."""
+        widths = {len(step) if _is_list(step) else 1 for step in steps if step is not None}
+        widths |= {self.width} if self.width and widths else set()
+        if 0 in widths or len(widths) > 1:
+            fact = f"{place}: every step of {self.columns[0]} must hold the same number of features"
+            fact += ", and one at least"
+            cure = "give each step a list of as many numbers as in the first row"
+            raise InputError.of("RC042", fact, key="source.columns", got=str(sorted(widths)), cure=cure)
+
+        self.width = max(widths, default=self.width)
+        missing = [None] * (self.width or 1)
+        return [missing if step is None else step if _is_list(step) else [step] for step in steps]
+
+    def _side_by_side(self, place: str, columns: Cells) -> list[Cells]:
+        """Return the steps of several columns: a number of each."""
+        lists = [cell for cell in columns if _is_list(cell)]
+        if any(map(_holds_nothing, columns)):
+            # without one column no step is whole: the first one stands for all
+            return [[next(iter(cell), None) if _is_list(cell) else cell for cell in columns]]
+        if not lists:
+            return [columns]
+
+        lengths = [len(cell) if _is_list(cell) else "no list" for cell in columns]
+        if len(set(lengths)) > 1:
+            named_lengths = zip(self.columns, lengths, strict=True)
+            described = ", ".join(f"{name}: {length}" for name, length in named_lengths)
+            fact = f"{place}: the columns hold different numbers of steps"
+            cure = "give every column a list of as many steps"
+            raise InputError.of("RC042", fact, key="source.columns", got=described, cure=cure)
+        return [list(step) for step in zip(*columns, strict=True)]
+
+
+def _is_list(cell: Any) -> bool:
+    """Return whether a cell is a list of JSON; its objects are lists too, of another type."""
+    return type(cell) is list
+
+
+def _holds_nothing(cell: Any) -> bool:
+    return is_missing(cell) or (_is_list(cell) and not cell)

@@ -1,0 +1,26 @@
+"""First-party targets."""
+
+from __future__ import annotations
+
+from recurra import Component, hookimpl
+
+
+@hookimpl
+def recurra_components() -> list[Component]:
+    """Return the targets."""
+    rows = [
+        ("next", "Next", "the element after each step", ""),
+        ("label", "Label", "one class a sequence", ""),
+    ]
+    return [
+        Component(
+            kind="target",
+            name=name,
+            target=f"recurra_targets.{name}:{title}",
+            options=f"recurra_targets.options:{title}Options",
+            summary=summary,
+            cite=cite,
+            api="1.1",
+        )
+        for name, title, summary, cite in rows
+    ]

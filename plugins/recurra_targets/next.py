@@ -1,0 +1,50 @@
+"""What comes next: the element after each step, from those up to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from recurra import (
+    Accuracy,
+    Distance,
+    Elements,
+    Examples,
+    Likelihood,
+    Metric,
+    Metrics,
+    Role,
+    Sums,
+    Target,
+    ngram_rules,
+    series_rules,
+)
+from recurra_targets.options import NextOptions
+
+MEASURED: dict[Elements, tuple[type[Metric], ...]] = {"symbols": (Likelihood, Accuracy), "numbers": (Distance,)}
+RULES: dict[Elements, Callable[[Examples, Examples], Mapping[str, Metrics | Sums]]] = {
+    "symbols": ngram_rules,
+    "numbers": series_rules,
+}
+
+
+class Next(Target[NextOptions]):
+    """Each element is answered by the next one, which can be read in its turn: text, or a forecast."""
+
+    asks: ClassVar[Role] = "input"
+    reach: ClassVar[int] = 1
+    generates: ClassVar[bool] = True
+
+    def metrics(self, elements: Elements) -> Sequence[type[Metric]]:
+        """Return the chance given to what came, or the distance from it."""
+        return MEASURED[elements]
+
+    def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
+        """Return nats; of numbers the error, scaled where several columns have units of their own."""
+        if elements == "symbols":
+            return "nats"
+        return "mase" if columns > 1 and all("mase" in row for row in rows) else "mae"
+
+    def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:
+        """Return n-grams, or the rules of series one step ahead."""
+        return RULES[held.elements](train, held)

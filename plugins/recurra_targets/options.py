@@ -1,0 +1,19 @@
+"""Options of the first-party targets; this module imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from recurra import Field, Options
+
+
+class NextOptions(Options):
+    """Options of next: none."""
+
+
+class LabelOptions(Options):
+    """Options of label."""
+
+    pooling: Literal["last", "mean", "max", "attention"] = Field(
+        "last", description="what a sequence is answered from: its last step, or mean, greatest or weighed sum of all"
+    )

@@ -1,0 +1,66 @@
+"""The data of the shipped tasks: whole, well formed, and what their task files say of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import runpy
+from collections import Counter
+from typing import Any
+
+from conftest import REPOSITORY
+
+TASKS = REPOSITORY / "tasks"
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    """Return the objects of a packed file of JSON lines."""
+    text = gzip.decompress((TASKS / name).read_bytes()).decode("ascii")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_digits_are_images_and_their_pixels_in_order() -> None:
+    """1,797 images of 8 by 8 numbers from 0 to 16; their pixels are the rows in a row."""
+    images = records("digits.jsonl.gz")
+    assert len(images) == 1797
+    for image in images:
+        assert image.keys() == {"digit", "rows", "pixels"}
+        assert [len(row) for row in image["rows"]] == [8] * 8
+        assert image["pixels"] == sum(image["rows"], [])
+        assert all(type(pixel) is int and 0 <= pixel <= 16 for pixel in image["pixels"])
+
+    counts = Counter(image["digit"] for image in images)
+    assert sorted(counts) == list("0123456789")
+    assert 174 <= min(counts.values()) and max(counts.values()) <= 183
+
+
+def test_japanese_vowels_are_the_archives_utterances() -> None:
+    """The archive's two folds, 30 utterances of each speaker in one, of 7 to 29 steps of 12."""
+    utterances = records("japanese_vowels.jsonl.gz")
+    counts = Counter((utterance["fold"], utterance["speaker"]) for utterance in utterances)
+    for number, count in enumerate([31, 35, 88, 44, 29, 24, 40, 50, 29], 1):
+        speaker = f"speaker {number}"
+        assert (counts["train", speaker], counts["test", speaker]) == (30, count)
+    assert sum(counts.values()) == 270 + 370
+
+    lengths = [len(utterance["steps"]) for utterance in utterances]
+    assert (min(lengths), max(lengths), sum(lengths)) == (7, 29, 9961)
+    assert {len(step) for utterance in utterances for step in utterance["steps"]} == {12}
+
+
+def test_names_are_made_from_any_cpython() -> None:
+    """The script makes the file that is shipped, whatever CPython's own version of Unicode is."""
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_script_of_names.py"))["text"]()
+    assert made == (TASKS / "script_of_names.csv").read_text(encoding="ascii")
+
+
+def test_a_name_has_one_script_and_does_not_tell_it() -> None:
+    """No name stands twice, and none holds the word for a script."""
+    text = (TASKS / "script_of_names.csv").read_text(encoding="ascii")
+    rows = list(csv.reader(text.splitlines()))[1:]
+    names, scripts = [row[0] for row in rows], {row[1] for row in rows}
+    assert len(set(names)) == len(names) and len(scripts) == 13
+
+    telling = scripts - {"yi"}  # which is a syllable too
+    assert not [name for name in names if telling & set(name.split())]
