@@ -13,6 +13,8 @@ from recurra.spec.shipped import tasks
 
 NAMES = sorted(tasks())
 SEEDS = range(20)
+LIKE = ("digits_pixels", "japanese_vowels_causal")
+"""Tasks that differ little from another."""
 
 
 def path(name: str) -> Path:
@@ -26,7 +28,7 @@ def test_every_task_says_what_it_is(name: str) -> None:
     assert tasks()[name].endswith(".")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE)) for name in NAMES])
 def test_every_task_is_sound_and_runs(name: str, tmp_path: Path) -> None:
     """A shipped task passes its check, and 20 steps of it train, evaluate and generate."""
     small: dict[str, Any] = {"training.steps": 20}

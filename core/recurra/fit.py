@@ -61,6 +61,7 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
     name, source = (parts[kind].entry.component.name for kind in ("target", "source"))
     if "fold" in resolved.roles:
         yield from _fold_problems(sequence, source)
+    yield from _cut_problems(sequence, target, name)
     if target.asks not in ("input", *resolved.roles):
         gives = " and ".join(resolved.roles)
         fact = f"target {name!r} asks for a {target.asks}, and this {source} source gives {gives}"
@@ -81,12 +82,26 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
             yield Problem("RC031", fact, f"sequence.{key}", cure=f"leave {key} out")
 
 
+def _cut_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
+    """Give a problem for a way to split that the target, or the state that is carried, has no use for."""
+    by = sequence.split_by
+    if target.scope == "sequence" and by not in ("auto", "sequence"):
+        fact = f"target {name!r} answers a sequence once, and split_by = {by!r} would cut it"
+        yield Problem("RC031", fact, "sequence.split_by", cure="leave split_by out")
+    if sequence.carry and by not in ("auto", "position"):
+        fact = f"with carry = true state goes on along one line of steps, and split_by = {by!r} would tear it"
+        yield Problem("RC014", fact, "sequence.split_by", cure="leave split_by out, or carry")
+
+
 def _fold_problems(sequence: Sequence, source: str) -> Iterator[Problem]:
     """Give a problem for each key that says otherwise than the data where a sequence belongs."""
     given = f"this {source} source gives each sequence its fold"
     if sequence.split != Sequence().split:
         fact = f"{given}, and split would deal them out otherwise"
         yield Problem("RC014", fact, "sequence.split", cure="leave split out, or the fold")
+    if sequence.split_by != "auto":
+        fact = f"{given}, and split_by says how to deal them out"
+        yield Problem("RC014", fact, "sequence.split_by", cure="leave split_by out, or the fold")
     if sequence.carry:
         fact = f"{given}, and with carry a split is one stretch of the data"
         yield Problem("RC014", fact, "sequence.carry", cure="leave carry out, or the fold")

@@ -177,7 +177,7 @@ class Table(Source[O]):
         rows = self._of_one_label(first, chain([first], steps))
         pieces = self._joined(rows) if element == "text" else _chunks(rows)
         if first.label is None and first.fold is None:
-            named: Mapping[Role, Any] = {"series": first.group} if self.options.group is not None else {}
+            named: Mapping[Role, Any] = {"series": first.group} if first.group is not None else {}
             yield from (piece._replace(columns=named) if piece.start else piece for piece in pieces)
             return
 
@@ -220,7 +220,7 @@ class Table(Source[O]):
         """
         options = self.options
         rows, beside = self.rows(), self.readers()
-        if options.whole_rows:  # the line that a row stands in is its group
+        if options.whole_rows:  # the number of a row is its group
             rows = Unfolding(options.path, options.columns, element).rows(rows, beside)
             beside = [*beside, read_as.named]
         grouped = options.group is not None or options.whole_rows

@@ -60,6 +60,7 @@ class Text(Source[TextOptions]):
     def __init__(self, options: TextOptions) -> None:
         super().__init__(options)
         self._warned = False
+        self._naming = False  # whether each file is told by its name
 
     def _matches(self) -> Matches:
         matches = matching(self.options.paths or [str(self.options.path)])
@@ -74,7 +75,8 @@ class Text(Source[TextOptions]):
             start = True
             for block in files.blocks(path, self.options.encoding):
                 if self.options.each == "file":
-                    yield labels.piece(block, start, label)
+                    piece = labels.piece(block, start, label)
+                    yield piece._replace(columns={"series": readable(path)}) if start and self._naming else piece
                     start = False
                     continue
 
@@ -82,8 +84,9 @@ class Text(Source[TextOptions]):
                     yield labels.piece(part, start, label)
                     start = part.endswith(("\n", "\r"))
 
-            if start and label is not None and self.options.each == "file":
-                fact = f"{readable(path)} is empty: there is nothing that its label {label!r} could be of"
+            if start and self.options.each == "file" and (label is not None or self._naming):
+                of_label = f": there is nothing that its label {label!r} could be of" if label is not None else ""
+                fact = f"{readable(path)} is empty{of_label}"
                 raise InputError.of("RC042", fact, key="source.labels", cure="take the file out")
 
     def _labelled(self) -> list[tuple[Path, str | None]]:
@@ -104,7 +107,14 @@ class Text(Source[TextOptions]):
 
     def over(self, path: str) -> Text:
         """Return a source that reads another file, or pattern, in the same form, without labels."""
-        return Text(self.options.model_copy(update={"path": path, "paths": None, "labels": None}))
+        other = Text(self.options.model_copy(update={"path": path, "paths": None, "labels": None}))
+        other._naming = True
+        return other
+
+    @property
+    def named(self) -> str:
+        """The file that a sequence is; lines are counted."""
+        return "file" if self.options.each == "file" else "row"
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and the label where one is asked for."""

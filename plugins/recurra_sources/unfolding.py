@@ -23,14 +23,16 @@ class Unfolding:
         self.width = 0
 
     def rows(self, rows: Iterator[Row], beside: list[Callable[[Any], tuple[Any, str]]]) -> Iterator[Row]:
-        """Give the steps of rows: they end as these do, and with their line as a group.
+        """Give the steps of rows: they end as these do, and with their number as a group.
 
         `beside` is what reads the cells at the end of a row, which say something of the sequence.
         """
+        count = 0
         for line, cells in rows:
             if not cells:
                 yield line, cells
                 continue
+            count += 1
 
             columns, said = cells[: len(self.columns)], cells[len(self.columns) :]
             steps = self.steps(f"{self.path}:{line}", columns)
@@ -38,7 +40,7 @@ class Unfolding:
                 steps = steps[:1]  # what is wrong with it is said once a row
             for number, step in enumerate(steps, 1):
                 place: Place = f"{line}, step {number}" if len(steps) > 1 else line
-                yield place, [*step, *said, str(line)]
+                yield place, [*step, *said, str(count)]
 
     def steps(self, place: str, columns: Cells) -> list[Cells]:
         """Return the steps of a sequence, at least one: where it holds none, one that is missing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,3 +198,33 @@ def test_the_data_may_say_where_a_sequence_is(folds, whole):
     for name, part in parts.items():
         assert rows(part) == [row for row, fold in enumerate(folds) if fold == name]
         assert part.steps == len(part) and np.array_equal(part.high - part.low, np.full(len(part), 2))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    share=st.sampled_from([[0.6, 0.2, 0.2], [0.8, 0.0, 0.2], [1.0, 0.0, 0.0], [0.5, 0.25, 0.25]]),
+)
+def test_by_time_each_sequence_is_cut(lengths: list[int], share: list[float]) -> None:
+    """Of each sequence training has the first steps and test the last, as many as of one that stands alone."""
+    store = store_of(lengths)
+    parts = split(store, Sequence(split=share, split_by="time"))
+    for start, end in zip(store.starts.tolist(), store.ends.tolist(), strict=True):
+        alone = split(store_of([end - start]), Sequence(split=share))
+        for name, part in parts.items():
+            own = part.begin == start
+            spans = [(low - start, high - start) for low, high in zip(part.low[own], part.high[own], strict=True)]
+            whole = zip(alone[name].low.tolist(), alone[name].high.tolist(), strict=True)
+            assert spans == [(low, high) for low, high in whole if low < high]
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=8))
+def test_what_split_cuts_can_be_said(lengths: list[int]) -> None:
+    """By position it is one line, as with carry; by sequence each is whole, as where there are several."""
+    store, share = store_of(lengths), [0.6, 0.2, 0.2]
+
+    def spans(**keys: Any) -> dict[str, list[list[int]]]:
+        parts = split(store, Sequence(split=share, **keys))
+        return {name: [part.low.tolist(), part.high.tolist(), part.begin.tolist()] for name, part in parts.items()}
+
+    assert spans(split_by="position") == spans(carry=True)
+    assert spans(split_by="sequence") == spans()

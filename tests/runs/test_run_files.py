@@ -342,3 +342,29 @@ def test_what_leads_elsewhere_is_written_through(kind: str, tmp_path: Path) -> N
     else:
         assert os.read(reader, 100) == b"text"
         os.close(reader)
+
+
+def test_two_that_stream_to_one_file_leave_the_one_that_ended_last(tmp_path):
+    """Each writes to a place of its own: no file is ever of both."""
+    path = tmp_path / "answers.csv"
+    with files.streamed(path) as one:
+        one.write("one" * 1000)
+        with files.streamed(path) as other:
+            other.write("two")
+        assert path.read_text() == "two"
+        one.write("one")
+    assert path.read_text() == "one" * 1001 and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stream_that_fails_leaves_what_a_link_leads_to(tmp_path):
+    """What was there stays, the link too; once all is written it is replaced."""
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.write_text("old")
+    link.symlink_to(real)
+    with pytest.raises(KeyError), files.streamed(link) as file:
+        file.write("new")
+        raise KeyError
+    assert real.read_text() == "old" and link.is_symlink()
+    with files.streamed(link) as file:
+        file.write("new")
+    assert real.read_text() == "new" and link.is_symlink() and len(list(tmp_path.iterdir())) == 2

@@ -214,7 +214,9 @@ def predict(
         rows = [READ[opened.vocabulary.yields](values, opened.vocabulary.size)]
     answers = opened.predict(rows, file=file, horizon=horizon, skip_bad=skip_bad)
     named = "row" if file is None else opened.resolved.parts["source"].build().named
-    names = [named, *opened.predictor(horizon, skip_bad).columns()]
+    said = opened.predictor(horizon, skip_bad).columns()
+    named = "row" if named in said else named
+    names = [named, *said]
     count = predictions.write(({named: row.pop("row"), **row} for row in answers), names, output, as_json)
     if output is not None:
         print(f"wrote {count:,} predictions to {output}")

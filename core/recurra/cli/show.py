@@ -103,7 +103,7 @@ def figures(found: dict[str, Any]) -> None:
 def _confusion(found: dict[str, Any]) -> None:
     """Print what was said of each class, a row for each that came; and the sequences that were most wrong."""
     if confusion := found.get("confusion"):
-        names = [visible(name) for name in confusion["classes"]]
+        names = [_class(name) for name in confusion["classes"]]
         if len(names) <= CLASSES_SHOWN:
             table = Table(title="came, and was said to be", title_justify="left", box=None, pad_edge=False)
             table.add_column("")
@@ -115,8 +115,13 @@ def _confusion(found: dict[str, Any]) -> None:
         else:
             _console.print(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
     for row in found.get("most_wrong", []):
-        came, said = visible(row["came"]), visible(row["predicted"])
+        came, said = _class(row["came"]), _class(row["predicted"])
         _console.print(f"  most wrong: sequence {row['sequence']} is {came}, said to be {said} (p {row['chance']:.2g})")
+
+
+def _class(name: str) -> str:
+    """Return the name of a class on one line."""
+    return visible(name.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
 
 
 def _columns(found: dict[str, Any]) -> None:

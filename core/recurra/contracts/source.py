@@ -73,7 +73,9 @@ class Source(ABC, Generic[O]):
 
         Its pieces may carry `series`. Raises `InputError` (RC080) where this kind of source reads no file.
         """
-        raise InputError.of("RC080", "the source of this run reads no file", cure="give one sequence at a time")
+        raise InputError.of(
+            "RC080", "the source of this run reads no file", cure="give --text or --values, or rows in Python"
+        )
 
     def features(self) -> list[str]:
         """Return the names of the columns of numbers, where they have names."""

@@ -52,7 +52,7 @@ def pieces(
         first = bool(piece.start) or not seen
         asked = tuple(piece.columns) if given else roles
         columns = {role: _column(piece, role, sequences, owner) for role in asked} if first else {}
-        yield Piece(values, bool(piece.start), columns)
+        yield Piece(values, first, columns)
         seen += len(values)
 
 

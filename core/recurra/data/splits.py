@@ -76,14 +76,17 @@ def split(store: Store, sequence: Sequence, reach: int = 1, whole: bool = False)
     """Return the three splits, the same whatever the seed of a run.
 
     An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence. Where
-    the data says of each sequence in which split it is, so it is. Else a stream or a series is cut
-    into stretches where each step is answered, and of others whole sequences are drawn, of each
-    label its share. Raises `InputError` (RC041) if counts do not add up to what there is, and if the
-    data gives nothing to training.
+    the data says of each sequence in which split it is, so it is. Else by `split_by` one line of all
+    steps is cut into stretches, or each sequence is, or whole sequences are drawn, of each label its
+    share. Raises `InputError` (RC041) if counts do not add up to what there is, and if the data gives
+    nothing to training.
     """
     if (folds := store.columns.get("fold")) is not None:
         return _of_rows(store, _given(folds), reach, whole)
-    contiguous = not whole and (sequence.carry or len(store.starts) == 1)
+    if sequence.split_by == "time":
+        return _over_time(store, sequence, reach)
+    line = sequence.carry or len(store.starts) == 1
+    contiguous = sequence.split_by == "position" or (sequence.split_by == "auto" and line and not whole)
     total = len(store) if contiguous else len(store.starts)
     sizes = _sizes(sequence, total, "elements" if contiguous else "sequences")
     if contiguous:
@@ -95,6 +98,21 @@ def split(store: Store, sequence: Sequence, reach: int = 1, whole: bool = False)
     labels = store.columns.get("label")
     drawn = _drawn(total, sizes) if labels is None else _stratified(labels, sizes)
     return _of_rows(store, drawn, reach, whole)
+
+
+def _over_time(store: Store, sequence: Sequence, reach: int) -> dict[SplitName, Split]:
+    """Return the splits that hold a part of each sequence: first what training sees, last what tests it.
+
+    A sequence that is too short for a part gives it nothing.
+    """
+    sizes = np.array([_sizes(sequence, int(steps), "steps of a sequence") for steps in store.ends - store.starts])
+    cuts = store.starts[:, None] + np.concatenate([np.zeros((len(sizes), 1), np.int64), sizes.cumsum(axis=1)], axis=1)
+    found: dict[SplitName, Split] = {}
+    for index, name in enumerate(SPLITS):
+        low, high = cuts[:, index], cuts[:, index + 1]
+        some = high > low
+        found[name] = Split(low[some], high[some], store.starts[some], reach)
+    return found
 
 
 def _of_rows(store: Store, drawn: list[Rows], reach: int, whole: bool) -> dict[SplitName, Split]:
@@ -128,7 +146,8 @@ def _drawn(total: int, sizes: list[int]) -> list[Rows]:
 def _stratified(labels: list[str], sizes: list[int]) -> list[Rows]:
     """Return the sequences of each split: its share of those of each label, drawn at random."""
     order = numpy_stream(0, "split").permutation(len(labels))
-    label = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)[1]
+    ids = {name: index for index, name in enumerate(sorted(set(labels)))}
+    label = np.array([ids[name] for name in labels])
     of_each = np.bincount(label)
     last = np.cumsum(_shared(of_each, sizes), axis=1)  # L S: the place after the last of each split
 

@@ -50,8 +50,8 @@ class Predictor:
     def columns(self) -> list[str]:
         """Return the names of all that an answer says, but for the first, which names its sequence."""
         if self.target.generates:
-            names = ["predicted"] if self.horizon else []
-            names += ELEMENTS[self.vocabulary.yields].told
+            told = ELEMENTS[self.vocabulary.yields].told
+            names = ["predicted", *told] if self.horizon or not told else [*told]
         else:
             names = ["predicted"]
             if self.target.scope == "sequence":

@@ -38,7 +38,8 @@ def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
     """Return the problem of data that is not there with what can be done: a run knows where its data lay, no more."""
     if problem.code not in ("RC001", "RC040") or not problem.key.startswith("source"):
         return problem
-    cure = f"bring the data back to where {folder.path} was made from it, or link it there; generating needs none"
+    cure = f"bring the data back to where {folder.path} was made from it, or link it there; "
+    cure += "generating and predicting need none"
     return replace(problem, cure=cure)
 
 

@@ -70,12 +70,11 @@ def most_wrong(data: Data, network: Network, split: Split) -> list[dict[str, Any
         point = network.loss.point(output)
         chances = point.double().softmax(dim=-1).gather(1, batch.y[:, None])[:, 0]
         rows = zip(chances.tolist(), batch.rows.tolist(), batch.y.tolist(), point.argmax(dim=-1).tolist(), strict=True)
-        found = heapq.nsmallest(MOST_WRONG, [*found, *rows])
+        found = heapq.nsmallest(MOST_WRONG, [*found, *(row for row in rows if row[2] != row[3])])
     name = data.answers.symbol
     return [
-        {"sequence": row, "came": name(came), "predicted": name(said), "chance": chance}
+        {"sequence": row + 1, "came": name(came), "predicted": name(said), "chance": chance}
         for chance, row, came, said in found
-        if came != said
     ]
 
 

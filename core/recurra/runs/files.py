@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,11 @@ def _remedy(error: OSError) -> str:
     """Return what can be done about a write that failed."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "make it possible to write there"
-    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
+    if error.errno == errno.EPIPE:
+        return "let whoever reads it read to the end"
+    if error.errno == errno.ENOENT:
+        return "make the folder first"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG):
         return "clear away what stands in its place"
     if error.errno in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV):
         return "see to the disk"
@@ -57,17 +62,18 @@ def streamed(path: Path) -> Iterator[IO[str]]:
     with guarded(path, "or give another path"):
         if not path.name:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if _leads_elsewhere(path):
-            with path.open("w", encoding="utf-8", newline="") as file:
+        end = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+        if end.exists() and not end.is_file() and not end.is_dir():
+            with end.open("w", encoding="utf-8", newline="") as file:
                 yield file
             return
-        work = path.with_name(f".{path.name}.part")
+        work = end.with_name(f".{end.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # others may write beside it
         try:
-            with work.open("w", encoding="utf-8", newline="") as file:
+            with work.open("x", encoding="utf-8", newline="") as file:
                 yield file
                 file.flush()
                 system.sync(file.fileno())
-            system.replace(work, path)
+            system.replace(work, end)
         finally:
             _clear(work)
 

@@ -59,6 +59,11 @@ class Sequence(Table):
         "contiguous for streams and series, by sequence otherwise, of each label its share; "
         "left out where the source gives each sequence its fold",
     )
+    split_by: Literal["auto", "sequence", "position", "time"] = Field(
+        "auto",
+        description="what `split` cuts: sequence, whole sequences are dealt out; position, one line of all steps; "
+        "time, each sequence, whose last steps are test; auto, position for a stream or one series, else sequence",
+    )
     season: int = Field(0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none")
 
     @model_validator(mode="before")
