@@ -25,8 +25,6 @@ from recurra.model.network import Network
 
 ROWS = 512
 """Sequences that are read side by side, and that wait for each other."""
-STEPS = 1 << 15
-"""Steps of them together, but for one that is longer."""
 
 Row = tuple[str, Any]
 """A sequence: what it is called, and its elements."""
@@ -101,18 +99,15 @@ class Predictor:
 
     def _whole(self, read: dict[int, Ids]) -> dict[int, dict[str, Any]]:
         """Return one answer a sequence; those of about the same length are read together."""
-        order = sorted(read, key=lambda index: -len(read[index]))
-        found, at = {}, 0
-        while at < len(order):
-            count = max(1, min(ROWS, STEPS // len(read[order[at]])))
-            chosen = order[at : at + count]
+        places, found = list(read), {}
+        for group in sequences.alike(np.array([len(ids) for ids in read.values()], np.int64), ROWS):
+            chosen = [places[at] for at in group.tolist()]
             steps = torch.tensor([len(read[index]) for index in chosen])
             x = torch.stack([self._filled(read[index], int(steps[0])) for index in chosen])
             with torch.no_grad():
                 output = sequences.read(self.network, x.to(self.network.device), steps.to(self.network.device))
             for index, row in zip(chosen, self._said(output), strict=True):
                 found[index] = row
-            at += count
         return found
 
     def _filled(self, ids: Ids, steps: int) -> Tensor:

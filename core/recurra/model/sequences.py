@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.engine.recurrence import State, map_state, rebuild
@@ -14,6 +17,21 @@ from recurra.shapes import Inputs, Lengths, Logits
 
 LONGEST = 512
 """Steps that are read at a time where no gradient is wanted; no answer hangs on it."""
+STEPS = 1 << 15
+"""Steps of sequences that are read side by side, but for one that is longer."""
+
+
+def alike(steps: NDArray[np.int64], rows: int) -> Iterator[NDArray[np.int64]]:
+    """Give the places of sequences of so many `steps` in groups to be read side by side, each of about the same length.
+
+    Longer ones come first; a group has `rows` of them and `STEPS` together, at most.
+    """
+    order = np.argsort(-steps, kind="stable")
+    at = 0
+    while at < len(order):
+        count = max(1, min(rows, STEPS // int(steps[order[at]])))
+        yield order[at : at + count]
+        at += count
 
 
 def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Logits:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +18,6 @@ from recurra.train.metrics import Tally
 
 BLOCK = 1 << 21
 """Numbers that the network gives at a time in evaluation."""
-STEPS = 1 << 15
-"""Steps of whole sequences that are read side by side, but for one that is longer."""
 
 
 def evaluate(network: Network, reader: Reader, split: Split, tally: Tally, *, rows: int = 64, window: int = 0) -> Tally:
@@ -41,15 +38,11 @@ def answered(
     """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them; longer ones first."""
     chosen = reader.answerable(split)
     steps = reader.store.ends[chosen] - reader.store.starts[chosen]
-    chosen, steps = (part[np.argsort(-steps, kind="stable")] for part in (chosen, steps))
-    at = 0
-    while at < len(chosen):
-        count = max(1, min(rows, STEPS // int(steps[at])))
-        batch = reader.whole(chosen[at : at + count]).to(network.device)
+    for group in sequences.alike(steps, rows):
+        batch = reader.whole(chosen[group]).to(network.device)
         with _looking(network):
             output = sequences.read(network, batch.x, batch.steps, window or sequences.LONGEST)
         yield batch, output
-        at += count
 
 
 def cold_and_warm(
