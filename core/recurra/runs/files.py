@@ -68,14 +68,8 @@ def streamed(path: Path) -> Iterator[IO[str]]:
                 yield file
             return
         work = end.with_name(f".{end.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # others may write beside it
-        try:
-            with work.open("x", encoding="utf-8", newline="") as file:
-                yield file
-                file.flush()
-                system.sync(file.fileno())
-            system.replace(work, end)
-        finally:
-            _clear(work)
+        with _becoming(end, work, mode="x", encoding="utf-8", newline="") as file:
+            yield file
 
 
 def _leads_elsewhere(path: Path) -> bool:
@@ -90,10 +84,16 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
         return
 
-    work = path.with_name(f".{path.name}.part")
+    with _becoming(path, path.with_name(f".{path.name}.part"), mode="wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def _becoming(path: Path, work: Path, **how: Any) -> Iterator[IO[Any]]:
+    """Give a file to write to, which takes the name of another once all is on the disk, and else is gone."""
     try:
-        with work.open("wb") as file:
-            file.write(content)
+        with work.open(**how) as file:
+            yield file
             file.flush()
             system.sync(file.fileno())
         system.replace(work, path)
