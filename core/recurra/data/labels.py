@@ -23,6 +23,9 @@ class Labels(Vocabulary[Options]):
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         super().__init__(Options())
+        self._take(names)
+
+    def _take(self, names: Iterable[str]) -> None:
         self.classes = list(names)
         self._ids = {name: index for index, name in enumerate(self.classes)}
 
@@ -33,7 +36,7 @@ class Labels(Vocabulary[Options]):
 
     def fit(self, runs: Iterable[list[str]]) -> None:
         """Take the labels of training. Raises `InputError` (RC041) where they are all one and the same."""
-        self.__init__(sorted({name for run in runs for name in run}))  # type: ignore[misc]
+        self._take(sorted({name for run in runs for name in run}))
         if len(self.classes) < 2:
             only = repr(self.classes[0]) if self.classes else "none"
             fact = f"the training split has one class alone, {only}: there is nothing to tell apart"
@@ -53,7 +56,7 @@ class Labels(Vocabulary[Options]):
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back the labels."""
-        self.__init__(saved["classes"])  # type: ignore[misc]
+        self._take(saved["classes"])
 
     def symbol(self, index: int) -> str:
         """Return one label."""

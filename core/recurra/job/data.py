@@ -80,7 +80,7 @@ class Data:
         counts = np.zeros(size, np.int64)
         for part in parts:
             counts += np.bincount(part, minlength=size)
-        return [self.answers.symbol(index) for index in range(size)], counts
+        return self.answer_elements.names(self.source, self.answers), counts
 
     def unseen(self, name: SplitName) -> list[str]:
         """Return the labels of a split that training has not shown, a name for each sequence that has one."""
