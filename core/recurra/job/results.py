@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, Metrics
+from recurra.data.batches import Whole
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import InputError, Problem
@@ -17,7 +20,7 @@ from recurra.job.forecasts import Figures
 from recurra.model.network import Network
 from recurra.resolve import Resolved
 from recurra.spec.tables import Expect, Task
-from recurra.train.evaluate import answered, cold_and_warm, evaluate
+from recurra.train.evaluate import cold_and_warm, evaluate
 from recurra.train.metrics import Distance, known
 
 MOST_WRONG = 5
@@ -32,7 +35,8 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the midst, `warm`.
     """
     split, target = data.splits[name], data.target
-    tally = evaluate(network, data.reader, split, data.tally())
+    wrong = MostWrong(network.loss)
+    tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
     rules = target.baselines(data.examples("train"), data.examples(name))
     found: Figures = {
         "split": name,
@@ -43,7 +47,7 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
         **tally.detail(),
     }
     if split.whole:
-        found["most_wrong"] = most_wrong(data, network, split)
+        found["most_wrong"] = wrong.told(data)
     judged = data.elements.judged(task, data, network, found, tally, rules) if target.generates else found
     found |= _verdict(data, judged, name)
     if target.generates:
@@ -63,19 +67,27 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     return found
 
 
-def most_wrong(data: Data, network: Network, split: Split) -> list[dict[str, Any]]:
-    """Return the sequences whose answer the network gave the least chance: where they stand, and what it said."""
-    found: list[tuple[float, int, int, int]] = []
-    for batch, output in answered(network, data.reader, split):
-        point = network.loss.point(output)
+class MostWrong:
+    """The sequences whose answer the network gave the least chance, of all that it is shown."""
+
+    def __init__(self, loss: Loss[Any]) -> None:
+        self.loss = loss
+        self.found: list[tuple[float, int, int, int]] = []
+
+    def look(self, batch: Whole, output: Tensor) -> None:
+        """Take note of those that were answered wrongly."""
+        point = self.loss.point(output)
         chances = point.double().softmax(dim=-1).gather(1, batch.y[:, None])[:, 0]
         rows = zip(chances.tolist(), batch.rows.tolist(), batch.y.tolist(), point.argmax(dim=-1).tolist(), strict=True)
-        found = heapq.nsmallest(MOST_WRONG, [*found, *(row for row in rows if row[2] != row[3])])
-    name = data.answers.symbol
-    return [
-        {"sequence": row + 1, "came": name(came), "predicted": name(said), "chance": chance}
-        for chance, row, came, said in found
-    ]
+        self.found = heapq.nsmallest(MOST_WRONG, [*self.found, *(row for row in rows if row[2] != row[3])])
+
+    def told(self, data: Data) -> list[dict[str, Any]]:
+        """Return where they stand, and what was said of them."""
+        name = data.answers.symbol
+        return [
+            {"sequence": row + 1, "came": name(came), "predicted": name(said), "chance": chance}
+            for chance, row, came, said in self.found
+        ]
 
 
 def _unseen(data: Data, name: SplitName) -> list[str]:

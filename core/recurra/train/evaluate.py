@@ -20,15 +20,26 @@ BLOCK = 1 << 21
 """Numbers that the network gives at a time in evaluation."""
 
 
-def evaluate(network: Network, reader: Reader, split: Split, tally: Tally, *, rows: int = 64, window: int = 0) -> Tally:
+def evaluate(
+    network: Network,
+    reader: Reader,
+    split: Split,
+    tally: Tally,
+    *,
+    rows: int = 64,
+    window: int = 0,
+    watch: Callable[[Whole, Tensor], None] = lambda batch, output: None,
+) -> Tally:
     """Return what is measured of a split, teacher-forced; `rows` and `window` change speed and memory, and no figure.
 
-    A `window` of 0 is as long as a bounded block of outputs allows.
+    A `window` of 0 is as long as a bounded block of outputs allows. `watch` is shown whole sequences, and the outputs
+    for them, as they are measured.
     """
     if not split.whole:
         return _tally(network, reader, segments(split.scored()), tally, rows, window)
     for batch, output in answered(network, reader, split, rows=rows, window=window):
         tally.add(output, batch.y, network.loss)
+        watch(batch, output)
     return tally
 
 
