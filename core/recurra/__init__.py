@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Role, Source
     from recurra.contracts.target import Elements, Examples, Target, Window
+    from recurra.contracts.transform import Transform
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
     from recurra.engine.context import lagged
     from recurra.engine.recurrence import Form, Native, State
@@ -77,6 +78,7 @@ _HOME = {
     "Examples": "recurra.contracts.target",
     "Target": "recurra.contracts.target",
     "Window": "recurra.contracts.target",
+    "Transform": "recurra.contracts.transform",
     "Element": "recurra.contracts.vocabulary",
     "UnknownSymbol": "recurra.contracts.vocabulary",
     "Values": "recurra.contracts.vocabulary",
@@ -136,6 +138,7 @@ __all__ = [
     "Sums",
     "SymbolOptions",
     "Target",
+    "Transform",
     "UnknownSymbol",
     "Unsuited",
     "Values",

@@ -1,32 +1,57 @@
-"""Numbers, scaled."""
+"""Numbers, scaled, and series by series made into what is easier to learn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import model_validator
 
-from recurra import Element, Field, InputError, Options, Vocabulary
+from recurra import Element, Field, InputError, Options, Transform, Vocabulary
+from recurra_vocabularies.moments import Floats, Moments, ScaleKind
+from recurra_vocabularies.power import Search, backward, forward
+from recurra_vocabularies.transforms import Difference, Rescale, SeriesScale
 
-Floats = NDArray[np.float64]
+LONGEST_SEASON = 10_000
 
 
 class NumericOptions(Options):
     """Options of numeric."""
 
-    scale: Literal["max", "minmax", "standard", "none"] = Field(
+    scale: ScaleKind = Field(
         "standard",
         description="max: by the largest magnitude; minmax: to 0..1; standard: to mean 0, deviation 1; none",
     )
+    scale_by: Literal["all", "series"] = Field(
+        "all",
+        description="series: each series by its own part in training, a new one by the rows that are given of it",
+    )
     log: bool = Field(False, description="take logarithms first: for series whose swings grow with their level")
+    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=-2, le=2)] = Field(
+        "none",
+        description="take (x^p - 1) / p first, of a power p; fit: of the likeliest in training, from -1 to 2",
+    )
+    difference: int = Field(
+        0, ge=0, le=2, description="how many times a step stands for its distance from the one before"
+    )
+    seasonal_difference: int = Field(
+        0, ge=0, le=LONGEST_SEASON, description="steps of a season: each step stands for its distance from a season ago"
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> NumericOptions:
+        if self.log and self.box_cox != "none":
+            raise ValueError("log = true is box_cox = 0: leave one of them out")
+        if self.scale == "none" and self.scale_by == "series":
+            raise ValueError('scale = "none" scales no series: leave scale_by out, or take another scale')
+        return self
 
 
 class Numeric(Vocabulary[NumericOptions]):
     """(x - shift) / scale by feature, from the training split alone; where the scale would be 0, it is 1.
 
-    With `log`, x stands for its logarithm here and everywhere below.
+    With `log` or `box_cox`, x stands for its logarithm, or for its power, here and everywhere below.
     """
 
     reads: ClassVar[Element] = "numbers"
@@ -37,6 +62,9 @@ class Numeric(Vocabulary[NumericOptions]):
         super().__init__(options)
         self.shift: Floats = np.zeros(0)
         self.scale: Floats = np.ones(0)
+        fixed = 0.0 if options.log else options.box_cox
+        self.power: Floats | None = None if isinstance(fixed, str) else np.array([fixed])
+        self._transforms = _transforms(options)
 
     @property
     def size(self) -> int:
@@ -44,55 +72,73 @@ class Numeric(Vocabulary[NumericOptions]):
         return len(self.shift)
 
     def fit(self, runs: Iterable[Floats]) -> None:
-        """Learn shift and scale in one pass, merging the moments of each run (Chan et al. 1983)."""
-        count, mean, squares = 0, np.zeros(1), np.zeros(1)
-        low, high = np.array([np.inf]), np.array([-np.inf])
-        for run in runs:
-            if not len(run):
-                continue
-            run = self._logged(run)
-            delta = run.mean(axis=0) - mean
-            total = count + len(run)
-            squares = squares + run.var(axis=0) * len(run) + delta**2 * (count * len(run) / total)
-            mean = mean + delta * (len(run) / total)
-            low, high = np.minimum(low, run.min(axis=0)), np.maximum(high, run.max(axis=0))
-            count = total
-        if not count:
+        """Learn shift and scale in one pass, and the power where it is to be learned."""
+        kind = self.options.scale
+        if self.options.box_cox == "fit":
+            search = Search()
+            for run in runs:
+                search.add(self._positive(run))
+            if search.logs.count:
+                self.power = search.powers()
+                self.shift, self.scale = search.scale(self.power, kind)
             return
-        zero, changes = np.zeros_like(mean), high > low  # rounding alone gives a constant feature some variance
-        shift, scale = {
-            "max": (zero, np.maximum(np.abs(low), np.abs(high))),
-            "minmax": (low, high - low),
-            "standard": (np.where(changes, mean, low), np.where(changes, np.sqrt(squares / count), 0.0)),
-            "none": (zero, np.ones_like(mean)),
-        }[self.options.scale]
-        self.shift, self.scale = shift, np.where(scale > 0, scale, 1.0)
+        moments = Moments()
+        for run in runs:
+            moments.add(self._powered(run))
+        if moments.count:
+            self.shift, self.scale = moments.scale(kind)
 
     def encode(self, values: Floats) -> Floats:
         """Return scaled numbers `[n, F]`."""
         rows = np.asarray(values, np.float64).reshape(-1, max(self.size, 1))
         with np.errstate(over="ignore", invalid="ignore"):
-            return (self._logged(rows) - self.shift) / self.scale
+            return (self._powered(rows) - self.shift) / self.scale
 
     def decode(self, ids: Floats) -> Floats:
         """Return numbers in the data's own units."""
         with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it is, and told by who reads it
             values = np.asarray(ids, np.float64) * self.scale + self.shift
-            return np.exp(values) if self.options.log else values
+            return values if self.power is None else backward(values, self.power)
 
-    def _logged(self, values: Floats) -> Floats:
-        """Return what is scaled. Raises `InputError` (RC042) for a value that has no logarithm."""
-        if not self.options.log:
+    def transforms(self) -> Sequence[Transform]:
+        """Return differences and the scale that follows them, or a scale for each series."""
+        return self._transforms
+
+    def _powered(self, values: Floats) -> Floats:
+        """Return what is scaled. Raises `InputError` (RC042) for a value that has no logarithm, and no power."""
+        return values if self.power is None else forward(self._positive(values), self.power)
+
+    def _positive(self, values: Floats) -> Floats:
+        if (values > 0).all():
             return values
-        if not (values > 0).all():
-            fact = f"the value {values[~(values > 0)][0]:g} has no logarithm"
-            raise InputError.of("RC042", fact, key="vocabulary.log", cure="leave log out, or shift the data above 0")
-        return np.log(values)
+        key, what = ("log", "logarithm") if self.options.log else ("box_cox", "power of Box and Cox")
+        fact = f"the value {values[~(values > 0)][0]:g} has no {what}"
+        raise InputError.of("RC042", fact, key=f"vocabulary.{key}", cure=f"leave {key} out, or shift the data above 0")
 
     def save(self) -> dict[str, Any]:
-        """Return shift and scale."""
-        return {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+        """Return shift and scale, the powers that were learned, and what the transforms have."""
+        saved: dict[str, Any] = {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+        if self.options.box_cox == "fit" and self.power is not None:
+            saved["power"] = self.power.tolist()
+        if self._transforms:
+            saved["transforms"] = [transform.save() for transform in self._transforms]
+        return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take back shift and scale."""
+        """Take back what `save` gave."""
         self.shift, self.scale = np.array(saved["shift"]), np.array(saved["scale"])
+        if "power" in saved:
+            self.power = np.array(saved["power"])
+        for transform, own in zip(self._transforms, saved.get("transforms", ()), strict=True):
+            transform.restore(own)
+
+
+def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
+    """Return what follows the scale: seasonal differences, then those from step to step, then a scale of the result."""
+    lags = [options.seasonal_difference] * (options.seasonal_difference > 0) + [1] * options.difference
+    found: list[Transform] = [Difference(lag) for lag in lags]
+    if options.scale_by == "series":
+        found.append(SeriesScale(options.scale))
+    elif found:
+        found.append(Rescale(options.scale))
+    return tuple(found)

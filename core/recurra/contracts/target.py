@@ -43,7 +43,7 @@ class Examples:
     `values` are ids `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and `low` belongs to an
     earlier split, and is known but not asked. `answers` `[n]` are the ids of what is asked of whole sequences, -1 where
     training has not shown it. `size` is that of the vocabulary that is read, `classes` that of the answers. `season`
-    and `scale` are those of a series.
+    and `scale` are those of a series. The first `lag` elements of a sequence are known, and not asked.
     """
 
     elements: Elements
@@ -56,6 +56,7 @@ class Examples:
     answers: NDArray[np.int64] | None = None
     season: int = 0
     scale: Scale | None = None
+    lag: int = 0
 
     def __len__(self) -> int:
         return len(self.low)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.options import Options
+from recurra.contracts.transform import Transform
 
 Element: TypeAlias = Literal["text", "tokens", "numbers"]
 """What a source can give: characters, whole tokens, or rows of numbers."""
@@ -83,6 +84,13 @@ class Vocabulary(ABC, Generic[O]):
     @abstractmethod
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back what `save` gave."""
+
+    def transforms(self) -> Sequence[Transform]:
+        """Return what its numbers go through further, series by series, always the same objects; nothing by default.
+
+        They are fitted after it; `save` and `restore` are to take what they have learned along.
+        """
+        return ()
 
     def parse(self, text: str) -> Values:
         """Return the elements of a prompt that a person typed."""

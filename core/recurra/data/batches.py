@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.target import Window
+from recurra.data.chain import Rows
 from recurra.data.labels import UNSEEN
 from recurra.data.splits import Split
 from recurra.data.store import Store
@@ -30,7 +31,8 @@ class Batch(NamedTuple):
 
     `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence begins, and
     `position` `[B]` is that of a row's first step in its own sequence. A row that is `fresh` `[B]` begins with the
-    state that a network has before its first step, whatever was read before.
+    state that a network has before its first step, whatever was read before. `undo` `[B, T, 1 + O, F]`, where numbers
+    have been transformed, holds what undoing each answer takes, and the answer in its own units; it stays on the CPU.
     """
 
     x: Tensor
@@ -39,6 +41,7 @@ class Batch(NamedTuple):
     reset: Tensor
     position: Tensor
     fresh: Tensor
+    undo: Tensor | None = None
 
     @property
     def scored(self) -> int:
@@ -47,7 +50,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(*(part.to(device, non_blocking=True) for part in self))
+        *parts, _ = self
+        moved = (part.to(device, non_blocking=True) for part in parts)
+        return Batch(*moved)._replace(undo=self.undo)
 
 
 class Whole(NamedTuple):
@@ -74,7 +79,8 @@ class Reader:
 
     An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the ids of what is asked
     of whole sequences, `UNSEEN` where nothing can be answered, belong to each step. Of the steps that have an answer
-    those are scored that are `chosen`.
+    those are scored that are `chosen`. Where numbers are transformed, `rows` holds what has become of them, with
+    `origins` numbers of each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
     """
 
     store: Store
@@ -83,6 +89,9 @@ class Reader:
     reach: int = 1
     labels: NDArray[np.int64] | None = None
     chosen: Callable[[Window], Flags | None] | None = None
+    rows: Store | None = None
+    origins: int = 0
+    lag: int = 0
 
     def cut(self, first: NDArray[np.int64], steps: NDArray[np.int64], scored_from: NDArray[np.int64]) -> Batch:
         """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and answers at each.
@@ -92,7 +101,7 @@ class Reader:
         """
         width, reach = int(steps.max()), self.reach
         offsets = np.arange(width)
-        values = self.store.spans(first, width + reach)  # B T+r: a row's inputs, and after them its last answers
+        values = self._spans(first, width + reach)  # B T+r: a row's inputs, and after them its last answers
         x, y = values[:, :width], values[:, reach:]
         inside = np.ones((len(first), width), bool)  # B T
         if steps.min() < width:
@@ -105,6 +114,9 @@ class Reader:
             here = first[:, None] + offsets
             mask &= self.store.begin(here + reach) <= here
             reset = inside & self.store.begins(here)
+        if self.lag > reach:
+            answer = first[:, None] + offsets + reach
+            mask &= answer >= self.store.begin(answer) + self.lag
         unscored = scored_from - first - reach  # B: steps before the first that counts
         if unscored.max() > 0:
             mask &= offsets >= unscored[:, None]
@@ -113,11 +125,12 @@ class Reader:
             mask &= y != UNSEEN
         fresh = torch.ones(len(first), dtype=torch.bool)
         read, answers, position = self._tensor(x), self._tensor(y), torch.from_numpy(first - begin)
+        undo = None if self.rows is None or self.labels is not None else Rows.of(y, self.origins).undo
         scored = torch.from_numpy(mask)
         chosen = None if self.chosen is None else self.chosen(Window(read, answers, position))
         if chosen is not None:
             scored = scored & chosen
-        return Batch(read, answers, scored, torch.from_numpy(reset), position, fresh)
+        return Batch(read, answers, scored, torch.from_numpy(reset), position, fresh, undo)
 
     def answerable(self, split: Split) -> NDArray[np.int64]:
         """Return the sequences of a split that have an answer."""
@@ -130,17 +143,22 @@ class Reader:
         """Return whole sequences side by side, filled up with their own last element to the longest."""
         first = self.store.starts[rows]
         steps = self.store.ends[rows] - first
-        values = self.store.spans(first, int(steps.max()))
+        values = self._spans(first, int(steps.max()))
         if steps.min() < steps.max():
             values = _filled(values, np.arange(int(steps.max())), steps)
         assert self.labels is not None, "what is asked of whole sequences stands in a column of its own"
         answers = torch.from_numpy(self.labels[rows])
         return Whole(self._tensor(values), answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
+    def _spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
+        return (self.rows or self.store).spans(first, count)
+
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their own."""
         if values.ndim == 2:  # ids
             return torch.from_numpy(values.astype(np.int64))
+        if self.rows is not None:
+            return torch.from_numpy(Rows.of(values, self.origins).read.copy()).to(self.dtype)
         flat = self.encode(values.copy().reshape(-1, values.shape[-1]))
         return torch.from_numpy(flat.reshape(*values.shape[:2], -1)).to(self.dtype)
 

@@ -35,6 +35,7 @@ class Split:
 
     What lies between `begin` and `low` belongs to an earlier split, and may be read but not scored. An answer lies
     `reach` steps past the one that gives it; where a `whole` sequence is answered once, there are as many as sequences.
+    The first `lag` elements of a sequence are the answer to nothing.
     """
 
     low: NDArray[np.int64]
@@ -42,6 +43,7 @@ class Split:
     begin: NDArray[np.int64]
     reach: int = 1
     whole: bool = False
+    lag: int = 0
 
     def __len__(self) -> int:
         return len(self.low)
@@ -54,7 +56,7 @@ class Split:
     @property
     def first_targets(self) -> NDArray[np.int64]:
         """The first element of each span that lies far enough past another to be its answer."""
-        return np.maximum(self.low, self.begin + self.reach)
+        return np.maximum(self.low, self.begin + max(self.reach, self.lag))
 
     @property
     def steps(self) -> int:

@@ -35,6 +35,7 @@ from recurra.errors import InputError, RunError
 
 IN_MEMORY = 1 << 20
 """Ids or numbers up to which a corpus stays in memory; a larger one is written to the cache folder and mapped."""
+FLOAT64 = np.dtype(np.float64)
 LOOK, LOOKS = 1 << 20, 64
 """Bytes of a mapped corpus that are looked at on opening, and at how many places: a smaller one is looked at whole."""
 
@@ -137,7 +138,7 @@ def _of_numbers(
     """Return a corpus of numbers as they come."""
     before = source.fingerprint()
     pieces = _steady(source, before, intake.pieces(source, "numbers", owners[0], roles))
-    return _collect(pieces, "", in_memory, np.dtype(np.float64))
+    return collected(pieces, in_memory=in_memory)
 
 
 def _of_symbols(
@@ -161,7 +162,7 @@ def _of_symbols(
         raise _nothing_kept(owners[1]) if gives else _empty()
     saved = intake.learned(vocabulary, owners[1])
     pieces = _steady(source, before, _encoded(source, vocabulary, owners, roles))
-    return _collect(pieces, key, in_memory, _smallest(size), saved)
+    return collected(pieces, key, in_memory, _smallest(size), saved)
 
 
 BUILDS = {"symbols": _of_symbols, "numbers": _of_numbers}
@@ -281,11 +282,11 @@ class _Ledger:
         return Store(values, np.array(self.starts, np.int64), self.fingerprint(saved), columns=self.columns)
 
 
-def _collect(
+def collected(
     pieces: Iterator[Piece],
-    key: str,
-    in_memory: int,
-    dtype: np.dtype[Any],
+    key: str = "",
+    in_memory: int = IN_MEMORY,
+    dtype: np.dtype[Any] = FLOAT64,
     saved: dict[str, Any] | None = None,
 ) -> Store:
     """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
+from recurra.data.chain import Chain, Stream
 from recurra.data.intake import LARGEST
 from recurra.data.store import unknown_symbol
 from recurra.errors import InputError
@@ -54,10 +55,13 @@ class Elements(Protocol):
         return
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-        """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+        """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
 
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
-        """Return what a run recorded under a name, as ids or scaled numbers. Raises any error if it is none."""
+        """Return what a run recorded under a name, as ids, or rows of numbers. Raises any error if it is none."""
+
+    def stream(self, vocabulary: Vocabulary[Any]) -> Stream | Plain:
+        """Return what makes ids, or rows of numbers, into what the network reads, one series from its beginning on."""
 
     def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
         """Return what the network reads: ids `[n]`, or numbers `[n, F]`, before which `start` rows came.
@@ -87,6 +91,30 @@ class Elements(Protocol):
         return 0
 
 
+class Plain:
+    """Ids on their way into the network: they are what it reads."""
+
+    missing = 0
+
+    def read(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return them."""
+        return values
+
+    def undo(self, row: NDArray[Any]) -> NDArray[Any]:
+        """Return them."""
+        return row
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return nothing."""
+        return {}
+
+    def restored(self, tensors: dict[str, Tensor]) -> Plain:
+        """Take nothing. Raises `ValueError` if there is any."""
+        if tensors:
+            raise ValueError("symbols have no transforms")
+        return self
+
+
 class Symbols(Elements):
     """Ids: a prompt is text or tokens, and what follows is drawn."""
 
@@ -113,6 +141,10 @@ class Symbols(Elements):
         if ids.ndim != 1 or not len(ids) or ids.max() >= vocabulary.size:
             raise ValueError(f"{name} holds no ids of the vocabulary")
         return ids
+
+    def stream(self, vocabulary: Vocabulary[Any]) -> Plain:
+        """Return what leaves ids as they are."""
+        return Plain()
 
     def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
         """Return ids as int64."""
@@ -168,12 +200,16 @@ class Numbers(Elements):
             raise InputError.of("RC080", f"{named}: for symbols alone; numbers are forecast")
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-        """Return rows of numbers, scaled."""
-        return vocabulary.encode(_rows(values, vocabulary.size))
+        """Return rows of numbers in the data's own units."""
+        return _rows(values, vocabulary.size)
 
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
-        """Return rows of numbers, scaled: they were recorded as they came."""
+        """Return rows of numbers as they came."""
         return self.encoded(vocabulary, values)
+
+    def stream(self, vocabulary: Vocabulary[Any]) -> Stream:
+        """Return what scales rows, and transforms them."""
+        return Stream(Chain(vocabulary))
 
     def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
         """Return numbers in the arithmetic of the network, which must be finite there."""
@@ -207,7 +243,7 @@ ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}
 
 
 def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-    """Return a prompt as ids or scaled numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+    """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
     return ELEMENTS[vocabulary.yields].encoded(vocabulary, values)
 
 
@@ -278,6 +314,11 @@ def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
         return np.array([float(value) for value in flat], np.float64).reshape(rows.shape)
     except (TypeError, ValueError, OverflowError) as error:
         raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
+
+
+def too_short(missing: int) -> str:
+    """Return what is to be said where what is read are differences, and nothing has a difference yet."""
+    return f"this run reads differences, and {missing} steps more must come before anything can be foreseen"
 
 
 def refused(fact: str, **details: str) -> InputError:

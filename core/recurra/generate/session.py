@@ -21,7 +21,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified
 from recurra.generate import arguments, draws
-from recurra.generate.elements import ELEMENTS, GIVE_KNOWN, SKIPPED, encoded, holds_any, refused
+from recurra.generate.elements import ELEMENTS, GIVE_KNOWN, SKIPPED, encoded, holds_any, refused, too_short
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
@@ -60,6 +60,7 @@ class Session:
             self.elements.drawn_by("streams")
         self.network = network.eval()
         self.vocabulary = vocabulary
+        self.stream = self.elements.stream(vocabulary)
         self._carried: States | Packed | None = None
         self.skipped = False  # whether the last that was fed held no symbol of the vocabulary
         self.output: Tensor | None = None  # B V: what the network says of the next element
@@ -82,7 +83,8 @@ class Session:
         return self.feed_ids(ids) if len(ids) else self
 
     def feed_ids(self, ids: NDArray[Any]) -> Session:
-        """Read ids `[n]` or scaled numbers `[n, F]`; each stream reads them all."""
+        """Read ids `[n]`, or numbers `[n, F]` in the data's units; each stream reads them all."""
+        ids = self.stream.read(ids)
         for start in range(0, len(ids), CHUNK):
             part = self.elements.window(ids[start : start + CHUNK], self.network.dtype, start)
             part = part.to(self.network.device)
@@ -123,6 +125,8 @@ class Session:
             raise refused(SKIPPED, cure=GIVE_KNOWN)
         if self.output is None:
             raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
+        if missing := self.stream.missing:
+            raise refused(too_short(missing), cure="give more of what came before")
         return self.output.expand(self.streams, -1)
 
     def _part(self) -> None:
@@ -159,7 +163,7 @@ class Session:
         scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))
-        numbers = np.asarray(self.vocabulary.decode(scaled[0].cpu().double().numpy()), np.float64)
+        numbers = self.stream.undo(scaled[0].cpu().double().numpy())
         if not np.isfinite(numbers).all():
             raise RunError.of("RC060", "what the network forecasts is beyond all numbers in the data's units")
         return numbers
@@ -169,12 +173,14 @@ class Session:
         other = copy.copy(self)
         other.seen = self.seen.clone()
         other.draws = self.draws.copy()
+        other.stream = copy.copy(self.stream)
         return other
 
     def save(self, path: str | Path) -> None:
         """Write the state to a safetensors file, which any machine with the same run can restore."""
         tensors = {f"state.{name}": t.cpu() for name, t in flatten(self.states or ()).items()}
         tensors |= {"seen": self.seen.cpu(), "random": self.draws.state()}
+        tensors |= {f"stream.{name}": tensor for name, tensor in self.stream.tensors().items()}
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
         about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
@@ -231,9 +237,12 @@ class Session:
                 raise ValueError(f"{name} holds what is not a number")
         restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
         drawn = draws.restored(tensors["random"])
+        stream = self.stream.restored(
+            {name.removeprefix("stream."): t for name, t in tensors.items() if name.startswith("stream.")}
+        )
         self.streams, self.position, self.seen = streams, position, seen.to(device)
         self._carried, self.output = restored, None if output is None else output.to(device)
-        self.draws = drawn
+        self.draws, self.stream = drawn, stream
 
     def signature(self) -> str:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""

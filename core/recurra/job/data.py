@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -15,6 +15,7 @@ from recurra.contracts.source import Role, Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Feed, Lanes, Reader, Sequences, Windows
+from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.labels import UNSEEN, Labels
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, split
@@ -44,6 +45,8 @@ class Data:
     scale: Scale | None = None
     """By what errors of numbers are measured, a column each."""
     season: int = 0
+    chain: Chain | None = None
+    """What numbers go through behind their scale, if anything."""
 
     @property
     def elements(self) -> Elements:
@@ -55,9 +58,15 @@ class Data:
         """What differs between symbols and numbers that are answered."""
         return ELEMENTS[self.answers.yields]
 
+    @property
+    def lag(self) -> int:
+        """How many elements at the beginning of a sequence have no value, and can answer nothing."""
+        return self.chain.lag if self.chain else 0
+
     def tally(self) -> Tally:
         """Return sums of nothing, for what is measured of the answers."""
-        return Tally(self.target, self.answers, self.scale)
+        own = self.chain if self.answers is self.vocabulary else None
+        return Tally(self.target, self.answers, self.scale, own)
 
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
@@ -70,7 +79,7 @@ class Data:
 
     def opening_position(self) -> int:
         """Return where in its sequence the opening begins."""
-        begin, _ = self.elements.opening(self.store)
+        begin, _ = self.elements.opening(self.store, self.lag)
         return begin - int(self.store.begin(np.array([begin]))[0])
 
     def counts(self) -> tuple[list[str], NDArray[np.int64]]:
@@ -96,7 +105,7 @@ class Data:
 
     def opening(self) -> Any:
         """Return what generation goes on from without a prompt: the first symbols, or the last steps of a series."""
-        begin, end = self.elements.opening(self.store)
+        begin, end = self.elements.opening(self.store, self.lag)
         return np.asarray(self.store.values[begin:end]).tolist()
 
     def summary(self) -> dict[str, Any]:
@@ -135,6 +144,7 @@ def examples(
         answers,
         season,
         scale,
+        part.lag,
     )
 
 
@@ -156,15 +166,17 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         store = build(source, vocabulary, identity=identity, owners=names, roles=own)
         check(store)
         splits = split(store, task.sequence, target.reach, target.scope == "sequence")
-        ELEMENTS[vocabulary.yields].fit(resolved, vocabulary, store, splits)
+        chain = ELEMENTS[vocabulary.yields].fit(resolved, vocabulary, store, splits)
         target.prepare(ELEMENTS[vocabulary.yields].names(source, vocabulary))
         answers, labels = _answers(target, vocabulary, store, splits["train"])
         dtype = devices.DTYPES[task.device.precision]
         reader = Reader(store, vocabulary.encode, dtype, target.reach, labels, target.scored)
+        if chain:
+            reader, splits = _transformed(resolved, chain, reader, splits)
         learned = examples(vocabulary, reader, splits["train"], answers.size, season)
         scale = ELEMENTS[answers.yields].scale(learned)
         feed = _feed(resolved, reader, splits["train"])
-        data = Data(source, vocabulary, store, splits, reader, feed, target, answers, scale, season)
+        data = Data(source, vocabulary, store, splits, reader, feed, target, answers, scale, season, chain)
         _check_splits(resolved, data)
         if target.generates:
             check_prompt(resolved, vocabulary)
@@ -185,6 +197,34 @@ def _answers(
     return labels, labels.encode(column)
 
 
+def _transformed(
+    resolved: Resolved, chain: Chain, reader: Reader, splits: dict[SplitName, Split]
+) -> tuple[Reader, dict[SplitName, Split]]:
+    """Return a reader of what transforms make of numbers, and splits in which nothing is answered that has no value.
+
+    A sequence that is answered as a whole may be known as a whole, any other as far as training sees it. Raises
+    `InputError` (RC041) where one must be known, and training sees nothing of it.
+    """
+    store, train = reader.store, splits["train"]
+    known = in_training(store, train)
+    if train.whole:
+        begin, end = store.starts, store.ends
+        known = in_training(store, replace(train, low=begin, high=end, begin=begin))
+    elif chain.by_series:
+        seen = set(train.begin.tolist())
+        for name, part in splits.items():
+            strange = [begin for begin in part.begin.tolist() if begin not in seen]
+            if strange:
+                fact = f"{len(strange)} of the {len(part)} series of the {name} split have no part in training, "
+                fact += "by which they could be scaled"
+                cure = 'sequence.split_by = "time", or vocabulary.scale_by = "all"'
+                raise InputError.of("RC041", fact, key="vocabulary.scale_by", cure=cure)
+    lag = chain.lag if resolved.target.asks == "input" else 0
+    rows = transformed(chain, store, known)
+    splits = {name: replace(part, lag=lag) for name, part in splits.items()}
+    return replace(reader, rows=rows, origins=chain.width, lag=lag), splits
+
+
 def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     """Return the batches of training. Raises `InputError` (RC041) that does the arithmetic where there are too few."""
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
@@ -192,9 +232,10 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
         return _sequences(resolved, reader, train)
     if not train.steps:
         fact = f"the training split holds {train.elements} elements in {len(train)} sequences: nothing can be predicted"
-        raise InputError.of(
-            "RC041", fact, key="sequence.split", cure="a window needs an input and a target: 2 elements"
-        )
+        needed = max(train.reach, train.lag) + 1
+        cure = f"a window needs an input and a target: {needed} elements"
+        cure += ", for what is read are differences" if train.lag > 1 else ""
+        raise InputError.of("RC041", fact, key="sequence.split", cure=cure)
     if sequence.carry:
         have, need = train.elements, batch * sequence.length + 1
         if have < need:

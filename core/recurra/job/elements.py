@@ -19,6 +19,7 @@ from recurra.contracts.source import Source
 from recurra.contracts.target import Examples
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
+from recurra.data.chain import Chain
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.data.store import Store
 from recurra.errors import InputError, Problem, RunError
@@ -73,9 +74,12 @@ class Elements(Protocol):
 
     def fit(
         self, resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
-    ) -> None:
-        """Fit a vocabulary on the training split, where it has not learned from all. Raises `InputError`."""
-        return
+    ) -> Chain | None:
+        """Fit a vocabulary on the training split, where it has not learned from all; return its transforms, if any.
+
+        Raises `InputError`.
+        """
+        return None
 
     def scale(self, train: Examples) -> Scale | None:
         """Return by what errors are measured."""
@@ -84,8 +88,11 @@ class Elements(Protocol):
     def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of the features."""
 
-    def opening(self, store: Store) -> tuple[int, int]:
-        """Return between which positions that lies which generation goes on from without a prompt."""
+    def opening(self, store: Store, lag: int) -> tuple[int, int]:
+        """Return between which positions that lies which generation goes on from without a prompt.
+
+        The first `lag` steps of what is read have no value.
+        """
 
     def ending(self, data: Data) -> dict[str, Any]:
         """Return what is read before a warm prompt, and where in its sequence it begins."""
@@ -169,7 +176,7 @@ class Symbols(Elements):
         """Return the names of the symbols."""
         return _symbols(vocabulary)
 
-    def opening(self, store: Store) -> tuple[int, int]:
+    def opening(self, store: Store, lag: int) -> tuple[int, int]:
         """Return where the first symbols lie."""
         begin = int(store.starts[0])
         return begin, min(int(store.ends[0]), begin + HEAD)
@@ -279,9 +286,9 @@ class Numbers(Elements):
 
     def fit(
         self, resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
-    ) -> None:
-        """Fit the scale."""
-        scan.fit(resolved, vocabulary, store, splits)
+    ) -> Chain | None:
+        """Fit the scale, and what follows it."""
+        return scan.fit(resolved, vocabulary, store, splits) or None
 
     def scale(self, train: Examples) -> Scale | None:
         """Return the error of the simplest rule in training, a column each."""
@@ -291,10 +298,10 @@ class Numbers(Elements):
         """Return the names of the features."""
         return source.features()
 
-    def opening(self, store: Store) -> tuple[int, int]:
+    def opening(self, store: Store, lag: int) -> tuple[int, int]:
         """Return where the last steps of the last series lie."""
         end = int(store.ends[-1])
-        return max(int(store.starts[-1]), end - TAIL), end
+        return max(int(store.starts[-1]), end - TAIL - lag), end
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Take a list without a text."""
@@ -322,7 +329,7 @@ class Numbers(Elements):
             return
         pairs, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
         for position, history, future in pairs:
-            known = history[-FEW:]
+            known = history[-FEW - data.lag :]
             session = Session(trial, data.vocabulary, position=position + len(history) - len(known)).feed(known)
             errors = Errors()
             errors.add(np.stack(list(loop.numbers(session, len(future)))), future)

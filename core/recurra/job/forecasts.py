@@ -90,7 +90,7 @@ def history_and_future(
     part, values = data.splits[name], data.store.values
     origins = np.where(part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon))
     stops = np.minimum(part.high, origins + horizon)
-    able = np.flatnonzero(stops > origins)
+    able = np.flatnonzero((stops > origins) & (origins - part.begin > data.lag))
 
     found = []
     for row in sampled(able, limit).tolist():

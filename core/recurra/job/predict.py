@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,17 @@ ROWS = 512
 
 Row = tuple[str, Any]
 """A sequence: what it is called, and its elements."""
-Ids = NDArray[Any]
+
+
+class Read(NamedTuple):
+    """A sequence that can be answered: its ids `[T]` or numbers `[T, F]` in their own units, and what is read of it."""
+
+    values: NDArray[Any]
+    x: Tensor
+
+    def filled(self, steps: int) -> Tensor:
+        """Return what is read, filled up with the last step."""
+        return self.x[torch.arange(steps).clamp(max=len(self.x) - 1)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class Predictor:
             yield from self._batch(some)
 
     def _batch(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
-        read: dict[int, Ids] = {}
+        read: dict[int, Read] = {}
         errors: dict[int, str] = {}
         for index, (name, values) in enumerate(rows):
             try:
@@ -79,40 +89,36 @@ class Predictor:
         for index, (name, _) in enumerate(rows):
             yield {"row": name, **(found[index] if index in found else {"error": errors[index]})}
 
-    def _read(self, values: Any) -> Ids:
-        """Return a sequence as ids or scaled numbers. Raises `InputError` (RC043, RC080)."""
-        ids = reading.encoded(self.vocabulary, values)
-        if not len(ids):
+    def _read(self, given: Any) -> Read:
+        """Return a sequence as it is read. Raises `InputError` (RC042, RC043, RC080), for numbers out of reach too."""
+        values = reading.encoded(self.vocabulary, given)
+        if not len(values):
             raise InputError.of("RC080", "the sequence is empty, so nothing can be said of it")
-        self._window(ids)
-        return ids
+        elements = reading.ELEMENTS[self.vocabulary.yields]
+        stream = elements.stream(self.vocabulary)
+        x = elements.window(stream.read(values), self.network.dtype)
+        if self.target.generates and stream.missing:
+            raise InputError.of("RC080", reading.too_short(stream.missing))
+        return Read(values, x)
 
-    def _window(self, ids: Ids) -> Tensor:
-        """Return what the network reads. Raises `InputError` (RC080) for numbers that it cannot hold."""
-        return reading.ELEMENTS[self.vocabulary.yields].window(ids, self.network.dtype)
-
-    def _answered(self, read: dict[int, Ids]) -> dict[int, dict[str, Any]]:
+    def _answered(self, read: dict[int, Read]) -> dict[int, dict[str, Any]]:
         if self.target.scope == "sequence":
             return self._whole(read)
         one = self._continued if self.target.generates else self._each_step
-        return {index: one(ids) for index, ids in read.items()}
+        return {index: one(sequence) for index, sequence in read.items()}
 
-    def _whole(self, read: dict[int, Ids]) -> dict[int, dict[str, Any]]:
+    def _whole(self, read: dict[int, Read]) -> dict[int, dict[str, Any]]:
         """Return one answer a sequence; those of about the same length are read together."""
         places, found = list(read), {}
-        for group in sequences.alike(np.array([len(ids) for ids in read.values()], np.int64), ROWS):
+        for group in sequences.alike(np.array([len(each.x) for each in read.values()], np.int64), ROWS):
             chosen = [places[at] for at in group.tolist()]
-            steps = torch.tensor([len(read[index]) for index in chosen])
-            x = torch.stack([self._filled(read[index], int(steps[0])) for index in chosen])
+            steps = torch.tensor([len(read[index].x) for index in chosen])
+            x = torch.stack([read[index].filled(int(steps[0])) for index in chosen])
             with torch.no_grad():
                 output = sequences.read(self.network, x.to(self.network.device), steps.to(self.network.device))
             for index, row in zip(chosen, self._said(output), strict=True):
                 found[index] = row
         return found
-
-    def _filled(self, ids: Ids, steps: int) -> Tensor:
-        """Return ids `[T]` or numbers `[T, F]`, filled up with the last step."""
-        return self._window(ids)[torch.arange(steps).clamp(max=len(ids) - 1)]
 
     def _said(self, output: Tensor) -> list[dict[str, Any]]:
         """Return what outputs `[N, V]` say: the likeliest answer with the chances of all, or numbers."""
@@ -121,22 +127,22 @@ class Predictor:
             raise RunError.of("RC060", "what the network gives is not finite, so nothing can be predicted from it")
         return ELEMENTS[self.answers.yields].said(self.answers, point)
 
-    def _each_step(self, ids: Ids) -> dict[str, Any]:
+    def _each_step(self, sequence: Read) -> dict[str, Any]:
         """Return the likeliest answer at each step."""
         with torch.no_grad():
-            output, _ = self.network(self._filled(ids, len(ids))[None].to(self.network.device))
+            output, _ = self.network(sequence.x[None].to(self.network.device))
         return {"predicted": [row["predicted"] for row in self._said(output[0])]}
 
-    def _continued(self, ids: Ids) -> dict[str, Any]:
+    def _continued(self, sequence: Read) -> dict[str, Any]:
         """Return what comes after a sequence, and of symbols what the sequence itself cost, in nats a symbol."""
-        session = Session(self.network, self.vocabulary).feed_ids(ids)
-        return ELEMENTS[self.vocabulary.yields].continued(session, self.horizon, lambda: self._nats(ids))
+        session = Session(self.network, self.vocabulary).feed_ids(sequence.values)
+        return ELEMENTS[self.vocabulary.yields].continued(session, self.horizon, lambda: self._nats(sequence.x))
 
-    def _nats(self, ids: Ids) -> float | None:
-        """Return the mean of -log p of each symbol after the first; nothing for a single one."""
-        if len(ids) < 2:
+    def _nats(self, x: Tensor) -> float | None:
+        """Return the mean of -log p of each symbol `[T]` after the first; nothing for a single one."""
+        if len(x) < 2:
             return None
-        x = self._filled(ids, len(ids)).to(self.network.device)
+        x = x.to(self.network.device)
         states, total = None, 0.0
         with torch.no_grad():
             for at in range(0, len(x) - 1, sequences.LONGEST):

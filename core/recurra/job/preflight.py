@@ -194,7 +194,8 @@ def _beginning(part: Split) -> Split:
         return replace(part, low=part.low[:FEW], high=part.high[:FEW], begin=part.begin[:FEW])
     row = int(np.flatnonzero(part.high > part.first_targets)[0])
     first = int(part.first_targets[row])
-    low, high, begin = (np.array([at]) for at in (first, min(int(part.high[row]), first + FEW), first - part.reach))
+    before = first - max(part.reach, part.lag)
+    low, high, begin = (np.array([at]) for at in (first, min(int(part.high[row]), first + FEW), before))
     return replace(part, low=low, high=high, begin=begin)
 
 
@@ -220,7 +221,7 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     if generation.prompt is not None:
         session.feed(generation.prompt)
     else:
-        opening = data.opening()[:FEW]
+        opening = data.opening()[: FEW + data.lag]
         session.feed_ids(session.elements.recorded(data.vocabulary, opening, "the opening"))
     if generation.length:
         data.elements.go_on(resolved, session)

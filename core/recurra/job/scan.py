@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
+from recurra.data.chain import Chain, Rows
 from recurra.data.splits import Split, SplitName, place_of
 from recurra.data.store import Store
 from recurra.errors import InputError, Unsuited
@@ -30,8 +31,11 @@ STEEP = 1e6
 """A scaled number above which a gradient is looked at before there is an update."""
 
 
-def fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]) -> None:
-    """Fit a vocabulary of numbers on the training split. Raises `InputError` that names the rows it refuses."""
+def fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]) -> Chain:
+    """Fit a vocabulary of numbers on the training split, and return it with its transforms, which are fitted too.
+
+    Raises `InputError` that names the rows it refuses.
+    """
     part = resolved.parts["vocabulary"]
     last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]  # the block that it is looking at
 
@@ -51,7 +55,10 @@ def fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: d
     if size != store.values.shape[1]:
         fact = f"size is {size} after rows of {store.values.shape[1]} numbers"
         raise intake.broken(part.entry.qualified, fact)
+    chain = Chain(vocabulary)
+    chain.fit(store, splits["train"])
     intake.learned(vocabulary, part.entry.qualified)
+    return chain
 
 
 def _blocks(store: Store, part: Split) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -81,7 +88,11 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
             scaled = vocabulary.encode(block.copy())
         except InputError as error:
             raise intake.refused(vocabulary.encode, block, place) or error from error
-        rows = torch.from_numpy(intake.rows(scaled, len(block), vocabulary.size, owner).copy()).to(dtype)
+        scaled = intake.rows(scaled, len(block), vocabulary.size, owner)
+        if data.reader.rows is not None:
+            wide = data.reader.rows.spans(np.array([start]), len(block))[0]
+            scaled = Rows.of(wide, data.reader.origins).read
+        rows = torch.from_numpy(scaled.copy()).to(dtype)
         if not bool(torch.isfinite(rows).all()):
             row, feature = torch.nonzero(~torch.isfinite(rows))[0].tolist()
             fact = f"{block[row, feature]:g} is beyond all numbers of {dtype} once it is scaled: {place(row)}"

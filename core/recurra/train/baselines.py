@@ -10,6 +10,7 @@ season ago).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ def series_scale(train: Examples) -> Scale | None:
 
 def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
     """Return the errors of each rule one step ahead, on the elements of `held` that can be predicted."""
+    held = replace(held, low=np.maximum(held.low, held.begin + held.lag))
     where, begin = positions(held, targets=True)
     if not len(where):
         return {}

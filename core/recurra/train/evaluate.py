@@ -89,7 +89,8 @@ def _tally(network: Network, reader: Reader, spans: Spans, tally: Tally, rows: i
                 batch = batch.to(network.device)
                 output, states = network(batch.x, states, position=batch.position)  # B T V
                 if bool(batch.mask.any()):
-                    tally.add(output[batch.mask], batch.y[batch.mask], network.loss)
+                    undo = None if batch.undo is None else batch.undo[batch.mask.cpu()]
+                    tally.add(output[batch.mask], batch.y[batch.mask], network.loss, undo)
     return tally
 
 

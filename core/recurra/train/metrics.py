@@ -17,6 +17,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Chain, Own
 from recurra.errors import InputError
 
 NAUGHT = 1e-140
@@ -171,15 +172,25 @@ def known(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> dict[str, F
 class Tally:
     """The sums of all that is measured over what is scored."""
 
-    def __init__(self, target: Target[Any], vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
+    def __init__(
+        self,
+        target: Target[Any],
+        vocabulary: Vocabulary[Any],
+        scale: Scale | None = None,
+        chain: Chain | None = None,
+    ) -> None:
         self.steps, self.loss = 0, 0.0
-        self.metrics = [metric(vocabulary, scale) for metric in target.metrics(vocabulary.yields)]
+        self.chain = chain
+        measured = Own(vocabulary) if chain else vocabulary
+        self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
 
-    def add(self, output: Tensor, target: Tensor, loss: Loss[Any]) -> None:
-        """Add scored steps: outputs `[N, V]` and targets."""
+    def add(self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None) -> None:
+        """Add scored steps: outputs `[N, V]` and targets; of a batch that was transformed, what undoing it takes."""
         self.steps += len(output)
         self.loss += float(loss(output, target).double().sum())
         point = loss.point(output)
+        if self.chain and undo is not None:
+            point, target = self.chain.own(point, undo)
         for metric in self.metrics:
             metric.add(point, target)
 

@@ -1,0 +1,55 @@
+"""The contract of a transform: what scaled numbers go through further, each series by itself, and how it is undone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class Transform(ABC):
+    """A step between the scaled numbers of a series and what the network reads, whose state goes along the series.
+
+    The first `lag` rows of a series have no value: what `apply` gives for them is read as 0 and
+    never asked for. `width` is how many numbers of each feature undoing a row takes: its origins,
+    which hang on what came before that row alone. One that is `by_series` looks at known rows of
+    each series before it begins.
+    """
+
+    by_series: ClassVar[bool] = False
+
+    lag: int = 0
+    width: int = 0
+
+    def fit(self, runs: Iterable[Floats]) -> None:
+        """Learn from the rows `[n, F]` of training, series after series, in blocks; nothing by default."""
+        return
+
+    @abstractmethod
+    def start(self, known: Floats) -> Floats:
+        """Return the state `[S, F]` before the first row of a series, of which `known` `[n, F]` may be seen."""
+
+    @abstractmethod
+    def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Return what becomes of the next rows `[n, F]`, and the state after them."""
+
+    @abstractmethod
+    def origins(self, values: Floats, state: Floats) -> Floats:
+        """Return the origins `[n + 1, width, F]` of the next rows `[n, F]`, and of the one that comes after them."""
+
+    @abstractmethod
+    def invert(self, values: Floats, origins: Floats) -> Floats:
+        """Return what rows `[n, F]` were before `apply`, from their origins `[n, width, F]`."""
+
+    def save(self) -> dict[str, Any]:
+        """Return what `fit` has learned, as plain JSON."""
+        return {}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back what `save` gave."""
+        return

@@ -1,0 +1,252 @@
+"""The transforms of a task's numbers: series by series between their scale and the network, and undone behind it.
+
+A row goes through the scale of the vocabulary, which has no state, and then through each transform, which carries one
+along its series. What a row needs to be undone, its origins, hangs on nothing but the rows before it; so an answer of
+the network is undone alike whether the true rows came before it, in evaluation, or its own, in a forecast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.source import Piece
+from recurra.contracts.transform import Floats
+from recurra.contracts.vocabulary import Element, Values, Vocabulary
+from recurra.data.splits import Split
+from recurra.data.store import Store, collected
+
+BLOCK = 1 << 16
+"""Rows that are transformed at a time."""
+KNOWN = 1 << 16
+"""Rows of a series that a transform may see before it begins: the last of what is known of it."""
+
+States = list[Floats]
+"""The state of each transform."""
+
+
+class Chain:
+    """A vocabulary of numbers with the transforms that follow it; for most there are none.
+
+    `lag` is how many rows at the beginning of a series have no value, and `width` how many numbers of each feature
+    undoing a row takes.
+    """
+
+    def __init__(self, vocabulary: Vocabulary[Any]) -> None:
+        self.vocabulary = vocabulary
+        self.steps = tuple(vocabulary.transforms())
+        self.lag = sum(step.lag for step in self.steps)
+        self.width = sum(step.width for step in self.steps)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    @property
+    def by_series(self) -> bool:
+        """Whether a series must be known in part before it begins."""
+        return any(step.by_series for step in self.steps)
+
+    def fit(self, store: Store, train: Split) -> None:
+        """Learn from the rows of training, one transform after the other."""
+        for index, step in enumerate(self.steps):
+            step.fit(self._reaching(index, store, train))
+
+    def _reaching(self, index: int, store: Store, train: Split) -> Iterator[Floats]:
+        """Give the rows of training that reach a transform, those with a value alone, series after series in blocks."""
+        lag = sum(step.lag for step in self.steps[:index])
+        for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
+            states = self.start(self.scaled(store.values[max(low, high - KNOWN) : high]))[:index]
+            for at in range(low, high, BLOCK):
+                rows, states = self._through(self.scaled(store.values[at : min(at + BLOCK, high)]), states)
+                yield rows[max(0, low + lag - at) :]
+
+    def scaled(self, rows: NDArray[Any]) -> Floats:
+        """Return rows `[n, F]` in the data's own units as the vocabulary scales them."""
+        return np.asarray(self.vocabulary.encode(np.array(rows)), np.float64)
+
+    def start(self, known: Floats) -> States:
+        """Return the states before the first row of a series, of which scaled rows `[n, F]` are known."""
+        states: States = []
+        known = known[-KNOWN:]
+        for step in self.steps:
+            states.append(step.start(known))
+            known = step.apply(known, states[-1])[0][step.lag :]
+        return states
+
+    def _through(self, rows: Floats, states: States) -> tuple[Floats, States]:
+        after: States = []
+        for step, state in zip(self.steps, states, strict=False):
+            rows, state = step.apply(rows, state)
+            after.append(state)
+        return rows, after
+
+    def apply(self, rows: Floats, states: States, before: int) -> tuple[Floats, States]:
+        """Return what the network reads for scaled rows `[n, F]`, and the states after them; `before` rows came."""
+        found, after = self._through(rows, states)
+        if before < self.lag:
+            found = found.copy()
+            found[: self.lag - before] = 0.0
+        return found, after
+
+    def origins(self, rows: Floats, states: States) -> Floats:
+        """Return what undoing scaled rows `[n, F]`, and the one that comes after them, takes: `[n + 1, width, F]`."""
+        parts = []
+        for step, state in zip(self.steps, states, strict=True):
+            parts.append(step.origins(rows, state))
+            rows = step.apply(rows, state)[0]
+        return np.concatenate(parts, axis=1)
+
+    def invert(self, rows: Floats, origins: Floats) -> Floats:
+        """Return rows `[n, F]` of the network in the data's own units, from their origins `[n, width, F]`."""
+        end = self.width
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it is, and told by who reads it
+            for step in reversed(self.steps):
+                rows = step.invert(rows, origins[:, end - step.width : end])
+                end -= step.width
+        return np.asarray(self.vocabulary.decode(rows), np.float64)
+
+    def own(self, output: Tensor, undo: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predictions `[N, F]` and what came, in the data's own units; `undo` is that of a batch."""
+        predicted = self.invert(output.cpu().double().numpy(), undo[:, :-1].numpy())
+        return torch.from_numpy(predicted), undo[:, -1]
+
+
+class Rows(NamedTuple):
+    """What a store of transformed numbers holds in each of its rows, side by side."""
+
+    read: NDArray[Any]  # what the network reads, [..., F],
+    origins: NDArray[Any]  # what undoing it takes, [..., width, F],
+    own: NDArray[Any]  # and the number itself, in the data's own units, [..., F]
+    undo: Tensor  # the last two as one, [..., width + 1, F]
+
+    @classmethod
+    def of(cls, values: NDArray[Any], width: int) -> Rows:
+        """Take rows `[..., (1 + width + 1) F]` apart."""
+        parts = values.reshape(*values.shape[:-1], width + 2, -1)
+        return cls(parts[..., 0, :], parts[..., 1:-1, :], parts[..., -1, :], torch.from_numpy(parts[..., 1:, :]))
+
+
+class Stream:
+    """One series on its way through a chain: its rows as they come, and then those that the network gives.
+
+    What is known of it before it begins are the rows that are read first.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.states: States | None = None
+        self.count = 0
+
+    def read(self, values: NDArray[Any]) -> Floats:
+        """Return what the network reads for rows `[n, F]` in the data's own units."""
+        rows = self.chain.scaled(values)
+        if not self.chain:
+            return rows
+        states = self.chain.start(rows) if self.states is None else self.states
+        found, self.states = self.chain.apply(rows, states, self.count)
+        self.count += len(rows)
+        return found
+
+    def undo(self, row: Floats) -> Floats:
+        """Return a row `[F]` of the network in the data's own units, as the next of the series: it has come now."""
+        if not self.chain:
+            return np.asarray(self.chain.vocabulary.decode(row), np.float64)
+        assert self.states is not None, "nothing goes on from nothing"
+        nothing = np.zeros((0, len(row)))
+        origins = self.chain.origins(nothing, self.states)
+        found: Floats = self.chain.invert(row[None], origins)[0]
+        if np.isfinite(found).all():
+            self.read(found[None])
+        return found
+
+    @property
+    def missing(self) -> int:
+        """How many rows must come before anything can be said of the next."""
+        return max(0, self.chain.lag + 1 - self.count) if self.chain else 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that there is of it, by name; nothing where there are no transforms."""
+        if self.states is None:
+            return {}
+        states = {f"{index}": torch.from_numpy(np.ascontiguousarray(state)) for index, state in enumerate(self.states)}
+        return states | {"count": torch.tensor(self.count)}
+
+    def restored(self, tensors: dict[str, Tensor]) -> Stream:
+        """Return a stream that goes on from what `tensors` gave. Raises any error if it is not of this chain."""
+        other = Stream(self.chain)
+        if not tensors:
+            return other
+        fresh = self.chain.start(np.zeros((0, self.chain.vocabulary.size)))
+        other.states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
+        other.count = int(tensors["count"])
+        kinds = [(state.shape, state.dtype) for state in other.states]
+        if kinds != [(state.shape, state.dtype) for state in fresh] or len(tensors) != len(fresh) + 1:
+            raise ValueError("its transforms are not those of the vocabulary")
+        if other.count < 1:
+            raise ValueError(f"count = {other.count}")
+        return other
+
+
+def transformed(chain: Chain, store: Store, known: Callable[[int], NDArray[Any]]) -> Store:
+    """Return a store of `Rows` beside that of numbers as they came; `known` gives what may be seen of each sequence."""
+    return collected(_rows(chain, store, known))
+
+
+def _rows(chain: Chain, store: Store, known: Callable[[int], NDArray[Any]]) -> Iterator[Piece]:
+    for index, (begin, end) in enumerate(zip(store.starts.tolist(), store.ends.tolist(), strict=True)):
+        states = chain.start(chain.scaled(known(index)))
+        for low in range(begin, end, BLOCK):
+            own = np.asarray(store.values[low : min(low + BLOCK, end)])
+            rows = chain.scaled(own)
+            origins = chain.origins(rows, states)[:-1]
+            read, states = chain.apply(rows, states, low - begin)
+            parts = [read[:, None], origins, own[:, None]]
+            yield Piece(np.concatenate(parts, axis=1).reshape(len(own), -1), low == begin)
+
+
+def in_training(store: Store, train: Split) -> Callable[[int], NDArray[Any]]:
+    """Return what gives, of each sequence, the part that training sees; nothing of one that it does not see."""
+    low, high = np.zeros(len(store.starts), np.int64), np.zeros(len(store.starts), np.int64)
+    rows = store.sequence(train.begin)
+    low[rows], high[rows] = np.maximum(train.low, train.high - KNOWN), train.high
+    return lambda index: np.asarray(store.values[low[index] : high[index]])
+
+
+class Own(Vocabulary[Any]):
+    """Numbers in their own units already: what a metric is given of answers that are undone before it sees them."""
+
+    reads: ClassVar[Element] = "numbers"
+    yields: ClassVar[Literal["symbols", "numbers"]] = "numbers"
+    unit: ClassVar[str] = "step"
+
+    def __init__(self, vocabulary: Vocabulary[Any]) -> None:
+        super().__init__(vocabulary.options)
+        self.features = vocabulary.size
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+        return self.features
+
+    def fit(self, runs: Iterable[Values]) -> None:
+        """Learn nothing."""
+
+    def encode(self, values: Values) -> NDArray[Any]:
+        """Return the numbers themselves."""
+        return np.asarray(values, np.float64)
+
+    def decode(self, ids: NDArray[Any]) -> Values:
+        """Return the numbers themselves."""
+        return np.asarray(ids, np.float64)
+
+    def save(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take nothing."""

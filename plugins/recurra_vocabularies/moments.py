@@ -1,0 +1,53 @@
+"""Sums over numbers that come in runs, feature by feature, of which a scale is made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+ScaleKind = Literal["max", "minmax", "standard", "none"]
+
+
+class Moments:
+    """Mean, variance and bounds in one pass, merging the moments of each run (Chan et al. 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean, self.squares = np.zeros(1), np.zeros(1)
+        self.low, self.high = np.array([np.inf]), np.array([-np.inf])
+
+    def add(self, run: Floats) -> None:
+        """Take note of rows `[n, F]`."""
+        if not len(run):
+            return
+        delta = run.mean(axis=0) - self.mean
+        total = self.count + len(run)
+        self.squares = self.squares + run.var(axis=0) * len(run) + delta**2 * (self.count * len(run) / total)
+        self.mean = self.mean + delta * (len(run) / total)
+        self.low, self.high = np.minimum(self.low, run.min(axis=0)), np.maximum(self.high, run.max(axis=0))
+        self.count = total
+
+    @property
+    def changes(self) -> NDArray[np.bool_]:
+        """Which features are not constant: rounding alone gives one that is some variance."""
+        return self.high > self.low
+
+    @property
+    def variance(self) -> Floats:
+        """The variance of each feature."""
+        return self.squares / max(self.count, 1)
+
+    def scale(self, kind: ScaleKind) -> tuple[Floats, Floats]:
+        """Return shift and scale of at least one row; where the scale would be 0, it is 1."""
+        zero, changes = np.zeros_like(self.mean), self.changes
+        shift, scale = {
+            "max": (zero, np.maximum(np.abs(self.low), np.abs(self.high))),
+            "minmax": (self.low, self.high - self.low),
+            "standard": (np.where(changes, self.mean, self.low), np.where(changes, np.sqrt(self.variance), 0.0)),
+            "none": (zero, np.ones_like(self.mean)),
+        }[kind]
+        return shift, np.where(scale > 0, scale, 1.0)

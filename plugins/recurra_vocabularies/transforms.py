@@ -1,0 +1,112 @@
+"""What numbers go through behind their scale: differences, and a scale of their own for each series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from recurra import Transform
+from recurra_vocabularies.moments import Floats, Moments, ScaleKind
+
+
+class Difference(Transform):
+    """Each row less the one `lag` rows before it; with the lag of a season, a seasonal difference.
+
+    Box & Jenkins 1970, "Time Series Analysis: Forecasting and Control". The state holds the last `lag` rows, and the
+    origin of a row is the one that is taken from it.
+    """
+
+    width = 1
+
+    def __init__(self, lag: int = 1) -> None:
+        self.lag = lag
+
+    def start(self, known: Floats) -> Floats:
+        """Return zeros: nothing came before."""
+        return np.zeros((self.lag, known.shape[1]))
+
+    def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Return differences, and the last rows."""
+        line = np.concatenate([state, values])
+        return values - line[: len(values)], line[len(values) :]
+
+    def origins(self, values: Floats, state: Floats) -> Floats:
+        """Return the rows that are taken from the next ones."""
+        line = np.concatenate([state, values])
+        return line[: len(values) + 1, None]
+
+    def invert(self, values: Floats, origins: Floats) -> Floats:
+        """Add them again."""
+        return values + origins[:, 0]
+
+
+class Rescale(Transform):
+    """(x - shift) / scale by feature, as training has it: differences are much smaller than what they are of."""
+
+    def __init__(self, kind: ScaleKind) -> None:
+        self.kind: ScaleKind = kind
+        self.shift, self.scale = np.zeros(1), np.ones(1)
+
+    def fit(self, runs: Iterable[Floats]) -> None:
+        """Learn shift and scale."""
+        moments = Moments()
+        for run in runs:
+            moments.add(run)
+        if moments.count:
+            self.shift, self.scale = moments.scale(self.kind)
+
+    def start(self, known: Floats) -> Floats:
+        """Return nothing: this is the same for all series."""
+        return np.zeros((0, known.shape[1]))
+
+    def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Return scaled rows."""
+        return (values - self.shift) / self.scale, state
+
+    def origins(self, values: Floats, state: Floats) -> Floats:
+        """Return nothing."""
+        return np.zeros((len(values) + 1, 0, values.shape[1]))
+
+    def invert(self, values: Floats, origins: Floats) -> Floats:
+        """Return what was scaled."""
+        return values * self.scale + self.shift
+
+    def save(self) -> dict[str, Any]:
+        """Return shift and scale."""
+        return {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back shift and scale."""
+        self.shift, self.scale = np.array(saved["shift"]), np.array(saved["scale"])
+
+
+class SeriesScale(Transform):
+    """(x - shift) / scale by feature, as the known rows of each series have it; both are its state and its origins."""
+
+    by_series: ClassVar[bool] = True
+    width = 2
+
+    def __init__(self, kind: ScaleKind) -> None:
+        self.kind: ScaleKind = kind
+
+    def start(self, known: Floats) -> Floats:
+        """Return shift and scale, 0 and 1 where nothing is known."""
+        moments = Moments()
+        moments.add(known)
+        if not moments.count:
+            return np.stack([np.zeros(known.shape[1]), np.ones(known.shape[1])])
+        return np.stack(moments.scale(self.kind))
+
+    def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Return scaled rows."""
+        return (values - state[0]) / state[1], state
+
+    def origins(self, values: Floats, state: Floats) -> Floats:
+        """Return shift and scale for each row."""
+        return np.broadcast_to(state, (len(values) + 1, *state.shape))
+
+    def invert(self, values: Floats, origins: Floats) -> Floats:
+        """Return what was scaled."""
+        return values * origins[:, 1] + origins[:, 0]
