@@ -13,10 +13,13 @@ ScaleKind = Literal["max", "minmax", "standard", "none"]
 
 
 class Moments:
-    """Mean, variance and bounds in one pass, merging the moments of each run (Chan et al. 1983)."""
+    """Mean, variance and bounds in one pass, merging the moments of each run (Chan et al. 1983).
 
-    def __init__(self) -> None:
-        self.count = 0
+    What is no larger than `tiny` counts as 0.
+    """
+
+    def __init__(self, tiny: float = 0.0) -> None:
+        self.count, self.tiny = 0, tiny
         self.mean, self.squares = np.zeros(1), np.zeros(1)
         self.low, self.high = np.array([np.inf]), np.array([-np.inf])
 
@@ -34,7 +37,7 @@ class Moments:
     @property
     def changes(self) -> NDArray[np.bool_]:
         """Which features are not constant: rounding alone gives one that is some variance."""
-        return self.high > self.low
+        return np.asarray(self.high - self.low > self.tiny)
 
     @property
     def variance(self) -> Floats:
@@ -50,4 +53,4 @@ class Moments:
             "standard": (np.where(changes, self.mean, self.low), np.where(changes, np.sqrt(self.variance), 0.0)),
             "none": (zero, np.ones_like(self.mean)),
         }[kind]
-        return shift, np.where(scale > 0, scale, 1.0)
+        return shift, np.where(scale > self.tiny, scale, 1.0)

@@ -10,6 +10,12 @@ import numpy as np
 from recurra import Transform
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
+TINY = 1e-12
+"""What is no larger counts as 0 here: levels are about 1 once they are scaled, and differences as exact as these.
+
+Without that the differences of a straight line, which are rounding alone, would become as large as any others.
+"""
+
 
 class Difference(Transform):
     """Each row less the one `lag` rows before it; with the lag of a season, a seasonal difference.
@@ -51,7 +57,7 @@ class Rescale(Transform):
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale."""
-        moments = Moments()
+        moments = Moments(TINY)
         for run in runs:
             moments.add(run)
         if moments.count:
@@ -93,7 +99,7 @@ class SeriesScale(Transform):
 
     def start(self, known: Floats) -> Floats:
         """Return shift and scale, 0 and 1 where nothing is known."""
-        moments = Moments()
+        moments = Moments(TINY)
         moments.add(known)
         if not moments.count:
             return np.stack([np.zeros(known.shape[1]), np.ones(known.shape[1])])
