@@ -28,9 +28,9 @@ class NumericOptions(Options):
         description="series: each series by its own part in training, a new one by the rows that are given of it",
     )
     log: bool = Field(False, description="take logarithms first: for series whose swings grow with their level")
-    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=-2, le=2)] = Field(
+    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0, le=2)] = Field(
         "none",
-        description="take (x^p - 1) / p first, of a power p; fit: of the likeliest in training, from -1 to 2",
+        description="take (x^p - 1) / p first, of a power p; fit: of the likeliest in training",
     )
     difference: int = Field(
         0, ge=0, le=2, description="how many times a step stands for its distance from the one before"

@@ -6,8 +6,11 @@ import numpy as np
 
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
-POWERS = np.linspace(-1, 2, 61)
-"""Powers among which the one of training is looked for: a twentieth more or less makes no difference that one sees."""
+POWERS = np.linspace(0, 2, 41)
+"""Powers among which the one of training is looked for: a twentieth more or less makes no difference that one sees.
+
+Of a negative one every number that a network gives beyond -1 / power would stand for infinity.
+"""
 
 
 def forward(values: Floats, power: Floats) -> Floats:
@@ -21,7 +24,7 @@ def forward(values: Floats, power: Floats) -> Floats:
 
 
 def backward(values: Floats, power: Floats) -> Floats:
-    """Return the x of (x^p - 1) / p: below the least there is, what x comes near there, 0 or infinity."""
+    """Return the x of (x^p - 1) / p, 0 where there is none so small."""
     even = power == 0
     with np.errstate(divide="ignore"):
         logs = np.log1p(np.maximum(power * values, -1.0)) / np.where(even, 1.0, power)

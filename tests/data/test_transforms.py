@@ -32,7 +32,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "scale": st.sampled_from(["max", "minmax", "standard"]),
         "scale_by": st.sampled_from(["all", "series"]),
-        "box_cox": st.sampled_from(["none", "fit", 0.0, 0.5, -1.0]),
+        "box_cox": st.sampled_from(["none", "fit", 0.0, 0.5, 2.0]),
         "difference": st.integers(0, 2),
         "seasonal_difference": st.sampled_from([0, 0, 3, 7]),
     }
@@ -89,22 +89,21 @@ def test_a_series_in_parts_is_the_series_and_comes_back(
 
 
 @settings(max_examples=10)
-@given(OPTIONS, st.integers(0, 99))
+@given(OPTIONS.filter(lambda options: options["scale_by"] == "all"), st.integers(0, 99))
 def test_a_forecast_goes_on_from_what_it_said(options: dict[str, Any], seed: int) -> None:
     """A number that was foreseen is, for all that follows, one that has come."""
     values = drawn(seed, 40, 2)
     chain = chained(options, values)
-    alone, told = Stream(chain), Stream(chain)
-    alone.read(values)
-    told.read(values)
-    for answer in np.random.default_rng(seed).normal(0, 0.1, (5, 2)):
-        said = alone.undo(answer)
-        assert told.undo(answer) == pytest.approx(said, rel=1e-9)
-        told = Stream(chain)
-        values = np.concatenate([values, said[None]])
-        if options["scale_by"] == "series":  # which hangs on what is read first
+    stream = Stream(chain)
+    stream.read(values)
+    for answer in np.random.default_rng(seed).normal(0, 0.1, (4, 2)):
+        fresh = Stream(chain)
+        fresh.read(values)
+        said = stream.undo(answer)
+        assert fresh.undo(answer) == pytest.approx(said, rel=1e-9)
+        if not said.all():  # less than any number that has such a power
             break
-        told.read(values)
+        values = np.concatenate([values, said[None]])
 
 
 def test_powers_are_those_of_the_greatest_likelihood() -> None:
@@ -140,15 +139,15 @@ def test_powers_are_those_of_the_greatest_likelihood() -> None:
 
 
 @settings(max_examples=30)
-@given(st.floats(1e-6, 1e6), st.floats(-2, 2))
+@given(st.floats(1e-6, 1e6), st.floats(0, 2))
 def test_a_power_is_undone(value: float, power: float) -> None:
-    """x comes back, near a power of 0 too; beyond what there is, what it comes near."""
+    """x comes back, near a power of 0 too; what is less than any power is that of 0."""
     there = forward(np.array([[value]]), np.array([power]))
     if np.isfinite(there).all() and abs(power * float(there[0, 0]) + 1) > 1e-9:
         assert backward(there, np.array([power]))[0, 0] == pytest.approx(value, rel=1e-5)
     beyond = -3 / power if power else 0.0
     if np.isfinite(beyond) and power:
-        assert backward(np.array([[beyond]]), np.array([power]))[0, 0] == (0 if power > 0 else np.inf)
+        assert backward(np.array([[beyond]]), np.array([power]))[0, 0] == 0
 
 
 def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
@@ -335,7 +334,7 @@ SHORT = about(SERIES, "inline", values=list(range(1, 21)))
     [
         ({"vocabulary.log": True, "vocabulary.box_cox": 0.5}, "leave one of them out"),
         ({"vocabulary.scale": "none", "vocabulary.scale_by": "series"}, "scales no series"),
-        ({"vocabulary.box_cox": 3}, "box_cox"),
+        ({"vocabulary.box_cox": -1}, "box_cox"),
         ({"vocabulary.difference": 3}, "difference"),
         ({"vocabulary.difference": -1}, "difference"),
         ({"vocabulary.seasonal_difference": 12}, "a window needs an input and a target: 13 elements"),

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from liars import Liar
-from recurra import Component, Options, SymbolOptions, UnknownSymbol, Vocabulary
+from recurra import Component, Options, SymbolOptions, Transform, UnknownSymbol, Vocabulary
 
 
 class Policy(SymbolOptions):
@@ -505,6 +505,116 @@ class NotesInItsOptions(Right):
         self.options.__dict__["fitted"] = True
 
 
+class RightTransform(Transform):
+    """Doubles each row, as a series of its own might: the origin is the number of rows that came before it."""
+
+    width = 1
+
+    def start(self, known):
+        return np.zeros((1, known.shape[1]))
+
+    def apply(self, values, state):
+        return values * 2 + self.origins(values, state)[:-1, 0], state + len(values)
+
+    def origins(self, values, state):
+        return state[:, None] + np.arange(len(values) + 1.0)[:, None, None]
+
+    def invert(self, values, origins):
+        return (values - origins[:, 0]) / 2
+
+
+class RightSeries(RightNumbers):
+    """Numbers whose place in their series is added to them."""
+
+    kind = RightTransform
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.steps = [self.kind()]
+
+    def transforms(self):
+        return self.steps
+
+
+class BuildsThemAnew(RightSeries):
+    """Gives other transforms at each call."""
+
+    def transforms(self):
+        return [self.kind()]
+
+
+class CountsOnTheObject(RightTransform):
+    def start(self, known):
+        self.count = 0
+        return super().start(known)
+
+    def apply(self, values, state):
+        found = values * 2 + self.count + np.arange(len(values))[:, None]
+        self.count += len(values)
+        return found, state + len(values)
+
+
+class KeepsTheSeries(RightSeries):
+    """Counts rows on the object, whichever series they are of."""
+
+    kind = CountsOnTheObject
+
+
+class LooksAhead(RightTransform):
+    def origins(self, values, state):
+        return super().origins(values, state) + (values.mean() if len(values) else 0)
+
+
+class SeesTheRow(RightSeries):
+    """Makes origins of the rows themselves."""
+
+    kind = LooksAhead
+
+
+class AddsInPlace(RightTransform):
+    def apply(self, values, state):
+        found, _ = super().apply(values, state)
+        state += len(values)
+        return found, state
+
+
+class WritesOnTheState(RightSeries):
+    """Moves the state that it was given."""
+
+    kind = AddsInPlace
+
+
+class ForgetsTheOrigin(RightTransform):
+    def invert(self, values, origins):
+        return values / 2
+
+
+class ComesBackElsewhere(RightSeries):
+    """Undoes the half of what was done."""
+
+    kind = ForgetsTheOrigin
+
+
+class LearnsAFactor(RightTransform):
+    factor = 1.0
+
+    def fit(self, runs):
+        self.factor = 1 + max(float(np.abs(run).max(initial=0)) for run in runs)
+
+    def apply(self, values, state):
+        found, state = super().apply(values * self.factor, state)
+        return found, state
+
+    def invert(self, values, origins):
+        return super().invert(values, origins) / self.factor
+
+
+class SavesHalf(RightSeries):
+    """Leaves out of what it saves what its transforms have learned."""
+
+    kind = LearnsAFactor
+
+
 def component(name: str, options: str = "Policy") -> Component:
     """Return a vocabulary of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -512,7 +622,12 @@ def component(name: str, options: str = "Policy") -> Component:
     return Component("vocabulary", lower, f"{here}:{name}", f"{here}:{options}", "a vocabulary of the tests")
 
 
-RIGHT = [component("Right"), component("RightBytes", "Plain"), component("RightNumbers", "Plain")]
+RIGHT = [
+    component("Right"),
+    component("RightBytes", "Plain"),
+    component("RightNumbers", "Plain"),
+    component("RightSeries", "Plain"),
+]
 
 UNSAVED = frozenset({"P09", "V11", "V12"})
 """Checks that save a vocabulary and restore it on the way to what they ask."""
@@ -558,6 +673,12 @@ LIARS = [
     Liar("V12", component("SavesItsList")),
     Liar("V14", component("EncodesTheBeginning")),
     Liar("V14", component("DecodesTheBeginning")),
+    Liar("V15", component("BuildsThemAnew", "Plain")),
+    Liar("V15", component("KeepsTheSeries", "Plain")),
+    Liar("V15", component("SeesTheRow", "Plain")),
+    Liar("V15", component("WritesOnTheState", "Plain")),
+    Liar("V15", component("ComesBackElsewhere", "Plain")),
+    Liar("V15", component("SavesHalf", "Plain")),
     Liar("P09", component("NotesInItsOptions")),
     Liar("P09", component("HushesNumpy", "Plain")),
     Liar("P09", component("SaysWhatItDoes")),

@@ -101,14 +101,18 @@ class Chain:
             rows = step.apply(rows, state)[0]
         return np.concatenate(parts, axis=1)
 
-    def invert(self, rows: Floats, origins: Floats) -> Floats:
-        """Return rows `[n, F]` of the network in the data's own units, from their origins `[n, width, F]`."""
+    def undone(self, rows: Floats, origins: Floats) -> Floats:
+        """Return the scaled rows `[n, F]` of which rows of the network were made, by their origins `[n, width, F]`."""
         end = self.width
         with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it is, and told by who reads it
             for step in reversed(self.steps):
                 rows = step.invert(rows, origins[:, end - step.width : end])
                 end -= step.width
-        return np.asarray(self.vocabulary.decode(rows), np.float64)
+        return rows
+
+    def invert(self, rows: Floats, origins: Floats) -> Floats:
+        """Return rows `[n, F]` of the network in the data's own units, by their origins `[n, width, F]`."""
+        return np.asarray(self.vocabulary.decode(self.undone(rows, origins)), np.float64)
 
     def own(self, output: Tensor, undo: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions `[N, F]` and what came, in the data's own units; `undo` is that of a batch."""
@@ -145,8 +149,10 @@ class Stream:
     def read(self, values: NDArray[Any]) -> Floats:
         """Return what the network reads for rows `[n, F]` in the data's own units."""
         rows = self.chain.scaled(values)
-        if not self.chain:
-            return rows
+        return self._moved(rows) if self.chain else rows
+
+    def _moved(self, rows: Floats) -> Floats:
+        """Return what the network reads for scaled rows, which have come now."""
         states = self.chain.start(rows) if self.states is None else self.states
         found, self.states = self.chain.apply(rows, states, self.count)
         self.count += len(rows)
@@ -154,14 +160,12 @@ class Stream:
 
     def undo(self, row: Floats) -> Floats:
         """Return a row `[F]` of the network in the data's own units, as the next of the series: it has come now."""
-        if not self.chain:
-            return np.asarray(self.chain.vocabulary.decode(row), np.float64)
-        assert self.states is not None, "nothing goes on from nothing"
-        nothing = np.zeros((0, len(row)))
-        origins = self.chain.origins(nothing, self.states)
-        found: Floats = self.chain.invert(row[None], origins)[0]
-        if np.isfinite(found).all():
-            self.read(found[None])
+        scaled = row[None]
+        if self.chain:
+            assert self.states is not None, "nothing goes on from nothing"
+            scaled = self.chain.undone(scaled, self.chain.origins(scaled[:0], self.states))
+            self._moved(scaled)
+        found: Floats = np.asarray(self.chain.vocabulary.decode(scaled[0]), np.float64)
         return found
 
     @property

@@ -32,6 +32,7 @@ MODULES = (
     "cell_training",
     "encoder_checks",
     "vocabulary_checks",
+    "transform_checks",
     "loss_checks",
     "source_checks",
     "target_checks",
@@ -44,7 +45,7 @@ MODULES = (
 PRESCRIBED = {
     "cell": (35, 45),
     "encoder": (22, 22),
-    "vocabulary": (23, 23),
+    "vocabulary": (24, 24),
     "loss": (20, 20),
     "source": (19, 19),
     "target": (20, 20),
