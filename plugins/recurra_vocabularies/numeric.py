@@ -28,9 +28,9 @@ class NumericOptions(Options):
         description="series: each series by its own part in training, a new one by the rows that are given of it",
     )
     log: bool = Field(False, description="take logarithms first: for series whose swings grow with their level")
-    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0, le=2)] = Field(
+    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
         "none",
-        description="take (x^p - 1) / p first, of a power p; fit: of the likeliest in training",
+        description="take a power first, from 0.01 to 1; fit: the likeliest in training, or logarithms",
     )
     difference: int = Field(
         0, ge=0, le=2, description="how many times a step stands for its distance from the one before"
@@ -42,7 +42,7 @@ class NumericOptions(Options):
     @model_validator(mode="after")
     def _once(self) -> NumericOptions:
         if self.log and self.box_cox != "none":
-            raise ValueError("log = true is box_cox = 0: leave one of them out")
+            raise ValueError("log and box_cox both stand first: leave one of them out")
         if self.scale == "none" and self.scale_by == "series":
             raise ValueError('scale = "none" scales no series: leave scale_by out, or take another scale')
         return self

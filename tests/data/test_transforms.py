@@ -32,7 +32,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "scale": st.sampled_from(["max", "minmax", "standard"]),
         "scale_by": st.sampled_from(["all", "series"]),
-        "box_cox": st.sampled_from(["none", "fit", 0.0, 0.5, 2.0]),
+        "box_cox": st.sampled_from(["none", "fit", 0.05, 0.5, 1.0]),
         "difference": st.integers(0, 2),
         "seasonal_difference": st.sampled_from([0, 0, 3, 7]),
     }
@@ -139,15 +139,13 @@ def test_powers_are_those_of_the_greatest_likelihood() -> None:
 
 
 @settings(max_examples=30)
-@given(st.floats(1e-6, 1e6), st.floats(0, 2))
+@given(st.floats(1e-100, 1e100), st.one_of(st.just(0.0), st.floats(0.01, 1)))
 def test_a_power_is_undone(value: float, power: float) -> None:
-    """x comes back, near a power of 0 too; what is less than any power is that of 0."""
+    """x comes back; what is less than any power is that of 0."""
     there = forward(np.array([[value]]), np.array([power]))
-    if np.isfinite(there).all() and abs(power * float(there[0, 0]) + 1) > 1e-9:
-        assert backward(there, np.array([power]))[0, 0] == pytest.approx(value, rel=1e-5)
-    beyond = -3 / power if power else 0.0
-    if np.isfinite(beyond) and power:
-        assert backward(np.array([[beyond]]), np.array([power]))[0, 0] == 0
+    assert backward(there, np.array([power]))[0, 0] == pytest.approx(value, rel=1e-9)
+    if power:
+        assert backward(-there, np.array([power]))[0, 0] == 0
 
 
 def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
