@@ -29,6 +29,9 @@ class Difference(Transform):
     def __init__(self, lag: int = 1) -> None:
         self.lag = lag
 
+    def __str__(self) -> str:
+        return "less the step before" if self.lag == 1 else f"less the step {self.lag:,} before"
+
     def start(self, known: Floats) -> Floats:
         """Return zeros: nothing came before."""
         return np.zeros((self.lag, known.shape[1]))
@@ -54,6 +57,10 @@ class Rescale(Transform):
     def __init__(self, kind: ScaleKind) -> None:
         self.kind: ScaleKind = kind
         self.shift, self.scale = np.zeros(1), np.ones(1)
+
+    def __str__(self) -> str:
+        pairs = zip(self.shift.tolist(), self.scale.tolist(), strict=True)
+        return "; ".join(f"(x - {shift:zg}) / {scale:zg}" for shift, scale in pairs)
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale."""
@@ -96,6 +103,9 @@ class SeriesScale(Transform):
 
     def __init__(self, kind: ScaleKind) -> None:
         self.kind: ScaleKind = kind
+
+    def __str__(self) -> str:
+        return f"each series scaled by its own part in training ({self.kind})"
 
     def start(self, known: Floats) -> Floats:
         """Return shift and scale, 0 and 1 where nothing is known."""

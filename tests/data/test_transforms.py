@@ -245,7 +245,7 @@ def test_a_session_is_cut_copied_and_saved_anywhere(tmp_path: Path) -> None:
     wanted = [float(whole.foresee()[0]) for _ in range(4)]
 
     session = run.session().feed(values[:2])
-    with pytest.raises(InputError, match="3 steps more must come"):
+    with pytest.raises(InputError, match="3 more steps must come"):
         session.copy().foresee()
     session.feed(values[2:9])
     session.save(tmp_path / "state")
@@ -336,7 +336,7 @@ SHORT = about(SERIES, "inline", values=list(range(1, 21)))
         ({"vocabulary.difference": 3}, "difference"),
         ({"vocabulary.difference": -1}, "difference"),
         ({"vocabulary.seasonal_difference": 12}, "a window needs an input and a target: 13 elements"),
-        ({"generation.prompt": [1, 2, 3], "vocabulary.seasonal_difference": 4}, "2 steps more must come"),
+        ({"generation.prompt": [1, 2, 3], "vocabulary.seasonal_difference": 4}, "2 more steps must come"),
     ],
     ids=str,
 )

@@ -242,6 +242,8 @@ def _vocabulary(vocabulary: dict[str, Any]) -> None:
         scales = zip(names, vocabulary.get("shift", []), vocabulary.get("scale", []), strict=False)
         text = "; ".join(f"{name}: (x - {shift:zg}) / {scale:zg}" for name, shift, scale in scales)
         _console.print(f"vocabulary  {vocabulary['size']} features  {text}")
+        for transform in vocabulary["transforms"]:
+            _console.print(f"  then      {transform}")
         return
     symbols = vocabulary["symbols"]
     text = "  ".join(f"{index}:{symbol!r}" for index, symbol in enumerate(symbols))

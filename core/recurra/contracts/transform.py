@@ -26,6 +26,10 @@ class Transform(ABC):
     lag: int = 0
     width: int = 0
 
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return type(self).__name__
+
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn from the rows `[n, F]` of training, series after series, in blocks; nothing by default."""
         return

@@ -318,7 +318,8 @@ def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
 
 def too_short(missing: int) -> str:
     """Return what is to be said where what is read are differences, and nothing has a difference yet."""
-    return f"this run reads differences, and {missing} steps more must come before anything can be foreseen"
+    steps = f"{missing} more step{'s' * (missing > 1)}"
+    return f"this run reads differences, and {steps} must come before anything can be foreseen"
 
 
 def refused(fact: str, **details: str) -> InputError:

@@ -309,7 +309,9 @@ class Numbers(Elements):
 
     def summary(self, data: Data) -> dict[str, Any]:
         """Return the size, the features, and their scale."""
-        return {"size": data.vocabulary.size, "features": data.source.features(), **data.vocabulary.save()}
+        vocabulary = data.vocabulary
+        told = {"size": vocabulary.size, "features": data.source.features(), **vocabulary.save()}
+        return told | {"transforms": [str(step) for step in vocabulary.transforms()]}
 
     def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
         """Scale every number there is, and let the loss see it."""
