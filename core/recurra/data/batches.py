@@ -26,6 +26,9 @@ PLACED = 64
 """Batches whose windows are placed at a time: all of a huge corpus are too many to keep."""
 
 
+NOTHING = torch.empty(0)
+
+
 class Batch(NamedTuple):
     """One step's data. `x` and `y` are ids `[B, T]` or numbers `[B, T, F]`.
 
@@ -41,7 +44,7 @@ class Batch(NamedTuple):
     reset: Tensor
     position: Tensor
     fresh: Tensor
-    undo: Tensor | None = None
+    undo: Tensor = NOTHING
 
     @property
     def scored(self) -> int:
@@ -50,9 +53,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        *parts, _ = self
-        moved = (part.to(device, non_blocking=True) for part in parts)
-        return Batch(*moved)._replace(undo=self.undo)
+        *parts, undo = self
+        return Batch(*(part.to(device, non_blocking=True) for part in parts), undo)
 
 
 class Whole(NamedTuple):
@@ -125,7 +127,7 @@ class Reader:
             mask &= y != UNSEEN
         fresh = torch.ones(len(first), dtype=torch.bool)
         read, answers, position = self._tensor(x), self._tensor(y), torch.from_numpy(first - begin)
-        undo = None if self.rows is None or self.labels is not None else Rows.of(y, self.origins).undo
+        undo = NOTHING if self.rows is None or self.labels is not None else Rows.of(y, self.origins).undo
         scored = torch.from_numpy(mask)
         chosen = None if self.chosen is None else self.chosen(Window(read, answers, position))
         if chosen is not None:

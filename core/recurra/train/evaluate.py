@@ -89,7 +89,7 @@ def _tally(network: Network, reader: Reader, spans: Spans, tally: Tally, rows: i
                 batch = batch.to(network.device)
                 output, states = network(batch.x, states, position=batch.position)  # B T V
                 if bool(batch.mask.any()):
-                    undo = None if batch.undo is None else batch.undo[batch.mask.cpu()]
+                    undo = batch.undo[batch.mask.cpu()] if len(batch.undo) else None
                     tally.add(output[batch.mask], batch.y[batch.mask], network.loss, undo)
     return tally
 
