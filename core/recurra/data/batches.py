@@ -27,6 +27,7 @@ PLACED = 64
 
 
 NOTHING = torch.empty(0)
+"""What undoing answers takes where nothing has been done to them."""
 
 
 class Batch(NamedTuple):
@@ -53,8 +54,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        *parts, undo = self
-        return Batch(*(part.to(device, non_blocking=True) for part in parts), undo)
+        moved = Batch(*(part.to(device, non_blocking=True) for part in self[:-1]))
+        return moved._replace(undo=self.undo)
 
 
 class Whole(NamedTuple):
