@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 from conftest import REPOSITORY
+from pages import quoted, rows, section
 
 import recurra
 from recurra.catalog import discover
@@ -101,6 +102,13 @@ def test_every_file_stands_in_a_room() -> None:
     found = {room(path) for path in FILES}
     assert found <= set(ROOMS)
     assert set(ROOMS) - found <= {"testing"}
+
+
+def test_the_rooms_are_told_in_their_order() -> None:
+    """CONTRIBUTING.md shows each room, from top to bottom (`__main__` is a line, and no room to live in)."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = rows(section(text, "## The rooms of `core/recurra`"))
+    assert [name for row in table for name in quoted(row[0])] == ROOMS[:-1]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))

@@ -1,78 +1,269 @@
-"""The README says what is so: its blocks run, its commands exist, its tables are those of the code."""
+"""README and docs say what is so: blocks run, commands exist, tables are those of the code."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import pages
 import pytest
 from conftest import REPOSITORY
+from pages import PAGES, README, block, blocks, page, quoted, rows, section
+from pydantic import BaseModel
 from terminal import command
+from typer.main import get_command
 
 import recurra
-from recurra.contracts.component import KINDS
+from recurra import errors
+from recurra.catalog import discover
+from recurra.catalog.entries import HOME, Entry
+from recurra.cli.main import app
+from recurra.cli.streams import GONE
+from recurra.contracts.component import CAPABILITIES, CLAIMS, KINDS
+from recurra.contracts.options import BlockOptions, CellOptions, GatedOptions
+from recurra.engine.paths import PATHS
 from recurra.resolve import resolve
+from recurra.spec import tables
 from recurra.spec.shipped import tasks
+from recurra.surroundings import VARIABLES
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+FACE = PAGES[README]
+CLI: Any = get_command(app)
+GROUP: Any = CLI.commands["plugins"]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+# what there is, and where it leads
 
 
 def test_the_first_screen_holds_both_commands() -> None:
-    """A newcomer sees the two commands first, and continuous integration runs the second of them to the letter."""
-    first = "\n".join(README.splitlines()[:30])
+    """A newcomer sees both commands first; continuous integration runs the second to the letter."""
+    first = "\n".join(FACE.splitlines()[:30])
     both = ["pip install -c constraints.txt -e . && recurra run tasks/hello_lstm.toml"]
     both.append("pip install -c constraints.txt -e '.[test]' && pytest")
     assert all(line in first for line in both)
-    ours = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").replace("pip install -q ", "pip install ")
-    assert both[1] in ours
+    ours = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    assert both[1] in ours.replace("pip install -q ", "pip install ")
 
 
-def test_the_twenty_line_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cell and the task of the README, copied as they stand, train and spell the word."""
+def test_the_readme_is_short() -> None:
+    """What does not fit has a page of its own."""
+    assert len(FACE.splitlines()) <= 200
+
+
+def links(text: str) -> list[str]:
+    """Return where the links of a page lead, but for those that leave the house."""
+    found = re.findall(r"\]\(([^)\s]+)\)", pages.prose(text))
+    return [link for link in found if not re.match(r"\w+:", link)]
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """The list of pages names each of them, and no page is reached by chance alone."""
+    listed = [link for row in rows(section(FACE, "## Pages")) for link in links(row[0])]
+    whole = [path.relative_to(REPOSITORY).as_posix() for path in pages.DOCS]
+    assert sorted(listed) == sorted([*whole, "CONTRIBUTING.md"])
+
+
+LINKING = [*PAGES, REPOSITORY / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: path.stem)
+def test_every_link_points_to_something(path: Path) -> None:
+    """What a page links to is there: the file, and in it the heading."""
+    for link in links(path.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.is_file(), link
+        assert not anchor or anchor in pages.anchors(target), link
+
+
+def test_every_page_has_a_title_of_its_own() -> None:
+    """A page begins with its title, the one by which the README lists it."""
+    titles = [text.splitlines()[0].removeprefix("# ") for text in PAGES.values()]
+    listed = re.findall(r"^\| \[([^]]+)\]\(docs/", FACE, re.MULTILINE)
+    assert sorted(listed) == sorted(titles[1:]) and len(set(titles)) == len(titles)
+
+
+# examples
+
+
+def test_every_example_is_one_that_is_tried() -> None:
+    """No page holds a block that no law here knows: it begins as one of those that are tried."""
+    known = {
+        "python": r"# (unit|leaky|forms)\.py\n|# contract\n|import recurra\n",
+        "toml": r"schema = 1\n|# leaky\.toml\n|\[tool\.pytest|\[source\]\n",
+        "sh": r"(pip install|recurra) ",
+        "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n",
+    }
+    for text in PAGES.values():
+        for language, body in pages.BLOCK.findall(text):
+            assert re.match(known[language], body), body
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder that holds the shipped tasks."""
+    (tmp_path / "tasks").symlink_to(REPOSITORY / "tasks")
     monkeypatch.chdir(tmp_path)
-    cell = next(block for block in blocks("python") if block.startswith("# leaky.py"))
-    task = next(block for block in blocks("toml") if block.startswith("# leaky.toml"))
+    return tmp_path
+
+
+def test_the_cell_of_the_readme_runs(here: Path) -> None:
+    """The cell of the README, copied as it stands, spells the word by the command below it."""
+    Path("unit.py").write_text(block("python", "# unit.py"), encoding="utf-8")
+    (line,) = re.findall(r"^recurra (run .*unit\.py.*)$", FACE, re.MULTILINE)
+    assert command(*shlex.split(line), "--json").tidy(0).last["generated"] == "hello"
+
+
+def test_the_twenty_line_cell_runs(here: Path) -> None:
+    """The cell and the task of the page, copied as they stand, train and spell the word."""
+    cell = block("python", "# leaky.py")
     Path("leaky.py").write_text(cell, encoding="utf-8")
-    Path("leaky.toml").write_text(task, encoding="utf-8")
+    Path("leaky.toml").write_text(block("toml", "# leaky.toml"), encoding="utf-8")
     command("new", "hello_lstm").tidy(0)
     assert command("run", "leaky.toml", "--json").tidy(0).last["generated"] == "hello"
     body = cell[cell.index("class Leaky(Cell") : cell.index("@hookimpl")]
     assert len(body.split("\n")) <= 20, "the heading promises twenty lines"
 
 
-def test_the_twenty_line_cell_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The contract suite finds the cell of the README described, by the name that a task's report gives."""
-    monkeypatch.chdir(tmp_path)
-    Path("leaky.py").write_text(next(block for block in blocks("python") if block.startswith("# leaky.py")))
-    command("plugins", "check", "file:leaky.py/leaky", "-k", "P06").tidy(0)
+@pytest.mark.parametrize("cell", ["unit", "leaky"])
+def test_the_cells_of_the_pages_say_what_they_are(cell: str, here: Path) -> None:
+    """The contract suite finds each described, by the name that a task's report gives."""
+    Path(f"{cell}.py").write_text(block("python", f"# {cell}.py"), encoding="utf-8")
+    command("plugins", "check", f"file:{cell}.py/{cell}", "-k", "P06").tidy(0)
 
 
-def test_the_error_is_the_one_that_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cell", ["keeping", "fading"])
+def test_the_forms_run(cell: str, here: Path) -> None:
+    """The gated cell and the scan of the page train and spell the word."""
+    Path("forms.py").write_text(block("python", "# forms.py"), encoding="utf-8")
+    command("new", "hello_lstm").tidy(0)
+    layer = f'[[cell.stack]]\nkind = "{cell}"\nhidden_size = 32'
+    plugins = '[plugins]\nfiles = ["forms.py"]'
+    Path("task.toml").write_text(f'extends = "hello_lstm.toml"\n{plugins}\n{layer}\n')
+    assert command("run", "task.toml", "--json").tidy(0).last["generated"] == "hello"
+
+
+def test_the_error_is_the_one_that_is_printed(here: Path) -> None:
     """The sample of an error is what the program says of that mistake, word for word."""
-    monkeypatch.chdir(tmp_path)
     task = (REPOSITORY / "tasks" / "hello_lstm.toml").read_text(encoding="utf-8")
     Path("task.toml").write_text(task.replace("hidden_size", "hiden_size"), encoding="utf-8")
     said = command("check", "task.toml").tidy(2).err
-    assert f"```\n{said}```\n" in README
+    assert f"```\n{said}```\n" in FACE
 
 
-@pytest.mark.parametrize("cell", ["unit", "fading"])
-def test_the_forms_run(cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gated cell and the scan of the README train and spell the word."""
-    monkeypatch.chdir(tmp_path)
-    code = next(block for block in blocks("python") if block.startswith("# forms.py"))
-    Path("forms.py").write_text(code, encoding="utf-8")
-    command("new", "hello_lstm").tidy(0)
-    layer = f'[[cell.stack]]\nkind = "{cell}"\nhidden_size = 32'
-    Path("task.toml").write_text(f'extends = "hello_lstm.toml"\n[plugins]\nfiles = ["forms.py"]\n{layer}\n')
-    assert command("run", "task.toml", "--json").tidy(0).last["generated"] == "hello"
+def test_the_python_blocks_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The verbs in Python do what the pages show, those of the README first."""
+    for code in blocks("python"):
+        if code.startswith("import recurra"):
+            exec(compile(code, "page.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("hello ") and "llo" in lines
+
+
+def test_the_short_task_file_is_the_one_that_was_run(here: Path) -> None:
+    """The README's task file means what the shipped one means, but for the bands of that one."""
+    Path("task.toml").write_text(block("toml", "schema = 1\nsource"), encoding="utf-8")
+    ours, shipped = (resolve(path).tables() for path in ("task.toml", "tasks/hello_lstm.toml"))
+    for whole in (ours, shipped):
+        del whole["name"], whole["expect"]
+    assert ours == shipped
+
+
+def test_the_long_task_file_is_sound(here: Path) -> None:
+    """The example of a whole task file resolves."""
+    Path("task.toml").write_text(block("toml", "schema = 1\n\n[source]"), encoding="utf-8")
+    assert set(resolve("task.toml").parts) | {"cell"} == set(KINDS)
+
+
+def test_tables_of_a_task_are_sound(here: Path) -> None:
+    """Tables that stand for themselves resolve over a task of their kind."""
+    base = 'extends = "tasks/script_of_names.toml"\n'
+    Path("task.toml").write_text(base + block("toml", "[source]\n"), encoding="utf-8")
+    assert resolve("task.toml").parts
+
+
+def test_the_line_of_the_suite_is_the_one_that_pytest_reads() -> None:
+    """The configuration that the page shows is that of a distribution from `plugins new`."""
+    template = REPOSITORY / "core/recurra/scaffold/templates/common/pyproject.toml.tmpl"
+    shown = block("toml", "[tool.pytest")
+    assert shown.replace("leaky", "$contract") in template.read_text(encoding="utf-8")
+
+
+# the command line
+
+
+def invocations() -> list[str]:
+    """Return every call of recurra on the pages, in blocks and in sentences."""
+    whole = "\n".join(blocks("sh"))
+    lines = [part for line in whole.splitlines() for part in re.split("&&|#|>", line)]
+    inline = [code for text in PAGES.values() for code in quoted(pages.prose(text))]
+    return [part.strip() for part in (*lines, *inline) if re.match(r"\s*recurra( |$)", part)]
+
+
+def options(of: Any) -> dict[str, Any]:
+    """Return the options of a command, each by all of its names."""
+    params = [param for param in of.params if param.param_type_name == "option"]
+    return {name: param for param in params for name in (*param.opts, *param.secondary_opts)}
+
+
+def given(text: str) -> set[str]:
+    """Return the options that a call gives."""
+    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text))
+
+
+@pytest.mark.parametrize("text", sorted(set(invocations())))
+def test_every_call_is_one_that_the_command_line_takes(text: str) -> None:
+    """Each call on a page names a command that there is, and options that it has."""
+    words = [*shlex.split(text)[1:3], "", ""]
+    found = CLI.commands.get(words[0], CLI)
+    if found is GROUP:
+        found = GROUP.commands.get(words[1], GROUP)
+    assert found is not CLI or words[0].startswith("-") or not words[0], text
+    assert found is not GROUP or not words[1], text
+    assert given(text) <= {*options(found), "--help", "-h"}, text
+
+
+def commands() -> dict[str, Any]:
+    """Return every command by its name."""
+    inner = {f"plugins {name}": one for name, one in GROUP.commands.items()}
+    return {name: one for name, one in CLI.commands.items() if one is not GROUP} | inner
+
+
+def test_every_command_has_its_row_with_all_options() -> None:
+    """The page has a row for each command, with each option that it has, and no other."""
+    told = rows(section(page("running"), "## Commands"))
+    shown: dict[str, str] = {}
+    for row in told:
+        for code in quoted(row[0]):
+            name = re.match(r"recurra ((?:plugins )?\w+)", code)[1]  # type: ignore[index]
+            shown[name] = shown.get(name, "") + code
+    assert shown.keys() == commands().keys()
+    for name, one in commands().items():
+        has = options(one)
+        named = {has[option].name for option in given(shown[name])}
+        common = {"as_json", "help"}
+        assert named == {param.name for param in has.values()} - common, name
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """The README's table names each command, and no other; of those about plugins each."""
+    table = rows(section(FACE, "## Commands"))
+    assert set(re.findall(r"`recurra (\w+)", str(table))) == CLI.commands.keys()
+    (inner,) = [row for row in table if row[0] == "`recurra plugins`"]
+    assert set(quoted(inner[1])) == GROUP.commands.keys()
+
+
+def test_every_command_but_two_takes_json() -> None:
+    """What the page says of `--json` is so."""
+    without = {name for name, one in commands().items() if "--json" not in options(one)}
+    assert without == {"schema", "plugins explain"}
+
+
+# tables of the code
 
 
 def signatures(text: str) -> dict[str, str]:
@@ -87,68 +278,141 @@ def signatures(text: str) -> dict[str, str]:
 
 
 def test_the_contract_is_told_with_its_exact_signatures() -> None:
-    """Each method that the README shows has these arguments; no abstract one, and none of the hooks, is left out."""
-    told = signatures(next(block for block in blocks("python") if block.startswith("# contract")))
+    """Each method that is shown has these arguments; no abstract one, and no hook, is left out."""
+    told: dict[str, str] = {}
+    for text in blocks("python"):
+        if text.startswith("# contract"):
+            told |= signatures(text)
     code: dict[str, str] = {}
     for path in sorted((REPOSITORY / "core" / "recurra" / "contracts").glob("*.py")):
         code |= signatures(path.read_text(encoding="utf-8"))
     assert told == {name: code.get(name) for name in told}
     shown = {name.partition(".")[0] for name in told}
+    assert shown >= {"Hooks", *(kind.capitalize() for kind in KINDS)}
     for name in shown - {"Hooks"}:
         kind = getattr(recurra, name)
         assert {f"{name}.{m}" for m in kind.__abstractmethods__ if m in vars(kind)} <= told.keys()
     assert {name for name in code if name.startswith("Hooks.")} <= told.keys()
 
 
-def test_the_python_block_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The verbs in Python do what the README shows."""
-    (tmp_path / "tasks").symlink_to(REPOSITORY / "tasks")
-    monkeypatch.chdir(tmp_path)
-    code = next(block for block in blocks("python") if block.startswith("import recurra"))
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("hello ")
-
-
-def test_the_long_task_file_is_sound(tmp_path: Path) -> None:
-    """The example of a task file resolves."""
-    (tmp_path / "task.toml").write_text(blocks("toml")[0], encoding="utf-8")
-    assert set(resolve(tmp_path / "task.toml").parts) | {"cell"} == set(KINDS)
-
-
 def test_every_shipped_task_has_a_row() -> None:
     """The table of results names every shipped task, and no other."""
-    table = README[README.index("| task |") : README.index("These are the figures")]
+    table = FACE[FACE.index("| task |") : FACE.index("These are the figures")]
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(tasks())
 
 
-def test_every_command_is_in_the_table() -> None:
-    """Each command of the command line has its row, and no row is about a command that does not exist."""
-    from recurra.cli.main import app, plugins_app
+def literal(text: str) -> Any:
+    """Return the value that a text of TOML means; none where there is no text."""
+    return tomllib.loads(f"v = {text}")["v"] if text else None
 
-    named = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    table = README[README.index("## Commands") : README.index("Each takes `--json`")]
-    assert set(re.findall(r"`recurra (\w+)", table)) == named | {"plugins"}
-    inner = {c.name for c in plugins_app.registered_commands}
-    assert all(name in table for name in inner if name)
+
+def keys(heading: str) -> dict[str, Any]:
+    """Return the keys that the page on task files tells under a heading, each with its default."""
+    own = re.split(r"^###? ", section(page("tasks"), heading), flags=re.MULTILINE)[1]
+    told = [row for row in rows(own) if len(row) == 3]
+    return {quoted(row[0])[0]: literal(row[1].strip("`")) for row in told}
+
+
+CORE: dict[str, type[BaseModel]] = {
+    "## The file itself": tables.Task,
+    "## `[plugins]`": tables.Plugins,
+    "## `[sequence]`": tables.Sequence,
+    "## `[training]`": tables.Training,
+    "## `[generation]`": tables.Generation,
+    "## `[device]`": tables.Device,
+    "## `[expect]`": tables.Expect,
+    "## `[cell]`": CellOptions,
+    "### `[cell.block]`": BlockOptions,
+}
+"""The tables whose every key has a row, by their headings."""
+
+
+@pytest.mark.parametrize("heading", CORE)
+def test_every_key_has_a_row_with_its_default(heading: str) -> None:
+    """The page tells each key of a table, and no other; its default is the one that is taken."""
+    own = {
+        field.alias or name: field.default
+        for name, field in CORE[heading].model_fields.items()
+        if (name,) not in tables.TABLES
+    }
+    own |= {"schedule": {"kind": own["schedule"].kind}} if "schedule" in own else {}
+    assert keys(heading) == own
+
+
+def test_every_schedule_is_told_with_its_keys() -> None:
+    """The table of schedules is that of the code."""
+    table = rows(section(page("tasks"), "### `training.schedule`"))
+    told = {quoted(row[0])[0]: {"kind", *quoted(row[2])} for row in table}
+    assert told == {name: {*model.model_fields} for name, model in tables.SCHEDULES.items()}
+
+
+def offered(kind: str) -> dict[str, Entry]:
+    """Return recurra's own components of a kind."""
+    return {e.component.name: e for e in discover().of_kind(kind) if e.plugin.distribution == HOME}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_component_is_told_with_its_options(kind: str) -> None:
+    """The page names each component of a kind, and its options; of a vocabulary only such."""
+    own = re.split(r"^### ", section(page("tasks"), f"## `[{kind}]`"), flags=re.MULTILINE)[0]
+    told = {quoted(row[0])[0]: set(quoted(row[-1])) for row in rows(own)}
+    told = {name: found for name, found in told.items() if name in offered(kind)}
+    assert told.keys() == offered(kind).keys()
+    common = {*GatedOptions.model_fields} if kind == "cell" else set()
+    for name, entry in offered(kind).items():
+        has = {*entry.options.model_fields} - common
+        assert told[name] <= has if kind == "vocabulary" else told[name] == has, name
 
 
 def test_every_file_of_a_run_is_listed(tmp_path: Path) -> None:
-    """What the README says a run leaves is what it leaves."""
-    import recurra
-
-    run = recurra.run(REPOSITORY / "tasks" / "hello_lstm.toml", {"training.epochs": 2}, runs=tmp_path)
-    listed = README[README.index("## What a run leaves") : README.index("A checkpoint holds")]
+    """What the page says a run leaves is what it leaves."""
+    task = REPOSITORY / "tasks" / "hello_lstm.toml"
+    run = recurra.run(task, {"training.epochs": 2}, runs=tmp_path)
+    listed = block("", "runs/hello_lstm/1/")
     assert {path.name for path in run.path.iterdir()} == {
         name.rstrip("/") for name in re.findall(r"^  (\S+)", listed, re.MULTILINE)
     }
 
 
+def test_every_error_has_its_place() -> None:
+    """Each stable code lies in one of the ranges of the page, and each end of a range is a code."""
+    told = [re.findall(r"RC\d+", row[0]) for row in rows(section(page("running"), "## Errors"))]
+    ranges = [found for found in told if found]
+    assert {end for ends in ranges for end in ends} <= errors.CODES.keys()
+    for code in errors.CODES:
+        assert sum(min(ends) <= code <= max(ends) for ends in ranges) == 1, code
+
+
+def test_every_exit_code_is_told() -> None:
+    """The codes that a command can end with are those of the page."""
+    told = {int(row[0]) for row in rows(section(page("running"), "## Errors")) if row[0].isdigit()}
+    raised = (errors.RunError, errors.InputError, errors.PluginError, errors.Interrupted)
+    assert told == {0, *(kind.exit_code for kind in raised), GONE}
+
+
+def test_every_variable_is_told() -> None:
+    """The variables of the page are those that are read."""
+    table = rows(section(page("running"), "## Variables"))
+    told = [name for row in table for name in quoted(row[0])]
+    assert sorted(told) == sorted(VARIABLES)
+
+
+def test_every_path_is_told_in_its_order() -> None:
+    """The table of paths is that of the engine, in the order in which ties are decided."""
+    told = [quoted(row[0])[0] for row in rows(page("speed").partition("## Kernels")[0])]
+    assert told == [*PATHS]
+
+
+def test_every_capability_is_told() -> None:
+    """What a component may lack or claim is what the page says."""
+    text = section(page("contract"), "## What a component cannot do")
+    assert [name for row in rows(text) for name in quoted(row[0])] == [*CAPABILITIES]
+    assert all(f"`{name}`, {meaning}" in text for name, meaning in CLAIMS.items())
+
+
 def test_the_version_is_one() -> None:
     """pyproject.toml, the package and the changelog agree on the version."""
-    import recurra
-
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
     assert project["version"] == recurra.__version__
     assert f"## {recurra.__version__}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")

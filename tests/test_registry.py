@@ -1,4 +1,4 @@
-"""Every cell on every shipped task that it is capable of, and the README's table of the registry."""
+"""Every cell on every shipped task that it is capable of, and the page's table of the registry."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import REPOSITORY
+from pages import block, page, section
 from terminal import command
 
 import recurra
@@ -72,8 +73,7 @@ def test_every_cell_stands_in_a_deep_stack(cell: str, tmp_path: Path) -> None:
 
 def test_a_task_that_needs_what_a_cell_lacks_is_refused(tmp_path: Path) -> None:
     """The refusal names the capability, the reason in the task, and the cells that have it."""
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    code = readme[readme.index("# leaky.py") :].partition("```")[0]
+    code = block("python", "# leaky.py")
     code = code.replace("summary=", 'lacks=("resets", "float64"), summary=')
     (tmp_path / "leaky.py").write_text(code, encoding="utf-8")
     more = '[plugins]\nfiles = ["leaky.py"]\n[device]\nprecision = "float64"\n'
@@ -113,7 +113,7 @@ def test_an_encoder_that_lacks_what_a_task_needs_is_refused(tmp_path: Path) -> N
 
 
 def row(entry: Entry) -> str:
-    """Return the line of the README's table that is true of a cell."""
+    """Return the line of the page's table that is true of a cell."""
     with torch.device("meta"):
         cell = entry.target(128, entry.options(hidden_size=128))
     form = next(form for form in (recurra.GatedCell, recurra.ScanCell, recurra.Cell) if isinstance(cell, form))
@@ -123,9 +123,8 @@ def row(entry: Entry) -> str:
     return f"| `{entry.component.name}` | {entry.component.cite} | `{form.__name__}` | {count:,} | {level} |"
 
 
-def test_the_readme_shows_the_registry() -> None:
+def test_the_page_shows_the_registry() -> None:
     """Cell, paper, form, parameters at 128 and contract level: as they are."""
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = readme[readme.index("### The cells") : readme.index("Each is held against the equations")]
+    table = section(page("cells"), "## The cells")
     shown = {line for line in table.splitlines() if line.startswith("| `")}
     assert shown == {row(entry) for entry in CELLS}

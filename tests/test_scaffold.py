@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import REPOSITORY
+from pages import PAGES
 from terminal import Ended, command, process
 
 import recurra
@@ -450,5 +451,5 @@ def test_no_keyword_is_taken() -> None:
 def test_nothing_links_to_where_recurra_is_not() -> None:
     """No text that is written for an author, nor what is told of the package, gives an address of recurra's."""
     texts = [path.read_text(encoding="utf-8") for path in project.TEMPLATES.rglob("*.tmpl")]
-    texts += [(REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "pyproject.toml")]
+    texts += [*PAGES.values(), (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")]
     assert not [found for text in texts for found in re.findall(r"https?://\S*recurra\S*", text)]
