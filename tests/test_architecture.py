@@ -39,6 +39,7 @@ ROOMS = [
     "runs",
     "train",
     "generate",
+    "resolved",
     "resolve",
     "schema",
     "fit",
@@ -155,8 +156,8 @@ def test_a_plugin_sees_the_public_face_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*FILES, FACE, *PLUGIN_FILES], ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_no_file_is_long(path: Path) -> None:
-    """A file that is over 500 lines is two files."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+    """A file that is over 400 lines is two files."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "train").glob("*.py")), ids=lambda path: path.name)

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from recurra.catalog import Catalog, Entry, discover
 from recurra.contracts.component import KINDS
 from recurra.errors import InputError
-from recurra.resolve import Resolved, resolve, usable_name
+from recurra.resolve import resolve, usable_name
+from recurra.resolved import Resolved
 from recurra.schema import json_schema, option_rows
 from recurra.spec import shipped
 from recurra.spec.tables import Task

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from recurra.errors import PluginError, RecurraError, RunError
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 
 
 @contextmanager

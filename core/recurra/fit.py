@@ -15,7 +15,7 @@ from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
 from recurra.generate.elements import ELEMENTS
-from recurra.resolve import Part, Resolved
+from recurra.resolved import Part, Resolved
 from recurra.spec.tables import MOST, Generation, Sequence, Task
 from recurra.train.metrics import known
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from recurra.catalog import Catalog, Entry, discover
 from recurra.contracts.options import Options, validate_options
-from recurra.contracts.vocabulary import Vocabulary, broken_text
-from recurra.data.labels import Labels
+from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, OtherVersion, PluginError, Problem, RecurraError, listing
+from recurra.resolved import Part, Resolved
 from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key
 from recurra.spec.kinds import Exchange, settle
@@ -31,97 +28,7 @@ from recurra.spec.tables import COMPONENT_TABLES, SCHEDULES, Task
 from recurra.surroundings import cores, most_threads
 
 if TYPE_CHECKING:
-    from recurra.contracts.target import Target
-
-
-@dataclass(frozen=True)
-class Part:
-    """A component as a task uses it: where it comes from, and its options."""
-
-    entry: Entry
-    options: Any
-
-    def build(self, *arguments: Any) -> Any:
-        """Return an instance, its options last."""
-        return self.entry.target(*arguments, self.options)
-
-    def table(self) -> dict[str, Any]:
-        """Return the table of the resolved task: the qualified kind and every option."""
-        return {"kind": self.entry.qualified, **self.options.model_dump(mode="json", exclude_none=True)}
-
-
-@dataclass
-class Resolved:
-    """A task whose every table has been checked."""
-
-    document: Document
-    task: Task
-    catalog: Catalog
-    parts: dict[str, Part] = field(default_factory=dict)
-    cells: list[Part] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def cell_key(self, index: int) -> str:
-        """Return the key of the table of a cell."""
-        return f"cell.stack.{index}" if "stack" in self.task.cell else "cell"
-
-    def in_one_window(self, longest: int) -> None:
-        """Take the longest sequence for the length of a window, where the task says that all of it shall be one."""
-        if not self.task.sequence.length:
-            sequence = self.task.sequence.model_copy(update={"length": longest})
-            self.task = self.task.model_copy(update={"sequence": sequence})
-
-    @cached_property
-    def target(self) -> Target[Any]:
-        """What is asked of a sequence."""
-        made: Target[Any] = self.parts["target"].build()
-        return made
-
-    @cached_property
-    def roles(self) -> tuple[str, ...]:
-        """What the columns of the data are for."""
-        with self.placing():
-            return tuple(self.parts["source"].build().columns())
-
-    @cached_property
-    def answers(self) -> type[Vocabulary[Any]]:
-        """The kind of vocabulary that the answers are of."""
-        return self.parts["vocabulary"].entry.target if self.target.asks == "input" else Labels
-
-    @property
-    def used(self) -> list[Part]:
-        """Every component of the task."""
-        return [*self.parts.values(), *self.cells]
-
-    def tables(self) -> dict[str, Any]:
-        """Return the whole task as plain tables: read back, they give an equal task."""
-        tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
-        free = tables["training"]["optimizer"]  # no model of ours says what may be None in it
-        tables["training"]["optimizer"] = {name: value for name, value in free.items() if value is not None}
-        for name, part in self.parts.items():
-            tables[name] = part.table()
-        stacked = "stack" in self.task.cell
-        tables["cell"] = {"stack": [part.table() for part in self.cells]} if stacked else self.cells[0].table()
-        return tables
-
-    def toml(self) -> str:
-        """Return the whole task as TOML."""
-        return tomli_w.dumps(self.tables(), multiline_strings=False)
-
-    @contextmanager
-    def placing(self) -> Iterator[None]:
-        """Give every error inside the place of the key that it is about."""
-        try:
-            yield
-        except RecurraError as error:
-            raise type(error)(self.place(problem) for problem in error.problems) from error.__cause__
-
-    def place(self, problem: Problem) -> Problem:
-        """Return a problem with its place in the task file, if it names a key and has none."""
-        if problem.place or not problem.key:
-            return problem
-        key = checking.path_of(problem.key)
-        return replace(problem, key=checking.dotted(key), place=self.document.place(key))
+    pass
 
 
 def resolve(

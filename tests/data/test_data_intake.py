@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError, Piece, PluginError, RecurraError, Vocabulary
+from recurra.data.corpus import build
 from recurra.data.intake import LARGEST
-from recurra.data.store import build
 from recurra_vocabularies.byte import Byte, ByteOptions
 from recurra_vocabularies.category import Category, CategoryOptions
 from recurra_vocabularies.character import Character, CharacterOptions

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError, Options, Piece, RecurraError, SymbolOptions
-from recurra.data.store import build, cache_folder
+from recurra.data.corpus import build, cache_folder
 from recurra_sources.text import Text, TextOptions
 from recurra_vocabularies.byte import Byte, ByteOptions
 from recurra_vocabularies.category import Category, CategoryOptions

@@ -20,8 +20,9 @@ from trials import about, differences, trained, write
 import recurra
 from recurra.data import chain as chains
 from recurra.data.chain import Chain, Rows, Stream, in_training, transformed
+from recurra.data.corpus import collected
 from recurra.data.splits import Split
-from recurra.data.store import Store, collected
+from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.job.data import load_data
 from recurra.resolve import resolve

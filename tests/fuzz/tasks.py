@@ -24,7 +24,8 @@ from fuzz.guard import Outcome
 from recurra import resolve as resolving
 from recurra.catalog import Catalog, Entry, discover
 from recurra.cli.main import main
-from recurra.resolve import Resolved, resolve
+from recurra.resolve import resolve
+from recurra.resolved import Resolved
 from recurra.spec import shipped
 
 SMALL = {"device": {"path": "eager", "threads": 1, "kind": "cpu"}}

@@ -205,7 +205,7 @@ def test_a_kill_during_the_first_checkpoint_is_no_damage(tmp_path: Path, monkeyp
 
 def test_what_another_version_encoded_is_not_taken(tmp_path: Path) -> None:
     """The cache knows a corpus by its components and their versions, not by the names of their classes."""
-    from recurra.data.store import build, cache_folder
+    from recurra.data.corpus import build, cache_folder
     from recurra_sources.inline import Inline, InlineOptions
     from recurra_vocabularies.character import Character, CharacterOptions
 

@@ -14,7 +14,8 @@ from typing import Any
 from unittest import mock
 
 from recurra import errors
-from recurra.data.store import Store, build
+from recurra.data.corpus import build
+from recurra.data.store import Store
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.job.run import Run

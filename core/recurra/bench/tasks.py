@@ -13,7 +13,8 @@ import numpy as np
 from recurra.job.build import build_network
 from recurra.job.data import Data, load_data
 from recurra.randomness import numpy_stream
-from recurra.resolve import Resolved, resolve
+from recurra.resolve import resolve
+from recurra.resolved import Resolved
 
 SYMBOLS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 \n"
 """The 64 symbols of the text."""

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from recurra.cli.common import Commands, Json, print_json, speaks_unicode
+from recurra.cli.ending import misused, report, warnings_in_a_line
 from recurra.cli.plugin_commands import plugins_app
 from recurra.cli.streams import GONE, Guarded, OutputLost, ReaderGone, guarded
 from recurra.errors import (
@@ -24,7 +24,6 @@ from recurra.errors import (
     PluginError,
     Problem,
     RecurraError,
-    RecurraWarning,
     RunError,
 )
 from recurra.surroundings import odd_variables
@@ -315,29 +314,29 @@ def _ended(as_json: bool) -> int:
     except ReaderGone:
         return GONE
     except OutputLost as error:
-        return _report(error, as_json=False)
+        return report(error, as_json=False)
     except OSError as error:
         if error.filename is not None or error.errno not in OF_STREAMS:
             raise
-        return GONE if error.errno == errno.EPIPE else _report(OutputLost.because(error), as_json=False)
+        return GONE if error.errno == errno.EPIPE else report(OutputLost.because(error), as_json=False)
 
 
 def _called(as_json: bool) -> int:
     """Call the command, and report what is wrong with it."""
     if not (_here_is_a_folder() or {"--help", "--version"} & set(sys.argv)):
         fact = "the folder in which this was called does not exist any more"
-        return _report(InputError.of("RC001", fact, cure="cd to one that does"), as_json)
+        return report(InputError.of("RC001", fact, cure="cd to one that does"), as_json)
     try:
-        with _warnings_in_a_line():
+        with warnings_in_a_line():
             for oddity in odd_variables():
                 print(f"warning: {oddity}", file=sys.stderr)
             return int(app(standalone_mode=False) or 0)
     except OutputLost:
         raise
     except RecurraError as error:
-        return _report(error, as_json)
+        return report(error, as_json)
     except _Misuse as error:
-        return _misused(error, as_json)
+        return misused(error, as_json)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return Interrupted.exit_code
@@ -346,7 +345,7 @@ def _called(as_json: bool) -> int:
             raise
         fact = f"torch cannot be imported: {str(error).partition('. ')[0]}: {error.__cause__}"
         cure = f"mend or uninstall that extension, or set {AUTOLOAD}=0"
-        return _report(PluginError.of("RC070", fact, cure=cure), as_json)
+        return report(PluginError.of("RC070", fact, cure=cure), as_json)
 
 
 OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
@@ -358,43 +357,6 @@ def _here_is_a_folder() -> bool:
         return bool(os.getcwd())
     except OSError:
         return False
-
-
-@contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    """Print recurra's own warnings as one line on stderr, each time; any other as Python does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RecurraWarning)
-        show = warnings.showwarning
-
-        def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, RecurraWarning):
-                print(f"warning: {message}", file=sys.stderr)
-            else:
-                show(message, category, *place, **more)
-
-        warnings.showwarning = shown
-        yield
-
-
-def _report(error: RecurraError, as_json: bool) -> int:
-    sys.stdout.flush()
-    print("\n".join(f"error: {problem.render()}\n" for problem in error.problems).rstrip(), file=sys.stderr)
-    if as_json:
-        print_json({"error": [problem.record() for problem in error.problems], "exit_code": error.exit_code})
-    return error.exit_code
-
-
-def _misused(error: Any, as_json: bool) -> int:
-    """Report a command that cannot be read: an unknown option, a missing argument."""
-    if close := getattr(error, "possibilities", None):
-        error.message += f". Did you mean {' or '.join(map(repr, close))}?"
-        error.possibilities = []
-    error.show()
-    if as_json:
-        problem = Problem("RC080", error.format_message())
-        print_json({"error": [problem.record()], "exit_code": error.exit_code})
-    return int(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from torch import Tensor
 from recurra.contracts.source import Piece
 from recurra.contracts.transform import Floats
 from recurra.contracts.vocabulary import Element, Values, Vocabulary
+from recurra.data.corpus import collected
 from recurra.data.splits import Split
-from recurra.data.store import Store, collected
+from recurra.data.store import Store
 
 BLOCK = 1 << 16
 """Rows that are transformed at a time."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
 from recurra.data.chain import Chain, Stream
+from recurra.data.corpus import unknown_symbol
 from recurra.data.intake import LARGEST
-from recurra.data.store import unknown_symbol
 from recurra.errors import InputError
 from recurra.generate import arguments, loop
 from recurra.generate.sampling import Sampling

@@ -25,7 +25,7 @@ from recurra.model import probe
 from recurra.model.layers import Layer, layer
 from recurra.model.network import Network
 from recurra.randomness import SCHEME, noise, seeded
-from recurra.resolve import Part, Resolved
+from recurra.resolved import Part, Resolved
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Trainer, total_steps
 from recurra.train.metrics import known

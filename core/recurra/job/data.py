@@ -16,15 +16,16 @@ from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Feed, Lanes, Reader, Sequences, Windows
 from recurra.data.chain import Chain, in_training, transformed
+from recurra.data.corpus import build
 from recurra.data.labels import UNSEEN, Labels
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, split
-from recurra.data.store import Store, build
+from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.generate.elements import GIVE_KNOWN, SKIPPED, encoded, holds_any
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.model import device as devices
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.spec import checking
 from recurra.train.metrics import Tally
 

@@ -6,7 +6,7 @@ from recurra.engine.paths import Choice
 from recurra.job.data import Data
 from recurra.job.paths import Taken
 from recurra.model.network import Network
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder, environment
 
 

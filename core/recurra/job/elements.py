@@ -30,7 +30,7 @@ from recurra.generate.session import Session
 from recurra.job import forecasts, scan
 from recurra.job.forecasts import Figures
 from recurra.model.network import Network
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.spec.tables import IDLE, Task
 from recurra.train import baselines
 from recurra.train.metrics import Errors, Tally

@@ -13,7 +13,7 @@ from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.model.network import Network
 from recurra.randomness import SCHEME
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.runs.records import Environment
 
 

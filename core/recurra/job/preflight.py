@@ -28,7 +28,7 @@ from recurra.job.scan import BLOCK
 from recurra.model import probe
 from recurra.model.network import Network
 from recurra.randomness import seeded
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.spec.tables import Training
 from recurra.train.evaluate import evaluate
 from recurra.train.metrics import NAUGHT, known

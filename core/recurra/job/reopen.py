@@ -13,7 +13,8 @@ from recurra.job.data import Data, load_data
 from recurra.job.elements import ELEMENTS
 from recurra.job.paths import Taken
 from recurra.model.network import Network
-from recurra.resolve import Resolved, resolve
+from recurra.resolve import resolve
+from recurra.resolved import Resolved
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import Component, damaged, reading

@@ -18,7 +18,7 @@ from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.forecasts import Figures
 from recurra.model.network import Network
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
 from recurra.train.evaluate import cold_and_warm, evaluate
 from recurra.train.metrics import Distance, known

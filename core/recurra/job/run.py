@@ -29,7 +29,7 @@ from recurra.job.results import figures
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.spec import checking
 from recurra.spec.tables import IDLE, Generation

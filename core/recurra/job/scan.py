@@ -20,7 +20,7 @@ from recurra.data.store import Store
 from recurra.errors import InputError, Unsuited
 from recurra.model.device import DTYPES
 from recurra.model.network import Network
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 
 if TYPE_CHECKING:
     from recurra.job.data import Data

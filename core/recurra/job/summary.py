@@ -20,7 +20,7 @@ from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.model import sequences
 from recurra.model.network import Network, names
-from recurra.resolve import Resolved
+from recurra.resolved import Resolved
 from recurra.train.loop import total_steps
 
 CUT: dict[type, str] = {Lanes: "lanes", Windows: "windows", Sequences: "sequences"}

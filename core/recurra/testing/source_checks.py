@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from recurra.contracts.source import Piece, Role, Source
+from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import Element, Values
 from recurra.errors import InputError
 from recurra.testing import child
@@ -385,31 +385,3 @@ def stops_early(subject: SourceSubject) -> None:
         left = [str(warning.message) for warning in said if issubclass(warning.category, ResourceWarning)]
         demand(not left, f"{element}: {left[0] if left else ''}")
         equal(subject.pieces(source, element), pieces, f"{element}, after one that stopped early")
-
-
-@check("S10", "each sequence has its label", "source", firm=True, since="1.1")
-def labelled(subject: SourceSubject) -> None:
-    """Where `columns` names a `label`, each piece that starts a sequence has one: a text that is not blank.
-
-    What `columns` says does not change by reading. It is asked before the data is read, to tell whether a
-    task can ask for a label at all; whoever names none gives none. A label that is missing is an answer
-    that cannot be learned, and `1` beside `"1"` would be two classes. To mend it: make text of each
-    label, refuse a row without one by `InputError` (RC042), and name `label` in `columns` where the
-    options ask for it.
-    """
-    source = subject.source()
-    columns = dict(subject.columns(source))
-    role: Role = "label"
-    for element, pieces in subject.given():
-        demand(element in columns["input"], f"columns does not name {element}, which it gives")
-        subject.pieces(source, element)
-        demand(dict(subject.columns(source)) == columns, "reading changes what columns says")
-        labels = [piece.columns.get(role) for piece in pieces if piece.start]
-        if role in columns:
-            wrong = [label for label in labels if not (isinstance(label, str) and label.strip())]
-            demand(not wrong, f"{element}: a sequence has the label {wrong[:1]}")
-        else:
-            named = [label for label in labels if label is not None]
-            demand(not named, f"{element}: a sequence has a label, and columns names none")
-    if role not in columns:
-        raise NotApplicable("it gives no label")

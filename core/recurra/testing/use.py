@@ -38,7 +38,7 @@ from recurra.engine.paths import PATHS
 from recurra.engine.threads import using
 from recurra.errors import InputError
 from recurra.randomness import seeded
-from recurra.testing import world
+from recurra.testing import leftovers, world
 from recurra.testing.belongings import unchanged, written_on
 from recurra.testing.calls import allowed, called, can, finest, named, precisions
 from recurra.testing.check import Measured, check
@@ -76,7 +76,12 @@ def used_quietly(subject: Subject) -> None:
         raw = stack.enter_context(descriptors())
         stack.enter_context(redirect_stdout(said))
         stack.enter_context(redirect_stderr(said))
-        before, threads, files, children = world.read(), world.threads(), world.open_files(), world.processes()
+        before, threads, files, children = (
+            world.read(),
+            leftovers.threads(),
+            leftovers.open_files(),
+            leftovers.processes(),
+        )
         options = written_on(subject.options)
         with written() as paths:
             USES[subject.entry.component.kind](subject)
@@ -87,10 +92,10 @@ def used_quietly(subject: Subject) -> None:
         _nothing_written(folder, paths)
         told = said.getvalue() + _told(raw)
         demand(not told.strip(), f"using it prints {told.strip()[:60]!r}")
-        alive = sorted(thread.name for thread in world.threads() - threads)
+        alive = sorted(thread.name for thread in leftovers.threads() - threads)
         demand(not alive, f"using it leaves a thread running: {', '.join(alive)}")
-        demand(not world.processes() - children, "using it leaves a process running")
-        open_still = sorted(world.open_files() - files)
+        demand(not leftovers.processes() - children, "using it leaves a process running")
+        open_still = sorted(leftovers.open_files() - files)
         demand(not open_still, f"using it leaves {', '.join(open_still)} open")
 
 

@@ -24,7 +24,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -387,37 +386,3 @@ def restore(before: Mapping[str, Any]) -> None:
     """Make all of it what it was; what is the same is not touched."""
     for name in changes(before):
         ASPECTS[name].restore(before[name])
-
-
-def threads() -> set[threading.Thread]:
-    """Return the threads of Python's that are alive."""
-    return {*threading.enumerate()}
-
-
-def open_files() -> set[str]:
-    """Return the files that the process holds open, where the system tells."""
-    folder = Path("/proc/self/fd")
-    return {path for entry in folder.iterdir() if (path := _target(entry))} if folder.is_dir() else set()
-
-
-def _target(entry: Path) -> str:
-    """Return the path of an open file; "" for a pipe, a device, and the folder that is just being read."""
-    try:
-        path = os.readlink(entry)
-    except OSError:
-        return ""
-    return path if path.startswith("/") and not path.startswith(("/dev/", "/proc/")) else ""
-
-
-def processes() -> set[int]:
-    """Return the ids of the processes that this one has started and that are not over, where the system tells."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return {int(number) for path in lists for number in _text(path).split()}
-
-
-def _text(path: Path) -> str:
-    """Return what a file of the system holds; "" for one that is gone."""
-    try:
-        return path.read_text(encoding="ascii")
-    except OSError:
-        return ""
