@@ -26,6 +26,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_vocabularies.{name}:{title}",
             options=f"recurra_vocabularies.{name}:{title}Options",
             summary=summary,
+            api="1.1" if name == "numeric" else "1.0",
         )
         for name, title, summary in rows
     ]

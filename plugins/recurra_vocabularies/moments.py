@@ -15,7 +15,7 @@ ScaleKind = Literal["max", "minmax", "standard", "none"]
 class Moments:
     """Mean, variance and bounds in one pass, merging the moments of each run (Chan et al. 1983).
 
-    What is no larger than `tiny` counts as 0.
+    What is no larger than `tiny`, as a part of the greatest magnitude, counts as 0.
     """
 
     def __init__(self, tiny: float = 0.0) -> None:
@@ -35,9 +35,14 @@ class Moments:
         self.count = total
 
     @property
+    def greatest(self) -> Floats:
+        """The greatest magnitude of each feature."""
+        return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
+
+    @property
     def changes(self) -> NDArray[np.bool_]:
         """Which features are not constant: rounding alone gives one that is some variance."""
-        return np.asarray(self.high - self.low > self.tiny)
+        return np.asarray(self.high - self.low > self.tiny * self.greatest)
 
     @property
     def variance(self) -> Floats:
@@ -46,11 +51,14 @@ class Moments:
 
     def scale(self, kind: ScaleKind) -> tuple[Floats, Floats]:
         """Return shift and scale of at least one row; where the scale would be 0, it is 1."""
-        zero, changes = np.zeros_like(self.mean), self.changes
+        zero = np.zeros_like(self.mean)
         shift, scale = {
-            "max": (zero, np.maximum(np.abs(self.low), np.abs(self.high))),
-            "minmax": (self.low, self.high - self.low),
-            "standard": (np.where(changes, self.mean, self.low), np.where(changes, np.sqrt(self.variance), 0.0)),
+            "max": (zero, self.greatest),
+            "minmax": (self.low, np.where(self.changes, self.high - self.low, 0.0)),
+            "standard": (
+                np.where(self.changes, self.mean, self.low),
+                np.where(self.changes, np.sqrt(self.variance), 0.0),
+            ),
             "none": (zero, np.ones_like(self.mean)),
         }[kind]
-        return shift, np.where(scale > self.tiny, scale, 1.0)
+        return shift, np.where(scale > 0, scale, 1.0)

@@ -14,6 +14,8 @@ from recurra_vocabularies.power import Search, backward, forward
 from recurra_vocabularies.transforms import Difference, Rescale, SeriesScale
 
 LONGEST_SEASON = 10_000
+LEAST_POWER = 0.01
+"""Of a smaller one little is left of a number's digits."""
 
 
 class NumericOptions(Options):
@@ -28,9 +30,9 @@ class NumericOptions(Options):
         description="series: each series by its own part in training, a new one by the rows that are given of it",
     )
     log: bool = Field(False, description="take logarithms first: for series whose swings grow with their level")
-    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
+    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "none",
-        description="take a power first, from 0.01 to 1; fit: the likeliest in training, or logarithms",
+        description="take a power first, from 0.01 to 1, or 0, logarithms; fit: the likeliest of them in training",
     )
     difference: int = Field(
         0, ge=0, le=2, description="how many times a step stands for its distance from the one before"
@@ -43,6 +45,8 @@ class NumericOptions(Options):
     def _once(self) -> NumericOptions:
         if self.log and self.box_cox != "none":
             raise ValueError("log and box_cox both stand first: leave one of them out")
+        if isinstance(self.box_cox, float) and 0 < self.box_cox < LEAST_POWER:
+            raise ValueError("a power below 0.01 is hardly one: box_cox = 0 takes logarithms")
         if self.scale == "none" and self.scale_by == "series":
             raise ValueError('scale = "none" scales no series: leave scale_by out, or take another scale')
         return self
@@ -73,7 +77,7 @@ class Numeric(Vocabulary[NumericOptions]):
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale in one pass, and the power where it is to be learned."""
-        kind = self.options.scale
+        kind: ScaleKind = "none" if self.options.scale_by == "series" else self.options.scale
         if self.options.box_cox == "fit":
             search = Search()
             for run in runs:
@@ -134,11 +138,10 @@ class Numeric(Vocabulary[NumericOptions]):
 
 
 def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
-    """Return what follows the scale: seasonal differences, then those from step to step, then a scale of the result."""
+    """Return what follows: a scale for each series, seasonal differences, those from step to step, and their scale."""
     lags = [options.seasonal_difference] * (options.seasonal_difference > 0) + [1] * options.difference
-    found: list[Transform] = [Difference(lag) for lag in lags]
-    if options.scale_by == "series":
-        found.append(SeriesScale(options.scale))
-    elif found:
+    found: list[Transform] = [SeriesScale(options.scale)] if options.scale_by == "series" else []
+    found += [Difference(lag) for lag in lags]
+    if lags and options.scale != "none":
         found.append(Rescale(options.scale))
     return tuple(found)

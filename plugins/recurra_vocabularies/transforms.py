@@ -11,10 +11,7 @@ from recurra import Transform
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
 TINY = 1e-12
-"""What is no larger counts as 0 here: levels are about 1 once they are scaled, and differences as exact as these.
-
-Without that the differences of a straight line, which are rounding alone, would become as large as any others.
-"""
+"""What is no larger counts as 0, as a part of the level: it is rounding, that of a straight line's differences too."""
 
 
 class Difference(Transform):
@@ -30,7 +27,7 @@ class Difference(Transform):
         self.lag = lag
 
     def __str__(self) -> str:
-        return "less the step before" if self.lag == 1 else f"less the step {self.lag:,} before"
+        return f"difference to the step {f'{self.lag:,} ' * (self.lag > 1)}before"
 
     def start(self, known: Floats) -> Floats:
         """Return zeros: nothing came before."""
@@ -52,7 +49,10 @@ class Difference(Transform):
 
 
 class Rescale(Transform):
-    """(x - shift) / scale by feature, as training has it: differences are much smaller than what they are of."""
+    """(x - shift) / scale by feature, as training has it: differences are much smaller than what they are of.
+
+    What they are of is scaled, and so about 1: what changes less than `TINY` is constant.
+    """
 
     def __init__(self, kind: ScaleKind) -> None:
         self.kind: ScaleKind = kind
@@ -64,11 +64,13 @@ class Rescale(Transform):
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale."""
-        moments = Moments(TINY)
+        moments = Moments()
         for run in runs:
-            moments.add(run)
+            moments.add(np.where(np.abs(run) > TINY, run, 0.0))
         if moments.count:
-            self.shift, self.scale = moments.scale(self.kind)
+            even = moments.high - moments.low <= TINY
+            shift, scale = moments.scale(self.kind)
+            self.shift, self.scale = np.where(even, moments.low, shift), np.where(even, 1.0, scale)
 
     def start(self, known: Floats) -> Floats:
         """Return nothing: this is the same for all series."""
@@ -108,12 +110,14 @@ class SeriesScale(Transform):
         return f"each series scaled by its own part in training ({self.kind})"
 
     def start(self, known: Floats) -> Floats:
-        """Return shift and scale, 0 and 1 where nothing is known."""
+        """Return shift and scale: 0 and 1 where nothing is known, and the level itself for both of a constant."""
         moments = Moments(TINY)
         moments.add(known)
         if not moments.count:
             return np.stack([np.zeros(known.shape[1]), np.ones(known.shape[1])])
-        return np.stack(moments.scale(self.kind))
+        shift, scale = moments.scale(self.kind)
+        level = np.where(moments.greatest > 0, moments.greatest, 1.0)
+        return np.stack([shift, np.where(moments.changes, scale, level)])
 
     def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
         """Return scaled rows."""

@@ -19,7 +19,7 @@ from trials import about, differences, trained, write
 
 import recurra
 from recurra.data import chain as chains
-from recurra.data.chain import Chain, Rows, Stream, in_training, transformed
+from recurra.data.chain import Chain, Stream, in_training, rows_of, transformed
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
 from recurra.data.store import Store
@@ -319,9 +319,9 @@ def test_a_mapped_corpus_is_transformed_alike(tmp_path: Path, monkeypatch: pytes
     assert isinstance(found.values, np.memmap)
     assert np.array_equal(found.values, wanted.values) and np.array_equal(found.starts, store.starts)
 
-    rows = Rows.of(np.asarray(wanted.values), chain.width)
+    rows = rows_of(np.asarray(wanted.values), chain.width)
     for begin, end in zip(store.starts, store.ends, strict=True):
-        back = chain.invert(rows.read[begin:end], rows.origins[begin:end])
+        back = chain.invert(rows[begin:end, 0], rows[begin:end, 1:-1])
         assert back[chain.lag :] == pytest.approx(values[begin + chain.lag : end], rel=1e-9)
 
 

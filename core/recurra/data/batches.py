@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.target import Window
-from recurra.data.chain import Rows
+from recurra.data.chain import rows_of
 from recurra.data.labels import UNSEEN
 from recurra.data.splits import Split
 from recurra.data.store import Store
@@ -128,7 +128,9 @@ class Reader:
             mask &= y != UNSEEN
         fresh = torch.ones(len(first), dtype=torch.bool)
         read, answers, position = self._tensor(x), self._tensor(y), torch.from_numpy(first - begin)
-        undo = NOTHING if self.rows is None or self.labels is not None else Rows.of(y, self.origins).undo
+        undo = NOTHING
+        if self.rows is not None and self.labels is None:
+            undo = torch.from_numpy(rows_of(y, self.origins)[:, :, 1:])
         scored = torch.from_numpy(mask)
         chosen = None if self.chosen is None else self.chosen(Window(read, answers, position))
         if chosen is not None:
@@ -153,6 +155,10 @@ class Reader:
         answers = torch.from_numpy(self.labels[rows])
         return Whole(self._tensor(values), answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
+    def read(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return of rows of a store of transformed numbers what the network reads."""
+        return rows_of(values, self.origins)[..., 0, :]
+
     def _spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
         return (self.rows or self.store).spans(first, count)
 
@@ -161,7 +167,7 @@ class Reader:
         if values.ndim == 2:  # ids
             return torch.from_numpy(values.astype(np.int64))
         if self.rows is not None:
-            return torch.from_numpy(Rows.of(values, self.origins).read.copy()).to(self.dtype)
+            return torch.from_numpy(self.read(values).copy()).to(self.dtype)
         flat = self.encode(values.copy().reshape(-1, values.shape[-1]))
         return torch.from_numpy(flat.reshape(*values.shape[:2], -1)).to(self.dtype)
 
@@ -194,17 +200,17 @@ class Windows:
     def of(cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int) -> Windows:
         """Cut each span every `stride` steps; the last window of a span is as short as what is left.
 
-        With a stride above the length, the steps between two windows are left out.
+        With a stride above the length, the steps between two windows are left out. What comes before the first answer
+        of a sequence is read only as far as that answer takes.
         """
         stride = stride or length
-        targets = split.high - split.low - split.reach
+        low = np.maximum(split.low, split.begin + max(0, split.lag - split.reach))
+        targets = split.high - low - split.reach
         rows = np.flatnonzero(targets > 0)
         to_the_end = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
         counts = np.minimum(to_the_end, -(-targets[rows] // stride))  # a window begins before the last target
         before = np.cumsum(counts) - counts
-        return cls(
-            reader, split.low[rows], split.high[rows], before, int(counts.sum()), length, stride, batch_size, seed
-        )
+        return cls(reader, low[rows], split.high[rows], before, int(counts.sum()), length, stride, batch_size, seed)
 
     @property
     def batches(self) -> int:

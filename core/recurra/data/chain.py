@@ -8,7 +8,7 @@ the network is undone alike whether the true rows came before it, in evaluation,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from torch import Tensor
 from recurra.contracts.source import Piece
 from recurra.contracts.transform import Floats
 from recurra.contracts.vocabulary import Element, Values, Vocabulary
+from recurra.data import intake
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
 from recurra.data.store import Store
+from recurra.errors import InputError
 
 BLOCK = 1 << 16
 """Rows that are transformed at a time."""
@@ -40,7 +42,7 @@ class Chain:
 
     def __init__(self, vocabulary: Vocabulary[Any]) -> None:
         self.vocabulary = vocabulary
-        self.steps = tuple(vocabulary.transforms())
+        self.steps = tuple(vocabulary.transforms()) if callable(vocabulary.transforms) else ()
         self.lag = sum(step.lag for step in self.steps)
         self.width = sum(step.width for step in self.steps)
 
@@ -61,7 +63,7 @@ class Chain:
         """Give the rows of training that reach a transform, those with a value alone, series after series in blocks."""
         lag = sum(step.lag for step in self.steps[:index])
         for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
-            states = self.start(self.scaled(store.values[max(low, high - KNOWN) : high]))[:index]
+            states = self.start(self.scaled(store.values[max(low, high - KNOWN) : high]), index)
             for at in range(low, high, BLOCK):
                 rows, states = self._through(self.scaled(store.values[at : min(at + BLOCK, high)]), states)
                 yield rows[max(0, low + lag - at) :]
@@ -70,11 +72,14 @@ class Chain:
         """Return rows `[n, F]` in the data's own units as the vocabulary scales them."""
         return np.asarray(self.vocabulary.encode(np.array(rows)), np.float64)
 
-    def start(self, known: Floats) -> States:
-        """Return the states before the first row of a series, of which scaled rows `[n, F]` are known."""
+    def start(self, known: Floats, count: int | None = None) -> States:
+        """Return the states before the first row of a series, of which scaled rows `[n, F]` are known.
+
+        They are those of all transforms, or of the first `count`, behind which others are not fitted yet.
+        """
         states: States = []
         known = known[-KNOWN:]
-        for step in self.steps:
+        for step in self.steps[:count]:
             states.append(step.start(known))
             known = step.apply(known, states[-1])[0][step.lag :]
         return states
@@ -115,42 +120,48 @@ class Chain:
         """Return rows `[n, F]` of the network in the data's own units, by their origins `[n, width, F]`."""
         return np.asarray(self.vocabulary.decode(self.undone(rows, origins)), np.float64)
 
+    def foreseen(self, values: NDArray[Any], point: NDArray[Any]) -> Floats:
+        """Return answers of the network to rows `[n, F]` in the data's own units, each about the row after."""
+        rows = self.scaled(values)
+        return self.invert(point, self.origins(rows, self.start(rows))[1:]) if self else self.invert(point, rows)
+
     def own(self, output: Tensor, undo: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions `[N, F]` and what came, in the data's own units; `undo` is that of a batch."""
         predicted = self.invert(output.cpu().double().numpy(), undo[:, :-1].numpy())
         return torch.from_numpy(predicted), undo[:, -1]
 
 
-class Rows(NamedTuple):
-    """What a store of transformed numbers holds in each of its rows, side by side."""
+def rows_of(values: NDArray[Any], width: int) -> NDArray[Any]:
+    """Return the rows of a store of transformed numbers, `[..., 1 + width + 1, F]`.
 
-    read: NDArray[Any]  # what the network reads, [..., F],
-    origins: NDArray[Any]  # what undoing it takes, [..., width, F],
-    own: NDArray[Any]  # and the number itself, in the data's own units, [..., F]
-    undo: Tensor  # the last two as one, [..., width + 1, F]
-
-    @classmethod
-    def of(cls, values: NDArray[Any], width: int) -> Rows:
-        """Take rows `[..., (1 + width + 1) F]` apart."""
-        parts = values.reshape(*values.shape[:-1], width + 2, -1)
-        return cls(parts[..., 0, :], parts[..., 1:-1, :], parts[..., -1, :], torch.from_numpy(parts[..., 1:, :]))
+    First stands what the network reads, then its origins, then the number itself in the data's own units.
+    """
+    return values.reshape(*values.shape[:-1], width + 2, -1)
 
 
 class Stream:
     """One series on its way through a chain: its rows as they come, and then those that the network gives.
 
-    What is known of it before it begins are the rows that are read first.
+    What is `known` of it before it begins, in the data's own units, are the rows that are read first, if nothing else.
     """
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, known: NDArray[Any] | None = None) -> None:
         self.chain = chain
-        self.states: States | None = None
+        self.states = None if known is None or not chain else chain.start(chain.scaled(known))
         self.count = 0
 
     def read(self, values: NDArray[Any]) -> Floats:
-        """Return what the network reads for rows `[n, F]` in the data's own units."""
-        rows = self.chain.scaled(values)
+        """Return what the network reads for rows `[n, F]` in the data's own units, of which none are kept if it fails.
+
+        Raises `InputError` for one that the vocabulary refuses, and names it.
+        """
+        rows = scaled_at(self.chain, values, lambda at: f"step {self.count + at} of the prompt")
         return self._moved(rows) if self.chain else rows
+
+    @property
+    def at_once(self) -> int:
+        """How many rows must come together: by one alone, no series can be scaled."""
+        return 2 if self.chain.by_series and self.states is None else 1
 
     def _moved(self, rows: Floats) -> Floats:
         """Return what the network reads for scaled rows, which have come now."""
@@ -197,29 +208,52 @@ class Stream:
         return other
 
 
-def transformed(chain: Chain, store: Store, known: Callable[[int], NDArray[Any]]) -> Store:
-    """Return a store of `Rows` beside that of numbers as they came; `known` gives what may be seen of each sequence."""
-    return collected(_rows(chain, store, known))
+def transformed(
+    chain: Chain, store: Store, known: Callable[[int], NDArray[Any]], place: Callable[[int], str] = str
+) -> Store:
+    """Return a store of transformed numbers beside that of numbers as they came, to be read by `rows_of`.
+
+    `known` gives what may be seen of each sequence, and `place` says in words where a position lies. Raises
+    `InputError` that names the rows which the vocabulary refuses.
+    """
+    return collected(_rows(chain, store, known, place))
 
 
-def _rows(chain: Chain, store: Store, known: Callable[[int], NDArray[Any]]) -> Iterator[Piece]:
+def _rows(
+    chain: Chain, store: Store, known: Callable[[int], NDArray[Any]], place: Callable[[int], str]
+) -> Iterator[Piece]:
     for index, (begin, end) in enumerate(zip(store.starts.tolist(), store.ends.tolist(), strict=True)):
-        states = chain.start(chain.scaled(known(index)))
+        states: States | None = None
         for low in range(begin, end, BLOCK):
             own = np.asarray(store.values[low : min(low + BLOCK, end)])
-            rows = chain.scaled(own)
+            rows = scaled_at(chain, own, lambda at, low=low: place(low + at))  # type: ignore[misc]
+            states = chain.start(chain.scaled(known(index))) if states is None else states
             origins = chain.origins(rows, states)[:-1]
             read, states = chain.apply(rows, states, low - begin)
             parts = [read[:, None], origins, own[:, None]]
             yield Piece(np.concatenate(parts, axis=1).reshape(len(own), -1), low == begin)
 
 
+def scaled_at(chain: Chain, values: NDArray[Any], place: Callable[[int], str]) -> Floats:
+    """Return scaled rows. Raises `InputError` that names those which the vocabulary refuses."""
+    try:
+        return chain.scaled(values)
+    except InputError as error:
+        raise intake.refused(chain.vocabulary.encode, values, place) or error from error
+
+
 def in_training(store: Store, train: Split) -> Callable[[int], NDArray[Any]]:
-    """Return what gives, of each sequence, the part that training sees; nothing of one that it does not see."""
+    """Return what gives, of each sequence, what is known of it: the part that training sees, or nothing.
+
+    One that is answered as a whole is known as a whole.
+    """
     low, high = np.zeros(len(store.starts), np.int64), np.zeros(len(store.starts), np.int64)
-    rows = store.sequence(train.begin)
-    low[rows], high[rows] = np.maximum(train.low, train.high - KNOWN), train.high
-    return lambda index: np.asarray(store.values[low[index] : high[index]])
+    if train.whole:
+        low, high = store.starts, store.ends
+    else:
+        rows = store.sequence(train.begin)
+        low[rows], high[rows] = train.low, train.high
+    return lambda index: np.asarray(store.values[max(low[index], high[index] - KNOWN) : high[index]])
 
 
 class Own(Vocabulary[Any]):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recurra.generate.session import Session
 
 SKIPPED = "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
+TOO_FEW = "this run scales each series by what is given of it first, and one step alone has no scale"
 GIVE_KNOWN = 'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
 
 
@@ -60,11 +61,14 @@ class Elements(Protocol):
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
         """Return what a run recorded under a name, as ids, or rows of numbers. Raises any error if it is none."""
 
-    def stream(self, vocabulary: Vocabulary[Any]) -> Stream | Plain:
-        """Return what makes ids, or rows of numbers, into what the network reads, one series from its beginning on."""
+    def stream(self, vocabulary: Vocabulary[Any], known: NDArray[Any] | None = None) -> Stream | Plain:
+        """Return what makes ids, or rows of numbers, into what the network reads, one series from its beginning on.
 
-    def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
-        """Return what the network reads: ids `[n]`, or numbers `[n, F]`, before which `start` rows came.
+        `known` are rows of it by which it may be scaled; else they are those that come first.
+        """
+
+    def window(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
+        """Return what the network reads: ids `[n]`, or numbers `[n, F]`.
 
         Raises `InputError` (RC080) for numbers that it cannot hold.
         """
@@ -94,7 +98,7 @@ class Elements(Protocol):
 class Plain:
     """Ids on their way into the network: they are what it reads."""
 
-    missing = 0
+    missing, at_once = 0, 1
 
     def read(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return them."""
@@ -142,11 +146,11 @@ class Symbols(Elements):
             raise ValueError(f"{name} holds no ids of the vocabulary")
         return ids
 
-    def stream(self, vocabulary: Vocabulary[Any]) -> Plain:
+    def stream(self, vocabulary: Vocabulary[Any], known: NDArray[Any] | None = None) -> Plain:
         """Return what leaves ids as they are."""
         return Plain()
 
-    def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
+    def window(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
         """Return ids as int64."""
         return torch.tensor(np.ascontiguousarray(values)).long()
 
@@ -207,17 +211,17 @@ class Numbers(Elements):
         """Return rows of numbers as they came."""
         return self.encoded(vocabulary, values)
 
-    def stream(self, vocabulary: Vocabulary[Any]) -> Stream:
+    def stream(self, vocabulary: Vocabulary[Any], known: NDArray[Any] | None = None) -> Stream:
         """Return what scales rows, and transforms them."""
-        return Stream(Chain(vocabulary))
+        return Stream(Chain(vocabulary), known)
 
-    def window(self, values: NDArray[Any], dtype: torch.dtype, start: int = 0) -> Tensor:
+    def window(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
         """Return numbers in the arithmetic of the network, which must be finite there."""
         rows = torch.tensor(np.ascontiguousarray(values)).to(dtype)
         finite = torch.isfinite(rows)
         if bool(finite.all()):
             return rows
-        row = start + int(torch.nonzero(~finite)[0, 0])
+        row = int(torch.nonzero(~finite)[0, 0])
         fact = f"the number at step {row} of the prompt is beyond all numbers of {dtype} once it is scaled"
         raise refused(fact, cure="give numbers like those of the data")
 

@@ -21,7 +21,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified
 from recurra.generate import arguments, draws
-from recurra.generate.elements import ELEMENTS, GIVE_KNOWN, SKIPPED, encoded, holds_any, refused, too_short
+from recurra.generate.elements import ELEMENTS, GIVE_KNOWN, SKIPPED, TOO_FEW, encoded, holds_any, refused, too_short
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
@@ -40,7 +40,8 @@ class Session:
 
     Several streams read the same prompt, together until the first draw, and draw each for itself. `position` is where
     in its sequence the first element stands that is fed: a clock in the encoder goes on from there. `scheme` is that
-    of `recurra.randomness`, by which symbols are drawn.
+    of `recurra.randomness`, by which symbols are drawn. What is `known` of a series, in the data's units, is what it is
+    scaled by where each has a scale of its own; else those are the numbers that are fed first.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Session:
         streams: int = 1,
         position: int = 0,
         scheme: int = SCHEME,
+        known: NDArray[Any] | None = None,
     ) -> None:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
@@ -60,7 +62,7 @@ class Session:
             self.elements.drawn_by("streams")
         self.network = network.eval()
         self.vocabulary = vocabulary
-        self.stream = self.elements.stream(vocabulary)
+        self.stream = self.elements.stream(vocabulary, known)
         self._carried: States | Packed | None = None
         self.skipped = False  # whether the last that was fed held no symbol of the vocabulary
         self.output: Tensor | None = None  # B V: what the network says of the next element
@@ -83,11 +85,19 @@ class Session:
         return self.feed_ids(ids) if len(ids) else self
 
     def feed_ids(self, ids: NDArray[Any]) -> Session:
-        """Read ids `[n]`, or numbers `[n, F]` in the data's units; each stream reads them all."""
-        ids = self.stream.read(ids)
-        for start in range(0, len(ids), CHUNK):
-            part = self.elements.window(ids[start : start + CHUNK], self.network.dtype, start)
-            part = part.to(self.network.device)
+        """Read ids `[n]`, or numbers `[n, F]` in the data's units; each stream reads them all.
+
+        Raises `InputError` (RC042, RC080) for numbers that cannot be read; then nothing has been read.
+        """
+        if not len(ids):
+            return self
+        if len(ids) < self.stream.at_once:
+            raise refused(TOO_FEW, cure="give two steps or more of it at once")
+        stream = copy.copy(self.stream)
+        x = self.elements.window(stream.read(ids), self.network.dtype)
+        self.stream = stream
+        for start in range(0, len(x), CHUNK):
+            part = x[start : start + CHUNK].to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,7 +20,7 @@ from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
 from recurra.data.labels import UNSEEN, Labels
 from recurra.data.segments import groups
-from recurra.data.splits import Split, SplitName, split
+from recurra.data.splits import Split, SplitName, place_of, split
 from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.generate.elements import GIVE_KNOWN, SKIPPED, encoded, holds_any
@@ -63,6 +64,11 @@ class Data:
     def lag(self) -> int:
         """How many elements at the beginning of a sequence have no value, and can answer nothing."""
         return self.chain.lag if self.chain else 0
+
+    @property
+    def by_series(self) -> bool:
+        """Whether each series has a scale of its own."""
+        return self.chain is not None and self.chain.by_series
 
     def tally(self) -> Tally:
         """Return sums of nothing, for what is measured of the answers."""
@@ -203,25 +209,28 @@ def _transformed(
 ) -> tuple[Reader, dict[SplitName, Split]]:
     """Return a reader of what transforms make of numbers, and splits in which nothing is answered that has no value.
 
-    A sequence that is answered as a whole may be known as a whole, any other as far as training sees it. Raises
-    `InputError` (RC041) where one must be known, and training sees nothing of it.
+    Raises `InputError` (RC031, RC041) where an answer could not be undone by what is known when it is made, or where a
+    series must be known, and training sees nothing of it.
     """
-    store, train = reader.store, splits["train"]
-    known = in_training(store, train)
-    if train.whole:
-        begin, end = store.starts, store.ends
-        known = in_training(store, replace(train, low=begin, high=end, begin=begin))
-    elif chain.by_series:
+    target, store, train = resolved.target, reader.store, splits["train"]
+    if target.asks == "input" and target.reach != 1:
+        name = resolved.parts["target"].entry.qualified
+        fact = f"the answers of target {name} lie {target.reach} steps ahead, and what is read is undone one step ahead"
+        cure = 'leave difference and seasonal_difference out, and scale_by = "series"'
+        raise InputError.of("RC031", fact, key="vocabulary", cure=cure)
+    if chain.by_series and not train.whole:
         seen = set(train.begin.tolist())
         for name, part in splits.items():
             strange = [begin for begin in part.begin.tolist() if begin not in seen]
             if strange:
                 fact = f"{len(strange)} of the {len(part)} series of the {name} split have no part in training, "
                 fact += "by which they could be scaled"
-                cure = 'sequence.split_by = "time", or vocabulary.scale_by = "all"'
+                cure = 'vocabulary.scale_by = "all"'
+                cure = cure if "fold" in store.columns else f'sequence.split_by = "time", or {cure}'
                 raise InputError.of("RC041", fact, key="vocabulary.scale_by", cure=cure)
-    lag = chain.lag if resolved.target.asks == "input" else 0
-    rows = transformed(chain, store, known)
+    lag = chain.lag if target.asks == "input" else 0
+    place = partial(place_of, store, splits)
+    rows = transformed(chain, store, in_training(store, train), place)
     splits = {name: replace(part, lag=lag) for name, part in splits.items()}
     return replace(reader, rows=rows, origins=chain.width, lag=lag), splits
 
@@ -290,6 +299,8 @@ def _check_splits(resolved: Resolved, data: Data) -> None:
         size = f"the {name} split, {said} of {total},"
         if not part.steps:
             fact = f"{size} holds {part.elements} elements: nothing can be predicted"
+            if data.lag:
+                fact += f", for what is read are differences, which the first {data.lag} of a sequence do not have"
             raise InputError.of("RC041", fact, key=key, cure=cure)
         if not _answerable(data, part):
             target = resolved.parts["target"].entry.component.name

@@ -154,8 +154,11 @@ class Elements(Protocol):
         """Return the columns that tell the chance of each answer."""
         return []
 
-    def said(self, answers: Vocabulary[Any], point: Tensor) -> list[dict[str, Any]]:
-        """Return what the best guesses `[N, V]` of the loss say, a row each."""
+    def said(self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
+        """Return what the best guesses `[N, V]` of the loss say, a row each.
+
+        `read` are the elements `[N, ...]` of which each guess is about the one after, if they are about such.
+        """
 
     # a run read back
 
@@ -258,7 +261,7 @@ class Symbols(Elements):
         """Return a column for each symbol."""
         return [f"p:{name}" for name in _symbols(answers)]
 
-    def said(self, answers: Vocabulary[Any], point: Tensor) -> list[dict[str, Any]]:
+    def said(self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
         """Return the likeliest answer, with the chances of all."""
         names, columns = _symbols(answers), self.chances(answers)
         return [
@@ -299,9 +302,11 @@ class Numbers(Elements):
         return source.features()
 
     def opening(self, store: Store, lag: int) -> tuple[int, int]:
-        """Return where the last steps of the last series lie."""
-        end = int(store.ends[-1])
-        return max(int(store.starts[-1]), end - TAIL - lag), end
+        """Return where the last steps lie of the last series that is long enough to go on from."""
+        long = np.flatnonzero(store.ends - store.starts > lag + 1)
+        last = int(long[-1]) if len(long) else -1
+        end = int(store.ends[last])
+        return max(int(store.starts[last]), end - TAIL - lag), end
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Take a list without a text."""
@@ -330,9 +335,10 @@ class Numbers(Elements):
         if not task.generation.length or data.held_out() == "train":
             return
         pairs, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
-        for position, history, future in pairs:
+        for position, before, history, future in pairs:
             known = history[-FEW - data.lag :]
-            session = Session(trial, data.vocabulary, position=position + len(history) - len(known)).feed(known)
+            session = Session(trial, data.vocabulary, position=position + len(history) - len(known), known=before)
+            session.feed(known)
             errors = Errors()
             errors.add(np.stack(list(loop.numbers(session, len(future)))), future)
             for guess in baselines.forecasts(known, len(future), season).values():
@@ -358,6 +364,8 @@ class Numbers(Elements):
             found["notes"].append(f"what is generated goes on from the last {TAIL:,} steps of the last series")
         ahead = forecasts.forecast(data, network, name, task.generation.length, season) if name != "train" else None
         if ahead is None:
+            if name != "train" and task.generation.length:
+                found["notes"] += forecasts.left_out(data, name, 0)
             return found
         found["forecast"] = ahead
         return ahead
@@ -371,9 +379,11 @@ class Numbers(Elements):
         rows = [row.tolist() for row in loop.numbers(session, steps)]
         return {"predicted": [row[0] if len(row) == 1 else row for row in rows]}
 
-    def said(self, answers: Vocabulary[Any], point: Tensor) -> list[dict[str, Any]]:
+    def said(self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
         """Return numbers in their own units."""
-        return [{"predicted": row} for row in answers.decode(point.cpu().numpy()).tolist()]
+        given = point.cpu().numpy()
+        own = answers.decode(given) if read is None else Chain(answers).foreseen(read, given)
+        return [{"predicted": row} for row in own.tolist()]
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
         """Scale a row of ones, and back."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.metric import Metrics
+from recurra.data.chain import in_training
 from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.errors import RunError
 from recurra.generate.loop import numbers
@@ -40,8 +41,8 @@ def forecast(
     errors, rules, told = Errors(data.scale), dict[str, Errors](), dict[str, int]()
     pairs, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
     shown: Figures = {}
-    for position, history, future in pairs:
-        session = Session(network, data.vocabulary, position=position).feed(history)
+    for position, before, history, future in pairs:
+        session = Session(network, data.vocabulary, position=position, known=before).feed(history)
         predicted = _free_running(session, future)
         errors.add(predicted, future)
         guesses = forecasts(history, len(future), season)
@@ -61,9 +62,18 @@ def forecast(
         "metrics": errors.metrics(),
         "baselines": {rule: sums.metrics() for rule, sums in rules.items()},
         **({"columns": columns} if columns else {}),
-        "notes": _forecast_notes(pairs, total, season, told),
+        "notes": [*left_out(data, name, total), *_forecast_notes(pairs, total, season, told)],
         "last_series": shown,
     }
+
+
+class Begun(NamedTuple):
+    """A series that is to be forecast: its `history` from a position on, by what it is scaled, and what comes then."""
+
+    position: int
+    known: NDArray[Any] | None
+    history: NDArray[Any]
+    future: NDArray[Any]
 
 
 def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> list[Figures]:
@@ -79,25 +89,36 @@ def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> lis
     ]
 
 
-def history_and_future(
-    data: Data, name: SplitName, horizon: int, limit: int = FORECAST
-) -> tuple[list[tuple[int, NDArray[Any], NDArray[Any]]], int]:
-    """Return, for series of a split, what is known, from which position on, and what a free-running forecast meets.
+def history_and_future(data: Data, name: SplitName, horizon: int, limit: int = FORECAST) -> tuple[list[Begun], int]:
+    """Return series of a split, each up to where a free-running forecast begins, and what it meets.
 
-    A contiguous split is forecast from its first element; a whole series from `horizon` before its end. Of more than
-    `limit` series those are taken that lie evenly over all of them; how many there are comes second.
+    A contiguous split is forecast from its first element; a whole series from `horizon` before its end; both not before
+    enough is known of a series. Of more than `limit` series those are taken that lie evenly over all of them; how many
+    there are comes second.
     """
     part, values = data.splits[name], data.store.values
+    known_of = in_training(data.store, data.splits["train"])
     origins = np.where(part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon))
+    origins = np.maximum(origins, part.begin + data.lag + 1)
     stops = np.minimum(part.high, origins + horizon)
-    able = np.flatnonzero((stops > origins) & (origins - part.begin > data.lag))
+    able = np.flatnonzero(stops > origins)
 
     found = []
     for row in sampled(able, limit).tolist():
         begin, origin, stop = int(part.begin[row]), int(origins[row]), int(stops[row])
-        known = max(begin, origin - HISTORY)
-        found.append((known - begin, np.asarray(values[known:origin]), np.asarray(values[origin:stop])))
+        first = max(begin, origin - HISTORY)
+        known = known_of(int(data.store.sequence(np.array([begin]))[0])) if data.by_series else None
+        found.append(Begun(first - begin, known, np.asarray(values[first:origin]), np.asarray(values[origin:stop])))
     return found, len(able)
+
+
+def left_out(data: Data, name: SplitName, able: int) -> list[str]:
+    """Return what is to be said of series that are too short to be forecast because of what is read of them."""
+    part = data.splits[name]
+    short = int((part.high > np.maximum(part.low, part.begin + 1)).sum()) - able
+    if not data.lag or short <= 0:
+        return []
+    return [f"{short:,} series were not forecast: {data.lag + 1:,} steps of each must come before, for the differences"]
 
 
 def step_notes(data: Data, split: Split, season: int, baselines: Mapping[str, Metrics]) -> list[str]:
@@ -126,14 +147,12 @@ def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]
     return predicted
 
 
-def _forecast_notes(
-    pairs: list[tuple[int, NDArray[Any], NDArray[Any]]], total: int, season: int, told: dict[str, int]
-) -> list[str]:
+def _forecast_notes(pairs: list[Begun], total: int, season: int, told: dict[str, int]) -> list[str]:
     """Return what is to be said of a forecast: the sample it is of, what it has read, and why a rule is missing."""
     said, count = [], len(pairs)
     if count < total:
         said.append(f"{count:,} of {total:,} series were forecast, which lie evenly over all of them")
-    if cut := sum(position > 0 for position, _, _ in pairs):
+    if cut := sum(pair.position > 0 for pair in pairs):
         said.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
     needs = {"drift": 2, **({"seasonal naive": season} if season else {})}
     for rule, least in needs.items():

@@ -96,6 +96,8 @@ class Predictor:
             raise InputError.of("RC080", "the sequence is empty, so nothing can be said of it")
         elements = reading.ELEMENTS[self.vocabulary.yields]
         stream = elements.stream(self.vocabulary)
+        if self.target.generates and len(values) < stream.at_once:
+            raise InputError.of("RC080", reading.TOO_FEW)
         x = elements.window(stream.read(values), self.network.dtype)
         if self.target.generates and stream.missing:
             raise InputError.of("RC080", reading.too_short(stream.missing))
@@ -120,18 +122,22 @@ class Predictor:
                 found[index] = row
         return found
 
-    def _said(self, output: Tensor) -> list[dict[str, Any]]:
-        """Return what outputs `[N, V]` say: the likeliest answer with the chances of all, or numbers."""
+    def _said(self, output: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
+        """Return what outputs `[N, V]` say: the likeliest answer with the chances of all, or numbers.
+
+        `read` are the elements `[N, ...]` of which each answer is about the one after, if they are about such.
+        """
         point = self.network.loss.point(output).double()
         if not bool(torch.isfinite(point).all()):
             raise RunError.of("RC060", "what the network gives is not finite, so nothing can be predicted from it")
-        return ELEMENTS[self.answers.yields].said(self.answers, point)
+        return ELEMENTS[self.answers.yields].said(self.answers, point, read)
 
     def _each_step(self, sequence: Read) -> dict[str, Any]:
         """Return the likeliest answer at each step."""
         with torch.no_grad():
             output, _ = self.network(sequence.x[None].to(self.network.device))
-        return {"predicted": [row["predicted"] for row in self._said(output[0])]}
+        read = sequence.values if self.target.asks == "input" else None
+        return {"predicted": [row["predicted"] for row in self._said(output[0], read)]}
 
     def _continued(self, sequence: Read) -> dict[str, Any]:
         """Return what comes after a sequence, and of symbols what the sequence itself cost, in nats a symbol."""

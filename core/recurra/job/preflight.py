@@ -167,7 +167,8 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
 
 def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
     """Refuse numbers whose share of an update is not finite. Raises `InputError` (RC042) that names the largest."""
-    train, values = data.splits["train"], data.store.values
+    train, values, rows = data.splits["train"], data.store.values, data.reader.rows
+    values = values if rows is None else data.reader.read(rows.values)
     spans = [(int(low), int(high)) for low, high in zip(train.low, train.high, strict=True) if high - low > 1]
     tops = [low + int(np.abs(values[low:high]).max(axis=1).argmax()) for low, high in spans]
     span = int(np.argmax([np.abs(values[at]).max() for at in tops]))
@@ -182,7 +183,7 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
     (value / (steps * resolved.task.training.batch_size)).backward()
     gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
-        fact = f"{values[at].tolist()} leads to a gradient beyond all numbers of {trial.dtype}: "
+        fact = f"{data.store.values[at].tolist()} leads to a gradient beyond all numbers of {trial.dtype}: "
         cure = 'another vocabulary.scale, device.precision = "float64", or other units'
         place = place_of(data.store, data.splits, at)
         raise InputError.of("RC042", fact + place, key="vocabulary.scale", cure=cure)
@@ -218,10 +219,10 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     """Generate a few steps from the prompt, or from the data. Raises `PluginError` (RC071) for what is no text."""
     generation = resolved.task.generation
     session = Session(trial, data.vocabulary, resolved.task.seed)
-    if generation.prompt is not None:
-        session.feed(generation.prompt)
-    else:
+    if generation.prompt is None or generation.warm:
         opening = data.opening()[: FEW + data.lag]
         session.feed_ids(session.elements.recorded(data.vocabulary, opening, "the opening"))
+    if generation.prompt is not None:
+        session.feed(generation.prompt)
     if generation.length:
         data.elements.go_on(resolved, session)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
-from recurra.data.chain import Chain, Rows
+from recurra.data.chain import Chain
 from recurra.data.splits import Split, SplitName, place_of
 from recurra.data.store import Store
 from recurra.errors import InputError, Unsuited
@@ -90,8 +90,7 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
             raise intake.refused(vocabulary.encode, block, place) or error from error
         scaled = intake.rows(scaled, len(block), vocabulary.size, owner)
         if data.reader.rows is not None:
-            wide = data.reader.rows.spans(np.array([start]), len(block))[0]
-            scaled = Rows.of(wide, data.reader.origins).read
+            scaled = data.reader.read(data.reader.rows.spans(np.array([start]), len(block))[0])
         rows = torch.from_numpy(scaled.copy()).to(dtype)
         if not bool(torch.isfinite(rows).all()):
             row, feature = torch.nonzero(~torch.isfinite(rows))[0].tolist()
@@ -101,12 +100,12 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
         seen.add(block, rows)
         if data.answers is vocabulary:
             losses.add(_lossy(network.loss, rows.to(network.device), block, place), place)
-    _lost(seen, dtype)
+    _lost(seen, dtype, [str(step) for step in vocabulary.transforms()] if data.chain else [])
     _summed(resolved, data, losses, dtype)
     return bool(np.abs(seen.scaled).max() > STEEP)
 
 
-def _lost(seen: _Extremes, dtype: torch.dtype) -> None:
+def _lost(seen: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:
     """Refuse numbers that change, but none of them for the network. Warns (`Unsuited`) where only some are so."""
     lost, changing = seen.lost()
     if not lost:
@@ -114,8 +113,12 @@ def _lost(seen: _Extremes, dtype: torch.dtype) -> None:
     low, high = seen.raw[:, lost[0]].tolist()
     fact = f"feature {lost[0]} lies between {low!r} and {high!r}, and is one and the same in {dtype} once it is scaled"
     cure = 'vocabulary.scale = "standard", device.precision = "float64", or other units'
+    key = "vocabulary.scale"
+    if transforms:
+        fact, key = f"{fact}, and {', '.join(transforms)}", "vocabulary"
+        cure = "leave a difference out: there is nothing behind it to learn"
     if len(lost) == changing:
-        raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
+        raise InputError.of("RC042", fact, key=key, cure=cure)
     warnings.warn(f"{fact}: nothing can be learned from it; to mend it: {cure}", Unsuited, stacklevel=3)
 
 
