@@ -142,7 +142,7 @@ def test_only_marked_steps_are_asked(here: Path) -> None:
     """Figure and baseline are those of a plain loop, and no window changes them, of training or of evaluation."""
     task = here / "recall.toml"
     task.write_text(task.read_text().replace("?y", "?y?"))  # some are asked twice
-    changes = {"training.steps": 5, "sequence.length": 3, "sequence.split": [0.5, 0.0, 0.5]}
+    changes = {"training.steps": 5, "sequence.length": 3, "sequence.split": [0.5, 0.0, 0.5], "device.kind": "cpu"}
     run = recurra.run(task, changes)
     ranks = asked(run)
     assert run.result["predictions"] == len(ranks)

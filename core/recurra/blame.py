@@ -13,6 +13,9 @@ import torch
 from recurra.errors import PluginError, RecurraError, RunError
 from recurra.resolved import Resolved
 
+NO_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch says where there is no memory, of the machine, of a device, or for cuBLAS or cuDNN."""
+
 
 @contextmanager
 def blaming(resolved: Resolved) -> Iterator[None]:
@@ -24,7 +27,7 @@ def blaming(resolved: Resolved) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(error) from error
     except Exception as error:
-        if isinstance(error, RuntimeError) and "allocate memory" in str(error):
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in NO_MEMORY):
             raise _no_memory(error) from error
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise RunError.of("RC053", f"the disk is full: {error.filename or ''}", cure="free some space") from error
@@ -36,11 +39,8 @@ def blaming(resolved: Resolved) -> Iterator[None]:
 
 def _no_memory(error: BaseException) -> RunError:
     cure = "smaller training.batch_size (with accumulate to make up for it), sequence.length or cell.hidden_size"
-    return RunError.of(
-        "RC061",
-        f"there is not enough memory: {str(error).splitlines()[0] if str(error) else 'out of memory'}",
-        cure=cure,
-    )
+    said, free, _ = str(error).partition("\n")[0].partition(" is free.")  # after which torch tells of much else
+    return RunError.of("RC061", f"there is not enough memory: {said + free or 'out of memory'}", cure=cure)
 
 
 def _culprit(resolved: Resolved, error: BaseException) -> str | None:

@@ -176,7 +176,7 @@ class RecurraWarning(Warning):
 
 
 class OtherVersion(RecurraWarning, UserWarning):
-    """A run is opened with another plugin version, another execution path or fewer threads than it was made with."""
+    """A run is opened with another plugin version, execution path or device, or fewer threads than it was made with."""
 
 
 class Unkept(RecurraWarning, RuntimeWarning):

@@ -57,7 +57,8 @@ def seeded(seed: int, *names: str | int, device: torch.device | None = None) -> 
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(derive(seed, *names))
         if cuda:
-            torch.cuda.manual_seed(derive(seed, *names))
+            with torch.cuda.device(device):  # it seeds the present one alone
+                torch.cuda.manual_seed(derive(seed, *names))
         yield
 
 

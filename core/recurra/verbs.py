@@ -32,7 +32,13 @@ from recurra.randomness import SCHEME
 from recurra.resolve import resolve
 from recurra.runs import files
 from recurra.runs.folder import RunFolder
-from recurra.runs.versions import refuse_changed_files, warn_of_changed_files, warn_of_other_paths, warn_of_others
+from recurra.runs.versions import (
+    refuse_changed_files,
+    warn_of_changed_files,
+    warn_of_other_device,
+    warn_of_other_paths,
+    warn_of_others,
+)
 from recurra.train.loop import Observer
 
 Overrides = Iterable[str] | Mapping[str, Any]
@@ -109,6 +115,7 @@ def resume(
         )
         relearn(network, folder)
         warn_of_other_paths(folder, taken.paths, choices)
+        warn_of_other_device(folder, str(network.device))
         folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
         with sized(resolved, network, taken):
             this = Run(folder, resolved, data.vocabulary, data.answers, network, taken.randomness)

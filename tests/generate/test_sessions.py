@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ),
     }
     return SimpleNamespace(**{
-        name: recurra.run(write(place / name, text), changes, runs=place / name / "runs")
+        name: recurra.run(write(place / name, text), {"device.kind": "cpu", **changes}, runs=place / name / "runs")
         for name, (text, changes) in tasks.items()
     })  # fmt: skip
 

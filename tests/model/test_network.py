@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from recurra import InputError
-from recurra.model.device import DTYPES, arithmetic, choose
+from recurra.errors import OtherVersion
+from recurra.model.device import DTYPES, arithmetic, choose, of_here
 from recurra.model.network import Network, detached, flatten, unflatten
 from recurra.randomness import Noise, seeded
 from recurra.spec.tables import Device
@@ -204,8 +205,10 @@ def test_arithmetic_is_put_back():
     with pytest.raises(KeyError), arithmetic(Device(threads=2, determinism="strict")):
         assert torch.get_num_threads() == 2
         assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.allow_tf32
         raise KeyError
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -215,3 +218,14 @@ def test_a_device_that_is_not_there_is_refused():
         Device(kind="abacus")
     with pytest.raises(InputError, match=r"no cuda:99(.|\n)*allowed: cpu"):
         choose(Device(kind="cuda:99"))
+
+
+def test_a_run_of_another_machines_device_takes_one_of_here():
+    """It says which was asked for and which is taken; a device that is here is taken without a word."""
+    there = Device(kind="cuda:99", precision="float64", threads=2)
+    with pytest.warns(OtherVersion, match=r"asks for cuda:99, and this machine has cpu.* is used"):
+        found = of_here(there)
+    assert found == there.model_copy(update={"kind": "auto"})
+    assert choose(found).type in ("cpu", "cuda")
+    for kind in ("cpu", "auto"):
+        assert of_here(Device(kind=kind)) == Device(kind=kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,30 @@ def test_a_lent_generator_draws_by_seed_and_name():
             found.append(torch.rand(4))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
+
+
+def test_the_generator_that_is_seeded_is_the_one_that_is_lent(monkeypatch):
+    """torch seeds the present device alone: for the time of it, that is the one whose generator comes back."""
+    lent, present, seeds = [], [0], []
+
+    @contextmanager
+    def fork(devices):
+        lent.extend(devices)
+        yield
+
+    @contextmanager
+    def turn(device):
+        present.append(device.index)
+        yield
+        present.pop()
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    monkeypatch.setattr(torch.cuda, "device", turn)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: seeds.append((present[-1], seed)))
+    second = torch.device("cuda:1")
+    with seeded(3, "plugins", device=second):
+        assert present == [0]
+    assert lent == [second] and seeds == [(1, derive(3, "plugins"))]
 
 
 def test_a_lent_generator_comes_back_after_a_failure():

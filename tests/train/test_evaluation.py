@@ -26,8 +26,8 @@ CLOSE = {"float64": 1e-9, "float32": 1e-5}
 
 
 def _built(folder: Path, text: str, changes: dict[str, Any]) -> tuple[Any, Any, Any]:
-    resolved = resolve(write(folder, text), {"generation.prompt": "a", "training.batch_size": 1, **changes}
-                       if "character" in text else changes)  # fmt: skip
+    prose = {"generation.prompt": "a", "training.batch_size": 1} if "character" in text else {}
+    resolved = resolve(write(folder, text), {"device.kind": "cpu", **prose, **changes})
     data = load_data(resolved)
     network, _ = build_network(resolved, data.vocabulary.size)
     return data, network, network.loss

@@ -131,7 +131,8 @@ def test_epochs_are_so_many_steps(changes: dict[str, Any], tmp_path: Path) -> No
 
 
 def _trainer(folder: Path, text: str, changes: dict[str, Any]) -> Any:
-    resolved = resolve(write(folder, text), {"sequence.split": [1.0, 0.0, 0.0], "generation.prompt": "a", **changes})
+    plain = {"sequence.split": [1.0, 0.0, 0.0], "generation.prompt": "a", "device.kind": "cpu"}
+    resolved = resolve(write(folder, text), plain | changes)
     data = load_data(resolved)
     network, _ = build_network(resolved, data.vocabulary.size)
     return build_trainer(resolved, data, network)

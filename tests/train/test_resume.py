@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trials import PROSE, STEPS, TRIALS, Stopper, differences, left, trained, write
@@ -57,6 +58,22 @@ def test_every_optimizer_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
     changes = {"training.optimizer": {"kind": kind}, "training.steps": 4, "sequence.split": [1.0, 0.0, 0.0]}
     whole = trained(tmp_path / "whole", "windows", **changes)
     assert differences(whole, trained(tmp_path / "cut", "windows", stops=[1, 2, 3], **changes)) == []
+
+
+@pytest.mark.parametrize("kind", ["adafactor", "adam", "sgd"])
+def test_a_state_is_looked_at_where_torch_looks_out_for_graphs(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CUDA on a machine torch asks the copy of an optimizer for what not every one has."""
+
+    def check(self: torch.optim.Optimizer) -> None:
+        if not getattr(self, "_warned_capturable_if_run_uncaptured", False):
+            assert not all(group["capturable"] for group in self.param_groups)
+
+    for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
+        monkeypatch.setattr(torch.optim.Optimizer, name, check, raising=False)
+    changes = {"training.optimizer": {"kind": kind}, "training.steps": 3, "sequence.split": [1.0, 0.0, 0.0]}
+    assert trained(tmp_path, "windows", stops=[1], **changes).result["steps"] == 3
 
 
 @pytest.mark.parametrize("name", ["windows", "early stopping"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -33,14 +35,43 @@ def run(
     batch, steps = x.shape[:2]
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
-    with single(_light(native, x)):
+    with _settings(native, x):
         return _run(cell, native, x, state, reset, lengths)
+
+
+def _settings(native: Native, x: Tensor) -> AbstractContextManager[None]:
+    """Return what a kernel runs under."""
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    return exact() if x.is_cuda else single(_light(native, x))
+
+
+def exact() -> AbstractContextManager[None]:
+    """Let cuDNN round products no more than torch rounds its own, and put back what there was.
+
+    Left alone it rounds float32 to 10 bits (TF32), which is a thousand times as far from `step`, and
+    faster for wide cells alone. `torch.set_float32_matmul_precision("high")` allows it on every path.
+    """
+    try:
+        before, wanted = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:  # they were set by torch's newer names, which do not mix with these
+        return nullcontext()
+    return _rounding(wanted, before)
+
+
+@contextmanager
+def _rounding(wanted: bool, before: bool) -> Iterator[None]:
+    cudnn: Any = torch.backends.cudnn
+    cudnn.allow_tf32 = wanted
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
 
 
 def _light(native: Native, x: Tensor) -> bool:
     """Tell whether a step's product with the state is so small that a second thread is not worth waiting for."""
-    plain = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return plain and x.shape[0] * native.weights[1].numel() < LIGHT
+    return x.device.type == "cpu" and x.shape[0] * native.weights[1].numel() < LIGHT
 
 
 def _run(
@@ -75,11 +106,22 @@ def _call(native: Native, data: tuple[Tensor, ...], start: list[Tensor], *more: 
     Returns the outputs and each final field `[1, B, H]`.
     """
     begin = [field.unsqueeze(0).contiguous() for field in start]
+    weights = _joined(native.weights) if data[0].is_cuda else list(native.weights)
     # weights with biases, one layer, no dropout, whether gradients are wanted, one direction
-    shared = (list(native.weights), True, 1, 0.0, torch.is_grad_enabled(), False, *more)
+    shared = (weights, True, 1, 0.0, torch.is_grad_enabled(), False, *more)
     first = begin if native.kernel == "lstm" else begin[0]
     found: tuple[Tensor, ...] = KERNELS[native.kernel](*data, first, *shared)
     return found
+
+
+def _joined(weights: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return weights that lie one after the other in memory, as cuDNN reads them.
+
+    Of others it makes such a copy itself in each call, and warns of it.
+    """
+    flat = torch.cat([weight.flatten() for weight in weights])
+    parts = torch.split(flat, [weight.numel() for weight in weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
 def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:

@@ -177,19 +177,21 @@ def _timed(cell: Any, window: Window, draw: Callable[[int, int], Tensor], name: 
         lengths = torch.linspace(steps, max(1, steps // 2), batch).long().to(window.device)
     state = cell.initial_state(batch, device=x.device, dtype=x.dtype)
     weights = [weight for weight in cell.parameters() if weight.requires_grad]
-    _wait(window.device)
+    wait(window.device)
     start, processor = now(), time.thread_time()
     y, _ = paths.run(cell, name, x, state, reset=reset, lengths=lengths)
     if y.requires_grad:
         torch.autograd.grad(y, [x, *weights], torch.ones_like(y), allow_unused=True)
-    _wait(window.device)
+    wait(window.device)
     wall = now() - start
     return Lap(wall, time.thread_time() - processor if window.device.type == "cpu" else wall)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     """Wait until a device has done what it was given."""
-    if device.type != "cpu":
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
         getattr(torch, device.type).synchronize()
 
 

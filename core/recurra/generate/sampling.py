@@ -32,7 +32,7 @@ class Sampling:
             logits = torch.where(seen, penalised(logits, self.repetition_penalty), logits)
         if self.temperature == 0:
             return logits.argmax(dim=-1)
-        return draws.pick(self.chances(logits))
+        return draws.pick(self.chances(logits.cpu())).to(logits.device)
 
     def chances(self, logits: Tensor) -> Tensor:
         """Return the probabilities `[B, V]` that a draw follows."""

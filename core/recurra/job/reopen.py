@@ -12,6 +12,7 @@ from recurra.errors import InputError, PluginError, Problem, RecurraError, RunEr
 from recurra.job.data import Data, load_data
 from recurra.job.elements import ELEMENTS
 from recurra.job.paths import Taken
+from recurra.model.device import of_here
 from recurra.model.network import Network
 from recurra.resolve import resolve
 from recurra.resolved import Resolved
@@ -108,9 +109,12 @@ def fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
 
 
 def resolved_again(folder: RunFolder) -> Resolved:
-    """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is gone."""
+    """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is gone.
+
+    Warns (`OtherVersion`) if the task names a device that this machine lacks, and takes one that it has.
+    """
     try:
-        return resolve(folder.path / "task.toml", recorded=True)
+        resolved = resolve(folder.path / "task.toml", recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise
@@ -118,6 +122,8 @@ def resolved_again(folder: RunFolder) -> Resolved:
         missing = [c for c in components if any(c.name in problem.fact for problem in error.problems)]
         fact = f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}"
         raise PluginError.of("RC070", fact, cure=_cure(missing or components, error)) from error
+    resolved.task = resolved.task.model_copy(update={"device": of_here(resolved.task.device)})
+    return resolved
 
 
 def _cure(missing: list[Component], error: RecurraError) -> str:

@@ -13,6 +13,7 @@ from recurra.contracts.cell import Cell
 from recurra.data.batches import Batch, Lanes, Sequences, Whole, Windows
 from recurra.engine.paths import Choice
 from recurra.engine.recurrence import State
+from recurra.engine.timing import wait
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import Data
 from recurra.job.elements import SYMBOLS_SHOWN
@@ -157,6 +158,7 @@ def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float
                 value = network.loss(output[batch.mask], batch.y[batch.mask]).mean()
         value.backward()
         network.zero_grad(set_to_none=True)
+        wait(network.device)
         if trial:  # the first one warms up
             best = min(best, time.perf_counter() - start)
         if time.perf_counter() - begun > 3 and trial:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 
+from recurra.engine.native import exact
 from recurra.engine.threads import using
-from recurra.errors import InputError
+from recurra.errors import InputError, OtherVersion
 from recurra.spec.tables import Device
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -44,9 +46,21 @@ def choose(device: Device) -> torch.device:
     return torch.device(kind)
 
 
+def of_here(device: Device) -> Device:
+    """Return the device of a run, or "auto" where this machine lacks it. Warns (`OtherVersion`) then."""
+    try:
+        choose(device)
+    except InputError:
+        found = device.model_copy(update={"kind": "auto"})
+        fact = f"the run asks for {device.kind}, and this machine has {', '.join(available())}"
+        warnings.warn(f"{fact}: {choose(found)} is used", OtherVersion, stacklevel=4)
+        return found
+    return device
+
+
 @contextmanager
 def arithmetic(device: Device) -> Iterator[None]:
-    """Set threads and determinism as a task says, and put back what was there."""
+    """Set threads, precision and determinism as a task says, and put back what was there."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     settings: Any = torch.utils.deterministic
     filled = settings.fill_uninitialized_memory
@@ -57,7 +71,8 @@ def arithmetic(device: Device) -> Iterator[None]:
         settings.fill_uninitialized_memory = False  # would write every new tensor twice
         torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without its imports
     try:
-        yield
+        with exact():
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)

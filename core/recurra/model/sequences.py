@@ -40,7 +40,7 @@ def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Log
     The gradient goes back over the last `window` steps of each row, 0 for all of them, and what was pooled before that
     is a constant. A network that reads both ways takes all in one window.
     """
-    if network.reads_both_ways or not window or int(steps.max()) <= window:
+    if network.reads_both_ways or not window or x.shape[1] <= window:
         return _whole(network, x, steps)
 
     before = (steps - window).clamp(min=0)
@@ -57,11 +57,11 @@ def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Log
 
 def read(network: Network, x: Inputs, steps: Lengths, size: int = LONGEST) -> Logits:
     """Return the same where no gradient is wanted: nothing is kept but states and sums."""
-    if network.reads_both_ways or int(steps.max()) <= size:
+    if network.reads_both_ways or x.shape[1] <= size:
         return _whole(network, x, steps)
     pool, states = _pool(network), network.initial_states(len(x))
     sums = pool.begin(_like(network), len(x))
-    for at in range(0, int(steps.max()), size):
+    for at in range(0, x.shape[1], size):
         hidden, states = network.hidden(x[:, at : at + size], states)
         inside = at + torch.arange(hidden.shape[1], device=x.device) < steps[:, None]
         sums = pool.add(sums, hidden, inside)

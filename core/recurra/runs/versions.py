@@ -60,6 +60,15 @@ def warn_of_other_paths(folder: RunFolder, recorded: Sequence[str], choices: Seq
             return
 
 
+def warn_of_other_device(folder: RunFolder, now: str) -> None:
+    """Warn (`OtherVersion`) if a run goes on on a device of another kind: its bits are then no more the same."""
+    before = folder.records.environment().device
+    if before and before.partition(":")[0] != now.partition(":")[0]:
+        fact = f"{folder.path} was trained on {before}, and goes on on {now}"
+        more = "it is equal up to rounding, but for the noise of dropout"
+        warnings.warn(f"{fact}: {more}", OtherVersion, stacklevel=3)
+
+
 def _installed(distribution: str) -> str | None:
     try:
         return version(distribution)

@@ -86,10 +86,11 @@ def _tally(network: Network, reader: Reader, spans: Spans, tally: Tally, rows: i
         for group in grouped(reader, spans, rows, window):
             states = None
             for batch in group:
+                some = bool(batch.mask.any())  # looked at here, where nothing waits for the device
+                undo = batch.undo[batch.mask] if len(batch.undo) else None
                 batch = batch.to(network.device)
                 output, states = network(batch.x, states, position=batch.position)  # B T V
-                if bool(batch.mask.any()):
-                    undo = batch.undo[batch.mask.cpu()] if len(batch.undo) else None
+                if some:
                     tally.add(output[batch.mask], batch.y[batch.mask], network.loss, undo)
     return tally
 

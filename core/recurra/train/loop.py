@@ -278,7 +278,7 @@ class Trainer:
         anew = not carried or bool((batch.fresh | batch.reset[:, 0]).all())
         some_fresh = not anew and bool(batch.fresh.any())
         resets = carried and bool(batch.reset[:, int(anew) :].any())
-        whole = bool(batch.mask.all())
+        places = None if bool(batch.mask.all()) else batch.mask.flatten().nonzero()[:, 0]
 
         batch = batch.to(self.network.device)
         states = None if anew else self._some_fresh(batch) if some_fresh else self.carried
@@ -289,7 +289,7 @@ class Trainer:
         output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
         if carried:
             self.carried = detached(after)
-        return _scored(output, batch, whole)
+        return _scored(output, batch, places)
 
     def _some_fresh(self, batch: Batch) -> States:
         """Return the carried states, but those of before the first step where a row is fresh.
@@ -380,7 +380,9 @@ class Trainer:
         tensors, state = checkpoint.tensors, checkpoint.state
         self.network.load_state_dict(tensors["weights"])
         joined = _join_optimizer(tensors.get("optimizer", {}), state["optimizer"]["plain"])
-        self.optimizer.load_state_dict({"state": joined, "param_groups": state["optimizer"]["groups"]})
+        pairs = zip(state["optimizer"]["groups"], self.optimizer.param_groups, strict=True)
+        groups = [_in_form(saved, own) for saved, own in pairs]
+        self.optimizer.load_state_dict({"state": joined, "param_groups": groups})
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.held = checkpoint.step
@@ -405,11 +407,16 @@ class Trainer:
         return RunError.of("RC060", f"{what} at step {step}; {held}", cure=", or ".join(cures))
 
 
-def _scored(output: Tensor, batch: Batch, whole: bool) -> tuple[Tensor, Tensor]:
-    """Return outputs and targets of the scored steps alone: `[N, V]` and `[N]`; `whole` says that all are."""
-    if whole:
-        return output.flatten(0, 1), batch.y.flatten(0, 1)
-    return output[batch.mask], batch.y[batch.mask]
+def _scored(output: Tensor, batch: Batch, places: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return outputs and targets of the scored steps alone, `[N, V]` and `[N]`.
+
+    `places` are those of the scored steps, counted row after row; without them all are scored.
+    """
+    answers, targets = output.flatten(0, 1), batch.y.flatten(0, 1)
+    if places is None:
+        return answers, targets
+    places = places.to(output.device, non_blocking=True)
+    return answers[places], targets[places]
 
 
 def total_steps(training: Training, batches: int) -> int:
@@ -430,6 +437,11 @@ def split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor]
             else:
                 plain[f"{index}.{name}"] = value
     return tensors, plain
+
+
+def _in_form(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved group of an optimizer, fused only where it is so here: not every device has that form."""
+    return saved if own.get("fused") or not saved.get("fused") else saved | {"fused": own["fused"]}
 
 
 def _join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:

@@ -101,6 +101,7 @@ def _stepped(optimizer: optim.Optimizer) -> optim.Optimizer:
     twin = copy.deepcopy(optimizer)
     for group in twin.param_groups:
         group["lr"] = 0.0
+        group.setdefault("capturable", False)  # torch asks a copy for it where there is CUDA, and not each has it
         for weight in group["params"]:
             weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
     twin.step()
