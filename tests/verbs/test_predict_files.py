@@ -376,7 +376,7 @@ def test_memory_does_not_grow_with_the_file(name: str, made: Made, here: Path) -
         line = [sys.executable, "-c", PROBE, made[name].path, path, "--output", "a.csv"]
         done = subprocess.run(line, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
         most[count] = int(done.stdout)
-        with open("a.csv", encoding="utf-8") as file:
+        with open("a.csv", encoding="utf-8", newline="\n") as file:
             assert sum(1 for _ in file) == count // len(rows) * len(rows) + 1
     few, many = most.values()
     assert many - few < 8_000, f"kB at most: {most}"
