@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Callback
 
 import recurra
 from recurra.job.train import Silent
-from recurra.train.loop import Progress
+from recurra.train.events import Progress
 
 BATCH, STEPS, HIDDEN, WINDOWS = 8, 64, 64, 2000
 RATE = 0.001

@@ -14,7 +14,7 @@ import recurra
 from recurra.errors import Interrupted
 from recurra.job.run import Run
 from recurra.job.train import Silent
-from recurra.train.loop import Progress
+from recurra.train.events import Progress
 
 STEPS = 12
 

@@ -39,7 +39,7 @@ from recurra.runs.versions import (
     warn_of_other_paths,
     warn_of_others,
 )
-from recurra.train.loop import Observer
+from recurra.train.events import Observer
 
 Overrides = Iterable[str] | Mapping[str, Any]
 

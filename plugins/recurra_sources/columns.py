@@ -69,13 +69,18 @@ class TableOptions(Options):
         "of a csv file an empty text is a text, but not where it would be a whole sequence that has a label or a fold",
     )
     encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
-    _alike: bool = PrivateAttr(default=False)  # whether it is read as one whose rows were whole, but has no label
+    _alike: bool | None = PrivateAttr(default=None)  # of another file than a run's: whether its rows are whole too
 
     def over(self, path: str) -> Self:
         """Return the same options for another file, whose rows are what they were, without labels."""
         other = self.model_copy(update={"path": path, "label": None, "fold": None})
         other._alike = self.whole_rows
         return other
+
+    @property
+    def settled(self) -> bool:
+        """Whether a run has settled all but the file: nobody can change an option."""
+        return self._alike is not None
 
     @field_validator("columns")
     @classmethod
@@ -121,8 +126,9 @@ class TableOptions(Options):
     @property
     def whole_rows(self) -> bool:
         """Whether each row is a whole sequence."""
-        named = self.label is not None or self.fold is not None
-        return self._alike or (self.group is None and named)
+        if self._alike is not None:
+            return self._alike
+        return self.group is None and (self.label is not None or self.fold is not None)
 
 
 O = TypeVar("O", bound=TableOptions)  # noqa: E741
@@ -254,6 +260,8 @@ class Table(Source[O]):
                             faults.note_missing(before is not None)
                 values.append(value)
 
+            if options.settled:
+                faults.raise_any(kept)  # at once, or a sequence would be answered without this step
             if None in values:
                 gaps.leave(place)
                 dropped += 1
@@ -376,7 +384,7 @@ class _Faults:
     """Cells that cannot be read: the first are shown, the others counted."""
 
     def __init__(self, options: TableOptions, element: Element) -> None:
-        self.path = options.path
+        self.path, self.settled = options.path, options.settled
         self.count = 0
         self.missing = False
         self.beside = {"label": options.label, "fold": options.fold}
@@ -410,7 +418,7 @@ class _Faults:
 
     def _cure(self, kept: int) -> str:
         """Return what to do: of the policies for empty cells those alone that mend these."""
-        if not self.missing or not kept:
+        if not self.missing or not kept or self.settled:
             return "mend the rows"
         policies = '"forward" or "drop"' if self.forward else '"drop"'
         return f"mend the rows; for empty cells set source.missing = {policies}"

@@ -117,7 +117,9 @@ class Csv(Table[CsvOptions]):
 
         have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
         fact = f"{readable(path)}:{line}: the row has {have}, and the header names {len(header)} columns"
-        if short > 0:
+        if self.options.settled:
+            cure = "mend the row; a cell that holds the delimiter stands in quotes"
+        elif short > 0:
             cure = 'mend the row, or set source.missing = "drop" or "forward": then its last cells are missing'
         else:
             cure = "put a cell that holds the delimiter into quotes, or set source.delimiter to another"

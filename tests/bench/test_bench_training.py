@@ -15,7 +15,7 @@ from recurra.bench.records import Setting, Shape
 from recurra.bench.tasks import SYMBOLS, resolved, write_text
 from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
-from recurra.train.loop import Progress
+from recurra.train.events import Progress
 
 TINY = Shape(3, 5, 4)
 SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)

@@ -16,7 +16,8 @@ from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train.evaluate import evaluate
-from recurra.train.loop import Ended, Event, Saved, Trainer, Updated, Validated
+from recurra.train.events import Ended, Event, Saved, Updated, Validated
+from recurra.train.loop import Trainer
 
 CHANGES: dict[str, Any] = {
     "sequence.carry": True, "cell.dropout": 0.3, "training.accumulate": 2, "training.validate_every": 3,

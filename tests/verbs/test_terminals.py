@@ -20,7 +20,7 @@ import recurra
 from recurra.cli import display
 from recurra.runs.checkpoints import Checkpoints
 from recurra.runs.folder import RunFolder
-from recurra.train.loop import Progress
+from recurra.train.events import Progress
 
 LINE = [sys.executable, "-m", "recurra.cli.main"]
 WORLD = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "110", "LINES": "30"}

@@ -24,7 +24,7 @@ from recurra.job.train import Silent, listened
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.runs.folder import RunFolder
-from recurra.train.loop import Progress
+from recurra.train.events import Progress
 
 TEXT = 1 << 18
 """Symbols of the text."""

@@ -14,7 +14,7 @@ from recurra.cli.streams import OutputLost
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
 from recurra.job.train import Silent
-from recurra.train.loop import Observer, Progress
+from recurra.train.events import Observer, Progress
 
 
 def watcher(quiet: bool = False) -> Observer:

@@ -21,18 +21,22 @@ FORMS = (".csv", ".jsonl")
 def write(rows: Iterable[dict[str, Any]], names: list[str], output: Path | None, as_json: bool) -> int:
     """Write predictions one after the other, to a file or to stdout; return how many there are.
 
-    The file takes its name once all are written. `names` are those of the columns. Raises `InputError` (RC080) for a
-    file whose name tells no form, and `RunError` (RC053).
+    The file takes its name once all are written. `names` are those of the columns. Raises `InputError` (RC041) where
+    there is none, (RC080) for a file whose name tells no form, and `RunError` (RC053).
     """
-    rows = iter(rows)
-    first = next(rows, None)  # what is wrong with all of them is told before anything is written
-    rows = chain([] if first is None else [first], rows)
     form = ".jsonl" if as_json else ".csv"
     if output is not None:
         form = output.suffix.lower()
         if form not in FORMS:
             fact = f"the name of {output} does not tell how predictions are to be written"
             raise InputError.of("RC080", fact, allowed="a name that ends with .csv or .jsonl")
+
+    rows = iter(rows)
+    first = next(rows, None)  # what is wrong with all of them is told before anything is written
+    if first is None:
+        fact = "there is no sequence to answer: the file holds no row"
+        raise InputError.of("RC041", fact, cure="is it the right file?")
+    rows = chain([first], rows)
     with _opened(output) as file:
         if form == ".jsonl":
             return _lines(rows, file, output is None and not speaks_unicode())
@@ -58,10 +62,23 @@ def _lines(rows: Iterable[dict[str, Any]], file: IO[str], escaped: bool) -> int:
 
 def _table(rows: Iterable[dict[str, Any]], names: list[str], file: IO[str]) -> int:
     """Write a table; a list stands in its cell as JSON."""
-    writer = csv.DictWriter(file, names, lineterminator="\n", restval="")
+    writer = csv.DictWriter(_Rows(file), names, lineterminator=_Rows.END, restval="")
     writer.writeheader()
     count = 0
     for row in rows:
         writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
         count += 1
     return count
+
+
+class _Rows:
+    """Takes rows of a table, and ends them with LF: Python before 3.13 quotes a CR only where rows end with one."""
+
+    END = "\r\n"
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+
+    def write(self, row: str) -> int:
+        """Write a row."""
+        return self.file.write(row.removesuffix(self.END) + "\n")

@@ -21,8 +21,9 @@ from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 from recurra.train import state
 from recurra.train.evaluate import evaluate
+from recurra.train.events import Ended, Observer, Progress, Saved, Updated, Validated
 from recurra.train.interrupt import listening
-from recurra.train.loop import Ended, Observer, Progress, Saved, Trainer, Updated, Validated
+from recurra.train.loop import Trainer
 
 SAMPLE = 200
 """Elements generated at each validation, at most."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn, optim
@@ -19,91 +19,15 @@ from recurra.model.network import Network, States, detached, flatten, mixed, unf
 from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
+from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
 from recurra.train.optimizer import Rate
+from recurra.train.saved import in_form, join_optimizer, split_optimizer
 
 Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
 """Carried states and the streams of random numbers, as they are between two updates."""
 
 EVERY = 60.0
 """Seconds after which a checkpoint is written where a task names no number of steps and nothing is validated."""
-
-
-class Observer(Protocol):
-    """Whoever watches a run: a progress bar, plain lines, or nobody."""
-
-    def started(self, total: int, done: int) -> None:
-        """Training begins, or goes on after `done` of `total` updates."""
-
-    def stepped(self, progress: Progress) -> None:
-        """An update was made."""
-
-    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
-        """The validation split was looked at, and a sample generated."""
-
-    def finished(self, progress: Progress, why: str) -> None:
-        """Training is over."""
-
-
-@dataclass
-class Progress:
-    """Where training stands."""
-
-    step: int = 0
-    total: int = 0
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch that are done
-    loss: float = math.nan  # of the last update
-    rate: float = 0.0
-    tokens: int = 0  # scored steps so far
-    seconds: float = 0.0  # spent in training so far, over all sessions
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Scored steps a second."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        """Seconds that the rest will take at this pace."""
-        return self.seconds / self.step * (self.total - self.step) if self.step else math.nan
-
-
-@dataclass(frozen=True)
-class Updated:
-    """An update was made; `loss` is the mean since the last that was given, now and then."""
-
-    progress: Progress
-    loss: float | None
-
-
-@dataclass(frozen=True)
-class Validated:
-    """The validation split was looked at; `better` says that it was never as good."""
-
-    progress: Progress
-    metrics: Metrics
-    better: bool
-
-
-@dataclass(frozen=True)
-class Saved:
-    """All that is needed to go on from here, to be kept; `best` says that it is the best so far."""
-
-    checkpoint: Checkpoint
-    best: bool
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Training is over, and why; it is not `done` where an end was asked for."""
-
-    progress: Progress
-    why: str
-    done: bool
-
-
-Event: TypeAlias = Updated | Validated | Saved | Ended
-"""What happens in training. `progress` goes on: whoever keeps it copies it."""
 
 
 class NotFinite(Exception):
@@ -379,9 +303,9 @@ class Trainer:
         """Take back what `state` gave."""
         tensors, state = checkpoint.tensors, checkpoint.state
         self.network.load_state_dict(tensors["weights"])
-        joined = _join_optimizer(tensors.get("optimizer", {}), state["optimizer"]["plain"])
+        joined = join_optimizer(tensors.get("optimizer", {}), state["optimizer"]["plain"])
         pairs = zip(state["optimizer"]["groups"], self.optimizer.param_groups, strict=True)
-        groups = [_in_form(saved, own) for saved, own in pairs]
+        groups = [in_form(saved, own) for saved, own in pairs]
         self.optimizer.load_state_dict({"state": joined, "param_groups": groups})
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
@@ -424,29 +348,3 @@ def total_steps(training: Training, batches: int) -> int:
     if training.steps is not None:
         return training.steps
     return (training.epochs or 10) * -(-batches // training.accumulate)
-
-
-def split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an optimizer's state as named tensors, and the rest as plain JSON."""
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for index, values in state.items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value
-            else:
-                plain[f"{index}.{name}"] = value
-    return tensors, plain
-
-
-def _in_form(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved group of an optimizer, fused only where it is so here: not every device has that form."""
-    return saved if own.get("fused") or not saved.get("fused") else saved | {"fused": own["fused"]}
-
-
-def _join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in {**tensors, **plain}.items():
-        index, _, field_name = name.partition(".")
-        state.setdefault(int(index), {})[field_name] = value
-    return state

@@ -12,7 +12,8 @@ from torch import Tensor, optim
 
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.records import Count, Model
-from recurra.train.loop import Trainer, split_optimizer
+from recurra.train.loop import Trainer
+from recurra.train.saved import split_optimizer
 
 
 class ProgressState(Model):

@@ -1,0 +1,88 @@
+"""What happens in training, and who watches it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from recurra.contracts.metric import Metrics
+from recurra.runs.checkpoints import Checkpoint
+
+
+class Observer(Protocol):
+    """Whoever watches a run: a progress bar, plain lines, or nobody."""
+
+    def started(self, total: int, done: int) -> None:
+        """Training begins, or goes on after `done` of `total` updates."""
+
+    def stepped(self, progress: Progress) -> None:
+        """An update was made."""
+
+    def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
+        """The validation split was looked at, and a sample generated."""
+
+    def finished(self, progress: Progress, why: str) -> None:
+        """Training is over."""
+
+
+@dataclass
+class Progress:
+    """Where training stands."""
+
+    step: int = 0
+    total: int = 0
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that are done
+    loss: float = math.nan  # of the last update
+    rate: float = 0.0
+    tokens: int = 0  # scored steps so far
+    seconds: float = 0.0  # spent in training so far, over all sessions
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Scored steps a second."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that the rest will take at this pace."""
+        return self.seconds / self.step * (self.total - self.step) if self.step else math.nan
+
+
+@dataclass(frozen=True)
+class Updated:
+    """An update was made; `loss` is the mean since the last that was given, now and then."""
+
+    progress: Progress
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The validation split was looked at; `better` says that it was never as good."""
+
+    progress: Progress
+    metrics: Metrics
+    better: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All that is needed to go on from here, to be kept; `best` says that it is the best so far."""
+
+    checkpoint: Checkpoint
+    best: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Training is over, and why; it is not `done` where an end was asked for."""
+
+    progress: Progress
+    why: str
+    done: bool
+
+
+Event: TypeAlias = Updated | Validated | Saved | Ended
+"""What happens in training. `progress` goes on: whoever keeps it copies it."""
