@@ -20,14 +20,13 @@ from recurra_sources import files, labels
 from recurra_sources.applying import For, refuse_unused
 from recurra_sources.cells import Cells, Place, Row
 from recurra_sources.encodings import Encoding
+from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
 from recurra_sources.names import nearest, readable
 from recurra_sources.patterns import matching
 from recurra_sources.unfolding import Unfolding
 
 CHUNK = 1 << 14
-SHOWN = 10
-"""Faults that are listed before the rest is counted."""
 
 
 class Step(NamedTuple):
@@ -231,7 +230,7 @@ class Table(Source[O]):
             beside = [*beside, read_as.named]
         grouped = options.group is not None or options.whole_rows
         read_cell = self._reader(element)
-        faults = _Faults(options, element)
+        faults = Faults(options, element)
         last: list[Any] = [None] * len(options.named)
         group = None
         kept = dropped = 0
@@ -378,52 +377,3 @@ def _together(rows: list[Cells]) -> Any:
 def indexed(column: str, width: int) -> list[str]:
     """Return what the numbers of a step are called where one column holds them all."""
     return [f"{column}[{index}]" for index in range(width)]
-
-
-class _Faults:
-    """Cells that cannot be read: the first are shown, the others counted."""
-
-    def __init__(self, options: TableOptions, element: Element) -> None:
-        self.path, self.settled = options.path, options.settled
-        self.count = 0
-        self.missing = False
-        self.beside = {"label": options.label, "fold": options.fold}
-        self.names: set[str] = set()
-        self.forward = element != "text" and options.missing != "forward"  # whether it mends them all
-        self.shown: list[str] = []
-
-    def add(self, place: Place, name: str, cell: Any, fault: str) -> None:
-        """Take note of one cell."""
-        self.count += 1
-        self.names.add(name)
-        if len(self.shown) < SHOWN:
-            said = "nothing" if cell is None or cell == "" else _shortened(cell)
-            self.shown.append(f"line {place}, column {name}: {said}{'' if fault == 'missing' else f' {fault}'}")
-
-    def note_missing(self, before: bool) -> None:
-        """Take note that a cell is missing which has a value `before` it in its sequence, or none."""
-        self.missing = True
-        self.forward = self.forward and before
-
-    def raise_any(self, kept: int) -> None:
-        """Raise `InputError` (RC042) if there was one, beside so many rows that are whole."""
-        if not self.count:
-            return
-        what = "1 cell" if self.count == 1 else f"{self.count} cells"
-        more = [f"and {self.count - len(self.shown)} more"] if self.count > len(self.shown) else []
-        heading = f"{readable(self.path)}: {what} cannot be read"
-        fact = "\n    ".join([heading, *self.shown, *more])
-        key = next((role for role, name in self.beside.items() if self.names == {name}), "columns")
-        raise InputError.of("RC042", fact, key=f"source.{key}", cure=self._cure(kept))
-
-    def _cure(self, kept: int) -> str:
-        """Return what to do: of the policies for empty cells those alone that mend these."""
-        if not self.missing or not kept or self.settled:
-            return "mend the rows"
-        policies = '"forward" or "drop"' if self.forward else '"drop"'
-        return f"mend the rows; for empty cells set source.missing = {policies}"
-
-
-def _shortened(cell: Any) -> str:
-    text = ascii(cell) if isinstance(cell, str) and not cell.isprintable() else repr(cell)
-    return text if len(text) <= 60 else text[:57] + "..."

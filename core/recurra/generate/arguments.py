@@ -89,7 +89,7 @@ def observer(value: Any, methods: Iterable[str]) -> None:
     """Refuse what cannot watch a run. Raises `InputError` (RC080)."""
     lacking = [name for name in methods if not callable(getattr(value, name, None))]
     if lacking:
-        fact = f"an observer must have the methods of recurra.train.loop.Observer; it lacks {', '.join(lacking)}"
+        fact = f"an observer must have the methods of recurra.train.events.Observer; it lacks {', '.join(lacking)}"
         raise InputError.of("RC080", fact, got=shown(value), cure="leave it out to watch nothing")
 
 

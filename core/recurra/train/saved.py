@@ -26,6 +26,7 @@ def in_form(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the state of which `split_optimizer` made tensors and what is none."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **plain}.items():
         index, _, field_name = name.partition(".")
