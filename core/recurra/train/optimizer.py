@@ -7,6 +7,7 @@ import math
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import torch
@@ -63,6 +64,7 @@ def find(kind: str) -> type[optim.Optimizer]:
     return classes[folded]
 
 
+@cache
 def options_of(kind: type[optim.Optimizer]) -> type[BaseModel]:
     """Return a strict pydantic model of an optimizer's arguments, made from its signature."""
     hints = get_type_hints(kind.__init__)
