@@ -68,8 +68,9 @@ def widen(law: Callable[..., None], times: int) -> None:
 
 
 QUICKLY = {
-    "plugins", "testing", "model", "test_engine_laws.py", "test_fused_random.py", "test_registry.py", "test_scaffold.py",
-    "test_arguments.py", "test_evaluation.py", "test_preflight.py", "test_restarts.py", "test_verdicts.py",
+    "plugins", "testing", "model", "test_arguments.py", "test_engine_laws.py", "test_evaluation.py",
+    "test_fused_random.py", "test_preflight.py", "test_registry.py", "test_restarts.py", "test_scaffold.py",
+    "test_verdicts.py",
 }  # fmt: skip
 """Tests that compare no bits between processes: their kernels are compiled quickly by default.
 
