@@ -225,7 +225,15 @@ ELSEWHERE = ("P02", "P03", "C21")
 """Checks that start processes, which import torch."""
 
 
-@each
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(
+            made, id="-".join(filter(None, made[:2])), marks=[pytest.mark.slow] if made.form == "gated" else []
+        )
+        for made in ALL
+    ],  # a cell of gates is tried by default where recurra's own are
+)
 def test_its_contract_holds(made: Made, there: Path) -> None:
     """The suite's core, but for what starts processes, passes every check."""
     (entry,) = [e for e in discover().of_kind(made.kind) if e.plugin.distribution == made.folder]
