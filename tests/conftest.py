@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Callable
@@ -66,8 +67,15 @@ def widen(law: Callable[..., None], times: int) -> None:
     law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
 
 
-QUICKLY = {"plugins", "testing", "model", "test_registry.py"}
-"""Tests that compare no bits between processes, and are about no kernel: theirs are compiled quickly by default."""
+QUICKLY = {
+    "plugins", "testing", "model", "test_arguments.py", "test_engine_laws.py", "test_evaluation.py",
+    "test_fused_random.py", "test_preflight.py", "test_registry.py", "test_restarts.py", "test_scaffold.py",
+    "test_verdicts.py",
+}  # fmt: skip
+"""Tests that compare no bits between processes: their kernels are compiled quickly by default.
+
+Those of the engine are laws, which `-m slow` draws with kernels that are compiled as a user's are.
+"""
 UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
 """Flags of the compiler that make it four times as quick: what is compiled means the same, and proves itself."""
 
@@ -135,6 +143,10 @@ length = 3
 """
 
 
+NUMBERS = itertools.count()
+"""One for each test of this process."""
+
+
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of compiled kernels, which all tests share: each takes a while to compile."""
@@ -145,9 +157,17 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
-    """Keep a test to its own folder, random numbers, one thread and paths that need no measurement."""
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
+def _own_world(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    kernels: Path,
+) -> None:
+    """Keep a test to its own cache folder, random numbers, one thread and paths that need no measurement.
+
+    The folder is made where something is kept in it: most tests need none, and one for each would cost seconds.
+    """
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / str(next(NUMBERS))))
     monkeypatch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
     if QUICKLY & set(request.path.parts) and request.config.option.markexpr == "not slow":
         monkeypatch.setattr("recurra.engine.build.SETS", UNOPTIMISED)

@@ -34,10 +34,13 @@ PLUGINS = Path(recurra_cells.__file__).parents[1]
 
 def codes_in(path: Path) -> Iterator[str]:
     """Give each code that a source file uses: a string that is a code and nothing else, the table of codes apart."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    table = next((n for n in ast.walk(tree) if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "CODES"), None)
-    skipped = {id(node) for node in ast.walk(table)} if table else set()
-    for node in ast.walk(tree):
+    text = path.read_text(encoding="utf-8")
+    if "RC" not in text:  # parsed at every start of pytest: no more files than need be
+        return
+    nodes = list(ast.walk(ast.parse(text)))
+    tables = [n for n in nodes if isinstance(n, ast.AnnAssign) and getattr(n.target, "id", "") == "CODES"]
+    skipped = {id(node) for table in tables for node in ast.walk(table)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
             if node.value.startswith("RC") and node.value[2:].isdigit():
                 yield node.value

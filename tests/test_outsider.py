@@ -92,12 +92,11 @@ def test_schema_holds_its_options(here: Path) -> None:
     assert not checker.is_valid(task)
 
 
-def test_run_trains_and_spells(installed: Path, tmp_path: Path) -> None:
+def test_run_trains_and_spells(here: Path) -> None:
     """The task of somebody else's components trains and generates from the command line."""
-    shutil.copy(OUTSIDER / "hello_leaky.toml", tmp_path)
-    done = process("run", "hello_leaky.toml", "--expect", "--json", path=installed, cwd=tmp_path).tidy(0)
+    done = command("run", "hello_leaky.toml", "--expect", "--json").tidy(0)
     assert done.last["generated"] == "hello"
-    used = json.loads((tmp_path / done.last["run"] / "plugins.json").read_text())
+    used = json.loads((here / done.last["run"] / "plugins.json").read_text())
     theirs = {(p["kind"], p["name"], p["version"]) for p in used if p["distribution"] == "recurra-outsider"}
     assert theirs == {("cell", "recurra-outsider/leaky", "1.2.3"), ("encoder", "recurra-outsider/waves", "1.2.3")}
 

@@ -144,13 +144,26 @@ def test_its_project_says_what_it_needs(home: Path, made: Made) -> None:
     assert Parser().parsestr((info / "METADATA").read_text())["Name"] == made.folder
 
 
-@each
-def test_its_options_come_without_torch(home: Path, made: Made) -> None:
-    """A task file is checked before torch is imported."""
-    code = f"import sys, recurra_{made.name}.plugin, recurra_{made.name}.options; print('torch' in sys.modules)"
+LIGHT = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(f"recurra_{name}.plugin"), importlib.import_module(f"recurra_{name}.options")
+    print(name, "torch" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(home: Path) -> list[str]:
+    """Import plugin and options of each distribution, in one process; return whether torch was there after each."""
     world = {**os.environ, "PYTHONPATH": str(home / "site")}
-    line = [sys.executable, "-c", code]
-    assert subprocess.run(line, capture_output=True, text=True, env=world, check=True).stdout.strip() == "False"
+    line = [sys.executable, "-c", LIGHT, *(made.name for made in ALL)]
+    return subprocess.run(line, capture_output=True, text=True, env=world, check=True).stdout.splitlines()
+
+
+@each
+def test_its_options_come_without_torch(imported: list[str], made: Made) -> None:
+    """A task file is checked before torch is imported."""
+    assert f"{made.name} False" in imported
 
 
 # that it works
@@ -213,7 +226,15 @@ ELSEWHERE = ("P02", "P03", "C21")
 """Checks that start processes, which import torch."""
 
 
-@each
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(
+            made, id="-".join(filter(None, made[:2])), marks=[pytest.mark.slow] if made.form == "gated" else []
+        )
+        for made in ALL
+    ],  # a cell of gates is tried by default where recurra's own are
+)
 def test_its_contract_holds(made: Made, there: Path) -> None:
     """The suite's core, but for what starts processes, passes every check."""
     (entry,) = [e for e in discover().of_kind(made.kind) if e.plugin.distribution == made.folder]
@@ -224,8 +245,12 @@ def test_its_contract_holds(made: Made, there: Path) -> None:
 
 
 def test_bare_pytest_is_green(home: Path) -> None:
-    """Without a test file, `pytest` runs the suite; here of the source, whose checks are quick."""
-    assert_green(inside(home, next(made for made in ALL if made.kind == "source"), "pytest"), at_least=10)
+    """Without a test file, `pytest` runs the suite; here of the source, whose checks are quick, without the slow ones.
+
+    Under `-m slow` it runs all of them, of each distribution.
+    """
+    source = next(made for made in ALL if made.kind == "source")
+    assert_green(inside(home, source, "pytest", "-k", f"not ({' or '.join(ELSEWHERE)})"), at_least=10)
 
 
 @pytest.mark.slow

@@ -50,12 +50,12 @@ class Damaged(RecurraWarning, RuntimeWarning):
 def identity(distribution: Any) -> tuple[str, str]:
     """Return name and version of a distribution: what its metadata say, or else the name of their folder."""
     try:
-        said = dict(distribution.metadata.json)
+        said = distribution.metadata
+        name, version = said.get("Name"), said.get("Version")
     except Exception:  # damaged in any way
-        said = {}
+        name = version = None
     folder = Path(str(getattr(distribution, "_path", ""))).stem.split("-")
-    name = said.get("name") or folder[0] or "unknown"
-    return str(name), str(said.get("version") or (folder[1] if len(folder) > 1 else "0"))
+    return str(name or folder[0] or "unknown"), str(version or (folder[1] if len(folder) > 1 else "0"))
 
 
 def damaged() -> Iterator[tuple[Any, Exception]]:

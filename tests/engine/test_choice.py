@@ -53,7 +53,7 @@ def cache(tmp_path, monkeypatch) -> File:
     monkeypatch.setattr(paths, "_proved", {})
     monkeypatch.setattr(paths, "PATHS", {"first": Path(first), "second": Path(second), "eager": Path(eager.run)})
     forget(monkeypatch)
-    return tmp_path / "cache" / "paths"
+    return File(os.environ["RECURRA_CACHE"]) / "paths"
 
 
 def forget(monkeypatch) -> None:

@@ -74,6 +74,8 @@ NAMES = [
     f"{kind.__name__}-{'-'.join(f'{k}={v}' for k, v in options.model_dump(exclude_unset=True).items())}".strip("-")
     for kind, options in FUSED
 ]
+LAST = dict(FUSED)
+"""Of each kind the variant that stands last: the others' kernels are slow, and are tried where the cells are tested."""
 H = 6
 
 
@@ -130,7 +132,13 @@ def equals_steps(cell: Any, x: Tensor, state: Any, bound: float = 1e-11, **flags
 # which cells have a kernel
 
 
-@pytest.mark.parametrize(("kind", "options"), FUSED, ids=NAMES)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        pytest.param(*pair, id=name, marks=[] if LAST[pair[0]] is pair[1] else [pytest.mark.slow])
+        for pair, name in zip(FUSED, NAMES, strict=True)
+    ],
+)
 def test_cells_of_gates_and_of_scans_have_a_kernel_that_equals_their_steps(kind, options):
     """Also with resets, lengths, a start that is not zero, and one row or one step."""
     cell = sized(kind, options)

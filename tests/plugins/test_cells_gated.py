@@ -55,6 +55,8 @@ LSTMS = [
     dict(peephole=peephole, layer_norm=layer_norm, projection=projection, coupled=coupled)
     for peephole, layer_norm, projection, coupled in itertools.product(*[[False, True]] * 2, [0, P], [False, True])
 ]
+PAIRS = [(False,) * 4, *((True,) * at + (False,) + (True,) * (3 - at) for at in range(4))]
+"""Rows in which every two options of an LSTM take all four values together; the other rows of the product are slow."""
 VARIANTS = [
     ("rnn", {"nonlinearity": "tanh"}),
     ("rnn", {"nonlinearity": "relu"}),
@@ -77,7 +79,14 @@ def label(variant):
     return f"{kind}[{','.join(told)}]"
 
 
-every = pytest.mark.parametrize("variant", VARIANTS, ids=label)
+def by_default(variant):
+    """Return a variant as a parameter, marked slow if it is an LSTM that is none of the pairs."""
+    kind, table = variant
+    slow = kind == "lstm" and tuple(map(bool, table.values())) not in PAIRS
+    return pytest.param(variant, marks=[pytest.mark.slow] if slow else [], id=label(variant))
+
+
+every = pytest.mark.parametrize("variant", [by_default(variant) for variant in VARIANTS])
 
 
 def build(variant, dtype=torch.float64, inputs=D, seed=0, **more):

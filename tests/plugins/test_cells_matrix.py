@@ -149,7 +149,7 @@ def compare(cell, x, reset, lengths, bound=1e-9):
 
 @kinds
 @pytest.mark.parametrize("steps", [2, LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST + 3, 3 * LONGEST, 3 * LONGEST + 3])
-@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("marked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_chunks_equal_steps_around_the_real_length_of_a_chunk(kind, steps, marked):
     """Windows shorter than a chunk, as long, longer, and of several with a rest: plain, and with resets and lengths."""
     cell, x = build(kind), normal(3, steps, 3)

@@ -52,7 +52,14 @@ def test_trials_differ_from_each_other(unbroken) -> None:
     assert unbroken("plateau").folder.checkpoints.load().state["rate"]["cut"] < 1, "the rate must be cut"
 
 
-@pytest.mark.parametrize("kind", sorted(optimizers.known()))
+LIKE_ADAM = {"adadelta", "adamax", "adamw", "radam", "rmsprop"}
+"""Optimizers whose state is, as Adam's, a count and tensors as large as the weights: they are slow."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=[pytest.mark.slow] if k in LIKE_ADAM else []) for k in sorted(optimizers.known())],
+)
 def test_every_optimizer_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
     """The state of each optimizer of torch survives a checkpoint whole."""
     changes = {"training.optimizer": {"kind": kind}, "training.steps": 4, "sequence.split": [1.0, 0.0, 0.0]}

@@ -64,7 +64,9 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
     """
     policy = policy or Policy.from_environment()
     catalog = Catalog()
-    found = [(*_identity(point), point) for point in _points(catalog)]
+    points = _points(catalog)
+    owners = {id(point.dist): _identity(point) for point in {id(point.dist): point for point in points}.values()}
+    found = [(*owners[id(point.dist)], point) for point in points]
     for distribution, version, point in sorted(found, key=lambda f: (f[0], f[2].name)):
         plugin = Plugin(point.name, distribution, version, point.value)
         if policy.blocks(distribution, point.name):

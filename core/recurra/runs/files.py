@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -143,7 +144,7 @@ def write_json(path: Path, value: Any, saved: str = "") -> None:
 def json_text(value: Any) -> str:
     """Return JSON as it is written for people; half a surrogate pair, which UTF-8 has no bytes for, is escaped."""
     text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    halves = any("\ud800" <= mark <= "\udfff" for mark in text)
+    halves = re.search("[\ud800-\udfff]", text)
     return json.dumps(finite(value), indent=2, allow_nan=False) + "\n" if halves else text
 
 

@@ -63,8 +63,17 @@ def find(kind: str) -> type[optim.Optimizer]:
     return classes[folded]
 
 
+_MODELS: dict[type[optim.Optimizer], type[BaseModel]] = {}
+
+
 def options_of(kind: type[optim.Optimizer]) -> type[BaseModel]:
-    """Return a strict pydantic model of an optimizer's arguments, made from its signature."""
+    """Return a strict pydantic model of an optimizer's arguments, made once, from its signature."""
+    if kind not in _MODELS:
+        _MODELS[kind] = _made_of_signature(kind)
+    return _MODELS[kind]
+
+
+def _made_of_signature(kind: type[optim.Optimizer]) -> type[BaseModel]:
     hints = get_type_hints(kind.__init__)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
