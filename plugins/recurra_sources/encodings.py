@@ -193,7 +193,7 @@ def advice(encoding: str, head: bytes, before: bytes = b"", wrong: bytes = b"", 
     if zeros:
         return "the file holds zeros, as text does not: name a file of text"
 
-    if _mostly_utf8(head + before + wrong):
+    if _mostly_utf8(head + b"\n" + before + wrong):  # apart, or their ends would make a letter
         if name in MARKS[-1][1]:
             return "mend the file there: it is UTF-8 but for this byte, and perhaps a few more"
         return f"{_set('utf-8')}, and mend the file where it is not"

@@ -13,7 +13,7 @@ import zipfile
 from encodings.aliases import aliases
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sheets import gathered, text
@@ -270,6 +270,7 @@ def test_a_file_that_is_utf8_but_for_a_byte_stays_utf8(body, wrong, place, encod
 
 
 @settings(deadline=None, max_examples=60)
+@example(raw=b"\x80\xc2", encoding="ascii")
 @given(raw=st.binary(min_size=1, max_size=30), encoding=st.sampled_from(DECLARED))
 def test_an_encoding_that_is_named_reads_the_file(raw, encoding, tmp_path_factory):
     """No cure names the encoding that has just failed, nor one that fails as well."""
