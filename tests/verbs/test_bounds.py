@@ -49,7 +49,7 @@ def test_a_sample_of_series_is_drawn_over_all_and_said(tmp_path: Path, monkeypat
     resolved = resolve(tmp_path / "task.toml", changes)
     data = load_data(resolved)
     pairs, total = history_and_future(data, "test", 1, 10)
-    first = [float(history[0, 0]) for _, history, _ in pairs]
+    first = [float(history[0, 0]) for _, _, history, _ in pairs]
     every = sorted(float(data.store.values[low, 0]) for low in data.splits["test"].low)
     assert total == 40 and len(set(first)) == 10 and {every[0], every[-1]} <= set(first)
 
