@@ -100,7 +100,7 @@ def test_whatever_a_cell_holds_is_the_sequence(
     assert list(made["words"].predict(file=path)) == list(made["words"].predict(rows))
 
 
-@pytest.mark.parametrize("name", ["words", "series", "voices"])
+@pytest.mark.parametrize("name", ["words", "voices"])
 def test_a_run_needs_nothing_but_its_folder(name: str, here: Path) -> None:
     """Moved elsewhere and read back, with its task and its data deleted, it answers as before, and so it names them."""
     made = Made(here / "first")
@@ -172,7 +172,7 @@ def check_lines(text: str, answers: list[dict[str, Any]], named: str) -> None:
     assert all(next(iter(one)) == named for one in found)
 
 
-@pytest.mark.parametrize(("name", "skip"), [*zip(FILES, [False, True] * 3, strict=False)])
+@pytest.mark.parametrize(("name", "skip"), [("words", True), ("series", False), ("verses", True), ("voices", False)])
 def test_what_is_written_is_what_python_gives(name: str, skip: bool, made: Made, here: Path) -> None:
     """In a table, in JSON lines and on the terminal; read back, each figure is the very same."""
     run, path = made[name], put(name, sequences(name), here)
@@ -223,7 +223,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("place", "bad", "output"),
-    [(0, "?", "a.csv"), (699, "?", "a.jsonl"), (1, None, "a.jsonl"), (699, None, "a.csv")],
+    [(0, "?", "a.csv"), (699, "?", "a.jsonl"), (699, None, "a.csv")],
 )
 def test_a_fault_leaves_nothing_behind(place: int, bad: str | None, output: str, made: Made, here: Path) -> None:
     """An unknown symbol or a torn row, in whichever row: no file comes to be, and one that is there stays as it was."""
