@@ -60,7 +60,7 @@ class Made:
         text, changes = globals()[f"_{name}"](folder)
         quick = {
             "device.path": "native",
-            "training.steps": 12,
+            "training.steps": 6,
             "training.optimizer": {"kind": "adam", "lr": 0.1},
             "seed": 7,
         }
