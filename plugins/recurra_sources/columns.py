@@ -144,8 +144,19 @@ class Table(Source[O]):
         self._gaps = Gaps()
 
     @abstractmethod
+    def written(self) -> Iterator[tuple[int, Any]]:
+        """Give each row as it is written, and the line where it begins; nothing for a blank line."""
+
+    @abstractmethod
+    def cells(self, line: int, row: Any) -> list[Any]:
+        """Return the cells of the columns that `named` lists, in its order; none for a blank line.
+
+        Raises `InputError` (RC040, RC042) for a row that is not of the form.
+        """
+
     def rows(self) -> Iterator[Row]:
-        """Give the cells of the columns that `named` lists, in its order."""
+        """Give the cells of each row."""
+        return ((line, self.cells(line, row)) for line, row in self.written())
 
     @abstractmethod
     def number(self, cell: str) -> tuple[float | None, str]:
@@ -159,7 +170,28 @@ class Table(Source[O]):
             fact = f"{len(options.columns)} columns are named, but {element} are read from one"
             raise InputError.of("RC030", fact, key="source.columns")
 
-        steps = self._complete(element)
+        if options.settled and (options.whole_rows or (options.group is None and element == "text")):
+            yield from self._one_by_one(element)
+        else:
+            yield from self._sequences(self.rows(), element)
+
+    def _one_by_one(self, element: Element) -> Iterator[Piece]:
+        """Give the sequence of each row, or why it cannot be read: no row hangs on another."""
+        count = 0
+        for line, row in self.written():
+            if not row:
+                continue
+            count += 1
+            try:
+                pieces = [*self._sequences(iter([(line, self.cells(line, row))]), element)]
+            except InputError as error:
+                pieces = [Piece(error)]
+            yield from (piece._replace(columns={"series": str(count)}) if piece.start else piece for piece in pieces)
+
+    def _sequences(self, lines: Iterator[Row], element: Element) -> Iterator[Piece]:
+        """Give the pieces of all sequences that rows hold."""
+        options = self.options
+        steps = self._complete(lines, element)
         if options.group is None and not options.whole_rows:
             # all rows are one series, but each text stands by itself
             rows = (step.values for step in steps)
@@ -220,12 +252,12 @@ class Table(Source[O]):
         cure = f"sort the file by {self.options.group}, so that the rows of a group follow each other"
         return InputError.of("RC042", fact, key="source.group", cure=cure)
 
-    def _complete(self, element: Element) -> Iterator[Step]:
+    def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
         """Give rows with every cell read, and missing ones mended as the task says; report all that
         are wrong.
         """
         options = self.options
-        rows, beside = self.rows(), self.readers()
+        beside = self.readers()
         if options.whole_rows:  # the number of a row is its group
             rows = Unfolding(options.path, options.columns, element).rows(rows, beside)
             beside = [*beside, read_as.named]
@@ -273,7 +305,7 @@ class Table(Source[O]):
             label, fold = (said[name] if name is not None else None for name in (options.label, options.fold))
             yield Step(place, values[:width], label, fold, values[-1] if grouped else None)
         faults.raise_any(kept)
-        if dropped and not kept:
+        if dropped and not kept and not options.settled:
             raise self._all_dropped(dropped)
 
     def _name(self, index: int, width: int) -> str:

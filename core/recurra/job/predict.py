@@ -80,7 +80,9 @@ class Predictor:
             yield {"row": name, **(found[index] if index in found else {"error": errors[index]})}
 
     def _read(self, values: Any) -> Ids:
-        """Return a sequence as ids or scaled numbers. Raises `InputError` (RC043, RC080)."""
+        """Return a sequence as ids or scaled numbers. Raises `InputError` (RC043, RC080), or the one that it is."""
+        if isinstance(values, InputError):
+            raise values
         ids = reading.encoded(self.vocabulary, values)
         if not len(ids):
             raise InputError.of("RC080", "the sequence is empty, so nothing can be said of it")
@@ -173,7 +175,10 @@ def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Return the elements of a sequence that came in parts."""
+    """Return the elements of a sequence that came in parts, or the error that one of them is."""
+    for part in parts:
+        if isinstance(part, InputError):
+            return part
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], str):
