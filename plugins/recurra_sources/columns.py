@@ -9,21 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
-from pydantic import PrivateAttr, field_validator, model_validator
 
-from recurra import Element, Field, FilePath, InputError, Options, Piece, Role, Source
+from recurra import Element, InputError, Piece, Role, Source
 from recurra_sources import cells as read_as
 from recurra_sources import files, labels
-from recurra_sources.applying import For, refuse_unused
+from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Cells, Place, Row
-from recurra_sources.encodings import Encoding
 from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
 from recurra_sources.names import nearest, readable
 from recurra_sources.patterns import matching
+from recurra_sources.table_options import TableOptions
 from recurra_sources.unfolding import Unfolding
 
 CHUNK = 1 << 14
@@ -39,97 +38,6 @@ class Step(NamedTuple):
     group: str | None
 
 
-class TableOptions(Options):
-    """Options of csv and jsonl."""
-
-    path: FilePath = Field(description="the file; .gz is unpacked")
-    columns: list[str] = Field(min_length=1, description="the columns to read; several give several features")
-    group: str | None = Field(
-        None,
-        description="column that tells which sequence a row belongs to; the rows of one follow each other",
-    )
-    label: str | None = Field(
-        None,
-        description="column that tells the label of each sequence, which all rows of a group share; without a group "
-        "each row is a sequence by itself: a text, tokens between white space, numbers of one step, or (jsonl) a list",
-    )
-    fold: str | None = Field(
-        None,
-        description="column that tells the split of each sequence, train, validation or test, which all rows of a "
-        "group share; without a group each row is a sequence by itself; sequence.split is then left out",
-    )
-    separator: Annotated[str | None, For("text")] = Field(
-        None,
-        description="what stands between the rows of a group of text; left out, a newline",
-    )
-    missing: Annotated[Literal["error", "forward", "drop"], For("numbers", "tokens", value="forward")] = Field(
-        "error",
-        description="an empty cell: refuse it, take the value of the row before in its sequence, or leave the row out; "
-        "of a csv file an empty text is a text, but not where it would be a whole sequence that has a label or a fold",
-    )
-    encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
-    _alike: bool | None = PrivateAttr(default=None)  # of another file than a run's: whether its rows are whole too
-
-    def over(self, path: str) -> Self:
-        """Return the same options for another file, whose rows are what they were, without labels."""
-        other = self.model_copy(update={"path": path, "label": None, "fold": None})
-        other._alike = self.whole_rows
-        return other
-
-    @property
-    def settled(self) -> bool:
-        """Whether a run has settled all but the file: nobody can change an option."""
-        return self._alike is not None
-
-    @field_validator("columns")
-    @classmethod
-    def _columns_differ(cls, columns: list[str]) -> list[str]:
-        for name in columns:
-            if columns.count(name) > 1:
-                raise ValueError(f"{name!r} is named {columns.count(name)} times")
-        return columns
-
-    @model_validator(mode="after")
-    def _separator_has_a_group(self) -> TableOptions:
-        if self.separator is not None and self.group is None:
-            raise ValueError("separator: it stands between the rows of a group, and no group is named")
-        return self
-
-    @model_validator(mode="after")
-    def _label_stands_apart(self) -> TableOptions:
-        if self.label is not None and self.label in self.columns:
-            raise ValueError(f"label: {self.label!r} is one of the columns that are read, and would give itself away")
-        if self.label is not None and self.label == self.group:
-            raise ValueError(f"label: {self.label!r} is the group too: each sequence would be a class by itself")
-        return self
-
-    @model_validator(mode="after")
-    def _fold_stands_apart(self) -> TableOptions:
-        others = [(name, "one of the columns that are read") for name in self.columns]
-        others += [(name, what) for name, what in ((self.label, "the label"), (self.group, "the group")) if name]
-        for name, what in others:
-            if name == self.fold:
-                raise ValueError(f"fold: {name!r} is {what} too: it must be a column by itself")
-        return self
-
-    @property
-    def beside(self) -> list[str]:
-        """The columns that say something of a sequence: the label, the fold and the group, if named."""
-        return [name for name in (self.label, self.fold, self.group) if name is not None]
-
-    @property
-    def named(self) -> list[str]:
-        """The columns to read, and after them those beside."""
-        return [*self.columns, *self.beside]
-
-    @property
-    def whole_rows(self) -> bool:
-        """Whether each row is a whole sequence."""
-        if self._alike is not None:
-            return self._alike
-        return self.group is None and (self.label is not None or self.fold is not None)
-
-
 O = TypeVar("O", bound=TableOptions)  # noqa: E741
 
 
@@ -143,8 +51,19 @@ class Table(Source[O]):
         self._gaps = Gaps()
 
     @abstractmethod
+    def written(self) -> Iterator[tuple[int, Any]]:
+        """Give each row as it is written, and the line where it begins; nothing for a blank line."""
+
+    @abstractmethod
+    def cells(self, line: int, row: Any) -> list[Any]:
+        """Return the cells of the columns that `named` lists, in its order; none for a blank line.
+
+        Raises `InputError` (RC040, RC042) for a row that is not of the form.
+        """
+
     def rows(self) -> Iterator[Row]:
-        """Give the cells of the columns that `named` lists, in its order."""
+        """Give the cells of each row."""
+        return ((line, self.cells(line, row)) for line, row in self.written())
 
     @abstractmethod
     def number(self, cell: str) -> tuple[float | None, str]:
@@ -158,7 +77,28 @@ class Table(Source[O]):
             fact = f"{len(options.columns)} columns are named, but {element} are read from one"
             raise InputError.of("RC030", fact, key="source.columns")
 
-        steps = self._complete(element)
+        if options.settled and (options.whole_rows or (options.group is None and element == "text")):
+            yield from self._one_by_one(element)
+        else:
+            yield from self._sequences(self.rows(), element)
+
+    def _one_by_one(self, element: Element) -> Iterator[Piece]:
+        """Give the sequence of each row, or why it cannot be read: no row hangs on another."""
+        count = 0
+        for line, row in self.written():
+            if not row:
+                continue
+            count += 1
+            try:
+                pieces = [*self._sequences(iter([(line, self.cells(line, row))]), element)]
+            except InputError as error:
+                pieces = [Piece(error)]
+            yield from (piece._replace(columns={"series": str(count)}) if piece.start else piece for piece in pieces)
+
+    def _sequences(self, lines: Iterator[Row], element: Element) -> Iterator[Piece]:
+        """Give the pieces of all sequences that rows hold."""
+        options = self.options
+        steps = self._complete(lines, element)
         if options.group is None and not options.whole_rows:
             # all rows are one series, but each text stands by itself
             rows = (step.values for step in steps)
@@ -219,12 +159,12 @@ class Table(Source[O]):
         cure = f"sort the file by {self.options.group}, so that the rows of a group follow each other"
         return InputError.of("RC042", fact, key="source.group", cure=cure)
 
-    def _complete(self, element: Element) -> Iterator[Step]:
+    def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
         """Give rows with every cell read, and missing ones mended as the task says; report all that
         are wrong.
         """
         options = self.options
-        rows, beside = self.rows(), self.readers()
+        beside = self.readers()
         if options.whole_rows:  # the number of a row is its group
             rows = Unfolding(options.path, options.columns, element).rows(rows, beside)
             beside = [*beside, read_as.named]
@@ -272,7 +212,7 @@ class Table(Source[O]):
             label, fold = (said[name] if name is not None else None for name in (options.label, options.fold))
             yield Step(place, values[:width], label, fold, values[-1] if grouped else None)
         faults.raise_any(kept)
-        if dropped and not kept:
+        if dropped and not kept and not options.settled:
             raise self._all_dropped(dropped)
 
     def _name(self, index: int, width: int) -> str:

@@ -9,7 +9,7 @@ from recurra_sources.cells import Place
 from recurra_sources.names import readable
 
 if TYPE_CHECKING:
-    from recurra_sources.columns import TableOptions
+    from recurra_sources.table_options import TableOptions
 
 SHOWN = 10
 """Faults that are listed before the rest is counted."""

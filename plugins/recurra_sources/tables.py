@@ -13,9 +13,9 @@ from pydantic import AfterValidator, JsonValue
 from recurra import Field, InputError
 from recurra_sources import files, numbers
 from recurra_sources.applying import For
-from recurra_sources.cells import Row
-from recurra_sources.columns import Table, TableOptions, indexed
+from recurra_sources.columns import Table, indexed
 from recurra_sources.names import half_pair, readable
+from recurra_sources.table_options import TableOptions
 from recurra_sources.unfolding import Unfolding
 
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
@@ -65,17 +65,19 @@ class Csv(Table[CsvOptions]):
     rows is a row whose cell is empty; in a wider one it is no row.
     """
 
-    def rows(self) -> Iterator[Row]:
-        """Give the cells of the named columns, row by row."""
+    def written(self) -> Iterator[tuple[int, list[str]]]:
+        """Give the rows after the first, which names the columns."""
         path, options = self._file(), self.options
         rows = _rows(path, options.encoding, options.delimiter)
-        header = [name.strip() for name in next(rows, (0, []))[1]]
-        places = [self._place(path, header, name) for name in options.named]
+        self._header = [name.strip() for name in next(rows, (0, []))[1]]
+        self._places = [self._place(path, self._header, name) for name in options.named]
+        yield from rows
 
-        for line, cells in rows:
-            if cells and len(cells) != len(header):
-                cells = self._fitted(path, line, cells, header)
-            yield line, [cells[place] for place in places] if cells else []
+    def cells(self, line: int, row: list[str]) -> list[Any]:
+        """Return the cells of the named columns."""
+        if row and len(row) != len(self._header):
+            row = self._fitted(self._file(), line, row, self._header)
+        return [row[place] for place in self._places] if row else []
 
     def _place(self, path: Path, header: list[str], name: str) -> int:
         """Return where a column stands. Raises `InputError` (RC040, RC041, RC042)."""
@@ -202,24 +204,26 @@ class Jsonl(Table[JsonlOptions]):
     label or a fold, its value may be a list: of tokens, of numbers, or of one list of numbers a step.
     """
 
-    def rows(self) -> Iterator[Row]:
-        """Give the values of the named keys, line by line, from 1."""
-        path, options = self._file(), self.options
-        unseen = set(options.named)
-        known: list[str] = []
-        for number, line in enumerate(files.lines(path, options.encoding), 1):
-            if not line.strip():
-                yield number, []
-                continue
-            record = _record(path, number, line)
-            known = list(record)
-            for name in options.named:
-                self._check(name, record, path, number)
-            unseen -= record.keys()
-            yield number, [record.get(name, (None,))[0] for name in options.named]
+    def written(self) -> Iterator[tuple[int, str]]:
+        """Give the lines, from 1."""
+        self._path, self._unseen = self._file(), {*self.options.named}
+        self._known: list[str] = []
+        for number, line in enumerate(files.lines(self._path, self.options.encoding), 1):
+            yield number, line if line.strip() else ""
 
-        if known and unseen:  # which missing = "drop" would have made an empty table of
-            raise self._no_column(min(unseen), known)
+        if self._known and self._unseen:  # which missing = "drop" would have made an empty table of
+            raise self._no_column(min(self._unseen), self._known)
+
+    def cells(self, line: int, row: str) -> list[Any]:
+        """Return the values of the named keys."""
+        if not row:
+            return []
+        record = _record(self._path, line, row)
+        self._known = list(record)
+        for name in self.options.named:
+            self._check(name, record, self._path, line)
+        self._unseen -= record.keys()
+        return [record.get(name, (None,))[0] for name in self.options.named]
 
     def _check(self, name: str, record: dict[str, list[Any]], path: Path, number: int) -> None:
         """Raise `InputError` (RC040, RC042) if a key lacks where it must not, stands twice, or

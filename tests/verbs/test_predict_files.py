@@ -273,6 +273,39 @@ def test_bad_rows_of_a_file_may_be_skipped(made: Made, here: Path) -> None:
     command("predict", made["words"].path, path).fails(2, "row 3: ")
 
 
+TORN: dict[str, list[tuple[str, str]]] = {
+    "words": [("a,1,2", "new.csv:4: the row has 3 cells"), (",1", "line 4, column word: nothing"), ("z,1", "'z'")],
+    "strokes": [
+        ('{"x": [[1, 2], [3]]}', "new.jsonl:3: every step of x"), ('{"x": [[1, 2, 3]]}', "each step takes 2 numbers"),
+        ('{"x": [[1, null]]}', "line 3, column x[1]: nothing"), ('{"x": [[1, "b"]]}', "'b' is not a number"),
+        ('{"x": []}', "line 3, column x: nothing"), ('{"y": [[1, 2]]}', "line 3, has no column 'x'"),
+        ('{"x": [[1, 2]', "new.jsonl:3:14 is not JSON"), ("[1, 2]", "new.jsonl:3 is not a JSON object"),
+        ('{"x": [[1, NaN]]}', "NaN is no number"), ('{"x": [[1, 2]], "x": 3}', "several columns 'x'"),
+        ('{"x": ["\\ud800"]}', "half a surrogate pair"), ('{"x": [[1, 1e200]]}', "1e+200"),
+    ],
+}  # fmt: skip
+"""Rows that cannot be read, each with what is said of it where it is the third; in csv after a row of names."""
+
+
+@pytest.mark.parametrize(("name", "row", "words"), [(name, *one) for name, rows in TORN.items() for one in rows])
+def test_a_row_that_is_not_of_the_form_may_be_skipped(name: str, row: str, words: str, made: Made, here: Path) -> None:
+    """Where each row is a sequence, one that cannot be read keeps none of the others from its answer."""
+    good = {"words": ["a,1", "b,2"], "strokes": ['{"x": [[1, 2]]}', '{"x": [[3, 4], [1, 2]]}']}[name]
+    head = ["word,b"] if name == "words" else []
+    path = here / f"new.{'csv' if head else 'jsonl'}"
+    path.write_text("\n".join([*head, *good]))
+    first, second = map(said, made[name].predict(file=path))
+
+    path.write_text("\n".join([*head, *good, row, *good]))
+    answers = list(made[name].predict(file=path, skip_bad=True))
+    assert [answer["row"] for answer in answers] == ["1", "2", "3", "4", "5"]
+    for answer, wanted in zip(answers, (first, second, None, first, second), strict=True):
+        same(answer, wanted) if wanted else None
+    assert list(answers[2]) == ["row", "error"] and words in answers[2]["error"]
+    with refusal("row 3: ", words):
+        list(made[name].predict(file=path))
+
+
 WRONG: list[tuple[str, str | bytes, tuple[str, ...]]] = [
     ("words", "wort\na\n", ("new.csv has no column 'word'", "allowed: wort", "did you mean: wort", "RC040")),
     ("words", "", ("new.csv is empty", "RC041")),
@@ -294,7 +327,7 @@ WRONG: list[tuple[str, str | bytes, tuple[str, ...]]] = [
     ("strokes", '{"x": [[1, 2]]}\n{"x": []}\n', ("line 2, column x: nothing", "to mend it", "RC042")),
     ("strokes", '{"x": [[1, 2]]}\n{"x": [[1, 2], [3]]}\n', (":2: every step", "got: [1, 2]", "to mend it", "RC042")),
     ("strokes", '{"x": [[1, 2, 3]]}\n', ("row 1: each step takes 2 numbers, but each of the sequence has 3", "got: ")),
-    ("strokes", '{"x": [[1, 2]]}\n{"x": "ab"}\n', (":2: every step", "got: ", "to mend it", "RC042")),
+    ("strokes", '{"x": [[1, 2]]}\n{"x": "ab"}\n', ("line 2, column x: 'ab' is not a number", "to mend it", "RC042")),
     ("strokes", '{"x": [[1, 2]]}\n{"x": [[1, "b"]]}\n', ("line 2, column x[1]: 'b' is not a number", "RC042")),
     ("strokes", '{"x": [[1, 2]]}\n{"x": [[1, NaN]]}\n', (":2 cannot be read: NaN", "to mend it", "RC042")),
     ("strokes", '{"x": [[1, 2]]}\n{"x": [[1, 2]\n', (":2:", "is not JSON", "to mend it", "RC042")),

@@ -71,7 +71,8 @@ class Source(ABC, Generic[O]):
     def over(self, path: str) -> Source[O]:
         """Return a source that reads another file in the same form, whose sequences have no answers: for predictions.
 
-        Its pieces may carry `series`. Raises `InputError` (RC080) where this kind of source reads no file.
+        Its pieces may carry `series`, and hold an `InputError` for a sequence that cannot be read, in place of its
+        elements: the rest is read all the same. Raises `InputError` (RC080) where this kind of source reads no file.
         """
         raise InputError.of(
             "RC080", "the source of this run reads no file", cure="give --text or --values, or rows in Python"

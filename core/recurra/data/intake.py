@@ -7,7 +7,7 @@ vocabulary. Wrong values are the data's fault (`InputError`); wrong types and sh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,27 +31,31 @@ def pieces(
 ) -> Iterator[Piece]:
     """Give what a source gives, checked, with those columns of a sequence that have `roles`, or that are `given`.
 
+    Of a file that is `given` a sequence may be an error in place of its elements: that they cannot be read, and why.
     Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071).
     """
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
         if not isinstance(piece, Piece):
             raise broken(owner, f"read gives {type(piece).__name__}, not a Piece")
-        sequences += bool(piece.start) or not seen
-        values: Any
-        if element == "text":
-            values = _text(piece.values, seen, sequences, owner)
-        elif element == "tokens":
-            values = _tokens(piece.values, seen, sequences, owner)
-        else:
-            values = _numbers(piece.values, seen, sequences, owner)
-            if len(values):
-                width = width or values.shape[1]
-                if values.shape[1] != width:
-                    raise broken(owner, f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}")
         first = bool(piece.start) or not seen
+        sequences += first
         asked = tuple(piece.columns) if given else roles
         columns = {role: _column(piece, role, sequences, owner) for role in asked} if first else {}
+        try:
+            if given and isinstance(piece.values, InputError):
+                raise piece.values
+            values = CHECKS[element](piece.values, seen, sequences, owner)
+        except InputError as error:
+            if not given:
+                raise
+            yield Piece(error, first, columns)
+            continue
+
+        if element == "numbers" and len(values):
+            width = values.shape[1] if not width or (given and first) else width
+            if values.shape[1] != width:
+                raise broken(owner, f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}")
         yield Piece(values, first, columns)
         seen += len(values)
 
@@ -152,6 +156,10 @@ def _described(values: Any) -> str:
         return f"{values.dtype} {list(values.shape)}"
     found = np.asarray(values) if isinstance(values, list | tuple) else None
     return type(values).__name__ if found is None else f"a {type(values).__name__} of {found.dtype} {list(found.shape)}"
+
+
+CHECKS: Mapping[Element, Callable[[Any, int, int, str], Any]] = {"text": _text, "tokens": _tokens, "numbers": _numbers}
+"""How the values of a piece are checked, by what they are."""
 
 
 def learned(vocabulary: Vocabulary[Any], owner: str) -> dict[str, Any]:

@@ -90,17 +90,22 @@ class Predictor:
             yield {"row": name, **(found[index] if index in found else {"error": errors[index]})}
 
     def _read(self, given: Any) -> Read:
-        """Return a sequence as it is read. Raises `InputError` (RC042, RC043, RC080), for numbers out of reach too."""
+        """Return a sequence as it is read. Raises `InputError` (RC042, RC043, RC080), or the one that it is."""
+        if isinstance(given, InputError):
+            raise given
         values = reading.encoded(self.vocabulary, given)
+        if not len(values) and reading.holds_any(self.vocabulary, given):
+            raise InputError.of("RC080", reading.SKIPPED, cure=reading.GIVE_KNOWN)
         if not len(values):
-            raise InputError.of("RC080", "the sequence is empty, so nothing can be said of it")
+            fact = "the sequence is empty, so nothing can be said of it"
+            raise InputError.of("RC080", fact, cure="give one element or more, or leave it out")
         elements = reading.ELEMENTS[self.vocabulary.yields]
         stream = elements.stream(self.vocabulary)
         if self.target.generates and len(values) < stream.at_once:
-            raise InputError.of("RC080", reading.TOO_FEW)
+            raise InputError.of("RC080", reading.TOO_FEW, cure="give two steps or more")
         x = elements.window(stream.read(values), self.network.dtype)
         if self.target.generates and stream.missing:
-            raise InputError.of("RC080", reading.too_short(stream.missing))
+            raise InputError.of("RC080", reading.too_short(stream.missing), cure="give more of it")
         return Read(values, x)
 
     def _answered(self, read: dict[int, Read]) -> dict[int, dict[str, Any]]:
@@ -185,7 +190,10 @@ def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Return the elements of a sequence that came in parts."""
+    """Return the elements of a sequence that came in parts, or the error that one of them is."""
+    for part in parts:
+        if isinstance(part, InputError):
+            return part
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], str):

@@ -165,7 +165,7 @@ class Run:
         `horizon` steps; of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080) that names the row; with
         `skip_bad` that row has an `error` instead. Needs nothing but the folder of the run.
         """
-        return self.predictor(horizon, skip_bad).predict(self.sequences(rows, file))
+        return self._guarded(self.predictor(horizon, skip_bad).predict(self.sequences(rows, file)))
 
     def predictor(self, horizon: int | None = None, skip_bad: bool = False) -> Predictor:
         """Return what answers sequences. Raises `InputError` (RC080)."""
