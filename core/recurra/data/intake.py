@@ -52,7 +52,7 @@ def pieces(
             yield Piece(error, first, columns)
             continue
 
-        if element == "numbers" and len(values):
+        if isinstance(values, np.ndarray) and len(values):
             width = values.shape[1] if not width or (given and first) else width
             if values.shape[1] != width:
                 raise broken(owner, f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}")
