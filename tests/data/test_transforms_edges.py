@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import SERIES
-from trials import about, write
+from trials import about, as_before, write
 
 import recurra
 from recurra import Transform
@@ -16,7 +17,7 @@ from recurra.contracts.transform import Floats
 from recurra.data.chain import Chain
 from recurra.data.splits import Split
 from recurra.data.store import Store
-from recurra.errors import InputError
+from recurra.errors import InputError, RunError, Unverified
 from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra_vocabularies.numeric import Numeric, NumericOptions
@@ -218,3 +219,19 @@ def test_every_batch_of_training_has_something_to_learn_from(tmp_path: Path) -> 
     path = write(tmp_path, about(SERIES, "inline", values=WAVE))
     data = load_data(resolve(path, {"vocabulary.seasonal_difference": 16, "sequence.length": 4}))
     assert all(batch.scored for batch in data.feed.epoch(0))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"scale": [[]]}, {"shift": [[1.0]]}, {"scale": [1.0, 2.0]}, {"scale": [0.0]}, {"transforms": []}],
+    ids=str,
+)
+def test_a_scale_that_is_none_is_damage(damage: dict[str, Any], tmp_path: Path) -> None:
+    """A run without hashes whose vocabulary is of another shape, or divides by 0, is damaged and says so."""
+    path = write(tmp_path, about(SERIES, "inline", values=WAVE))
+    run = recurra.run(path, {"vocabulary.difference": 1}, runs=tmp_path / "runs")
+    as_before(run.path)
+    saved = json.loads((run.path / "vocabulary.json").read_text())
+    (run.path / "vocabulary.json").write_text(json.dumps(saved | damage))
+    with pytest.warns(Unverified), pytest.raises(RunError, match="vocabulary.json"):
+        recurra.load(run.path)

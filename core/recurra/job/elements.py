@@ -386,8 +386,15 @@ class Numbers(Elements):
         return [{"predicted": row} for row in own.tolist()]
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
-        """Scale a row of ones, and back."""
-        vocabulary.decode(vocabulary.encode(np.ones((1, vocabulary.size))))
+        """Scale a row of ones, transform it, and back: it must be a row of numbers all the way."""
+        row = np.ones((1, vocabulary.size))
+        chain = Chain(vocabulary)
+        read = chain.scaled(row)
+        states = chain.start(read)
+        back = chain.invert(chain.apply(read, states, 0)[0], chain.origins(read, states)[:-1]) if chain else read
+        for found in (read, back, vocabulary.decode(read)):
+            if np.shape(found) != row.shape or not np.isfinite(found).all():
+                raise ValueError(f"a row of {vocabulary.size} numbers becomes {np.shape(found)}, or is not finite")
 
 
 ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}
