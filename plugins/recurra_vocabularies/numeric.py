@@ -129,8 +129,11 @@ class Numeric(Vocabulary[NumericOptions]):
         return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take back what `save` gave."""
-        self.shift, self.scale = np.array(saved["shift"]), np.array(saved["scale"])
+        """Take back what `save` gave. Raises `ValueError` if that is no shift and scale a feature."""
+        shift, scale = (np.array(saved[name], np.float64) for name in ("shift", "scale"))
+        if shift.ndim != 1 or shift.shape != scale.shape or not scale.all():
+            raise ValueError(f"shift is {shift.tolist()} and scale {scale.tolist()}")
+        self.shift, self.scale = shift, scale
         if "power" in saved:
             self.power = np.array(saved["power"])
         for transform, own in zip(self._transforms, saved.get("transforms", ()), strict=True):
