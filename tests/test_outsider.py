@@ -19,7 +19,7 @@ from terminal import Ended, command, process
 from trials import Stopper, differences
 
 import recurra
-from recurra.cli import main
+from recurra.cli import ending
 from recurra.errors import InputError, Interrupted, OtherVersion
 from recurra.job.reopen import same_data
 from recurra.job.run import Run
@@ -334,7 +334,7 @@ def test_other_warnings_are_shown_as_ever(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(warnings, "showwarning", lambda message, *more, **named: shown.append(str(message)))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        with main._warnings_in_a_line():
+        with ending.warnings_in_a_line():
             warnings.warn("of another", UserWarning, stacklevel=1)
             warnings.warn("of ours", OtherVersion, stacklevel=1)
     assert shown == ["of another"]

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sheets import csv_of, gathered, text
 
 from recurra import InputError, Unsuited
-from recurra.data import store
+from recurra.data import corpus
 from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra_sources import files, patterns
@@ -327,4 +327,4 @@ def test_data_that_changes_between_the_passes(tmp_path, element, moment):
 
     vocabulary = Character(CharacterOptions()) if element == "text" else Numeric(NumericOptions())
     with pytest.raises(InputError, match=r"the data changed while it was read \[RC044\]"):
-        store.build(Changing(source.options), vocabulary)
+        corpus.build(Changing(source.options), vocabulary)

@@ -254,12 +254,12 @@ def test_a_system_without_sync_or_rename_keeps_runs(name: str, tmp_path: Path, m
 def test_a_home_that_is_none_costs_the_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a home, or with one that cannot be written, a large corpus is encoded, and one line says so."""
     from recurra.cache import Unkept
-    from recurra.data import store
+    from recurra.data import corpus
 
     (tmp_path / "file").touch()
     monkeypatch.delenv("RECURRA_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(store.build, "__defaults__", (1, *store.build.__defaults__[1:]))
+    monkeypatch.setattr(corpus.build, "__defaults__", (1, *corpus.build.__defaults__[1:]))
     for home in ("", "relative", str(tmp_path / "file")):
         monkeypatch.setenv("HOME", home)
         monkeypatch.setattr("recurra.cache._told", set())

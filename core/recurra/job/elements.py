@@ -390,9 +390,7 @@ class Numbers(Elements):
         row = np.ones((1, vocabulary.size))
         chain = Chain(vocabulary)
         read = chain.scaled(row)
-        states = chain.start(read)
-        back = chain.invert(chain.apply(read, states, 0)[0], chain.origins(read, states)[:-1]) if chain else read
-        for found in (read, back, vocabulary.decode(read)):
+        for found in (read, chain.foreseen(row, read), vocabulary.decode(read)):
             if np.shape(found) != row.shape or not np.isfinite(found).all():
                 raise ValueError(f"a row of {vocabulary.size} numbers becomes {np.shape(found)}, or is not finite")
 
