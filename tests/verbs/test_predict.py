@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from asked import CLASSES, KINDS, LABELLED, NEXT, Made, drawn, made_in, refusal, said, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -307,3 +308,17 @@ def test_what_is_no_rows_is_refused_at_once(given: dict[str, Any], words: str, m
     """Not when the first answer is taken."""
     with refusal(words, "RC080"):
         made["both"].predict(**given)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_answers_are_computed_as_the_task_says(name: str, made: Made) -> None:
+    """With its determinism while one is computed, and with the caller's own when it is given."""
+    run, within = made[name], []
+    cell = next(iter(run.network.cells))
+    hook = cell.register_forward_hook(lambda *_: within.append(torch.get_deterministic_debug_mode()))
+    try:
+        for _ in run.predict(drawn(name, 3)):
+            assert torch.get_deterministic_debug_mode() == 0
+    finally:
+        hook.remove()
+    assert within and set(within) == {2}, "strict, the default"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -45,7 +46,8 @@ class Read(NamedTuple):
 class Predictor:
     """What answers sequences: a network, and what its input and its answers are of.
 
-    `horizon` is how many elements are foreseen where an answer can be read on.
+    `horizon` is how many elements are foreseen where an answer can be read on. Each batch is computed `within` the
+    threads and the determinism of the run, which are put back before anything of it is given.
     """
 
     network: Network
@@ -54,6 +56,7 @@ class Predictor:
     target: Target[Any]
     horizon: int = 0
     skip_bad: bool = False
+    within: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def columns(self) -> list[str]:
         """Return the names of all that an answer says, but for the first, which names its sequence."""
@@ -85,7 +88,8 @@ class Predictor:
                 if not self.skip_bad:
                     raise _of_row(error, name) from error.__cause__
                 errors[index] = _fact(error.problems[0])
-        found = self._answered(read)
+        with self.within():
+            found = self._answered(read)
         for index, (name, _) in enumerate(rows):
             yield {"row": name, **(found[index] if index in found else {"error": errors[index]})}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -174,7 +175,14 @@ class Run:
             raise InputError.of("RC080", "horizon is for what goes on: this run answers each sequence")
         default = self.elements.horizon(self.task.generation)
         steps = default if horizon is None else arguments.whole("horizon", horizon)
-        return Predictor(self.network.eval(), self.vocabulary, self.answers, target, steps, skip_bad)
+        network = self.network.eval()
+        return Predictor(network, self.vocabulary, self.answers, target, steps, skip_bad, self._computing)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Compute with the threads and the determinism of the task, and put back what was there."""
+        with arithmetic(self.task.device), sized(self.resolved, self.network):
+            yield
 
     def sequences(self, rows: Iterable[Any] | None, file: str | Path | None) -> Iterator[tuple[str, Any]]:
         """Give sequences with their names: those of a file are read one after the other. Raises `InputError`."""
