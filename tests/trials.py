@@ -75,22 +75,7 @@ pooling = "attention"
 [sequence]
 length = 4
 split = [0.6, 0.2, 0.2]
-
-[encoder]
-kind = "one_hot"
-
-[cell]
-kind = "gru"
-hidden_size = 6
-
-[loss]
-kind = "cross_entropy"
-
-[training]
-steps = 12
-batch_size = 4
-optimizer = { kind = "adam", lr = 0.02 }
-"""
+""" + PROSE[PROSE.index("\n[encoder]") : PROSE.index("\n[generation]")].replace("batch_size = 3", "batch_size = 4")
 """Sequences of many lengths, some longer than a window, and a class for each."""
 
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
