@@ -102,9 +102,10 @@ class Chain:
     def origins(self, rows: Floats, states: States) -> Floats:
         """Return what undoing scaled rows `[n, F]`, and the one that comes after them, takes: `[n + 1, width, F]`."""
         parts = []
-        for step, state in zip(self.steps, states, strict=True):
+        for index, (step, state) in enumerate(zip(self.steps, states, strict=True), 1):
             parts.append(step.origins(rows, state))
-            rows = step.apply(rows, state)[0]
+            if index < len(self.steps):  # nobody sees what the last one makes of them
+                rows = step.apply(rows, state)[0]
         return np.concatenate(parts, axis=1)
 
     def undone(self, rows: Floats, origins: Floats) -> Floats:
@@ -227,7 +228,8 @@ def _rows(
         for low in range(begin, end, BLOCK):
             own = np.asarray(store.values[low : min(low + BLOCK, end)])
             rows = scaled_at(chain, own, lambda at, low=low: place(low + at))  # type: ignore[misc]
-            states = chain.start(chain.scaled(known(index))) if states is None else states
+            if states is None:
+                states = chain.start(chain.scaled(known(index)) if chain.by_series else rows[:0])
             origins = chain.origins(rows, states)[:-1]
             read, states = chain.apply(rows, states, low - begin)
             parts = [read[:, None], origins, own[:, None]]
