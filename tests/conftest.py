@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,17 +68,18 @@ def widen(law: Callable[..., None], times: int) -> None:
     law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
 
 
-QUICKLY = {
-    "plugins", "testing", "model", "test_arguments.py", "test_engine_laws.py", "test_evaluation.py",
-    "test_fused_random.py", "test_preflight.py", "test_registry.py", "test_restarts.py", "test_scaffold.py",
-    "test_verdicts.py",
+AS_A_USER = {
+    "test_build.py", "test_fused_operations.py", "test_reproduction.py", "test_sessions.py", "test_terminals.py",
+    "test_witnesses.py",
 }  # fmt: skip
-"""Tests that compare no bits between processes: their kernels are compiled quickly by default.
+"""Tests of what the compiler does, and those that compare bits with other processes: their kernels are a user's.
 
-Those of the engine are laws, which `-m slow` draws with kernels that are compiled as a user's are.
+Those of all others are compiled quickly by default, and as a user's are under `-m slow`, which draws the laws anew.
 """
 UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
 """Flags of the compiler that make it four times as quick: what is compiled means the same, and proves itself."""
+COMPILED: dict[tuple[tuple[str, ...], ...], dict[Any, Any]] = {}
+"""What this process has compiled, by the flags."""
 
 HELLO = """\
 schema = 1
@@ -143,10 +145,6 @@ length = 3
 """
 
 
-NUMBERS = itertools.count()
-"""One for each test of this process."""
-
-
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of compiled kernels, which all tests share: each takes a while to compile."""
@@ -156,22 +154,31 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _own_world(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    kernels: Path,
-) -> None:
-    """Keep a test to its own cache folder, random numbers, one thread and paths that need no measurement.
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a cache folder that is not there yet: it is made where something is kept in it, and most tests need none."""
+    folder = tmp_path_factory.getbasetemp() / "caches"
+    return (folder / str(number) for number in itertools.count())
 
-    The folder is made where something is kept in it: most tests need none, and one for each would cost seconds.
-    """
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / str(next(NUMBERS))))
-    monkeypatch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
-    if QUICKLY & set(request.path.parts) and request.config.option.markexpr == "not slow":
-        monkeypatch.setattr("recurra.engine.build.SETS", UNOPTIMISED)
-    monkeypatch.setenv("RECURRA_MEASURE", "0")
+
+@pytest.fixture(scope="module", autouse=True)
+def _world_of_modules(request: pytest.FixtureRequest, caches: Iterator[Path], kernels: Path) -> Iterator[None]:
+    """Keep what the tests of a module share from the user's cache; its kernels are a user's, or quickly compiled."""
+    as_a_user = request.path.name in AS_A_USER or request.config.option.markexpr != "not slow"
+    sets = SETS if as_a_user else UNOPTIMISED
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
+        patch.setattr("recurra.engine.build.SETS", sets)
+        patch.setattr("recurra.engine.fused._compiled", COMPILED.setdefault(sets, {}))
+        patch.setenv("RECURRA_CACHE", str(next(caches)))
+        patch.setenv("RECURRA_MEASURE", "0")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_world(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a test to its own cache folder, random numbers, one thread, and plugins that are installed."""
+    monkeypatch.setenv("RECURRA_CACHE", str(next(caches)))
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
     torch.set_num_threads(1)

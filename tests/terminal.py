@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 from recurra.cli.main import main
+from recurra.engine import build
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,20 @@ class Ended:
         return self
 
 
+def world(**more: str) -> dict[str, str]:
+    """Return the environment of a process: one core, and the cache of this test, with the kernels of all tests."""
+    cache = Path(os.environ["RECURRA_CACHE"])
+    cache.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (cache / "kernels").symlink_to(build.kernel_folder(), target_is_directory=True)
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
 def process(*arguments: str | Path, path: str | Path = "", cwd: Path | None = None, **environment: str) -> Ended:
     """Run a command in a process of its own; `path` goes in front of where it looks for modules."""
-    world = {**os.environ, "OMP_NUM_THREADS": "1", **environment, "PYTHONPATH": str(path)}
+    around = world(**environment, PYTHONPATH=str(path))
     line = [sys.executable, "-m", "recurra.cli.main", *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, encoding="utf-8", cwd=cwd, env=world, timeout=120, check=False)
+    done = subprocess.run(line, capture_output=True, encoding="utf-8", cwd=cwd, env=around, timeout=120, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -15,7 +15,7 @@ from recurra import Cell, State
 from recurra.engine import paths
 from recurra.engine.recurrence import detach, map_state
 
-laws = settings(deadline=None, max_examples=8)
+laws = settings(deadline=None, max_examples=5)
 every = pytest.mark.parametrize(("name", "path"), COMBINATIONS)
 
 

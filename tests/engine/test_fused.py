@@ -902,7 +902,7 @@ def test_calls_leave_no_memory_behind():
         trace(cell, fused.run, x, state)
     gc.collect()
     before = resident()
-    for _ in range(200):
+    for _ in range(60):
         trace(cell, fused.run, x, state)
     gc.collect()
     assert resident() - before < 20e6

@@ -6,15 +6,15 @@ from fuzz.cases import Family
 FAMILIES: dict[str, tuple[Family, int]] = {
     family.__name__: (family, share)
     for family, share in (
-        (tasks.each_value, 30),
-        (tasks.values_of_keys, 30),
-        (tasks.lines, 30),
-        (tasks.characters, 30),
-        (tasks.overrides, 30),
-        (tasks.commands, 30),
-        (folders.runs, 50),
-        (folders.sessions, 30),
-        (folders.corpora, 20),
+        (tasks.each_value, 15),
+        (tasks.values_of_keys, 15),
+        (tasks.lines, 15),
+        (tasks.characters, 15),
+        (tasks.overrides, 15),
+        (tasks.commands, 15),
+        (folders.runs, 25),
+        (folders.sessions, 15),
+        (folders.corpora, 10),
         (folders.measured, 10),
         (folders.certificates, 10),
     )

@@ -14,6 +14,7 @@ import torch
 from conftest import SERIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from terminal import world
 from trials import PROSE, about, write
 
 import recurra
@@ -154,7 +155,7 @@ def test_a_saved_session_goes_on_in_another_process(made: Any, tmp_path: Path) -
     session.save(tmp_path / "state")
     ahead = [int(i) for _ in range(25) for i in session.draw(rule)]
     line = [sys.executable, "-c", CHILD, str(run.path), str(tmp_path / "state")]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120, env=world())
     assert done.stdout.strip() == f"5 {ahead}"
 
 

@@ -28,6 +28,8 @@ from recurra.testing.suite import all_checks, examine
 CORE = [f"C{number}" for number in range(14, 25)]
 QUICK = [name for name in CORE if name != "C21"]  # C21 starts a process
 FULL = [f"C{number}" for number in range(25, 33)]
+LONG = ["C29", "C30"]
+"""Checks of them that run a cell for long: what it costs, and whether it learns."""
 REPORTED = ["R33", "R34"]
 SMALL = [{"hidden_size": 8}]
 
@@ -157,7 +159,14 @@ def test_what_a_cell_lacks_is_not_asked_of_it():
 # Liars
 
 
-@pytest.mark.parametrize("liar", [one for one in LIARS if one.check in FULL], ids=lambda one: one.component.name)
+@pytest.mark.parametrize(
+    "liar",
+    [
+        pytest.param(one, id=one.component.name, marks=[pytest.mark.slow] if one.check in LONG else [])
+        for one in LIARS
+        if one.check in FULL
+    ],
+)
 def test_a_liar_fails_its_check(liar):
     """With a line that tells what is wrong."""
     (found,) = examine(liar.entry, "full", only=[liar.check]).records

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from terminal import command, process
+from terminal import command, process, world
 
 import recurra.testing
 from recurra.testing import prescribed
@@ -315,6 +314,7 @@ recurra_contract = ["leaky"]
 """
 
 
+@pytest.mark.slow  # a new plugin, of the scaffold, is tested so by default
 def test_an_installed_plugin_needs_one_line(tmp_path: Path) -> None:
     """A distribution with one line in its pyproject.toml and no test file: pytest runs every check of level full."""
     site, project = tmp_path / "site", tmp_path / "project"
@@ -331,11 +331,11 @@ def test_an_installed_plugin_needs_one_line(tmp_path: Path) -> None:
     (site / "recurra_leaky" / "cell.py").write_text(LEAKY, encoding="utf-8")
     project.mkdir()
     (project / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
-    world = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    around = world(PYTHONPATH=str(site))
 
     def run(*arguments: str) -> str:
         line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, cwd=project, env=world, timeout=120, check=False)
+        done = subprocess.run(line, capture_output=True, text=True, cwd=project, env=around, timeout=120, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from terminal import command, process
+from terminal import command, process, world
 from trials import PROSE, left, write
 
 import recurra
@@ -23,7 +22,7 @@ from recurra.runs.folder import RunFolder
 from recurra.train.events import Progress
 
 LINE = [sys.executable, "-m", "recurra.cli.main"]
-WORLD = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "110", "LINES": "30"}
+TERMINAL = {"TERM": "xterm", "COLUMNS": "110", "LINES": "30"}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LONG = PROSE.replace("steps = 12", "steps = 150")
 QUICK = {"training.validate_every": 30, "training.checkpoint_every": 10}
@@ -56,7 +55,7 @@ def recurra_components():
 
 def _started(task: Path, runs: Path) -> subprocess.Popen[str]:
     line = [*LINE, "run", str(task), "--runs", str(runs), *OPTIONS]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=WORLD)
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=world())
 
 
 def _wait_for_step(runs: Path, step: int) -> RunFolder:
@@ -95,7 +94,7 @@ def test_ctrl_c_saves_and_a_killed_run_goes_on(tmp_path: Path, unbroken: dict[st
     assert f"after step {step} of 150" in err
 
     line = [*LINE, "resume", str(folder.path)]
-    again = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=WORLD)
+    again = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=world())
     _wait_for_step(tmp_path / "runs", step + 1)
     again.kill()
     again.communicate(timeout=60)
@@ -132,7 +131,7 @@ def test_a_terminal_shows_a_bar_and_is_left_tidy(tmp_path: Path) -> None:
     task = _long(tmp_path)
     child = pexpect.spawn(
         LINE[0], [*LINE[1:], "run", str(task), "--runs", str(tmp_path / "runs"), *OPTIONS],
-        env=WORLD, encoding="utf-8", timeout=60, dimensions=(30, 110),
+        env=world(**TERMINAL), encoding="utf-8", timeout=60, dimensions=(30, 110),
     )  # fmt: skip
     child.expect(r"/150")
     child.expect(r"loss \d+\.\d{4}  rate 0\.02  [\d,]+ tokens/s")

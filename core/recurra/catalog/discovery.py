@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint, distributions, entry_points
@@ -123,7 +124,7 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
     light = "torch" not in sys.modules
     status: Status = "import error"
     try:
-        with watched(f"plugin {plugin.distribution} {plugin.version}"), contained(said) as changed:
+        with _watching(plugin), contained(said) as changed:
             manager.register(load(), name=f"{plugin.distribution}:{plugin.name}")
             manager.check_pending()
             status = "hook error"
@@ -142,6 +143,13 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
     done = replace(_mark(plugin, "ok", start=start), warnings=_complaints(entries, said.getvalue(), heavy, changed))
     catalog.plugins.append(done)
     catalog.entries += [Entry(entry.component, done) for entry in entries]
+
+
+def _watching(plugin: Plugin) -> AbstractContextManager[None]:
+    """Return what tells of a plugin that takes long to load; one that is imported already does not."""
+    if plugin.origin.partition(":")[0] in sys.modules:
+        return nullcontext()
+    return watched(f"plugin {plugin.distribution} {plugin.version}")
 
 
 def _complaints(entries: list[Entry], said: str, heavy: bool, changed: list[str]) -> tuple[str, ...]:
