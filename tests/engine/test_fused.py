@@ -21,8 +21,8 @@ from torch.nn import functional
 from recurra import Cell, CellOptions
 from recurra.engine import eager, fused, paths
 from recurra.engine.build import Unbuildable
-from recurra.engine.fused.loop import slowly
-from recurra.engine.fused.tape import Unsupported
+from recurra.engine.fused.record import Unsupported
+from recurra.engine.fused.window import slowly
 from recurra.engine.recurrence import map_state
 from recurra_cells.gated_delta import GatedDelta
 from recurra_cells.gru import GRU
@@ -534,7 +534,7 @@ def test_two_threads_give_the_bits_of_one(batch, monkeypatch):
 @pytest.mark.parametrize("heavy", [0, 300_000])
 def test_any_rows_shared_out_between_threads_have_their_bits(heavy, monkeypatch):
     """Whether threads take rows or columns, and whichever rows a thread has beside a row."""
-    monkeypatch.setattr(sys.modules["recurra.engine.fused.loop"], "HEAVY", heavy)
+    monkeypatch.setattr(sys.modules["recurra.engine.fused.window"], "HEAVY", heavy)
     for batch in range(1, 18):
         one, two = by_threads(batch, monkeypatch, forward)
         assert torch.equal(one, two), batch
@@ -542,7 +542,7 @@ def test_any_rows_shared_out_between_threads_have_their_bits(heavy, monkeypatch)
 
 def by_threads(batch: int, monkeypatch: Any, run: Any) -> list[Any]:
     """Return what comes of a window by one thread, and by two."""
-    monkeypatch.setattr(sys.modules["recurra.engine.fused.loop"], "LIGHT", 0)
+    monkeypatch.setattr(sys.modules["recurra.engine.fused.window"], "LIGHT", 0)
     cell = sized(LSTM, LSTMOptions(), hidden=96).float()
     x, state = window(cell, batch=batch, steps=12, dtype=torch.float32)
     found = []

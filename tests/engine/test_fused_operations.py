@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurra import Cell, CellOptions
 from recurra.engine import fused
-from recurra.engine.fused.operations import REPLACED, WRITTEN
+from recurra.engine.fused.c_operations import WRITTEN
+from recurra.engine.fused.operations import REPLACED
 from recurra.engine.fused.plan import plan
 
 aten = torch.ops.aten

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from recurra import Cell, GatedCell, GatedOptions
 from recurra.engine import eager, fused
-from recurra.engine.fused.tape import Unsupported
+from recurra.engine.fused.record import Unsupported
 from recurra.engine.recurrence import map_state
 
 BOUND = 1e-9

@@ -16,7 +16,7 @@ from hand_made import build
 
 from recurra.engine import fused, native
 from recurra.engine.build import compilers, library
-from recurra.engine.fused.kernel import ground
+from recurra.engine.fused.emit_c import ground
 from recurra.engine.load import Load, Look
 from recurra.model.device import SMALL, sized
 from recurra.spec.tables import Device
@@ -161,7 +161,7 @@ def test_a_system_that_tells_it_otherwise_does_no_harm(tmp_path, monkeypatch, te
 @pytest.mark.parametrize("light", [True, False])
 def test_a_light_window_is_run_by_one_thread(monkeypatch, light):
     """Forward and back, torch's own products as well; the threads that were there come back."""
-    loop, seen = sys.modules["recurra.engine.fused.loop"], []
+    loop, seen = sys.modules["recurra.engine.fused.window"], []
     real = loop._call
 
     def call(compiled, reverse, window, *given, **more):

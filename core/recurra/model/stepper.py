@@ -18,8 +18,8 @@ from torch import Tensor
 from recurra.contracts.encoder import StatefulEncoder
 from recurra.engine.apart import apart
 from recurra.engine.build import Unbuildable
+from recurra.engine.fused.record import Unsupported
 from recurra.engine.fused.step import LARGEST, Step
-from recurra.engine.fused.tape import Unsupported
 from recurra.engine.recurrence import State, rebuild
 from recurra.model.network import Network, States
 

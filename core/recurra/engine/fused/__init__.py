@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from recurra.engine import eager
 from recurra.engine.build import Unbuildable, library
+from recurra.engine.fused.emit_c import typed
 from recurra.engine.fused.kernel import kernel
-from recurra.engine.fused.loop import Compiled, Window, loop, typed
 from recurra.engine.fused.plan import plan
-from recurra.engine.fused.tape import Unsupported
+from recurra.engine.fused.record import Unsupported
+from recurra.engine.fused.window import Compiled, Window, loop
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
@@ -117,10 +118,10 @@ def _run(
         live = within(lengths, steps).unsqueeze(-1)
         x = torch.where(live, x, torch.zeros_like(x))
     given = made.before(batch * steps, x.reshape(batch * steps, width), *weights)
-    ready = made.sequences + made.kept
-    sequences, kept, shared = given[: made.sequences], given[made.sequences : ready], given[ready:]
-    first = [t.movedim(axis, 0) if axis else t for t, axis in zip(sequences, made.sequence_axes, strict=True)]
-    tensors = [*first, *shared, *state]
+    first, ready = len(made.parts.sequences), len(made.parts.sequences) + len(made.parts.aside)
+    sequences, aside, shared = given[:first], given[first:ready], given[ready:]
+    by_row = [t.movedim(axis, 0) if axis else t for t, axis in zip(sequences, made.sequence_axes, strict=True)]
+    tensors = [*by_row, *shared, *state]
     if reset is not None:
         tensors += cell.initial_state(batch, device=x.device, dtype=x.dtype)
     if any(t.dtype != wide for t in tensors):
@@ -140,5 +141,5 @@ def _run(
         return extras[0].to(x.dtype), rebuild(state, after)
     rows = [extra.reshape(batch * steps, *extra.shape[2:]).to(x.dtype) for extra in extras]
     rows = [t.movedim(0, axis) if axis else t for t, axis in zip(rows, made.extra_axes, strict=True)]
-    y: Tensor = made.after(batch * steps, *kept, *rows)[0].view(batch, steps, -1)
+    y: Tensor = made.after(batch * steps, *aside, *rows)[0].view(batch, steps, -1)
     return (y if lengths is None else torch.where(live, y, torch.zeros_like(y))), rebuild(state, after)

@@ -6,7 +6,6 @@ them: the kernel then reads a row of a table in place of the lowest layer's prod
 
 from __future__ import annotations
 
-import ctypes
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +15,14 @@ import torch
 from torch import Tensor
 
 from recurra.engine.build import library
+from recurra.engine.fused.emit_c import typed
+from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.kernel import kernel
-from recurra.engine.fused.loop import SIGNATURE, tools, typed
+from recurra.engine.fused.layout import Arguments, longs, pointers
 from recurra.engine.fused.operations import REPLACED
-from recurra.engine.fused.plan import Joint
-from recurra.engine.fused.script import Script, script
-from recurra.engine.fused.tape import Program, Tape, Unsupported, batch_beside
+from recurra.engine.fused.record import Program, Trace, Unsupported, batch_beside
+from recurra.engine.fused.subgraph import Subgraph, subgraph
+from recurra.engine.fused.window import bound, tools
 
 Function = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
 """From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after it."""
@@ -43,8 +44,9 @@ class Step:
     room: int  # how many numbers a state of so many rows has
     threads: int
     columns: bool
-    packing: int
-    starts: list[tuple[int, int]]  # of each field: the place of its pointer, and where in the state it begins
+    packing: bool
+    starts: list[tuple[int, int, int]]  # of each field: its pointers before and after, and where it begins
+    reads: list[int]  # of each sequence: the place of its pointer
     place: int  # of the output's pointer
     pointers: Any
     matrices: Any
@@ -70,13 +72,10 @@ class Step:
         made = kernel(joint)
         self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
         double = self.dtype == torch.float64
-        if every is not None and len(every()) * sum(made.sequences) * self.dtype.itemsize > LARGEST:
+        if every is not None and len(every()) * sum(made.lowered.sequences) * self.dtype.itemsize > LARGEST:
             raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
         self.library, self.kernel, self.tools = library(typed(made.source, double)), made, tools(double)
-        self.function = self.library.forward
-        self.function.restype = None
-        self.function.argtypes = SIGNATURE
-        self.work = sum(m.groups * m.inner * m.outer for m in made.matrices[0])
+        self.function, self.layout = bound(self.library.forward), made.layouts[0]
         self.lock = threading.Lock()
         self.renew()
 
@@ -112,20 +111,31 @@ class Step:
                 self._sized(rows)
             if len(state) != self.room:
                 raise ValueError(f"a state of {len(state)} numbers for {rows} rows, which have {self.room}")
-            pointers = self.pointers
+            places = self.pointers
             held = self._point(x)  # is read by the kernel, so it must not be let go of before
             after = torch.empty(self.room, dtype=self.dtype)
-            y = torch.empty(rows, self.kernel.extras[0], dtype=self.dtype)
+            y = torch.empty(rows, self.layout.widths("extra")[0], dtype=self.dtype)
             old, new = state.data_ptr(), after.data_ptr()
-            for place, offset in self.starts:
-                pointers[place] = old + offset
-                pointers[place + len(self.shapes)] = new + offset
-            pointers[self.place] = y.data_ptr()
-            self.function(
-                1, rows, self.threads, self.columns, 0, self.packing, None, None, pointers, self.matrices,
-                self.strides, self.tools,
-            )  # fmt: skip
-            self.packing = 0
+            for before, behind, offset in self.starts:
+                places[before] = old + offset
+                places[behind] = new + offset
+            places[self.place] = y.data_ptr()
+            arguments = Arguments(
+                steps=1,
+                rows=rows,
+                threads=self.threads,
+                columns=self.columns,
+                keep=False,
+                packing=self.packing,
+                reset=None,
+                lengths=None,
+                tensors=places,
+                matrices=self.matrices,
+                strides=self.strides,
+                tools=self.tools,
+            )
+            self.function(*arguments)
+            self.packing = False
             del held
             return y, after
 
@@ -140,12 +150,12 @@ class Step:
             index = int(x)
             if not 0 <= index < len(self.tables[0]):
                 raise IndexError(f"input {index} of {len(self.tables[0])}")
-            for place, (address, size) in enumerate(self.rows_of_tables):
+            for place, (address, size) in zip(self.reads, self.rows_of_tables, strict=True):
                 self.pointers[place] = address + index * size
             return ()
         else:
             parts = [table.index_select(0, x) for table in self.tables]
-        for place, part in enumerate(parts):
+        for place, part in zip(self.reads, parts, strict=True):
             self.pointers[place] = part.data_ptr()
         return parts
 
@@ -161,53 +171,65 @@ class Step:
                 self.tables = [table.movedim(axis, 0).reshape(len(every), -1).contiguous() for table, axis in pairs]
                 self.rows_of_tables = [(t.data_ptr(), t.shape[1] * t.itemsize) for t in self.tables]
         self.values = [t.contiguous() if by else t for t, by in zip(values, self.kernel.by_element, strict=True)]
-        self.memory = torch.empty(sum(matrix.room for matrix in self.kernel.matrices[0]) + 1, dtype=self.dtype)
-        self.versions, self.packing, self.rows = versions, 1, 0
+        self.memory = torch.empty(self.layout.room + 1, dtype=self.dtype)
+        self.versions, self.packing, self.rows = versions, True, 0
 
     def _sized(self, rows: int) -> None:
         """Make the buffers for a number of rows."""
-        made, self.rows = self.kernel, rows
-        self.buffers = [torch.empty(rows * width, dtype=self.dtype) for width in made.saved]
-        scratch = torch.empty(rows * made.scratch[0] + 1, dtype=self.dtype)
-        nothing = [0] * len(made.state)
-        pointers = [0] * len(made.sequences) + [t.data_ptr() for t in self.values]
-        first, offset, size = len(pointers), 0, self.dtype.itemsize
-        self.starts = []
-        for place, width in enumerate(made.state):
-            self.starts.append((first + place, offset))
+        layout, lowered, self.rows = self.layout, self.kernel.lowered, rows
+        size = self.dtype.itemsize
+
+        def buffer(count: int) -> Tensor:
+            return torch.empty(count, dtype=self.dtype)
+
+        self.buffers = {
+            "seq": [buffer(rows * width) for width in lowered.sequences],
+            "shared": self.values,
+            "saved": [buffer(rows * width) for width in layout.widths("saved")],
+            "extra": [buffer(rows * width) for width in lowered.extras],
+            "own": [buffer(rows * self.kernel.scratch[0] + 1)],
+            "packed": [self.memory],
+        }
+        self.buffers |= {
+            name: [buffer(rows * width) for width in lowered.state] for name in ("start", "final", "fresh")
+        }
+        self.buffers["history"] = [buffer(0) for _ in lowered.state]
+        sizes = {"step": rows, "row": rows, "kept": rows}
+        self.pointers = pointers(layout.tensors(self.buffers, sizes))
+
+        # Each call writes the pointers of its input, of its state before and after, and of its output.
+        self.reads = [layout.place("seq", place) for place in range(len(lowered.sequences))]
+        self.starts, offset = [], 0
+        for place, width in enumerate(lowered.state):
+            self.starts.append((layout.place("start", place), layout.place("final", place), offset))
             offset += rows * width * size
         self.room = offset // size
-        pointers += [*nothing, *nothing, *nothing, *nothing, *(t.data_ptr() for t in self.buffers), 0]
-        self.place = len(pointers) - 1
-        self.buffers.append(scratch)
-        pointers += [scratch.data_ptr(), self.memory.data_ptr()]
-        self.pointers = (ctypes.c_void_p * len(pointers))(*pointers)
-        matrices = made.matrices[0]
-        self.matrices = (ctypes.c_void_p * max(1, len(matrices)))(*[self.values[m.place].data_ptr() for m in matrices])
-        strides = [stride for m in matrices for stride in m.strides(self.values[m.place])]
-        self.strides = (ctypes.c_long * max(1, len(strides)))(*strides)
-        self.threads = torch.get_num_threads() if rows * self.work > LIGHT else 1
+        self.place = layout.place("extra")
+
+        self.matrices = pointers([self.values[matrix.slot] for matrix in layout.matrices])
+        self.strides = longs([n for matrix in layout.matrices for n in matrix.strides(self.values[matrix.slot])])
+        self.threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
         self.columns = self.threads > 1 and rows < self.threads
 
 
 def _recorded(
     function: Function, weights: list[Tensor], width: int, fields: list[tuple[int, ...]], hoist: bool
-) -> tuple[Joint, Script]:
+) -> tuple[Joint, Subgraph]:
     """Record a step without gradients; with what makes its sequences of its inputs, which are those unless hoisted."""
     dtype = weights[0].dtype
     sizes = [size for shape in (*(w.shape for w in weights), *fields) for size in shape]
     rows = batch_beside([width, *sizes])
     x = torch.zeros(rows, width, dtype=dtype)
     state = [torch.zeros(rows, *shape, dtype=dtype) for shape in fields]
-    tape = Tape(rows, REPLACED)
-    numbers = [tape.input(t) for t in (x, *state, *weights)]
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), tape:
+    trace = Trace(rows, REPLACED)
+    numbers = [trace.input(t) for t in (x, *state, *weights)]
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), trace:
         y, after = function(x, state)
-    outs = [*(tape.number(field) for field in after), tape.number(y)]
+    outs = [*(trace.number(field) for field in after), trace.number(y)]
     shared, old = numbers[1 + len(state) :], numbers[1 : 1 + len(state)]
-    sequences = _frontier(tape.program, numbers[0], old, outs) if hoist else numbers[:1]
-    before = script(tape.program, tape.program.nodes, [numbers[0], *shared], sequences)
-    return Joint(tape.program, sequences, shared, old, outs, [None] * len(outs), {}), before
+    sequences = _frontier(trace.program, numbers[0], old, outs) if hoist else numbers[:1]
+    before = subgraph(trace.program, trace.program.nodes, [numbers[0], *shared], sequences)
+    return Joint(trace.program, sequences, shared, old, outs, [None] * len(outs), {}), before
 
 
 def _frontier(program: Program, x: int, state: list[int], outs: list[int]) -> list[int]:

@@ -1,12 +1,15 @@
 """Recording what a function does to tensors: straight-line operations of aten, each on values known by number.
 
-The function runs on a batch whose size no other axis can be taken for, so that every axis tells by its size whether it
-is the batch. Gradients are recorded as well where `torch.autograd.grad` runs under the tape.
+The function runs on a batch whose size no other axis can be taken for, so that every axis tells by its
+size whether it is the batch. Gradients are recorded as well where `torch.autograd.grad` runs under the
+trace. Printed, a program has a line for each operation:
+
+    v10 [B, 24] = addmm(v5, v0, v3)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +56,26 @@ class Node:
     @property
     def refs(self) -> list[int]:
         """The numbers of the values that it reads."""
-        found: list[int] = []
-        _visit((self.args, tuple(self.kwargs.values())), found.append)
-        return found
+        refs: list[int] = []
+        _visit((self.args, tuple(self.kwargs.values())), refs.append)
+        return refs
+
+    def __str__(self) -> str:
+        said = [_written(arg) for arg in self.args]
+        said += [f"{key}={_written(value)}" for key, value in self.kwargs.items() if value is not None]
+        outs = ", ".join(f"v{out}" for out in self.outs)
+        return f"{outs} = {self.name.removeprefix('aten.')}({', '.join(said)})"
+
+
+def _written(arg: Any) -> str:
+    """Return an argument as a program is printed."""
+    if isinstance(arg, Ref):
+        return f"v{arg.index}"
+    if isinstance(arg, Tensor):
+        return f"tensor{list(arg.shape)}"
+    if isinstance(arg, (tuple, list)):
+        return f"[{', '.join(map(_written, arg))}]"
+    return str(arg)
 
 
 def _visit(tree: Any, seen: Callable[[int], None]) -> None:
@@ -82,12 +102,26 @@ class Program:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     dtypes: list[torch.dtype] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return "\n".join(map(self.line, self.nodes))
+
+    def line(self, node: Node) -> str:
+        """Return a node as a line, with the shape of what it gives."""
+        outs, _, call = str(node).partition(" = ")
+        return f"{outs} {' '.join(map(self.said, node.outs))} = {call}"
+
     def value(self, like: Tensor) -> int:
         """Add a value; return its number."""
         self.shapes.append(tuple(like.shape))
         self.dtypes.append(like.dtype)
         if sum(s == self.rows for s in like.shape) > 1 or any(s > self.rows and not s % self.rows for s in like.shape):
             raise Unsupported(f"a value of shape {self.said(len(self.shapes) - 1)} mixes rows of the batch")
+        return len(self.shapes) - 1
+
+    def add(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Add a value of a shape and type; return its number."""
+        self.shapes.append(shape)
+        self.dtypes.append(dtype)
         return len(self.shapes) - 1
 
     def said(self, index: int) -> str:
@@ -105,16 +139,24 @@ class Program:
         """Return the node that each value comes from."""
         return {out: node for node in self.nodes for out in node.outs}
 
-    def reaches(self, sources: Sequence[int]) -> set[int]:
+    def reaches(self, sources: Iterable[int]) -> set[int]:
         """Return the values that depend on any of some values, themselves included."""
-        found = set(sources)
+        reached = set(sources)
         for node in self.nodes:
-            if found.intersection(node.refs):
-                found.update(node.outs)
-        return found
+            if reached.intersection(node.refs):
+                reached.update(node.outs)
+        return reached
+
+    def needs(self, values: Iterable[int]) -> set[int]:
+        """Return all values that some values are made of, themselves included."""
+        needed = set(values)
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outs):
+                needed.update(node.refs)
+        return needed
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every operation of aten into a program while it is entered.
 
     `replaced` says operations in terms of others. With `cuts`, a `detach` is recorded too: a gradient ends there.
@@ -130,7 +172,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler, which takes seconds, for the first operation on a tape."""
+        """Keep torch from importing its compiler, which takes seconds, for the first operation on a trace."""
         return False
 
     def input(self, tensor: Tensor) -> int:
@@ -139,10 +181,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor. Raises `Unsupported` for one that came from nowhere."""
-        found = self._known.get(_key(tensor))
-        if found is None:
+        number = self._known.get(_key(tensor))
+        if number is None:
             raise Unsupported("it reads a tensor that is neither its input, its state, a parameter nor a buffer")
-        return found
+        return number
 
     def _note(self, tensor: Tensor) -> int:
         index = self.program.value(tensor)

@@ -1,4 +1,4 @@
-"""Running a kernel over a window, and its gradients."""
+"""Running a kernel over a window, and its gradients: the tensors by name, as the layout wants them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from recurra.engine.build import library
-from recurra.engine.fused.kernel import Kernel, Sum, ground
+from recurra.engine.fused.emit_c import ground, typed
+from recurra.engine.fused.kernel import Kernel
+from recurra.engine.fused.layout import PASSED, Arguments, longs, pointers
+from recurra.engine.fused.lower import Sum
 from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
@@ -21,21 +24,20 @@ LIGHT = 8_000_000
 HEAVY = 300_000
 """Multiply-adds of a step of a row above which threads that have no rows of their own share its products."""
 
-SIGNATURE = [ctypes.c_long] * 6 + [ctypes.c_void_p] * 6
-"""The arguments of a kernel's functions, as in `function.ARGUMENTS`."""
-
 
 @cache
 def tools(double: bool) -> Any:
     """Return pointers to the products of a type. Raises `Unbuildable`."""
-    found = library(typed("\n".join([ground(), ground("product.h")]), double))
-    names = (found.product, found.pack)
-    return (ctypes.c_void_p * 2)(*(ctypes.cast(name, ctypes.c_void_p).value for name in names))
+    products = library(typed("\n".join([ground(), ground("product.h")]), double))
+    functions = (products.product, products.pack)
+    return (ctypes.c_void_p * 2)(*(ctypes.cast(f, ctypes.c_void_p).value for f in functions))
 
 
-def typed(source: str, double: bool) -> str:
-    """Return a source for float64, or for float32."""
-    return f"#define DOUBLE\n{source}" if double else source
+def bound(function: Any) -> Any:
+    """Return a function of a kernel's library, told what it is given."""
+    function.restype = None
+    function.argtypes = PASSED
+    return function
 
 
 @dataclass
@@ -48,13 +50,9 @@ class Compiled:
     double: bool
 
     def __post_init__(self) -> None:
-        self.forward, self.backward = self.library.forward, self.library.backward
-        for function in (self.forward, self.backward):
-            function.restype = None
-            function.argtypes = SIGNATURE
+        self.functions = [bound(self.library.forward), bound(self.library.backward)]
         self.tools = tools(self.double)
-        self.work = sum(m.groups * m.inner * m.outer for m in self.kernel.matrices[0]) + 8 * sum(self.kernel.sequences)
-        self.packed = [sum(matrix.room for matrix in part) for part in self.kernel.matrices]
+        self.work = self.kernel.layouts[0].work + 8 * sum(self.kernel.lowered.sequences)
 
     def light(self, batch: int, steps: int) -> bool:
         """Tell whether a window is so small that nothing of it is worth a second thread."""
@@ -122,8 +120,8 @@ class _Loop(torch.autograd.Function):
 
 def _parts(compiled: Compiled, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
     """Return sequences, shared tensors, start, and what a reset starts from."""
-    sequences, fields = len(compiled.kernel.sequences), len(compiled.kernel.state)
-    shared = len(compiled.kernel.of_shared)
+    made = compiled.plan.joint
+    sequences, shared, fields = len(made.sequences), len(made.shared), len(made.state)
     rest = tensors[sequences + shared :]
     return tensors[:sequences], tensors[sequences : sequences + shared], rest[:fields], rest[fields:]
 
@@ -136,19 +134,30 @@ def _forward(
     sequences, shared, start, fresh = ([t.contiguous() for t in part] for part in _parts(compiled, tensors))
     with torch.no_grad():
         ready = kernel.once(batch, *shared)
-    elements = [t.contiguous() if by else t for t, by in zip(ready, kernel.by_element, strict=True)]
-    like = start[0]
+
+    like, lowered = start[0], kernel.lowered
     rows = batch * steps if keep else batch
-    states = [like.new_empty(rows if keep else 0, width) for width in kernel.state]
-    saved = [like.new_empty(rows, width) for width in kernel.saved]
-    shapes = compiled.plan.extra_shapes
-    extras = [like.new_empty(batch, steps, *shape) for shape in shapes]
+    history = [like.new_empty(rows if keep else 0, width) for width in lowered.state]
+    saved = [like.new_empty(rows, lowered.width(index)) for index in lowered.saved]
+    extras = [like.new_empty(batch, steps, *shape) for shape in compiled.plan.extra_shapes]
     final = [torch.empty_like(field) for field in start]
-    work = like.new_empty(batch * kernel.scratch[0] + 1)
-    packed = like.new_empty(compiled.packed[0] + 1)
-    pointers = [*sequences, *elements, *start, *final, *(fresh or start), *states, *saved, *extras, work, packed]
-    _call(compiled, False, window, pointers, ready, keep)
-    return (*final, *extras), [*states, *saved]
+    given = {
+        "seq": sequences,
+        "shared": _laid_out(kernel, ready),
+        "start": start,
+        "final": final,
+        "fresh": fresh or start,
+        "history": history,
+        "saved": saved,
+        "extra": extras,
+    }
+    _call(compiled, False, window, given, ready, keep)
+    return (*final, *extras), [*history, *saved]
+
+
+def _laid_out(kernel: Kernel, ready: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return the values for all rows, those that are read by their elements one element after the other."""
+    return [t.contiguous() if by else t for t, by in zip(ready, kernel.by_element, strict=True)]
 
 
 def _backward(
@@ -156,41 +165,52 @@ def _backward(
 ) -> list[Tensor | None]:
     """Call the kernel; return the gradients of the tensors that `loop` was given."""
     kernel, batch, steps = compiled.kernel, window.batch, window.steps
-    parts = _parts(compiled, tensors)
-    sequences, shared, start, fresh = ([t.contiguous() for t in part] for part in parts)
+    sequences, shared, start, fresh = ([t.contiguous() for t in part] for part in _parts(compiled, tensors))
     ready = kernel.once(batch, *shared)
-    elements = [t.contiguous() if by else t for t, by in zip(ready, kernel.by_element, strict=True)]
-    fields, rows, like = len(kernel.state), batch * steps, start[0]
-    states, saved = kept[:fields], kept[fields:]
+
+    like, lowered, made = start[0], kernel.lowered, compiled.plan.joint
+    fields, rows = len(start), batch * steps
+    history, saved = kept[:fields], kept[fields:]
     grads = [grad.contiguous() for grad in grads]
+    layout = kernel.layouts[1]
     of_sequences = [torch.empty_like(t) for t in sequences]
-    stores = [like.new_empty(rows, width) for width in kernel.stores]
-    sums = [like.new_zeros(window.threads, width) for width in kernel.sums]
+    stores = [like.new_empty(rows, width) for width in layout.widths("store")]
+    sums = [like.new_zeros(window.threads, width) for width in layout.widths("sum")]
     of_start = [torch.empty_like(field) for field in start]
     of_fresh = [torch.zeros_like(field) for field in fresh]
-    work = like.new_empty(batch * kernel.scratch[1] + 1)
-    packed = like.new_empty(compiled.packed[1] + 1)
-    pointers = [
-        *sequences, *elements, *states, *saved, *grads[fields:], *grads[:fields], *of_sequences, *stores, *sums,
-        *of_start, *(of_fresh or of_start), work, packed,
-    ]  # fmt: skip
-    _call(compiled, True, window, pointers, ready, keep=True)
-    sides = {"dseq": of_sequences, "store": stores, "sum": sums, "state": states, "seq": sequences}
+    given = {
+        "seq": sequences,
+        "shared": _laid_out(kernel, ready),
+        "history": history,
+        "saved": saved,
+        "given": grads[fields:],
+        "last": grads[:fields],
+        "dseq": of_sequences,
+        "store": stores,
+        "sum": sums,
+        "first": of_start,
+        "fresh": of_fresh or of_start,
+    }
+    _call(compiled, True, window, given, ready, keep=True)
+
     of_shared: list[Tensor | None] = [None] * len(shared)
-    if kernel.finish is not None:
-        totals = [_total(total, sides, rows) for total in kernel.totals]
-        found = iter(kernel.finish(batch, *shared, *totals))
-        of_shared = [next(found) if has else None for has in kernel.of_shared]
-    of_given = [t if has else None for t, has in zip(of_sequences, kernel.of_sequences, strict=True)]
+    if lowered.finish is not None:
+        written = {"dseq": of_sequences, "store": stores, "sum": sums, "state": history, "seq": sequences}
+        totals = [_total(total, written, rows) for total in lowered.totals]
+        gained = iter(lowered.finish(batch, *shared, *totals))
+        of_shared = [next(gained) if value in made.grads else None for value in made.shared]
+    pairs = zip(of_sequences, made.sequences, strict=True)
+    of_given = [t if value in made.grads else None for t, value in pairs]
     return [*of_given, *of_shared, *of_start, *of_fresh]
 
 
-def _total(total: Sum, sides: dict[str, list[Tensor]], rows: int) -> Tensor:
+def _total(total: Sum, written: dict[str, list[Tensor]], rows: int) -> Tensor:
     """Return a sum over rows and steps: one product for all of a window."""
-    left = sides[total.left[0]][total.left[1]]
+    left = written[total.left[0]][total.left[1]]
     if total.right is None:
         return left.sum(0).view(total.shape)
-    right = sides[total.right[0]][total.right[1]]
+
+    right = written[total.right[0]][total.right[1]]
     left, right = left.view(rows, -1), right.view(rows, -1)
     if total.groups == 1:
         return (left.t() @ right).view(total.shape)
@@ -199,27 +219,42 @@ def _total(total: Sum, sides: dict[str, list[Tensor]], rows: int) -> Tensor:
 
 
 def _call(
-    compiled: Compiled, reverse: bool, window: Window, tensors: list[Tensor], ready: tuple[Tensor, ...], keep: bool
+    compiled: Compiled,
+    reverse: bool,
+    window: Window,
+    given: dict[str, list[Tensor]],
+    ready: tuple[Tensor, ...],
+    keep: bool,
 ) -> None:
-    """Call a function of the kernel on all that it is given."""
-    function = compiled.backward if reverse else compiled.forward
-    matrices = compiled.kernel.matrices[reverse]
-    pointers = (ctypes.c_void_p * len(tensors))(*[t.data_ptr() for t in tensors])
-    places = (ctypes.c_void_p * max(1, len(matrices)))(*[ready[m.place].data_ptr() for m in matrices])
-    strides = [stride for m in matrices for stride in m.strides(ready[m.place])]
-    reset = None if window.reset is None else window.reset.data_ptr()
-    lengths = None if window.lengths is None else window.lengths.data_ptr()
-    function(
-        window.steps, window.batch, window.threads, window.columns, keep, 1, reset, lengths, pointers, places,
-        (ctypes.c_long * max(1, len(strides)))(*strides), compiled.tools,
-    )  # fmt: skip
+    """Call a function of the kernel on the tensors that it is given, by name, and memory of its own."""
+    layout, batch, steps = compiled.kernel.layouts[reverse], window.batch, window.steps
+    like = given["fresh"][0]
+    given["own"] = [like.new_empty(batch * compiled.kernel.scratch[reverse] + 1)]
+    given["packed"] = [like.new_empty(layout.room + 1)]
+    sizes = {"step": batch * steps, "row": batch, "thread": window.threads}
+    sizes |= {"history": batch * steps if keep else 0, "kept": batch * steps if keep else batch}
+
+    arguments = Arguments(
+        steps=steps,
+        rows=batch,
+        threads=window.threads,
+        columns=window.columns,
+        keep=keep,
+        packing=True,
+        reset=None if window.reset is None else window.reset.data_ptr(),
+        lengths=None if window.lengths is None else window.lengths.data_ptr(),
+        tensors=pointers(layout.tensors(given, sizes)),
+        matrices=pointers([ready[m.slot] for m in layout.matrices]),
+        strides=longs([stride for m in layout.matrices for stride in m.strides(ready[m.slot])]),
+        tools=compiled.tools,
+    )
+    compiled.functions[reverse](*arguments)
 
 
 def slowly(plan: Plan, window: Window, tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """Return what `loop` does, by torch, step by step: for gradients of gradients."""
-    batch, steps, sequences = window.batch, window.steps, plan.sequences
-    fields = len(plan.widths)
-    shared = len(plan.joint.shared)
+    batch, steps = window.batch, window.steps
+    sequences, shared, fields = len(plan.joint.sequences), len(plan.joint.shared), len(plan.widths)
     by_step = [t.view(batch, steps, *t.shape[1:]).unbind(1) for t in tensors[:sequences]]
     weights = tensors[sequences : sequences + shared]
     state, fresh = tensors[sequences + shared :][:fields], tensors[sequences + shared + fields :]

@@ -7,34 +7,34 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.engine.fused.tape import Node, Program, Ref
+from recurra.engine.fused.record import Node, Program, Ref
 
-Script = Callable[..., tuple[Tensor, ...]]
+Subgraph = Callable[..., tuple[Tensor, ...]]
 """Called with the number of rows and the inputs; gives the outputs."""
 
 
-def script(program: Program, nodes: Iterable[Node], inputs: Sequence[int], outputs: Sequence[int]) -> Script:
+def subgraph(program: Program, nodes: Iterable[Node], inputs: Sequence[int], outputs: Sequence[int]) -> Subgraph:
     """Return a function that runs those of the nodes that the outputs need, on any number of rows."""
-    wanted = set(outputs)
-    kept: list[Node] = []
+    needed = set(outputs)
+    chosen: list[Node] = []
     for node in reversed(list(nodes)):
-        if wanted.intersection(node.outs):
-            kept.insert(0, node)
-            wanted.update(node.refs)
+        if needed.intersection(node.outs):
+            chosen.insert(0, node)
+            needed.update(node.refs)
+
     names: dict[str, Any] = {}
     lines = [f"def run(rows, {', '.join(f'v{index}' for index in dict.fromkeys(inputs))}):"]
-    for node in kept:
-        given = ", ".join(
-            [*(_said(arg, program, names) for arg in node.args)]
-            + [f"{key}={_said(value, program, names)}" for key, value in node.kwargs.items()]
-        )
+    for node in chosen:
+        arguments = [_argument(arg, program, names) for arg in node.args]
+        arguments += [f"{key}={_argument(value, program, names)}" for key, value in node.kwargs.items()]
         names[f"f{len(names)}"] = node.func
         outs = ", ".join(f"v{out}" for out in node.outs)
-        lines.append(f"    {outs}{',' if _many(node) else ''} = f{len(names) - 1}({given})")
+        lines.append(f"    {outs}{',' if _many(node) else ''} = f{len(names) - 1}({', '.join(arguments)})")
     lines.append(f"    return ({''.join(f'v{out}, ' for out in outputs)})")
+
     exec("\n".join(lines), names)  # text made here, of operations that were recorded
-    found: Script = names["run"]
-    return found
+    run: Subgraph = names["run"]
+    return run
 
 
 def _many(node: Node) -> bool:
@@ -43,11 +43,11 @@ def _many(node: Node) -> bool:
     return len(returns) != 1 or "List" in str(returns[0].type) or "[]" in str(returns[0].type)
 
 
-def _said(arg: Any, program: Program, names: dict[str, Any]) -> str:
+def _argument(arg: Any, program: Program, names: dict[str, Any]) -> str:
     """Return an argument as Python: values by their names, sizes by the rows there are."""
     if isinstance(arg, (list, tuple)):
-        parts = "".join(f"{_said(part, program, names)}, " for part in arg)
-        return f"[{parts}]" if isinstance(arg, list) else f"({parts})"
+        items = "".join(f"{_argument(item, program, names)}, " for item in arg)
+        return f"[{items}]" if isinstance(arg, list) else f"({items})"
     if isinstance(arg, Ref):
         return f"v{arg.index}"
     if isinstance(arg, int) and not isinstance(arg, bool) and arg and arg % program.rows == 0:

@@ -1,0 +1,219 @@
+"""What a kernel's function is given, and in which order: the C is printed from it, and a call packed by it.
+
+A function reads and writes tensors by pointers in one list. Which tensor stands where is said here alone:
+whoever packs a call names the tensors, and a name, a count or a size that is not the function's is an
+error before anything is read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from recurra.engine.fused.lower import Lowered
+from recurra.engine.fused.schedule import Schedule
+
+WIDEST = 16
+"""Numbers in the widest vector there is."""
+
+
+class Arguments(NamedTuple):
+    """What every function is called with, in this order."""
+
+    steps: int
+    rows: int
+    threads: int
+    columns: bool  # whether threads share each product, or have rows of their own
+    keep: bool  # whether all states and products are kept, for the gradients
+    packing: bool  # whether the matrices have to be packed first
+    reset: int | None
+    lengths: int | None
+    tensors: Any
+    matrices: Any
+    strides: Any
+    tools: Any
+
+
+IN_C: dict[str, tuple[str, Any]] = {
+    "steps": ("long T", ctypes.c_long),
+    "rows": ("long B", ctypes.c_long),
+    "threads": ("long threads", ctypes.c_long),
+    "columns": ("long columns", ctypes.c_long),
+    "keep": ("long keep", ctypes.c_long),
+    "packing": ("long packing", ctypes.c_long),
+    "reset": ("const unsigned char *reset", ctypes.c_void_p),
+    "lengths": ("const int64_t *lengths", ctypes.c_void_p),
+    "tensors": ("real **p", ctypes.c_void_p),
+    "matrices": ("real **matrices", ctypes.c_void_p),
+    "strides": ("const long *strides", ctypes.c_void_p),
+    "tools": ("void **tools", ctypes.c_void_p),
+}
+"""How each of them is declared in C, and passed."""
+DECLARED = ", ".join(IN_C[name][0] for name in Arguments._fields)
+PASSED = [IN_C[name][1] for name in Arguments._fields]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tensors of one name that a function is given, a row of each so many numbers wide.
+
+    They lie as `[B, T, width]` (step), `[B, width]` (row), `[threads, width]` (thread), as `[B, T, width]`
+    or `[B, width]` depending on whether they are kept (kept), as `[B, T, width]` or not at all (history),
+    or are the same for all rows (shared). `row` is how the stages call a row of them, and `shift` what is
+    added to its number there; without `row` they are read by other lines only.
+    """
+
+    name: str
+    widths: Sequence[int]
+    lies: str
+    row: str = ""
+    shift: int = 0
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of a product: its slot among the shared values, whether it is [N, K], its groups and sizes."""
+
+    slot: int
+    turned: bool
+    groups: int
+    inner: int
+    outer: int
+
+    def strides(self, matrix: Tensor) -> list[int]:
+        """Return how far apart in memory the elements of a tensor are: down, across, and from group to group."""
+        *group, down, across = matrix.stride()
+        return [*([across, down] if self.turned else [down, across]), group[0] if group else 0]
+
+    @property
+    def room(self) -> int:
+        """How many numbers it takes when it is packed, at most."""
+        return self.groups * self.inner * -(-self.outer // WIDEST) * WIDEST
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of its product for a row."""
+        return self.groups * self.inner * self.outer
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tensors of a function, by name, and the matrices of its products."""
+
+    groups: tuple[Group, ...]
+    matrices: tuple[Matrix, ...]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        places, at = {}, 0
+        for group in self.groups:
+            places[group.name] = at
+            at += len(group.widths)
+        return places | {"own": at, "packed": at + 1}
+
+    @property
+    def room(self) -> int:
+        """How many numbers its matrices take when they are packed, at most."""
+        return sum(matrix.room for matrix in self.matrices)
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of all its products for a row."""
+        return sum(matrix.work for matrix in self.matrices)
+
+    def widths(self, name: str) -> Sequence[int]:
+        """Return how wide a row of each tensor of a name is."""
+        return next(group.widths for group in self.groups if group.name == name)
+
+    def place(self, name: str, index: int = 0) -> int:
+        """Return where the pointer of a tensor stands; its own memory and the packed matrices come last."""
+        return self._places[name] + index
+
+    def tensors(self, given: Mapping[str, Sequence[Tensor]], sizes: Mapping[str, int]) -> list[Tensor]:
+        """Return tensors by name in the order of the function; `sizes` says how many rows each group of a kind has.
+
+        Raises `AssertionError` where one is missing, too many or too small: it would be read beyond its end.
+        """
+        ordered: list[Tensor] = []
+        for group in self.groups:
+            tensors = given[group.name]
+            assert len(tensors) == len(group.widths), f"{group.name}: {len(tensors)} for {group.widths}"
+            for tensor, width in zip(tensors, group.widths, strict=True):
+                count = sizes.get(group.lies, 0) * width
+                assert tensor.numel() >= count, f"{group.name}: {tensor.numel()} numbers of {count}"
+            ordered += tensors
+        return [*ordered, *given["own"], *given["packed"]]
+
+    def __str__(self) -> str:
+        lines = []
+        for group in self.groups:
+            for index, width in enumerate(group.widths):
+                size = f", {width} wide" if group.lies != "shared" else ""
+                lines.append(f"{self.place(group.name, index):3} {group.name}{index}: {group.lies}{size}")
+        lines += [f"{self.place('own'):3} its own memory", f"{self.place('packed'):3} packed matrices"]
+        for index, m in enumerate(self.matrices):
+            turned = ", turned" if m.turned else ""
+            lines.append(f"matrix {index}: shared{m.slot}, {m.groups} x {m.inner} x {m.outer}{turned}")
+        return "\n".join(lines)
+
+
+def pointers(tensors: Sequence[Tensor]) -> Any:
+    """Return pointers to tensors, as a function takes them."""
+    return (ctypes.c_void_p * max(1, len(tensors)))(*[tensor.data_ptr() for tensor in tensors])
+
+
+def longs(numbers: Sequence[int]) -> Any:
+    """Return whole numbers, as a function takes them."""
+    return (ctypes.c_long * max(1, len(numbers)))(*numbers)
+
+
+def forward(lowered: Lowered, schedule: Schedule) -> Layout:
+    """Return what the function that goes forward is given."""
+    state = lowered.state
+    return Layout(
+        (
+            Group("seq", lowered.sequences, "step", "seq"),
+            Group("shared", [0] * len(lowered.shared), "shared", "shared"),
+            *(Group(name, state, "row") for name in ("start", "final", "fresh")),
+            Group("history", state, "history"),
+            Group("saved", [lowered.width(index) for index in lowered.saved], "kept", "saved"),
+            Group("extra", lowered.extras, "step", "extra", written=True),
+        ),
+        _matrices(lowered, schedule),
+    )
+
+
+def backward(lowered: Lowered, schedule: Schedule) -> Layout:
+    """Return what the function of the gradients is given."""
+    state = lowered.state
+    return Layout(
+        (
+            Group("seq", lowered.sequences, "step", "seq"),
+            Group("shared", [0] * len(lowered.shared), "shared", "shared"),
+            Group("history", state, "step", "state"),
+            Group("saved", [lowered.width(index) for index in lowered.saved], "step", "saved"),
+            Group("given", lowered.extras, "step", "seed", shift=len(state)),
+            Group("last", state, "row"),
+            Group("dseq", lowered.sequences, "step", "dseq", written=True),
+            Group("store", _widths(lowered.stores), "step", "store", written=True),
+            Group("sum", _widths(lowered.sums), "thread", "sum", written=True),
+            *(Group(name, state, "row") for name in ("first", "fresh")),
+        ),
+        _matrices(lowered, schedule),
+    )
+
+
+def _matrices(lowered: Lowered, schedule: Schedule) -> tuple[Matrix, ...]:
+    """Return the matrices of the products of a function, in their order."""
+    products = [lowered.products[index] for index in schedule.needed]
+    return tuple(Matrix(lowered.shared.index(p.matrix), p.turned, p.groups, p.inner, p.outer) for p in products)
+
+
+def _widths(rows: Sequence[Sequence[Any]]) -> list[int]:
+    return [sum(vector.width for vector in row) for row in rows]
