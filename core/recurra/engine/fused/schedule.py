@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from recurra.engine.fused.lower import Lowered, Names, Product
-from recurra.engine.fused.vectors import Load, Number, Reduction, Vector
+from recurra.engine.fused.arithmetic_rules import Product
+from recurra.engine.fused.lower import Lowered
+from recurra.engine.fused.vectors import Load, Names, Number, Reduction, Vector
 
 Stage = tuple[int, int]
 

@@ -110,6 +110,29 @@ class Rows:
         return axis - (axis > self.axis)
 
 
+class Names:
+    """Vectors by short names, with a line for each that is computed."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._known: dict[Vector, str] = {}
+
+    def row(self, vectors: tuple[Vector, ...]) -> str:
+        """Return a row of vectors, one after the other."""
+        return " ; ".join(self.of(vector) for vector in vectors)
+
+    def of(self, vector: Vector) -> str:
+        """Return what a vector is called: a load or a number is called what it is."""
+        if isinstance(vector, Load | Number):
+            return str(vector)
+        if vector not in self._known:
+            said = ", ".join(self.of(part) for part in vector.parts)
+            name = vector.name if isinstance(vector, Operation | Reduction) else ""
+            self._known[vector] = f"t{len(self._known)}"
+            self.lines.append(f"{self._known[vector]} [{vector.width}] = {name}({said})")
+        return self._known[vector]
+
+
 class Vectors:
     """The vectors of one kernel. Two equal ones are one object, so that nothing is computed twice."""
 
