@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 
-from recurra.engine.fused.emit_c_step import StepText
 from recurra.engine.fused.arithmetic_rules import Product
+from recurra.engine.fused.emit_c_step import StepText
 from recurra.engine.fused.layout import DECLARED, Layout
 from recurra.engine.fused.lower import Lowered
 from recurra.engine.fused.schedule import Schedule
