@@ -1,8 +1,8 @@
 """What a kernel's function is given, and in which order: the C is printed from it, and a call packed by it.
 
 A function reads and writes tensors by pointers in one list. Which tensor stands where is said here alone:
-whoever packs a call names the tensors, and a name, a count or a size that is not the function's is an
-error before anything is read.
+whoever packs a call names the tensors, and a name or a count that is not the function's is an error
+before anything is read.
 """
 
 from __future__ import annotations
@@ -117,7 +117,20 @@ class Layout:
             at += len(group.widths)
         return places | {"own": at, "packed": at + 1}
 
-    @property
+    @cached_property
+    def _names(self) -> list[str]:
+        return [*(group.name for group in self.groups), "own", "packed"]
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return [*(len(group.widths) for group in self.groups), 1, 1]
+
+    @cached_property
+    def widths(self) -> dict[str, Sequence[int]]:
+        """How wide a row of each tensor of a name is."""
+        return {group.name: group.widths for group in self.groups}
+
+    @cached_property
     def room(self) -> int:
         """How many numbers its matrices take when they are packed, at most."""
         return sum(matrix.room for matrix in self.matrices)
@@ -127,28 +140,21 @@ class Layout:
         """Multiply-adds of all its products for a row."""
         return sum(matrix.work for matrix in self.matrices)
 
-    def widths(self, name: str) -> Sequence[int]:
-        """Return how wide a row of each tensor of a name is."""
-        return next(group.widths for group in self.groups if group.name == name)
-
     def place(self, name: str, index: int = 0) -> int:
-        """Return where the pointer of a tensor stands; its own memory and the packed matrices come last."""
+        """Return where the pointer of a tensor stands."""
         return self._places[name] + index
 
-    def tensors(self, given: Mapping[str, Sequence[Tensor]], sizes: Mapping[str, int]) -> list[Tensor]:
-        """Return tensors by name in the order of the function; `sizes` says how many rows each group of a kind has.
+    def pointers(self, given: Mapping[str, Sequence[Tensor]]) -> Any:
+        """Return pointers to tensors, which are given by name, in the order of the function.
 
-        Raises `AssertionError` where one is missing, too many or too small: it would be read beyond its end.
+        Raises `KeyError` for a name that is missing, and `ValueError` where a name has more or fewer tensors.
         """
-        ordered: list[Tensor] = []
-        for group in self.groups:
-            tensors = given[group.name]
-            assert len(tensors) == len(group.widths), f"{group.name}: {len(tensors)} for {group.widths}"
-            for tensor, width in zip(tensors, group.widths, strict=True):
-                count = sizes.get(group.lies, 0) * width
-                assert tensor.numel() >= count, f"{group.name}: {tensor.numel()} numbers of {count}"
-            ordered += tensors
-        return [*ordered, *given["own"], *given["packed"]]
+        parts = [given[name] for name in self._names]
+        if [*map(len, parts)] != self._counts:
+            pairs = zip(self._names, parts, self._counts, strict=True)
+            said = [f"{len(part)} of {name} for {count}" for name, part, count in pairs if len(part) != count]
+            raise ValueError(f"a kernel is given other tensors than it reads: {', '.join(said)}")
+        return pointers([tensor for part in parts for tensor in part])
 
     def __str__(self) -> str:
         lines = []

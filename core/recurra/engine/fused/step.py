@@ -42,15 +42,13 @@ class Step:
 
     rows: int  # for which there are buffers
     room: int  # how many numbers a state of so many rows has
-    threads: int
-    columns: bool
-    packing: bool
+    packing: bool  # whether the weights have to be packed in the next step
+    first: Arguments  # of a step that packs the weights
+    later: Arguments  # of one that does not
     starts: list[tuple[int, int, int]]  # of each field: its pointers before and after, and where it begins
     reads: list[int]  # of each sequence: the place of its pointer
     place: int  # of the output's pointer
     pointers: Any
-    matrices: Any
-    strides: Any
     tables: list[Tensor]
 
     def __init__(
@@ -76,6 +74,7 @@ class Step:
             raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
         self.library, self.kernel, self.tools = library(typed(made.source, double)), made, tools(double)
         self.function, self.layout = bound(self.library.forward), made.layouts[0]
+        self.width_out = made.lowered.extras[0]
         self.lock = threading.Lock()
         self.renew()
 
@@ -114,27 +113,13 @@ class Step:
             places = self.pointers
             held = self._point(x)  # is read by the kernel, so it must not be let go of before
             after = torch.empty(self.room, dtype=self.dtype)
-            y = torch.empty(rows, self.layout.widths("extra")[0], dtype=self.dtype)
+            y = torch.empty(rows, self.width_out, dtype=self.dtype)
             old, new = state.data_ptr(), after.data_ptr()
             for before, behind, offset in self.starts:
                 places[before] = old + offset
                 places[behind] = new + offset
             places[self.place] = y.data_ptr()
-            arguments = Arguments(
-                steps=1,
-                rows=rows,
-                threads=self.threads,
-                columns=self.columns,
-                keep=False,
-                packing=self.packing,
-                reset=None,
-                lengths=None,
-                tensors=places,
-                matrices=self.matrices,
-                strides=self.strides,
-                tools=self.tools,
-            )
-            self.function(*arguments)
+            self.function(*(self.first if self.packing else self.later))
             self.packing = False
             del held
             return y, after
@@ -185,7 +170,7 @@ class Step:
         self.buffers = {
             "seq": [buffer(rows * width) for width in lowered.sequences],
             "shared": self.values,
-            "saved": [buffer(rows * width) for width in layout.widths("saved")],
+            "saved": [buffer(rows * width) for width in layout.widths["saved"]],
             "extra": [buffer(rows * width) for width in lowered.extras],
             "own": [buffer(rows * self.kernel.scratch[0] + 1)],
             "packed": [self.memory],
@@ -194,8 +179,7 @@ class Step:
             name: [buffer(rows * width) for width in lowered.state] for name in ("start", "final", "fresh")
         }
         self.buffers["history"] = [buffer(0) for _ in lowered.state]
-        sizes = {"step": rows, "row": rows, "kept": rows}
-        self.pointers = pointers(layout.tensors(self.buffers, sizes))
+        self.pointers = layout.pointers(self.buffers)
 
         # Each call writes the pointers of its input, of its state before and after, and of its output.
         self.reads = [layout.place("seq", place) for place in range(len(lowered.sequences))]
@@ -206,10 +190,22 @@ class Step:
         self.room = offset // size
         self.place = layout.place("extra")
 
-        self.matrices = pointers([self.values[matrix.slot] for matrix in layout.matrices])
-        self.strides = longs([n for matrix in layout.matrices for n in matrix.strides(self.values[matrix.slot])])
-        self.threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
-        self.columns = self.threads > 1 and rows < self.threads
+        threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
+        self.first = Arguments(
+            steps=1,
+            rows=rows,
+            threads=threads,
+            columns=threads > 1 and rows < threads,
+            keep=False,
+            packing=True,
+            reset=None,
+            lengths=None,
+            tensors=self.pointers,
+            matrices=pointers([self.values[matrix.slot] for matrix in layout.matrices]),
+            strides=longs([n for matrix in layout.matrices for n in matrix.strides(self.values[matrix.slot])]),
+            tools=self.tools,
+        )
+        self.later = self.first._replace(packing=False)
 
 
 def _recorded(

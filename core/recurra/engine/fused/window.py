@@ -138,7 +138,7 @@ def _forward(
     like, lowered = start[0], kernel.lowered
     rows = batch * steps if keep else batch
     history = [like.new_empty(rows if keep else 0, width) for width in lowered.state]
-    saved = [like.new_empty(rows, lowered.width(index)) for index in lowered.saved]
+    saved = [like.new_empty(rows, width) for width in kernel.layouts[0].widths["saved"]]
     extras = [like.new_empty(batch, steps, *shape) for shape in compiled.plan.extra_shapes]
     final = [torch.empty_like(field) for field in start]
     given = {
@@ -174,8 +174,8 @@ def _backward(
     grads = [grad.contiguous() for grad in grads]
     layout = kernel.layouts[1]
     of_sequences = [torch.empty_like(t) for t in sequences]
-    stores = [like.new_empty(rows, width) for width in layout.widths("store")]
-    sums = [like.new_zeros(window.threads, width) for width in layout.widths("sum")]
+    stores = [like.new_empty(rows, width) for width in layout.widths["store"]]
+    sums = [like.new_zeros(window.threads, width) for width in layout.widths["sum"]]
     of_start = [torch.empty_like(field) for field in start]
     of_fresh = [torch.zeros_like(field) for field in fresh]
     given = {
@@ -231,23 +231,15 @@ def _call(
     like = given["fresh"][0]
     given["own"] = [like.new_empty(batch * compiled.kernel.scratch[reverse] + 1)]
     given["packed"] = [like.new_empty(layout.room + 1)]
-    sizes = {"step": batch * steps, "row": batch, "thread": window.threads}
-    sizes |= {"history": batch * steps if keep else 0, "kept": batch * steps if keep else batch}
 
+    matrices = [ready[matrix.slot] for matrix in layout.matrices]
+    strides = [n for matrix, t in zip(layout.matrices, matrices, strict=True) for n in matrix.strides(t)]
+    reset = None if window.reset is None else window.reset.data_ptr()
+    lengths = None if window.lengths is None else window.lengths.data_ptr()
     arguments = Arguments(
-        steps=steps,
-        rows=batch,
-        threads=window.threads,
-        columns=window.columns,
-        keep=keep,
-        packing=True,
-        reset=None if window.reset is None else window.reset.data_ptr(),
-        lengths=None if window.lengths is None else window.lengths.data_ptr(),
-        tensors=pointers(layout.tensors(given, sizes)),
-        matrices=pointers([ready[m.slot] for m in layout.matrices]),
-        strides=longs([stride for m in layout.matrices for stride in m.strides(ready[m.slot])]),
-        tools=compiled.tools,
-    )
+        steps, batch, window.threads, window.columns, keep, True, reset, lengths,
+        layout.pointers(given), pointers(matrices), longs(strides), compiled.tools,
+    )  # fmt: skip
     compiled.functions[reverse](*arguments)
 
 
