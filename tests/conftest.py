@@ -7,7 +7,6 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import torch
 from hypothesis import settings
 
 from recurra.engine.build import SETS
+from recurra.engine.fused import Kernels
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -78,7 +78,7 @@ Those of all others are compiled quickly by default, and as a user's are under `
 """
 UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
 """Flags of the compiler that make it four times as quick: what is compiled means the same, and proves itself."""
-COMPILED: dict[tuple[tuple[str, ...], ...], dict[Any, Any]] = {}
+COMPILED: dict[tuple[tuple[str, ...], ...], Kernels] = {}
 """What this process has compiled, by the flags."""
 
 HELLO = """\
@@ -169,7 +169,7 @@ def _world_of_modules(request: pytest.FixtureRequest, caches: Iterator[Path], ke
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
         patch.setattr("recurra.engine.build.SETS", sets)
-        patch.setattr("recurra.engine.fused._compiled", COMPILED.setdefault(sets, {}))
+        patch.setattr("recurra.engine.fused.KERNELS", COMPILED.setdefault(sets, Kernels()))
         patch.setenv("RECURRA_CACHE", str(next(caches)))
         patch.setenv("RECURRA_MEASURE", "0")
         yield

@@ -21,6 +21,7 @@ LEFT_ALONE = {"torch": ("TORCH_DEVICE_BACKEND_AUTOLOAD", "0"), "pydantic": ("PYD
 
 VARIABLES = {
     "RECURRA_CACHE": "",
+    "RECURRA_DUMP": "",
     "RECURRA_MEASURE": "0 or 1",
     "RECURRA_PLUGINS": "",
     "RECURRA_PLUGINS_BLOCK": "",

@@ -47,7 +47,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_loaded", {})
     monkeypatch.setattr(build, "_unfit", {})
     monkeypatch.setattr("recurra.cache._told", set())
-    monkeypatch.setattr(fused, "_compiled", {})
+    monkeypatch.setattr(fused, "KERNELS", fused.Kernels())
     monkeypatch.setattr(paths, "_proved", {})
     onepass._kernels.cache_clear()
 

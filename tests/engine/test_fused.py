@@ -827,7 +827,7 @@ def test_kernels_made_in_threads_at_once_are_those_made_alone(monkeypatch):
     monkeypatch.setattr(fused, "library", library)
 
     def text(cell: Any) -> str:
-        fused._of(cell, torch.float64)
+        fused.KERNELS.of(cell, torch.float64)
         return texts[threading.get_ident()]
 
     found: list[str] = [""] * len(cells)
@@ -835,13 +835,13 @@ def test_kernels_made_in_threads_at_once_are_those_made_alone(monkeypatch):
     def work(index: int) -> None:
         found[index] = text(cells[index])
 
-    monkeypatch.setattr(fused, "_compiled", {})
+    monkeypatch.setattr(fused, "KERNELS", fused.Kernels())
     alone = [text(cell) for cell in cells]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
         for _ in range(3):
-            monkeypatch.setattr(fused, "_compiled", {})
+            monkeypatch.setattr(fused, "KERNELS", fused.Kernels())
             workers = [threading.Thread(target=work, args=(i,)) for i in range(len(cells))]
             for worker in workers:
                 worker.start()

@@ -1,4 +1,126 @@
-"""The fused path: a kernel for the loop over time, made from `step` by recording it once and printing it as C."""
+"""The fused path: a kernel for the loop over time, made from `step` by recording it once and printing it as C.
+
+Each pass stands in a file of its own, named for it, and what it makes can be printed:
+
+    record     one step, written down: operations on values known by number
+    split      what is computed before the loop over time, in it, and after it
+    gradient   the loop's step together with its gradients
+    vectors    what a kernel computes of that for one row (`lower`, by `shape_rules` and `arithmetic_rules`)
+    schedule   which vector is computed when, between the products
+    layout     what the kernel is given, and where each pointer stands
+    emit       C (`emit_c`); the only pass that knows the language
+
+`plan` joins the first three, `kernel` the others; `window` runs a kernel over a window, and `step` over one step
+of a whole network. `RECURRA_DUMP=FOLDER` keeps what each pass made of every kernel. A GRU on the way from `step`
+to C, at two inputs and three units:
+
+    r, z = sigmoid(x W_r + b_r + h U_r + c_r), sigmoid(x W_z + b_z + h U_z + c_z)
+    n    = tanh(x W_n + b_n + r (h U_n + c_n))
+    h'   = (1 - z) n + z h
+
+>>> from recurra.catalog import discover
+>>> from recurra.engine.fused.dump import passes
+>>> gru = discover().find("cell", "gru")
+>>> made = passes(gru.target(2, gru.options(hidden_size=3)))
+
+The record has a line for each operation. Both products are of all three gates at once, [B, 9]:
+
+>>> print(made["record"])
+v0 [B, 2] is x
+v1 [B, 3] is state 0
+...
+v7 [B, 9] = addmm(v4, v0, v6)
+...
+v11 [B, 9] = addmm(v5, v1, v10)
+...
+v19 [B, 3] = sigmoid(v18)
+...
+v33 [B, 3] = add(v31, v32)
+return v33, state v33
+
+The product of x hangs on no state: it leaves the loop, and is one product for all steps of a window.
+
+>>> print(made["split"])
+before the loop
+    ...
+    v7 [B, 9] = addmm(v4, v0, v6)
+    ...
+the loop, for each step: reads v7; for all: v5, v10
+    ...
+    v11 [B, 9] = addmm(v5, v1, v10)
+    ...
+    v33 [B, 3] = add(v31, v32)
+    next state v33; gives v33
+after the loop: reads v33
+    output v33
+
+The loop's step is recorded once more, with its gradients behind it:
+
+>>> print(made["gradient"])
+v0 [B, 9] is sequence 0
+v1 [9] is shared 0
+v2 [3, 9] is shared 1
+v3 [B, 3] is state 0
+v27 [B, 3] is gradient that comes of output 0
+...
+v36 [B, 3] = tanh_backward(v34, v23)
+...
+gradient of v2 is v55
+gradient of v3 is v58
+
+A row of it, as vectors: the product h U is `saved0`, for the gradients read it again; a gate is a part of it.
+The gradient of U is a sum over rows and steps, of the state and what the kernel writes to `store0`:
+
+>>> print(made["vectors"])
+t0 [3] = add(saved0[3:6], shared1[3:6])
+t1 [3] = add(seq0[3:6], t0)
+t2 [3] = sigmoid(t1)
+...
+next0 = t13
+extra0 = t13
+dseq0 = t18 ; t23 ; t16
+before0 = t25
+store0 = t27 ; t29 ; t32
+...
+saved0 = state0[0:3] times shared0
+...
+
+Going forward, nothing but the product can be computed at first, and everything after it:
+
+>>> print(made["schedule"])
+forward
+...
+segment 0
+  then product 0, of 3 by 9
+segment 1
+    level 0: next0[0:3] = t13
+    level 0: extra0[0:3] = t13
+...
+
+>>> print(made["layout"])
+forward
+  0 seq0: step, 9 wide
+  ...
+  4 start0: row, 3 wide
+...
+matrix 0: shared0, 1 x 3 x 9
+...
+
+>>> print(made["emit"])
+/* The ground on which a generated kernel stands...
+void forward(long T, long B, ...
+real *seq_0 = p[0]; (void)seq_0;
+...
+real *start_0 = p[4]; (void)start_0;
+...
+for (long j = 0; j < 3; j++) {
+    const real v0 = (saved0[3 + j] + shared1[3 + j]);
+    const real v1 = (seq0[3 + j] + v0);
+    const real v2 = (r_sigmoid(v1));
+    ...
+}
+...
+"""
 
 from __future__ import annotations
 
@@ -11,6 +133,7 @@ from torch import Tensor, nn
 
 from recurra.engine import eager
 from recurra.engine.build import Unbuildable, library
+from recurra.engine.fused.dump import dump, stages
 from recurra.engine.fused.emit_c import typed
 from recurra.engine.fused.kernel import kernel
 from recurra.engine.fused.plan import plan
@@ -20,9 +143,48 @@ from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
-_compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none
-_alone = threading.Lock()  # no kernel is made twice
-_bound: WeakKeyDictionary[nn.Module, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
+
+class Kernels:
+    """The kernels of a process: what was compiled for each kind of cell, and which tensors of a cell it reads."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none
+        self._alone = threading.Lock()  # no kernel is made twice
+        self._bound: WeakKeyDictionary[nn.Module, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
+
+    def of(self, cell: Recurrence, dtype: torch.dtype) -> Compiled | str:
+        """Return what was compiled for a cell, or why nothing was."""
+        module: Any = cell
+        key = (type(cell), module.input_size, repr(module.options), module.training, dtype)
+        if key not in self._compiled:
+            with self._alone:
+                if key not in self._compiled:
+                    try:
+                        self._compiled[key] = _made(module, dtype)
+                    except (Unsupported, Unbuildable) as error:
+                        self._compiled[key] = str(error)
+        return self._compiled[key]
+
+    def bound(self, cell: Recurrence, dtype: torch.dtype) -> tuple[Compiled, list[Any]]:
+        """Return what was compiled, and where the cell holds each tensor that a step reads."""
+        module = cast(nn.Module, cell)
+        bound = self._bound.setdefault(module, {})
+        kind = type(module), dtype, module.training  # a parametrised module becomes one of another type
+        if kind not in bound:
+            compiled = self.of(cell, dtype)
+            if isinstance(compiled, str):
+                raise Unsupported(compiled)
+
+            places = []
+            for path, name in compiled.plan.weights:
+                holder = module.get_submodule(path)
+                places.append((holder._parameters if name in holder._parameters else holder._buffers, name))
+            bound[kind] = compiled, places
+        return bound[kind]
+
+
+KERNELS = Kernels()
+"""Those of this process."""
 
 
 def refusal(cell: Recurrence) -> str | None:
@@ -31,46 +193,18 @@ def refusal(cell: Recurrence) -> str | None:
     device = next((weight.device.type for weight in module.parameters()), "cpu")
     if device != "cpu":
         return f"kernels are compiled for a CPU, and the weights are on {device}"
-    found = _of(cell, torch.float32)
-    return found if isinstance(found, str) else None
-
-
-def _of(cell: Recurrence, dtype: torch.dtype) -> Compiled | str:
-    """Return what was compiled for a cell, or why nothing was."""
-    module: Any = cell
-    key = (type(cell), module.input_size, repr(module.options), module.training, dtype)
-    if key not in _compiled:
-        with _alone:
-            if key not in _compiled:
-                try:
-                    _compiled[key] = _made(module, dtype)
-                except (Unsupported, Unbuildable) as error:
-                    _compiled[key] = str(error)
-    return _compiled[key]
+    compiled = KERNELS.of(cell, torch.float32)
+    return compiled if isinstance(compiled, str) else None
 
 
 def _made(module: nn.Module, dtype: torch.dtype) -> Compiled:
+    """Compile a kernel for a cell. Raises `Unsupported` or `Unbuildable`."""
     planned = plan(module, dtype)
     made = kernel(planned.joint)
+    dump(f"{type(module).__name__}-{str(dtype).removeprefix('torch.')}", stages(planned, made))
+
     double = dtype == torch.float64
     return Compiled(planned, made, library(typed(made.source, double)), double)
-
-
-def _of_cell(cell: Recurrence, dtype: torch.dtype) -> tuple[Compiled, list[Any]]:
-    """Return what was compiled, and where the cell holds each tensor that a step reads."""
-    module = cast(nn.Module, cell)
-    bound = _bound.setdefault(module, {})
-    kind = type(module), dtype, module.training  # a parametrised module becomes one of another type
-    if kind not in bound:
-        found = _of(cell, dtype)
-        if isinstance(found, str):
-            raise Unsupported(found)
-        places = []
-        for path, name in found.plan.weights:
-            holder = module.get_submodule(path)
-            places.append((holder._parameters if name in holder._parameters else holder._buffers, name))
-        bound[kind] = found, places
-    return bound[kind]
 
 
 def _watched() -> bool:
@@ -93,7 +227,7 @@ def run(
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if not batch or not steps or x.device.type != "cpu" or _watched():
         return eager.run(cell, x, state, reset, lengths)
-    compiled, places = _of_cell(cell, wide)
+    compiled, places = KERNELS.bound(cell, wide)
     made = compiled.plan
     weights = [held.get(name) for held, name in places]
     if not made.fits(batch, weights, state):

@@ -1,7 +1,4 @@
-"""The passes that make a kernel of a step: lower, schedule, lay out, print. Each can be printed.
-
-With `RECURRA_DUMP=FOLDER` set, what every pass made of a kernel is kept there, in a folder of its own.
-"""
+"""The passes that make a kernel of a step: lower, schedule, lay out, emit."""
 
 from __future__ import annotations
 
@@ -28,6 +25,16 @@ class Kernel:
     once: Subgraph  # (rows, *shared) -> values for all rows
     by_element: tuple[bool, ...]  # which of those are read by their elements
 
+    def stages(self) -> dict[str, object]:
+        """Return what each pass made, by the name of the pass; printed, it can be read."""
+        backwards = "\n\nbackward\n"
+        return {
+            "vectors": self.lowered,
+            "schedule": f"forward\n{backwards.join(map(str, self.schedules))}",
+            "layout": f"forward\n{backwards.join(map(str, self.layouts))}",
+            "emit": self.source,
+        }
+
 
 def kernel(joint: Joint) -> Kernel:
     """Return the kernel of a step with its gradients; of a step alone, where there are none.
@@ -42,6 +49,6 @@ def kernel(joint: Joint) -> Kernel:
         layouts.append(layout.backward(lowered, schedules[1]))
 
     source, scratch = emit(lowered, schedules, layouts)
-    once = subgraph(joint.program, joint.program.nodes, joint.shared, lowered.shared)
+    once = subgraph(lowered.program, lowered.program.nodes, joint.shared, lowered.shared)
     by_element = tuple(slot in lowered.by_element for slot in range(len(lowered.shared)))
     return Kernel(source, lowered, schedules, layouts, scratch, once, by_element)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from recurra.engine.fused.arithmetic_rules import Contraction, Lowering, Product
 from recurra.engine.fused.gradient import Joint
-from recurra.engine.fused.record import Node, Unsupported
+from recurra.engine.fused.record import Node, Program, Unsupported
 from recurra.engine.fused.subgraph import Subgraph, subgraph
 from recurra.engine.fused.vectors import Load, Names, Rows, Vector, Vectors
 
@@ -40,6 +40,7 @@ class Lowered:
     """
 
     joint: Joint
+    program: Program  # that of the step, and what changes the type of a value to the kernel's
     sequences: tuple[int, ...]  # widths
     state: tuple[int, ...]
     products: list[Product]
@@ -66,7 +67,9 @@ class Lowered:
 
     def __str__(self) -> str:
         names = Names()
-        lines = [f"next {place} = {names.row(out.vectors)}" for place, out in enumerate(self.outs)]
+        fields = len(self.state)
+        written = [f"next{place}" for place in range(fields)] + [f"extra{place}" for place in range(len(self.extras))]
+        lines = [f"{name} = {names.row(out.vectors)}" for name, out in zip(written, self.outs, strict=True)]
         for name, rows in self.gradients:
             lines.append(f"{name} = {names.row(rows.vectors)}")
         for place, row in enumerate(self.stores):
@@ -86,7 +89,7 @@ def lower(joint: Joint) -> Lowered:
 
     Raises `Unsupported` for what it cannot do.
     """
-    program, made = joint.program, Vectors()
+    program, made = joint.program.copied(), Vectors()
 
     def row(space: str, slot: int, value: int) -> Rows:
         shape, axis = program.shapes[value], program.batch(value)
@@ -112,6 +115,7 @@ def lower(joint: Joint) -> Lowered:
 
     return Lowered(
         joint,
+        program,
         sequences,
         state,
         low.products,
@@ -145,7 +149,7 @@ def _gradients(
 
 def _of_shared(low: Lowering, joint: Joint) -> tuple[dict[int, Contraction], Subgraph | None]:
     """Return the sums over rows and steps, and what makes the gradients of shared tensors of them."""
-    program = joint.program
+    program = low.program
     wanted = [joint.grads[value] for value in joint.shared if value in joint.grads]
     if not wanted:
         return {}, None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.engine.fused.gradient import Joint, joint
-from recurra.engine.fused.split import Parts, parts, recorded, split_products
+from recurra.engine.fused.split import Parts, Step, parts, recorded, split_products
 from recurra.engine.fused.subgraph import Subgraph, subgraph
 
 
@@ -21,6 +21,7 @@ class Plan:
     that all rows share. `after(rows, *aside, *extras)` gives the output, where it is not `extras[0]` itself.
     """
 
+    step: Step
     parts: Parts
     joint: Joint
     before: Subgraph
@@ -44,11 +45,10 @@ def plan(cell: nn.Module, dtype: torch.dtype) -> Plan:
     """Return the plan of a cell for a type. Raises `Unsupported` if its step cannot be one."""
     with torch.inference_mode(False):
         step = recorded(cell, dtype)
-        split_products(step)
-        return _planned(parts(step))
+        return _planned(step, parts(split_products(step)))
 
 
-def _planned(made: Parts) -> Plan:
+def _planned(recorded: Step, made: Parts) -> Plan:
     """Return the plan of a step that is divided."""
     step, program = made.step, made.step.program
     sequences, shared, extras = made.sequences, made.shared, made.extras
@@ -59,6 +59,7 @@ def _planned(made: Parts) -> Plan:
         after = subgraph(program, made.after, [*made.aside, *extras], [step.y])
 
     return Plan(
+        step=recorded,
         parts=made,
         joint=joint(program, loop, sequences, shared, step.state),
         before=before,

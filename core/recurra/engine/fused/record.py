@@ -60,22 +60,32 @@ class Node:
         _visit((self.args, tuple(self.kwargs.values())), refs.append)
         return refs
 
-    def __str__(self) -> str:
-        said = [_written(arg) for arg in self.args]
-        said += [f"{key}={_written(value)}" for key, value in self.kwargs.items() if value is not None]
-        outs = ", ".join(f"v{out}" for out in self.outs)
-        return f"{outs} = {self.name.removeprefix('aten.')}({', '.join(said)})"
+    def call(self, rows: int) -> str:
+        """Return the operation as a program is printed; sizes of a batch of so many rows are said as B."""
+        arguments = [_written(arg, rows) for arg in self.args]
+        named = ((key, value) for key, value in self.kwargs.items() if value is not None)
+        arguments += [f"{key}={_written(value, rows)}" for key, value in named]
+        return f"{self.name.removeprefix('aten.')}({', '.join(arguments)})"
 
 
-def _written(arg: Any) -> str:
+def _written(arg: Any, rows: int) -> str:
     """Return an argument as a program is printed."""
     if isinstance(arg, Ref):
         return f"v{arg.index}"
     if isinstance(arg, Tensor):
         return f"tensor{list(arg.shape)}"
     if isinstance(arg, (tuple, list)):
-        return f"[{', '.join(map(_written, arg))}]"
-    return str(arg)
+        return f"[{', '.join(_written(part, rows) for part in arg)}]"
+    if isinstance(arg, int) and not isinstance(arg, bool):
+        return _size(arg, rows)
+    return str(arg).removeprefix("torch.")
+
+
+def _size(size: int, rows: int) -> str:
+    """Return a size as users write it: in batches, where it is a multiple of one."""
+    if not size or size % rows:
+        return str(size)
+    return "B" if size == rows else f"{size // rows}B"
 
 
 def _visit(tree: Any, seen: Callable[[int], None]) -> None:
@@ -106,9 +116,9 @@ class Program:
         return "\n".join(map(self.line, self.nodes))
 
     def line(self, node: Node) -> str:
-        """Return a node as a line, with the shape of what it gives."""
-        outs, _, call = str(node).partition(" = ")
-        return f"{outs} {' '.join(map(self.said, node.outs))} = {call}"
+        """Return a node as a line: each value that it gives, with its shape, and how."""
+        outs = ", ".join(f"v{out} {self.said(out)}" for out in node.outs)
+        return f"{outs} = {node.call(self.rows)}"
 
     def value(self, like: Tensor) -> int:
         """Add a value; return its number."""
@@ -118,6 +128,10 @@ class Program:
             raise Unsupported(f"a value of shape {self.said(len(self.shapes) - 1)} mixes rows of the batch")
         return len(self.shapes) - 1
 
+    def copied(self) -> Program:
+        """Return a program that holds the same, to which more can be added."""
+        return Program(self.rows, [*self.nodes], [*self.shapes], [*self.dtypes])
+
     def add(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
         """Add a value of a shape and type; return its number."""
         self.shapes.append(shape)
@@ -126,9 +140,7 @@ class Program:
 
     def said(self, index: int) -> str:
         """Return the shape of a value as users write it."""
-        rows = self.rows
-        sizes = ["B" if s == rows else f"{s // rows}B" if s and not s % rows else str(s) for s in self.shapes[index]]
-        return f"[{', '.join(sizes)}]"
+        return f"[{', '.join(_size(size, self.rows) for size in self.shapes[index])}]"
 
     def batch(self, index: int) -> int | None:
         """Return which axis of a value is the batch, if any."""

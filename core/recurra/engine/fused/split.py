@@ -14,7 +14,7 @@ product of h with all three matrices U, and everything elementwise; nothing come
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -67,14 +67,14 @@ class Parts:
 
     def __str__(self) -> str:
         program, step = self.step.program, self.step
-        inside = [*self.loop, *self.after]
-        first = [node for node in program.nodes if not any(node is other for other in inside)]
+        needed = program.needs([*self.sequences, *self.shared, *self.aside])
+        first = [node for node in program.nodes if needed.intersection(node.outs)]
         lines = ["before the loop"]
         lines += [f"    {program.line(node)}" for node in first]
         lines += [f"the loop, for each step: reads {_list(self.sequences)}; for all: {_list(self.shared)}"]
         lines += [f"    {program.line(node)}" for node in self.loop]
         lines += [f"    next state {_list(step.after)}; gives {_list(self.extras)}"]
-        lines += ["after the loop"]
+        lines += [f"after the loop: reads {_list([*self.aside, *self.extras])}"]
         lines += [f"    {program.line(node)}" for node in self.after]
         lines += [f"    output v{step.y}"]
         return "\n".join(lines)
@@ -152,17 +152,17 @@ def _check(step: Step) -> None:
 # products of [x, h]
 
 
-def split_products(step: Step) -> None:
+def split_products(step: Step) -> Step:
     """Make a product of [x, h] side by side the sum of one with x, which can leave the loop, and one with h."""
-    program = step.program
+    program = step.program.copied()
     carried = program.reaches(step.state)
     makers = program.makers()
-    nodes: list[Node] = []
 
-    for node in program.nodes:
+    program.nodes = []
+    for node in step.program.nodes:
         parts = _side_by_side(node, makers, carried)
-        nodes += [node] if parts is None else _summed(program, node, parts)
-    program.nodes[:] = nodes
+        program.nodes += [node] if parts is None else _summed(program, node, parts)
+    return replace(step, program=program)
 
 
 def _side_by_side(node: Node, makers: dict[int, Node], carried: set[int]) -> list[Ref] | None:

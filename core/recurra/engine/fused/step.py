@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine.build import library
+from recurra.engine.fused.dump import dump, stages_of_step
 from recurra.engine.fused.emit_c import typed
 from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.kernel import kernel
@@ -68,6 +69,7 @@ class Step:
         self.dtype = self.weights[0].dtype
         joint, self.before = _recorded(function, self.weights, width, self.shapes, every is not None)
         made = kernel(joint)
+        dump(f"step-{str(self.dtype).removeprefix('torch.')}", stages_of_step(joint, made))
         self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
         double = self.dtype == torch.float64
         if every is not None and len(every()) * sum(made.lowered.sequences) * self.dtype.itemsize > LARGEST:
