@@ -205,6 +205,13 @@ def task(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """An empty folder for distributions; what is imported from it, or from local files, is forgotten afterwards."""
     before = set(sys.modules)
