@@ -500,7 +500,7 @@ def test_rglru_has_finite_gradients_at_saturated_gates(gate, decay):
 
 def test_rglru_heads_see_their_own_part_alone():
     """A head's gates have no gradient from the other head's inputs."""
-    cell = KINDS["rglru_heads"].build(3, 4)
+    cell = KINDS["rglru_heads"].build(4, 4)
     u = torch.randn(1, 1, 4, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():  # what the gates see is the input itself
         cell.of_input.weight.copy_(torch.eye(4))
