@@ -155,6 +155,14 @@ def test_a_plugin_that_offers_nothing_is_listed_with_a_warning(site: Site) -> No
     assert record(discover(), "empty").warnings == ("offers no component",)
 
 
+@pytest.mark.parametrize("label", ["summary", "cite"])
+def test_a_component_is_described_in_text(sound: Site, label: str) -> None:
+    """A summary and a citation are text: what is none is refused when the plugin is listed."""
+    sound.add("broken", hook(f'offer("x", {label}=3)'))
+    found = record(discover(), "broken")
+    assert found.status == "invalid" and f"{label} must be text" in found.error
+
+
 # the command line, in processes of its own
 
 
@@ -228,11 +236,3 @@ def test_an_extension_of_torch_that_fails_is_named(sound: Site, task: Callable[.
     points = sound.path / "extension-1.0.dist-info" / "entry_points.txt"
     points.write_text("[torch.backends]\nbad = no_such_module:load\n")
     process("check", task(), path=sound.path).fails(3, "extension: bad", "TORCH_DEVICE_BACKEND_AUTOLOAD=0")
-
-
-@pytest.mark.parametrize("label", ["summary", "cite"])
-def test_a_component_is_described_in_text(sound: Site, label: str) -> None:
-    """A summary and a citation are text: what is none is refused when the plugin is listed."""
-    sound.add("broken", hook(f'offer("x", {label}=3)'))
-    found = record(discover(), "broken")
-    assert found.status == "invalid" and f"{label} must be text" in found.error

@@ -142,6 +142,9 @@ def test_every_check_has_a_liar_that_fails_it_alone():
     assert {liar.check for liar in LIARS if not liar.others & set(IDS)} - {"C35"} == set(IDS)
 
 
+# Cells that are wrong, some of them in more than one way: each must fail the checks that are named
+
+
 class SqueezesOneRow(Overriding):
     def spoilt(self, y, after, x):
         return y.squeeze(0), after
