@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from sites import CELL, Site, hook
 
 from recurra.engine.build import SETS
 from recurra.engine.fused import Kernels
@@ -200,3 +202,32 @@ def task(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty folder for distributions; what is imported from it, or from local files, is forgotten afterwards."""
+    before = set(sys.modules)
+    made = Site(tmp_path / "site")
+    monkeypatch.syspath_prepend(made.path)
+    monkeypatch.chdir(tmp_path)
+    yield made
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file.startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def sound(site: Site) -> Site:
+    """A folder with one sound distribution, which offers the cell `leaky`."""
+    site.write("sound_cell", CELL)
+    site.add("sound", hook())
+    return site

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sites import BROKEN, CELL, Site, hook
 from terminal import Ended, command, process
-from test_catalog import BROKEN, CELL, Site, hook, site  # noqa: F401
 
 from recurra import doctor
 from recurra.catalog import discover
@@ -17,20 +16,12 @@ from recurra.testing import certificate
 from recurra.testing.records import Report
 
 
-@pytest.fixture
-def sound(site: Site) -> Iterator[Site]:  # noqa: F811
-    """A folder with one sound distribution, which offers the cell `leaky`."""
-    site.write("sound_cell", CELL)
-    site.add("sound", hook())
-    yield site
-
-
 def about(name: str, findings: list[Finding]) -> list[Finding]:
     """Return the findings about something."""
     return [finding for finding in findings if finding.about == name]
 
 
-def doctored(site: Site) -> Ended:  # noqa: F811
+def doctored(site: Site) -> Ended:
     """Run the doctor in a process of its own."""
     return process("plugins", "doctor", "--json", path=site.path)
 
@@ -188,7 +179,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_component_that_is_not_what_it_says(site: Site, lie: str) -> None:  # noqa: F811
+def test_a_component_that_is_not_what_it_says(site: Site, lie: str) -> None:
     """What is declared and is not there, or is something else, is found before a task uses it."""
     text, cell, words = LIES[lie]
     site.write("sound_cell", cell)

@@ -6,14 +6,12 @@ import re
 
 import pytest
 import torch
+from machines import MACHINE
 from terminal import command
 
 from recurra.bench import records, suite
-from recurra.bench.machine import Machine
 from recurra.bench.records import SHAPES, Case, Finding, Setting, Shape, Skipped
 from recurra.errors import InputError
-
-MACHINE = Machine("a processor", 1, "a system", "3", "2", "0", flops=1e9, copied=1e9)
 
 
 @pytest.fixture(autouse=True)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from machines import SETTING
 
 from recurra.bench import generation
-from recurra.bench.machine import Machine
-from recurra.bench.records import Setting, Shape
-
-SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)
+from recurra.bench.records import Shape
 
 
 def test_the_naive_loop_draws_the_same_symbols() -> None:
     """With the same weights the loop by hand, one stream, and each of several give the same text."""
-    network, vocabulary = generation._network(16)
+    network, vocabulary = generation.warmed(16)
     for weight in network.parameters():  # far from ties, and text that does not stand still
         weight.data *= 4
     wanted = generation.Naive(network).draw(0, 40)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from machines import SETTING
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra import GatedOptions
 from recurra.bench import layers
-from recurra.bench.machine import Machine
 from recurra.bench.peephole import Loop, Peephole
-from recurra.bench.records import Setting, Shape
+from recurra.bench.records import Shape
 from recurra.catalog import discover
 
 TINY = Shape(2, 5, 4)
-SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)
 
 
 def close(found: object, wanted: object) -> None:
@@ -71,7 +70,7 @@ def test_a_turn_finds_every_gradient() -> None:
 @pytest.mark.parametrize("name", layers.MODULES)
 def test_torchs_module_is_as_large_as_the_cell(name: str) -> None:
     """Both sides of a row have as many weights."""
-    cell, module = layers.built(name, TINY), layers._module(name, TINY)
+    cell, module = layers.built(name, TINY), layers.torchs(name, TINY)
     assert sum(p.numel() for p in cell.parameters()) == sum(p.numel() for p in module.parameters())
 
 

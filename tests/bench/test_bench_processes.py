@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from machines import MACHINE
 
 from recurra.bench import processes
 from recurra.bench.child import resident
-from recurra.bench.machine import Machine
 from recurra.bench.records import Setting, Shape, Skipped
 
 TINY = Shape(2, 3, 4)
-SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=1, text=1 << 16)
+SETTING = Setting(MACHINE, pairs=1, text=1 << 16)
 
 
 def test_memory_is_what_the_process_holds() -> None:

@@ -146,7 +146,7 @@ def test_quiet_and_busy_take_turns() -> None:
     def turn() -> None:
         now[0] += 3.0 if done.count("in") > done.count("out") else 1.0
 
-    ours, quiet = busy._both(turn, 2, Disturbed, lambda: now[0])
+    ours, quiet = busy.in_turn(turn, 2, Disturbed, lambda: now[0])
     assert (ours, quiet, done) == ([3.0, 3.0], [1.0, 1.0], ["in", "out"] * 2)
 
 
@@ -159,7 +159,7 @@ def test_a_foreign_process_is_ended() -> None:
 def test_a_choice_is_compared_with_every_forced_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each size has the seconds of the path taken and of the best; a wrong choice shows."""
     monkeypatch.setattr(regret, "SIZES", [Shape(2, 3, 4)])
-    monkeypatch.setattr(regret, "_least", lambda *given: {"native": 3.0, "fused": 1.0, "eager": 9.0})
+    monkeypatch.setattr(regret, "least", lambda *given: {"native": 3.0, "fused": 1.0, "eager": 9.0})
     wrong = Figures(seconds={"native": 1.0, "fused": 2.0, "eager": 3.0})
     monkeypatch.setattr(regret.timing, "measure", lambda *given: wrong)
     found = regret.regret("gru", False, Shape(0, 0, 0), Setting(MACHINE))

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from machines import SETTING
 
 from recurra.bench import training
 from recurra.bench.clock import WARM
-from recurra.bench.machine import Machine
-from recurra.bench.records import Setting, Shape
+from recurra.bench.records import Shape
 from recurra.bench.tasks import SYMBOLS, resolved, write_text
 from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
 from recurra.train.events import Progress
 
 TINY = Shape(3, 5, 4)
-SETTING = Setting(Machine("a processor", 1, "a system", "3", "2", "0", 1e9, 1e9), pairs=2)
 STEPS = 6
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError
-from recurra.data.splits import SPLITS, _circle, _shared, place_of, sampled, split
+from recurra.data.splits import SPLITS, place_of, sampled, split
 from recurra.spec.tables import Sequence
 
 laws = settings(deadline=None, max_examples=60)
@@ -157,10 +157,11 @@ def test_of_each_label_a_split_has_its_share(data):
 
 
 def test_three_labels_that_share_two_splits_each():
-    """Where each label is broken in another pair of splits, all three give and take in a circle."""
-    shares = _shared(np.array([3, 5, 4]), [4, 4, 4])
-    assert shares.sum(axis=0).tolist() == [4, 4, 4] and shares.sum(axis=1).tolist() == [3, 5, 4]
-    assert _circle([[2, 1, 0], [0, 2, 1], [1, 0, 2]], [0, 1, 2], 3) == [(0, 0, 1), (1, 1, 2), (2, 2, 0)]
+    """Where each label is left broken in another pair of splits, all three give and take in a circle: none is lost."""
+    for labels, sizes in (("abcc", [1, 1, 2]), ("aaabbbbbcccc", [4, 4, 4])):
+        parts = split(said_of("label", list(labels)), Sequence(split=[float(size) for size in sizes]), 0, whole=True)
+        assert [len(part) for part in parts.values()] == sizes
+        assert sorted(row for part in parts.values() for row in rows(part)) == list(range(len(labels)))
 
 
 @laws

@@ -365,8 +365,8 @@ def test_the_first_of_several_streams_is_the_one_alone(name: str, made: Any) -> 
     run = getattr(made, name)
     rule = Sampling(temperature=1.0)
     alone, several = (
-        run.session(seed=3).feed_ids(run._opening()),
-        run.session(seed=3, streams=5).feed_ids(run._opening()),
+        run.session(seed=3).feed(run.prompt()),
+        run.session(seed=3, streams=5).feed(run.prompt()),
     )
     ids = [several.draw(rule).tolist() for _ in range(20)]
     assert [row[0] for row in ids] == [int(alone.draw(rule)[0]) for _ in ids]

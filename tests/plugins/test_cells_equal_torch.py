@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from equations import near
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from recurra.engine import paths
 from recurra.model.network import Network
@@ -55,12 +56,6 @@ def copy(cell, module, layer):
             getattr(cell, part).copy_(getattr(module, f"{part}_l{layer}"))
 
 
-def near(found: Tensor, wanted: Tensor, dtype: torch.dtype, what: str) -> None:
-    assert found.shape == wanted.shape, what
-    gap = (found - wanted).abs().max() / wanted.abs().max().clamp(min=1)
-    assert gap <= BOUNDS[dtype], f"{what}: {gap:.1e}"
-
-
 def compare(kind, path, dtype, layers, size):
     """Run torch's module and the cells with its weights; compare outputs, final states and all gradients."""
     batch, steps, inputs, hidden, seed = size
@@ -91,14 +86,14 @@ def compare(kind, path, dtype, layers, size):
         return sum((part * weight).sum() for part, weight in zip(parts, weights, strict=True))
 
     for one, other in zip(found, wanted, strict=True):
-        near(one, other, dtype, "values")
+        near(one, other, BOUNDS[dtype], "values")
     names = [f"{part}_l{layer}" for layer in range(layers) for part in PARTS]
     mine = [x, *start, *[getattr(cell, part) for cell in network.cells for part in PARTS]]
     theirs = [x, *start, *[getattr(module, name) for name in names]]
     labels = ["input", *["start"] * fields, *names]
     pairs = zip(torch.autograd.grad(total(found), mine), torch.autograd.grad(total(wanted), theirs), strict=True)
     for label, (one, other) in zip(labels, pairs, strict=True):
-        near(one, other, dtype, f"gradient of {label}")
+        near(one, other, BOUNDS[dtype], f"gradient of {label}")
 
 
 @kinds

@@ -9,10 +9,11 @@ import re
 import pytest
 import torch
 from conftest import HELLO
+from equations import logistic, near
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 import recurra
 from recurra.contracts.options import validate_options
@@ -107,10 +108,6 @@ def norm(z, gain, bias):
     return (z - mean) / deviation * gain + bias
 
 
-def logistic(z):
-    return 1 / (1 + torch.exp(-z))
-
-
 def softplus(z):
     return torch.clamp(z, min=0) + torch.log1p(torch.exp(-z.abs()))
 
@@ -200,12 +197,6 @@ def started(cell, dtype, batch, generator):
     if "n" in fresh._fields:
         drawn[2] = 1 + drawn[2].abs()
     return [part.requires_grad_() for part in drawn]
-
-
-def near(found: Tensor, wanted: Tensor, bound: float, what: str) -> None:
-    assert found.shape == wanted.shape, what
-    gap = (found - wanted).abs().max() / wanted.abs().max().clamp(min=1)
-    assert gap <= bound, f"{what}: {gap:.1e}"
 
 
 def looped(variant, cell, x, state):

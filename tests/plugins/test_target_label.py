@@ -168,7 +168,7 @@ def replaced(split, **fields):
 
 def said(train, held):
     """Return the classes of held sequences by each rule, and the logs of all chances."""
-    lesson = rules._lesson(train, np.arange(train.classes))
+    lesson = rules.Lesson(list(train.sequences()), train.answers)
     table = {"majority": rules.majority(lesson, train)}
     table |= rules.RULES[train.elements](lesson, train)
     return {name: rule(list(held.sequences())) for name, rule in table.items()}

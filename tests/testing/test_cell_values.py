@@ -7,37 +7,20 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from cells import IDS, Mean, Overriding, Turning, WithGradient, every, failed, named_by, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from liars import entry
 from liars.values import LIARS, Honest, LeakyState, Learned, Windowed
 from torch import nn
 
-from recurra import Cell, CellOptions, Component, ScanCell
+from recurra import Cell, CellOptions
 from recurra.catalog import discover
-from recurra.engine.recurrence import detach, map_state, select
+from recurra.engine.recurrence import map_state
 from recurra.testing.cell_values import LOSS
 from recurra.testing.check import CHECKS, Measured
 from recurra.testing.suite import all_checks, examine
 
-IDS = [f"C{number:02}" for number in range(1, 14)]
-SMALL = [{"hidden_size": 8}]
 laws = settings(deadline=None, max_examples=12)
-
-
-def component(cell, **more):
-    return Component("cell", "cell", f"{cell.__module__}:{cell.__name__}", "recurra:CellOptions", "a cell", **more)
-
-
-def records(cell, only=IDS, sets=SMALL, **more):
-    """Examine a class of cells, which need not be importable."""
-    found = entry(component(cell, **more))
-    vars(found)["target"] = cell
-    return {record.id: record for record in examine(found, sets=sets, only=only).records}
-
-
-def failed(cell, only=IDS, **more):
-    return {name for name, record in records(cell, only, **more).items() if record.verdict not in ("PASS", "N/A")}
 
 
 # Cells that are right
@@ -67,28 +50,6 @@ class Outer(Cell[CellOptions]):
         return torch.cat([y, total.unsqueeze(-1)], dim=-1), MatrixState(memory, total)
 
 
-class MeanState(NamedTuple):
-    mean: torch.Tensor
-    count: torch.Tensor
-
-
-class Mean(Cell[CellOptions]):
-    """The running mean of the inputs; it has no weights, and counts its steps."""
-
-    def __init__(self, input_size, options):
-        super().__init__(input_size, options)
-        self.output_size = input_size
-
-    def initial_state(self, batch_size, *, device, dtype):
-        mean = torch.zeros(batch_size, self.input_size, device=device, dtype=dtype)
-        return MeanState(mean, torch.zeros(batch_size, device=device, dtype=torch.long))
-
-    def step(self, x_t, state):
-        count = state.count + 1
-        mean = state.mean + (x_t - state.mean) / count.unsqueeze(-1)
-        return mean, MeanState(mean, count)
-
-
 class Peaks(Cell[CellOptions]):
     """The greatest of each input so far, from minus infinity; the output is squashed."""
 
@@ -102,25 +63,6 @@ class Peaks(Cell[CellOptions]):
     def step(self, x_t, state):
         h = torch.maximum(state.h, self.map(x_t))
         return torch.tanh(h), LeakyState(h)
-
-
-class Turning(ScanCell[CellOptions]):
-    """A scan of complex numbers that reads two inputs back."""
-
-    paired = True
-    context = 2
-
-    def __init__(self, input_size, options):
-        super().__init__(input_size, options)
-        self.angles = nn.Parameter(torch.randn(self.hidden_size))
-        self.map = nn.Linear(3 * input_size, 2 * self.hidden_size)
-
-    def coefficients(self, x):
-        a = 0.9 * torch.stack([self.angles.cos(), self.angles.sin()], dim=-1)
-        return a, self.map(x.flatten(-2)).unflatten(-1, (-1, 2))
-
-    def readout(self, h, x):
-        return h[..., 0] + h[..., 1]
 
 
 class Caching(Honest):
@@ -200,17 +142,7 @@ def test_every_check_has_a_liar_that_fails_it_alone():
     assert {liar.check for liar in LIARS if not liar.others & set(IDS)} - {"C35"} == set(IDS)
 
 
-# Cells that are wrong in more than one way, or in a way of their own: each must fail the checks that are named
-
-
-class Overriding(Honest):
-    """A cell that runs its window itself."""
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        return self.spoilt(*super().forward(x, state, reset=reset, lengths=lengths), x)
-
-    def spoilt(self, y, after, x):
-        return y, after
+# Cells that are wrong, some of them in more than one way: each must fail the checks that are named
 
 
 class SqueezesOneRow(Overriding):
@@ -275,19 +207,6 @@ class NormalisesOverTime(Overriding):
         return (y - y.mean(1, keepdim=True) if x.shape[1] else y), after
 
 
-class WithGradient(torch.autograd.Function):
-    """The identity, with a gradient that is changed."""
-
-    @staticmethod
-    def forward(ctx, y, change):
-        ctx.change = change
-        return y.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return ctx.change(grad), None
-
-
 class LeaksAGradient(Overriding):
     """The values are right, and the gradient is a little of the next step's as well."""
 
@@ -335,258 +254,6 @@ class MasksTooLate(MasksByProduct):
         return torch.exp(self.of_input(x))
 
 
-class NormalisesOverTheBatch(Honest):
-    def step(self, x_t, state):
-        return super().step(x_t - x_t.mean(0), state)
-
-
-class AveragesTheRows(Honest):
-    """Each row counts as much as a batch of four would let it."""
-
-    def step(self, x_t, state):
-        return super().step(x_t * 4 / len(x_t), state)
-
-
-class ClipsItsGradient(Honest):
-    """The gradient of the input is brought to length 1 at each step: that of all rows together."""
-
-    def step(self, x_t, state):
-        return super().step(WithGradient.apply(x_t, lambda grad: grad / grad.norm().clamp(min=1.0)), state)
-
-
-class MixesPackedRows(Overriding):
-    """Rows of different lengths meet in one product, where all but their own is multiplied by 0."""
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        return super().forward(x if lengths is None else x + 0 * x.sum(0), state, reset=reset, lengths=lengths)
-
-
-class SkipsBadBatches(Honest):
-    """A batch with anything in it that is not finite is a batch of zeros."""
-
-    def step(self, x_t, state):
-        return super().step(x_t if x_t.isfinite().all() else torch.zeros_like(x_t), state)
-
-
-class KeepsTheSortedOrder(Overriding):
-    """Rows are sorted by length for a packed kernel, and the final states stay so."""
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        y, after = super().forward(x, state, reset=reset, lengths=lengths)
-        order = slice(None) if lengths is None else lengths.argsort(descending=True)
-        return y, map_state(lambda field: field[order], after)
-
-
-class ShowsThePadding(Overriding):
-    """The outputs after a row's length are those of its last state."""
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        y, after = super().forward(x, state, reset=reset, lengths=lengths)
-        if lengths is not None:
-            outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
-            y = torch.where(outside.unsqueeze(-1), after.h.unsqueeze(1), y)
-        return y, after
-
-
-class ResetsInThePadding(Overriding):
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        y, after = super().forward(x, state, reset=reset, lengths=lengths)
-        if reset is not None and lengths is not None:
-            outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
-            after = select((reset & outside).any(1), map_state(torch.zeros_like, after), after)
-        return y, after
-
-
-class Finishing(Overriding):
-    """What it does to the rows that end before the window does."""
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        y, after = super().forward(x, state, reset=reset, lengths=lengths)
-        if lengths is None:
-            return y, after
-        outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
-        return y, select(lengths < x.shape[1], self.finished(after, x, outside.unsqueeze(-1)), after)
-
-
-class DetachesFinishedRows(Finishing):
-    def finished(self, after, x, outside):
-        return detach(after)
-
-
-class DriftsInPadding(Finishing):
-    def finished(self, after, x, outside):
-        return LeakyState(after.h * (1 + 1e-12))
-
-
-class SumsThePadding(Finishing):
-    """NaN is taken out of the padding, and the rest is not."""
-
-    def finished(self, after, x, outside):
-        padding = torch.where(outside, x.detach(), 0.0).nan_to_num()
-        return LeakyState(after.h + 1e-9 * padding.sum((1, 2)).unsqueeze(1))
-
-
-class IgnoresResets(Windowed):
-    def window(self, x, state, reset, live):
-        return super().window(x, state, None, live)
-
-
-class ResetsAfterTheStep(Windowed):
-    def window(self, x, state, reset, live):
-        return super().window(x, state, None if reset is None else reset.roll(1, dims=1), live)
-
-
-class ResetsEveryRow(Windowed):
-    def window(self, x, state, reset, live):
-        return super().window(x, state, None if reset is None else reset.any(0).expand_as(reset), live)
-
-
-class ResetsByProduct(Windowed):
-    """A reset multiplies by 0, which NaN survives."""
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        if reset is None or lengths is not None:
-            return super().forward(x, state, reset=reset, lengths=lengths)
-        return self.window(x, state, reset, None)
-
-    def begun(self, state, x, rows, t):
-        return LeakyState(state.h * ~rows.unsqueeze(-1))
-
-
-class LeaksBackward(Windowed):
-    """The values are right, and a little of the gradient goes on to the sequence before."""
-
-    def begun(self, state, x, rows, t):
-        return select(rows, LeakyState(Switched.apply(state.h, torch.zeros_like(state.h))), state)
-
-
-class Switched(torch.autograd.Function):
-    """The second of two, with a little gradient for the first."""
-
-    @staticmethod
-    def forward(ctx, first, second):
-        return second.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return 1e-12 * grad, grad
-
-
-class DetachesAtResets(Learned):
-    """A sequence inside the window begins from the learned start, which learns nothing of it."""
-
-    def begun(self, state, x, rows, t):
-        fresh = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
-        return select(rows, detach(fresh), state)
-
-
-class StepsInPlace(Honest):
-    def step(self, x_t, state):
-        h, _ = super().step(x_t, state)
-        return h, LeakyState(state.h.detach().copy_(h))
-
-
-class ClampsItsInput(Honest):
-    def step(self, x_t, state):
-        return super().step(x_t.clamp_(-2, 2), state)
-
-
-class WritesTheSame(Honest):
-    """It writes on its input, and only what is there."""
-
-    def step(self, x_t, state):
-        return super().step(x_t.mul_(1.0), state)
-
-
-class WritesBehindTheGraph(Honest):
-    def step(self, x_t, state):
-        x_t.data.clamp_(-1, 1)
-        return super().step(x_t, state)
-
-
-class RemembersElsewhere(Honest):
-    """Without a state it goes on from the last, which no attribute of the module holds."""
-
-    kept = {}
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        last = self.kept.get((id(self), len(x)))
-        y, after = super().forward(x, last if state is None else state, reset=reset, lengths=lengths)
-        self.kept[id(self), len(x)] = detach(after)
-        return y, after
-
-
-class RemembersTheState(Honest):
-    """Without a state it goes on from the last."""
-
-    last = None
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        if state is None and self.last is not None and len(self.last.h) == len(x):
-            state = self.last
-        y, self.last = super().forward(x, state, reset=reset, lengths=lengths)
-        return y, self.last
-
-
-class ReusesItsBuffer(Honest):
-    """Outputs are written where those of the last call stand, as a captured graph does."""
-
-    kept = {}
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        y, after = super().forward(x, state, reset=reset, lengths=lengths)
-        if torch.is_grad_enabled():
-            return y, after
-        return self.kept.setdefault((id(self), y.shape, y.dtype), torch.empty_like(y)).copy_(y), after
-
-
-class ListsItsOutputs(Honest):
-    def __init__(self, input_size, options):
-        super().__init__(input_size, options)
-        self.seen = []
-
-    def step(self, x_t, state):
-        self.seen.append(x_t.detach())
-        return super().step(x_t, state)
-
-
-class LearnsInTraining(Honest):
-    """A mean of the inputs that is kept in training alone."""
-
-    def __init__(self, input_size, options):
-        super().__init__(input_size, options)
-        self.norm = nn.BatchNorm1d(input_size, affine=False)
-
-    def step(self, x_t, state):
-        self.norm(x_t)
-        return super().step(x_t, state)
-
-
-class KeepsTheGraph(Honest):
-    """What it returned last is found again by its memory, with its graph, though it comes back detached."""
-
-    last = [None]
-
-    def forward(self, x, state=None, *, reset=None, lengths=None):
-        last = self.last[0]
-        if state is not None and last is not None and state.h.data_ptr() == last.h.data_ptr():
-            state = last
-        y, self.last[0] = super().forward(x, state, reset=reset, lengths=lengths)
-        return y, self.last[0]
-
-
-class TruncatesItself(Windowed):
-    """Gradients reach 32 steps back."""
-
-    def window(self, x, state, reset, live):
-        outputs = []
-        for low in range(0, x.shape[1], 32):
-            parts = [None if part is None else part[:, low : low + 32] for part in (x, reset, live)]
-            y, state = super().window(parts[0], detach(state), *parts[1:])
-            outputs.append(y)
-        return torch.cat(outputs, dim=1), state
-
-
 def raw(tensor):
     """Return what a kernel finds that takes a tensor for contiguous; zeros, where its memory ends."""
     rows, steps, width = tensor.shape
@@ -612,31 +279,6 @@ class ViewsItsFlags(Overriding):
         return super().forward(x, state, reset=flags, lengths=lengths)
 
 
-class BeginsInSingle(Honest):
-    def initial_state(self, batch_size, *, device, dtype):
-        return super().initial_state(batch_size, device=device, dtype=torch.float32)
-
-
-class BeginsOnTheCPU(Honest):
-    def initial_state(self, batch_size, *, device, dtype):
-        return super().initial_state(batch_size, device=torch.device("cpu"), dtype=dtype)
-
-
-class BeginsAtRandom(Honest):
-    def initial_state(self, batch_size, *, device, dtype):
-        return LeakyState(torch.randn(batch_size, self.hidden_size, device=device, dtype=dtype))
-
-
-class BeginsWithOneRow(Honest):
-    def initial_state(self, batch_size, *, device, dtype):
-        return super().initial_state(1, device=device, dtype=dtype)
-
-
-class BeginsWithADictionary(Honest):
-    def initial_state(self, batch_size, *, device, dtype):
-        return {"h": torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype)}
-
-
 class Raises(Honest):
     def step(self, x_t, state):
         raise ArithmeticError("not on a Tuesday")
@@ -656,51 +298,17 @@ WRONG = {
     LeaksAGradient: {"C04"},
     MasksByProduct: {"C04"},
     MasksTooLate: {"C04"},
-    NormalisesOverTheBatch: {"C05", "C06", "C07"},
-    AveragesTheRows: {"C05"},
-    ClipsItsGradient: {"C05"},
-    MixesPackedRows: {"C05"},
-    SkipsBadBatches: {"C05"},
-    KeepsTheSortedOrder: {"C07"},
-    ShowsThePadding: {"C07"},
-    ResetsInThePadding: {"C07"},
-    DetachesFinishedRows: {"C07"},
-    DriftsInPadding: {"C07"},
-    SumsThePadding: {"C07"},
-    IgnoresResets: {"C08", "C09"},
-    ResetsAfterTheStep: {"C08", "C09"},
-    ResetsEveryRow: {"C08", "C09"},
-    ResetsByProduct: {"C09"},
-    LeaksBackward: {"C09"},
-    DetachesAtResets: {"C09"},
-    StepsInPlace: {"C10"},
-    ClampsItsInput: {"C10"},
-    WritesTheSame: {"C10"},
-    RemembersTheState: {"C10"},
-    RemembersElsewhere: {"C10"},
-    WritesBehindTheGraph: {"C10"},
-    ReusesItsBuffer: {"C10"},
-    ListsItsOutputs: {"C10"},
-    LearnsInTraining: {"C10"},
-    KeepsTheGraph: {"C12"},
-    TruncatesItself: {"C12"},
     ReadsARawGradient: {"C11"},
     ForgetsExpandedInputs: {"C11"},
     ViewsItsFlags: {"C11"},
-    BeginsInSingle: {"C13"},
-    BeginsOnTheCPU: {"C13"},
-    BeginsAtRandom: {"C13"},
-    BeginsWithOneRow: {"C13"},
-    BeginsWithADictionary: {"C13"},
     Raises: set(IDS) - {"C13"},
 }
 
 
-@pytest.mark.parametrize(("cell", "wanted"), WRONG.items(), ids=lambda value: getattr(value, "__name__", ""))
+@every(WRONG)
 def test_a_wrong_cell_is_named_by_the_checks_of_what_it_breaks(cell, wanted):
     """Each check that is about its fault fails, and is no error of the suite."""
-    found = records(cell, sorted(wanted))
-    assert {name: record.verdict for name, record in found.items()} == dict.fromkeys(sorted(wanted), "FAIL")
+    named_by(cell, wanted)
 
 
 def test_an_exception_of_the_cell_is_told():
@@ -782,22 +390,6 @@ def test_a_glance_ahead_of_any_length_is_caught(lag, size):
             return y + size * later, after
 
     assert failed(Peeking, ["C04"]) == {"C04"}
-
-
-@laws
-@given(pair=st.permutations(range(4)), size=st.floats(1e-10, 1.0))
-def test_a_row_that_reads_any_other_is_caught(pair, size):
-    """One row of a batch that takes a little of one other row is found, by what it gives alone."""
-    reader, read = pair[:2]
-
-    class Reading(Honest):
-        def step(self, x_t, state):
-            other = torch.zeros_like(x_t)
-            if len(x_t) == 4:
-                other[reader] = x_t[read]
-            return super().step(x_t + size * other, state)
-
-    assert "C05" in failed(Reading, ["C05"])
 
 
 def test_a_window_of_its_own_is_measured_on_every_path():

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from liars import CHILDREN
 
 from recurra.catalog import HOME, Entry, discover
 from recurra.testing.records import Record
 from recurra.testing.suite import PRESCRIBED, Examination, examine
 
-CHILDREN = {"P02", "P03", "C21", "V09", "S04"}
-"""Checks that start a process, which takes seconds."""
 OWN = [entry for entry in discover().entries if entry.plugin.distribution == HOME]
 ONE_OF_EACH = [entry for entry in OWN if entry.component.name in ("gru", "numeric", "text")]
 """A cell, a vocabulary and a source."""

@@ -9,15 +9,12 @@ from typing import Any
 
 import liars
 import pytest
-from liars import Liar, entry
+from liars import CHILDREN, Liar, entry
 from liars.reference import REFERENCE, REFERENCES
 
 from recurra.testing.check import Check
 from recurra.testing.records import Record
 from recurra.testing.suite import Examination, all_checks, examine
-
-CHILDREN = {"P02", "P03", "C21", "V09", "S04"}
-"""Checks that start a process, which takes seconds: they run where they are what is tested."""
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from liars import encoders, entry, losses, sources, targets, vocabularies
+from liars import encoders, entry, losses, sources, targets, vocabularies, vocabularies_of_numbers
 from safetensors.torch import save_file
 
 from recurra.catalog import discover
@@ -24,7 +24,7 @@ from recurra.testing.suite import examine, prescribed
 
 MODULES = {"encoder": encoders, "vocabulary": vocabularies, "loss": losses, "source": sources, "target": targets}
 LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S", "target": "T"}
-RIGHT = [component for module in MODULES.values() for component in module.RIGHT]
+RIGHT = [component for module in (*MODULES.values(), vocabularies_of_numbers) for component in module.RIGHT]
 OWN = [found for kind in MODULES for found in discover().of_kind(kind) if found.plugin.distribution == "recurra"]
 
 

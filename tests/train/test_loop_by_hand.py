@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_rates import EVEN, RAGGED, _trainer
 from torch import nn, optim
 from torch.nn import functional
+from trainers import EVEN, RAGGED, trainer_of
 
 from recurra.train import optimizer as optimizers
 
@@ -32,7 +32,7 @@ AFTER = 4
 @pytest.mark.parametrize("kind", ["adam", "adamw", "adagrad", "rmsprop"])
 def test_training_is_the_loop_by_hand(text: str, clip: float, kind: str, tmp_path: Path) -> None:
     """Weights and loss after some updates are those of backward, clip_grad_norm_ and torch's plain optimizer."""
-    trainer = _trainer(tmp_path, text, {
+    trainer = trainer_of(tmp_path, text, {
         "training.optimizer": {"kind": kind, "lr": 0.02}, "training.steps": AFTER, "training.batch_size": 2,
         "training.clip_norm": clip, "device.precision": "float64", "sequence.split": [1.0, 0.0, 0.0],
         "generation.prompt": "a", "sequence.length": 7,

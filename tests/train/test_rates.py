@@ -11,13 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn, optim
-from trials import PROSE, about, write
+from trainers import EVEN, RAGGED, trainer_of
+from trials import PROSE, write
 
 import recurra
-from recurra.job.build import build_network, build_trainer
 from recurra.job.data import load_data
 from recurra.job.run import Run
-from recurra.resolve import resolve
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
 from recurra.train.optimizer import Rate
 
@@ -98,10 +97,6 @@ def _weights(run: Run) -> torch.Tensor:
     return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)])
 
 
-EVEN = about(PROSE, "inline", text="abcab cabca bcabc abcab c" * 2)  # 49 steps
-RAGGED = about(PROSE, "inline", texts=["abc", "a bc abc", "cc", "ab", "bca b", "abcabcabcabc", "a a a", "bb bb b"])
-
-
 @pytest.mark.parametrize("text", [EVEN, RAGGED], ids=["windows", "ragged"])
 @pytest.mark.parametrize("optimizer", [{"kind": "sgd", "lr": 0.1, "momentum": 0.9}, {"kind": "adam", "lr": 0.01}])
 @pytest.mark.parametrize("times", [2, 3])
@@ -130,17 +125,9 @@ def test_epochs_are_so_many_steps(changes: dict[str, Any], tmp_path: Path) -> No
     assert torch.equal(_weights(epochs), _weights(_run(tmp_path / "steps", text, {"training.steps": steps, **changes})))
 
 
-def _trainer(folder: Path, text: str, changes: dict[str, Any]) -> Any:
-    plain = {"sequence.split": [1.0, 0.0, 0.0], "generation.prompt": "a", "device.kind": "cpu"}
-    resolved = resolve(write(folder, text), plain | changes)
-    data = load_data(resolved)
-    network, _ = build_network(resolved, data.vocabulary.size)
-    return build_trainer(resolved, data, network)
-
-
 def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> None:
     """In a padded batch the gradient of what is filled in is exactly zero, and that of each scored step is not."""
-    trainer = _trainer(tmp_path, RAGGED, {"training.steps": 1, "training.batch_size": 8, "sequence.length": 20})
+    trainer = trainer_of(tmp_path, RAGGED, {"training.steps": 1, "training.batch_size": 8, "sequence.length": 20})
     outputs: list[torch.Tensor] = []
 
     def keep(module: Any, args: Any, result: Any) -> None:
@@ -159,7 +146,7 @@ def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> Non
 def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
     """With carry, each window starts from the values that the one before ended with, cut from its graph."""
     changes = {"sequence.carry": True, "sequence.restart": 0.0, "generation.prompt": "the "}
-    trainer = _trainer(tmp_path, PROSE, changes)
+    trainer = trainer_of(tmp_path, PROSE, changes)
     before: list[Any] = []
     after: list[Any] = []
     trainer.network.register_forward_pre_hook(lambda module, args: before.append(args[1]))
@@ -177,7 +164,7 @@ def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
 
 def test_without_carry_no_state_goes_on(tmp_path: Path) -> None:
     """Independent windows each begin with a state of their own."""
-    trainer = _trainer(tmp_path, PROSE, {"generation.prompt": "the "})
+    trainer = trainer_of(tmp_path, PROSE, {"generation.prompt": "the "})
     given: list[Any] = []
     trainer.network.register_forward_pre_hook(lambda module, args: given.append(args[1]))
     list(trainer.events())
@@ -189,7 +176,7 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(tmp_path: Path) -> None:
     changes = {"training.optimizer": {"kind": "sgd", "lr": 1.0}, "training.steps": 1, "device.precision": "float64"}
     moved = []
     for name, norm in (("a", 0.0), ("b", 1e-3)):
-        trainer = _trainer(tmp_path / name, EVEN, {**changes, "training.clip_norm": norm})
+        trainer = trainer_of(tmp_path / name, EVEN, {**changes, "training.clip_norm": norm})
         start = nn.utils.parameters_to_vector(trainer.network.parameters()).detach()
         list(trainer.events())
         moved.append(float((nn.utils.parameters_to_vector(trainer.network.parameters()) - start).norm().detach()))

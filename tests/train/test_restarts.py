@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import SERIES
-from test_rates import _trainer
 from torch import Tensor
+from trainers import trainer_of
 from trials import PROSE, Stopper, about, as_before, differences, trained, write
 
 import recurra
@@ -72,7 +72,7 @@ def _built(folder: Path, path: str, **more: Any) -> Trainer:
     text, changes = CASES[path]
     files = [str(write(folder, LEARNED, "learned.py"))] if path == "eager" else []
     prompt = [1.0] if "numeric" in text else "t"
-    trainer: Trainer = _trainer(
+    trainer: Trainer = trainer_of(
         folder,
         text,
         {**SHARED, "plugins.files": files, "generation.prompt": prompt, "device.path": path, **changes, **more},
@@ -138,7 +138,7 @@ def test_a_fresh_row_changes_no_other_row(path: str, tmp_path: Path) -> None:
     _, trainer.carried = trainer.network(first.x, None, position=first.position)
     found = []
     for fresh in ([False] * 3, [False, True, False]):
-        states = trainer._some_fresh(second._replace(fresh=torch.tensor(fresh)))
+        states = trainer.begun(second._replace(fresh=torch.tensor(fresh)))
         output, after = trainer.network(second.x, states, position=second.position)
         found.append([output, *(field for state in after for field in state)])
     others = torch.tensor([0, 2])

@@ -94,7 +94,7 @@ def test_an_optimizer_goes_on_in_the_form_that_there_is(tmp_path: Path, monkeypa
 
     made = []
     real = torch.optim.Adagrad.step
-    monkeypatch.setattr(optimizers, "_FUSED", {})
+    monkeypatch.setattr(optimizers, "FUSED", {})
     monkeypatch.setattr(
         torch.optim.Adagrad, "step", lambda self: made.append(self.param_groups[0]["fused"]) or real(self)
     )

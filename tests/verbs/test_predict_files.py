@@ -29,13 +29,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made_in(tmp_path_factory.getbasetemp() / "asked")
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 FILES = ["words", "strokes", "series", "verses", "voices"]
 """Runs whose data are files: whole rows of csv and of JSON lines, groups, lines of text, and a file each."""
 TABLES = FILES[:3]
@@ -101,16 +94,16 @@ def test_whatever_a_cell_holds_is_the_sequence(
 
 
 @pytest.mark.parametrize("name", ["words", "voices"])
-def test_a_run_needs_nothing_but_its_folder(name: str, here: Path) -> None:
+def test_a_run_needs_nothing_but_its_folder(name: str, empty: Path) -> None:
     """Moved elsewhere and read back, with its task and its data deleted, it answers as before, and so it names them."""
-    made = Made(here / "first")
+    made = Made(empty / "first")
     rows = sequences(name)
-    path = put(name, rows, here)
+    path = put(name, rows, empty)
     before = list(made[name].predict(file=path))
-    shutil.move(made[name].path, here / "elsewhere")
-    shutil.rmtree(here / "first")
+    shutil.move(made[name].path, empty / "elsewhere")
+    shutil.rmtree(empty / "first")
 
-    run = recurra.load(here / "elsewhere")
+    run = recurra.load(empty / "elsewhere")
     assert list(run.predict(file=path)) == before
     assert list(map(said, run.predict(rows))) == list(map(said, before))
     assert command("predict", "elsewhere", path, "--output", "a.csv").tidy(0).out.startswith(f"wrote {len(rows)} ")
@@ -173,9 +166,9 @@ def check_lines(text: str, answers: list[dict[str, Any]], named: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "skip"), [("words", True), ("series", False), ("verses", True), ("voices", False)])
-def test_what_is_written_is_what_python_gives(name: str, skip: bool, made: Made, here: Path) -> None:
+def test_what_is_written_is_what_python_gives(name: str, skip: bool, made: Made, empty: Path) -> None:
     """In a table, in JSON lines and on the terminal; read back, each figure is the very same."""
-    run, path = made[name], put(name, sequences(name), here)
+    run, path = made[name], put(name, sequences(name), empty)
     options = {**({"horizon": 3} if name in ("series", "verses") else {}), "skip_bad": skip}
     answers, columns = answered(run, path, **options)
     more = [*(["--horizon", "3"] if "horizon" in options else []), *(["--skip-bad"] if skip else [])]
@@ -190,12 +183,12 @@ def test_what_is_written_is_what_python_gives(name: str, skip: bool, made: Made,
     check_lines(command("predict", run.path, path, "--json", *more).tidy(0).out, answers, named)
 
 
-def test_a_column_is_no_other(made: Made, here: Path) -> None:
+def test_a_column_is_no_other(made: Made, empty: Path) -> None:
     """Where what names a sequence is called as what is said of it, the name stands under `row`."""
     for group in ("predicted", "error"):
         text = about(HELLO, "csv", path="data.csv", columns=["x"], group=group)
-        table(here / "data.csv", [group, "x"], [["one", "hello"]])
-        run = recurra.run(write(here, text), {"device.path": "native"}, runs=here / group)
+        table(empty / "data.csv", [group, "x"], [["one", "hello"]])
+        run = recurra.run(write(empty, text), {"device.path": "native"}, runs=empty / group)
         ended = command("predict", run.path, "data.csv", "--horizon", "1", "--skip-bad").tidy(0)
         assert ended.out.startswith("row,predicted,nats,error\none,")
     ended = command("predict", run.path, "data.csv", "--horizon", "1").tidy(0)
@@ -225,45 +218,45 @@ def files(folder: Path) -> dict[str, bytes]:
     ("place", "bad", "output"),
     [(0, "?", "a.csv"), (699, "?", "a.jsonl"), (699, None, "a.csv")],
 )
-def test_a_fault_leaves_nothing_behind(place: int, bad: str | None, output: str, made: Made, here: Path) -> None:
+def test_a_fault_leaves_nothing_behind(place: int, bad: str | None, output: str, made: Made, empty: Path) -> None:
     """An unknown symbol or a torn row, in whichever row: no file comes to be, and one that is there stays as it was."""
     rows = [[row] for row in drawn("words", 700, longest=3)]
     rows[place] = [bad] if bad else ["a", "b"]
-    path = table(here / "new.csv", ["word"], rows)
+    path = table(empty / "new.csv", ["word"], rows)
     for before in (None, b"of yesterday"):
         if before is not None:
             Path(output).write_bytes(before)
-        held = files(here)
+        held = files(empty)
         ended = command("predict", made["words"].path, path, "--output", output)
         ended.fails(2, f"row {place + 1}: " if bad else "new.csv:")
-        assert files(here) == held and not ended.out
+        assert files(empty) == held and not ended.out
 
 
-def test_what_is_read_may_be_written_over(made: Made, here: Path) -> None:
+def test_what_is_read_may_be_written_over(made: Made, empty: Path) -> None:
     """The file takes its name once all of it is read."""
-    path = put("words", sequences("words"), here)
+    path = put("words", sequences("words"), empty)
     answers, columns = answered(made["words"], path)
     command("predict", made["words"].path, path, "--output", path).tidy(0)
     with path.open(encoding="utf-8", newline="") as file:
         check_table(file.read(), answers, "row", columns)
 
 
-def test_no_rows_write_nothing(made: Made, here: Path) -> None:
+def test_no_rows_write_nothing(made: Made, empty: Path) -> None:
     """A file without a sequence is told as what it is, and takes nobody's place."""
     Path("a.csv").write_text("of yesterday")
-    for name, path in (("words", put("words", [], here)), ("strokes", put("strokes", [], here)),
-                       ("verses", put("verses", [], here))):  # fmt: skip
+    for name, path in (("words", put("words", [], empty)), ("strokes", put("strokes", [], empty)),
+                       ("verses", put("verses", [], empty))):  # fmt: skip
         assert list(made[name].predict(file=path)) == []
         command("predict", made[name].path, path, "--output", "a.csv").fails(2, "no sequence", "RC041")
         assert Path("a.csv").read_text() == "of yesterday"
 
 
-def test_bad_rows_of_a_file_may_be_skipped(made: Made, here: Path) -> None:
+def test_bad_rows_of_a_file_may_be_skipped(made: Made, empty: Path) -> None:
     """Each has its error in its column, under its own name, and all others are answered as without it."""
     rows = drawn("words", 9, longest=3)
     wanted = dict(enumerate(map(said, made["words"].predict(rows)), 1))
     rows[2], rows[5] = "a?", "??"
-    path = table(here / "new.csv", ["word"], [[row] for row in rows])
+    path = table(empty / "new.csv", ["word"], [[row] for row in rows])
     answers = {int(answer["row"]): said(answer) for answer in made["words"].predict(file=path, skip_bad=True)}
     assert [number for number, answer in answers.items() if "error" in answer] == [3, 6]
     assert "'?' (U+003F) at position 1" in answers[3]["error"]
@@ -288,11 +281,11 @@ TORN: dict[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize(("name", "row", "words"), [(name, *one) for name, rows in TORN.items() for one in rows])
-def test_a_row_that_is_not_of_the_form_may_be_skipped(name: str, row: str, words: str, made: Made, here: Path) -> None:
+def test_a_row_that_is_not_of_the_form_may_be_skipped(name: str, row: str, words: str, made: Made, empty: Path) -> None:
     """Where each row is a sequence, one that cannot be read keeps none of the others from its answer."""
     good = {"words": ["a,1", "b,2"], "strokes": ['{"x": [[1, 2]]}', '{"x": [[3, 4], [1, 2]]}']}[name]
     head = ["word,b"] if name == "words" else []
-    path = here / f"new.{'csv' if head else 'jsonl'}"
+    path = empty / f"new.{'csv' if head else 'jsonl'}"
     path.write_text("\n".join([*head, *good]))
     first, second = map(said, made[name].predict(file=path))
 
@@ -369,21 +362,21 @@ def test_what_is_wrong_with_a_file_has_a_place(
     ],
 )
 def test_what_cannot_be_asked_is_refused(
-    arguments: tuple[str, ...], words: tuple[str, ...], made: Made, here: Path
+    arguments: tuple[str, ...], words: tuple[str, ...], made: Made, empty: Path
 ) -> None:
     """With one message, and nothing is written."""
     name, *more = arguments
     command("predict", made[name].path, *more).fails(2, *words)
-    assert not list(here.iterdir())
+    assert not list(empty.iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_told(made: Made, here: Path) -> None:
+def test_a_place_that_cannot_be_written_is_told(made: Made, empty: Path) -> None:
     """A folder that is not there, or one in place of the file."""
-    (here / "a.csv").mkdir()
+    (empty / "a.csv").mkdir()
     for output in ("gone/a.csv", "a.csv"):
         ended: Ended = command("predict", made["both"].path, "--text", "a", "--output", output)
         ended.fails(1, f"{output} cannot be written", "to mend it", "RC053")
-    assert [path.name for path in here.iterdir()] == ["a.csv"]
+    assert [path.name for path in empty.iterdir()] == ["a.csv"]
 
 
 # Files larger than memory
@@ -409,9 +402,9 @@ print(count, most() - early)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the most that a process held is told in /proc")
 @pytest.mark.parametrize(("name", "rows", "times"), [("words", ["a", "b,"], 500_000), ("verses", ["to\n"], 40_000)])
-def test_memory_does_not_grow_with_the_file(name: str, rows: list[str], times: int, made: Made, here: Path) -> None:
+def test_memory_does_not_grow_with_the_file(name: str, rows: list[str], times: int, made: Made, empty: Path) -> None:
     """A million short rows take no more in the end than the first quarter does, which is larger than a block."""
-    path, count = put(name, rows * times, here), len(rows) * times
+    path, count = put(name, rows * times, empty), len(rows) * times
     line = [sys.executable, "-c", PROBE, str(made[name].path), str(path), str(count // 4)]
     done = subprocess.run(line, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
     answered, more = map(int, done.stdout.split())

@@ -15,6 +15,7 @@ from trials import PROSE, Stopper, write
 
 import recurra
 from recurra.errors import InputError, Interrupted, OtherVersion, PluginError, RunError
+from recurra.runs import files
 from recurra.runs.checkpoints import Checkpoints
 from recurra.train import loop
 
@@ -190,13 +191,15 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
 
 def test_a_kill_during_the_first_checkpoint_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint that the index does not name yet was never promised: there is none, and none is damaged."""
-    from recurra.runs.checkpoints import Checkpoints
+    write_json = files.write_json
 
-    def killed(*arguments: Any) -> None:
-        raise RunError.of("RC053", "killed")
+    def killed(path: Path, content: Any, *more: Any) -> None:
+        if path.name == "index.json" and content:
+            raise RunError.of("RC053", "killed")
+        write_json(path, content, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_point", killed)
+        patch.setattr(files, "write_json", killed)
         with pytest.raises(RunError, match="killed"):
             recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
     with pytest.raises(InputError, match=r"no whole checkpoint(.|\n)*RC051"):

@@ -45,7 +45,7 @@ def window_beside_burner(name: str, shape: Shape, setting: Setting) -> Finding:
     cell = built(name, shape)
     x = torch.randn(shape.batch, shape.steps, shape.width).requires_grad_()
     turn = training(cell, x, torch.ones(shape.batch, shape.steps, shape.width))
-    busy, quiet = _both(turn, setting.pairs)
+    busy, quiet = in_turn(turn, setting.pairs)
     return Finding(busy, quiet, path=taken([cell]), loaded=True)
 
 
@@ -56,11 +56,11 @@ def task_beside_burner(name: str, shape: Shape, setting: Setting) -> Finding:
         with tempfile.TemporaryDirectory(prefix="recurra-bench-") as runs:
             return verbs.run(shipped.folder() / f"{name}.toml", runs=Path(runs)).path
 
-    busy, quiet = _both(turn, setting.few)
+    busy, quiet = in_turn(turn, setting.few)
     return Finding(busy, quiet, loaded=True)
 
 
-def _both(
+def in_turn(
     turn: Turn,
     count: int,
     disturbed: Callable[[], Any] = burning,

@@ -53,7 +53,7 @@ class Naive:
 
 def session_against_naive(shape: Shape, setting: Setting) -> Finding:
     """Measure one stream of a session beside the loop by hand; the weights alone are what each symbol must read."""
-    network, vocabulary = _network(shape.width)
+    network, vocabulary = warmed(shape.width)
     naive = Naive(network)
     ours, other = pairs(
         lambda: drawn(network, vocabulary, shape.steps), lambda: naive.draw(0, shape.steps), setting.pairs
@@ -63,7 +63,7 @@ def session_against_naive(shape: Shape, setting: Setting) -> Finding:
 
 def streams_against_singles(shape: Shape, setting: Setting) -> Finding:
     """Measure many streams at once beside single streams one after the other, by the time of a symbol."""
-    network, vocabulary = _network(shape.width)
+    network, vocabulary = warmed(shape.width)
 
     def singles() -> None:
         for _ in range(SINGLES):
@@ -75,7 +75,7 @@ def streams_against_singles(shape: Shape, setting: Setting) -> Finding:
 
 def streams_against_naive(shape: Shape, setting: Setting) -> Finding:
     """Measure many streams at once beside the loop by hand, one stream after the other, by the time of a symbol."""
-    network, vocabulary = _network(shape.width)
+    network, vocabulary = warmed(shape.width)
     naive = Naive(network)
 
     def singles() -> None:
@@ -93,7 +93,8 @@ def drawn(network: Network, vocabulary: Vocabulary[Any], length: int, streams: i
     return [session.draw(rule).tolist() for _ in range(length)]
 
 
-def _network(width: int) -> tuple[Network, Vocabulary[Any]]:
+def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:
+    """Return a network of this width whose steps are compiled already, and its vocabulary."""
     changes = {"encoder.size": width, "cell.hidden_size": width, "cell.num_layers": LAYERS, "device.kind": "cpu"}
     data, network = built(1 << 14, changes)
     session = Session(network, data.vocabulary).feed_ids(torch.zeros(1, dtype=torch.long).numpy())

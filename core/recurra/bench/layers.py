@@ -24,7 +24,7 @@ BACK = 3
 
 def against_torch(name: str, shape: Shape, setting: Setting) -> Finding:
     """Measure a cell beside torch's own module."""
-    return _beside(built(name, shape), _module(name, shape), shape, setting, flops=flops(name, shape))
+    return _beside(built(name, shape), torchs(name, shape), shape, setting, flops=flops(name, shape))
 
 
 def against_loop(shape: Shape, setting: Setting) -> Finding:
@@ -36,7 +36,7 @@ def against_loop(shape: Shape, setting: Setting) -> Finding:
 def custom_against_lstm(shape: Shape, setting: Setting) -> Finding:
     """Measure a custom cell beside `nn.LSTM`, by the time of a multiply-add of either."""
     work = flops("peephole", shape) / flops("lstm", shape)
-    return _beside(_peephole(shape), _module("lstm", shape), shape, setting, flops=flops("peephole", shape), work=work)
+    return _beside(_peephole(shape), torchs("lstm", shape), shape, setting, flops=flops("peephole", shape), work=work)
 
 
 def scan_against_eager(shape: Shape, setting: Setting) -> Finding:
@@ -49,7 +49,7 @@ def scan_against_eager(shape: Shape, setting: Setting) -> Finding:
 
 def scan_against_gru(shape: Shape, setting: Setting) -> Finding:
     """Measure `mingru` beside an `nn.GRU` of the same width."""
-    return _beside(built("mingru", shape), _module("gru", shape), shape, setting, bytes=_moved(shape))
+    return _beside(built("mingru", shape), torchs("gru", shape), shape, setting, bytes=_moved(shape))
 
 
 def flops(name: str, shape: Shape) -> float:
@@ -81,7 +81,8 @@ def _peephole(shape: Shape) -> Peephole:
         return Peephole(shape.width, GatedOptions(hidden_size=shape.width))
 
 
-def _module(name: str, shape: Shape) -> nn.Module:
+def torchs(name: str, shape: Shape) -> nn.Module:
+    """Return torch's own module of a name, as wide as the shape."""
     with seeded(0, "bench"):
         return cast(nn.Module, MODULES[name](shape.width, shape.width, batch_first=True))
 

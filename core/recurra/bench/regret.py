@@ -52,11 +52,11 @@ def _at(name: str, size: Shape, rounds: int, condition: Any) -> tuple[float, flo
         window = timing.Window(size.batch, size.steps, torch.float32, torch.device("cpu"), grad=True)
         seconds = timing.measure(cell, names, window).seconds
         took = time.perf_counter() - start
-    best = _least(cell, names, size, rounds)
+    best = least(cell, names, size, rounds)
     return best[choice.fastest(names, seconds)], min(best.values()), took
 
 
-def _least(cell: Any, names: list[str], size: Shape, rounds: int) -> dict[str, float]:
+def least(cell: Any, names: list[str], size: Shape, rounds: int) -> dict[str, float]:
     """Return the least seconds of a training step on each path, taken in turn."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(size.batch, size.steps, size.width, generator=generator).requires_grad_()
@@ -74,10 +74,10 @@ def _least(cell: Any, names: list[str], size: Shape, rounds: int) -> dict[str, f
 
     with undisturbed():
         first = {name: min(timed(name), timed(name)) for name in names}
-        least = dict(first)
+        found = dict(first)
         repeats = max(1, math.ceil(SLOT / min(first.values())))
         for _ in range(rounds):
             for name in names:
                 if first[name] <= NEAR * min(first.values()):
-                    least[name] = min(least[name], *(timed(name) for _ in range(repeats)))
-    return least
+                    found[name] = min(found[name], *(timed(name) for _ in range(repeats)))
+    return found

@@ -102,14 +102,14 @@ def _check_name(name: str, kind: str, taken: bool) -> None:
         allowed = "lower case letters, digits and single _ between them, a letter first: my_cell"
         close = better if NAME.fullmatch(better) else ""
         raise InputError.of("RC080", f"{name!r} cannot be a component's name", allowed=allowed, nearest=close)
-    why = "recurra has one of this name, and the name alone would always mean that one" if taken else _why_not(name)
+    why = "recurra has one of this name, and the name alone would always mean that one" if taken else why_not(name)
     if why:
         raise InputError.of("RC080", f"no {kind} of yours can be called {name!r}: {why}", cure=f"add a word: my_{name}")
 
 
-def _why_not(name: str) -> str:
+def why_not(name: str) -> str:
     """Return what stands against a well-formed name, or nothing."""
-    title = _title(name)
+    title = class_name(name)
     if keyword.iskeyword(name):
         return "Python keeps this word for itself"
     if name == "pyproject":
@@ -121,7 +121,7 @@ def _why_not(name: str) -> str:
     return ""
 
 
-def _title(name: str) -> str:
+def class_name(name: str) -> str:
     """Return the name of the class: MyCell for my_cell."""
     return "".join(part.capitalize() for part in name.split("_"))
 
@@ -135,7 +135,7 @@ def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
         "name": name,
         "kind": kind,
         "contract": contract,
-        "title": _title(name),
+        "title": class_name(name),
         "package": f"recurra_{name}",
         "distribution": f"recurra-{name.replace('_', '-')}",
         "version": recurra.__version__,

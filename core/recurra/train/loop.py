@@ -205,7 +205,7 @@ class Trainer:
         places = None if bool(batch.mask.all()) else batch.mask.flatten().nonzero()[:, 0]
 
         batch = batch.to(self.network.device)
-        states = None if anew else self._some_fresh(batch) if some_fresh else self.carried
+        states = None if anew else self.begun(batch) if some_fresh else self.carried
         reset = batch.reset if resets else None
         if reset is not None and anew:  # fresh states stand where `position` says, and need no reset to 0
             reset = reset.clone()
@@ -215,7 +215,7 @@ class Trainer:
             self.carried = detached(after)
         return _scored(output, batch, places)
 
-    def _some_fresh(self, batch: Batch) -> States:
+    def begun(self, batch: Batch) -> States:
         """Return the carried states, but those of before the first step where a row is fresh.
 
         These stand at the row's own position, and are no constants: a cell may learn them.

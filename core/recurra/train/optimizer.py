@@ -25,7 +25,7 @@ _NEEDS_MORE = {
     "muon": "it updates matrices alone, and a network has biases",
     "sparseadam": "gradients here are dense",
 }
-_FUSED: dict[str, tuple[type[optim.Optimizer], ...]] = {
+FUSED: dict[str, tuple[type[optim.Optimizer], ...]] = {
     "cpu": (optim.Adam, optim.AdamW, optim.Adagrad),
     "cuda": (optim.Adam, optim.AdamW),
 }
@@ -166,7 +166,7 @@ def _fused_is_better(kind: type[optim.Optimizer], arguments: dict[str, Any], wei
     """
     if {"fused", "foreach"} & arguments.keys() or arguments.get("lr", 0) > LARGEST:
         return False
-    return all(weight.is_floating_point() and kind in _FUSED.get(weight.device.type, ()) for weight in weights)
+    return all(weight.is_floating_point() and kind in FUSED.get(weight.device.type, ()) for weight in weights)
 
 
 class Rate:

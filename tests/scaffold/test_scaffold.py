@@ -383,8 +383,8 @@ def test_no_class_hides_what_its_module_imports(home: Path) -> None:
                 given = isinstance(node, ast.ImportFrom) and not str(node.module).startswith("recurra_")
                 for name in {alias.name for alias in node.names} - {"annotations"} if given else ():
                     short = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-                    if project.NAME.fullmatch(short) and project._title(short) == name:
-                        assert project._why_not(short), f"{short} would hide {name} of {path}"
+                    if project.NAME.fullmatch(short) and project.class_name(short) == name:
+                        assert project.why_not(short), f"{short} would hide {name} of {path}"
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_two_at_once_make_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_no_keyword_is_taken() -> None:
     """None of Python's words can be a name, in any kind."""
     for word in filter(project.NAME.fullmatch, keyword.kwlist):
-        assert project._why_not(word)
+        assert project.why_not(word)
 
 
 def test_nothing_links_to_where_recurra_is_not() -> None:

@@ -47,13 +47,6 @@ def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return world
 
 
-@pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def alone(ended: Ended) -> dict[str, object]:
     """Return the JSON object that is all that a command has printed."""
     assert len(ended.out.splitlines()) == 1, ended.out
