@@ -24,17 +24,18 @@ from recurra.engine.recurrence import Recurrence
 from recurra.engine.window import Window
 
 TIE = 1.03
-"""How many times slower than the best a path may be and be taken because it is earlier in the order."""
+"""How many times slower than the best a path may be and be taken, as earlier in the order."""
 CLEAR = 1.08
 """How many times faster than the best of the others the loop over `step` must be to be taken."""
 WIDE = 256
-"""Width from which short windows are faster without torch's kernels, which repack their weights for each.
+"""Width from which short windows are faster without torch's kernels.
 
-A window with resets is many short ones to them.
+These repack their weights for each. A window with resets is many short ones to them.
 """
 WIDEST = {"lstm": 1024}
-"""Width from which any window is faster without one of torch's kernels, and for those that are not named here:"""
+"""Width from which any window is faster without one of torch's kernels, by its name."""
 WIDER = 768
+"""The same for the other kernels."""
 
 ONLY = "not measured: the only one"
 OFF = "not measured: RECURRA_MEASURE = 0"
@@ -90,7 +91,7 @@ class Choice:
 
 
 def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> str:
-    """Return the path for a call of a cell on inputs `[B, T, D]`; what was picked is in `cell.taken`.
+    """Return the path for a call of a cell on inputs `[B, T, D]`; `cell.taken` holds the answers.
 
     A call that is compiled, exported, traced or transformed runs eager, and nothing is proved or
     measured.
@@ -155,9 +156,9 @@ def _disturbance(measured: timings.Timings) -> str:
 
 
 def fastest(proved: list[str], seconds: dict[str, float]) -> str:
-    """Return the first path in the order that is as fast as the best, or nearly: chance decides no tie.
+    """Return the first path in the order that is as fast as the best, or nearly.
 
-    The loop over `step` has to be clearly faster than each other path.
+    So chance decides no tie. The loop over `step` has to be clearly faster than each other path.
     """
     others = {path: value for path, value in seconds.items() if path != "eager"}
     best = min(others.values(), default=inf)

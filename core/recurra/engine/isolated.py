@@ -22,7 +22,7 @@ _thread = threading.local()
 
 
 def is_isolated() -> bool:
-    """Tell whether this is such a thread: a cell inside a cell is then neither proved nor measured."""
+    """Tell whether this is such a thread: a cell in a cell is then neither proved nor measured."""
     return getattr(_thread, "isolated", False)
 
 

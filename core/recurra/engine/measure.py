@@ -60,7 +60,7 @@ def _wins_by_eager(seconds: dict[str, float]) -> bool:
 
 
 def _doubted(first: Timings, second: Timings) -> Timings:
-    """Return timings of two races: the worse of its times for eager, the better for each other path."""
+    """Return the timings of two races: for eager the worse, for each other path the better."""
     seconds = dict(first.seconds)
     for name, value in second.seconds.items():
         worse_or_better = max if name == "eager" else min

@@ -1,4 +1,4 @@
-"""The execution paths of a cell: what each is, which cells it refuses, and how a window runs on one.
+"""The execution paths: what each is, which cells it refuses, and how a window runs on one.
 
 Which path runs this window? From the call of a cell to the answer, each step with its function:
 
@@ -114,7 +114,7 @@ PATHS: dict[str, Path] = {
     "chunkwise": Path(chunkwise.run, _needs("chunkwise", NO_CHUNKWISE)),
     "eager": Path(eager.run),
 }
-"""Every path by name, the one that is usually faster first; `eager` is last, always there and right."""
+"""Every path by name, the usually faster first; `eager` is last, always there and always right."""
 
 
 def run(

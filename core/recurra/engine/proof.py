@@ -34,7 +34,7 @@ EVERYWHERE = (torch.float32, torch.float64)
 
 
 class Proofs:
-    """What is known of the paths of each cell: why it cannot run on one, or that it is proved.
+    """What is known of each cell and path: that it is proved, or why it cannot run there.
 
     An objection is a path's own refusal, or what its proof finds.
     """
@@ -43,7 +43,7 @@ class Proofs:
         self._found: dict[object, str | None] = {}  # by a cell's identity and path; None: it holds
 
     def refused(self, cell: Recurrence) -> dict[str, str]:
-        """Return the paths that a cell cannot run on, each with the reason; the others are proved."""
+        """Return the paths that a cell cannot run on, with the reasons; the others are proved."""
         objections = {path: self.objection(cell, path) for path in paths.PATHS}
         return {path: reason for path, reason in objections.items() if reason is not None}
 
@@ -52,12 +52,11 @@ class Proofs:
 
         Those that its author declares are among them, right or wrong; of the others those proved.
         """
-        accepting = [name for name, path in paths.PATHS.items() if path.refusal(cell) is None]
-        return [
-            name
-            for name in accepting
-            if paths.PATHS[name].declared or self.objection(cell, name, warn=False) is None
-        ]
+        objections = {
+            name: path.refusal(cell) if path.declared else self.objection(cell, name, warn=False)
+            for name, path in paths.PATHS.items()
+        }
+        return [name for name, reason in objections.items() if reason is None]
 
     def objection(self, cell: Recurrence, path: str, *, warn: bool = True) -> str | None:
         """Return why a cell cannot run on a path, or nothing; warn if its proof fails."""
@@ -179,7 +178,7 @@ def _difference(expected: dict[str, Tensor], computed: dict[str, Tensor]) -> str
 
 
 def _two_layers(cell: Recurrence) -> nn.ModuleList:
-    """Return a float64 copy of the cell, and a second one on top, as its own constructor builds it."""
+    """Return a float64 copy of the cell, and a second one on top that its constructor builds."""
     module = cast(Any, cell)
     if max(module.input_size, module.output_size) <= WIDEST:
         first = twin(module).double().train(mode=False)
@@ -220,7 +219,7 @@ def _built(kind: Any, width: int, options: Any, like: nn.Module) -> Any:
 
 
 def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a start that is not zero and asks for a gradient; a field that counts stays as it is."""
+    """Return a start that is not zero and asks for a gradient; a field that counts stays so."""
     if not start.is_floating_point():
         return start
     drawn = torch.randn(start.shape, generator=generator, dtype=start.dtype)
@@ -228,7 +227,7 @@ def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _trace(layers: nn.ModuleList, runner: Runner, case: Case) -> dict[str, Tensor]:
-    """Run both layers forward and backward; return outputs, final states and every gradient, by name."""
+    """Run both layers forward and back; return outputs, final states and gradients, by name."""
     x = case.x.clone().requires_grad_()
     generator = torch.Generator().manual_seed(1)
     results: dict[str, Tensor] = {}

@@ -17,7 +17,10 @@ from recurra.engine.load import Load
 from recurra.engine.timings import LOADED, Timings
 
 ROWS = 2
-"""Rows of the first run of each path, of one step, which is not counted: it may build what later runs use."""
+"""Rows of the first run of each path, of one step.
+
+It is not counted, for it may build what later runs use.
+"""
 HEAVY = 0.14
 """Seconds of even that run above which nothing is measured: the real window would take minutes."""
 WIDE = 0.16
@@ -25,9 +28,12 @@ WIDE = 0.16
 GROWTH = 4
 """How many times more rows, or at most how many times more steps, the next window has."""
 SLOT = 0.04
-"""Seconds of a run above which the window grows no more, unless too many of them are spent once a window."""
+"""Seconds of a run above which the window grows no more, if its steps weigh enough:"""
 ONCE = 2.0
-"""How many times longer than one step it then takes at least: so its steps weigh as much as what is spent once."""
+"""How many times longer than one step it takes then.
+
+So its steps weigh as much as what is spent once a window.
+"""
 LONGEST = 0.3
 """Seconds of a run above which it grows no more in any case."""
 SHORT, AGAIN = 0.005, 3
@@ -35,21 +41,24 @@ SHORT, AGAIN = 0.005, 3
 ENOUGH, MOST = 0.25, 1.0
 """Seconds after which three rounds are enough, and after which no round begins but the first."""
 FEW, ROUNDS, MANY = 3, 10, 100
-"""Rounds that may be enough; rounds at most of paths that are well apart, and of such as are close to each other."""
+"""Rounds that may be enough, and at most: of paths that are well apart, and of close ones."""
 NEAR = 1.5
 """How many times slower than the best a path is to be given up."""
 CLOSE = 1.35
-"""The same below which two paths are close, and told apart by more rounds: for `ENOUGH` if short, `MOST` if long."""
+"""The same below which two paths are close.
+
+They are told apart by more rounds: for `ENOUGH` if short, for `MOST` if long.
+"""
 HOPELESS = 3.0
 """The same for a part of a window beside another path's whole, and in the first round."""
 APART = 8
-"""How many times more steps a window has than the one beside which it is set to reckon what a step costs."""
+"""How many times fewer steps a window has, to reckon from it and the longest what a step costs."""
 LEAST = 0.1
 """Share of its mean time that a step takes at least, whatever two disturbed runs seem to say."""
 SHARED = 0.15
-"""Share of the time in which the calling thread did not run above which it is the processor's time that counts."""
+"""Share of the time that the calling thread waited above which the processor's time counts."""
 IDLE = 0.3
-"""The same above which others must have had its core, where the system does not tell what they use."""
+"""The same above which others must have had its core, where the system does not tell."""
 
 now = time.perf_counter
 
@@ -99,7 +108,7 @@ def compared(timed: Timed, names: list[str], batch: int, steps: int) -> Timings:
 
 
 def _idle(laps: dict[str, Laps], steps: int) -> float:
-    """Return the share of its longest run in which the calling thread waited, of the path that did most.
+    """Return the share of a path's longest run that the calling thread waited, where it is most.
 
     One that shares its work waits for a core that others use, and one that does not waits for none:
     clocks would tell which of them has a neighbour, not which of them is the faster. Of paths that
@@ -156,7 +165,7 @@ def _lap(timed: Timed, name: str, batch: int, steps: int) -> Lap | None:
         if best.wall < SHORT:
             for _ in range(AGAIN - 1):
                 best = best.best(timed(name, batch, steps))
-    except Exception:  # it is not taken then; what the cell itself raises, its user will see from eager
+    except Exception:  # its user will see from eager what the cell itself raises
         return None
     return best
 
@@ -173,9 +182,9 @@ def _rows(timed: Timed, name: str, batch: int) -> int:
 
 
 def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps:
-    """Return the runs of a path on longer and longer windows, while they are short or cost much once.
+    """Return the runs of a path on longer and longer windows, until their steps weigh enough.
 
-    None where it cannot run on one of them. One whose part takes far longer than the `rival`
+    Nothing where it cannot run on one of them. One whose part takes far longer than the `rival`
     seconds of a whole window grows no further.
     """
     laps: Laps = {}
@@ -186,7 +195,7 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps
         if long == steps or (lap.wall > SLOT and weighs) or lap.processor > HOPELESS * rival:
             return laps
 
-        # where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at; else as far as it may go
+        # where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at
         fitting = int(long * ONCE * SLOT / lap.wall) if weighs and lap.wall > 0 else GROWTH * long
         long = min(steps, max(2 * long, min(GROWTH * long, fitting)))
     return {}
@@ -210,7 +219,7 @@ def _ends(laps: Laps) -> tuple[int, int]:
 def _whole(laps: Laps, steps: int, clock: int) -> float:
     """Return the seconds of the whole window: of its longest part, and of the steps that are left.
 
-    Runs of 8 and 64 steps that take 3 and 10 ms say that a step takes 1/8 ms, and 100 steps 14.5 ms.
+    Runs of 8 and 64 steps in 3 and 10 ms say that a step takes 1/8 ms, and 100 steps 14.5 ms.
     """
     few, many = _ends(laps)
     longest = laps[many][clock]

@@ -40,7 +40,7 @@ Question: TypeAlias = dict[str, Any]
 
 
 class Timings(BaseModel):
-    """The seconds of each path for a step, the cores that others used meanwhile, how often measured."""
+    """The seconds of a step on each path, the cores that others used, and how often measured."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -87,7 +87,7 @@ def question(cell: Recurrence, proved: list[str], window: Window) -> Question:
 
 
 class KnownTimings:
-    """The timings that a process has read or measured; where it can, it keeps them in the cache folder."""
+    """The timings that a process has read or measured, and keeps in the cache folder if it can."""
 
     def __init__(self) -> None:
         self._by_digest: dict[str, Timings] = {}
@@ -146,7 +146,7 @@ def _on_disk(
 
 
 def _read(file: Path, question: Question, proved: list[str]) -> Timings | None:
-    """Return the timings of a file, if it is whole, answers this question, and times these paths alone."""
+    """Return the timings of a file, if it is whole, answers this question, and times such paths."""
     try:
         record = Record.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
@@ -165,7 +165,7 @@ def _write(
     new: Timings,
     old: Timings | None,
 ) -> Timings:
-    """Write timings in place of `old` ones; return them, or what another process wrote meanwhile."""
+    """Write timings in place of `old` ones; return them, or what another process has written."""
     work = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

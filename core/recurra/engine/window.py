@@ -54,7 +54,7 @@ class Window:
         reset: bool,
         lengths: bool,
     ) -> Window:
-        """Return the class of windows `[batch, steps]` that a cell will run over, where it stands."""
+        """Return the class of windows `[batch, steps]`, of the type and device of a cell."""
         weight = first_weight(cell)
         return cls(
             _rounded(max(batch, 1)),

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recurra.contracts.cell import Cell
-from recurra.engine import choice, paths
-from recurra.engine.paths import Choice
+from recurra.engine.choice import Choice, explain
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.model.network import Network
@@ -59,11 +58,11 @@ def choose_paths(resolved: Resolved, network: Network, resets: bool, taken: Take
 
 def _take_path(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, one: str) -> Choice:
     """Return the recorded choice, for bits are equal within one path alone; a new one if it is not proved here."""
-    found, single = paths.choose(cell, path), paths.choose(cell, one)
+    found, single = Choice.named(cell, path), Choice.named(cell, one)
     if found.path != path:
         chosen = _choose_path(resolved, cell, resets)
         return replace(chosen, refused=chosen.refused | found.refused)
-    return replace(found, one_step=single if single.path == one else choice.explain(cell, 1, 1, grad=False))
+    return replace(found, one_step=single if single.path == one else explain(cell, 1, 1, grad=False))
 
 
 def _choose_path(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
@@ -71,9 +70,9 @@ def _choose_path(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
     task = resolved.task
     wanted = task.device.path
     if wanted == "auto":
-        found = choice.explain(cell, task.training.batch_size, task.sequence.length, reset=resets)
-        return replace(found, one_step=choice.explain(cell, 1, 1, grad=False))
-    found = paths.choose(cell, wanted)
+        found = explain(cell, task.training.batch_size, task.sequence.length, reset=resets)
+        return replace(found, one_step=explain(cell, 1, 1, grad=False))
+    found = Choice.named(cell, wanted)
     if wanted != found.path:
         fact = f"{type(cell).__name__} cannot run on path {wanted}: {found.refused[wanted]}"
         raise InputError(resolved.place(Problem("RC031", fact, "device.path", cure='set device.path = "auto"')))
