@@ -728,7 +728,7 @@ def test_one_disturbed_run_does_not_decide(cache):
     assert choice.fastest(["a", "b"], found) == "a"
 
 
-def test_a_path_that_fails_on_the_whole_window_alone_has_no_figure(cache):
+def test_a_path_that_fails_on_the_whole_window_alone_has_no_time(cache):
     """It may run on a few steps, and not have the memory for all."""
 
     def runs(name, rows, long):
