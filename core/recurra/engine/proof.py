@@ -36,11 +36,11 @@ EVERYWHERE = (torch.float32, torch.float64)
 class Proofs:
     """What is known of each cell and path: that it is proved, or why it cannot run there.
 
-    An objection is a path's own refusal, or what its proof finds.
+    An objection is a path's own refusal, or the failure of its proof, which is made once.
     """
 
     def __init__(self) -> None:
-        self._found: dict[object, str | None] = {}  # by a cell's identity and path; None: it holds
+        self._failures: dict[object, str | None] = {}  # by a cell's identity and path; None: proved
 
     def refused(self, cell: Recurrence) -> dict[str, str]:
         """Return the paths that a cell cannot run on, with the reasons; the others are proved."""
@@ -66,28 +66,29 @@ class Proofs:
             return f"this version has no path called {path}"
         if refusal := paths.PATHS[path].refusal(cell):
             return refusal
-
-        weight = first_weight(cell)
-        if weight.is_meta:
+        if first_weight(cell).is_meta:
             return "without values nothing is proved"
+        return self._failure(cell, path, warn)
 
-        runner = paths.PATHS[path].run
+    def _failure(self, cell: Recurrence, path: str, warn: bool) -> str | None:
+        """Return how a path fails its proof, or in the type of the weights; nothing if it holds."""
+        runner, weight = paths.PATHS[path].run, first_weight(cell)
         options = repr(getattr(cell, "options", None))  # they may hold lists, which have no hash
         width = getattr(cell, "input_size", 0)
         identity = (type(cell), width, options, weight.device.type, path)
 
-        if identity not in self._found:
-            reason = self._found[identity] = isolated(partial(disagreement, cell, runner))
+        if identity not in self._failures:
+            reason = self._failures[identity] = isolated(partial(disagreement, cell, runner))
             if reason and warn and not reason.startswith(ITSELF):
                 text = f"{type(cell).__name__}: path {path} is dropped: {reason}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
-        if self._found[identity] is not None or weight.dtype in EVERYWHERE:
-            return self._found[identity]
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
+        if self._failures[identity] is not None or weight.dtype in EVERYWHERE:
+            return self._failures[identity]
 
         in_this_type = (*identity, weight.dtype)
-        if in_this_type not in self._found:
-            self._found[in_this_type] = isolated(partial(inability, cell, runner))
-        return self._found[in_this_type]
+        if in_this_type not in self._failures:
+            self._failures[in_this_type] = isolated(partial(inability, cell, runner))
+        return self._failures[in_this_type]
 
 
 PROOFS = Proofs()

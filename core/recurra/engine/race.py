@@ -28,12 +28,9 @@ WIDE = 0.16
 GROWTH = 4
 """How many times more rows, or at most how many times more steps, the next window has."""
 SLOT = 0.04
-"""Seconds of a run above which the window grows no more, if its steps weigh enough:"""
+"""Seconds of a run above which the window grows no more, once its steps weigh."""
 ONCE = 2.0
-"""How many times longer than one step it takes then.
-
-So its steps weigh as much as what is spent once a window.
-"""
+"""How many times longer than one step a run takes whose steps weigh as much as its beginning."""
 LONGEST = 0.3
 """Seconds of a run above which it grows no more in any case."""
 SHORT, AGAIN = 0.005, 3
@@ -182,7 +179,7 @@ def _rows(timed: Timed, name: str, batch: int) -> int:
 
 
 def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps:
-    """Return the runs of a path on longer and longer windows, until their steps weigh enough.
+    """Return the runs of a path on longer and longer windows, until their steps weigh.
 
     Nothing where it cannot run on one of them. One whose part takes far longer than the `rival`
     seconds of a whole window grows no further.
