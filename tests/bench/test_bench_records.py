@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recurra.bench import busy, records, regret
 from recurra.bench.machine import Machine, examined
 from recurra.bench.records import Case, Finding, Setting, Shape, Skipped, measured
-from recurra.engine.figures import Figures
+from recurra.engine.timings import Timings
 
 MACHINE = Machine("a processor", 1, "a system", "3", "2", "0", flops=1000.0, copied=100.0)
 SECONDS = st.floats(1e-3, 1e3)
@@ -160,7 +160,7 @@ def test_a_choice_is_compared_with_every_forced_path(monkeypatch: pytest.MonkeyP
     """Each size has the seconds of the path taken and of the best; a wrong choice shows."""
     monkeypatch.setattr(regret, "SIZES", [Shape(2, 3, 4)])
     monkeypatch.setattr(regret, "least", lambda *given: {"native": 3.0, "fused": 1.0, "eager": 9.0})
-    wrong = Figures(seconds={"native": 1.0, "fused": 2.0, "eager": 3.0})
-    monkeypatch.setattr(regret.timing, "measure", lambda *given: wrong)
+    wrong = Timings(seconds={"native": 1.0, "fused": 2.0, "eager": 3.0})
+    monkeypatch.setattr(regret.measure, "measure", lambda *given: wrong)
     found = regret.regret("gru", False, Shape(0, 0, 0), Setting(MACHINE))
     assert (found.ours, found.other) == ([3.0], [1.0]) and found.path.startswith("0 of 1 within 1.1")

@@ -17,7 +17,7 @@ from conftest import HELLO
 from hand_made import build as cell_of
 from terminal import command
 
-from recurra.engine import build, choice, fused, onepass, paths, scan
+from recurra.engine import build, choice, fused, onepass, proof, scan
 from recurra.engine.build import Unbuildable, library
 from recurra.errors import Unkept
 
@@ -48,7 +48,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_unfit", {})
     monkeypatch.setattr("recurra.cache._told", set())
     monkeypatch.setattr(fused, "KERNELS", fused.Kernels())
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     onepass._kernels.cache_clear()
 
 

@@ -21,12 +21,13 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from recurra import CellOptions
-from recurra.engine import choice, eager, figures, paths, timing
-from recurra.engine.apart import apart, is_apart
-from recurra.engine.figures import Figures
+from recurra.engine import choice, eager, measure, paths, proof, race, timings
+from recurra.engine.choice import Choice
+from recurra.engine.isolated import is_isolated, isolated
 from recurra.engine.paths import Path
+from recurra.engine.race import Lap
 from recurra.engine.recurrence import map_state
-from recurra.engine.timing import Lap
+from recurra.engine.timings import Timings
 from recurra.errors import Unkept
 from recurra.randomness import seeded
 
@@ -48,9 +49,9 @@ def lies(cell, x, state, reset, lengths):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> File:
-    """Nothing proved, nothing measured and three honest paths; the folder in which figures are kept."""
+    """Nothing proved, nothing measured and three honest paths; the folder in which timings are kept."""
     monkeypatch.delenv("RECURRA_MEASURE")
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     monkeypatch.setattr(paths, "PATHS", {"first": Path(first), "second": Path(second), "eager": Path(eager.run)})
     forget(monkeypatch)
     return File(os.environ["RECURRA_CACHE"]) / "paths"
@@ -58,7 +59,7 @@ def cache(tmp_path, monkeypatch) -> File:
 
 def forget(monkeypatch) -> None:
     """Be as a process that has just begun."""
-    monkeypatch.setattr(figures, "_known", {})
+    monkeypatch.setattr(timings, "TIMINGS", timings.KnownTimings())
     monkeypatch.setattr("recurra.cache._told", set())
 
 
@@ -82,8 +83,8 @@ def clock(monkeypatch, cache):
             return Clock.foreign
 
     Clock.runs = []
-    monkeypatch.setattr(timing, "_timed", timed)
-    monkeypatch.setattr(timing, "Load", Others)
+    monkeypatch.setattr(measure, "_timed", timed)
+    monkeypatch.setattr(race, "Load", Others)
     monkeypatch.setattr("recurra.engine.load.now", lambda: Clock.foreign)
     return Clock
 
@@ -168,11 +169,11 @@ def test_a_path_that_refuses_a_cell_says_why_and_is_not_run(clock):
     assert not ran
 
 
-def test_a_figure_on_disk_of_a_path_that_is_no_more_proved_is_not_followed(clock, cache, monkeypatch):
+def test_a_timing_on_disk_of_a_path_that_is_no_more_proved_is_not_followed(clock, cache, monkeypatch):
     """What was the fastest yesterday and lies today is dropped."""
     build("leaky", 3, 4)(window())
     forget(monkeypatch)
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     paths.PATHS["second"] = Path(lies)
     cell = build("leaky", 3, 4)
     with pytest.warns(RuntimeWarning, match="dropped"):
@@ -195,7 +196,7 @@ def test_a_path_that_fails_on_a_window_is_not_taken_there(cache):
     assert choice.explain(cell, 2, 5).refused == {"first": "it does not run on such a window"}
 
 
-def with_figures(text: str, **changed: object) -> str:
+def with_timings(text: str, **changed: object) -> str:
     held = json.loads(text)
     return json.dumps(held | {"figures": held["figures"] | changed})
 
@@ -215,20 +216,20 @@ WRONG = {
     "a question that is none": lambda text: json.dumps(json.loads(text) | {"question": [1]}),
     "more than was written": lambda text: json.dumps(json.loads(text) | {"more": 1}),
     "another path": lambda text: text.replace('"second": ', '"warp": '),
-    "no figures": lambda text: with_figures(text, seconds={}),
-    "figures in a list": lambda text: with_figures(text, seconds=[0.1]),
-    "figures that are none": lambda text: with_figures(text, seconds={"eager": "fast"}),
-    "a figure as text": lambda text: with_figures(text, seconds={"eager": "0.1"}),
-    "a time of nothing": lambda text: with_figures(text, seconds={"eager": 0.0}),
-    "a time that is no number": lambda text: with_figures(text, seconds={"eager": float("nan")}),
-    "a time without end": lambda text: with_figures(text, seconds={"eager": float("inf")}),
-    "true": lambda text: with_figures(text, seconds={"eager": True}),
-    "null for a time": lambda text: with_figures(text, seconds={"eager": None}),
-    "a load below nothing": lambda text: with_figures(text, load=-1.0),
-    "a load that is no number": lambda text: with_figures(text, load=float("nan")),
-    "a load that is true": lambda text: with_figures(text, load=True),
-    "measured too often": lambda text: with_figures(text, times=figures.TIMES + 1),
-    "measured a half time": lambda text: with_figures(text, times=1.5),
+    "no timings": lambda text: with_timings(text, seconds={}),
+    "timings in a list": lambda text: with_timings(text, seconds=[0.1]),
+    "timings that are none": lambda text: with_timings(text, seconds={"eager": "fast"}),
+    "a time as text": lambda text: with_timings(text, seconds={"eager": "0.1"}),
+    "a time of nothing": lambda text: with_timings(text, seconds={"eager": 0.0}),
+    "a time that is no number": lambda text: with_timings(text, seconds={"eager": float("nan")}),
+    "a time without end": lambda text: with_timings(text, seconds={"eager": float("inf")}),
+    "true": lambda text: with_timings(text, seconds={"eager": True}),
+    "null for a time": lambda text: with_timings(text, seconds={"eager": None}),
+    "a load below nothing": lambda text: with_timings(text, load=-1.0),
+    "a load that is no number": lambda text: with_timings(text, load=float("nan")),
+    "a load that is true": lambda text: with_timings(text, load=True),
+    "measured too often": lambda text: with_timings(text, times=timings.TIMES + 1),
+    "measured a half time": lambda text: with_timings(text, times=1.5),
 }
 
 
@@ -261,14 +262,14 @@ def test_a_file_that_cannot_be_read_is_measured_again(clock, cache, monkeypatch,
         (file / "within").mkdir(parents=True)
     else:
         refused = PermissionError(13, "Permission denied")
-        monkeypatch.setattr(figures.Path, "read_bytes", lambda path: (_ for _ in ()).throw(refused))
+        monkeypatch.setattr(timings.Path, "read_bytes", lambda path: (_ for _ in ()).throw(refused))
     cell = build("leaky", 3, 4)
     with warnings.catch_warnings(action="ignore", category=Unkept):
         cell(window())
     assert set(cell.taken.values()) == {"second"} and clock.runs
 
 
-def test_figures_of_a_busy_machine_are_marked_and_made_again(clock, cache, monkeypatch):
+def test_timings_of_a_busy_machine_are_marked_and_made_again(clock, cache, monkeypatch):
     """They are kept with what others used, told, and measured again in a quieter process, but not in a busier one."""
     clock.foreign = 0.9
     told = choice.explain(build("leaky", 3, 4), 2, 5)
@@ -283,19 +284,19 @@ def test_figures_of_a_busy_machine_are_marked_and_made_again(clock, cache, monke
     assert told.note == "" and len(list(cache.iterdir())) == 1
 
 
-def test_figures_are_made_again_a_few_times_at_most(cache, monkeypatch):
-    """A machine that is never quiet does not measure for ever, and the figures of its quietest time stay."""
+def test_timings_are_made_again_a_few_times_at_most(cache, monkeypatch):
+    """A machine that is never quiet does not measure for ever, and the timings of its quietest time stay."""
     loads = iter([0.9, 0.8, 0.85, 0.7, 0.6, 0.5])
     measured = []
 
     def measure():
         measured.append(next(loads))
-        return Figures(seconds={"first": measured[-1]}, load=measured[-1])
+        return Timings(seconds={"first": measured[-1]}, load=measured[-1])
 
     for _ in range(8):
         forget(monkeypatch)
-        found = figures.recalled({"a": 1}, ["first"], measure, lambda: 0.0)
-    assert len(measured) == figures.TIMES
+        found = timings.TIMINGS.recall({"a": 1}, ["first"], measure, lambda: 0.0)
+    assert len(measured) == timings.TIMES
     assert found.load == min(measured) and found.seconds == {"first": min(measured)}
 
 
@@ -307,9 +308,9 @@ def test_a_busy_machine_is_told_by_the_processor(clock):
         return Lap(slow[name] * 1e-4 * long, 1e-4 * long * (1.5 if name == "first" else 1.0))
 
     clock.foreign = 0.0
-    assert choice.fastest(["first", "second"], timing.compared(runs, ["first", "second"], 4, 16).seconds) == "first"
+    assert choice.fastest(["first", "second"], race.compared(runs, ["first", "second"], 4, 16).seconds) == "first"
     clock.foreign = 0.9
-    busy = timing.compared(runs, ["first", "second"], 4, 16)
+    busy = race.compared(runs, ["first", "second"], 4, 16)
     assert choice.fastest(["first", "second"], busy.seconds) == "second" and busy.load == 0.9
 
 
@@ -322,16 +323,16 @@ def test_a_long_path_beside_it_does_not_hide_who_waits(clock):
 
     names = ["alone", "shared", "eager"]
     clock.foreign = 1.0
-    assert choice.fastest(names, timing.compared(runs, names, 1, 1024).seconds) == "shared"
+    assert choice.fastest(names, race.compared(runs, names, 1, 1024).seconds) == "shared"
     clock.foreign = 0.0
-    assert choice.fastest(names, timing.compared(runs, names, 1, 1024).seconds) == "alone"
+    assert choice.fastest(names, race.compared(runs, names, 1, 1024).seconds) == "alone"
 
 
 @pytest.mark.parametrize("again", [True, False])
 def test_eager_must_win_twice(clock, monkeypatch, again):
     """A race that eager wins is run once more, and it is taken if it wins that one too."""
     races = iter([{"first": 3.0, "second": 2.0, "eager": 1.0}, {"second": 2.0, "eager": 1.0 if again else 1.99}])
-    monkeypatch.setattr(timing, "compared", lambda *given: Figures(seconds=next(races)))
+    monkeypatch.setattr(race, "compared", lambda *given: Timings(seconds=next(races)))
     cell = build("leaky", 3, 4)
     assert choice.explain(cell, 2, 5).path == ("eager" if again else "second")
     assert next(races, None) is None
@@ -366,7 +367,7 @@ def test_what_another_process_wrote_meanwhile_is_taken(clock, cache, monkeypatch
     """Two that measure at once agree on the first that was kept."""
     build("leaky", 3, 4)(window())
     (file,) = cache.iterdir()
-    theirs = json.loads(with_figures(file.read_text(), seconds={"first": 1e-4, "second": 2e-4, "eager": 3e-4}))
+    theirs = json.loads(with_timings(file.read_text(), seconds={"first": 1e-4, "second": 2e-4, "eager": 3e-4}))
     file.unlink()
     forget(monkeypatch)
     real = choice.measure
@@ -385,8 +386,8 @@ def test_what_another_process_wrote_meanwhile_is_taken(clock, cache, monkeypatch
 
 CHILD = """
 import json, torch
-from recurra.engine import figures
-figures.TIMES = 1  # what was disturbed is not measured again
+from recurra.engine import timings
+timings.TIMES = 1  # what was disturbed is not measured again
 torch.set_num_threads(1)
 from recurra_cells.gru import GRU
 from recurra_cells.options import GRUOptions
@@ -425,20 +426,20 @@ def test_processes_at_once_are_harmless(tmp_path):
 
 
 def test_where_no_thread_can_be_started_the_work_is_done_here(monkeypatch):
-    """As under a limit of processes; what it raises is raised, and afterwards this is no thread apart."""
+    """As under a limit of processes; what it raises is raised, and afterwards this is no such thread."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert apart(is_apart) and not is_apart()
+    assert isolated(is_isolated) and not is_isolated()
     with pytest.raises(ZeroDivisionError):
-        apart(lambda: 1 / 0)
-    assert not is_apart()
+        isolated(lambda: 1 / 0)
+    assert not is_isolated()
 
 
 def test_what_the_time_depends_on_is_asked_apart(clock, cache):
-    """Rows, steps, gradients, resets, lengths, type, autocast, width and options have figures of their own."""
+    """Rows, steps, gradients, resets, lengths, type, autocast, width and options have timings of their own."""
     cell, x = build("leaky", 3, 4), window()
     reset, lengths = torch.zeros(2, 5, dtype=torch.bool), torch.tensor([5, 3])
     cell(x)
@@ -461,7 +462,7 @@ def test_what_the_time_depends_on_is_asked_apart(clock, cache):
 
 
 def test_another_number_of_threads_is_another_question(clock, cache):
-    """The figures of one thread say nothing of two."""
+    """The timings of one thread say nothing of two."""
     cell = build("leaky", 3, 4)
     try:
         for count in (1, 2, 1):
@@ -673,7 +674,7 @@ def test_a_window_of_nothing_is_not_measured(clock, batch, steps):
 )
 def test_a_race_is_short_and_right(batch, steps, costs, taken):
     """On any machine it ends in time; what a window costs once never counts as a step's; nor does what others take."""
-    spent, real = [0.0], timing.now
+    spent, real = [0.0], race.now
     names = [f"path {index}" for index in range(len(costs))]
     cost = dict(zip(names, costs, strict=True))
 
@@ -687,18 +688,18 @@ def test_a_race_is_short_and_right(batch, steps, costs, taken):
         def foreign(self):
             return taken - 1
 
-    timing.now = lambda: spent[0]
+    race.now = lambda: spent[0]
     try:
-        with mock.patch.object(timing, "Load", Others):
-            found = timing.compared(runs, names, batch, steps).seconds
+        with mock.patch.object(race, "Load", Others):
+            found = race.compared(runs, names, batch, steps).seconds
     finally:
-        timing.now = real
+        race.now = real
     assert spent[0] <= 8.0 * taken
     if not found:
         return
     whole = {name: once + each * steps for name, (once, each) in cost.items()}
     chosen = choice.fastest(names, found)
-    assert max(each for _, each in costs) > timing.WIDE / 16 or whole[chosen] <= 1.1 * min(whole.values())
+    assert max(each for _, each in costs) > race.WIDE / 16 or whole[chosen] <= 1.1 * min(whole.values())
 
 
 def test_what_a_window_costs_once_does_not_decide(cache):
@@ -709,7 +710,7 @@ def test_what_a_window_costs_once_does_not_decide(cache):
         once, each = cost[name]
         return Lap(once + each * long, once + each * long)
 
-    found = timing.compared(runs, ["a", "b"], 8, 64).seconds
+    found = race.compared(runs, ["a", "b"], 8, 64).seconds
     assert found["b"] == pytest.approx((0.09 + 0.003 * 64) / 64, rel=0.01)
     assert choice.fastest(["a", "b"], found) == "b"
 
@@ -723,11 +724,11 @@ def test_one_disturbed_run_does_not_decide(cache):
         seconds = {"a": 1e-4, "b": 2e-4}[name] * long * (50 if name == "a" and calls[name] % 3 == 1 else 1)
         return Lap(seconds, seconds)
 
-    found = timing.compared(runs, ["a", "b"], 4, 16).seconds
+    found = race.compared(runs, ["a", "b"], 4, 16).seconds
     assert choice.fastest(["a", "b"], found) == "a"
 
 
-def test_a_path_that_fails_on_the_whole_window_alone_has_no_figure(cache):
+def test_a_path_that_fails_on_the_whole_window_alone_has_no_time(cache):
     """It may run on a few steps, and not have the memory for all."""
 
     def runs(name, rows, long):
@@ -735,8 +736,8 @@ def test_a_path_that_fails_on_the_whole_window_alone_has_no_figure(cache):
             raise MemoryError
         return Lap(1e-4 * long, 1e-4 * long)
 
-    assert set(timing.compared(runs, ["a", "b"], 4, 64).seconds) == {"b"}
-    assert timing.compared(runs, ["a"], 4, 64).seconds == {}
+    assert set(race.compared(runs, ["a", "b"], 4, 64).seconds) == {"b"}
+    assert race.compared(runs, ["a"], 4, 64).seconds == {}
 
 
 @given(
@@ -753,20 +754,20 @@ def test_the_measurement_of_a_small_cell_takes_a_moment(steps, batch, long):
         seconds, count = seconds + took, count + 1
         return Lap(took, took)
 
-    with mock.patch.object(timing, "now", lambda: seconds):
-        laps, _ = timing.race(runs, [*steps], batch, long)
+    with mock.patch.object(race, "now", lambda: seconds):
+        laps, _ = race.race(runs, [*steps], batch, long)
     assert set(laps) == set(steps)
-    each_alone = timing.AGAIN * sum(steps.values()) * (2 * long + 20)
-    a_round = timing.AGAIN * 2 * sum(steps.values()) * long
-    assert seconds <= timing.MOST + each_alone + a_round
-    assert count <= len(steps) * timing.AGAIN * (9 + 2 * timing.MANY)
+    each_alone = race.AGAIN * sum(steps.values()) * (2 * long + 20)
+    a_round = race.AGAIN * 2 * sum(steps.values()) * long
+    assert seconds <= race.MOST + each_alone + a_round
+    assert count <= len(steps) * race.AGAIN * (9 + 2 * race.MANY)
 
 
 def test_a_call_costs_a_look_into_a_table(clock, monkeypatch):
     """Once a class is known, no options are spelt, no file is read, no proof is asked for."""
     cell, x = build("leaky", 3, 4), window()
     cell(x)
-    monkeypatch.setattr(choice, "decide", lambda *given: pytest.fail("decided again"))
+    monkeypatch.setattr(Choice, "of", lambda *given: pytest.fail("decided again"))
     cell(x)
     copied = copy.deepcopy(cell)
     copied(x)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recurra import Cell, CellOptions
-from recurra.engine import chunkwise, eager, paths
+from recurra.engine import chunkwise, eager, proof
+from recurra.engine.choice import Choice
 from recurra.randomness import seeded
 
 NAN = torch.nan
@@ -195,7 +196,7 @@ def test_an_empty_window_does_not_reach_the_form(batch, steps):
 
 @pytest.fixture
 def _nothing_proved_yet(monkeypatch):
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
 
 
 @pytest.mark.usefixtures("_nothing_proved_yet")
@@ -234,6 +235,6 @@ def test_a_form_that_differs_from_step_is_dropped(monkeypatch, fault):
 def test_a_cell_without_a_form_says_so(monkeypatch):
     """The choice names the reason."""
     monkeypatch.setattr(Fading, "chunkwise", lambda self: None)
-    assert paths.choose(build(), "chunkwise").refused == {
+    assert Choice.named(build(), "chunkwise").refused == {
         "chunkwise": "Fading has no form of its own over a whole window"
     }

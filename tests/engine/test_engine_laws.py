@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recurra import Cell, State
-from recurra.engine import paths
+from recurra.engine.choice import Choice
 from recurra.engine.recurrence import detach, map_state
 
 laws = settings(deadline=None, max_examples=5)
@@ -52,7 +52,7 @@ sizes = st.tuples(st.integers(1, 4), st.integers(1, 9), st.sampled_from(WIDTHS),
 def draw(name: str, path: str, size: tuple[int, int, int, int, int]) -> Case:
     batch, steps, inputs, hidden, seed = size
     cell = build(name, inputs, hidden)
-    choice = paths.choose(cell, path)
+    choice = Choice.named(cell, path)
     if choice.path != path:
         pytest.skip(f"{path} does not take {name}: {choice.refused}")
     cell.path = path

@@ -21,6 +21,7 @@ from torch.nn import functional
 from recurra import Cell, CellOptions
 from recurra.engine import eager, fused, paths
 from recurra.engine.build import Unbuildable
+from recurra.engine.choice import Choice
 from recurra.engine.fused.record import Unsupported
 from recurra.engine.fused.window import slowly
 from recurra.engine.recurrence import map_state
@@ -318,7 +319,7 @@ def test_what_no_kernel_can_do_is_named_and_runs_step_by_step(kind):
     reason = paths.PATHS["fused"].refusal(cell)
     assert reason and REFUSED[kind] in reason, reason
     assert "\n" not in reason and len(reason) < 140
-    choice = paths.choose(cell, "fused")
+    choice = Choice.named(cell, "fused")
     assert choice.path == "eager" and choice.refused["fused"] == reason
     cell.eval()
     cell.path = choice.path

@@ -9,7 +9,8 @@ import torch
 from hand_made import NAMES, build
 
 from recurra import CellOptions
-from recurra.engine import eager, native, paths
+from recurra.engine import eager, native, paths, proof
+from recurra.engine.choice import OFF, Choice, explain
 from recurra.engine.paths import Path
 from recurra.engine.proof import disagreement
 from recurra.engine.recurrence import map_state
@@ -107,7 +108,7 @@ LIARS = {
 
 @pytest.fixture(autouse=True)
 def _nothing_proved_yet(monkeypatch):
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
 
 
 @pytest.mark.parametrize("name", ["lstm", "leaky"])
@@ -116,14 +117,15 @@ def test_a_liar_is_dropped_with_its_reason_and_one_warning(monkeypatch, name, li
     """A path that differs from `step` in anything is not used; it says so once in a process, and eager runs."""
     monkeypatch.setattr(paths, "PATHS", {"liar": Path(liar), "eager": Path(eager.run)})
     with pytest.warns(RuntimeWarning, match=f"path liar is dropped: .*{LIARS[liar]}") as said:
-        choice = paths.choose(build(name, 3, 4))
+        choice = explain(build(name, 3, 4), 2, 5)
     assert len(said) == 1
     assert choice.path == "eager"
     assert set(choice.refused) == {"liar"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = paths.choose(build(name, 3, 4))
-        assert paths.choose(build(name, 3, 4), "liar") == again
+        again = explain(build(name, 3, 4), 2, 5)
+        named = Choice.named(build(name, 3, 4), "liar")
+    assert (named.path, named.refused) == (again.path, again.refused)
     assert again == choice
 
 
@@ -147,7 +149,7 @@ def test_an_honest_path_passes(monkeypatch, name):
         return eager.run(cell, x.flip(1).flip(1), state, reset, lengths)
 
     monkeypatch.setattr(paths, "PATHS", {"honest": Path(honest), "eager": Path(eager.run)})
-    assert paths.choose(build(name, 3, 4)) == paths.Choice("honest")
+    assert explain(build(name, 3, 4), 2, 5) == Choice("honest", note=OFF)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if build(name, 2, 2).native() is not None])
@@ -181,16 +183,15 @@ def test_a_cell_without_a_kernel_runs_eager_and_says_why(monkeypatch):
     """The choice names the reason, for `auto` and for a path that was asked for."""
     monkeypatch.setattr(paths, "PATHS", {name: paths.PATHS[name] for name in ("native", "eager")})
     cell = build("leaky", 3, 4)
-    for wanted in ("auto", "native"):
-        choice = paths.choose(cell, wanted)
+    for choice in (explain(cell, 2, 5), Choice.named(cell, "native")):
         assert choice.path == "eager"
         assert choice.refused["native"] == "torch has no kernel for Leaky, or for these options"
-    assert paths.choose(cell, "eager") == paths.Choice("eager")
+    assert Choice.named(cell, "eager") == Choice("eager")
 
 
 def test_an_unknown_path_is_refused():
     """A name that this version lacks falls back to eager, with the name in the reason."""
-    assert paths.choose(build("gru", 3, 4), "warp").refused == {"warp": "this version has no path called warp"}
+    assert Choice.named(build("gru", 3, 4), "warp").refused == {"warp": "this version has no path called warp"}
 
 
 def test_options_that_hold_lists_can_be_proved(monkeypatch):
@@ -202,7 +203,7 @@ def test_options_that_hold_lists_can_be_proved(monkeypatch):
     monkeypatch.setattr(paths, "PATHS", {"honest": Path(eager.run), "eager": Path(eager.run)})
     cell = build("leaky", 3, 4)
     cell.options = ListOptions(hidden_size=4)
-    assert paths.choose(cell).path == "honest"
+    assert explain(cell, 2, 5).path == "honest"
 
 
 def test_a_proof_that_cannot_be_made_drops_the_path():
@@ -231,6 +232,6 @@ def test_what_was_proved_for_some_options_is_not_taken_for_others(monkeypatch):
 
     monkeypatch.setattr(paths, "PATHS", {"counting": Path(counting), "eager": Path(eager.run)})
     for hidden in (4, 4, 5):
-        assert paths.choose(build("leaky", 3, hidden)).path == "counting"
+        assert explain(build("leaky", 3, hidden), 2, 5).path == "counting"
     assert set(asked) == {4, 5}
     assert asked.count(4) == asked.count(5)

@@ -1,4 +1,4 @@
-"""What recurra has written and reads back, damaged: runs, sessions, corpora, figures of paths, certificates."""
+"""What recurra has written and reads back, damaged: runs, sessions, corpora, timings of paths, certificates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fuzz.cases import Case
 from fuzz.tasks import quickly
 from recurra import resolve as resolving
 from recurra.catalog import discover
-from recurra.engine import figures
+from recurra.engine.timings import KnownTimings, Timings
 from recurra.errors import Interrupted
 from recurra.job.run import Run
 from recurra.testing.certificate import FILE, standing
@@ -225,26 +225,25 @@ def measured(case: Case) -> None:
     seconds = {"native": 1e-3, "eager": 2e-3}
     measurements = []
 
-    def measure() -> figures.Figures:
+    def measure() -> Timings:
         measurements.append(seconds)
-        return figures.Figures(seconds=seconds)
+        return Timings(seconds=seconds)
 
-    def recall() -> figures.Figures:
-        return figures.recalled(question, names, measure, lambda: 0.0)
+    def recall() -> Timings:
+        """As a process does that has just begun."""
+        return KnownTimings().recall(question, names, measure, lambda: 0.0)
 
-    with mock.patch.dict("os.environ", RECURRA_CACHE=str(case.folder / "cache")), mock.patch.dict(figures._known):
+    with mock.patch.dict("os.environ", RECURRA_CACHE=str(case.folder / "cache")):
         recall()
-        figures._known.clear()
         damaged, what = damage(case.random, case.folder / "cache")
         case.input = f"{damaged}: {what}"
         outcome = case.attempt(recall)
-        figures._known.clear()
         mended = case.attempt(recall)
     for result in (outcome, mended):
         if result.error is not None:
             case.fault("a damaged cache is in the way", str(result.error))
         elif result.done and not result.value.seconds.keys() <= {*names}:
-            case.fault("figures of other paths", str(result.value))
+            case.fault("timings of other paths", str(result.value))
     if mended.done and len(measurements) == 2 and mended.value.seconds != seconds:
         case.fault("what was measured again is not what is read", str(mended.value))
 

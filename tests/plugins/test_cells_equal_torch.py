@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from recurra.engine import paths
+from recurra.engine.choice import Choice
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra_cells.gru import GRU
@@ -70,7 +70,7 @@ def compare(kind, path, dtype, layers, size):
         weights += [torch.randn(layers, batch, hidden, dtype=dtype) for _ in range(fields)]
     for layer, cell in enumerate(network.cells):
         copy(cell, module, layer)
-        assert paths.choose(cell, path).path == path
+        assert Choice.named(cell, path).path == path
         cell.path = path
     network.head = nn.Identity()
     network.head.weight = module.weight_ih_l0  # where the network looks for its type

@@ -18,7 +18,8 @@ from torch import nn
 import recurra
 from recurra.contracts.options import validate_options
 from recurra.engine import paths
-from recurra.engine.proof import disagreement
+from recurra.engine.choice import Choice
+from recurra.engine.proof import PROOFS, disagreement
 from recurra.errors import InputError
 from recurra.randomness import seeded
 from recurra_cells.gru import GRU
@@ -420,9 +421,9 @@ def test_every_path_that_it_allows_is_right(variant):
     plain = kind == "rnn" or (kind == "lstm" and not any(table.values())) or table.get("reset") == "after"
     declared = [name for name, path in paths.PATHS.items() if path.declared and path.refusal(cell) is None]
     assert declared == (["native", "eager"] if plain else ["eager"])
-    for name in paths.accepting(cell):
+    for name in PROOFS.accepting(cell):
         assert disagreement(cell, paths.PATHS[name].run) is None
-        assert paths.choose(cell, name).path == name
+        assert Choice.named(cell, name).path == name
 
 
 @every

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn import functional
 
-from recurra.engine import chunkwise, paths
+from recurra.engine import chunkwise, proof
+from recurra.engine.choice import Choice
 from recurra.engine.proof import disagreement
 from recurra.engine.recurrence import map_state, select
 from recurra.randomness import seeded
@@ -237,10 +238,10 @@ def test_a_row_without_a_step_keeps_its_state_to_the_bit(kind):
 @pytest.mark.parametrize("size", [{"hidden": 6, "heads": 1}, {"hidden": 6, "heads": 6}, {"hidden": 192, "heads": 3}])
 def test_the_form_is_proved_and_chosen(kind, size, monkeypatch):
     """For one head, for heads of one unit, and for widths of which the proof takes a narrower one."""
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     cell = build(kind, 5, **size, spread=1.0)
     assert disagreement(cell, chunkwise.run) is None
-    assert paths.choose(cell, "chunkwise").path == "chunkwise"
+    assert Choice.named(cell, "chunkwise").path == "chunkwise"
 
 
 @kinds

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from recurra import ScanCell
 from recurra.engine import paths
+from recurra.engine.choice import Choice
 from recurra.engine.proof import disagreement
 from recurra.engine.recurrence import map_state
 from recurra.randomness import seeded
@@ -281,13 +282,13 @@ def test_the_scan_proves_itself_and_is_taken(name, inputs):
     """On its own proof the scan equals `step`, and so it is chosen."""
     cell = KINDS[name].build(inputs, 4)
     assert disagreement(cell, paths.PATHS["scan"].run) is None
-    assert paths.choose(cell, "scan").path == "scan"
+    assert Choice.named(cell, "scan").path == "scan"
 
 
 def test_a_wide_cell_proves_itself_with_as_many_heads():
     """Where the proof takes a narrower cell, its heads still divide its width."""
     cell = RGLRU(3, RGLRUOptions(hidden_size=384, heads=12))
-    assert paths.choose(cell, "scan").path == "scan"
+    assert Choice.named(cell, "scan").path == "scan"
 
 
 @kinds

@@ -14,7 +14,7 @@ import torch
 from trials import PROSE, Stopper, as_before, left, trained, write
 
 import recurra
-from recurra.engine import timing
+from recurra.engine import measure
 from recurra.errors import Interrupted, OtherVersion, RunError, Unverified
 from recurra.job.run import Run
 from recurra.model.network import Network
@@ -145,5 +145,5 @@ def test_who_times_a_device_waits_for_that_one(monkeypatch: pytest.MonkeyPatch) 
     asked = []
     monkeypatch.setattr(torch.cuda, "synchronize", asked.append)
     for name in ("cuda:1", "cpu"):
-        timing.wait(torch.device(name))
+        measure.wait(torch.device(name))
     assert asked == [torch.device("cuda:1")]

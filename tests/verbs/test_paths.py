@@ -11,9 +11,11 @@ from conftest import HELLO
 from trials import as_before, differences, trained
 
 import recurra
+from recurra.cache import cache_folder
 from recurra.cli import show
-from recurra.engine import eager, figures, native, paths, timing
+from recurra.engine import eager, measure, native, paths, proof, timings
 from recurra.engine.paths import Path
+from recurra.engine.race import Lap
 from recurra.errors import OtherVersion, Unverified
 
 
@@ -24,15 +26,15 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def be(window: dict[str, float], one: dict[str, float]) -> None:
         def timed(cell, shape, draw, name, batch, steps):
             seconds = (window if shape.grad else one)[name] * steps
-            return timing.Lap(seconds, seconds)
+            return Lap(seconds, seconds)
 
-        monkeypatch.setattr(timing, "_timed", timed)
-        monkeypatch.setattr(figures, "_known", {})
-        for file in (figures.cache_folder() / "paths").glob("*.json"):
+        monkeypatch.setattr(measure, "_timed", timed)
+        monkeypatch.setattr(timings, "TIMINGS", timings.KnownTimings())
+        for file in (cache_folder() / "paths").glob("*.json"):
             file.unlink()
 
     monkeypatch.delenv("RECURRA_MEASURE")
-    monkeypatch.setattr(paths, "_proved", {})
+    monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     found = {"native": Path(native.run, paths.PATHS["native"].refusal), "eager": Path(eager.run)}
     monkeypatch.setattr(paths, "PATHS", found)
     return be
@@ -144,15 +146,17 @@ def test_resets_in_training_are_measured_as_such(machine: Callable[..., None], t
     """A carried text of several sequences has resets inside its windows; one sequence, or windows, have none."""
     machine(FAST_KERNEL, FAST_LOOP)
     seen: list[bool] = []
-    real = timing._timed
+    real = measure._timed
     monkeypatch.setattr(
-        timing, "_timed", lambda cell, shape, *more: seen.append(shape.grad and shape.reset) or real(cell, shape, *more)
+        measure,
+        "_timed",
+        lambda cell, shape, *more: seen.append(shape.grad and shape.reset) or real(cell, shape, *more),
     )
     lines = ('text = "hello"', 'texts = ["hello there", "hello you", "hello all"]')
     for changes, carry, wanted in (([lines], True, True), ([], True, False), ([lines], False, False)):
         machine_seen = len(seen)
-        figures._known.clear()
-        for file in (figures.cache_folder() / "paths").glob("*.json"):
+        monkeypatch.setattr(timings, "TIMINGS", timings.KnownTimings())
+        for file in (cache_folder() / "paths").glob("*.json"):
             file.unlink()
         recurra.check(task(HELLO, *changes), {"sequence.carry": carry, "sequence.length": 2, "training.batch_size": 1})
         assert any(seen[machine_seen:]) == wanted

@@ -46,7 +46,7 @@ def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
 
     from recurra import GatedOptions
     from recurra.bench.layers import training
-    from recurra.engine import paths
+    from recurra.engine.choice import Choice
 
     batch, steps, width = asked["shape"]
     (Path(asked["folder"]) / "unseen.py").write_text(CELL.format(number=1 + asked["number"] / 1000), encoding="utf-8")
@@ -56,7 +56,7 @@ def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
     x = torch.randn(batch, steps, width)
     turn = training(cell, x.requires_grad_(), torch.ones(batch, steps, width))
     start = time.perf_counter()
-    choice = paths.choose(cell, asked["path"])
+    choice = Choice.named(cell, asked["path"])
     cell.path = choice.path
     turn()
     seconds = time.perf_counter() - start

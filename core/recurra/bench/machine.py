@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import recurra
-from recurra.engine.figures import machine
+from recurra.engine.machine import machine
 
 SIDE = 2048
 """Width of the matrices whose product gives the peak."""

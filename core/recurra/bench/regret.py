@@ -14,7 +14,10 @@ from recurra.bench.busy import burning
 from recurra.bench.clock import undisturbed
 from recurra.bench.layers import layer, training
 from recurra.bench.records import Finding, Setting, Shape
-from recurra.engine import choice, paths, timing
+from recurra.engine import measure, proof
+from recurra.engine.choice import fastest
+from recurra.engine.paths import PATHS
+from recurra.engine.window import Window
 
 SIZES = [
     Shape(1, 64, 32), Shape(1, 1024, 128), Shape(1, 256, 1024), Shape(4, 256, 256), Shape(8, 64, 64),
@@ -45,15 +48,16 @@ def regret(name: str, busy: bool, shape: Shape, setting: Setting) -> Finding:
 def _at(name: str, size: Shape, rounds: int, condition: Any) -> tuple[float, float, float]:
     """Return the seconds on the path taken, on the best, and those that the choice took."""
     cell = layer(name, size)
-    names, _ = paths.candidates(cell)
+    refused = proof.PROOFS.refused(cell)
+    names = [path for path in PATHS if path not in refused]
     surroundings: AbstractContextManager[None] = condition()
     with surroundings:
         start = time.perf_counter()
-        window = timing.Window(size.batch, size.steps, torch.float32, torch.device("cpu"), grad=True)
-        seconds = timing.measure(cell, names, window).seconds
+        window = Window(size.batch, size.steps, torch.float32, torch.device("cpu"), grad=True)
+        seconds = measure.measure(cell, names, window).seconds
         took = time.perf_counter() - start
     best = least(cell, names, size, rounds)
-    return best[choice.fastest(names, seconds)], min(best.values()), took
+    return best[fastest(names, seconds)], min(best.values()), took
 
 
 def least(cell: Any, names: list[str], size: Shape, rounds: int) -> dict[str, float]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from recurra.cache import cache_folder, unkept
-from recurra.engine.figures import machine
+from recurra.engine.machine import machine
 
 BASE = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w")
 """Flags that change no result: none lets the compiler forget NaN, infinity or the order of a sum."""

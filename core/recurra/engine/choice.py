@@ -1,57 +1,108 @@
-"""The choice among the paths that are proved for a cell: the fastest, by a small measurement that is made once.
+"""The choice among the paths: the fastest that is proved, by a small measurement made once.
 
-The figures are kept in the cache folder, by what they depend on: the cell's kind, options and input size, the size of
-the window in powers of two, types, gradients, device, threads, machine and torch. So the choice, and with it every bit
-of a result, is the same the next time; but those that were measured while others kept the machine busy are measured
-again when it is quieter. `RECURRA_MEASURE=0` takes the path that is usually the fastest and measures nothing.
+paths.py tells the way of a call through these functions. What was measured is kept in the cache
+folder (timings.py), so that the choice, and with it every bit of a result, is the same the next
+time. `RECURRA_MEASURE=0` takes the path that is usually the fastest and measures nothing.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from recurra.engine import load, paths
-from recurra.engine.apart import is_apart
-from recurra.engine.figures import Figures, machine, recalled
-from recurra.engine.paths import Choice
+from recurra.engine import load, paths, proof, timings
+from recurra.engine.isolated import is_isolated
+from recurra.engine.measure import measure
 from recurra.engine.recurrence import Recurrence
-from recurra.engine.timing import Window, measure
+from recurra.engine.window import Window
 
 TIE = 1.03
-"""How many times slower than the best a path may be and be taken because it is earlier in the order."""
+"""How many times slower than the best a path may be and be taken, as earlier in the order."""
 CLEAR = 1.08
 """How many times faster than the best of the others the loop over `step` must be to be taken."""
 WIDE = 256
-"""Width from which short windows are faster without torch's kernels, which repack their weights for each.
+"""Width from which short windows are faster without torch's kernels.
 
-A window with resets is many short ones to them.
+These repack their weights for each. A window with resets is many short ones to them.
 """
 WIDEST = {"lstm": 1024}
-"""Width from which any window is faster without one of torch's kernels, and for those that are not named here:"""
+"""Width from which any window is faster without one of torch's kernels, by its name."""
 WIDER = 768
-FORMAT = 2
-"""Raised when figures that are kept mean nothing to this version any more."""
+"""The same for the other kernels."""
+
 ONLY = "not measured: the only one"
 OFF = "not measured: RECURRA_MEASURE = 0"
+TOO_LONG = "not measured: it takes too long"
+FAILS = "it does not run on such a window"
 
 _PLAIN = (Tensor, nn.Parameter)
-_peek = torch._C._functorch.peek_interpreter_stack
-_tracing = torch._C._get_tracing_state
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+_tracing_state = torch._C._get_tracing_state
+
+
+@dataclass
+class Choice:
+    """The path that a cell runs on, why others were refused, and what each costs.
+
+    `seconds` holds the time a step of each path that was measured; where it is empty, `note` says
+    why. `one_step` is the choice for windows of one step without gradients, where it was asked for.
+    """
+
+    path: str
+    refused: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+    one_step: Choice | None = None
+
+    @classmethod
+    def of(cls, cell: Recurrence, window: Window) -> Choice:
+        """Return the choice for a class of windows: the fastest of the paths that are proved."""
+        refused = proof.PROOFS.refused(cell)
+        proved = [path for path in paths.PATHS if path not in refused]
+
+        if len(proved) == 1:
+            return cls(proved[0], refused, note=ONLY)
+        if os.environ.get("RECURRA_MEASURE") == "0":
+            return cls(usually_the_fastest(cell, proved, window), refused, note=OFF)
+
+        question = timings.question(cell, proved, window)
+        measuring = partial(measure, cell, proved, window)
+        measured = timings.TIMINGS.recall(question, proved, measuring, load.now)
+        seconds = measured.seconds
+        if not seconds:
+            return cls(usually_the_fastest(cell, proved, window), refused, note=TOO_LONG)
+
+        failing = {path: FAILS for path in proved if path not in seconds}
+        path = fastest(proved, seconds)
+        return cls(path, refused | failing, seconds, note=_disturbance(measured))
+
+    @classmethod
+    def named(cls, cell: Recurrence, path: str) -> Choice:
+        """Return a path by name, if it is proved for the cell; eager otherwise, and why."""
+        objection = proof.PROOFS.objection(cell, path)
+        return cls(path) if objection is None else cls("eager", {path: objection})
 
 
 def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> str:
-    """Return the path for a call of a cell on inputs `[B, T, D]`; what was found stands in `cell.taken`.
+    """Return the path for a call of a cell on inputs `[B, T, D]`; `cell.taken` holds the answers.
 
-    A call that is compiled, exported, traced or transformed runs eager, and nothing is proved or measured.
+    A call that is compiled, exported, traced or transformed runs eager, and nothing is proved or
+    measured.
     """
-    if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.is_meta or _peek() is not None:
+    if torch.compiler.is_compiling() or type(x) not in _PLAIN or x.is_meta:
         return "eager"
+    if _functorch_level() is not None:
+        return "eager"
+
+    # This is passed at every call: the key says all that a `Window` does, and what else changes the
+    # question, by what torch tells at once. Two sizes of as many bits round to one power of two.
     key = (
         x.shape[0].bit_length(),
         x.shape[1].bit_length(),
@@ -64,105 +115,67 @@ def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> 
         torch.get_num_threads(),
         torch.is_autocast_enabled(x.device.type),
     )
-    found: str | None = cell.taken.get(key)
-    if found is None:
-        if not x.shape[0] or not x.shape[1] or _special(x):
+    path: str | None = cell.taken.get(key)
+    if path is None:
+        if not x.shape[0] or not x.shape[1] or _cannot_measure(x):
             return "eager"
-        window = _window(x, torch.is_grad_enabled(), reset is not None, lengths is not None)
-        found = cell.taken[key] = decide(cell, window).path
-    return found
+        path = cell.taken[key] = Choice.of(cell, Window.of(x, reset, lengths)).path
+    return path
 
 
-def _special(x: Tensor) -> bool:
+def _cannot_measure(x: Tensor) -> bool:
     """Tell whether nothing can be measured now, though it may be at another call."""
     capturing = x.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-    return is_apart() or capturing or _tracing() is not None or forward_ad._current_level >= 0
+    differentiating = forward_ad._current_level >= 0
+    return is_isolated() or capturing or _tracing_state() is not None or differentiating
 
 
 def explain(
-    cell: Recurrence, batch: int, steps: int, *, grad: bool = True, reset: bool = False, lengths: bool = False
+    cell: Recurrence,
+    batch: int,
+    steps: int,
+    *,
+    grad: bool = True,
+    reset: bool = False,
+    lengths: bool = False,
 ) -> Choice:
-    """Return the choice for windows `[batch, steps]`, with what was measured and why other paths are refused.
+    """Return the choice for windows `[batch, steps]`: what was measured, why paths are refused.
 
-    `reset` and `lengths` tell whether sequences begin inside the window, and whether its rows differ in length.
+    `reset` and `lengths` tell whether sequences begin inside the window, and whether its rows
+    differ in length.
     """
-    weight = next(iter(cast(Any, cell).parameters()), torch.zeros(()))
-    like = torch.empty(max(batch, 1), max(steps, 1), 0, dtype=weight.dtype, device=weight.device)
-    return decide(cell, _window(like, grad, reset, lengths))
+    window = Window.planned(cell, batch, steps, grad=grad, reset=reset, lengths=lengths)
+    return Choice.of(cell, window)
 
 
-def _window(x: Tensor, grad: bool, reset: bool, lengths: bool) -> Window:
-    """Return the class that a window belongs to: rows and steps rounded down to powers of two."""
-    kind = x.device.type
-    batch, steps = (1 << (size.bit_length() - 1) for size in x.shape[:2])
-    narrow = torch.get_autocast_dtype(kind) if not x.is_meta and torch.is_autocast_enabled(kind) else None
-    return Window(batch, steps, x.dtype, x.device, grad, reset, lengths, narrow)
-
-
-def decide(cell: Recurrence, window: Window) -> Choice:
-    """Return the choice among the proved paths for a class of windows."""
-    names, refused = paths.candidates(cell)
-    if len(names) == 1:
-        return Choice(names[0], refused, note=ONLY)
-    if os.environ.get("RECURRA_MEASURE") == "0":
-        return Choice(_first(cell, names, window), refused, note=OFF)
-    figures = recalled(_question(cell, names, window), names, partial(measure, cell, names, window), load.now)
-    seconds = figures.seconds
-    if not seconds:
-        return Choice(_first(cell, names, window), refused, note="not measured: it takes too long")
-    silent = {name: "it does not run on such a window" for name in names if name not in seconds}
-    return Choice(fastest(names, seconds), refused | silent, seconds, note=_mark(figures))
-
-
-def _mark(figures: Figures) -> str:
-    """Return what is to be said of figures that others have disturbed."""
-    if not figures.disturbed:
+def _disturbance(measured: timings.Timings) -> str:
+    """Return what is to be said of timings that others have disturbed."""
+    if not measured.disturbed:
         return ""
-    return f"measured while others kept {figures.load:.1f} cores busy"
+    return f"measured while others kept {measured.load:.1f} cores busy"
 
 
-def fastest(names: list[str], seconds: dict[str, float]) -> str:
-    """Return the first path in the order that is as fast as the best, or nearly: chance decides no tie.
+def fastest(proved: list[str], seconds: dict[str, float]) -> str:
+    """Return the first path in the order that is as fast as the best, or nearly.
 
-    The loop over `step` has to be clearly faster than each other path.
+    So chance decides no tie. The loop over `step` has to be clearly faster than each other path.
     """
-    others = {name: value for name, value in seconds.items() if name != "eager"}
-    best = min(others.values(), default=float("inf"))
-    if seconds.get("eager", float("inf")) * CLEAR < best:
+    others = {path: value for path, value in seconds.items() if path != "eager"}
+    best = min(others.values(), default=inf)
+    if seconds.get("eager", inf) * CLEAR < best:
         return "eager"
-    return next(name for name in names if others.get(name, float("inf")) <= TIE * best)
+    return next(path for path in proved if others.get(path, inf) <= TIE * best)
 
 
-def _first(cell: Recurrence, names: list[str], window: Window) -> str:
-    """Return the path that is usually the fastest."""
-    first, second, *_ = names
+def usually_the_fastest(cell: Recurrence, proved: list[str], window: Window) -> str:
+    """Return the first path in the order, but for torch's kernel where it repacks wide weights."""
+    first, second, *_ = proved
     if first != "native":
         return first
+
     if window.reset or (window.steps == 1 and not window.grad):
         return second if cell.output_size >= WIDE else first
+
     kernel = cell.native()
     widest = WIDEST.get(kernel.kernel, WIDER) if kernel is not None else WIDER
     return second if cell.output_size >= widest and second != "eager" else first
-
-
-def _question(cell: Recurrence, names: list[str], window: Window) -> dict[str, Any]:
-    """Return all that the figures depend on, as plain data."""
-    device = window.device
-    place = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {
-        "format": FORMAT,
-        "cell": f"{type(cell).__module__}:{type(cell).__qualname__}",
-        "options": repr(getattr(cell, "options", None)),
-        "input_size": getattr(cell, "input_size", 0),
-        "paths": names,
-        "window": [window.batch, window.steps],
-        "dtype": [str(window.dtype), str(window.narrow)],
-        "grad": window.grad,
-        "training": bool(getattr(cell, "training", False)),
-        "reset": window.reset,
-        "lengths": window.lengths,
-        "device": place,
-        "threads": torch.get_num_threads(),
-        "machine": machine(),
-        "torch": str(torch.__version__),
-    }

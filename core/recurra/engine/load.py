@@ -1,4 +1,4 @@
-"""How busy others keep this machine while something is timed."""
+"""How busy others keep this machine while something is timed (step 5 of paths.py)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 STAT = Path("/proc/stat")
 BUSY = (0, 1, 2, 5, 6, 7)
-"""Columns of a processor in `STAT` that are work: user, nice, system, interrupts of both kinds, and what another system
-on the same processors has taken; the others are idle, waiting for a disk, and guests, who are counted as users."""
+"""Columns of a processor in `STAT` that are work.
+
+User, nice, system, interrupts of both kinds, and what another system on the same processors has
+taken; the others are idle, waiting for a disk, and guests, who are counted as users.
+"""
 
 
 class Look(NamedTuple):
-    """Seconds since some time: of the clock, of work on the cores of this process, and of its own share of that."""
+    """Seconds since some time: of the clock, of work on this process's cores, of its own work."""
 
     clock: float
     busy: float
@@ -27,8 +30,9 @@ def look() -> Look | None:
     try:
         lines = STAT.read_text(encoding="ascii").splitlines()
         cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        rows = [line.split()[1:] for line in lines if line.split()[:1] and line.split()[0] in cores]
-        ticks = sum(int(row[column]) for row in rows for column in BUSY)
+        rows = [line.split() for line in lines]
+        of_cores = [row[1:] for row in rows if row and row[0] in cores]
+        ticks = sum(int(row[column]) for row in of_cores for column in BUSY)
         busy = ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, AttributeError, IndexError):
         return None
@@ -45,7 +49,7 @@ class Load:
         self.start = look()
 
     def foreign(self) -> float | None:
-        """Return how many cores others have used on average, or nothing where that cannot be known."""
+        """Return how many cores others have used on average, or nothing where it is not known."""
         end = self.look()
         if self.start is None or end is None or end.clock <= self.start.clock:
             return None

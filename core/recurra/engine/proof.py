@@ -1,101 +1,191 @@
-"""The proof that a faster path asks of itself, at its first use in a process, in float64 where rounding is 1e-13.
+"""The proof that a path asks of itself, and what this process has proved (step 3 of paths.py).
 
-Odd B and T, a start that is not zero, sequences that begin inside the window, rows of different lengths, and two layers
-one on the other whose start needs no gradient: each has caught a published library giving wrong numbers.
+A path is compared with the loop over `step` at its first use in a process, in float64 where
+rounding is 1e-13. Odd B and T, a start that is not zero, sequences that begin inside the window,
+rows of different lengths, and two layers one on the other whose start needs no gradient: each has
+caught a published library giving wrong numbers.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from recurra.engine import eager
-from recurra.engine.recurrence import Recurrence, State, map_state
-from recurra.shapes import Encoded, Flags, Hidden, Lengths
+from recurra.engine import eager, paths
+from recurra.engine.isolated import isolated
+from recurra.engine.paths import Runner
+from recurra.engine.recurrence import Recurrence, first_weight, map_state
+from recurra.shapes import Flags, Lengths
 
 BOUND = 1e-9
 BATCH, STEPS = 3, 7
 WIDEST = 128
 ITSELF = "the cell itself fails"
 """How the reason begins where not the path is at fault; who runs the cell will see it."""
+EVERYWHERE = (torch.float32, torch.float64)
+"""The types that every kernel has; in others a path that is proved may still not run."""
 
-Runner = Callable[[Recurrence, Encoded, State, Flags | None, Lengths | None], tuple[Hidden, State]]
+
+class Proofs:
+    """What is known of each cell and path: that it is proved, or why it cannot run there.
+
+    An objection is a path's own refusal, or the failure of its proof, which is made once.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[object, str | None] = {}  # by a cell's identity and path; None: proved
+
+    def refused(self, cell: Recurrence) -> dict[str, str]:
+        """Return the paths that a cell cannot run on, with the reasons; the others are proved."""
+        objections = {path: self.objection(cell, path) for path in paths.PATHS}
+        return {path: reason for path, reason in objections.items() if reason is not None}
+
+    def accepting(self, cell: Recurrence) -> list[str]:
+        """Return the paths that do not refuse a cell, for a contract to check.
+
+        Those that its author declares are among them, right or wrong; of the others those proved.
+        """
+        objections = {
+            name: path.refusal(cell) if path.declared else self.objection(cell, name, warn=False)
+            for name, path in paths.PATHS.items()
+        }
+        return [name for name, reason in objections.items() if reason is None]
+
+    def objection(self, cell: Recurrence, path: str, *, warn: bool = True) -> str | None:
+        """Return why a cell cannot run on a path, or nothing; warn if its proof fails."""
+        if path == "eager":
+            return None
+        if path not in paths.PATHS:
+            return f"this version has no path called {path}"
+        if refusal := paths.PATHS[path].refusal(cell):
+            return refusal
+        if first_weight(cell).is_meta:
+            return "without values nothing is proved"
+        return self._failure(cell, path, warn)
+
+    def _failure(self, cell: Recurrence, path: str, warn: bool) -> str | None:
+        """Return how a path fails its proof, or in the type of the weights; nothing if it holds."""
+        runner, weight = paths.PATHS[path].run, first_weight(cell)
+        options = repr(getattr(cell, "options", None))  # they may hold lists, which have no hash
+        width = getattr(cell, "input_size", 0)
+        identity = (type(cell), width, options, weight.device.type, path)
+
+        if identity not in self._failures:
+            reason = self._failures[identity] = isolated(partial(disagreement, cell, runner))
+            if reason and warn and not reason.startswith(ITSELF):
+                text = f"{type(cell).__name__}: path {path} is dropped: {reason}"
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
+        if self._failures[identity] is not None or weight.dtype in EVERYWHERE:
+            return self._failures[identity]
+
+        in_this_type = (*identity, weight.dtype)
+        if in_this_type not in self._failures:
+            self._failures[in_this_type] = isolated(partial(inability, cell, runner))
+        return self._failures[in_this_type]
+
+
+PROOFS = Proofs()
+"""The proofs of this process."""
+
+
+class Case(NamedTuple):
+    """A window on which a path must agree with the loop over `step`."""
+
+    name: str
+    x: Tensor  # B T D
+    reset: Flags | None
+    lengths: Lengths | None
 
 
 def disagreement(cell: Recurrence, runner: Runner) -> str | None:
     """Return how `runner` differs from the eager loop on this cell, or nothing if it equals it."""
-    case = "a copy of the cell"
+    place = "a copy of the cell"
     try:
         # the first use may be an evaluation; what the cell warns of, it will say when it is used
-        with warnings.catch_warnings(action="ignore"), torch.inference_mode(False), torch.enable_grad():
+        with (
+            warnings.catch_warnings(action="ignore"),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             layers = _two_layers(cell)
-            for case, x, flags, sizes in _cases(layers):
+            for case in _cases(layers):
+                place = case.name
                 try:
-                    expected = _trace(layers, eager.run, x, flags, sizes)
+                    expected = _trace(layers, eager.run, case)
                 except Exception as error:
                     return f"{ITSELF}: {type(error).__name__}: {error}"
-                found = _trace(layers, runner, x, flags, sizes)
-                if fault := _difference(expected, found):
-                    return f"{fault} on {case}"
+
+                computed = _trace(layers, runner, case)
+                if fault := _difference(expected, computed):
+                    return f"{fault} on {place}"
     except Exception as error:  # any failure of a fast path means only that it is not used
-        return f"it fails on {case}: {type(error).__name__}: {error}"
+        return f"it fails on {place}: {type(error).__name__}: {error}"
     return None
 
 
 def inability(cell: Recurrence, runner: Runner) -> str | None:
-    """Return why `runner` cannot run this cell in the type of its weights, or nothing; its numbers are not asked."""
-    module = cast(Any, cell)
-    weight = next(module.parameters(), torch.zeros(()))
-    x = torch.zeros(2, 2, module.input_size, dtype=weight.dtype, device=weight.device)
+    """Return why `runner` cannot run this cell in the type of its weights, or nothing.
+
+    Its numbers are not asked.
+    """
+    weight = first_weight(cell)
+    width = cast(Any, cell).input_size
+    x = torch.zeros(2, 2, width, dtype=weight.dtype, device=weight.device)
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
-            runner(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
+            state = cell.initial_state(2, device=x.device, dtype=x.dtype)
+            runner(cell, x, state, None, None)
     except Exception as error:
-        return f"it fails in {str(x.dtype).removeprefix('torch.')}: {type(error).__name__}: {error}"
+        name = str(x.dtype).removeprefix("torch.")
+        return f"it fails in {name}: {type(error).__name__}: {error}"
     return None
 
 
-def _cases(layers: nn.ModuleList) -> list[tuple[str, Tensor, Flags | None, Lengths | None]]:
-    """Return the windows on which both must agree: what each is called, its input, resets and lengths."""
+def _cases(layers: nn.ModuleList) -> Iterator[Case]:
+    """Give the windows on which both must agree."""
     device = next((weight.device for weight in layers.parameters()), torch.device("cpu"))
+    width = cast(Any, layers[0]).input_size
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH, STEPS, cast(Any, layers[0]).input_size, generator=generator, dtype=torch.float64).to(device)
+    x = torch.randn(BATCH, STEPS, width, generator=generator, dtype=torch.float64).to(device)
+
     reset = torch.zeros(BATCH, STEPS, dtype=torch.bool, device=device)
     reset[0, 2] = reset[2, 5] = reset[1, 0] = True
     lengths = torch.tensor([7, 4, 6], device=device)
-    return [
-        ("a plain window", x, None, None),
-        ("resets inside the window", x, reset, None),
-        ("rows of different lengths", x, None, lengths),
-        ("resets and lengths together", x, reset, lengths),
-    ]
+
+    yield Case("a plain window", x, None, None)
+    yield Case("resets inside the window", x, reset, None)
+    yield Case("rows of different lengths", x, None, lengths)
+    yield Case("resets and lengths together", x, reset, lengths)
 
 
-def _difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
+def _difference(expected: dict[str, Tensor], computed: dict[str, Tensor]) -> str | None:
     """Return the first thing in which a path differs from the eager loop, or nothing."""
-    for name, want in expected.items():
-        have = found[name]
-        if have.shape != want.shape:
-            return f"{name} is {tuple(have.shape)}, not {tuple(want.shape)} as from step,"
-        gap = (want - have).abs().max().item() / max(1.0, want.abs().max().item())
-        if not gap <= BOUND:
+    for name, right in expected.items():
+        value = computed[name]
+        if value.shape != right.shape:
+            return f"{name} is {tuple(value.shape)}, not {tuple(right.shape)} as from step,"
+
+        gap = (right - value).abs().max().item() / max(1.0, right.abs().max().item())
+        if not gap <= BOUND:  # so that nan is a difference
             return f"{name} differs by {gap:.1e} from step (allowed {BOUND:.0e})"
     return None
 
 
 def _two_layers(cell: Recurrence) -> nn.ModuleList:
-    """Return a float64 copy of the cell with a second one on top, where its own constructor can build that."""
+    """Return a float64 copy of the cell, and a second one on top that its constructor builds."""
     module = cast(Any, cell)
     if max(module.input_size, module.output_size) <= WIDEST:
         first = twin(module).double().train(mode=False)
     else:  # the recurrence is the same at any width, and a wide one in float64 would not fit
-        first = _built(type(module), min(module.input_size, WIDEST), _narrowed(module.options), module)
+        width, options = min(module.input_size, WIDEST), _narrowed(module.options)
+        first = _built(type(module), width, options, module)
     return nn.ModuleList([first, _built(type(module), first.output_size, first.options, module)])
 
 
@@ -103,13 +193,18 @@ def twin(module: nn.Module) -> Any:
     """Return a copy of a module that calls none of the hooks on it."""
     copied: Any = copy.deepcopy(module)
     for part in copied.modules():
-        for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks):
-            hooks.clear()
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
+        part._backward_hooks.clear()
+        part._backward_pre_hooks.clear()
     return copied
 
 
 def _narrowed(options: Any) -> Any:
-    """Return the options with the greatest hidden size up to `WIDEST` that they allow, as a number of heads may not."""
+    """Return the options with the greatest hidden size up to `WIDEST` that they allow.
+
+    Two heads allow no odd one.
+    """
     table = options.model_dump()
     for width in range(min(options.hidden_size, WIDEST), 0, -1):
         with suppress(ValueError):
@@ -125,34 +220,41 @@ def _built(kind: Any, width: int, options: Any, like: nn.Module) -> Any:
 
 
 def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a start that is not zero and asks for a gradient; a field that counts stays as it is."""
+    """Return a start that is not zero and asks for a gradient; a field that counts stays so."""
     if not start.is_floating_point():
         return start
-    return torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device).requires_grad_()
+    drawn = torch.randn(start.shape, generator=generator, dtype=start.dtype)
+    return drawn.to(start.device).requires_grad_()
 
 
-def _trace(
-    layers: nn.ModuleList, runner: Runner, x: Tensor, reset: Tensor | None, lengths: Tensor | None
-) -> dict[str, Tensor]:
-    """Run both layers forward and backward; return outputs, final states and every gradient, by name."""
-    x = x.clone().requires_grad_()
+def _trace(layers: nn.ModuleList, runner: Runner, case: Case) -> dict[str, Tensor]:
+    """Run both layers forward and back; return outputs, final states and gradients, by name."""
+    x = case.x.clone().requires_grad_()
     generator = torch.Generator().manual_seed(1)
-    hidden, found = x, dict[str, Tensor]()
+    results: dict[str, Tensor] = {}
     starts: list[Tensor] = []
+
+    hidden = x
     for depth, layer in enumerate(layers):
         cell = cast(Recurrence, layer)
         state = cell.initial_state(BATCH, device=x.device, dtype=x.dtype)
         if depth == 0:  # the second layer keeps a start that needs no gradient
             state = map_state(lambda start: _drawn(start, generator), state)
             starts = [start for start in state if start.requires_grad]
-        hidden, final = runner(cell, hidden, state, reset, lengths)
-        found |= {f"final state {depth}.{index}": value for index, value in enumerate(final)}
-    found["the output"] = hidden
-    names = [name for name, _ in layers.named_parameters()]
-    wanted = [x, *starts, *layers.parameters()]
-    labels = ["the input", *[f"start {i}" for i in range(len(starts))], *names]
-    total = sum((value * torch.cos(value)).sum() for value in found.values() if value.is_floating_point())
-    grads = torch.autograd.grad(cast(Tensor, total), wanted, allow_unused=True)
-    for label, value, grad in zip(labels, wanted, grads, strict=True):  # a path that cuts the graph gives no gradient
-        found[f"the gradient of {label}"] = torch.zeros_like(value) if grad is None else grad
-    return {name: value.detach() for name, value in found.items()}
+
+        hidden, final = runner(cell, hidden, state, case.reset, case.lengths)
+        results |= {f"final state {depth}.{index}": value for index, value in enumerate(final)}
+    results["the output"] = hidden
+
+    sources = [x, *starts, *layers.parameters()]
+    weights = [name for name, _ in layers.named_parameters()]
+    names = ["the input", *[f"start {index}" for index in range(len(starts))], *weights]
+
+    numbers = [value for value in results.values() if value.is_floating_point()]
+    total = cast(Tensor, sum((value * torch.cos(value)).sum() for value in numbers))
+    grads = torch.autograd.grad(total, sources, allow_unused=True)
+
+    for name, source, grad in zip(names, sources, grads, strict=True):
+        cut = grad is None  # by a path that cuts the graph
+        results[f"the gradient of {name}"] = torch.zeros_like(source) if cut else grad
+    return {name: value.detach() for name, value in results.items()}

@@ -76,6 +76,11 @@ class Recurrence(Protocol):
         ...
 
 
+def first_weight(cell: Recurrence) -> Tensor:
+    """Return the first weight of a cell, which tells its device and type; a number where it has none."""
+    return next(iter(getattr(cell, "parameters", list)()), torch.zeros(()))
+
+
 def rebuild(like: S, fields: list[Tensor]) -> S:
     """Return a state of the same type as `like` with other tensors."""
     make = getattr(type(like), "_make", type(like))

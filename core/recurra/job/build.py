@@ -15,7 +15,7 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.engine.paths import Choice
+from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS, Counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.engine.paths import Choice
+from recurra.engine.choice import Choice
 from recurra.job.data import Data
 from recurra.job.paths import Taken
 from recurra.model.network import Network

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recurra.contracts.cell import Cell
-from recurra.engine import choice, paths
-from recurra.engine.paths import Choice
+from recurra.engine.choice import Choice, explain
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.model.network import Network
@@ -19,7 +18,10 @@ from recurra.runs.records import Environment
 
 @dataclass(frozen=True)
 class Taken:
-    """What a run records of how it was made: the paths of its cells and of their single steps, threads, randomness."""
+    """What a run records of how it was made.
+
+    The paths of its cells and of their single steps, threads, and the scheme of its randomness.
+    """
 
     paths: list[str]
     step_paths: list[str]
@@ -29,8 +31,8 @@ class Taken:
     @staticmethod
     def of(environment: Environment) -> Taken:
         """Return what environment.json holds."""
-        paths = environment.paths
-        return Taken(paths, environment.step_paths or paths, environment.threads, environment.randomness)
+        step_paths = environment.step_paths or environment.paths
+        return Taken(environment.paths, step_paths, environment.threads, environment.randomness)
 
     @staticmethod
     def record(choices: Sequence[Choice]) -> dict[str, Any]:
@@ -44,37 +46,55 @@ def begins_inside(resolved: Resolved, data: Data) -> bool:
     return resolved.task.sequence.carry and len(data.splits["train"]) > 1
 
 
-def choose_paths(resolved: Resolved, network: Network, resets: bool, taken: Taken | None) -> list[Choice]:
+def choose_paths(
+    resolved: Resolved,
+    network: Network,
+    resets: bool,
+    recorded: Taken | None,
+) -> list[Choice]:
     """Set the path of each cell, and that of its single steps; return the choices."""
     network.compiles_steps = resolved.task.device.path in ("auto", "fused")
-    if taken is None:
-        choices = [_choose_path(resolved, cell, resets) for cell in network.cells]
+    if recorded is None:
+        choices = [_anew(resolved, cell, resets) for cell in network.cells]
     else:
-        recorded = zip(network.cells, taken.paths, taken.step_paths, strict=True)
-        choices = [_take_path(resolved, cell, resets, path, one) for cell, path, one in recorded]
-    for cell, found in zip(network.cells, choices, strict=True):
-        cell.path, cell.step_path = found.path, (found.one_step or found).path
+        of_cells = zip(network.cells, recorded.paths, recorded.step_paths, strict=True)
+        choices = [_again(resolved, cell, resets, path, one) for cell, path, one in of_cells]
+
+    for cell, choice in zip(network.cells, choices, strict=True):
+        cell.path, cell.step_path = choice.path, (choice.one_step or choice).path
     return choices
 
 
-def _take_path(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, one: str) -> Choice:
-    """Return the recorded choice, for bits are equal within one path alone; a new one if it is not proved here."""
-    found, single = paths.choose(cell, path), paths.choose(cell, one)
-    if found.path != path:
-        chosen = _choose_path(resolved, cell, resets)
-        return replace(chosen, refused=chosen.refused | found.refused)
-    return replace(found, one_step=single if single.path == one else choice.explain(cell, 1, 1, grad=False))
+def _again(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, step_path: str) -> Choice:
+    """Return the recorded choice, for bits are equal within one path alone.
+
+    A new one if it is not proved here.
+    """
+    choice, one_step = Choice.named(cell, path), Choice.named(cell, step_path)
+    if choice.path != path:
+        other = _anew(resolved, cell, resets)
+        return replace(other, refused=other.refused | choice.refused)
+
+    if one_step.path != step_path:
+        one_step = explain(cell, 1, 1, grad=False)
+    return replace(choice, one_step=one_step)
 
 
-def _choose_path(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
-    """Return the choice for windows of training, and with it that for one step without gradients of one row."""
+def _anew(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
+    """Return the choice for windows of training.
+
+    With it comes that for one step without gradients of one row, where the task leaves it open.
+    """
     task = resolved.task
-    wanted = task.device.path
-    if wanted == "auto":
-        found = choice.explain(cell, task.training.batch_size, task.sequence.length, reset=resets)
-        return replace(found, one_step=choice.explain(cell, 1, 1, grad=False))
-    found = paths.choose(cell, wanted)
-    if wanted != found.path:
-        fact = f"{type(cell).__name__} cannot run on path {wanted}: {found.refused[wanted]}"
-        raise InputError(resolved.place(Problem("RC031", fact, "device.path", cure='set device.path = "auto"')))
-    return replace(found, note=f"not measured: device.path is {wanted}")
+    path = task.device.path
+    if path == "auto":
+        batch, steps = task.training.batch_size, task.sequence.length
+        choice = explain(cell, batch, steps, reset=resets)
+        return replace(choice, one_step=explain(cell, 1, 1, grad=False))
+
+    choice = Choice.named(cell, path)
+    if path != choice.path:
+        fact = f"{type(cell).__name__} cannot run on path {path}: {choice.refused[path]}"
+        cure = 'set device.path = "auto"'
+        raise InputError(resolved.place(Problem("RC031", fact, "device.path", cure=cure)))
+    return replace(choice, note=f"not measured: device.path is {path}")

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from recurra.contracts.cell import Cell
 from recurra.data.batches import Batch, Lanes, Sequences, Whole, Windows
-from recurra.engine.paths import Choice
+from recurra.engine.choice import Choice
+from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
-from recurra.engine.timing import wait
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import Data
 from recurra.job.elements import SYMBOLS_SHOWN

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.encoder import StatefulEncoder
-from recurra.engine.apart import apart
 from recurra.engine.build import Unbuildable
 from recurra.engine.fused.record import Unsupported
 from recurra.engine.fused.step import LARGEST, Step
+from recurra.engine.isolated import isolated
 from recurra.engine.recurrence import State, rebuild
 from recurra.model.network import Network, States
 
@@ -61,7 +61,7 @@ class Stepper:
         """Return what a network says after one step of ids `[B]` or numbers `[B, F]`: `[B, V]`, and the states then."""
         self.made += 1
         if self.made == AFTER and self.kernel is None and self.objection is None:
-            self.kernel, self.objection = apart(lambda: _proved(network, x.dtype))
+            self.kernel, self.objection = isolated(lambda: _proved(network, x.dtype))
         kernel = self.kernel
         if kernel is None or network.training:
             with torch.no_grad():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from recurra.catalog import Entry
-from recurra.engine.paths import Choice
+from recurra.engine.choice import Choice
 from recurra.errors import InputError, OtherVersion
 from recurra.runs.folder import RunFolder
 

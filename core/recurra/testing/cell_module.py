@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
-from recurra.engine import paths
+from recurra.engine import proof
 from recurra.engine.recurrence import State
 from recurra.randomness import seeded
 from recurra.testing import child
@@ -274,7 +274,7 @@ def runs_on_its_device(subject: CellSubject) -> Measured:
     """
     devices = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
     for device in devices:
-        for path in paths.accepting(subject.cell(dtype=SINGLE).to(device)):
+        for path in proof.PROOFS.accepting(subject.cell(dtype=SINGLE).to(device)):
             cell = subject.cell(dtype=SINGLE, path=path).to(device)
             x = subject.x(3, STEPS, dtype=SINGLE).to(device)
             state = subject.fresh(cell, x)

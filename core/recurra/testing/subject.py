@@ -11,7 +11,7 @@ from torch import Tensor
 from recurra.catalog import Entry
 from recurra.contracts.cell import Cell
 from recurra.contracts.options import Options
-from recurra.engine import eager, paths
+from recurra.engine import eager, proof
 from recurra.engine.recurrence import State, map_state
 from recurra.randomness import seeded
 from recurra.testing.check import NotApplicable
@@ -59,7 +59,7 @@ class CellSubject(Subject):
 
     def paths(self, dtype: torch.dtype = torch.float32) -> list[str]:
         """Return the execution paths that its author declares, right or wrong, and those that the engine finds."""
-        return paths.accepting(self.cell(dtype=dtype))
+        return proof.PROOFS.accepting(self.cell(dtype=dtype))
 
     def x(
         self, batch: int, steps: int, width: int = WIDTH, dtype: torch.dtype = torch.float64, salt: int = 0

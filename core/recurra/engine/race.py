@@ -1,0 +1,239 @@
+"""The race of the paths: which windows are timed how often, and what a step takes by that.
+
+What a window costs once, such as packing matrices, is told from what each step costs: the windows
+that are timed grow until their steps weigh more, and what is left of the real window is reckoned
+from the two longest of them. The paths that may be the fastest then take turns, until enough time
+is spent to tell them apart. Nothing is known here of cells: measure.py gives what runs a path.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from recurra.engine.load import Load
+from recurra.engine.timings import LOADED, Timings
+
+ROWS = 2
+"""Rows of the first run of each path, of one step.
+
+It is not counted, for it may build what later runs use.
+"""
+HEAVY = 0.14
+"""Seconds of even that run above which nothing is measured: the real window would take minutes."""
+WIDE = 0.16
+"""Seconds of one step above which a window is timed on a part of its rows."""
+GROWTH = 4
+"""How many times more rows, or at most how many times more steps, the next window has."""
+SLOT = 0.04
+"""Seconds of a run above which the window grows no more, once its steps weigh."""
+ONCE = 2.0
+"""How many times longer than one step a run takes whose steps weigh as much as its beginning."""
+LONGEST = 0.3
+"""Seconds of a run above which it grows no more in any case."""
+SHORT, AGAIN = 0.005, 3
+"""Seconds below which a run is taken so many times, for it is soon disturbed; the best counts."""
+ENOUGH, MOST = 0.25, 1.0
+"""Seconds after which three rounds are enough, and after which no round begins but the first."""
+FEW, ROUNDS, MANY = 3, 10, 100
+"""Rounds that may be enough, and at most: of paths that are well apart, and of close ones."""
+NEAR = 1.5
+"""How many times slower than the best a path is to be given up."""
+CLOSE = 1.35
+"""The same below which two paths are close.
+
+They are told apart by more rounds: for `ENOUGH` if short, for `MOST` if long.
+"""
+HOPELESS = 3.0
+"""The same for a part of a window beside another path's whole, and in the first round."""
+APART = 8
+"""How many times fewer steps a window has, to reckon from it and the longest what a step costs."""
+LEAST = 0.1
+"""Share of its mean time that a step takes at least, whatever two disturbed runs seem to say."""
+SHARED = 0.15
+"""Share of the time that the calling thread waited above which the processor's time counts."""
+IDLE = 0.3
+"""The same above which others must have had its core, where the system does not tell."""
+
+now = time.perf_counter
+
+
+class Lap(NamedTuple):
+    """The seconds of a run, by the clock and of the processor for the calling thread.
+
+    Threads that share a run have equal parts of it, so the second is about what the first would be
+    if nobody else were there.
+    """
+
+    wall: float
+    processor: float
+
+    def best(self, other: Lap) -> Lap:
+        """Return the lesser of each."""
+        return Lap(min(self.wall, other.wall), min(self.processor, other.processor))
+
+
+WALL, PROCESSOR = 0, 1
+"""Which of the two clocks of a lap is read."""
+
+Timed: TypeAlias = Callable[[str, int, int], Lap]
+"""Runs a path, by its name, on a window of some rows and steps."""
+
+Laps: TypeAlias = dict[int, Lap]
+"""The best run of one path for each number of steps on which it was timed."""
+
+
+def compared(timed: Timed, names: list[str], batch: int, steps: int) -> Timings:
+    """Return the seconds a step of each path.
+
+    The processor's where others were busy meanwhile, else the clock's.
+    """
+    others = Load()
+    laps, rows = race(timed, names, batch, steps)
+    foreign, idle = others.foreign(), _idle(laps, steps)
+    if foreign is None:
+        foreign = idle if idle > IDLE else 0.0
+
+    clock = PROCESSOR if foreign >= LOADED and idle > SHARED else WALL
+    seconds = {}
+    for name, of_path in laps.items():
+        each = _whole(of_path, steps, clock) / steps * batch / rows
+        seconds[name] = max(each, 1e-12)
+    return Timings(seconds=seconds, load=foreign)
+
+
+def _idle(laps: dict[str, Laps], steps: int) -> float:
+    """Return the share of a path's longest run that the calling thread waited, where it is most.
+
+    One that shares its work waits for a core that others use, and one that does not waits for none:
+    clocks would tell which of them has a neighbour, not which of them is the faster. Of paths that
+    are far slower nothing is asked.
+    """
+    longest = [laps[name][max(laps[name])] for name in _near(laps, steps, NEAR)]
+    return max((1 - lap.processor / lap.wall for lap in longest if lap.wall), default=0.0)
+
+
+def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[str, Laps], int]:
+    """Return the best runs of each path on windows of this size or shorter ones, and their rows.
+
+    There are none if even a few steps take too long.
+    """
+    tiny = min(batch, ROWS), 1
+    ready = [name for name in names if _lap(timed, name, *tiny)]
+    if not ready or timed(ready[0], *tiny).wall > HEAVY:
+        return {}, batch
+
+    start = now()
+    rows = _rows(timed, ready[0], batch)
+    laps: dict[str, Laps] = {}
+    for name in ready:
+        best = min((_whole(of, steps, PROCESSOR) for of in laps.values()), default=math.inf)
+        if of_path := _grown(timed, name, rows, steps, best):
+            laps[name] = of_path
+
+    for rounds in range(MANY):
+        near = _near(laps, steps, NEAR if rounds else HOPELESS)
+        spent = now() - start
+        close = len(_near(laps, steps, CLOSE)) > 1
+        if len(near) < 2 or _is_over(rounds, spent, close):
+            break
+        for name in near:
+            _again(timed, name, rows, steps, laps[name])
+    return laps, rows
+
+
+def _is_over(rounds: int, spent: float, close: bool) -> bool:
+    """Tell whether enough rounds were run, in `spent` seconds, of paths that are `close` or not."""
+    if rounds == 0:
+        return False
+    if spent > MOST:
+        return True
+    if close:
+        return rounds >= ROUNDS and spent > ENOUGH
+    return rounds >= ROUNDS or (rounds >= FEW and spent > ENOUGH)
+
+
+def _lap(timed: Timed, name: str, batch: int, steps: int) -> Lap | None:
+    """Return the best run of a path, or nothing where it cannot run."""
+    try:
+        best = timed(name, batch, steps)
+        if best.wall < SHORT:
+            for _ in range(AGAIN - 1):
+                best = best.best(timed(name, batch, steps))
+    except Exception:  # its user will see from eager what the cell itself raises
+        return None
+    return best
+
+
+def _rows(timed: Timed, name: str, batch: int) -> int:
+    """Return the rows of which a step takes little: all of them, but for the largest windows."""
+    rows = min(batch, ROWS)
+    while rows < batch:
+        more = min(GROWTH * rows, batch)
+        if timed(name, more, 1).wall > WIDE:
+            break
+        rows = more
+    return rows
+
+
+def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps:
+    """Return the runs of a path on longer and longer windows, until their steps weigh.
+
+    Nothing where it cannot run on one of them. One whose part takes far longer than the `rival`
+    seconds of a whole window grows no further.
+    """
+    laps: Laps = {}
+    long = 1
+    while lap := _lap(timed, name, rows, long):
+        laps[long] = lap
+        weighs = lap.wall > ONCE * laps[1].wall or (long > 1 and lap.wall > LONGEST)
+        if long == steps or (lap.wall > SLOT and weighs) or lap.processor > HOPELESS * rival:
+            return laps
+
+        # where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at
+        fitting = int(long * ONCE * SLOT / lap.wall) if weighs and lap.wall > 0 else GROWTH * long
+        long = min(steps, max(2 * long, min(GROWTH * long, fitting)))
+    return {}
+
+
+def _again(timed: Timed, name: str, rows: int, steps: int, laps: Laps) -> None:
+    """Run a path once more on the windows by which it is judged."""
+    few, many = _ends(laps)
+    for long in {few, many} if many < steps else {many}:
+        if lap := _lap(timed, name, rows, long):
+            laps[long] = laps[long].best(lap)
+
+
+def _ends(laps: Laps) -> tuple[int, int]:
+    """Return the steps of the longest window, after those of one that is far shorter."""
+    many = max(laps)
+    few = max((long for long in laps if long * APART <= many), default=min(laps))
+    return few, many
+
+
+def _whole(laps: Laps, steps: int, clock: int) -> float:
+    """Return the seconds of the whole window: of its longest part, and of the steps that are left.
+
+    Runs of 8 and 64 steps in 3 and 10 ms say that a step takes 1/8 ms, and 100 steps 14.5 ms.
+    """
+    few, many = _ends(laps)
+    longest = laps[many][clock]
+    if many == steps:
+        return longest
+
+    mean = longest / many
+    each = (longest - laps[few][clock]) / (many - few) if few < many else mean
+    each = min(max(each, LEAST * mean), mean)
+    return longest + each * (steps - many)
+
+
+def _near(laps: dict[str, Laps], steps: int, factor: float) -> list[str]:
+    """Return the paths that take at most `factor` times as long as the best, by either clock."""
+    near = set()
+    for clock in (WALL, PROCESSOR):
+        whole = {name: _whole(of_path, steps, clock) for name, of_path in laps.items()}
+        best = min(whole.values(), default=math.inf)
+        near |= {name for name, seconds in whole.items() if seconds <= factor * best}
+    return [name for name in laps if name in near]

@@ -1,0 +1,187 @@
+"""Measured times, in this process and on disk: what step 5 of paths.py looks up.
+
+On disk each question has one small file, written whole or not at all, and doubted when it is read.
+A measurement that others have disturbed is kept with a mark, and made again in a later process once
+there is less of that, a few times at most.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recurra.cache import cache_folder, unkept
+from recurra.engine.machine import machine
+from recurra.engine.recurrence import Recurrence
+from recurra.engine.window import Window
+
+LOADED = 0.25
+"""Cores in use by others from which a measurement is marked as disturbed."""
+QUIETER = 0.5
+"""Share of that use, or less of it, at which it is made again."""
+TIMES = 4
+"""How often a measurement is made at most."""
+FORMAT = 2
+"""Raised when timings that are kept mean nothing to this version any more."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Question: TypeAlias = dict[str, Any]
+"""All that timings depend on, as plain data."""
+
+
+class Timings(BaseModel):
+    """The seconds of a step on each path, the cores that others used, and how often measured."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    seconds: dict[str, Seconds]
+    load: float = Field(0.0, ge=0, allow_inf_nan=False)
+    times: int = Field(1, ge=1, le=TIMES)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others have used so much of the machine that it counts."""
+        return self.load >= LOADED
+
+
+class Record(BaseModel):
+    """What a file holds: the question, and the timings that answer it, under the key `figures`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    question: Question
+    figures: Timings
+
+
+def question(cell: Recurrence, proved: list[str], window: Window) -> Question:
+    """Return all that the timings of the `proved` paths of a cell depend on."""
+    device = window.device
+    cuda = device.type == "cuda"
+    return {
+        "format": FORMAT,
+        "cell": f"{type(cell).__module__}:{type(cell).__qualname__}",
+        "options": repr(getattr(cell, "options", None)),
+        "input_size": getattr(cell, "input_size", 0),
+        "paths": proved,
+        "window": [window.batch, window.steps],
+        "dtype": [str(window.dtype), str(window.autocast)],
+        "grad": window.grad,
+        "training": bool(getattr(cell, "training", False)),
+        "reset": window.reset,
+        "lengths": window.lengths,
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "torch": str(torch.__version__),
+    }
+
+
+class KnownTimings:
+    """The timings that a process has read or measured, and keeps in the cache folder if it can."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[str, Timings] = {}
+
+    def recall(
+        self,
+        question: Question,
+        proved: list[str],
+        measuring: Callable[[], Timings],
+        load: Callable[[], float | None],
+    ) -> Timings:
+        """Return the timings that answer a question, else those that `measuring` finds, kept now.
+
+        What cannot be read or does not fit is measured again, and so is what was disturbed, once
+        the present `load` is far less. Where nothing can be written, that is said once, and each
+        process measures for itself.
+        """
+        text = json.dumps(question, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        if digest not in self._by_digest:
+            self._by_digest[digest] = _on_disk(digest, question, proved, measuring, load)
+        return self._by_digest[digest]
+
+
+TIMINGS = KnownTimings()
+"""What this process knows."""
+
+
+def _on_disk(
+    digest: str,
+    question: Question,
+    proved: list[str],
+    measuring: Callable[[], Timings],
+    load: Callable[[], float | None],
+) -> Timings:
+    """Return the timings of the file of a question, brought up to date."""
+    try:
+        file = cache_folder() / "paths" / f"{digest}.json"
+    except RuntimeError as error:  # a user without a home
+        unkept(OSError(errno.ENOENT, str(error)))
+        return measuring()
+
+    old = _read(file, question, proved)
+    if old is None:
+        fresh = measuring()
+        return _write(file, question, proved, fresh, old) if fresh.seconds else fresh
+
+    quieter = old.disturbed and old.times < TIMES and (load() or 0.0) <= QUIETER * old.load
+    if not quieter:
+        return old
+
+    fresh = measuring()
+    better = fresh if fresh.seconds and fresh.load < old.load else old
+    better = better.model_copy(update={"times": old.times + 1})
+    return _write(file, question, proved, better, old)
+
+
+def _read(file: Path, question: Question, proved: list[str]) -> Timings | None:
+    """Return the timings of a file, if it is whole, answers this question, and times such paths."""
+    try:
+        record = Record.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+    seconds = record.figures.seconds
+    if record.question != question or not seconds or not seconds.keys() <= set(proved):
+        return None
+    return record.figures
+
+
+def _write(
+    file: Path,
+    question: Question,
+    proved: list[str],
+    new: Timings,
+    old: Timings | None,
+) -> Timings:
+    """Write timings in place of `old` ones; return them, or what another process has written."""
+    work = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, work = tempfile.mkstemp(prefix="part-", dir=file.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(Record(question=question, figures=new).model_dump_json(indent=1))
+
+        theirs = _read(file, question, proved)
+        if theirs is not None and theirs != old:
+            return theirs
+
+        os.replace(work, file)
+        work = None
+    except OSError as error:
+        unkept(error)
+    finally:
+        if work is not None:
+            Path(work).unlink(missing_ok=True)
+    return new
