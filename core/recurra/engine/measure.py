@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recurra.engine import paths, race
 from recurra.engine.isolated import isolated, release
@@ -43,7 +43,7 @@ def measure(cell: Recurrence, names: list[str], window: Window) -> Timings:
 
 def _measure(cell: Recurrence, names: list[str], window: Window, inference: bool) -> Timings:
     with _conditions(window, inference):
-        copied = twin(cast(nn.Module, cell))
+        copied = twin(cell)
         timed = partial(_timed, copied, window, _inputs(copied, window))
         first = race.compared(timed, names, window.batch, window.steps)
         if not _wins_by_eager(first.seconds):

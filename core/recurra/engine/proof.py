@@ -136,8 +136,7 @@ def inability(cell: Recurrence, runner: Runner) -> str | None:
     Its numbers are not asked.
     """
     weight = first_weight(cell)
-    width = cast(Any, cell).input_size
-    x = torch.zeros(2, 2, width, dtype=weight.dtype, device=weight.device)
+    x = torch.zeros(2, 2, cell.input_size, dtype=weight.dtype, device=weight.device)
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             state = cell.initial_state(2, device=x.device, dtype=x.dtype)
@@ -151,7 +150,7 @@ def inability(cell: Recurrence, runner: Runner) -> str | None:
 def _cases(layers: nn.ModuleList) -> Iterator[Case]:
     """Give the windows on which both must agree."""
     device = next((weight.device for weight in layers.parameters()), torch.device("cpu"))
-    width = cast(Any, layers[0]).input_size
+    width: Any = layers[0].input_size
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(BATCH, STEPS, width, generator=generator, dtype=torch.float64).to(device)
 
@@ -180,18 +179,17 @@ def _difference(expected: dict[str, Tensor], computed: dict[str, Tensor]) -> str
 
 def _two_layers(cell: Recurrence) -> nn.ModuleList:
     """Return a float64 copy of the cell, and a second one on top that its constructor builds."""
-    module = cast(Any, cell)
-    if max(module.input_size, module.output_size) <= WIDEST:
-        first = twin(module).double().train(mode=False)
+    if max(cell.input_size, cell.output_size) <= WIDEST:
+        first = twin(cell).double().train(mode=False)
     else:  # the recurrence is the same at any width, and a wide one in float64 would not fit
-        width, options = min(module.input_size, WIDEST), _narrowed(module.options)
-        first = _built(type(module), width, options, module)
-    return nn.ModuleList([first, _built(type(module), first.output_size, first.options, module)])
+        width, options = min(cell.input_size, WIDEST), _narrowed(cell.options)
+        first = _built(type(cell), width, options, cell)
+    return nn.ModuleList([first, _built(type(cell), first.output_size, first.options, cell)])
 
 
-def twin(module: nn.Module) -> Any:
-    """Return a copy of a module that calls none of the hooks on it."""
-    copied: Any = copy.deepcopy(module)
+def twin(cell: Recurrence) -> Any:
+    """Return a copy of a cell that calls none of the hooks on it."""
+    copied: Any = copy.deepcopy(cell)
     for part in copied.modules():
         part._forward_hooks.clear()
         part._forward_pre_hooks.clear()
@@ -212,7 +210,7 @@ def _narrowed(options: Any) -> Any:
     return options
 
 
-def _built(kind: Any, width: int, options: Any, like: nn.Module) -> Any:
+def _built(kind: Any, width: int, options: Any, like: Recurrence) -> Any:
     """Return a new float64 cell where `like` is, its weights always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 State: TypeAlias = tuple[Tensor, ...]
 """A NamedTuple of tensors, each `[B, ...]`; every cell names its own fields."""
@@ -51,9 +51,31 @@ Form: TypeAlias = Callable[[Tensor, State, Tensor | None, Tensor | None], tuple[
 
 
 class Recurrence(Protocol):
-    """A recurrence: how to start, and one step; the other methods say what else it can be computed by."""
+    """A recurrence: how to start, and one step; the other methods say what else it can be computed by.
 
+    It is a module, of which the engine reads its sizes, options, mode and weights.
+    """
+
+    input_size: int
     output_size: int
+    options: Any
+    training: bool
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Give its weights."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Give its weights, each with its name."""
+        ...
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Give its buffers, each with its name."""
+        ...
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """Return a part of it by name; itself by none."""
+        ...
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
         """Return the state before the first step."""

@@ -125,11 +125,11 @@ for (long j = 0; j < 3; j++) {
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recurra.engine import eager
 from recurra.engine.build import Unbuildable, library
@@ -150,26 +150,24 @@ class Kernels:
     def __init__(self) -> None:
         self._compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none
         self._alone = threading.Lock()  # no kernel is made twice
-        self._bound: WeakKeyDictionary[nn.Module, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
+        self._bound: WeakKeyDictionary[Recurrence, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
 
     def of(self, cell: Recurrence, dtype: torch.dtype) -> Compiled | str:
         """Return what was compiled for a cell, or why nothing was."""
-        module: Any = cell
-        key = (type(cell), module.input_size, repr(module.options), module.training, dtype)
+        key = (type(cell), cell.input_size, repr(cell.options), cell.training, dtype)
         if key not in self._compiled:
             with self._alone:
                 if key not in self._compiled:
                     try:
-                        self._compiled[key] = _made(module, dtype)
+                        self._compiled[key] = _made(cell, dtype)
                     except (Unsupported, Unbuildable) as error:
                         self._compiled[key] = str(error)
         return self._compiled[key]
 
     def bound(self, cell: Recurrence, dtype: torch.dtype) -> tuple[Compiled, list[Any]]:
         """Return what was compiled, and where the cell holds each tensor that a step reads."""
-        module = cast(nn.Module, cell)
-        bound = self._bound.setdefault(module, {})
-        kind = type(module), dtype, module.training  # a parametrised module becomes one of another type
+        bound = self._bound.setdefault(cell, {})
+        kind = type(cell), dtype, cell.training  # a parametrised module becomes one of another type
         if kind not in bound:
             compiled = self.of(cell, dtype)
             if isinstance(compiled, str):
@@ -177,7 +175,7 @@ class Kernels:
 
             places = []
             for path, name in compiled.plan.weights:
-                holder = module.get_submodule(path)
+                holder = cell.get_submodule(path)
                 places.append((holder._parameters if name in holder._parameters else holder._buffers, name))
             bound[kind] = compiled, places
         return bound[kind]
@@ -189,19 +187,18 @@ KERNELS = Kernels()
 
 def refusal(cell: Recurrence) -> str | None:
     """Return why a cell has no kernel, or nothing."""
-    module = cast(nn.Module, cell)
-    device = next((weight.device.type for weight in module.parameters()), "cpu")
+    device = next((weight.device.type for weight in cell.parameters()), "cpu")
     if device != "cpu":
         return f"kernels are compiled for a CPU, and the weights are on {device}"
     compiled = KERNELS.of(cell, torch.float32)
     return compiled if isinstance(compiled, str) else None
 
 
-def _made(module: nn.Module, dtype: torch.dtype) -> Compiled:
+def _made(cell: Recurrence, dtype: torch.dtype) -> Compiled:
     """Compile a kernel for a cell. Raises `Unsupported` or `Unbuildable`."""
-    planned = plan(module, dtype)
+    planned = plan(cell, dtype)
     made = kernel(planned.joint)
-    dump(f"{type(module).__name__}-{str(dtype).removeprefix('torch.')}", stages(planned, made))
+    dump(f"{type(cell).__name__}-{str(dtype).removeprefix('torch.')}", stages(planned, made))
 
     double = dtype == torch.float64
     return Compiled(planned, made, library(typed(made.source, double)), double)

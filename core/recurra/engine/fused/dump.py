@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.kernel import Kernel, kernel
 from recurra.engine.fused.plan import Plan, plan
+from recurra.engine.recurrence import Recurrence
 
 
-def passes(cell: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, object]:
+def passes(cell: Recurrence, dtype: torch.dtype = torch.float32) -> dict[str, object]:
     """Return what each pass makes of a cell, by the name of the pass; printed, each can be read.
 
     Raises `Unsupported` for a cell of which no kernel can be made.

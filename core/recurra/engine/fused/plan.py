@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recurra.engine.fused.gradient import Joint, joint
 from recurra.engine.fused.split import Parts, Step, parts, recorded, split_products
 from recurra.engine.fused.subgraph import Subgraph, subgraph
+from recurra.engine.recurrence import Recurrence
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Plan:
         return all(t is not None and t.shape == shape for t, shape in pairs)
 
 
-def plan(cell: nn.Module, dtype: torch.dtype) -> Plan:
+def plan(cell: Recurrence, dtype: torch.dtype) -> Plan:
     """Return the plan of a cell for a type. Raises `Unsupported` if its step cannot be one."""
     with torch.inference_mode(False):
         step = recorded(cell, dtype)

@@ -15,7 +15,7 @@ product of h with all three matrices U, and everything elementwise; nothing come
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,31 +90,31 @@ def _list(values: list[int]) -> str:
 class _Step(nn.Module):
     """A cell whose forward is one step, so that torch can call it with other weights."""
 
-    def __init__(self, cell: nn.Module) -> None:
+    def __init__(self, cell: Recurrence) -> None:
         super().__init__()
-        self.cell = cell
+        self.cell: Any = cell
 
     def forward(self, x: Tensor, state: Any) -> Any:
-        return cast(Recurrence, self.cell).step(x, state)
+        return self.cell.step(x, state)
 
 
-def tensors(cell: nn.Module) -> dict[str, Tensor]:
+def tensors(cell: Recurrence) -> dict[str, Tensor]:
     """Return all that a step may read: parameters and buffers by name."""
     return {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
 
 
-def recorded(cell: nn.Module, dtype: torch.dtype) -> Step:
+def recorded(cell: Recurrence, dtype: torch.dtype) -> Step:
     """Record one step of a cell in a type. Raises `Unsupported` if it cannot be a program."""
-    width = cast(int, cell.input_size)
+    width = cell.input_size
     held = {
         name: torch.zeros(t.shape, dtype=dtype).requires_grad_() if t.is_floating_point() else t.detach().clone()
         for name, t in tensors(cell).items()
     }
 
-    probe = cast(Recurrence, cell).initial_state(2, device=torch.device("cpu"), dtype=dtype)
+    probe = cell.initial_state(2, device=torch.device("cpu"), dtype=dtype)
     sizes = [size for t in (*held.values(), *(field[0] for field in probe)) for size in t.shape]
     rows = batch_beside([width, *sizes])
-    state = cast(Recurrence, cell).initial_state(rows, device=torch.device("cpu"), dtype=dtype)
+    state = cell.initial_state(rows, device=torch.device("cpu"), dtype=dtype)
     for name, field in zip(getattr(state, "_fields", range(99)), state, strict=False):
         if field.dtype != dtype:
             raise Unsupported(f"state {name} is {str(field.dtype).removeprefix('torch.')}")
