@@ -26,6 +26,7 @@ def doctored(site: Site) -> Ended:
     return process("plugins", "doctor", "--json", path=site.path)
 
 
+@pytest.mark.slow  # with new plugins beside it, it is by default
 def test_what_comes_with_recurra_is_sound() -> None:
     """Nothing is wrong with what is installed here, and the last line counts it."""
     ended = process("plugins", "doctor").tidy(0)
@@ -134,6 +135,7 @@ def test_a_busy_machine_is_nobodys_fault(sound: Site, monkeypatch: pytest.Monkey
     assert examine().faults == []
 
 
+@pytest.mark.slow  # that it is told in a list is tried by default
 def test_torch_at_listing_is_a_fault(sound: Site) -> None:
     """A plugin that imports torch when it is listed is told, and only that one."""
     sound.add("heavy", "import torch\n" + hook('offer("drip")'))

@@ -74,6 +74,7 @@ def test_the_loops_own_time_is_taken_off(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert processes.second_use(TINY, setting).ours == [0.0] * 3
 
 
+@pytest.mark.slow
 def test_a_cell_that_nobody_has_seen_runs(tmp_path: Path) -> None:
     """The child builds its cell, runs it on the path asked for, and tells the seconds of one training step."""
     asked = {"shape": [2, 3, 4], "number": 3, "path": "eager", "folder": str(tmp_path)}

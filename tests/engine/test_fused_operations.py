@@ -224,10 +224,16 @@ def compare(found: Tensor, wanted: Tensor, ulps: float, near: float, said: str, 
 
 
 CASES = [
-    pytest.param(index, dtype, id=f"{name}-{index}-{str(dtype).removeprefix('torch.')}")
-    for dtype in (torch.float32, torch.float64)
+    pytest.param(
+        index,
+        dtype,
+        id=f"{name}-{index}-{str(dtype).removeprefix('torch.')}",
+        marks=[] if (index // GROUP + turn) % 2 == 0 else [pytest.mark.slow],
+    )
+    for turn, dtype in enumerate((torch.float32, torch.float64))
     for index, (name, _) in enumerate(ALL)
 ]
+"""Each operation in both types; by default in one, the kernels of groups in turns."""
 
 
 @pytest.mark.parametrize(("index", "dtype"), CASES)

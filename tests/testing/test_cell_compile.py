@@ -64,7 +64,8 @@ def test_what_is_compiled_and_exported_is_the_same(check, cell, verdict):
     assert verdict == "PASS" or {"C25": "against", "C26": "rows"}[check] in found.detail, found.detail
 
 
-@pytest.mark.parametrize(("cell", "graphs"), [(LoopsOverRows, 4), pytest.param(Anneals, None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("cell", "graphs"), [(LoopsOverRows, 4), (Anneals, None)])
+@pytest.mark.slow
 def test_a_step_is_not_compiled_again_and_again(cell, graphs):
     """Three graphs are enough for a cell, its number of rows being a symbol, and its numbers being constants."""
     found = record("C25", cell)

@@ -26,7 +26,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory):
     return cache(lambda name: trained(tmp_path_factory.mktemp("unbroken"), name))
 
 
-@pytest.mark.parametrize("name", TRIALS)
+QUICK = {"windows", "lanes", "dropout", "sparse checkpoints", "labels", "series"}
+"""Trials that are stopped after every step by default; the others are where stops are drawn."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in TRIALS]
+)
 def test_a_stop_after_any_step_changes_no_bit(name: str, unbroken, tmp_path: Path) -> None:
     """Stopped after every single step and resumed each time, a run leaves what an unbroken one does, bit for bit."""
     assert differences(unbroken(name), trained(tmp_path, name, stops=range(1, STEPS))) == []

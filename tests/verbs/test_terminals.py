@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from terminal import command, process, world
+from terminal import command, world
 from trials import PROSE, left, write
 
 import recurra
@@ -151,7 +151,7 @@ def test_a_terminal_shows_a_bar_and_is_left_tidy(tmp_path: Path) -> None:
 
 def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     """Without a terminal there are lines without any escape: steps, loss, rate and tokens a second, and the result."""
-    ended = process("run", write(tmp_path, PROSE), "--runs", tmp_path / "runs").tidy(0)
+    ended = command("run", write(tmp_path, PROSE), "--runs", tmp_path / "runs").tidy(0)
     assert not ESCAPES.search(ended.out) and "\r" not in ended.out
     lines = ended.out.splitlines()
     assert lines[0] == "training: 12 steps"
