@@ -28,10 +28,10 @@ from recurra.engine.proof import disagreement
 PASSES = ["record", "split", "gradient", "vectors", "schedule", "layout", "emit"]
 
 
-def cell(name="gru", **options):
-    """Return a new cell of two inputs and three units."""
+def cell(name="gru", hidden_size=3):
+    """Return a new cell of two inputs."""
     entry = discover().find("cell", name)
-    return entry.target(2, entry.options(hidden_size=3, **options))
+    return entry.target(2, entry.options(hidden_size=hidden_size))
 
 
 def test_the_worked_example_is_what_happens():
@@ -191,13 +191,13 @@ def test_what_cannot_be_compiled_is_refused_by_every_way_in():
 def test_a_kernel_has_the_same_text_in_every_process(name, tmp_path):
     """Made once more, and in a process of its own, a cell's passes print the same."""
     try:
-        made = {title: str(what) for title, what in passes(cell(name)).items()}
+        made = {title: str(what) for title, what in passes(cell(name, 4)).items()}
     except Unsupported as error:
         pytest.skip(str(error))
-    assert {title: str(what) for title, what in passes(cell(name)).items()} == made
+    assert {title: str(what) for title, what in passes(cell(name, 4)).items()} == made
     code = (
         "from recurra.catalog import discover; from recurra.engine import fused;"
-        f"e = discover().find('cell', {name!r}); fused.refusal(e.target(2, e.options(hidden_size=3)))"
+        f"e = discover().find('cell', {name!r}); fused.refusal(e.target(2, e.options(hidden_size=4)))"
     )
     world = {**os.environ, "RECURRA_DUMP": str(tmp_path / "dump")}
     subprocess.run([sys.executable, "-c", code], check=True, env=world)
