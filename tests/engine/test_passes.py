@@ -101,7 +101,7 @@ def test_nothing_is_dumped_unasked(tmp_path, monkeypatch):
         monkeypatch.delenv("RECURRA_DUMP", raising=False)
         if value is not None:
             monkeypatch.setenv("RECURRA_DUMP", value)
-        dump("cell", {"record": "text"})
+        dump("cell", lambda: {"record": "text"})
     assert list(tmp_path.iterdir()) == []
 
 

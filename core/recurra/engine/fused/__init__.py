@@ -125,6 +125,7 @@ for (long j = 0; j < 3; j++) {
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -198,7 +199,7 @@ def _made(cell: Recurrence, dtype: torch.dtype) -> Compiled:
     """Compile a kernel for a cell. Raises `Unsupported` or `Unbuildable`."""
     planned = plan(cell, dtype)
     made = kernel(planned.joint)
-    dump(f"{type(cell).__name__}-{str(dtype).removeprefix('torch.')}", stages(planned, made))
+    dump(f"{type(cell).__name__}-{str(dtype).removeprefix('torch.')}", partial(stages, planned, made))
 
     double = dtype == torch.float64
     return Compiled(planned, made, library(typed(made.source, double)), double)

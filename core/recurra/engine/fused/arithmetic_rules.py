@@ -28,6 +28,11 @@ class Product:
     inner: int
     outer: int
 
+    @property
+    def width(self) -> int:
+        """How many numbers a row of what it gives has."""
+        return self.groups * self.outer
+
 
 @dataclass(frozen=True)
 class Contraction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -35,13 +35,13 @@ def stages_of_step(joint: Joint, made: Kernel) -> dict[str, object]:
     return {"record": joint, **made.stages()}
 
 
-def dump(name: str, made: Mapping[str, object]) -> None:
-    """Write what each pass made into a folder of its own under `RECURRA_DUMP`, if that is set."""
+def dump(name: str, made: Callable[[], Mapping[str, object]]) -> None:
+    """Write what each pass made into a folder of its own under `RECURRA_DUMP`; nothing is asked if that is not set."""
     base = os.environ.get("RECURRA_DUMP")
     if not base:
         return
 
-    texts = {f"{place}-{title}": f"{what}\n" for place, (title, what) in enumerate(made.items(), 1)}
+    texts = {f"{place}-{title}": f"{what}\n" for place, (title, what) in enumerate(made().items(), 1)}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8]
     folder = Path(base).expanduser() / f"{name}-{digest}"
     try:

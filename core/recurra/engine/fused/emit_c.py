@@ -72,16 +72,12 @@ class Function:
         self.own += [(f"I{i}", schedule.products[i].rows.size) for i in self.text.inputs]
         self.own += [(f"K{number}", width) for number, width in self.text.scratch.values()]
         if schedule.space == "late":
-            self.own += [(f"L{k}", self._outer(i)) for k, i in enumerate(schedule.slots)]
+            self.own += [(f"L{k}", self.schedule.products[i].width) for k, i in enumerate(schedule.slots)]
 
     @property
     def scratch(self) -> int:
         """How many numbers of its own it needs for each row."""
         return sum(width for _, width in self.own)
-
-    def _outer(self, index: int) -> int:
-        product = self.schedule.products[index]
-        return product.groups * product.outer
 
     def goes_forward(self, extras: Sequence[int]) -> list[str]:
         """Return the text of a function that goes from the first step to the last."""
@@ -199,7 +195,7 @@ class Function:
             yield f"real *kept{number} = K{number} + b * {width}; (void)kept{number};"
         if self.schedule.space == "late":
             for k, i in enumerate(self.schedule.slots):
-                yield f"const real *late{k} = L{k} + b * {self._outer(i)}; (void)late{k};"
+                yield f"const real *late{k} = L{k} + b * {self.schedule.products[i].width}; (void)late{k};"
 
     def _products(self, number: int) -> Iterator[str]:
         """Give the lines of the products after a segment: the thread's rows, or its columns of all rows."""
@@ -207,7 +203,8 @@ class Function:
         if made:
             yield "MEET"
         for index in made:
-            product, slot, width = self.schedule.products[index], self.schedule.slots.index(index), self._outer(index)
+            product, slot = self.schedule.products[index], self.schedule.slots.index(index)
+            width = product.width
             direct = self.schedule.direct(index)
             rows, wide = (f"I{index}", product.rows.size) if direct is None else (f"now[{direct}]", self.state[direct])
             result, apart = f"L{slot}", str(width)

@@ -60,11 +60,6 @@ class Lowered:
         """The widths of what a step gives beside its state."""
         return tuple(out.size for out in self.outs[len(self.state) :])
 
-    def width(self, product: int) -> int:
-        """Return how wide what a product gives is."""
-        made = self.products[product]
-        return made.groups * made.outer
-
     def __str__(self) -> str:
         names = Names()
         fields = len(self.state)
@@ -108,7 +103,7 @@ def lower(joint: Joint) -> Lowered:
     sequences = tuple(rows[value].size for value in joint.sequences)
     state = tuple(rows[value].size for value in joint.state)
     outs = [low.of(value) for value in joint.outs]
-    gradients = _gradients(low, joint, sequences, state)
+    gradients = _gradients(low, joint, sequences, state) if joint.grads else []
     contracted, finish = _of_shared(low, joint)
     sides = _Sides(low, joint, sequences, state)
     totals = tuple(sides.sum(program.shapes[value], total) for value, total in contracted.items())
@@ -124,7 +119,7 @@ def lower(joint: Joint) -> Lowered:
         low.shared,
         low.by_element,
         outs,
-        gradients if joint.grads else [],
+        gradients,
         sides.stores,
         sides.sums,
         totals,

@@ -220,8 +220,6 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             cut = args[0].clone()
             self.program.nodes.append(Node(func, (self._ref(args[0]),), {}, (self._note(cut),)))
             return cut
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise Unsupported(f"it draws random numbers ({func.overloadpacket})")
         if func is torch.ops.aten.lift_fresh.default and _key(args[0]) not in self._known:  # torch.tensor(0.5)
             return self._constant(args[0])
         told = swapped(tuple(args), self._ref), {key: swapped(value, self._ref) for key, value in kwargs.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class Step:
         self.dtype = self.weights[0].dtype
         joint, self.before = _recorded(function, self.weights, width, self.shapes, every is not None)
         made = kernel(joint)
-        dump(f"step-{str(self.dtype).removeprefix('torch.')}", stages_of_step(joint, made))
+        dump(f"step-{str(self.dtype).removeprefix('torch.')}", partial(stages_of_step, joint, made))
         self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
         double = self.dtype == torch.float64
         if every is not None and len(every()) * sum(made.lowered.sequences) * self.dtype.itemsize > LARGEST:
