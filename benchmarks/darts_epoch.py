@@ -1,4 +1,6 @@
-"""One training epoch of Darts' RNNModel beside one of recurra: the same series, windows, network and optimizer."""
+"""One training epoch of Darts' RNNModel beside one of recurra: the same series, windows, network
+and optimizer.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,12 @@ class Watch(Silent):
 def of_darts(values: Sequence[float], cell: str, epochs: int) -> list[tuple[float, int]]:
     """Return the seconds and updates of each epoch but the first."""
     watch = Epochs()
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "logger": False,
+        "accelerator": "cpu",
+    }
     model = RNNModel(
         input_chunk_length=STEPS - 1,
         training_length=STEPS,
@@ -116,7 +123,13 @@ def of_recurra(values: Sequence[float], cell: str, epochs: int) -> list[tuple[fl
     """Return the seconds and updates of each epoch but the first."""
     watch = Watch()
     told = TASK.format(
-        values=list(values), cell=cell, steps=STEPS, hidden=HIDDEN, batch=BATCH, rate=RATE, epochs=epochs + 1
+        values=list(values),
+        cell=cell,
+        steps=STEPS,
+        hidden=HIDDEN,
+        batch=BATCH,
+        rate=RATE,
+        epochs=epochs + 1,
     )
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "task.toml").write_text(told)
@@ -129,25 +142,37 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--cell", choices=["lstm", "gru"], default="lstm")
     arguments.add_argument("--rounds", type=int, default=4)
-    arguments.add_argument("--epochs", type=int, default=2, help="of each training, after the first")
+    arguments.add_argument(
+        "--epochs", type=int, default=2, help="of each training, after the first"
+    )
     given = arguments.parse_args()
     warnings.simplefilter("ignore")
     for name in ("pytorch_lightning", "lightning.pytorch", "darts"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    values = [round(math.sin(index / 7) + 0.3 * math.sin(index / 31), 6) for index in range(WINDOWS + STEPS)]
+    values = [
+        round(math.sin(index / 7) + 0.3 * math.sin(index / 31), 6)
+        for index in range(WINDOWS + STEPS)
+    ]
     darts: list[tuple[float, int]] = []
     ours: list[tuple[float, int]] = []
     for _ in range(given.rounds):
         darts += of_darts(values, given.cell, given.epochs)
         ours += of_recurra(values, given.cell, given.epochs)
-    print(f"{given.cell}, B{BATCH} T{STEPS} H{HIDDEN}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{given.cell}, B{BATCH} T{STEPS} H{HIDDEN}, {torch.get_num_threads()} threads, torch"
+        f" {torch.__version__}"
+    )
     for name, found in (("darts", darts), ("recurra", ours)):
         step = median(seconds / updates for seconds, updates in found)
         print(
-            f"{name:8} {median(s for s, _ in found):.3f} s an epoch of {found[0][1]} updates, {1000 * step:.2f} ms each"
+            f"{name:8} {median(s for s, _ in found):.3f} s an epoch of {found[0][1]} updates,"
+            f" {1000 * step:.2f} ms each"
         )
     ratios = [(a / n) / (b / m) for (a, n), (b, m) in zip(darts, ours, strict=True)]
-    print(f"an update of recurra is {median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(
+        f"an update of recurra is {median(ratios):.2f} times as fast ({min(ratios):.2f} to"
+        f" {max(ratios):.2f})"
+    )
 
 
 if __name__ == "__main__":

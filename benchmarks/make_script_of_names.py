@@ -12,7 +12,10 @@ from pathlib import Path
 
 TARGET = Path(__file__).resolve().parents[1] / "tasks" / "script_of_names.csv"
 
-SCRIPTS = tuple("arabic canadian cyrillic ethiopic greek hangul hebrew latin mongolian runic sinhala thai yi".split())
+SCRIPTS = tuple(
+    "arabic canadian cyrillic ethiopic greek hangul hebrew latin mongolian runic sinhala thai"
+    " yi".split()
+)
 """The scripts with at least 50 names of their own, by the first word of a letter's name."""
 
 KINDS = frozenset(
@@ -29,7 +32,9 @@ MOST = 600
 
 
 def names() -> list[tuple[str, str]]:
-    """Return names with their scripts, script by script; a name that two scripts have is left out."""
+    """Return names with their scripts, script by script; a name that two scripts have is left
+    out.
+    """
     known = unicodedata.ucd_3_2_0
     scripts: dict[str, set[str]] = defaultdict(set)
     for point in POINTS:

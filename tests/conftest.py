@@ -1,4 +1,6 @@
-"""What all tests share: random examples that are always the same, a cache folder of their own, small tasks."""
+"""What all tests share: random examples that are always the same, a cache folder of their own,
+small tasks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from recurra.engine.fused import Kernels
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: one core each, in the processes that they start as well
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests side by side: one core each, in the processes that they start as well.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
@@ -39,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let laws draw the same few examples in every run, but where many new ones are asked for.
 
-    Settings of a law take what they do not say from the profile that is loaded when its module is imported: now.
+    Settings of a law take what they do not say from the profile that is loaded when its module is
+    imported: now.
     """
     if config.option.examples is None and config.option.markexpr == "slow":
         config.option.examples = MANY
@@ -48,11 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not choose
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Make every law that is quick draw many times its examples; under `-m slow` these laws are slow ones too."""
+    """Make every law that is quick draw many times its examples; under `-m slow` these laws are
+    slow ones too.
+    """
     if config.option.examples is None:
         return
     laws = [item for item in items if is_law(item) and not item.get_closest_marker("slow")]
-    functions = {id(item.function): item.function for item in laws}  # of one law each parameter is an item
+    # Of one law each parameter is an item.
+    functions = {id(item.function): item.function for item in laws}
     for function in functions.values():
         widen(function, config.option.examples)
     for item in laws if config.option.markexpr == "slow" else ():
@@ -65,21 +72,28 @@ def is_law(item: pytest.Item) -> bool:
 
 
 def widen(law: Callable[..., None], times: int) -> None:
-    """Let a law draw so many times its examples: Hypothesis keeps a law's settings in this attribute."""
+    """Let a law draw so many times its examples: Hypothesis keeps a law's settings in this
+    attribute.
+    """
     own = law._hypothesis_internal_use_settings
     law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
 
 
 AS_A_USER = {
-    "test_build.py", "test_fused_operations.py", "test_reproduction.py", "test_sessions.py", "test_terminals.py",
+    "test_build.py", "test_fused_operations.py", "test_reproduction.py", "test_sessions.py",
+    "test_terminals.py",
     "test_witnesses.py",
 }  # fmt: skip
-"""Tests of what the compiler does, and those that compare bits with other processes: their kernels are a user's.
+"""Tests of what the compiler does, and those that compare bits with other processes: their kernels
+are a user's.
 
-Those of all others are compiled quickly by default, and as a user's are under `-m slow`, which draws the laws anew.
+Those of all others are compiled quickly by default, and as a user's are under `-m slow`, which
+draws the laws anew.
 """
 UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
-"""Flags of the compiler that make it four times as quick: what is compiled means the same, and proves itself."""
+"""Flags of the compiler that make it four times as quick: what is compiled means the same, and
+proves itself.
+"""
 COMPILED: dict[tuple[tuple[str, ...], ...], Kernels] = {}
 """What this process has compiled, by the flags."""
 
@@ -149,7 +163,9 @@ length = 3
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of compiled kernels, which all tests share: each takes a while to compile."""
+    """Return the folder of compiled kernels, which all tests share: each takes a while to
+    compile.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-") else base) / "kernels"
     folder.mkdir(exist_ok=True)
@@ -158,14 +174,20 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a cache folder that is not there yet: it is made where something is kept in it, and most tests need none."""
+    """Give a cache folder that is not there yet: it is made where something is kept in it, and most
+    tests need none.
+    """
     folder = tmp_path_factory.getbasetemp() / "caches"
     return (folder / str(number) for number in itertools.count())
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _world_of_modules(request: pytest.FixtureRequest, caches: Iterator[Path], kernels: Path) -> Iterator[None]:
-    """Keep what the tests of a module share from the user's cache; its kernels are a user's, or quickly compiled."""
+def _world_of_modules(
+    request: pytest.FixtureRequest, caches: Iterator[Path], kernels: Path
+) -> Iterator[None]:
+    """Keep what the tests of a module share from the user's cache; its kernels are a user's, or
+    quickly compiled.
+    """
     as_a_user = request.path.name in AS_A_USER or request.config.option.markexpr != "not slow"
     sets = SETS if as_a_user else UNOPTIMISED
     with pytest.MonkeyPatch.context() as patch:
@@ -179,7 +201,9 @@ def _world_of_modules(request: pytest.FixtureRequest, caches: Iterator[Path], ke
 
 @pytest.fixture(autouse=True)
 def _own_world(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test to its own cache folder, random numbers, one thread, and plugins that are installed."""
+    """Keep a test to its own cache folder, random numbers, one thread, and plugins that are
+    installed.
+    """
     monkeypatch.setenv("RECURRA_CACHE", str(next(caches)))
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
@@ -213,7 +237,9 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty folder for distributions; what is imported from it, or from local files, is forgotten afterwards."""
+    """An empty folder for distributions; what is imported from it, or from local files, is
+    forgotten afterwards.
+    """
     before = set(sys.modules)
     made = Site(tmp_path / "site")
     monkeypatch.syspath_prepend(made.path)

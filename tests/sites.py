@@ -1,4 +1,6 @@
-"""Distributions that a test installs in a folder of its own, sound and broken, and what the catalog makes of them."""
+"""Distributions that a test installs in a folder of its own, sound and broken, and what the catalog
+makes of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ HOOK = """
 from recurra import Component, hookimpl
 
 def offer(name, module="{module}", **changes):
-    whole = dict(kind="cell", name=name, target=module + ":Leaky", options=module + ":LeakyOptions", summary="leaks")
+    target, options = module + ":Leaky", module + ":LeakyOptions"
+    whole = dict(kind="cell", name=name, target=target, options=options, summary="leaks")
     return Component(**{{**whole, **changes}})
 
 @hookimpl
@@ -36,7 +39,8 @@ class Leaky(Cell):
         return (torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype),)
 
     def step(self, x_t, state):
-        h = torch.lerp(state[0], torch.tanh(self.map(torch.cat((x_t, state[0]), -1))), self.options.leak)
+        new = torch.tanh(self.map(torch.cat((x_t, state[0]), -1)))
+        h = torch.lerp(state[0], new, self.options.leak)
         return h, (h,)
 """
 
@@ -71,9 +75,17 @@ class Site:
         return path
 
     def add(
-        self, distribution: str, text: str, *, entry: str = "", version: str = "1.0", metadata: bool = True
+        self,
+        distribution: str,
+        text: str,
+        *,
+        entry: str = "",
+        version: str = "1.0",
+        metadata: bool = True,
     ) -> Path:
-        """Install a distribution whose only module is a plugin; the entry's name is the distribution's by default."""
+        """Install a distribution whose only module is a plugin; the entry's name is the
+        distribution's by default.
+        """
         stem = re.sub(r"\W", "_", distribution)
         module, info = f"{stem}_plugin", self.path / f"{stem}-{version}.dist-info"
         info.mkdir()
@@ -111,8 +123,16 @@ BROKEN = {
     "raises on import": ("raise RuntimeError('kaput')", "import error", "RuntimeError: kaput"),
     "leaves on import": ("import sys\nsys.exit(3)", "import error", "SystemExit: 3"),
     "raises what is no Exception": ("raise GeneratorExit", "import error", "GeneratorExit"),
-    "is cancelled": ("import asyncio\nraise asyncio.CancelledError('so')", "import error", "CancelledError: so"),
-    "imports what is not there": ("import no_such_thing", "import error", "No module named 'no_such_thing'"),
+    "is cancelled": (
+        "import asyncio\nraise asyncio.CancelledError('so')",
+        "import error",
+        "CancelledError: so",
+    ),
+    "imports what is not there": (
+        "import no_such_thing",
+        "import error",
+        "No module named 'no_such_thing'",
+    ),
     "is not Python": ("def :", "import error", "SyntaxError"),
     "has a hook nobody knows": (
         "from recurra import hookimpl\n@hookimpl\ndef recurra_models():\n    return []",
@@ -132,11 +152,31 @@ BROKEN = {
         "'Component' object is not iterable",
     ),
     "gives a number": (hook("7"), "invalid", "gave int, not a Component"),
-    "gives an unknown kind": (hook('offer("x", kind="sel")'), "invalid", "'sel' is not one of source, vocabulary"),
-    "gives a bad name": (hook('offer("Bad-Name")'), "invalid", "'Bad-Name' must be lower case letters"),
-    "gives a target without class": (hook('offer("x", target="m.C")'), "invalid", "target must read module:Class"),
-    "gives a name twice": (hook('offer("x"), offer("x")'), "invalid", "cell broken/x is offered twice"),
-    "is good in the first half": (hook('offer("x"), offer("y", kind="sel")'), "invalid", "kind 'sel'"),
+    "gives an unknown kind": (
+        hook('offer("x", kind="sel")'),
+        "invalid",
+        "'sel' is not one of source, vocabulary",
+    ),
+    "gives a bad name": (
+        hook('offer("Bad-Name")'),
+        "invalid",
+        "'Bad-Name' must be lower case letters",
+    ),
+    "gives a target without class": (
+        hook('offer("x", target="m.C")'),
+        "invalid",
+        "target must read module:Class",
+    ),
+    "gives a name twice": (
+        hook('offer("x"), offer("x")'),
+        "invalid",
+        "cell broken/x is offered twice",
+    ),
+    "is good in the first half": (
+        hook('offer("x"), offer("y", kind="sel")'),
+        "invalid",
+        "kind 'sel'",
+    ),
     "is newer": (
         hook('offer("x", api="2.0")'),
         "incompatible",

@@ -1,4 +1,6 @@
-"""The command line as the tests call it: in a process of its own, or in this one, which has torch imported already."""
+"""The command line as the tests call it: in a process of its own, or in this one, which has torch
+imported already.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class Ended:
 
 
 def world(**more: str) -> dict[str, str]:
-    """Return the environment of a process: one core, and the cache of this test, with the kernels of all tests."""
+    """Return the environment of a process: one core, and the cache of this test, with the kernels
+    of all tests.
+    """
     cache = Path(os.environ["RECURRA_CACHE"])
     cache.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
@@ -56,11 +60,15 @@ def world(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
-def process(*arguments: str | Path, path: str | Path = "", cwd: Path | None = None, **environment: str) -> Ended:
+def process(
+    *arguments: str | Path, path: str | Path = "", cwd: Path | None = None, **environment: str
+) -> Ended:
     """Run a command in a process of its own; `path` goes in front of where it looks for modules."""
     around = world(**environment, PYTHONPATH=str(path))
     line = [sys.executable, "-m", "recurra.cli.main", *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, encoding="utf-8", cwd=cwd, env=around, timeout=120, check=False)
+    done = subprocess.run(
+        line, capture_output=True, encoding="utf-8", cwd=cwd, env=around, timeout=120, check=False
+    )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

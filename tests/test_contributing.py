@@ -28,13 +28,17 @@ def steps(title: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_place_that_is_named_is_there(place: str) -> None:
-    """Each file and folder that is named exists; where a name is still to be chosen, its folder does."""
+    """Each file and folder that is named exists; where a name is still to be chosen, its folder
+    does.
+    """
     path = REPOSITORY / place
     assert (path.parent if "NAME" in place else path).exists()
 
 
 def test_a_task_walks_as_it_is_drawn() -> None:
-    """Each stage of the drawing is called by `run`, in this order, and the files of its line exist."""
+    """Each stage of the drawing is called by `run`, in this order, and the files of its line
+    exist.
+    """
     source = inspect.getsource(verbs.run)
     walk = steps("## The walk of a task")
     called = [source.index(f"{name}(") for name, _ in walk]
@@ -44,7 +48,9 @@ def test_a_task_walks_as_it_is_drawn() -> None:
 
 
 def test_a_cell_walks_as_it_is_drawn() -> None:
-    """The passes of the compiler are those of the drawing, in its order, and the files stand in the folder."""
+    """The passes of the compiler are those of the drawing, in its order, and the files stand in the
+    folder.
+    """
     entry = discover().find("cell", "gru")
     walk = steps("## The walk of a cell")
     made = list(passes(entry.target(2, entry.options(hidden_size=3))))

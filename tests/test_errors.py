@@ -33,15 +33,23 @@ PLUGINS = Path(recurra_cells.__file__).parents[1]
 
 
 def codes_in(path: Path) -> Iterator[str]:
-    """Give each code that a source file uses: a string that is a code and nothing else, the table of codes apart."""
+    """Give each code that a source file uses: a string that is a code and nothing else, the table
+    of codes apart.
+    """
     text = path.read_text(encoding="utf-8")
     if "RC" not in text:  # parsed at every start of pytest: no more files than need be
         return
     nodes = list(ast.walk(ast.parse(text)))
-    tables = [n for n in nodes if isinstance(n, ast.AnnAssign) and getattr(n.target, "id", "") == "CODES"]
+    tables = [
+        n for n in nodes if isinstance(n, ast.AnnAssign) and getattr(n.target, "id", "") == "CODES"
+    ]
     skipped = {id(node) for table in tables for node in ast.walk(table)}
     for node in nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in skipped
+        ):
             if node.value.startswith("RC") and node.value[2:].isdigit():
                 yield node.value
 
@@ -69,18 +77,33 @@ def test_every_code_that_is_used_is_known(code: str) -> None:
 
 
 WORDS = st.text(string.ascii_letters + " _.é", max_size=8)
-PLACES = st.none() | st.builds(Place, WORDS, st.integers(0, 9), st.integers(1, 9), WORDS, st.integers(1, 9))
+PLACES = st.none() | st.builds(
+    Place, WORDS, st.integers(0, 9), st.integers(1, 9), WORDS, st.integers(1, 9)
+)
 PROBLEMS = st.builds(
-    Problem, st.sampled_from(sorted(CODES)), WORDS.filter(bool), WORDS, PLACES, WORDS, WORDS, WORDS, WORDS
+    Problem,
+    st.sampled_from(sorted(CODES)),
+    WORDS.filter(bool),
+    WORDS,
+    PLACES,
+    WORDS,
+    WORDS,
+    WORDS,
+    WORDS,
 )
 
 
 @QUICK
 @given(st.lists(PROBLEMS, min_size=1, max_size=5), st.randoms())
-def test_an_error_does_not_depend_on_the_order_of_finding(problems: list[Problem], random: object) -> None:
+def test_an_error_does_not_depend_on_the_order_of_finding(
+    problems: list[Problem], random: object
+) -> None:
     """Problems are told in the order of their places, whichever was found first."""
     error = InputError(problems)
-    places = [(p.place.file, p.place.line, p.place.column) if p.place else ("", 0, 0) for p in error.problems]
+    places = [
+        (p.place.file, p.place.line, p.place.column) if p.place else ("", 0, 0)
+        for p in error.problems
+    ]
     assert places == sorted(places)
     assert sorted(map(repr, error.problems)) == sorted(map(repr, problems))
     assert str(error) == "\n\n".join(problem.render() for problem in error.problems)
@@ -89,7 +112,9 @@ def test_an_error_does_not_depend_on_the_order_of_finding(problems: list[Problem
 @QUICK
 @given(PROBLEMS)
 def test_a_message_holds_all_that_is_known(problem: Problem) -> None:
-    """The printed form holds the fact, the code, and every field that helps; the record holds the same, as JSON."""
+    """The printed form holds the fact, the code, and every field that helps; the record holds the
+    same, as JSON.
+    """
     text, record = problem.render(), problem.record()
     for field in ("fact", "code", "key", "got", "allowed", "nearest", "cure"):
         assert getattr(problem, field) in text
@@ -103,12 +128,20 @@ def test_a_message_holds_all_that_is_known(problem: Problem) -> None:
 
 def test_each_family_has_its_exit_code() -> None:
     """A failed run exits with 1, wrong input with 2, a plugin with 3, an interruption with 130."""
-    codes = {error: error.exit_code for error in (RecurraError, RunError, InputError, PluginError, Interrupted)}
+    codes = {
+        error: error.exit_code
+        for error in (RecurraError, RunError, InputError, PluginError, Interrupted)
+    }
     assert codes == {RecurraError: 1, RunError: 1, InputError: 2, PluginError: 3, Interrupted: 130}
     assert all(issubclass(error, RecurraError) for error in codes)
 
 
-NAMES = st.lists(st.text(string.ascii_lowercase + "_", min_size=5, max_size=12), min_size=1, max_size=8, unique=True)
+NAMES = st.lists(
+    st.text(string.ascii_lowercase + "_", min_size=5, max_size=12),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
 
 
 @QUICK
@@ -122,7 +155,9 @@ def test_a_known_name_in_any_case_is_its_own_nearest(names: list[str], data: st.
 @QUICK
 @given(st.text(string.ascii_lowercase, min_size=5, max_size=12), st.data())
 def test_one_typing_error_is_forgiven(name: str, data: st.DataObject) -> None:
-    """A letter left out, added, changed or swapped with the next still finds the name, and digits find none."""
+    """A letter left out, added, changed or swapped with the next still finds the name, and digits
+    find none.
+    """
     at = data.draw(st.integers(0, len(name) - 2))
     left, right = name[:at], name[at + 1 :]
     letter = data.draw(st.sampled_from(string.ascii_lowercase))

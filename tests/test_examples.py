@@ -1,4 +1,6 @@
-"""How laws draw their examples: the same few in every run, or many new ones where they are asked for."""
+"""How laws draw their examples: the same few in every run, or many new ones where they are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,20 @@ def collected(times: int | None, chosen: str, *items: SimpleNamespace) -> None:
 
 
 def test_laws_are_widened_where_many_examples_are_asked_for() -> None:
-    """Each quick law once, however many parameters it has; slow ones, and tests of one example, stay as they are."""
+    """Each quick law once, however many parameters it has; slow ones, and tests of one example,
+    stay as they are.
+    """
     (quick, of_quick), (slow, of_slow) = law(), law()
     parameters, rare, plain = [item(quick), item(quick)], item(slow, "slow"), item(print)
     collected(3, "slow", *parameters, rare, plain)
     quick(), slow()
     assert (len(of_quick), len(of_slow)) == (15, 5)
-    assert [one.marks for one in (*parameters, rare, plain)] == [{"slow"}, {"slow"}, {"slow"}, set()]
+    assert [one.marks for one in (*parameters, rare, plain)] == [
+        {"slow"},
+        {"slow"},
+        {"slow"},
+        set(),
+    ]
 
 
 def test_a_usual_run_may_ask_for_many_examples() -> None:

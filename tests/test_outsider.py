@@ -1,4 +1,6 @@
-"""A distribution of somebody else's, built and installed as pip does it, adds a cell, an encoder and a target."""
+"""A distribution of somebody else's, built and installed as pip does it, adds a cell, an encoder
+and a target.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("outsider")
     source, target = home / "source", home / "target"
     shutil.copytree(OUTSIDER, source, ignore=shutil.ignore_patterns("__pycache__", "build", "dist"))
-    flags = ["--no-deps", "--no-build-isolation", "--no-index", "--no-compile", "--disable-pip-version-check", "-q"]
+    flags = [
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-q",
+    ]
     line = [sys.executable, "-m", "pip", "install", *flags, "--target", str(target), str(source)]
     subprocess.run(line, check=True, capture_output=True, cwd=home)
     return target
@@ -42,7 +51,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Put the installed distribution on this process's path, and its task file into an empty folder."""
+    """Put the installed distribution on this process's path, and its task file into an empty
+    folder.
+    """
     monkeypatch.syspath_prepend(installed)
     monkeypatch.chdir(tmp_path)
     for task in ("hello_leaky.toml", "recall.toml"):
@@ -54,7 +65,10 @@ def here(installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
 
 def test_it_is_installed_as_wheels_are(installed: Path) -> None:
     """What is tested is a built wheel, unpacked: no path of the checkout leads to it."""
-    assert sorted(p.name for p in installed.iterdir()) == ["recurra_outsider", "recurra_outsider-1.2.3.dist-info"]
+    assert sorted(p.name for p in installed.iterdir()) == [
+        "recurra_outsider",
+        "recurra_outsider-1.2.3.dist-info",
+    ]
 
 
 def test_list_shows_it_with_distribution_and_version(installed: Path) -> None:
@@ -67,7 +81,9 @@ def test_list_shows_it_with_distribution_and_version(installed: Path) -> None:
 
 
 def test_list_does_not_show_it_where_it_is_not_installed() -> None:
-    """Nothing of it is in the environment of the tests: what the others see comes from the folder alone."""
+    """Nothing of it is in the environment of the tests: what the others see comes from the folder
+    alone.
+    """
     assert "outsider" not in process("plugins", "list").tidy(0).out
 
 
@@ -97,8 +113,15 @@ def test_run_trains_and_spells(here: Path) -> None:
     done = command("run", "hello_leaky.toml", "--expect", "--json").tidy(0)
     assert done.last["generated"] == "hello"
     used = json.loads((here / done.last["run"] / "plugins.json").read_text())
-    theirs = {(p["kind"], p["name"], p["version"]) for p in used if p["distribution"] == "recurra-outsider"}
-    assert theirs == {("cell", "recurra-outsider/leaky", "1.2.3"), ("encoder", "recurra-outsider/waves", "1.2.3")}
+    theirs = {
+        (p["kind"], p["name"], p["version"])
+        for p in used
+        if p["distribution"] == "recurra-outsider"
+    }
+    assert theirs == {
+        ("cell", "recurra-outsider/leaky", "1.2.3"),
+        ("encoder", "recurra-outsider/waves", "1.2.3"),
+    }
 
 
 def test_check_reports_it(here: Path) -> None:
@@ -112,7 +135,9 @@ FIGURE = "mean_reciprocal_rank"
 
 
 def test_a_target_of_their_own_trains_and_is_judged(here: Path) -> None:
-    """A question that recurra does not know: its own figure stands in [expect] and the verdict, its own rule beside."""
+    """A question that recurra does not know: its own figure stands in [expect] and the verdict, its
+    own rule beside.
+    """
     done = command("run", "recall.toml", "--expect", "--json").tidy(0)
     found = json.loads((here / done.last["run"] / "result.json").read_text())
     assert found["metrics"].keys() == {"loss", FIGURE} and found["predictions"] == 12
@@ -123,10 +148,14 @@ def test_a_target_of_their_own_trains_and_is_judged(here: Path) -> None:
 
 
 def asked(run: Run, name: str = "test") -> list[tuple[int, int]]:
-    """Return label and rank wherever the mark stands in a split, each sequence read alone, one symbol at a time."""
+    """Return label and rank wherever the mark stands in a split, each sequence read alone, one
+    symbol at a time.
+    """
     data, found = same_data(run.folder, run.resolved), []
     network, part = run.network.eval(), data.splits[name]
-    mark = next(index for index in range(data.vocabulary.size) if data.vocabulary.symbol(index) == "?")
+    mark = next(
+        index for index in range(data.vocabulary.size) if data.vocabulary.symbol(index) == "?"
+    )
     for row in data.store.sequence(part.begin).tolist():
         states, label = None, int(data.reader.labels[row])
         for symbol in data.store.values[data.store.starts[row] : data.store.ends[row]].tolist():
@@ -138,14 +167,23 @@ def asked(run: Run, name: str = "test") -> list[tuple[int, int]]:
 
 
 def test_only_marked_steps_are_asked(here: Path) -> None:
-    """Figure and baseline are those of a plain loop, and no window changes them, of training or of evaluation."""
+    """Figure and baseline are those of a plain loop, and no window changes them, of training or of
+    evaluation.
+    """
     task = here / "recall.toml"
     task.write_text(task.read_text().replace("?y", "?y?"))  # some are asked twice
-    changes = {"training.steps": 5, "sequence.length": 3, "sequence.split": [0.5, 0.0, 0.5], "device.kind": "cpu"}
+    changes = {
+        "training.steps": 5,
+        "sequence.length": 3,
+        "sequence.split": [0.5, 0.0, 0.5],
+        "device.kind": "cpu",
+    }
     run = recurra.run(task, changes)
     ranks = asked(run)
     assert run.result["predictions"] == len(ranks)
-    assert run.result["metrics"][FIGURE] == pytest.approx(sum(1 / rank for _, rank in ranks) / len(ranks))
+    assert run.result["metrics"][FIGURE] == pytest.approx(
+        sum(1 / rank for _, rank in ranks) / len(ranks)
+    )
 
     labels = [label for label, _ in asked(run, "train")]
     order = sorted(set(labels), key=lambda label: (-labels.count(label), label))
@@ -154,7 +192,9 @@ def test_only_marked_steps_are_asked(here: Path) -> None:
 
 
 def test_a_target_of_their_own_goes_on_bit_for_bit(here: Path) -> None:
-    """Stopped and resumed, a run leaves what one does that never stopped; opened again, it says the same."""
+    """Stopped and resumed, a run leaves what one does that never stopped; opened again, it says the
+    same.
+    """
     changes = {"training.steps": 8, "training.checkpoint_every": 3, "cell.dropout": 0.3}
     whole = recurra.run("recall.toml", changes, runs=here / "whole")
     with pytest.raises(Interrupted):
@@ -165,8 +205,13 @@ def test_a_target_of_their_own_goes_on_bit_for_bit(here: Path) -> None:
 
 
 def test_check_knows_their_target(here: Path) -> None:
-    """What it would ask is looked at before training: nothing marked, no labels, no figure of that name, no text."""
-    assert command("check", "recall.toml", "--json").tidy(0).last["components"]["target"] == "recurra-outsider/recall"
+    """What it would ask is looked at before training: nothing marked, no labels, no figure of that
+    name, no text.
+    """
+    assert (
+        command("check", "recall.toml", "--json").tidy(0).last["components"]["target"]
+        == "recurra-outsider/recall"
+    )
     changes = {
         "target.mark=!": ("RC041", "no symbol of the data is the mark"),
         "sequence.carry=true": ("RC031", "sequence.carry=true: .* asks for a label a sequence"),
@@ -186,26 +231,41 @@ def test_check_knows_their_target(here: Path) -> None:
 
 
 def test_a_split_where_nothing_is_asked_is_refused(here: Path) -> None:
-    """A mark that no sequence of a split holds gives no figure: that is told before training, not after."""
+    """A mark that no sequence of a split holds gives no figure: that is told before training, not
+    after.
+    """
     head, rest = (here / "recall.toml").read_text().split("texts = ")
-    texts = 'texts = ["ax?", "bx?", "bx"]\nlabels = ["a", "b", "b"]\nfolds = ["train", "train", "validation"]\n\n'
+    texts = (
+        'texts = ["ax?", "bx?", "bx"]\nlabels = ["a", "b", "b"]\nfolds = ["train", "train",'
+        ' "validation"]\n\n'
+    )
     tail = rest[rest.index("[vocabulary]") :].replace("split = [0.75, 0.0, 0.25]", "")
     (here / "few.toml").write_text(head + texts + tail)
-    with pytest.raises(InputError, match=r"validation split, .* no step that target 'recall' scores") as caught:
+    with pytest.raises(
+        InputError, match=r"validation split, .* no step that target 'recall' scores"
+    ) as caught:
         recurra.check("few.toml", {"training.batch_size": 2})
     assert caught.value.problems[0].code == "RC041"
 
 
 def test_the_core_knows_nothing_of_it() -> None:
     """No line of recurra, nor of its plugins, names what the distribution brings."""
-    texts = [path.read_text() for folder in ("core", "plugins") for path in (REPOSITORY / folder).rglob("*.py")]
+    texts = [
+        path.read_text()
+        for folder in ("core", "plugins")
+        for path in (REPOSITORY / folder).rglob("*.py")
+    ]
     assert not [word for word in ("outsider", FIGURE) if any(word in text for text in texts)]
 
 
 def test_both_names_mean_the_same(here: Path) -> None:
-    """The short name and the qualified one give the same run, and the run keeps the qualified one."""
+    """The short name and the qualified one give the same run, and the run keeps the qualified
+    one.
+    """
     short = recurra.run("hello_leaky.toml", {"training.steps": 3})
-    long = recurra.run("hello_leaky.toml", {"training.steps": 3, "cell.kind": "recurra-outsider/leaky"})
+    long = recurra.run(
+        "hello_leaky.toml", {"training.steps": 3, "cell.kind": "recurra-outsider/leaky"}
+    )
     assert short.result["metrics"] == long.result["metrics"]
     for run in (short, long):
         assert 'kind = "recurra-outsider/leaky"' in (run.path / "task.toml").read_text()
@@ -215,16 +275,22 @@ def test_unknown_key_is_placed(here: Path) -> None:
     """A misspelt option of a plugin is refused with its line, and the nearest one is named."""
     path = here / "hello_leaky.toml"
     path.write_text(path.read_text().replace("leak = 0.7", "leek = 0.7"))
-    command("check", path).fails(2, f"{path}:21:1 cell.leek", "[RC011]", "of cell leaky", "did you mean: leak")
+    command("check", path).fails(
+        2, f"{path}:21:1 cell.leek", "[RC011]", "of cell leaky", "did you mean: leak"
+    )
 
 
 def test_wrong_value_is_refused_by_its_own_model(here: Path) -> None:
     """What a plugin's option may be is decided by the plugin's model alone."""
-    command("check", "hello_leaky.toml", "-o", "cell.leak=1.5").fails(2, "cell.leak", "[RC013]", "got: 1.5")
+    command("check", "hello_leaky.toml", "-o", "cell.leak=1.5").fails(
+        2, "cell.leak", "[RC013]", "got: 1.5"
+    )
 
 
 def test_without_it_the_task_says_what_is_missing() -> None:
-    """A task whose plugins are not installed is wrong input: no component has the name, and each is placed."""
+    """A task whose plugins are not installed is wrong input: no component has the name, and each is
+    placed.
+    """
     ended = command("check", OUTSIDER / "hello_leaky.toml").tidy(2)
     assert "19:1 cell.kind: there is no cell called 'leaky' [RC020]" in ended.err
     assert "15:1 encoder.kind: there is no encoder called 'waves' [RC020]" in ended.err
@@ -239,7 +305,9 @@ def orphan(here: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def test_loading_without_it_says_what_to_install(orphan: Path) -> None:
-    """A run whose plugin is gone is the plugin's fault, and the cure is the line that brings it back."""
+    """A run whose plugin is gone is the plugin's fault, and the cure is the line that brings it
+    back.
+    """
     with pytest.raises(recurra.PluginError) as caught:
         recurra.load(orphan)
     assert caught.value.problems[0].cure == "pip install recurra-outsider==1.2.3"
@@ -253,17 +321,23 @@ def test_every_verb_on_a_run_without_it_says_so(orphan: Path, verb: str) -> None
     assert ended.last["exit_code"] == 3
 
 
-def test_a_blocked_plugin_is_not_to_be_installed_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_plugin_is_not_to_be_installed_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the plugin is here but blocked, the cure is the variable that blocks it."""
     run = recurra.run("hello_leaky.toml", {"training.steps": 2})
     monkeypatch.setenv("RECURRA_PLUGINS_BLOCK", "recurra_outsider")
-    ended = command("generate", run.path).fails(3, "recurra-outsider 1.2.3", "RECURRA_PLUGINS_BLOCK", "unset")
+    ended = command("generate", run.path).fails(
+        3, "recurra-outsider 1.2.3", "RECURRA_PLUGINS_BLOCK", "unset"
+    )
     assert "pip install" not in ended.err
 
 
 @pytest.fixture
 def upgraded(here: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a run, then put a later version of its distribution in the place of the one that it was made with."""
+    """Make a run, then put a later version of its distribution in the place of the one that it was
+    made with.
+    """
     run = recurra.run("hello_leaky.toml", {"training.steps": 2})
     later = here / "later"
     shutil.copytree(installed, later)
@@ -271,7 +345,9 @@ def upgraded(here: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     told = info / "METADATA"
     told.write_text(told.read_text().replace("Version: 1.2.3", "Version: 1.3.0"))
     info.rename(later / "recurra_outsider-1.3.0.dist-info")
-    monkeypatch.setattr(sys, "path", [str(later) if entry == str(installed) else entry for entry in sys.path])
+    monkeypatch.setattr(
+        sys, "path", [str(later) if entry == str(installed) else entry for entry in sys.path]
+    )
     return run.path
 
 
@@ -279,7 +355,9 @@ CHANGED = "was made with recurra-outsider 1.2.3 (now 1.3.0)"
 
 
 def test_another_version_is_a_warning(upgraded: Path) -> None:
-    """A run opens with another version of its plugin, and says so once, where it was asked for; nothing is refused."""
+    """A run opens with another version of its plugin, and says so once, where it was asked for;
+    nothing is refused.
+    """
     with pytest.warns(OtherVersion) as caught:
         run = recurra.load(upgraded)
     (warning,) = caught
@@ -290,7 +368,9 @@ def test_another_version_is_a_warning(upgraded: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["generate", "evaluate", "resume"])
 def test_another_version_is_a_line_on_stderr(upgraded: Path, verb: str) -> None:
-    """Each command that opens a run prints one line for people, every time, and its output stays as it is."""
+    """Each command that opens a run prints one line for people, every time, and its output stays as
+    it is.
+    """
     ended = command(verb, upgraded, "--json").tidy(0)
     (line,) = [line for line in ended.err.splitlines() if "warning" in line]
     assert line.startswith(f"warning: {upgraded} {CHANGED}")
@@ -309,10 +389,14 @@ def test_resume_records_the_version_that_goes_on(upgraded: Path) -> None:
 
 
 def test_recurra_itself_counts(here: Path) -> None:
-    """The version of recurra is told like that of any other distribution, all of them in one line."""
+    """The version of recurra is told like that of any other distribution, all of them in one
+    line.
+    """
     run = recurra.run("hello_leaky.toml", {"training.steps": 2})
     told = run.path / "plugins.json"
-    other = told.read_text().replace(f'"{recurra.__version__}"', '"0.0.1"').replace("1.2.3", "1.0.0")
+    other = (
+        told.read_text().replace(f'"{recurra.__version__}"', '"0.0.1"').replace("1.2.3", "1.0.0")
+    )
     run.folder.records.amend("plugins.json", other)
     ended = command("generate", run.path).tidy(0)
     assert ended.err.count("warning: ") == 1
@@ -321,17 +405,23 @@ def test_recurra_itself_counts(here: Path) -> None:
 
 
 def test_the_warning_comes_before_what_it_explains(upgraded: Path) -> None:
-    """Where the other version refuses the run's options, the line that says why stands before the error."""
+    """Where the other version refuses the run's options, the line that says why stands before the
+    error.
+    """
     task = upgraded / "task.toml"
     Records(upgraded).amend("task.toml", task.read_text().replace("leak = ", "leek = "))
     ended = command("generate", upgraded).tidy(2)
     assert ended.err.index(CHANGED) < ended.err.index("[RC011]")
 
 
-def test_other_warnings_are_shown_as_ever(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_warnings_are_shown_as_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Only recurra's own warning is a plain line: any other is left to whoever shows warnings."""
     shown = []
-    monkeypatch.setattr(warnings, "showwarning", lambda message, *more, **named: shown.append(str(message)))
+    monkeypatch.setattr(
+        warnings, "showwarning", lambda message, *more, **named: shown.append(str(message))
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         with ending.warnings_in_a_line():

@@ -1,4 +1,6 @@
-"""Streams of random numbers: each its own, all of one seed, and the global generators left as they were."""
+"""Streams of random numbers: each its own, all of one seed, and the global generators left as they
+were.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurra.randomness import FlowingNoise, Noise, derive, numpy_stream, philox, seeded, torch_stream, uniforms
+from recurra.randomness import (
+    FlowingNoise,
+    Noise,
+    derive,
+    numpy_stream,
+    philox,
+    seeded,
+    torch_stream,
+    uniforms,
+)
 
 NAMES = [("init",), ("shuffle", 0), ("shuffle", 1), ("dropout",), ("sampling",), ("split",)]
 
@@ -69,7 +80,9 @@ def test_a_lent_generator_draws_by_seed_and_name():
 
 
 def test_the_generator_that_is_seeded_is_the_one_that_is_lent(monkeypatch):
-    """torch seeds the present device alone: for the time of it, that is the one whose generator comes back."""
+    """torch seeds the present device alone: for the time of it, that is the one whose generator
+    comes back.
+    """
     lent, present, seeds = [], [0], []
 
     @contextmanager
@@ -105,9 +118,21 @@ def test_a_lent_generator_comes_back_after_a_failure():
 @pytest.mark.parametrize(
     ("counter", "key", "words"),
     [
-        ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-        ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-        ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+        (
+            "00000000 00000000 00000000 00000000",
+            "00000000 00000000",
+            "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+        ),
+        (
+            "ffffffff ffffffff ffffffff ffffffff",
+            "ffffffff ffffffff",
+            "408f276d 41c83b0e a20bc7c6 6d5451fd",
+        ),
+        (
+            "243f6a88 85a308d3 13198a2e 03707344",
+            "a4093822 299f31d0",
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
     ],
 )
 def test_philox_gives_the_published_words(counter, key, words):
@@ -120,10 +145,17 @@ def test_philox_gives_the_published_words(counter, key, words):
 places = st.integers(0, 1 << 40)
 
 
-@given(key=st.integers(0, (1 << 63) - 1), first=places, count=st.integers(1, 9), streams=st.integers(1, 9))
+@given(
+    key=st.integers(0, (1 << 63) - 1),
+    first=places,
+    count=st.integers(1, 9),
+    streams=st.integers(1, 9),
+)
 @settings(max_examples=30, deadline=None)
 def test_a_number_hangs_on_its_step_and_stream_alone(key, first, count, streams):
-    """Whatever the block and however many streams, the number of a step and a stream is the same, and in [0, 1)."""
+    """Whatever the block and however many streams, the number of a step and a stream is the same,
+    and in [0, 1).
+    """
     block = uniforms(key, first, count, streams)
     assert block.shape == (count, streams) and (block >= 0).all() and (block < 1).all()
     step, stream = count - 1, streams - 1
@@ -132,7 +164,9 @@ def test_a_number_hangs_on_its_step_and_stream_alone(key, first, count, streams)
 
 
 def test_uniform_numbers_fill_the_unit_evenly():
-    """Mean and spread are those of the unit interval, over steps and over streams, and no two rows go together."""
+    """Mean and spread are those of the unit interval, over steps and over streams, and no two rows
+    go together.
+    """
     block = uniforms(derive(3, "sampling"), 0, 400, 400)
     for axis in (0, 1):
         assert abs(block.mean(axis=axis) - 0.5).max() < 5 * (1 / 12 / 400) ** 0.5
@@ -141,7 +175,9 @@ def test_uniform_numbers_fill_the_unit_evenly():
 
 
 def test_noise_hangs_on_its_place_alone():
-    """What is dropped depends on seed, update, batch and call: not on what was drawn before, nor on how x lies."""
+    """What is dropped depends on seed, update, batch and call: not on what was drawn before, nor on
+    how x lies.
+    """
     x = torch.ones(4, 6, 8)
     found = {}
     noise = Noise(3)
@@ -168,4 +204,7 @@ def test_flowing_noise_goes_on_from_what_was_saved():
     assert not torch.equal(noise.mask(x, 0.5), once)
     noise.restore(saved)
     assert torch.equal(noise.mask(x, 0.5), once)
-    assert torch.equal(FlowingNoise(3).mask(x, 0.5), x.clone().bernoulli_(0.5, generator=torch_stream(3, "dropout")))
+    assert torch.equal(
+        FlowingNoise(3).mask(x, 0.5),
+        x.clone().bernoulli_(0.5, generator=torch_stream(3, "dropout")),
+    )

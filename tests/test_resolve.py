@@ -1,4 +1,6 @@
-"""The resolved task: written and read again it is the same task; and the JSON Schema that describes every task."""
+"""The resolved task: written and read again it is the same task; and the JSON Schema that describes
+every task.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,16 @@ from recurra.schema import json_schema, option_rows
 from recurra.spec import shipped
 from recurra.spec.tables import Task
 
-QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 Write = Callable[..., Path]
 CATALOG = discover()
 SCHEMA = json_schema(CATALOG)
 VALIDATOR = Draft202012Validator(SCHEMA)
 WHOLE = {"hello": HELLO, "series": SERIES} | {
-    name: (shipped.folder() / f"{name}.toml").read_text(encoding="utf-8") for name in shipped.tasks()
+    name: (shipped.folder() / f"{name}.toml").read_text(encoding="utf-8")
+    for name in shipped.tasks()
 }
 
 # Tasks drawn from the language's own description of itself.
@@ -45,7 +50,11 @@ def drawn(rule: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrateg
     """Return values that a JSON Schema allows."""
     if "$ref" in rule:
         return drawn(definitions[rule["$ref"].split("/")[-1]], definitions)
-    if options := [option for option in rule.get("anyOf", rule.get("oneOf", [])) if option.get("type") != "null"]:
+    if options := [
+        option
+        for option in rule.get("anyOf", rule.get("oneOf", []))
+        if option.get("type") != "null"
+    ]:
         return st.one_of(*(drawn(option, definitions) for option in options))
     if "enum" in rule or "const" in rule:
         return st.sampled_from(rule.get("enum", [rule.get("const")]))
@@ -53,20 +62,37 @@ def drawn(rule: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrateg
         return tables(rule, definitions)
     if rule.get("type") == "array":
         least, most = rule.get("minItems", 0), rule.get("maxItems", 3)
-        return st.lists(drawn(rule["items"], definitions), min_size=least, max_size=max(least, most))
+        return st.lists(
+            drawn(rule["items"], definitions), min_size=least, max_size=max(least, most)
+        )
     if rule.get("type") == "number":
-        low, high = rule.get("minimum", rule.get("exclusiveMinimum")), rule.get("maximum", rule.get("exclusiveMaximum"))
-        edges = {"exclude_min": "exclusiveMinimum" in rule, "exclude_max": "exclusiveMaximum" in rule}
+        low, high = (
+            rule.get("minimum", rule.get("exclusiveMinimum")),
+            rule.get("maximum", rule.get("exclusiveMaximum")),
+        )
+        edges = {
+            "exclude_min": "exclusiveMinimum" in rule,
+            "exclude_max": "exclusiveMaximum" in rule,
+        }
         return st.floats(low, high, allow_nan=False, allow_infinity=False, **edges)
-    low, high = rule.get("minimum"), rule.get("maximum", rule.get("exclusiveMaximum", (1 << 63)) - 1)
-    return {"integer": st.integers(low, high), "boolean": st.booleans(), "string": TEXT}[rule["type"]]
+    low, high = (
+        rule.get("minimum"),
+        rule.get("maximum", rule.get("exclusiveMaximum", (1 << 63)) - 1),
+    )
+    return {"integer": st.integers(low, high), "boolean": st.booleans(), "string": TEXT}[
+        rule["type"]
+    ]
 
 
 def tables(rule: dict[str, Any], definitions: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Return tables with what they must have, and some of what they may; or of any keys, where they take those."""
+    """Return tables with what they must have, and some of what they may; or of any keys, where they
+    take those.
+    """
     if every := rule.get("additionalProperties"):
         return st.dictionaries(TEXT, drawn(every, definitions), max_size=2)
-    required = set(rule.get("required", [])) | ({"kind"} & {n for n, r in rule["properties"].items() if "const" in r})
+    required = set(rule.get("required", [])) | (
+        {"kind"} & {n for n, r in rule["properties"].items() if "const" in r}
+    )
     parts = {name: drawn(inner, definitions) for name, inner in rule.get("properties", {}).items()}
     return st.fixed_dictionaries(
         {name: part for name, part in parts.items() if name in required},
@@ -91,7 +117,11 @@ def tasks(draw: Any) -> dict[str, Any]:
         if kind == "cell" and draw(st.booleans()):
             task[kind] = {"stack": [task[kind], _component(draw, draw(st.sampled_from(entries)))]}
     if draw(st.booleans()):
-        task["source"] = {"kind": "text", "path": draw(TEXT), "each": draw(st.sampled_from(["file", "line"]))}
+        task["source"] = {
+            "kind": "text",
+            "path": draw(TEXT),
+            "each": draw(st.sampled_from(["file", "line"])),
+        }
     if draw(st.booleans()):
         task["training"].pop("epochs", None)
     else:
@@ -111,7 +141,9 @@ def tasks(draw: Any) -> dict[str, Any]:
 def _core(name: str) -> st.SearchStrategy[Any]:
     rule = CORE["$defs"][name.capitalize()]
     kinds = {"kind": {"enum": ["auto", "cpu", "cuda", "cuda:1", "mps"]}} if name == "device" else {}
-    properties = {key: part for key, part in {**rule["properties"], **kinds}.items() if key != "optimizer"}
+    properties = {
+        key: part for key, part in {**rule["properties"], **kinds}.items() if key != "optimizer"
+    }
     return tables({**rule, "properties": properties}, CORE["$defs"])
 
 
@@ -122,13 +154,22 @@ def _options(entry: Entry) -> st.SearchStrategy[Any]:
 
 
 def _component(draw: Any, entry: Entry) -> dict[str, Any]:
-    spelt = draw(st.sampled_from([entry.component.name, entry.qualified, entry.component.name.replace("_", "-")]))
+    spelt = draw(
+        st.sampled_from(
+            [entry.component.name, entry.qualified, entry.component.name.replace("_", "-")]
+        )
+    )
     options = draw(_options(entry))
-    return {"kind": spelt, **(options if _together(entry, options) else dict(*entry.component.examples[:1]))}
+    return {
+        "kind": spelt,
+        **(options if _together(entry, options) else dict(*entry.component.examples[:1])),
+    }
 
 
 def _together(entry: Entry, options: dict[str, Any]) -> bool:
-    """Tell whether options that are allowed one by one are allowed together: JSON Schema has no word for that."""
+    """Tell whether options that are allowed one by one are allowed together: JSON Schema has no
+    word for that.
+    """
     try:
         entry.options.model_validate_json(json.dumps(options))
     except ValidationError:
@@ -146,8 +187,12 @@ def again(resolved: Resolved, folder: Path) -> Resolved:
 
 @QUICK
 @given(tasks())
-def test_a_resolved_task_reads_back_as_itself(task: Write, tmp_path: Path, drawn_task: dict[str, Any]) -> None:
-    """A resolved task, written in another folder and resolved again, has equal tables, and the same text."""
+def test_a_resolved_task_reads_back_as_itself(
+    task: Write, tmp_path: Path, drawn_task: dict[str, Any]
+) -> None:
+    """A resolved task, written in another folder and resolved again, has equal tables, and the same
+    text.
+    """
     first = resolve(task(tomli_w.dumps(drawn_task)))
     second = again(first, tmp_path / "elsewhere")
     assert second.tables() == first.tables()
@@ -167,11 +212,15 @@ def test_what_resolves_is_what_the_schema_allows(task: Write, drawn_task: dict[s
 @QUICK
 @given(tasks(), st.data())
 def test_what_was_written_is_kept(task: Write, drawn_task: dict[str, Any], data: Any) -> None:
-    """Every value of the file is in the resolved task as it was, but for paths and kinds, which are made whole."""
+    """Every value of the file is in the resolved task as it was, but for paths and kinds, which are
+    made whole.
+    """
     tables = resolve(task(tomli_w.dumps(drawn_task))).tables()
     for name, table in drawn_task.items():
         if isinstance(table, dict) and "stack" not in table:
-            kept = {key: value for key, value in table.items() if key not in ("kind", "path", "vectors")}
+            kept = {
+                key: value for key, value in table.items() if key not in ("kind", "path", "vectors")
+            }
             found = {key: tables[name][key] for key in kept}
             for inner in (key for key, value in kept.items() if isinstance(value, dict)):
                 found[inner] = {key: found[inner][key] for key in kept[inner]}
@@ -188,7 +237,9 @@ def test_a_whole_task_reads_back_and_validates(task: Write, tmp_path: Path, name
 
 
 def test_a_resolved_task_stands_on_its_own(task: Write, tmp_path: Path) -> None:
-    """The resolved task holds bases and overrides, names each component in full, and extends nothing."""
+    """The resolved task holds bases and overrides, names each component in full, and extends
+    nothing.
+    """
     task(HELLO, name="base.toml")
     resolved = resolve(task('extends = "base.toml"\nseed = 7'), ["cell.hidden_size=5", "name=x"])
     tables = tomllib.loads(resolved.toml())
@@ -208,7 +259,9 @@ def test_an_override_of_nothing_is_left_out(task: Write, tmp_path: Path) -> None
 @QUICK
 @given(TEXT)
 def test_the_name_of_a_run_may_be_a_folder(task: Write, name: str) -> None:
-    """A task is named by its file where it has no name, and whatever the name, it can be a folder's."""
+    """A task is named by its file where it has no name, and whatever the name, it can be a
+    folder's.
+    """
     assume("/" not in name and "\0" not in name and "\r" not in name)
     try:
         named = resolve(task(), {"name": name}).task.name
@@ -216,12 +269,18 @@ def test_the_name_of_a_run_may_be_a_folder(task: Write, name: str) -> None:
         assert [(problem.code, problem.key) for problem in error.problems] == [("RC013", "name")]
         path = task()
         named = resolve(path.rename(path.with_name(f"{name}.toml"))).task.name
-    assert (named == name or usable_name(named)) and Path(named).name == named and named not in (".", "..")
+    assert (
+        (named == name or usable_name(named))
+        and Path(named).name == named
+        and named not in (".", "..")
+    )
 
 
 @pytest.mark.parametrize("name", [".", "..", "..."])
 def test_a_name_of_dots_is_refused_and_not_replaced(task: Write, name: str) -> None:
-    """No other name is taken silently for one that no folder can have; every other that the key takes is kept."""
+    """No other name is taken silently for one that no folder can have; every other that the key
+    takes is kept.
+    """
     with pytest.raises(InputError) as caught:
         resolve(task(), {"name": name})
     (problem,) = caught.value.problems
@@ -242,24 +301,41 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_installed_component_is_in_the_schema() -> None:
-    """Each component is a choice of its table, by each name under which a task finds it, and by no other's."""
+    """Each component is a choice of its table, by each name under which a task finds it, and by no
+    other's.
+    """
     for entry in CATALOG.entries:
         choice = SCHEMA["$defs"][f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"]
         names = choice["properties"]["kind"]["enum"]
         assert entry.qualified in names
         assert all(CATALOG.find(entry.component.kind, name) is entry for name in names)
         fields = {name for name, *_ in option_rows(entry.options)}
-        assert set(choice["properties"]) == fields | {"kind"} and choice["additionalProperties"] is False
+        assert (
+            set(choice["properties"]) == fields | {"kind"}
+            and choice["additionalProperties"] is False
+        )
 
 
 def test_a_name_that_two_distributions_offer_stays_clear() -> None:
-    """Where another distribution offers a name too, the short name means one component or none, never two."""
+    """Where another distribution offers a name too, the short name means one component or none,
+    never two.
+    """
     own = CATALOG.find("cell", "lstm")
-    others = [Entry(own.component, replace(own.plugin, distribution=name)) for name in ("other", "third")]
+    others = [
+        Entry(own.component, replace(own.plugin, distribution=name)) for name in ("other", "third")
+    ]
     twice = [Entry(replace(own.component, name="twin"), entry.plugin) for entry in others]
     catalog = Catalog(CATALOG.plugins, [*CATALOG.entries, *others, *twice])
     validator = Draft202012Validator(json_schema(catalog))
-    for kind in ("lstm", "recurra/lstm", "other/lstm", "third/lstm", "other/twin", "twin", "nobody/lstm"):
+    for kind in (
+        "lstm",
+        "recurra/lstm",
+        "other/lstm",
+        "third/lstm",
+        "other/twin",
+        "twin",
+        "nobody/lstm",
+    ):
         try:
             catalog.find("cell", kind)
             found = True
@@ -336,18 +412,32 @@ def test_the_schema_and_the_reader_agree(task: Write, changes: dict[str, Any], v
         ({"cell": {"kind": "lstn"}}, ["cell", "kind"], "'lstn'"),
         ({"encoder": {"kind": "one-hot", "size": 1}}, ["encoder"], "'size'"),
         ({"source": {"kind": "csv", "path": "a.csv"}}, ["source"], "'columns'"),
-        ({"training": {"schedule": {"kind": "cosine", "finl": 1}}}, ["training", "schedule"], "'finl'"),
-        ({"training": {"schedule": {"kind": "plateau", "factor": 2}}}, ["training", "schedule", "factor"], "2"),
+        (
+            {"training": {"schedule": {"kind": "cosine", "finl": 1}}},
+            ["training", "schedule"],
+            "'finl'",
+        ),
+        (
+            {"training": {"schedule": {"kind": "plateau", "factor": 2}}},
+            ["training", "schedule", "factor"],
+            "2",
+        ),
         ({"training": {"schedule": {"final": 1}}}, ["training", "schedule"], "'kind'"),
     ],
 )
 def test_an_editor_is_told_the_key(table: dict[str, Any], place: list[Any], said: str) -> None:
-    """By the schema a wrong option is one error, at its own place, which names the key or the value."""
+    """By the schema a wrong option is one error, at its own place, which names the key or the
+    value.
+    """
     (error,) = VALIDATOR.iter_errors({**tomllib.loads(HELLO), **table})
     assert list(error.absolute_path) == place and said in error.message
 
 
 def test_a_task_over_a_base_may_leave_out_what_the_base_has() -> None:
-    """With `extends`, kinds and needed options may stand in the base; an unknown key is seen all the same."""
-    VALIDATOR.validate({"extends": "a.toml", "unset": "cell.block", "cell": {"hidden_size": 1}, "source": {}})
+    """With `extends`, kinds and needed options may stand in the base; an unknown key is seen all
+    the same.
+    """
+    VALIDATOR.validate(
+        {"extends": "a.toml", "unset": "cell.block", "cell": {"hidden_size": 1}, "source": {}}
+    )
     assert not VALIDATOR.is_valid({"extends": "a.toml", "cell": {"kind": "gru", "hiden_size": 1}})

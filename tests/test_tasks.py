@@ -1,4 +1,6 @@
-"""Every shipped task: it is sound, it runs, and in full it keeps the bands of its [expect] table."""
+"""Every shipped task: it is sound, it runs, and in full it keeps the bands of its [expect]
+table.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_every_task_says_what_it_is(name: str) -> None:
     assert tasks()[name].endswith(".")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE)) for name in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE)) for name in NAMES]
+)
 def test_every_task_is_sound_and_runs(name: str, tmp_path: Path) -> None:
     """A shipped task passes its check, and 20 steps of it train, evaluate and generate."""
     small: dict[str, Any] = {"training.steps": 20}
@@ -56,7 +60,9 @@ def test_every_task_keeps_its_bands(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hello_rnn", "hello_lstm", "hello_gru", "hello_prefixes", "counting"])
+@pytest.mark.parametrize(
+    "name", ["hello_rnn", "hello_lstm", "hello_gru", "hello_prefixes", "counting"]
+)
 def test_the_chapter_does_not_depend_on_luck(name: str, tmp_path: Path) -> None:
     """The word comes out, and the number after 50 lies within 2 of 60, for 20 of 20 seeds."""
     results = [recurra.run(path(name), {"seed": seed}, runs=tmp_path).result for seed in SEEDS]
@@ -68,7 +74,11 @@ def test_the_chapter_does_not_depend_on_luck(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_airline_forecast_beats_last_year_for_most_seeds(tmp_path: Path) -> None:
-    """Nine of ten seeds forecast 1960 better than repeating 1959 does, whose error is 9.99 per cent."""
-    results = [recurra.run(path("airline"), {"seed": seed}, runs=tmp_path).result for seed in range(10)]
+    """Nine of ten seeds forecast 1960 better than repeating 1959 does, whose error is 9.99 per
+    cent.
+    """
+    results = [
+        recurra.run(path("airline"), {"seed": seed}, runs=tmp_path).result for seed in range(10)
+    ]
     assert round(results[0]["forecast"]["baselines"]["seasonal naive"]["mape"], 2) == 9.99
     assert sum(result["forecast"]["metrics"]["mape"] < 9.99 for result in results) >= 9

@@ -24,7 +24,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of what git knows, and of what is new and not ignored."""
     home = tmp_path_factory.mktemp("wheel")
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout.split("\0")
+    names = subprocess.run(
+        listed, check=True, capture_output=True, text=True, cwd=REPOSITORY
+    ).stdout.split("\0")
     for name in filter(None, names):
         source, target = REPOSITORY / name, home / "source" / name
         if source.is_file():  # not there if it was deleted and that is not committed yet
@@ -38,14 +40,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into an empty environment that borrows the packages of this one; return its scripts."""
+    """Install the wheel into an empty environment that borrows the packages of this one; return its
+    scripts.
+    """
     home = tmp_path_factory.mktemp("alone") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
     line = ["--python", str(scripts / "python"), "install", *QUIET, str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", *line], check=True, capture_output=True, cwd=home)
-    # A .pth file in a folder that a .pth file adds is not read, so this checkout's own installation is not seen. It is
-    # written last: pip must not take that installation for one to be replaced.
+    # A .pth file in a folder that a .pth file adds is not read, so this checkout's own installation
+    # is not seen. It is written last: pip must not take that installation for one to be replaced.
     (packages,) = home.rglob("site-packages")
     borrowed = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (packages / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
@@ -54,22 +58,37 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def alone(scripts: Path, program: str, *arguments: str, cwd: Path) -> str:
     """Run a program of the environment; return what it said."""
-    world = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    world = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "VIRTUAL_ENV")
+    }
     world["OMP_NUM_THREADS"] = "1"
     line = [str(scripts / program), *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=world, timeout=120, check=False)
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=cwd, env=world, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
-    """The engine with its types, each plugin, each task and the licence; no folder of the house as a package."""
+    """The engine with its types, each plugin, each task and the licence; no folder of the house as
+    a package.
+    """
     held = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in held}
-    plugins = {path.name for path in (REPOSITORY / "plugins").iterdir() if (path / "__init__.py").exists()}
+    plugins = {
+        path.name for path in (REPOSITORY / "plugins").iterdir() if (path / "__init__.py").exists()
+    }
     assert tops == {"recurra", *plugins, f"recurra-{recurra.__version__}.dist-info"}
-    shipped = {f"recurra/tasks/{path.name}" for path in (REPOSITORY / "tasks").iterdir() if path.is_file()}
-    kernels = {path.relative_to(REPOSITORY / "core").as_posix() for path in (REPOSITORY / "core").rglob("*.[ch]")}
+    shipped = {
+        f"recurra/tasks/{path.name}" for path in (REPOSITORY / "tasks").iterdir() if path.is_file()
+    }
+    kernels = {
+        path.relative_to(REPOSITORY / "core").as_posix()
+        for path in (REPOSITORY / "core").rglob("*.[ch]")
+    }
     assert {"recurra/py.typed", "recurra/engine/scan.c", *kernels, *shipped} <= set(held)
     assert any(name.endswith("/LICENSE") for name in held)
     assert not any("__pycache__" in name for name in held)
@@ -98,18 +117,30 @@ def test_its_plugins_are_found(scripts: Path, tmp_path: Path) -> None:
 def test_every_task_comes_along(scripts: Path, tmp_path: Path) -> None:
     """`recurra new --list` shows the tasks of the checkout."""
     found = json.loads(alone(scripts, "recurra", "new", "--list", "--json", cwd=tmp_path))
-    assert sorted(found["tasks"]) == sorted(path.stem for path in (REPOSITORY / "tasks").glob("*.toml"))
+    assert sorted(found["tasks"]) == sorted(
+        path.stem for path in (REPOSITORY / "tasks").glob("*.toml")
+    )
 
 
 def test_two_commands_train_a_model(scripts: Path, tmp_path: Path) -> None:
-    """`recurra new hello_lstm` and `recurra run hello_lstm.toml`, in an empty folder, spell hello."""
-    assert "recurra run hello_lstm.toml" in alone(scripts, "recurra", "new", "hello_lstm", cwd=tmp_path)
+    """`recurra new hello_lstm` and `recurra run hello_lstm.toml`, in an empty folder, spell
+    hello.
+    """
+    assert "recurra run hello_lstm.toml" in alone(
+        scripts, "recurra", "new", "hello_lstm", cwd=tmp_path
+    )
     said = alone(scripts, "recurra", "run", "hello_lstm.toml", "--expect", cwd=tmp_path)
     assert "generated: hello" in said
     assert (tmp_path / "runs" / "hello_lstm" / "1" / "result.json").is_file()
 
 
 def test_it_writes_a_new_plugin(scripts: Path, tmp_path: Path) -> None:
-    """The templates come along: `recurra plugins new` writes a whole distribution, and its task can be read."""
-    said = alone(scripts, "recurra", "plugins", "new", "drip", "--kind", "cell", "--json", cwd=tmp_path)
-    assert {"recurra-drip/pyproject.toml", "recurra-drip/recurra_drip/cell.py"} <= set(json.loads(said)["written"])
+    """The templates come along: `recurra plugins new` writes a whole distribution, and its task can
+    be read.
+    """
+    said = alone(
+        scripts, "recurra", "plugins", "new", "drip", "--kind", "cell", "--json", cwd=tmp_path
+    )
+    assert {"recurra-drip/pyproject.toml", "recurra-drip/recurra_drip/cell.py"} <= set(
+        json.loads(said)["written"]
+    )

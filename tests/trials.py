@@ -1,4 +1,6 @@
-"""Small trials that cover all that training carries from step to step, and what a run leaves, without its timings."""
+"""Small trials that cover all that training carries from step to step, and what a run leaves,
+without its timings.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ optimizer = { kind = "adam", lr = 0.02 }
 prompt = "the "
 length = 8
 temperature = 1.0
-"""
+"""  # noqa: E501
 
 LABELS = """\
 schema = 1
@@ -59,11 +61,14 @@ schema = 1
 [source]
 kind = "inline"
 texts = [
-    "aab", "bba", "abaa", "babb", "a", "b", "aabba", "abbab", "aaab", "bbba", "ab", "ba", "abab", "baba", "aa", "bb",
-    "abbaabbab", "baabbaaba", "aaaaaaaba", "bbbbbbbab", "aba", "bab", "abbb", "baaa",
+    "aab", "bba", "abaa", "babb", "a", "b", "aabba", "abbab", "aaab", "bbba", "ab", "ba", "abab",
+    "baba", "aa", "bb", "abbaabbab", "baabbaaba", "aaaaaaaba", "bbbbbbbab", "aba", "bab", "abbb",
+    "baaa",
 ]
-labels = ["a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "b", "a", "a", "b", "a", "b",
-    "b", "a"]
+labels = [
+    "a", "b", "a", "b", "a", "b", "a", "b", "a", "b", "a", "b",
+    "a", "b", "a", "b", "b", "a", "a", "b", "a", "b", "b", "a",
+]
 
 [vocabulary]
 kind = "character"
@@ -75,14 +80,19 @@ pooling = "attention"
 [sequence]
 length = 4
 split = [0.6, 0.2, 0.2]
-""" + PROSE[PROSE.index("\n[encoder]") : PROSE.index("\n[generation]")].replace("batch_size = 3", "batch_size = 4")
+""" + PROSE[PROSE.index("\n[encoder]") : PROSE.index("\n[generation]")].replace(
+    "batch_size = 3", "batch_size = 4"
+)
 """Sequences of many lengths, some longer than a window, and a class for each."""
 
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "windows": (PROSE, {}),
     "lanes": (PROSE, {"sequence.carry": True, "sequence.restart": 0.4, "cell.kind": "lstm"}),
     "dropout": (PROSE, {"cell.dropout": 0.4, "cell.num_layers": 2}),
-    "accumulation": (PROSE, {"training.accumulate": 2, "sequence.carry": True, "cell.dropout": 0.2}),
+    "accumulation": (
+        PROSE,
+        {"training.accumulate": 2, "sequence.carry": True, "cell.dropout": 0.2},
+    ),
     "cosine": (PROSE, {"training.schedule": {"kind": "cosine", "warmup_steps": 3, "final": 0.1}}),
     "plateau": (
         PROSE,
@@ -92,17 +102,33 @@ TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
             "training.optimizer.lr": 1.0,
         },
     ),
-    "momentum": (PROSE, {"training.optimizer": {"kind": "sgd", "lr": 0.5, "momentum": 0.9, "nesterov": True}}),
+    "momentum": (
+        PROSE,
+        {"training.optimizer": {"kind": "sgd", "lr": 0.5, "momentum": 0.9, "nesterov": True}},
+    ),
     "early stopping": (
         PROSE,
-        {"training.optimizer.lr": 3.0, "training.validate_every": 1, "training.patience": 3, "training.clip_norm": 1.0},
+        {
+            "training.optimizer.lr": 3.0,
+            "training.validate_every": 1,
+            "training.patience": 3,
+            "training.clip_norm": 1.0,
+        },
     ),
     "sparse checkpoints": (PROSE, {"training.checkpoint_every": 5, "training.validate_every": 3}),
     "labels": (
         LABELS,
-        {"cell.dropout": 0.3, "cell.num_layers": 2, "training.checkpoint_every": 5, "training.validate_every": 3},
+        {
+            "cell.dropout": 0.3,
+            "cell.num_layers": 2,
+            "training.checkpoint_every": 5,
+            "training.validate_every": 3,
+        },
     ),
-    "series": (SERIES, {"training.steps": STEPS, "training.optimizer": {"kind": "adamw", "lr": 0.02}}),
+    "series": (
+        SERIES,
+        {"training.steps": STEPS, "training.optimizer": {"kind": "adamw", "lr": 0.02}},
+    ),
 }
 
 
@@ -151,7 +177,9 @@ def trained(folder: Path, name: str, stops: Iterable[int] = (), **more: Any) -> 
 
 
 def left(run: Run) -> dict[str, Any]:
-    """Return all that a run has left but its timings and its place: checkpoints, metrics, samples and result."""
+    """Return all that a run has left but its timings and its place: checkpoints, metrics, samples
+    and result.
+    """
     found: dict[str, Any] = {}
     for path in sorted((run.path / "checkpoints").rglob("*")):
         if path.suffix == ".safetensors":
@@ -164,7 +192,9 @@ def left(run: Run) -> dict[str, Any]:
         if (run.path / name).exists():  # of what generates nothing there are no samples
             found[name] = (run.path / name).read_bytes()
     result = json.loads((run.path / "result.json").read_text())
-    found["result"] = {k: v for k, v in result.items() if k not in ("run", "seconds", "tokens_per_second")}
+    found["result"] = {
+        k: v for k, v in result.items() if k not in ("run", "seconds", "tokens_per_second")
+    }
     found["index"] = run.folder.checkpoints.index()
     return found
 
@@ -176,7 +206,9 @@ def differences(one: Run, other: Run) -> list[str]:
 
 
 def as_before(folder: Path) -> None:
-    """Make a run's folder one of before there were hashes, so that its files may be those of an older version."""
+    """Make a run's folder one of before there were hashes, so that its files may be those of an
+    older version.
+    """
     (folder / "hashes.json").unlink()
     path = folder / "environment.json"
     held = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """recurra: recurrent sequence models in PyTorch, from one TOML file.
 
-The public face: what a plugin may import, and the verbs of the command line. Names are loaded when they are first used,
-so that `import recurra` costs nothing and imports no torch.
+The public face: what a plugin may import, and the verbs of the command line. Names are loaded when
+they are first used, so that `import recurra` costs nothing and imports no torch.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
-"""How long a thread that waits for others may spin before it sleeps: turns of a loop, and milliseconds.
+"""How long a thread that waits for others may spin before it sleeps: turns of a loop, and
+milliseconds.
 
-By default the threads of torch and of compiled kernels spin for milliseconds, each time they wait. Beside another
-process that wants the core, they keep it from the very thread for which they wait. OpenMP reads this once, when torch
-is imported: where that was done before, all stays as it was.
+By default the threads of torch and of compiled kernels spin for milliseconds, each time they wait.
+Beside another process that wants the core, they keep it from the very thread for which they wait.
+OpenMP reads this once, when torch is imported: where that was done before, all stays as it was.
 """
 
 if not os.environ.keys() & {"OMP_WAIT_POLICY", *_WAITING}:
     os.environ.update(_WAITING)
 
 if os.path.exists("/sys/kernel/mm/transparent_hugepage"):
-    # torch asks Linux for pages of 2 MiB then where a tensor is larger: a wide layer takes up to a fifth less time
+    # torch asks Linux for pages of 2 MiB then where a tensor is larger: a wide layer takes up to a
+    # fifth less time
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
@@ -37,7 +39,13 @@ if TYPE_CHECKING:
     from recurra.contracts.hooks import hookimpl
     from recurra.contracts.loss import Loss
     from recurra.contracts.metric import Figure, Metric, Metrics, Sums
-    from recurra.contracts.options import CellOptions, FilePath, GatedOptions, Options, SymbolOptions
+    from recurra.contracts.options import (
+        CellOptions,
+        FilePath,
+        GatedOptions,
+        Options,
+        SymbolOptions,
+    )
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Role, Source
     from recurra.contracts.target import Elements, Examples, Target, Window

@@ -1,4 +1,6 @@
-"""Whose fault it is: what goes wrong in a run becomes an error that names memory, the disk or a plugin."""
+"""Whose fault it is: what goes wrong in a run becomes an error that names memory, the disk or a
+plugin.
+"""
 
 from __future__ import annotations
 
@@ -30,23 +32,34 @@ def blaming(resolved: Resolved) -> Iterator[None]:
         if isinstance(error, RuntimeError) and any(sign in str(error) for sign in NO_MEMORY):
             raise _no_memory(error) from error
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise RunError.of("RC053", f"the disk is full: {error.filename or ''}", cure="free some space") from error
+            raise RunError.of(
+                "RC053", f"the disk is full: {error.filename or ''}", cure="free some space"
+            ) from error
         culprit = _culprit(resolved, error)
         if culprit is None:
             raise
-        raise PluginError.of("RC071", f"{culprit} failed: {type(error).__name__}: {error}") from error
+        raise PluginError.of(
+            "RC071", f"{culprit} failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _no_memory(error: BaseException) -> RunError:
-    cure = "smaller training.batch_size (with accumulate to make up for it), sequence.length or cell.hidden_size"
-    said, free, _ = str(error).partition("\n")[0].partition(" is free.")  # after which torch tells of much else
-    return RunError.of("RC061", f"there is not enough memory: {said + free or 'out of memory'}", cure=cure)
+    cure = (
+        "smaller training.batch_size (with accumulate to make up for it), sequence.length or"
+        " cell.hidden_size"
+    )
+    # After which torch tells of much else.
+    said, free, _ = str(error).partition("\n")[0].partition(" is free.")
+    return RunError.of(
+        "RC061", f"there is not enough memory: {said + free or 'out of memory'}", cure=cure
+    )
 
 
 def _culprit(resolved: Resolved, error: BaseException) -> str | None:
     """Return the component in whose code an error arose, if it did in one."""
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error.__cause__, StopIteration):  # of which a generator makes another error, without its places
+    if isinstance(error.__cause__, StopIteration):
+        # Of which a generator makes another error, without its places.
         frames += traceback.extract_tb(error.__cause__.__traceback__)
     for part in resolved.used:
         plugin = part.entry.plugin

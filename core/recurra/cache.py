@@ -1,4 +1,6 @@
-"""Where recurra keeps what it can make again: encoded corpora, compiled kernels, and figures of how fast a path is."""
+"""Where recurra keeps what it can make again: encoded corpora, compiled kernels, and figures of how
+fast a path is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _told: set[Path] = set()  # folders of which it was said that nothing can be kep
 
 
 def cache_folder() -> Path:
-    """Return the folder of caches: `RECURRA_CACHE`, the user's cache folder, or without a home one of this process."""
+    """Return the folder of caches: `RECURRA_CACHE`, the user's cache folder, or without a home one
+    of this process.
+    """
     named = os.environ.get("RECURRA_CACHE")
     if named:
         return Path(named)
@@ -36,8 +40,12 @@ def named_by_user() -> bool:
 
 def _without_home() -> Path:
     """Return this process's own cache folder, and warn (`Unkept`) once that there is no other."""
-    folder = own_folder() or Path(os.devnull)  # in which nothing can be written, and so nothing is kept
-    _tell(Path("~"), f"there is no home folder to keep a cache in: {ANEW}; RECURRA_CACHE names a folder for it")
+    # In which nothing can be written, and so nothing is kept.
+    folder = own_folder() or Path(os.devnull)
+    _tell(
+        Path("~"),
+        f"there is no home folder to keep a cache in: {ANEW}; RECURRA_CACHE names a folder for it",
+    )
     _told.add(folder)  # of which no more need be said
     return folder
 

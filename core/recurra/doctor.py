@@ -23,7 +23,9 @@ VARIABLES = ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a plugin, a name or a variable that is wrong, a fault, or only worth knowing, a note."""
+    """Something about a plugin, a name or a variable that is wrong, a fault, or only worth knowing,
+    a note.
+    """
 
     about: str
     fact: str
@@ -57,7 +59,8 @@ class Report:
 
 
 def examine() -> Report:
-    """Load every plugin that may load, import every component that it offers, and report what is wrong with them.
+    """Load every plugin that may load, import every component that it offers, and report what is
+    wrong with them.
 
     A plugin that fails stops nothing here, under RECURRA_PLUGINS_STRICT neither.
     """
@@ -72,7 +75,9 @@ def examine() -> Report:
 
 
 def variables(catalog: Catalog) -> Iterator[Finding]:
-    """Give the variables that are odd: unknown, without meaning, or with names that mean no plugin."""
+    """Give the variables that are odd: unknown, without meaning, or with names that mean no
+    plugin.
+    """
     for oddity in odd_variables():
         yield Finding(oddity.partition(" ")[0].partition("=")[0], oddity, "change or unset it")
     yield from names_in_variables(catalog)
@@ -80,16 +85,24 @@ def variables(catalog: Catalog) -> Iterator[Finding]:
 
 def names_in_variables(catalog: Catalog) -> Iterator[Finding]:
     """Give the names in the variables that mean no plugin: misspelt, or not installed."""
-    known = {canonical(name) for plugin in catalog.plugins for name in (plugin.distribution, plugin.name)}
+    known = {
+        canonical(name) for plugin in catalog.plugins for name in (plugin.distribution, plugin.name)
+    }
     for variable in VARIABLES:
         for name in filter(None, map(str.strip, os.environ.get(variable, "").split(","))):
             if canonical(name) not in known:
                 fact = f"{name!r} is the name of no distribution or entry point that is installed"
-                yield Finding(variable, fact, "`recurra plugins list` shows them; write one of these, or leave it out")
+                yield Finding(
+                    variable,
+                    fact,
+                    "`recurra plugins list` shows them; write one of these, or leave it out",
+                )
 
 
 def _names(catalog: Catalog) -> Iterator[Finding]:
-    """Give the names that several distributions offer, and those that mean recurra's own component."""
+    """Give the names that several distributions offer, and those that mean recurra's own
+    component.
+    """
     offered: dict[tuple[str, str], list[Entry]] = {}
     for entry in catalog.entries:
         offered.setdefault((entry.component.kind, entry.component.name), []).append(entry)
@@ -99,7 +112,9 @@ def _names(catalog: Catalog) -> Iterator[Finding]:
         names = " or ".join(f'"{entry.qualified}"' for entry in others)
         if len(others) == len(entries) > 1:
             cure = f"write {names} in task files, or uninstall all but one"
-            yield Finding(f"{kind} {name}", f"{owners} offer it: a task that names it so is refused", cure)
+            yield Finding(
+                f"{kind} {name}", f"{owners} offer it: a task that names it so is refused", cure
+            )
         elif others and len(entries) > 1:
             fact = f"{owners} offers it too, but {name!r} alone always means recurra's"
             yield Finding(f"{kind} {name}", fact, f"write {names} for the other", fault=False)
@@ -113,18 +128,29 @@ def _plugin(plugin: Plugin) -> Iterator[Finding]:
         cure = "change or unset that variable to let it load"
         yield Finding(about, f"it may not load, {plugin.error}", cure, fault=False)
     elif plugin.status == "incompatible":
-        cure = f"install a release of {plugin.distribution} for API {API[0]}, or another recurra; or {out}"
+        cure = (
+            f"install a release of {plugin.distribution} for API {API[0]}, or another recurra; or"
+            f" {out}"
+        )
         yield Finding(about, f"it did not load: {plugin.error}", cure)
     elif plugin.status != "ok":
-        yield Finding(about, f"it did not load ({plugin.status}): {plugin.error}", f"mend it, {out}")
+        yield Finding(
+            about, f"it did not load ({plugin.status}): {plugin.error}", f"mend it, {out}"
+        )
     for warning in plugin.warnings:
         cure = f"the module {plugin.origin} should offer components, as data, and do nothing else"
         yield Finding(about, f"it {warning}", cure)
     if plugin.status == "ok" and plugin.milliseconds > SLOW:
         spent = min(plugin.milliseconds, _time_again(plugin))
         if spent > SLOW:
-            fact = f"it takes {spent:.0f} ms to load, more than {SLOW:.0f}: every command waits for it"
-            yield Finding(about, fact, f"import in {plugin.origin} nothing but recurra, and the rest where it is used")
+            fact = (
+                f"it takes {spent:.0f} ms to load, more than {SLOW:.0f}: every command waits for it"
+            )
+            yield Finding(
+                about,
+                fact,
+                f"import in {plugin.origin} nothing but recurra, and the rest where it is used",
+            )
 
 
 TIMED = """
@@ -137,7 +163,9 @@ tell((time.perf_counter() - start) * 1000)
 
 
 def _time_again(plugin: Plugin) -> float:
-    """Return the milliseconds of importing a plugin's module in a fresh process: the machine may have been busy."""
+    """Return the milliseconds of importing a plugin's module in a fresh process: the machine may
+    have been busy.
+    """
     from recurra.testing import child
     from recurra.testing.check import Broken
 
@@ -148,15 +176,26 @@ def _time_again(plugin: Plugin) -> float:
 
 
 def _component(entry: Entry) -> Iterator[Finding]:
-    """Give what is wrong with a component: what it declares, and what is there once it is imported."""
+    """Give what is wrong with a component: what it declares, and what is there once it is
+    imported.
+    """
     about, component = _named(entry.plugin), entry.component
     if not re.fullmatch(r"\d+\.\d+", component.api):
         fact = f"{entry.qualified}: api {component.api!r} must read MAJOR.MINOR"
         yield Finding(about, fact, f'write api = "{API[0]}.{API[1]}"')
     elif int(component.api.split(".")[1]) > API[1]:
-        fact = f"{entry.qualified} was written for plugin API {component.api}, and this recurra has {API[0]}.{API[1]}"
-        yield Finding(about, f"{fact}: it may ask for what is not here", "upgrade recurra", fault=False)
-    faults = {problem.fact: problem.cure for part in ("target", "options") for problem in _unimportable(entry, part)}
+        fact = (
+            f"{entry.qualified} was written for plugin API {component.api}, and this recurra has"
+            f" {API[0]}.{API[1]}"
+        )
+        yield Finding(
+            about, f"{fact}: it may ask for what is not here", "upgrade recurra", fault=False
+        )
+    faults = {
+        problem.fact: problem.cure
+        for part in ("target", "options")
+        for problem in _unimportable(entry, part)
+    }
     for fact, cure in faults.items():
         yield Finding(about, fact, cure or f"mend {component.options}")
     if not faults:
@@ -172,7 +211,9 @@ def _unimportable(entry: Entry, part: str) -> Iterator[Problem]:
 
 
 def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
-    """Give where a component is not what it says: its class, what it lacks and claims, its waivers."""
+    """Give where a component is not what it says: its class, what it lacks and claims, its
+    waivers.
+    """
     from recurra.contracts import declared
     from recurra.testing.suite import misdeclared
 
@@ -180,25 +221,37 @@ def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
     target = entry.target
     place = f"mend {entry.component.target}"
     if not (isinstance(target, type) and issubclass(target, base)):
-        fact = f"{entry.qualified}: {entry.component.target} is not a subclass of recurra.{base.__name__}"
+        fact = (
+            f"{entry.qualified}: {entry.component.target} is not a subclass of"
+            f" recurra.{base.__name__}"
+        )
         yield Finding(about, fact, place)
     elif missing := sorted(getattr(target, "__abstractmethods__", ())):
-        yield Finding(about, f"{entry.qualified}: {target.__name__} does not define {', '.join(missing)}", place)
+        yield Finding(
+            about,
+            f"{entry.qualified}: {target.__name__} does not define {', '.join(missing)}",
+            place,
+        )
     else:
         for fault in declared.misdeclared(target):
             yield Finding(about, f"{entry.qualified}: {fault}", place)
     for fault in misdeclared(entry.component):
-        yield Finding(about, f"{entry.qualified} {fault}", f"mend its Component in {entry.plugin.origin}")
+        yield Finding(
+            about, f"{entry.qualified} {fault}", f"mend its Component in {entry.plugin.origin}"
+        )
 
 
 UNPROVED = {
     "unproved": "no certificate of the contract suite",
-    "stale": "a certificate of the contract suite that was given to other code, or by an earlier suite",
+    "stale": (
+        "a certificate of the contract suite that was given to other code, or by an earlier suite"
+    ),
 }
 
 
 def _certificates(catalog: Catalog) -> Iterator[Finding]:
-    """Give the components whose certificate says that they fail, and by distribution those that have none that counts.
+    """Give the components whose certificate says that they fail, and by distribution those that
+    have none that counts.
 
     recurra's own are held to the suite by its tests, and need no certificate.
     """
@@ -207,11 +260,22 @@ def _certificates(catalog: Catalog) -> Iterator[Finding]:
     lacking: dict[tuple[str, str], list[str]] = {}
     for entry in catalog.entries:
         found = standing(entry)
-        if found.state in UNPROVED and (found.state == "stale" or entry.plugin.distribution != HOME):
-            lacking.setdefault((_named(entry.plugin), UNPROVED[found.state]), []).append(entry.qualified)
+        if found.state in UNPROVED and (
+            found.state == "stale" or entry.plugin.distribution != HOME
+        ):
+            lacking.setdefault((_named(entry.plugin), UNPROVED[found.state]), []).append(
+                entry.qualified
+            )
         elif found.state == "failed":
-            fact = f"{entry.qualified} fails {' '.join(found.failed)} of the contract suite, its certificate says"
-            yield Finding(_named(entry.plugin), fact, f"`recurra plugins explain {found.failed[0]}` tells what and how")
+            fact = (
+                f"{entry.qualified} fails {' '.join(found.failed)} of the contract suite, its"
+                " certificate says"
+            )
+            yield Finding(
+                _named(entry.plugin),
+                fact,
+                f"`recurra plugins explain {found.failed[0]}` tells what and how",
+            )
     for (about, what), names in lacking.items():
         cure = f"`recurra plugins check {names[0]} --level full --certify` gives one"
         yield Finding(about, f"{what}: {', '.join(names)}", cure, fault=False)

@@ -1,6 +1,7 @@
 """One family of errors: each says what is wrong, where, what came, what is allowed and what to do.
 
-Every problem carries a stable code (`RC0xx`); `recurra plugins explain RC011` prints the entry of `CODES` below.
+Every problem carries a stable code (`RC0xx`); `recurra plugins explain RC011` prints the entry of
+`CODES` below.
 """
 
 from __future__ import annotations
@@ -12,38 +13,81 @@ from typing import Any, Self
 
 CODES: dict[str, str] = {
     "RC001": "A file could not be read: it is missing, is a directory, or permission is denied.",
-    "RC002": "A file is not UTF-8 text. Task files are always UTF-8; for data, set the source's `encoding`.",
-    "RC003": "The file is not valid TOML. The place is where the reader gave up; the mistake is there or just before.",
-    "RC004": "`extends` names a base file that cannot be used, or the chain of bases runs in a circle.",
-    "RC005": "An override must read key=value, as in `-o cell.hidden_size=64`; the value is TOML, or else a string.",
+    "RC002": (
+        "A file is not UTF-8 text. Task files are always UTF-8; for data, set the source's"
+        " `encoding`."
+    ),
+    "RC003": (
+        "The file is not valid TOML. The place is where the reader gave up; the mistake is there or"
+        " just before."
+    ),
+    "RC004": (
+        "`extends` names a base file that cannot be used, or the chain of bases runs in a circle."
+    ),
+    "RC005": (
+        "An override must read key=value, as in `-o cell.hidden_size=64`; the value is TOML, or"
+        " else a string."
+    ),
     "RC010": "A key that has no default is missing.",
-    "RC011": "The key does not exist in this table. Nothing is ever ignored: a misspelt key stops the task.",
+    "RC011": (
+        "The key does not exist in this table. Nothing is ever ignored: a misspelt key stops the"
+        " task."
+    ),
     "RC012": 'The value has the wrong type. Types are strict: `true` is not 1 and "64" is not 64.',
     "RC013": "The value has the right type but is not allowed.",
     "RC014": "Two keys contradict each other.",
-    "RC015": "The task file is written in a version of the language that this recurra does not know.",
+    "RC015": (
+        "The task file is written in a version of the language that this recurra does not know."
+    ),
     "RC020": "No installed plugin offers a component of this kind and name.",
-    "RC021": 'Several distributions offer this name; write the qualified name, as in `kind = "recurra-leaky/leaky"`.',
-    "RC022": "The plugin that offers this component failed to load; `recurra plugins list` shows why.",
+    "RC021": (
+        "Several distributions offer this name; write the qualified name, as in `kind ="
+        ' "recurra-leaky/leaky"`.'
+    ),
+    "RC022": (
+        "The plugin that offers this component failed to load; `recurra plugins list` shows why."
+    ),
     "RC030": "Two components do not fit together: one gives what the other cannot take.",
     "RC031": "The task asks for something that this component, path or device cannot do.",
     "RC040": "The data cannot be read as the source says.",
     "RC041": "There is too little data for what the task asks; the message does the arithmetic.",
     "RC042": "A value in the data is missing or is not of the kind that the column must hold.",
-    "RC043": 'A symbol is not in the vocabulary, and the vocabulary\'s `unknown` policy is "error".',
-    "RC044": "The data has changed since the run was made, or while it was read: its figures would not be comparable.",
-    "RC045": "A local plugin file has changed since the run was made, so its weights may mean something else.",
-    "RC050": "A folder cannot be written: the one for runs, for cached data, or where something new is put.",
+    "RC043": (
+        'A symbol is not in the vocabulary, and the vocabulary\'s `unknown` policy is "error".'
+    ),
+    "RC044": (
+        "The data has changed since the run was made, or while it was read: its figures would not"
+        " be comparable."
+    ),
+    "RC045": (
+        "A local plugin file has changed since the run was made, so its weights may mean something"
+        " else."
+    ),
+    "RC050": (
+        "A folder cannot be written: the one for runs, for cached data, or where something new is"
+        " put."
+    ),
     "RC051": "The folder is not a run of recurra, or the run has no whole checkpoint.",
-    "RC052": "A file of a run or a checkpoint is damaged or was changed: it is missing, cannot be read, does not hold "
-    "what belongs there, or its hash is not the recorded one.",
+    "RC052": (
+        "A file of a run or a checkpoint is damaged or was changed: it is missing, cannot be read,"
+        " does not hold what belongs there, or its hash is not the recorded one."
+    ),
     "RC053": "The disk is full, or a write failed; what was saved before is whole.",
-    "RC054": "The state does not belong to this run, or is damaged: another network, vocabulary or precision saved it.",
+    "RC054": (
+        "The state does not belong to this run, or is damaged: another network, vocabulary or"
+        " precision saved it."
+    ),
     "RC055": "Another process is training this run; two at once would overwrite each other.",
-    "RC060": "The loss or a gradient became infinite or not a number; training stopped before it reached the weights.",
+    "RC060": (
+        "The loss or a gradient became infinite or not a number; training stopped before it reached"
+        " the weights."
+    ),
     "RC061": "There is not enough memory for this task on this device.",
     "RC062": "A band of `[expect]` does not hold.",
-    "RC063": "The run was interrupted; its last checkpoint is whole, and `recurra resume` goes on from it.",
+    "RC063": (
+        "The run was interrupted; its last checkpoint is whole, and `recurra resume` goes on"
+        " from it."
+    ),
     "RC070": "A plugin failed: the fault is in the plugin, not in the task file.",
     "RC071": "A component's code broke the contract of its kind.",
     "RC080": "An option of the command line cannot be used here.",
@@ -57,7 +101,9 @@ WINDOW = 160
 
 @dataclass(frozen=True)
 class Place:
-    """Where a problem stands: a file with line and column (from 1), or a word for another origin such as `-o`."""
+    """Where a problem stands: a file with line and column (from 1), or a word for another origin
+    such as `-o`.
+    """
 
     file: str
     line: int = 0
@@ -69,7 +115,9 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def excerpt(self) -> str:
-        """Return the source line with the span underlined, or nothing where the place has no line."""
+        """Return the source line with the span underlined, or nothing where the place has no
+        line.
+        """
         if not self.line or not self.text:
             return ""
         number = str(self.line)
@@ -97,7 +145,8 @@ class Problem:
     def render(self) -> str:
         """Return the message as it is printed."""
         place = str(self.place or "")
-        told = self.place is not None and not self.place.line and self.key in place  # an override names its key
+        # An override names its key.
+        told = self.place is not None and not self.place.line and self.key in place
         where = place if told else " ".join(part for part in (place, self.key) if part)
         lines = [f"{where + ': ' if where else ''}{self.fact} [{self.code}]"]
         if self.place and (excerpt := self.place.excerpt()):
@@ -134,7 +183,9 @@ class Problem:
 
 
 class RecurraError(Exception):
-    """Base of every error that recurra raises on purpose; `exit_code` is what the command returns."""
+    """Base of every error that recurra raises on purpose; `exit_code` is what the command
+    returns.
+    """
 
     exit_code = 1
 
@@ -176,19 +227,27 @@ class RecurraWarning(Warning):
 
 
 class OtherVersion(RecurraWarning, UserWarning):
-    """A run is opened with another plugin version, execution path or device, or fewer threads than it was made with."""
+    """A run is opened with another plugin version, execution path or device, or fewer threads than
+    it was made with.
+    """
 
 
 class Unkept(RecurraWarning, RuntimeWarning):
-    """The cache folder cannot be written, and what would be kept there is made anew in each process."""
+    """The cache folder cannot be written, and what would be kept there is made anew in each
+    process.
+    """
 
 
 class Unverified(RecurraWarning, UserWarning):
-    """A run or a saved state is read that records no hashes, so nothing tells whether its files were changed."""
+    """A run or a saved state is read that records no hashes, so nothing tells whether its files
+    were changed.
+    """
 
 
 class Unguarded(RecurraWarning, RuntimeWarning):
-    """The system refuses what would guard a run, such as a lock on its files; the run goes on without it."""
+    """The system refuses what would guard a run, such as a lock on its files; the run goes on
+    without it.
+    """
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -206,4 +265,6 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
 
 
 class Unsuited(RecurraWarning, UserWarning):
-    """A component does not suit the data that it is given: it works, but hardly as somebody hopes."""
+    """A component does not suit the data that it is given: it works, but hardly as somebody
+    hopes.
+    """

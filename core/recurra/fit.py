@@ -1,4 +1,6 @@
-"""Whether the parts of a task fit each other: what each gives and takes, and what the task needs of a cell."""
+"""Whether the parts of a task fit each other: what each gives and takes, and what the task needs of
+a cell.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,24 @@ NO_METRIC = "there is no such metric here"
 
 
 def check_fit(resolved: Resolved) -> None:
-    """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030, RC031), all at once."""
+    """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030,
+    RC031), all at once.
+    """
     parts = resolved.parts
-    source, vocabulary, encoder, loss, _ = (_expect(parts[name], base) for name, base in _BASES.items())
+    source, vocabulary, encoder, loss, _ = (
+        _expect(parts[name], base) for name, base in _BASES.items()
+    )
     offers, target = source.offers, resolved.target
     problems = []
     if vocabulary.reads not in offers:
         problems.append(
-            _misfit(parts, "vocabulary", "source", f"reads {vocabulary.reads}", f"gives {' or '.join(offers)}")
+            _misfit(
+                parts,
+                "vocabulary",
+                "source",
+                f"reads {vocabulary.reads}",
+                f"gives {' or '.join(offers)}",
+            )
         )
     asked = "vocabulary" if target.asks == "input" else "target"
     for name, component, giver, gives in (
@@ -46,8 +58,13 @@ def check_fit(resolved: Resolved) -> None:
         key = resolved.cell_key(index)
         if cell.options.bidirectional and target.causal:
             name = parts["target"].entry.component.name
-            fact = f"target {name!r} must be causal: a cell that reads both ways has seen what it is to answer"
-            problems.append(Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out"))
+            fact = (
+                f"target {name!r} must be causal: a cell that reads both ways has seen what it is"
+                " to answer"
+            )
+            problems.append(
+                Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out")
+            )
         problems += _lacking(resolved, cell, key)
     problems += _lacking(resolved, parts["encoder"], "encoder")
     problems += _generation_problems(resolved, vocabulary)
@@ -56,7 +73,9 @@ def check_fit(resolved: Resolved) -> None:
 
 
 def _column_problems(resolved: Resolved) -> Iterator[Problem]:
-    """Give a problem for a column that is asked for and not given, and for keys that a whole sequence does not use."""
+    """Give a problem for a column that is asked for and not given, and for keys that a whole
+    sequence does not use.
+    """
     target, sequence, parts = resolved.target, resolved.task.sequence, resolved.parts
     name, source = (parts[kind].entry.component.name for kind in ("target", "source"))
     if "fold" in resolved.roles:
@@ -74,22 +93,40 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
             yield Problem("RC031", fact, "sequence.carry", cure="leave carry out")
         if not sequence.length:
             fact = "length is not allowed: 0 is for sequences that are answered once"
-            yield Problem("RC013", fact, "sequence.length", got="0", allowed=f"an integer, at least 1, at most {MOST}")
+            yield Problem(
+                "RC013",
+                fact,
+                "sequence.length",
+                got="0",
+                allowed=f"an integer, at least 1, at most {MOST}",
+            )
         return
-    for key, idle in (("carry", sequence.carry), ("stride", sequence.stride), ("season", sequence.season)):
+    for key, idle in (
+        ("carry", sequence.carry),
+        ("stride", sequence.stride),
+        ("season", sequence.season),
+    ):
         if idle:
-            fact = f"target {name!r} answers a sequence once, from its first step to its last: {key} has no use"
+            fact = (
+                f"target {name!r} answers a sequence once, from its first step to its last: {key}"
+                " has no use"
+            )
             yield Problem("RC031", fact, f"sequence.{key}", cure=f"leave {key} out")
 
 
 def _cut_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
-    """Give a problem for a way to split that the target, or the state that is carried, has no use for."""
+    """Give a problem for a way to split that the target, or the state that is carried, has no use
+    for.
+    """
     by = sequence.split_by
     if target.scope == "sequence" and by not in ("auto", "sequence"):
         fact = f"target {name!r} answers a sequence once, and split_by = {by!r} would cut it"
         yield Problem("RC031", fact, "sequence.split_by", cure="leave split_by out")
     if sequence.carry and by not in ("auto", "position"):
-        fact = f"with carry = true state goes on along one line of steps, and split_by = {by!r} would tear it"
+        fact = (
+            f"with carry = true state goes on along one line of steps, and split_by = {by!r} would"
+            " tear it"
+        )
         yield Problem("RC014", fact, "sequence.split_by", cure="leave split_by out, or carry")
 
 
@@ -113,7 +150,9 @@ def validates(resolved: Resolved) -> bool:
 
 
 def needs(task: Task) -> dict[str, str]:
-    """Return the capabilities that a task asks of its cells and its encoder, each with the reason."""
+    """Return the capabilities that a task asks of its cells and its encoder, each with the
+    reason.
+    """
     asked = {"carry": "evaluation and generation go on from the state of the step before"}
     if task.sequence.carry:
         asked["resets"] = "with sequence.carry = true a new sequence can begin inside a window"
@@ -123,9 +162,15 @@ def needs(task: Task) -> dict[str, str]:
 
 
 def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
-    """Return a problem for each thing that the task needs and a component lacks, with those of its kind that fit."""
+    """Return a problem for each thing that the task needs and a component lacks, with those of its
+    kind that fit.
+    """
     asked, component = needs(resolved.task), part.entry.component
-    able = [e for e in resolved.catalog.of_kind(component.kind) if asked.keys().isdisjoint(e.component.lacks)]
+    able = [
+        e
+        for e in resolved.catalog.of_kind(component.kind)
+        if asked.keys().isdisjoint(e.component.lacks)
+    ]
     allowed = listing(resolved.catalog.name_of(entry) for entry in able)
     return [
         Problem(
@@ -150,22 +195,34 @@ _BASES: dict[str, type] = {
 
 
 def _expect(part: Part, base: type) -> Any:
-    """Return a component's class if it keeps the contract of its kind. Raises `PluginError` (RC071)."""
+    """Return a component's class if it keeps the contract of its kind. Raises `PluginError`
+    (RC071).
+    """
     target = part.entry.target
     if not (isinstance(target, type) and issubclass(target, base)):
         fact = f"{part.entry.component.target} is not a subclass of recurra.{base.__name__}"
         raise PluginError.of("RC071", f"{part.entry.qualified}: {fact}")
     missing = sorted(getattr(target, "__abstractmethods__", ()))
     if missing:
-        raise PluginError.of("RC071", f"{part.entry.qualified}: {target.__name__} does not define {', '.join(missing)}")
+        raise PluginError.of(
+            "RC071",
+            f"{part.entry.qualified}: {target.__name__} does not define {', '.join(missing)}",
+        )
     faults = misdeclared(target)
     if faults:
-        raise PluginError([Problem("RC071", f"{part.entry.qualified}: {fault}") for fault in faults])
+        raise PluginError(
+            [Problem("RC071", f"{part.entry.qualified}: {fault}") for fault in faults]
+        )
     return target
 
 
 def _misfit(
-    parts: dict[str, Part], name: str, other: str, takes: str, gives: str, resolved: Resolved | None = None
+    parts: dict[str, Part],
+    name: str,
+    other: str,
+    takes: str,
+    gives: str,
+    resolved: Resolved | None = None,
 ) -> Problem:
     mine, theirs = (parts[n].entry.component.name for n in (name, other))
     allowed = ""
@@ -179,7 +236,11 @@ def _misfit(
 
 def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -> list[Problem]:
     task, plain = resolved.task, Generation()  # a resolved task names every key, at its default too
-    changed = [key for key in Generation.model_fields if getattr(task.generation, key) != getattr(plain, key)]
+    changed = [
+        key
+        for key in Generation.model_fields
+        if getattr(task.generation, key) != getattr(plain, key)
+    ]
     problems = [
         Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}")
         for name in ELEMENTS[vocabulary.yields].unused
@@ -187,8 +248,14 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
     ]
     if not resolved.target.generates:
         name = resolved.parts["target"].entry.component.name
-        fact = f"nothing is generated where target {name!r} is asked: its answers cannot be read as what comes next"
-        problems += [Problem("RC031", fact, f"generation.{key}", cure="leave [generation] out") for key in changed]
+        fact = (
+            f"nothing is generated where target {name!r} is asked: its answers cannot be read as"
+            " what comes next"
+        )
+        problems += [
+            Problem("RC031", fact, f"generation.{key}", cure="leave [generation] out")
+            for key in changed
+        ]
     figures = known(resolved.target, resolved.answers)
     asked = ["training.monitor"] * (task.training.monitor not in figures)
     asked += [f"expect.metrics.{name}" for name in task.expect.metrics or {} if name not in figures]

@@ -1,7 +1,8 @@
-"""From a task file to a resolved task: the core's tables checked, each component found, and its own table checked.
+"""From a task file to a resolved task: the core's tables checked, each component found, and its own
+table checked.
 
-The natural circle between the task language and the plugins is cut here: `spec` never sees a plugin, and a plugin never
-sees the file.
+The natural circle between the task language and the plugins is cut here: `spec` never sees a
+plugin, and a plugin never sees the file.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ if TYPE_CHECKING:
 
 
 def resolve(
-    path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None = (), *, recorded: bool = False
+    path: str | Path,
+    overrides: Iterable[str] | Mapping[str, Any] | None = (),
+    *,
+    recorded: bool = False,
 ) -> Resolved:
-    """Read and check a task file, or the task that a run has `recorded`, which an older version may have written.
+    """Read and check a task file, or the task that a run has `recorded`, which an older version may
+    have written.
 
     Raises `InputError` or `PluginError` with every problem at once.
     """
@@ -74,12 +79,16 @@ def resolve(
     everything = [*problems, *(problem for fault in faults for problem in fault.problems)]
     if everything:
         only_plugins = not problems and all(isinstance(fault, PluginError) for fault in faults)
-        raise (PluginError if only_plugins else InputError)(_explained(problem, notes) for problem in everything)
+        raise (PluginError if only_plugins else InputError)(
+            _explained(problem, notes) for problem in everything
+        )
     assert task is not None
     if recorded:
         task = _with_threads_of_here(task)
     name = task.name.strip(".") and task.name or Path(path).stem
-    task = task.model_copy(update={"name": name if name == task.name or usable_name(name) else "task"})
+    task = task.model_copy(
+        update={"name": name if name == task.name or usable_name(name) else "task"}
+    )
     sequence = document.table(("sequence",)) or {}
     if "length" not in sequence and _whole(parts["target"]):
         task = task.model_copy(update={"sequence": task.sequence.model_copy(update={"length": 0})})
@@ -91,7 +100,9 @@ def resolve(
 
 
 def _whole(target: Part) -> bool:
-    """Tell whether a target answers a sequence once, which is then one window unless the task says otherwise."""
+    """Tell whether a target answers a sequence once, which is then one window unless the task says
+    otherwise.
+    """
     return getattr(target.entry.target, "scope", "step") == "sequence"
 
 
@@ -125,7 +136,8 @@ def _with_threads_of_here(task: Task) -> Task:
 
 
 def _halves(value: Any, key: Key = ()) -> Iterator[tuple[Key, str, int]]:
-    """Give each text in plain tables that no file can hold: its key, the text, and where half a surrogate pair is.
+    """Give each text in plain tables that no file can hold: its key, the text, and where half a
+    surrogate pair is.
 
     None comes from a TOML file, but from Python, or from a folder whose name is not UTF-8.
     """
@@ -142,7 +154,10 @@ def _halves(value: Any, key: Key = ()) -> Iterator[tuple[Key, str, int]]:
 
 def _half(document: Document, key: Key, text: str, at: int) -> Problem:
     """Return the problem of a text that no file can hold."""
-    fact = f"a text cannot be read or written: it holds half of a surrogate pair, U+{ord(text[at]):04X}, at {at}"
+    fact = (
+        "a text cannot be read or written: it holds half of a surrogate pair,"
+        f" U+{ord(text[at]):04X}, at {at}"
+    )
     shown = ascii(text[max(0, at - 20) : at + 20])
     cure = "give text that UTF-8 can hold; a task and its data lie in folders whose names are UTF-8"
     return Problem("RC002", fact, checking.dotted(key), document.place(key), got=shown, cure=cure)
@@ -155,26 +170,38 @@ def _optimizer_problems(document: Document) -> list[Problem]:
 
 
 def _settle_kinds(document: Document, catalog: Catalog) -> dict[str, str]:
-    """Leave out the options of kinds that a layer has replaced; return a note for each table, by its name."""
+    """Leave out the options of kinds that a layer has replaced; return a note for each table, by
+    its name.
+    """
     from recurra.train import optimizer
 
     def component(kind: str) -> Callable[[Any, Any], Exchange | None]:
-        return lambda before, after: _exchange(_model(catalog, kind, before), _model(catalog, kind, after))
+        return lambda before, after: _exchange(
+            _model(catalog, kind, before), _model(catalog, kind, after)
+        )
 
     def schedule(before: Any, after: Any) -> Exchange | None:
-        models = [SCHEDULES.get(kind) if isinstance(kind, str) else None for kind in (before, after)]
+        models = [
+            SCHEDULES.get(kind) if isinstance(kind, str) else None for kind in (before, after)
+        ]
         return _exchange(*models)
 
-    tables: dict[Key, Callable[[Any, Any], Exchange | None]] = {(kind,): component(kind) for kind in COMPONENT_TABLES}
+    tables: dict[Key, Callable[[Any, Any], Exchange | None]] = {
+        (kind,): component(kind) for kind in COMPONENT_TABLES
+    }
     tables |= {("training", "schedule"): schedule, ("training", "optimizer"): optimizer.exchange}
-    notes = {checking.dotted(key): settle(document, key, exchange) for key, exchange in tables.items()}
+    notes = {
+        checking.dotted(key): settle(document, key, exchange) for key, exchange in tables.items()
+    }
     for table, said in document.given_way.items():
         notes[table] = [*said, *notes.get(table, [])]
     return {name: "; ".join(said) for name, said in notes.items() if said}
 
 
 def _exchange(before: type[BaseModel] | None, after: type[BaseModel] | None) -> Exchange | None:
-    return None if before is None or after is None or before is after else Exchange.of(before, after)
+    return (
+        None if before is None or after is None or before is after else Exchange.of(before, after)
+    )
 
 
 def _model(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:
@@ -187,7 +214,11 @@ def _model(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:
 
 def _explained(problem: Problem, notes: dict[str, str]) -> Problem:
     """Return a problem that says what a change of kind left out of its table."""
-    said = [note for table, note in notes.items() if problem.key == table or problem.key.startswith(f"{table}.")]
+    said = [
+        note
+        for table, note in notes.items()
+        if problem.key == table or problem.key.startswith(f"{table}.")
+    ]
     return replace(problem, cure="; ".join(part for part in (problem.cure, *said) if part))
 
 
@@ -197,13 +228,20 @@ def usable_name(name: str) -> bool:
 
 
 def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
-    """Return the local plugin files of a task, of one with other faults too, and a problem for each that is missing."""
+    """Return the local plugin files of a task, of one with other faults too, and a problem for each
+    that is missing.
+    """
     key = ("plugins", "files")
     names = (document.table(("plugins",)) or {}).get("files")
     names = names if isinstance(names, list) else []
     files = [Path(document.anchor(key, name)) for name in names if isinstance(name, str) and name]
     missing = [
-        Problem("RC001", f"the plugin file does not exist: {path}", checking.dotted(key), document.place(key))
+        Problem(
+            "RC001",
+            f"the plugin file does not exist: {path}",
+            checking.dotted(key),
+            document.place(key),
+        )
         for path in files
         if not os.path.isfile(path)
     ]
@@ -213,7 +251,9 @@ def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
 def _component_keys(document: Document) -> list[Key]:
     """Return the key of each component table that is there and is a table."""
     data = document.data
-    keys: list[Key] = [(name,) for name in COMPONENT_TABLES if name != "cell" and isinstance(data.get(name), dict)]
+    keys: list[Key] = [
+        (name,) for name in COMPONENT_TABLES if name != "cell" and isinstance(data.get(name), dict)
+    ]
     cell = data.get("cell")
     if not isinstance(cell, dict):
         return keys
@@ -230,14 +270,25 @@ def _stack_problems(document: Document) -> list[Problem]:
         return []
     cure = "with [[cell.stack]] every layer has a table of its own; put the key there"
     found = [
-        Problem("RC011", f"{name} has no place beside stack", f"cell.{name}", document.place(("cell", name)), cure=cure)
+        Problem(
+            "RC011",
+            f"{name} has no place beside stack",
+            f"cell.{name}",
+            document.place(("cell", name)),
+            cure=cure,
+        )
         for name in cell
         if name != "stack"
     ]
     layers = cell["stack"]
     if not isinstance(layers, list) or not layers:
-        code, fact = ("RC013", "stack is empty") if layers == [] else ("RC012", "stack has the wrong type")
-        place, allowed = document.place(("cell", "stack")), "[[cell.stack]] tables, one for each layer"
+        code, fact = (
+            ("RC013", "stack is empty") if layers == [] else ("RC012", "stack has the wrong type")
+        )
+        place, allowed = (
+            document.place(("cell", "stack")),
+            "[[cell.stack]] tables, one for each layer",
+        )
         found.append(Problem(code, fact, "cell.stack", place, checking.literal(layers), allowed))
     return found
 
@@ -254,14 +305,20 @@ def _part(document: Document, catalog: Catalog, key: Key) -> Part:
     given = table.get("kind")
     if not isinstance(given, str):
         known = listing(entry.component.name for entry in catalog.of_kind(kind))
-        code, fact = ("RC010", "kind is missing") if given is None else ("RC012", "kind must be a name, in quotes")
+        code, fact = (
+            ("RC010", "kind is missing")
+            if given is None
+            else ("RC012", "kind must be a name, in quotes")
+        )
         place = document.place((*key, "kind"))
         raise InputError.of(code, fact, key=f"{name}.kind", place=place, allowed=known)
     try:
         entry = catalog.find(kind, given)
     except RecurraError as error:
         place = document.place((*key, "kind"))
-        raise type(error)(replace(p, key=f"{name}.kind", place=place) for p in error.problems) from error
+        raise type(error)(
+            replace(p, key=f"{name}.kind", place=place) for p in error.problems
+        ) from error
     return Part(entry, _options(document, entry, key, table))
 
 
@@ -282,7 +339,9 @@ def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) 
         raise
     except Exception as error:
         fact = f"the options of {entry.qualified} failed: {type(error).__name__}: {error}"
-        raise PluginError.of("RC071", fact, key=checking.dotted(key), place=document.place(key)) from error
+        raise PluginError.of(
+            "RC071", fact, key=checking.dotted(key), place=document.place(key)
+        ) from error
 
 
 def _beyond(document: Document, key: Key, options: Options) -> Iterator[Problem]:

@@ -35,7 +35,10 @@ class Part:
 
     def table(self) -> dict[str, Any]:
         """Return the table of the resolved task: the qualified kind and every option."""
-        return {"kind": self.entry.qualified, **self.options.model_dump(mode="json", exclude_none=True)}
+        return {
+            "kind": self.entry.qualified,
+            **self.options.model_dump(mode="json", exclude_none=True),
+        }
 
 
 @dataclass
@@ -54,7 +57,9 @@ class Resolved:
         return f"cell.stack.{index}" if "stack" in self.task.cell else "cell"
 
     def in_one_window(self, longest: int) -> None:
-        """Take the longest sequence for the length of a window, where the task says that all of it shall be one."""
+        """Take the longest sequence for the length of a window, where the task says that all of it
+        shall be one.
+        """
         if not self.task.sequence.length:
             sequence = self.task.sequence.model_copy(update={"length": longest})
             self.task = self.task.model_copy(update={"sequence": sequence})
@@ -85,11 +90,15 @@ class Resolved:
         """Return the whole task as plain tables: read back, they give an equal task."""
         tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
         free = tables["training"]["optimizer"]  # no model of ours says what may be None in it
-        tables["training"]["optimizer"] = {name: value for name, value in free.items() if value is not None}
+        tables["training"]["optimizer"] = {
+            name: value for name, value in free.items() if value is not None
+        }
         for name, part in self.parts.items():
             tables[name] = part.table()
         stacked = "stack" in self.task.cell
-        tables["cell"] = {"stack": [part.table() for part in self.cells]} if stacked else self.cells[0].table()
+        tables["cell"] = (
+            {"stack": [part.table() for part in self.cells]} if stacked else self.cells[0].table()
+        )
         return tables
 
     def toml(self) -> str:
@@ -102,7 +111,9 @@ class Resolved:
         try:
             yield
         except RecurraError as error:
-            raise type(error)(self.place(problem) for problem in error.problems) from error.__cause__
+            raise type(error)(
+                self.place(problem) for problem in error.problems
+            ) from error.__cause__
 
     def place(self, problem: Problem) -> Problem:
         """Return a problem with its place in the task file, if it names a key and has none."""

@@ -1,4 +1,6 @@
-"""The task language as a JSON Schema, with the options of every installed component, for editors and for lists."""
+"""The task language as a JSON Schema, with the options of every installed component, for editors
+and for lists.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, rule in schema.get("properties", {}).items():
         default = (
-            "required" if name in required else "" if rule.get("default") is None else checking.literal(rule["default"])
+            "required"
+            if name in required
+            else ""
+            if rule.get("default") is None
+            else checking.literal(rule["default"])
         )
         rows.append((name, checking.describe(rule, schema), default, rule.get("description", "")))
     return rows
@@ -27,7 +33,8 @@ def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
 def json_schema(catalog: Catalog) -> dict[str, Any]:
     """Return the JSON Schema of task files, with the options of every installed component.
 
-    A table is judged by the `kind` that it names, by `if` and `then`: so an editor speaks of the one key that is wrong.
+    A table is judged by the `kind` that it names, by `if` and `then`: so an editor speaks of the
+    one key that is wrong.
     """
     schema = Task.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -46,12 +53,20 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
         default = properties[kind].get("default")
         described = {"description": properties[kind].get("description", "")}
         if kind == "cell":
-            definitions["cell_layer"] = {**table, **needs, "allOf": [*table["allOf"], *needs.get("allOf", [])]}
+            definitions["cell_layer"] = {
+                **table,
+                **needs,
+                "allOf": [*table["allOf"], *needs.get("allOf", [])],
+            }
             layers = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/cell_layer"}}
             stack = {"properties": {"stack": layers}, "additionalProperties": False}
             table = {"type": "object", "if": {"required": ["stack"]}, "then": stack, "else": table}
             needs = {"if": {"required": ["stack"]}, "else": needs}
-        properties[kind] = {**described, **table, **({} if default is None else {"default": default})}
+        properties[kind] = {
+            **described,
+            **table,
+            **({} if default is None else {"default": default}),
+        }
         whole[kind] = needs
     definitions["Training"]["properties"]["schedule"] |= _schedule_schema(definitions)
     whole["training"] = {"properties": {"schedule": {"required": ["kind"]}}}
@@ -61,8 +76,12 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
     return schema
 
 
-def _table_schema(kind: str, catalog: Catalog, definitions: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a component's table may hold, and what it must hold, each by the `kind` that it names."""
+def _table_schema(
+    kind: str, catalog: Catalog, definitions: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a component's table may hold, and what it must hold, each by the `kind` that it
+    names.
+    """
     names: list[str] = []
     may: list[dict[str, Any]] = []
     must: list[dict[str, Any]] = []
@@ -84,14 +103,21 @@ def _schedule_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     mapping = schedule.pop("discriminator")["mapping"]
     schedule.pop("oneOf")
     by_kind = [
-        {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": reference}}
+        {
+            "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
+            "then": {"$ref": reference},
+        }
         for kind, reference in mapping.items()
     ]
     return {"type": "object", "properties": {"kind": {"enum": list(mapping)}}, "allOf": by_kind}
 
 
-def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """Add one component's table to the definitions; return the reference to it, and the options that it must have."""
+def _choice(
+    entry: Entry, catalog: Catalog, definitions: dict[str, Any]
+) -> tuple[dict[str, str], list[str]]:
+    """Add one component's table to the definitions; return the reference to it, and the options
+    that it must have.
+    """
     name = f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"
     table = _options_schema(entry, f"#/$defs/{name}.{{model}}")
     for inner, definition in table.pop("$defs", {}).items():
@@ -105,16 +131,25 @@ def _choice(entry: Entry, catalog: Catalog, definitions: dict[str, Any]) -> tupl
 
 
 def _options_schema(entry: Entry, references: str) -> dict[str, Any]:
-    """Return the schema of a component's options; where they are broken, an open table that says so."""
+    """Return the schema of a component's options; where they are broken, an open table that says
+    so.
+    """
     try:
         return dict(entry.options.model_json_schema(ref_template=references))
     except Exception as error:  # a plugin's fault must not take the schema from everybody else
-        return {"type": "object", "description": f"the options of {entry.qualified} are not known: {error}"}
+        return {
+            "type": "object",
+            "description": f"the options of {entry.qualified} are not known: {error}",
+        }
 
 
 def _spellings(entry: Entry, catalog: Catalog) -> list[str]:
     """Return the names under which a task finds this component and no other."""
-    same = [other for other in catalog.of_kind(entry.component.kind) if other.answers(entry.component.name)]
+    same = [
+        other
+        for other in catalog.of_kind(entry.component.kind)
+        if other.answers(entry.component.name)
+    ]
     short = len(same) == 1 or entry.plugin.distribution == HOME
     names = [*([entry.component.name] if short else []), entry.qualified]
     return list(dict.fromkeys(spelt for name in names for spelt in (name, _hyphened(name))))

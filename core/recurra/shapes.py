@@ -7,7 +7,8 @@
     H  width of a cell's output
     N  scored steps of a batch, batch and time flattened
 
-An alias says what a tensor holds and how its axes are called; a trailing `# B T H` marks a line that changes a shape.
+An alias says what a tensor holds and how its axes are called; a trailing `# B T H` marks a line
+that changes a shape.
 """
 
 from __future__ import annotations

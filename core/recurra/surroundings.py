@@ -1,7 +1,9 @@
-"""What can be wrong around recurra, found before it stops a command: damaged distributions, odd variables.
+"""What can be wrong around recurra, found before it stops a command: damaged distributions, odd
+variables.
 
-torch and pydantic read the entry points of every distribution while they are imported, and one file that cannot be read
-ends the import. So these lists are read here first, and where one is damaged, both are told to leave them alone.
+torch and pydantic read the entry points of every distribution while they are imported, and one file
+that cannot be read ends the import. So these lists are read here first, and where one is damaged,
+both are told to leave them alone.
 """
 
 from __future__ import annotations
@@ -16,8 +18,13 @@ from typing import Any
 
 from recurra.errors import RecurraWarning, nearest
 
-LEFT_ALONE = {"torch": ("TORCH_DEVICE_BACKEND_AUTOLOAD", "0"), "pydantic": ("PYDANTIC_DISABLE_PLUGINS", "__all__")}
-"""The variable by which a package is told not to read entry points: its own plugins are then not loaded."""
+LEFT_ALONE = {
+    "torch": ("TORCH_DEVICE_BACKEND_AUTOLOAD", "0"),
+    "pydantic": ("PYDANTIC_DISABLE_PLUGINS", "__all__"),
+}
+"""The variable by which a package is told not to read entry points: its own plugins are then not
+loaded.
+"""
 
 VARIABLES = {
     "RECURRA_CACHE": "",
@@ -31,7 +38,9 @@ VARIABLES = {
 
 
 CROWD = 4
-"""Threads a core, at most: with many more each waits for the others, and the system may not have them."""
+"""Threads a core, at most: with many more each waits for the others, and the system may not have
+them.
+"""
 
 
 def cores() -> int:
@@ -49,14 +58,18 @@ class Damaged(RecurraWarning, RuntimeWarning):
 
 
 def identity(distribution: Any) -> tuple[str, str]:
-    """Return name and version of a distribution: what its metadata say, or else the name of their folder."""
+    """Return name and version of a distribution: what its metadata say, or else the name of their
+    folder.
+    """
     try:
         said = distribution.metadata
         name, version = said.get("Name"), said.get("Version")
     except Exception:  # damaged in any way
         name = version = None
     folder = Path(str(getattr(distribution, "_path", ""))).stem.split("-")
-    return str(name or folder[0] or "unknown"), str(version or (folder[1] if len(folder) > 1 else "0"))
+    return str(name or folder[0] or "unknown"), str(
+        version or (folder[1] if len(folder) > 1 else "0")
+    )
 
 
 def damaged() -> Iterator[tuple[Any, Exception]]:
@@ -71,10 +84,14 @@ def damaged() -> Iterator[tuple[Any, Exception]]:
 
 
 class _Lookout:
-    """Stands before all finders of modules until torch or pydantic is first imported, and finds nothing itself."""
+    """Stands before all finders of modules until torch or pydantic is first imported, and finds
+    nothing itself.
+    """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Look at the installed distributions before a package does that would stumble over them."""
+        """Look at the installed distributions before a package does that would stumble over
+        them.
+        """
         if name not in LEFT_ALONE:
             return
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
@@ -82,13 +99,20 @@ class _Lookout:
 
 
 def leave_damaged_alone() -> None:
-    """Tell torch and pydantic to read no entry points, with a warning (`Damaged`), if any cannot be read."""
-    names = [f"{' '.join(identity(one))} ({' '.join(str(error).split())})" for one, error in damaged()]
+    """Tell torch and pydantic to read no entry points, with a warning (`Damaged`), if any cannot be
+    read.
+    """
+    names = [
+        f"{' '.join(identity(one))} ({' '.join(str(error).split())})" for one, error in damaged()
+    ]
     if not names:
         return
     for variable, value in LEFT_ALONE.values():
         os.environ.setdefault(variable, value)
-    fact = f"the entry points of {', '.join(names)} cannot be read, so torch and pydantic load no plugins of their own"
+    fact = (
+        f"the entry points of {', '.join(names)} cannot be read, so torch and pydantic load no"
+        " plugins of their own"
+    )
     warnings.warn(f"{fact}; install it again, or uninstall it", Damaged, stacklevel=2)
 
 
@@ -99,7 +123,9 @@ def look_out() -> None:
 
 
 def odd_variables() -> Iterator[str]:
-    """Give a sentence for each variable of recurra's that is not known, or whose value means nothing."""
+    """Give a sentence for each variable of recurra's that is not known, or whose value means
+    nothing.
+    """
     for name, value in os.environ.items():
         if not name.startswith("RECURRA_"):
             continue
@@ -110,4 +136,7 @@ def odd_variables() -> Iterator[str]:
         elif allowed and value and not re.fullmatch(allowed.replace(" or ", "|"), value):
             yield f"{name}={value!r} means nothing: it may be {allowed}"
         elif name == "RECURRA_PLUGINS" and not value.strip(" ,"):
-            yield f"{name} is empty: no plugin loads but recurra's own; unset it to let all of them load"
+            yield (
+                f"{name} is empty: no plugin loads but recurra's own; unset it to let all of them"
+                " load"
+            )

@@ -1,7 +1,9 @@
-"""What a system may refuse: locks, syncs, renames, homes and temporary folders, each asked for in this one place.
+"""What a system may refuse: locks, syncs, renames, homes and temporary folders, each asked for in
+this one place.
 
-A file system over a network, a container or a service lacks what a desk has. What only guards a run (a lock, a sync) is
-then left out with a word; what a run cannot do without (a write) is an error of the caller.
+A file system over a network, a container or a service lacks what a desk has. What only guards a run
+(a lock, a sync) is then left out with a word; what a run cannot do without (a write) is an error of
+the caller.
 """
 
 from __future__ import annotations
@@ -31,13 +33,19 @@ def _numbers(*names: str) -> frozenset[int]:
 
 
 ANOTHER_HOLDS = _numbers("EWOULDBLOCK", "EAGAIN", "EACCES")
-"""How a lock says that another process holds it; every other error says that there are no locks here."""
+"""How a lock says that another process holds it; every other error says that there are no locks
+here.
+"""
 
-UNSUPPORTED = _numbers("ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "ENOTTY", "ENODEV", "EPERM", "EXDEV")
+UNSUPPORTED = _numbers(
+    "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "ENOTTY", "ENODEV", "EPERM", "EXDEV"
+)
 """How a system says that it has no such call, or not for this file."""
 
 UNSYNCED = UNSUPPORTED | _numbers("EROFS", "EBADF", "EACCES", "EISDIR", "ENOLCK")
-"""How a system says that it syncs no such file; that the disk is full or broken (ENOSPC, EIO) is never one of them."""
+"""How a system says that it syncs no such file; that the disk is full or broken (ENOSPC, EIO) is
+never one of them.
+"""
 
 _said: set[str] = set()  # what was said once in this process
 
@@ -55,7 +63,9 @@ class Held(Exception):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock meanwhile. Raises `Held`; where files cannot be locked, warns (`Unguarded`) and goes on."""
+    """Hold a file's lock meanwhile. Raises `Held`; where files cannot be locked, warns
+    (`Unguarded`) and goes on.
+    """
     with _opened(path) as file:
         if fcntl is not None and file is not None:
             try:
@@ -64,13 +74,18 @@ def locked(path: Path) -> Iterator[None]:
                 if error.errno in ANOTHER_HOLDS:
                     raise Held from error
                 why = error.strerror or error
-                once(f"files in {path.parent} cannot be locked ({why}): nothing keeps a second process from this run")
+                once(
+                    f"files in {path.parent} cannot be locked ({why}): nothing keeps a second"
+                    " process from this run"
+                )
         yield
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes] | None]:
-    """Open a file to lock it: for writing where that may be, since over NFS no other lock is exclusive."""
+    """Open a file to lock it: for writing where that may be, since over NFS no other lock is
+    exclusive.
+    """
     file: IO[bytes] | None = None
     for mode in ("r+b", "rb"):
         with suppress(OSError):
@@ -84,7 +99,9 @@ def _opened(path: Path) -> Iterator[IO[bytes] | None]:
 
 
 def sync(handle: int) -> None:
-    """Bring a file to the disk, where the system can. Raises `OSError` if the disk is full or fails."""
+    """Bring a file to the disk, where the system can. Raises `OSError` if the disk is full or
+    fails.
+    """
     try:
         os.fsync(handle)
     except OSError as error:
@@ -107,7 +124,8 @@ def sync_folder(folder: Path) -> None:
 def replace(work: Path, target: Path) -> None:
     """Give a file or folder its name, in the place of what bears it. Raises `OSError`.
 
-    Where the system cannot rename, as over some object stores, it is copied: then a loss of power may leave a part.
+    Where the system cannot rename, as over some object stores, it is copied: then a loss of power
+    may leave a part.
     """
     folder = work.is_dir()
     if folder and (target.is_symlink() or target.is_file()):
@@ -133,7 +151,9 @@ def _copied(work: Path, target: Path) -> None:
 
 
 def home() -> Path | None:
-    """Return the user's home folder; nothing where the system knows none, or `HOME` is no absolute path."""
+    """Return the user's home folder; nothing where the system knows none, or `HOME` is no absolute
+    path.
+    """
     named = os.environ.get("HOME")
     if named is not None and not os.path.isabs(named):
         return None

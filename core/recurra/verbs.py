@@ -45,7 +45,9 @@ Overrides = Iterable[str] | Mapping[str, Any]
 
 
 def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
-    """Return everything that can be known of a task without training it. Raises `InputError` or `PluginError`."""
+    """Return everything that can be known of a task without training it. Raises `InputError` or
+    `PluginError`.
+    """
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     with blaming(resolved), arithmetic(resolved.task.device):
         check_fit(resolved)
@@ -63,8 +65,9 @@ def run(
 ) -> Run:
     """Check, train, evaluate and generate one task; return the run, with its figures in `.result`.
 
-    With `expect`, a task without a band of `[expect]` is refused: its result would tell of none that broke.
-    Raises `InputError` before anything is written, `RunError` if training fails, `Interrupted` once its state is saved.
+    With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
+    that broke. Raises `InputError` before anything is written, `RunError` if training fails,
+    `Interrupted` once its state is saved.
     """
     observer = watching(observer)
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
@@ -75,7 +78,12 @@ def run(
         data = load_data(resolved)
         resets = begins_inside(resolved, data)
         network, choices = build_network(
-            resolved, data.vocabulary.size, data.names, answers=data.answers.size, counts=data.counts, resets=resets
+            resolved,
+            data.vocabulary.size,
+            data.names,
+            answers=data.answers.size,
+            counts=data.counts,
+            resets=resets,
         )
         build_optimizer(resolved, network)
         with sized(resolved, network):
@@ -87,13 +95,18 @@ def run(
 
 
 def resume(
-    path: str | Path, *, observer: Observer | None = None, changed_plugins: bool = False, expect: bool = False
+    path: str | Path,
+    *,
+    observer: Observer | None = None,
+    changed_plugins: bool = False,
+    expect: bool = False,
 ) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
-    A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes it as it is
-    now, and records it. Another version of an installed plugin is taken with a warning (`OtherVersion`), and
-    recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of the run is damaged or was changed.
+    A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes
+    it as it is now, and records it. Another version of an installed plugin is taken with a warning
+    (`OtherVersion`), and recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of
+    the run is damaged or was changed.
     """
     observer = watching(observer)
     folder = RunFolder.open(arguments.path("run", path))
@@ -125,9 +138,10 @@ def resume(
 def load(path: str | Path, which: str = "best") -> Run:
     """Open a run with its best weights, or its `last`.
 
-    Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and `PluginError` (RC070) if a
-    plugin of the run is gone. Warns (`OtherVersion`) if one is of another version or its file was edited, and
-    (`Unverified`) of a run that was made before files had hashes.
+    Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and
+    `PluginError` (RC070) if a plugin of the run is gone. Warns (`OtherVersion`) if one is of
+    another version or its file was edited, and (`Unverified`) of a run that was made before files
+    had hashes.
     """
     arguments.one_of("checkpoint", which, ("best", "last"))
     folder = RunFolder.open(arguments.path("run", path))

@@ -1,4 +1,6 @@
-"""First-party cells: one file a paper, declared here as data so that listing them imports nothing heavy."""
+"""First-party cells: one file a paper, declared here as data so that listing them imports nothing
+heavy.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def recurra_components() -> list[Component]:
             name="lstm",
             target="recurra_cells.lstm:LSTM",
             options="recurra_cells.options:LSTMOptions",
-            summary="Long short-term memory, as torch's; or with peepholes, layer norm, projection, coupled gates",
+            summary=(
+                "Long short-term memory, as torch's; or with peepholes, layer norm, projection,"
+                " coupled gates"
+            ),
             cite="Hochreiter & Schmidhuber 1997; Gers et al. 2000, doi:10.1162/089976600300015015",
         ),
         Component(
@@ -118,7 +123,9 @@ def recurra_components() -> list[Component]:
             name="mlstm",
             target="recurra_cells.mlstm:MLSTM",
             options="recurra_cells.matrix_options:MLSTMOptions",
-            summary="LSTM with a matrix memory a head and exponential input gates: parallel in chunks",
+            summary=(
+                "LSTM with a matrix memory a head and exponential input gates: parallel in chunks"
+            ),
             cite="Beck et al. 2024, arXiv:2405.04517",
         ),
         Component(
@@ -126,7 +133,10 @@ def recurra_components() -> list[Component]:
             name="gated_delta",
             target="recurra_cells.gated_delta:GatedDelta",
             options="recurra_cells.matrix_options:GatedDeltaOptions",
-            summary="Matrix memory that decays and is corrected by the delta rule; gated = false is DeltaNet",
+            summary=(
+                "Matrix memory that decays and is corrected by the delta rule; gated = false is"
+                " DeltaNet"
+            ),
             cite="Yang et al. 2024, arXiv:2412.06464; DeltaNet arXiv:2406.06484",
         ),
     ]

@@ -7,16 +7,22 @@ from torch import Tensor
 from torch.nn import functional
 
 LONGEST = 32
-"""Steps of the longest chunk: the work inside a chunk grows with its square, the passages between with their number."""
+"""Steps of the longest chunk: the work inside a chunk grows with its square, the passages between
+with their number.
+"""
 
 
 def length_of(steps: int) -> int:
-    """Return how long the chunks of a window are: short windows are cut as well, so that nothing is special to them."""
+    """Return how long the chunks of a window are: short windows are cut as well, so that nothing is
+    special to them.
+    """
     return min(LONGEST, -(-steps // 3))
 
 
 def cut(x: Tensor, length: int, blank: float = 0.0) -> Tensor:
-    """Return `[B, T, heads, ...]` as `[B, heads, chunks, length, ...]`, the last chunk filled up with `blank`."""
+    """Return `[B, T, heads, ...]` as `[B, heads, chunks, length, ...]`, the last chunk filled up
+    with `blank`.
+    """
     missing = -x.shape[1] % length
     if missing:
         x = functional.pad(x, [0, 0] * (x.dim() - 2) + [0, missing], value=blank)
@@ -29,7 +35,9 @@ def join(y: Tensor, steps: int) -> Tensor:
 
 
 def marked(log_keep: Tensor, reset: Tensor | None, live: Tensor | None) -> Tensor:
-    """Return the logarithms `[B, T, heads]` of what steps keep: all where a row is not live, nothing at a reset."""
+    """Return the logarithms `[B, T, heads]` of what steps keep: all where a row is not live,
+    nothing at a reset.
+    """
     if live is not None:
         log_keep = torch.where(live.unsqueeze(-1), log_keep, torch.zeros_like(log_keep))
     if reset is not None:
@@ -38,10 +46,12 @@ def marked(log_keep: Tensor, reset: Tensor | None, live: Tensor | None) -> Tenso
 
 
 def between(log_keep: Tensor) -> Tensor:
-    """Return the sum of logarithms after step j up to step t as `[..., t, j]`, from `[..., length]`.
+    """Return the sum of logarithms after step j up to step t as `[..., t, j]`, from
+    `[..., length]`.
 
-    It is -inf where j comes after t. Each sum is made of its own terms and never the difference of two longer ones: it
-    is exact beside a decay of any strength, and -inf, which is a reset, is no special case.
+    It is -inf where j comes after t. Each sum is made of its own terms and never the difference of
+    two longer ones: it is exact beside a decay of any strength, and -inf, which is a reset, is no
+    special case.
     """
     square = log_keep.unsqueeze(-1).expand(*log_keep.shape, log_keep.shape[-1])  # ... t j
     return square.tril(-1).cumsum(-2).masked_fill(_ahead(log_keep), -torch.inf)

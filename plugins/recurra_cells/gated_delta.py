@@ -1,4 +1,6 @@
-"""Yang et al. 2024, Gated delta networks: improving Mamba2 with the delta rule, arXiv:2412.06464."""
+"""Yang et al. 2024, Gated delta networks: improving Mamba2 with the delta rule,
+arXiv:2412.06464.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class GatedDeltaState(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """What the maps give for inputs [..., D]: q, k, v [..., heads, d]; shown [..., H]; the gates [..., heads]."""
+    """What the maps give for inputs [..., D]: q, k, v [..., heads, d]; shown [..., H]; the gates
+    [..., heads].
+    """
 
     q: Tensor
     k: Tensor
@@ -37,16 +41,17 @@ class Mapped(NamedTuple):
 
 
 class GatedDelta(Cell[GatedDeltaOptions]):
-    """A matrix that maps keys to values: a step corrects what it gives for a key, after all of it has decayed a little.
+    """A matrix that maps keys to values: a step corrects what it gives for a key, after all of it
+    has decayed a little.
 
-    q, k = silu(W x_t) / |silu(W x_t)|, v = silu(W x_t), g = W x_t; beta = sigmoid(w x_t), one number a head
-    alpha = exp(-rate * softplus(w x_t + bias)), one number a head, as in Mamba2
-    S_t = alpha S_{t-1} (I - beta k k^T) + beta v k^T
-    h_t = norm(S_t q) * silu(g), norm(o) = weight * o / sqrt(mean(o^2) + 1e-5) head by head; the output is h_t.
+    q, k = silu(W x_t) / |silu(W x_t)|, v = silu(W x_t), g = W x_t; beta = sigmoid(w x_t), one
+    number a head alpha = exp(-rate * softplus(w x_t + bias)), one number a head, as in Mamba2 S_t =
+    alpha S_{t-1} (I - beta k k^T) + beta v k^T h_t = norm(S_t q) * silu(g), norm(o) = weight * o /
+    sqrt(mean(o^2) + 1e-5) head by head; the output is h_t.
 
-    With `gated = false` alpha is 1: the delta rule of DeltaNet, Yang et al. 2024, arXiv:2406.06484. The convolutions
-    before q, k and v and the map after the output belong to the paper's block and are not here; its norm and its output
-    gate are.
+    With `gated = false` alpha is 1: the delta rule of DeltaNet, Yang et al. 2024, arXiv:2406.06484.
+    The convolutions before q, k and v and the map after the output belong to the paper's block and
+    are not here; its norm and its output gate are.
     """
 
     def __init__(self, input_size: int, options: GatedDeltaOptions) -> None:
@@ -57,14 +62,20 @@ class GatedDelta(Cell[GatedDeltaOptions]):
         self.maps = nn.Linear(input_size, 4 * hidden + gates, bias=False)
         self.norm = nn.Parameter(torch.ones(hidden // heads))
         if options.gated:
-            self.log_rate = nn.Parameter(torch.empty(heads).uniform_(LEAST_RATE, GREATEST_RATE).log())
+            self.log_rate = nn.Parameter(
+                torch.empty(heads).uniform_(LEAST_RATE, GREATEST_RATE).log()
+            )
             time = torch.empty(heads).uniform_(math.log(SLOWEST), math.log(FASTEST)).exp()
             self.bias = nn.Parameter(time + torch.log(-torch.expm1(-time)))  # softplus(bias) = time
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> GatedDeltaState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> GatedDeltaState:
         """Return zeros."""
         width = self.hidden_size // self.heads
-        return GatedDeltaState(torch.zeros(batch_size, self.heads, width, width, device=device, dtype=dtype))
+        return GatedDeltaState(
+            torch.zeros(batch_size, self.heads, width, width, device=device, dtype=dtype)
+        )
 
     def step(self, x_t: Tensor, state: GatedDeltaState) -> tuple[Tensor, GatedDeltaState]:
         """Return the output and the next state for one input `[B, D]`."""
@@ -76,7 +87,9 @@ class GatedDelta(Cell[GatedDeltaOptions]):
         return self._shown(read, shown), GatedDeltaState(memory)
 
     def chunkwise(self) -> Form:
-        """Return the form that solves one triangular system a chunk for its writes, and carries the state between."""
+        """Return the form that solves one triangular system a chunk for its writes, and carries the
+        state between.
+        """
         return cast(Form, self._window)
 
     def _mapped(self, x: Tensor) -> Mapped:
@@ -99,10 +112,12 @@ class GatedDelta(Cell[GatedDeltaOptions]):
     def _window(
         self, x: Tensor, state: GatedDeltaState, reset: Tensor | None, live: Tensor | None
     ) -> tuple[Tensor, GatedDeltaState]:
-        """Run over a window; see `recurra.Cell.chunkwise`. c is the length of a chunk, N how many there are.
+        """Run over a window; see `recurra.Cell.chunkwise`. c is the length of a chunk, N how many
+        there are.
 
-        Within a chunk S_t = alpha..alpha S + sum u_j k_j^T, faded since j, where u_t is beta times what S_{t-1} lacks.
-        All u solve one system that is lower triangular with ones on its diagonal: the WY form of the paper's section 3.
+        Within a chunk S_t = alpha..alpha S + sum u_j k_j^T, faded since j, where u_t is beta times
+        what S_{t-1} lacks. All u solve one system that is lower triangular with ones on its
+        diagonal: the WY form of the paper's section 3.
         """
         steps, mapped = x.shape[1], self._mapped(x)
         length = chunks.length_of(steps)
@@ -110,7 +125,11 @@ class GatedDelta(Cell[GatedDeltaOptions]):
         q, k, v = (chunks.cut(part, length) for part in mapped[:3])  # B heads N c d
         write = chunks.cut(write, length).unsqueeze(-1)  # B heads N c 1
         log_keep = chunks.cut(chunks.marked(mapped.log_keep, reset, live), length)
-        fade, into = torch.exp(chunks.between(log_keep)), torch.exp(log_keep.cumsum(-1)).unsqueeze(-1)  # c c, c 1
+        # c c, c 1
+        fade, into = (
+            torch.exp(chunks.between(log_keep)),
+            torch.exp(log_keep.cumsum(-1)).unsqueeze(-1),
+        )
 
         system = write * fade * (k @ k.mT)  # below its diagonal
         sides = write * torch.cat([v, into * k], dim=-1)
@@ -119,12 +138,18 @@ class GatedDelta(Cell[GatedDeltaOptions]):
         keys = fade[..., -1, :, None] * k  # faded until the end of their chunk
         memories, writes = [state.memory], []
         for one, all_own, per_old, key in zip(
-            into[..., -1:, :].unbind(2), brought.unbind(2), lacked.unbind(2), keys.unbind(2), strict=True
+            into[..., -1:, :].unbind(2),
+            brought.unbind(2),
+            lacked.unbind(2),
+            keys.unbind(2),
+            strict=True,
         ):
             writes.append(all_own - per_old @ memories[-1].mT)  # B heads c d
             memories.append(one * memories[-1] + writes[-1].mT @ key)
 
-        read = (fade * (q @ k.mT)) @ torch.stack(writes, 2) + into * (q @ torch.stack(memories[:-1], 2).mT)
+        read = (fade * (q @ k.mT)) @ torch.stack(writes, 2) + into * (
+            q @ torch.stack(memories[:-1], 2).mT
+        )
         return self._shown(chunks.join(read, steps), mapped.shown), GatedDeltaState(memories[-1])
 
 

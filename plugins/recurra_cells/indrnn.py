@@ -22,9 +22,9 @@ class IndRNN(GatedCell[IndRNNOptions]):
 
     h_t = f(W x_t + u * h_{t-1} + b), f = relu or tanh; the output is h_t.
 
-    u begins uniformly between 0 and `recurrent_bound`, so that units remember for different times. The paper also
-    clips u to its bound during training, which is left to the optimizer here: where a long sequence makes h explode, a
-    smaller bound or weight decay holds u down.
+    u begins uniformly between 0 and `recurrent_bound`, so that units remember for different times.
+    The paper also clips u to its bound during training, which is left to the optimizer here: where
+    a long sequence makes h explode, a smaller bound or weight decay holds u down.
     """
 
     gates = 1
@@ -37,4 +37,6 @@ class IndRNN(GatedCell[IndRNNOptions]):
     def update(self, x: Tensor, h: Tensor, state: IndRNNState) -> IndRNNState:
         """Return the squashed sum of the input's share and the own past."""
         total = x[0] + self.u * state.h
-        return IndRNNState(torch.relu(total) if self.options.nonlinearity == "relu" else torch.tanh(total))
+        return IndRNNState(
+            torch.relu(total) if self.options.nonlinearity == "relu" else torch.tanh(total)
+        )

@@ -24,10 +24,11 @@ class LiGRU(GatedCell[LiGRUOptions]):
     z = sigmoid(a_z + U_z h_{t-1}), n = relu(a_n + U_n h_{t-1}), where a = W x_t + b
     h_t = z * h_{t-1} + (1 - z) * n; the output is h_t.
 
-    The paper has a = BN(W x_t), with statistics over the batch and all of time. A step that may read nothing but its
-    own row and its past cannot have them, so there is none here; with `layer_norm`, a = gain * LN(W x_t + b) + shift,
-    over the units of each gate for itself, is the nearest that a single step can do. The b inside keeps what the size
-    of a narrow input tells. Without it, relu bounds nothing: U must stay small, as it begins with init = "uniform".
+    The paper has a = BN(W x_t), with statistics over the batch and all of time. A step that may
+    read nothing but its own row and its past cannot have them, so there is none here; with
+    `layer_norm`, a = gain * LN(W x_t + b) + shift, over the units of each gate for itself, is the
+    nearest that a single step can do. The b inside keeps what the size of a narrow input tells.
+    Without it, relu bounds nothing: U must stay small, as it begins with init = "uniform".
     """
 
     gates = 2

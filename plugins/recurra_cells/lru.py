@@ -1,4 +1,6 @@
-"""Orvieto et al. 2023, Resurrecting recurrent neural networks for long sequences, arXiv:2303.06349."""
+"""Orvieto et al. 2023, Resurrecting recurrent neural networks for long sequences,
+arXiv:2303.06349.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ class LRU(ScanCell[LRUOptions]):
     h_t = lambda * h_{t-1} + exp(gamma_log) * (B x_t), of complex numbers
     The output is Re(C h_t) + D x_t.
 
-    At the start lambda is uniform on a ring, from `r_min` to `r_max` and up to `max_phase`, and gamma is
-    sqrt(1 - |lambda|^2), so that h has the variance of B x_t for white inputs, however long its memory. B, `[H, 2, D]`,
-    and C, `[H, H, 2]`, hold real and imaginary parts; the skip is a whole map, `[H, D]`, for widths may differ.
+    At the start lambda is uniform on a ring, from `r_min` to `r_max` and up to `max_phase`, and
+    gamma is sqrt(1 - |lambda|^2), so that h has the variance of B x_t for white inputs, however
+    long its memory. B, `[H, 2, D]`, and C, `[H, H, 2]`, hold real and imaginary parts; the skip is
+    a whole map, `[H, D]`, for widths may differ.
     """
 
     paired = True
@@ -38,7 +41,8 @@ class LRU(ScanCell[LRUOptions]):
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the eigenvalues `[H, 2]` and the scaled inputs `[B, T, H, 2]`."""
         modulus, phase = torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log)
-        eigenvalues = torch.stack([modulus * torch.cos(phase), modulus * torch.sin(phase)], dim=-1)  # H 2
+        # H 2
+        eigenvalues = torch.stack([modulus * torch.cos(phase), modulus * torch.sin(phase)], dim=-1)
         scaled = torch.exp(self.gamma_log)[:, None, None] * self.B  # H 2 D
         return eigenvalues, functional.linear(x, scaled.flatten(0, 1)).view(*x.shape[:-1], -1, 2)
 
@@ -52,7 +56,8 @@ class LRU(ScanCell[LRUOptions]):
     def _place(self) -> None:
         """Put the eigenvalues on the ring, their area even, and scale the inputs to match."""
         inner, outer = self.options.r_min**2, self.options.r_max**2
-        area, turn = 1 - torch.rand(2, self.hidden_size, dtype=torch.float64)  # above 0, for their logarithms are taken
+        # Above 0, for their logarithms are taken.
+        area, turn = 1 - torch.rand(2, self.hidden_size, dtype=torch.float64)
         nu = -0.5 * torch.log((inner + area * (outer - inner)).clamp(max=1 - 1e-15))
         self.nu_log.copy_(torch.log(nu))
         self.theta_log.copy_(torch.log(turn * self.options.max_phase))

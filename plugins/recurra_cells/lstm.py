@@ -27,22 +27,24 @@ class LSTM(GatedCell[LSTMOptions]):
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
     h_t = sigmoid(o) * tanh(c_t); the output is h_t.
 
-    `forget_bias` raises f at the start, so that memories last before the gate is learned (Jozefowicz et al. 2015, An
-    empirical exploration of recurrent network architectures). Four variants, in any combination:
+    `forget_bias` raises f at the start, so that memories last before the gate is learned
+    (Jozefowicz et al. 2015, An empirical exploration of recurrent network architectures). Four
+    variants, in any combination:
 
-    `peephole`: i + p_i * c_{t-1}, f + p_f * c_{t-1} and o + p_o * c_t take the place of i, f and o (Gers & Schmidhuber
-    2000, Recurrent nets that time and count, doi:10.1109/IJCNN.2000.861302). `peepholes` holds p_i, p_f and p_o,
-    which begin as biases do.
+    `peephole`: i + p_i * c_{t-1}, f + p_f * c_{t-1} and o + p_o * c_t take the place of i, f and o
+    (Gers & Schmidhuber 2000, Recurrent nets that time and count, doi:10.1109/IJCNN.2000.861302).
+    `peepholes` holds p_i, p_f and p_o, which begin as biases do.
 
-    `layer_norm`: the sum is LN(W_ih x_t) + LN(W_hh h_{t-1}), each over all gates together, and tanh(LN(c_t)) takes the
-    place of tanh(c_t); each LN has a gain and a bias (Ba et al. 2016, arXiv:1607.06450). The biases of the first two
-    are all the bias there is: the paper's further b would be a third of the same sum. Peepholes are added after it, and
-    see c as it is. Of an input of one number, W_ih x_t keeps only the sign.
+    `layer_norm`: the sum is LN(W_ih x_t) + LN(W_hh h_{t-1}), each over all gates together, and
+    tanh(LN(c_t)) takes the place of tanh(c_t); each LN has a gain and a bias (Ba et al. 2016,
+    arXiv:1607.06450). The biases of the first two are all the bias there is: the paper's further b
+    would be a third of the same sum. Peepholes are added after it, and see c as it is. Of an input
+    of one number, W_ih x_t keeps only the sign.
 
     `projection`: h_t = W_hr (sigmoid(o) * tanh(c_t)), P wide (Sak et al. 2014, arXiv:1402.1128).
 
-    `coupled`: 1 - sigmoid(f) takes the place of sigmoid(i), and the gates are f, g, o (Greff et al. 2015,
-    arXiv:1503.04069, with the forget gate as the one that is learned).
+    `coupled`: 1 - sigmoid(f) takes the place of sigmoid(i), and the gates are f, g, o (Greff et al.
+    2015, arXiv:1503.04069, with the forget gate as the one that is learned).
     """
 
     gates = 4
@@ -62,7 +64,11 @@ class LSTM(GatedCell[LSTMOptions]):
         self.weight_hr: nn.Parameter | None = None
         if options.projection:
             self.weight_hr = nn.Parameter(torch.empty(options.projection, hidden))
-            nn.init.uniform_(self.weight_hr, -bound, bound) if uniform else nn.init.xavier_uniform_(self.weight_hr)
+            (
+                nn.init.uniform_(self.weight_hr, -bound, bound)
+                if uniform
+                else nn.init.xavier_uniform_(self.weight_hr)
+            )
         self.peepholes: nn.Parameter | None = None
         if options.peephole:
             self.peepholes = nn.Parameter(torch.zeros(self.gates - 1, hidden))  # i f o, or f o
@@ -90,10 +96,14 @@ class LSTM(GatedCell[LSTMOptions]):
         if self.peepholes is not None:
             o = o + self.peepholes[-1] * c
         shown = torch.sigmoid(o) * torch.tanh(self.norm_c(c) if self.options.layer_norm else c)
-        return LSTMState(shown if self.weight_hr is None else functional.linear(shown, self.weight_hr), c)
+        return LSTMState(
+            shown if self.weight_hr is None else functional.linear(shown, self.weight_hr), c
+        )
 
     def native(self) -> Native | None:
-        """Return the map to torch's kernel, which knows none of the variants as it is called here."""
+        """Return the map to torch's kernel, which knows none of the variants as it is called
+        here.
+        """
         options = self.options
         if options.peephole or options.layer_norm or options.projection or options.coupled:
             return None

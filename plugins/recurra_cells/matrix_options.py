@@ -23,7 +23,9 @@ class MatrixOptions(CellOptions):
     def _dividing(cls, heads: int, info: ValidationInfo) -> int:
         hidden = info.data.get("hidden_size")
         if hidden is not None and hidden % heads:
-            raise ValueError(f"heads must divide hidden_size; got {heads} with hidden_size = {hidden}")
+            raise ValueError(
+                f"heads must divide hidden_size; got {heads} with hidden_size = {hidden}"
+            )
         return heads
 
 
@@ -34,4 +36,7 @@ class MLSTMOptions(MatrixOptions):
 class GatedDeltaOptions(MatrixOptions):
     """Options of the delta rule."""
 
-    gated: bool = Field(True, description="let each head's matrix decay by a gate; false: none, DeltaNet's delta rule")
+    gated: bool = Field(
+        True,
+        description="let each head's matrix decay by a gate; false: none, DeltaNet's delta rule",
+    )

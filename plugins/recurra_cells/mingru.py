@@ -33,7 +33,9 @@ class MinGRU(ScanCell[MinGRUOptions]):
 
 
 def activated(candidate: Tensor, activation: str) -> Tensor:
-    """Return the candidate as it is, or through the paper's g, never negative: x + 0.5 from 0 on, sigmoid(x) below."""
+    """Return the candidate as it is, or through the paper's g, never negative: x + 0.5 from 0 on,
+    sigmoid(x) below.
+    """
     if activation == "identity":
         return candidate
     return torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))

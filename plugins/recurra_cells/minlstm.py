@@ -12,13 +12,14 @@ from recurra_cells.scan_options import MinLSTMOptions
 
 
 class MinLSTM(ScanCell[MinLSTMOptions]):
-    """The LSTM without what its gates read from the state, its forget and input gate scaled so that they add up to 1.
+    """The LSTM without what its gates read from the state, its forget and input gate scaled so that
+    they add up to 1.
 
     f, i = sigmoid(W x_t + b), the first two thirds, and n_t = W x_t + b, the last
     h_t = f / (f + i) * h_{t-1} + i / (f + i) * g(n_t); the output is h_t.
 
-    g is that of the minGRU. The quotients are taken as sigmoid(log f - log i), which is right where both gates are
-    too small to be divided.
+    g is that of the minGRU. The quotients are taken as sigmoid(log f - log i), which is right where
+    both gates are too small to be divided.
     """
 
     def __init__(self, input_size: int, options: MinLSTMOptions) -> None:
@@ -29,7 +30,9 @@ class MinLSTM(ScanCell[MinLSTMOptions]):
         """Return what is kept of the state and what comes in, `[B, T, H]`."""
         f, i, candidate = self.gates(x).chunk(3, dim=-1)
         odds = functional.logsigmoid(f) - functional.logsigmoid(i)
-        return torch.sigmoid(odds), torch.sigmoid(-odds) * activated(candidate, self.options.activation)
+        return torch.sigmoid(odds), torch.sigmoid(-odds) * activated(
+            candidate, self.options.activation
+        )
 
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
         """Return the state."""

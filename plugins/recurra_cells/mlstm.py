@@ -1,4 +1,6 @@
-"""Beck et al. 2024, xLSTM: extended long short-term memory, arXiv:2405.04517; the mLSTM of section 2.3."""
+"""Beck et al. 2024, xLSTM: extended long short-term memory, arXiv:2405.04517; the mLSTM of section
+2.3.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,15 @@ from recurra_cells import chunks
 from recurra_cells.matrix_options import MLSTMOptions
 
 DEEPEST = 30.0
-"""Greatest m in exp(-m), the least denominator: what stands below exp(-30) beside terms of size 1 is rounding."""
+"""Greatest m in exp(-m), the least denominator: what stands below exp(-30) beside terms of size 1
+is rounding.
+"""
 
 
 class MLSTMState(NamedTuple):
-    """memory: [B, heads, d, d], rows of values, columns of keys; total: [B, heads, d]; peak: [B, heads]."""
+    """memory: [B, heads, d, d], rows of values, columns of keys; total: [B, heads, d]; peak: [B,
+    heads].
+    """
 
     memory: Tensor
     total: Tensor
@@ -26,7 +32,9 @@ class MLSTMState(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """What the maps give for inputs [..., D]: q, k, v [..., heads, d]; shown [..., H]; the gates [..., heads]."""
+    """What the maps give for inputs [..., D]: q, k, v [..., heads, d]; shown [..., H]; the gates
+    [..., heads].
+    """
 
     q: Tensor
     k: Tensor
@@ -37,18 +45,19 @@ class Mapped(NamedTuple):
 
 
 class MLSTM(Cell[MLSTMOptions]):
-    """Long short-term memory with a matrix for a memory and gates that do not read the output before.
+    """Long short-term memory with a matrix for a memory and gates that do not read the output
+    before.
 
     q, v, o = W x_t + b, k = (W_k x_t + b_k) / sqrt(d); i, f = W x_t + b, one number a head
     C_t = sigmoid(f) C_{t-1} + exp(i) v k^T
     n_t = sigmoid(f) n_{t-1} + exp(i) k
     h_t = sigmoid(o) * C_t q / max(|n_t . q|, 1); the output is h_t, all heads side by side.
 
-    C and n are held as `memory` = C exp(-m) and `total` = n exp(-m), with the `peak` m_t = max(log sigmoid(f) +
-    m_{t-1}, i, 0), so that no gate overflows; h_t is the same for every m. The paper's m has no 0 in it, which a
-    denominator of at least 1 makes needless to go below. Of its two forget gates this is the sigmoid; its bias begins
-    between 3 and 6, as the authors' does. The norm, the convolution and the skip around the cell belong to the paper's
-    block and are not here.
+    C and n are held as `memory` = C exp(-m) and `total` = n exp(-m), with the `peak` m_t = max(log
+    sigmoid(f) + m_{t-1}, i, 0), so that no gate overflows; h_t is the same for every m. The paper's
+    m has no 0 in it, which a denominator of at least 1 makes needless to go below. Of its two
+    forget gates this is the sigmoid; its bias begins between 3 and 6, as the authors' does. The
+    norm, the convolution and the skip around the cell belong to the paper's block and are not here.
     """
 
     def __init__(self, input_size: int, options: MLSTMOptions) -> None:
@@ -58,12 +67,17 @@ class MLSTM(Cell[MLSTMOptions]):
         with torch.no_grad():
             self.maps.bias[-self.heads :] = torch.linspace(3, 6, self.heads)
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MLSTMState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> MLSTMState:
         """Return zeros."""
         width = self.hidden_size // self.heads
         shapes = [(width, width), (width,), ()]
         return MLSTMState(
-            *(torch.zeros(batch_size, self.heads, *shape, device=device, dtype=dtype) for shape in shapes)
+            *(
+                torch.zeros(batch_size, self.heads, *shape, device=device, dtype=dtype)
+                for shape in shapes
+            )
         )
 
     def step(self, x_t: Tensor, state: MLSTMState) -> tuple[Tensor, MLSTMState]:
@@ -79,29 +93,39 @@ class MLSTM(Cell[MLSTMOptions]):
         return shown * y.flatten(-2), MLSTMState(memory, total, peak)
 
     def chunkwise(self) -> Form:
-        """Return the form that reads inside a chunk as attention does, and carries the state from chunk to chunk."""
+        """Return the form that reads inside a chunk as attention does, and carries the state from
+        chunk to chunk.
+        """
         return cast(Form, self._window)
 
     def _mapped(self, x: Tensor) -> Mapped:
         hidden, heads = self.hidden_size, self.heads
         *parts, o, i, f = self.maps(x).split([hidden] * 4 + [heads] * 2, dim=-1)
         q, k, v = (part.view(*part.shape[:-1], heads, -1) for part in parts)
-        return Mapped(q, k / math.sqrt(hidden // heads), v, torch.sigmoid(o), i, functional.logsigmoid(f))
+        return Mapped(
+            q, k / math.sqrt(hidden // heads), v, torch.sigmoid(o), i, functional.logsigmoid(f)
+        )
 
     def _window(
         self, x: Tensor, state: MLSTMState, reset: Tensor | None, live: Tensor | None
     ) -> tuple[Tensor, MLSTMState]:
-        """Run over a window; see `recurra.Cell.chunkwise`. c is the length of a chunk, N how many there are."""
+        """Run over a window; see `recurra.Cell.chunkwise`. c is the length of a chunk, N how many
+        there are.
+        """
         steps, mapped = x.shape[1], self._mapped(x)
         length = chunks.length_of(steps)
         q, k, v = (chunks.cut(part, length) for part in mapped[:3])  # B heads N c d
-        v = functional.pad(v, (0, 1), value=1.0)  # the total is the memory of one more value, which is always 1
-        writes = (chunks.cut(part, length, -torch.inf) for part in _writes(mapped.log_write, reset, live))
+        # The total is the memory of one more value, which is always 1.
+        v = functional.pad(v, (0, 1), value=1.0)
+        writes = (
+            chunks.cut(part, length, -torch.inf) for part in _writes(mapped.log_write, reset, live)
+        )
         log_write, floor = writes  # B heads N c
         log_keep = chunks.cut(chunks.marked(mapped.log_keep, reset, live), length)
         span, since = chunks.between(log_keep), log_keep.cumsum(-1)  # B heads N c c, B heads N c
 
-        peak = _peaks(since[..., -1], (span[..., -1, :] + floor).amax(-1), state.peak)  # B heads N+1
+        # B heads N+1
+        peak = _peaks(since[..., -1], (span[..., -1, :] + floor).amax(-1), state.peak)
         keep = torch.exp(since[..., -1] + peak[..., :-1] - peak[..., 1:])
         weight = torch.exp(span[..., -1, :] + log_write - peak[..., 1:, None])
         gain = v.mT @ (weight.unsqueeze(-1) * k)  # B heads N d+1 d
@@ -115,11 +139,14 @@ class MLSTM(Cell[MLSTMOptions]):
         return mapped.shown * chunks.join(y, steps).flatten(2), after
 
 
-def _read(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, log_inside: Tensor, log_start: Tensor) -> Tensor:
+def _read(
+    q: Tensor, k: Tensor, v: Tensor, starts: Tensor, log_inside: Tensor, log_start: Tensor
+) -> Tensor:
     """Return C q / max(|n . q|, 1), `[B, heads, N, c, d]`, with n as the last row of C.
 
-    `log_inside`, `[..., t, j]`, is the logarithm of how much step t sees of what step j of its chunk has written, and
-    `log_start`, `[..., t]`, of the memory before the chunk. What is read does not depend on the peak, nor its gradient.
+    `log_inside`, `[..., t, j]`, is the logarithm of how much step t sees of what step j of its
+    chunk has written, and `log_start`, `[..., t]`, of the memory before the chunk. What is read
+    does not depend on the peak, nor its gradient.
     """
     peak = torch.maximum(log_inside.amax(-1), log_start).clamp(min=0).detach()
     read = (torch.exp(log_inside - peak.unsqueeze(-1)) * (q @ k.mT)) @ v
@@ -133,7 +160,9 @@ def _at_least(scale: Tensor, peak: Tensor) -> Tensor:
 
 
 def _writes(log_write: Tensor, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the logarithm of what each step writes, -inf where a row is not live, and how high the peak then is."""
+    """Return the logarithm of what each step writes, -inf where a row is not live, and how high the
+    peak then is.
+    """
     floor = log_write.clamp(min=0)
     if live is None:
         return log_write, floor
@@ -143,7 +172,9 @@ def _writes(log_write: Tensor, reset: Tensor | None, live: Tensor | None) -> tup
 
 
 def _peaks(log_keep: Tensor, tops: Tensor, start: Tensor) -> Tensor:
-    """Return the peak before every chunk and after the last, `[B, heads, N+1]`, from what chunks keep and bring."""
+    """Return the peak before every chunk and after the last, `[B, heads, N+1]`, from what chunks
+    keep and bring.
+    """
     peaks = [start]
     for keep, top in zip(log_keep.unbind(-1), tops.unbind(-1), strict=True):
         peaks.append(torch.maximum(keep + peaks[-1], top))

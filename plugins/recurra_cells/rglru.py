@@ -1,4 +1,6 @@
-"""De et al. 2024, Griffin: mixing gated linear recurrences with local attention, arXiv:2402.19427."""
+"""De et al. 2024, Griffin: mixing gated linear recurrences with local attention,
+arXiv:2402.19427.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from recurra_cells.scan_options import RGLRUOptions
 SHARPNESS = 8.0
 """c of the paper: how many times the least decay is taken where the recurrence gate is open."""
 LEAST = 1e-24
-"""Least -log a_t^2: below it a_t and its gradient are what they are at it, and 1 / sqrt of it is still finite."""
+"""Least -log a_t^2: below it a_t and its gradient are what they are at it, and 1 / sqrt of it is
+still finite.
+"""
 
 
 class RGLRU(ScanCell[RGLRUOptions]):
@@ -23,8 +27,8 @@ class RGLRU(ScanCell[RGLRUOptions]):
     a_t = sigmoid(decay)^(c r_t), c = 8
     h_t = a_t * h_{t-1} + sqrt(1 - a_t^2) * (i_t * u_t); the output is h_t.
 
-    At the start a_t for an open gate, r_t = 1, is uniform in [0.9, 0.999]. The convolution that stands before the
-    recurrence in the paper's block is not part of the cell.
+    At the start a_t for an open gate, r_t = 1, is uniform in [0.9, 0.999]. The convolution that
+    stands before the recurrence in the paper's block is not part of the cell.
     """
 
     def __init__(self, input_size: int, options: RGLRUOptions) -> None:
@@ -48,13 +52,20 @@ class RGLRU(ScanCell[RGLRUOptions]):
         return h
 
     def _gates(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the recurrence gate and the input gate, `[B, T, H]`, each head's from its own part of u."""
+        """Return the recurrence gate and the input gate, `[B, T, H]`, each head's from its own part
+        of u.
+        """
         heads = u.view(*u.shape[:-1], self.options.heads, -1)
         r, i = torch.einsum("bthw,hwo->btho", heads, self.weight).chunk(2, dim=-1)
-        return torch.sigmoid(r.flatten(-2) + self.bias[0]), torch.sigmoid(i.flatten(-2) + self.bias[1])
+        return torch.sigmoid(r.flatten(-2) + self.bias[0]), torch.sigmoid(
+            i.flatten(-2) + self.bias[1]
+        )
 
     @torch.no_grad()
     def _draw_decay(self) -> None:
         """Set the decay so that its sigmoid to the power of c is uniform in [0.9, 0.999]."""
-        log_a = torch.log(torch.empty(self.hidden_size, dtype=torch.float64).uniform_(0.9, 0.999)) / SHARPNESS
+        log_a = (
+            torch.log(torch.empty(self.hidden_size, dtype=torch.float64).uniform_(0.9, 0.999))
+            / SHARPNESS
+        )
         self.decay.copy_(log_a - torch.log(-torch.expm1(log_a)))  # the logit of a

@@ -22,8 +22,8 @@ class RNN(GatedCell[RNNOptions]):
 
     h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), f = tanh or relu; the output is h_t.
 
-    With relu, `init = "identity"` gives the IRNN of Le et al. 2015, arXiv:1504.00941, which carries a value unchanged
-    until it learns to do otherwise.
+    With relu, `init = "identity"` gives the IRNN of Le et al. 2015, arXiv:1504.00941, which carries
+    a value unchanged until it learns to do otherwise.
     """
 
     gates = 1
@@ -33,8 +33,12 @@ class RNN(GatedCell[RNNOptions]):
     def update(self, x: Tensor, h: Tensor, state: RNNState) -> RNNState:
         """Return the squashed sum of both maps."""
         total = x[0] + h[0]
-        return RNNState(torch.tanh(total) if self.options.nonlinearity == "tanh" else torch.relu(total))
+        return RNNState(
+            torch.tanh(total) if self.options.nonlinearity == "tanh" else torch.relu(total)
+        )
 
     def native(self) -> Native:
         """Return the map to torch's kernel."""
-        return Native("rnn_tanh" if self.options.nonlinearity == "tanh" else "rnn_relu", self.maps())
+        return Native(
+            "rnn_tanh" if self.options.nonlinearity == "tanh" else "rnn_relu", self.maps()
+        )

@@ -1,4 +1,6 @@
-"""Options of the first-party cells whose recurrence is linear in the state; this module imports no torch."""
+"""Options of the first-party cells whose recurrence is linear in the state; this module imports no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from pydantic import model_validator
 
 from recurra import CellOptions, Field
 
-_CANDIDATE = "applied to the candidate; g: the paper's, x + 0.5 from 0 on and sigmoid(x) below; identity: nothing"
+_CANDIDATE = (
+    "applied to the candidate; g: the paper's, x + 0.5 from 0 on and sigmoid(x) below; identity:"
+    " nothing"
+)
 
 
 class MinGRUOptions(CellOptions):
@@ -28,7 +33,9 @@ class LRUOptions(CellOptions):
     """Options of the linear recurrent unit: the ring on which its eigenvalues begin."""
 
     r_min: float = Field(0.0, ge=0, lt=1, description="least modulus of an eigenvalue at the start")
-    r_max: float = Field(1.0, gt=0, le=1, description="greatest modulus of an eigenvalue at the start")
+    r_max: float = Field(
+        1.0, gt=0, le=1, description="greatest modulus of an eigenvalue at the start"
+    )
     max_phase: float = Field(
         math.tau,
         gt=0,
@@ -46,12 +53,16 @@ class LRUOptions(CellOptions):
 class RGLRUOptions(CellOptions):
     """Options of the real-gated linear recurrent unit."""
 
-    heads: int = Field(1, ge=1, le=1024, description="blocks of the gates' maps; must divide hidden_size")
+    heads: int = Field(
+        1, ge=1, le=1024, description="blocks of the gates' maps; must divide hidden_size"
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> RGLRUOptions:
         if self.hidden_size % self.heads:
-            raise ValueError(f"heads: {self.heads} heads do not divide a hidden_size of {self.hidden_size}")
+            raise ValueError(
+                f"heads: {self.heads} heads do not divide a hidden_size of {self.hidden_size}"
+            )
         return self
 
 
@@ -66,7 +77,13 @@ class SRUOptions(CellOptions):
 class QRNNOptions(CellOptions):
     """Options of the quasi-recurrent network."""
 
-    window: int = Field(2, ge=1, le=1024, description="steps that the convolution looks over, this one among them")
+    window: int = Field(
+        2, ge=1, le=1024, description="steps that the convolution looks over, this one among them"
+    )
     pooling: Literal["f", "fo", "ifo"] = Field(
-        "fo", description="gates of the recurrence: f: forget; o: output as well; i: input as well, in place of 1 - f"
+        "fo",
+        description=(
+            "gates of the recurrence: f: forget; o: output as well; i: input as well, in place of"
+            " 1 - f"
+        ),
     )

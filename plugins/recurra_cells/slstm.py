@@ -1,4 +1,6 @@
-"""Beck et al. 2024, xLSTM: Extended long short-term memory, arXiv:2405.04517; the cell with a scalar memory."""
+"""Beck et al. 2024, xLSTM: Extended long short-term memory, arXiv:2405.04517; the cell with a
+scalar memory.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ NOTHING = -1e30
 
 
 class SLSTMState(NamedTuple):
-    """h: the output; c: the memory; n: what the gates have let in, in all; m: the logarithm of both's scale; [B, H]."""
+    """h: the output; c: the memory; n: what the gates have let in, in all; m: the logarithm of
+    both's scale; [B, H].
+    """
 
     h: Tensor
     c: Tensor
@@ -31,10 +35,11 @@ class SLSTM(GatedCell[SLSTMOptions]):
     c_t = F c_{t-1} + exp(i) * tanh(z), n_t = F n_{t-1} + exp(i), where F = sigmoid(f), or exp(f)
     h_t = sigmoid(o) * c_t / n_t; the output is h_t.
 
-    So that no exponential overflows, the state holds c and n over exp(m): m_t = max(log F + m_{t-1}, i) is the greater
-    exponent, and h does not depend on it. c and n begin at 0 and m at the logarithm of 0, so that n >= 1 from the first
-    step on. R is block-diagonal with `heads`. What stands around the cell in the paper (convolution, normalisation of
-    the heads, projections) is not part of it.
+    So that no exponential overflows, the state holds c and n over exp(m): m_t = max(log F +
+    m_{t-1}, i) is the greater exponent, and h does not depend on it. c and n begin at 0 and m at
+    the logarithm of 0, so that n >= 1 from the first step on. R is block-diagonal with `heads`.
+    What stands around the cell in the paper (convolution, normalisation of the heads, projections)
+    is not part of it.
     """
 
     gates = 4
@@ -46,7 +51,9 @@ class SLSTM(GatedCell[SLSTMOptions]):
         with torch.no_grad():
             self.bias_ih[self.hidden_size : 2 * self.hidden_size] += options.forget_bias
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> SLSTMState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> SLSTMState:
         """Return an empty memory."""
         empty: SLSTMState = super().initial_state(batch_size, device=device, dtype=dtype)
         return empty._replace(m=empty.m.fill_(NOTHING))

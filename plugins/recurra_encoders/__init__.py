@@ -11,7 +11,11 @@ def recurra_components() -> list[Component]:
     rows = [
         ("one_hot", "OneHot", "each symbol as a vector with a single one"),
         ("embedding", "Embedding", "each symbol as a learned vector, or a given one"),
-        ("convolution", "Convolution", "each step with the few before it, through a causal convolution"),
+        (
+            "convolution",
+            "Convolution",
+            "each step with the few before it, through a causal convolution",
+        ),
         ("calendar", "Calendar", "each step's numbers, and where it stands in each cycle"),
         ("linear", "Linear", "each step's numbers through a learned linear map"),
         ("identity", "Identity", "each step's numbers as they are"),
@@ -23,7 +27,11 @@ def recurra_components() -> list[Component]:
             target=f"recurra_encoders.{name}:{title}",
             options=f"recurra_encoders.options:{title}Options",
             summary=summary,
-            examples=({"periods": [12.0]}, {"periods": [7.0, 365.25], "harmonics": 2}) if name == "calendar" else (),
+            examples=(
+                ({"periods": [12.0]}, {"periods": [7.0, 365.25], "harmonics": 2})
+                if name == "calendar"
+                else ()
+            ),
         )
         for name, title, summary in rows
     ]

@@ -19,10 +19,12 @@ class Clock(NamedTuple):
 
 
 class Calendar(StatefulEncoder[CalendarOptions]):
-    """The numbers of a step, and for each period P and harmonic k: sin(2 pi k t / P), cos(2 pi k t / P).
+    """The numbers of a step, and for each period P and harmonic k: sin(2 pi k t / P), cos(2 pi k t
+    / P).
 
-    t is the step's position in its sequence, also in a window cut from its middle and in a forecast beyond its end.
-    Fourier terms for seasons: Hyndman & Athanasopoulos, Forecasting: principles and practice, section 7.4.
+    t is the step's position in its sequence, also in a window cut from its middle and in a forecast
+    beyond its end. Fourier terms for seasons: Hyndman & Athanasopoulos, Forecasting: principles and
+    practice, section 7.4.
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
@@ -30,23 +32,41 @@ class Calendar(StatefulEncoder[CalendarOptions]):
     def __init__(self, size: int, options: CalendarOptions) -> None:
         super().__init__(size, options)
         self.output_size = size + 2 * options.harmonics * len(options.periods)
-        self.cycles = [harmonic / period for period in options.periods for harmonic in range(1, options.harmonics + 1)]
+        self.cycles = [
+            harmonic / period
+            for period in options.periods
+            for harmonic in range(1, options.harmonics + 1)
+        ]
 
     def initial_state(
-        self, batch_size: int, *, device: torch.device, dtype: torch.dtype, position: Tensor | None = None
+        self,
+        batch_size: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        position: Tensor | None = None,
     ) -> Clock:
         """Return the clock at `position`, or at 0."""
-        return Clock(torch.zeros(batch_size, dtype=torch.long, device=device) if position is None else position)
+        return Clock(
+            torch.zeros(batch_size, dtype=torch.long, device=device)
+            if position is None
+            else position
+        )
 
-    def advance(self, x: Tensor, state: Clock, *, reset: Tensor | None = None) -> tuple[Tensor, Clock]:
+    def advance(
+        self, x: Tensor, state: Clock, *, reset: Tensor | None = None
+    ) -> tuple[Tensor, Clock]:
         """Return `[B, T, F + cycles]` for numbers `[B, T, F]`, and the clock after them."""
         steps = torch.arange(x.shape[1], device=x.device)
         position = state.position.unsqueeze(1) + steps  # B T
         if reset is not None:  # the clock of a row that starts afresh at step s is t - s
             begun = torch.where(reset, steps, -1).cummax(dim=1).values
             position = torch.where(begun >= 0, steps - begun, position)
-        exact = torch.float32 if x.device.type == "mps" else torch.float64  # a late step as exact as an early one
-        turns = (position.unsqueeze(-1) * torch.tensor(self.cycles, dtype=exact, device=x.device)).frac()
+        # A late step as exact as an early one.
+        exact = torch.float32 if x.device.type == "mps" else torch.float64
+        turns = (
+            position.unsqueeze(-1) * torch.tensor(self.cycles, dtype=exact, device=x.device)
+        ).frac()
         angles = (2 * math.pi * turns).to(x.dtype)  # B T cycles
         after = state.position if not x.shape[1] else position[:, -1] + 1
         return torch.cat([x, angles.sin(), angles.cos()], dim=-1), Clock(after)

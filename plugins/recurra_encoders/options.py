@@ -17,7 +17,9 @@ class EmbeddingOptions(Options):
     """Options of the embedding."""
 
     size: int = Field(64, ge=1, le=1 << 16, description="width of each symbol's vector")
-    vectors: FilePath | None = Field(None, description="a safetensors file with one matrix [rows, size] to start from")
+    vectors: FilePath | None = Field(
+        None, description="a safetensors file with one matrix [rows, size] to start from"
+    )
     frozen: bool = Field(False, description="keep the vectors as they are given; needs `vectors`")
 
     @model_validator(mode="after")
@@ -31,20 +33,26 @@ class ConvolutionOptions(Options):
     """Options of the short causal convolution."""
 
     size: int = Field(64, ge=1, le=1 << 16, description="width of the vector of a step")
-    width: int = Field(4, ge=1, le=256, description="steps that it looks over, the present one with them")
+    width: int = Field(
+        4, ge=1, le=256, description="steps that it looks over, the present one with them"
+    )
 
 
 class CalendarOptions(Options):
     """Options of the calendar."""
 
     periods: list[Annotated[float, Field(gt=1, le=1e9)]] = Field(
-        min_length=1, max_length=64, description="lengths of the cycles in steps: [24, 168] for days and weeks of hours"
+        min_length=1,
+        max_length=64,
+        description="lengths of the cycles in steps: [24, 168] for days and weeks of hours",
     )
     harmonics: int = Field(
         1,
         ge=1,
         le=64,
-        description="waves in each cycle: 1 is a single one, more are finer, up to half the shortest period",
+        description=(
+            "waves in each cycle: 1 is a single one, more are finer, up to half the shortest period"
+        ),
     )
 
     @model_validator(mode="after")
@@ -52,7 +60,9 @@ class CalendarOptions(Options):
         if len(set(self.periods)) < len(self.periods):
             raise ValueError("periods: a period stands there twice")
         if self.periods and self.harmonics > max(1, min(self.periods) / 2):
-            raise ValueError(f"harmonics: above half a period, here {min(self.periods) / 2:g}, the waves repeat")
+            raise ValueError(
+                f"harmonics: above half a period, here {min(self.periods) / 2:g}, the waves repeat"
+            )
         return self
 
 

@@ -9,7 +9,11 @@ from recurra import Component, hookimpl
 def recurra_components() -> list[Component]:
     """Return the losses."""
     rows = [
-        ("cross_entropy", "CrossEntropy", "negative log-likelihood of the symbol that came, in nats"),
+        (
+            "cross_entropy",
+            "CrossEntropy",
+            "negative log-likelihood of the symbol that came, in nats",
+        ),
         ("mse", "MSE", "squared error, mean over the features"),
         ("mae", "MAE", "absolute error, mean over the features"),
         ("huber", "Huber", "squared error near 0, absolute beyond delta"),

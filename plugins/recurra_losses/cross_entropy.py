@@ -65,9 +65,13 @@ class CrossEntropy(Loss[CrossEntropyOptions]):
 
         if self.options.focal:
             return self._focal(output, target, weights, share)
-        return functional.cross_entropy(output, target, weights, label_smoothing=share, reduction="none")
+        return functional.cross_entropy(
+            output, target, weights, label_smoothing=share, reduction="none"
+        )
 
-    def _focal(self, output: Tensor, target: Tensor, weights: Tensor | None, share: float) -> Tensor:
+    def _focal(
+        self, output: Tensor, target: Tensor, weights: Tensor | None, share: float
+    ) -> Tensor:
         """Return `[N]`, of which each term of the cross-entropy is made less by (1 - p)^gamma."""
         log_p = output.log_softmax(dim=-1)  # N C
         own = _less(log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1), self.options.focal)  # N
@@ -85,8 +89,8 @@ class CrossEntropy(Loss[CrossEntropyOptions]):
 def _less(log_p: Tensor, gamma: float) -> Tensor:
     """Return (1 - p)^gamma (-log p) for each log p.
 
-    At p = 1 the slope of a power below 1 is infinite, and times the 0 of log p it is no number: there
-    1 - p is the least number that is above 0, which has no slope at all.
+    At p = 1 the slope of a power below 1 is infinite, and times the 0 of log p it is no number:
+    there 1 - p is the least number that is above 0, which has no slope at all.
     """
     missing = (-log_p.expm1()).clamp(min=torch.finfo(log_p.dtype).tiny)  # 1 - p
     return missing**gamma * -log_p

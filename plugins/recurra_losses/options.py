@@ -14,15 +14,25 @@ class CrossEntropyOptions(Options):
     """Options of the cross-entropy."""
 
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="share of the target spread evenly over all symbols, in training alone"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the target spread evenly over all symbols, in training alone",
     )
     class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
         None,
-        description="what each class weighs: a table by name, 1 where one is not named, or balanced: by how rare it is "
-        "in training; scaled to a mean of 1 over the training answers",
+        description=(
+            "what each class weighs: a table by name, 1 where one is not named, or balanced: by how"
+            " rare it is in training; scaled to a mean of 1 over the training answers"
+        ),
     )
     focal: float = Field(
-        0.0, ge=0, le=100, description="gamma of the focal loss: (1 - p)^gamma makes what is easy count less; 0 is none"
+        0.0,
+        ge=0,
+        le=100,
+        description=(
+            "gamma of the focal loss: (1 - p)^gamma makes what is easy count less; 0 is none"
+        ),
     )
 
 
@@ -37,4 +47,6 @@ class MAEOptions(Options):
 class HuberOptions(Options):
     """Options of the Huber loss."""
 
-    delta: float = Field(1.0, gt=0, description="where the squared error turns to absolute, in scaled units")
+    delta: float = Field(
+        1.0, gt=0, description="where the squared error turns to absolute, in scaled units"
+    )

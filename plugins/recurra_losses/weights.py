@@ -25,7 +25,9 @@ def balanced(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return weights
 
 
-def named(table: Mapping[str, float], names: Sequence[str], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def named(
+    table: Mapping[str, float], names: Sequence[str], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the weights of a table, scaled to a mean of 1 over the answers.
 
     A class that is not in the table weighs 1 before they are scaled. Raises `InputError` (RC013)

@@ -32,6 +32,8 @@ def refuse_unused(options: Options, element: Element) -> None:
                 continue
             if mark.value is None or mark.value == value:
                 meant = " and ".join(mark.elements)
-                fact = f"{name} = {value!r} is for {meant} alone, but the vocabulary reads {element}"
+                fact = (
+                    f"{name} = {value!r} is for {meant} alone, but the vocabulary reads {element}"
+                )
                 cure = f"leave {name} out, or take another vocabulary"
                 raise InputError.of("RC030", fact, key=f"source.{name}", cure=cure)

@@ -1,5 +1,5 @@
-"""What every table has: columns, groups, labels, folds, missing cells. A row is a step of a series or
-of tokens, or one whole text; with a label or a fold and no group it is a whole sequence.
+"""What every table has: columns, groups, labels, folds, missing cells. A row is a step of a series
+or of tokens, or one whole text; with a label or a fold and no group it is a whole sequence.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Table(Source[O]):
 
     @abstractmethod
     def written(self) -> Iterator[tuple[int, Any]]:
-        """Give each row as it is written, and the line where it begins; nothing for a blank line."""
+        """Give each row as it is written, and the line where it begins; nothing for a blank
+        line.
+        """
 
     @abstractmethod
     def cells(self, line: int, row: Any) -> list[Any]:
@@ -77,7 +79,9 @@ class Table(Source[O]):
             fact = f"{len(options.columns)} columns are named, but {element} are read from one"
             raise InputError.of("RC030", fact, key="source.columns")
 
-        if options.settled and (options.whole_rows or (options.group is None and element == "text")):
+        if options.settled and (
+            options.whole_rows or (options.group is None and element == "text")
+        ):
             yield from self._one_by_one(element)
         else:
             yield from self._sequences(self.rows(), element)
@@ -93,7 +97,10 @@ class Table(Source[O]):
                 pieces = [*self._sequences(iter([(line, self.cells(line, row))]), element)]
             except InputError as error:
                 pieces = [Piece(error)]
-            yield from (piece._replace(columns={"series": str(count)}) if piece.start else piece for piece in pieces)
+            yield from (
+                piece._replace(columns={"series": str(count)}) if piece.start else piece
+                for piece in pieces
+            )
 
     def _sequences(self, lines: Iterator[Row], element: Element) -> Iterator[Piece]:
         """Give the pieces of all sequences that rows hold."""
@@ -132,19 +139,36 @@ class Table(Source[O]):
                 yield labels.piece(piece.values, start, first.label, first.fold)
                 start = False
         if start and self.options.missing != "drop":
-            fact = f"{readable(self.options.path)}:{first.place}: the texts of group {first.group!r} are all empty"
-            cure = 'mend the rows, or set source.missing = "drop": then a group without a text is left out'
+            fact = (
+                f"{readable(self.options.path)}:{first.place}: the texts of group {first.group!r}"
+                " are all empty"
+            )
+            cure = (
+                'mend the rows, or set source.missing = "drop": then a group without a text is'
+                " left out"
+            )
             raise InputError.of("RC042", fact, key="source.columns", cure=cure)
 
     def _of_one_label(self, first: Step, steps: Iterator[Step]) -> Iterator[Cells]:
-        """Give the cells of one sequence. Raises `InputError` (RC042) where its label or fold changes."""
+        """Give the cells of one sequence. Raises `InputError` (RC042) where its label or fold
+        changes.
+        """
         for step in steps:
-            for role, here, before in (("label", step.label, first.label), ("fold", step.fold, first.fold)):
+            for role, here, before in (
+                ("label", step.label, first.label),
+                ("fold", step.fold, first.fold),
+            ):
                 if here != before:
                     path = readable(self.options.path)
-                    fact = f"{path}:{step.place}: group {step.group!r} has the {role} {here!r} here, and "
+                    fact = (
+                        f"{path}:{step.place}: group {step.group!r} has the {role} {here!r} here,"
+                        " and "
+                    )
                     fact += f"{before!r} at {path}:{first.place}: a sequence has one {role}"
-                    cure = f"mend the rows, or name as source.group the column whose values have one {role} each"
+                    cure = (
+                        "mend the rows, or name as source.group the column whose values have one"
+                        f" {role} each"
+                    )
                     raise InputError.of("RC042", fact, key=f"source.{role}", cure=cure)
             yield step.values
 
@@ -156,7 +180,9 @@ class Table(Source[O]):
 
     def _scattered(self, group: Any) -> InputError:
         fact = f"{readable(self.options.path)}: group {group!r} comes again after another group"
-        cure = f"sort the file by {self.options.group}, so that the rows of a group follow each other"
+        cure = (
+            f"sort the file by {self.options.group}, so that the rows of a group follow each other"
+        )
         return InputError.of("RC042", fact, key="source.group", cure=cure)
 
     def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
@@ -182,7 +208,11 @@ class Table(Source[O]):
                 continue
 
             if grouped and cells[-1] != group:
-                last, group = [None] * len(cells), cells[-1]  # a sequence takes nothing from the one before
+                # A sequence takes nothing from the one before.
+                last, group = (
+                    [None] * len(cells),
+                    cells[-1],
+                )
                 gaps.begin()
 
             width = len(cells) - len(beside)
@@ -209,7 +239,9 @@ class Table(Source[O]):
             kept += 1
             last = values
             said = dict(zip(options.beside, values[width:], strict=False))
-            label, fold = (said[name] if name is not None else None for name in (options.label, options.fold))
+            label, fold = (
+                said[name] if name is not None else None for name in (options.label, options.fold)
+            )
             yield Step(place, values[:width], label, fold, values[-1] if grouped else None)
         faults.raise_any(kept)
         if dropped and not kept and not options.settled:
@@ -231,7 +263,10 @@ class Table(Source[O]):
 
     def readers(self) -> list[Callable[[Any], tuple[Any, str]]]:
         """Return what reads the cells beside those that are read, in their order."""
-        return [read_as.fold if name == self.options.fold else read_as.named for name in self.options.beside]
+        return [
+            read_as.fold if name == self.options.fold else read_as.named
+            for name in self.options.beside
+        ]
 
     def _reader(self, element: Element) -> Callable[[Any], tuple[Any, str]]:
         """Return what reads a cell as an element: it gives its value or none, and what is wrong
@@ -247,26 +282,36 @@ class Table(Source[O]):
         found = matching([self.options.path]).files
         if len(found) > 1:
             names = ", ".join(readable(path.name) for path in found[:5])
-            fact = f"{readable(self.options.path)} stands for {len(found)} files, and a table is one"
+            fact = (
+                f"{readable(self.options.path)} stands for {len(found)} files, and a table is one"
+            )
             raise InputError.of("RC040", fact, key="source.path", got=names)
         return found[0]
 
-    def _no_column(self, name: str, known: list[str], where: str = "", cure: str = "") -> InputError:
+    def _no_column(
+        self, name: str, known: list[str], where: str = "", cure: str = ""
+    ) -> InputError:
         fact = f"{readable(self.options.path)}{where} has no column {name!r}"
         shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
         close = nearest(name, known)
-        return InputError.of("RC040", fact, key=self._key(name), allowed=shown, nearest=close, cure=cure)
+        return InputError.of(
+            "RC040", fact, key=self._key(name), allowed=shown, nearest=close, cure=cure
+        )
 
     def _twice(self, name: str, where: str) -> InputError:
         fact = f"{readable(self.options.path)}{where} has several columns {name!r}"
-        return InputError.of("RC042", fact, key=self._key(name), cure="give each column a name of its own")
+        return InputError.of(
+            "RC042", fact, key=self._key(name), cure="give each column a name of its own"
+        )
 
     def _key(self, name: str) -> str:
         """Return the option that names a column."""
         if name in self.options.columns:
             return "source.columns"
         options = self.options
-        return next(f"source.{key}" for key in ("label", "fold", "group") if name == getattr(options, key))
+        return next(
+            f"source.{key}" for key in ("label", "fold", "group") if name == getattr(options, key)
+        )
 
     def fingerprint(self) -> str:
         """Return a hash of name, size and time of the file."""
@@ -283,21 +328,25 @@ class Table(Source[O]):
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and the label and the fold where columns of them are named."""
-        return labels.roles(self.offers, self.options.label is not None, self.options.fold is not None)
+        return labels.roles(
+            self.offers, self.options.label is not None, self.options.fold is not None
+        )
 
     def features(self) -> list[str]:
         """Return the names of the columns."""
         return list(self.options.columns)
 
     def gaps(self) -> list[str]:
-        """Return the rows, and the blank lines, that the last reading left out before others of their
-        sequence.
+        """Return the rows, and the blank lines, that the last reading left out before others of
+        their sequence.
         """
         return list(self._gaps.rows)
 
 
 def _chunks(rows: Iterator[Cells]) -> Iterator[Piece]:
-    """Give the rows of one sequence, many at a time: tokens of one column, or numbers of several."""
+    """Give the rows of one sequence, many at a time: tokens of one column, or numbers of
+    several.
+    """
     start, held = True, []
     for cells in rows:
         held.append(cells)

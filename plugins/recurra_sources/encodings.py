@@ -148,7 +148,10 @@ def _packed(head: bytes, unpacked: bool) -> Contradiction | None:
             continue
         if head.startswith(GZIP):
             if TAR.match(_unzipped(head)):
-                what, cure = "a tar archive, packed with gzip", "take the files out first, as with tar -xzf"
+                what, cure = (
+                    "a tar archive, packed with gzip",
+                    "take the files out first, as with tar -xzf",
+                )
             elif unpacked:
                 what, cure = "packed with gzip twice", "unpack it once"
         return Contradiction(f"it is {what}", cure)
@@ -171,7 +174,9 @@ def _wide(name: str) -> bool:
     return name.startswith(("utf-16", "utf-32"))
 
 
-def advice(encoding: str, head: bytes, before: bytes = b"", wrong: bytes = b"", ended: bool = False) -> str:
+def advice(
+    encoding: str, head: bytes, before: bytes = b"", wrong: bytes = b"", ended: bool = False
+) -> str:
     """Return what to do about bytes that are not in an encoding, and do not contradict it from the
     beginning: a file's head, what stands `before` the wrong byte, and what from there on.
 
@@ -204,7 +209,9 @@ def advice(encoding: str, head: bytes, before: bytes = b"", wrong: bytes = b"", 
         return f"mend the file there: it is no character of {encoding}; or {other}"
 
     likely = " or ".join(f'"{other}"' for other in _likely(head, wrong))
-    return "set source.encoding to how the file was written" + (f", as in {likely}" if likely else "")
+    return "set source.encoding to how the file was written" + (
+        f", as in {likely}" if likely else ""
+    )
 
 
 def _mostly_utf8(raw: bytes) -> bool:

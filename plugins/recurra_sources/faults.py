@@ -24,7 +24,8 @@ class Faults:
         self.missing = False
         self.beside = {"label": options.label, "fold": options.fold}
         self.names: set[str] = set()
-        self.forward = element != "text" and options.missing != "forward"  # whether it mends them all
+        # Whether it mends them all.
+        self.forward = element != "text" and options.missing != "forward"
         self.shown: list[str] = []
 
     def add(self, place: Place, name: str, cell: Any, fault: str) -> None:
@@ -33,10 +34,14 @@ class Faults:
         self.names.add(name)
         if len(self.shown) < SHOWN:
             said = "nothing" if cell is None or cell == "" else shortened(cell)
-            self.shown.append(f"line {place}, column {name}: {said}{'' if fault == 'missing' else f' {fault}'}")
+            self.shown.append(
+                f"line {place}, column {name}: {said}{'' if fault == 'missing' else f' {fault}'}"
+            )
 
     def note_missing(self, before: bool) -> None:
-        """Take note that a cell is missing which has a value `before` it in its sequence, or none."""
+        """Take note that a cell is missing which has a value `before` it in its sequence, or
+        none.
+        """
         self.missing = True
         self.forward = self.forward and before
 

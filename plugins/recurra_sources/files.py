@@ -23,7 +23,9 @@ LONGEST = 1 << 26
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Return a hash of names, sizes and times of files, which changes with them and reads nothing."""
+    """Return a hash of names, sizes and times of files, which changes with them and reads
+    nothing.
+    """
     folders = {path.parent: os.path.realpath(path.parent) for path in paths}
     digest = hashlib.sha256()
     for path in paths:
@@ -55,7 +57,9 @@ def blocks(path: Path, encoding: str) -> Iterator[str]:
 
 
 def split_lines(text: str) -> Iterator[str]:
-    """Give the lines of a text with their ends: LF, CRLF and CR alone; `str.splitlines` knows more."""
+    """Give the lines of a text with their ends: LF, CRLF and CR alone; `str.splitlines` knows
+    more.
+    """
     yield from io.StringIO(text, newline="")
 
 
@@ -142,7 +146,11 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
                 raise changed(readable(path))
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        cure = "a file that is not packed has another name, and one that is cut off must come whole" if packed else ""
+        cure = (
+            "a file that is not packed has another name, and one that is cut off must come whole"
+            if packed
+            else ""
+        )
         fact = f"{readable(path)} cannot be read: {reason}"
         raise InputError.of("RC040", fact, key="source", cure=cure) from error
 
@@ -183,7 +191,10 @@ def _check_whole(path: Path, text: str, count: _LineCount) -> None:
     """
     at = text.find("\0")
     if at >= 0:
-        what, cure = "a NUL stands here, as in no text", "name a file of text, or take the NULs out of it"
+        what, cure = (
+            "a NUL stands here, as in no text",
+            "name a file of text, or take the NULs out of it",
+        )
     elif (half := half_pair(text)) is not None:
         at = half
         what = f"{ascii(text[at])} is half a surrogate pair"
@@ -194,7 +205,9 @@ def _check_whole(path: Path, text: str, count: _LineCount) -> None:
     raise InputError.of("RC042", f"{readable(path)}:{count.line}: {what}", key="source", cure=cure)
 
 
-def _not_decoded(path: Path, encoding: str, error: UnicodeDecodeError, at: int, line: int, ended: bool) -> InputError:
+def _not_decoded(
+    path: Path, encoding: str, error: UnicodeDecodeError, at: int, line: int, ended: bool
+) -> InputError:
     """Return the error of bytes that are not in the encoding that the task names."""
     byte = error.object[error.start]
     fact = f"{readable(path)} is not {encoding} text: byte {byte:#04x} at offset {at}, line {line}"

@@ -9,7 +9,10 @@ from recurra import InputError
 from recurra_sources.names import readable
 from recurra_sources.patterns import Matches
 
-CURE = "put the files of each label into a folder of its own, beside the others, and name them as data/*/*.txt"
+CURE = (
+    "put the files of each label into a folder of its own, beside the others, and name them as"
+    " data/*/*.txt"
+)
 
 
 def label_of(path: Path) -> str:
@@ -34,7 +37,10 @@ def check(matches: Matches) -> None:
     for folder, path in holds.items():
         outer = next((parent for parent in folder.parents if parent in holds), None)
         if outer is not None:
-            fact = f"{readable(holds[outer])} lies in {readable(outer.name)}, and so does the folder of another "
+            fact = (
+                f"{readable(holds[outer])} lies in {readable(outer.name)}, and so does the folder"
+                " of another "
+            )
             fact += f"label, {readable(folder.relative_to(outer))} with {readable(path.name)}"
             raise InputError.of("RC040", fact, key="source.labels", cure=CURE)
 

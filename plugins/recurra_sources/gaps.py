@@ -6,8 +6,8 @@ from __future__ import annotations
 class Gaps:
     """Rows that are left out before others of their sequence, which thus move up.
 
-    What is left out at the end moves nothing, nor does the beginning of a table that is one sequence: all of it moves
-    together. In groups it does, for they stand beside each other.
+    What is left out at the end moves nothing, nor does the beginning of a table that is one
+    sequence: all of it moves together. In groups it does, for they stand beside each other.
     """
 
     def __init__(self, grouped: bool = False) -> None:
@@ -21,7 +21,9 @@ class Gaps:
         self.begun = self.grouped
 
     def leave(self, place: int | str, what: str = "line") -> None:
-        """Leave out what stands at a line: a row, a step of it, or a blank line that might have been one."""
+        """Leave out what stands at a line: a row, a step of it, or a blank line that might have
+        been one.
+        """
         self.waiting.append(f"{what} {place}")
 
     def keep(self) -> None:

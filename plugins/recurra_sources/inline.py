@@ -25,7 +25,9 @@ FORMS: dict[str, Element] = {
 
 
 class InlineOptions(Options):
-    """Options of inline: exactly one of the five that hold sequences, their labels and their folds."""
+    """Options of inline: exactly one of the five that hold sequences, their labels and their
+    folds.
+    """
 
     text: str | None = Field(None, description="one sequence of text")
     texts: list[str] | None = Field(None, description="several sequences of text")
@@ -33,23 +35,35 @@ class InlineOptions(Options):
         None, description="one sequence of whole tokens, or a list of tokens for each of several"
     )
     values: list[float] | list[list[float]] | None = Field(
-        None, description="one series: a number a step, or a list of numbers a step for several features"
+        None,
+        description="one series: a number a step, or a list of numbers a step for several features",
     )
     series: list[list[float]] | list[list[list[float]]] | None = Field(
-        None, description="several series, each as values is one: of one number a step, or of several features"
+        None,
+        description=(
+            "several series, each as values is one: of one number a step, or of several features"
+        ),
     )
     labels: list[str | int | float] | None = Field(
-        None, description='a label for each sequence, in their order; labels are text, so that 1 and "1" are one'
+        None,
+        description=(
+            'a label for each sequence, in their order; labels are text, so that 1 and "1" are one'
+        ),
     )
     folds: list[Fold] | None = Field(
-        None, description="the split that each sequence is in, in their order; sequence.split is then left out"
+        None,
+        description=(
+            "the split that each sequence is in, in their order; sequence.split is then left out"
+        ),
     )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> InlineOptions:
         given = [name for name in FORMS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of text, texts, tokens, values and series; got {given or 'none'}")
+            raise ValueError(
+                f"give exactly one of text, texts, tokens, values and series; got {given or 'none'}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -58,11 +72,15 @@ class InlineOptions(Options):
         if FORMS[name] != "numbers":
             return self
 
-        widths = {len(row) if isinstance(row, list) else 1 for series in sequences for row in series}
+        widths = {
+            len(row) if isinstance(row, list) else 1 for series in sequences for row in series
+        }
         if 0 in widths:
             raise ValueError(f"{name}: every step must have one number or more; one has none")
         if len(widths) > 1:
-            raise ValueError(f"{name}: every step must have the same number of features; got {sorted(widths)}")
+            raise ValueError(
+                f"{name}: every step must have the same number of features; got {sorted(widths)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -72,14 +90,17 @@ class InlineOptions(Options):
         name, sequences = self.held()
         if len(self.labels) != len(sequences):
             raise ValueError(
-                f"labels: give one label for each sequence; got {len(self.labels)}, and {name} holds {len(sequences)}"
+                f"labels: give one label for each sequence; got {len(self.labels)}, and {name}"
+                f" holds {len(sequences)}"
             )
 
         for index, (label, sequence) in enumerate(zip(self.labels, sequences, strict=True)):
             if not str(label).strip():
                 raise ValueError(f"labels: labels[{index}] is empty")
             if not sequence:
-                raise ValueError(f"labels: labels[{index}] is {label!r}, and the sequence that it is of is empty")
+                raise ValueError(
+                    f"labels: labels[{index}] is {label!r}, and the sequence that it is of is empty"
+                )
         return self
 
     @model_validator(mode="after")
@@ -87,7 +108,8 @@ class InlineOptions(Options):
         name, sequences = self.held()
         if self.folds is not None and len(self.folds) != len(sequences):
             raise ValueError(
-                f"folds: give one fold for each sequence; got {len(self.folds)}, and {name} holds {len(sequences)}"
+                f"folds: give one fold for each sequence; got {len(self.folds)}, and {name} holds"
+                f" {len(sequences)}"
             )
         return self
 
@@ -95,7 +117,9 @@ class InlineOptions(Options):
         """Return the option that holds sequences, and these."""
         name = next(name for name in FORMS if getattr(self, name) is not None)
         value = getattr(self, name)
-        several = name in ("texts", "series") or (name == "tokens" and any(isinstance(each, list) for each in value))
+        several = name in ("texts", "series") or (
+            name == "tokens" and any(isinstance(each, list) for each in value)
+        )
         return name, value if several else [value]
 
 
@@ -132,11 +156,15 @@ class Inline(Source[InlineOptions]):
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""
-        return hashlib.sha256(self.options.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(
+            self.options.model_dump_json().encode("utf-8", "surrogatepass")
+        ).hexdigest()
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and the labels and folds where there are such."""
-        return labels.roles(self.offers, self.options.labels is not None, self.options.folds is not None)
+        return labels.roles(
+            self.offers, self.options.labels is not None, self.options.folds is not None
+        )
 
 
 def _check_whole(text: str) -> None:

@@ -14,7 +14,9 @@ Fold: TypeAlias = Literal["train", "validation", "test"]
 FOLDS: tuple[str, ...] = get_args(Fold)
 
 
-def roles(offers: tuple[Element, ...], labelled: bool, folded: bool = False) -> Mapping[Role, tuple[Element, ...]]:
+def roles(
+    offers: tuple[Element, ...], labelled: bool, folded: bool = False
+) -> Mapping[Role, tuple[Element, ...]]:
     """Return the columns of a source that reads such elements, with labels and folds or without."""
     columns: dict[Role, tuple[Element, ...]] = {"input": offers}
     if labelled:

@@ -124,9 +124,14 @@ def state_of(path: str | Path) -> os.stat_result:
         return os.stat(path)
     except FileNotFoundError as error:
         raise _no_file(str(path)) from error
-    except (OSError, ValueError) as error:  # a circle of links, no permission; a name that no file can have
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a circle of links, no permission; a name that no file can have
         reason = getattr(error, "strerror", None) or error
-        raise InputError.of("RC040", f"{readable(path)} cannot be read: {reason}", key="source") from error
+        raise InputError.of(
+            "RC040", f"{readable(path)} cannot be read: {reason}", key="source"
+        ) from error
 
 
 def _no_file(path: str) -> InputError:
@@ -178,8 +183,16 @@ KINDS = (
         "a named pipe, not a file",
         "write what comes out of it to a file first: data is read more than once",
     ),
-    (stat.S_ISSOCK, "a socket, not a file", "write what comes out of it to a file first: data is read more than once"),
-    (stat.S_ISCHR, "a device, not a file", "write what comes out of it to a file first: data is read more than once"),
+    (
+        stat.S_ISSOCK,
+        "a socket, not a file",
+        "write what comes out of it to a file first: data is read more than once",
+    ),
+    (
+        stat.S_ISCHR,
+        "a device, not a file",
+        "write what comes out of it to a file first: data is read more than once",
+    ),
     (stat.S_ISBLK, "a device, not a file", "write what is on it to a file first"),
 )
 """What is no file, what it is called, and what to do."""

@@ -1,4 +1,6 @@
-"""The documentation topics that every CPython carries, in `pydoc_data.topics`: real English, and no download."""
+"""The documentation topics that every CPython carries, in `pydoc_data.topics`: real English, and no
+download.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class PythonDocs(Source[PythonDocsOptions]):
             from pydoc_data.topics import topics
         except ImportError as error:
             fact = "this Python was built without pydoc_data.topics"
-            raise InputError.of("RC040", fact, key="source.kind", cure="use CPython as python.org builds it") from error
+            raise InputError.of(
+                "RC040", fact, key="source.kind", cure="use CPython as python.org builds it"
+            ) from error
         return "".join(topics[name] for name in sorted(topics))
 
     def read(self, element: Element) -> Iterator[Piece]:

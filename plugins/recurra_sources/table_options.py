@@ -1,4 +1,6 @@
-"""What a task says of a table: its columns, who they are for, and what to do about cells that are missing."""
+"""What a task says of a table: its columns, who they are for, and what to do about cells that are
+missing.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +17,53 @@ class TableOptions(Options):
     """Options of csv and jsonl."""
 
     path: FilePath = Field(description="the file; .gz is unpacked")
-    columns: list[str] = Field(min_length=1, description="the columns to read; several give several features")
+    columns: list[str] = Field(
+        min_length=1, description="the columns to read; several give several features"
+    )
     group: str | None = Field(
         None,
-        description="column that tells which sequence a row belongs to; the rows of one follow each other",
+        description=(
+            "column that tells which sequence a row belongs to; the rows of one follow each other"
+        ),
     )
     label: str | None = Field(
         None,
-        description="column that tells the label of each sequence, which all rows of a group share; without a group "
-        "each row is a sequence by itself: a text, tokens between white space, numbers of one step, or (jsonl) a list",
+        description=(
+            "column that tells the label of each sequence, which all rows of a group share; without"
+            " a group each row is a sequence by itself: a text, tokens between white space, numbers"
+            " of one step, or (jsonl) a list"
+        ),
     )
     fold: str | None = Field(
         None,
-        description="column that tells the split of each sequence, train, validation or test, which all rows of a "
-        "group share; without a group each row is a sequence by itself; sequence.split is then left out",
+        description=(
+            "column that tells the split of each sequence, train, validation or test, which all"
+            " rows of a group share; without a group each row is a sequence by itself;"
+            " sequence.split is then left out"
+        ),
     )
     separator: Annotated[str | None, For("text")] = Field(
         None,
         description="what stands between the rows of a group of text; left out, a newline",
     )
-    missing: Annotated[Literal["error", "forward", "drop"], For("numbers", "tokens", value="forward")] = Field(
+    missing: Annotated[
+        Literal["error", "forward", "drop"], For("numbers", "tokens", value="forward")
+    ] = Field(
         "error",
-        description="an empty cell: refuse it, take the value of the row before in its sequence, or leave the row out; "
-        "of a csv file an empty text is a text, but not where it would be a whole sequence that has a label or a fold",
+        description=(
+            "an empty cell: refuse it, take the value of the row before in its sequence, or leave"
+            " the row out; of a csv file an empty text is a text, but not where it would be a whole"
+            " sequence that has a label or a fold"
+        ),
     )
     encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
-    _alike: bool | None = PrivateAttr(default=None)  # of another file than a run's: whether its rows are whole too
+    # Of another file than a run's: whether its rows are whole too.
+    _alike: bool | None = PrivateAttr(default=None)
 
     def over(self, path: str) -> Self:
-        """Return the same options for another file, whose rows are what they were, without labels."""
+        """Return the same options for another file, whose rows are what they were, without
+        labels.
+        """
         other = self.model_copy(update={"path": path, "label": None, "fold": None})
         other._alike = self.whole_rows
         return other
@@ -64,21 +84,32 @@ class TableOptions(Options):
     @model_validator(mode="after")
     def _separator_has_a_group(self) -> TableOptions:
         if self.separator is not None and self.group is None:
-            raise ValueError("separator: it stands between the rows of a group, and no group is named")
+            raise ValueError(
+                "separator: it stands between the rows of a group, and no group is named"
+            )
         return self
 
     @model_validator(mode="after")
     def _label_stands_apart(self) -> TableOptions:
         if self.label is not None and self.label in self.columns:
-            raise ValueError(f"label: {self.label!r} is one of the columns that are read, and would give itself away")
+            raise ValueError(
+                f"label: {self.label!r} is one of the columns that are read, and would give itself"
+                " away"
+            )
         if self.label is not None and self.label == self.group:
-            raise ValueError(f"label: {self.label!r} is the group too: each sequence would be a class by itself")
+            raise ValueError(
+                f"label: {self.label!r} is the group too: each sequence would be a class by itself"
+            )
         return self
 
     @model_validator(mode="after")
     def _fold_stands_apart(self) -> TableOptions:
         others = [(name, "one of the columns that are read") for name in self.columns]
-        others += [(name, what) for name, what in ((self.label, "the label"), (self.group, "the group")) if name]
+        others += [
+            (name, what)
+            for name, what in ((self.label, "the label"), (self.group, "the group"))
+            if name
+        ]
         for name, what in others:
             if name == self.fold:
                 raise ValueError(f"fold: {name!r} is {what} too: it must be a column by itself")
@@ -86,7 +117,9 @@ class TableOptions(Options):
 
     @property
     def beside(self) -> list[str]:
-        """The columns that say something of a sequence: the label, the fold and the group, if named."""
+        """The columns that say something of a sequence: the label, the fold and the group, if
+        named.
+        """
         return [name for name in (self.label, self.fold, self.group) if name is not None]
 
     @property

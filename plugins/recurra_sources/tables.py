@@ -24,7 +24,10 @@ USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 
 COMMENTS = ("#", "//", "%")
 """How lines begin that are comments where others read them."""
-ARRAY = "each line holds one whole JSON object; in a file of one array each element must get a line of its own"
+ARRAY = (
+    "each line holds one whole JSON object; in a file of one array each element must get a line of"
+    " its own"
+)
 
 
 def _mark(character: str) -> str:
@@ -54,7 +57,10 @@ class CsvOptions(TableOptions):
     decimal: Annotated[str, For("numbers"), AfterValidator(_decimal_mark)] = Field(
         ".",
         json_schema_extra=ONE,
-        description='what stands before the decimals; with "," points may group the thousands, by three digits',
+        description=(
+            'what stands before the decimals; with "," points may group the thousands, by three'
+            " digits"
+        ),
     )
 
 
@@ -93,7 +99,10 @@ class Csv(Table[CsvOptions]):
     def _why_no_column(self, header: list[str]) -> str:
         """Return what the header tells of: another delimiter, or that there is none."""
         if all(numbers.number(name, self.options.decimal)[0] is not None for name in header):
-            return "the first row holds numbers alone: put a row with the names of the columns before it"
+            return (
+                "the first row holds numbers alone: put a row with the names of the columns"
+                " before it"
+            )
         if header[0].startswith(COMMENTS):
             return "the first line is a comment: take it out, for the first row names the columns"
         if len(header) == 1:
@@ -118,13 +127,22 @@ class Csv(Table[CsvOptions]):
             return [*cells, *[None] * short]
 
         have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-        fact = f"{readable(path)}:{line}: the row has {have}, and the header names {len(header)} columns"
+        fact = (
+            f"{readable(path)}:{line}: the row has {have}, and the header names {len(header)}"
+            " columns"
+        )
         if self.options.settled:
             cure = "mend the row; a cell that holds the delimiter stands in quotes"
         elif short > 0:
-            cure = 'mend the row, or set source.missing = "drop" or "forward": then its last cells are missing'
+            cure = (
+                'mend the row, or set source.missing = "drop" or "forward": then its last cells are'
+                " missing"
+            )
         else:
-            cure = "put a cell that holds the delimiter into quotes, or set source.delimiter to another"
+            cure = (
+                "put a cell that holds the delimiter into quotes, or set source.delimiter to"
+                " another"
+            )
         raise InputError.of("RC042", fact, key="source.path", cure=cure)
 
     def number(self, cell: str) -> tuple[float | None, str]:
@@ -181,7 +199,10 @@ def _torn(path: Path, line: int, last: int, reason: str) -> InputError:
     if "end of data" in reason:
         fact = f"{place}: the row that begins here has a quote that is never closed"
     elif "field limit" in reason:
-        fact = f"{place}: a cell of the row that begins here is longer than {files.LONGEST:,} characters"
+        fact = (
+            f"{place}: a cell of the row that begins here is longer than {files.LONGEST:,}"
+            " characters"
+        )
         cure = f"is a quote never closed? {cure}"
     elif "expected after" in reason:
         until = f" and goes on to line {last}" if last > line else ""
@@ -200,8 +221,9 @@ class Jsonl(Table[JsonlOptions]):
 
     A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
     number in quotes is a number. `null` is missing; so is a key that is not there, but under
-    `missing = "error"` that is told apart. A blank line is no row. Where each row is a sequence with a
-    label or a fold, its value may be a list: of tokens, of numbers, or of one list of numbers a step.
+    `missing = "error"` that is told apart. A blank line is no row. Where each row is a sequence
+    with a label or a fold, its value may be a list: of tokens, of numbers, or of one list of
+    numbers a step.
     """
 
     def written(self) -> Iterator[tuple[int, str]]:
@@ -235,12 +257,15 @@ class Jsonl(Table[JsonlOptions]):
         if len(values) > 1:
             raise self._twice(name, f", line {number},")
         for value in values:
-            parts = [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
+            parts = (
+                [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
+            )
             text = value if isinstance(value, str) else "".join(parts)
             _check_text(text, path, number, f"the value of {name!r}")
 
     def features(self) -> list[str]:
-        """Return the names of the columns; `x[0]`, `x[1]` and so on of one that holds several a step.
+        """Return the names of the columns; `x[0]`, `x[1]` and so on of one that holds several a
+        step.
 
         How many they are is read of the first row that tells.
         """
@@ -276,7 +301,9 @@ def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
         raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
     except ValueError as error:  # NaN
         cure = "write null there; missing says what is done about it"
-        raise InputError.of("RC042", f"{where} cannot be read: {error}", key="source.path", cure=cure) from error
+        raise InputError.of(
+            "RC042", f"{where} cannot be read: {error}", key="source.path", cure=cure
+        ) from error
     if not isinstance(pairs, _Pairs):
         raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path", cure=ARRAY)
 

@@ -24,7 +24,9 @@ SHOWN = 5
 class TextOptions(Options):
     """Options of text."""
 
-    path: FilePath | None = Field(None, description="one file, or a pattern such as books/*.txt; .gz is unpacked")
+    path: FilePath | None = Field(
+        None, description="one file, or a pattern such as books/*.txt; .gz is unpacked"
+    )
     paths: list[FilePath] | None = Field(None, description="several files or patterns")
     each: Literal["file", "line"] = Field(
         "file",
@@ -32,7 +34,10 @@ class TextOptions(Options):
     )
     labels: Literal["folder"] | None = Field(
         None,
-        description="what the label of each sequence is: folder, the name of the folder that its file lies in",
+        description=(
+            "what the label of each sequence is: folder, the name of the folder that its file"
+            " lies in"
+        ),
     )
     encoding: Encoding = Field("utf-8", description="how the files' bytes are read")
 
@@ -76,7 +81,11 @@ class Text(Source[TextOptions]):
             for block in files.blocks(path, self.options.encoding):
                 if self.options.each == "file":
                     piece = labels.piece(block, start, label)
-                    yield piece._replace(columns={"series": readable(path)}) if start and self._naming else piece
+                    yield (
+                        piece._replace(columns={"series": readable(path)})
+                        if start and self._naming
+                        else piece
+                    )
                     start = False
                     continue
 
@@ -85,12 +94,18 @@ class Text(Source[TextOptions]):
                     start = part.endswith(("\n", "\r"))
 
             if start and self.options.each == "file" and (label is not None or self._naming):
-                of_label = f": there is nothing that its label {label!r} could be of" if label is not None else ""
+                of_label = (
+                    f": there is nothing that its label {label!r} could be of"
+                    if label is not None
+                    else ""
+                )
                 fact = f"{readable(path)} is empty{of_label}"
                 raise InputError.of("RC042", fact, key="source.labels", cure="take the file out")
 
     def _labelled(self) -> list[tuple[Path, str | None]]:
-        """Return the files, each with its label where they have one. Raises `InputError` (RC040)."""
+        """Return the files, each with its label where they have one. Raises `InputError`
+        (RC040).
+        """
         matches = self._matches()
         if self.options.labels is None:
             return [(path, None) for path in matches.files]
@@ -124,7 +139,8 @@ class Text(Source[TextOptions]):
 def _again(again: list[tuple[Path, Path]]) -> str:
     """Return the warning of files that come more than once."""
     names = [
-        readable(path.name) + ("" if path == first else f" as {readable(first.name)}") for path, first in again[:SHOWN]
+        readable(path.name) + ("" if path == first else f" as {readable(first.name)}")
+        for path, first in again[:SHOWN]
     ]
     more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
     return f"source: a file is read once, and these come again: {', '.join(names)}{more}"

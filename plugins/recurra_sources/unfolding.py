@@ -22,7 +22,9 @@ class Unfolding:
         self.path, self.columns, self.element = readable(path), columns, element
         self.width = 0
 
-    def rows(self, rows: Iterator[Row], beside: list[Callable[[Any], tuple[Any, str]]]) -> Iterator[Row]:
+    def rows(
+        self, rows: Iterator[Row], beside: list[Callable[[Any], tuple[Any, str]]]
+    ) -> Iterator[Row]:
         """Give the steps of rows: they end as these do, and with their number as a group.
 
         `beside` is what reads the cells at the end of a row, which say something of the sequence.
@@ -70,7 +72,9 @@ class Unfolding:
             fact = f"{place}: every step of {self.columns[0]} must hold the same number of features"
             fact += ", and one at least"
             cure = "give each step a list of as many numbers as in the first row"
-            raise InputError.of("RC042", fact, key="source.columns", got=str(sorted(widths)), cure=cure)
+            raise InputError.of(
+                "RC042", fact, key="source.columns", got=str(sorted(widths)), cure=cure
+            )
 
         self.width = max(widths, default=self.width)
         missing = [None] * (self.width or 1)

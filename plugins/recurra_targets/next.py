@@ -21,7 +21,10 @@ from recurra import (
 )
 from recurra_targets.options import NextOptions
 
-MEASURED: dict[Elements, tuple[type[Metric], ...]] = {"symbols": (Likelihood, Accuracy), "numbers": (Distance,)}
+MEASURED: dict[Elements, tuple[type[Metric], ...]] = {
+    "symbols": (Likelihood, Accuracy),
+    "numbers": (Distance,),
+}
 RULES: dict[Elements, Callable[[Examples, Examples], Mapping[str, Metrics | Sums]]] = {
     "symbols": ngram_rules,
     "numbers": series_rules,
@@ -29,7 +32,9 @@ RULES: dict[Elements, Callable[[Examples, Examples], Mapping[str, Metrics | Sums
 
 
 class Next(Target[NextOptions]):
-    """Each element is answered by the next one, which can be read in its turn: text, or a forecast."""
+    """Each element is answered by the next one, which can be read in its turn: text, or a
+    forecast.
+    """
 
     asks: ClassVar[Role] = "input"
     reach: ClassVar[int] = 1
@@ -40,7 +45,9 @@ class Next(Target[NextOptions]):
         return MEASURED[elements]
 
     def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
-        """Return nats; of numbers the error, scaled where several columns have units of their own."""
+        """Return nats; of numbers the error, scaled where several columns have units of their
+        own.
+        """
         if elements == "symbols":
             return "nats"
         return "mase" if columns > 1 and all("mase" in row for row in rows) else "mae"

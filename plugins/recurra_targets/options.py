@@ -15,5 +15,9 @@ class LabelOptions(Options):
     """Options of label."""
 
     pooling: Literal["last", "mean", "max", "attention"] = Field(
-        "last", description="what a sequence is answered from: its last step, or mean, greatest or weighed sum of all"
+        "last",
+        description=(
+            "what a sequence is answered from: its last step, or mean, greatest or weighed sum"
+            " of all"
+        ),
     )

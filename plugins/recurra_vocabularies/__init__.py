@@ -14,7 +14,10 @@ def recurra_components() -> list[Component]:
         (
             "word",
             "Word",
-            "words with the space before them, punctuation, white space; decoding gives the text back",
+            (
+                "words with the space before them, punctuation, white space; decoding gives the"
+                " text back"
+            ),
         ),
         ("category", "Category", "whole tokens, as a column of names gives them"),
         ("numeric", "Numeric", "numbers, scaled by what the training split holds"),

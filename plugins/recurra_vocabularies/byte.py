@@ -17,7 +17,9 @@ class ByteOptions(Options):
 
 
 class Byte(Vocabulary[ByteOptions]):
-    """The 256 bytes; a text is its UTF-8. Bytes that are no UTF-8, which a network may generate, become U+FFFD."""
+    """The 256 bytes; a text is its UTF-8. Bytes that are no UTF-8, which a network may generate,
+    become U+FFFD.
+    """
 
     unit: ClassVar[str] = "byte"
 

@@ -19,7 +19,9 @@ class CharacterOptions(SymbolOptions):
 
 
 class Character(Vocabulary[CharacterOptions]):
-    """One id for each code point that the text holds, in the order of Unicode; the unknown token comes last."""
+    """One id for each code point that the text holds, in the order of Unicode; the unknown token
+    comes last.
+    """
 
     unit: ClassVar[str] = "character"
 
@@ -46,7 +48,9 @@ class Character(Vocabulary[CharacterOptions]):
         self._learn(np.flatnonzero(seen).astype(np.uint32))
 
     def encode(self, values: str) -> NDArray[np.int64]:
-        """Return one id a character; raises `UnknownSymbol`, or leaves unknown ones out, as the policy says."""
+        """Return one id a character; raises `UnknownSymbol`, or leaves unknown ones out, as the
+        policy says.
+        """
         ids = self.table[_points(values)]
         missing = ids < 0
         if missing.any():
@@ -62,9 +66,13 @@ class Character(Vocabulary[CharacterOptions]):
         return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
     def symbol(self, index: int) -> str:
-        """Return the character; the unknown token has a name of its own where the text holds U+FFFD itself."""
+        """Return the character; the unknown token has a name of its own where the text holds U+FFFD
+        itself.
+        """
         unknown = index == len(self.points)
-        return "<unknown>" if unknown and ord(UNKNOWN) in self.points else self.text(np.array([index]))
+        return (
+            "<unknown>" if unknown and ord(UNKNOWN) in self.points else self.text(np.array([index]))
+        )
 
     def save(self) -> dict[str, Any]:
         """Return the code points."""

@@ -29,9 +29,14 @@ class Moments:
             return
         delta = run.mean(axis=0) - self.mean
         total = self.count + len(run)
-        self.squares = self.squares + run.var(axis=0) * len(run) + delta**2 * (self.count * len(run) / total)
+        self.squares = (
+            self.squares + run.var(axis=0) * len(run) + delta**2 * (self.count * len(run) / total)
+        )
         self.mean = self.mean + delta * (len(run) / total)
-        self.low, self.high = np.minimum(self.low, run.min(axis=0)), np.maximum(self.high, run.max(axis=0))
+        self.low, self.high = (
+            np.minimum(self.low, run.min(axis=0)),
+            np.maximum(self.high, run.max(axis=0)),
+        )
         self.count = total
 
     @property

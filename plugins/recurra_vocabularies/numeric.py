@@ -23,22 +23,38 @@ class NumericOptions(Options):
 
     scale: ScaleKind = Field(
         "standard",
-        description="max: by the largest magnitude; minmax: to 0..1; standard: to mean 0, deviation 1; none",
+        description=(
+            "max: by the largest magnitude; minmax: to 0..1; standard: to mean 0, deviation 1; none"
+        ),
     )
     scale_by: Literal["all", "series"] = Field(
         "all",
-        description="series: each series by its own part in training, a new one by the rows that are given of it",
+        description=(
+            "series: each series by its own part in training, a new one by the rows that are given"
+            " of it"
+        ),
     )
-    log: bool = Field(False, description="take logarithms first: for series whose swings grow with their level")
+    log: bool = Field(
+        False, description="take logarithms first: for series whose swings grow with their level"
+    )
     box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0, le=1)] = Field(
         "none",
-        description="take a power first, from 0.01 to 1, or 0, logarithms; fit: the likeliest of them in training",
+        description=(
+            "take a power first, from 0.01 to 1, or 0, logarithms; fit: the likeliest of them in"
+            " training"
+        ),
     )
     difference: int = Field(
-        0, ge=0, le=2, description="how many times a step stands for its distance from the one before"
+        0,
+        ge=0,
+        le=2,
+        description="how many times a step stands for its distance from the one before",
     )
     seasonal_difference: int = Field(
-        0, ge=0, le=LONGEST_SEASON, description="steps of a season: each step stands for its distance from a season ago"
+        0,
+        ge=0,
+        le=LONGEST_SEASON,
+        description="steps of a season: each step stands for its distance from a season ago",
     )
 
     @model_validator(mode="after")
@@ -48,14 +64,18 @@ class NumericOptions(Options):
         if isinstance(self.box_cox, float) and 0 < self.box_cox < LEAST_POWER:
             raise ValueError("a power below 0.01 is hardly one: box_cox = 0 takes logarithms")
         if self.scale == "none" and self.scale_by == "series":
-            raise ValueError('scale = "none" scales no series: leave scale_by out, or take another scale')
+            raise ValueError(
+                'scale = "none" scales no series: leave scale_by out, or take another scale'
+            )
         return self
 
 
 class Numeric(Vocabulary[NumericOptions]):
-    """(x - shift) / scale by feature, from the training split alone; where the scale would be 0, it is 1.
+    """(x - shift) / scale by feature, from the training split alone; where the scale would be 0, it
+    is 1.
 
-    With `log` or `box_cox`, x stands for its logarithm, or for its power, here and everywhere below.
+    With `log` or `box_cox`, x stands for its logarithm, or for its power, here and everywhere
+    below.
     """
 
     reads: ClassVar[Element] = "numbers"
@@ -100,7 +120,8 @@ class Numeric(Vocabulary[NumericOptions]):
 
     def decode(self, ids: Floats) -> Floats:
         """Return numbers in the data's own units."""
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it is, and told by who reads it
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Infinite is what it is, and told by who reads it.
             values = np.asarray(ids, np.float64) * self.scale + self.shift
             return values if self.power is None else backward(values, self.power)
 
@@ -109,15 +130,24 @@ class Numeric(Vocabulary[NumericOptions]):
         return self._transforms
 
     def _powered(self, values: Floats) -> Floats:
-        """Return what is scaled. Raises `InputError` (RC042) for a value that has no logarithm, and no power."""
+        """Return what is scaled. Raises `InputError` (RC042) for a value that has no logarithm, and
+        no power.
+        """
         return values if self.power is None else forward(self._positive(values), self.power)
 
     def _positive(self, values: Floats) -> Floats:
         if (values > 0).all():
             return values
-        key, what = ("log", "logarithm") if self.options.log else ("box_cox", "power of Box and Cox")
+        key, what = (
+            ("log", "logarithm") if self.options.log else ("box_cox", "power of Box and Cox")
+        )
         fact = f"the value {values[~(values > 0)][0]:g} has no {what}"
-        raise InputError.of("RC042", fact, key=f"vocabulary.{key}", cure=f"leave {key} out, or shift the data above 0")
+        raise InputError.of(
+            "RC042",
+            fact,
+            key=f"vocabulary.{key}",
+            cure=f"leave {key} out, or shift the data above 0",
+        )
 
     def save(self) -> dict[str, Any]:
         """Return shift and scale, the powers that were learned, and what the transforms have."""
@@ -129,7 +159,9 @@ class Numeric(Vocabulary[NumericOptions]):
         return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take back what `save` gave. Raises `ValueError` if that is no shift and scale a feature."""
+        """Take back what `save` gave. Raises `ValueError` if that is no shift and scale a
+        feature.
+        """
         shift, scale = (np.array(saved[name], np.float64) for name in ("shift", "scale"))
         if shift.ndim != 1 or shift.shape != scale.shape or not scale.all():
             raise ValueError(f"shift is {shift.tolist()} and scale {scale.tolist()}")
@@ -141,8 +173,12 @@ class Numeric(Vocabulary[NumericOptions]):
 
 
 def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
-    """Return what follows: a scale for each series, seasonal differences, those from step to step, and their scale."""
-    lags = [options.seasonal_difference] * (options.seasonal_difference > 0) + [1] * options.difference
+    """Return what follows: a scale for each series, seasonal differences, those from step to step,
+    and their scale.
+    """
+    lags = [options.seasonal_difference] * (options.seasonal_difference > 0) + [
+        1
+    ] * options.difference
     found: list[Transform] = [SeriesScale(options.scale)] if options.scale_by == "series" else []
     found += [Difference(lag) for lag in lags]
     if lags and options.scale != "none":

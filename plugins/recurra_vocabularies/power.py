@@ -1,4 +1,6 @@
-"""Powers of numbers above 0, by which a series whose swings grow with its level becomes an even one."""
+"""Powers of numbers above 0, by which a series whose swings grow with its level becomes an even
+one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import numpy as np
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
 POWERS = np.linspace(0, 1, 21)
-"""Powers among which the one of training is looked for: a twentieth more or less makes no difference that one sees.
+"""Powers among which the one of training is looked for: a twentieth more or less makes no
+difference that one sees.
 
 A negative one would make infinity of numbers that a network may give, and of one above 1 small
 numbers come back in halves of their digits.
@@ -33,7 +36,9 @@ def backward(values: Floats, power: Floats) -> Floats:
 
 
 class Search:
-    """The likeliest power of each feature, in one pass: that of which the results look most like a normal law."""
+    """The likeliest power of each feature, in one pass: that of which the results look most like a
+    normal law.
+    """
 
     def __init__(self) -> None:
         self.moments = [Moments() for _ in POWERS]
@@ -50,8 +55,8 @@ class Search:
     def powers(self) -> Floats:
         """Return the power `[F]` of the greatest likelihood; 1 for a feature that is constant.
 
-        The logarithm of the likelihood is -n/2 log(variance) + (p - 1) sum of log x, but for what does
-        not hang on p, where the variance is that of (x^p - 1) / p.
+        The logarithm of the likelihood is -n/2 log(variance) + (p - 1) sum of log x, but for what
+        does not hang on p, where the variance is that of (x^p - 1) / p.
         """
         divisor = np.where(POWERS == 0, 1.0, POWERS)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -65,5 +70,7 @@ class Search:
         rows = np.searchsorted(POWERS, power)
         scales = [moments.scale(kind) for moments in self.moments]
         features = np.arange(len(power))
-        shift, scale = (np.stack([pair[index] for pair in scales])[rows, features] for index in (0, 1))
+        shift, scale = (
+            np.stack([pair[index] for pair in scales])[rows, features] for index in (0, 1)
+        )
         return shift, scale

@@ -1,4 +1,6 @@
-"""Whether a text has words that spaces and punctuation tell apart: many scripts put none between words."""
+"""Whether a text has words that spaces and punctuation tell apart: many scripts put none between
+words.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ MAINLAND = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf"
     r"\u1b00-\u1b7f\ua980-\ua9ff\uaa60-\uaa7f]"
 )
-"""Thai, Lao, Burmese, Khmer and their neighbours: unspaced, and their vowel signs are no letters to `\\w` besides."""
+"""Thai, Lao, Burmese, Khmer and their neighbours: unspaced, and their vowel signs are no letters to
+`\\w` besides.
+"""
 
 SHARE = 0.2
 """Of all characters, how many must be of a script before it is spoken of."""
@@ -33,7 +37,9 @@ CURE = 'vocabulary.kind = "character" or "byte" knows no words'
 
 
 def unsuited(counts: Counter[str]) -> str:
-    """Return why the tokens of a text are hardly its words, and what to do; nothing where they are."""
+    """Return why the tokens of a text are hardly its words, and what to do; nothing where they
+    are.
+    """
     words = {token.lstrip(" "): times for token, times in counts.items() if token.strip()}
     total = sum(len(word) * times for word, times in words.items())
     foreign = {word: times for word, times in words.items() if not word.isascii()}
@@ -44,13 +50,23 @@ def unsuited(counts: Counter[str]) -> str:
             longest = max(inside, key=len)[:20]
             share = 100 * size / total
             fact = f"{share:.0f} % of the text is in a script that puts no spaces between words"
-            return f'under vocabulary "word", {fact}: whole clauses become one word, such as {longest!r}; {CURE}'
+            return (
+                f'under vocabulary "word", {fact}: whole clauses become one word, such as'
+                f" {longest!r}; {CURE}"
+            )
 
-    marks = sum(times for word, times in foreign.items() if unicodedata.category(word[0])[0] == "M" or word in JOINERS)
+    marks = sum(
+        times
+        for word, times in foreign.items()
+        if unicodedata.category(word[0])[0] == "M" or word in JOINERS
+    )
     tokens = sum(words.values())
     if marks >= max(LEAST, MARKS * tokens):
         fact = f"{marks:,} of {tokens:,} tokens are marks that belong to the letter before them"
-        return f'under vocabulary "word", {fact}, and words are cut there; {CURE}; accents may be composed first (NFC)'
+        return (
+            f'under vocabulary "word", {fact}, and words are cut there; {CURE}; accents may be'
+            " composed first (NFC)"
+        )
     if total >= LEAST * ABSURD and total > ABSURD * tokens:
         fact = f"words are {total / tokens:,.0f} characters long on average"
         return f'under vocabulary "word", {fact}, as of a text without spaces; {CURE}'

@@ -35,8 +35,11 @@ class TokenTable(Vocabulary[O]):
         """The number of tokens, and one more for the unknown one."""
         return len(self.tokens) + (self.options.unknown == "token" and bool(self.tokens))
 
-    def count(self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0) -> Counter[str]:
-        """Keep the tokens that come at least `min_count` times, the most frequent `max_size` of them, sorted.
+    def count(
+        self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0
+    ) -> Counter[str]:
+        """Keep the tokens that come at least `min_count` times, the most frequent `max_size` of
+        them, sorted.
 
         Returns how often each token comes.
         """
@@ -50,9 +53,13 @@ class TokenTable(Vocabulary[O]):
         return counts
 
     def number(self, tokens: list[str]) -> NDArray[np.int64]:
-        """Return the ids of tokens; raises `UnknownSymbol`, or leaves unknown ones out, as the policy says."""
+        """Return the ids of tokens; raises `UnknownSymbol`, or leaves unknown ones out, as the
+        policy says.
+        """
         fallback = len(self.tokens) if self.options.unknown == "token" else -1
-        ids = np.fromiter((self.ids.get(token, fallback) for token in tokens), np.int64, len(tokens))
+        ids = np.fromiter(
+            (self.ids.get(token, fallback) for token in tokens), np.int64, len(tokens)
+        )
         missing = ids < 0
         if missing.any():
             if self.options.unknown == "error":
@@ -63,7 +70,10 @@ class TokenTable(Vocabulary[O]):
 
     def names(self, ids: NDArray[Any]) -> list[str]:
         """Return the tokens of ids."""
-        return [self.tokens[i] if i < len(self.tokens) else self.unknown for i in np.asarray(ids).tolist()]
+        return [
+            self.tokens[i] if i < len(self.tokens) else self.unknown
+            for i in np.asarray(ids).tolist()
+        ]
 
     def save(self) -> dict[str, Any]:
         """Return the tokens."""

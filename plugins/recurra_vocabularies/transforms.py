@@ -1,4 +1,6 @@
-"""What numbers go through behind their scale: differences, and a scale of their own for each series."""
+"""What numbers go through behind their scale: differences, and a scale of their own for each
+series.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,16 @@ from recurra import Transform
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
 TINY = 1e-12
-"""What is no larger counts as 0, as a part of the level: it is rounding, that of a straight line's differences too."""
+"""What is no larger counts as 0, as a part of the level: it is rounding, that of a straight line's
+differences too.
+"""
 
 
 class Difference(Transform):
     """Each row less the one `lag` rows before it; with the lag of a season, a seasonal difference.
 
-    Box & Jenkins 1970, "Time Series Analysis: Forecasting and Control". The state holds the last `lag` rows, and the
-    origin of a row is the one that is taken from it.
+    Box & Jenkins 1970, "Time Series Analysis: Forecasting and Control". The state holds the last
+    `lag` rows, and the origin of a row is the one that is taken from it.
     """
 
     width = 1
@@ -49,7 +53,8 @@ class Difference(Transform):
 
 
 class Rescale(Transform):
-    """(x - shift) / scale by feature, as training has it: differences are much smaller than what they are of.
+    """(x - shift) / scale by feature, as training has it: differences are much smaller than what
+    they are of.
 
     What they are of is scaled, and so about 1: what changes less than `TINY` is constant.
     """
@@ -98,7 +103,9 @@ class Rescale(Transform):
 
 
 class SeriesScale(Transform):
-    """(x - shift) / scale by feature, as the known rows of each series have it; both are its state and its origins."""
+    """(x - shift) / scale by feature, as the known rows of each series have it; both are its state
+    and its origins.
+    """
 
     by_series: ClassVar[bool] = True
     width = 2
@@ -110,7 +117,9 @@ class SeriesScale(Transform):
         return f"each series scaled by its own part in training ({self.kind})"
 
     def start(self, known: Floats) -> Floats:
-        """Return shift and scale: 0 and 1 where nothing is known, and the level itself for both of a constant."""
+        """Return shift and scale: 0 and 1 where nothing is known, and the level itself for both of
+        a constant.
+        """
         moments = Moments(TINY)
         moments.add(known)
         if not moments.count:

@@ -21,15 +21,21 @@ class WordOptions(SymbolOptions):
 
     unknown: Literal["error", "token", "skip"] = Field(
         "token",
-        description="what to do with a word that is not known: refuse it, use one token for all, leave it out",
+        description=(
+            "what to do with a word that is not known: refuse it, use one token for all, leave"
+            " it out"
+        ),
     )
     min_count: int = Field(1, ge=1, description="words that come less often are unknown")
     max_size: int = Field(0, ge=0, description="keep only the most frequent words; 0 is all")
-    lowercase: bool = Field(False, description="fold the text to lower case, which decoding cannot undo")
+    lowercase: bool = Field(
+        False, description="fold the text to lower case, which decoding cannot undo"
+    )
 
 
 class Word(TokenTable[WordOptions]):
-    """Words with the single space before them, punctuation marks the same, and other white space by itself.
+    """Words with the single space before them, punctuation marks the same, and other white space by
+    itself.
 
     Decoding joins the tokens and gives the very text back, but for unknown words and folded case.
     """
@@ -46,8 +52,12 @@ class Word(TokenTable[WordOptions]):
         return TOKEN.findall(text.lower() if self.options.lowercase else text)
 
     def fit(self, runs: Iterable[str]) -> None:
-        """Count the words. Warns (`Unsuited`) if the text is in a script that puts no spaces between them."""
-        counts = self.count((self.split(run) for run in runs), self.options.min_count, self.options.max_size)
+        """Count the words. Warns (`Unsuited`) if the text is in a script that puts no spaces
+        between them.
+        """
+        counts = self.count(
+            (self.split(run) for run in runs), self.options.min_count, self.options.max_size
+        )
         if fault := unsuited(counts):
             warnings.warn(fault, Unsuited, stacklevel=2)
 

@@ -1,4 +1,6 @@
-"""Timing in turn: what is timed, how often and in which order, told by a clock that only the turns move."""
+"""Timing in turn: what is timed, how often and in which order, told by a clock that only the turns
+move.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class World:
 
 
 def uncollected() -> AbstractContextManager[object]:
-    """Without the collection of garbage, which takes long in a large process; it has a law of its own."""
+    """Without the collection of garbage, which takes long in a large process; it has a law of its
+    own.
+    """
     return mock.patch.object(clock, "undisturbed", nullcontext)
 
 
@@ -48,10 +52,14 @@ def test_the_two_take_turns() -> None:
 @settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(1, 64), st.integers(1, 64))
 def test_the_seconds_are_those_of_one_turn(count: int, a: int, b: int) -> None:
-    """Whatever is repeated within a timing, the seconds of one turn come out (powers of two, so without rounding)."""
+    """Whatever is repeated within a timing, the seconds of one turn come out (powers of two, so
+    without rounding).
+    """
     world = World()
     with uncollected():
-        ours, other = pairs(world.turn("a", a / 1024), world.turn("b", b / 1024), count, world.clock, least=0.02)
+        ours, other = pairs(
+            world.turn("a", a / 1024), world.turn("b", b / 1024), count, world.clock, least=0.02
+        )
     assert (ours, other) == ([a / 1024] * count, [b / 1024] * count)
 
 

@@ -36,7 +36,9 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> None:
         return Finding([1.0] * setting.pairs, [3.0] * setting.pairs, flops=1e8, path="eager")
 
     made = [("broken", broken), ("skipped", skipped), ("well", well)]
-    cases = [Case(row, what, "", "speed", 4.0, measure) for row, (what, measure) in enumerate(made, 1)]
+    cases = [
+        Case(row, what, "", "speed", 4.0, measure) for row, (what, measure) in enumerate(made, 1)
+    ]
     monkeypatch.setattr(suite, "CASES", cases)
     monkeypatch.setattr(records, "Load", Others)
 
@@ -65,7 +67,10 @@ def test_rows_and_shapes_choose() -> None:
     assert suite.chosen("1,4,7", None) == [case for case in every if case.row in (1, 4, 7)]
     assert {case.shape for case in suite.chosen("1, 2", "S,M")} == {"S", "M"}
     assert {case.row for case in suite.chosen(None, "D")} == {1, 2, 3, 4, 6, 8, 9, 11, 12}
-    assert [case.what for case in suite.chosen("12", "D")] == ["recurra --help", "recurra plugins list"]
+    assert [case.what for case in suite.chosen("12", "D")] == [
+        "recurra --help",
+        "recurra plugins list",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,12 +85,21 @@ def test_rows_and_shapes_choose() -> None:
         ("7", "D", ["rows 7 are not measured at D", "--shapes S,M"]),
     ],
 )
-def test_what_there_is_not_is_refused(rows: str | None, shapes: str | None, words: list[str]) -> None:
-    """A row or shape that does not exist is named, with those that do, before anything is measured."""
+def test_what_there_is_not_is_refused(
+    rows: str | None, shapes: str | None, words: list[str]
+) -> None:
+    """A row or shape that does not exist is named, with those that do, before anything is
+    measured.
+    """
     with pytest.raises(InputError) as caught:
         suite.chosen(rows, shapes)
     assert all(word in str(caught.value) for word in words)
-    options = [part for name, given in (("--rows", rows), ("--shapes", shapes)) if given for part in (name, given)]
+    options = [
+        part
+        for name, given in (("--rows", rows), ("--shapes", shapes))
+        if given
+        for part in (name, given)
+    ]
     if options:
         command("bench", *options).fails(2, "RC080")
 
@@ -98,19 +112,33 @@ def test_a_number_out_of_range_is_refused(option: tuple[str, str]) -> None:
 
 
 def test_the_table_has_a_line_for_each_case() -> None:
-    """Each case is told as it comes, and again in the table: ratio, floor, spread, share, others and path."""
-    told = command("bench", "--rows", "2", "--shapes", "S,M", "--pairs", "1").tidy(0).out.splitlines()
+    """Each case is told as it comes, and again in the table: ratio, floor, spread, share, others
+    and path.
+    """
+    told = (
+        command("bench", "--rows", "2", "--shapes", "S,M", "--pairs", "1").tidy(0).out.splitlines()
+    )
     assert told[0].startswith("a processor, 1 thread; torch 2")
-    assert [re.match(r"row +2  rnn / nn\.RNN at ([SM]): [\d.]+x", line)[1] for line in told[2:4]] == ["S", "M"]
+    assert [
+        re.match(r"row +2  rnn / nn\.RNN at ([SM]): [\d.]+x", line)[1] for line in told[2:4]
+    ] == ["S", "M"]
     assert told[4].split()[:4] == ["row", "what", "shape", "ratio"]
     for line, shape in zip(told[5:], "SM", strict=True):
-        assert re.match(rf" +2  rnn / nn\.RNN +{shape} B2 T3 H4 +[\d.]+x +[31]x +(yes|no)\?? +[\d.]+ to [\d.]+ ", line)
+        assert re.match(
+            rf" +2  rnn / nn\.RNN +{shape} B2 T3 H4 +[\d.]+x +[31]x +(yes|no)\?? +[\d.]+ to"
+            r" [\d.]+ ",
+            line,
+        )
         assert re.search(r"\d+ % of products  +([\d.]+ cores)? +[a-z]+ *$", line)
 
 
 def test_the_records_are_whole() -> None:
-    """With --json one object holds the machine, every time of each pair, the path and the floor; stdout is it alone."""
-    ended = command("bench", "--rows", "1,2", "--shapes", "S", "--pairs", "2", "--threads", "1", "--json").tidy(0)
+    """With --json one object holds the machine, every time of each pair, the path and the floor;
+    stdout is it alone.
+    """
+    ended = command(
+        "bench", "--rows", "1,2", "--shapes", "S", "--pairs", "2", "--threads", "1", "--json"
+    ).tidy(0)
     assert len(ended.out.splitlines()) == 1 and "row  2" in ended.err
     found = ended.last
     assert found["machine"]["flops"] == 1e9 and found["pairs"] == 2 and found["failed"] == 0
@@ -136,13 +164,19 @@ def test_a_case_that_fails_does_not_take_the_others_with_it() -> None:
 
 @pytest.mark.usefixtures("fails")
 def test_a_floor_that_is_missed_is_no_failure() -> None:
-    """What is slow here is told, and so is what cannot be measured; neither ends the command with an error."""
+    """What is slow here is told, and so is what cannot be measured; neither ends the command with
+    an error.
+    """
     out = command("bench", "--rows", "2,3").tidy(0).out
-    assert re.search(r" 3  well +3\.00x +4x +no\? +3\.00 to 3\.00 +10 % of products +0\.9 cores +eager", out)
+    assert re.search(
+        r" 3  well +3\.00x +4x +no\? +3\.00 to 3\.00 +10 % of products +0\.9 cores +eager", out
+    )
 
 
 def test_threads_are_as_asked_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A case runs with the threads asked for; afterwards there are as many as before, also when it is interrupted."""
+    """A case runs with the threads asked for; afterwards there are as many as before, also when it
+    is interrupted.
+    """
     seen = []
 
     def stop(shape: Shape, setting: Setting) -> Finding:

@@ -10,14 +10,18 @@ from recurra.bench.records import Shape
 
 
 def test_the_naive_loop_draws_the_same_symbols() -> None:
-    """With the same weights the loop by hand, one stream, and each of several give the same text."""
+    """With the same weights the loop by hand, one stream, and each of several give the same
+    text.
+    """
     network, vocabulary = generation.warmed(16)
     for weight in network.parameters():  # far from ties, and text that does not stand still
         weight.data *= 4
     wanted = generation.Naive(network).draw(0, 40)
     assert len(set(wanted)) > 3
     assert [row[0] for row in generation.drawn(network, vocabulary, 40)] == wanted
-    assert generation.drawn(network, vocabulary, 40, streams=3) == [[symbol] * 3 for symbol in wanted]
+    assert generation.drawn(network, vocabulary, 40, streams=3) == [
+        [symbol] * 3 for symbol in wanted
+    ]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,9 @@ def test_the_naive_loop_draws_the_same_symbols() -> None:
         (generation.streams_against_naive, Shape(4, 2, 4)),
     ],
 )
-def test_each_row_gives_the_seconds_of_a_symbol(measure: object, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_row_gives_the_seconds_of_a_symbol(
+    measure: object, shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Times are divided by the symbols that each side draws, so that they can be compared."""
     told = {}
 

@@ -46,7 +46,9 @@ def test_the_loop_by_hand_is_the_custom_cell(cell: Peephole, path: str) -> None:
 
 
 def test_the_custom_cell_is_a_peephole_lstm(cell: Peephole) -> None:
-    """It is the cell of Gers & Schmidhuber: the same as the catalog's with peepholes and one of its biases zero."""
+    """It is the cell of Gers & Schmidhuber: the same as the catalog's with peepholes and one of its
+    biases zero.
+    """
     entry = discover().find("cell", "lstm")
     known = entry.target(3, entry.options(hidden_size=4, peephole=True)).double()
     with torch.no_grad():
@@ -58,7 +60,9 @@ def test_the_custom_cell_is_a_peephole_lstm(cell: Peephole) -> None:
 
 
 def test_a_turn_finds_every_gradient() -> None:
-    """A timed turn does what a training step does: the gradients of the input and of every weight, added to none."""
+    """A timed turn does what a training step does: the gradients of the input and of every weight,
+    added to none.
+    """
     module = torch.nn.GRU(3, 4, batch_first=True).double()
     x, back = window()
     found = layers.training(module, x, back)()
@@ -75,7 +79,9 @@ def test_torchs_module_is_as_large_as_the_cell(name: str) -> None:
 
 
 def test_operations_are_counted_as_they_are_made(cell: Peephole) -> None:
-    """Of a loop by hand torch counts the same products, less the gradient of the first state, which nobody wants."""
+    """Of a loop by hand torch counts the same products, less the gradient of the first state, which
+    nobody wants.
+    """
     shape = Shape(2, 5, 4)
     loop = Loop(Peephole(4, GatedOptions(hidden_size=4)))
     x = torch.randn(2, 5, 4).requires_grad_()
@@ -86,7 +92,9 @@ def test_operations_are_counted_as_they_are_made(cell: Peephole) -> None:
 
 
 def test_a_multiply_add_is_a_multiply_add() -> None:
-    """An LSTM of the same width is charged for its products alone, the custom cell for its peepholes too."""
+    """An LSTM of the same width is charged for its products alone, the custom cell for its
+    peepholes too.
+    """
     found = layers.custom_against_lstm(TINY, SETTING)
     assert found.work == (2 * 4 * 4 * 4 + 3 * 4) / (2 * 4 * 4 * 4)
 
@@ -102,7 +110,9 @@ def test_a_multiply_add_is_a_multiply_add() -> None:
     ],
 )
 def test_each_row_gives_a_pair_of_times_and_its_path(measure: object) -> None:
-    """Every measurement of a layer gives as many pairs as were asked for, and the path that the cell took."""
+    """Every measurement of a layer gives as many pairs as were asked for, and the path that the
+    cell took.
+    """
     found = measure(TINY, SETTING)
     assert len(found.ours) == len(found.other) == 2 and min(found.ours + found.other) > 0
     assert found.path and "auto" not in found.path

@@ -24,12 +24,15 @@ def test_memory_is_what_the_process_holds() -> None:
     assert 0.9 * size < resident() - before < 1.5 * size
     peak = resident(peak=True)
     del held
-    assert resident(peak=True) > peak - 0.1 * size > before + 0.7 * size  # the system counts in batches of pages
+    # The system counts in batches of pages.
+    assert resident(peak=True) > peak - 0.1 * size > before + 0.7 * size
 
 
 @pytest.mark.slow
 def test_the_text_is_trained_on_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small text is trained on in a new process, which tells gigabytes above torch's own; nothing is left."""
+    """A small text is trained on in a new process, which tells gigabytes above torch's own; nothing
+    is left.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = processes.memory(TINY, SETTING)
     assert 0 < found.ours[0] < 4 and found.path
@@ -46,7 +49,9 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_path_that_is_refused_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the cell runs on another path than the one asked for, the reason is told and no figure."""
+    """Where the cell runs on another path than the one asked for, the reason is told and no
+    figure.
+    """
     told = {"path": "eager", "why": "no compiler", "seconds": 1.0}
     monkeypatch.setattr(processes, "child", lambda *given, **more: told)
     with pytest.raises(Skipped, match="on path eager, not fused: no compiler"):
@@ -54,7 +59,8 @@ def test_a_path_that_is_refused_is_not_measured(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_loops_own_time_is_taken_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """First use is what a fused cell takes more than the loop, each time with a cell and a cache of its own.
+    """First use is what a fused cell takes more than the loop, each time with a cell and a cache of
+    its own.
 
     The second finds the cache that another process has filled, whose time does not count.
     """
@@ -63,7 +69,11 @@ def test_the_loops_own_time_is_taken_off(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def child(what: str, given: dict[str, Any], RECURRA_CACHE: str) -> dict[str, Any]:
         known = ("fused", RECURRA_CACHE, given["number"]) in asked
         asked.append((given["path"], RECURRA_CACHE, given["number"]))
-        return {"path": given["path"], "why": "", "seconds": 1.0 if given["path"] == "eager" or known else 8.0}
+        return {
+            "path": given["path"],
+            "why": "",
+            "seconds": 1.0 if given["path"] == "eager" or known else 8.0,
+        }
 
     monkeypatch.setattr(processes, "child", child)
     setting = Setting(SETTING.machine, pairs=7)
@@ -76,11 +86,14 @@ def test_the_loops_own_time_is_taken_off(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.slow
 def test_a_cell_that_nobody_has_seen_runs(tmp_path: Path) -> None:
-    """The child builds its cell, runs it on the path asked for, and tells the seconds of one training step."""
+    """The child builds its cell, runs it on the path asked for, and tells the seconds of one
+    training step.
+    """
     asked = {"shape": [2, 3, 4], "number": 3, "path": "eager", "folder": str(tmp_path)}
     told = processes.child("first", asked, RECURRA_CACHE=str(tmp_path))
     assert told["path"] == "eager" and 0 < told["seconds"] < 60
-    assert "1.003" in (tmp_path / "unseen.py").read_text(encoding="utf-8")  # what makes it unlike all others
+    # What makes it unlike all others.
+    assert "1.003" in (tmp_path / "unseen.py").read_text(encoding="utf-8")
 
 
 def test_a_process_that_fails_says_why() -> None:

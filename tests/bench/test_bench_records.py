@@ -19,12 +19,18 @@ SECONDS = st.floats(1e-3, 1e3)
 
 
 def record(found: Finding, unit: str = "speed", floor: float | None = None) -> object:
-    return measured(Case(1, "what", "S", unit, floor, lambda shape, setting: found), Setting(MACHINE))
+    return measured(
+        Case(1, "what", "S", unit, floor, lambda shape, setting: found), Setting(MACHINE)
+    )
 
 
 @given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=9), st.floats(0.5, 2))
-def test_the_ratio_is_the_median_of_the_pairs(times: list[tuple[float, float]], work: float) -> None:
-    """Each pair has its ratio; their median counts, between the least and the greatest. Twice the work is twice."""
+def test_the_ratio_is_the_median_of_the_pairs(
+    times: list[tuple[float, float]], work: float
+) -> None:
+    """Each pair has its ratio; their median counts, between the least and the greatest. Twice the
+    work is twice.
+    """
     ours, other = [a for a, _ in times], [b for _, b in times]
     speed = record(Finding(ours, other, work=work))
     ratios = [b * work / a for a, b in times]
@@ -35,7 +41,9 @@ def test_the_ratio_is_the_median_of_the_pairs(times: list[tuple[float, float]], 
 
 
 def test_a_machine_that_slows_down_half_way_does_not_show() -> None:
-    """What falls on both of a pair is in no ratio, which that of the medians would not be free of."""
+    """What falls on both of a pair is in no ratio, which that of the medians would not be free
+    of.
+    """
     ours, other = [1.0, 1.0, 1.0, 4.0, 4.0], [2.0, 2.0, 2.0, 8.0, 8.0]
     assert record(Finding(ours, other)).spread == (2.0, 2.0)
 
@@ -46,26 +54,36 @@ def test_seconds_alone_are_told_as_they_are() -> None:
     assert (found.value, found.spread, found.reached) == (2.0, (1.0, 3.0), True)
 
 
-@pytest.mark.parametrize(("unit", "low"), [("speed", False), ("time", True), ("s", True), ("GB", True)])
+@pytest.mark.parametrize(
+    ("unit", "low"), [("speed", False), ("time", True), ("s", True), ("GB", True)]
+)
 def test_a_floor_is_reached_from_the_right_side(unit: str, low: bool) -> None:
-    """A speed must not be under its floor, and a time or a memory not over it; the floor itself is reached."""
+    """A speed must not be under its floor, and a time or a memory not over it; the floor itself is
+    reached.
+    """
     found = [Finding([1.0], [value] if unit == "speed" else []) for value in (1.0, 2.0, 3.0)]
     if unit == "time":
         found = [Finding([value], [1.0]) for value in (1.0, 2.0, 3.0)]
     elif low:
         found = [Finding([value]) for value in (1.0, 2.0, 3.0)]
-    assert [record(one, unit, 2.0).reached for one in found] == ([True, True, False] if low else [False, True, True])
+    assert [record(one, unit, 2.0).reached for one in found] == (
+        [True, True, False] if low else [False, True, True]
+    )
     assert record(found[0], unit, None).reached is None
 
 
 def test_the_share_is_of_what_the_machine_can_do() -> None:
-    """Operations are held against the peak of products, bytes against copying, by the median time."""
+    """Operations are held against the peak of products, bytes against copying, by the median
+    time.
+    """
     assert record(Finding([1.0, 2.0, 9.0], flops=500.0)).share == 0.25
     assert record(Finding([1.0, 2.0, 9.0], bytes=50.0)).share == 0.25
     assert record(Finding([1.0])).share is None
 
 
-@pytest.mark.parametrize("reason", [ValueError("no such thing\nat all"), KeyError("x"), RuntimeError()])
+@pytest.mark.parametrize(
+    "reason", [ValueError("no such thing\nat all"), KeyError("x"), RuntimeError()]
+)
 def test_a_case_that_fails_says_why(reason: Exception) -> None:
     """Whatever goes wrong is told in the record, in one line."""
 
@@ -117,13 +135,19 @@ class Others:
 def test_a_row_is_doubted_where_it_says_more_of_the_machine(
     finding: Finding, cores: float | None, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others that use the cores, and a baseline that collapsed, are told with the row, and nothing else is."""
+    """Others that use the cores, and a baseline that collapsed, are told with the row, and nothing
+    else is.
+    """
     monkeypatch.setattr(records, "Load", Others)
     monkeypatch.setattr(Others, "cores", cores)
     found = record(finding)
     assert len(found.doubts) == len(words) and all(word in found.doubts[0] for word in words)
-    assert found.load == (None if finding.loaded else cores) and found.data()["doubts"] == found.doubts
-    sizes = record(finding, "worst").doubts  # whose pairs are of different sizes: none is a repetition of another
+    assert (
+        found.load == (None if finding.loaded else cores) and found.data()["doubts"] == found.doubts
+    )
+    sizes = record(
+        finding, "worst"
+    ).doubts  # whose pairs are of different sizes: none is a repetition of another
     assert sizes == found.doubts[: bool(cores)]
 
 
@@ -133,7 +157,9 @@ def test_the_worst_of_many_counts_where_that_is_asked() -> None:
 
 
 def test_quiet_and_busy_take_turns() -> None:
-    """Each pair is timed first without the other process and then beside it; each as long as it must be, or longer."""
+    """Each pair is timed first without the other process and then beside it; each as long as it
+    must be, or longer.
+    """
     now, done = [0.0], []
 
     class Disturbed:
@@ -163,4 +189,6 @@ def test_a_choice_is_compared_with_every_forced_path(monkeypatch: pytest.MonkeyP
     wrong = Timings(seconds={"native": 1.0, "fused": 2.0, "eager": 3.0})
     monkeypatch.setattr(regret.measure, "measure", lambda *given: wrong)
     found = regret.regret("gru", False, Shape(0, 0, 0), Setting(MACHINE))
-    assert (found.ours, found.other) == ([3.0], [1.0]) and found.path.startswith("0 of 1 within 1.1")
+    assert (found.ours, found.other) == ([3.0], [1.0]) and found.path.startswith(
+        "0 of 1 within 1.1"
+    )

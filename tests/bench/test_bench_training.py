@@ -22,10 +22,13 @@ STEPS = 6
 
 
 def test_the_bare_loop_trains_as_the_engine_does() -> None:
-    """On the same windows both come to the same weights: the ratio of their times is that of the same work."""
+    """On the same windows both come to the same weights: the ratio of their times is that of the
+    same work.
+    """
     changes = {
         "sequence.length": TINY.steps, "training.batch_size": TINY.batch, "training.steps": STEPS,
-        "device.precision": "float64", "device.kind": "cpu", "cell.hidden_size": 4, "encoder.size": 4,
+        "device.precision": "float64", "device.kind": "cpu", "cell.hidden_size": 4,
+        "encoder.size": 4,
     }  # fmt: skip
     with resolved(STEPS * TINY.batch * TINY.steps + 1, changes) as (task, _):
         data = load_data(task)
@@ -44,7 +47,9 @@ def test_the_bare_loop_trains_as_the_engine_does() -> None:
 
 
 def test_each_is_charged_for_its_own_steps() -> None:
-    """A step of the engine's that takes 3 and one by hand that takes 2 come out as 3 and 2, whatever is between."""
+    """A step of the engine's that takes 3 and one by hand that takes 2 come out as 3 and 2,
+    whatever is between.
+    """
     now = 0.0
 
     class Slow:
@@ -83,7 +88,9 @@ def test_a_turn_warms_up_both() -> None:
 
 
 def test_a_loop_by_hand_need_not_be_deterministic() -> None:
-    """Inside, torch's demand for determinism is off; after it, whatever happens, it is as it was."""
+    """Inside, torch's demand for determinism is off; after it, whatever happens, it is as it
+    was.
+    """
     torch.set_deterministic_debug_mode("error")
     try:
         with pytest.raises(ZeroDivisionError), training.plain():
@@ -94,8 +101,12 @@ def test_a_loop_by_hand_need_not_be_deterministic() -> None:
         torch.set_deterministic_debug_mode("default")
 
 
-def test_the_row_measures_pairs_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole engine runs beside the bare loop; its folder is gone after, and determinism as it was."""
+def test_the_row_measures_pairs_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole engine runs beside the bare loop; its folder is gone after, and determinism as it
+    was.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     found = training.engine_against_bare(TINY, SETTING)
@@ -106,7 +117,9 @@ def test_the_row_measures_pairs_and_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("size", [1, 64, 65, 1000, 4096])
 def test_the_text_is_as_long_as_was_asked(size: int, tmp_path: Path) -> None:
-    """A text has as many bytes as asked for, drawn from the symbols, and all of them once there is room."""
+    """A text has as many bytes as asked for, drawn from the symbols, and all of them once there is
+    room.
+    """
     write_text(tmp_path / "text.txt", size, block=100)
     text = (tmp_path / "text.txt").read_bytes().decode("ascii")
     assert len(text) == size and set(text) <= set(SYMBOLS)

@@ -16,7 +16,12 @@ from recurra.errors import PluginError
 
 LATE = {
     "no such module": (hook(module="absent_cell"), "", "RC070", "No module named 'absent_cell'"),
-    "no such class": (hook(), CELL.replace("class Leaky(", "class Other("), "RC070", "has no attribute 'Leaky'"),
+    "no such class": (
+        hook(),
+        CELL.replace("class Leaky(", "class Other("),
+        "RC070",
+        "has no attribute 'Leaky'",
+    ),
     "leaves on import": (hook(), "raise SystemExit(3)", "RC070", "SystemExit: 3"),
     "options are no Options": (
         hook(),
@@ -24,18 +29,47 @@ LATE = {
         "RC071",
         "not a subclass of recurra.CellOptions",
     ),
-    "options of another kind": (hook(), CELL.replace("CellOptions", "Options"), "RC071", "of recurra.CellOptions"),
-    "a function for a class": (hook(), CELL + "\nLeaky = print\n", "RC071", "is not a subclass of recurra.Cell"),
+    "options of another kind": (
+        hook(),
+        CELL.replace("CellOptions", "Options"),
+        "RC071",
+        "of recurra.CellOptions",
+    ),
+    "a function for a class": (
+        hook(),
+        CELL + "\nLeaky = print\n",
+        "RC071",
+        "is not a subclass of recurra.Cell",
+    ),
     "an encoder for a cell": (hook(), ENCODER, "RC071", "is not a subclass of recurra.Cell"),
-    "no step": (hook(), CELL.replace("def step", "def stride"), "RC071", "Leaky does not define step"),
-    "raises when it is built": (hook(), CELL.replace("torch.nn", "torch.mm"), "RC071", "sound_cell.py:11"),
-    "raises in its step": (hook(), CELL.replace("(state[0], t", "(state[9], t"), "RC071", "sound_cell.py:17"),
+    "no step": (
+        hook(),
+        CELL.replace("def step", "def stride"),
+        "RC071",
+        "Leaky does not define step",
+    ),
+    "raises when it is built": (
+        hook(),
+        CELL.replace("torch.nn", "torch.mm"),
+        "RC071",
+        "sound_cell.py:11",
+    ),
+    "raises in its step": (
+        hook(),
+        CELL.replace("(state[0], t", "(state[9], t"),
+        "RC071",
+        "sound_cell.py:17",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", LATE)
-def test_a_fault_that_shows_on_use_stops_only_its_users(site: Site, task: Callable[..., Path], fault: str) -> None:
-    """A component that cannot be used is its plugin's fault, by name; a task without it never notices."""
+def test_a_fault_that_shows_on_use_stops_only_its_users(
+    site: Site, task: Callable[..., Path], fault: str
+) -> None:
+    """A component that cannot be used is its plugin's fault, by name; a task without it never
+    notices.
+    """
     plugin, cell, code, words = LATE[fault]
     site.write("sound_cell", cell)
     site.add("sound", plugin)
@@ -54,7 +88,9 @@ def test_show_of_a_broken_component_is_one_message(site: Site, fault: str) -> No
 
 @pytest.mark.parametrize("fault", ["no such module", "leaves on import", "options are no Options"])
 def test_the_schema_outlives_broken_options(site: Site, fault: str) -> None:
-    """The schema still holds every other component; the broken one's table is open, and says why."""
+    """The schema still holds every other component; the broken one's table is open, and says
+    why.
+    """
     plugin, cell, _, words = LATE[fault]
     site.write("sound_cell", cell)
     site.add("sound", plugin)
@@ -66,15 +102,21 @@ def test_the_schema_outlives_broken_options(site: Site, fault: str) -> None:
 
 
 def test_advice_is_not_spoilt_by_a_broken_encoder(site: Site, task: Callable[..., Path]) -> None:
-    """When encoders that would fit are listed, one that cannot be imported is left out, and is nobody's error."""
+    """When encoders that would fit are listed, one that cannot be imported is left out, and is
+    nobody's error.
+    """
     site.add("broken", hook('offer("torn", kind="encoder", target="absent:E")'))
     ended = command("check", task(SERIES, ('"identity"', '"one_hot"'))).fails(2, "[RC030]")
     assert "allowed: calendar, convolution, identity, linear\n" in ended.err
 
 
-def test_a_misdeclared_component_stops_its_task_by_name(site: Site, task: Callable[..., Path]) -> None:
+def test_a_misdeclared_component_stops_its_task_by_name(
+    site: Site, task: Callable[..., Path]
+) -> None:
     """A text where a tuple belongs is the plugin's fault, and is told when a task uses it."""
-    text = ENCODER.replace("class Leaky(Encoder):", 'class Leaky(Encoder):\n    reads = "symbols"\n')
+    text = ENCODER.replace(
+        "class Leaky(Encoder):", 'class Leaky(Encoder):\n    reads = "symbols"\n'
+    )
     site.write("sound_cell", text)
     site.add("lax", hook('offer("lax", kind="encoder")'))
     with pytest.raises(PluginError) as caught:

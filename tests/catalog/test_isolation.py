@@ -1,4 +1,6 @@
-"""A plugin that fails loses only itself, whatever it does and however its distribution is damaged."""
+"""A plugin that fails loses only itself, whatever it does and however its distribution is
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from recurra.errors import PluginError
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_plugin_loses_only_itself(sound: Site, fault: str) -> None:
-    """Whatever a plugin does when it is loaded, all others are there, and the record says what it did."""
+    """Whatever a plugin does when it is loaded, all others are there, and the record says what it
+    did.
+    """
     text, status, words = BROKEN[fault]
     sound.add("broken", text)
     catalog = discover()
@@ -34,30 +38,47 @@ def test_a_broken_plugin_loses_only_itself(sound: Site, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_strictness_turns_every_fault_into_an_error(sound: Site, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+def test_strictness_turns_every_fault_into_an_error(
+    sound: Site, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
     """Under RECURRA_PLUGINS_STRICT=1 a plugin that does not load stops everything, by name."""
     text, status, words = BROKEN[fault]
     sound.add("broken", text)
     monkeypatch.setenv("RECURRA_PLUGINS_STRICT", "1")
     with pytest.raises(PluginError) as caught:
         discover()
-    assert "plugin broken" in str(caught.value) and status in str(caught.value) and words in str(caught.value)
+    assert (
+        "plugin broken" in str(caught.value)
+        and status in str(caught.value)
+        and words in str(caught.value)
+    )
 
 
 CHANGES = {
     "the working folder": "import os; os.chdir('/')",
     "what happens on Ctrl-C": "import signal; signal.signal(signal.SIGINT, lambda *_: None)",
-    "torch's defaults": "import torch; torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)",
-    "the threads": "import threading\nthreading.Thread(target=threading.Event().wait, args=(0.2,)).start()",
+    "torch's defaults": (
+        "import torch; torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)"
+    ),
+    "the threads": (
+        "import threading\nthreading.Thread(target=threading.Event().wait, args=(0.2,)).start()"
+    ),
 }
 
 
 @pytest.mark.parametrize("what", CHANGES)
 @pytest.mark.parametrize("when", ["listed", "used"])
 def test_what_all_share_is_put_back(sound: Site, what: str, when: str) -> None:
-    """What a plugin changes when it is loaded, or its component when that is, is told of it, and changed back."""
+    """What a plugin changes when it is loaded, or its component when that is, is told of it, and
+    changed back.
+    """
     text = CHANGES[what]
-    before = (os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_default_dtype(), torch.is_grad_enabled())
+    before = (
+        os.getcwd(),
+        signal.getsignal(signal.SIGINT),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+    )
     if when == "listed":
         sound.add("odd", text + "\n" + hook('offer("drip")'))
         (told,) = record(discover(), "odd").warnings
@@ -65,12 +86,23 @@ def test_what_all_share_is_put_back(sound: Site, what: str, when: str) -> None:
     else:
         sound.write("sound_cell", text + "\n" + CELL)
         assert discover().find("cell", "sound/leaky").target.__name__ == "Leaky"
-    assert before == (os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_default_dtype(), torch.is_grad_enabled())
+    assert before == (
+        os.getcwd(),
+        signal.getsignal(signal.SIGINT),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+    )
 
 
-def test_a_plugin_that_closes_the_output_closes_nothing(sound: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plugin_that_closes_the_output_closes_nothing(
+    sound: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It writes to a place of its own, which stays open."""
-    sound.add("odd", "import sys\nprint('here')\nsys.stdout.close()\nsys.stderr.close()\n" + hook('offer("drip")'))
+    sound.add(
+        "odd",
+        "import sys\nprint('here')\nsys.stdout.close()\nsys.stderr.close()\n"
+        + hook('offer("drip")'),
+    )
     assert record(discover(), "odd").warnings == ("printed while it was loaded: 'here'",)
     print("there")
     assert capsys.readouterr().out == "there\n"
@@ -88,7 +120,9 @@ def test_a_plugin_that_takes_long_is_named(
 
 
 def test_without_metadata_the_folder_names_it(sound: Site) -> None:
-    """A distribution without metadata is known by its folder, so that the cure can name it; odd entries are told."""
+    """A distribution without metadata is known by its folder, so that the cure can name it; odd
+    entries are told.
+    """
     sound.add("bare", "", metadata=False)
     info = sound.add("empty", "").parent / "empty-1.0.dist-info" / "entry_points.txt"
     info.write_text("[recurra.plugins]\nempty = \n")
@@ -97,7 +131,9 @@ def test_without_metadata_the_folder_names_it(sound: Site) -> None:
     assert "reads '', and not module" in record(catalog, "empty").error
 
 
-def test_strictness_has_nothing_against_sound_plugins(sound: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strictness_has_nothing_against_sound_plugins(
+    sound: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A strict policy lets pass what loads, and what is blocked on purpose."""
     sound.add("broken", "1 / 0")
     monkeypatch.setenv("RECURRA_PLUGINS_STRICT", "1")
@@ -115,9 +151,13 @@ def test_an_error_says_where_in_the_plugin(site: Site) -> None:
 
 
 def test_a_damaged_distribution_hides_no_other(sound: Site) -> None:
-    """A list of entry points that cannot be read, of whatever distribution, is on record and stops nothing."""
+    """A list of entry points that cannot be read, of whatever distribution, is on record and stops
+    nothing.
+    """
     sound.add("damaged", "")
-    (sound.path / "damaged-1.0.dist-info" / "entry_points.txt").write_text("[recurra.plugins]\nno equals sign\n")
+    (sound.path / "damaged-1.0.dist-info" / "entry_points.txt").write_text(
+        "[recurra.plugins]\nno equals sign\n"
+    )
     catalog = discover()
     assert names(catalog) == besides("sound/leaky")
     assert record(catalog, "damaged").status == "invalid"
@@ -134,7 +174,10 @@ def test_a_distribution_without_metadata_still_works(site: Site) -> None:
 
 def test_what_a_plugin_prints_is_kept_from_the_output(sound: Site) -> None:
     """A plugin that prints when it is loaded spoils no JSON, and is listed with a warning."""
-    sound.add("loud", 'import sys\nprint("hello")\nprint("there", file=sys.stderr)\n' + hook('offer("loud")'))
+    sound.add(
+        "loud",
+        'import sys\nprint("hello")\nprint("there", file=sys.stderr)\n' + hook('offer("loud")'),
+    )
     ended = command("plugins", "list", "--json").tidy(0)
     assert len(ended.out.splitlines()) == 1 and not ended.err
     (loud,) = [plugin for plugin in ended.last["plugins"] if plugin["distribution"] == "loud"]
@@ -146,7 +189,9 @@ def test_a_plugin_that_imports_torch_is_listed_with_a_warning(sound: Site) -> No
     sound.add("heavy", "import torch\n" + hook('offer("heavy")'))
     lines = process("plugins", "list", path=sound.path).tidy(0).out.splitlines()
     assert any(line.split()[:3] == ["heavy", "heavy", "1.0"] for line in lines)
-    assert [line.split(" (")[0] for line in lines if "imports torch" in line] == ["warning: heavy 1.0"]
+    assert [line.split(" (")[0] for line in lines if "imports torch" in line] == [
+        "warning: heavy 1.0"
+    ]
 
 
 def test_a_plugin_that_offers_nothing_is_listed_with_a_warning(site: Site) -> None:
@@ -167,28 +212,37 @@ def test_a_component_is_described_in_text(sound: Site, label: str) -> None:
 
 
 def test_no_plugin_stops_help_or_list(sound: Site) -> None:
-    """With every broken plugin installed at once, help, version and list answer, and list says why of each."""
+    """With every broken plugin installed at once, help, version and list answer, and list says why
+    of each.
+    """
     for number, (text, _, _) in enumerate(BROKEN.values()):
         sound.add(f"broken{number}", text.replace("broken/", f"broken{number}/"))
     process("--help", path=sound.path).tidy(0)
     process("--version", path=sound.path).tidy(0)
     listed = process("plugins", "list", path=sound.path).tidy(0)
     for number, (_, status, words) in enumerate(BROKEN.values()):
-        (line,) = [x for x in listed.out.splitlines() if x.startswith(f"not loaded: broken{number} 1.0 ")]
+        (line,) = [
+            x for x in listed.out.splitlines() if x.startswith(f"not loaded: broken{number} 1.0 ")
+        ]
         assert status in line and words.replace("broken/", f"broken{number}/") in line
     assert re.search(r"\n  leaky            sound 1\.0 +unproved +leaks", listed.out)
 
 
 def test_exit_codes(sound: Site, task: Callable[..., Path], tmp_path: Path) -> None:
-    """0: done, although another plugin is broken; 1: the run failed; 2: wrong input; 3: the plugin's fault."""
+    """0: done, although another plugin is broken; 1: the run failed; 2: wrong input; 3: the
+    plugin's fault.
+    """
     sound.add("broken", "1 / 0")
     path = task(HELLO, ('"lstm"', '"leaky"'))
     expect = path.read_text() + "\n[expect]\nloss_below = 0.0\n"
-    good = command("run", task(expect, name="good.toml"), "--expect", "--runs", tmp_path)  # here torch is imported
+    # Here torch is imported.
+    good = command("run", task(expect, name="good.toml"), "--expect", "--runs", tmp_path)
     good.fails(1, "[RC062]", "loss_below does not hold")
     assert process("plugins", "list", path=sound.path).tidy(0).err == ""
     process("plugins", "show", "leeky", path=sound.path).fails(2, "[RC020]", "did you mean: leaky")
-    process("plugins", "list", path=sound.path, RECURRA_PLUGINS_STRICT="1").fails(3, "[RC070]", "plugin broken")
+    process("plugins", "list", path=sound.path, RECURRA_PLUGINS_STRICT="1").fails(
+        3, "[RC070]", "plugin broken"
+    )
 
 
 # damaged distributions
@@ -205,7 +259,9 @@ DAMAGES: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_no_damage_stops_the_list_or_what_imports_pydantic(sound: Site, damage: str) -> None:
-    """However a distribution is damaged, others are listed, and a package that reads all entry points is imported."""
+    """However a distribution is damaged, others are listed, and a package that reads all entry
+    points is imported.
+    """
     sound.add("damaged", "")
     file, content = DAMAGES[damage]
     (sound.path / "damaged-1.0.dist-info" / file).write_bytes(content)
@@ -214,7 +270,10 @@ def test_no_damage_stops_the_list_or_what_imports_pydantic(sound: Site, damage: 
     try:
         list(importlib.metadata.PathDistribution(sound.path / "damaged-1.0.dist-info").entry_points)
     except Exception:
-        assert ended.err.startswith("warning: the entry points of damaged 1.0 (") and len(ended.err.splitlines()) == 1
+        assert (
+            ended.err.startswith("warning: the entry points of damaged 1.0 (")
+            and len(ended.err.splitlines()) == 1
+        )
     else:
         assert not ended.err
 
@@ -235,4 +294,6 @@ def test_an_extension_of_torch_that_fails_is_named(sound: Site, task: Callable[.
     sound.add("extension", "")
     points = sound.path / "extension-1.0.dist-info" / "entry_points.txt"
     points.write_text("[torch.backends]\nbad = no_such_module:load\n")
-    process("check", task(), path=sound.path).fails(3, "extension: bad", "TORCH_DEVICE_BACKEND_AUTOLOAD=0")
+    process("check", task(), path=sound.path).fails(
+        3, "extension: bad", "TORCH_DEVICE_BACKEND_AUTOLOAD=0"
+    )

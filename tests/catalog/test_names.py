@@ -22,8 +22,12 @@ def rivals(sound: Site) -> Site:
     return sound
 
 
-def test_two_with_one_name_are_an_error_on_use_alone(rivals: Site, task: Callable[..., Path]) -> None:
-    """A name that two offer stops only the task that uses it; the message names both, and both ways out."""
+def test_two_with_one_name_are_an_error_on_use_alone(
+    rivals: Site, task: Callable[..., Path]
+) -> None:
+    """A name that two offer stops only the task that uses it; the message names both, and both ways
+    out.
+    """
     assert {"sound/leaky", "other/leaky"} < set(names(discover()))
     assert recurra.check(task())["components"]["cell"] == "recurra/lstm"
     path = task(HELLO, ('"lstm"', '"leaky"'), name="leaky.toml")
@@ -33,12 +37,16 @@ def test_two_with_one_name_are_an_error_on_use_alone(rivals: Site, task: Callabl
 
 
 def test_the_qualified_name_means_one(rivals: Site, task: Callable[..., Path]) -> None:
-    """Each of two with one name can be used by its qualified name, in a task and on the command line."""
+    """Each of two with one name can be used by its qualified name, in a task and on the command
+    line.
+    """
     for name in ("sound/leaky", "other/leaky"):
         report = recurra.check(task(HELLO, ('"lstm"', f'"{name}"')))
         assert report["components"]["cell"] == name
         (shown,) = command("plugins", "show", name, "--json").tidy(0).last["components"]
-        assert f'kind = "{name}"' in shown["table"], "a table to paste must name the one that was shown"
+        assert f'kind = "{name}"' in shown["table"], (
+            "a table to paste must name the one that was shown"
+        )
 
 
 def test_the_list_shows_a_contested_name_qualified(rivals: Site) -> None:
@@ -56,15 +64,22 @@ def test_one_entry_name_in_two_distributions(site: Site) -> None:
 
 
 def test_what_comes_with_recurra_is_never_shadowed(site: Site, task: Callable[..., Path]) -> None:
-    """`lstm` is recurra's whoever else offers one; the other is reached by its qualified name alone."""
+    """`lstm` is recurra's whoever else offers one; the other is reached by its qualified name
+    alone.
+    """
     site.write("sound_cell", CELL)
     site.add("aaa-lstm", hook('offer("lstm")'), entry="cells")
     catalog = discover()
     assert catalog.find("cell", "lstm").qualified == "recurra/lstm"
     assert catalog.find("cell", "aaa-lstm/lstm").qualified == "aaa-lstm/lstm"
     assert recurra.check(task())["components"]["cell"] == "recurra/lstm"
-    tables = [c["table"] for c in command("plugins", "show", "lstm", "--json").tidy(0).last["components"]]
-    assert sorted(table.splitlines()[1] for table in tables) == ['kind = "aaa-lstm/lstm"', 'kind = "lstm"']
+    tables = [
+        c["table"] for c in command("plugins", "show", "lstm", "--json").tidy(0).last["components"]
+    ]
+    assert sorted(table.splitlines()[1] for table in tables) == [
+        'kind = "aaa-lstm/lstm"',
+        'kind = "lstm"',
+    ]
 
 
 def test_one_name_in_two_kinds_is_no_conflict(site: Site) -> None:
@@ -75,15 +90,21 @@ def test_one_name_in_two_kinds_is_no_conflict(site: Site) -> None:
     assert catalog.find("loss", "leaky").component.kind == "loss"
 
 
-@pytest.mark.parametrize("name", ["my_cell", "my-cell", "Some.Dist/my_cell", "some-dist/my-cell", "some_dist/my_cell"])
+@pytest.mark.parametrize(
+    "name", ["my_cell", "my-cell", "Some.Dist/my_cell", "some-dist/my-cell", "some_dist/my_cell"]
+)
 def test_spellings_of_a_name(site: Site, name: str) -> None:
-    """`-` and `_` are the same in names, and a distribution's name is compared as installers compare it."""
+    """`-` and `_` are the same in names, and a distribution's name is compared as installers
+    compare it.
+    """
     site.add("Some.Dist", hook('offer("my_cell")'))
     assert discover().find("cell", name).qualified == "Some.Dist/my_cell"
 
 
 def test_an_unknown_name_gets_the_nearest_and_the_broken(sound: Site) -> None:
-    """The message for a name nobody offers gives all that there are, the nearest, and what did not load."""
+    """The message for a name nobody offers gives all that there are, the nearest, and what did not
+    load.
+    """
     sound.add("broken", "1 / 0")
     with pytest.raises(InputError) as caught:
         discover().find("cell", "leeky")
@@ -103,7 +124,9 @@ def test_a_name_of_another_kind_says_where_it_belongs(sound: Site) -> None:
 def test_a_name_of_a_broken_plugin_is_the_plugins_fault(site: Site, name: str) -> None:
     """What should come from a plugin that did not load says so, and why."""
     site.add("recurra-broken", "1 / 0", entry="broken")
-    with pytest.raises(PluginError, match="should come from recurra-broken 1.0.*ZeroDivisionError") as caught:
+    with pytest.raises(
+        PluginError, match="should come from recurra-broken 1.0.*ZeroDivisionError"
+    ) as caught:
         discover().find("cell", name)
     assert caught.value.problems[0].code == "RC022"
 

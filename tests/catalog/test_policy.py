@@ -13,7 +13,9 @@ from recurra.errors import PluginError
 
 
 @pytest.mark.parametrize("named", ["my-plugin", "my_plugin", "short", " other , short "])
-def test_the_allow_list_goes_by_distribution_or_entry(site: Site, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+def test_the_allow_list_goes_by_distribution_or_entry(
+    site: Site, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
     """RECURRA_PLUGINS lets only these load, by either name, and recurra's own always."""
     site.add("my-plugin", hook('offer("mine")'), entry="short")
     site.add("stranger", hook('offer("theirs")'))
@@ -30,8 +32,12 @@ def test_an_empty_allow_list_lets_none_load(sound: Site, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("named", ["my-plugin", "My_Plugin", "short"])
-def test_the_block_list_goes_by_distribution_or_entry(site: Site, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
-    """RECURRA_PLUGINS_BLOCK keeps these out, by either name, even where they are allowed; their code never runs."""
+def test_the_block_list_goes_by_distribution_or_entry(
+    site: Site, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """RECURRA_PLUGINS_BLOCK keeps these out, by either name, even where they are allowed; their
+    code never runs.
+    """
     site.add("my-plugin", "import sys\nsys.my_plugin_ran = True\n" + hook(), entry="short")
     monkeypatch.setenv("RECURRA_PLUGINS", "short")
     monkeypatch.setenv("RECURRA_PLUGINS_BLOCK", named)
@@ -39,7 +45,9 @@ def test_the_block_list_goes_by_distribution_or_entry(site: Site, monkeypatch: p
     assert not hasattr(sys, "my_plugin_ran")
 
 
-def test_use_of_a_blocked_plugin_names_the_variable(sound: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_use_of_a_blocked_plugin_names_the_variable(
+    sound: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever blocked a plugin and forgot is told so."""
     monkeypatch.setenv("RECURRA_PLUGINS_BLOCK", "sound")
     with pytest.raises(PluginError) as caught:

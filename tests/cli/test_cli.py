@@ -1,4 +1,6 @@
-"""The command line: one JSON object where it is asked for, one message where something is wrong, and the exit code."""
+"""The command line: one JSON object where it is asked for, one message where something is wrong,
+and the exit code.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def alone(ended: Ended) -> dict[str, object]:
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Called from a folder that was deleted, a command says so before it imports what would die of it."""
+    """Called from a folder that was deleted, a command says so before it imports what would die of
+    it.
+    """
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -85,8 +89,12 @@ def test_new_writes_a_task_that_resolves(empty: Path, name: str) -> None:
     from recurra.resolve import resolve
 
     written = alone(command("new", name, "--json").tidy(0))["written"]
-    assert isinstance(written, list) and sorted(written) == sorted(path.name for path in empty.iterdir())
-    assert (empty / f"{name}.toml").read_bytes() == (REPOSITORY / "tasks" / f"{name}.toml").read_bytes()
+    assert isinstance(written, list) and sorted(written) == sorted(
+        path.name for path in empty.iterdir()
+    )
+    assert (empty / f"{name}.toml").read_bytes() == (
+        REPOSITORY / "tasks" / f"{name}.toml"
+    ).read_bytes()
     part = resolve(f"{name}.toml").parts["source"]
     data = getattr(part.options, "path", None)
     assert data is None or Path(data).parent == empty and Path(data).is_file()
@@ -136,14 +144,20 @@ def test_json_of_check_and_run(empty: Path, task: Callable[..., Path]) -> None:
 
 def test_json_of_generate(here: Path) -> None:
     """Text is one string after its prompt, several streams a list, and numbers are numbers."""
-    found = alone(command("generate", "runs/hello", "--prompt", "he", "--length", "3", "--json").tidy(0))
+    found = alone(
+        command("generate", "runs/hello", "--prompt", "he", "--length", "3", "--json").tidy(0)
+    )
     assert found["prompt"] == "he" and len(str(found["generated"])) == 3
     drawn = ["--streams", "2", "--temperature", "1"]
     several = alone(command("generate", "runs/hello", *drawn, "--json").tidy(0))["generated"]
     assert isinstance(several, list) and [len(text) for text in several] == [4, 4]
-    numbers = alone(command("generate", "runs/series", "--values", "1,2,3", "--length", "2", "--json").tidy(0))
+    numbers = alone(
+        command("generate", "runs/series", "--values", "1,2,3", "--length", "2", "--json").tidy(0)
+    )
     assert numbers["prompt"] == [1, 2, 3]
-    assert isinstance(numbers["generated"], list) and all(isinstance(x, float) for x in numbers["generated"])
+    assert isinstance(numbers["generated"], list) and all(
+        isinstance(x, float) for x in numbers["generated"]
+    )
 
 
 @pytest.mark.parametrize("run", ["hello", "series"])
@@ -158,7 +172,9 @@ def test_json_of_evaluate_is_what_the_run_said(here: Path, run: str) -> None:
 def test_json_of_plugins(empty: Path) -> None:
     """`plugins list` and `plugins show` print one object each."""
     listed = alone(command("plugins", "list", "--json").tidy(0))
-    assert {"kind", "name", "qualified", "version", "summary", "cite", "contract"} == set(listed["components"][0])  # type: ignore
+    assert {"kind", "name", "qualified", "version", "summary", "cite", "contract"} == set(
+        listed["components"][0]
+    )  # type: ignore
     shown = alone(command("plugins", "show", "lstm", "--json").tidy(0))["components"]
     assert isinstance(shown, list) and [c["qualified"] for c in shown] == ["recurra/lstm"]
 
@@ -168,10 +184,18 @@ WRONG = {
     "an override that is none": (["check", "hello.toml", "-o", "cell"], 2, "RC005"),
     "a misspelt key": (["check", "hello.toml", "-o", "cell.hiden_size=3"], 2, "RC011"),
     "a component nobody offers": (["run", "hello.toml", "-o", "cell.kind=lstn"], 2, "RC020"),
-    "a band that does not hold": (["run", "hello.toml", "--expect", "-o", "expect.loss_below=0.0"], 1, "RC062"),
+    "a band that does not hold": (
+        ["run", "hello.toml", "--expect", "-o", "expect.loss_below=0.0"],
+        1,
+        "RC062",
+    ),
     "a run that is not there": (["generate", "runs/absent"], 2, "RC051"),
     "a prompt of unknown symbols": (["generate", "runs/hello", "--prompt", "x"], 2, "RC043"),
-    "a prompt of two kinds": (["generate", "runs/hello", "--prompt", "h", "--values", "1"], 2, "RC080"),
+    "a prompt of two kinds": (
+        ["generate", "runs/hello", "--prompt", "h", "--values", "1"],
+        2,
+        "RC080",
+    ),
     "a split that is empty": (["evaluate", "runs/hello", "--split", "test"], 2, "RC041"),
     "a split that there is not": (["evaluate", "runs/hello", "--split", "tset"], 2, "RC080"),
     "a shipped task that is not": (["new", "absent"], 2, "RC020"),
@@ -185,7 +209,9 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_json_of_every_error(here: Path, what: str) -> None:
-    """With --json an error is an object on the last line of stdout as well as a message on stderr."""
+    """With --json an error is an object on the last line of stdout as well as a message on
+    stderr.
+    """
     arguments, code, expected = WRONG[what]
     ended = command(*arguments, "--json").tidy(code)
     assert ended.last["exit_code"] == code
@@ -206,7 +232,9 @@ def test_without_json_an_error_leaves_stdout_alone(here: Path, what: str) -> Non
 
 def test_every_problem_is_reported_at_once(here: Path) -> None:
     """Two mistakes are two problems of one error, sorted by their place."""
-    ended = command("check", "hello.toml", "-o", "cell.hiden=3", "-o", "encoder.kind=one", "--json").tidy(2)
+    ended = command(
+        "check", "hello.toml", "-o", "cell.hiden=3", "-o", "encoder.kind=one", "--json"
+    ).tidy(2)
     assert {problem["code"] for problem in ended.last["error"]} == {"RC011", "RC020"}
     assert ended.err.count("error: ") == 2
 
@@ -248,7 +276,9 @@ def test_seed_is_an_override(empty: Path, task: Callable[..., Path]) -> None:
 
 def test_runs_go_where_they_are_told(empty: Path, task: Callable[..., Path]) -> None:
     """`--runs` names the folder; runs of one task are numbered."""
-    folders = [command("run", task(), "--runs", "mine", "--json").tidy(0).last["run"] for _ in range(2)]
+    folders = [
+        command("run", task(), "--runs", "mine", "--json").tidy(0).last["run"] for _ in range(2)
+    ]
     assert folders == ["mine/task/1", "mine/task/2"]
 
 
@@ -261,17 +291,26 @@ def test_the_schema_can_be_written_to_a_file(empty: Path) -> None:
 def test_a_reader_that_leaves_is_no_error(empty: Path) -> None:
     """`recurra plugins list | head -1` ends quietly when the reader has gone."""
     line = [sys.executable, "-m", "recurra.cli.main", "schema"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as writer:
         assert writer.stdout and writer.stderr
         writer.stdout.close()
         said = writer.stderr.read()
     assert said == ""
 
 
-def test_output_that_cannot_be_encoded_is_no_error(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_cannot_be_encoded_is_no_error(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A terminal that knows no é shows something else for it, and the run is not lost for that."""
-    (empty / "eleve.toml").write_text(HELLO.replace('"hello"', '"élève"').replace('"h"', '"é"'), encoding="utf-8")
-    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as terminal, monkeypatch.context() as patch:
+    (empty / "eleve.toml").write_text(
+        HELLO.replace('"hello"', '"élève"').replace('"h"', '"é"'), encoding="utf-8"
+    )
+    with (
+        io.TextIOWrapper(io.BytesIO(), encoding="ascii") as terminal,
+        monkeypatch.context() as patch,
+    ):
         patch.setattr(sys, "argv", ["recurra", "run", "eleve.toml"])
         patch.setattr(sys, "stdout", terminal)
         with pytest.raises(SystemExit) as stop:
@@ -292,7 +331,8 @@ def test_json_is_json_in_every_encoding(empty: Path, encoding: str) -> None:
 EVERY = [
     ["--help"], ["plugins", "list"], ["plugins", "list", "--json"], ["schema"], ["new", "--list"],
     ["plugins", "show", "lstm"], ["plugins", "explain", "RC001"], ["check", "hello.toml"],
-    ["generate", "runs/hello", "--length", "9"], ["generate", "runs/series", "--json"], ["evaluate", "runs/hello"],
+    ["generate", "runs/hello", "--length", "9"], ["generate", "runs/series", "--json"],
+    ["evaluate", "runs/hello"],
 ]  # fmt: skip
 
 
@@ -311,8 +351,12 @@ class Full(io.TextIOWrapper):
 
 
 @pytest.mark.parametrize("arguments", EVERY, ids=" ".join)
-def test_an_output_that_is_full_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """A command whose output cannot be written says so in a line, and fails; one that nobody reads leaves in peace."""
+def test_an_output_that_is_full_is_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """A command whose output cannot be written says so in a line, and fails; one that nobody reads
+    leaves in peace.
+    """
     for reason, code, lines in ((errno.ENOSPC, 1, 1), (errno.EPIPE, 141, 0)):
         told = io.StringIO()
         with monkeypatch.context() as patch:
@@ -321,19 +365,27 @@ def test_an_output_that_is_full_is_one_line(here: Path, monkeypatch: pytest.Monk
             patch.setattr(sys, "stderr", told)
             with pytest.raises(SystemExit) as stop:
                 main()
-        assert stop.value.code == code and len(told.getvalue().splitlines()) == lines, told.getvalue()
+        assert stop.value.code == code and len(told.getvalue().splitlines()) == lines, (
+            told.getvalue()
+        )
 
 
 @pytest.mark.parametrize("device", [False, True])
 def test_a_run_whose_output_is_lost_is_saved(
     device: bool, empty: Path, task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training goes on when nothing can be printed any more, the run is whole, and the command says what was lost."""
+    """Training goes on when nothing can be printed any more, the run is whole, and the command says
+    what was lost.
+    """
     if device and not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
     with monkeypatch.context() as patch, contextlib.ExitStack() as streams:
         patch.setattr(sys, "argv", ["recurra", "run", str(task())])
-        full = streams.enter_context(open("/dev/full", "w", buffering=1)) if device else Full(errno.ENOSPC)
+        full = (
+            streams.enter_context(open("/dev/full", "w", buffering=1))
+            if device
+            else Full(errno.ENOSPC)
+        )
         patch.setattr(sys, "stdout", full)
         with pytest.raises(SystemExit) as stop:
             main()
@@ -345,14 +397,20 @@ def test_a_stream_that_is_closed(empty: Path, closed: str) -> None:
     """Without stdout a command fails with a line; without the others it does its work."""
     redirected = {"stdout": ">&-", "stderr": "2>&-", "stdin": "<&-"}[closed]
     line = f"exec {sys.executable} -m recurra new --list {redirected}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == (closed == "stdout")
     assert len(done.stderr.splitlines()) == (closed == "stdout")
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "20"])
-def test_a_narrow_terminal_loses_no_figure(here: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
-    """Tables hold every figure, however narrow the terminal, in plain characters where it has no others."""
+def test_a_narrow_terminal_loses_no_figure(
+    here: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """Tables hold every figure, however narrow the terminal, in plain characters where it has no
+    others.
+    """
     whole = command("evaluate", "runs/hello").tidy(0).out
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("TERM", "dumb")
@@ -365,7 +423,12 @@ def test_a_narrow_terminal_loses_no_figure(here: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [(["rnu"], "run"), (["plugins", "lst"], "list"), (["run", "--overide", "x"], "--override"), (["chek"], "check")],
+    [
+        (["rnu"], "run"),
+        (["plugins", "lst"], "list"),
+        (["run", "--overide", "x"], "--override"),
+        (["chek"], "check"),
+    ],
 )
 def test_a_misspelt_word_gets_the_nearest(typed: list[str], meant: str) -> None:
     """A command or an option that there is not is refused with the one that was meant."""
@@ -382,16 +445,26 @@ def test_help_gives_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_shell_completes_commands() -> None:
     """What the installed completion asks for is answered."""
     asked = {"_RECURRA_COMPLETE": "complete_bash", "COMP_WORDS": "recurra pl", "COMP_CWORD": "1"}
-    line = [sys.executable, "-c", "import sys; sys.argv = ['recurra']; from recurra.cli.main import main; main()"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **asked}, timeout=120)
+    line = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv = ['recurra']; from recurra.cli.main import main; main()",
+    ]
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=False, env={**os.environ, **asked}, timeout=120
+    )
     assert done.stdout.split() == ["plugins"]
 
 
 BAD_VALUES = [
-    ("series", "1,,2", "place 2: there is no number"), ("series", "1 2", "'1 2' is not a finite number"),
-    ("series", "nan", "'nan'"), ("series", "", "place 1: there is no number"), ("series", "1;2", "this run has one"),
-    ("pairs", "1,2;3", "row 2 holds 1 number, and this run has 2 columns"), ("pairs", "1,2,3", "row 1 holds 3"),
-    ("series", "1_0", "'1_0'"), ("series", "\u0661", "place 1"), ("pairs", "1,\uff12", "row 1, place 2"),
+    ("series", "1,,2", "place 2: there is no number"),
+    ("series", "1 2", "'1 2' is not a finite number"),
+    ("series", "nan", "'nan'"), ("series", "", "place 1: there is no number"),
+    ("series", "1;2", "this run has one"),
+    ("pairs", "1,2;3", "row 2 holds 1 number, and this run has 2 columns"),
+    ("pairs", "1,2,3", "row 1 holds 3"),
+    ("series", "1_0", "'1_0'"), ("series", "\u0661", "place 1"),
+    ("pairs", "1,\uff12", "row 1, place 2"),
     ("series", "1e999", "'1e999'"), ("series", "0x1", "'0x1'"), ("series", "1,+-2", "place 2"),
     ("pairs", "1,2;", "row 2, place 1"), ("pairs", "1,inf", "row 1, place 2"),
 ]  # fmt: skip
@@ -399,7 +472,9 @@ BAD_VALUES = [
 
 @pytest.mark.parametrize(("run", "values", "said"), BAD_VALUES)
 def test_values_that_are_none_name_the_row(run: str, values: str, said: str) -> None:
-    """Numbers that cannot be a prompt are refused as `--values`, with the row, what came and what is allowed."""
+    """Numbers that cannot be a prompt are refused as `--values`, with the row, what came and what
+    is allowed.
+    """
     with pytest.raises(recurra.InputError) as caught:
         parse(values, 2 if run == "pairs" else 1)
     (problem,) = caught.value.problems
@@ -408,7 +483,9 @@ def test_values_that_are_none_name_the_row(run: str, values: str, said: str) -> 
 
 
 def test_values_are_numbers() -> None:
-    """Numbers of one column are a list, and of several a row for each step, also where there is one row."""
+    """Numbers of one column are a list, and of several a row for each step, also where there is one
+    row.
+    """
     assert parse("1, 2.5,-3e2", 1) == [1, 2.5, -300]
     assert parse(" +1., .5 ,1E+2,-0", 1) == [1, 0.5, 100, 0]
     assert parse("1,2; 3,4", 2) == [[1, 2], [3, 4]] and parse("1,2", 2) == [[1, 2]]
@@ -424,7 +501,9 @@ def test_a_prompt_of_the_wrong_kind_says_which_option(here: Path) -> None:
 
 
 def test_a_local_component_is_named_as_a_task_names_it(empty: Path) -> None:
-    """A file's component is shown by `--file`, and by the name that `check` prints; without either it is said how."""
+    """A file's component is shown by `--file`, and by the name that `check` prints; without either
+    it is said how.
+    """
     (empty / "some folder").mkdir()
     (empty / "some folder" / "mine.py").write_text(
         "from recurra import CellOptions, Component, hookimpl\n"
@@ -443,7 +522,9 @@ def test_a_local_component_is_named_as_a_task_names_it(empty: Path) -> None:
 
 
 def test_odd_variables_are_told(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable of recurra's that is not known, or means nothing, is said once; what is sound is not."""
+    """A variable of recurra's that is not known, or means nothing, is said once; what is sound is
+    not.
+    """
     assert not command("new", "--list").tidy(0).err
     monkeypatch.setenv("RECURRA_PLUGIN", "x")
     monkeypatch.setenv("RECURRA_PLUGINS", "")
@@ -457,7 +538,9 @@ def test_odd_variables_are_told(empty: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_every_variable_is_known() -> None:
     """The table of variables names each that the code reads, and no other."""
     texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "core").rglob("*.py")]
-    assert {name for text in texts for name in re.findall(r'"(RECURRA_[A-Z_]+)"', text)} == set(VARIABLES)
+    assert {name for text in texts for name in re.findall(r'"(RECURRA_[A-Z_]+)"', text)} == set(
+        VARIABLES
+    )
 
 
 def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,7 +555,9 @@ def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["a b", "[v2]", 'it\'s "x"', "🂡", "two\nlines"])
 def test_a_task_of_any_name_is_read(empty: Path, name: str) -> None:
-    """Whatever a folder and a file may be called, a task in it is checked, and its faults are told."""
+    """Whatever a folder and a file may be called, a task in it is checked, and its faults are
+    told.
+    """
     (empty / name).mkdir()
     path = empty / name / f"{name}.toml"
     path.write_text(HELLO)
@@ -489,17 +574,23 @@ def test_a_finished_run_claims_no_steps(here: Path) -> None:
     assert "3 steps, all of them made before" in ended.out
 
 
-def test_the_weights_of_an_earlier_step_are_told(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+def test_the_weights_of_an_earlier_step_are_told(
+    capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
     """Where the best step is not the last one, the result says whose weights it speaks of."""
     result = json.loads((here / "runs/series/1/result.json").read_text())
     for best, told in ((2, 1), (3, 0)):
         show.result({**result, "steps": 3, "weights_of_step": best})
-        assert capsys.readouterr().out.count("step 2 of 3, the best on the validation split") == told
+        assert (
+            capsys.readouterr().out.count("step 2 of 3, the best on the validation split") == told
+        )
 
 
 def test_a_change_of_kind_is_told(here: Path) -> None:
     """What a change of kind left out stands in the report of `check`, and in its record."""
-    (here / "peephole.toml").write_text(HELLO.replace("hidden_size = 8", "hidden_size = 8\npeephole = true"))
+    (here / "peephole.toml").write_text(
+        HELLO.replace("hidden_size = 8", "hidden_size = 8\npeephole = true")
+    )
     change = ["check", "peephole.toml", "-o", "cell.kind=gru"]
     assert "note: cell is gru in place of lstm" in command(*change).tidy(0).out
     assert "peephole of lstm" in command(*change, "--json").tidy(0).last["task_notes"][0]
@@ -514,4 +605,6 @@ def test_a_long_forecast_is_shortened() -> None:
 def test_parts_of_the_data_stand_apart(here: Path) -> None:
     """No name of a split runs into its figures."""
     out = command("check", "series.toml").tidy(0).out
-    assert all(re.search(rf"^  {name} +\d", out, re.MULTILINE) for name in ("train", "validation", "test"))
+    assert all(
+        re.search(rf"^  {name} +\d", out, re.MULTILINE) for name in ("train", "validation", "test")
+    )

@@ -28,7 +28,9 @@ def heavy(*arguments: str, cwd: Path) -> set[str]:
     """Return which heavy packages a command that ends well has imported by its end."""
     line = [sys.executable, "-c", PROBE, *arguments]
     world = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=world, timeout=60, check=True)
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=cwd, env=world, timeout=60, check=True
+    )
     found = json.loads(done.stderr.splitlines()[-1])
     assert not found["code"], done.stderr
     assert done.stdout, "the command said nothing"
@@ -57,7 +59,9 @@ def test_it_imports_no_torch(arguments: list[str], tmp_path: Path) -> None:
     assert "torch" not in heavy(*arguments, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["plugins", "list"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["plugins", "list"]], ids=" ".join
+)
 def test_it_imports_no_numpy(arguments: list[str], tmp_path: Path) -> None:
     """Help and the list come without numpy as well."""
     assert "numpy" not in heavy(*arguments, cwd=tmp_path)

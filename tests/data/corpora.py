@@ -1,4 +1,6 @@
-"""Stores and sources for the tests of the data room, small enough to be checked element by element."""
+"""Stores and sources for the tests of the data room, small enough to be checked element by
+element.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from recurra.data.store import Store
 
 
 def store_of(lengths: list[int]) -> Store:
-    """Return a store of sequences whose element at position p is p, so that a batch tells where it was cut."""
+    """Return a store of sequences whose element at position p is p, so that a batch tells where it
+    was cut.
+    """
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     return Store(np.arange(sum(lengths)), starts, "test")
 

@@ -40,7 +40,9 @@ def predictable(lengths) -> list[int]:
 @laws
 @given(lengths=ragged, length=st.integers(1, 7), batch=st.integers(1, 5), epoch=st.integers(0, 3))
 def test_every_predictable_element_is_scored_exactly_once_an_epoch(lengths, length, batch, epoch):
-    """Windows that do not overlap score each element that has a past once, whatever the ragged lengths are."""
+    """Windows that do not overlap score each element that has a past once, whatever the ragged
+    lengths are.
+    """
     feed = windows(lengths, length, batch=batch)
     batches = list(feed.epoch(epoch))
     assert sorted(at for part in batches for at in targets(part)) == predictable(lengths)
@@ -51,7 +53,9 @@ def test_every_predictable_element_is_scored_exactly_once_an_epoch(lengths, leng
 @laws
 @given(lengths=ragged, length=st.integers(1, 7), stride=st.integers(1, 9), batch=st.integers(1, 4))
 def test_each_window_has_a_step_to_score_and_stays_in_its_sequence(lengths, length, stride, batch):
-    """Under any stride, also above the length: at least one scored step a window, no step twice or across a start."""
+    """Under any stride, also above the length: at least one scored step a window, no step twice or
+    across a start.
+    """
     feed = windows(lengths, length, stride, batch)
     seen = Counter()
     for part in feed.epoch(0):
@@ -72,7 +76,9 @@ def test_each_window_has_a_step_to_score_and_stays_in_its_sequence(lengths, leng
 
 
 def test_a_partial_window_is_filled_and_not_scored():
-    """A window shorter than its batch repeats its last element under a false mask, and resets nothing there."""
+    """A window shorter than its batch repeats its last element under a false mask, and resets
+    nothing there.
+    """
     feed = windows([6, 3], 5)
     (batch,) = feed.epoch(0)
     rows = {row[0]: (row, mask, reset) for row, mask, reset in zip(*(part.tolist() for part in
@@ -82,10 +88,16 @@ def test_a_partial_window_is_filled_and_not_scored():
 
 
 def test_each_epoch_has_an_order_of_its_own_and_a_seed_repeats_it():
-    """Epochs differ from each other; the same epoch of the same seed is the same, of another seed another."""
+    """Epochs differ from each other; the same epoch of the same seed is the same, of another seed
+    another.
+    """
 
     def order(seed, epoch):
-        return [row for batch in windows([200], 2, batch=4, seed=seed).epoch(epoch) for row in batch.x.tolist()]
+        return [
+            row
+            for batch in windows([200], 2, batch=4, seed=seed).epoch(epoch)
+            for row in batch.x.tolist()
+        ]
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
@@ -115,7 +127,9 @@ def test_skipping_resumes_exactly(lengths, length, batch, carry, data):
 @laws
 @given(lengths=ragged, length=st.integers(1, 7), batch=st.integers(1, 4))
 def test_lanes_put_together_are_the_stream(lengths, length, batch):
-    """Lane after lane, window after window, the inputs are the corpus from its start, the targets one further."""
+    """Lane after lane, window after window, the inputs are the corpus from its start, the targets
+    one further.
+    """
     store, feed = lanes(lengths, length, batch)
     parts = list(feed.epoch(0))
     assert len(parts) == feed.batches
@@ -137,12 +151,23 @@ def test_lanes_put_together_are_the_stream(lengths, length, batch):
 
 
 @laws
-@given(lengths=ragged, length=st.integers(1, 7), batch=st.integers(1, 4), restart=st.sampled_from([0.1, 0.5, 1.0]))
+@given(
+    lengths=ragged,
+    length=st.integers(1, 7),
+    batch=st.integers(1, 4),
+    restart=st.sampled_from([0.1, 0.5, 1.0]),
+)
 def test_a_restart_changes_nothing_but_the_state(lengths, length, batch, restart):
-    """What is read, scored and reset, and where it stands, is the same whatever the chance to begin afresh."""
-    plain, feed = (list(lanes(lengths, length, batch, chance)[1].epoch(2)) for chance in (0.0, restart))
+    """What is read, scored and reset, and where it stands, is the same whatever the chance to begin
+    afresh.
+    """
+    plain, feed = (
+        list(lanes(lengths, length, batch, chance)[1].epoch(2)) for chance in (0.0, restart)
+    )
     for index, (one, other) in enumerate(zip(plain, feed, strict=True)):
-        assert all(torch.equal(a, b) for a, b in zip(one, other._replace(fresh=one.fresh), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(one, other._replace(fresh=one.fresh), strict=True)
+        )
         assert one.fresh.all() if index == 0 else not one.fresh.any()
         assert other.fresh.all() if restart == 1.0 or index == 0 else True
 
@@ -150,7 +175,9 @@ def test_a_restart_changes_nothing_but_the_state(lengths, length, batch, restart
 def test_lanes_begin_afresh_as_often_as_the_chance_says():
     """Each lane, window and epoch draws for itself."""
     feed = lanes([8001], 4, 20, 0.25)[1]
-    drawn = torch.stack([batch.fresh for epoch in (0, 1) for batch in list(feed.epoch(epoch))[1:]]).double()  # 198 20
+    drawn = torch.stack(
+        [batch.fresh for epoch in (0, 1) for batch in list(feed.epoch(epoch))[1:]]
+    ).double()  # 198 20
     assert 0.22 < float(drawn.mean()) < 0.28
     assert 0.1 < float(drawn.mean(dim=0).min()) and float(drawn.mean(dim=0).max()) < 0.4
     assert not torch.equal(drawn[:99], drawn[99:])
@@ -165,7 +192,9 @@ def test_lanes_stay_in_their_split():
 
 
 def test_numbers_are_scaled_when_they_are_read():
-    """A series gives `[B, T, F]` of the asked type, through the vocabulary's encoding; ids stay integers."""
+    """A series gives `[B, T, F]` of the asked type, through the vocabulary's encoding; ids stay
+    integers.
+    """
     values = np.arange(12, dtype=np.float64).reshape(6, 2)
     reader = Reader(Store(values, np.array([0]), ""), lambda rows: rows * 10, torch.float32)
     first = np.array([0, 3])
@@ -175,14 +204,18 @@ def test_numbers_are_scaled_when_they_are_read():
     assert batch.x[1].tolist() == [[60, 70], [80, 90], [80, 90]]
     assert batch.y[1, :2].tolist() == [[80, 90], [100, 110]]
     assert batch.mask.tolist() == [[True] * 3, [True, True, False]]
-    ids = Reader(Store(np.arange(9, dtype=np.uint8), np.array([0]), ""), lambda rows: rows, torch.float32)
+    ids = Reader(
+        Store(np.arange(9, dtype=np.uint8), np.array([0]), ""), lambda rows: rows, torch.float32
+    )
     assert ids.cut(np.array([0]), np.array([4]), np.array([0])).x.dtype == torch.int64
 
 
 @laws
 @given(lengths=ragged, data=st.data())
 def test_the_reader_masks_by_three_rules(lengths, data):
-    """A step counts if it is inside its row, its target does not begin a sequence, and stands at or after a mark."""
+    """A step counts if it is inside its row, its target does not begin a sequence, and stands at or
+    after a mark.
+    """
     store = store_of(lengths)
     if len(store) < 2:
         return

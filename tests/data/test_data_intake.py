@@ -1,4 +1,6 @@
-"""What enters is checked where it enters: the first value that could not be used later is named at once."""
+"""What enters is checked where it enters: the first value that could not be used later is named at
+once.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +28,44 @@ MAKERS: dict[str, Any] = {
 }
 
 
-def refusal(pieces: list[Any], element: str, vocabulary: Vocabulary[Any] | None = None) -> RecurraError:
+def refusal(
+    pieces: list[Any], element: str, vocabulary: Vocabulary[Any] | None = None
+) -> RecurraError:
     with pytest.raises(RecurraError) as caught:
-        build(Fake(pieces), vocabulary or MAKERS[element](), owners=("odd/source", "odd/vocabulary"))
+        build(
+            Fake(pieces), vocabulary or MAKERS[element](), owners=("odd/source", "odd/vocabulary")
+        )
     return caught.value
 
 
 @laws
-@given(before=st.text(max_size=9), after=st.text(max_size=9), half=st.integers(0xD800, 0xDFFF), tokens=st.booleans())
+@given(
+    before=st.text(max_size=9),
+    after=st.text(max_size=9),
+    half=st.integers(0xD800, 0xDFFF),
+    tokens=st.booleans(),
+)
 @example("", "", 0xD83D, False)
-def test_half_a_pair_is_refused_at_its_place(before: str, after: str, half: int, tokens: bool) -> None:
-    """Wherever half of a surrogate pair stands, in text or in a token, it is refused with its position."""
-    whole = [Piece(["x", "y"] if tokens else "xy"), Piece(["a", "b"] if tokens else before + "ab", False)]
+def test_half_a_pair_is_refused_at_its_place(
+    before: str, after: str, half: int, tokens: bool
+) -> None:
+    """Wherever half of a surrogate pair stands, in text or in a token, it is refused with its
+    position.
+    """
+    whole = [
+        Piece(["x", "y"] if tokens else "xy"),
+        Piece(["a", "b"] if tokens else before + "ab", False),
+    ]
     build(Fake(whole), MAKERS["tokens" if tokens else "text"]())
     broken = Piece([before, before + chr(half) + after] if tokens else before + chr(half) + after)
     error = refusal([whole[0], broken], "tokens" if tokens else "text")
     assert isinstance(error, InputError) and error.problems[0].code == "RC042"
     at = 2 + 1 if tokens else 2 + len(before)
-    assert f"U+{half:04X}" in str(error) and f"position {at}," in str(error) and "in sequence 2" in str(error)
+    assert (
+        f"U+{half:04X}" in str(error)
+        and f"position {at}," in str(error)
+        and "in sequence 2" in str(error)
+    )
 
 
 @laws
@@ -51,8 +73,12 @@ def test_half_a_pair_is_refused_at_its_place(before: str, after: str, half: int,
     value=st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -2 * LARGEST]),
     row=st.integers(0, 5), column=st.integers(0, 1),
 )  # fmt: skip
-def test_a_number_that_no_figure_holds_is_refused_at_its_place(value: float, row: int, column: int) -> None:
-    """What is not finite, or has squares that cannot be added up, is named by position and feature."""
+def test_a_number_that_no_figure_holds_is_refused_at_its_place(
+    value: float, row: int, column: int
+) -> None:
+    """What is not finite, or has squares that cannot be added up, is named by position and
+    feature.
+    """
     rows = np.ones((6, 2))
     rows[row, column] = value
     error = refusal([Piece(np.ones((3, 2))), Piece(rows, False)], "numbers")
@@ -91,28 +117,41 @@ def test_what_is_no_piece_of_its_kind_is_the_sources_fault(what: str) -> None:
 def test_rows_have_one_width() -> None:
     """A later piece of another width is refused, not broadcast."""
     error = refusal([Piece(np.ones((2, 2))), Piece(np.ones((1, 3)))], "numbers")
-    assert isinstance(error, PluginError) and "2 numbers" in str(error) and "position 2 3" in str(error)
+    assert (
+        isinstance(error, PluginError)
+        and "2 numbers" in str(error)
+        and "position 2 3" in str(error)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint64])
 def test_numbers_of_every_real_type_are_taken(dtype: Any) -> None:
     """Whole numbers and narrow floats are numbers."""
-    assert build(Fake([Piece(np.ones((3, 2), dtype))]), MAKERS["numbers"]()).values.dtype == np.float64
+    assert (
+        build(Fake([Piece(np.ones((3, 2), dtype))]), MAKERS["numbers"]()).values.dtype == np.float64
+    )
 
 
 @pytest.mark.parametrize("fold", ["dev", "Test", "train\n", ""])
 def test_a_fold_that_is_no_split_is_refused_by_its_sequence(fold: str) -> None:
-    """Whatever source gives it; one that it does not give is the source's fault, and one that nobody reads is none."""
+    """Whatever source gives it; one that it does not give is the source's fault, and one that
+    nobody reads is none.
+    """
     whole = Piece("ab", True, {"fold": "train"})
     with pytest.raises(InputError, match=r"the fold of sequence 2 is(.|\n)*RC042"):
         build(Fake([whole, Piece("ba", True, {"fold": fold})]), MAKERS["text"](), roles=("fold",))
     with pytest.raises(PluginError, match=r"the fold of sequence 2 is nothing(.|\n)*RC071"):
         build(Fake([whole, Piece("ba")]), MAKERS["text"](), roles=("fold",))
     store = build(
-        Fake([whole, Piece("b", False), Piece("ba", True, {"fold": "test"})]), MAKERS["text"](), roles=("fold",)
+        Fake([whole, Piece("b", False), Piece("ba", True, {"fold": "test"})]),
+        MAKERS["text"](),
+        roles=("fold",),
     )
     assert store.columns == {"fold": ["train", "test"]}
-    bare = [build(Fake([Piece("ab", True, said), Piece("ba")]), MAKERS["text"]()) for said in ({}, {"fold": fold})]
+    bare = [
+        build(Fake([Piece("ab", True, said), Piece("ba")]), MAKERS["text"]())
+        for said in ({}, {"fold": fold})
+    ]
     assert bare[0].columns == bare[1].columns == {} and bare[0].fingerprint == bare[1].fingerprint
 
 
@@ -145,7 +184,9 @@ SAVED: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", [*ENCODED, *SAVED])
 def test_what_a_vocabulary_gives_is_held_to_its_contract(what: str) -> None:
-    """Ids that have no row and what JSON cannot hold are told with the vocabulary's name, before they are used."""
+    """Ids that have no row and what JSON cannot hold are told with the vocabulary's name, before
+    they are used.
+    """
     vocabulary = Odd(CharacterOptions())
     vocabulary.given, vocabulary.kept = ENCODED.get(what), SAVED.get(what)
     error = refusal([Piece("ab")], "text", vocabulary)

@@ -46,8 +46,12 @@ def predictable(part) -> list[int]:
 @pytest.mark.parametrize(("segment", "context"), [(1 << 16, 1 << 10), (3, 2), (1, 0), (4, 100)])
 @laws
 @given(lengths=ragged, carry=st.booleans(), rows=st.integers(1, 4), window=st.integers(1, 6))
-def test_every_predictable_element_is_scored_once_after_its_own_past(segment, context, lengths, carry, rows, window):
-    """Each element is scored once; its state has read the unbroken stretch before it, as far back as it must."""
+def test_every_predictable_element_is_scored_once_after_its_own_past(
+    segment, context, lengths, carry, rows, window
+):
+    """Each element is scored once; its state has read the unbroken stretch before it, as far back
+    as it must.
+    """
     store = store_of(lengths)
     parts = split(store, Sequence(split=[0.5, 0.25, 0.25], carry=carry))
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +72,9 @@ def test_every_predictable_element_is_scored_once_after_its_own_past(segment, co
 @laws
 @given(lengths=ragged, rows=st.integers(1, 4), window=st.integers(1, 6))
 def test_windows_and_rows_change_nothing(lengths, rows, window):
-    """What is scored, and what has been read before it, is the same for every number of rows and window size."""
+    """What is scored, and what has been read before it, is the same for every number of rows and
+    window size.
+    """
     store = store_of(lengths)
     part = split(store, Sequence(split=[1.0, 0.0, 0.0]))["train"]
     assert read(reader_of(store), part, rows, window) == read(reader_of(store), part, 64, 512)

@@ -1,4 +1,6 @@
-"""Elements read from a corpus: the same whether it is held in memory or mapped, and of a mapped one little stays."""
+"""Elements read from a corpus: the same whether it is held in memory or mapped, and of a mapped one
+little stays.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,15 @@ def mapped(store: Store, path: Path) -> Store:
 def test_a_span_is_what_stands_there(lengths, count, kind, features, data, tmp_path_factory):
     """Element by element: that of the position, or the last of all where the corpus has ended."""
     held = store_of(lengths)
-    values = np.arange(len(held) * max(features, 1)).reshape(len(held), *([features] if features else []))
+    values = np.arange(len(held) * max(features, 1)).reshape(
+        len(held), *([features] if features else [])
+    )
     held = Store(values.astype(kind), held.starts, "")
     first = np.array(data.draw(st.lists(st.integers(0, len(held) - 1), min_size=1, max_size=5)))
-    wanted = [[held.values[min(at + step, len(held) - 1)].tolist() for step in range(count)] for at in first]
+    wanted = [
+        [held.values[min(at + step, len(held) - 1)].tolist() for step in range(count)]
+        for at in first
+    ]
     assert held.spans(first, count).tolist() == wanted
     with pytest.MonkeyPatch.context() as patch:  # what is not written shows
         patch.setattr(np, "empty", lambda shape, dtype: np.full(shape, 255, dtype))
@@ -51,14 +58,18 @@ def test_a_span_is_what_stands_there(lengths, count, kind, features, data, tmp_p
 @settings(deadline=None, max_examples=60)
 @given(lengths=ragged, data=st.data())
 def test_each_position_knows_its_sequence(lengths, data):
-    """Where a sequence begins, and which positions are beginnings, is what counting the lengths says."""
+    """Where a sequence begins, and which positions are beginnings, is what counting the lengths
+    says.
+    """
     store = store_of(lengths)
     owner = np.repeat(np.arange(len(lengths)), lengths)
     at = np.array(data.draw(st.lists(st.integers(0, len(store) - 1), min_size=1, max_size=9)))
     assert store.begin(at).tolist() == [int(store.starts[owner[position]]) for position in at]
     assert store.begins(at).tolist() == [position in store.starts for position in at]
     after = np.array([len(store), len(store) + 5])
-    assert store.begin(after).tolist() == [int(store.starts[-1])] * 2 and not store.begins(after).any()
+    assert (
+        store.begin(after).tolist() == [int(store.starts[-1])] * 2 and not store.begins(after).any()
+    )
 
 
 def test_batches_of_a_mapped_corpus_are_the_same(tmp_path):
@@ -78,8 +89,13 @@ def test_batches_of_a_mapped_corpus_are_the_same(tmp_path):
 def test_a_batch_shares_no_memory_with_the_corpus_or_itself():
     """Whoever writes into a batch changes neither the corpus nor the batch's other parts."""
     values = np.arange(12, dtype=np.float64).reshape(6, 2)
-    for store in (Store(values.copy(), np.array([0]), ""), Store(values[:, 0].astype(np.int64), np.array([0]), "")):
-        batch = Reader(store, lambda rows: rows, torch.float64).cut(np.array([1]), np.array([3]), np.array([1]))
+    for store in (
+        Store(values.copy(), np.array([0]), ""),
+        Store(values[:, 0].astype(np.int64), np.array([0]), ""),
+    ):
+        batch = Reader(store, lambda rows: rows, torch.float64).cut(
+            np.array([1]), np.array([3]), np.array([1])
+        )
         targets, held = batch.y.clone(), store.values.copy()
         batch.x.zero_()
         batch.reset.fill_(True)
@@ -112,7 +128,8 @@ def test_a_huge_corpus_is_not_drawn_into_memory(tmp_path):
         file.truncate(1 << 28)
     store = Store(np.memmap(path, np.uint8, "r"), np.array([0]), "")
     feed = Windows.of(Reader(store, lambda values: values, torch.float32),
-                      split(store, Sequence(split=[1.0, 0.0, 0.0]))["train"], 1 << 16, 0, 64, 0)  # fmt: skip
+                      split(store, Sequence(split=[1.0, 0.0, 0.0]))["train"], 1 << 16, 0, 64,
+                          0)  # fmt: skip
     before = resident()
     assert sum(batch.x.numel() for batch in feed.epoch(0)) == 1 << 28
     assert resident() - before < 1 << 24

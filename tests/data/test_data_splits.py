@@ -17,7 +17,9 @@ from recurra.data.splits import SPLITS, place_of, sampled, split
 from recurra.spec.tables import Sequence
 
 laws = settings(deadline=None, max_examples=60)
-shares = st.sampled_from([[1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.6, 0.4, 0.0], [0.34, 0.33, 0.33]])
+shares = st.sampled_from(
+    [[1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.6, 0.4, 0.0], [0.34, 0.33, 0.33]]
+)
 
 
 def positions(part) -> list[int]:
@@ -31,7 +33,9 @@ def test_every_element_is_in_exactly_one_split(lengths, share, carry):
     store = store_of(lengths)
     parts = split(store, Sequence(split=share, carry=carry))
     assert tuple(parts) == SPLITS
-    assert sorted(at for part in parts.values() for at in positions(part)) == list(range(len(store)))
+    assert sorted(at for part in parts.values() for at in positions(part)) == list(
+        range(len(store))
+    )
     for part in parts.values():
         assert part.elements == len(positions(part))
         for low, high, begin in zip(part.low, part.high, part.begin, strict=True):
@@ -42,7 +46,9 @@ def test_every_element_is_in_exactly_one_split(lengths, share, carry):
 @laws
 @given(total=st.integers(1, 300), share=shares)
 def test_a_stream_is_split_in_order_and_rounding_favours_training(total, share):
-    """Of one sequence training comes first, then validation, then test; the held-out sizes are rounded down."""
+    """Of one sequence training comes first, then validation, then test; the held-out sizes are
+    rounded down.
+    """
     parts = split(store_of([total]), Sequence(split=share))
     assert [at for name in SPLITS for at in positions(parts[name])] == list(range(total))
     sizes = [parts[name].elements for name in SPLITS]
@@ -58,10 +64,16 @@ def test_a_stream_is_split_in_order_and_rounding_favours_training(total, share):
 @laws
 @given(lengths=st.lists(st.integers(1, 5), min_size=2, max_size=40), share=shares)
 def test_sequences_are_split_whole(lengths, share):
-    """Of several sequences each is in one split as a whole, so that nothing of it is known elsewhere."""
+    """Of several sequences each is in one split as a whole, so that nothing of it is known
+    elsewhere.
+    """
     store = store_of(lengths)
     parts = split(store, Sequence(split=share))
-    spans = [(low, high) for part in parts.values() for low, high in zip(part.low, part.high, strict=True)]
+    spans = [
+        (low, high)
+        for part in parts.values()
+        for low, high in zip(part.low, part.high, strict=True)
+    ]
     assert sorted(spans) == list(zip(store.starts, store.ends, strict=True))
     assert all(np.array_equal(part.low, part.begin) for part in parts.values())
     assert len(parts["test"]) == int(len(lengths) * share[2] + 1e-9)
@@ -70,21 +82,27 @@ def test_sequences_are_split_whole(lengths, share):
 
 
 def test_sequences_are_drawn_and_always_the_same():
-    """The test split is no run of neighbours, and it is the same every time: seeds of runs can be compared."""
+    """The test split is no run of neighbours, and it is the same every time: seeds of runs can be
+    compared.
+    """
     store = store_of([3] * 50)
     drawn = [split(store, Sequence(split=[0.6, 0.2, 0.2]))["test"].low for _ in range(2)]
     assert np.array_equal(*drawn)
     assert len(set(np.diff(drawn[0]).tolist())) > 1
 
 
-@pytest.mark.parametrize(("lengths", "carry", "what"), [([10], False, "elements"), ([2] * 10, False, "sequences")])
+@pytest.mark.parametrize(
+    ("lengths", "carry", "what"), [([10], False, "elements"), ([2] * 10, False, "sequences")]
+)
 def test_counts_are_taken_as_they_are(lengths, carry, what):
     """Whole numbers are counts; if they do not add up, the error does the sum."""
     store = store_of(lengths)
     parts = split(store, Sequence(split=[5.0, 3.0, 2.0], carry=carry))
     sizes = [part.elements if what == "elements" else len(part) for part in parts.values()]
     assert sizes == [5, 3, 2]
-    with pytest.raises(InputError, match=rf"5 \+ 3 \+ 3 = 11 {what}, but there are 10(.|\n)*the first 4"):
+    with pytest.raises(
+        InputError, match=rf"5 \+ 3 \+ 3 = 11 {what}, but there are 10(.|\n)*the first 4"
+    ):
         split(store, Sequence(split=[5.0, 3.0, 3.0], carry=carry))
 
 
@@ -101,7 +119,9 @@ def test_a_carried_corpus_is_split_by_elements_even_inside_a_sequence():
 @laws
 @given(count=st.integers(0, 400), limit=st.integers(1, 50))
 def test_a_sample_lies_evenly_over_all(count, limit):
-    """All where they are few; else `limit` different ones, first and last among them, and gaps of one width."""
+    """All where they are few; else `limit` different ones, first and last among them, and gaps of
+    one width.
+    """
     rows = np.arange(count) * 3
     found = sampled(rows, limit)
     assert np.array_equal(found, sampled(rows, limit))
@@ -125,7 +145,9 @@ def test_a_place_is_told_as_it_is(lengths, share, carry, data):
     sequence = int(np.repeat(np.arange(len(lengths)), lengths)[at])
     (owner,) = [name for name, part in parts.items() if at in positions(part)]
     said = place_of(store, parts, at)
-    assert said.startswith(f"position {at - int(store.starts[sequence])}") and said.endswith(f"in the {owner} split")
+    assert said.startswith(f"position {at - int(store.starts[sequence])}") and said.endswith(
+        f"in the {owner} split"
+    )
     assert (f"of sequence {sequence + 1}," in said) == (len(lengths) > 1)
 
 
@@ -141,13 +163,17 @@ def rows(part):
 @laws
 @given(data=st.data())
 def test_of_each_label_a_split_has_its_share(data):
-    """Rounded up or down, whatever the sizes and however few there are; each sequence is in one split."""
+    """Rounded up or down, whatever the sizes and however few there are; each sequence is in one
+    split.
+    """
     labels = data.draw(st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=60))
     total = len(labels)
     test = data.draw(st.integers(0, total - 1))
     validation = data.draw(st.integers(0, total - 1 - test))
     sizes = [total - validation - test, validation, test]
-    parts = split(said_of("label", labels), Sequence(split=[float(size) for size in sizes]), 0, whole=True)
+    parts = split(
+        said_of("label", labels), Sequence(split=[float(size) for size in sizes]), 0, whole=True
+    )
     assert [len(part) for part in parts.values()] == sizes
     assert sorted(row for part in parts.values() for row in rows(part)) == list(range(total))
     for name, size in zip(SPLITS, sizes, strict=True):
@@ -157,24 +183,39 @@ def test_of_each_label_a_split_has_its_share(data):
 
 
 def test_three_labels_that_share_two_splits_each():
-    """Where each label is left broken in another pair of splits, all three give and take in a circle: none is lost."""
+    """Where each label is left broken in another pair of splits, all three give and take in a
+    circle: none is lost.
+    """
     for labels, sizes in (("abcc", [1, 1, 2]), ("aaabbbbbcccc", [4, 4, 4])):
-        parts = split(said_of("label", list(labels)), Sequence(split=[float(size) for size in sizes]), 0, whole=True)
+        parts = split(
+            said_of("label", list(labels)),
+            Sequence(split=[float(size) for size in sizes]),
+            0,
+            whole=True,
+        )
         assert [len(part) for part in parts.values()] == sizes
-        assert sorted(row for part in parts.values() for row in rows(part)) == list(range(len(labels)))
+        assert sorted(row for part in parts.values() for row in rows(part)) == list(
+            range(len(labels))
+        )
 
 
 @laws
-@given(labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=40), share=shares, data=st.data())
+@given(
+    labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=40), share=shares, data=st.data()
+)
 def test_shares_do_not_hang_on_the_order_of_the_data(labels, share, data):
-    """However the sequences stand in the file, each split has as many of each label; and again the same ones."""
+    """However the sequences stand in the file, each split has as many of each label; and again the
+    same ones.
+    """
     turned = data.draw(st.permutations(labels))
     counts = []
     for order in (labels, turned):
         store = said_of("label", list(order))
         parts, again = (split(store, Sequence(split=share), 0, whole=True) for _ in range(2))
         assert all(rows(parts[name]) == rows(again[name]) for name in SPLITS)
-        counts.append({name: Counter(order[row] for row in rows(part)) for name, part in parts.items()})
+        counts.append(
+            {name: Counter(order[row] for row in rows(part)) for name, part in parts.items()}
+        )
     assert counts[0] == counts[1]
 
 
@@ -188,17 +229,23 @@ def test_a_label_is_dealt_out_at_random():
 @laws
 @given(folds=st.lists(st.sampled_from(SPLITS), min_size=1, max_size=30), whole=st.booleans())
 def test_the_data_may_say_where_a_sequence_is(folds, whole):
-    """Each is then where it says, in the order of the data, whatever labels there are; some must be for training."""
+    """Each is then where it says, in the order of the data, whatever labels there are; some must be
+    for training.
+    """
     store = said_of("fold", folds)
     store = replace(store, columns={**store.columns, "label": ["x", *"y" * (len(folds) - 1)]})
     if "train" not in folds:
-        with pytest.raises(InputError, match=rf"none of its {len(folds)} sequences into training(.|\n)*RC041"):
+        with pytest.raises(
+            InputError, match=rf"none of its {len(folds)} sequences into training(.|\n)*RC041"
+        ):
             split(store, Sequence(), whole=whole)
         return
     parts = split(store, Sequence(), whole=whole)
     for name, part in parts.items():
         assert rows(part) == [row for row, fold in enumerate(folds) if fold == name]
-        assert part.steps == len(part) and np.array_equal(part.high - part.low, np.full(len(part), 2))
+        assert part.steps == len(part) and np.array_equal(
+            part.high - part.low, np.full(len(part), 2)
+        )
 
 
 @given(
@@ -206,26 +253,36 @@ def test_the_data_may_say_where_a_sequence_is(folds, whole):
     share=st.sampled_from([[0.6, 0.2, 0.2], [0.8, 0.0, 0.2], [1.0, 0.0, 0.0], [0.5, 0.25, 0.25]]),
 )
 def test_by_time_each_sequence_is_cut(lengths: list[int], share: list[float]) -> None:
-    """Of each sequence training has the first steps and test the last, as many as of one that stands alone."""
+    """Of each sequence training has the first steps and test the last, as many as of one that
+    stands alone.
+    """
     store = store_of(lengths)
     parts = split(store, Sequence(split=share, split_by="time"))
     for start, end in zip(store.starts.tolist(), store.ends.tolist(), strict=True):
         alone = split(store_of([end - start]), Sequence(split=share))
         for name, part in parts.items():
             own = part.begin == start
-            spans = [(low - start, high - start) for low, high in zip(part.low[own], part.high[own], strict=True)]
+            spans = [
+                (low - start, high - start)
+                for low, high in zip(part.low[own], part.high[own], strict=True)
+            ]
             whole = zip(alone[name].low.tolist(), alone[name].high.tolist(), strict=True)
             assert spans == [(low, high) for low, high in whole if low < high]
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=8))
 def test_what_split_cuts_can_be_said(lengths: list[int]) -> None:
-    """By position it is one line, as with carry; by sequence each is whole, as where there are several."""
+    """By position it is one line, as with carry; by sequence each is whole, as where there are
+    several.
+    """
     store, share = store_of(lengths), [0.6, 0.2, 0.2]
 
     def spans(**keys: Any) -> dict[str, list[list[int]]]:
         parts = split(store, Sequence(split=share, **keys))
-        return {name: [part.low.tolist(), part.high.tolist(), part.begin.tolist()] for name, part in parts.items()}
+        return {
+            name: [part.low.tolist(), part.high.tolist(), part.begin.tolist()]
+            for name, part in parts.items()
+        }
 
     assert spans(split_by="position") == spans(carry=True)
     assert spans(split_by="sequence") == spans()

@@ -36,7 +36,9 @@ def parts() -> list[Path]:
 @settings(deadline=None, max_examples=40)
 @given(pieces=pieces, limit=st.integers(0, 12), numbers=st.booleans())
 def test_memory_and_disk_hold_the_same(pieces, limit, numbers):
-    """Values, starts and fingerprint do not depend on whether the corpus is held in memory or mapped."""
+    """Values, starts and fingerprint do not depend on whether the corpus is held in memory or
+    mapped.
+    """
     if not any(text for text, _ in pieces):
         return
     if numbers:
@@ -47,7 +49,9 @@ def test_memory_and_disk_hold_the_same(pieces, limit, numbers):
     with pytest.MonkeyPatch.context() as patch:
         found = []
         for index, bound in enumerate((1 << 20, limit)):
-            patch.setenv("RECURRA_CACHE", f"{os.environ['RECURRA_CACHE']}-{index}-{os.urandom(6).hex()}")
+            patch.setenv(
+                "RECURRA_CACHE", f"{os.environ['RECURRA_CACHE']}-{index}-{os.urandom(6).hex()}"
+            )
             vocabulary = Numeric(NumericOptions()) if numbers else characters()
             found.append(build(Fake(given_in), vocabulary, bound))
     held, mapped = found
@@ -62,7 +66,11 @@ def test_memory_and_disk_hold_the_same(pieces, limit, numbers):
         assert held.values[:, 0].tolist() == [ord(mark) for mark in joined]
     else:
         assert vocabulary.decode(np.asarray(mapped.values)) == joined
-    begun = {0} | {sum(len(text) for text, _ in pieces[:index]) for index, (_, start) in enumerate(pieces) if start}
+    begun = {0} | {
+        sum(len(text) for text, _ in pieces[:index])
+        for index, (_, start) in enumerate(pieces)
+        if start
+    }
     assert held.starts.tolist() == sorted(at for at in begun if at < len(joined))
 
 
@@ -70,24 +78,37 @@ def test_the_fingerprint_tells_content_and_cuts_apart():
     """The same elements in other sequences, or other elements, have another fingerprint."""
     held = [
         build(Fake(content), characters()).fingerprint
-        for content in ([Piece("ab")], [Piece("a"), Piece("b", False)], [Piece("a"), Piece("b")], [Piece("aa")])
+        for content in (
+            [Piece("ab")],
+            [Piece("a"), Piece("b", False)],
+            [Piece("a"), Piece("b")],
+            [Piece("aa")],
+        )
     ]
     assert held[0] == held[1]
     assert len(set(held)) == 3
 
 
 def test_a_sequence_that_begins_with_unknown_symbols_still_begins():
-    """A start whose own piece is left out whole passes to the next piece, so that two sequences never merge."""
+    """A start whose own piece is left out whole passes to the next piece, so that two sequences
+    never merge.
+    """
     vocabulary = characters("skip")
     vocabulary.fit(["ab"])
     vocabulary.fit = lambda runs: [None for _ in runs]  # keeps what it knows
     for limit in (1 << 20, 1):
-        store = build(Fake([Piece("ab"), Piece("??"), Piece("b", False), Piece("a", False)]), vocabulary, limit)
+        store = build(
+            Fake([Piece("ab"), Piece("??"), Piece("b", False), Piece("a", False)]),
+            vocabulary,
+            limit,
+        )
         assert store.starts.tolist() == [0, 2]
         assert np.asarray(store.values).tolist() == [0, 1, 1, 0]
 
 
-@pytest.mark.parametrize("vocabulary", [characters, lambda: Word(WordOptions()), lambda: Byte(ByteOptions())])
+@pytest.mark.parametrize(
+    "vocabulary", [characters, lambda: Word(WordOptions()), lambda: Byte(ByteOptions())]
+)
 def test_a_large_corpus_is_encoded_once(vocabulary):
     """The second build reads nothing of the source, and knows the same symbols."""
     source = Fake([Piece("to be, or not\n"), Piece("to be\n")])
@@ -131,7 +152,9 @@ def test_a_changed_file_is_read_again(tmp_path):
 
 @pytest.mark.parametrize("damage", ["about.json", "values.bin", "starts.npy", "cut", "garbage"])
 def test_a_damaged_cache_is_built_again(damage):
-    """What is missing or cut short in the cache folder is never mapped: the source is read again."""
+    """What is missing or cut short in the cache folder is never mapped: the source is read
+    again.
+    """
     source = Fake([Piece("abcabcabc")])
     wanted = build(source, characters(), 1).values.tolist()
     (folder,) = cache_folder().iterdir()
@@ -148,7 +171,9 @@ def test_a_damaged_cache_is_built_again(damage):
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_a_disk_that_fills_up_leaves_nothing_behind(monkeypatch, after):
-    """A write that fails half way is a clear error; no part of the corpus stays, and a later build is whole."""
+    """A write that fails half way is a clear error; no part of the corpus stays, and a later build
+    is whole.
+    """
     count = 0
     write_text, save = Path.write_text, np.save
 
@@ -171,7 +196,9 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(monkeypatch, after):
         patch.setattr(np, "ascontiguousarray", lambda values: real(values).view(Full))
         patch.setattr(np, "save", full(save))
         patch.setattr(Path, "write_text", full(write_text))
-        with pytest.raises(RecurraError, match=r"cannot take the encoded corpus: No space left(.|\n)*RC053") as caught:
+        with pytest.raises(
+            RecurraError, match=r"cannot take the encoded corpus: No space left(.|\n)*RC053"
+        ) as caught:
             build(source, characters(), 2)
     assert caught.value.exit_code == 1
     assert list(cache_folder().iterdir()) == []
@@ -194,17 +221,23 @@ def test_a_source_that_fails_half_way_leaves_nothing_behind():
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
-    """The error names the folder and the variable that moves it; a small corpus needs no folder at all."""
+    """The error names the folder and the variable that moves it; a small corpus needs no folder at
+    all.
+    """
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "file" / "cache"))
     source = Fake([Piece("abcabc")])
-    with pytest.raises(InputError, match=r"file/cache cannot be written(.|\n)*RC050(.|\n)*RECURRA_CACHE"):
+    with pytest.raises(
+        InputError, match=r"file/cache cannot be written(.|\n)*RC050(.|\n)*RECURRA_CACHE"
+    ):
         build(source, characters(), 1)
     assert len(build(source, characters())) == 6
 
 
 @pytest.mark.parametrize("given_in", [[], [Piece("")], [Piece(""), Piece("", False)]])
-@pytest.mark.parametrize("vocabulary", [characters, lambda: Word(WordOptions()), lambda: Byte(ByteOptions())])
+@pytest.mark.parametrize(
+    "vocabulary", [characters, lambda: Word(WordOptions()), lambda: Byte(ByteOptions())]
+)
 def test_nothing_at_all_is_an_error(given_in, vocabulary):
     """A source without one element is refused."""
     with pytest.raises(InputError, match=r"gives no elements at all \[RC041\]"):
@@ -214,7 +247,9 @@ def test_nothing_at_all_is_an_error(given_in, vocabulary):
 @pytest.mark.parametrize("unknown", ["error", "skip"])
 def test_a_vocabulary_that_keeps_nothing_is_not_an_empty_source(unknown):
     """Where the source gives elements, the vocabulary is named, and what it may keep."""
-    with pytest.raises(InputError, match=r"vocabulary: .* keeps none of them(.|\n)*RC041(.|\n)*come less often"):
+    with pytest.raises(
+        InputError, match=r"vocabulary: .* keeps none of them(.|\n)*RC041(.|\n)*come less often"
+    ):
         build(Fake([Piece("one two two")]), Word(WordOptions(min_count=100, unknown=unknown)))
 
 
@@ -233,14 +268,20 @@ def test_no_numbers_is_an_error():
     ],
 )
 @pytest.mark.parametrize("limit", [1, 1 << 20])
-def test_an_unknown_symbol_is_counted_over_the_pieces(vocabulary, known, given_in, position, symbol, limit):
+def test_an_unknown_symbol_is_counted_over_the_pieces(
+    vocabulary, known, given_in, position, symbol, limit
+):
     """The error gives the place in units of the vocabulary, from the start of the corpus."""
-    options = {Character: CharacterOptions, Word: WordOptions, Category: CategoryOptions}[vocabulary]
+    options = {Character: CharacterOptions, Word: WordOptions, Category: CategoryOptions}[
+        vocabulary
+    ]
     made = vocabulary(options(unknown="error"))
     made.fit([known])
     made.fit = lambda runs: [None for _ in runs]
     source = Fake([Piece(values, index == 0) for index, values in enumerate(given_in)])
-    with pytest.raises(InputError, match=rf"the source holds {symbol} .*at position {position},(.|\n)*RC043"):
+    with pytest.raises(
+        InputError, match=rf"the source holds {symbol} .*at position {position},(.|\n)*RC043"
+    ):
         build(source, made, limit)
 
 
@@ -278,6 +319,10 @@ def test_a_corpus_larger_than_memory_passes_through():
 
 def test_options_of_the_base_are_strict():
     """Nothing is taken for something else, and no key is left unread."""
-    for model, table in ((Options, {"x": 1}), (SymbolOptions, {"unknown": "maybe"}), (WordOptions, {"min_count": "2"})):
+    for model, table in (
+        (Options, {"x": 1}),
+        (SymbolOptions, {"unknown": "maybe"}),
+        (WordOptions, {"min_count": "2"}),
+    ):
         with pytest.raises(ValueError, match="1 validation error"):
             model.model_validate(table)

@@ -1,4 +1,6 @@
-"""What numbers go through behind their scale is undone in every answer, and sees nothing that comes later."""
+"""What numbers go through behind their scale is undone in every answer, and sees nothing that comes
+later.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def chained(options: dict[str, Any], values: NDArray[np.float64]) -> Chain:
 def test_a_series_in_parts_is_the_series_and_comes_back(
     options: dict[str, Any], seed: int, width: int, data: st.DataObject
 ) -> None:
-    """Wherever it is cut a series gives the same, and its rows come back from what was known before each of them."""
+    """Wherever it is cut a series gives the same, and its rows come back from what was known before
+    each of them.
+    """
     values = drawn(seed, 40, width)
     chain = chained(options, values)
     rows = chain.scaled(values)
@@ -78,11 +82,15 @@ def test_a_series_in_parts_is_the_series_and_comes_back(
     assert np.array_equal(np.concatenate([first, last]), whole)
     assert all(np.array_equal(one, other) for one, other in zip(after, end, strict=True))
     assert np.array_equal(chain.origins(rows[cut:], between), origins[cut:])
-    assert np.array_equal(chain.origins(rows[:0], end)[0], origins[-1]), "that of the row which comes next"
+    assert np.array_equal(chain.origins(rows[:0], end)[0], origins[-1]), (
+        "that of the row which comes next"
+    )
 
     changed = rows.copy()
     changed[cut:] += 1.0
-    assert np.array_equal(chain.origins(changed, start)[: cut + 1], origins[: cut + 1]), "nothing is seen too early"
+    assert np.array_equal(chain.origins(changed, start)[: cut + 1], origins[: cut + 1]), (
+        "nothing is seen too early"
+    )
 
     back = chain.invert(whole, origins[:-1])[chain.lag :]
     assert back == pytest.approx(values[chain.lag :], rel=1e-8)
@@ -107,14 +115,17 @@ def test_a_forecast_goes_on_from_what_it_said(options: dict[str, Any], seed: int
 
 
 def test_powers_are_those_of_the_greatest_likelihood() -> None:
-    """The power that is fitted is the best of a brute force; of the airline's passengers that is near 0.15.
+    """The power that is fitted is the best of a brute force; of the airline's passengers that is
+    near 0.15.
 
     0.148 is what scipy.stats.boxcox finds for them.
     """
     text = (REPOSITORY / "tasks" / "airline.csv").read_text(encoding="utf-8").splitlines()
     passengers = np.array([float(line.split(",")[-1]) for line in text[1:]])
     wanderer = drawn(4, 200, 1)[:, 0]
-    values = np.stack([passengers, np.resize(wanderer, len(passengers)), np.full(len(passengers), 7.0)], axis=1)
+    values = np.stack(
+        [passengers, np.resize(wanderer, len(passengers)), np.full(len(passengers), 7.0)], axis=1
+    )
 
     vocabulary = Numeric(NumericOptions(box_cox="fit"))
     vocabulary.fit([values[:50], values[50:]])
@@ -149,7 +160,9 @@ def test_a_power_is_undone(value: float, power: float) -> None:
 
 
 def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
-    """A network that reads differences says what the same weights say of a file of differences, summed up."""
+    """A network that reads differences says what the same weights say of a file of differences,
+    summed up.
+    """
     values = np.array(WAVES[0], float)
     ours = recurra.run(
         write(tmp_path, about(SERIES, "inline", values=values.tolist())),
@@ -162,7 +175,8 @@ def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
         runs=tmp_path / "hand",
     )
     hand.network.load_state_dict(ours.network.state_dict())
-    nothing = hand.vocabulary.decode(np.zeros((1, 1)))  # the first number has no difference, and is read as 0
+    # The first number has no difference, and is read as 0.
+    nothing = hand.vocabulary.decode(np.zeros((1, 1)))
     there = hand.session().feed(nothing).feed(np.diff(values[:24]))
     here = ours.session().feed(values[:24])
     summed = values[23] + np.cumsum([there.foresee()[0] for _ in range(4)])
@@ -180,24 +194,42 @@ def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_a_series_is_measured_in_does_not_count(options: dict[str, Any], tmp_path: Path) -> None:
-    """What is added to a series is added to its forecast; so it is with a factor, by series or in logarithms."""
+def test_what_a_series_is_measured_in_does_not_count(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """What is added to a series is added to its forecast; so it is with a factor, by series or in
+    logarithms.
+    """
     text = about(SERIES, "inline", series=WAVES)
     changes = {f"vocabulary.{name}": value for name, value in options.items()}
-    run = recurra.run(write(tmp_path, text), {**changes, "sequence.split_by": "time"}, runs=tmp_path / "runs")
+    run = recurra.run(
+        write(tmp_path, text), {**changes, "sequence.split_by": "time"}, runs=tmp_path / "runs"
+    )
     values = np.array(WAVES[1], float)
-    plus, times = (0.0, 3.0) if options.get("log") else (1000.0, 3.0 if "scale_by" in options else 1.0)
+    plus, times = (
+        (0.0, 3.0) if options.get("log") else (1000.0, 3.0 if "scale_by" in options else 1.0)
+    )
 
     plain, other = run.predict([values.tolist(), (values * times + plus).tolist()], horizon=5)
-    assert np.array(other["predicted"]) == pytest.approx(np.array(plain["predicted"]) * times + plus, rel=1e-4)
+    assert np.array(other["predicted"]) == pytest.approx(
+        np.array(plain["predicted"]) * times + plus, rel=1e-4
+    )
 
 
 def test_figures_are_in_the_units_of_the_data(tmp_path: Path) -> None:
-    """The error of a run on differences is that of a brute force with a session, over the elements that have one."""
+    """The error of a run on differences is that of a brute force with a session, over the elements
+    that have one.
+    """
     lag = 3 + 1
     text = about(SERIES, "inline", series=[[float(v) for v in wave] for wave in WAVES])
-    changes = {"vocabulary.difference": 1, "vocabulary.seasonal_difference": 3, "sequence.split": [1, 1, 1]}
-    run = recurra.run(write(tmp_path, text), {**changes, "generation.length": 0}, runs=tmp_path / "runs")
+    changes = {
+        "vocabulary.difference": 1,
+        "vocabulary.seasonal_difference": 3,
+        "sequence.split": [1, 1, 1],
+    }
+    run = recurra.run(
+        write(tmp_path, text), {**changes, "generation.length": 0}, runs=tmp_path / "runs"
+    )
     data = load_data(resolve(run.path / "task.toml", recorded=True))
     part = data.splits["test"]
     assert len(part) and part.steps == sum(
@@ -210,7 +242,8 @@ def test_figures_are_in_the_units_of_the_data(tmp_path: Path) -> None:
         for at in range(lag, len(values)):
             if at > lag:
                 session = run.session().feed(values[:at])
-            else:  # a single difference is not enough to go on from, but is what the network has read
+            else:
+                # A single difference is not enough to go on from, but the network has read it.
                 session = run.session().feed_ids(values[:at])
                 session.stream.count += 1
             errors.append(abs(float(session.foresee()[0]) - float(values[at, 0])))
@@ -228,7 +261,9 @@ def test_the_scale_of_errors_does_not_hang_on_what_is_read(tmp_path: Path) -> No
     ratios = []
     for difference in (0, 1, 2):
         run = recurra.run(
-            write(tmp_path, text), {"vocabulary.difference": difference}, runs=tmp_path / f"runs{difference}"
+            write(tmp_path, text),
+            {"vocabulary.difference": difference},
+            runs=tmp_path / f"runs{difference}",
         )
         metrics = run.result["metrics"]
         ratios.append(metrics["mae"] / metrics["mase"])
@@ -236,9 +271,13 @@ def test_the_scale_of_errors_does_not_hang_on_what_is_read(tmp_path: Path) -> No
 
 
 def test_a_session_is_cut_copied_and_saved_anywhere(tmp_path: Path) -> None:
-    """Its forecast does not depend on the parts in which a series came, nor on what became of the session between."""
+    """Its forecast does not depend on the parts in which a series came, nor on what became of the
+    session between.
+    """
     changes = {"vocabulary.difference": 1, "vocabulary.seasonal_difference": 3}
-    run = recurra.run(write(tmp_path, about(SERIES, "inline", values=WAVES[2])), changes, runs=tmp_path / "runs")
+    run = recurra.run(
+        write(tmp_path, about(SERIES, "inline", values=WAVES[2])), changes, runs=tmp_path / "runs"
+    )
     values = np.array(WAVES[2], float)
     whole = run.session().feed(values)
     wanted = [float(whole.foresee()[0]) for _ in range(4)]
@@ -273,11 +312,15 @@ def test_a_run_goes_on_and_is_opened_with_its_transforms(tmp_path: Path) -> None
     assert recurra.load(one.path).evaluate("test")["metrics"] == one.evaluate("test")["metrics"]
 
 
-@pytest.mark.parametrize("options", [{"difference": 1}, {"difference": 2}, {"seasonal_difference": 4, "difference": 1}])
+@pytest.mark.parametrize(
+    "options", [{"difference": 1}, {"difference": 2}, {"seasonal_difference": 4, "difference": 1}]
+)
 @pytest.mark.parametrize("by", ["all", "series"])
 @pytest.mark.parametrize("scale", ["standard", "minmax", "max"])
 def test_rounding_becomes_no_signal(options: dict[str, Any], by: str, scale: str) -> None:
-    """The differences of a straight line are all alike, and so is what is read of them: nothing is made of rounding."""
+    """The differences of a straight line are all alike, and so is what is read of them: nothing is
+    made of rounding.
+    """
     line = 0.1 + 0.3 * np.arange(40.0)[:, None]
     chain = chained({**options, "scale_by": by, "scale": scale}, line)
     rows = chain.scaled(line)
@@ -289,7 +332,9 @@ def test_a_label_is_asked_of_what_is_read(tmp_path: Path) -> None:
     """Of differences by series a class is told the same whatever a sequence is measured in."""
     rows = [[float((i * (1 + k % 2)) % 7 + k) for i in range(6 + k % 4)] for k in range(24)]
     text = about(SERIES, "inline", series=rows, labels=[("slow", "fast")[k % 2] for k in range(24)])
-    text = text.replace('kind = "mse"', 'kind = "cross_entropy"').replace("[generation]\nlength = 3\n", "")
+    text = text.replace('kind = "mse"', 'kind = "cross_entropy"').replace(
+        "[generation]\nlength = 3\n", ""
+    )
     text += '\n[target]\nkind = "label"\npooling = "mean"\n'
     run = recurra.run(
         write(tmp_path, text.replace("length = 5\n", "")),
@@ -300,22 +345,32 @@ def test_a_label_is_asked_of_what_is_read(tmp_path: Path) -> None:
     moved = list(run.predict([(np.array(row) * 5 + 100).tolist() for row in rows]))
     for a, b in zip(once, moved, strict=True):
         assert b["p:fast"] == pytest.approx(a["p:fast"], abs=1e-5)
-    assert len(list(run.predict([[3.0]]))) == 1, "a sequence too short for a difference has none, and is answered"
+    assert len(list(run.predict([[3.0]]))) == 1, (
+        "a sequence too short for a difference has none, and is answered"
+    )
 
 
-def test_a_mapped_corpus_is_transformed_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapped_corpus_is_transformed_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In memory or in a file, in one block or in many, the rows are the same."""
     values = drawn(1, 300, 2)
     store = Store(values, np.array([0, 80, 83, 200]), "")
     options = {"difference": 1, "seasonal_difference": 5, "scale_by": "series"}
     chain = chained(options, values)
-    train = Split(*(np.array(at) for at in ([0, 80, 83, 200], [50, 82, 150, 250], [0, 80, 83, 200])))
+    train = Split(
+        *(np.array(at) for at in ([0, 80, 83, 200], [50, 82, 150, 250], [0, 80, 83, 200]))
+    )
     wanted = transformed(chain, store, in_training(store, train))
     monkeypatch.setattr(chains, "BLOCK", 7)
-    monkeypatch.setattr("recurra.data.chain.collected", lambda pieces: collected(pieces, in_memory=100))
+    monkeypatch.setattr(
+        "recurra.data.chain.collected", lambda pieces: collected(pieces, in_memory=100)
+    )
     found = transformed(chain, store, in_training(store, train))
     assert isinstance(found.values, np.memmap)
-    assert np.array_equal(found.values, wanted.values) and np.array_equal(found.starts, store.starts)
+    assert np.array_equal(found.values, wanted.values) and np.array_equal(
+        found.starts, store.starts
+    )
 
     rows = rows_of(np.asarray(wanted.values), chain.width)
     for begin, end in zip(store.starts, store.ends, strict=True):
@@ -334,8 +389,14 @@ SHORT = about(SERIES, "inline", values=list(range(1, 21)))
         ({"vocabulary.box_cox": -1}, "box_cox"),
         ({"vocabulary.difference": 3}, "difference"),
         ({"vocabulary.difference": -1}, "difference"),
-        ({"vocabulary.seasonal_difference": 12}, "a window needs an input and a target: 13 elements"),
-        ({"generation.prompt": [1, 2, 3], "vocabulary.seasonal_difference": 4}, "2 more steps must come"),
+        (
+            {"vocabulary.seasonal_difference": 12},
+            "a window needs an input and a target: 13 elements",
+        ),
+        (
+            {"generation.prompt": [1, 2, 3], "vocabulary.seasonal_difference": 4},
+            "2 more steps must come",
+        ),
     ],
     ids=str,
 )
@@ -349,7 +410,10 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], match: str, tmp_path
 def test_numbers_without_a_power_are_named(tmp_path: Path) -> None:
     """The place of a number that is not above 0 is told."""
     text = about(SERIES, "inline", values=[*range(1, 12), 0, *range(13, 21)])
-    with pytest.raises(InputError, match=r"the value 0 has no power of Box and Cox: position 11, in the train split"):
+    with pytest.raises(
+        InputError,
+        match=r"the value 0 has no power of Box and Cox: position 11, in the train split",
+    ):
         recurra.check(write(tmp_path, text), {"vocabulary.box_cox": "fit"})
 
 
@@ -358,14 +422,17 @@ def test_a_series_is_scaled_by_what_training_sees_of_it(tmp_path: Path) -> None:
     text = about(SERIES, "inline", series=WAVES)
     path = write(tmp_path, text)
     changes = {"vocabulary.scale_by": "series", "sequence.split": [0.4, 0.3, 0.3]}
-    with pytest.raises(InputError, match=r"1 of the 1 series of the validation split have no part in training"):
+    with pytest.raises(
+        InputError, match=r"1 of the 1 series of the validation split have no part in training"
+    ):
         recurra.check(path, changes)
 
     one = load_data(resolve(path, {**changes, "sequence.split_by": "time"}))
     later = [wave[:20] + [1e6] * (len(wave) - 20) for wave in WAVES]
     other = load_data(
         resolve(
-            write(tmp_path, about(SERIES, "inline", series=later), "b.toml"), {**changes, "sequence.split_by": "time"}
+            write(tmp_path, about(SERIES, "inline", series=later), "b.toml"),
+            {**changes, "sequence.split_by": "time"},
         )
     )
     assert one.reader.rows is not None and other.reader.rows is not None

@@ -1,4 +1,6 @@
-"""What transforms of numbers owe at their edges: short series, odd prompts, other targets, refused numbers."""
+"""What transforms of numbers owe at their edges: short series, odd prompts, other targets, refused
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class Ahead(Next):
 def recurra_components():
     return [
         Component(
-            kind="target", name=name.lower(), target=f"ahead:{name}", options="ahead:AheadOptions", summary="numbers"
+            kind="target", name=name.lower(), summary="numbers",
+            target=f"ahead:{name}", options="ahead:AheadOptions",
         )
         for name in ("Next", "Ahead")
     ]
@@ -66,7 +69,8 @@ def test_a_warm_prompt_stands_after_the_series(tmp_path: Path) -> None:
 
 
 def test_a_short_last_series_ends_no_run(tmp_path: Path) -> None:
-    """Without a prompt there is none to be blamed: generation goes on from a series that is long enough, or it is told.
+    """Without a prompt there is none to be blamed: generation goes on from a series that is long
+    enough, or it is told.
 
     A task with no transform is sound.
     """
@@ -82,7 +86,9 @@ def test_a_feed_that_is_refused_has_not_been_read(tmp_path: Path) -> None:
     session = run.session().feed(WAVE[:10])
     with pytest.raises(InputError):
         session.feed([1e139])
-    assert session.feed(WAVE[10:12]).foresee() == pytest.approx(run.session().feed(WAVE[:12]).foresee())
+    assert session.feed(WAVE[10:12]).foresee() == pytest.approx(
+        run.session().feed(WAVE[:12]).foresee()
+    )
 
 
 def test_a_number_without_a_logarithm_is_named_where_there_are_differences(tmp_path: Path) -> None:
@@ -95,21 +101,37 @@ def test_a_number_without_a_logarithm_is_named_where_there_are_differences(tmp_p
 
 def test_series_too_short_to_be_forecast_are_told(tmp_path: Path) -> None:
     """Those that begin with too little to go on from are left out, and a note says how many."""
-    series = [[float(100 * k + i * i % 7 + i) for i in range(4 if k % 2 else 12)] for k in range(12)]
-    changes = {"vocabulary.seasonal_difference": 5, "sequence.split": [4, 0, 8], "training.batch_size": 1}
-    run = recurra.run(write(tmp_path, about(SERIES, "inline", series=series)), changes, runs=tmp_path / "runs")
+    series = [
+        [float(100 * k + i * i % 7 + i) for i in range(4 if k % 2 else 12)] for k in range(12)
+    ]
+    changes = {
+        "vocabulary.seasonal_difference": 5,
+        "sequence.split": [4, 0, 8],
+        "training.batch_size": 1,
+    }
+    run = recurra.run(
+        write(tmp_path, about(SERIES, "inline", series=series)), changes, runs=tmp_path / "runs"
+    )
     told = run.result["forecast"]
     assert 0 < told["series"] < 8
-    assert any(note.startswith(f"{8 - told['series']} series were not forecast") for note in told["notes"])
+    assert any(
+        note.startswith(f"{8 - told['series']} series were not forecast") for note in told["notes"]
+    )
 
 
 @pytest.mark.parametrize("option", [{"difference": 1}, {"seasonal_difference": 3}])
-def test_series_are_forecast_from_the_first_step_that_can_be(option: dict[str, int], tmp_path: Path) -> None:
-    """A series no longer than horizon and lag is forecast as far as it goes; none is left out without a word."""
+def test_series_are_forecast_from_the_first_step_that_can_be(
+    option: dict[str, int], tmp_path: Path
+) -> None:
+    """A series no longer than horizon and lag is forecast as far as it goes; none is left out
+    without a word.
+    """
     series = [[float(100 * k + i * i % 7 + i) for i in range(10)] for k in range(12)]
     changes: dict[str, Any] = {f"vocabulary.{name}": value for name, value in option.items()}
     changes |= {"sequence.split": [0.5, 0.25, 0.25], "generation.length": 9}
-    run = recurra.run(write(tmp_path, about(SERIES, "inline", series=series)), changes, runs=tmp_path / "runs")
+    run = recurra.run(
+        write(tmp_path, about(SERIES, "inline", series=series)), changes, runs=tmp_path / "runs"
+    )
     assert run.result.get("forecast", {}).get("series") == 3
 
 
@@ -117,7 +139,10 @@ def ahead(tmp_path: Path, kind: str) -> Path:
     """Write a task whose target says numbers that are not read on."""
     (tmp_path / "ahead.py").write_text(AHEAD)
     text = about(SERIES, "inline", values=WAVE).replace("[generation]\nlength = 3\n", "")
-    return write(tmp_path, text + f'[target]\nkind = "file:ahead.py/{kind}"\n[plugins]\nfiles = ["ahead.py"]\n')
+    return write(
+        tmp_path,
+        text + f'[target]\nkind = "file:ahead.py/{kind}"\n[plugins]\nfiles = ["ahead.py"]\n',
+    )
 
 
 def test_answers_to_each_step_are_in_the_units_of_the_data(tmp_path: Path) -> None:
@@ -137,7 +162,9 @@ def test_answers_further_ahead_are_refused(tmp_path: Path) -> None:
 
 def test_the_cure_for_series_with_folds_can_be_done(tmp_path: Path) -> None:
     """`split_by` is refused beside folds, and so is no cure there."""
-    text = about(SERIES, "inline", series=[WAVE, WAVE[:20], WAVE[2:]], folds=["train", "validation", "test"])
+    text = about(
+        SERIES, "inline", series=[WAVE, WAVE[:20], WAVE[2:]], folds=["train", "validation", "test"]
+    )
     path = write(tmp_path, text.replace("split = [0.6, 0.2, 0.2]\n", ""))
     with pytest.raises(InputError) as caught:
         recurra.check(path, {"vocabulary.scale_by": "series"})
@@ -145,7 +172,9 @@ def test_the_cure_for_series_with_folds_can_be_done(tmp_path: Path) -> None:
 
 
 def test_differences_that_are_all_alike_are_told_as_such(tmp_path: Path) -> None:
-    """A season that is the same to the bit leaves nothing to learn; another scale changes nothing of that."""
+    """A season that is the same to the bit leaves nothing to learn; another scale changes nothing
+    of that.
+    """
     path = write(tmp_path, about(SERIES, "inline", values=[float(i % 4) for i in range(40)]))
     with pytest.raises(InputError) as caught:
         recurra.check(path, {"vocabulary.seasonal_difference": 4})
@@ -191,7 +220,9 @@ def test_a_transform_is_fitted_before_it_is_asked_to_start() -> None:
 
 
 def test_a_series_of_the_task_keeps_its_scale(tmp_path: Path) -> None:
-    """Forecasts of a run scale each series by its part in training, as its other figures do, and as the page says."""
+    """Forecasts of a run scale each series by its part in training, as its other figures do, and as
+    the page says.
+    """
     path = write(tmp_path, about(SERIES, "inline", values=WAVE))
     run = recurra.run(path, {"vocabulary.scale_by": "series"}, runs=tmp_path / "runs")
     session = run.session().feed(WAVE[:36]).feed(WAVE[36:48])
@@ -201,7 +232,9 @@ def test_a_series_of_the_task_keeps_its_scale(tmp_path: Path) -> None:
 
 
 def test_a_scale_of_its_own_does_not_depend_on_how_a_series_is_fed(tmp_path: Path) -> None:
-    """In parts or whole a session says the same, or it is refused before too little is known to scale by."""
+    """In parts or whole a session says the same, or it is refused before too little is known to
+    scale by.
+    """
     path = write(tmp_path, about(SERIES, "inline", values=WAVE))
     run = recurra.run(path, {"vocabulary.scale_by": "series"}, runs=tmp_path / "runs")
     session = run.session()
@@ -223,11 +256,19 @@ def test_every_batch_of_training_has_something_to_learn_from(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "damage",
-    [{"scale": [[]]}, {"shift": [[1.0]]}, {"scale": [1.0, 2.0]}, {"scale": [0.0]}, {"transforms": []}],
+    [
+        {"scale": [[]]},
+        {"shift": [[1.0]]},
+        {"scale": [1.0, 2.0]},
+        {"scale": [0.0]},
+        {"transforms": []},
+    ],
     ids=str,
 )
 def test_a_scale_that_is_none_is_damage(damage: dict[str, Any], tmp_path: Path) -> None:
-    """A run without hashes whose vocabulary is of another shape, or divides by 0, is damaged and says so."""
+    """A run without hashes whose vocabulary is of another shape, or divides by 0, is damaged and
+    says so.
+    """
     path = write(tmp_path, about(SERIES, "inline", values=WAVE))
     run = recurra.run(path, {"vocabulary.difference": 1}, runs=tmp_path / "runs")
     as_before(run.path)

@@ -1,4 +1,6 @@
-"""Cells for the tests of the engine: the first-party ones, and two as small as a plugin's author would write them."""
+"""Cells for the tests of the engine: the first-party ones, and two as small as a plugin's author
+would write them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class LeakyState(NamedTuple):
 
 
 class Leaky(Cell[CellOptions]):
-    """h_t = h_{t-1} + a * (tanh(W x_t + U h_{t-1}) - h_{t-1}); starts from a learned vector, which is not zero."""
+    """h_t = h_{t-1} + a * (tanh(W x_t + U h_{t-1}) - h_{t-1}); starts from a learned vector, which
+    is not zero.
+    """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         super().__init__(input_size, options)
@@ -29,7 +33,9 @@ class Leaky(Cell[CellOptions]):
         self.of_input = nn.Linear(input_size, self.hidden_size)
         self.of_state = nn.Linear(self.hidden_size, self.hidden_size, bias=False)
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> LeakyState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> LeakyState:
         return LeakyState(self.start.to(device=device, dtype=dtype).expand(batch_size, -1))
 
     def step(self, x_t: Tensor, state: LeakyState) -> tuple[Tensor, LeakyState]:
@@ -45,7 +51,9 @@ class MatrixState(NamedTuple):
 
 
 class Matrix(Cell[CellOptions]):
-    """A state of two axes and one of none, and an output that is wider than `hidden_size`: an outer-product memory."""
+    """A state of two axes and one of none, and an output that is wider than `hidden_size`: an
+    outer-product memory.
+    """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         super().__init__(input_size, options)
@@ -53,8 +61,12 @@ class Matrix(Cell[CellOptions]):
         self.key = nn.Linear(input_size, input_size)
         self.value = nn.Linear(input_size, self.hidden_size)
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> MatrixState:
-        memory = torch.zeros(batch_size, self.input_size, self.hidden_size, device=device, dtype=dtype)
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> MatrixState:
+        memory = torch.zeros(
+            batch_size, self.input_size, self.hidden_size, device=device, dtype=dtype
+        )
         return MatrixState(memory, torch.zeros(batch_size, device=device, dtype=dtype))
 
     def step(self, x_t: Tensor, state: MatrixState) -> tuple[Tensor, MatrixState]:

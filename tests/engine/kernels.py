@@ -43,40 +43,60 @@ from recurra_cells.sru import SRU
 FUSED: list[tuple[Any, Any]] = [
     (RNN, RNNOptions()), (RNN, RNNOptions(nonlinearity="relu")), (LSTM, LSTMOptions()),
     (LSTM, LSTMOptions(coupled=True)),
-    (LSTM, LSTMOptions(peephole=True, projection=5, layer_norm=True)), (LSTM, LSTMOptions(projection=5)),
+    (LSTM, LSTMOptions(peephole=True, projection=5, layer_norm=True)),
+    (LSTM, LSTMOptions(projection=5)),
     (LSTM, LSTMOptions(peephole=True)), (LSTM, LSTMOptions(layer_norm=True, coupled=True)),
-    (GRU, GRUOptions()), (GRU, GRUOptions(reset="before")), (MGU, MGUOptions()), (IndRNN, IndRNNOptions()),
-    (IndRNN, IndRNNOptions(nonlinearity="tanh")), (LiGRU, LiGRUOptions()), (LiGRU, LiGRUOptions(layer_norm=True)),
-    (SLSTM, SLSTMOptions()), (SLSTM, SLSTMOptions(heads=2, forget="exp")), (MinGRU, MinGRUOptions()),
-    (MinGRU, MinGRUOptions(activation="identity")), (MinLSTM, MinLSTMOptions()), (RGLRU, RGLRUOptions(heads=2)),
+    (GRU, GRUOptions()), (GRU, GRUOptions(reset="before")), (MGU, MGUOptions()),
+    (IndRNN, IndRNNOptions()),
+    (IndRNN, IndRNNOptions(nonlinearity="tanh")), (LiGRU, LiGRUOptions()),
+    (LiGRU, LiGRUOptions(layer_norm=True)),
+    (SLSTM, SLSTMOptions()), (SLSTM, SLSTMOptions(heads=2, forget="exp")),
+    (MinGRU, MinGRUOptions()),
+    (MinGRU, MinGRUOptions(activation="identity")), (MinLSTM, MinLSTMOptions()),
+    (RGLRU, RGLRUOptions(heads=2)),
     (SRU, SRUOptions()), (SRU, SRUOptions(activation="relu")), (QRNN, QRNNOptions()),
     (QRNN, QRNNOptions(pooling="ifo", window=3)), (Leaky, CellOptions()),
 ]  # fmt: skip
 NAMES = [
-    f"{kind.__name__}-{'-'.join(f'{k}={v}' for k, v in options.model_dump(exclude_unset=True).items())}".strip("-")
+    "-".join(
+        [kind.__name__, *(f"{k}={v}" for k, v in options.model_dump(exclude_unset=True).items())]
+    )
     for kind, options in FUSED
 ]
 LAST = dict(FUSED)
-"""Of each kind the variant that stands last: the others' kernels are slow, and are tried where the cells are tested."""
+"""Of each kind the variant that stands last: the others' kernels are slow, and are tried where the
+cells are tested.
+"""
 H = 6
 
 
 def sized(kind: Any, options: Any, inputs: int = 4, hidden: int = H) -> Any:
     torch.manual_seed(3)
-    return kind(inputs, type(options).model_validate(options.model_dump() | {"hidden_size": hidden})).double()
+    return kind(
+        inputs, type(options).model_validate(options.model_dump() | {"hidden_size": hidden})
+    ).double()
 
 
 def lstm(**options: Any) -> Any:
     return sized(LSTM, LSTMOptions(**options))
 
 
-def window(cell: Any, batch: int = 3, steps: int = 5, seed: int = 0, dtype: torch.dtype = torch.float64) -> Any:
+def window(
+    cell: Any, batch: int = 3, steps: int = 5, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> Any:
     """Return an input and a start that ask for gradients."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, steps, cell.input_size, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    x = (
+        torch.randn(batch, steps, cell.input_size, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .requires_grad_()
+    )
     zero = cell.initial_state(batch, device=x.device, dtype=torch.float64)
     state = map_state(
-        lambda f: torch.randn(f.shape, generator=generator, dtype=f.dtype).to(dtype).requires_grad_(), zero
+        lambda f: (
+            torch.randn(f.shape, generator=generator, dtype=f.dtype).to(dtype).requires_grad_()
+        ),
+        zero,
     )
     return x, state
 
@@ -88,7 +108,11 @@ def loss(y: Tensor, state: Any) -> Tensor:
 def trace(cell: Any, runner: Any, x: Tensor, state: Any, **flags: Any) -> dict[str, Tensor]:
     """Return outputs, the state after the window, and every gradient."""
     y, final = runner(cell, x, state, flags.get("reset"), flags.get("lengths"))
-    named = {"x": x, **{f"start {i}": f for i, f in enumerate(state)}, **dict(cell.named_parameters())}
+    named = {
+        "x": x,
+        **{f"start {i}": f for i, f in enumerate(state)},
+        **dict(cell.named_parameters()),
+    }
     named = {name: value for name, value in named.items() if value.requires_grad}
     found = {"y": y} | {f"final {i}": field for i, field in enumerate(final)}
     total = loss(y, final)
@@ -103,12 +127,19 @@ def same(have: dict[str, Tensor], want: dict[str, Tensor], bound: float = 1e-11)
     assert have.keys() == want.keys()
     for name, value in want.items():
         torch.testing.assert_close(
-            have[name], value, atol=bound, rtol=bound, equal_nan=True, msg=lambda m, n=name: f"{n}: {m}"
+            have[name],
+            value,
+            atol=bound,
+            rtol=bound,
+            equal_nan=True,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
 def equals_steps(cell: Any, x: Tensor, state: Any, bound: float = 1e-11, **flags: Any) -> None:
-    same(trace(cell, fused.run, x, state, **flags), trace(cell, eager.run, x, state, **flags), bound)
+    same(
+        trace(cell, fused.run, x, state, **flags), trace(cell, eager.run, x, state, **flags), bound
+    )
 
 
 class One(NamedTuple):

@@ -1,4 +1,6 @@
-"""Kernels are built, kept and found again; whatever fails on the way, there is a library or one reason why not."""
+"""Kernels are built, kept and found again; whatever fails on the way, there is a library or one
+reason why not.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +56,12 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path, monkeypatch):
-    """Nothing built; the folder in which libraries are kept. What is found missing here is sought again later."""
+    """Nothing built; the folder in which libraries are kept. What is found missing here is sought
+    again later.
+    """
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "own"))  # what other tests have built is not here
+    # What other tests have built is not here.
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "own"))
     monkeypatch.setattr(build, "kernel_folder", OWN)
     anew(monkeypatch)
     yield tmp_path / "own" / "kernels"
@@ -139,7 +144,9 @@ def test_a_file_that_is_not_what_was_written_is_built_again(kept, calls, monkeyp
 
 
 def test_garbage_with_a_checksum_that_fits_is_built_again(kept, calls, monkeypatch):
-    """What passes for whole and cannot be loaded is no library, in a process that has not loaded it before."""
+    """What passes for whole and cannot be loaded is no library, in a process that has not loaded it
+    before.
+    """
     assert works()
     for file in kept.glob("*.so"):
         file.unlink()
@@ -171,7 +178,9 @@ def test_the_library_of_another_source_is_not_taken(kept, calls, monkeypatch):
 
 @pytest.mark.parametrize("part", [".so", ".sha256"])
 def test_a_folder_in_place_of_a_file_is_no_library(kept, monkeypatch, part):
-    """It is built in each process then, which is said once; and so it is where nothing may be read."""
+    """It is built in each process then, which is said once; and so it is where nothing may be
+    read.
+    """
     assert works()
     (file,) = kept.glob(f"*{part}")
     file.unlink()
@@ -199,7 +208,9 @@ def test_a_folder_that_cannot_be_written_is_told_once_for_all_kernels(tmp_path, 
         (tmp_path / "file").touch()
         place = str(tmp_path / "file")
     monkeypatch.setenv("RECURRA_CACHE", place)
-    with pytest.warns(Unkept, match=f"^{re.escape(place)} cannot be written .*anew in each process$") as said:
+    with pytest.warns(
+        Unkept, match=f"^{re.escape(place)} cannot be written .*anew in each process$"
+    ) as said:
         assert works()
         assert library(SOURCE.replace("42", "7")).answer() == 7
     assert len(said) == 1
@@ -234,7 +245,9 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_no_part_of_a_file(kept, monkey
 
 def test_a_temporary_folder_that_is_not_there_is_a_reason(monkeypatch):
     """With nowhere to compile there is no library, and a reason in one line."""
-    monkeypatch.setattr(build.tempfile, "TemporaryDirectory", lambda **more: open("/nowhere/at/all"))
+    monkeypatch.setattr(
+        build.tempfile, "TemporaryDirectory", lambda **more: open("/nowhere/at/all")
+    )
     with pytest.raises(Unbuildable, match="nothing can be compiled: No such file"):
         works()
 
@@ -260,7 +273,10 @@ def test_what_is_kept_needs_no_compiler(monkeypatch):
 
 
 FAILING = {
-    "an error": ("echo 'kernel.c:1: error: no such thing' >&2; exit 1", "fails: kernel.c:1: error: no such thing$"),
+    "an error": (
+        "echo 'kernel.c:1: error: no such thing' >&2; exit 1",
+        "fails: kernel.c:1: error: no such thing$",
+    ),
     "many lines": ("echo first; echo second >&2; exit 3", "fails: first$"),
     "not a word": ("exit 1", "fails: no reason given$"),
     "a lie": ("exit 0", "fails: no reason given$"),
@@ -295,13 +311,20 @@ def test_a_file_that_is_no_program_is_a_reason(tmp_path, monkeypatch):
             works()
 
 
-def test_a_compiler_that_hangs_is_ended_with_all_it_started_and_not_asked_again(tmp_path, monkeypatch):
+def test_a_compiler_that_hangs_is_ended_with_all_it_started_and_not_asked_again(
+    tmp_path, monkeypatch
+):
     """Patience is lost once a process; what the compiler has started does not live on."""
     monkeypatch.setattr(build, "PATIENCE", 0.5)
     log, pid = tmp_path / "log", tmp_path / "pid"
-    monkeypatch.setenv("CC", script(tmp_path, f"echo called >> {log}\nsleep 100 & echo $! > {pid}\nwait"))
+    monkeypatch.setenv(
+        "CC", script(tmp_path, f"echo called >> {log}\nsleep 100 & echo $! > {pid}\nwait")
+    )
     for _ in range(3):
-        with silence(), pytest.raises(Unbuildable, match="compiler does not come to an end in 0.5 s"):
+        with (
+            silence(),
+            pytest.raises(Unbuildable, match="compiler does not come to an end in 0.5 s"),
+        ):
             works()
     assert len(log.read_text().splitlines()) == 1
     state = Path(f"/proc/{pid.read_text().strip()}/stat")
@@ -334,8 +357,13 @@ def test_a_compiler_may_have_arguments_and_stand_anywhere(tmp_path, monkeypatch)
 
 
 def test_a_compiler_without_openmp_builds_for_one_thread(tmp_path, monkeypatch):
-    """-fopenmp is left out where it is refused, and a scan that asks for two threads has its numbers from one."""
-    refuse = f'case "$*" in *-fopenmp*) echo "error: unsupported option" >&2; exit 1;; esac\nexec {CC} "$@"'
+    """-fopenmp is left out where it is refused, and a scan that asks for two threads has its
+    numbers from one.
+    """
+    refuse = (
+        f'case "$*" in *-fopenmp*) echo "error: unsupported option" >&2; exit 1;; esac\nexec {CC}'
+        ' "$@"'
+    )
     monkeypatch.setenv("CC", script(tmp_path, refuse))
     with silence():
         assert library(THREADS).threads() == 1
@@ -357,7 +385,10 @@ def test_flags_of_the_processor_are_left_out_where_they_are_refused(tmp_path, mo
 
 def test_two_processes_that_build_at_once_are_both_right(kept, tmp_path, monkeypatch):
     """Each waits until the other compiles too; both answer, and what is kept is whole."""
-    other = f"touch {tmp_path}/at.$$; while [ $(ls {tmp_path}/at.* | wc -l) -lt 2 ]; do sleep 0.01; done"
+    other = (
+        f"touch {tmp_path}/at.$$; while [ $(ls {tmp_path}/at.* | wc -l) -lt 2 ]; do sleep 0.01;"
+        " done"
+    )
     compiler = script(tmp_path, f'{other}\nexec {CC} "$@"')
     both = [python(ANSWER, CC=compiler) for _ in range(2)]
     for process in both:
@@ -371,7 +402,9 @@ def test_two_processes_that_build_at_once_are_both_right(kept, tmp_path, monkeyp
 def gradients(name: str, path: str) -> list[torch.Tensor]:
     cell = cell_of(name, 3, 4)
     cell.path = path
-    x = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    x = torch.randn(
+        2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     y, _ = cell(x)
     return [y, *torch.autograd.grad(y.sin().sum(), [x, *cell.parameters()])]
 
@@ -389,7 +422,11 @@ def test_a_cell_without_a_compiler_has_the_same_numbers(monkeypatch, compiler):
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
     assert told.path == "eager"
-    reason = "no C compiler was found" if compiler == "/nonexistent" else f"{compiler} fails: no reason given"
+    reason = (
+        "no C compiler was found"
+        if compiler == "/nonexistent"
+        else f"{compiler} fails: no reason given"
+    )
     assert reason in told.refused["fused"]
 
 

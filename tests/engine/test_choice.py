@@ -1,4 +1,6 @@
-"""The measured choice of a path: the fastest that is proved, kept on disk, doubted when read, and felt by nobody."""
+"""The measured choice of a path: the fastest that is proved, kept on disk, doubted when read, and
+felt by nobody.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +51,14 @@ def lies(cell, x, state, reset, lengths):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> File:
-    """Nothing proved, nothing measured and three honest paths; the folder in which timings are kept."""
+    """Nothing proved, nothing measured and three honest paths; the folder in which timings are
+    kept.
+    """
     monkeypatch.delenv("RECURRA_MEASURE")
     monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
-    monkeypatch.setattr(paths, "PATHS", {"first": Path(first), "second": Path(second), "eager": Path(eager.run)})
+    monkeypatch.setattr(
+        paths, "PATHS", {"first": Path(first), "second": Path(second), "eager": Path(eager.run)}
+    )
     forget(monkeypatch)
     return File(os.environ["RECURRA_CACHE"]) / "paths"
 
@@ -133,11 +139,15 @@ def test_single_steps_may_have_a_path_of_their_own(clock):
 
 @given(
     given=st.dictionaries(
-        st.sampled_from(["native", "fused", "scan", "chunkwise", "eager"]), st.floats(1e-7, 10), min_size=1
+        st.sampled_from(["native", "fused", "scan", "chunkwise", "eager"]),
+        st.floats(1e-7, 10),
+        min_size=1,
     )
 )
 def test_a_tie_goes_to_the_earlier_path(given):
-    """What is taken is nearly the best, and everything before it is clearly slower; eager alone has to win clearly."""
+    """What is taken is nearly the best, and everything before it is clearly slower; eager alone has
+    to win clearly.
+    """
     names = [name for name in paths.PATHS if name in given]
     taken = choice.fastest(names, given)
     others = [value for name, value in given.items() if name != "eager"]
@@ -169,7 +179,9 @@ def test_a_path_that_refuses_a_cell_says_why_and_is_not_run(clock):
     assert not ran
 
 
-def test_a_timing_on_disk_of_a_path_that_is_no_more_proved_is_not_followed(clock, cache, monkeypatch):
+def test_a_timing_on_disk_of_a_path_that_is_no_more_proved_is_not_followed(
+    clock, cache, monkeypatch
+):
     """What was the fastest yesterday and lies today is dropped."""
     build("leaky", 3, 4)(window())
     forget(monkeypatch)
@@ -182,7 +194,9 @@ def test_a_timing_on_disk_of_a_path_that_is_no_more_proved_is_not_followed(clock
 
 
 def test_a_path_that_fails_on_a_window_is_not_taken_there(cache):
-    """A path that is proved and cannot run in some type is left out where it fails, and the loop runs."""
+    """A path that is proved and cannot run in some type is left out where it fails, and the loop
+    runs.
+    """
 
     def no_float32(cell, x, state, reset, lengths):
         if x.dtype == torch.float32:
@@ -270,7 +284,9 @@ def test_a_file_that_cannot_be_read_is_measured_again(clock, cache, monkeypatch,
 
 
 def test_timings_of_a_busy_machine_are_marked_and_made_again(clock, cache, monkeypatch):
-    """They are kept with what others used, told, and measured again in a quieter process, but not in a busier one."""
+    """They are kept with what others used, told, and measured again in a quieter process, but not
+    in a busier one.
+    """
     clock.foreign = 0.9
     told = choice.explain(build("leaky", 3, 4), 2, 5)
     assert "0.9 cores busy" in told.note
@@ -285,7 +301,9 @@ def test_timings_of_a_busy_machine_are_marked_and_made_again(clock, cache, monke
 
 
 def test_timings_are_made_again_a_few_times_at_most(cache, monkeypatch):
-    """A machine that is never quiet does not measure for ever, and the timings of its quietest time stay."""
+    """A machine that is never quiet does not measure for ever, and the timings of its quietest time
+    stay.
+    """
     loads = iter([0.9, 0.8, 0.85, 0.7, 0.6, 0.5])
     measured = []
 
@@ -301,21 +319,28 @@ def test_timings_are_made_again_a_few_times_at_most(cache, monkeypatch):
 
 
 def test_a_busy_machine_is_told_by_the_processor(clock):
-    """Where others take the cores, it is not the clock that counts; where threads wait for each other alone, it is."""
+    """Where others take the cores, it is not the clock that counts; where threads wait for each
+    other alone, it is.
+    """
     slow = {"first": 1.0, "second": 4.0}
 
     def runs(name, rows, long):
         return Lap(slow[name] * 1e-4 * long, 1e-4 * long * (1.5 if name == "first" else 1.0))
 
     clock.foreign = 0.0
-    assert choice.fastest(["first", "second"], race.compared(runs, ["first", "second"], 4, 16).seconds) == "first"
+    assert (
+        choice.fastest(["first", "second"], race.compared(runs, ["first", "second"], 4, 16).seconds)
+        == "first"
+    )
     clock.foreign = 0.9
     busy = race.compared(runs, ["first", "second"], 4, 16)
     assert choice.fastest(["first", "second"], busy.seconds) == "second" and busy.load == 0.9
 
 
 def test_a_long_path_beside_it_does_not_hide_who_waits(clock):
-    """One path shares its work and waits for a core that is taken; the others, and a slow one, wait for nobody."""
+    """One path shares its work and waits for a core that is taken; the others, and a slow one, wait
+    for nobody.
+    """
 
     def runs(name, rows, long):
         wall, processor = {"alone": (6.0, 5.5), "shared": (8.0, 4.0), "eager": (400.0, 390.0)}[name]
@@ -331,17 +356,26 @@ def test_a_long_path_beside_it_does_not_hide_who_waits(clock):
 @pytest.mark.parametrize("again", [True, False])
 def test_eager_must_win_twice(clock, monkeypatch, again):
     """A race that eager wins is run once more, and it is taken if it wins that one too."""
-    races = iter([{"first": 3.0, "second": 2.0, "eager": 1.0}, {"second": 2.0, "eager": 1.0 if again else 1.99}])
+    races = iter(
+        [
+            {"first": 3.0, "second": 2.0, "eager": 1.0},
+            {"second": 2.0, "eager": 1.0 if again else 1.99},
+        ]
+    )
     monkeypatch.setattr(race, "compared", lambda *given: Timings(seconds=next(races)))
     cell = build("leaky", 3, 4)
     assert choice.explain(cell, 2, 5).path == ("eager" if again else "second")
     assert next(races, None) is None
 
 
-def test_a_folder_that_cannot_be_written_is_told_once_and_measured_in_each_process(clock, cache, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_told_once_and_measured_in_each_process(
+    clock, cache, monkeypatch
+):
     """One line of warning for any number of cells; within the process nothing is measured twice."""
     cache.parent.write_text("a file where the cache folder should be")
-    with pytest.warns(RuntimeWarning, match="cannot be written .*measured anew in each process") as said:
+    with pytest.warns(
+        RuntimeWarning, match="cannot be written .*measured anew in each process"
+    ) as said:
         for hidden in (4, 5):
             build("leaky", 3, hidden)(window())
     assert len(said) == 1
@@ -367,7 +401,9 @@ def test_what_another_process_wrote_meanwhile_is_taken(clock, cache, monkeypatch
     """Two that measure at once agree on the first that was kept."""
     build("leaky", 3, 4)(window())
     (file,) = cache.iterdir()
-    theirs = json.loads(with_timings(file.read_text(), seconds={"first": 1e-4, "second": 2e-4, "eager": 3e-4}))
+    theirs = json.loads(
+        with_timings(file.read_text(), seconds={"first": 1e-4, "second": 2e-4, "eager": 3e-4})
+    )
     file.unlink()
     forget(monkeypatch)
     real = choice.measure
@@ -402,11 +438,16 @@ print(json.dumps(sorted(taken)))
 
 @pytest.mark.slow
 def test_processes_at_once_are_harmless(tmp_path):
-    """Several that measure the same questions leave whole files alone; a later one takes what stands there."""
+    """Several that measure the same questions leave whole files alone; a later one takes what
+    stands there.
+    """
     world = {**os.environ, "RECURRA_CACHE": str(tmp_path / "shared"), "OMP_NUM_THREADS": "1"}
     del world["RECURRA_MEASURE"]
     together = [
-        subprocess.Popen([sys.executable, "-c", CHILD], env=world, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD], env=world, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
     ]
     assert [child.wait() for child in together] == [0, 0]
     for child in together:
@@ -415,18 +456,25 @@ def test_processes_at_once_are_harmless(tmp_path):
     before = [file.read_bytes() for file in files]
     answers = [json.loads(text) for text in before]
     best = [
-        [answer["question"]["window"], choice.fastest(answer["question"]["paths"], answer["figures"]["seconds"])]
+        [
+            answer["question"]["window"],
+            choice.fastest(answer["question"]["paths"], answer["figures"]["seconds"]),
+        ]
         for answer in answers
     ]
     assert len(best) == 4
 
-    later = subprocess.run([sys.executable, "-c", CHILD], env=world, stdout=subprocess.PIPE, check=True)
+    later = subprocess.run(
+        [sys.executable, "-c", CHILD], env=world, stdout=subprocess.PIPE, check=True
+    )
     assert json.loads(later.stdout) == sorted(best)
     assert before == [file.read_bytes() for file in files]
 
 
 def test_where_no_thread_can_be_started_the_work_is_done_here(monkeypatch):
-    """As under a limit of processes; what it raises is raised, and afterwards this is no such thread."""
+    """As under a limit of processes; what it raises is raised, and afterwards this is no such
+    thread.
+    """
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -439,7 +487,9 @@ def test_where_no_thread_can_be_started_the_work_is_done_here(monkeypatch):
 
 
 def test_what_the_time_depends_on_is_asked_apart(clock, cache):
-    """Rows, steps, gradients, resets, lengths, type, autocast, width and options have timings of their own."""
+    """Rows, steps, gradients, resets, lengths, type, autocast, width and options have timings of
+    their own.
+    """
     cell, x = build("leaky", 3, 4), window()
     reset, lengths = torch.zeros(2, 5, dtype=torch.bool), torch.tensor([5, 3])
     cell(x)
@@ -474,13 +524,19 @@ def test_another_number_of_threads_is_another_question(clock, cache):
 
 
 def test_the_window_that_is_timed_is_like_the_call(cache, monkeypatch):
-    """Resets, rows of different lengths, type, gradients and autocast of the trial are those of the call."""
+    """Resets, rows of different lengths, type, gradients and autocast of the trial are those of the
+    call.
+    """
     seen = []
 
     def looks(cell, x, state, reset, lengths):
         if x.dtype == torch.float32:
-            kinds = reset is not None and bool(reset.any()), lengths is not None and bool((lengths < x.shape[1]).any())
-            seen.append((x.shape[1], *kinds, torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+            kinds = (
+                reset is not None and bool(reset.any()),
+                lengths is not None and bool((lengths < x.shape[1]).any()),
+            )
+            seen.append((x.shape[1], *kinds, torch.is_grad_enabled(),
+                torch.is_inference_mode_enabled(),
                          torch.is_autocast_enabled("cpu")))  # fmt: skip
         return eager.run(cell, x, state, reset, lengths)
 
@@ -502,7 +558,9 @@ def test_the_window_that_is_timed_is_like_the_call(cache, monkeypatch):
 
 
 def test_measuring_disturbs_nothing(cache):
-    """Not the global generators, gradients, weights, mode, inputs, hooks, warnings, or what counts operations."""
+    """Not the global generators, gradients, weights, mode, inputs, hooks, warnings, or what counts
+    operations.
+    """
     cell = build("gru", 3, 4)
     cell.train()
     counted = []
@@ -552,7 +610,9 @@ class Noisy(type(build("leaky", 2, 2))):
 
 
 def test_a_cell_that_draws_while_it_trains_draws_as_if_nothing_was_measured(cache):
-    """The first call in a process gives what any later call from the same seed gives, and warns as often."""
+    """The first call in a process gives what any later call from the same seed gives, and warns as
+    often.
+    """
     with seeded(0, "init"):
         cell = Noisy(3, CellOptions(hidden_size=4)).double().train()
     found, x = [], window()
@@ -565,7 +625,9 @@ def test_a_cell_that_draws_while_it_trains_draws_as_if_nothing_was_measured(cach
 
 
 def test_the_first_call_may_stand_in_a_checkpoint(cache):
-    """Activation checkpointing counts what is saved, forward and again: proof and measurement do not count."""
+    """Activation checkpointing counts what is saved, forward and again: proof and measurement do
+    not count.
+    """
     cell, x = build("gru", 3, 4), window().requires_grad_()
     y = checkpoint(lambda x: cell(x)[0], x, use_reentrant=False)
     (found,) = torch.autograd.grad(y.sum(), x)
@@ -574,7 +636,9 @@ def test_the_first_call_may_stand_in_a_checkpoint(cache):
 
 
 def test_a_cell_in_a_cell_is_not_measured_within_a_proof(clock):
-    """A cell that is made of another one is proved and measured alone; the inner one runs eager meanwhile."""
+    """A cell that is made of another one is proved and measured alone; the inner one runs eager
+    meanwhile.
+    """
 
     class Outer(type(build("leaky", 2, 2))):
         def __init__(self, input_size, options):
@@ -605,7 +669,8 @@ def transforms(cell, x):
     }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own, for forward derivatives
+# The warning is torch's own, for forward derivatives.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["vmap", "grad", "functional_call", "compile", "jvp", "meta"])
 def test_under_a_transform_the_loop_runs_and_nothing_is_measured(cache, monkeypatch, kind):
     """Compilers and transforms of functions see `step`, proved or not, measured or not."""
@@ -642,16 +707,25 @@ def test_one_path_alone_is_not_measured(clock):
     """There is nothing to choose, and it says so."""
     paths.PATHS = {"eager": Path(eager.run)}
     told = choice.explain(build("leaky", 3, 4), 2, 5)
-    assert (told.path, told.seconds, told.note) == ("eager", {}, "not measured: the only one") and not clock.runs
+    assert (told.path, told.seconds, told.note) == (
+        "eager",
+        {},
+        "not measured: the only one",
+    ) and not clock.runs
 
 
 def test_measuring_can_be_turned_off(clock, cache, monkeypatch):
-    """`RECURRA_MEASURE=0` takes the first in the order; wide short windows are not torch's kernels' business."""
+    """`RECURRA_MEASURE=0` takes the first in the order; wide short windows are not torch's kernels'
+    business.
+    """
     monkeypatch.setenv("RECURRA_MEASURE", "0")
     assert choice.explain(build("leaky", 3, 4), 2, 5).path == "first"
     paths.PATHS = {"native": Path(first), "second": Path(second), "eager": Path(eager.run)}
     wide, narrow = (build("matrix", 3, hidden) for hidden in (choice.WIDE, 8))
-    assert [choice.explain(cell, 1, 1, grad=False).path for cell in (wide, narrow)] == ["second", "native"]
+    assert [choice.explain(cell, 1, 1, grad=False).path for cell in (wide, narrow)] == [
+        "second",
+        "native",
+    ]
     assert choice.explain(wide, 1, 1).path == "native"
     assert choice.explain(wide, 8, 8, reset=True).path == "second"
     assert not clock.runs and not cache.exists()
@@ -673,7 +747,9 @@ def test_a_window_of_nothing_is_not_measured(clock, batch, steps):
     taken=st.floats(1.0, 3.0),
 )
 def test_a_race_is_short_and_right(batch, steps, costs, taken):
-    """On any machine it ends in time; what a window costs once never counts as a step's; nor does what others take."""
+    """On any machine it ends in time; what a window costs once never counts as a step's; nor does
+    what others take.
+    """
     spent, real = [0.0], race.now
     names = [f"path {index}" for index in range(len(costs))]
     cost = dict(zip(names, costs, strict=True))
@@ -699,7 +775,9 @@ def test_a_race_is_short_and_right(batch, steps, costs, taken):
         return
     whole = {name: once + each * steps for name, (once, each) in cost.items()}
     chosen = choice.fastest(names, found)
-    assert max(each for _, each in costs) > race.WIDE / 16 or whole[chosen] <= 1.1 * min(whole.values())
+    assert max(each for _, each in costs) > race.WIDE / 16 or whole[chosen] <= 1.1 * min(
+        whole.values()
+    )
 
 
 def test_what_a_window_costs_once_does_not_decide(cache):
@@ -721,7 +799,11 @@ def test_one_disturbed_run_does_not_decide(cache):
 
     def runs(name, rows, long):
         calls[name] += 1
-        seconds = {"a": 1e-4, "b": 2e-4}[name] * long * (50 if name == "a" and calls[name] % 3 == 1 else 1)
+        seconds = (
+            {"a": 1e-4, "b": 2e-4}[name]
+            * long
+            * (50 if name == "a" and calls[name] % 3 == 1 else 1)
+        )
         return Lap(seconds, seconds)
 
     found = race.compared(runs, ["a", "b"], 4, 16).seconds
@@ -741,11 +823,14 @@ def test_a_path_that_fails_on_the_whole_window_alone_has_no_time(cache):
 
 
 @given(
-    steps=st.fixed_dictionaries({name: st.floats(1e-7, 1e-3) for name in ("native", "fused", "eager")}),
+    steps=st.fixed_dictionaries({name: st.floats(1e-7, 1e-3) for name in ("native", "fused",
+        "eager")}),
     batch=st.integers(1, 64), long=st.integers(1, 100),
 )  # fmt: skip
 def test_the_measurement_of_a_small_cell_takes_a_moment(steps, batch, long):
-    """By a clock that the runs alone move, it ends soon after it has what it needs, and the runs are not many."""
+    """By a clock that the runs alone move, it ends soon after it has what it needs, and the runs
+    are not many.
+    """
     seconds, count = 0.0, 0
 
     def runs(name, rows, long):

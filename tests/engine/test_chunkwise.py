@@ -1,4 +1,6 @@
-"""The form of a cell's own: what the engine gives to it, what it makes of what comes back, and when it is not taken."""
+"""The form of a cell's own: what the engine gives to it, what it makes of what comes back, and when
+it is not taken.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class FadingState(NamedTuple):
 
 
 class Fading(Cell[CellOptions]):
-    """M_t = 0.5 M_{t-1} + v_t x_t^T, the output M_t x_t; its form weighs all pairs of steps, 0 included, at once."""
+    """M_t = 0.5 M_{t-1} + v_t x_t^T, the output M_t x_t; its form weighs all pairs of steps, 0
+    included, at once.
+    """
 
     fault = ""
 
@@ -38,8 +42,12 @@ class Fading(Cell[CellOptions]):
         self.value = nn.Linear(input_size, self.hidden_size)
         self.seen: list[tuple[Tensor, ...]] = []
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> FadingState:
-        memory = torch.zeros(batch_size, self.hidden_size, self.input_size, device=device, dtype=dtype)
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> FadingState:
+        memory = torch.zeros(
+            batch_size, self.hidden_size, self.input_size, device=device, dtype=dtype
+        )
         count = torch.zeros(batch_size, device=device, dtype=torch.long)
         return FadingState(memory, torch.zeros(batch_size, device=device, dtype=dtype), count)
 
@@ -63,11 +71,16 @@ class Fading(Cell[CellOptions]):
         pair = (own.unsqueeze(2) == own.unsqueeze(1)) & live.unsqueeze(1)
         if self.fault != "future":
             pair = pair.tril()
-        fade = torch.where(pair, 0.5 ** (age.unsqueeze(2) - age.unsqueeze(1)).double(), 0.0).to(x.dtype)
+        fade = torch.where(pair, 0.5 ** (age.unsqueeze(2) - age.unsqueeze(1)).double(), 0.0).to(
+            x.dtype
+        )
         old = torch.where(own == 0, 0.5 ** age.double(), 0.0).to(x.dtype)
         v = self.value(x.detach() if self.fault == "detaches" else x)
         y = (fade * (x @ x.mT)) @ v + old.unsqueeze(-1) * (x @ state.memory.mT)
-        memory = torch.einsum("bt,bth,btd->bhd", fade[:, -1], v, x) + old[:, -1, None, None] * state.memory
+        memory = (
+            torch.einsum("bt,bth,btd->bhd", fade[:, -1], v, x)
+            + old[:, -1, None, None] * state.memory
+        )
         mass = (fade[:, -1] * x.sum(-1)).sum(-1) + old[:, -1] * state.mass
         if self.fault == "state":
             mass = mass + 1e-6
@@ -83,13 +96,19 @@ def build(dtype=torch.float64, fault=""):
 
 
 def drawn(seed, batch, steps):
-    """Return input, start, resets and lengths; a reset only where a step counts, as the engine gives them."""
+    """Return input, start, resets and lengths; a reset only where a step counts, as the engine
+    gives them.
+    """
     generator = torch.Generator().manual_seed(seed)
-    x, memory = (torch.randn(batch, n, 2, generator=generator, dtype=torch.float64) for n in (steps, 3))
+    x, memory = (
+        torch.randn(batch, n, 2, generator=generator, dtype=torch.float64) for n in (steps, 3)
+    )
     mass = torch.randn(batch, generator=generator, dtype=torch.float64)
     state = FadingState(memory, mass, torch.randint(0, 9, (batch,), generator=generator))
     lengths = torch.randint(0, steps + 1, (batch,), generator=generator)
-    reset = (torch.rand(batch, steps, generator=generator) < 0.3) & (torch.arange(steps) < lengths.unsqueeze(1))
+    reset = (torch.rand(batch, steps, generator=generator) < 0.3) & (
+        torch.arange(steps) < lengths.unsqueeze(1)
+    )
     return x, state, reset, lengths
 
 
@@ -106,24 +125,36 @@ sizes = st.tuples(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 9))
 @laws
 @given(size=sizes, data=st.data())
 def test_it_is_the_loop_also_where_numbers_are_not(size, data):
-    """With nan or inf at random in inputs, padding and starts, all that is nan from step is, and nothing else."""
+    """With nan or inf at random in inputs, padding and starts, all that is nan from step is, and
+    nothing else.
+    """
     x, state, reset, lengths = drawn(*size)
     generator = torch.Generator().manual_seed(size[0] + 1)
     ill = torch.rand(x.shape[:2], generator=generator) < data.draw(st.sampled_from([0.0, 0.1, 0.4]))
     outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
     x = torch.where((ill | outside).unsqueeze(-1), NAN, x)
     bad = torch.rand(len(x), generator=generator) < 0.3
-    memory, mass = torch.where(bad[:, None, None], NAN, state.memory), torch.where(bad, NAN, state.mass)
+    memory, mass = (
+        torch.where(bad[:, None, None], NAN, state.memory),
+        torch.where(bad, NAN, state.mass),
+    )
     state = FadingState(memory, mass, state.count)
     for flags, counts in ((None, None), (reset, None), (None, lengths), (reset, lengths)):
-        arguments = (build(), x if counts is not None else torch.where(outside.unsqueeze(-1), 0, x), state, flags)
+        arguments = (
+            build(),
+            x if counts is not None else torch.where(outside.unsqueeze(-1), 0, x),
+            state,
+            flags,
+        )
         same(chunkwise.run(*arguments, counts), eager.run(*arguments, counts))
 
 
 @laws
 @given(size=sizes, bad=st.sampled_from([NAN, torch.inf, -torch.inf]))
 def test_the_form_sees_finite_numbers_alone(size, bad):
-    """Padding and ill steps are zeros there, and an ill start is; what was healthy is given as it was."""
+    """Padding and ill steps are zeros there, and an ill start is; what was healthy is given as it
+    was.
+    """
     x, state, reset, lengths = drawn(*size)
     outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
     x[outside] = bad
@@ -134,7 +165,7 @@ def test_the_form_sees_finite_numbers_alone(size, bad):
     assert not y[outside].any()
     if x.shape[1] == 1:
         return
-    (given_x, *given_state) = cell.seen[0]
+    given_x, *given_state = cell.seen[0]
     assert all(part.isfinite().all() for part in (given_x, *given_state))
     assert not given_x[outside].any() and not given_x[0, 0].any()
     kept = ~outside
@@ -144,7 +175,9 @@ def test_the_form_sees_finite_numbers_alone(size, bad):
 
 
 def test_a_bad_step_changes_no_bit_before_it_nor_in_another_sequence():
-    """Outputs and gradients of earlier steps, of other rows and of what follows the next reset stay as they were."""
+    """Outputs and gradients of earlier steps, of other rows and of what follows the next reset stay
+    as they were.
+    """
     x, state, _, _ = drawn(0, 2, 8)
     reset = torch.zeros(2, 8, dtype=torch.bool)
     reset[0, 6] = True
@@ -164,7 +197,9 @@ def test_a_bad_step_changes_no_bit_before_it_nor_in_another_sequence():
 
 
 def test_a_loss_that_is_nan_has_gradients_of_nan():
-    """A bad step is no way to get finite gradients of what is not finite: the weights get nan, as from the loop."""
+    """A bad step is no way to get finite gradients of what is not finite: the weights get nan, as
+    from the loop.
+    """
     x, state, _, _ = drawn(0, 2, 5)
     x[0, 2] = NAN
     for run in (chunkwise.run, eager.run):
@@ -175,7 +210,9 @@ def test_a_loss_that_is_nan_has_gradients_of_nan():
 
 
 def test_one_step_is_a_step():
-    """A window of one step is not worth a form: it is the loop to the bit, and so is what generation gives."""
+    """A window of one step is not worth a form: it is the loop to the bit, and so is what
+    generation gives.
+    """
     x, state, reset, _ = drawn(1, 3, 1)
     cell = build()
     for flags, lengths in ((None, None), (reset, torch.tensor([1, 0, 1]))):
@@ -190,7 +227,9 @@ def test_one_step_is_a_step():
 def test_an_empty_window_does_not_reach_the_form(batch, steps):
     """No rows or no steps give outputs of that shape, and the state as it was."""
     cell, state = build(), drawn(0, batch, 5)[1]
-    y, after = chunkwise.run(cell, torch.zeros(batch, steps, 2, dtype=torch.float64), state, None, None)
+    y, after = chunkwise.run(
+        cell, torch.zeros(batch, steps, 2, dtype=torch.float64), state, None, None
+    )
     assert y.shape == (batch, steps, 3) and after is state and not cell.seen
 
 
@@ -228,7 +267,9 @@ def test_a_form_that_differs_from_step_is_dropped(monkeypatch, fault):
     with pytest.warns(RuntimeWarning, match=f"path chunkwise is dropped: .*{FAULTS[fault]}"):
         y, _ = cell(x)
     assert set(cell.taken.values()) == {"eager"}
-    assert torch.equal(y, eager.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)[0])
+    assert torch.equal(
+        y, eager.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)[0]
+    )
 
 
 @pytest.mark.usefixtures("_nothing_proved_yet")

@@ -1,4 +1,6 @@
-"""Laws of a CUDA device: the numbers of the CPU, bits that repeat, no word of warning, and no needless wait."""
+"""Laws of a CUDA device: the numbers of the CPU, bits that repeat, no word of warning, and no
+needless wait.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ from recurra.job.train import Silent
 from recurra.model.device import arithmetic
 from recurra.spec.tables import Device
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="these laws are about a CUDA device")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="these laws are about a CUDA device"
+)
 CUDA = {"device.kind": "cuda"}
 KINDS = sorted(entry.component.name for entry in discover().of_kind("cell"))
 BATCH, STEPS, WIDTH = 3, 40, 16
 WAITS = 2
-"""Times that an update has to wait for the device: for the loss, and for the norm of the gradient."""
+"""Times that an update has to wait for the device: for the loss, and for the norm of the
+gradient.
+"""
 
 
 def traced(cell, x, flags):
@@ -44,7 +50,9 @@ def traced(cell, x, flags):
 @pytest.mark.parametrize("case", ["plain", "reset", "lengths"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_path_gives_what_the_loop_gives_on_the_cpu(kind, case):
-    """Outputs and gradients in float32, under strict determinism, beside the loop over `step` in float64."""
+    """Outputs and gradients in float32, under strict determinism, beside the loop over `step` in
+    float64.
+    """
     cell = built(kind, Shape(BATCH, STEPS, WIDTH))
     x = torch.randn(BATCH, STEPS, WIDTH)
     flags = {
@@ -70,7 +78,9 @@ def test_every_path_gives_what_the_loop_gives_on_the_cpu(kind, case):
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_run_repeats_its_bits_stopped_or_not(name, tmp_path):
-    """A run on a device that is made again, and one that is stopped on its way, leave what the first one left."""
+    """A run on a device that is made again, and one that is stopped on its way, leave what the
+    first one left.
+    """
     whole = trained(tmp_path / "whole", name, **CUDA)
     assert whole.network.device.type == "cuda"
     assert differences(whole, trained(tmp_path / "again", name, **CUDA)) == []
@@ -79,23 +89,36 @@ def test_a_run_repeats_its_bits_stopped_or_not(name, tmp_path):
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_run_ends_where_it_ends_on_the_cpu(name, tmp_path):
-    """Where no noise is drawn, the figures are those of the CPU, up to what rounding makes of them in a few steps."""
-    if "cell.dropout" in TRIALS[name][1] or name in ("early stopping", "plateau"):  # whose rates let nothing converge
+    """Where no noise is drawn, the figures are those of the CPU, up to what rounding makes of them
+    in a few steps.
+    """
+    if "cell.dropout" in TRIALS[name][1] or name in (
+        "early stopping",
+        "plateau",
+    ):
+        # Whose rates let nothing converge.
         pytest.skip("each device has noise of its own, and these rates are far too large")
-    here, there = (trained(tmp_path / kind, name, **{"device.kind": kind}) for kind in ("cuda", "cpu"))
-    assert here.result["metrics"]["loss"] == pytest.approx(there.result["metrics"]["loss"], rel=1e-3)
+    here, there = (
+        trained(tmp_path / kind, name, **{"device.kind": kind}) for kind in ("cuda", "cpu")
+    )
+    assert here.result["metrics"]["loss"] == pytest.approx(
+        there.result["metrics"]["loss"], rel=1e-3
+    )
 
 
 OPEN = """
 import json, sys, recurra
 run = recurra.load(sys.argv[1])
-print(json.dumps([str(run.network.device), [row["nats"] for row in run.predict(["the cat", "a frog"])]]))
+nats = [row["nats"] for row in run.predict(["the cat", "a frog"])]
+print(json.dumps([str(run.network.device), nats]))
 """
 
 
 @pytest.mark.parametrize("kind", ["cuda", "auto"])
 def test_a_run_of_a_device_opens_where_there_is_none(kind, tmp_path):
-    """It is opened on the CPU, predicts the same, and says so if the task asks for the device by name."""
+    """It is opened on the CPU, predicts the same, and says so if the task asks for the device by
+    name.
+    """
     run = trained(tmp_path, "windows", **{"device.kind": kind})
     wanted = [row["nats"] for row in run.predict(["the cat", "a frog"])]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
@@ -115,7 +138,9 @@ def test_a_run_of_the_cpu_goes_on_on_a_device(optimizer, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(torch.cuda, "device_count", lambda: 0)
         recurra.run(write(tmp_path, text), changes, runs=tmp_path / "runs", observer=Stopper([4]))
-    with pytest.warns(recurra.errors.OtherVersion, match="was trained on cpu, and goes on on cuda:0"):
+    with pytest.warns(
+        recurra.errors.OtherVersion, match="was trained on cpu, and goes on on cuda:0"
+    ):
         run = recurra.resume(tmp_path / "runs" / "task")
     assert run.network.device.type == "cuda" and run.result["steps"] == 12
 
@@ -135,14 +160,24 @@ class Listener(Silent):
 def test_an_update_waits_for_the_device_no_more_than_it_must(name, tmp_path):
     """Nothing of recurra's own waits for the device but the looks at loss and gradient."""
     text, changes = TRIALS[name]
-    changes = {**changes, **CUDA, "device.path": "eager", "training.validate_every": 6, "training.checkpoint_every": 6}
+    changes = {
+        **changes,
+        **CUDA,
+        "device.path": "eager",
+        "training.validate_every": 6,
+        "training.checkpoint_every": 6,
+    }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             recurra.run(write(tmp_path, text), changes, runs=tmp_path / "runs", observer=Listener())
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    where = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if "called a synchronizing" in str(w.message)]
+    where = [
+        f"{Path(w.filename).name}:{w.lineno}"
+        for w in caught
+        if "called a synchronizing" in str(w.message)
+    ]
     assert len(where) <= WAITS, where
 
 
@@ -153,7 +188,11 @@ def test_a_device_without_memory_is_told_in_a_line(tmp_path):
     torch.cuda.set_per_process_memory_fraction(1e-3)
     try:
         with pytest.raises(RunError) as caught:
-            recurra.run(write(tmp_path, text), {**changes, **CUDA, "cell.hidden_size": 4000}, runs=tmp_path / "runs")
+            recurra.run(
+                write(tmp_path, text),
+                {**changes, **CUDA, "cell.hidden_size": 4000},
+                runs=tmp_path / "runs",
+            )
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert caught.value.problems[0].code == "RC061"

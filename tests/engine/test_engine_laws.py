@@ -1,4 +1,6 @@
-"""What every path owes to every cell: chunks, resets, lengths, rows, time, empty windows, shapes."""
+"""What every path owes to every cell: chunks, resets, lengths, rows, time, empty windows,
+shapes.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,9 @@ class Case:
 WIDTHS = [(1, 1), (2, 3), (2, 4), (3, 5)]
 """Of input and state: few, for a kernel is compiled for each."""
 
-sizes = st.tuples(st.integers(1, 4), st.integers(1, 9), st.sampled_from(WIDTHS), st.integers(0, 2**31)).map(
-    lambda drawn: (drawn[0], drawn[1], *drawn[2], drawn[3])
-)
+sizes = st.tuples(
+    st.integers(1, 4), st.integers(1, 9), st.sampled_from(WIDTHS), st.integers(0, 2**31)
+).map(lambda drawn: (drawn[0], drawn[1], *drawn[2], drawn[3]))
 
 
 def draw(name: str, path: str, size: tuple[int, int, int, int, int]) -> Case:
@@ -59,7 +61,9 @@ def draw(name: str, path: str, size: tuple[int, int, int, int, int]) -> Case:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, steps, inputs, generator=generator, dtype=torch.float64)
     zero = cell.initial_state(batch, device=x.device, dtype=x.dtype)
-    start = map_state(lambda field: torch.randn(field.shape, generator=generator, dtype=field.dtype), zero)
+    start = map_state(
+        lambda field: torch.randn(field.shape, generator=generator, dtype=field.dtype), zero
+    )
     return Case(cell, x, start, generator)
 
 
@@ -78,7 +82,9 @@ def all_close(found: State, wanted: State) -> None:
 @laws
 @given(size=sizes, data=st.data())
 def test_any_chunking_with_the_state_carried_equals_the_whole(name, path, size, data):
-    """Cuts anywhere, empty chunks too, change nothing, with resets and with rows of different lengths."""
+    """Cuts anywhere, empty chunks too, change nothing, with resets and with rows of different
+    lengths.
+    """
     case = draw(name, path, size)
     steps = case.x.shape[1]
     reset = case.flags() if data.draw(st.booleans()) else None
@@ -102,7 +108,9 @@ def test_any_chunking_with_the_state_carried_equals_the_whole(name, path, size, 
 @laws
 @given(size=sizes)
 def test_a_reset_equals_separate_sequences(name, path, size):
-    """A row with resets gives the outputs, the state and every gradient of its sequences run one by one."""
+    """A row with resets gives the outputs, the state and every gradient of its sequences run one by
+    one.
+    """
     case = draw(name, path, size)
     reset = case.flags()
     start = map_state(lambda field: field.clone().requires_grad_(), case.start)
@@ -141,7 +149,9 @@ def test_a_reset_equals_separate_sequences(name, path, size):
 @laws
 @given(size=sizes, data=st.data())
 def test_nothing_leaks_across_a_reset(name, path, size, data):
-    """What comes after a reset has a gradient of exactly 0 with respect to all that came before it."""
+    """What comes after a reset has a gradient of exactly 0 with respect to all that came before
+    it.
+    """
     case = draw(name, path, size)
     steps = case.x.shape[1]
     at = data.draw(st.integers(0, steps - 1))
@@ -162,7 +172,9 @@ def test_nothing_leaks_across_a_reset(name, path, size, data):
 @laws
 @given(size=sizes, data=st.data())
 def test_padding_is_inert_even_when_it_is_nan(name, path, size, data):
-    """A padded row gives the outputs, state and gradients of the row cut to its length, and zeros after it."""
+    """A padded row gives the outputs, state and gradients of the row cut to its length, and zeros
+    after it.
+    """
     case = draw(name, path, size)
     lengths = case.lengths()
     outside = torch.arange(case.x.shape[1]) >= lengths.unsqueeze(1)
@@ -182,12 +194,16 @@ def test_padding_is_inert_even_when_it_is_nan(name, path, size, data):
     for row, length in enumerate(lengths.tolist()):
         flags = reset[row : row + 1, :length] if reset is not None else None
         part, state = case.cell(
-            x[row : row + 1, :length], map_state(lambda field, r=row: field[r : r + 1], start), reset=flags
+            x[row : row + 1, :length],
+            map_state(lambda field, r=row: field[r : r + 1], start),
+            reset=flags,
         )
         close(y[row : row + 1, :length], part)
         all_close(map_state(lambda field, r=row: field[r : r + 1], final), state)
         sums = sums + part.sin().sum() + sum(field.cos().sum() for field in state)
-    for one, other in zip(found, torch.autograd.grad(sums, wanted, materialize_grads=True), strict=True):
+    for one, other in zip(
+        found, torch.autograd.grad(sums, wanted, materialize_grads=True), strict=True
+    ):
         close(one, other, 1e-10)
 
 
@@ -229,7 +245,9 @@ def test_a_row_alone_equals_the_row_in_a_batch(name, path, size):
 @every
 @pytest.mark.parametrize("lengths", [None, torch.tensor([5, 3, 4])])
 def test_nan_in_one_row_stays_there(name, path, lengths):
-    """A poisoned row changes no bit of the others, neither in values nor in the gradient of their input."""
+    """A poisoned row changes no bit of the others, neither in values nor in the gradient of their
+    input.
+    """
     case = draw(name, path, (3, 5, 2, 4, 1))
     seen = []
     for poison in (1.0, torch.nan):
@@ -247,7 +265,9 @@ def test_nan_in_one_row_stays_there(name, path, lengths):
 @laws
 @given(size=sizes, data=st.data())
 def test_the_future_does_not_reach_the_past(name, path, size, data):
-    """Other inputs from step t on leave every output before t the same to the bit, and have no gradient there."""
+    """Other inputs from step t on leave every output before t the same to the bit, and have no
+    gradient there.
+    """
     case = draw(name, path, size)
     at = data.draw(st.integers(0, case.x.shape[1] - 1))
     y, _ = case.cell(case.x, case.start)
@@ -267,7 +287,10 @@ def test_the_future_does_not_reach_the_past(name, path, size, data):
 def test_an_empty_window_gives_nothing_and_keeps_the_state(name, path, with_flags):
     """T = 0: outputs of no steps, and the state as it was."""
     case = draw(name, path, (3, 1, 2, 4, 0))
-    flags = {"reset": torch.zeros(3, 0, dtype=torch.bool), "lengths": torch.zeros(3, dtype=torch.long)}
+    flags = {
+        "reset": torch.zeros(3, 0, dtype=torch.bool),
+        "lengths": torch.zeros(3, dtype=torch.long),
+    }
     y, final = case.cell(case.x[:, :0], case.start, **(flags if with_flags else {}))
     assert y.shape == (3, 0, case.cell.output_size)
     assert y.dtype == case.x.dtype
@@ -276,7 +299,9 @@ def test_an_empty_window_gives_nothing_and_keeps_the_state(name, path, with_flag
 
 @every
 def test_no_start_is_the_initial_state(name, path):
-    """Leaving the state out, giving the initial one, and resetting at the first step are the same."""
+    """Leaving the state out, giving the initial one, and resetting at the first step are the
+    same.
+    """
     case = draw(name, path, (3, 4, 2, 4, 0))
     first = torch.zeros(3, 4, dtype=torch.bool)
     first[:, 0] = True
@@ -290,7 +315,9 @@ def test_no_start_is_the_initial_state(name, path):
 
 @every
 def test_what_is_given_is_not_changed(name, path):
-    """Input, start, flags and lengths are read and never written; a second call gives the same bits."""
+    """Input, start, flags and lengths are read and never written; a second call gives the same
+    bits.
+    """
     case = draw(name, path, (3, 5, 2, 4, 0))
     reset, lengths = case.flags(), torch.tensor([5, 0, 3])
     given_in = [case.x, *case.start, reset, lengths]
@@ -309,7 +336,9 @@ def test_the_layout_of_the_input_does_not_matter(name, path):
     turned = case.normal(5, 3, 2).transpose(0, 1)
     spread = case.normal(1, 5, 2).expand(3, 5, 2)
     for view in (turned, spread):
-        start = map_state(lambda field: field.mT.contiguous().mT if field.dim() > 1 else field, case.start)
+        start = map_state(
+            lambda field: field.mT.contiguous().mT if field.dim() > 1 else field, case.start
+        )
         y, final = case.cell(view, start)
         wanted, end = case.cell(view.contiguous(), case.start)
         close(y, wanted)
@@ -318,7 +347,9 @@ def test_the_layout_of_the_input_does_not_matter(name, path):
 
 @every
 def test_a_detached_state_cuts_the_gradient(name, path):
-    """Nothing flows through a detached state; without detaching, two chunks give the gradients of the whole."""
+    """Nothing flows through a detached state; without detaching, two chunks give the gradients of
+    the whole.
+    """
     case = draw(name, path, (2, 6, 2, 4, 3))
     x = case.x.clone().requires_grad_()
     wanted = [x, *case.cell.parameters()]
@@ -333,7 +364,9 @@ def test_a_detached_state_cuts_the_gradient(name, path):
     assert grad[:, 3:].any()
     whole, _ = case.cell(x, case.start)
     found = torch.autograd.grad(chunked(cut=False).sum(), wanted, materialize_grads=True)
-    for one, other in zip(found, torch.autograd.grad(whole.sum(), wanted, materialize_grads=True), strict=True):
+    for one, other in zip(
+        found, torch.autograd.grad(whole.sum(), wanted, materialize_grads=True), strict=True
+    ):
         close(one, other)
 
 

@@ -51,11 +51,18 @@ def test_a_cell_of_one_float32_kernel_is_not_refused():
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(LRU, LRUOptions()), (MLSTM, MLSTMOptions()), (GatedDelta, GatedDeltaOptions()), (Matrix, CellOptions())],
+    [
+        (LRU, LRUOptions()),
+        (MLSTM, MLSTMOptions()),
+        (GatedDelta, GatedDeltaOptions()),
+        (Matrix, CellOptions()),
+    ],
 )
 def test_other_cells_are_refused_in_a_sentence(kind, options):
     reason = fused.refusal(sized(kind, options, hidden=8))
-    assert reason is None or (reason[0].islower() and "\n" not in reason and len(reason) < 120), reason
+    assert reason is None or (reason[0].islower() and "\n" not in reason and len(reason) < 120), (
+        reason
+    )
 
 
 class Looking(Stepped):
@@ -80,7 +87,8 @@ class Counting(Stepped):
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:
         return Two(
-            super().initial_state(batch_size, device=device, dtype=dtype).h, torch.zeros(batch_size, dtype=torch.long)
+            super().initial_state(batch_size, device=device, dtype=dtype).h,
+            torch.zeros(batch_size, dtype=torch.long),
         )
 
     def step(self, x_t: Tensor, state: Any) -> Any:
@@ -244,7 +252,12 @@ class Odd(Cell[CellOptions]):
         self.vector = nn.Parameter(torch.randn(self.hidden_size))
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Two:
-        return Two(*(torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype) for _ in range(2)))
+        return Two(
+            *(
+                torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype)
+                for _ in range(2)
+            )
+        )
 
     def step(self, x_t: Tensor, state: Two) -> tuple[Tensor, Two]:
         a, b, u = state.h, state.n, self.map(x_t)
@@ -266,7 +279,9 @@ class Odd(Cell[CellOptions]):
 
 @pytest.mark.parametrize("number", range(9))
 def test_steps_at_the_edge_of_what_a_recurrence_is(number):
-    """An output of the input or of nothing, fields that are swapped, left, forgotten or made of nothing else."""
+    """An output of the input or of nothing, fields that are swapped, left, forgotten or made of
+    nothing else.
+    """
     cell = sized(Odd, CellOptions(dropout=(number + 0.5) / 10))
     x, state = window(cell)
     equals_steps(cell, x, state)
@@ -281,7 +296,10 @@ class Growing(Stepped):
         return One(torch.zeros(batch_size, 1, device=device, dtype=dtype))
 
     def step(self, x_t: Tensor, state: One) -> tuple[Tensor, One]:
-        h = torch.tanh(self.map(torch.cat((x_t, state.h.expand(-1, self.hidden_size)), -1))) + state.h
+        h = (
+            torch.tanh(self.map(torch.cat((x_t, state.h.expand(-1, self.hidden_size)), -1)))
+            + state.h
+        )
         return h, One(h)
 
 
@@ -297,7 +315,8 @@ def test_a_state_that_changes_its_width_is_refused():
     assert "[B, 6]" in (fused.refusal(cell) or "")
     x, _ = window(cell)
     assert torch.equal(
-        cell(x)[0], eager.run(cell, x, cell.initial_state(3, device=x.device, dtype=x.dtype), None, None)[0]
+        cell(x)[0],
+        eager.run(cell, x, cell.initial_state(3, device=x.device, dtype=x.dtype), None, None)[0],
     )
 
 

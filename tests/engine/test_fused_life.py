@@ -1,4 +1,6 @@
-"""Compiled kernels in the life of a module: changed, copied, called by threads, compiled, let go."""
+"""Compiled kernels in the life of a module: changed, copied, called by threads, compiled, let
+go.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ from recurra_cells.slstm import SLSTM
 
 
 def test_weights_are_those_of_the_moment():
-    """After a step of an optimiser, another state dict, another type and back, and a parameter put in its place."""
+    """After a step of an optimiser, another state dict, another type and back, and a parameter put
+    in its place.
+    """
     cell = lstm()
     x, state = window(cell)
     optimizer = torch.optim.SGD(cell.parameters(), lr=0.5)
@@ -49,7 +53,10 @@ def test_weights_are_those_of_the_moment():
     cell.load_state_dict({name: t * 0.5 for name, t in cell.state_dict().items()})
     equals_steps(cell, x, state)
     cell.float()
-    narrow, start = x.detach().float().requires_grad_(), map_state(lambda f: f.detach().float().requires_grad_(), state)
+    narrow, start = (
+        x.detach().float().requires_grad_(),
+        map_state(lambda f: f.detach().float().requires_grad_(), state),
+    )
     equals_steps(cell, narrow, start, 1e-4)
     cell.double()
     equals_steps(cell, x, state)
@@ -187,7 +194,12 @@ def test_first_uses_in_threads_at_once_all_come_out_right():
 
 def test_kernels_made_in_threads_at_once_are_those_made_alone(monkeypatch):
     """Their text is the same, whoever else makes one."""
-    cells = [lstm(layer_norm=True), lstm(peephole=True), sized(GRU, GRUOptions()), sized(SLSTM, SLSTMOptions())]
+    cells = [
+        lstm(layer_norm=True),
+        lstm(peephole=True),
+        sized(GRU, GRUOptions()),
+        sized(SLSTM, SLSTMOptions()),
+    ]
     texts: dict[int, str] = {}
 
     def library(text: str) -> Any:
@@ -238,11 +250,15 @@ def test_transforms_of_torch_see_the_steps():
         lambda f: torch.func.vmap(f)(torch.stack((x, 2 * x))),
         lambda f: torch.func.jvp(f, (x,), (x,))[1],
     ):
-        torch.testing.assert_close(transform(output(fused.run)), transform(output(eager.run)), atol=1e-11, rtol=1e-11)
+        torch.testing.assert_close(
+            transform(output(fused.run)), transform(output(eager.run)), atol=1e-11, rtol=1e-11
+        )
     with torch.no_grad(), torch.autograd.forward_ad.dual_level():
         y = output(fused.run)(torch.autograd.forward_ad.make_dual(x, x))
         tangent = torch.autograd.forward_ad.unpack_dual(y).tangent
-    torch.testing.assert_close(tangent, torch.func.jvp(output(eager.run), (x,), (x,))[1], atol=1e-11, rtol=1e-11)
+    torch.testing.assert_close(
+        tangent, torch.func.jvp(output(eager.run), (x,), (x,))[1], atol=1e-11, rtol=1e-11
+    )
 
 
 def test_a_compiled_model_takes_the_cell():
@@ -303,13 +319,16 @@ cell = LSTM(3, LSTMOptions(hidden_size=4))
 x = torch.zeros(2, 3, 3)
 y, _ = fused.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
 y.sum().backward()
-print(*[name for name in ("torch._dynamo", "sympy", "torch._inductor") if name in sys.modules and name not in known])
+heavy = ("torch._dynamo", "sympy", "torch._inductor")
+print(*[name for name in heavy if name in sys.modules and name not in known])
 """
 
 
 def test_a_first_use_imports_no_compiler_of_torch():
     """Those take seconds."""
-    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 

@@ -31,11 +31,16 @@ def test_the_gradient_of_a_gradient_is_that_of_the_steps():
     """With resets and lengths, for every input at once."""
     cell = lstm(peephole=True)
     x, state = window(cell)
-    flags = torch.tensor([[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]).bool(), torch.tensor([5, 3, 4])
+    flags = (
+        torch.tensor([[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]).bool(),
+        torch.tensor([5, 3, 4]),
+    )
     wanted = [x, *state, *cell.parameters()]
 
     def second(runner: Any) -> list[Tensor]:
-        first = torch.autograd.grad(loss(*runner(cell, x, state, *flags)), wanted, create_graph=True)
+        first = torch.autograd.grad(
+            loss(*runner(cell, x, state, *flags)), wanted, create_graph=True
+        )
         return list(torch.autograd.grad(sum((g * g).sum() for g in first), wanted))
 
     for have, want in zip(second(fused.run), second(eager.run), strict=True):
@@ -45,11 +50,15 @@ def test_the_gradient_of_a_gradient_is_that_of_the_steps():
 def test_gradcheck_holds():
     cell = sized(GRU, GRUOptions(), inputs=2, hidden=3)
     x, state = window(cell, batch=2, steps=3)
-    assert torch.autograd.gradcheck(lambda x, h: fused.run(cell, x, type(state)(h), None, None)[0], (x, state[0]))
+    assert torch.autograd.gradcheck(
+        lambda x, h: fused.run(cell, x, type(state)(h), None, None)[0], (x, state[0])
+    )
 
 
 def test_only_what_asks_for_a_gradient_has_one():
-    """Frozen weights, an input without a gradient, a start without one: the other gradients are as before."""
+    """Frozen weights, an input without a gradient, a start without one: the other gradients are as
+    before.
+    """
     cell = lstm()
     x, state = window(cell)
     cell.weight_ih.requires_grad_(False)
@@ -66,9 +75,15 @@ def test_only_what_asks_for_a_gradient_has_one():
 def test_a_loss_on_part_of_what_a_window_gives_has_the_gradients_of_that_part():
     cell = lstm()
     x, state = window(cell)
-    for part in (lambda y, s: y[:, 2].sum(), lambda y, s: s[1].sum(), lambda y, s: (s[0] * y[:, 0]).sum()):
+    for part in (
+        lambda y, s: y[:, 2].sum(),
+        lambda y, s: s[1].sum(),
+        lambda y, s: (s[0] * y[:, 0]).sum(),
+    ):
         have, want = (
-            torch.autograd.grad(part(*runner(cell, x, state, None, None)), [x, *state, *cell.parameters()])
+            torch.autograd.grad(
+                part(*runner(cell, x, state, None, None)), [x, *state, *cell.parameters()]
+            )
             for runner in (fused.run, eager.run)
         )
         for one, other in zip(have, want, strict=True):
@@ -140,7 +155,8 @@ def test_two_calls_give_the_same_bits():
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [(LSTM, LSTMOptions(layer_norm=True)), (GRU, GRUOptions()), (SRU, SRUOptions())]
+    ("kind", "options"),
+    [(LSTM, LSTMOptions(layer_norm=True)), (GRU, GRUOptions()), (SRU, SRUOptions())],
 )
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_broken_in_a_row_stays_in_it(kind, options, value):
@@ -151,7 +167,9 @@ def test_what_is_broken_in_a_row_stays_in_it(kind, options, value):
     clean, found = (fused.run(cell, given, state, None, None)[0] for given in (x, broken))
     assert torch.equal(clean[[0, 2]], found[[0, 2]]) and torch.equal(clean[1, :2], found[1, :2])
     want = eager.run(cell, broken, state, None, None)[0]
-    assert torch.equal(found.isfinite(), want.isfinite()) and torch.equal(found.isnan(), want.isnan())
+    assert torch.equal(found.isfinite(), want.isfinite()) and torch.equal(
+        found.isnan(), want.isnan()
+    )
 
 
 @pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias_ih"])
@@ -217,7 +235,9 @@ def test_tensors_may_lie_in_memory_as_they_like():
     equals_steps(cell, x, map_state(lambda field: row.expand(4, H), state))
     reset = (torch.rand(6, 4, generator=torch.Generator().manual_seed(2)) < 0.4).t()
     equals_steps(cell, x, state, reset=reset)
-    equals_steps(cell, x, state, lengths=torch.tensor([6, 9, 2, 9, 0, 9, 5], dtype=torch.int32)[::2])
+    equals_steps(
+        cell, x, state, lengths=torch.tensor([6, 9, 2, 9, 0, 9, 5], dtype=torch.int32)[::2]
+    )
 
 
 def test_inputs_and_start_are_left_as_they_were():
@@ -225,7 +245,10 @@ def test_inputs_and_start_are_left_as_they_were():
     x, state = window(cell)
     before = [t.detach().clone() for t in (x, *state, *cell.parameters())]
     trace(cell, fused.run, x, state)
-    assert all(torch.equal(old, new) for old, new in zip(before, (x, *state, *cell.parameters()), strict=True))
+    assert all(
+        torch.equal(old, new)
+        for old, new in zip(before, (x, *state, *cell.parameters()), strict=True)
+    )
 
 
 def test_a_row_that_is_over_counts_for_nothing_whatever_it_holds():

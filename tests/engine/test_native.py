@@ -1,4 +1,6 @@
-"""What torch's own kernels are given on a device: weights in one piece, and products that are not rounded."""
+"""What torch's own kernels are given on a device: weights in one piece, and products that are not
+rounded.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ from hypothesis import strategies as st
 from recurra.engine import native
 
 
-@given(kind=st.sampled_from(["lstm", "gru", "rnn_tanh"]), inputs=st.integers(1, 5), hidden=st.integers(1, 5))
+@given(
+    kind=st.sampled_from(["lstm", "gru", "rnn_tanh"]),
+    inputs=st.integers(1, 5),
+    hidden=st.integers(1, 5),
+)
 @settings(max_examples=12, deadline=None)
 def test_joined_weights_are_the_weights_in_one_piece_of_memory(kind, inputs, hidden):
     """Each follows the one before it, and neither a result nor a gradient changes by a bit."""
@@ -25,7 +31,10 @@ def test_joined_weights_are_the_weights_in_one_piece_of_memory(kind, inputs, hid
         assert one.data_ptr() == place
         place += one.numel() * one.element_size()
 
-    x, start = torch.randn(2, 3, inputs, dtype=joined[0].dtype), torch.zeros(1, 2, hidden, dtype=joined[0].dtype)
+    x, start = (
+        torch.randn(2, 3, inputs, dtype=joined[0].dtype),
+        torch.zeros(1, 2, hidden, dtype=joined[0].dtype),
+    )
     first = [start, start] if kind == "lstm" else start
     kernel = native.KERNELS[cell.native().kernel]
     found = []
@@ -53,7 +62,9 @@ def test_cudnn_rounds_as_torchs_own_products_are_rounded(before, products, monke
         torch.set_float32_matmul_precision("highest")
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "rnn"), reason="this torch has no newer names for it")
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cudnn, "rnn"), reason="this torch has no newer names for it"
+)
 def test_who_has_set_the_newer_names_is_not_disturbed():
     """torch raises where both are mixed: what stands there is then left alone."""
     rnn = torch.backends.cudnn.rnn

@@ -47,12 +47,32 @@ def test_the_files_are_the_passes():
     assert named[: len(PASSES)] == PASSES
     in_brackets = re.findall(r"`(\w+)`", fused.__doc__)
     files = {path.stem for path in folder.glob("*.py")}
-    assert {"record", "split", "gradient", "vectors", "lower", "schedule", "layout", "emit_c"} <= files
-    assert {"lower", "shape_rules", "arithmetic_rules", "emit_c", "plan", "kernel", "window", "step"} <= {*in_brackets}
+    assert {
+        "record",
+        "split",
+        "gradient",
+        "vectors",
+        "lower",
+        "schedule",
+        "layout",
+        "emit_c",
+    } <= files
+    assert {
+        "lower",
+        "shape_rules",
+        "arithmetic_rules",
+        "emit_c",
+        "plan",
+        "kernel",
+        "window",
+        "step",
+    } <= {*in_brackets}
 
 
 def test_every_pass_says_what_it_made():
-    """Nothing is printed as an object's address, and each value that is read was made, or is said to come in."""
+    """Nothing is printed as an object's address, and each value that is read was made, or is said
+    to come in.
+    """
     made = {name: str(what) for name, what in passes(cell()).items()}
     assert list(made) == PASSES
     assert not any(" object at 0x" in text for text in made.values())
@@ -66,23 +86,31 @@ def test_every_pass_says_what_it_made():
 
 
 def test_a_dump_holds_every_pass_of_every_kernel(tmp_path, monkeypatch):
-    """One folder a kernel, of a cell or of a step, with a file a pass in their order; the C is what is compiled."""
+    """One folder a kernel, of a cell or of a step, with a file a pass in their order; the C is what
+    is compiled.
+    """
     monkeypatch.setenv("RECURRA_DUMP", str(tmp_path / "dump"))
     monkeypatch.setattr(fused, "KERNELS", fused.Kernels())
     sources = []
     library = fused.library
-    monkeypatch.setattr(fused, "library", lambda source: (sources.append(source), library(source))[1])
+    monkeypatch.setattr(
+        fused, "library", lambda source: (sources.append(source), library(source))[1]
+    )
     assert fused.refusal(cell()) is None
     (folder,) = (tmp_path / "dump").iterdir()
     assert folder.name.startswith("GRU-float32-")
-    files = [f"{place}-{name}.{'c' if name == 'emit' else 'txt'}" for place, name in enumerate(PASSES, 1)]
+    files = [
+        f"{place}-{name}.{'c' if name == 'emit' else 'txt'}" for place, name in enumerate(PASSES, 1)
+    ]
     assert sorted(path.name for path in folder.iterdir()) == files
     assert (folder / "7-emit.c").read_text() == f"{sources[0]}\n"
 
     weights = [torch.randn(2, 2)]
     Step(lambda x, state: (x @ weights[0] + state[0], [state[0]]), weights, 2, [(2,)])
     (step,) = (path for path in (tmp_path / "dump").iterdir() if path.name.startswith("step-"))
-    assert sorted(path.name.split(".")[0][2:] for path in step.iterdir()) == sorted([PASSES[0], *PASSES[3:]])
+    assert sorted(path.name.split(".")[0][2:] for path in step.iterdir()) == sorted(
+        [PASSES[0], *PASSES[3:]]
+    )
 
 
 def test_a_dump_that_cannot_be_written_is_told_and_stops_nothing(tmp_path, monkeypatch):
@@ -111,7 +139,9 @@ def test_c_writes_every_operation():
 
 
 def test_arguments_are_declared_in_the_order_of_a_call():
-    """The C of a function names its arguments as a call packs them: pointers are pointers, numbers are long."""
+    """The C of a function names its arguments as a call packs them: pointers are pointers, numbers
+    are long.
+    """
     assert list(IN_C) == list(Arguments._fields)
     assert DECLARED == ", ".join(text for text, _ in IN_C.values())
     for text, passed in IN_C.values():
@@ -196,8 +226,8 @@ def test_a_kernel_has_the_same_text_in_every_process(name, tmp_path):
         pytest.skip(str(error))
     assert {title: str(what) for title, what in passes(cell(name, 4)).items()} == made
     code = (
-        "from recurra.catalog import discover; from recurra.engine import fused;"
-        f"e = discover().find('cell', {name!r}); fused.refusal(e.target(2, e.options(hidden_size=4)))"
+        "from recurra.catalog import discover; from recurra.engine import fused;e ="
+        f" discover().find('cell', {name!r}); fused.refusal(e.target(2, e.options(hidden_size=4)))"
     )
     world = {**os.environ, "RECURRA_DUMP": str(tmp_path / "dump")}
     subprocess.run([sys.executable, "-c", code], check=True, env=world)

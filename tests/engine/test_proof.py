@@ -1,4 +1,6 @@
-"""The proof that a fast path asks of itself, and the choice that rests on it: no liar gets through."""
+"""The proof that a fast path asks of itself, and the choice that rests on it: no liar gets
+through.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def decays_in_padding(cell, x, state, reset, lengths):
     if lengths is None:
         return y, final
     short = lengths < x.shape[1]
-    return y, map_state(lambda f: torch.where(short.view(-1, *[1] * (f.dim() - 1)), 0.9 * f, f), final)
+    return y, map_state(
+        lambda f: torch.where(short.view(-1, *[1] * (f.dim() - 1)), 0.9 * f, f), final
+    )
 
 
 def drops_a_step(cell, x, state, reset, lengths):
@@ -114,7 +118,9 @@ def _nothing_proved_yet(monkeypatch):
 @pytest.mark.parametrize("name", ["lstm", "leaky"])
 @pytest.mark.parametrize("liar", LIARS, ids=lambda liar: liar.__name__)
 def test_a_liar_is_dropped_with_its_reason_and_one_warning(monkeypatch, name, liar):
-    """A path that differs from `step` in anything is not used; it says so once in a process, and eager runs."""
+    """A path that differs from `step` in anything is not used; it says so once in a process, and
+    eager runs.
+    """
     monkeypatch.setattr(paths, "PATHS", {"liar": Path(liar), "eager": Path(eager.run)})
     with pytest.warns(RuntimeWarning, match=f"path liar is dropped: .*{LIARS[liar]}") as said:
         choice = explain(build(name, 3, 4), 2, 5)
@@ -133,7 +139,9 @@ def test_a_liar_is_dropped_with_its_reason_and_one_warning(monkeypatch, name, li
 def test_a_cell_that_picks_its_path_gives_what_step_gives(monkeypatch, liar):
     """A forward on `auto` is right though a faster path lies."""
     cell, x = build("leaky", 3, 4), torch.randn(2, 5, 3, dtype=torch.float64)
-    wanted, _ = eager.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)
+    wanted, _ = eager.run(
+        cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None
+    )
     monkeypatch.setattr(paths, "PATHS", {"liar": Path(liar), "eager": Path(eager.run)})
     with pytest.warns(RuntimeWarning, match="dropped"):
         found, _ = cell(x)
@@ -160,7 +168,9 @@ def test_torchs_kernels_are_honest(name):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_proof_is_the_same_when_the_first_use_is_an_evaluation(mode):
-    """Gradients are compared even where the caller has turned them off, and stay off for the caller."""
+    """Gradients are compared even where the caller has turned them off, and stay off for the
+    caller.
+    """
     cell = build("gru", 3, 4)
     with mode():
         assert disagreement(cell, native.run) is None
@@ -171,7 +181,10 @@ def test_the_proof_is_the_same_when_the_first_use_is_an_evaluation(mode):
 def test_the_proof_draws_nothing_from_the_global_generator_and_leaves_the_cell_alone():
     """Weights, precision, mode and random numbers are as they were before the proof."""
     cell = build("lstm", 3, 4, torch.float32).train()
-    before, weights = torch.get_rng_state(), {name: w.clone() for name, w in cell.state_dict().items()}
+    before, weights = (
+        torch.get_rng_state(),
+        {name: w.clone() for name, w in cell.state_dict().items()},
+    )
     assert disagreement(cell, native.run) is None
     assert torch.equal(before, torch.get_rng_state())
     assert cell.training
@@ -191,7 +204,9 @@ def test_a_cell_without_a_kernel_runs_eager_and_says_why(monkeypatch):
 
 def test_an_unknown_path_is_refused():
     """A name that this version lacks falls back to eager, with the name in the reason."""
-    assert Choice.named(build("gru", 3, 4), "warp").refused == {"warp": "this version has no path called warp"}
+    assert Choice.named(build("gru", 3, 4), "warp").refused == {
+        "warp": "this version has no path called warp"
+    }
 
 
 def test_options_that_hold_lists_can_be_proved(monkeypatch):

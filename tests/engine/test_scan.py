@@ -1,4 +1,6 @@
-"""The linear recurrence as one pass, and the steps that a step looks back on: both equal their definitions."""
+"""The linear recurrence as one pass, and the steps that a step looks back on: both equal their
+definitions.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Case(NamedTuple):
 
 
 def draw(shape: tuple[int, int, list[int]], seed: int, dtype: torch.dtype) -> Case:
-    """Return coefficients and a start that ask for gradients; about a third of the decays is 0, and a third 1."""
+    """Return coefficients and a start that ask for gradients; about a third of the decays is 0, and
+    a third 1.
+    """
     batch, steps, rest = shape
     generator = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(batch, steps, *rest, generator=generator, dtype=dtype) for _ in range(2))
@@ -52,7 +56,9 @@ def draw(shape: tuple[int, int, list[int]], seed: int, dtype: torch.dtype) -> Ca
     return Case(*(part.requires_grad_() for part in (a, b, start, fresh)))
 
 
-def brute(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None) -> Tensor:
+def brute(
+    a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None
+) -> Tensor:
     """Return the states by the definition, one by one."""
     h, states = start, []
     for t in range(a.shape[1]):
@@ -75,7 +81,8 @@ def close(found: Tensor, wanted: Tensor) -> None:
 @laws
 @given(shape=shapes, seed=seeds, begins=st.booleans())
 def test_the_scan_is_the_loop(dtype, shape, seed, begins):
-    """States, gradients and gradients of gradients equal those of the definition, with decays of exactly 0 and 1.
+    """States, gradients and gradients of gradients equal those of the definition, with decays of
+    exactly 0 and 1.
 
     With and without sequences that begin inside the window.
     """
@@ -83,10 +90,16 @@ def test_the_scan_is_the_loop(dtype, shape, seed, begins):
     flags = (case.flags(seed), case.fresh) if begins else ()
     found, wanted = linear_scan(*case[:3], *flags), brute(*case[:3], *flags)
     close(found, wanted)
-    first = [torch.autograd.grad(score(h), case, create_graph=True, materialize_grads=True) for h in (found, wanted)]
+    first = [
+        torch.autograd.grad(score(h), case, create_graph=True, materialize_grads=True)
+        for h in (found, wanted)
+    ]
     for one, other in zip(*first, strict=True):
         close(one, other)
-    second = [torch.autograd.grad(sum(score(grad) for grad in grads), case, materialize_grads=True) for grads in first]
+    second = [
+        torch.autograd.grad(sum(score(grad) for grad in grads), case, materialize_grads=True)
+        for grads in first
+    ]
     for one, other in zip(*second, strict=True):
         close(one, other)
 
@@ -107,18 +120,26 @@ def test_torch_finds_the_same_gradients_by_differences(dtype, steps):
 @every_type
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf])
 def test_a_sequence_is_clean_though_the_one_beside_it_is_not(dtype, poison):
-    """A nan or an infinity reaches neither the states of the next sequence nor the gradients of the one before."""
+    """A nan or an infinity reaches neither the states of the next sequence nor the gradients of the
+    one before.
+    """
     case = draw((1, 6, [2]), 0, dtype)
     anew = torch.zeros(1, 6, 1, dtype=torch.bool)
     anew[0, 2] = anew[0, 4] = True
     b = case.b.detach().clone()
     b[0, 3] = poison
     b.requires_grad_()
-    found, wanted = linear_scan(case.a, b, case.start, anew, case.fresh), brute(case.a, b, case.start, anew, case.fresh)
+    found, wanted = (
+        linear_scan(case.a, b, case.start, anew, case.fresh),
+        brute(case.a, b, case.start, anew, case.fresh),
+    )
     assert not found[:, 3].isfinite().any()
     assert found[:, [0, 1, 2, 4, 5]].isfinite().all()
     close(found[:, [0, 1, 4, 5]], wanted[:, [0, 1, 4, 5]])
-    of_last = [torch.autograd.grad(score(h[:, 4:]), [case.a, b], materialize_grads=True) for h in (found, wanted)]
+    of_last = [
+        torch.autograd.grad(score(h[:, 4:]), [case.a, b], materialize_grads=True)
+        for h in (found, wanted)
+    ]
     for one, other in zip(*of_last, strict=True):
         assert one.isfinite().all()
         close(one, other)
@@ -147,9 +168,14 @@ def test_two_parts_with_the_state_carried_are_the_whole(dtype, shape, seed, data
 
 
 def test_a_decay_of_zero_forgets_and_a_decay_of_one_keeps_for_ever():
-    """After ten thousand steps of decay 1 the start is there to the bit, and its gradient is 1; a 0 ends both."""
+    """After ten thousand steps of decay 1 the start is there to the bit, and its gradient is 1; a 0
+    ends both.
+    """
     steps = 10_000
-    a, b = torch.ones(1, steps, 1, dtype=torch.float64), torch.zeros(1, steps, 1, dtype=torch.float64)
+    a, b = (
+        torch.ones(1, steps, 1, dtype=torch.float64),
+        torch.zeros(1, steps, 1, dtype=torch.float64),
+    )
     start = torch.tensor([[0.1]], dtype=torch.float64, requires_grad=True)
     h = linear_scan(a, b, start)
     assert (h == 0.1).all()
@@ -174,12 +200,16 @@ def test_what_is_given_is_not_changed_and_may_lie_anywhere(dtype):
     start = case.start.mT.contiguous().mT
     found, wanted = linear_scan(a, b, start), brute(a, b, start)
     close(found, wanted)
-    for one, other in zip(*[torch.autograd.grad(score(h), case[:3]) for h in (found, wanted)], strict=True):
+    for one, other in zip(
+        *[torch.autograd.grad(score(h), case[:3]) for h in (found, wanted)], strict=True
+    ):
         close(one, other)
 
 
 def test_the_states_are_as_wide_as_the_start():
-    """Narrow coefficients are widened before the first product, so that rounding does not grow with the steps."""
+    """Narrow coefficients are widened before the first product, so that rounding does not grow with
+    the steps.
+    """
     case = draw((2, 6, [3]), 2, torch.float64)
     a, b = (part.detach().to(torch.bfloat16).requires_grad_() for part in case[:2])
     h = linear_scan(a, b, case.start)
@@ -191,9 +221,13 @@ def test_the_states_are_as_wide_as_the_start():
 
 @contextmanager
 def kernels(used: bool = True):
-    """Tell at the end whether kernels were called, forward or back; with `used` false there are none."""
+    """Tell at the end whether kernels were called, forward or back; with `used` false there are
+    none.
+    """
     with (
-        mock.patch.object(onepass, "possible", onepass.possible if used else lambda *tensors: False),
+        mock.patch.object(
+            onepass, "possible", onepass.possible if used else lambda *tensors: False
+        ),
         mock.patch.object(onepass, "forward", wraps=onepass.forward) as forward,
         mock.patch.object(onepass, "backward", wraps=onepass.backward) as backward,
     ):
@@ -201,7 +235,8 @@ def kernels(used: bool = True):
 
 
 compiled = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="without a compiler there are no kernels"
+    not any(map(shutil.which, ("cc", "gcc", "clang"))),
+    reason="without a compiler there are no kernels",
 )
 WIDE = {torch.float32: 1e-4, torch.complex64: 1e-4, torch.float64: 1e-12, torch.complex128: 1e-12}
 every_width = pytest.mark.parametrize("dtype", WIDE, ids=str)
@@ -210,7 +245,9 @@ LAYOUTS = {
     "one for all steps": lambda a: a[:, :1],
     "one for all rows": lambda a: a[:1],
     "one for all": lambda a: a[0, 0],
-    "one for all lanes": lambda a: a.flatten(2)[..., :1].view(*a.shape[:2], *[1] * (a.dim() - 2)) if a.dim() > 2 else a,
+    "one for all lanes": lambda a: (
+        a.flatten(2)[..., :1].view(*a.shape[:2], *[1] * (a.dim() - 2)) if a.dim() > 2 else a
+    ),
     "steps apart": lambda a: a.repeat_interleave(2, 1)[:, ::2],
     "lanes apart": lambda a: a.repeat_interleave(2, -1)[..., ::2],
     "conjugate": lambda a: a.conj(),
@@ -234,10 +271,17 @@ LAYOUTS = {
     learned=st.booleans(),
 )
 def test_the_kernels_are_the_loop(dtype, shape, seed, begins, layout, threads, learned):
-    """Forward and every gradient, in each type, however a lies in memory, on any number of threads."""
+    """Forward and every gradient, in each type, however a lies in memory, on any number of
+    threads.
+    """
     case = draw(shape, seed, dtype)
     flags = (case.flags(seed), case.fresh) if begins else ()
-    wanted_of = [case.b, case.start, *([case.fresh] if begins else []), *([case.a] if learned else [])]
+    wanted_of = [
+        case.b,
+        case.start,
+        *([case.fresh] if begins else []),
+        *([case.a] if learned else []),
+    ]
     weights = torch.randn(case.b.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
     torch.set_num_threads(threads)
     found = []
@@ -257,7 +301,9 @@ def test_the_kernels_are_the_loop(dtype, shape, seed, begins, layout, threads, l
 @every_width
 @pytest.mark.parametrize("batch", [1, 3])
 def test_bits_depend_neither_on_threads_nor_on_the_place_of_a_lane(dtype, batch):
-    """Each lane alone, and all of them on one thread or more, give the same states and gradients to the bit."""
+    """Each lane alone, and all of them on one thread or more, give the same states and gradients to
+    the bit.
+    """
     case = draw((batch, 9, [45]), 4, dtype)
 
     def run(lanes: slice, threads: int) -> list[Tensor]:
@@ -273,13 +319,18 @@ def test_bits_depend_neither_on_threads_nor_on_the_place_of_a_lane(dtype, batch)
             assert all(map(torch.equal, whole, run(slice(None), threads)))
         for low in range(45):
             part = run(slice(low, low + 1), 1)
-            assert all(torch.equal(one[..., low : low + 1], other) for one, other in zip(whole, part, strict=True))
+            assert all(
+                torch.equal(one[..., low : low + 1], other)
+                for one, other in zip(whole, part, strict=True)
+            )
 
 
 @compiled
 @every_width
 def test_nothing_of_a_nan_passes_a_beginning(dtype):
-    """Where all but one sequence is nan, its states and its gradients are what they are without the others."""
+    """Where all but one sequence is nan, its states and its gradients are what they are without the
+    others.
+    """
     case = [part.detach().clone() for part in draw((2, 9, [37]), 6, dtype)]
     flags = torch.zeros(2, 9, 1, dtype=torch.bool)
     flags[:, 3] = flags[:, 6] = True
@@ -314,7 +365,11 @@ def test_what_is_not_finite_passes_as_it_does_in_torch(dtype, poison):
     for used in (True, False):
         with kernels(used):
             h = linear_scan(case.a.detach(), b, case.start.detach())
-        found.append(torch.nan_to_num(torch.view_as_real(h) if h.is_complex() else h, nan=7e5, posinf=8e5, neginf=9e5))
+        found.append(
+            torch.nan_to_num(
+                torch.view_as_real(h) if h.is_complex() else h, nan=7e5, posinf=8e5, neginf=9e5
+            )
+        )
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
@@ -344,16 +399,24 @@ def test_flags_of_each_lane_are_those_of_the_definition(dtype):
     case = draw((2, 6, [5]), 3, dtype)
     flags = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(2)) < 0.3
     with kernels() as (forward, _):
-        found, wanted = linear_scan(*case[:3], flags, case.fresh), brute(*case[:3], flags, case.fresh)
+        found, wanted = (
+            linear_scan(*case[:3], flags, case.fresh),
+            brute(*case[:3], flags, case.fresh),
+        )
         assert not forward.called
-    for one, other in zip(*[torch.autograd.grad(score(h), case) for h in (found, wanted)], strict=True):
+    for one, other in zip(
+        *[torch.autograd.grad(score(h), case) for h in (found, wanted)], strict=True
+    ):
         close(one, other)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself, as it loads its own rules
+# The warnings are torch's own, as it loads its rules.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_type
 def test_transformations_of_torch_follow_it(dtype):
-    """vmap, forward derivatives, jacobians, tracing and a recorded graph give what the definition gives."""
+    """vmap, forward derivatives, jacobians, tracing and a recorded graph give what the definition
+    gives.
+    """
     case = [part.detach() for part in draw((2, 4, [3]), 9, dtype)]
     flags = draw((2, 4, [3]), 9, dtype).flags(1)
     a, b, start, fresh = case
@@ -364,7 +427,9 @@ def test_transformations_of_torch_follow_it(dtype):
     for transform in (
         lambda f: torch.func.jvp(f, tuple(case), tuple(torch.ones_like(part) for part in case))[1],
         lambda f: torch.func.vmap(f)(*[torch.stack([part, 2 * part]) for part in case]),
-        lambda f: torch.func.vmap(f, in_dims=(0, None, None, None))(torch.stack([a, 2 * a]), b, start, fresh),
+        lambda f: torch.func.vmap(f, in_dims=(0, None, None, None))(
+            torch.stack([a, 2 * a]), b, start, fresh
+        ),
         lambda f: torch.func.vjp(f, *case)[1](torch.ones_like(b))[0],
     ):
         close(transform(of(linear_scan)), transform(of(brute)))
@@ -374,12 +439,19 @@ def test_transformations_of_torch_follow_it(dtype):
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("recorder", ["trace", "make_fx", "export"])
 def test_what_is_recorded_computes_with_other_numbers(recorder):
-    """A recorder sees every operation: what it has recorded is a function, not the numbers of one call."""
-    one, other = (tuple(part.detach() for part in draw((2, 4, [3]), seed, torch.float64)[:3]) for seed in (1, 2))
+    """A recorder sees every operation: what it has recorded is a function, not the numbers of one
+    call.
+    """
+    one, other = (
+        tuple(part.detach() for part in draw((2, 4, [3]), seed, torch.float64)[:3])
+        for seed in (1, 2)
+    )
     if recorder == "trace":
         recorded = torch.jit.trace(linear_scan, one)
     elif recorder == "make_fx":
-        recorded = torch.fx.experimental.proxy_tensor.make_fx(lambda a, b, start: linear_scan(a, b, start))(*one)
+        recorded = torch.fx.experimental.proxy_tensor.make_fx(
+            lambda a, b, start: linear_scan(a, b, start)
+        )(*one)
     else:
         module = nn.Module()
         module.forward = linear_scan
@@ -401,7 +473,9 @@ def test_a_window_of_no_rows_or_no_lanes(dtype):
 
 def test_shapes_are_found_without_data():
     """On the meta device the scan and its gradient have their shapes."""
-    a, b, start, fresh = (part.detach().to("meta").requires_grad_() for part in draw((2, 5, [3]), 0, torch.float64))
+    a, b, start, fresh = (
+        part.detach().to("meta").requires_grad_() for part in draw((2, 5, [3]), 0, torch.float64)
+    )
     h = linear_scan(a, b, start, torch.zeros(2, 5, 1, dtype=torch.bool, device="meta"), fresh)
     assert h.shape == (2, 5, 3)
     grads = torch.autograd.grad(h.sum(), (a, b, start, fresh))
@@ -411,19 +485,25 @@ def test_shapes_are_found_without_data():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself, as it traces
 @pytest.mark.parametrize("begins", [False, True])
 def test_a_compiler_takes_it_whole(begins):
-    """torch.compile follows the scan and its gradient without a break, and finds the same numbers."""
+    """torch.compile follows the scan and its gradient without a break, and finds the same
+    numbers.
+    """
     case = draw((2, 3, [2]), 5, torch.float64)
     flags = (case.flags(5), case.fresh) if begins else ()
     wanted = [part for part in case if begins or part is not case.fresh]
     torch.compiler.reset()
     compiled = torch.compile(linear_scan, fullgraph=True, backend="aot_eager")
-    grads = [torch.autograd.grad(score(f(*case[:3], *flags)), wanted) for f in (compiled, linear_scan)]
+    grads = [
+        torch.autograd.grad(score(f(*case[:3], *flags)), wanted) for f in (compiled, linear_scan)
+    ]
     for one, other in zip(*grads, strict=True):
         close(one, other)
 
 
 class Walk(ScanCell[CellOptions]):
-    """A cell of two axes whose decay is a constant, which starts from a learned state that is not zero."""
+    """A cell of two axes whose decay is a constant, which starts from a learned state that is not
+    zero.
+    """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         super().__init__(input_size, options)
@@ -436,7 +516,9 @@ class Walk(ScanCell[CellOptions]):
     def state_shape(self) -> tuple[int, ...]:
         return (3, self.hidden_size)
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> ContextState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> ContextState:
         return (
             super()
             .initial_state(batch_size, device=device, dtype=dtype)
@@ -444,7 +526,9 @@ class Walk(ScanCell[CellOptions]):
         )
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.decay, self.of_input(x).sin().prod(dim=2).view(*x.shape[:2], 3, self.hidden_size)
+        return self.decay, self.of_input(x).sin().prod(dim=2).view(
+            *x.shape[:2], 3, self.hidden_size
+        )
 
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
         return (h * x.sum(dim=(2, 3))[..., None, None].cos()).sum(dim=2)
@@ -470,7 +554,9 @@ class Turn(ScanCell[CellOptions]):
 @pytest.mark.parametrize("kind", [Walk, Turn])
 @pytest.mark.parametrize("hidden", [1, 4])
 def test_any_scan_cell_is_its_own_loop(kind, hidden):
-    """A state of two axes, a broadcast decay, a learned start, context and strange strides: the scan equals `step`."""
+    """A state of two axes, a broadcast decay, a learned start, context and strange strides: the
+    scan equals `step`.
+    """
     with seeded(0):
         assert disagreement(kind(3, CellOptions(hidden_size=hidden)), scan.run) is None
 
@@ -533,7 +619,9 @@ def brute_lags(x, tail, reset, lengths):
     data=st.data(),
 )
 def test_looking_back_is_the_definition_in_any_chunks(size, seed, with_reset, with_lengths, data):
-    """Windows of live steps and the tail equal brute force, over resets, short rows and cuts anywhere."""
+    """Windows of live steps and the tail equal brute force, over resets, short rows and cuts
+    anywhere.
+    """
     batch, steps, width, before = size
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, steps, width, generator=generator, dtype=torch.float64)

@@ -1,4 +1,6 @@
-"""Threads that wait for each other: a short spin and then sleep, so that another process may have their core."""
+"""Threads that wait for each other: a short spin and then sleep, so that another process may have
+their core.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def meeting(variant: str = "") -> ctypes.CDLL:
 def test_nobody_leaves_a_meeting_before_all_are_there(threads):
     """Whether they spin or sleep, also where there are more threads than cores."""
     made, faults = meeting(f"/* {threads} */"), []
-    both = [threading.Thread(target=lambda: faults.append(made.march(300, threads))) for _ in range(threads)]
+    both = [
+        threading.Thread(target=lambda: faults.append(made.march(300, threads)))
+        for _ in range(threads)
+    ]
     for thread in both:
         thread.start()
     for thread in both:
@@ -62,7 +67,8 @@ def test_nobody_leaves_a_meeting_before_all_are_there(threads):
 
 @needs_compiler
 @pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="elsewhere a thread that waits gives way, and is awake"
+    not sys.platform.startswith("linux"),
+    reason="elsewhere a thread that waits gives way, and is awake",
 )
 def test_who_waits_long_does_not_work():
     """A thread that comes first uses no processor until the last one comes."""
@@ -84,16 +90,28 @@ def test_who_waits_long_does_not_work():
 
 def first_import(code: str, **world: str) -> str:
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-    bare = {name: value for name, value in os.environ.items() if name not in (*names, "THP_MEM_ALLOC_ENABLE")}
-    told = f"{code}; print({{name: os.environ.get(name) for name in {names}}}, 'torch' in sys.modules)"
+    bare = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in (*names, "THP_MEM_ALLOC_ENABLE")
+    }
+    told = (
+        f"{code}; print({{name: os.environ.get(name) for name in {names}}}, 'torch' in sys.modules)"
+    )
     line = [sys.executable, "-c", f"import os, sys; {told}"]
     return subprocess.run(line, env=bare | world, capture_output=True, text=True, check=True).stdout
 
 
 def test_threads_of_torch_spin_briefly():
-    """So it is set when recurra is first imported, which imports no torch: that reads it when it is imported."""
+    """So it is set when recurra is first imported, which imports no torch: that reads it when it is
+    imported.
+    """
     said = first_import("import recurra")
-    assert "'GOMP_SPINCOUNT': '1000'" in said and "'KMP_BLOCKTIME': '1'" in said and said.endswith("False\n")
+    assert (
+        "'GOMP_SPINCOUNT': '1000'" in said
+        and "'KMP_BLOCKTIME': '1'" in said
+        and said.endswith("False\n")
+    )
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
@@ -103,9 +121,13 @@ def test_what_the_user_has_set_stays(name):
     assert f"'{name}': '7'" in said and said.count("None") == 2
 
 
-@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no huge pages")
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no huge pages"
+)
 def test_large_tensors_have_huge_pages_unless_the_user_says_otherwise():
-    """Torch asks for them where a variable says so; without such pages in the system it would warn, and is not told."""
+    """Torch asks for them where a variable says so; without such pages in the system it would warn,
+    and is not told.
+    """
     told = "import recurra; print(os.environ['THP_MEM_ALLOC_ENABLE'])"
     assert first_import(told).startswith("1\n")
     assert first_import(told, THP_MEM_ALLOC_ENABLE="0").startswith("0\n")
@@ -136,10 +158,13 @@ def looks(*rows: tuple[float, float, float] | None):
 def test_what_others_use_is_all_work_but_ours():
     """Of 5 seconds of work in 4 seconds 3 were our own: half a core was theirs."""
     assert Load(looks((10.0, 100.0, 50.0), (14.0, 105.0, 53.0))).foreign() == 0.5
-    assert Load(looks((10.0, 100.0, 50.0), (14.0, 102.0, 53.0))).foreign() == 0.0  # ticks are coarse
+    # Ticks are coarse.
+    assert Load(looks((10.0, 100.0, 50.0), (14.0, 102.0, 53.0))).foreign() == 0.0
 
 
-@pytest.mark.parametrize("rows", [(None, (1.0, 1.0, 1.0)), ((1.0, 1.0, 1.0), None), ((1.0, 1.0, 1.0),) * 2])
+@pytest.mark.parametrize(
+    "rows", [(None, (1.0, 1.0, 1.0)), ((1.0, 1.0, 1.0), None), ((1.0, 1.0, 1.0),) * 2]
+)
 def test_what_cannot_be_seen_is_not_told(rows):
     """A system that does not tell, and no time between two looks, give no figure."""
     assert Load(looks(*rows)).foreign() is None
@@ -179,8 +204,12 @@ def test_a_light_window_is_run_by_one_thread(monkeypatch, light):
 
 @pytest.mark.parametrize("flags", [False, True])
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (2, 1), (40, 2)])
-def test_torchs_own_kernel_is_run_by_one_thread_where_a_step_is_light(monkeypatch, batch, threads, flags):
-    """Threads share each step of it: where that is little, none waits for another; what the caller has set stays."""
+def test_torchs_own_kernel_is_run_by_one_thread_where_a_step_is_light(
+    monkeypatch, batch, threads, flags
+):
+    """Threads share each step of it: where that is little, none waits for another; what the caller
+    has set stays.
+    """
     cell, seen = build("lstm", 4, 48), []
     real = native.KERNELS["lstm"]
 

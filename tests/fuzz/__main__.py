@@ -1,4 +1,6 @@
-"""python -m fuzz lines/17 runs one case again, by its name; python -m fuzz 60 tries new ones for so many seconds."""
+"""python -m fuzz lines/17 runs one case again, by its name; python -m fuzz 60 tries new ones for so
+many seconds.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ def main(what: str) -> int:
     torch.set_num_threads(1)
     family, _, number = what.partition("/")
     with tempfile.TemporaryDirectory() as base:
-        report = survey(FAMILIES[family][0], [number], Path(base)) if number else campaign(float(what), Path(base))
+        report = (
+            survey(FAMILIES[family][0], [number], Path(base))
+            if number
+            else campaign(float(what), Path(base))
+        )
     print(report)
     return int(bool(report.kinds))
 

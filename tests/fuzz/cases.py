@@ -1,4 +1,6 @@
-"""Cases by name: each is drawn from its name alone, so that one that fails can be run again by itself."""
+"""Cases by name: each is drawn from its name alone, so that one that fails can be run again by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SHOWN = 500
 
 @dataclass
 class Case:
-    """One case: its name, what it is drawn from, a folder of its own, the input, and what went wrong."""
+    """One case: its name, what it is drawn from, a folder of its own, the input, and what went
+    wrong.
+    """
 
     name: str
     folder: Path
@@ -65,7 +69,10 @@ class Report:
     def __str__(self) -> str:
         """A line a kind, the most frequent first; then the first case of each, with its input."""
         kinds = sorted(self.kinds.items(), key=lambda item: -len(item[1]))
-        rows = [f"{self.cases} cases, {len(kinds)} kinds of faults; `python -m fuzz NAME` in tests/ runs one again"]
+        rows = [
+            f"{self.cases} cases, {len(kinds)} kinds of faults; `python -m fuzz NAME` in tests/"
+            " runs one again"
+        ]
         rows += [f"{len(seen):6}  {kind}   {seen[0][0]}" for kind, seen in kinds]
         for kind, seen in kinds:
             name, detail, text = seen[0]
@@ -74,11 +81,17 @@ class Report:
 
 
 def survey(
-    family: Family, numbers: Iterable[Any], commons: Path, until: float = math.inf, report: Report | None = None
+    family: Family,
+    numbers: Iterable[Any],
+    commons: Path,
+    until: float = math.inf,
+    report: Report | None = None,
 ) -> Report:
-    """Run the cases of a family, those of these numbers, until it is too late; return all their faults.
+    """Run the cases of a family, those of these numbers, until it is too late; return all their
+    faults.
 
-    What `commons` holds is made once and shared; each case has a folder of its own, for as long as it lasts.
+    What `commons` holds is made once and shared; each case has a folder of its own, for as long as
+    it lasts.
     """
     report = report or Report()
     before = Path.cwd()

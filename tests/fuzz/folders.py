@@ -1,4 +1,6 @@
-"""What recurra has written and reads back, damaged: runs, sessions, corpora, timings of paths, certificates."""
+"""What recurra has written and reads back, damaged: runs, sessions, corpora, timings of paths,
+certificates.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from recurra.job.run import Run
 from recurra.testing.certificate import FILE, standing
 
 TASKS = ("hello_gru", "python_docs", "airline")
-"""Runs that differ in what they hold: no validation, carried states and a best checkpoint, numbers."""
+"""Runs that differ in what they hold: no validation, carried states and a best checkpoint,
+numbers.
+"""
 FREE = ("task.toml", "metrics.jsonl", "samples.txt")
 """Files that a person may change, or that nothing is computed from."""
 CLOSE = 1e-4
@@ -76,12 +80,16 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) or (math.isnan(one) and math.isnan(other))
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) or (
+            math.isnan(one) and math.isnan(other)
+        )
     return bool(one == other)
 
 
 def runs(case: Case) -> None:
-    """A file of a run, of today or of before, is damaged; the run is opened, evaluated, generated from and resumed."""
+    """A file of a run, of today or of before, is damaged; the run is opened, evaluated, generated
+    from and resumed.
+    """
     name = case.random.choice(TASKS)
     new = case.random.random() < 0.6
     before = pristine(case.commons, name)
@@ -103,7 +111,8 @@ def runs(case: Case) -> None:
     altered = outcome.done and not outcome.warned and not same(outcome.value, expected)
     if new and altered and damaged not in FREE:
         case.fault(
-            f"nobody notices that {_kind(damaged)} was changed", f"{outcome.value!r:.300}, not {expected!r:.300}"
+            f"nobody notices that {_kind(damaged)} was changed",
+            f"{outcome.value!r:.300}, not {expected!r:.300}",
         )
 
 
@@ -131,7 +140,15 @@ def damage(random: Random, folder: Path) -> tuple[str, str]:
 def _misplaced(random: Random, path: Path) -> str:
     """Put something else where a file or folder was."""
     what = random.choice(
-        ["gone", "a folder", "a file", "a link to itself", "a link to nothing", "renamed", "empty folder"]
+        [
+            "gone",
+            "a folder",
+            "a file",
+            "a link to itself",
+            "a link to nothing",
+            "renamed",
+            "empty folder",
+        ]
     )
     if what == "renamed":
         path.rename(path.with_name(f"{path.name}x"))
@@ -160,7 +177,9 @@ def _as_data(random: Random, path: Path) -> str:
 
 
 def _header(random: Random, path: Path) -> str:
-    """Change the header of a safetensors file: names, types, shapes and places of its tensors, and what it says."""
+    """Change the header of a safetensors file: names, types, shapes and places of its tensors, and
+    what it says.
+    """
     raw = path.read_bytes()
     size = struct.unpack("<Q", raw[:8])[0]
     data, what = values.disturbed(random, json.loads(raw[8 : 8 + size]), values.JSON)
@@ -197,30 +216,47 @@ def sessions(case: Case) -> None:
     case.input = f"session of {name}: {what}"
     outcome = case.attempt(lambda: witnesses.onward(run.session().restore(path)))
     if outcome.done and not outcome.warned and not same(outcome.value, expected):
-        case.fault("nobody notices that a saved session was changed", f"{outcome.value!r:.300}, not {expected!r:.300}")
+        case.fault(
+            "nobody notices that a saved session was changed",
+            f"{outcome.value!r:.300}, not {expected!r:.300}",
+        )
 
 
 def corpora(case: Case) -> None:
-    """A file of an encoded corpus in the cache folder is damaged; the corpus is the same all the same."""
+    """A file of an encoded corpus in the cache folder is damaged; the corpus is the same all the
+    same.
+    """
     task = witnesses.HERE / "runs" / "hello_prefixes" / "task.toml"
     cache = case.folder / "cache"
     with mock.patch.object(resolving, "discover", quickly):
         store, vocabulary = witnesses.stored(task, cache)
-        elements, starts, fingerprint = store.values.tolist(), store.starts.tolist(), store.fingerprint
+        elements, starts, fingerprint = (
+            store.values.tolist(),
+            store.starts.tolist(),
+            store.fingerprint,
+        )
         damaged, case.input = damage(case.random, cache)
         outcome = case.attempt(lambda: witnesses.stored(task, cache))
     if outcome.error is not None:
         case.fault("a damaged cache is in the way", str(outcome.error))
     elif outcome.done and not damaged.endswith("values.bin"):
         again, learned = outcome.value
-        if (again.values.tolist(), again.starts.tolist(), learned) != (elements, starts, vocabulary):
-            case.fault("a damaged corpus is taken for sound", f"{damaged}: {again.starts!r} {learned!r}")
+        if (again.values.tolist(), again.starts.tolist(), learned) != (
+            elements,
+            starts,
+            vocabulary,
+        ):
+            case.fault(
+                "a damaged corpus is taken for sound", f"{damaged}: {again.starts!r} {learned!r}"
+            )
         elif again.fingerprint != fingerprint:
             case.fault("a corpus is taken for another", f"{damaged}: {again.fingerprint!r}")
 
 
 def measured(case: Case) -> None:
-    """The file in which a measurement is kept is damaged; another one is made, and nothing else comes of it."""
+    """The file in which a measurement is kept is damaged; another one is made, and nothing else
+    comes of it.
+    """
     question, names = {"format": 1, "cell": "fuzz"}, ["native", "eager"]
     seconds = {"native": 1e-3, "eager": 2e-3}
     measurements = []

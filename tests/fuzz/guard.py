@@ -1,4 +1,6 @@
-"""Watches one call: nothing may come out of it but a result or a `RecurraError`, in time, and within its own folder."""
+"""Watches one call: nothing may come out of it but a result or a `RecurraError`, in time, and
+within its own folder.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ from conftest import REPOSITORY
 from recurra.errors import CODES, PluginError, RecurraError
 
 SECONDS = {signal.ITIMER_PROF: 30.0, signal.ITIMER_REAL: 200.0}
-"""How long one call may take: of the processor, and by the clock of a machine that is busy with others."""
+"""How long one call may take: of the processor, and by the clock of a machine that is busy with
+others.
+"""
 MEMORY = 3 << 30
-"""Bytes that one call may add to the process: what asks for more is told that there is no memory."""
+"""Bytes that one call may add to the process: what asks for more is told that there is no
+memory.
+"""
 tempfile.gettempdir()  # which tries, once a process, where a file can be written
 STATM = Path("/proc/self/statm")
 TESTS = str(REPOSITORY / "tests")
@@ -38,7 +44,9 @@ class Hang(BaseException):
 
 @dataclass(frozen=True)
 class Fault:
-    """What should not have come out of a call: its kind, which is that of many cases, and what was seen of this one."""
+    """What should not have come out of a call: its kind, which is that of many cases, and what was
+    seen of this one.
+    """
 
     kind: str
     detail: str
@@ -69,7 +77,9 @@ def attempt(call: Callable[[], Any], *homes: Path) -> Outcome:
             outcome.error = error
             faults += _misspoken(error)
         except (Exception, Hang, KeyboardInterrupt, SystemExit) as error:
-            faults.append(Fault(f"{type(error).__name__} {place(error.__traceback__)}", _told(error)))
+            faults.append(
+                Fault(f"{type(error).__name__} {place(error.__traceback__)}", _told(error))
+            )
     outcome.faults = faults
     return outcome
 
@@ -82,7 +92,9 @@ def place(trace: TracebackType | None) -> str:
 def _innermost(frames: Sequence[traceback.FrameSummary]) -> str:
     for frame in reversed(frames):
         parts = Path(frame.filename).parts
-        ours = [at for at, part in enumerate(parts) if part == "recurra" or part.startswith("recurra_")]
+        ours = [
+            at for at, part in enumerate(parts) if part == "recurra" or part.startswith("recurra_")
+        ]
         if ours and not frame.filename.startswith(TESTS):
             return f"{'/'.join(parts[ours[-1] :])}:{frame.name}"
     return "outside of recurra"
@@ -94,17 +106,29 @@ def _told(error: BaseException) -> str:
 
 
 def _misspoken(error: RecurraError) -> Iterator[Fault]:
-    """Give what is wrong with one of our own errors: it cannot be shown, or it hides that our own plugin failed."""
+    """Give what is wrong with one of our own errors: it cannot be shown, or it hides that our own
+    plugin failed.
+    """
     try:
         str(error).encode("utf-8", "backslashreplace")
         json.dumps([problem.record() for problem in error.problems])
     except Exception as fault:
         yield Fault(f"an error that cannot be shown {place(error.__traceback__)}", _told(fault))
     if not error.problems or any(p.code not in CODES or not p.fact for p in error.problems):
-        yield Fault(f"an error that says nothing {place(error.__traceback__)}", repr(error.problems))
+        yield Fault(
+            f"an error that says nothing {place(error.__traceback__)}", repr(error.problems)
+        )
     cause = error.__cause__
-    if isinstance(error, PluginError) and " recurra/" in f" {error}" and cause and not isinstance(cause, RecurraError):
-        yield Fault(f"our own plugin is blamed: {type(cause).__name__} {place(cause.__traceback__)}", _told(cause))
+    if (
+        isinstance(error, PluginError)
+        and " recurra/" in f" {error}"
+        and cause
+        and not isinstance(cause, RecurraError)
+    ):
+        yield Fault(
+            f"our own plugin is blamed: {type(cause).__name__} {place(cause.__traceback__)}",
+            _told(cause),
+        )
 
 
 @contextmanager
@@ -154,7 +178,11 @@ def _warned(outcome: Outcome, faults: list[Fault]) -> Iterator[None]:
         outcome.warned = True
         if not category.__module__.startswith("recurra"):
             where = _innermost(traceback.extract_stack())
-            faults.append(Fault(f"{category.__name__} {where}", f"{str(message)[:200]!r} ({filename}:{lineno})"))
+            faults.append(
+                Fault(
+                    f"{category.__name__} {where}", f"{str(message)[:200]!r} ({filename}:{lineno})"
+                )
+            )
 
     with warnings.catch_warnings(action="always"):
         warnings.showwarning = note
@@ -164,14 +192,25 @@ def _warned(outcome: Outcome, faults: list[Fault]) -> Iterator[None]:
 _homes: tuple[str, ...] = ()
 _strays: list[Fault] = []
 _listening: list[bool] = []
-_CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+_CHANGES = {
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+}
 _PASSING = ("__pycache__", "torchinductor_", f"{tempfile.gettempdir()}/recurra-")
 """What is written while modules are imported and kernels compiled."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """Take note of a file that is written where it should not be; Python calls this for much that it does."""
+    """Take note of a file that is written where it should not be; Python calls this for much that
+    it does.
+    """
     if not _homes or not (event in _CHANGES or (event == "open" and (arguments[2] or 0) & _WRITES)):
         return
     relative = event in ("os.remove", "os.rmdir", "os.mkdir") and arguments[-1] not in (-1, None)

@@ -1,4 +1,6 @@
-"""Tables and texts as others write them, drawn at random, and what a reader may do with a damaged one."""
+"""Tables and texts as others write them, drawn at random, and what a reader may do with a damaged
+one.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LETTERS = st.one_of(
 )
 CELLS = st.text(LETTERS, max_size=6)
 QUOTED = {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
-"""A dialect that no text can break: Python before 3.13 leaves a CR unquoted where LF ends the rows."""
+"""A dialect that no text can break: Python before 3.13 leaves a CR unquoted where LF ends the
+rows.
+"""
 DIALECTS = st.fixed_dictionaries(
     {"delimiter": st.sampled_from(",;\t| ^\u00a7")},
     optional={
@@ -30,14 +34,33 @@ DIALECTS = st.fixed_dictionaries(
         "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
     },
 ).map(lambda dialect: dialect if "quoting" in dialect else {"delimiter": dialect["delimiter"]})
-INTRUDERS = [b'"', b"\\", b"\0", b"\xff", b"\r", b"\n", b",", b"{", b"\\ud800", b"NaN", b"\xef\xbb\xbf"]
+INTRUDERS = [
+    b'"',
+    b"\\",
+    b"\0",
+    b"\xff",
+    b"\r",
+    b"\n",
+    b",",
+    b"{",
+    b"\\ud800",
+    b"NaN",
+    b"\xef\xbb\xbf",
+]
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-be", "gb18030"])
 
 
 @st.composite
 def sheets(draw):
     """Draw names of columns that differ, and rows of texts as wide."""
-    names = draw(st.lists(st.text("abc\u00e9 ;", min_size=1, max_size=4), min_size=1, max_size=3, unique_by=str.strip))
+    names = draw(
+        st.lists(
+            st.text("abc\u00e9 ;", min_size=1, max_size=4),
+            min_size=1,
+            max_size=3,
+            unique_by=str.strip,
+        )
+    )
     names = [name.strip() or "z" for name in names]
     rows = draw(st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), max_size=5))
     return names, rows
@@ -53,8 +76,13 @@ def written(names, rows, dialect, encoding="utf-8"):
 
 
 def json_lines(names, rows):
-    """Return the bytes of the same rows as JSON lines, letters beyond ASCII escaped in every second one."""
-    lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=n % 2 > 0) for n, row in enumerate(rows)]
+    """Return the bytes of the same rows as JSON lines, letters beyond ASCII escaped in every second
+    one.
+    """
+    lines = [
+        json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=n % 2 > 0)
+        for n, row in enumerate(rows)
+    ]
     return "".join(line + "\n" for line in lines).encode()
 
 
@@ -67,7 +95,9 @@ def source_of(kind, path, columns, **options):
 
 
 def outcome(source, element):
-    """Return the sequences that a source gives, or the error; any other exception is a fault of the reader."""
+    """Return the sequences that a source gives, or the error; any other exception is a fault of the
+    reader.
+    """
     found = []
     try:
         for values, start, _ in source.read(element):
@@ -80,7 +110,9 @@ def outcome(source, element):
 
 
 def demand_place(error, path, lines):
-    """Demand that an error names the file, a line of it where it is about one, and can be printed and kept."""
+    """Demand that an error names the file, a line of it where it is about one, and can be printed
+    and kept.
+    """
     said = str(error)
     said.encode()
     assert path.name in said
@@ -91,7 +123,9 @@ def demand_place(error, path, lines):
 
 
 def damaged(draw, raw):
-    """Return bytes with one fault: cut, doubled in part, with a piece left out or exchanged, or of another encoding."""
+    """Return bytes with one fault: cut, doubled in part, with a piece left out or exchanged, or of
+    another encoding.
+    """
     fault = draw(st.sampled_from(["cut", "double", "drop", "exchange", "insert", "encode", "pack"]))
     low = draw(st.integers(0, len(raw)))
     high = draw(st.integers(low, min(len(raw), low + 20)))
@@ -108,7 +142,21 @@ def damaged(draw, raw):
     if fault == "pack":
         return gzip.compress(raw)[: low + 12]
     middle = draw(
-        st.sampled_from([b'"', b"\\", b"\0", b"\xff", b"\r", b"\n", b",", b"{", b"\\ud800", b"NaN", b"\xef\xbb\xbf"])
+        st.sampled_from(
+            [
+                b'"',
+                b"\\",
+                b"\0",
+                b"\xff",
+                b"\r",
+                b"\n",
+                b",",
+                b"{",
+                b"\\ud800",
+                b"NaN",
+                b"\xef\xbb\xbf",
+            ]
+        )
     )
     return raw[:low] + middle + raw[low if fault == "insert" else high :]
 

@@ -1,4 +1,6 @@
-"""Task files at random: each key with each value, lines and characters at random, and what stands on a command line."""
+"""Task files at random: each key with each value, lines and characters at random, and what stands
+on a command line.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ LARGE = 256
 
 @functools.cache
 def installed() -> Catalog:
-    """Return the catalog of what is installed, which takes longer than to resolve a task with it."""
+    """Return the catalog of what is installed, which takes longer than to resolve a task with
+    it.
+    """
     return discover()
 
 
@@ -74,7 +78,9 @@ def _with(entry: Entry, tables: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def tables(name: str) -> dict[str, Any]:
-    """Return a task as it is resolved, every default in it; as it stands in its file, where it is not sound."""
+    """Return a task as it is resolved, every default in it; as it stands in its file, where it is
+    not sound.
+    """
     plain = tomllib.loads(texts()[name])
     folder = shipped.folder()
     try:
@@ -89,10 +95,14 @@ def tables(name: str) -> dict[str, Any]:
 
 
 def write(case: Case, text: str | bytes, before: str = "") -> Path:
-    """Write the task of a case, with the data that shipped tasks name; what it is not `before` is the case's input."""
+    """Write the task of a case, with the data that shipped tasks name; what it is not `before` is
+    the case's input.
+    """
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     rows = raw.decode("utf-8", "backslashreplace").split("\n")
-    case.input = "\n".join(ascii(row)[1:-1] for row in difflib.unified_diff(before.split("\n"), rows, n=0, lineterm=""))
+    case.input = "\n".join(
+        ascii(row)[1:-1] for row in difflib.unified_diff(before.split("\n"), rows, n=0, lineterm="")
+    )
     path = case.folder / "task.toml"
     path.write_bytes(raw)
     for data in shipped.folder().iterdir():
@@ -116,7 +126,9 @@ def through(case: Case, path: Path, overrides: Any = ()) -> Outcome:
 
 
 def heavy(resolved: Resolved) -> bool:
-    """Tell whether even a check would rightly take long: a large network, but not so large that nothing can hold it."""
+    """Tell whether even a check would rightly take long: a large network, but not so large that
+    nothing can hold it.
+    """
     numbers = [value for part in resolved.used for value in part.options.model_dump().values()]
     sizes = [value for value in numbers if isinstance(value, int | float)]
     layers = sum(part.options.num_layers for part in resolved.cells)
@@ -124,22 +136,42 @@ def heavy(resolved: Resolved) -> bool:
 
 
 def cheap(resolved: Resolved) -> bool:
-    """Tell whether a task can be run in an instant: a few steps of a small network over a small corpus."""
+    """Tell whether a task can be run in an instant: a few steps of a small network over a small
+    corpus.
+    """
     task = resolved.task
     numbers = [value for part in resolved.used for value in part.options.model_dump().values()]
     sizes = [value for value in numbers if isinstance(value, int | float)]
-    sizes += [task.training.batch_size, task.sequence.length, task.generation.length, task.training.accumulate]
+    sizes += [
+        task.training.batch_size,
+        task.sequence.length,
+        task.generation.length,
+        task.training.accumulate,
+    ]
     steps = task.training.steps or (task.training.epochs or 10) * 10
     layers = sum(part.options.num_layers for part in resolved.cells)
     docs = resolved.parts["source"].entry.component.name == "python_docs"
     eager = task.device.path == "eager"
-    return max(sizes) <= LARGE and steps <= 20 and layers <= 4 and len(task.source) < 50 and eager and not docs
+    return (
+        max(sizes) <= LARGE
+        and steps <= 20
+        and layers <= 4
+        and len(task.source) < 50
+        and eager
+        and not docs
+    )
 
 
 def short(tables: dict[str, Any], *path: str | int) -> dict[str, Any]:
     """Return a task for a step, unless it is the length of the run that is tried."""
-    if path[:2] not in (("training", "steps"), ("training", "epochs")) and isinstance(tables.get("training"), dict):
-        tables = tables | {"training": {k: v for k, v in tables["training"].items() if k != "epochs"} | {"steps": 1}}
+    if path[:2] not in (("training", "steps"), ("training", "epochs")) and isinstance(
+        tables.get("training"), dict
+    ):
+        tables = tables | {
+            "training": (
+                {k: v for k, v in tables["training"].items() if k != "epochs"} | {"steps": 1}
+            )
+        }
     return tables
 
 
@@ -170,7 +202,9 @@ def _writable(value: Any) -> bool:
 
 
 def each_value(case: Case) -> None:
-    """One key of one shipped task has a value of each type, is missing or misspelt; the case's number says which."""
+    """One key of one shipped task has a value of each type, is missing or misspelt; the case's
+    number says which.
+    """
     number = int(case.name.rpartition("/")[2])
     name, path, change = single()[number * APART % len(single())]
     tried(case, name, values.changed(tables(name), path, change), path)
@@ -203,7 +237,9 @@ def lines(case: Case) -> None:
 
 
 def characters(case: Case) -> None:
-    """Characters of a task file are dropped, doubled, flipped, or odd ones put in; or its bytes are."""
+    """Characters of a task file are dropped, doubled, flipped, or odd ones put in; or its bytes
+    are.
+    """
     text = _brief(texts()[case.random.choice(sorted(texts()))])
     if case.random.random() < 0.15:
         raw, _ = values.corrupted(case.random, text.encode())
@@ -213,7 +249,9 @@ def characters(case: Case) -> None:
 
 
 def _brief(text: str) -> str:
-    return "\n".join("steps = 1" if line.startswith("epochs = ") else line for line in text.split("\n"))
+    return "\n".join(
+        "steps = 1" if line.startswith("epochs = ") else line for line in text.split("\n")
+    )
 
 
 def overrides(case: Case) -> None:
@@ -224,12 +262,17 @@ def overrides(case: Case) -> None:
     paths = list(values.walk(whole))
     for _ in range(case.random.choice([1, 1, 2, 4])):
         key = ".".join(map(str, case.random.choice(paths)))
-        key = case.random.choice([key, key, key, f"{key}x", f"{key}.x", "", ".", "a.b.c", "extends", key.upper()])
+        key = case.random.choice(
+            [key, key, key, f"{key}x", f"{key}.x", "", ".", "a.b.c", "extends", key.upper()]
+        )
         found[key] = case.random.choice(values.TOML)
     found = {"training.steps": 1} | found
     given: Any = found
     if case.random.random() < 0.5:
-        given = [f"{key}{case.random.choice(['=', '=', ' = ', '', '=='])}{_written(v)}" for key, v in found.items()]
+        given = [
+            f"{key}{case.random.choice(['=', '=', ' = ', '', '=='])}{_written(v)}"
+            for key, v in found.items()
+        ]
     case.input = f"{name}: {given!r}"
     through(case, path, given)
 
@@ -248,7 +291,8 @@ OPTIONS = {
     "check": ["-o", "--json"],
     "resume": ["--expect", "--json"],
     "generate": [
-        "--prompt", "--values", "--position", "--length", "--temperature", "--top-k", "--top-p", "--min-p",
+        "--prompt", "--values", "--position", "--length", "--temperature", "--top-k", "--top-p",
+        "--min-p",
         "--repetition-penalty", "--stop", "--seed", "--streams", "--json",
     ],
     "evaluate": ["--split", "--json"],
@@ -262,9 +306,12 @@ OPTIONS = {
 }  # fmt: skip
 FLAGS = ("--json", "--list", "--expect")
 WORDS = [
-    "", "x", "-1", "0", "1", "1,2,3", "1,2;3,4", "1;2,3", "nan", "1e999", "9" * 30, "test", "train", "cell", "gated",
-    "lstm", "RC011", "C02", "he", "hello", "é", "\U0001f40d", "a=b", "cell.hidden_size=4", "cell.hidden_size=x", "=",
-    "../x", "--", "recurra/lstm", "hello_lstm", "task.toml", "run", ".", "/", "/dev/null", "airline.csv", "-", "--help",
+    "", "x", "-1", "0", "1", "1,2,3", "1,2;3,4", "1;2,3", "nan", "1e999", "9" * 30, "test", "train",
+    "cell", "gated",
+    "lstm", "RC011", "C02", "he", "hello", "é", "\U0001f40d", "a=b", "cell.hidden_size=4",
+    "cell.hidden_size=x", "=",
+    "../x", "--", "recurra/lstm", "hello_lstm", "task.toml", "run", ".", "/", "/dev/null",
+    "airline.csv", "-", "--help",
     "\udcff", "a\nb",
 ]  # fmt: skip
 
@@ -304,7 +351,10 @@ def commands(case: Case) -> None:
     if code and not err.strip():
         case.fault(f"{name} fails without a word", out[-300:])
     if "--json" in line and "--help" not in line and not _is_object(out):
-        case.fault(f"{name} --json ends without its object", f"exit code {code}: {out[-200:]!r} {err[-200:]!r}")
+        case.fault(
+            f"{name} --json ends without its object",
+            f"exit code {code}: {out[-200:]!r} {err[-200:]!r}",
+        )
 
 
 def _is_object(out: str) -> bool:
@@ -316,7 +366,10 @@ def _is_object(out: str) -> bool:
 
 def _command(case: Case, line: list[str]) -> tuple[int, str, str]:
     """Run a command line in this process; return its exit code, and what it printed."""
-    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8"),
+        io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"),
+    )
 
     def call() -> int:
         try:

@@ -1,4 +1,6 @@
-"""Nothing that is wrong comes out as a traceback, a strange warning, a hang, or a file where none belongs."""
+"""Nothing that is wrong comes out as a traceback, a strange warning, a hang, or a file where none
+belongs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from fuzz.rounds import campaign
 
 PARTS = 2
 SECONDS = 600
-"""How long the slow test tries new cases, unless RECURRA_FUZZ_SECONDS says otherwise; RECURRA_FUZZ_SEED repeats one."""
+"""How long the slow test tries new cases, unless RECURRA_FUZZ_SECONDS says otherwise;
+RECURRA_FUZZ_SEED repeats one.
+"""
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +29,9 @@ def commons(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_comes_out_is_ours(family: str, part: int, commons: Path) -> None:
-    """Of each family of wrong inputs, the same cases each time: a result or a `RecurraError`, and nothing else."""
+    """Of each family of wrong inputs, the same cases each time: a result or a `RecurraError`, and
+    nothing else.
+    """
     draw, share = FAMILIES[family]
     report = survey(draw, range(part * share // PARTS, (part + 1) * share // PARTS), commons)
     if report.kinds:

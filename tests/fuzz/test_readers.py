@@ -1,4 +1,6 @@
-"""Readers at random: what others wrote comes back, and what is damaged gives whole rows or an error with its place."""
+"""Readers at random: what others wrote comes back, and what is damaged gives whole rows or an error
+with its place.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from recurra_sources import files
 FEW = settings(max_examples=15, deadline=None, database=None, derandomize=True)
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 RANDOM = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
-"""A law is tried on few examples that are always the same, and under `-m slow` on many at random."""
+"""A law is tried on few examples that are always the same, and under `-m slow` on many at
+random.
+"""
 
 
 def tried(law, effort):
@@ -50,7 +54,11 @@ def test_what_python_writes_as_csv_comes_back(effort, tmp_path):
     def law(sheet, dialect, encoding, packed):
         names, rows = sheet
         raw = written(names, rows, dialect, encoding)
-        path = write(tmp_path, "table.csv.gz" if packed else "table.csv", gzip.compress(raw) if packed else raw)
+        path = write(
+            tmp_path,
+            "table.csv.gz" if packed else "table.csv",
+            gzip.compress(raw) if packed else raw,
+        )
         options = {"delimiter": dialect["delimiter"], "encoding": encoding}
         for index, name in enumerate(names):
             found = outcome(source_of("csv", path, [name], **options), "text")
@@ -69,7 +77,10 @@ def test_csv_and_json_lines_are_one(effort, tmp_path):
         one = write(tmp_path, "table.jsonl", json_lines(names, rows))
         other = write(tmp_path, "table.csv", written(names, rows, QUOTED))
         for name in names:
-            found = [outcome(source_of(p.suffix[1:], p, [name], encoding="utf-8"), "text") for p in (one, other)]
+            found = [
+                outcome(source_of(p.suffix[1:], p, [name], encoding="utf-8"), "text")
+                for p in (one, other)
+            ]
             assert found[0] == found[1] == [[row[names.index(name)]] for row in rows]
 
     tried(law, effort)
@@ -78,7 +89,9 @@ def test_csv_and_json_lines_are_one(effort, tmp_path):
 @pytest.mark.parametrize("effort", RANDOM)
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_table_cut_anywhere_gives_whole_rows(effort, kind, tmp_path):
-    """Of a file that ends anywhere come its first rows, the last perhaps cut short, or an error with file and line."""
+    """Of a file that ends anywhere come its first rows, the last perhaps cut short, or an error
+    with file and line.
+    """
 
     @given(sheets(), st.data())
     def law(sheet, data):
@@ -103,15 +116,25 @@ def test_a_table_cut_anywhere_gives_whole_rows(effort, kind, tmp_path):
 @pytest.mark.parametrize("effort", RANDOM)
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "text"])
 def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
-    """Whatever happened to a file, a reader gives text that can be written, finite numbers, or an error that can be."""
+    """Whatever happened to a file, a reader gives text that can be written, finite numbers, or an
+    error that can be.
+    """
 
     @given(sheets(), st.data())
     def law(sheet, data):
         names, rows = sheet
         raw = json_lines(names, rows) if kind == "jsonl" else written(names, rows, {})
-        path = write(tmp_path, "file" + data.draw(st.sampled_from(["", ".gz"])), damaged(data.draw, raw))
-        element = "text" if kind == "text" else data.draw(st.sampled_from(["text", "tokens", "numbers"]))
-        options = {} if kind == "text" else {"missing": "drop", "group": data.draw(st.sampled_from([None, names[-1]]))}
+        path = write(
+            tmp_path, "file" + data.draw(st.sampled_from(["", ".gz"])), damaged(data.draw, raw)
+        )
+        element = (
+            "text" if kind == "text" else data.draw(st.sampled_from(["text", "tokens", "numbers"]))
+        )
+        options = (
+            {}
+            if kind == "text"
+            else {"missing": "drop", "group": data.draw(st.sampled_from([None, names[-1]]))}
+        )
         found = outcome(source_of(kind, path, names[:1], **options), element)
         if isinstance(found, InputError):
             demand_place(found, path, 10_000)
@@ -119,20 +142,29 @@ def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
         for run in found:
             for part in run:
                 for value in part if isinstance(part, list) else [part]:
-                    assert abs(value) < float("inf") if element == "numbers" else value.encode() is not None
+                    assert (
+                        abs(value) < float("inf")
+                        if element == "numbers"
+                        else value.encode() is not None
+                    )
 
     tried(law, effort)
 
 
 @pytest.mark.parametrize("effort", RANDOM)
 def test_lines_are_those_of_every_reader(effort, tmp_path):
-    """LF, CRLF and CR end a line for text by line, for csv and for JSON lines, wherever a block ends."""
+    """LF, CRLF and CR end a line for text by line, for csv and for JSON lines, wherever a block
+    ends.
+    """
 
     @given(
-        st.lists(st.text(LETTERS, max_size=9), max_size=4), st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=4)
+        st.lists(st.text(LETTERS, max_size=9), max_size=4),
+        st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=4),
     )
     def law(texts, ends):
-        lines = [re.sub(r"[\r\n\ufeff]", "", line) + end for line, end in zip(texts, ends, strict=False)]
+        lines = [
+            re.sub(r"[\r\n\ufeff]", "", line) + end for line, end in zip(texts, ends, strict=False)
+        ]
         content = "".join(lines)
         path = write(tmp_path, "file", content.encode())
         expected = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)", content)

@@ -1,4 +1,6 @@
-"""What may stand where something else belongs: values of each type of TOML and JSON, and what happens to texts."""
+"""What may stand where something else belongs: values of each type of TOML and JSON, and what
+happens to texts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from typing import Any
 Path = tuple[str | int, ...]
 
 TEXTS = [
-    "", " ", "x", "auto", "none", "lstm", "1", "true", "../x", "a/b", ".", "~", "$HOME", "%s {} {0}", "\x00", "\u202e",
+    "", " ", "x", "auto", "none", "lstm", "1", "true", "../x", "a/b", ".", "~", "$HOME",
+    "%s {} {0}", "\x00", "\u202e",
     "é", "e\u0301", "\U0001f40d", "\ufeffx", "x\ny", "x" * 5000,
 ]  # fmt: skip
 NUMBERS = [0, 1, -1, 2, 3, 7, 100, 1 << 31, (1 << 63) - 1, 1 << 64, 10**30]
@@ -23,8 +26,27 @@ MOMENTS = [
     dates.date(9999, 12, 31),
     dates.time(23, 59, 59, 999999),
 ]
-LISTS: list[Any] = [[], [0], [1.5], ["x"], [True], [1, "x", True, {}], [[1, 2], [3]], [[]], [{}], ["x"] * 300]
-TABLES: list[Any] = [{}, {"kind": "x"}, {"kind": {}}, {"kind": []}, {"kind": 1}, {"": 1}, {"a": {"b": {"c": []}}}]
+LISTS: list[Any] = [
+    [],
+    [0],
+    [1.5],
+    ["x"],
+    [True],
+    [1, "x", True, {}],
+    [[1, 2], [3]],
+    [[]],
+    [{}],
+    ["x"] * 300,
+]
+TABLES: list[Any] = [
+    {},
+    {"kind": "x"},
+    {"kind": {}},
+    {"kind": []},
+    {"kind": 1},
+    {"": 1},
+    {"a": {"b": {"c": []}}},
+]
 
 
 def deep(levels: int) -> list[Any]:
@@ -42,7 +64,13 @@ JSON: list[Any] = [*PLAIN, None, -(1 << 63), "\ud83d", deep(500)]
 
 def walk(value: Any, path: Path = ()) -> Iterator[Path]:
     """Give the path of every value inside: of tables, lists, and what is in them."""
-    inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner: Any = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in inner:
         yield (*path, key)
         yield from walk(item, (*path, key))
@@ -56,7 +84,9 @@ def at(value: Any, path: Path) -> Any:
 
 
 def changed(value: Any, path: Path, change: Callable[[Any, Any], None]) -> Any:
-    """Return a copy in which `change` has been made to the table or list that holds the last key of a path."""
+    """Return a copy in which `change` has been made to the table or list that holds the last key of
+    a path.
+    """
     value = copy.deepcopy(value)
     change(at(value, path[:-1]), path[-1])
     return value
@@ -103,7 +133,9 @@ def kin(value: Any) -> list[Any]:
 
 
 def disturbed(random: Random, value: Any, pool: list[Any]) -> tuple[Any, str]:
-    """Return plain data with one value of it replaced, taken away, or named otherwise, and what was done."""
+    """Return plain data with one value of it replaced, taken away, or named otherwise, and what was
+    done.
+    """
     paths = list(walk(value))
     if not paths or random.random() < 0.05:
         new = random.choice(pool)
@@ -121,8 +153,10 @@ def disturbed(random: Random, value: Any, pool: list[Any]) -> tuple[Any, str]:
 
 
 ODD = [
-    "\x00", "\t", "\r", "\n", "\ufeff", "\u2028", "\u202e", "\U0001f40d", "é", '"', '"""', "'", "\\", "\\u", "[", "]",
-    "[[", "{", "}", "=", ".", ",", "#", "-", "+", "_", "0x", "0", "9" * 30, "1e999", "nan", "true", "\\ud800",
+    "\x00", "\t", "\r", "\n", "\ufeff", "\u2028", "\u202e", "\U0001f40d", "é", '"', '"""', "'",
+    "\\", "\\u", "[", "]",
+    "[[", "{", "}", "=", ".", ",", "#", "-", "+", "_", "0x", "0", "9" * 30, "1e999", "nan", "true",
+    "\\ud800",
 ]  # fmt: skip
 
 
@@ -131,13 +165,17 @@ def scribbled(random: Random, text: str) -> str:
     for _ in range(random.randint(1, 3)):
         place = random.randrange(len(text) + 1)
         end = min(len(text), place + random.choice([1, 1, 1, 2, 8, 60]))
-        middle = random.choice(["", random.choice(ODD), text[place:end] * 2, text[place:end].swapcase(), ODD[0]])
+        middle = random.choice(
+            ["", random.choice(ODD), text[place:end] * 2, text[place:end].swapcase(), ODD[0]]
+        )
         text = text[:place] + middle + text[end if random.random() < 0.7 else place :]
     return text
 
 
 def shuffled(random: Random, text: str, others: list[str]) -> str:
-    """Return a text with some lines dropped, doubled, swapped, joined, or taken from another text."""
+    """Return a text with some lines dropped, doubled, swapped, joined, or taken from another
+    text.
+    """
     lines = text.split("\n")
     for _ in range(random.randint(1, 3)):
         if not lines:
@@ -153,7 +191,9 @@ def shuffled(random: Random, text: str, others: list[str]) -> str:
         elif what == "foreign":
             lines.insert(one, random.choice(random.choice(others).split("\n")))
         else:
-            lines[one : one + 2] = ["" if what == "join" else " ".join(lines[one : one + 2])] or [""]
+            lines[one : one + 2] = ["" if what == "join" else " ".join(lines[one : one + 2])] or [
+                ""
+            ]
     return "\n".join(lines)
 
 

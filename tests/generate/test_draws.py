@@ -1,4 +1,6 @@
-"""The draws of generation: each by its own place, after the chances, and as before for what was begun before."""
+"""The draws of generation: each by its own place, after the chances, and as before for what was
+begun before.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from recurra.generate import draws
 from recurra.generate.draws import BLOCK, FlowingDraws, PlacedDraws
 from recurra.randomness import derive, torch_stream, uniforms
 
-weights = st.lists(st.sampled_from([0.0, 1e-30, 0.25, 0.5, 1.0]), min_size=3, max_size=3).filter(any)
+weights = st.lists(st.sampled_from([0.0, 1e-30, 0.25, 0.5, 1.0]), min_size=3, max_size=3).filter(
+    any
+)
 rows = st.lists(weights, min_size=1, max_size=5)
 
 
@@ -26,8 +30,12 @@ def _chances(rows: list[list[float]]) -> torch.Tensor:
 
 @given(rows=rows, seed=st.integers(0, 99), step=st.integers(0, 300))
 @settings(max_examples=60, deadline=None)
-def test_a_draw_is_the_first_symbol_whose_sum_passes_the_number(rows: list[list[float]], seed: int, step: int) -> None:
-    """By exact fractions: the first symbol at which the chances so far are above the number's share of all of them."""
+def test_a_draw_is_the_first_symbol_whose_sum_passes_the_number(
+    rows: list[list[float]], seed: int, step: int
+) -> None:
+    """By exact fractions: the first symbol at which the chances so far are above the number's share
+    of all of them.
+    """
     chances, key = _chances(rows), derive(seed, "sampling")
     ids = PlacedDraws(key, step).pick(chances).tolist()
     numbers = uniforms(key, step, 1, len(rows))[0].tolist()
@@ -40,18 +48,27 @@ def test_a_draw_is_the_first_symbol_whose_sum_passes_the_number(rows: list[list[
 
 @pytest.mark.parametrize("number", [0.0, 1 - 2.0**-52])
 @pytest.mark.parametrize("tail", [0, 3])
-def test_the_ends_of_the_interval_draw_what_can_come(number: float, tail: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least and the greatest number pick the first and the last symbol that has a chance at all."""
+def test_the_ends_of_the_interval_draw_what_can_come(
+    number: float, tail: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The least and the greatest number pick the first and the last symbol that has a chance at
+    all.
+    """
     for values in ([0.0, 0.3, 0.7], [0.0, 0.9999999, 1e-30], [0.0] + [0.1] * 10, [0.0, 1.0000001]):
         row = torch.tensor([*values, *[0.0] * tail])
         last = max(i for i, value in enumerate(values) if value > 1e-20)
         for streams in (1, 2):
             monkeypatch.setattr(draws, "uniforms", lambda *a, n=streams: np.full((1, n), number))
-            assert PlacedDraws(1).pick(row.expand(streams, -1)).tolist() == [last if number else 1] * streams
+            assert (
+                PlacedDraws(1).pick(row.expand(streams, -1)).tolist()
+                == [last if number else 1] * streams
+            )
 
 
 def test_streams_draw_what_they_would_draw_alone() -> None:
-    """Of many streams each draws by its own number, and the first as one alone, over the borders of blocks."""
+    """Of many streams each draws by its own number, and the first as one alone, over the borders of
+    blocks.
+    """
     chances = torch.full((1, 1000), 0.001)
     alone, many = draws.begun(5), draws.begun(5)
     each = [many.pick(chances.expand(300, -1)) for _ in range(3 * BLOCK // 300 // 256 + 300)]
@@ -61,7 +78,9 @@ def test_streams_draw_what_they_would_draw_alone() -> None:
 
 
 def test_draws_go_on_from_what_was_saved() -> None:
-    """A copy and a restored state draw what the original draws, on both schemes; the original is not moved."""
+    """A copy and a restored state draw what the original draws, on both schemes; the original is
+    not moved.
+    """
     chances = torch.full((2, 50), 0.02)
     for scheme in (1, 2):
         drawn = draws.begun(7, scheme)
@@ -85,7 +104,9 @@ def test_draws_of_before_are_those_of_torch() -> None:
     assert [drawn.pick(chances).tolist() for _ in range(9)] == wanted
 
 
-@pytest.mark.parametrize("state", [torch.tensor([-1, 0]), torch.tensor([1, -1]), torch.tensor([1]), torch.zeros(5)])
+@pytest.mark.parametrize(
+    "state", [torch.tensor([-1, 0]), torch.tensor([1, -1]), torch.tensor([1]), torch.zeros(5)]
+)
 def test_a_state_that_is_none_is_refused(state: torch.Tensor) -> None:
     """What no draws have saved raises, and is not taken for something else."""
     with pytest.raises((ValueError, RuntimeError, TypeError)):
@@ -93,7 +114,9 @@ def test_a_state_that_is_none_is_refused(state: torch.Tensor) -> None:
 
 
 def test_draws_over_steps_follow_the_chances() -> None:
-    """One stream's draws, step after step, are as often as they should be, by Pearson's chi-square."""
+    """One stream's draws, step after step, are as often as they should be, by Pearson's
+    chi-square.
+    """
     chances, count = [0.05, 0.5, 0.0, 0.3, 0.15], 20_000
     drawn, row = draws.begun(11), torch.tensor([[0.05, 0.5, 0.0, 0.3, 0.15]])
     found = torch.bincount(torch.cat([drawn.pick(row) for _ in range(count)]), minlength=5).tolist()

@@ -1,4 +1,6 @@
-"""Reading, drawing, copying, saving: what a session says depends on what it has read, and on nothing else."""
+"""Reading, drawing, copying, saving: what a session says depends on what it has read, and on
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     place = tmp_path_factory.mktemp("made")
     tasks = {
         "text": (PROSE, {"cell.kind": "lstm", "cell.num_layers": 2}),
-        "byte": (about(PROSE, "inline", text="tëxt ☃ 🦀 ünd mehr ☃☃ the 🦀"), {"vocabulary.kind": "byte"}),
+        "byte": (
+            about(PROSE, "inline", text="tëxt ☃ 🦀 ünd mehr ☃☃ the 🦀"),
+            {"vocabulary.kind": "byte"},
+        ),
         "token": (
             about(PROSE, "inline", tokens=["up", "down", "up", "left", "right"] * 4),
-            {"vocabulary.kind": "category", "generation.prompt": "up down", "sequence.split": [1.0, 0.0, 0.0]},
+            {
+                "vocabulary.kind": "category",
+                "generation.prompt": "up down",
+                "sequence.split": [1.0, 0.0, 0.0],
+            },
         ),
         "number": (SERIES, {}),
         "pair": (
@@ -45,7 +54,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ),
     }
     return SimpleNamespace(**{
-        name: recurra.run(write(place / name, text), {"device.kind": "cpu", **changes}, runs=place / name / "runs")
+        name: recurra.run(write(place / name, text), {"device.kind": "cpu", **changes},
+            runs=place / name / "runs")
         for name, (text, changes) in tasks.items()
     })  # fmt: skip
 
@@ -67,7 +77,9 @@ def test_portions_do_not_matter(data: st.DataObject, text: str, made: Any) -> No
     assert torch.equal(whole.seen, portions.seen)
 
 
-def test_a_prompt_longer_than_a_call_is_read_whole(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_longer_than_a_call_is_read_whole(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many steps go through the network in one call, all of a prompt is read."""
     whole = made.text.session().feed("the cat sat on the mat").chances()
     monkeypatch.setattr(sessions, "CHUNK", 3)
@@ -95,7 +107,9 @@ def test_the_same_seed_gives_the_same_text(name: str, made: Any) -> None:
 
 @pytest.mark.parametrize("name", SYMBOLS)
 def test_greedy_streams_are_greedy_single_streams(name: str, made: Any) -> None:
-    """Side by side, greedy streams all say what one of them says alone; drawn ones differ from each other."""
+    """Side by side, greedy streams all say what one of them says alone; drawn ones differ from each
+    other.
+    """
     run = getattr(made, name)
     alone = "".join(run.generate(length=12, temperature=0.0))
     for temperature, kinds in ((0.0, {alone}), (1.5, None)):
@@ -124,8 +138,13 @@ def test_a_session_does_not_grow(made: Any) -> None:
     """What a session holds is as large after a thousand symbols as after one."""
 
     def size(session: Session) -> int:
-        tensors = [field for state in session.states for field in state] + [session.output, session.seen]
-        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+        tensors = [field for state in session.states for field in state] + [
+            session.output,
+            session.seen,
+        ]
+        return sum(
+            {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()
+        )
 
     session = made.text.session().feed("t")
     small = size(session)
@@ -148,14 +167,18 @@ print(session.position, [int(i) for _ in range(25) for i in session.draw(rule)])
 
 
 def test_a_saved_session_goes_on_in_another_process(made: Any, tmp_path: Path) -> None:
-    """Saved, and restored in a new process over the same run, a session draws what it would have drawn."""
+    """Saved, and restored in a new process over the same run, a session draws what it would have
+    drawn.
+    """
     run, rule = recurra.load(made.text.path), Sampling(temperature=1.0)
     session = run.session(seed=3, streams=2).feed("the ")
     session.draw(rule)
     session.save(tmp_path / "state")
     ahead = [int(i) for _ in range(25) for i in session.draw(rule)]
     line = [sys.executable, "-c", CHILD, str(run.path), str(tmp_path / "state")]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120, env=world())
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=True, timeout=120, env=world()
+    )
     assert done.stdout.strip() == f"5 {ahead}"
 
 
@@ -176,7 +199,11 @@ def test_a_state_of_another_run_is_refused(made: Any, tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     raw = (tmp_path / "state").read_bytes()
     (tmp_path / "short").write_bytes(raw[: len(raw) // 2])
-    cases = [(made.byte, "state"), (made.number, "state"), *((made.text, n) for n in ("junk", "short", "none"))]
+    cases = [
+        (made.byte, "state"),
+        (made.number, "state"),
+        *((made.text, n) for n in ("junk", "short", "none")),
+    ]
     for run, name in [*cases, (made.text, ".")]:
         other = run.session()
         with pytest.raises(InputError) as caught:
@@ -188,7 +215,9 @@ def test_a_state_of_another_run_is_refused(made: Any, tmp_path: Path) -> None:
 @given(ids=st.lists(st.integers(0, 255), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_bytes_never_give_broken_text(ids: list[int], made: Any) -> None:
-    """Whatever bytes a network draws, the pieces are text that UTF-8 can hold, and whole characters come whole."""
+    """Whatever bytes a network draws, the pieces are text that UTF-8 can hold, and whole characters
+    come whole.
+    """
     text_of = made.byte.vocabulary.streamer()
     pieces = [text_of(index) for index in ids]
     "".join(pieces).encode("utf-8")
@@ -214,10 +243,15 @@ class Parrot:
         return np.array([self.ids.pop(0)])
 
 
-@given(text=st.text("abc", min_size=1, max_size=25), stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
+@given(
+    text=st.text("abc", min_size=1, max_size=25),
+    stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3),
+)
 @settings(max_examples=300, deadline=None)
 def test_a_stop_text_ends_before_it_begins(text: str, stops: list[str], made: Any) -> None:
-    """The joined pieces are the text up to where the first stop text to be complete begins; without one, all of it."""
+    """The joined pieces are the text up to where the first stop text to be complete begins; without
+    one, all of it.
+    """
     known = {letter: "the"[i] for i, letter in enumerate("abc")}
     said = "".join(known[letter] for letter in text)
     stops = ["".join(known[letter] for letter in stop) for stop in stops]
@@ -229,11 +263,15 @@ def test_a_stop_text_ends_before_it_begins(text: str, stops: list[str], made: An
     pieces = [parts[0] for parts in loop.symbols(parrot, len(said), Sampling(), stops)]
     assert "".join(pieces) == wanted
     assert not any(stop in "".join(pieces) for stop in stops)
-    assert len(parrot.ids) == len(said) - (len(ends[0]) if ends else len(said)), "nothing is drawn after the stop"
+    assert len(parrot.ids) == len(said) - (len(ends[0]) if ends else len(said)), (
+        "nothing is drawn after the stop"
+    )
 
 
 def test_certain_text_is_not_held_back(made: Any) -> None:
-    """Only what may begin a stop text waits; the rest comes at once, and what waited in vain comes at the end."""
+    """Only what may begin a stop text waits; the rest comes at once, and what waited in vain comes
+    at the end.
+    """
     parrot: Any = Parrot(made.text, "that th")
     pieces = [parts[0] for parts in loop.symbols(parrot, 7, Sampling(), ["the"])]
     assert pieces == ["", "", "tha", "", "t ", "", "", "th"]
@@ -250,7 +288,10 @@ def test_a_forecast_is_scaled_fed_back_and_scaled_again(name: str, made: Any) ->
     """Numbers are read in the data's units, fed back in the network's, and given in the data's."""
     run = getattr(made, name)
     prompt = [[3.0, 4.0], [5.0, 6.0]] if name == "pair" else [3.0, 5.0]
-    scaled = [np.asarray(run.vocabulary.encode(np.array([row]).reshape(1, -1)), np.float32)[0] for row in prompt]
+    scaled = [
+        np.asarray(run.vocabulary.encode(np.array([row]).reshape(1, -1)), np.float32)[0]
+        for row in prompt
+    ]
     states, wanted = None, []
     for _ in range(6):
         with torch.no_grad():
@@ -266,18 +307,23 @@ def test_a_forecast_is_scaled_fed_back_and_scaled_again(name: str, made: Any) ->
     ("text", "the Q", "'Q' (U+0051) at position 4"), ("token", "up sideways", "'sideways'"),
     ("text", "", "nothing has been read"), ("token", "  ", "nothing has been read"),
     ("number", [], "nothing has been read"), ("pair", [], "nothing has been read"),
-    ("text", [1.0, 2.0], "must be text"), ("text", ["t", "h"], "must be text"), ("token", [1.0], "must be text"),
-    ("text", 7, "must be text"), ("number", "7", "a list of them"), ("number", ["a"], "list of numbers"),
+    ("text", [1.0, 2.0], "must be text"), ("text", ["t", "h"], "must be text"),
+    ("token", [1.0], "must be text"),
+    ("text", 7, "must be text"), ("number", "7", "a list of them"),
+    ("number", ["a"], "list of numbers"),
     ("number", [[1.0, 2.0]], "takes 1 numbers, but each of the prompt has 2"),
     ("pair", [1.0, 2.0], "takes 2 numbers, but each of the prompt has 1"),
-    ("pair", [[1.0, 2.0], [3.0]], "list of numbers, 2 a step"), ("pair", [[[1.0, 2.0]]], "takes 2 numbers"),
+    ("pair", [[1.0, 2.0], [3.0]], "list of numbers, 2 a step"),
+    ("pair", [[[1.0, 2.0]]], "takes 2 numbers"),
     ("number", [1.0, float("nan")], "not finite"), ("pair", [[1.0, float("inf")]], "not finite"),
     ("number", {"a": 1}, "list of numbers"),
 ])  # fmt: skip
 def test_a_prompt_that_cannot_be_read_is_told_before_the_first_step(
     run: str, prompt: Any, words: str, made: Any
 ) -> None:
-    """Wrong symbols, kinds, widths and numbers are errors of the input, raised by `generate` itself."""
+    """Wrong symbols, kinds, widths and numbers are errors of the input, raised by `generate`
+    itself.
+    """
     with pytest.raises(InputError) as caught:
         getattr(made, run).generate(prompt, 3)
     assert words in str(caught.value)
@@ -285,7 +331,8 @@ def test_a_prompt_that_cannot_be_read_is_told_before_the_first_step(
 
 
 @pytest.mark.parametrize("text, prompt", [
-    (PROSE, "Q"), (PROSE, ""), (PROSE, ["t"]), (PROSE, [1.0]), (SERIES, "7"), (SERIES, [[1.0, 2.0]]), (SERIES, []),
+    (PROSE, "Q"), (PROSE, ""), (PROSE, ["t"]), (PROSE, [1.0]), (SERIES, "7"),
+    (SERIES, [[1.0, 2.0]]), (SERIES, []),
 ])  # fmt: skip
 def test_a_tasks_prompt_is_checked_before_training(text: str, prompt: Any, tmp_path: Path) -> None:
     """What `generate` would refuse, `check` and `run` refuse before the first step."""
@@ -300,15 +347,21 @@ def test_a_tasks_prompt_is_checked_before_training(text: str, prompt: Any, tmp_p
 def test_skipped_symbols_leave_no_prompt(tmp_path: Path) -> None:
     """Under unknown = "skip", a prompt of unknown symbols alone is an empty one."""
     with pytest.raises(InputError, match="no symbol of the prompt is in the vocabulary"):
-        recurra.check(write(tmp_path, PROSE), {"vocabulary.unknown": "skip", "generation.prompt": "QQ"})
+        recurra.check(
+            write(tmp_path, PROSE), {"vocabulary.unknown": "skip", "generation.prompt": "QQ"}
+        )
 
 
 @pytest.mark.parametrize("changes, words", [
     ({"temperature": -1.0}, "temperature"), ({"top_p": 0.0}, "top_p"), ({"top_k": -1}, "top_k"),
-    ({"min_p": 1.0}, "min_p"), ({"repetition_penalty": 0.0}, "repetition_penalty"), ({"nonsense": 1}, "nonsense"),
-    ({"temperature": 0.0, "top_k": 3}, "top_k narrows"), ({"temperature": 0.0, "min_p": 0.1}, "min_p narrows"),
+    ({"min_p": 1.0}, "min_p"), ({"repetition_penalty": 0.0}, "repetition_penalty"),
+    ({"nonsense": 1}, "nonsense"),
+    ({"temperature": 0.0, "top_k": 3}, "top_k narrows"),
+    ({"temperature": 0.0, "min_p": 0.1}, "min_p narrows"),
 ])  # fmt: skip
-def test_settings_that_cannot_be_used_are_named(changes: dict[str, Any], words: str, made: Any) -> None:
+def test_settings_that_cannot_be_used_are_named(
+    changes: dict[str, Any], words: str, made: Any
+) -> None:
     """A setting out of bounds, or unknown, is told by its name (RC080)."""
     with pytest.raises(InputError, match=words) as caught:
         made.text.generate("the", 3, **changes)
@@ -320,7 +373,9 @@ def test_settings_that_cannot_be_used_are_named(changes: dict[str, Any], words: 
 def test_without_a_prompt_generation_goes_on_from_the_data(tmp_path: Path) -> None:
     """A series goes on from its end, a text from its first symbols."""
     run = recurra.run(write(tmp_path, SERIES), runs=tmp_path / "runs")
-    np.testing.assert_allclose(list(run.generate(length=3)), list(run.generate([float(v) for v in range(1, 21)], 3)))
+    np.testing.assert_allclose(
+        list(run.generate(length=3)), list(run.generate([float(v) for v in range(1, 21)], 3))
+    )
     text = PROSE.replace('prompt = "the "\n', "")
     prose = recurra.run(write(tmp_path / "prose", text), runs=tmp_path / "prose" / "runs")
     assert prose.prompt() == "the cat sat on the mat and the d"
@@ -329,15 +384,23 @@ def test_without_a_prompt_generation_goes_on_from_the_data(tmp_path: Path) -> No
 
 def test_no_length_gives_nothing(made: Any) -> None:
     """A length of 0 gives no symbol and no number."""
-    assert "".join(made.text.generate("the", 0)) == "" and list(made.number.generate([1.0], 0)) == []
+    assert (
+        "".join(made.text.generate("the", 0)) == "" and list(made.number.generate([1.0], 0)) == []
+    )
 
 
 SPACED = about(PROSE, "inline", tokens=["New York", "Bonn", "New York", "Rome", "a  b"] * 3)
 
 
-@pytest.mark.parametrize(("prompt", "named"), [("New York", "New York"), ("Bonn a  b", "a  b"), ("Paris", "")])
-def test_a_prompt_that_is_cut_at_its_spaces_says_how_it_is_given(prompt: str, named: str, tmp_path: Path) -> None:
-    """The cure is a list where a token with spaces was meant, and it works; the place is that of the prompt."""
+@pytest.mark.parametrize(
+    ("prompt", "named"), [("New York", "New York"), ("Bonn a  b", "a  b"), ("Paris", "")]
+)
+def test_a_prompt_that_is_cut_at_its_spaces_says_how_it_is_given(
+    prompt: str, named: str, tmp_path: Path
+) -> None:
+    """The cure is a list where a token with spaces was meant, and it works; the place is that of
+    the prompt.
+    """
     task = write(tmp_path, SPACED)
     changes = {"vocabulary.kind": "category", "sequence.split": [1.0, 0.0, 0.0]}
     with pytest.raises(InputError) as caught:
@@ -361,7 +424,9 @@ def test_a_session_says_that_all_was_left_out(made: Any, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", SYMBOLS)
 def test_the_first_of_several_streams_is_the_one_alone(name: str, made: Any) -> None:
-    """However many streams there are, each draws its own, and the first what it would draw without the others."""
+    """However many streams there are, each draws its own, and the first what it would draw without
+    the others.
+    """
     run = getattr(made, name)
     rule = Sampling(temperature=1.0)
     alone, several = (

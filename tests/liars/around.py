@@ -29,7 +29,9 @@ from recurra.catalog import Entry, Plugin
 
 def _another_locale() -> str:
     """Choose one of the two that every system has and that is not the current one."""
-    return locale.setlocale(locale.LC_ALL, "C" if "UTF" in locale.setlocale(locale.LC_ALL) else "C.UTF-8")
+    return locale.setlocale(
+        locale.LC_ALL, "C" if "UTF" in locale.setlocale(locale.LC_ALL) else "C.UTF-8"
+    )
 
 
 def _one_processor_less() -> None:
@@ -68,7 +70,9 @@ EFFECTS: dict[str, Callable[[], object]] = {
     "whether garbage is collected": gc.disable,
     "when garbage is collected": lambda: gc.set_threshold(123456),
     "how often threads take turns": lambda: sys.setswitchinterval(0.1),
-    "whether anomalies are looked for": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
+    "whether anomalies are looked for": lambda: torch.autograd.set_detect_anomaly(
+        True, check_nan=False
+    ),
     "what torch computes with": lambda: setattr(torch.backends.mkldnn, "enabled", False),
     "whether types are cast": lambda: torch.set_autocast_enabled("cpu", True),
     "how torch prints": lambda: torch.set_printoptions(precision=2),
@@ -95,7 +99,9 @@ TRACES: dict[str, Callable[[], object]] = {
     "prints 'a word": lambda: os.write(1, b"a word"),
     "prints 'an error": lambda: os.write(2, b"an error"),
     "leaves a process running": lambda: CHILDREN.append(subprocess.Popen(["sleep", "9"])),
-    "writes or touches": lambda: Path(tempfile.gettempdir(), f"recurra-liar-{os.getpid()}").write_text("x"),
+    "writes or touches": (
+        lambda: Path(tempfile.gettempdir(), f"recurra-liar-{os.getpid()}").write_text("x")
+    ),
     "writes or touches ": lambda: os.utime(__file__),
 }
 """What is left behind otherwise, by how it is told."""
@@ -115,5 +121,7 @@ class Disturbs(Right):
 def disturbing(effect: str) -> Entry:
     """Return a loss that has an effect, as the catalog would hold it."""
     Disturbs.effect = effect
-    component = Component("loss", "disturbs", "liars.around:Disturbs", "liars.losses:Plain", "a loss of the tests")
+    component = Component(
+        "loss", "disturbs", "liars.around:Disturbs", "liars.losses:Plain", "a loss of the tests"
+    )
     return Entry(component, Plugin("liars", "recurra-liars", "1.0", "liars"))

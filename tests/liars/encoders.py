@@ -82,7 +82,9 @@ class StacksSteps(Right):
     """Loops over the steps, and has nothing to stack where there are none."""
 
     def forward(self, x):
-        return torch.stack([functional.embedding(step, self.weight) for step in x.unbind(dim=1)], dim=1)
+        return torch.stack(
+            [functional.embedding(step, self.weight) for step in x.unbind(dim=1)], dim=1
+        )
 
 
 class SaysAnotherWidth(Right):
@@ -105,7 +107,9 @@ class CountsSteps(Right):
     """Adds the place in the window, which is another one when a sequence is read in pieces."""
 
     def forward(self, x):
-        return super().forward(x) + torch.arange(x.shape[1], device=x.device).unsqueeze(-1).to(self.weight)
+        return super().forward(x) + torch.arange(x.shape[1], device=x.device).unsqueeze(-1).to(
+            self.weight
+        )
 
 
 class PadsBothSides(RightStateful):
@@ -422,7 +426,13 @@ class CountsInAQueue(Right):
 def component(name: str) -> Component:
     """Return an encoder of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
-    return Component("encoder", lower, f"liars.encoders:{name}", "liars.encoders:Width", "an encoder of the tests")
+    return Component(
+        "encoder",
+        lower,
+        f"liars.encoders:{name}",
+        "liars.encoders:Width",
+        "an encoder of the tests",
+    )
 
 
 RIGHT = [component(name) for name in ("Right", "RightNumbers", "RightStateful")]

@@ -197,7 +197,9 @@ class StaysOnTheCpu(Right):
     """Weighs the features by a constant that is made on the CPU."""
 
     def forward(self, output, target):
-        return super().forward(output, target) + 0 * torch.arange(float(len(output)), dtype=output.dtype)
+        return super().forward(output, target) + 0 * torch.arange(
+            float(len(output)), dtype=output.dtype
+        )
 
 
 class SubtractsInPlace(Right):
@@ -211,7 +213,9 @@ class ViewsOutputs(Right):
     """Takes outputs to lie one after the other."""
 
     def forward(self, output, target):
-        return (output.view(-1) - target.view(-1)).square().view(len(output), self.size).mean(dim=-1)
+        return (
+            (output.view(-1) - target.view(-1)).square().view(len(output), self.size).mean(dim=-1)
+        )
 
 
 class CountsItsCalls(Right):
@@ -225,7 +229,9 @@ class CountsItsCalls(Right):
 
 
 class MeasuresOtherwise(Right):
-    """Is the absolute error where no gradients are wanted: what is reported is not what is trained."""
+    """Is the absolute error where no gradients are wanted: what is reported is not what is
+    trained.
+    """
 
     def forward(self, output, target):
         if torch.is_grad_enabled():
@@ -318,7 +324,9 @@ class ForbidsGradients(Right):
 def component(name: str) -> Component:
     """Return a loss of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
-    return Component("loss", lower, f"liars.losses:{name}", "liars.losses:Plain", "a loss of the tests")
+    return Component(
+        "loss", lower, f"liars.losses:{name}", "liars.losses:Plain", "a loss of the tests"
+    )
 
 
 RIGHT = [component(name) for name in ("Right", "RightSymbols", "RightDistribution", "RightLearned")]

@@ -1,4 +1,6 @@
-"""Cells that are right in what they give, and wrong as modules: in gradients, size, copies, compilers, in use."""
+"""Cells that are right in what they give, and wrong as modules: in gradients, size, copies,
+compilers, in use.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class WritesItsBackward(Honest):
 class SkipsSaturation(Windowed):
     """C15: the form over a window has no gradient where its tanh is nearly flat."""
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         self.flat = True
         try:
             return super().window(x, state, reset, live)
@@ -64,7 +68,9 @@ class SkipsSaturation(Windowed):
 
 
 class LearnsOnce(Honest):
-    """C16: the slope of its tanh is a constant of the backward, so that gradients have no gradient."""
+    """C16: the slope of its tanh is a constant of the backward, so that gradients have no
+    gradient.
+    """
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         v = self.of_input(x_t) + self.of_state(state.h)
@@ -118,7 +124,9 @@ class DrawsItsMask(Honest):
 
 
 class SeedsItself(Honest):
-    """C19: it begins the same, whatever the seed of the run, and so does all that is built after it."""
+    """C19: it begins the same, whatever the seed of the run, and so does all that is built after
+    it.
+    """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         torch.manual_seed(0)
@@ -132,7 +140,9 @@ class GrowsATable(Windowed):
         super().__init__(input_size, options)
         self.register_buffer("positions", torch.arange(4), persistent=False)
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         if x.shape[1] > len(self.positions):
             self.positions = torch.arange(x.shape[1], device=x.device)
         return super().window(x, state, reset, live)
@@ -160,7 +170,9 @@ class ForgetsItsMask(Honest):
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         super().__init__(input_size, options)
-        self.register_buffer("mask", (torch.rand(self.hidden_size, self.hidden_size) > 0.5).float(), persistent=False)
+        self.register_buffer(
+            "mask", (torch.rand(self.hidden_size, self.hidden_size) > 0.5).float(), persistent=False
+        )
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         recurrent = functional.linear(state.h, self.of_state.weight * self.mask)
@@ -258,7 +270,9 @@ class ComparesAllPairs(Windowed):
         h = 0.7 * state.h + 0.3 * torch.tanh(self.of_input(x_t))
         return h, LeakyState(h)
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         if reset is not None or live is not None:
             return super().window(x, state, reset, live)
         t = torch.arange(x.shape[1], device=x.device)
@@ -320,7 +334,9 @@ def liar(check: str, cell: type[Cell[CellOptions]], *others: str, **more: Any) -
     """Return a cell of this module as a liar about a check."""
     name = "".join("_" + c.lower() if c.isupper() else c for c in cell.__name__).lstrip("_")
     summary = (cell.__doc__ or "").removeprefix(f"{check}: ")
-    component = Component("cell", name, f"liars.module:{cell.__name__}", "recurra:CellOptions", summary)
+    component = Component(
+        "cell", name, f"liars.module:{cell.__name__}", "recurra:CellOptions", summary
+    )
     return Liar(check, replace(component, **more), frozenset(others))
 
 

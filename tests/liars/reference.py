@@ -14,8 +14,12 @@ from recurra.contracts.options import CellOptions
 class ReferenceOptions(GatedOptions):
     """Options of the reference."""
 
-    nonlinearity: Literal["tanh", "softsign"] = Field("tanh", description="what squashes the proposal")
-    inside: bool = Field(True, description="whether r weighs the output before, inside f, or what f gives")
+    nonlinearity: Literal["tanh", "softsign"] = Field(
+        "tanh", description="what squashes the proposal"
+    )
+    inside: bool = Field(
+        True, description="whether r weighs the output before, inside f, or what f gives"
+    )
     gain: float = Field(1.0, gt=0, le=2, description="what the proposal is multiplied by")
 
 
@@ -26,7 +30,9 @@ class ReferenceState(NamedTuple):
 
 
 class Reference(GatedCell[ReferenceOptions]):
-    """z, r = sigmoid(W x + U h + b), c = f(g (W x + b + r U h)) or r f(g (W x + b + U h)), h' = z h + (1 - z) c."""
+    """z, r = sigmoid(W x + U h + b), c = f(g (W x + b + r U h)) or r f(g (W x + b + U h)), h' = z h
+    + (1 - z) c.
+    """
 
     gates = 3
     State = ReferenceState
@@ -34,7 +40,9 @@ class Reference(GatedCell[ReferenceOptions]):
     def update(self, x: Tensor, h: Tensor, state: ReferenceState) -> ReferenceState:
         kept, r = torch.sigmoid(x[:2] + h[:2])
         total = self.options.gain * (x[2] + (r * h[2] if self.options.inside else h[2]))
-        squashed = torch.tanh(total) if self.options.nonlinearity == "tanh" else total / (1 + total.abs())
+        squashed = (
+            torch.tanh(total) if self.options.nonlinearity == "tanh" else total / (1 + total.abs())
+        )
         proposal = squashed if self.options.inside else r * squashed
         return ReferenceState(kept * state.h + (1 - kept) * proposal)
 
@@ -62,7 +70,9 @@ class ScanReference(ScanCell[ScanReferenceOptions]):
 def cell(name: str, title: str) -> Component:
     """Return a component of this module."""
     home = "liars.reference"
-    return Component("cell", name, f"{home}:{title}", f"{home}:{title}Options", "a cell that is right")
+    return Component(
+        "cell", name, f"{home}:{title}", f"{home}:{title}Options", "a cell that is right"
+    )
 
 
 REFERENCE = cell("reference", "Reference")

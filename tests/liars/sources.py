@@ -235,7 +235,9 @@ class ReadsForItsFingerprint(Right):
     """Reads the whole corpus before it tells whether it is the same."""
 
     def fingerprint(self):
-        return hashlib.sha256("".join(values for values, _, _ in self.read("text")).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(values for values, _, _ in self.read("text")).encode()
+        ).hexdigest()
 
 
 class LooksAtTheSize(RightFile):
@@ -293,7 +295,10 @@ class CutsCharacters(RightFile):
         if not Path(self.options.path).is_file():
             raise InputError.of("RC040", f"{self.options.path} is no file")
         content = Path(self.options.path).read_bytes()
-        text = "".join(content[at : at + 65536].decode("utf-8", "ignore") for at in range(0, len(content), 65536))
+        text = "".join(
+            content[at : at + 65536].decode("utf-8", "ignore")
+            for at in range(0, len(content), 65536)
+        )
         yield from map(Piece, text.splitlines(keepends=True))
 
 

@@ -96,7 +96,9 @@ def liar(check: str, cell: type[Honest], *others: str) -> Liar:
     """Return a cell of this module as a liar about a check."""
     name = "".join("_" + c.lower() if c.isupper() else c for c in cell.__name__).lstrip("_")
     target, model = f"liars.use:{cell.__name__}", "recurra:CellOptions"
-    return Liar(check, Component("cell", name, target, model, "a cell of the tests"), frozenset(others))
+    return Liar(
+        check, Component("cell", name, target, model, "a cell of the tests"), frozenset(others)
+    )
 
 
 LIARS = [

@@ -1,4 +1,6 @@
-"""Cells that compute the wrong thing, or the right one in the wrong place: one law broken by each."""
+"""Cells that compute the wrong thing, or the right one in the wrong place: one law broken by
+each.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Windowed(Honest):
     def chunkwise(self) -> Any:
         return self.window
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         outputs = []
         for t in range(x.shape[1]):
             if reset is not None:
@@ -94,7 +98,9 @@ class CountsInFloats(Honest):
 
 
 class ApproximatesItsWindow(Honest):
-    """C02: in float32 the window shows a polynomial of the state, which is right to three digits."""
+    """C02: in float32 the window shows a polynomial of the state, which is right to three
+    digits.
+    """
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
         y, after = super().forward(x, state, reset=reset, lengths=lengths)
@@ -104,7 +110,9 @@ class ApproximatesItsWindow(Honest):
 class ForgetsLongWindows(Windowed):
     """C02: the form works in chunks of 128 steps, and each but the first begins from zeros."""
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         if x.shape[1] <= 128:
             return super().window(x, state, reset, live)
         early, _ = super().window(x[:, :128], state, None, None)
@@ -120,7 +128,9 @@ class TailState(NamedTuple):
 
 
 class ForgetsItsTail(Windowed):
-    """C03: a convolution over four steps takes a window that is shorter than its tail for the start of a sequence."""
+    """C03: a convolution over four steps takes a window that is shorter than its tail for the start
+    of a sequence.
+    """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         super().__init__(input_size, options)
@@ -128,21 +138,29 @@ class ForgetsItsTail(Windowed):
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:
         (h,) = super().initial_state(batch_size, device=device, dtype=dtype)
-        return TailState(h, torch.zeros(batch_size, TAIL, self.input_size, device=device, dtype=dtype))
+        return TailState(
+            h, torch.zeros(batch_size, TAIL, self.input_size, device=device, dtype=dtype)
+        )
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         h, _ = super().step(x_t + (self.kernel.unsqueeze(-1) * state.tail).sum(1), state)
         return h, TailState(h, torch.cat([state.tail[:, 1:], x_t.unsqueeze(1)], dim=1))
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         y, after = super().window(x, state, reset, live)
         if x.shape[1] < TAIL:
-            after = TailState(after.h, torch.cat([torch.zeros_like(after.tail), x], dim=1)[:, -TAIL:])
+            after = TailState(
+                after.h, torch.cat([torch.zeros_like(after.tail), x], dim=1)[:, -TAIL:]
+            )
         return y, after
 
 
 class ConvolvesByFourier(Windowed):
-    """C04: h_t = 0.7 h_{t-1} + 0.3 tanh(W x_t + b) by a Fourier transform, which is causal but for rounding."""
+    """C04: h_t = 0.7 h_{t-1} + 0.3 tanh(W x_t + b) by a Fourier transform, which is causal but for
+    rounding.
+    """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         super().__init__(input_size, options)
@@ -152,19 +170,25 @@ class ConvolvesByFourier(Windowed):
         h = 0.7 * state.h + 0.3 * torch.tanh(self.of_input(x_t))
         return h, LeakyState(h)
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         if reset is not None or live is not None:
             return super().window(x, state, reset, live)
         steps = x.shape[1]
         decay = 0.7 ** torch.arange(steps, dtype=x.dtype, device=x.device).unsqueeze(-1)  # T 1
         written = torch.fft.rfft(0.3 * torch.tanh(self.of_input(x)), n=2 * steps, dim=1)
-        y = torch.fft.irfft(written * torch.fft.rfft(decay, n=2 * steps, dim=0), n=2 * steps, dim=1)[:, :steps]
+        y = torch.fft.irfft(
+            written * torch.fft.rfft(decay, n=2 * steps, dim=0), n=2 * steps, dim=1
+        )[:, :steps]
         y = y + 0.7 * decay * state.h.unsqueeze(1)
         return y, LeakyState(y[:, -1])
 
 
 class ScalesByTheBatch(Honest):
-    """C05: inputs are brought to a common scale and back, so that nothing overflows: one scale for all rows."""
+    """C05: inputs are brought to a common scale and back, so that nothing overflows: one scale for
+    all rows.
+    """
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         scale = x_t.detach().abs().max().clamp(min=1.0)
@@ -172,10 +196,14 @@ class ScalesByTheBatch(Honest):
 
 
 class SharesPrefixes(Honest):
-    """C06: rows with the same state are taken for the same beam, and the first one's input for that of all."""
+    """C06: rows with the same state are taken for the same beam, and the first one's input for that
+    of all.
+    """
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        same = (state.h.unsqueeze(1) == state.h.unsqueeze(0)).all(-1) & state.h.any(-1, keepdim=True)
+        same = (state.h.unsqueeze(1) == state.h.unsqueeze(0)).all(-1) & state.h.any(
+            -1, keepdim=True
+        )
         same = same | torch.eye(x_t.shape[0], dtype=torch.bool, device=x_t.device)
         return super().step(x_t[same.int().argmax(1)], state)
 
@@ -183,7 +211,9 @@ class SharesPrefixes(Honest):
 class DecaysInPadding(Windowed):
     """C07: the form pads with zeros, and steps on."""
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         return super().window(x, state, reset, None)
 
 
@@ -206,9 +236,13 @@ class PoisonedGradients(Honest):
 
 
 class CountsFromTheReset(Windowed):
-    """C08: the final state is taken so many steps after the start of the window as the sequence has after its reset."""
+    """C08: the final state is taken so many steps after the start of the window as the sequence has
+    after its reset.
+    """
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         if reset is None or live is None:
             return super().window(x, state, reset, live)
         y, _ = super().window(x, state, reset, None)
@@ -228,15 +262,21 @@ class FadesAtResets(Windowed):
 class ResetsOnce(Windowed):
     """C09: a row has one reset in a window; of more than one, the first counts."""
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
-        return super().window(x, state, None if reset is None else reset & (reset.cumsum(1) == 1), live)
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        return super().window(
+            x, state, None if reset is None else reset & (reset.cumsum(1) == 1), live
+        )
 
 
 class Learned(Windowed):
     """The same, from a state that is learned: tanh of the bias."""
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:
-        return LeakyState(torch.tanh(self.of_input.bias).to(device=device, dtype=dtype).expand(batch_size, -1))
+        return LeakyState(
+            torch.tanh(self.of_input.bias).to(device=device, dtype=dtype).expand(batch_size, -1)
+        )
 
 
 class ResetsToZeros(Learned):
@@ -302,7 +342,9 @@ class ReadsRawMemory(Honest):
 class ViewsItsState(Windowed):
     """C11: the form asks for a state that is contiguous."""
 
-    def window(self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None) -> tuple[Tensor, Any]:
+    def window(
+        self, x: Tensor, state: Any, reset: Tensor | None, live: Tensor | None
+    ) -> tuple[Tensor, Any]:
         return super().window(x, LeakyState(state.h.view(-1).view(state.h.shape)), reset, live)
 
 
@@ -350,7 +392,9 @@ class ClipsItsWindow(Honest):
     """C35: inputs of a window are cut at 9, which no input of the usual size reaches."""
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
-        return super().forward(torch.where(x.abs() > 9, 9 * x.sign(), x), state, reset=reset, lengths=lengths)
+        return super().forward(
+            torch.where(x.abs() > 9, 9 * x.sign(), x), state, reset=reset, lengths=lengths
+        )
 
 
 class NarrowsItsWindow(Honest):
@@ -365,7 +409,9 @@ def liar(check: str, cell: type[Honest], *others: str) -> Liar:
     """Return a cell of this module as a liar about a check."""
     name = "".join("_" + c.lower() if c.isupper() else c for c in cell.__name__).lstrip("_")
     summary = (cell.__doc__ or "").removeprefix(f"{check}: ")
-    component = Component("cell", name, f"liars.values:{cell.__name__}", "recurra:CellOptions", summary)
+    component = Component(
+        "cell", name, f"liars.values:{cell.__name__}", "recurra:CellOptions", summary
+    )
     return Liar(check, component, frozenset(others))
 
 

@@ -153,7 +153,9 @@ class KeepsTheOldFit(Right):
     """Adds what is restored to what was learned before."""
 
     def restore(self, saved):
-        self.learn([*self.letters, *(letter for letter in saved["letters"] if letter not in self.ids)])
+        self.learn(
+            [*self.letters, *(letter for letter in saved["letters"] if letter not in self.ids)]
+        )
 
 
 class SavesAnArray(Right):
@@ -241,7 +243,9 @@ class SplitsPrompts(Right):
 
 
 class LearnsWhileItEncodes(Right):
-    """Takes up a new letter wherever it meets one, so that it is larger than the network that was built for it."""
+    """Takes up a new letter wherever it meets one, so that it is larger than the network that was
+    built for it.
+    """
 
     def encode(self, values):
         self.learn([*self.letters, *sorted(set(values) - self.ids.keys())])
@@ -360,9 +364,13 @@ class NotesInItsOptions(Right):
 
 
 def component(name: str, options: str = "Policy", here: str = __name__) -> Component:
-    """Return a vocabulary of a module as a plugin would describe it; its options are of this one."""
+    """Return a vocabulary of a module as a plugin would describe it; its options are of this
+    one.
+    """
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
-    return Component("vocabulary", lower, f"{here}:{name}", f"{__name__}:{options}", "a vocabulary of the tests")
+    return Component(
+        "vocabulary", lower, f"{here}:{name}", f"{__name__}:{options}", "a vocabulary of the tests"
+    )
 
 
 RIGHT = [component("Right"), component("RightBytes", "Plain")]

@@ -1,4 +1,6 @@
-"""Wrong vocabularies of numbers, and right ones that they are made of: scales, and transforms of a series."""
+"""Wrong vocabularies of numbers, and right ones that they are made of: scales, and transforms of a
+series.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +158,9 @@ class HushesNumpy(RightNumbers):
 
 
 class RightTransform(Transform):
-    """Doubles each row, as a series of its own might: the origin is the number of rows that came before it."""
+    """Doubles each row, as a series of its own might: the origin is the number of rows that came
+    before it.
+    """
 
     width = 1
 

@@ -1,4 +1,6 @@
-"""Both ways and blocks: against torch's own module, against the parts by hand, and the same however they are cut."""
+"""Both ways and blocks: against torch's own module, against the parts by hand, and the same however
+they are cut.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def make(width: int = 5, hidden: int = 4, **options):
 
 
 def draw(batch=3, steps=7, width=5, seed=0):
-    return torch.randn(batch, steps, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        batch, steps, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def gap(one, other):
@@ -40,7 +44,9 @@ def gap(one, other):
 
 @pytest.mark.parametrize("lengths", [None, [7, 3, 5], [1, 7, 2]])
 def test_both_ways_are_torchs(lengths):
-    """With the same weights the outputs and the gradients are those of nn.LSTM(bidirectional=True), packed or not."""
+    """With the same weights the outputs and the gradients are those of nn.LSTM(bidirectional=True),
+    packed or not.
+    """
     module = nn.LSTM(5, 4, batch_first=True, bidirectional=True).double()
     options = LSTMOptions(hidden_size=4, bidirectional=True)
     ours = layer(lambda size: LSTM(size, options), 5, options).double()
@@ -56,7 +62,9 @@ def test_both_ways_are_torchs(lengths):
     else:
         sizes = torch.tensor(lengths)
         packed = nn.utils.rnn.pack_padded_sequence(x, sizes, batch_first=True, enforce_sorted=False)
-        wanted, _ = nn.utils.rnn.pad_packed_sequence(module(packed)[0], batch_first=True, total_length=7)
+        wanted, _ = nn.utils.rnn.pad_packed_sequence(
+            module(packed)[0], batch_first=True, total_length=7
+        )
         found, _ = ours(x, lengths=sizes)
     assert gap(found, wanted) < 1e-12
     weights = torch.randn_like(wanted)
@@ -77,16 +85,22 @@ def test_both_ways_stop_at_the_start_of_a_sequence():
 
 
 def test_a_block_is_its_parts_by_hand():
-    """x + cell(silu(conv(norm(x)))), then x + down(silu(gate) * up)(norm(x)), with torch's own functions."""
+    """x + cell(silu(conv(norm(x)))), then x + down(silu(gate) * up)(norm(x)), with torch's own
+    functions.
+    """
     block = make(block={"norm": "layer", "convolution": 3, "feed_forward": 2.0})
     assert isinstance(block, Block)
     x = draw()
     hidden = functional.layer_norm(x, (5,), block.norm.weight, block.norm.bias)
     kernel = block.convolution.weight.T.unsqueeze(1)  # D 1 k
     padded = functional.pad(hidden.transpose(1, 2), (2, 0))
-    hidden = functional.silu(functional.conv1d(padded, kernel, block.convolution.bias, groups=5)).transpose(1, 2)
+    hidden = functional.silu(
+        functional.conv1d(padded, kernel, block.convolution.bias, groups=5)
+    ).transpose(1, 2)
     hidden = x + block.back(block.inner(hidden)[0])
-    inside = functional.layer_norm(hidden, (5,), block.feed_forward.norm.weight, block.feed_forward.norm.bias)
+    inside = functional.layer_norm(
+        hidden, (5,), block.feed_forward.norm.weight, block.feed_forward.norm.bias
+    )
     gate, value = block.feed_forward.up(inside).split(10, dim=-1)
     wanted = hidden + block.feed_forward.down(functional.silu(gate) * value)
     assert gap(block(x)[0], wanted) < 1e-12
@@ -94,7 +108,9 @@ def test_a_block_is_its_parts_by_hand():
 
 @pytest.mark.parametrize("both", [False, True])
 def test_rows_of_different_lengths_are_alone(both):
-    """In a block too a finished row gives zeros, and what is stored beyond its end has no say, not even as NaN."""
+    """In a block too a finished row gives zeros, and what is stored beyond its end has no say, not
+    even as NaN.
+    """
     block = make(bidirectional=both, block={"convolution": 3, "feed_forward": 1.0})
     x, sizes = draw(), torch.tensor([7, 2, 4])
     poisoned = x.clone()
@@ -122,9 +138,13 @@ def deep(depth=3):
 @laws
 @given(cuts=st.lists(st.integers(0, 12), max_size=4), flags=st.integers(0, 2**36 - 1))
 def test_a_deep_stack_is_the_same_however_it_is_cut(cuts, flags):
-    """Any windows with the state carried give what one window gives, resets and convolution tails included."""
+    """Any windows with the state carried give what one window gives, resets and convolution tails
+    included.
+    """
     network, x = deep(), draw(3, 12)
-    reset = torch.tensor([(flags >> index) & 1 for index in range(36)], dtype=torch.bool).view(3, 12)
+    reset = torch.tensor([(flags >> index) & 1 for index in range(36)], dtype=torch.bool).view(
+        3, 12
+    )
     whole, last = network(x, reset=reset)
     states, parts = network.initial_states(3), []
     edges = [0, *sorted(cuts), 12]
@@ -137,7 +157,9 @@ def test_a_deep_stack_is_the_same_however_it_is_cut(cuts, flags):
 
 
 def test_a_deep_stack_has_a_closing_norm_and_a_clear_path():
-    """The head reads normalised outputs; with branches that give nothing the stack is the norm of its input."""
+    """The head reads normalised outputs; with branches that give nothing the stack is the norm of
+    its input.
+    """
     network, x = deep(8), draw()
     with torch.no_grad():
         for block in network.layers:
@@ -150,7 +172,9 @@ def test_a_deep_stack_has_a_closing_norm_and_a_clear_path():
 
 
 def test_a_gradient_reaches_the_first_of_many_blocks():
-    """Through 24 blocks the first one's gradient is no smaller than a hundredth of the last one's."""
+    """Through 24 blocks the first one's gradient is no smaller than a hundredth of the last
+    one's.
+    """
     network = deep(24)
     network(draw())[0].square().mean().backward()
     first, last = (network.layers[index].inner.weight_ih.grad.norm() for index in (0, -1))
@@ -158,7 +182,9 @@ def test_a_gradient_reaches_the_first_of_many_blocks():
 
 
 def test_dropout_falls_on_the_branches_alone():
-    """In a block the path of the residuals is never dropped: with dropout near 1, what comes in goes out."""
+    """In a block the path of the residuals is never dropped: with dropout near 1, what comes in
+    goes out.
+    """
     block = make(dropout=0.999999, block={})
     block.train()
     x = draw()

@@ -1,4 +1,6 @@
-"""The network: dropout in training alone, the precision asked for, states that are saved and come back."""
+"""The network: dropout in training alone, the precision asked for, states that are saved and come
+back.
+"""
 
 from __future__ import annotations
 
@@ -76,11 +78,15 @@ def test_states_and_resets_reach_every_layer():
     assert same(last, final, torch.allclose)
     reset = torch.zeros(3, 3, dtype=torch.bool)
     reset[:, 0] = True
-    torch.testing.assert_close(made(x[:, 5:], states, reset=reset)[0], made(x[:, 5:])[0], atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        made(x[:, 5:], states, reset=reset)[0], made(x[:, 5:])[0], atol=1e-12, rtol=0
+    )
 
 
 def test_dropout_draws_from_its_own_stream_in_training_alone():
-    """Evaluation draws nothing; training draws by the seed and leaves the global generator where it was."""
+    """Evaluation draws nothing; training draws by the seed and leaves the global generator where it
+    was.
+    """
     made, x = network(dropout=0.5), ids()
     state = torch.get_rng_state()
     plain, _ = network()(x)
@@ -116,7 +122,9 @@ def test_dropout_falls_on_outputs_and_keeps_their_mean():
 
 
 def test_float64_is_float64_throughout():
-    """Weights, outputs and states are of the precision asked for; it agrees with float32 to float32's rounding."""
+    """Weights, outputs and states are of the precision asked for; it agrees with float32 to
+    float32's rounding.
+    """
     wide, narrow = network(precision="float64").eval(), network().eval()
     y, states = wide(ids())
     assert {y.dtype, *(field.dtype for state in states for field in state)} == {torch.float64}
@@ -126,14 +134,18 @@ def test_float64_is_float64_throughout():
 
 @pytest.mark.parametrize("encoder", ["embedding", "one_hot", "identity"])
 def test_bfloat16_keeps_states_wide_and_stays_close(encoder):
-    """Under bfloat16 outputs, states and gradients are float32, near those of float32 and not equal to them."""
+    """Under bfloat16 outputs, states and gradients are float32, near those of float32 and not equal
+    to them.
+    """
     made, other = network(precision="bfloat16").train(), network().train()
     if encoder != "embedding":
         width = SYMBOLS if encoder == "one_hot" else 2
         for each in (made, other):
             with seeded(1):
                 each.encoder = (
-                    OneHot(SYMBOLS, OneHotOptions()) if encoder == "one_hot" else Identity(2, IdentityOptions())
+                    OneHot(SYMBOLS, OneHotOptions())
+                    if encoder == "one_hot"
+                    else Identity(2, IdentityOptions())
                 )
                 each.layers[0] = LSTM(width, LSTMOptions(hidden_size=6))
     x = torch.randn(3, 7, 2) if encoder == "identity" else ids()
@@ -161,15 +173,21 @@ def test_states_saved_by_name_come_back():
 
 
 def test_states_of_another_network_do_not_come_back():
-    """A missing or a foreign field, another width and another precision are errors that name the field."""
+    """A missing or a foreign field, another width and another precision are errors that name the
+    field.
+    """
     made = network()
     saved = flatten(made(ids())[1])
     like = made.initial_states(3)
     with pytest.raises(KeyError, match=r"1\.h"):
         unflatten(like, {name: tensor for name, tensor in saved.items() if name != "1.h"})
-    with pytest.raises(ValueError, match=r"state 2\.h has no place here, where the states are 0\.c, 0\.h, 1\.h"):
+    with pytest.raises(
+        ValueError, match=r"state 2\.h has no place here, where the states are 0\.c, 0\.h, 1\.h"
+    ):
         unflatten(like, saved | {"2.h": saved["1.h"]})
-    with pytest.raises(ValueError, match=r"state 0\.c is \(3, 2\) torch.float32, not \(3, 6\) torch.float32"):
+    with pytest.raises(
+        ValueError, match=r"state 0\.c is \(3, 2\) torch.float32, not \(3, 6\) torch.float32"
+    ):
         unflatten(like, saved | {"0.c": saved["0.c"][:, :2]})
     with pytest.raises(ValueError, match=r"state 1\.h is .* torch.float64, not .* torch.float32"):
         unflatten(like, saved | {"1.h": saved["1.h"].double()})
@@ -196,7 +214,9 @@ def test_detached_touches_every_field():
     assert all(field.requires_grad for state in states for field in state)
     for one, other in zip(detached(states), states, strict=True):
         assert type(one) is type(other)
-        assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(one, other, strict=True))
+        assert all(
+            torch.equal(a, b) and not a.requires_grad for a, b in zip(one, other, strict=True)
+        )
 
 
 def test_arithmetic_is_put_back():
@@ -221,7 +241,9 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_a_run_of_another_machines_device_takes_one_of_here():
-    """It says which was asked for and which is taken; a device that is here is taken without a word."""
+    """It says which was asked for and which is taken; a device that is here is taken without a
+    word.
+    """
     there = Device(kind="cuda:99", precision="float64", threads=2)
     with pytest.warns(OtherVersion, match=r"asks for cuda:99, and this machine has cpu.* is used"):
         found = of_here(there)

@@ -1,4 +1,6 @@
-"""Whole sequences are answered as a plain loop would: one sequence at a time, one step after the other."""
+"""Whole sequences are answered as a plain loop would: one sequence at a time, one step after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,15 @@ def network(name: str, pooled: str) -> Network:
 def drawn(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids, also where rows have ended, and how many steps each row has."""
     stream = torch.Generator().manual_seed(sum(lengths))
-    return torch.randint(SYMBOLS, (len(lengths), max(lengths)), generator=stream), torch.tensor(lengths)
+    return torch.randint(SYMBOLS, (len(lengths), max(lengths)), generator=stream), torch.tensor(
+        lengths
+    )
 
 
 def plain(made: Network, x: torch.Tensor, steps: torch.Tensor, window: int) -> torch.Tensor:
-    """Return the outputs of a loop; what lies before the last `window` steps of a row is a constant, if not 0."""
+    """Return the outputs of a loop; what lies before the last `window` steps of a row is a
+    constant, if not 0.
+    """
     rows = []
     for row, length in zip(x, steps.tolist(), strict=True):
         before = max(length - window, 0) if window and not made.reads_both_ways else 0
@@ -104,7 +110,9 @@ def both_ways(made: Network, row: torch.Tensor) -> torch.Tensor:
 
 
 def pooled(made: Network, hidden: torch.Tensor, before: int) -> torch.Tensor:
-    """Return one vector of the steps `[T, H]` by the formula; the weights of the first `before` are constants."""
+    """Return one vector of the steps `[T, H]` by the formula; the weights of the first `before` are
+    constants.
+    """
     kind = next(name for name, pool in POOLINGS.items() if type(made.pool) is pool)
     if kind == "attention":
         weight = (hidden @ made.pool.query).exp()
@@ -118,7 +126,10 @@ def gradients(made: Network, output: torch.Tensor) -> list[torch.Tensor]:
     weights = [weight for weight in made.parameters() if weight.requires_grad]
     share = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
     found = torch.autograd.grad((output * share).sum(), weights, allow_unused=True)
-    return [torch.zeros_like(w) if grad is None else grad for w, grad in zip(weights, found, strict=True)]
+    return [
+        torch.zeros_like(w) if grad is None else grad
+        for w, grad in zip(weights, found, strict=True)
+    ]
 
 
 def close(one: torch.Tensor, other: torch.Tensor, bound: float = 1e-12) -> bool:
@@ -134,7 +145,9 @@ ragged = st.lists(st.integers(1, 60), min_size=1, max_size=3)
 @example(lengths=[1, 29, 9], window=7)
 @given(lengths=ragged, window=st.sampled_from([0, 1, 7, 64]))
 def test_answers_are_those_of_a_plain_loop(name, pool, lengths, window):
-    """So are the gradients, with what lies before the last window held fast; and reading in pieces gives the same."""
+    """So are the gradients, with what lies before the last window held fast; and reading in pieces
+    gives the same.
+    """
     made, (x, steps) = network(name, pool), drawn(lengths)
     output = sequences.answers(made, x, steps, window)
     wanted = plain(made, x, steps, window)
@@ -148,10 +161,18 @@ def test_answers_are_those_of_a_plain_loop(name, pool, lengths, window):
 @pytest.mark.parametrize("pool", POOLINGS)
 @pytest.mark.parametrize("name", NETS)
 def test_other_rows_change_nothing(name, pool, monkeypatch):
-    """Each sequence alone is answered as in a batch, wherever its row stands and whatever follows its end."""
-    monkeypatch.setattr(sequences, "LONGEST", 4)  # what lies before a window is read in several runs
+    """Each sequence alone is answered as in a batch, wherever its row stands and whatever follows
+    its end.
+    """
+    # What lies before a window is read in several runs.
+    monkeypatch.setattr(sequences, "LONGEST", 4)
     made, (x, steps) = network(name, pool), drawn([12, 1, 31, 5])
-    alone = torch.cat([sequences.answers(made, x[i : i + 1, :n], steps[i : i + 1], 3) for i, n in enumerate(steps)])
+    alone = torch.cat(
+        [
+            sequences.answers(made, x[i : i + 1, :n], steps[i : i + 1], 3)
+            for i, n in enumerate(steps)
+        ]
+    )
     order = torch.tensor([2, 0, 3, 1])
     ended = torch.arange(x.shape[1]) >= steps[:, None]
     for other in (x, torch.where(ended, (x + 1) % SYMBOLS, x)):
@@ -162,7 +183,9 @@ def test_other_rows_change_nothing(name, pool, monkeypatch):
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_longer_window_sees_more(name):
-    """A window that holds all is no window; a shorter one gives the same answers and other gradients."""
+    """A window that holds all is no window; a shorter one gives the same answers and other
+    gradients.
+    """
     made, (x, steps) = network(name, "last"), drawn([20, 11])
     outputs = [sequences.answers(made, x, steps, window) for window in (20, 0, 5)]
     assert torch.equal(outputs[0], outputs[1]) and close(outputs[0], outputs[2])
@@ -171,7 +194,11 @@ def test_a_longer_window_sees_more(name):
 
 
 @settings(max_examples=20, deadline=None)
-@given(pool=st.sampled_from(sorted(POOLINGS)), cuts=st.sets(st.integers(1, 11), max_size=4), data=st.data())
+@given(
+    pool=st.sampled_from(sorted(POOLINGS)),
+    cuts=st.sets(st.integers(1, 11), max_size=4),
+    data=st.data(),
+)
 def test_pooling_is_the_same_in_any_pieces(pool, cuts, data):
     """Steps may come in pieces cut anywhere; what stands after the end of a row may be anything."""
     stream = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))

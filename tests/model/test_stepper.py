@@ -1,4 +1,6 @@
-"""A step as one kernel: where it begins, that it is the network's step, and what becomes of it when things change."""
+"""A step as one kernel: where it begins, that it is the network's step, and what becomes of it when
+things change.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +40,26 @@ from recurra_losses.options import CrossEntropyOptions
 SYMBOLS, FEATURES, WIDTH = 7, 3, 6
 
 pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="without a compiler there are no kernels"
+    not any(map(shutil.which, ("cc", "gcc", "clang"))),
+    reason="without a compiler there are no kernels",
 )
 
 
 def layers(first, stack):
     if stack == "lstm":
-        return [LSTM(first, LSTMOptions(hidden_size=WIDTH)), LSTM(WIDTH, LSTMOptions(hidden_size=WIDTH))]
+        return [
+            LSTM(first, LSTMOptions(hidden_size=WIDTH)),
+            LSTM(WIDTH, LSTMOptions(hidden_size=WIDTH)),
+        ]
     if stack == "mixed":
-        return [GRU(first, GRUOptions(hidden_size=5)), LSTM(5, LSTMOptions(hidden_size=4, layer_norm=True))]
+        return [
+            GRU(first, GRUOptions(hidden_size=5)),
+            LSTM(5, LSTMOptions(hidden_size=4, layer_norm=True)),
+        ]
     options = BlockOptions(feed_forward=2)
-    return [Block(MinGRU(first, MinGRUOptions(hidden_size=first)), first, options) for _ in range(2)]
+    return [
+        Block(MinGRU(first, MinGRUOptions(hidden_size=first)), first, options) for _ in range(2)
+    ]
 
 
 ENCODERS = {
@@ -101,7 +112,9 @@ def soon(monkeypatch):
 
 
 def networks():
-    """Return each encoder with each stack in each type; all are slow but one type of each two, in turns."""
+    """Return each encoder with each stack in each type; all are slow but one type of each two, in
+    turns.
+    """
     found = []
     for row, encoder in enumerate(ENCODERS):
         for column, stack in enumerate(["lstm", "mixed", "blocks"]):
@@ -114,7 +127,9 @@ def networks():
 @pytest.mark.parametrize("rows", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize(("encoder", "stack", "dtype"), networks())
 def test_steps_are_those_of_the_network(encoder, stack, dtype, rows):
-    """Wherever a kernel begins, outputs and states are the network's, and it begins as early as it can."""
+    """Wherever a kernel begins, outputs and states are the network's, and it begins as early as it
+    can.
+    """
     made, xs = network(encoder, stack, dtype), inputs(encoder, rows, 6, dtype)
     expected, last = by_network(made, xs)
     found, states = by_stepper(made, xs)
@@ -129,12 +144,15 @@ def test_steps_are_those_of_the_network(encoder, stack, dtype, rows):
 
 
 def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
-    """With more symbols than a table may hold, the kernel begins behind the encoder, and is right."""
+    """With more symbols than a table may hold, the kernel begins behind the encoder, and is
+    right.
+    """
     made, xs = network(), inputs("embedding", 2, 5)
     for largest in (
         SYMBOLS * 4 * 4 - 1,
         SYMBOLS * 4 * 4,
-    ):  # the vectors do not fit; the vectors do, their products no more
+    ):
+        # The vectors do not fit; the vectors do, their products no more.
         steppers._stepping.pop(made, None)
         monkeypatch.setattr(steppers, "LARGEST", largest)
         monkeypatch.setattr("recurra.engine.fused.step.LARGEST", largest)
@@ -144,10 +162,14 @@ def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
 
 @pytest.mark.parametrize("which", ["encoder.weight", "layers.0", "head.bias"])
 def test_weights_that_change_are_read_again(which):
-    """A weight changed in place is seen by the next step, one changed behind torch's back by the next session."""
+    """A weight changed in place is seen by the next step, one changed behind torch's back by the
+    next session.
+    """
     made, xs = network(), inputs("embedding", 1, 4)
     by_stepper(made, xs)
-    weight = next(w for name, w in made.named_parameters() if name.startswith(which.removesuffix(".weight")))
+    weight = next(
+        w for name, w in made.named_parameters() if name.startswith(which.removesuffix(".weight"))
+    )
     with torch.no_grad():
         weight.mul_(3)
     torch.testing.assert_close(by_stepper(made, xs)[0], by_network(made, xs)[0])
@@ -216,7 +238,9 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_kernel_that_is_not_the_network_s_is_not_taken(rows, monkeypatch):
-    """One number off by a millionth, in a step of one row or of several, and the network steps by itself."""
+    """One number off by a millionth, in a step of one row or of several, and the network steps by
+    itself.
+    """
     honest = Step.__call__
 
     def lying(self, x, state):

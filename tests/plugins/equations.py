@@ -11,7 +11,9 @@ def logistic(z: Tensor) -> Tensor:
 
 
 def near(found: Tensor, wanted: Tensor, bound: float, what: str) -> None:
-    """Assert that two tensors differ by no more than a share of the greatest number, or of 1 where all are smaller."""
+    """Assert that two tensors differ by no more than a share of the greatest number, or of 1 where
+    all are smaller.
+    """
     assert found.shape == wanted.shape, what
     gap = (found - wanted).abs().max() / wanted.abs().max().clamp(min=1)
     assert gap <= bound, f"{what}: {gap:.1e}"

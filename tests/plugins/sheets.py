@@ -1,4 +1,6 @@
-"""What tests of sources share: sequences put together, and tables written as csv and as JSON lines."""
+"""What tests of sources share: sequences put together, and tables written as csv and as JSON
+lines.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,18 @@ def gathered(source, element="text"):
         if start or not found:
             found.append([])
         found[-1].append(values)
-    joins = {"text": "".join, "tokens": lambda parts: sum(parts, []), "numbers": lambda p: np.concatenate(p).tolist()}
+    joins = {
+        "text": "".join,
+        "tokens": lambda parts: sum(parts, []),
+        "numbers": lambda p: np.concatenate(p).tolist(),
+    }
     return [joins[element](parts) for parts in found]
 
 
 def labelled(source, element="text"):
-    """Return the sequences of a source, each with its label; only the piece that starts one may carry it."""
+    """Return the sequences of a source, each with its label; only the piece that starts one may
+    carry it.
+    """
     labels = []
     for _, start, columns in source.read(element):
         assert set(columns) == ({"label"} if start else set())
@@ -43,7 +51,10 @@ class Sheet:
 
     def write(self, names, rows):
         if self.kind == "csv":
-            lines = [",".join(names), *[",".join("" if cell is None else str(cell) for cell in row) for row in rows]]
+            lines = [
+                ",".join(names),
+                *[",".join("" if cell is None else str(cell) for cell in row) for row in rows],
+            ]
         else:
             lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
         self.path.write_text("".join(line + "\n" for line in lines))

@@ -57,15 +57,25 @@ def copy(cell, module, layer):
 
 
 def compare(kind, path, dtype, layers, size):
-    """Run torch's module and the cells with its weights; compare outputs, final states and all gradients."""
+    """Run torch's module and the cells with its weights; compare outputs, final states and all
+    gradients.
+    """
     batch, steps, inputs, hidden, seed = size
     with seeded(seed):
         module = reference(kind, inputs, hidden, layers, dtype)
-        cells = [make(kind, inputs if layer == 0 else hidden, hidden_size=hidden) for layer in range(layers)]
-        network = Network(Identity(inputs, IdentityOptions()), cells, MSE(1, MSEOptions())).to(dtype)
+        cells = [
+            make(kind, inputs if layer == 0 else hidden, hidden_size=hidden)
+            for layer in range(layers)
+        ]
+        network = Network(Identity(inputs, IdentityOptions()), cells, MSE(1, MSEOptions())).to(
+            dtype
+        )
         x = torch.randn(batch, steps, inputs, dtype=dtype, requires_grad=True)
         fields = 2 if kind == "lstm" else 1
-        start = [torch.randn(layers, batch, hidden, dtype=dtype, requires_grad=True) for _ in range(fields)]
+        start = [
+            torch.randn(layers, batch, hidden, dtype=dtype, requires_grad=True)
+            for _ in range(fields)
+        ]
         weights = [torch.randn(batch, steps, hidden, dtype=dtype)]
         weights += [torch.randn(layers, batch, hidden, dtype=dtype) for _ in range(fields)]
     for layer, cell in enumerate(network.cells):
@@ -78,7 +88,9 @@ def compare(kind, path, dtype, layers, size):
     y, final = module(x, tuple(start) if fields == 2 else start[0])
     wanted = [y, *(final if fields == 2 else [final])]
     types = [type(cell.initial_state(1, device=x.device, dtype=dtype)) for cell in cells]
-    states = tuple(make_state(*[part[layer] for part in start]) for layer, make_state in enumerate(types))
+    states = tuple(
+        make_state(*[part[layer] for part in start]) for layer, make_state in enumerate(types)
+    )
     z, (_, *after) = network(x, ((), *states))
     found = [z, *[torch.stack(parts) for parts in zip(*after, strict=True)]]
 
@@ -91,7 +103,11 @@ def compare(kind, path, dtype, layers, size):
     mine = [x, *start, *[getattr(cell, part) for cell in network.cells for part in PARTS]]
     theirs = [x, *start, *[getattr(module, name) for name in names]]
     labels = ["input", *["start"] * fields, *names]
-    pairs = zip(torch.autograd.grad(total(found), mine), torch.autograd.grad(total(wanted), theirs), strict=True)
+    pairs = zip(
+        torch.autograd.grad(total(found), mine),
+        torch.autograd.grad(total(wanted), theirs),
+        strict=True,
+    )
     for label, (one, other) in zip(labels, pairs, strict=True):
         near(one, other, BOUNDS[dtype], f"gradient of {label}")
 
@@ -109,7 +125,9 @@ def compare(kind, path, dtype, layers, size):
 @settings(deadline=None, max_examples=12)
 @given(size=sizes, layers=st.integers(1, 3))
 def test_with_the_same_weights_it_is_torchs(kind, path, dtype, size, layers):
-    """Outputs, final states and every gradient equal torch's module, also with layers one on the other."""
+    """Outputs, final states and every gradient equal torch's module, also with layers one on the
+    other.
+    """
     compare(kind, path, dtype, layers, size)
 
 
@@ -151,7 +169,9 @@ def test_orthogonal_is_orthogonal_gate_by_gate(kind, hidden):
     blocks = cell.weight_hh.detach().chunk(gates)
     assert len(blocks) == gates
     for block in blocks:
-        torch.testing.assert_close(block @ block.mT, torch.eye(hidden, dtype=torch.float64), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            block @ block.mT, torch.eye(hidden, dtype=torch.float64), atol=1e-5, rtol=0
+        )
     assert not cell.bias_ih.any() and not cell.bias_hh.any()
     if gates > 1 and hidden > 1:
         assert not torch.equal(blocks[0], blocks[1])
@@ -169,7 +189,9 @@ def test_identity_is_the_identity_gate_by_gate(kind):
 @kinds
 @pytest.mark.parametrize("init", ["xavier", "orthogonal", "identity"])
 def test_xavier_fills_its_bound_gate_by_gate(kind, init):
-    """A xavier map is uniform within sqrt(6 / (fan in + fan out)) of one gate, not of all gates together."""
+    """A xavier map is uniform within sqrt(6 / (fan in + fan out)) of one gate, not of all gates
+    together.
+    """
     inputs, hidden = 40, 60
     cell = make(kind, inputs, hidden_size=hidden, init=init)
     maps = [(cell.weight_ih, inputs)] + ([(cell.weight_hh, hidden)] if init == "xavier" else [])
@@ -182,7 +204,9 @@ def test_xavier_fills_its_bound_gate_by_gate(kind, init):
 
 @kinds
 def test_the_default_is_torchs_distribution(kind):
-    """Every weight is uniform within 1/sqrt(H), as torch's module begins; from one seed it is the same to the bit."""
+    """Every weight is uniform within 1/sqrt(H), as torch's module begins; from one seed it is the
+    same to the bit.
+    """
     hidden, bound = 64, 1 / 8
     cell, module = make(kind, 50, hidden_size=hidden), reference(kind, 50, hidden, 1, torch.float32)
     for part in PARTS:
@@ -201,7 +225,9 @@ def test_the_default_is_torchs_distribution(kind):
 
 @pytest.mark.parametrize("init", ["uniform", "orthogonal", "xavier", "identity"])
 def test_forget_bias_raises_the_forget_gate_alone(init):
-    """With forget_bias b the sum of both biases is b higher at the forget gate and the same elsewhere."""
+    """With forget_bias b the sum of both biases is b higher at the forget gate and the same
+    elsewhere.
+    """
     found = []
     for bias in (0.0, 1.5):
         with seeded(3):
@@ -212,11 +238,15 @@ def test_forget_bias_raises_the_forget_gate_alone(init):
 
 
 def test_a_raised_forget_gate_keeps_the_memory():
-    """With no input and a high forget bias the memory lasts: c after a step is almost c before it."""
+    """With no input and a high forget bias the memory lasts: c after a step is almost c before
+    it.
+    """
     kept = []
     for bias in (0.0, 8.0):
         cell = make("lstm", 2, hidden_size=3, init="xavier", forget_bias=bias)
-        state = cell.initial_state(1, device=torch.device("cpu"), dtype=torch.float32)._replace(c=torch.ones(1, 3))
+        state = cell.initial_state(1, device=torch.device("cpu"), dtype=torch.float32)._replace(
+            c=torch.ones(1, 3)
+        )
         _, after = cell.step(torch.zeros(1, 2), state)
         kept.append(after.c)
     torch.testing.assert_close(kept[0], torch.full((1, 3), 0.5))

@@ -1,4 +1,6 @@
-"""The cells of gates and their variants are their papers' equations, written out here a second time."""
+"""The cells of gates and their variants are their papers' equations, written out here a second
+time.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +57,14 @@ MODELS = {
 }
 LSTMS = [
     dict(peephole=peephole, layer_norm=layer_norm, projection=projection, coupled=coupled)
-    for peephole, layer_norm, projection, coupled in itertools.product(*[[False, True]] * 2, [0, P], [False, True])
+    for peephole, layer_norm, projection, coupled in itertools.product(
+        *[[False, True]] * 2, [0, P], [False, True]
+    )
 ]
 PAIRS = [(False,) * 4, *((True,) * at + (False,) + (True,) * (3 - at) for at in range(4))]
-"""Rows in which every two options of an LSTM take all four values together; the other rows of the product are slow."""
+"""Rows in which every two options of an LSTM take all four values together; the other rows of the
+product are slow.
+"""
 VARIANTS = [
     ("rnn", {"nonlinearity": "tanh"}),
     ("rnn", {"nonlinearity": "relu"}),
@@ -70,7 +76,11 @@ VARIANTS = [
     ("indrnn", {"nonlinearity": "tanh", "recurrent_bound": 0.5}),
     ("ligru", {}),
     ("ligru", {"layer_norm": True}),
-    *(("slstm", {"heads": heads, "forget": forget}) for heads in (1, 2, 3) for forget in ("sigmoid", "exp")),
+    *(
+        ("slstm", {"heads": heads, "forget": forget})
+        for heads in (1, 2, 3)
+        for forget in ("sigmoid", "exp")
+    ),
 ]
 
 
@@ -92,7 +102,9 @@ every = pytest.mark.parametrize("variant", [by_default(variant) for variant in V
 
 
 def build(variant, dtype=torch.float64, inputs=D, seed=0, **more):
-    """Return a cell, the same at every call, with no weight left at 0 or 1, where a mistake would not show."""
+    """Return a cell, the same at every call, with no weight left at 0 or 1, where a mistake would
+    not show.
+    """
     kind, table = variant
     cell, model = MODELS[kind]
     with seeded(seed):
@@ -121,7 +133,11 @@ def lstm(w, table, x, h, c):
     else:
         total = x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]
     gates = dict(zip("fgo" if table["coupled"] else "ifgo", total.split(H, dim=-1), strict=True))
-    seen = dict(zip("fo" if table["coupled"] else "ifo", w.get("peepholes", torch.zeros(3, H)), strict=False))
+    seen = dict(
+        zip(
+            "fo" if table["coupled"] else "ifo", w.get("peepholes", torch.zeros(3, H)), strict=False
+        )
+    )
     f = logistic(gates["f"] + seen["f"] * c)
     i = 1 - f if table["coupled"] else logistic(gates["i"] + seen["i"] * c)
     c = f * c + i * torch.tanh(gates["g"])
@@ -166,17 +182,24 @@ def ligru(w, table, x, h):
     """One step of the light gated recurrent unit."""
     given = (x @ w["weight_ih"].T + w["bias_ih"]).split(H, dim=-1)
     if table.get("layer_norm"):
-        given = [norm(part, w["gain"][gate, 0], w["shift"][gate, 0]) for gate, part in enumerate(given)]
+        given = [
+            norm(part, w["gain"][gate, 0], w["shift"][gate, 0]) for gate, part in enumerate(given)
+        ]
     z = logistic(given[0] + h @ w["weight_hh"][:H].T)
     n = torch.clamp(given[1] + h @ w["weight_hh"][H:].T, min=0)
     return (z * h + (1 - z) * n,)
 
 
 def slstm(w, table, x, h, c, n, m):
-    """One step of the sLSTM with no stabiliser at all: what the state holds is scaled back first, and after."""
+    """One step of the sLSTM with no stabiliser at all: what the state holds is scaled back first,
+    and after.
+    """
     size = H // table["heads"]
     blocks = w["weight_hh"].view(table["heads"], 4, size, size)
-    U = [torch.block_diag(*(blocks[head, gate] for head in range(table["heads"]))) for gate in range(4)]
+    U = [
+        torch.block_diag(*(blocks[head, gate] for head in range(table["heads"])))
+        for gate in range(4)
+    ]
     W, b = w["weight_ih"].split(H), w["bias_ih"].split(H)
     i, f, z, o = (x @ W[gate].T + h @ U[gate].T + b[gate] for gate in range(4))
     forget = logistic(f) if table["forget"] == "sigmoid" else torch.exp(f)
@@ -185,14 +208,29 @@ def slstm(w, table, x, h, c, n, m):
     total = forget * n * scale + torch.exp(i)
     log_forget = -softplus(-f) if table["forget"] == "sigmoid" else f
     after = torch.maximum(log_forget + m, i)
-    return logistic(o) * memory / total, memory * torch.exp(-after), total * torch.exp(-after), after
+    return (
+        logistic(o) * memory / total,
+        memory * torch.exp(-after),
+        total * torch.exp(-after),
+        after,
+    )
 
 
-STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru, "mgu": mgu, "indrnn": indrnn, "ligru": ligru, "slstm": slstm}
+STEPS = {
+    "rnn": rnn,
+    "lstm": lstm,
+    "gru": gru,
+    "mgu": mgu,
+    "indrnn": indrnn,
+    "ligru": ligru,
+    "slstm": slstm,
+}
 
 
 def started(cell, dtype, batch, generator):
-    """Return a start that is not zero and that the cell could be in: what sLSTM has let in is never less than 1."""
+    """Return a start that is not zero and that the cell could be in: what sLSTM has let in is never
+    less than 1.
+    """
     fresh = cell.initial_state(batch, device=CPU, dtype=dtype)
     drawn = [torch.randn(part.shape, generator=generator, dtype=dtype) for part in fresh]
     if "n" in fresh._fields:
@@ -211,7 +249,9 @@ def looped(variant, cell, x, state):
 
 
 def compare(cell, x, start, found, wanted, bound):
-    """Check outputs, final states and every gradient: `found` and `wanted` hold outputs and a final state."""
+    """Check outputs, final states and every gradient: `found` and `wanted` hold outputs and a final
+    state.
+    """
     found, wanted = [found[0], *found[1]], [wanted[0], *wanted[1]]
     generator = torch.Generator().manual_seed(5)
     probes = [torch.randn(part.shape, generator=generator, dtype=part.dtype) for part in wanted]
@@ -233,7 +273,9 @@ def compare(cell, x, start, found, wanted, bound):
 
 
 @every
-@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)], ids=str
+)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_it_is_the_papers_equations(variant, dtype, seed):
     """Outputs, final states and all gradients are those of a plain loop over the equations."""
@@ -246,7 +288,9 @@ def test_it_is_the_papers_equations(variant, dtype, seed):
 
 @pytest.mark.parametrize("projection", [1, P])
 def test_a_projection_is_torchs(projection):
-    """With the same weights, outputs, final states and gradients are those of nn.LSTM(proj_size=...)."""
+    """With the same weights, outputs, final states and gradients are those of
+    nn.LSTM(proj_size=...).
+    """
     cell = build(("lstm", {"projection": projection}))
     module = nn.LSTM(D, H, proj_size=projection, batch_first=True).double()
     for name, weight in cell.named_parameters():
@@ -269,7 +313,9 @@ def test_a_projection_begins_as_torchs():
 
 
 def test_coupled_gates_are_an_lstm_whose_input_gate_mirrors_the_forget_gate():
-    """1 - sigmoid(f) is sigmoid(-f): nn.LSTM with the forget gate's weights negated at its input gate."""
+    """1 - sigmoid(f) is sigmoid(-f): nn.LSTM with the forget gate's weights negated at its input
+    gate.
+    """
     cell = build(("lstm", {"coupled": True}))
     module = nn.LSTM(D, H, batch_first=True).double()
     with torch.no_grad():
@@ -284,7 +330,9 @@ def test_coupled_gates_are_an_lstm_whose_input_gate_mirrors_the_forget_gate():
 
 
 def test_the_output_gate_sees_the_memory_after_the_step_and_the_others_before():
-    """From an empty memory, the peepholes of i and f change nothing in one step, and that of o does."""
+    """From an empty memory, the peepholes of i and f change nothing in one step, and that of o
+    does.
+    """
     cell = build(("lstm", {"peephole": True}))
     state = cell.initial_state(2, device=CPU, dtype=torch.float64)
     y, after = cell.step(torch.randn(2, D, dtype=torch.float64), state)
@@ -297,7 +345,9 @@ def test_the_output_gate_sees_the_memory_after_the_step_and_the_others_before():
 
 @pytest.mark.parametrize("coupled", [False, True])
 def test_layer_norm_forgets_the_scale_of_its_weights(coupled):
-    """Maps that are twice as large give the same, as far as normalisation leaves nothing but direction."""
+    """Maps that are twice as large give the same, as far as normalisation leaves nothing but
+    direction.
+    """
     cell = build(("lstm", {"layer_norm": True, "coupled": coupled}))
     x = torch.randn(2, 4, D, dtype=torch.float64)
     wanted, _ = cell(x)
@@ -326,10 +376,15 @@ def identity_slstm(forget):
 @pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @settings(deadline=None, max_examples=25)
 @given(
-    scale=st.sampled_from([1.0, 30.0, 1e3]), steps=st.integers(1, 7), seed=st.integers(0, 2**31), signs=st.booleans()
+    scale=st.sampled_from([1.0, 30.0, 1e3]),
+    steps=st.integers(1, 7),
+    seed=st.integers(0, 2**31),
+    signs=st.booleans(),
 )
 def test_slstm_is_a_weighted_average_of_its_values(forget, dtype, scale, steps, seed, signs):
-    """h_t / o_t is the mean of all tanh(z_s), weighted by exp(i_s) and every F since: a softmax, up to sums of 1e3."""
+    """h_t / o_t is the mean of all tanh(z_s), weighted by exp(i_s) and every F since: a softmax, up
+    to sums of 1e3.
+    """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(2, steps, 8, generator=generator, dtype=torch.float64)
     x = (scale * (x.sign() if signs else x.clamp(-1, 1))).to(dtype).requires_grad_()
@@ -359,7 +414,9 @@ def test_slstm_does_not_tell_one_scale_of_its_weights_from_another(heads):
 
 
 def test_the_first_value_of_an_slstm_is_the_whole_average():
-    """h_1 = sigmoid(o) * tanh(z), however little the gates let in, and after a reset as at the start."""
+    """h_1 = sigmoid(o) * tanh(z), however little the gates let in, and after a reset as at the
+    start.
+    """
     x = torch.tensor([[-1e3, 1e3, 1e3, -1e3, 0.3, -0.7, 0.2, 5.0]], dtype=torch.float64)
     wanted = logistic(x[:, 6:]) * torch.tanh(x[:, 4:6])
     for forget in ("sigmoid", "exp"):
@@ -389,7 +446,12 @@ def counted(kind, table):
     if kind == "lstm":
         gates, out = 3 if table["coupled"] else 4, table["projection"] or H
         biases = 4 * gates * H + 2 * H if table["layer_norm"] else 2 * gates * H
-        return gates * H * (D + out) + biases + table["peephole"] * (gates - 1) * H + table["projection"] * H
+        return (
+            gates * H * (D + out)
+            + biases
+            + table["peephole"] * (gates - 1) * H
+            + table["projection"] * H
+        )
     if kind == "slstm":
         return 4 * H * (D + 1) + 4 * H * H // table["heads"]
     return {
@@ -415,11 +477,19 @@ def test_the_parameters_are_as_many_as_the_formula_says(variant):
 
 @every
 def test_every_path_that_it_allows_is_right(variant):
-    """torch's kernels are taken where they compute this variant, and equal `step`; elsewhere the loop runs."""
+    """torch's kernels are taken where they compute this variant, and equal `step`; elsewhere the
+    loop runs.
+    """
     kind, table = variant
     cell = build(variant)
-    plain = kind == "rnn" or (kind == "lstm" and not any(table.values())) or table.get("reset") == "after"
-    declared = [name for name, path in paths.PATHS.items() if path.declared and path.refusal(cell) is None]
+    plain = (
+        kind == "rnn"
+        or (kind == "lstm" and not any(table.values()))
+        or table.get("reset") == "after"
+    )
+    declared = [
+        name for name, path in paths.PATHS.items() if path.declared and path.refusal(cell) is None
+    ]
     assert declared == (["native", "eager"] if plain else ["eager"])
     for name in PROOFS.accepting(cell):
         assert disagreement(cell, paths.PATHS[name].run) is None
@@ -431,7 +501,11 @@ def test_it_can_be_built_without_memory_for_its_weights(variant):
     """On the meta device a cell has shapes alone, and steps through them."""
     kind, table = variant
     cell, model = MODELS[kind]
-    schemes = ("uniform", "xavier") if kind == "indrnn" else ("uniform", "orthogonal", "xavier", "identity")
+    schemes = (
+        ("uniform", "xavier")
+        if kind == "indrnn"
+        else ("uniform", "orthogonal", "xavier", "identity")
+    )
     for init in schemes:
         with torch.device("meta"):
             made = cell(D, model(hidden_size=H, init=init, **table))
@@ -441,16 +515,23 @@ def test_it_can_be_built_without_memory_for_its_weights(variant):
         assert y.is_meta and y.shape == (2, 3, made.output_size)
 
 
-@pytest.mark.parametrize("variant", [("gru", {"reset": "before"}), ("mgu", {}), ("slstm", {"heads": 2})], ids=label)
+@pytest.mark.parametrize(
+    "variant", [("gru", {"reset": "before"}), ("mgu", {}), ("slstm", {"heads": 2})], ids=label
+)
 def test_every_recurrent_map_begins_as_the_options_say(variant):
-    """Gate by gate, head by head: orthogonal or the identity, with biases of 0; or within 1/sqrt(H)."""
+    """Gate by gate, head by head: orthogonal or the identity, with biases of 0; or within
+    1/sqrt(H).
+    """
     kind, table = variant
     cell, model = MODELS[kind]
 
     def blocks(init):
         made = cell(D, model(hidden_size=H, init=init, **table))
         weights = dict(made.named_parameters())
-        maps = [weights["weight_hh"], *(weight for name, weight in weights.items() if name == "weight_hn")]
+        maps = [
+            weights["weight_hh"],
+            *(weight for name, weight in weights.items() if name == "weight_hn"),
+        ]
         size = H // table.get("heads", 1)
         return weights, [block.detach() for part in maps for block in part.reshape(-1, size, size)]
 
@@ -465,7 +546,9 @@ def test_every_recurrent_map_begins_as_the_options_say(variant):
 
 @pytest.mark.parametrize("init", ["uniform", "orthogonal", "xavier", "identity"])
 def test_peepholes_begin_as_biases_do(init):
-    """Within 1/sqrt(H) where all weights do, and at 0 elsewhere; the projection fills its bound in either case."""
+    """Within 1/sqrt(H) where all weights do, and at 0 elsewhere; the projection fills its bound in
+    either case.
+    """
     made = LSTM(D, LSTMOptions(hidden_size=200, peephole=True, projection=100, init=init))
     bound = 1 / math.sqrt(200) if init == "uniform" else 0
     assert 0.95 * bound <= made.peepholes.abs().max() <= bound
@@ -484,7 +567,9 @@ def test_indrnn_begins_with_memories_of_all_lengths(bound):
 
 
 @pytest.mark.parametrize(
-    "variant", [("slstm", {}), *(("lstm", table) for table in LSTMS if not table["peephole"])], ids=label
+    "variant",
+    [("slstm", {}), *(("lstm", table) for table in LSTMS if not table["peephole"])],
+    ids=label,
 )
 def test_forget_bias_raises_the_forget_gate_alone(variant):
     """With no input and no past, forget_bias b makes the forget gate's sum b, and no other's."""
@@ -494,7 +579,9 @@ def test_forget_bias_raises_the_forget_gate_alone(variant):
     for bias in (0.0, 2.0):
         made = cell(D, model(hidden_size=H, init="xavier", forget_bias=bias, **table))
         given = dict(made.named_parameters())
-        sums = (given["norm_x.bias"] if table.get("layer_norm") else given["bias_ih"]).view(gates, H)
+        sums = (given["norm_x.bias"] if table.get("layer_norm") else given["bias_ih"]).view(
+            gates, H
+        )
         forget = 0 if table.get("coupled") else 1
         assert (sums[forget] == bias).all()
         assert not sums[[gate for gate in range(gates) if gate != forget]].any()
@@ -511,11 +598,21 @@ def refused(model, **table):
 @pytest.mark.parametrize(
     ("model", "table", "key", "words"),
     [
-        (SLSTMOptions, {"hidden_size": 10, "heads": 3}, "heads", "heads must divide hidden_size; got 3 .* = 10"),
+        (
+            SLSTMOptions,
+            {"hidden_size": 10, "heads": 3},
+            "heads",
+            "heads must divide hidden_size; got 3 .* = 10",
+        ),
         (SLSTMOptions, {"heads": 65}, "heads", "got 65 with hidden_size = 64"),
         (SLSTMOptions, {"heads": 0}, "heads", "greater than or equal to 1"),
         (SLSTMOptions, {"forget": "relu"}, "forget", "'sigmoid' or 'exp'"),
-        (LSTMOptions, {"hidden_size": 4, "projection": 4}, "projection", "less than hidden_size; got 4"),
+        (
+            LSTMOptions,
+            {"hidden_size": 4, "projection": 4},
+            "projection",
+            "less than hidden_size; got 4",
+        ),
         (LSTMOptions, {"projection": -1}, "projection", "greater than or equal to 0"),
         (LSTMOptions, {"peephole": 1}, "peephole", "valid boolean"),
         (GRUOptions, {"reset": "both"}, "reset", "'after' or 'before'"),
@@ -531,7 +628,9 @@ def test_a_bad_option_is_refused_by_name(model, table, key, words):
     assert re.search(words, message), message
 
 
-@pytest.mark.parametrize(("model", "table"), [(SLSTMOptions, {"heads": 3}), (LSTMOptions, {"projection": 3})])
+@pytest.mark.parametrize(
+    ("model", "table"), [(SLSTMOptions, {"heads": 3}), (LSTMOptions, {"projection": 3})]
+)
 def test_a_bad_hidden_size_is_the_only_fault(model, table):
     """Where hidden_size itself is wrong, nothing is said of what depends on it."""
     assert refused(model, hidden_size=0, **table)[0] == "hidden_size"
@@ -543,4 +642,7 @@ def test_heads_that_do_not_divide_are_told_with_their_place(task):
     with pytest.raises(InputError) as caught:
         recurra.check(path)
     (problem,) = caught.value.problems
-    assert problem.key == "cell.heads" and "heads must divide hidden_size; got 3 with hidden_size = 8" in str(problem)
+    assert (
+        problem.key == "cell.heads"
+        and "heads must divide hidden_size; got 3 with hidden_size = 8" in str(problem)
+    )

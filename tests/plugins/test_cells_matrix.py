@@ -1,4 +1,6 @@
-"""mlstm and gated_delta are those of their papers, step by step and in chunks, and stay sound at extreme gates."""
+"""mlstm and gated_delta are those of their papers, step by step and in chunks, and stay sound at
+extreme gates.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ each_path = pytest.mark.parametrize("path", PATHS)
 
 
 def build(kind, inputs=3, hidden=6, heads=2, path="eager", dtype=FLOAT64, spread=2.0, seed=0):
-    """Return a cell whose weights are spread wider than at its start, so that its gates differ from step to step."""
+    """Return a cell whose weights are spread wider than at its start, so that its gates differ from
+    step to step.
+    """
     cell, model, fixed = KINDS[kind]
     with seeded(seed, kind):
         built = cell(inputs, model(hidden_size=hidden, heads=heads, **fixed)).to(dtype)
@@ -54,7 +58,9 @@ def normal(*shape, seed=1):
 def start_of(cell, batch, seed=2):
     """Return a start that is not zero and asks for a gradient."""
     zero = cell.initial_state(batch, device=torch.device("cpu"), dtype=FLOAT64)
-    fields = [normal(*field.shape, seed=seed + index).requires_grad_() for index, field in enumerate(zero)]
+    fields = [
+        normal(*field.shape, seed=seed + index).requires_grad_() for index, field in enumerate(zero)
+    ]
     return type(zero)(*fields)
 
 
@@ -65,8 +71,13 @@ def close(found, wanted, bound=1e-10):
 
 
 def mlstm_of_the_paper(cell, x):
-    """The equations of section 2.3 over one row `[T, D]`: no stabiliser, one head after the other."""
-    z, width = functional.linear(x, cell.maps.weight, cell.maps.bias), cell.hidden_size // cell.heads
+    """The equations of section 2.3 over one row `[T, D]`: no stabiliser, one head after the
+    other.
+    """
+    z, width = (
+        functional.linear(x, cell.maps.weight, cell.maps.bias),
+        cell.hidden_size // cell.heads,
+    )
     q, k, v, o, i, f = z.split([cell.hidden_size] * 4 + [cell.heads] * 2, dim=1)
     outputs, states = [], []
     for head in range(cell.heads):
@@ -74,17 +85,27 @@ def mlstm_of_the_paper(cell, x):
         c, n = x.new_zeros(width, width), x.new_zeros(width)
         found = []
         for t in range(len(x)):
-            key, forget, write = k[t, own] / math.sqrt(width), torch.sigmoid(f[t, head]), torch.exp(i[t, head])
+            key, forget, write = (
+                k[t, own] / math.sqrt(width),
+                torch.sigmoid(f[t, head]),
+                torch.exp(i[t, head]),
+            )
             c = forget * c + write * torch.outer(v[t, own], key)
             n = forget * n + write * key
-            found.append(torch.sigmoid(o[t, own]) * (c @ q[t, own]) / torch.dot(n, q[t, own]).abs().clamp(min=1))
+            found.append(
+                torch.sigmoid(o[t, own])
+                * (c @ q[t, own])
+                / torch.dot(n, q[t, own]).abs().clamp(min=1)
+            )
         outputs.append(torch.stack(found))
         states.append((c, n))
     return torch.cat(outputs, dim=1), states
 
 
 def delta_of_the_paper(cell, x):
-    """The gated delta rule over one row `[T, D]`, with its matrices written out, then the norm and the output gate."""
+    """The gated delta rule over one row `[T, D]`, with its matrices written out, then the norm and
+    the output gate.
+    """
     z, width = functional.linear(x, cell.maps.weight), cell.hidden_size // cell.heads
     (q, k, v, g), gates = z[:, : 4 * cell.hidden_size].chunk(4, dim=1), z[:, 4 * cell.hidden_size :]
     outputs, states = [], []
@@ -111,7 +132,9 @@ def delta_of_the_paper(cell, x):
 @kinds
 @each_path
 def test_it_is_the_papers(kind, path):
-    """Outputs, states and the gradients of input and weights equal a plain loop written from the equations."""
+    """Outputs, states and the gradients of input and weights equal a plain loop written from the
+    equations.
+    """
     cell, x = build(kind, path=path), normal(2, 11, 3).requires_grad_()
     y, final = cell(x)
     paper = mlstm_of_the_paper if kind == "mlstm" else delta_of_the_paper
@@ -119,7 +142,9 @@ def test_it_is_the_papers(kind, path):
     wanted = torch.stack([row for row, _ in rows])
     close([y], [wanted])
     for row, (_, states) in enumerate(rows):
-        scale = torch.exp(final.peak[row]) if kind == "mlstm" else torch.ones(cell.heads, dtype=FLOAT64)
+        scale = (
+            torch.exp(final.peak[row]) if kind == "mlstm" else torch.ones(cell.heads, dtype=FLOAT64)
+        )
         for head, state in enumerate(states):
             close([field[row, head] * scale[head] for field in final[: len(state)]], list(state))
     weight, leaves = normal(*y.shape, seed=5), [x, *cell.parameters()]
@@ -138,7 +163,9 @@ def traced(cell, path, x, start, reset, lengths):
 
 
 def compare(cell, x, reset, lengths, bound=1e-9):
-    """Compare the chunks with the steps, from a start that is not zero and with nan in what is not to be read."""
+    """Compare the chunks with the steps, from a start that is not zero and with nan in what is not
+    to be read.
+    """
     if lengths is not None:
         outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
         x = torch.where(outside.unsqueeze(-1), torch.nan, x)
@@ -149,28 +176,45 @@ def compare(cell, x, reset, lengths, bound=1e-9):
 
 
 @kinds
-@pytest.mark.parametrize("steps", [2, LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST + 3, 3 * LONGEST, 3 * LONGEST + 3])
+@pytest.mark.parametrize(
+    "steps", [2, LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST + 3, 3 * LONGEST, 3 * LONGEST + 3]
+)
 @pytest.mark.parametrize("marked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_chunks_equal_steps_around_the_real_length_of_a_chunk(kind, steps, marked):
-    """Windows shorter than a chunk, as long, longer, and of several with a rest: plain, and with resets and lengths."""
+    """Windows shorter than a chunk, as long, longer, and of several with a rest: plain, and with
+    resets and lengths.
+    """
     cell, x = build(kind), normal(3, steps, 3)
     reset = torch.rand(3, steps, generator=torch.Generator().manual_seed(steps)) < 0.1
     compare(cell, x, *((reset, torch.tensor([steps, steps // 2, 0])) if marked else (None, None)))
 
 
-shapes = st.tuples(st.integers(1, 3), st.integers(1, 14), st.sampled_from([(2, 1), (2, 2), (6, 3)]), st.integers(1, 6))
+shapes = st.tuples(
+    st.integers(1, 3),
+    st.integers(1, 14),
+    st.sampled_from([(2, 1), (2, 2), (6, 3)]),
+    st.integers(1, 6),
+)
 
 
 @kinds
 @settings(deadline=None, max_examples=25)
 @given(shape=shapes, data=st.data())
 def test_chunks_of_any_length_equal_steps(kind, shape, data):
-    """For random sizes, lengths of chunks, resets, lengths and starts; the last row may have no step at all."""
+    """For random sizes, lengths of chunks, resets, lengths and starts; the last row may have no
+    step at all.
+    """
     batch, steps, (hidden, heads), longest = shape
     seed = data.draw(st.integers(0, 2**31))
     generator = torch.Generator().manual_seed(seed)
-    reset = torch.rand(batch, steps, generator=generator) < 0.3 if data.draw(st.booleans()) else None
-    lengths = torch.randint(0, steps + 1, (batch,), generator=generator) if data.draw(st.booleans()) else None
+    reset = (
+        torch.rand(batch, steps, generator=generator) < 0.3 if data.draw(st.booleans()) else None
+    )
+    lengths = (
+        torch.randint(0, steps + 1, (batch,), generator=generator)
+        if data.draw(st.booleans())
+        else None
+    )
     cell = build(kind, 2, hidden, heads, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "length_of", lambda _: longest)
@@ -181,7 +225,9 @@ def test_chunks_of_any_length_equal_steps(kind, shape, data):
 @settings(deadline=None, max_examples=20)
 @given(steps=st.integers(1, 30), data=st.data())
 def test_any_chunking_with_the_state_carried_equals_the_whole(kind, steps, data):
-    """Cuts anywhere change nothing, neither values nor gradients, with resets and with rows of different lengths."""
+    """Cuts anywhere change nothing, neither values nor gradients, with resets and with rows of
+    different lengths.
+    """
     cell, start = build(kind, path="chunkwise"), start_of(build(kind), 2)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
     x = normal(2, steps, 3).requires_grad_()
@@ -190,7 +236,12 @@ def test_any_chunking_with_the_state_carried_equals_the_whole(kind, steps, data)
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, steps), max_size=3))), steps]
     parts, state = [], start
     for low, high in zip(cuts, cuts[1:], strict=False):
-        y, state = cell(x[:, low:high], state, reset=reset[:, low:high], lengths=(lengths - low).clamp(0, high - low))
+        y, state = cell(
+            x[:, low:high],
+            state,
+            reset=reset[:, low:high],
+            lengths=(lengths - low).clamp(0, high - low),
+        )
         parts.append(y)
     whole, final = cell(x, start, reset=reset, lengths=lengths)
     close([torch.cat(parts, dim=1), *state], [whole, *final])
@@ -204,7 +255,9 @@ def test_any_chunking_with_the_state_carried_equals_the_whole(kind, steps, data)
 @settings(deadline=None, max_examples=15)
 @given(steps=st.integers(1, 12), seed=st.integers(0, 2**31))
 def test_the_form_alone_skips_steps_anywhere(kind, steps, seed):
-    """A step that is not live, wherever it stands and whatever x is, keeps the state; a reset there still acts."""
+    """A step that is not live, wherever it stands and whatever x is, keeps the state; a reset there
+    still acts.
+    """
     cell, generator = build(kind), torch.Generator().manual_seed(seed)
     live, reset = (torch.rand(2, steps, generator=generator) < share for share in (0.6, 0.3))
     x, start = normal(2, steps, 3, seed=seed).requires_grad_(), start_of(cell, 2)
@@ -231,13 +284,19 @@ def test_a_row_without_a_step_keeps_its_state_to_the_bit(kind):
     start = map_state(lambda field: field - 2, start_of(cell, 2))
     _, final = cell(normal(2, 9, 3), start, lengths=torch.tensor([0, 9]))
     assert all(torch.equal(before[0], after[0]) for before, after in zip(start, final, strict=True))
-    assert not any(torch.equal(before[1], after[1]) for before, after in zip(start, final, strict=True))
+    assert not any(
+        torch.equal(before[1], after[1]) for before, after in zip(start, final, strict=True)
+    )
 
 
 @kinds
-@pytest.mark.parametrize("size", [{"hidden": 6, "heads": 1}, {"hidden": 6, "heads": 6}, {"hidden": 192, "heads": 3}])
+@pytest.mark.parametrize(
+    "size", [{"hidden": 6, "heads": 1}, {"hidden": 6, "heads": 6}, {"hidden": 192, "heads": 3}]
+)
 def test_the_form_is_proved_and_chosen(kind, size, monkeypatch):
-    """For one head, for heads of one unit, and for widths of which the proof takes a narrower one."""
+    """For one head, for heads of one unit, and for widths of which the proof takes a narrower
+    one.
+    """
     monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     cell = build(kind, 5, **size, spread=1.0)
     assert disagreement(cell, chunkwise.run) is None
@@ -247,12 +306,20 @@ def test_the_form_is_proved_and_chosen(kind, size, monkeypatch):
 @kinds
 @each_path
 def test_nothing_leaks_across_a_reset_or_from_the_future(kind, path):
-    """Gradients there are exactly 0, and a nan leaves all that is before it, or in another sequence, as it was."""
-    cell, x, start = build(kind, path=path), normal(2, 20, 3).requires_grad_(), start_of(build(kind), 2)
+    """Gradients there are exactly 0, and a nan leaves all that is before it, or in another
+    sequence, as it was.
+    """
+    cell, x, start = (
+        build(kind, path=path),
+        normal(2, 20, 3).requires_grad_(),
+        start_of(build(kind), 2),
+    )
     reset = torch.zeros(2, 20, dtype=torch.bool)
     reset[0, 11] = True
     y, final = cell(x, start, reset=reset)
-    grads = torch.autograd.grad(y[0, 11:].sum() + sum(f[0].sum() for f in final), [x, *start], retain_graph=True)
+    grads = torch.autograd.grad(
+        y[0, 11:].sum() + sum(f[0].sum() for f in final), [x, *start], retain_graph=True
+    )
     assert not grads[0][0, :11].any() and not any(grad.any() for grad in grads[1:])
     (past,) = torch.autograd.grad(y[:, :7].sum(), x)
     assert not past[:, 7:].any() and past[:, 6].any()
@@ -297,14 +364,18 @@ def test_shapes_are_known_without_numbers(kind, path):
     cell = build(kind, path=path).to("meta")
     y, final = cell(torch.empty(2, 9, 3, dtype=FLOAT64, device="meta"))
     assert y.shape == (2, 9, 6)
-    assert [field.shape for field in final] == [f.shape for f in cell.initial_state(2, device=y.device, dtype=y.dtype)]
+    assert [field.shape for field in final] == [
+        f.shape for f in cell.initial_state(2, device=y.device, dtype=y.dtype)
+    ]
 
 
 @kinds
 def test_heads_must_divide_the_width(kind):
     """What was given and what it does not divide are both named, for the default too."""
     model = KINDS[kind][1]
-    with pytest.raises(ValidationError, match="heads\n.*heads must divide hidden_size; got 3 with hidden_size = 8"):
+    with pytest.raises(
+        ValidationError, match="heads\n.*heads must divide hidden_size; got 3 with hidden_size = 8"
+    ):
         model(hidden_size=8, heads=3)
     with pytest.raises(ValidationError, match="got 4 with hidden_size = 6"):
         model(hidden_size=6)
@@ -314,7 +385,8 @@ def test_heads_must_divide_the_width(kind):
 
 
 def gated_by_input(path, dtype=torch.float32):
-    """Return an mLSTM of one head whose input gate is x[0] and whose forget gate is x[1], both before their functions.
+    """Return an mLSTM of one head whose input gate is x[0] and whose forget gate is x[1], both
+    before their functions.
 
     q, k and v read x[2:]: their maps are the identity, so that what is read is what was written.
     """
@@ -330,28 +402,40 @@ def gated_by_input(path, dtype=torch.float32):
 @each_path
 @pytest.mark.parametrize("dtype", [torch.float32, FLOAT64])
 def test_extreme_gates_stay_finite(path, dtype):
-    """With gates of +-1000 before their functions, in every order, values and gradients are finite."""
+    """With gates of +-1000 before their functions, in every order, values and gradients are
+    finite.
+    """
     cell = gated_by_input(path, dtype)
-    gates = (torch.rand(4, 150, 2, generator=torch.Generator().manual_seed(3)) < 0.5).double() * 2000 - 1000
+    gates = (
+        torch.rand(4, 150, 2, generator=torch.Generator().manual_seed(3)) < 0.5
+    ).double() * 2000 - 1000
     gates[2], gates[3] = 1000, -1000
     x = torch.cat([gates, normal(4, 150, 2)], dim=2).to(dtype).requires_grad_()
     start = map_state(lambda field: field.detach().to(dtype).requires_grad_(), start_of(cell, 4))
     y, final = cell(x, start)
-    grads = torch.autograd.grad(y.sum() + sum(f.sum() for f in final), [x, *start, *cell.parameters()])
+    grads = torch.autograd.grad(
+        y.sum() + sum(f.sum() for f in final), [x, *start, *cell.parameters()]
+    )
     assert all(part.isfinite().all() for part in (y, *final, *grads))
     assert y.abs().max() > 0.1
 
 
 def test_chunks_equal_steps_at_extreme_gates():
     """Gates up to +-1000 before their functions change nothing in that."""
-    gates = 1000 * (2 * torch.rand(3, 70, 2, generator=torch.Generator().manual_seed(4), dtype=FLOAT64) - 1)
-    compare(gated_by_input("eager", FLOAT64), torch.cat([gates, normal(3, 70, 2)], dim=2), None, None)
+    gates = 1000 * (
+        2 * torch.rand(3, 70, 2, generator=torch.Generator().manual_seed(4), dtype=FLOAT64) - 1
+    )
+    compare(
+        gated_by_input("eager", FLOAT64), torch.cat([gates, normal(3, 70, 2)], dim=2), None, None
+    )
 
 
 @each_path
 @pytest.mark.parametrize("size", [0.0, 1000.0])
 def test_an_open_memory_keeps_what_was_written_once(path, size):
-    """One step writes, 199 keep and write nothing: the last reads the value, whatever the size of the first gate."""
+    """One step writes, 199 keep and write nothing: the last reads the value, whatever the size of
+    the first gate.
+    """
     cell = gated_by_input(path)
     x = torch.zeros(1, 200, 4)
     x[:, :, 0], x[:, :, 1] = -1000, 1000
@@ -359,20 +443,34 @@ def test_an_open_memory_keeps_what_was_written_once(path, size):
     x[0, -1, 2:] = torch.tensor([1.5, -2.0])
     y, _ = cell(x)
     read = 6.25 / math.sqrt(2)  # k . q, beside which 1 is the least denominator
-    torch.testing.assert_close(y[0, -1], torch.tensor([1.5, -2.0]) / 2 * read / max(read, 1), atol=0, rtol=1e-6)
+    torch.testing.assert_close(
+        y[0, -1], torch.tensor([1.5, -2.0]) / 2 * read / max(read, 1), atol=0, rtol=1e-6
+    )
 
 
 @each_path
 def test_nothing_depends_on_how_the_state_is_scaled(path):
-    """The same C and n under another peak, below 0 as well, give the same outputs and gradients: m only keeps scale."""
-    cell, x, start = build("mlstm", path=path), normal(2, 9, 3).requires_grad_(), start_of(build("mlstm"), 2)
+    """The same C and n under another peak, below 0 as well, give the same outputs and gradients: m
+    only keeps scale.
+    """
+    cell, x, start = (
+        build("mlstm", path=path),
+        normal(2, 9, 3).requires_grad_(),
+        start_of(build("mlstm"), 2),
+    )
     found = []
     for shift in (0.0, 7.0, -7.0):
         scale = math.exp(-shift)
         moved = type(start)(start.memory * scale, start.total * scale, start.peak + shift)
         y, final = cell(x, moved)
         leaves = [x, start.memory, start.total, start.peak, *cell.parameters()]
-        found.append([y, final.memory * torch.exp(final.peak[..., None, None]), *torch.autograd.grad(y.sum(), leaves)])
+        found.append(
+            [
+                y,
+                final.memory * torch.exp(final.peak[..., None, None]),
+                *torch.autograd.grad(y.sum(), leaves),
+            ]
+        )
     close(found[1], found[0])
     close(found[2], found[0])
 
@@ -397,7 +495,9 @@ def test_the_forget_gate_begins_open():
 
 
 def writing(path):
-    """Return a delta rule without decay whose beta is 1 where x[0] is 40 and 0 where it is -1000; k reads x[1:3]."""
+    """Return a delta rule without decay whose beta is 1 where x[0] is 40 and 0 where it is -1000; k
+    reads x[1:3].
+    """
     cell = build("delta", 5, 2, 1, path=path)
     with torch.no_grad():
         cell.maps.weight.zero_()
@@ -409,7 +509,9 @@ def writing(path):
 
 @each_path
 def test_what_is_written_is_read(path):
-    """With alpha = beta = 1 a key gives exactly the value last written to it; with beta = 0 nothing is written."""
+    """With alpha = beta = 1 a key gives exactly the value last written to it; with beta = 0 nothing
+    is written.
+    """
     cell, off = writing(path), [-1000.0, 1, 1, 1, 1]
     keys = [(1.0, 0.0), (0.6, 0.8), (0.6, 0.8), (1.0, 0.0), (0.6, 0.8)]
     values = [(3.0, 5.0), (2.0, 7.0), (4.0, 1.0), (6.0, 2.0), (9.0, 9.0)]
@@ -430,15 +532,21 @@ def test_a_key_at_right_angles_is_left_alone(path):
     cell = writing(path)
     steps = [[40.0, 1, 0, 3, 5], [40, 0, 1, 7, 2], [40, 0, 1, -4, 1]]
     states = [cell(torch.tensor([steps[:n]], dtype=FLOAT64))[1].memory[0, 0] for n in (1, 2, 3)]
-    first, last = (functional.silu(torch.tensor(value, dtype=FLOAT64)) for value in ([3.0, 5.0], [-4.0, 1.0]))
+    first, last = (
+        functional.silu(torch.tensor(value, dtype=FLOAT64)) for value in ([3.0, 5.0], [-4.0, 1.0])
+    )
     close([state[:, 0] for state in states], [first] * 3, 1e-11)
     close([states[2][:, 1]], [last], 1e-11)
 
 
 def test_without_a_gate_nothing_of_it_is_there():
-    """DeltaNet has no weights for a decay, and equals the gated rule where the rate of decay is 0."""
+    """DeltaNet has no weights for a decay, and equals the gated rule where the rate of decay is
+    0.
+    """
     plain, gated = build("delta"), build("gated_delta")
-    assert {name for name, _ in gated.named_parameters()} - {name for name, _ in plain.named_parameters()} == {
+    assert {name for name, _ in gated.named_parameters()} - {
+        name for name, _ in plain.named_parameters()
+    } == {
         "log_rate",
         "bias",
     }
@@ -458,7 +566,9 @@ def test_decay_begins_as_in_mamba2():
 
 @each_path
 def test_a_step_of_nothing_has_a_finite_gradient(path):
-    """Where x is 0, q and k are 0 and no direction: nothing is written, and the gradient is finite."""
+    """Where x is 0, q and k are 0 and no direction: nothing is written, and the gradient is
+    finite.
+    """
     cell = build("gated_delta", path=path, dtype=torch.float32)
     x = torch.zeros(1, 5, 3, requires_grad=True)
     y, final = cell(x)
@@ -473,7 +583,9 @@ def test_a_step_of_nothing_has_a_finite_gradient(path):
 @settings(deadline=None, max_examples=20)
 @given(length=st.integers(1, 9), seed=st.integers(0, 2**31))
 def test_sums_between_steps(length, seed):
-    """Every sum is that of its terms, -inf where a reset lies between, and its gradient is finite."""
+    """Every sum is that of its terms, -inf where a reset lies between, and its gradient is
+    finite.
+    """
     logs = -normal(length, seed=seed).abs()
     logs[torch.rand(length, generator=torch.Generator().manual_seed(seed)) < 0.3] = -torch.inf
     logs.requires_grad_()
@@ -495,7 +607,9 @@ def test_a_strong_decay_costs_what_comes_after_no_digit():
 
 
 def test_chunks_are_never_one_where_they_can_be_three():
-    """A proof over a short window goes from chunk to chunk as a long one does; no chunk is longer than the longest."""
+    """A proof over a short window goes from chunk to chunk as a long one does; no chunk is longer
+    than the longest.
+    """
     for steps in range(2, 300):
         length = chunks.length_of(steps)
         assert 1 <= length <= chunks.LONGEST

@@ -1,4 +1,6 @@
-"""The cells that are scans: each equals a plain loop written from its paper, on every path, and begins as it should."""
+"""The cells that are scans: each equals a plain loop written from its paper, on every path, and
+begins as it should.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,27 @@ BOUND = 1e-10
 
 
 def g(value: Tensor) -> Tensor:
-    """Return the function of Feng et al., appendix B: x + 0.5 where x >= 0, sigmoid(x) otherwise."""
+    """Return the function of Feng et al., appendix B: x + 0.5 where x >= 0, sigmoid(x)
+    otherwise.
+    """
     return torch.relu(value) + logistic(torch.clamp(value, max=0))
 
 
 def blocks(value: Tensor, count: int) -> list[Tensor]:
     """Return the equal parts of a vector."""
-    return [value[index * len(value) // count : (index + 1) * len(value) // count] for index in range(count)]
+    return [
+        value[index * len(value) // count : (index + 1) * len(value) // count]
+        for index in range(count)
+    ]
 
 
 def mingru(cell, xs, h):
     """Give output and state, step by step, of one row."""
-    W, b, act = cell.gates.weight, cell.gates.bias, {"g": g, "identity": lambda v: v}[cell.options.activation]
+    W, b, act = (
+        cell.gates.weight,
+        cell.gates.bias,
+        {"g": g, "identity": lambda v: v}[cell.options.activation],
+    )
     for x in xs:
         z, candidate = blocks(W @ x + b, 2)
         h = (1 - logistic(z)) * h + logistic(z) * act(candidate)
@@ -62,7 +73,11 @@ def mingru(cell, xs, h):
 
 def minlstm(cell, xs, h):
     """Give output and state, step by step, of one row."""
-    W, b, act = cell.gates.weight, cell.gates.bias, {"g": g, "identity": lambda v: v}[cell.options.activation]
+    W, b, act = (
+        cell.gates.weight,
+        cell.gates.bias,
+        {"g": g, "identity": lambda v: v}[cell.options.activation],
+    )
     for x in xs:
         f, i, candidate = blocks(W @ x + b, 3)
         f, i = logistic(f), logistic(i)
@@ -82,7 +97,10 @@ def lru(cell, xs, h):
 
 def rglru(cell, xs, h):
     """Give output and state, step by step, of one row."""
-    maps = [torch.block_diag(*[head[:, part].mT for head in cell.weight]) for part in halves(cell.weight.shape[-1])]
+    maps = [
+        torch.block_diag(*[head[:, part].mT for head in cell.weight])
+        for part in halves(cell.weight.shape[-1])
+    ]
     for x in xs:
         u = cell.of_input.weight @ x + cell.of_input.bias
         r, i = (logistic(W @ u + b) for W, b in zip(maps, cell.bias, strict=True))
@@ -107,7 +125,9 @@ def sru(cell, xs, c):
 
 
 def qrnn(cell, xs, c, tail=None):
-    """Give output and state, step by step, of one row; the gates are torch's convolution over the whole of it."""
+    """Give output and state, step by step, of one row; the gates are torch's convolution over the
+    whole of it.
+    """
     if not len(xs):
         return  # torch refuses a series that is shorter than the window
     window, pooling = cell.options.window, cell.options.pooling
@@ -115,11 +135,16 @@ def qrnn(cell, xs, c, tail=None):
     series = torch.cat([past, xs]).mT.unsqueeze(0)  # 1 D k+T
 
     def convolved(map_):
-        weight = map_.weight.view(map_.out_features, window, -1).transpose(1, 2)  # oldest first, as torch's kernels
+        # Oldest first, as torch's kernels.
+        weight = map_.weight.view(map_.out_features, window, -1).transpose(1, 2)
         return functional.conv1d(series, weight, map_.bias)[0].mT
 
     parts = [blocks(step, 3 if pooling == "ifo" else 2) for step in convolved(cell.pooled)]
-    o = logistic(convolved(cell.output)) if "o" in pooling else torch.ones(len(xs), 1, dtype=xs.dtype)
+    o = (
+        logistic(convolved(cell.output))
+        if "o" in pooling
+        else torch.ones(len(xs), 1, dtype=xs.dtype)
+    )
     everything = torch.cat([past, xs])
     for t, (z, f, *i) in enumerate(parts):
         f = logistic(f)
@@ -147,7 +172,9 @@ class Kind:
     def build(self, inputs: int, hidden: int, seed: int = 0, **options: Any) -> Any:
         """Return the cell, the same for the same seed, with every weight off its start."""
         with seeded(seed):
-            cell = self.cell(inputs, self.options(hidden_size=hidden, **{**self.fixed, **options})).double()
+            cell = self.cell(
+                inputs, self.options(hidden_size=hidden, **{**self.fixed, **options})
+            ).double()
             with torch.no_grad():
                 for weight in cell.parameters():
                     weight += 0.3 * torch.randn_like(weight)
@@ -156,30 +183,56 @@ class Kind:
 
 KINDS = {
     "mingru": Kind(MinGRU, MinGRUOptions, mingru, lambda D, H: 2 * H * (D + 1), {}),
-    "mingru_identity": Kind(MinGRU, MinGRUOptions, mingru, lambda D, H: 2 * H * (D + 1), {"activation": "identity"}),
+    "mingru_identity": Kind(
+        MinGRU, MinGRUOptions, mingru, lambda D, H: 2 * H * (D + 1), {"activation": "identity"}
+    ),
     "minlstm": Kind(MinLSTM, MinLSTMOptions, minlstm, lambda D, H: 3 * H * (D + 1), {}),
     "minlstm_identity": Kind(
         MinLSTM, MinLSTMOptions, minlstm, lambda D, H: 3 * H * (D + 1), {"activation": "identity"}
     ),
     "lru": Kind(LRU, LRUOptions, lru, lambda D, H: 3 * H + 2 * H * D + 2 * H * H + H * D, {}),
     "rglru": Kind(RGLRU, RGLRUOptions, rglru, lambda D, H: H * (D + 1) + 2 * H * (H + 1) + H, {}),
-    "rglru_heads": Kind(RGLRU, RGLRUOptions, rglru, lambda D, H: H * (D + 1) + 2 * H * (H // 2 + 1) + H, {"heads": 2}),
-    "sru": Kind(SRU, SRUOptions, sru, lambda D, H: 3 * H * D + 2 * H + (H * D if D != H else 0), {}),
+    "rglru_heads": Kind(
+        RGLRU,
+        RGLRUOptions,
+        rglru,
+        lambda D, H: H * (D + 1) + 2 * H * (H // 2 + 1) + H,
+        {"heads": 2},
+    ),
+    "sru": Kind(
+        SRU, SRUOptions, sru, lambda D, H: 3 * H * D + 2 * H + (H * D if D != H else 0), {}
+    ),
     "sru_relu": Kind(
-        SRU, SRUOptions, sru, lambda D, H: 3 * H * D + 2 * H + (H * D if D != H else 0), {"activation": "relu"}
+        SRU,
+        SRUOptions,
+        sru,
+        lambda D, H: 3 * H * D + 2 * H + (H * D if D != H else 0),
+        {"activation": "relu"},
     ),
     "sru_identity": Kind(
-        SRU, SRUOptions, sru, lambda D, H: 3 * H * D + 2 * H + (H * D if D != H else 0), {"activation": "identity"}
+        SRU,
+        SRUOptions,
+        sru,
+        lambda D, H: 3 * H * D + 2 * H + (H * D if D != H else 0),
+        {"activation": "identity"},
     ),
     "qrnn": Kind(QRNN, QRNNOptions, qrnn, lambda D, H: 3 * H * (2 * D + 1), {}),
-    "qrnn_f": Kind(QRNN, QRNNOptions, qrnn, lambda D, H: 2 * H * (3 * D + 1), {"pooling": "f", "window": 3}),
-    "qrnn_ifo": Kind(QRNN, QRNNOptions, qrnn, lambda D, H: 4 * H * (4 * D + 1), {"pooling": "ifo", "window": 4}),
+    "qrnn_f": Kind(
+        QRNN, QRNNOptions, qrnn, lambda D, H: 2 * H * (3 * D + 1), {"pooling": "f", "window": 3}
+    ),
+    "qrnn_ifo": Kind(
+        QRNN, QRNNOptions, qrnn, lambda D, H: 4 * H * (4 * D + 1), {"pooling": "ifo", "window": 4}
+    ),
     "qrnn_one": Kind(QRNN, QRNNOptions, qrnn, lambda D, H: 3 * H * (D + 1), {"window": 1}),
 }
 kinds = pytest.mark.parametrize("name", KINDS)
 each_path = pytest.mark.parametrize("path", ["scan", "eager"])
 sizes = st.tuples(
-    st.integers(1, 3), st.integers(1, 7), st.integers(1, 4), st.sampled_from([2, 4]), st.integers(0, 2**31)
+    st.integers(1, 3),
+    st.integers(1, 7),
+    st.integers(1, 4),
+    st.sampled_from([2, 4]),
+    st.integers(0, 2**31),
 )
 
 
@@ -194,11 +247,17 @@ def looped(kind: Kind, cell, x: Tensor, state) -> tuple[Tensor, Any]:
             after = list(step) if isinstance(step, tuple) else [step]
         outputs.append(torch.stack(ys) if ys else x.new_zeros(0, cell.output_size))
         finals.append(after)
-    return torch.stack(outputs), type(state)._make(torch.stack(fields) for fields in zip(*finals, strict=True))
+    return torch.stack(outputs), type(state)._make(
+        torch.stack(fields) for fields in zip(*finals, strict=True)
+    )
 
 
-def sequences(kind: Kind, cell, x: Tensor, state, reset: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
-    """Return outputs and final states by the paper's loop over each sequence of each row alone, cut to its length."""
+def sequences(
+    kind: Kind, cell, x: Tensor, state, reset: Tensor, lengths: Tensor
+) -> tuple[Tensor, Any]:
+    """Return outputs and final states by the paper's loop over each sequence of each row alone, cut
+    to its length.
+    """
     zero = cell.initial_state(1, device=x.device, dtype=x.dtype)
     rows, finals = [], []
     for row, length in enumerate(lengths.tolist()):
@@ -206,12 +265,16 @@ def sequences(kind: Kind, cell, x: Tensor, state, reset: Tensor, lengths: Tensor
         after = map_state(lambda field, r=row: field[r : r + 1], state)
         parts = []
         for low, high in zip([0, *cuts], [*cuts, length], strict=True):
-            part, after = looped(kind, cell, x[row : row + 1, low:high], after if low not in cuts else zero)
+            part, after = looped(
+                kind, cell, x[row : row + 1, low:high], after if low not in cuts else zero
+            )
             parts.append(part)
         padding = x.new_zeros(1, x.shape[1] - length, cell.output_size)
         rows.append(torch.cat([*parts, padding], dim=1))
         finals.append(after)
-    return torch.cat(rows), type(state)._make(torch.cat(fields) for fields in zip(*finals, strict=True))
+    return torch.cat(rows), type(state)._make(
+        torch.cat(fields) for fields in zip(*finals, strict=True)
+    )
 
 
 def score(y: Tensor, final: Any) -> Tensor:
@@ -227,8 +290,14 @@ def agree(cell, x: Tensor, start, found: tuple[Tensor, Any], wanted: tuple[Tenso
     for name, one, other in zip(names, [found[0], *found[1]], [wanted[0], *wanted[1]], strict=True):
         near(one, other, BOUND, name)
     asked = [x, *start, *cell.parameters()]
-    labels = ["input", *[f"start {name}" for name in start._fields], *[name for name, _ in cell.named_parameters()]]
-    grads = [torch.autograd.grad(score(*both), asked, materialize_grads=True) for both in (found, wanted)]
+    labels = [
+        "input",
+        *[f"start {name}" for name in start._fields],
+        *[name for name, _ in cell.named_parameters()],
+    ]
+    grads = [
+        torch.autograd.grad(score(*both), asked, materialize_grads=True) for both in (found, wanted)
+    ]
     for label, one, other in zip(labels, *grads, strict=True):
         near(one, other, BOUND, f"the gradient of {label}")
 
@@ -238,7 +307,10 @@ def drawn(cell, batch: int, steps: int, seed: int) -> tuple[Tensor, Any]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, steps, cell.input_size, generator=generator, dtype=torch.float64)
     zero = cell.initial_state(batch, device=x.device, dtype=x.dtype)
-    draw = lambda field: torch.randn(field.shape, generator=generator, dtype=x.dtype).requires_grad_()  # noqa: E731
+
+    def draw(field):
+        return torch.randn(field.shape, generator=generator, dtype=x.dtype).requires_grad_()
+
     return x.requires_grad_(), map_state(draw, zero)
 
 
@@ -247,7 +319,9 @@ def drawn(cell, batch: int, steps: int, seed: int) -> tuple[Tensor, Any]:
 @settings(deadline=None, max_examples=8)
 @given(size=sizes)
 def test_it_is_the_loop_of_its_paper(name, path, size):
-    """Outputs, final state and every gradient equal the equations, one step and one row after the other."""
+    """Outputs, final state and every gradient equal the equations, one step and one row after the
+    other.
+    """
     batch, steps, inputs, hidden, seed = size
     kind = KINDS[name]
     cell = kind.build(inputs, hidden, seed)
@@ -261,7 +335,9 @@ def test_it_is_the_loop_of_its_paper(name, path, size):
 @settings(deadline=None, max_examples=8)
 @given(size=sizes)
 def test_resets_and_lengths_are_sequences_of_their_own(name, path, size):
-    """Rows with beginnings inside and ends before the window equal their sequences alone; the padding is nan."""
+    """Rows with beginnings inside and ends before the window equal their sequences alone; the
+    padding is nan.
+    """
     batch, steps, inputs, hidden, seed = size
     kind = KINDS[name]
     cell = kind.build(inputs, hidden, seed)
@@ -296,7 +372,9 @@ def test_a_wide_cell_proves_itself_with_as_many_heads():
 def test_the_number_of_weights_is_the_papers(name, inputs, hidden):
     """Counted by the formula of the paper's maps."""
     kind = KINDS[name]
-    assert sum(weight.numel() for weight in kind.build(inputs, hidden).parameters()) == kind.weights(inputs, hidden)
+    assert sum(
+        weight.numel() for weight in kind.build(inputs, hidden).parameters()
+    ) == kind.weights(inputs, hidden)
 
 
 @kinds
@@ -320,28 +398,41 @@ def test_gradients_have_gradients(name):
         x, start = drawn(cell, 2, 4, 0)
         wanted = [x, *start, *cell.parameters()]
         first = torch.autograd.grad(score(*cell(x, start)), wanted, create_graph=True)
-        found.append(torch.autograd.grad(sum(grad.sin().sum() for grad in first), wanted, materialize_grads=True))
+        found.append(
+            torch.autograd.grad(
+                sum(grad.sin().sum() for grad in first), wanted, materialize_grads=True
+            )
+        )
     for one, other in zip(*found, strict=True):
         near(one, other, BOUND, "a second derivative")
 
 
 def test_g_is_continuous_and_positive():
-    """The activation of minGRU and minLSTM: 0.5 at 0 from both sides, never below 0, x + 0.5 above."""
+    """The activation of minGRU and minLSTM: 0.5 at 0 from both sides, never below 0, x + 0.5
+    above.
+    """
     cell = MinGRU(1, MinGRUOptions(hidden_size=1)).double()
     with torch.no_grad():
         cell.gates.weight.copy_(torch.tensor([[0.0], [1.0]]))
-        cell.gates.bias.copy_(torch.tensor([100.0, 0.0]))  # the gate is open: the state is the candidate
+        # The gate is open: the state is the candidate.
+        cell.gates.bias.copy_(torch.tensor([100.0, 0.0]))
     x = torch.tensor([[[-50.0], [-1.0], [-1e-12], [0.0], [1e-12], [2.0]]], dtype=torch.float64)
     y, _ = cell(x)
     wanted = [0, 1 / (1 + math.e), 0.5, 0.5, 0.5, 2.5]
-    torch.testing.assert_close(y.flatten(), torch.tensor(wanted, dtype=torch.float64), atol=1e-11, rtol=0)
+    torch.testing.assert_close(
+        y.flatten(), torch.tensor(wanted, dtype=torch.float64), atol=1e-11, rtol=0
+    )
     assert (y > 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("forget", "admit"), [(-200, -200), (-1000, -1000), (-800, -801), (300, -900), (-900, 300)])
+@pytest.mark.parametrize(
+    ("forget", "admit"), [(-200, -200), (-1000, -1000), (-800, -801), (300, -900), (-900, 300)]
+)
 def test_minlstm_divides_gates_that_are_too_small(dtype, forget, admit):
-    """f / (f + i) is right where both are 0 in this precision: it is then exp(forget - admit) to 1."""
+    """f / (f + i) is right where both are 0 in this precision: it is then exp(forget - admit) to
+    1.
+    """
     cell = MinLSTM(1, MinLSTMOptions(hidden_size=1, activation="identity")).to(dtype)
     with torch.no_grad():
         cell.gates.weight.zero_()
@@ -381,7 +472,11 @@ def test_lru_begins_uniform_on_its_ring(r_min, r_max, max_phase):
     options = LRUOptions(hidden_size=1024, r_min=r_min, r_max=r_max, max_phase=max_phase)
     found = eigenvalues(in_double(lambda: LRU(1, options)))
     modulus, phase = found.abs(), found.angle() % math.tau
-    assert (modulus >= r_min - 1e-12).all() and (modulus <= r_max + 1e-12).all() and (modulus < 1).all()
+    assert (
+        (modulus >= r_min - 1e-12).all()
+        and (modulus <= r_max + 1e-12).all()
+        and (modulus < 1).all()
+    )
     assert (phase <= max_phase + 1e-12).all()
     shares = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
     area = (modulus**2 - r_min**2) / (r_max**2 - r_min**2)
@@ -390,9 +485,12 @@ def test_lru_begins_uniform_on_its_ring(r_min, r_max, max_phase):
 
 
 def test_lru_keeps_the_variance_of_its_input():
-    """White inputs give h the variance of B x: the energy of the answer to one impulse is that of its first step."""
+    """White inputs give h the variance of B x: the energy of the answer to one impulse is that of
+    its first step.
+    """
     cell = in_double(lambda: LRU(3, LRUOptions(hidden_size=8, r_min=0.3, r_max=0.9)))
-    x = torch.eye(3, dtype=torch.float64).unsqueeze(1)  # one impulse a row, each in a feature of its own
+    # One impulse a row, each in a feature of its own.
+    x = torch.eye(3, dtype=torch.float64).unsqueeze(1)
     energy = torch.zeros(3, 8, dtype=torch.float64)
     with torch.no_grad():
         state = None
@@ -418,7 +516,9 @@ def test_lru_cannot_leave_the_unit_disc(nu_log):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rglru_begins_with_long_memories(seed):
-    """With its recurrence gate open, a unit keeps between 0.9 and 0.999 of its state a step, evenly drawn."""
+    """With its recurrence gate open, a unit keeps between 0.9 and 0.999 of its state a step, evenly
+    drawn.
+    """
     with seeded(seed):
         cell = in_double(lambda: RGLRU(1, RGLRUOptions(hidden_size=1024, heads=1024)))
     with torch.no_grad():
@@ -426,25 +526,35 @@ def test_rglru_begins_with_long_memories(seed):
         kept, _ = cell.coefficients(torch.zeros(1, 1, 1, dtype=torch.float64))
     assert (kept >= 0.9 - 1e-12).all() and (kept <= 0.999 + 1e-12).all()
     shares = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
-    torch.testing.assert_close(torch.quantile((kept - 0.9).flatten() / 0.099, shares), shares, atol=0.06, rtol=0)
+    torch.testing.assert_close(
+        torch.quantile((kept - 0.9).flatten() / 0.099, shares), shares, atol=0.06, rtol=0
+    )
 
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**31), scale=st.floats(0.1, 5))
 def test_rglru_neither_grows_nor_forgets_at_once(seed, scale):
-    """The decay is within (0, 1], 1 where a closed gate rounds to it; its square and that of the input add up to 1."""
+    """The decay is within (0, 1], 1 where a closed gate rounds to it; its square and that of the
+    input add up to 1.
+    """
     cell = KINDS["rglru_heads"].build(3, 4, seed)
-    x = scale * torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = scale * torch.randn(
+        2, 5, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     with torch.no_grad():
         a, b = cell.coefficients(x)
         u = cell.of_input(x)
-        i = logistic(u @ torch.block_diag(*cell.weight[..., halves(cell.weight.shape[-1])[1]]) + cell.bias[1])
+        i = logistic(
+            u @ torch.block_diag(*cell.weight[..., halves(cell.weight.shape[-1])[1]]) + cell.bias[1]
+        )
     assert (a > 0).all() and (a <= 1).all()
     torch.testing.assert_close(a**2 + (b / (i * u)) ** 2, torch.ones_like(a), atol=1e-9, rtol=0)
 
 
 def gate_by_hand(gate: float, decay: float) -> tuple[float, float, float]:
-    """Return a, sqrt(1 - a^2) and its derivative by the recurrence gate's argument, by 80 digits."""
+    """Return a, sqrt(1 - a^2) and its derivative by the recurrence gate's argument, by 80
+    digits.
+    """
     with localcontext() as context:
         context.prec = 80
         r = 1 / (1 + Decimal(-gate).exp())
@@ -479,13 +589,17 @@ def test_rglru_is_exact_where_it_forgets_almost_nothing(dtype, gate, decay):
     (grad,) = torch.autograd.grad(b.sum(), cell.bias)
     wanted = gate_by_hand(gate, decay)
     for found, value in zip((a, b, grad[0]), wanted, strict=True):
-        assert found.item() == pytest.approx(value, rel=1e-5 if dtype == torch.float32 else 1e-12, abs=0)
+        assert found.item() == pytest.approx(
+            value, rel=1e-5 if dtype == torch.float32 else 1e-12, abs=0
+        )
 
 
 @pytest.mark.parametrize("gate", [-1000.0, -200.0, -90.0, 90.0, 200.0])
 @pytest.mark.parametrize("decay", [-200.0, 0.0, 200.0])
 def test_rglru_has_finite_gradients_at_saturated_gates(gate, decay):
-    """A gate that is shut or open for good gives no nan, in first and second derivatives, in float32."""
+    """A gate that is shut or open for good gives no nan, in first and second derivatives, in
+    float32.
+    """
     cell = RGLRU(2, RGLRUOptions(hidden_size=4, heads=2))
     with torch.no_grad():
         cell.bias[0] = gate
@@ -521,7 +635,9 @@ def test_sru_takes_the_input_itself_where_widths_are_equal():
 def test_qrnn_sees_as_many_steps_as_its_window(window):
     """The gates read `window` steps, no more and no later one."""
     cell = QRNN(1, QRNNOptions(hidden_size=3, window=window, pooling="f")).double()
-    x = torch.randn(1, 9, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    x = torch.randn(
+        1, 9, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
     with torch.no_grad():
         cell.pooled.bias[3:] = -1000.0  # the forget gate is shut: the memory is the last candidate
         cell.pooled.weight[3:] = 0.0
@@ -534,7 +650,11 @@ def test_qrnn_sees_as_many_steps_as_its_window(window):
 @pytest.mark.parametrize(
     ("model", "table", "key"),
     [
-        (RGLRUOptions, {"hidden_size": 10, "heads": 3}, "heads: 3 heads do not divide a hidden_size of 10"),
+        (
+            RGLRUOptions,
+            {"hidden_size": 10, "heads": 3},
+            "heads: 3 heads do not divide a hidden_size of 10",
+        ),
         (RGLRUOptions, {"heads": 0}, "heads"),
         (LRUOptions, {"r_min": 0.5, "r_max": 0.5}, "r_min: 0.5 must be below r_max, which is 0.5"),
         (LRUOptions, {"r_min": -0.1}, "r_min"),

@@ -17,7 +17,10 @@ MAKERS = {
     "one_hot": (lambda size: OneHot(size, OneHotOptions()), lambda size: size),
     "embedding": (lambda size: Embedding(size, EmbeddingOptions(size=5)), lambda size: 5),
     "linear": (lambda size: Linear(size, LinearOptions(size=5)), lambda size: 5),
-    "linear without bias": (lambda size: Linear(size, LinearOptions(size=5, bias=False)), lambda size: 5),
+    "linear without bias": (
+        lambda size: Linear(size, LinearOptions(size=5, bias=False)),
+        lambda size: 5,
+    ),
     "identity": (lambda size: Identity(size, IdentityOptions()), lambda size: size),
 }
 every = pytest.mark.parametrize("kind", MAKERS)
@@ -54,7 +57,9 @@ def test_each_step_is_encoded_alone(kind, size, data):
     encoder, x = case(kind, size)
     whole = encoder(x)
     order = data.draw(st.permutations(range(x.shape[1])))
-    torch.testing.assert_close(encoder(x[:, list(order)]), whole[:, list(order)], atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        encoder(x[:, list(order)]), whole[:, list(order)], atol=1e-12, rtol=0
+    )
     at = data.draw(st.integers(0, x.shape[1]))
     pieces = torch.cat([encoder(x[:, :at]), encoder(x[:, at:])], dim=1)
     torch.testing.assert_close(pieces, whole, atol=1e-12, rtol=0)

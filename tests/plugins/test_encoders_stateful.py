@@ -23,11 +23,15 @@ laws = settings(deadline=None, max_examples=40)
 
 
 def calendar(*periods, harmonics=1, size=1):
-    return Calendar(size, CalendarOptions(periods=[float(period) for period in periods], harmonics=harmonics))
+    return Calendar(
+        size, CalendarOptions(periods=[float(period) for period in periods], harmonics=harmonics)
+    )
 
 
 def state_of(encoder, batch, position=None):
-    return encoder.initial_state(batch, device=torch.device("cpu"), dtype=torch.float64, position=position)
+    return encoder.initial_state(
+        batch, device=torch.device("cpu"), dtype=torch.float64, position=position
+    )
 
 
 @laws
@@ -37,7 +41,9 @@ def state_of(encoder, batch, position=None):
     cut=st.integers(0, 6),
 )
 def test_the_calendar_counts_from_the_start_of_each_sequence(position, flags, cut):
-    """Every step's waves are those of its own position, also after resets, in two windows as in one."""
+    """Every step's waves are those of its own position, also after resets, in two windows as in
+    one.
+    """
     encoder = calendar(12, 7.5, harmonics=2)
     reset = torch.tensor(flags).view(2, 6)
     x = torch.zeros(2, 6, 1, dtype=torch.float64)
@@ -60,15 +66,19 @@ def test_the_calendar_repeats_exactly_after_its_period():
     """After a million cycles the waves are those of the first one."""
     encoder = calendar(24)
     early, _ = encoder.advance(torch.zeros(1, 24, 1), state_of(encoder, 1))
-    late, _ = encoder.advance(torch.zeros(1, 24, 1), state_of(encoder, 1, torch.tensor([24_000_000])))
+    late, _ = encoder.advance(
+        torch.zeros(1, 24, 1), state_of(encoder, 1, torch.tensor([24_000_000]))
+    )
     assert (early - late).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("how", ["windows", "carry"])
 def test_a_task_learns_what_only_the_clock_tells(how, tmp_path, monkeypatch):
-    """Windows from the middle, evaluation, and a forecast beyond the end all stand at their own position.
+    """Windows from the middle, evaluation, and a forecast beyond the end all stand at their own
+    position.
 
-    The series jumps once in each period of 9, and a window of 4 steps cannot tell when: only the position does.
+    The series jumps once in each period of 9, and a window of 4 steps cannot tell when: only the
+    position does.
     """
     monkeypatch.chdir(tmp_path)
     values = [3.0 if t % 9 == 4 else 1.0 for t in range(140)]
@@ -115,13 +125,16 @@ length = 10
 
 
 def test_every_lane_reads_its_own_clock(tmp_path, monkeypatch):
-    """Lanes that begin in the middle of a series, or meet the start of another, are trained at their own positions."""
+    """Lanes that begin in the middle of a series, or meet the start of another, are trained at
+    their own positions.
+    """
     monkeypatch.chdir(tmp_path)
     values = [[float(100 * which + t) for t in range(33)] for which in range(4)]
     task = (
-        f"schema = 1\n[source]\nkind = 'inline'\nseries = {values}\n[vocabulary]\nkind = 'numeric'\nscale = 'none'\n"
-        "[sequence]\nlength = 25\ncarry = true\n[encoder]\nkind = 'calendar'\nperiods = [12]\n[cell]\nkind = 'rnn'\n"
-        "hidden_size = 3\n[loss]\nkind = 'mse'\n[training]\nepochs = 2\nbatch_size = 3\n[generation]\nlength = 2\n"
+        f"schema = 1\n[source]\nkind = 'inline'\nseries = {values}\n[vocabulary]\nkind ="
+        " 'numeric'\nscale = 'none'\n[sequence]\nlength = 25\ncarry = true\n[encoder]\nkind ="
+        " 'calendar'\nperiods = [12]\n[cell]\nkind = 'rnn'\nhidden_size = 3\n[loss]\nkind ="
+        " 'mse'\n[training]\nepochs = 2\nbatch_size = 3\n[generation]\nlength = 2\n"
     )
     (tmp_path / "task.toml").write_text(task, encoding="utf-8")
     seen, own = [], Calendar.advance
@@ -142,13 +155,16 @@ def test_every_lane_reads_its_own_clock(tmp_path, monkeypatch):
 
 
 def test_a_prompt_of_numbers_says_where_it_stands(tmp_path, monkeypatch):
-    """The last values given by hand, with their position, forecast what the series' own end does."""
+    """The last values given by hand, with their position, forecast what the series' own end
+    does.
+    """
     monkeypatch.chdir(tmp_path)
     values = [round(math.sin(2 * math.pi * t / 12), 3) + 2 for t in range(90)]
     task = (
-        f"schema = 1\n[source]\nkind = 'inline'\nvalues = {values}\n[vocabulary]\nkind = 'numeric'\n"
-        "[sequence]\nlength = 20\n[encoder]\nkind = 'calendar'\nperiods = [12]\n[cell]\nkind = 'rnn'\n"
-        "hidden_size = 3\n[loss]\nkind = 'mse'\n[training]\nsteps = 3\n[generation]\nlength = 3\n"
+        f"schema = 1\n[source]\nkind = 'inline'\nvalues = {values}\n[vocabulary]\nkind ="
+        " 'numeric'\n[sequence]\nlength = 20\n[encoder]\nkind = 'calendar'\nperiods ="
+        " [12]\n[cell]\nkind = 'rnn'\nhidden_size = 3\n[loss]\nkind = 'mse'\n[training]\nsteps ="
+        " 3\n[generation]\nlength = 3\n"
     )
     (tmp_path / "task.toml").write_text(task, encoding="utf-8")
     run = recurra.run("task.toml")
@@ -159,7 +175,9 @@ def test_a_prompt_of_numbers_says_where_it_stands(tmp_path, monkeypatch):
     assert list(run.generate(values, position=5)) != pytest.approx(own, rel=1e-3)
 
 
-@pytest.mark.parametrize("options", [{"periods": [12, 12]}, {"periods": [12], "harmonics": 7}, {"periods": []}])
+@pytest.mark.parametrize(
+    "options", [{"periods": [12, 12]}, {"periods": [12], "harmonics": 7}, {"periods": []}]
+)
 def test_waves_that_repeat_are_refused(options):
     """A period given twice and a wave above half a period would be columns that say nothing new."""
     with pytest.raises(ValueError, match="periods|harmonics"):
@@ -180,9 +198,14 @@ def test_the_convolution_is_torchs(symbols, width):
 
 
 @laws
-@given(cuts=st.lists(st.integers(0, 10), max_size=4), flags=st.lists(st.booleans(), min_size=20, max_size=20))
+@given(
+    cuts=st.lists(st.integers(0, 10), max_size=4),
+    flags=st.lists(st.booleans(), min_size=20, max_size=20),
+)
 def test_the_convolution_is_the_same_however_it_is_cut(cuts, flags):
-    """Windows with the tail carried give what one window gives, and a reset is a start of its own."""
+    """Windows with the tail carried give what one window gives, and a reset is a start of its
+    own.
+    """
     torch.manual_seed(1)
     encoder = Convolution(6, ConvolutionOptions(size=3, width=4)).double()
     x, reset = torch.arange(20).view(2, 10) % 6, torch.tensor(flags).view(2, 10)
@@ -197,19 +220,27 @@ def test_the_convolution_is_the_same_however_it_is_cut(cuts, flags):
     for row in range(2):
         begins = [0, *[t for t in range(1, 10) if reset[row, t]], 10]
         for start, stop in zip(begins, begins[1:], strict=False):
-            assert torch.allclose(encoder(x[row : row + 1, start:stop])[0], whole[row, start:stop], atol=1e-12)
+            assert torch.allclose(
+                encoder(x[row : row + 1, start:stop])[0], whole[row, start:stop], atol=1e-12
+            )
 
 
 def given_vectors(tmp_path, rows, symbols=None, **options):
     """Return an embedding for the symbols a, b, c that starts from a file."""
     path = tmp_path / "vectors.safetensors"
-    named = None if symbols is None else {"symbols": symbols if isinstance(symbols, str) else json.dumps(symbols)}
+    named = (
+        None
+        if symbols is None
+        else {"symbols": symbols if isinstance(symbols, str) else json.dumps(symbols)}
+    )
     save_file({"vectors": rows}, path, metadata=named)
     return Embedding(3, EmbeddingOptions(size=2, vectors=str(path), **options))
 
 
 def test_given_vectors_are_taken_row_by_row(tmp_path):
-    """Without names row i is symbol i, in the type of the weights; frozen vectors have no gradient."""
+    """Without names row i is symbol i, in the type of the weights; frozen vectors have no
+    gradient.
+    """
     rows = torch.tensor([[1, 2], [3, 4], [5, 6]], dtype=torch.float16)
     encoder = given_vectors(tmp_path, rows, frozen=True)
     encoder.prepare(["a", "b", "c"])
@@ -219,15 +250,21 @@ def test_given_vectors_are_taken_row_by_row(tmp_path):
 
 
 def test_given_vectors_are_found_by_name(tmp_path):
-    """With names each symbol takes its own row, wherever it stands; one without a row keeps what was drawn."""
+    """With names each symbol takes its own row, wherever it stands; one without a row keeps what
+    was drawn.
+    """
     encoder = given_vectors(tmp_path, torch.tensor([[1.0, 2], [3, 4], [9, 9]]), ["c", "a", "z"])
     drawn = encoder.table.weight[1].clone()
     encoder.prepare(["a", "b", "c"])
-    assert torch.equal(encoder.table.weight, torch.stack([torch.tensor([3.0, 4]), drawn, torch.tensor([1.0, 2])]))
+    assert torch.equal(
+        encoder.table.weight, torch.stack([torch.tensor([3.0, 4]), drawn, torch.tensor([1.0, 2])])
+    )
 
 
 def test_frozen_vectors_are_all_given(tmp_path):
-    """A frozen vector that nobody gave would stay noise for ever, and is refused with its symbol."""
+    """A frozen vector that nobody gave would stay noise for ever, and is refused with its
+    symbol.
+    """
     encoder = given_vectors(tmp_path, torch.ones(2, 2), ["c", "a"], frozen=True)
     with pytest.raises(InputError, match="1 of 3 symbols have no row in .*: 'b'"):
         encoder.prepare(["a", "b", "c"])
@@ -268,10 +305,16 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 
 
 def test_a_run_keeps_its_vectors_without_the_file(tmp_path, monkeypatch, task):
-    """Frozen vectors stay as they were given through training, and the run is loaded where the file is gone."""
+    """Frozen vectors stay as they were given through training, and the run is loaded where the file
+    is gone.
+    """
     monkeypatch.chdir(tmp_path)
     rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
-    save_file({"vectors": rows}, tmp_path / "v.safetensors", metadata={"symbols": json.dumps(list("ehlo"))})
+    save_file(
+        {"vectors": rows},
+        tmp_path / "v.safetensors",
+        metadata={"symbols": json.dumps(list("ehlo"))},
+    )
     path = task()
     path.with_name("v.safetensors").write_bytes((tmp_path / "v.safetensors").read_bytes())
     chosen = {"encoder.kind": "embedding", "encoder.size": 3, "encoder.frozen": True}

@@ -44,7 +44,9 @@ def pair(size):
 @laws
 @given(size=sizes)
 def test_errors_of_numbers_are_the_formula_and_torchs(kind, size):
-    """One value a step, the mean over its features of the written formula; their mean is torch's loss."""
+    """One value a step, the mean over its features of the written formula; their mean is torch's
+    loss.
+    """
     make, formula, torchs = NUMBERS[kind]
     output, target = pair(size)
     found = make()(output, target)
@@ -58,13 +60,18 @@ def test_errors_of_numbers_are_the_formula_and_torchs(kind, size):
 @laws
 @given(size=sizes, training=st.booleans())
 def test_cross_entropy_is_minus_the_log_of_the_chance(size, training):
-    """One value a step: -log softmax at the target; adding a constant to all logits changes nothing."""
+    """One value a step: -log softmax at the target; adding a constant to all logits changes
+    nothing.
+    """
     logits, other = pair(size)
     target = other.argmax(dim=1)
     loss = entropy().train(training)
     found = loss(logits, target)
     wanted = -torch.tensor(
-        [math.log(math.exp(row[t]) / sum(map(math.exp, row))) for row, t in zip(logits.tolist(), target, strict=True)],
+        [
+            math.log(math.exp(row[t]) / sum(map(math.exp, row)))
+            for row, t in zip(logits.tolist(), target, strict=True)
+        ],
         dtype=torch.float64,
     )
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
@@ -73,7 +80,9 @@ def test_cross_entropy_is_minus_the_log_of_the_chance(size, training):
 
 
 def test_certainty_costs_nothing_and_ignorance_the_log_of_all():
-    """A sure and right prediction is 0 nats, a uniform one log V, a sure and wrong one is its logit's gap."""
+    """A sure and right prediction is 0 nats, a uniform one log V, a sure and wrong one is its
+    logit's gap.
+    """
     target = torch.tensor([0, 3])
     sure = functional.one_hot(target, 4).double() * 1000
     assert not entropy()(sure, target).any()
@@ -85,13 +94,17 @@ def test_certainty_costs_nothing_and_ignorance_the_log_of_all():
 @laws
 @given(size=sizes, smoothing=st.floats(0.01, 0.9))
 def test_labels_are_smoothed_in_training_alone(size, smoothing):
-    """In training a share of the target is spread over all symbols; an evaluation is in plain nats."""
+    """In training a share of the target is spread over all symbols; an evaluation is in plain
+    nats.
+    """
     logits, other = pair(size)
     target = other.argmax(dim=1)
     loss = entropy(smoothing)
     plain = entropy()(logits, target)
     everywhere = -functional.log_softmax(logits, dim=1).mean(dim=1)
-    torch.testing.assert_close(loss.train()(logits, target), (1 - smoothing) * plain + smoothing * everywhere)
+    torch.testing.assert_close(
+        loss.train()(logits, target), (1 - smoothing) * plain + smoothing * everywhere
+    )
     assert torch.equal(loss.eval()(logits, target), plain)
 
 
@@ -118,5 +131,9 @@ def test_huber_is_smooth_where_it_turns():
     gaps = torch.tensor([[1.999999], [2.000001], [50.0]], dtype=torch.float64, requires_grad=True)
     values = loss(gaps, torch.zeros_like(gaps))
     values.sum().backward()
-    torch.testing.assert_close(values[:2], torch.tensor([2.0, 2.0], dtype=torch.float64), atol=1e-5, rtol=0)
-    torch.testing.assert_close(gaps.grad.flatten(), torch.full((3,), 2.0, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        values[:2], torch.tensor([2.0, 2.0], dtype=torch.float64), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        gaps.grad.flatten(), torch.full((3,), 2.0, dtype=torch.float64), atol=1e-5, rtol=0
+    )

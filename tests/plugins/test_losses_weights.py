@@ -1,4 +1,6 @@
-"""What classes weigh in a cross-entropy, and its focal form: torch's own figures, or the written formula."""
+"""What classes weigh in a cross-entropy, and its focal form: torch's own figures, or the written
+formula.
+"""
 
 from __future__ import annotations
 
@@ -48,17 +50,24 @@ def named(size):
 
 
 def made(counts, **options):
-    """Return the loss in float64, prepared for a training split in which the classes come so often."""
+    """Return the loss in float64, prepared for a training split in which the classes come so
+    often.
+    """
     loss = CrossEntropy(len(counts), CrossEntropyOptions(**options)).double()
     loss.prepare(named(len(counts)), np.array(counts))
     return loss
 
 
 def answers(counts, seed):
-    """Return random logits for the whole of a training split, and its answers, each as often as it comes."""
+    """Return random logits for the whole of a training split, and its answers, each as often as it
+    comes.
+    """
     target = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     generator = torch.Generator().manual_seed(seed)
-    return 2 * torch.randn(len(target), len(counts), generator=generator, dtype=torch.float64), target
+    return (
+        2 * torch.randn(len(target), len(counts), generator=generator, dtype=torch.float64),
+        target,
+    )
 
 
 def gradient(function, logits):
@@ -74,9 +83,11 @@ def same(found, wanted):
 @laws
 @given(counts=counts_of_classes, chosen=st.data(), share=st.sampled_from([0.0, 0.3]), seed=seeds)
 def test_over_the_training_answers_it_is_torchs_weighted_mean(counts, chosen, share, seed):
-    """The plain mean is torch's, which divides by the weights of the answers, and so is its gradient.
+    """The plain mean is torch's, which divides by the weights of the answers, and so is its
+    gradient.
 
-    That the core takes a plain mean makes no difference therefore, but for the classes that are drawn into a batch.
+    That the core takes a plain mean makes no difference therefore, but for the classes that are
+    drawn into a batch.
     """
     table = {name: chosen.draw(weights_of_classes) for name in named(len(counts))[1:]}
     loss = made(counts, class_weights=table, label_smoothing=share).train()
@@ -93,8 +104,12 @@ def test_over_the_training_answers_it_is_torchs_weighted_mean(counts, chosen, sh
 @laws
 @given(counts=counts_of_classes)
 def test_balanced_weighs_each_class_as_much_in_all(counts):
-    """n / (C count), C the classes that come: each has the same share of the weight, and their mean is 1."""
-    weights = torch.tensor(made(counts, class_weights="balanced").save()["weights"], dtype=torch.float64)
+    """n / (C count), C the classes that come: each has the same share of the weight, and their mean
+    is 1.
+    """
+    weights = torch.tensor(
+        made(counts, class_weights="balanced").save()["weights"], dtype=torch.float64
+    )
     shares = (weights * torch.tensor(counts)).tolist()
     come = sum(count > 0 for count in counts)
     assert shares == pytest.approx([sum(counts) / come if count else 0 for count in counts])
@@ -115,7 +130,9 @@ def test_the_mean_weight_of_the_training_answers_is_1(counts, weight, seed):
 @given(counts=counts_of_classes, gamma=gammas, share=shares, seed=seeds, training=st.booleans())
 def test_focal_is_the_written_formula(counts, gamma, share, seed, training):
     """sum_c q_c w_c (1 - p_c)^gamma (-log p_c), in plain Python; smoothed in training alone."""
-    loss = made(counts, class_weights={"a": 5.0}, focal=gamma, label_smoothing=share).train(training)
+    loss = made(counts, class_weights={"a": 5.0}, focal=gamma, label_smoothing=share).train(
+        training
+    )
     weights, (logits, target) = loss.save()["weights"], answers(counts, seed)
     share = share if training else 0.0
     wanted = []
@@ -134,7 +151,9 @@ def test_focal_gradients_are_slopes(counts, gamma, seed):
     """Those of the loss, smoothed and weighed, are its differences along a direction."""
     loss = made(counts, class_weights="balanced", focal=gamma, label_smoothing=0.1).train()
     logits, target = answers(counts, seed)
-    way = torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    way = torch.randn(
+        logits.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64
+    )
     slope = (gradient(lambda output: loss(output, target).sum(), logits) * way).sum()
     above, below = (loss(logits + side * 1e-6 * way, target).sum() for side in (1, -1))
     torch.testing.assert_close(slope, (above - below) / 2e-6, atol=1e-6, rtol=1e-6)
@@ -164,7 +183,9 @@ def test_what_is_sure_has_losses_and_gradients_that_are_numbers(gamma, share):
 
 
 @laws
-@given(counts=counts_of_classes, share=st.sampled_from([0.0, 0.4]), seed=seeds, training=st.booleans())
+@given(
+    counts=counts_of_classes, share=st.sampled_from([0.0, 0.4]), seed=seeds, training=st.booleans()
+)
 def test_without_them_it_is_torchs_to_the_bit(counts, share, seed, training):
     """Forwards and backwards, prepared or not; nothing is learned, and nothing saved."""
     loss = made(counts, label_smoothing=share).train(training)
@@ -175,7 +196,9 @@ def test_without_them_it_is_torchs_to_the_bit(counts, share, seed, training):
         return functional.cross_entropy(output, target, label_smoothing=smoothing, reduction="none")
 
     assert torch.equal(loss(logits, target), torchs(logits))
-    one, other = (gradient(lambda x, f=f: f(x).sum(), logits) for f in (lambda x: loss(x, target), torchs))
+    one, other = (
+        gradient(lambda x, f=f: f(x).sum(), logits) for f in (lambda x: loss(x, target), torchs)
+    )
     assert torch.equal(one, other)
     assert loss.save() == {} and not loss.state_dict() and not list(loss.buffers())
     loss.restore({})
@@ -184,7 +207,9 @@ def test_without_them_it_is_torchs_to_the_bit(counts, share, seed, training):
 @pytest.mark.parametrize("options", FORMS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_restored_is_the_same_to_the_bit(options, dtype):
-    """By way of JSON, into a loss that has learned nothing and one that has learned something else."""
+    """By way of JSON, into a loss that has learned nothing and one that has learned something
+    else.
+    """
     counts, other = [6, 0, 3, 1], [1, 2, 0, 9]
     loss = CrossEntropy(4, CrossEntropyOptions(**options))
     loss.prepare(named(4), np.array(counts))
@@ -210,7 +235,9 @@ def test_weights_of_another_task_are_refused():
 
 
 def test_a_name_that_is_no_class_is_refused():
-    """With what came, the classes that there are, and the one that may be meant; nothing is learned of it."""
+    """With what came, the classes that there are, and the one that may be meant; nothing is learned
+    of it.
+    """
     loss = CrossEntropy(2, CrossEntropyOptions(class_weights={"spam": 2.0, "hma": 3.0}))
     with pytest.raises(InputError) as caught:
         loss.prepare(["spam", "ham"], np.array([1, 9]))
@@ -223,7 +250,9 @@ def test_a_name_that_is_no_class_is_refused():
 
 def test_many_names_are_told_in_a_line():
     """Of many classes and many faults, the first."""
-    loss = CrossEntropy(50, CrossEntropyOptions(class_weights={f"no {index}": 1.0 for index in range(30)}))
+    loss = CrossEntropy(
+        50, CrossEntropyOptions(class_weights={f"no {index}": 1.0 for index in range(30)})
+    )
     with pytest.raises(InputError, match="30 names are no classes") as caught:
         loss.prepare([f"class {index}" for index in range(50)], np.ones(50, np.int64))
     (problem,) = caught.value.problems
@@ -250,15 +279,27 @@ def test_options_that_mean_nothing_are_refused(options):
     """A weight is a number above 0, and whole numbers are numbers."""
     with pytest.raises(ValidationError):
         validate_options(CrossEntropyOptions, options, lambda path, field: path)
-    taken = validate_options(CrossEntropyOptions, {"class_weights": {"a": 2}}, lambda path, field: path)
+    taken = validate_options(
+        CrossEntropyOptions, {"class_weights": {"a": 2}}, lambda path, field: path
+    )
     assert taken.class_weights == {"a": 2.0}
 
 
 @pytest.mark.parametrize(
     ("written", "code", "key", "allowed"),
     [
-        ({"spam": 0}, "RC013", "loss.class_weights.spam", "a number, at least 1e-06, at most 1e+06"),
-        ({"spam": "2"}, "RC012", "loss.class_weights.spam", "a number, at least 1e-06, at most 1e+06"),
+        (
+            {"spam": 0},
+            "RC013",
+            "loss.class_weights.spam",
+            "a number, at least 1e-06, at most 1e+06",
+        ),
+        (
+            {"spam": "2"},
+            "RC012",
+            "loss.class_weights.spam",
+            "a number, at least 1e-06, at most 1e+06",
+        ),
         ("ballanced", "RC013", "loss.class_weights", '"balanced" or a table'),
         (2.0, "RC013", "loss.class_weights", '"balanced" or a table'),
     ],

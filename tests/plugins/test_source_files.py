@@ -62,7 +62,12 @@ def test_empty_files_give_nothing(tmp_path):
 def test_a_damaged_gz_is_a_clear_error(tmp_path, damage):
     """A file that ends too soon, is not packed at all, or has a wrong sum, cannot be read."""
     raw = gzip.compress(os.urandom(5000))
-    broken = {"cut": raw[:-2000], "not gzip": b"plain text", "checksum": raw[:-8] + b"\0" * 8, "empty": b""}[damage]
+    broken = {
+        "cut": raw[:-2000],
+        "not gzip": b"plain text",
+        "checksum": raw[:-8] + b"\0" * 8,
+        "empty": b"",
+    }[damage]
     (tmp_path / "file.gz").write_bytes(broken)
     with pytest.raises(InputError, match=r"file\.gz cannot be read: .*\[RC040\](.|\n)*not packed"):
         gathered(text(tmp_path / "file.gz", encoding="latin-1"))
@@ -88,13 +93,29 @@ def test_a_fingerprint_follows_the_files(tmp_path):
     assert len(set(seen)) == 3
 
 
-ODD = ["proj [v2]", "in[1].txt", "what?.txt", "a*b", "[!x]", "it's", 'the "new"', "deux mots", "\U0001f600", "{x}"]
+ODD = [
+    "proj [v2]",
+    "in[1].txt",
+    "what?.txt",
+    "a*b",
+    "[!x]",
+    "it's",
+    'the "new"',
+    "deux mots",
+    "\U0001f600",
+    "{x}",
+]
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.sampled_from(ODD), min_size=1, max_size=3), st.sampled_from(["*.txt", "**", "?.txt", "[a].txt"]))
+@given(
+    st.lists(st.sampled_from(ODD), min_size=1, max_size=3),
+    st.sampled_from(["*.txt", "**", "?.txt", "[a].txt"]),
+)
 def test_a_name_that_exists_is_no_pattern(tmp_path_factory, names, pattern):
-    """Folders and files may be called as they like; below such a folder a pattern matches as below any other."""
+    """Folders and files may be called as they like; below such a folder a pattern matches as below
+    any other.
+    """
     folder = tmp_path_factory.mktemp("odd").joinpath(*names)
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("right")
@@ -102,21 +123,31 @@ def test_a_name_that_exists_is_no_pattern(tmp_path_factory, names, pattern):
     (folder / "in1.txt").write_text("by pattern")
     assert gathered(text(folder / "in[1].txt")) == ["by name"]
     found = gathered(text(folder / pattern))
-    assert found == (["right"] if len(pattern) > 5 or pattern == "?.txt" else ["right", "by pattern", "by name"])
+    assert found == (
+        ["right"] if len(pattern) > 5 or pattern == "?.txt" else ["right", "by pattern", "by name"]
+    )
 
 
 def test_a_task_in_a_folder_with_brackets_runs_on_its_own_data(task, tmp_path):
-    """The folder of a task is never a pattern, and another folder that it would match is not read."""
+    """The folder of a task is never a pattern, and another folder that it would match is not
+    read.
+    """
     for name, content in (("proj [v2]", "hello"), ("proj v", "wrong"), ("proj 2", "wrong")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "in.txt").write_text(content)
-    path = task(HELLO, ('kind = "inline"\ntext = "hello"', 'kind = "text"\npath = "*.txt"'), name="proj [v2]/t.toml")
+    path = task(
+        HELLO,
+        ('kind = "inline"\ntext = "hello"', 'kind = "text"\npath = "*.txt"'),
+        name="proj [v2]/t.toml",
+    )
     assert load_data(resolve(path)).vocabulary.size == 4
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_patterns_match_as_glob_matches(tmp_path, monkeypatch, seed):
-    """In a tree without odd names every pattern gives the files that Python's glob gives, in the same order."""
+    """In a tree without odd names every pattern gives the files that Python's glob gives, in the
+    same order.
+    """
     draw = random.Random(seed)
     monkeypatch.chdir(tmp_path)
     for _ in range(25):
@@ -124,10 +155,23 @@ def test_patterns_match_as_glob_matches(tmp_path, monkeypatch, seed):
         folder = tmp_path.joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / draw.choice(["x.txt", "y.txt", "xy.md", ".h.txt"])).write_text(str(parts))
-    for pattern in ("*", "**", "*/*", "**/*.txt", "a/**/x*", "**/[ab]/*", "?/?*.txt", "*/../a/*", ".c/*", "**/.*"):
+    for pattern in (
+        "*",
+        "**",
+        "*/*",
+        "**/*.txt",
+        "a/**/x*",
+        "**/[ab]/*",
+        "?/?*.txt",
+        "*/../a/*",
+        ".c/*",
+        "**/.*",
+    ):
         for root in ("", f"{tmp_path}/"):
             matches = sorted(glob.glob(root + pattern, recursive=True))
-            expected = dict.fromkeys(os.path.relpath(path) for path in matches if os.path.isfile(path))
+            expected = dict.fromkeys(
+                os.path.relpath(path) for path in matches if os.path.isfile(path)
+            )
             try:
                 found = [str(path) for path in patterns.matching([root + pattern]).files]
             except InputError:
@@ -136,14 +180,19 @@ def test_patterns_match_as_glob_matches(tmp_path, monkeypatch, seed):
 
 
 def test_links_that_lead_in_a_circle_end(tmp_path):
-    """A folder that is linked into itself is walked once; a link to itself, and one to nothing, are named."""
+    """A folder that is linked into itself is walked once; a link to itself, and one to nothing, are
+    named.
+    """
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "inner").mkdir()
     for name, target in (("loop", "."), ("inner/up", ".."), ("inner/round", "../inner")):
         (tmp_path / name).symlink_to(target)
     assert gathered(text(tmp_path / "**" / "*.txt")) == ["a"]
     assert gathered(text(tmp_path / "inner" / "up" / "loop" / "*.txt")) == ["a"]
-    cases = (("self.md", "self.md", "cannot be read: Too many"), ("gone.md", "no", "link to no, which"))
+    cases = (
+        ("self.md", "self.md", "cannot be read: Too many"),
+        ("gone.md", "no", "link to no, which"),
+    )
     for name, target, words in cases:
         (tmp_path / name).symlink_to(target)
         for path in (tmp_path / name, tmp_path / f"{name[:3]}*"):
@@ -164,12 +213,14 @@ def test_a_file_is_read_once_under_any_name(tmp_path):
 @settings(deadline=None, max_examples=30)
 @given(
     paths=st.lists(
-        st.sampled_from(["a.txt", "b.txt", "*.txt", "link.txt", "a*", "./a.txt", "c.md"]), min_size=1, max_size=3
+        st.sampled_from(["a.txt", "b.txt", "*.txt", "link.txt", "a*", "./a.txt", "c.md"]),
+        min_size=1,
+        max_size=3,
     )
 )
 def test_what_is_read_once_though_it_comes_again_is_told(paths, tmp_path_factory):
-    """A name given twice is refused; any other overlap of names, links and patterns is warned of once, and with none
-    there is no warning.
+    """A name given twice is refused; any other overlap of names, links and patterns is warned of
+    once, and with none there is no warning.
     """
     folder = tmp_path_factory.mktemp("once")
     for name in ("a.txt", "b.txt", "c.md"):
@@ -196,9 +247,18 @@ def test_what_is_read_once_though_it_comes_again_is_told(paths, tmp_path_factory
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/no such folder/x.txt", "there is no folder /no such folder; a path that does not begin with /"),
-        ("/no such folder/deep/*.txt", "there is no folder /no such folder; a path that does not begin with /"),
-        ("{here}/x.txt", "mend it: a path that does not begin with / is taken from the task file's folder"),
+        (
+            "/no such folder/x.txt",
+            "there is no folder /no such folder; a path that does not begin with /",
+        ),
+        (
+            "/no such folder/deep/*.txt",
+            "there is no folder /no such folder; a path that does not begin with /",
+        ),
+        (
+            "{here}/x.txt",
+            "mend it: a path that does not begin with / is taken from the task file's folder",
+        ),
         ("{here}/~/x.txt", "write the path out: ~ is a name like any other"),
         ("{here}/~me/*.txt", "write the path out: ~me is"),
         ("{here}/$HOME/x.txt", "write the path out: .HOME is"),
@@ -220,14 +280,20 @@ def _socket(path):
         bound.bind(os.path.relpath(path))
 
 
-@pytest.mark.parametrize(("make", "name"), [(_pipe, "a named pipe"), (_socket, "a socket"), (None, "a device")])
+@pytest.mark.parametrize(
+    ("make", "name"), [(_pipe, "a named pipe"), (_socket, "a socket"), (None, "a device")]
+)
 def test_what_might_never_end_is_not_opened(tmp_path, monkeypatch, make, name):
-    """A pipe, a socket or a device is refused by name and in a pattern, of text and of tables, before it is opened."""
+    """A pipe, a socket or a device is refused by name and in a pattern, of text and of tables,
+    before it is opened.
+    """
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "in.csv"
     path.symlink_to("/dev/zero") if make is None else make(path)
     for source in (text(path), text(tmp_path / "*.csv")):
-        with pytest.raises(InputError, match=rf"in.csv is {name}, not a file \[RC040\](.|\n)*to a file first"):
+        with pytest.raises(
+            InputError, match=rf"in.csv is {name}, not a file \[RC040\](.|\n)*to a file first"
+        ):
             gathered(source)
 
 
@@ -261,7 +327,9 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch, what):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(files.Path if what == "open" else os, what, refuse)
-    with pytest.raises(InputError, match=r"(a\.txt cannot be read|cannot be listed): Permission denied \[RC040\]"):
+    with pytest.raises(
+        InputError, match=r"(a\.txt cannot be read|cannot be listed): Permission denied \[RC040\]"
+    ):
         gathered(text(tmp_path / "*.txt"))
 
 
@@ -277,7 +345,9 @@ def test_a_table_is_one_file(tmp_path):
     source = csv_of(tmp_path, "a\n1\n", columns=["a"])
     (tmp_path / "other.csv").write_text("a\n2\n")
     both = type(source)(source.options.model_copy(update={"path": str(tmp_path / "*.csv")}))
-    with pytest.raises(InputError, match=r"stands for 2 files, and a table is one(.|\n)*other.csv, table.csv"):
+    with pytest.raises(
+        InputError, match=r"stands for 2 files, and a table is one(.|\n)*other.csv, table.csv"
+    ):
         gathered(both, "numbers")
 
 
@@ -315,7 +385,9 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch, change, pac
 @pytest.mark.parametrize("element", ["text", "numbers"])
 @pytest.mark.parametrize("moment", ["fit", "encode"])
 def test_data_that_changes_between_the_passes(tmp_path, element, moment):
-    """A vocabulary that was fitted on other data than it encodes is refused, though each pass was whole."""
+    """A vocabulary that was fitted on other data than it encodes is refused, though each pass was
+    whole.
+    """
     source = csv_of(tmp_path, "a\n1\n2\n", columns=["a"])
     path = tmp_path / "table.csv"
 

@@ -1,4 +1,6 @@
-"""Text files: the text comes as it is, whatever its encoding, its line ends and the size of blocks."""
+"""Text files: the text comes as it is, whatever its encoding, its line ends and the size of
+blocks.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,16 @@ from recurra_sources import files
 from recurra_sources.tables import Csv, CsvOptions, JsonlOptions
 from recurra_sources.text import Text, TextOptions
 
-NO_TEXT = {"base64_codec", "bz2_codec", "hex_codec", "mbcs", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
+NO_TEXT = {
+    "base64_codec",
+    "bz2_codec",
+    "hex_codec",
+    "mbcs",
+    "quopri_codec",
+    "rot_13",
+    "uu_codec",
+    "zlib_codec",
+}
 """Codecs of Python's that are not of text, or of Windows alone."""
 ENDS = "\r\n\x0b\x0c\x1c\x1d\x85\u2028\u2029 "
 """What Python's `splitlines` takes for line ends, of which a file has the first two alone."""
@@ -33,7 +44,9 @@ MARKED = st.one_of(st.characters(codec="utf-8", exclude_characters="\0"), st.sam
 @settings(deadline=None, max_examples=25)
 @given(content=st.text(MARKED, max_size=60), block=st.integers(1, 9), packed=st.booleans())
 def test_a_file_is_one_text_or_its_lines(content, block, packed, tmp_path_factory):
-    """Whatever the block size, the file's text comes whole; by line, joined it is the same and no line is cut."""
+    """Whatever the block size, the file's text comes whole; by line, joined it is the same and no
+    line is cut.
+    """
     content = content.removeprefix("\ufeff")
     path = tmp_path_factory.mktemp("text") / ("file.gz" if packed else "file.txt")
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
@@ -45,7 +58,9 @@ def test_a_file_is_one_text_or_its_lines(content, block, packed, tmp_path_factor
     assert lines == re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", content)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "utf-16-le", "utf-32", "cp1252", "utf-8-sig"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "latin-1", "utf-16", "utf-16-le", "utf-32", "cp1252", "utf-8-sig"]
+)
 @pytest.mark.parametrize("block", [1, 3, 1 << 20])
 def test_encodings(tmp_path, monkeypatch, encoding, block):
     """A file in a named encoding is read as that, also when a block ends inside a character."""
@@ -67,10 +82,15 @@ def test_encodings(tmp_path, monkeypatch, encoding, block):
     ],
 )
 def test_a_bad_byte_has_its_offset(tmp_path, monkeypatch, block, raw, encoding, at, byte):
-    """The error names the file, the encoding, the byte and where it stands, whatever the block size."""
+    """The error names the file, the encoding, the byte and where it stands, whatever the block
+    size.
+    """
     monkeypatch.setattr(files, "BLOCK", block)
     (tmp_path / "file").write_bytes(raw)
-    with pytest.raises(InputError, match=rf"file is not {encoding} text: byte {byte} at offset {at}, line 1 \[RC040\]"):
+    with pytest.raises(
+        InputError,
+        match=rf"file is not {encoding} text: byte {byte} at offset {at}, line 1 \[RC040\]",
+    ):
         gathered(text(tmp_path / "file", encoding=encoding))
 
 
@@ -82,12 +102,19 @@ def test_utf16_needs_its_mark(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-99", "hex", "base64", "rot13", "zlib", "undefined", "idna", "unicode_escape", "", "a\0b"]
+    "encoding",
+    ["utf-99", "hex", "base64", "rot13", "zlib", "undefined", "idna", "unicode_escape", "", "a\0b"],
 )
 def test_an_encoding_that_is_none_is_refused_with_the_task(encoding):
     """An unknown name, or a codec that is not of text, is found when the task file is checked."""
-    for model, table in ((TextOptions, {}), (CsvOptions, {"columns": ["a"]}), (JsonlOptions, {"columns": ["a"]})):
-        with pytest.raises(ValidationError, match=re.escape(f"Python knows no encoding {encoding!r}")):
+    for model, table in (
+        (TextOptions, {}),
+        (CsvOptions, {"columns": ["a"]}),
+        (JsonlOptions, {"columns": ["a"]}),
+    ):
+        with pytest.raises(
+            ValidationError, match=re.escape(f"Python knows no encoding {encoding!r}")
+        ):
             model(path="x", encoding=encoding, **table)
 
 
@@ -99,7 +126,9 @@ def test_a_byte_order_mark_is_no_text(tmp_path, monkeypatch, each):
     assert gathered(text(tmp_path / "file", each=each)) == ["a\ufeff\n"]
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("utf8x", "utf-8"), ("latin1x", "latin-1"), ("cp1525", "cp1252")])
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("utf8x", "utf-8"), ("latin1x", "latin-1"), ("cp1525", "cp1252")]
+)
 def test_a_misspelt_encoding_has_a_nearest(wrong, near):
     """The nearest name that Python knows is offered, however it spells it."""
     with pytest.raises(ValidationError) as caught:
@@ -110,7 +139,9 @@ def test_a_misspelt_encoding_has_a_nearest(wrong, near):
 
 @pytest.mark.parametrize("encoding", sorted(set(aliases.values()) - NO_TEXT))
 def test_every_encoding_of_python_is_read_in_blocks(tmp_path, monkeypatch, encoding):
-    """Whatever Python knows as text, block by block it is what it is at once, and never an error of another kind."""
+    """Whatever Python knows as text, block by block it is what it is at once, and never an error of
+    another kind.
+    """
     monkeypatch.setattr(files, "BLOCK", 3)
     options = TextOptions(path=str(tmp_path / "file"), encoding=encoding)
     raw = "Ab\n1\r".encode(encoding)
@@ -126,7 +157,10 @@ FRENCH = "Où est passée la forêt dorée, là-bas, après l'été ?\n"
     ("raw", "encoding", "cure"),
     [
         *((FRENCH.encode(name), "utf-8", f'"{name}"') for name in ("utf-16", "utf-32", "latin-1")),
-        *((FRENCH.encode(name), "utf-8", f'"{name}"') for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+        *(
+            (FRENCH.encode(name), "utf-8", f'"{name}"')
+            for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+        ),
         (b"plain words in wide letters".decode().encode("utf-16-le"), "utf-8", '"utf-16-le"'),
         (GERMAN.encode("cp1252"), "utf-8", '"cp1252"'),
         (FRENCH.encode("cp1252") * 3 + GERMAN.encode("cp1252"), "ascii", '"cp1252"'),
@@ -142,7 +176,9 @@ FRENCH = "Où est passée la forêt dorée, là-bas, après l'été ?\n"
     ],
 )
 def test_the_cure_names_the_encoding(tmp_path, raw, encoding, cure):
-    """A byte-order mark, zeros between letters, or bytes that only one family has tell how a file was written."""
+    """A byte-order mark, zeros between letters, or bytes that only one family has tell how a file
+    was written.
+    """
     (tmp_path / "file").write_bytes(raw)
     with pytest.raises(InputError, match=rf"file is not {encoding} text") as caught:
         gathered(text(tmp_path / "file", encoding=encoding))
@@ -159,17 +195,20 @@ def refused(path, encoding):
         return error.problems[0]
 
 
-DECLARED = ["utf-8", "utf-8-sig", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis", "cp437",
+DECLARED = ["utf-8", "utf-8-sig", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis",
+    "cp437",
             "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]  # fmt: skip
 WRITTEN = ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 BODIES = ["plain words of one byte each, and enough of them to be sure of it\n", FRENCH * 2]
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-@pytest.mark.parametrize("written", [*WRITTEN, "utf-16-be with its mark", "utf-32-be with its mark"])
+@pytest.mark.parametrize(
+    "written", [*WRITTEN, "utf-16-be with its mark", "utf-32-be with its mark"]
+)
 def test_a_file_that_says_how_it_was_written_is_read_so_or_not_at_all(tmp_path, declared, written):
-    """By its mark, or zeros between its letters: whatever encoding a task names, the text comes right, or the cure
-    names one with which it does.
+    """By its mark, or zeros between its letters: whatever encoding a task names, the text comes
+    right, or the cure names one with which it does.
     """
     for body in BODIES:
         mark = "\ufeff" * ("with its mark" in written)
@@ -181,7 +220,9 @@ def test_a_file_that_says_how_it_was_written_is_read_so_or_not_at_all(tmp_path, 
 
 @pytest.mark.parametrize("declared", ["utf-16-le", "utf-16-be", "utf-32-le"])
 def test_letters_of_one_byte_are_not_read_in_pairs(tmp_path, declared):
-    """ASCII and UTF-8 are refused under an encoding of several bytes a letter, which would make Chinese of them."""
+    """ASCII and UTF-8 are refused under an encoding of several bytes a letter, which would make
+    Chinese of them.
+    """
     for body in BODIES:
         (tmp_path / "file").write_bytes((body * 4).encode())
         assert "utf-8" in refused(tmp_path / "file", declared).cure
@@ -224,7 +265,9 @@ ARCHIVES = {
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("archived", ARCHIVES)
 def test_an_archive_is_no_text(tmp_path, encoding, suffix, archived):
-    """It is refused by its name under every encoding, packed once more as well; the cure does not lead back here."""
+    """It is refused by its name under every encoding, packed once more as well; the cure does not
+    lead back here.
+    """
     make, kind = ARCHIVES[archived]
     path = tmp_path / f"file{suffix}"
     path.write_bytes(gzip.compress(make()) if suffix else make())
@@ -234,11 +277,16 @@ def test_an_archive_is_no_text(tmp_path, encoding, suffix, archived):
 
 
 @settings(deadline=None, max_examples=20)
-@given(before=st.text(MARKED, max_size=20), encoding=st.sampled_from(["utf-8", "utf-16", "utf-32-be", "gb18030"]))
+@given(
+    before=st.text(MARKED, max_size=20),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-32-be", "gb18030"]),
+)
 def test_a_nul_is_no_text(before, encoding, tmp_path_factory):
     """A zero byte in a file of text or of rows is refused with its line."""
     before = before.replace("\ufeff", "")
-    (path := tmp_path_factory.mktemp("nul") / "file").write_bytes(f"a\n{before}\0\n".encode(encoding))
+    (path := tmp_path_factory.mktemp("nul") / "file").write_bytes(
+        f"a\n{before}\0\n".encode(encoding)
+    )
     line = 1 + len(re.findall(r"\r\n|\r|\n", f"a\n{before}"))
     csv = Csv(CsvOptions(path=str(path), columns=["a"], encoding=encoding, delimiter="\x01"))
     for source in (text(path, encoding=encoding), csv):
@@ -246,7 +294,13 @@ def test_a_nul_is_no_text(before, encoding, tmp_path_factory):
             gathered(source)
 
 
-LANGUAGES = [FRENCH, GERMAN, "Мороз и солнце; день чудесный!\n", "\u4f60\u597d\uff0c\u4e16\u754c\u3002", "naïve plan"]
+LANGUAGES = [
+    FRENCH,
+    GERMAN,
+    "Мороз и солнце; день чудесный!\n",
+    "\u4f60\u597d\uff0c\u4e16\u754c\u3002",
+    "naïve plan",
+]
 
 
 @settings(deadline=None, max_examples=40)
@@ -256,8 +310,12 @@ LANGUAGES = [FRENCH, GERMAN, "Мороз и солнце; день чудесн�
     place=st.integers(0, 200_000),
     encoding=st.sampled_from(["utf-8", "ascii", "utf-8-sig"]),
 )
-def test_a_file_that_is_utf8_but_for_a_byte_stays_utf8(body, wrong, place, encoding, tmp_path_factory):
-    """Where most is good UTF-8, the cure is to mend the byte: no other encoding is named, whatever the byte is."""
+def test_a_file_that_is_utf8_but_for_a_byte_stays_utf8(
+    body, wrong, place, encoding, tmp_path_factory
+):
+    """Where most is good UTF-8, the cure is to mend the byte: no other encoding is named, whatever
+    the byte is.
+    """
     whole = body * 3
     cut = place % (len(whole) + 1)
     raw = whole[:cut].encode() + wrong + whole[cut:].encode()
@@ -273,7 +331,9 @@ def test_a_file_that_is_utf8_but_for_a_byte_stays_utf8(body, wrong, place, encod
 @example(raw=b"\x80\xc2", encoding="ascii")
 @given(raw=st.binary(min_size=1, max_size=30), encoding=st.sampled_from(DECLARED))
 def test_an_encoding_that_is_named_reads_the_file(raw, encoding, tmp_path_factory):
-    """No cure names the encoding that has just failed, nor one that fails as well, unless the file is to be mended."""
+    """No cure names the encoding that has just failed, nor one that fails as well, unless the file
+    is to be mended.
+    """
     (path := tmp_path_factory.mktemp("any") / "file").write_bytes(raw)
     problem = refused(path, encoding)
     named = re.findall('"(.+?)"', problem.cure) if problem else []
@@ -294,7 +354,9 @@ def test_a_bad_byte_has_its_line(tmp_path, monkeypatch, ends, block):
         gathered(text(tmp_path / "file"))
 
 
-@pytest.mark.parametrize(("raw", "encoding"), [(b"one\ntwo +2AA-", "utf-7"), (b"one\rtwo +2AA-\n", "utf-7")])
+@pytest.mark.parametrize(
+    ("raw", "encoding"), [(b"one\ntwo +2AA-", "utf-7"), (b"one\rtwo +2AA-\n", "utf-7")]
+)
 def test_half_a_surrogate_pair_is_no_text(tmp_path, raw, encoding):
     """What an encoding lets pass, and no other can write, is refused with its line."""
     (tmp_path / "file").write_bytes(raw)
@@ -303,7 +365,9 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path, raw, encoding):
 
 
 def test_a_long_line_comes_in_parts(tmp_path, monkeypatch):
-    """A file of one line is never held whole: its parts are of the size of blocks, and one sequence."""
+    """A file of one line is never held whole: its parts are of the size of blocks, and one
+    sequence.
+    """
     monkeypatch.setattr(files, "BLOCK", 100)
     (tmp_path / "file").write_text("x" * 10_000)
     pieces = list(text(tmp_path / "file", each="line").read("text"))

@@ -28,7 +28,9 @@ from recurra_sources.python_docs import PythonDocs, PythonDocsOptions
     ],
 )
 def test_inline_gives_what_it_holds(options, element, wanted):
-    """Each of the five forms gives its sequences; empty ones give nothing. Its fingerprint follows the content."""
+    """Each of the five forms gives its sequences; empty ones give nothing. Its fingerprint follows
+    the content.
+    """
     source = Inline(InlineOptions(**options))
     assert gathered(source, element) == wanted
     assert gathered(source, element) == wanted
@@ -52,12 +54,15 @@ def test_inline_takes_one_form(options, words):
 
 
 @pytest.mark.parametrize(
-    ("options", "holds"), [({"text": "a"}, "text"), ({"tokens": ["a"]}, "tokens"), ({"values": [1.0]}, "numbers")]
+    ("options", "holds"),
+    [({"text": "a"}, "text"), ({"tokens": ["a"]}, "tokens"), ({"values": [1.0]}, "numbers")],
 )
 def test_inline_says_what_it_holds(options, holds):
     """A vocabulary that reads something else gets an error that names both."""
     for element in {"text", "tokens", "numbers"} - {holds}:
-        with pytest.raises(InputError, match=rf"holds {holds}, but the vocabulary reads {element} \[RC030\]"):
+        with pytest.raises(
+            InputError, match=rf"holds {holds}, but the vocabulary reads {element} \[RC030\]"
+        ):
             gathered(Inline(InlineOptions(**options)), element)
 
 
@@ -70,7 +75,9 @@ def test_the_documentation_of_python_reads_twice_the_same():
     assert one.fingerprint() == one.fingerprint() == other.fingerprint()
 
 
-@pytest.mark.parametrize("options", [{"text": "a\ud83d"}, {"texts": ["a", "\ude00b"]}, {"tokens": ["a", "\ud83d"]}])
+@pytest.mark.parametrize(
+    "options", [{"text": "a\ud83d"}, {"texts": ["a", "\ude00b"]}, {"tokens": ["a", "\ud83d"]}]
+)
 def test_inline_refuses_half_a_surrogate_pair(options):
     """What Python lets a text hold and no file can is refused before it is trained on."""
     element = "tokens" if "tokens" in options else "text"

@@ -1,4 +1,6 @@
-"""The split of a sequence, where a column of the data says it: what a plain reading gives, and a place for a fault."""
+"""The split of a sequence, where a column of the data says it: what a plain reading gives, and a
+place for a fault.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def folded(source, element="text"):
 @settings(max_examples=30, deadline=None)
 @given(
     groups=st.lists(
-        st.tuples(st.lists(st.integers(-9, 9), min_size=1, max_size=4), st.sampled_from(FOLDS)), min_size=1
+        st.tuples(st.lists(st.integers(-9, 9), min_size=1, max_size=4), st.sampled_from(FOLDS)),
+        min_size=1,
     ),
     element=st.sampled_from(["text", "tokens", "numbers"]),
     kind=st.sampled_from(["csv", "jsonl"]),
@@ -43,7 +46,11 @@ def folded(source, element="text"):
 def test_each_group_has_its_fold(groups, element, kind, labelled, tmp_path_factory):
     """With labels or without; its values are those that it has without a fold."""
     sheet = Sheet(tmp_path_factory.mktemp("folds"), kind)
-    cells = [[index, str(x), fold, "ab"[len(xs) % 2]] for index, (xs, fold) in enumerate(groups) for x in xs]
+    cells = [
+        [index, str(x), fold, "ab"[len(xs) % 2]]
+        for index, (xs, fold) in enumerate(groups)
+        for x in xs
+    ]
     sheet.write(["g", "x", "f", "l"], cells)
     label = {"label": "l"} if labelled else {}
     found = folded(sheet.source(["x"], group="g", fold="f", **label), element)
@@ -53,7 +60,9 @@ def test_each_group_has_its_fold(groups, element, kind, labelled, tmp_path_facto
 
 
 def test_each_row_is_a_sequence_where_it_has_a_fold(sheet):
-    """As with a label: a text, or tokens between spaces; without both the rows of tokens are one sequence."""
+    """As with a label: a text, or tokens between spaces; without both the rows of tokens are one
+    sequence.
+    """
     sheet.write(["x", "f"], [["a b", "train"], ["c", "test"], ["d", "train"]])
     source = sheet.source(["x"], fold="f")
     assert folded(source) == [("a b", None, "train"), ("c", None, "test"), ("d", None, "train")]
@@ -73,9 +82,14 @@ def test_a_line_of_json_is_a_series_with_its_fold(tmp_path):
 @pytest.mark.parametrize("fold", ["dev", "Train", "train ", "0"])
 @pytest.mark.parametrize("group", [None, "g"])
 def test_what_is_no_fold_has_a_line(sheet, fold, group):
-    """Told once a row, with what it may be; under "drop" it is as wrong as ever, for it is not missing."""
+    """Told once a row, with what it may be; under "drop" it is as wrong as ever, for it is not
+    missing.
+    """
     sheet.write(["g", "x", "f"], [["p", "a b c", "train"], ["q", "a b c", fold]])
-    said = rf"source.fold: .*1 cell cannot be read\n +line {sheet.row(1)}, column f: '{fold}' is none of train, "
+    said = (
+        rf"source.fold: .*1 cell cannot be read\n +line {sheet.row(1)}, column f: '{fold}' is none"
+        r" of train, "
+    )
     for missing in ("error", "drop"):
         with pytest.raises(InputError, match=rf"{said}validation, test(.|\n)*RC042"):
             gathered(sheet.source(["x"], fold="f", group=group, missing=missing), "tokens")
@@ -85,8 +99,13 @@ def test_a_group_of_two_folds_is_refused(sheet):
     """Both lines are named."""
     sheet.write(["g", "x", "f"], [["p", 1, "test"], ["q", 2, "train"], ["q", 3, "test"]])
     name = sheet.path.name
-    places = rf"{name}:{sheet.row(2)}: group 'q' has the fold 'test' here, and 'train' at .*{name}:{sheet.row(1)}: "
-    with pytest.raises(InputError, match=rf"source.fold: .*{places}a sequence has one fold(.|\n)*RC042"):
+    places = (
+        rf"{name}:{sheet.row(2)}: group 'q' has the fold 'test' here, and 'train' at"
+        rf" .*{name}:{sheet.row(1)}: "
+    )
+    with pytest.raises(
+        InputError, match=rf"source.fold: .*{places}a sequence has one fold(.|\n)*RC042"
+    ):
         gathered(sheet.source(["x"], group="g", fold="f"), "numbers")
 
 
@@ -117,7 +136,9 @@ def test_a_fold_is_a_column_by_itself(sheet, options, words):
 def test_a_column_that_is_not_there_is_named(sheet):
     """As any other."""
     sheet.write(["x", "fold"], [[1, "train"]])
-    with pytest.raises(InputError, match="source.fold: .* has no column 'folds'(.|\n)*did you mean: fold"):
+    with pytest.raises(
+        InputError, match="source.fold: .* has no column 'folds'(.|\n)*did you mean: fold"
+    ):
         gathered(sheet.source(["x"], fold="folds"), "numbers")
 
 
@@ -127,9 +148,14 @@ def test_inline_gives_a_fold_to_each_sequence():
     source = Inline(InlineOptions.model_validate_json(json.dumps(options)))
     assert folded(source) == [("a", None, "test"), ("b", None, "train")]
     assert set(source.columns()) == {"input", "fold"}
-    series = Inline(InlineOptions(series=[[1.0], [2.0]], labels=["x", "y"], folds=["train", "validation"]))
+    series = Inline(
+        InlineOptions(series=[[1.0], [2.0]], labels=["x", "y"], folds=["train", "validation"])
+    )
     assert folded(series, "numbers") == [([[1]], "x", "train"), ([[2]], "y", "validation")]
     assert all(isinstance(piece.values, np.ndarray) for piece in series.read("numbers"))
-    for folds, words in ((["train"], "got 1, and texts holds 3"), (["train", "dev", "test"], "folds.1")):
+    for folds, words in (
+        (["train"], "got 1, and texts holds 3"),
+        (["train", "dev", "test"], "folds.1"),
+    ):
         with pytest.raises(ValidationError, match=words):
             InlineOptions.model_validate_json(json.dumps({**options, "folds": folds}))

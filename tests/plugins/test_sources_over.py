@@ -1,4 +1,6 @@
-"""A source over another file: the sequences that it would give were they its own, without a word of what they are."""
+"""A source over another file: the sequences that it would give were they its own, without a word of
+what they are.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def sheet(request, tmp_path):
 
 
 def names(source: Source, element: str) -> list[str | None]:
-    """Return what each sequence is called; only the piece that starts one may say it, and nothing else."""
+    """Return what each sequence is called; only the piece that starts one may say it, and nothing
+    else.
+    """
     found = []
     for piece in source.read(element):
         assert set(piece.columns) <= ({"series"} if piece.start else set())
@@ -37,14 +41,20 @@ def moved(sheet: Sheet) -> str:
 
 
 @given(
-    rows=st.lists(st.tuples(st.sampled_from("pqr"), st.integers(0, 9), st.sampled_from("ab")), min_size=1, max_size=8),
+    rows=st.lists(
+        st.tuples(st.sampled_from("pqr"), st.integers(0, 9), st.sampled_from("ab")),
+        min_size=1,
+        max_size=8,
+    ),
     element=st.sampled_from(["text", "tokens", "numbers"]),
     grouped=st.booleans(),
     kind=st.sampled_from(["csv", "jsonl"]),
 )
 @settings(max_examples=40, deadline=None)
 def test_the_same_file_gives_the_same_sequences(rows, element, grouped, kind, tmp_path_factory):
-    """With labels or without, a file read over is what it is as a source's own, and each sequence has its name."""
+    """With labels or without, a file read over is what it is as a source's own, and each sequence
+    has its name.
+    """
     label = {group: label for group, _, label in rows}  # one for each group
     rows = sorted((group, number, label[group]) for group, number, _ in rows)
     sheet = Sheet(tmp_path_factory.mktemp("over"), kind).write(["g", "x", "l"], rows)
@@ -62,9 +72,14 @@ def test_the_same_file_gives_the_same_sequences(rows, element, grouped, kind, tm
 
 @pytest.mark.parametrize("beside", [{}, {"label": "l"}, {"fold": "f"}, {"label": "l", "fold": "f"}])
 def test_columns_beside_are_neither_needed_nor_read(sheet, beside):
-    """They may lack, or hold anything; whether a row is a whole sequence, the source's own options tell."""
+    """They may lack, or hold anything; whether a row is a whole sequence, the source's own options
+    tell.
+    """
     source = sheet.source(["x"], **beside)
-    for columns, rows in ((["x"], [["a b"], ["c"]]), (["l", "x", "f"], [[None, "a b", "dev"], ["", "c", None]])):
+    for columns, rows in (
+        (["x"], [["a b"], ["c"]]),
+        (["l", "x", "f"], [[None, "a b", "dev"], ["", "c", None]]),
+    ):
         path = moved(sheet.write(columns, rows))
         assert gathered(source.over(path), "text") == ["a b", "c"]
         tokens = [["a b"], ["c"]] if not beside else [["a", "b"], ["c"]]
@@ -74,7 +89,9 @@ def test_columns_beside_are_neither_needed_nor_read(sheet, beside):
 def test_a_name_is_of_the_row_that_bears_it(tmp_path):
     """Blank lines are no rows, and a row that is left out takes its number with it."""
     lines = ['{"x": [1, 2], "l": 1}', "", '{"x": null, "l": 1}', '{"x": [3], "l": 1}']
-    source = jsonl_of(tmp_path, *lines, columns=["x"], label="l", missing="drop").over(str(tmp_path / "table.jsonl"))
+    source = jsonl_of(tmp_path, *lines, columns=["x"], label="l", missing="drop").over(
+        str(tmp_path / "table.jsonl")
+    )
     assert list(zip(names(source, "numbers"), gathered(source, "numbers"), strict=True)) == [
         ("1", [[1], [2]]),
         ("3", [[3]]),
@@ -82,7 +99,9 @@ def test_a_name_is_of_the_row_that_bears_it(tmp_path):
 
 
 def test_ways_of_writing_are_kept(tmp_path):
-    """Delimiter, decimals, encoding and what is done about missing cells are those of the source."""
+    """Delimiter, decimals, encoding and what is done about missing cells are those of the
+    source.
+    """
     source = csv_of(
         tmp_path,
         "g;x\na;1\n",
@@ -96,23 +115,34 @@ def test_ways_of_writing_are_kept(tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("x;g\n1,5;é\n;é\n2;b\n", encoding="utf-16")
     over = source.over(str(path))
-    assert gathered(over, "numbers") == [[[1.5], [1.5]], [[2]]] and names(over, "numbers") == ["é", "b"]
+    assert gathered(over, "numbers") == [[[1.5], [1.5]], [[2]]] and names(over, "numbers") == [
+        "é",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_no_sequence_is_given_with_a_step_left_out(kind, grouped, tmp_path):
-    """Before any piece of a sequence of which a cell cannot be read, its error comes: no answer may be of the rest."""
+    """Before any piece of a sequence of which a cell cannot be read, its error comes: no answer may
+    be of the rest.
+    """
     sheet = Sheet(tmp_path, kind)
     bad = [["p", 1], ["q", 2], ["q", "two"], ["q", 3], ["r", 4]]
     if grouped:
         source = sheet.write(["g", "x"], bad).source(["x"], group="g")
     elif kind == "jsonl":
-        source = sheet.write(["x", "l"], [[[1], "a"], [[2, "two", 3], "a"], [[4], "a"]]).source(["x"], label="l")
+        source = sheet.write(["x", "l"], [[[1], "a"], [[2, "two", 3], "a"], [[4], "a"]]).source(
+            ["x"], label="l"
+        )
     else:
-        source = sheet.write(["x", "l"], [[1, "a"], ["two", "a"], [3, "a"]]).source(["x"], label="l")
+        source = sheet.write(["x", "l"], [[1, "a"], ["two", "a"], [3, "a"]]).source(
+            ["x"], label="l"
+        )
     found = []
-    with pytest.raises(InputError, match=r"line \d(, step 2)?, column x: 'two' is not a number") as caught:
+    with pytest.raises(
+        InputError, match=r"line \d(, step 2)?, column x: 'two' is not a number"
+    ) as caught:
         for piece in source.over(str(sheet.path)).read("numbers"):
             if isinstance(piece.values, InputError):
                 raise piece.values
@@ -125,7 +155,9 @@ def test_no_sequence_is_given_with_a_step_left_out(kind, grouped, tmp_path):
 
 
 def test_files_are_called_by_their_paths(tmp_path):
-    """Of a pattern each file is a sequence and has its own name, whatever folders they lie in; of lines none has."""
+    """Of a pattern each file is a sequence and has its own name, whatever folders they lie in; of
+    lines none has.
+    """
     for name in ("x/1.txt", "y/2.txt"):
         path = tmp_path / name
         path.parent.mkdir()
@@ -148,7 +180,9 @@ def test_a_file_without_text_is_told(tmp_path):
     assert gathered(text("b.txt", each="line").over(str(tmp_path / "a.txt"))) == []
 
 
-@pytest.mark.parametrize("source", [Inline(InlineOptions(text="ab")), PythonDocs(PythonDocsOptions())])
+@pytest.mark.parametrize(
+    "source", [Inline(InlineOptions(text="ab")), PythonDocs(PythonDocsOptions())]
+)
 def test_what_reads_no_file_says_so(source, tmp_path):
     """And says how rows are given instead."""
     with pytest.raises(InputError, match=r"reads no file \[RC080\]\n.*give --text"):

@@ -1,4 +1,6 @@
-"""Vocabularies: decoding gives back what was encoded, ids fit, and what was learned survives being saved."""
+"""Vocabularies: decoding gives back what was encoded, ids fit, and what was learned survives being
+saved.
+"""
 
 from __future__ import annotations
 
@@ -111,14 +113,24 @@ def test_bytes_that_are_no_text_become_replacement_marks():
     vocabulary = fitted("byte", "a")
     assert vocabulary.decode(np.array([0xFF, 0x61, 0xC3])) == "\ufffda\ufffd"
     assert vocabulary.size == 256
-    assert [vocabulary.symbol(index) for index in (0x41, 0x20, 0x7F, 0)] == ["A", " ", "\\x7f", "\\x00"]
+    assert [vocabulary.symbol(index) for index in (0x41, 0x20, 0x7F, 0)] == [
+        "A",
+        " ",
+        "\\x7f",
+        "\\x00",
+    ]
 
 
+# A file of text holds no NUL.
 @laws
-@given(text=any_text.filter(lambda text: "\0" not in text), limit=st.integers(1, 12))  # a file of text holds no NUL
+@given(text=any_text.filter(lambda text: "\0" not in text), limit=st.integers(1, 12))
 def test_cutting_the_text_into_blocks_never_changes_the_words(text, limit, tmp_path_factory):
-    """However a file is read in blocks, its word tokens are those of the whole text, if it has places to cut."""
-    text = "".join(mark for mark in text if not 0xD800 <= ord(mark) <= 0xDFFF).removeprefix("\ufeff")
+    """However a file is read in blocks, its word tokens are those of the whole text, if it has
+    places to cut.
+    """
+    text = "".join(mark for mark in text if not 0xD800 <= ord(mark) <= 0xDFFF).removeprefix(
+        "\ufeff"
+    )
     text = " ".join(text)  # a place to cut within every block
     path = tmp_path_factory.mktemp("blocks") / "file.txt"
     path.write_bytes(text.encode())
@@ -133,7 +145,9 @@ def test_cutting_the_text_into_blocks_never_changes_the_words(text, limit, tmp_p
 @pytest.mark.parametrize("name", sorted(HARD.keys() - SURROGATES - {"byte-order mark", "nul"}))
 @pytest.mark.parametrize("limit", [64, 65, 67, 101])
 def test_blocks_of_hard_text_keep_its_words(tmp_path, monkeypatch, name, limit):
-    """A block ends after a newline or before a space, so that no word, run of spaces or line end is cut."""
+    """A block ends after a newline or before a space, so that no word, run of spaces or line end is
+    cut.
+    """
     text = f"{HARD[name]}\n {HARD[name]} " * 20
     path = tmp_path / "file.txt"
     path.write_bytes(text.encode())
@@ -146,7 +160,9 @@ def test_blocks_of_hard_text_keep_its_words(tmp_path, monkeypatch, name, limit):
 
 
 def test_lower_case_is_the_declared_loss():
-    """Under `lowercase` decoding gives the folded text; the option says that it cannot be undone."""
+    """Under `lowercase` decoding gives the folded text; the option says that it cannot be
+    undone.
+    """
     vocabulary = Word(WordOptions(lowercase=True))
     vocabulary.fit(["The Cat the cat"])
     assert vocabulary.decode(vocabulary.encode("THE cat")) == "the cat"
@@ -157,7 +173,9 @@ def test_lower_case_is_the_declared_loss():
 @laws
 @given(text=st.text("ab c.\n", max_size=30), least=st.integers(1, 4), most=st.integers(0, 5))
 def test_the_words_that_are_kept_are_the_frequent_ones(text, least, most):
-    """No word below `min_count` is kept, and none is left out that is more frequent than one that is kept."""
+    """No word below `min_count` is kept, and none is left out that is more frequent than one that
+    is kept.
+    """
     vocabulary = Word(WordOptions(min_count=least, max_size=most))
     vocabulary.fit([text])
     tokens = vocabulary.split(text)
@@ -167,12 +185,30 @@ def test_the_words_that_are_kept_are_the_frequent_ones(text, least, most):
     assert all(counts[token] >= least for token in kept)
     frequent = [token for token in left if counts[token] >= least]
     assert not frequent or len(kept) == most
-    assert max((counts[t] for t in frequent), default=0) <= min((counts[t] for t in kept), default=len(tokens))
+    assert max((counts[t] for t in frequent), default=0) <= min(
+        (counts[t] for t in kept), default=len(tokens)
+    )
 
 
 UNKNOWN = {
-    "character": (lambda policy: Character(CharacterOptions(unknown=policy)), "abc", "axb", "a\ufffdb", "ab", "x", 1),
-    "word": (lambda policy: Word(WordOptions(unknown=policy)), "a b c", "a x b", "a<unknown> b", "a b", " x", 1),
+    "character": (
+        lambda policy: Character(CharacterOptions(unknown=policy)),
+        "abc",
+        "axb",
+        "a\ufffdb",
+        "ab",
+        "x",
+        1,
+    ),
+    "word": (
+        lambda policy: Word(WordOptions(unknown=policy)),
+        "a b c",
+        "a x b",
+        "a<unknown> b",
+        "a b",
+        " x",
+        1,
+    ),
     "category": (
         lambda policy: Category(CategoryOptions(unknown=policy)),
         ["a", "b"],
@@ -243,7 +279,9 @@ def test_a_prompt_of_categories_stands_between_spaces():
 SCALES = ("max", "minmax", "standard", "none")
 finite = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 columns = st.integers(1, 3).flatmap(
-    lambda width: st.lists(st.lists(finite, min_size=width, max_size=width), min_size=1, max_size=30)
+    lambda width: st.lists(
+        st.lists(finite, min_size=width, max_size=width), min_size=1, max_size=30
+    )
 )
 
 
@@ -257,7 +295,9 @@ def numeric(scale, *runs):
 @laws
 @given(rows=columns, data=st.data())
 def test_scales_are_those_of_a_direct_computation(scale, rows, data):
-    """Shift and scale of each feature equal numpy's on the whole, though the fit sees it in pieces."""
+    """Shift and scale of each feature equal numpy's on the whole, though the fit sees it in
+    pieces.
+    """
     values = np.array(rows)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=3)))
     pieces = np.split(values, cuts)
@@ -279,12 +319,16 @@ def test_scales_are_those_of_a_direct_computation(scale, rows, data):
 @laws
 @given(rows=columns, others=columns)
 def test_numbers_come_back(scale, rows, others):
-    """decode(encode(x)) == x to rounding, also for numbers that the fit has not seen, and after saving."""
+    """decode(encode(x)) == x to rounding, also for numbers that the fit has not seen, and after
+    saving.
+    """
     vocabulary = numeric(scale, np.array(rows))
     for values in (np.array(rows), np.resize(np.array(others), (len(others), vocabulary.size))):
         encoded = vocabulary.encode(values)
         assert np.isfinite(encoded).all()
-        bound = 1e-12 * max(1, np.abs(values).max(), np.abs(vocabulary.shift).max(), vocabulary.scale.max())
+        bound = 1e-12 * max(
+            1, np.abs(values).max(), np.abs(vocabulary.shift).max(), vocabulary.scale.max()
+        )
         np.testing.assert_allclose(vocabulary.decode(encoded), values, rtol=1e-9, atol=bound)
         again = Numeric(NumericOptions(scale=scale))
         again.restore(json.loads(json.dumps(vocabulary.save())))
@@ -295,7 +339,9 @@ def test_numbers_come_back(scale, rows, others):
 @laws
 @given(rows=columns)
 def test_scaled_numbers_lie_where_the_scale_says(scale, rows):
-    """max: within -1..1, minmax: within 0..1, standard: mean 0 and deviation 1, none: as they were."""
+    """max: within -1..1, minmax: within 0..1, standard: mean 0 and deviation 1, none: as they
+    were.
+    """
     values = np.array(rows)
     encoded = numeric(scale, values).encode(values)
     changes = values.max(0) > values.min(0)
@@ -314,7 +360,9 @@ def test_scaled_numbers_lie_where_the_scale_says(scale, rows):
 @laws
 @given(value=st.floats(-1e9, 1e9), count=st.integers(1, 50), cut=st.integers(0, 50))
 def test_a_column_that_never_changes_is_zero_with_scale_one(scale, value, count, cut):
-    """Rounding gives a constant no deviation: it becomes exactly 0, and a later change keeps its own size."""
+    """Rounding gives a constant no deviation: it becomes exactly 0, and a later change keeps its
+    own size.
+    """
     column = np.full((count, 1), value)
     vocabulary = numeric(scale, column[:cut], column[cut:])
     assert vocabulary.scale.tolist() == [1.0]
@@ -346,7 +394,10 @@ SPACED = {
     "Korean": "안녕하세요 저는 한국 사람입니다. 오늘은 날씨가 좋아요. ",
     "Russian": "Все счастливые семьи похожи друг на друга. ",
     "Chinese words set apart": "我 爱 北京 天安门 ， 天安门 上 太阳 升 。 ",
-    "a few names": "The book names 北京 and 上海 once, and is otherwise in English from its first page to its last. ",
+    "a few names": (
+        "The book names 北京 and 上海 once, and is otherwise in English from its first page to its"
+        " last. "
+    ),
     "accents composed": "café déjà vu, été naïve Zoë ",
 }
 
@@ -354,7 +405,9 @@ SPACED = {
 @pytest.mark.parametrize("name", UNSPACED)
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_a_text_without_words_is_told_once(name, lowercase):
-    """Where spaces tell no words apart, fitting says so, what it found, and what to do; it learns all the same."""
+    """Where spaces tell no words apart, fitting says so, what it found, and what to do; it learns
+    all the same.
+    """
     with pytest.warns(Unsuited) as caught:
         vocabulary = Word(WordOptions(lowercase=lowercase))
         vocabulary.fit([UNSPACED[name], UNSPACED[name]])
@@ -367,7 +420,9 @@ def test_a_text_without_words_is_told_once(name, lowercase):
 
 @pytest.mark.parametrize("name", SPACED)
 def test_a_text_with_words_is_not_spoken_of(name):
-    """Text whose words stand apart, in whatever script, gives no warning, and neither does encoding."""
+    """Text whose words stand apart, in whatever script, gives no warning, and neither does
+    encoding.
+    """
     vocabulary = Word(WordOptions())
     vocabulary.fit([SPACED[name]] * 20)
     vocabulary.encode(SPACED[name])
@@ -376,7 +431,9 @@ def test_a_text_with_words_is_not_spoken_of(name):
 @pytest.mark.parametrize("scale", ["max", "minmax", "standard", "none"])
 @pytest.mark.parametrize("log", [False, True])
 def test_numbers_of_any_size_are_decoded_without_a_warning(scale: str, log: bool) -> None:
-    """What a network that has gone wrong gives is infinite in the data's units, and no warning of NumPy's."""
+    """What a network that has gone wrong gives is infinite in the data's units, and no warning of
+    NumPy's.
+    """
     vocabulary = Numeric(NumericOptions(scale=scale, log=log))  # type: ignore[arg-type]
     vocabulary.fit([np.array([[1.0], [2.0], [1e140]])])
     values = np.array([[0.0], [1e5], [-1e5], [1e300], [-1e300], [np.inf], [np.nan]])
@@ -389,11 +446,20 @@ def test_numbers_of_any_size_are_decoded_without_a_warning(scale: str, log: bool
     assert sums.count == len(values)
 
 
-@given(st.lists(st.sampled_from(["a", "<unknown>", "<<unknown>>", "\ufffd", "b"]), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(["a", "<unknown>", "<<unknown>>", "\ufffd", "b"]), min_size=1, max_size=6
+    )
+)
 @settings(max_examples=20, deadline=None)
 def test_no_two_symbols_have_one_name(tokens: list[str]) -> None:
-    """Whatever the data holds, the unknown token's own name too, each symbol has a name of its own."""
-    category, character = Category(CategoryOptions(unknown="token")), Character(CharacterOptions(unknown="token"))
+    """Whatever the data holds, the unknown token's own name too, each symbol has a name of its
+    own.
+    """
+    category, character = (
+        Category(CategoryOptions(unknown="token")),
+        Character(CharacterOptions(unknown="token")),
+    )
     category.fit([tokens])
     character.fit(["".join(tokens)])
     for vocabulary in (category, character):

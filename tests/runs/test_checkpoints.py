@@ -23,7 +23,9 @@ from recurra.runs.checkpoints import Checkpoint, Checkpoints
 
 
 def _checkpoint(step: int, size: int = 4) -> Checkpoint:
-    return Checkpoint(step, {"weights": {"a": torch.full((size,), float(step))}}, {"progress": {"step": step}})
+    return Checkpoint(
+        step, {"weights": {"a": torch.full((size,), float(step))}}, {"progress": {"step": step}}
+    )
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def _flips(folder: Checkpoints) -> list[tuple[Path, int]]:
 
 
 def test_every_flipped_byte_is_detected(folder: Checkpoints) -> None:
-    """Whichever byte of whichever file is changed, opening fails with RC052 or gives what was written."""
+    """Whichever byte of whichever file is changed, opening fails with RC052 or gives what was
+    written.
+    """
     whole = {which: folder.load(which) for which in ("last", "best")}
     silent = 0
     for path, at in _flips(folder):
@@ -89,7 +93,9 @@ def test_every_flipped_byte_is_detected(folder: Checkpoints) -> None:
 
 @given(cut=st.data())
 @settings(max_examples=40, deadline=None)
-def test_a_missing_or_shortened_file_is_detected(cut: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_missing_or_shortened_file_is_detected(
+    cut: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """A file that is gone, or of which the end is gone, is told (RC052) with the folder's name."""
     held = Checkpoints(tmp_path_factory.mktemp("held"))
     held.save(_checkpoint(5), best=True)
@@ -99,7 +105,9 @@ def test_a_missing_or_shortened_file_is_detected(cut: st.DataObject, tmp_path_fa
         path.unlink()
     else:
         # the index may lose the line break at its end, which says nothing
-        path.write_bytes(path.read_bytes()[: max(0, size - 1) if path.name == "index.json" else size])
+        path.write_bytes(
+            path.read_bytes()[: max(0, size - 1) if path.name == "index.json" else size]
+        )
     with pytest.raises(RunError) as caught:
         held.load()
     assert caught.value.problems[0].code == "RC052" and str(held.path) in str(caught.value)
@@ -114,7 +122,9 @@ def test_a_checkpoint_exchanged_for_another_is_detected(folder: Checkpoints) -> 
 
 
 def test_no_checkpoint_is_an_error_of_its_own(tmp_path: Path) -> None:
-    """A run that stopped before its first checkpoint is told from one whose checkpoint is damaged."""
+    """A run that stopped before its first checkpoint is told from one whose checkpoint is
+    damaged.
+    """
     with pytest.raises(InputError, match="RC051") as caught:
         Checkpoints(tmp_path).load()
     assert "run the task again" in str(caught.value)
@@ -124,11 +134,15 @@ def _full(*arguments: Any, **options: Any) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("place", ["save_file", "Path.write_text", "os.fsync", "Path.rename", "files.write_json"])
+@pytest.mark.parametrize(
+    "place", ["save_file", "Path.write_text", "os.fsync", "Path.rename", "files.write_json"]
+)
 def test_a_write_that_fails_leaves_what_was_whole(
     place: str, folder: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the disk fills up, it is RC053, both checkpoints of before open, and nothing half-written stays."""
+    """Wherever the disk fills up, it is RC053, both checkpoints of before open, and nothing
+    half-written stays.
+    """
     calls = 0
 
     def later(*arguments: Any, **options: Any) -> Any:
@@ -145,7 +159,9 @@ def test_a_write_that_fails_leaves_what_was_whole(
     if place != "files.write_json":  # which turns the error itself, and was replaced here
         assert caught.value.problems[0].code == "RC053" and caught.value.exit_code == 1
         assert "No space left" in str(caught.value)
-        assert "the checkpoint at step 30 is whole" in str(caught.value) and "recurra resume" in str(caught.value)
+        assert "the checkpoint at step 30 is whole" in str(
+            caught.value
+        ) and "recurra resume" in str(caught.value)
     assert folder.load("last").step == 30 and folder.load("best").step == 20
     assert not list(folder.path.glob(".*"))
     folder.save(_checkpoint(40), best=False)
@@ -171,7 +187,11 @@ def small_disk(tmp_path: Path) -> Any:
     """Mount a real disk of 256 kB, where this process may."""
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place],
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip("a small disk can be mounted by root alone")
     yield place
@@ -179,7 +199,9 @@ def small_disk(tmp_path: Path) -> Any:
 
 
 def test_a_disk_that_is_really_full_leaves_what_was_whole(small_disk: Path) -> None:
-    """On a disk of 256 kB, a checkpoint that does not fit beside the one before is refused, and that one opens."""
+    """On a disk of 256 kB, a checkpoint that does not fit beside the one before is refused, and
+    that one opens.
+    """
     held = Checkpoints(small_disk)
     held.save(_checkpoint(1, size=30_000), best=False)
     with pytest.raises(RunError, match="RC053") as caught:
@@ -188,8 +210,12 @@ def test_a_disk_that_is_really_full_leaves_what_was_whole(small_disk: Path) -> N
     assert held.load().step == 1 and not list(small_disk.glob(".*"))
 
 
-def test_a_run_on_a_full_disk_ends_with_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose disk fills up exits 1 (RC053), and goes on to the same end once there is space."""
+def test_a_run_on_a_full_disk_ends_with_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose disk fills up exits 1 (RC053), and goes on to the same end once there is
+    space.
+    """
     text, changes = PROSE, {"training.checkpoint_every": 3}
     saved = module.save_file
     calls = []
@@ -214,8 +240,12 @@ def test_a_run_on_a_full_disk_ends_with_its_last_checkpoint(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.txt"])
-def test_records_that_cannot_be_written_end_the_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that cannot be written is RC053, and the message says that the checkpoints are whole."""
+def test_records_that_cannot_be_written_end_the_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that cannot be written is RC053, and the message says that the checkpoints are
+    whole.
+    """
     real = Path.open
 
     def refuse(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
@@ -230,15 +260,20 @@ def test_records_that_cannot_be_written_end_the_run(name: str, tmp_path: Path, m
 
 
 REMEDIES = {
-    errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EFBIG: "free some space",
+    errno.ENOSPC: "free some space", errno.EDQUOT: "free some space",
+    errno.EFBIG: "free some space",
     errno.EACCES: "make it possible", errno.EROFS: "make it possible", errno.EIO: "see to the disk",
     errno.ENOTDIR: "clear away",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("number", REMEDIES, ids=errno.errorcode.get)
-def test_the_cure_is_for_what_went_wrong(number: int, folder: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No space is freed where nothing may be written; whatever it is, the last whole checkpoint is named."""
+def test_the_cure_is_for_what_went_wrong(
+    number: int, folder: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No space is freed where nothing may be written; whatever it is, the last whole checkpoint is
+    named.
+    """
 
     def refuse(*given: Any, **more: Any) -> Any:
         raise OSError(number, os.strerror(number))

@@ -19,8 +19,12 @@ from recurra.runs.folder import RunFolder
 
 @given(taken=st.sets(st.sampled_from(["1", "2", "7", "007", "10", "x", "3.5", "-4", "²", ".9"])))
 @settings(max_examples=30, deadline=None)
-def test_a_new_run_takes_the_next_free_number(taken: set[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The number of a new run is one above the highest, whatever else lies there, and 1 where there is none."""
+def test_a_new_run_takes_the_next_free_number(
+    taken: set[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The number of a new run is one above the highest, whatever else lies there, and 1 where there
+    is none.
+    """
     root = tmp_path_factory.mktemp("root")
     for name in taken:
         (root / "task" / name).mkdir(parents=True)
@@ -49,7 +53,9 @@ def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("part", ["", "task"])
 def test_a_file_where_runs_should_be_is_told(part: str, tmp_path: Path) -> None:
-    """`--runs` naming a file, or a file in the task's place, is RC050 with the folder's name and the cure."""
+    """`--runs` naming a file, or a file in the task's place, is RC050 with the folder's name and
+    the cure.
+    """
     root = tmp_path / "runs"
     place = root / part if part else root
     place.parent.mkdir(exist_ok=True)
@@ -59,7 +65,9 @@ def test_a_file_where_runs_should_be_is_told(part: str, tmp_path: Path) -> None:
     assert "--runs" in str(caught.value) and str(root / "task") in str(caught.value)
 
 
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where permission is denied, it is RC050, before any training."""
     root = tmp_path / "runs"
     root.mkdir(mode=0o555)
@@ -79,14 +87,20 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: p
 
 def test_nothing_is_written_for_a_task_that_is_wrong(tmp_path: Path) -> None:
     """A task that cannot be trained leaves no folder behind."""
-    for changes in ({"training.batch_size": 9999}, {"generation.prompt": "Z"}, {"encoder.kind": "identity"}):
+    for changes in (
+        {"training.batch_size": 9999},
+        {"generation.prompt": "Z"},
+        {"encoder.kind": "identity"},
+    ):
         with pytest.raises(InputError):
             recurra.run(write(tmp_path, PROSE), changes, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_tasks_folder_stands_for_its_newest_run(tmp_path: Path) -> None:
-    """Newest is the highest number, not the last in the alphabet, and a folder without a task is passed over."""
+    """Newest is the highest number, not the last in the alphabet, and a folder without a task is
+    passed over.
+    """
     for number in ("2", "9", "10", "11", "x"):
         (tmp_path / number).mkdir()
         if number != "11":
@@ -97,20 +111,30 @@ def test_a_tasks_folder_stands_for_its_newest_run(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder, a file and a place where nothing is are told apart, and the runs that are here are named."""
+    """A folder, a file and a place where nothing is are told apart, and the runs that are here are
+    named.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    for path, words in ((tmp_path, "is not a run"), (tmp_path / "file", "is not a run"), (Path("no"), "there is no")):
+    for path, words in (
+        (tmp_path, "is not a run"),
+        (tmp_path / "file", "is not a run"),
+        (Path("no"), "there is no"),
+    ):
         with pytest.raises(InputError, match=words) as caught:
             recurra.load(path)
-        assert caught.value.problems[0].code == "RC051" and "recurra run TASK.toml" in str(caught.value)
+        assert caught.value.problems[0].code == "RC051" and "recurra run TASK.toml" in str(
+            caught.value
+        )
     (tmp_path / "runs" / "a" / "3").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "3" / "task.toml").write_text("")
     with pytest.raises(InputError, match=r"runs/a/3"):
         recurra.resume(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["data.json", "environment.json", "plugins.json", "vocabulary.json"])
+@pytest.mark.parametrize(
+    "name", ["data.json", "environment.json", "plugins.json", "vocabulary.json"]
+)
 def test_a_run_that_lacks_a_file_is_told(name: str, tmp_path: Path) -> None:
     """A run whose plain files were lost or garbled says which."""
     run = trained(tmp_path, "windows")
@@ -122,7 +146,9 @@ def test_a_run_that_lacks_a_file_is_told(name: str, tmp_path: Path) -> None:
             assert str(run.path / name) in str(caught.value)
 
 
-def test_a_write_happens_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_happens_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file whose replacement fails holds what it held, and no temporary file stays."""
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
@@ -141,7 +167,9 @@ def test_a_write_happens_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 ))  # fmt: skip
 @settings(max_examples=50, deadline=None)
-def test_plain_data_is_written_as_strict_json(value: object, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_plain_data_is_written_as_strict_json(
+    value: object, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """What is finite reads back equal, and what is not is text, as JSON has no word for it."""
     path = tmp_path_factory.mktemp("json") / "a.json"
     files.write_json(path, value)

@@ -30,7 +30,19 @@ from recurra.runs.records import HASHES, SEALED
 
 EAGER = {"device.path": "eager"}
 DEEP = "[" * 200_000
-CONTENTS = [b"", b"null", b"0", b'"x"', b"[]", b"{}", b"{", DEEP.encode(), b"\xff\xfe", b'{"a": 1, "a": 2}', b"1e999"]
+CONTENTS = [
+    b"",
+    b"null",
+    b"0",
+    b'"x"',
+    b"[]",
+    b"{}",
+    b"{",
+    DEEP.encode(),
+    b"\xff\xfe",
+    b'{"a": 1, "a": 2}',
+    b"1e999",
+]
 VALUES = st.sampled_from([None, -1, 0, True, 1.5, "x", "\ud83d", [], {}, [[]], 10**30])
 
 
@@ -69,11 +81,17 @@ def used(path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*SEALED, HASHES])
 def test_a_file_that_was_changed_is_refused_by_name(name: str, copy: Path) -> None:
-    """Every other byte of a file that is read back is RC052 with its name and a cure, for each verb."""
+    """Every other byte of a file that is read back is RC052 with its name and a cure, for each
+    verb.
+    """
     path = copy / name
     text = path.read_bytes()
     middle = len(text) // 2
-    for content in (text[:-1], text + b" ", text[:middle] + bytes([text[middle] ^ 1]) + text[middle + 1 :]):
+    for content in (
+        text[:-1],
+        text + b" ",
+        text[:middle] + bytes([text[middle] ^ 1]) + text[middle + 1 :],
+    ):
         path.write_bytes(content)
         for verb in (recurra.load, recurra.resume):
             if name == HASHES and content[:-1] in (text, text[:-2]):
@@ -84,7 +102,9 @@ def test_a_file_that_was_changed_is_refused_by_name(name: str, copy: Path) -> No
             assert str(copy) in problem.fact and problem.cure
 
 
-@pytest.mark.parametrize("name", ["plugins.json", "environment.json", "data.json", "vocabulary.json"])
+@pytest.mark.parametrize(
+    "name", ["plugins.json", "environment.json", "data.json", "vocabulary.json"]
+)
 @pytest.mark.filterwarnings("ignore::recurra.errors.Unverified")
 def test_a_file_without_a_hash_is_held_to_its_model(name: str, copy: Path) -> None:
     """In a run without hashes, what is no JSON or holds no record is named as well."""
@@ -102,12 +122,19 @@ def test_a_file_without_a_hash_is_held_to_its_model(name: str, copy: Path) -> No
         used(copy)
 
 
-@given(name=st.sampled_from(SEALED[1:]), value=VALUES, pick=st.randoms(use_true_random=False), drop=st.booleans())
+@given(
+    name=st.sampled_from(SEALED[1:]),
+    value=VALUES,
+    pick=st.randoms(use_true_random=False),
+    drop=st.booleans(),
+)
 @settings(max_examples=12, deadline=None)
 def test_no_value_of_a_file_leads_to_a_traceback(
     name: str, value: Any, pick: Any, drop: bool, once: Callable[[], Path]
 ) -> None:
-    """Any value of any key may be exchanged or taken away: a run without hashes is read, or refused with a reason."""
+    """Any value of any key may be exchanged or taken away: a run without hashes is read, or refused
+    with a reason.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         copy = once().parent / "drawn"
@@ -145,7 +172,9 @@ def _rewritten(copy: Path, change: Callable[[Path], None]) -> None:
     folder = copy / "checkpoints" / f"step-{index['last']}"
     change(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"] = {p.name: files.digest(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    manifest["sha256"] = {
+        p.name: files.digest(p) for p in folder.iterdir() if p.name != "manifest.json"
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     index["sha256"][folder.name] = files.digest(folder / "manifest.json")
     (copy / "checkpoints" / "index.json").write_text(json.dumps(index))
@@ -170,14 +199,22 @@ def _state(table: str, key: str, value: Any) -> Callable[[Path], None]:
 
 
 MISFITS: dict[str, Callable[[Path], None]] = {
-    "a header of another length": lambda folder: (folder / "weights.safetensors").write_bytes(b"\xff" * 99) and None,
+    "a header of another length": lambda folder: (
+        (folder / "weights.safetensors").write_bytes(b"\xff" * 99) and None
+    ),
     "no weights": lambda folder: (folder / "weights.safetensors").unlink(),
     "no streams of random numbers": lambda folder: (folder / "random.safetensors").unlink(),
     "a weight less": _tensor("weights", dict.popitem),
-    "a weight of another type": _tensor("weights", lambda t: t.update({"head.bias": t["head.bias"].double()})),
-    "moments of another shape": _tensor("optimizer", lambda t: t.update({"0.exp_avg": torch.zeros(2)})),
+    "a weight of another type": _tensor(
+        "weights", lambda t: t.update({"head.bias": t["head.bias"].double()})
+    ),
+    "moments of another shape": _tensor(
+        "optimizer", lambda t: t.update({"0.exp_avg": torch.zeros(2)})
+    ),
     "a moment less": _tensor("optimizer", lambda t: t.pop("0.exp_avg")),
-    "carried rows of another number": _tensor("carried", lambda t: t.update({k: v[:1] for k, v in t.items()})),
+    "carried rows of another number": _tensor(
+        "carried", lambda t: t.update({k: v[:1] for k, v in t.items()})
+    ),
     "a step that is a text": _state("progress", "step", "x"),
     "a batch after the last": _state("progress", "batch", 10**6),
     "no rate": _state("", "rate", None),
@@ -187,7 +224,9 @@ MISFITS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("misfit", MISFITS)
-def test_a_checkpoint_that_does_not_fit_is_told_though_its_hashes_do(misfit: str, copy: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_told_though_its_hashes_do(
+    misfit: str, copy: Path
+) -> None:
     """Whatever in a checkpoint is not what training needs is RC052 before the first step."""
     _rewritten(copy, MISFITS[misfit])
     index = json.loads((copy / "checkpoints" / "index.json").read_text())
@@ -199,7 +238,9 @@ def test_a_checkpoint_that_does_not_fit_is_told_though_its_hashes_do(misfit: str
 
 
 def test_what_data_says_cuts_no_samples(copy: Path) -> None:
-    """A sample may hold the heading of a sample: rewinding goes by what the checkpoint noted, and loses nothing."""
+    """A sample may hold the heading of a sample: rewinding goes by what the checkpoint noted, and
+    loses nothing.
+    """
     folder = RunFolder(copy)
     (copy / "samples.txt").unlink()
     folder.sample(3, "a\n--- step 900\nb\n--- step 12, final")
@@ -213,13 +254,19 @@ def test_records_that_are_none_are_left_out(copy: Path) -> None:
     """Lines of metrics.jsonl that are damaged take no other line with them."""
     path = copy / "metrics.jsonl"
     lines = path.read_bytes().splitlines()
-    path.write_bytes(b"\n".join([lines[0], b"\xff", DEEP.encode(), b"[1]", b'{"step": "x"}', *lines[1:]]))
+    path.write_bytes(
+        b"\n".join([lines[0], b"\xff", DEEP.encode(), b"[1]", b'{"step": "x"}', *lines[1:]])
+    )
     assert RunFolder(copy).metrics() == [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize("name", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL", "EBADF"])
-def test_without_locks_a_run_trains_with_a_warning(name: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that has no locks is no other process; what says that another holds it still is."""
+def test_without_locks_a_run_trains_with_a_warning(
+    name: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that has no locks is no other process; what says that another holds it still
+    is.
+    """
     answer = getattr(errno, name)
 
     def refuse(*arguments: Any) -> None:
@@ -237,8 +284,12 @@ def test_without_locks_a_run_trains_with_a_warning(name: str, copy: Path, monkey
 
 
 @pytest.mark.parametrize("name", ["EINVAL", "EROFS", "ENOSYS", "EOPNOTSUPP"])
-def test_a_system_without_sync_or_rename_keeps_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sync that the file system does not know is left out, and what cannot be renamed is copied."""
+def test_a_system_without_sync_or_rename_keeps_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that the file system does not know is left out, and what cannot be renamed is
+    copied.
+    """
 
     def refuse(*arguments: Any) -> None:
         raise OSError(getattr(errno, name), "refused")
@@ -247,12 +298,18 @@ def test_a_system_without_sync_or_rename_keeps_runs(name: str, tmp_path: Path, m
     if name != "EROFS":
         monkeypatch.setattr(Path, "replace", refuse)
         monkeypatch.setattr(Path, "rename", refuse)
-    run = recurra.run(write(tmp_path, PROSE), {"training.steps": 2, **EAGER}, runs=tmp_path / "runs")
+    run = recurra.run(
+        write(tmp_path, PROSE), {"training.steps": 2, **EAGER}, runs=tmp_path / "runs"
+    )
     assert recurra.load(run.path).generated() == run.result["generated"]
 
 
-def test_a_home_that_is_none_costs_the_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a home, or with one that cannot be written, a large corpus is encoded, and one line says so."""
+def test_a_home_that_is_none_costs_the_cache_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a home, or with one that cannot be written, a large corpus is encoded, and one line
+    says so.
+    """
     from recurra.cache import Unkept
     from recurra.data import corpus
 
@@ -268,7 +325,9 @@ def test_a_home_that_is_none_costs_the_cache_alone(tmp_path: Path, monkeypatch: 
         assert len(said) == 1
 
 
-@pytest.mark.parametrize("key", ["seen", "output", "random", "state.0.h", "position", "streams", "sha256"])
+@pytest.mark.parametrize(
+    "key", ["seen", "output", "random", "state.0.h", "position", "streams", "sha256"]
+)
 def test_a_saved_state_is_taken_whole_or_not_at_all(key: str, whole: Path, tmp_path: Path) -> None:
     """A state of which anything was exchanged is RC054, and the session is as it was."""
     run = recurra.load(whole)
@@ -280,8 +339,12 @@ def test_a_saved_state_is_taken_whole_or_not_at_all(key: str, whole: Path, tmp_p
         if key in about:
             save_file(tensors, tmp_path / "odd", metadata={**about, key: "-1"})
         else:
-            others = {k: v for k, v in tensors.items() if k != key} | ({} if wrong is None else {key: wrong})
-            save_file(others, tmp_path / "odd", metadata={k: v for k, v in about.items() if k != "sha256"})
+            others = {k: v for k, v in tensors.items() if k != key} | (
+                {} if wrong is None else {key: wrong}
+            )
+            save_file(
+                others, tmp_path / "odd", metadata={k: v for k, v in about.items() if k != "sha256"}
+            )
         session = run.session()
         with warnings.catch_warnings(), pytest.raises(InputError, match="RC054"):
             warnings.simplefilter("ignore", Unverified)
@@ -291,14 +354,18 @@ def test_a_saved_state_is_taken_whole_or_not_at_all(key: str, whole: Path, tmp_p
 
 def test_resuming_a_finished_run_keeps_its_hashes(copy: Path) -> None:
     """A run that goes on is sealed as before: nothing of it is rewritten that has not changed."""
-    before = {name: (copy / name).read_bytes() for name in (*SEALED, HASHES)} | left(recurra.load(copy))
+    before = {name: (copy / name).read_bytes() for name in (*SEALED, HASHES)} | left(
+        recurra.load(copy)
+    )
     again = left(recurra.resume(copy))
     assert {name: (copy / name).read_bytes() for name in (*SEALED, HASHES)} | again == before
 
 
 @pytest.mark.parametrize("kind", ["file", "link to nothing", "folder"])
 def test_a_folder_takes_the_place_of_whatever_bears_its_name(kind: str, tmp_path: Path) -> None:
-    """A file, a link or a folder in the way is replaced, and what a link points to is not touched."""
+    """A file, a link or a folder in the way is replaced, and what a link points to is not
+    touched.
+    """
     work, target = tmp_path / "work", tmp_path / "target"
     work.mkdir()
     (work / "new").touch()
@@ -323,7 +390,9 @@ def test_a_path_without_a_name_is_no_file_to_write() -> None:
 
 @pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe", "link to a pipe"])
 def test_what_leads_elsewhere_is_written_through(kind: str, tmp_path: Path) -> None:
-    """A link, a pipe or a device in the place of a file stays what it is, and the text arrives where it leads."""
+    """A link, a pipe or a device in the place of a file stays what it is, and the text arrives
+    where it leads.
+    """
     path, end = tmp_path / "path", tmp_path / "end"
     if kind == "link":
         end.write_text("a text that is longer than the new one")
@@ -336,7 +405,10 @@ def test_what_leads_elsewhere_is_written_through(kind: str, tmp_path: Path) -> N
     before = path.lstat()
 
     files.write_text(path, "text")
-    assert (path.lstat().st_ino, stat.S_IFMT(path.lstat().st_mode)) == (before.st_ino, stat.S_IFMT(before.st_mode))
+    assert (path.lstat().st_ino, stat.S_IFMT(path.lstat().st_mode)) == (
+        before.st_ino,
+        stat.S_IFMT(before.st_mode),
+    )
     if reader is None:
         assert end.read_text() == "text"
     else:

@@ -1,4 +1,6 @@
-"""A new plugin of every kind and form works as it is written: installed, listed, run, tested, linted and typed."""
+"""A new plugin of every kind and form works as it is written: installed, listed, run, tested,
+linted and typed.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +72,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(home)
         for made in ALL:
             command("plugins", "new", *made.arguments()).tidy(0)
-    flags = ["--no-deps", "--no-build-isolation", "--no-index", "--no-compile", "--disable-pip-version-check", "-q"]
+    flags = [
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-q",
+    ]
     line = [sys.executable, "-m", "pip", "install", *flags, "--target", str(home / "site")]
-    subprocess.run([*line, *(str(home / made.folder) for made in ALL)], check=True, capture_output=True, cwd=home)
+    subprocess.run(
+        [*line, *(str(home / made.folder) for made in ALL)],
+        check=True,
+        capture_output=True,
+        cwd=home,
+    )
     return home
 
 
 def inside(home: Path, made: Made, *line: str, limit: int = 120) -> str:
-    """Run a Python module in a written folder, where the distributions are installed; return what it said."""
+    """Run a Python module in a written folder, where the distributions are installed; return what
+    it said.
+    """
     world = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     world |= {"PYTHONPATH": str(home / "site"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -98,7 +114,9 @@ def inside(home: Path, made: Made, *line: str, limit: int = 120) -> str:
 
 @each
 def test_nothing_is_left_to_fill_in(home: Path, made: Made) -> None:
-    """No file holds a placeholder, a name of the templates or another component's name; nothing lies beside it."""
+    """No file holds a placeholder, a name of the templates or another component's name; nothing
+    lies beside it.
+    """
     for path in (home / made.folder).rglob("*"):
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         text = text.replace("${{ matrix.python }}", "")
@@ -112,8 +130,17 @@ def test_it_holds_what_a_distribution_should(home: Path, made: Made) -> None:
     """Project, package, task, CI, and what git ignores; readable like any other new folder."""
     folder = home / made.folder
     package = f"recurra_{made.name}"
-    own = {f"{package}/{name}" for name in ("__init__.py", "plugin.py", "options.py", f"{made.kind}.py", "py.typed")}
-    whole = own | {"pyproject.toml", "README.md", f"{made.name}.toml", ".github/workflows/test.yml", ".gitignore"}
+    own = {
+        f"{package}/{name}"
+        for name in ("__init__.py", "plugin.py", "options.py", f"{made.kind}.py", "py.typed")
+    }
+    whole = own | {
+        "pyproject.toml",
+        "README.md",
+        f"{made.name}.toml",
+        ".github/workflows/test.yml",
+        ".gitignore",
+    }
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {name for name in files if "__pycache__" not in name and "/runs/" not in name} >= whole
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE((home / "site").stat().st_mode)
@@ -137,8 +164,11 @@ def test_its_project_says_what_it_needs(home: Path, made: Made) -> None:
     assert found["project"]["name"] == made.folder
     assert found["project"]["dependencies"] == [f"recurra>={recurra.__version__},<{major + 1}"]
     assert found["project"]["optional-dependencies"] == {"test": ["recurra[test]"]}
-    assert found["project"]["entry-points"] == {"recurra.plugins": {made.name: f"recurra_{made.name}.plugin"}}
-    name = "recurra-linear/linear" if made.name == "linear" else made.name  # an encoder of recurra's has that name too
+    assert found["project"]["entry-points"] == {
+        "recurra.plugins": {made.name: f"recurra_{made.name}.plugin"}
+    }
+    # An encoder of recurra's has that name too.
+    name = "recurra-linear/linear" if made.name == "linear" else made.name
     assert found["tool"]["pytest"]["ini_options"] == {"recurra_contract": [name]}
     (info,) = (home / "site").glob(f"recurra_{made.name}-0.1.0.dist-info")
     assert Parser().parsestr((info / "METADATA").read_text())["Name"] == made.folder
@@ -147,17 +177,22 @@ def test_its_project_says_what_it_needs(home: Path, made: Made) -> None:
 LIGHT = """
 import importlib, sys
 for name in sys.argv[1:]:
-    importlib.import_module(f"recurra_{name}.plugin"), importlib.import_module(f"recurra_{name}.options")
+    importlib.import_module(f"recurra_{name}.plugin")
+    importlib.import_module(f"recurra_{name}.options")
     print(name, "torch" in sys.modules)
 """
 
 
 @pytest.fixture(scope="module")
 def imported(home: Path) -> list[str]:
-    """Import plugin and options of each distribution, in one process; return whether torch was there after each."""
+    """Import plugin and options of each distribution, in one process; return whether torch was
+    there after each.
+    """
     world = {**os.environ, "PYTHONPATH": str(home / "site")}
     line = [sys.executable, "-c", LIGHT, *(made.name for made in ALL)]
-    return subprocess.run(line, capture_output=True, text=True, env=world, check=True).stdout.splitlines()
+    return subprocess.run(
+        line, capture_output=True, text=True, env=world, check=True
+    ).stdout.splitlines()
 
 
 @each
@@ -200,7 +235,9 @@ def test_its_task_runs(home: Path, made: Made, there: Path) -> None:
     """The task beside it trains with it, and reaches what it expects."""
     done = command("run", home / made.folder / f"{made.name}.toml", "--expect", "--json").tidy(0)
     used = json.loads((there / done.last["run"] / "plugins.json").read_text())
-    assert (made.kind, f"{made.folder}/{made.name}") in {(part["kind"], part["name"]) for part in used}
+    assert (made.kind, f"{made.folder}/{made.name}") in {
+        (part["kind"], part["name"]) for part in used
+    }
 
 
 def test_the_linter_has_nothing_to_say(home: Path) -> None:
@@ -211,7 +248,18 @@ def test_the_linter_has_nothing_to_say(home: Path) -> None:
     rules = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
     select, ignore = ",".join(rules["select"]), ",".join(rules["ignore"])
     inside(
-        home, ALL[0], "ruff", "check", "--no-cache", "--select", select, "--ignore", ignore, "..", "--exclude", "site"
+        home,
+        ALL[0],
+        "ruff",
+        "check",
+        "--no-cache",
+        "--select",
+        select,
+        "--ignore",
+        ignore,
+        "..",
+        "--exclude",
+        "site",
     )
 
 
@@ -219,7 +267,9 @@ def test_the_linter_has_nothing_to_say(home: Path) -> None:
 @each
 def test_its_types_are_right(home: Path, made: Made) -> None:
     """Bare `mypy`, strict as the project asks for it, has nothing to say."""
-    assert "no issues found in 4 source files" in inside(home, made, "mypy", "--cache-dir=../site/.mypy")
+    assert "no issues found in 4 source files" in inside(
+        home, made, "mypy", "--cache-dir=../site/.mypy"
+    )
 
 
 ELSEWHERE = ("P02", "P03", "C21")
@@ -230,10 +280,13 @@ ELSEWHERE = ("P02", "P03", "C21")
     "made",
     [
         pytest.param(
-            made, id="-".join(filter(None, made[:2])), marks=[pytest.mark.slow] if made.form == "gated" else []
+            made,
+            id="-".join(filter(None, made[:2])),
+            # A cell of gates is tried by default where recurra's own are.
+            marks=[pytest.mark.slow] if made.form == "gated" else [],
         )
         for made in ALL
-    ],  # a cell of gates is tried by default where recurra's own are
+    ],
 )
 def test_its_contract_holds(made: Made, there: Path) -> None:
     """The suite's core, but for what starts processes, passes every check."""
@@ -245,31 +298,43 @@ def test_its_contract_holds(made: Made, there: Path) -> None:
 
 
 def test_bare_pytest_is_green(home: Path) -> None:
-    """Without a test file, `pytest` runs the suite; here of the source, whose checks are quick, without the slow ones.
+    """Without a test file, `pytest` runs the suite; here of the source, whose checks are quick,
+    without the slow ones.
 
     Under `-m slow` it runs all of them, of each distribution.
     """
     source = next(made for made in ALL if made.kind == "source")
-    assert_green(inside(home, source, "pytest", "-k", f"not ({' or '.join(ELSEWHERE)})"), at_least=10)
+    assert_green(
+        inside(home, source, "pytest", "-k", f"not ({' or '.join(ELSEWHERE)})"), at_least=10
+    )
 
 
 @pytest.mark.slow
 def test_an_editable_install_is_tested_too(home: Path, tmp_path: Path) -> None:
-    """`pip install -e .`, with hatchling alone beside it, and `pytest` finds the checks of the code that is edited."""
+    """`pip install -e .`, with hatchling alone beside it, and `pytest` finds the checks of the code
+    that is edited.
+    """
     made = ALL[0]
     shutil.copytree(home / made.folder, tmp_path / made.folder)
     place = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
     (packages,) = place.rglob("site-packages")
-    borrowed = [f"import site; site.addsitedir({sysconfig.get_path(name)!r})" for name in ("purelib", "platlib")]
-    (packages / "borrowed.pth").write_text("\n".join(dict.fromkeys(borrowed)) + "\n", encoding="utf-8")
+    borrowed = [
+        f"import site; site.addsitedir({sysconfig.get_path(name)!r})"
+        for name in ("purelib", "platlib")
+    ]
+    (packages / "borrowed.pth").write_text(
+        "\n".join(dict.fromkeys(borrowed)) + "\n", encoding="utf-8"
+    )
     flags = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "-q"]
     line = [sys.executable, "-m", "pip", "--python", str(python), "install", *flags, "-e", "."]
     subprocess.run(line, check=True, capture_output=True, cwd=tmp_path / made.folder)
     world = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     line = [str(python), "-m", "pytest", "--collect-only", "-q"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path / made.folder, env=world, check=False)
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=tmp_path / made.folder, env=world, check=False
+    )
     assert done.returncode == 0 and "contract::drip::C02" in done.stdout, done.stdout + done.stderr
 
 
@@ -309,7 +374,12 @@ def test_it_says_what_to_do_next(here: Path) -> None:
     lines = new("drip", "--kind", "cell").tidy(0).out.splitlines()
     assert lines[0].startswith("wrote recurra-drip: ") and "recurra_drip/cell.py" in lines[0]
     said = [line.strip() for line in lines[2:]]
-    assert said == ["cd recurra-drip", "pip install -e '.[test]'", "pytest", "recurra run drip.toml"]
+    assert said == [
+        "cd recurra-drip",
+        "pip install -e '.[test]'",
+        "pytest",
+        "recurra run drip.toml",
+    ]
 
 
 def test_json_names_every_file(here: Path) -> None:
@@ -322,7 +392,10 @@ def test_json_names_every_file(here: Path) -> None:
 def test_a_cell_is_gated_unless_it_is_said(here: Path) -> None:
     """Without --form a cell is written as what happens between its gates."""
     new("drip", "--kind", "cell").tidy(0)
-    assert "class Drip(GatedCell[DripOptions]):" in (here / "recurra-drip/recurra_drip/cell.py").read_text()
+    assert (
+        "class Drip(GatedCell[DripOptions]):"
+        in (here / "recurra-drip/recurra_drip/cell.py").read_text()
+    )
 
 
 BAD_NAMES = {
@@ -372,15 +445,22 @@ def test_a_name_that_is_taken(here: Path, name: str, kind: str, why: str) -> Non
 def test_a_name_of_another_kind_is_free(here: Path) -> None:
     """A kind and a name together mean a component, so `lstm` may be an encoder."""
     new("lstm", "--kind", "encoder").tidy(0)
-    assert 'recurra_contract = ["recurra-lstm/lstm"]' in (here / "recurra-lstm/pyproject.toml").read_text()
+    assert (
+        'recurra_contract = ["recurra-lstm/lstm"]'
+        in (here / "recurra-lstm/pyproject.toml").read_text()
+    )
 
 
 def test_no_class_hides_what_its_module_imports(home: Path) -> None:
-    """Every name that an example imports and that a class of it could have is refused beforehand."""
+    """Every name that an example imports and that a class of it could have is refused
+    beforehand.
+    """
     for made in ALL:
         for path in (home / made.folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                given = isinstance(node, ast.ImportFrom) and not str(node.module).startswith("recurra_")
+                given = isinstance(node, ast.ImportFrom) and not str(node.module).startswith(
+                    "recurra_"
+                )
                 for name in {alias.name for alias in node.names} - {"annotations"} if given else ():
                     short = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
                     if project.NAME.fullmatch(short) and project.class_name(short) == name:
@@ -395,7 +475,10 @@ def test_no_class_hides_what_its_module_imports(home: Path) -> None:
             ["there is no kind 'celll'", "did you mean: cell", "vocabulary, target, encoder"],
         ),
         (["--kind", "Cell"], ["there is no kind 'Cell'", "did you mean: cell"]),
-        (["--kind", "cell", "--form", "gate"], ["no form 'gate'", "did you mean: gated", "cell, gated, scan"]),
+        (
+            ["--kind", "cell", "--form", "gate"],
+            ["no form 'gate'", "did you mean: gated", "cell, gated, scan"],
+        ),
         (["--kind", "loss", "--form", "scan"], ["--form is for cells alone"]),
     ],
 )
@@ -434,12 +517,16 @@ def test_a_folder_that_cannot_be_written(here: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)  # root, whom a mode does not stop, may run the tests
-    new("drip", "--kind", "cell").fails(2, "[RC050]", "recurra-drip cannot be written: Permission denied")
+    new("drip", "--kind", "cell").fails(
+        2, "[RC050]", "recurra-drip cannot be written: Permission denied"
+    )
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("at", range(1, 10, 4))
-def test_a_write_that_fails_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def test_a_write_that_fails_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
     """A disk that is full at any file leaves no half of a distribution."""
     count, write = iter(range(1, 99)), Path.write_text
 
@@ -474,7 +561,9 @@ def test_no_keyword_is_taken() -> None:
 
 
 def test_nothing_links_to_where_recurra_is_not() -> None:
-    """No text that is written for an author, nor what is told of the package, gives an address of recurra's."""
+    """No text that is written for an author, nor what is told of the package, gives an address of
+    recurra's.
+    """
     texts = [path.read_text(encoding="utf-8") for path in project.TEMPLATES.rglob("*.tmpl")]
     texts += [*PAGES.values(), (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")]
     assert not [found for text in texts for found in re.findall(r"https?://\S*recurra\S*", text)]

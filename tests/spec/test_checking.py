@@ -1,4 +1,6 @@
-"""What a task file may not say: each table of the language, the core's or a component's, is closed and strict."""
+"""What a task file may not say: each table of the language, the core's or a component's, is closed
+and strict.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from recurra.spec.positions import Path as Key
 from recurra.spec.reading import parse_override
 from recurra.spec.tables import COMPONENT_TABLES, Task
 
-QUICK = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 Write = Callable[..., Path]
 INF, NAN = float("inf"), float("nan")
 
@@ -51,9 +55,19 @@ def core_tables() -> Iterator[tuple[str, Key, dict[str, Any], dict[str, Any]]]:
     yield "task", (), schema, {}
     for name, rule in schema["properties"].items():
         if "$ref" in rule:
-            yield name, (name,), {**schema["$defs"][rule["$ref"].rsplit("/", 1)[1]], "$defs": schema["$defs"]}, {}
+            yield (
+                name,
+                (name,),
+                {**schema["$defs"][rule["$ref"].rsplit("/", 1)[1]], "$defs": schema["$defs"]},
+                {},
+            )
     for kind in ("Constant", "Cosine", "Linear", "Plateau"):
-        yield f"schedule {kind}", ("training", "schedule"), schema["$defs"][kind], {"kind": kind.lower()}
+        yield (
+            f"schedule {kind}",
+            ("training", "schedule"),
+            schema["$defs"][kind],
+            {"kind": kind.lower()},
+        )
 
 
 def component_tables() -> Iterator[tuple[str, Key, dict[str, Any], dict[str, Any]]]:
@@ -68,7 +82,9 @@ def component_tables() -> Iterator[tuple[str, Key, dict[str, Any], dict[str, Any
 
 ALL_TABLES = [*core_tables(), *component_tables()]
 EVERY_TABLE = pytest.mark.parametrize(
-    ("key", "schema", "own"), [case[1:] for case in ALL_TABLES], ids=[case[0] for case in ALL_TABLES]
+    ("key", "schema", "own"),
+    [case[1:] for case in ALL_TABLES],
+    ids=[case[0] for case in ALL_TABLES],
 )
 
 
@@ -95,8 +111,12 @@ def line_of(text: str, name: str) -> int:
 
 
 @EVERY_TABLE
-def test_an_unknown_key_is_refused_at_every_depth(task: Write, key: Key, schema: Any, own: dict[str, Any]) -> None:
-    """A key that a table does not have is refused there, at its own line, with the keys that it has."""
+def test_an_unknown_key_is_refused_at_every_depth(
+    task: Write, key: Key, schema: Any, own: dict[str, Any]
+) -> None:
+    """A key that a table does not have is refused there, at its own line, with the keys that it
+    has.
+    """
     text = holding(key, {**own, "zzzzz": 1})
     problem = at(faults(task(text)), dotted((*key, "zzzzz")))
     assert problem.code == "RC011" and problem.nearest == ""
@@ -105,7 +125,9 @@ def test_an_unknown_key_is_refused_at_every_depth(task: Write, key: Key, schema:
 
 
 @EVERY_TABLE
-def test_a_misspelt_key_names_the_right_one(task: Write, key: Key, schema: Any, own: dict[str, Any]) -> None:
+def test_a_misspelt_key_names_the_right_one(
+    task: Write, key: Key, schema: Any, own: dict[str, Any]
+) -> None:
     """Every key of the language, misspelt by one letter, is refused with the key that was meant."""
     known = [name for name in schema.get("properties", {}) if name not in own]
     typos = {name[:-1] + name[-1] * 2: name for name in known}
@@ -122,11 +144,19 @@ def wrong_values(rule: dict[str, Any]) -> list[tuple[Any, str]]:
     if "enum" in rule or "const" in rule:
         return [("zzzzz", "RC013"), (1, "RC013"), (True, "RC013")]
     if kind == "integer":
-        return [*lists, (True, "RC012"), ("64", "RC012"), (64.5, "RC012"), (64.0, "RC012"), (NAN, "RC013")] + [
+        return [*lists, (True, "RC012"), ("64", "RC012"), (64.5, "RC012"), (64.0, "RC012"), (NAN,
+            "RC013")] + [
             (INF, "RC013"), *outside(rule, 1)
         ]  # fmt: skip
     if kind == "number":
-        return [*lists, (True, "RC012"), ("1.0", "RC012"), (NAN, "RC013"), (-INF, "RC013"), *outside(rule, 1e-6)]
+        return [
+            *lists,
+            (True, "RC012"),
+            ("1.0", "RC012"),
+            (NAN, "RC013"),
+            (-INF, "RC013"),
+            *outside(rule, 1e-6),
+        ]
     if kind == "boolean":
         return [*lists, (0, "RC012"), (1, "RC012"), ("true", "RC012"), (1.0, "RC012")]
     if kind == "string":
@@ -148,20 +178,32 @@ def outside(rule: dict[str, Any], step: float) -> list[tuple[Any, str]]:
 
 
 def plain(rule: dict[str, Any]) -> dict[str, Any]:
-    """Return the rule without `nothing`, which TOML cannot say; a union has no single wrong type."""
+    """Return the rule without `nothing`, which TOML cannot say; a union has no single wrong
+    type.
+    """
     options = [option for option in rule.get("anyOf", [rule]) if option.get("type") != "null"]
     return {**rule, **options[0]} if len(options) == 1 else {}
 
 
 @EVERY_TABLE
-def test_every_key_refuses_every_wrong_value(task: Write, key: Key, schema: Any, own: dict[str, Any]) -> None:
-    """Each key refuses what has not its type or lies beyond its bounds, all keys at once, and says what it allows."""
-    rows = {name: wrong_values(plain(rule)) for name, rule in schema.get("properties", {}).items() if name not in own}
+def test_every_key_refuses_every_wrong_value(
+    task: Write, key: Key, schema: Any, own: dict[str, Any]
+) -> None:
+    """Each key refuses what has not its type or lies beyond its bounds, all keys at once, and says
+    what it allows.
+    """
+    rows = {
+        name: wrong_values(plain(rule))
+        for name, rule in schema.get("properties", {}).items()
+        if name not in own
+    }
     if not key:
         rows.pop("schema")  # tested below: another version is another fault
     for turn in range(max(map(len, rows.values()), default=0)):
         wrong = {name: values[turn] for name, values in rows.items() if turn < len(values)}
-        found = faults(task(holding(key, {**own, **{name: value for name, (value, _) in wrong.items()}})))
+        found = faults(
+            task(holding(key, {**own, **{name: value for name, (value, _) in wrong.items()}}))
+        )
         for name, (value, code) in wrong.items():
             problem = at(found, dotted((*key, name)))
             assert (problem.code, problem.got) == (code, literal(value)), problem.render()
@@ -170,8 +212,15 @@ def test_every_key_refuses_every_wrong_value(task: Write, key: Key, schema: Any,
 
 
 @QUICK
-@given(st.lists(st.sampled_from(ALL_TABLES), min_size=1, max_size=6, unique_by=lambda case: case[1][:1]), st.data())
-def test_all_faults_are_told_at_once_in_the_order_of_lines(task: Write, tables: list[Any], data: Any) -> None:
+@given(
+    st.lists(
+        st.sampled_from(ALL_TABLES), min_size=1, max_size=6, unique_by=lambda case: case[1][:1]
+    ),
+    st.data(),
+)
+def test_all_faults_are_told_at_once_in_the_order_of_lines(
+    task: Write, tables: list[Any], data: Any
+) -> None:
     """However many tables are wrong, one reading tells every fault, sorted by its place."""
     text, keys = HELLO, set()
     cells = [(key, own) for _, key, _, own in tables if key]
@@ -195,9 +244,19 @@ def test_all_faults_are_told_at_once_in_the_order_of_lines(task: Write, tables: 
     ("change", "key", "code", "said"),
     [
         (("hidden_size = 8", "hidden_size = 0"), "cell.hidden_size", "RC013", "at least 1"),
-        (("hidden_size = 8", "hidden_size = 9999999"), "cell.hidden_size", "RC013", "at most 1048576"),
+        (
+            ("hidden_size = 8", "hidden_size = 9999999"),
+            "cell.hidden_size",
+            "RC013",
+            "at most 1048576",
+        ),
         (('kind = "lstm"', 'kind = "lstn"'), "cell.kind", "RC020", "lstm"),
-        (('kind = "lstm"', 'kind = "one_hot"'), "cell.kind", "RC020", "put it in the [encoder] table"),
+        (
+            ('kind = "lstm"', 'kind = "one_hot"'),
+            "cell.kind",
+            "RC020",
+            "put it in the [encoder] table",
+        ),
         (('kind = "lstm"', ""), "cell.kind", "RC010", "gru, indrnn"),
         (('kind = "lstm"', "kind = 3"), "cell.kind", "RC012", "in quotes"),
         (("schema = 1", "schema = 2"), "schema", "RC015", "newer recurra"),
@@ -206,19 +265,51 @@ def test_all_faults_are_told_at_once_in_the_order_of_lines(task: Write, tables: 
         (("schema = 1", 'extend = "a.toml"'), "extend", "RC011", "did you mean: extends"),
         (("schema = 1", 'name = "a/b"'), "name", "RC013", "matching"),
         (("steps = 3", 'steps = 3\nschedule = "cosine"'), "training.schedule", "RC012", "a table"),
-        (("steps = 3", 'steps = 3\nschedule = { kind = "cosin" }'), "training.schedule.kind", "RC013", '"cosin"'),
-        (("steps = 3", 'steps = 3\nschedule = { kind = "cosin" }'), "training.schedule.kind", "RC013", "mean: cosine"),
-        (("steps = 3", "steps = 3\nschedule = { final = 0.1 }"), "training.schedule.kind", "RC010", "plateau"),
-        (("steps = 3", "steps = 3\nschedule = { kind = 3 }"), "training.schedule.kind", "RC012", "in quotes"),
+        (
+            ("steps = 3", 'steps = 3\nschedule = { kind = "cosin" }'),
+            "training.schedule.kind",
+            "RC013",
+            '"cosin"',
+        ),
+        (
+            ("steps = 3", 'steps = 3\nschedule = { kind = "cosin" }'),
+            "training.schedule.kind",
+            "RC013",
+            "mean: cosine",
+        ),
+        (
+            ("steps = 3", "steps = 3\nschedule = { final = 0.1 }"),
+            "training.schedule.kind",
+            "RC010",
+            "plateau",
+        ),
+        (
+            ("steps = 3", "steps = 3\nschedule = { kind = 3 }"),
+            "training.schedule.kind",
+            "RC012",
+            "in quotes",
+        ),
         (('prompt = "h"', "prompt = 3"), "generation.prompt", "RC012", "a list: text"),
-        (('prompt = "h"', 'prompt = ["a", 1]'), "generation.prompt[1]", "RC012", "prompt[1] has the wrong type"),
+        (
+            ('prompt = "h"', 'prompt = ["a", 1]'),
+            "generation.prompt[1]",
+            "RC012",
+            "prompt[1] has the wrong type",
+        ),
         (('prompt = "h"', "prompt = [1, nan, 2]"), "generation.prompt[1]", "RC013", "nan"),
         (("length = 4", "length = 4\nsplit = [1, 0]"), "sequence.split", "RC013", "a list of 3"),
-        (("length = 4", 'length = 4\nsplit = [1, "a", 0]'), "sequence.split[1]", "RC012", "split[1] has"),
+        (
+            ("length = 4", 'length = 4\nsplit = [1, "a", 0]'),
+            "sequence.split[1]",
+            "RC012",
+            "split[1] has",
+        ),
         (("[loss]", "[los]"), "loss", "RC010", "loss is missing"),
     ],
 )
-def test_a_message_helps_to_mend(task: Write, change: tuple[str, str], key: str, code: str, said: str) -> None:
+def test_a_message_helps_to_mend(
+    task: Write, change: tuple[str, str], key: str, code: str, said: str
+) -> None:
     """A fault names its key and its code, and says what is allowed or meant."""
     text = HELLO.replace(*change, 1)
     assert text != HELLO
@@ -239,15 +330,21 @@ def test_a_message_helps_to_mend(task: Write, change: tuple[str, str], key: str,
         ("true", "source.values"),
     ],
 )
-def test_a_fault_inside_a_union_is_told_once_at_its_element(task: Write, values: str, key: str) -> None:
-    """Of a value that may have several forms, the form that fits best is judged, and only its faults are told."""
+def test_a_fault_inside_a_union_is_told_once_at_its_element(
+    task: Write, values: str, key: str
+) -> None:
+    """Of a value that may have several forms, the form that fits best is judged, and only its
+    faults are told.
+    """
     text = SERIES.replace(SERIES.split("\n")[4], f"values = {values}")
     (problem,) = faults(task(text))
     assert problem.key == key and "a list: a number" in problem.allowed
 
 
 @QUICK
-@given(st.lists(st.text("abc_", min_size=1, max_size=4) | st.integers(0, 99), min_size=1, max_size=5))
+@given(
+    st.lists(st.text("abc_", min_size=1, max_size=4) | st.integers(0, 99), min_size=1, max_size=5)
+)
 def test_a_key_path_is_written_and_read_back(parts: list[str | int]) -> None:
     """The dotted form of a key path reads back as that path."""
     path = tuple(["k", *parts])
@@ -271,13 +368,23 @@ def test_every_key_is_described(table: Any) -> None:
     ("text", "key", "said"),
     [
         (HELLO.replace("steps = 3", "steps = 3\nepochs = 2"), "training.steps", "not both"),
-        (HELLO.replace("length = 4", "length = 4\ncarry = true\nstride = 2", 1), "sequence.stride", "carry = true"),
+        (
+            HELLO.replace("length = 4", "length = 4\ncarry = true\nstride = 2", 1),
+            "sequence.stride",
+            "carry = true",
+        ),
         (HELLO.replace('text = "hello"', 'text = "a"\ntexts = ["a"]'), "source", "exactly one"),
         (HELLO.replace('text = "hello"', ""), "source", "exactly one"),
-        (SERIES.replace("values = [1,", "values = [[1, 2], [1]] #"), "source.values", "same number of features"),
+        (
+            SERIES.replace("values = [1,", "values = [[1, 2], [1]] #"),
+            "source.values",
+            "same number of features",
+        ),
     ],
 )
-def test_keys_that_contradict_each_other_are_refused(task: Write, text: str, key: str, said: str) -> None:
+def test_keys_that_contradict_each_other_are_refused(
+    task: Write, text: str, key: str, said: str
+) -> None:
     """Keys that cannot stand together are refused at one of them, with the rule."""
     (problem,) = faults(task(text))
     assert (problem.code, problem.key) == ("RC014", key)
@@ -288,9 +395,16 @@ SHARES = st.lists(st.floats(-2, 2) | st.integers(-3, 30), min_size=3, max_size=3
 
 
 @QUICK
-@given(SHARES | st.lists(st.integers(0, 10), min_size=3, max_size=3).map(lambda s: [n / max(sum(s), 1) for n in s]))
+@given(
+    SHARES
+    | st.lists(st.integers(0, 10), min_size=3, max_size=3).map(
+        lambda s: [n / max(sum(s), 1) for n in s]
+    )
+)
 def test_a_split_adds_up_or_counts(task: Write, split: list[float]) -> None:
-    """A split is three shares that add up to 1, or whole counts; training has some, and none is negative."""
+    """A split is three shares that add up to 1, or whole counts; training has some, and none is
+    negative.
+    """
     sane = split[0] > 0 and min(split) >= 0
     shares, counts = abs(sum(split) - 1) < 1e-6, all(n == int(n) for n in split) and sum(split) > 1
     path = task(HELLO, ("length = 4\n\n[enc", f"length = 4\nsplit = {split}\n\n[enc"))
@@ -302,40 +416,75 @@ def test_a_split_adds_up_or_counts(task: Write, split: list[float]) -> None:
 
 
 def test_a_stack_stands_alone(task: Write) -> None:
-    """Every key beside a stack is refused at its own line, and the layers' own faults are told with it."""
-    text = HELLO.replace('kind = "lstm"', 'stack = [{ kind = "gru", hiden_size = 1 }, 3]\ndropout = 0.5')
+    """Every key beside a stack is refused at its own line, and the layers' own faults are told with
+    it.
+    """
+    text = HELLO.replace(
+        'kind = "lstm"', 'stack = [{ kind = "gru", hiden_size = 1 }, 3]\ndropout = 0.5'
+    )
     found = faults(task(text))
     expected = ["cell.stack[0].hiden_size", "cell.stack[1]", "cell.dropout", "cell.hidden_size"]
     assert [problem.key for problem in found] == expected
     assert [problem.code for problem in found] == ["RC011", "RC012", "RC011", "RC011"]
 
 
-@pytest.mark.parametrize(("stack", "code"), [("[]", "RC013"), ('"lstm"', "RC012"), ("{ kind = 'lstm' }", "RC012")])
+@pytest.mark.parametrize(
+    ("stack", "code"), [("[]", "RC013"), ('"lstm"', "RC012"), ("{ kind = 'lstm' }", "RC012")]
+)
 def test_a_stack_is_a_list_of_tables(task: Write, stack: str, code: str) -> None:
     """A stack that is no list of tables, or has none, is refused as such."""
     (problem,) = faults(task(HELLO, ('kind = "lstm"\nhidden_size = 8', f"stack = {stack}")))
-    assert (problem.code, problem.key) == (code, "cell.stack") and "[[cell.stack]]" in problem.allowed
+    assert (problem.code, problem.key) == (
+        code,
+        "cell.stack",
+    ) and "[[cell.stack]]" in problem.allowed
 
 
 def test_an_option_of_another_kind_names_both_layers(task: Write) -> None:
-    """An option that was written beside a new kind, and is none of its options, is refused with the layer of each."""
+    """An option that was written beside a new kind, and is none of its options, is refused with the
+    layer of each.
+    """
     task(HELLO, ("hidden_size = 8", "forget_bias = 1.0"), name="base.toml")
     path = task('extends = "base.toml"\ntraining.schedule.kind = "plateau"')
     overrides = ["cell.kind=gru", "cell.peephole=true", "training.schedule.final=0.5"]
     first, second = sorted(faults(path, *overrides), key=lambda problem: problem.key)
-    assert first.key == "cell.peephole" and "-o #1: cell.kind=gru" in first.cure and "-o #2" in first.cure
+    assert (
+        first.key == "cell.peephole"
+        and "-o #1: cell.kind=gru" in first.cure
+        and "-o #2" in first.cure
+    )
     assert "forget_bias of lstm is left out" in first.cure
-    assert second.key == "training.schedule.final" and "task.toml" in second.cure and "-o #3" in second.cure
+    assert (
+        second.key == "training.schedule.final"
+        and "task.toml" in second.cure
+        and "-o #3" in second.cure
+    )
 
 
-ODD = [[], [[]], {"a": []}, True, 3, 0.5, "nowhere", datetime.date(2020, 1, 1), [{"kind": []}], 10**40, "\0"]
+ODD = [
+    [],
+    [[]],
+    {"a": []},
+    True,
+    3,
+    0.5,
+    "nowhere",
+    datetime.date(2020, 1, 1),
+    [{"kind": []}],
+    10**40,
+    "\0",
+]
 WITH_KIND: list[Key] = [("training", "schedule"), ("training", "optimizer"), ("device",)]
 WITH_KIND += [(name,) for name in COMPONENT_TABLES]
 
 
 @pytest.mark.parametrize("table", WITH_KIND, ids=dotted)
-def test_a_kind_of_any_type_is_refused(task: Write, monkeypatch: pytest.MonkeyPatch, table: Key) -> None:
-    """Whatever TOML can say stands in place of a kind, or of its whole table, is an error of ours that can be shown."""
+def test_a_kind_of_any_type_is_refused(
+    task: Write, monkeypatch: pytest.MonkeyPatch, table: Key
+) -> None:
+    """Whatever TOML can say stands in place of a kind, or of its whole table, is an error of ours
+    that can be shown.
+    """
     catalog = discover()
     monkeypatch.setattr("recurra.resolve.discover", lambda files: catalog)
     path = task()
@@ -364,9 +513,13 @@ def test_a_kind_of_any_type_is_refused(task: Write, monkeypatch: pytest.MonkeyPa
         ("training.schedule=cosine", """-o 'training.schedule.kind="cosine"'"""),
     ],
 )
-def test_an_override_of_the_wrong_type_says_how_it_is_written(task: Write, override: str, cure: str) -> None:
+def test_an_override_of_the_wrong_type_says_how_it_is_written(
+    task: Write, override: str, cure: str
+) -> None:
     """Where only quotes or brackets are amiss, the message holds the override as it should be."""
-    (problem,) = [p for p in faults(task(), override) if p.key.startswith(override.partition("=")[0])]
+    (problem,) = [
+        p for p in faults(task(), override) if p.key.startswith(override.partition("=")[0])
+    ]
     assert cure in problem.cure
     if cure.startswith("-o"):  # what it says is read, and means what it says
         written = shlex.split(problem.cure[problem.cure.index("-o ") :])[1]
@@ -376,12 +529,17 @@ def test_an_override_of_the_wrong_type_says_how_it_is_written(task: Write, overr
 def test_a_bound_of_a_text_is_said(task: Write) -> None:
     """Where a text is too long or too short, the number of characters that it may have is told."""
     assert "at most 100 characters" in at(faults(task(), f"name={'a' * 101}"), "name").allowed
-    assert "at least 1 character" in at(faults(task(), 'generation.stop=[""]'), "generation.stop[0]").allowed
+    assert (
+        "at least 1 character"
+        in at(faults(task(), 'generation.stop=[""]'), "generation.stop[0]").allowed
+    )
     huge = at(faults(task(HELLO.replace('"h"', f"[{10**400}]"))), "generation.prompt[0]")
     assert "quotes" not in huge.cure
 
 
-@pytest.mark.parametrize("override", ["name=2024-01-02", "generation.prompt=2020-01-01T00:00:00", "name=12:30:00"])
+@pytest.mark.parametrize(
+    "override", ["name=2024-01-02", "generation.prompt=2020-01-01T00:00:00", "name=12:30:00"]
+)
 def test_a_date_in_an_override_is_the_text_that_was_typed(override: str) -> None:
     """No key of the language is a date, so what looks like one is text, as it was typed."""
     key, _, text = override.partition("=")
@@ -396,7 +554,8 @@ def test_a_fault_of_the_core_does_not_hide_a_local_plugin(task: Write, tmp_path:
     (tmp_path / "mine.py").write_text(
         "from recurra import CellOptions, Component, hookimpl\n"
         "@hookimpl\ndef recurra_components():\n"
-        "    return [Component('cell', 'mine', 'mine:CellOptions', 'mine:CellOptions', 'a test')]\n",
+        "    return [Component('cell', 'mine', 'mine:CellOptions', 'mine:CellOptions', 'a"
+        " test')]\n",
         encoding="utf-8",
     )
     text = HELLO.replace('"lstm"', '"mine"').replace("hidden_size", "hiden_size")
@@ -434,9 +593,15 @@ def whole_numbers(schema: dict[str, Any]) -> list[str]:
 
 @EVERY_TABLE
 def test_every_whole_number_ends_somewhere(
-    task: Write, key: Key, schema: dict[str, Any], own: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    task: Write,
+    key: Key,
+    schema: dict[str, Any],
+    own: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A number that no array could hold is refused in each key that takes whole ones, and the end is said."""
+    """A number that no array could hold is refused in each key that takes whole ones, and the end
+    is said.
+    """
     catalog = discover()
     monkeypatch.setattr("recurra.resolve.discover", lambda files: catalog)
     names = whole_numbers(schema)
@@ -444,4 +609,6 @@ def test_every_whole_number_ends_somewhere(
         return
     for name in names[:1] if len(names) == 1 else [names[0], names[-1]]:
         problem = at(faults(task(holding(key, {**own, name: 10**30}))), dotted((*key, name)))
-        assert problem.code == "RC013" and "at most " in problem.allowed + problem.allowed.replace("below", "at most")
+        assert problem.code == "RC013" and "at most " in problem.allowed + problem.allowed.replace(
+            "below", "at most"
+        )

@@ -1,4 +1,6 @@
-"""Another kind over a base: what both kinds share stays, the other options start afresh, and both are said."""
+"""Another kind over a base: what both kinds share stays, the other options start afresh, and both
+are said.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from recurra.errors import InputError
 from recurra.resolve import resolve
 
 Write = Callable[..., Path]
-QUICK = settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 CATALOG = discover()
 CELLS = CATALOG.of_kind("cell")
 SHARED = {"hidden_size": 24, "num_layers": 3, "dropout": 0.25, "bidirectional": True}
@@ -31,8 +35,12 @@ def _listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @QUICK
 @given(st.sampled_from(CELLS), st.sampled_from(CELLS), st.booleans())
-def test_a_cell_of_another_kind_keeps_what_all_cells_have(task: Write, one: Any, other: Any, in_file: bool) -> None:
-    """Every option of one cell in a base, another kind above: the task is sound, with the shared values alone."""
+def test_a_cell_of_another_kind_keeps_what_all_cells_have(
+    task: Write, one: Any, other: Any, in_file: bool
+) -> None:
+    """Every option of one cell in a base, another kind above: the task is sound, with the shared
+    values alone.
+    """
     whole = one.options(**SHARED).model_dump(mode="json", exclude_none=True)
     base = tomli_w.dumps({"cell": {"kind": one.qualified, **whole}})
     task(HELLO.replace('[cell]\nkind = "lstm"\nhidden_size = 8\n', "") + base, name="base.toml")
@@ -52,7 +60,9 @@ def test_a_cell_of_another_kind_keeps_what_all_cells_have(task: Write, one: Any,
 
 BASE = (
     HELLO.replace("lr = 0.01", "lr = 0.01, betas = [0.8, 0.9]")
-    .replace("steps = 3", 'steps = 3\nschedule = { kind = "cosine", final = 0.1, warmup_steps = 2 }')
+    .replace(
+        "steps = 3", 'steps = 3\nschedule = { kind = "cosine", final = 0.1, warmup_steps = 2 }'
+    )
     .replace('kind = "one_hot"', 'kind = "embedding"\nsize = 5')
 )
 
@@ -60,11 +70,36 @@ BASE = (
 @pytest.mark.parametrize(
     ("override", "table", "expected", "gone"),
     [
-        ("training.optimizer.kind=sgd", "training.optimizer", {"kind": "sgd", "lr": 0.01}, "betas of adam"),
-        ("training.schedule.kind=linear", "training.schedule", {"final": 0.1, "warmup_steps": 2}, ""),
-        ("training.schedule.kind=plateau", "training.schedule", {"warmup_steps": 2, "factor": 0.5}, "final of cosine"),
-        ("training.optimizer.kind=Adam", "training.optimizer", {"lr": 0.01, "betas": [0.8, 0.9]}, ""),
-        ("encoder.kind=linear", "encoder", {"kind": "recurra/linear", "size": 64}, "size of embedding"),
+        (
+            "training.optimizer.kind=sgd",
+            "training.optimizer",
+            {"kind": "sgd", "lr": 0.01},
+            "betas of adam",
+        ),
+        (
+            "training.schedule.kind=linear",
+            "training.schedule",
+            {"final": 0.1, "warmup_steps": 2},
+            "",
+        ),
+        (
+            "training.schedule.kind=plateau",
+            "training.schedule",
+            {"warmup_steps": 2, "factor": 0.5},
+            "final of cosine",
+        ),
+        (
+            "training.optimizer.kind=Adam",
+            "training.optimizer",
+            {"lr": 0.01, "betas": [0.8, 0.9]},
+            "",
+        ),
+        (
+            "encoder.kind=linear",
+            "encoder",
+            {"kind": "recurra/linear", "size": 64},
+            "size of embedding",
+        ),
         ("encoder.kind=recurra/embedding", "encoder", {"size": 5}, ""),
         ("source.kind=recurra/inline", "source", {"text": "hello"}, ""),
     ],
@@ -72,7 +107,9 @@ BASE = (
 def test_each_table_with_a_kind_keeps_what_is_shared(
     task: Write, override: str, table: str, expected: dict[str, Any], gone: str
 ) -> None:
-    """An optimizer keeps its rate, a schedule its warm-up; one kind in another spelling is the same kind."""
+    """An optimizer keeps its rate, a schedule its warm-up; one kind in another spelling is the same
+    kind.
+    """
     resolved = resolve(task(BASE), [override])
     held: Any = resolved.tables()
     for part in table.split("."):
@@ -82,7 +119,9 @@ def test_each_table_with_a_kind_keeps_what_is_shared(
 
 
 def test_a_stack_in_place_of_a_cell_says_so(task: Write) -> None:
-    """And a cell in place of a stack: the layers of the base and their options are gone, and that is told."""
+    """And a cell in place of a stack: the layers of the base and their options are gone, and that
+    is told.
+    """
     task(HELLO, name="base.toml")
     stack = 'extends = "base.toml"\n[[cell.stack]]\nkind = "gru"\nhidden_size = 4\n'
     (note,) = resolve(task(stack)).notes
@@ -93,8 +132,12 @@ def test_a_stack_in_place_of_a_cell_says_so(task: Write) -> None:
 
 
 def test_a_path_stays_where_the_new_kind_needs_one(task: Write) -> None:
-    """What the new kind has no default for stays as well: the file of a csv source is that of a text source."""
-    text = HELLO.replace('kind = "inline"\ntext = "hello"', 'kind = "csv"\npath = "a.csv"\ncolumns = ["x"]')
+    """What the new kind has no default for stays as well: the file of a csv source is that of a
+    text source.
+    """
+    text = HELLO.replace(
+        'kind = "inline"\ntext = "hello"', 'kind = "csv"\npath = "a.csv"\ncolumns = ["x"]'
+    )
     resolved = resolve(task(text), ["source.kind=text"])
     assert str(resolved.parts["source"].options.path).endswith("a.csv")
     assert "columns of csv" in resolved.notes[0]
@@ -108,15 +151,22 @@ def test_an_error_says_what_a_change_of_kind_left_out(task: Write) -> None:
 
 
 def test_a_key_that_no_kind_has_stays_an_error(task: Write) -> None:
-    """Only an option of the other kind is left out: a misspelt one of the base is an error under any kind."""
+    """Only an option of the other kind is left out: a misspelt one of the base is an error under
+    any kind.
+    """
     with pytest.raises(InputError) as caught:
         resolve(task(HELLO, ("hidden_size = 8", "hiden_size = 8")), ["cell.kind=gru"])
     assert [(p.code, p.nearest) for p in caught.value.problems] == [("RC011", "hidden_size")]
 
 
 def test_kinds_change_one_after_the_other(task: Write) -> None:
-    """Over a chain of bases an option belongs to the kind that it was written for, and does not come back."""
+    """Over a chain of bases an option belongs to the kind that it was written for, and does not
+    come back.
+    """
     task(HELLO, ("hidden_size = 8", "hidden_size = 8\nforget_bias = 1.0"), name="base.toml")
     task('extends = "base.toml"\n[cell]\nkind = "gru"', name="middle.toml")
     (cell,) = resolve(task('extends = "middle.toml"\n[cell]\nkind = "lstm"')).cells
-    assert (cell.options.hidden_size, cell.options.forget_bias) == (8, cell.entry.options().forget_bias)
+    assert (cell.options.hidden_size, cell.options.forget_bias) == (
+        8,
+        cell.entry.options().forget_bias,
+    )

@@ -19,14 +19,30 @@ from recurra.spec.positions import Scanner, line_and_column, locate
 
 QUICK = settings(deadline=None, max_examples=40)
 
-# Two kinds of writer make the texts: tomli_w, and `Writer` below, which draws its style and notes each key's place.
+# Two kinds of writer make the texts: tomli_w, and `Writer` below, which draws its style and notes
+# each key's place.
 
 NAMES = st.one_of(
     st.sampled_from(["kind", "lr", "a", "b-c", "_", "1979", "-", "true"]),
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=6),
 )
 TEXTS = st.one_of(
-    st.sampled_from(["", '"', "'", "[x]", "a = 1", "# no comment", "}", ",", '"""', "\\", "tab\there", "two\nlines"]),
+    st.sampled_from(
+        [
+            "",
+            '"',
+            "'",
+            "[x]",
+            "a = 1",
+            "# no comment",
+            "}",
+            ",",
+            '"""',
+            "\\",
+            "tab\there",
+            "two\nlines",
+        ]
+    ),
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12),
 )
 SCALARS = st.one_of(
@@ -36,7 +52,9 @@ SCALARS = st.one_of(
     st.floats(allow_nan=False),
     st.dates(),
     st.times(),
-    st.datetimes(min_value=datetime.datetime(1, 1, 2), timezones=st.sampled_from([None, datetime.UTC])),
+    st.datetimes(
+        min_value=datetime.datetime(1, 1, 2), timezones=st.sampled_from([None, datetime.UTC])
+    ),
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     SCALARS,
@@ -47,7 +65,9 @@ TABLES = st.dictionaries(NAMES, VALUES, max_size=5)
 
 
 class Writer:
-    """Writes tables as a person might, in a style drawn by Hypothesis, and notes the offset of each key."""
+    """Writes tables as a person might, in a style drawn by Hypothesis, and notes the offset of each
+    key.
+    """
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
@@ -67,7 +87,8 @@ class Writer:
     def key(self, name: str) -> str:
         basic = json.dumps(name, ensure_ascii=self.draw(st.booleans())).replace("\x7f", "\\u007F")
         if any(ord(mark) > 0xFFFF for mark in name):
-            basic = '"' + "".join(f"\\U{ord(mark):08X}" for mark in name) + '"'  # TOML knows no surrogate pairs
+            # TOML knows no surrogate pairs.
+            basic = '"' + "".join(f"\\U{ord(mark):08X}" for mark in name) + '"'
         forms = [basic]
         if name and all(mark.isascii() and (mark.isalnum() or mark in "_-") for mark in name):
             forms.append(name)
@@ -80,11 +101,20 @@ class Writer:
         if not isinstance(value, str):
             return plain
         body = plain[1:-1]
-        forms = [plain, f'"""{body}"""', f'"""\n{body}"""', f'"""\\\n   {body}"""' if body[:1].strip() else plain]
+        forms = [
+            plain,
+            f'"""{body}"""',
+            f'"""\n{body}"""',
+            f'"""\\\n   {body}"""' if body[:1].strip() else plain,
+        ]
         if value.replace("\n", "").replace("\t", "").isprintable() and "'" not in value:
             forms += [f"'''\n{value}'''"] + ([f"'{value}'"] if "\n" not in value else [])
         if value and not value.endswith(("\\", '"')) and value.isalnum():
-            forms += [f'"""{value}"""""', f"'''{value}'''''"]  # one or two quotes may stand before the last three
+            # One or two quotes may stand before the last three.
+            forms += [
+                f'"""{value}"""""',
+                f"'''{value}'''''",
+            ]
         return self.pick(*forms)
 
     def value(self, value: Any, path: tuple[str | int, ...]) -> None:
@@ -99,15 +129,22 @@ class Writer:
             for index, inner in enumerate(value):
                 self.starts[(*path, index)] = len(self.text)
                 self.value(inner, (*path, index))
-                self.put(self.pick(",", " ,") if index + 1 < len(value) else self.pick("", ","), self.gap())
+                self.put(
+                    self.pick(",", " ,") if index + 1 < len(value) else self.pick("", ","),
+                    self.gap(),
+                )
             self.put("]")
         else:
             self.put(self.scalar(value))
 
-    def pair(self, before: tuple[str, ...], name: str, value: Any, table: tuple[str | int, ...]) -> None:
+    def pair(
+        self, before: tuple[str, ...], name: str, value: Any, table: tuple[str | int, ...]
+    ) -> None:
         start = len(self.text)
         dot = self.pick(".", " . ", "\t.")
-        self.put(dot.join(self.key(part) for part in (*before, name)), self.pick("=", " = ", "\t=  "))
+        self.put(
+            dot.join(self.key(part) for part in (*before, name)), self.pick("=", " = ", "\t=  ")
+        )
         path = table
         for part in before:
             path = (*path, part)
@@ -115,7 +152,9 @@ class Writer:
         self.starts[(*path, name)] = start
         self.value(value, (*path, name))
 
-    def table(self, data: dict[str, Any], path: tuple[str | int, ...], header: tuple[str, ...]) -> None:
+    def table(
+        self, data: dict[str, Any], path: tuple[str | int, ...], header: tuple[str, ...]
+    ) -> None:
         """Write a table's own pairs first, then the tables inside it under headers."""
         later = []
         for name, value in data.items():
@@ -151,7 +190,13 @@ def written(draw: Any) -> tuple[str, dict[tuple[str | int, ...], int]]:
 def paths(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
     """Return every key path of a parsed document, elements of lists among them, with its value."""
     found = {path: value} if path else {}
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, held in inner:
         found |= paths(held, (*path, key))
     return found
@@ -172,7 +217,9 @@ def names_of(key: str) -> list[str]:
 
 
 def check(text: str) -> None:
-    """Hold the scanner against tomllib: the same paths, the key at each span, the value in each span."""
+    """Hold the scanner against tomllib: the same paths, the key at each span, the value in each
+    span.
+    """
     text = text.replace("\r\n", "\n")
     held = paths(tomllib.loads(text))
     spans = Scanner(text).scan()
@@ -180,7 +227,9 @@ def check(text: str) -> None:
     for path, span in spans.items():
         key, whole = text[span.start : span.key_end], text[span.start : span.end]
         strings = [part for part in path if isinstance(part, str)]
-        if isinstance(path[-1], int) and not (isinstance(held[path], dict) and whole.startswith("[")):
+        if isinstance(path[-1], int) and not (
+            isinstance(held[path], dict) and whole.startswith("[")
+        ):
             assert same(tomllib.loads(f"v = {whole}")["v"], held[path])
         elif key.startswith("["):
             names = names_of(key.strip("[]"))
@@ -199,15 +248,23 @@ def check(text: str) -> None:
 
 @QUICK
 @given(TABLES, st.booleans())
-def test_every_path_of_what_tomli_w_writes_is_located(tables: dict[str, Any], multiline: bool) -> None:
-    """The scanner finds exactly the paths that tomllib finds, and at each span stand that key and that value."""
+def test_every_path_of_what_tomli_w_writes_is_located(
+    tables: dict[str, Any], multiline: bool
+) -> None:
+    """The scanner finds exactly the paths that tomllib finds, and at each span stand that key and
+    that value.
+    """
     check(tomli_w.dumps(tables, multiline_strings=multiline))
 
 
 @QUICK
 @given(written())
-def test_each_key_is_located_where_the_writer_put_it(made: tuple[str, dict[tuple[str | int, ...], int]]) -> None:
-    """In any style of TOML, the place of each key path is the offset at which its key was written."""
+def test_each_key_is_located_where_the_writer_put_it(
+    made: tuple[str, dict[tuple[str | int, ...], int]],
+) -> None:
+    """In any style of TOML, the place of each key path is the offset at which its key was
+    written.
+    """
     text, starts = made
     check(text)
     assert {path: span.start for path, span in Scanner(text).scan().items()} == starts
@@ -237,7 +294,9 @@ def test_a_missing_key_is_located_at_what_holds_it(made: tuple[str, Any], extra:
     text, starts = made
     for path in [(), *starts]:
         longer = (*path, *extra)
-        known = max((longer[:n] for n in range(len(longer) + 1) if n == 0 or longer[:n] in starts), key=len)
+        known = max(
+            (longer[:n] for n in range(len(longer) + 1) if n == 0 or longer[:n] in starts), key=len
+        )
         found, span = locate(text, longer)
         assert found == known
         assert (span.start if span else None) == starts.get(known)
@@ -257,7 +316,9 @@ def test_line_and_column_count_newlines_alone(text: str, data: Any) -> None:
 @given(st.text(st.sampled_from("abc \t"), max_size=400).filter(bool), st.data())
 @QUICK
 def test_marks_stand_under_the_span(text: str, data: Any) -> None:
-    """The marks of an excerpt begin under the first character of the span, also after tabs and in a long line."""
+    """The marks of an excerpt begin under the first character of the span, also after tabs and in a
+    long line.
+    """
     column = data.draw(st.integers(1, len(text)))
     width = data.draw(st.integers(1, len(text) - column + 1))
     shown, marks = Place("t.toml", 7, column, text, width).excerpt().split("\n")
@@ -266,8 +327,12 @@ def test_marks_stand_under_the_span(text: str, data: Any) -> None:
     span = shown[prefix:][len(lead) : len(lead) + len(under)]
     assert len(shown) - prefix <= WINDOW and set(under) == {"^"}
     assert span == text[column - 1 : column - 1 + len(under)]
-    assert len(under) == min(width, len(shown) - prefix - len(lead)), "all of the span that is shown is marked"
-    assert lead == "".join("\t" if mark == "\t" else " " for mark in shown[prefix : prefix + len(lead)])
+    assert len(under) == min(width, len(shown) - prefix - len(lead)), (
+        "all of the span that is shown is marked"
+    )
+    assert lead == "".join(
+        "\t" if mark == "\t" else " " for mark in shown[prefix : prefix + len(lead)]
+    )
 
 
 @pytest.mark.parametrize("key", ["a", '"a"', "'a'", '"\\u0061"', "b.a", 'b . "a"'])

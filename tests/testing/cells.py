@@ -21,11 +21,20 @@ SMALL = [{"hidden_size": 8}]
 
 
 def component(cell, **more):
-    return Component("cell", "cell", f"{cell.__module__}:{cell.__name__}", "recurra:CellOptions", "a cell", **more)
+    return Component(
+        "cell",
+        "cell",
+        f"{cell.__module__}:{cell.__name__}",
+        "recurra:CellOptions",
+        "a cell",
+        **more,
+    )
 
 
 def records(cell, only=IDS, level="core", **more):
-    """Examine a class of cells, which need not be importable, and return the record of each check."""
+    """Examine a class of cells, which need not be importable, and return the record of each
+    check.
+    """
     found = entry(component(cell, **more))
     vars(found)["target"] = cell
     return {record.id: record for record in examine(found, level, sets=SMALL, only=only).records}
@@ -38,7 +47,11 @@ def record(check, cell, **more):
 
 def failed(cell, only=IDS, **more):
     """Return the checks that do not pass."""
-    return {name for name, record in records(cell, only, **more).items() if record.verdict not in ("PASS", "N/A")}
+    return {
+        name
+        for name, record in records(cell, only, **more).items()
+        if record.verdict not in ("PASS", "N/A")
+    }
 
 
 def named(check, cell, *words, **more):
@@ -49,14 +62,22 @@ def named(check, cell, *words, **more):
 
 
 def every(wrong):
-    """Return the parameters of a test of wrong cells: each cell, and the checks of what it breaks."""
-    return pytest.mark.parametrize(("cell", "wanted"), wrong.items(), ids=lambda value: getattr(value, "__name__", ""))
+    """Return the parameters of a test of wrong cells: each cell, and the checks of what it
+    breaks.
+    """
+    return pytest.mark.parametrize(
+        ("cell", "wanted"), wrong.items(), ids=lambda value: getattr(value, "__name__", "")
+    )
 
 
 def named_by(cell, wanted):
-    """Assert that each check that is about the fault of a cell fails, and is no error of the suite."""
+    """Assert that each check that is about the fault of a cell fails, and is no error of the
+    suite.
+    """
     found = records(cell, sorted(wanted))
-    assert {name: record.verdict for name, record in found.items()} == dict.fromkeys(sorted(wanted), "FAIL")
+    assert {name: record.verdict for name, record in found.items()} == dict.fromkeys(
+        sorted(wanted), "FAIL"
+    )
 
 
 # Cells that are right

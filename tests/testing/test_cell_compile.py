@@ -15,7 +15,9 @@ class Anneals(Honest):
 
     def step(self, x_t, state):
         self.rate *= 0.9
-        h = (1 - self.rate) * state.h + self.rate * torch.tanh(self.of_input(x_t) + self.of_state(state.h))
+        h = (1 - self.rate) * state.h + self.rate * torch.tanh(
+            self.of_input(x_t) + self.of_state(state.h)
+        )
         return h, LeakyState(h)
 
 
@@ -51,23 +53,30 @@ class CutsWhenCompiled(Honest):
 @pytest.mark.parametrize(
     ("check", "cell", "verdict"),
     [
-        pytest.param("C25", HurriesWhenCompiled, "FAIL", marks=pytest.mark.slow),  # its gradients too are others
+        # Its gradients too are others.
+        pytest.param("C25", HurriesWhenCompiled, "FAIL", marks=pytest.mark.slow),
         ("C25", CutsWhenCompiled, "FAIL"),
         ("C26", HurriesWhenCompiled, "FAIL"),
         pytest.param("C26", CutsWhenCompiled, "PASS", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_compiled_and_exported_is_the_same(check, cell, verdict):
-    """The compiler is asked for values and gradients, and an exported step for the values of any number of rows."""
+    """The compiler is asked for values and gradients, and an exported step for the values of any
+    number of rows.
+    """
     found = record(check, cell)
     assert found.verdict == verdict, found
-    assert verdict == "PASS" or {"C25": "against", "C26": "rows"}[check] in found.detail, found.detail
+    assert verdict == "PASS" or {"C25": "against", "C26": "rows"}[check] in found.detail, (
+        found.detail
+    )
 
 
 @pytest.mark.parametrize(("cell", "graphs"), [(LoopsOverRows, 4), (Anneals, None)])
 @pytest.mark.slow
 def test_a_step_is_not_compiled_again_and_again(cell, graphs):
-    """Three graphs are enough for a cell, its number of rows being a symbol, and its numbers being constants."""
+    """Three graphs are enough for a cell, its number of rows being a symbol, and its numbers being
+    constants.
+    """
     found = record("C25", cell)
     assert found.verdict == "FAIL"
     assert graphs is None or (found.value, found.bound) == (graphs, 3)

@@ -1,4 +1,6 @@
-"""What the checks of gradients see: wrong slopes, paths that differ, scans that are no step, idle parameters."""
+"""What the checks of gradients see: wrong slopes, paths that differ, scans that are no step, idle
+parameters.
+"""
 
 from __future__ import annotations
 

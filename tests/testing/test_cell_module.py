@@ -1,4 +1,6 @@
-"""What the checks of a cell as a module see and let pass: random numbers, size, copies, devices and types."""
+"""What the checks of a cell as a module see and let pass: random numbers, size, copies, devices and
+types.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class MatrixState(NamedTuple):
 
 
 class Outer(Cell[CellOptions]):
-    """A sum of outer products `[B, D, H]` and a number of steps; the output is wider than `hidden_size`."""
+    """A sum of outer products `[B, D, H]` and a number of steps; the output is wider than
+    `hidden_size`.
+    """
 
     def __init__(self, input_size, options):
         super().__init__(input_size, options)
@@ -44,7 +48,9 @@ class Outer(Cell[CellOptions]):
         self.value = nn.Linear(input_size, self.hidden_size)
 
     def initial_state(self, batch_size, *, device, dtype):
-        memory = torch.zeros(batch_size, self.input_size, self.hidden_size, device=device, dtype=dtype)
+        memory = torch.zeros(
+            batch_size, self.input_size, self.hidden_size, device=device, dtype=dtype
+        )
         return MatrixState(memory, torch.zeros(batch_size, device=device, dtype=torch.long))
 
     def step(self, x_t, state):
@@ -52,25 +58,37 @@ class Outer(Cell[CellOptions]):
         memory = 0.9 * state.memory + key.unsqueeze(-1) * value.unsqueeze(1)
         steps = state.steps + 1
         y = torch.einsum("bd,bdh->bh", torch.tanh(x_t), memory)
-        return torch.cat([y, (1 / steps).to(y.dtype).unsqueeze(-1)], dim=-1), MatrixState(memory, steps)
+        return torch.cat([y, (1 / steps).to(y.dtype).unsqueeze(-1)], dim=-1), MatrixState(
+            memory, steps
+        )
 
 
 def passes(found):
-    """Rounding is a tenth of what is allowed, at most; but learning stops when it is good enough."""
+    """Rounding is a tenth of what is allowed, at most; but learning stops when it is good
+    enough.
+    """
     for one in found.values():
         assert one.verdict in ("PASS", "N/A"), one
         if one.id not in ("C24", "C25", "C29", "C31"):
             assert Measured(one.value, one.bound).margin <= 0.1, one
 
 
-@pytest.mark.parametrize("cell", [Windowed, Learned, Outer, Turning, Mean], ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize(
+    "cell", [Windowed, Learned, Outer, Turning, Mean], ids=lambda cell: cell.__name__
+)
 def test_a_right_cell_passes_with_room_to_spare(cell):
-    """Matrices, counters, learned starts, complex scans, forms over a window and cells without weights."""
+    """Matrices, counters, learned starts, complex scans, forms over a window and cells without
+    weights.
+    """
     passes(records(cell, QUICK, "full"))
 
 
 @pytest.mark.parametrize(
-    "cell", [Windowed, *(pytest.param(cell, marks=pytest.mark.slow) for cell in (Learned, Outer, Turning, Mean))]
+    "cell",
+    [
+        Windowed,
+        *(pytest.param(cell, marks=pytest.mark.slow) for cell in (Learned, Outer, Turning, Mean)),
+    ],
 )
 @pytest.mark.slow
 def test_a_right_cell_passes_in_full(cell):
@@ -104,7 +122,9 @@ def test_what_a_cell_lacks_is_not_asked_of_it():
 @pytest.mark.parametrize(
     "liar",
     [
-        pytest.param(one, id=one.component.name, marks=[pytest.mark.slow] if one.check in LONG else [])
+        pytest.param(
+            one, id=one.component.name, marks=[pytest.mark.slow] if one.check in LONG else []
+        )
         for one in LIARS
         if one.check in FULL
     ],
@@ -117,7 +137,9 @@ def test_a_liar_fails_its_check(liar):
 
 
 def test_every_check_has_a_liar_that_fails_it_alone():
-    """A branch on a value is wrong on a device, in a compiler and in an export at once, and a print in any use."""
+    """A branch on a value is wrong on a device, in a compiler and in an export at once, and a print
+    in any use.
+    """
     alone = {liar.check for liar in LIARS if not liar.others - {"C35", "P09"}}
     assert alone == {*CORE, *FULL}
 
@@ -238,7 +260,8 @@ def recurra_components():
 
 
 @pytest.mark.parametrize(
-    ("persistent", "verdict"), [("True", "PASS"), pytest.param("False", "FAIL", marks=pytest.mark.slow)]
+    ("persistent", "verdict"),
+    [("True", "PASS"), pytest.param("False", "FAIL", marks=pytest.mark.slow)],
 )
 def test_a_cell_of_a_local_file_is_loaded_elsewhere(tmp_path, persistent, verdict):
     """The other process knows the file alone; what is not saved there is other."""

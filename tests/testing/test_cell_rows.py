@@ -1,4 +1,6 @@
-"""What the checks of the rows of a batch see: rows that meet, padding that shows, resets that do not cut."""
+"""What the checks of the rows of a batch see: rows that meet, padding that shows, resets that do
+not cut.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,18 @@ class ClipsItsGradient(Honest):
     """The gradient of the input is brought to length 1 at each step: that of all rows together."""
 
     def step(self, x_t, state):
-        return super().step(WithGradient.apply(x_t, lambda grad: grad / grad.norm().clamp(min=1.0)), state)
+        return super().step(
+            WithGradient.apply(x_t, lambda grad: grad / grad.norm().clamp(min=1.0)), state
+        )
 
 
 class MixesPackedRows(Overriding):
     """Rows of different lengths meet in one product, where all but their own is multiplied by 0."""
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
-        return super().forward(x if lengths is None else x + 0 * x.sum(0), state, reset=reset, lengths=lengths)
+        return super().forward(
+            x if lengths is None else x + 0 * x.sum(0), state, reset=reset, lengths=lengths
+        )
 
 
 class SkipsBadBatches(Honest):
@@ -83,7 +89,9 @@ class Finishing(Overriding):
         if lengths is None:
             return y, after
         outside = torch.arange(x.shape[1]) >= lengths.unsqueeze(1)
-        return y, select(lengths < x.shape[1], self.finished(after, x, outside.unsqueeze(-1)), after)
+        return y, select(
+            lengths < x.shape[1], self.finished(after, x, outside.unsqueeze(-1)), after
+        )
 
 
 class DetachesFinishedRows(Finishing):
@@ -116,7 +124,9 @@ class ResetsAfterTheStep(Windowed):
 
 class ResetsEveryRow(Windowed):
     def window(self, x, state, reset, live):
-        return super().window(x, state, None if reset is None else reset.any(0).expand_as(reset), live)
+        return super().window(
+            x, state, None if reset is None else reset.any(0).expand_as(reset), live
+        )
 
 
 class ResetsByProduct(Windowed):

@@ -1,4 +1,6 @@
-"""What the checks of a cell's state see: what is changed or hidden, how it begins, how far gradients reach."""
+"""What the checks of a cell's state see: what is changed or hidden, how it begins, how far
+gradients reach.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class RemembersElsewhere(Honest):
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
         last = self.kept.get((id(self), len(x)))
-        y, after = super().forward(x, last if state is None else state, reset=reset, lengths=lengths)
+        y, after = super().forward(
+            x, last if state is None else state, reset=reset, lengths=lengths
+        )
         self.kept[id(self), len(x)] = detach(after)
         return y, after
 
@@ -67,7 +71,10 @@ class ReusesItsBuffer(Honest):
         y, after = super().forward(x, state, reset=reset, lengths=lengths)
         if torch.is_grad_enabled():
             return y, after
-        return self.kept.setdefault((id(self), y.shape, y.dtype), torch.empty_like(y)).copy_(y), after
+        return (
+            self.kept.setdefault((id(self), y.shape, y.dtype), torch.empty_like(y)).copy_(y),
+            after,
+        )
 
 
 class ListsItsOutputs(Honest):
@@ -93,7 +100,9 @@ class LearnsInTraining(Honest):
 
 
 class KeepsTheGraph(Honest):
-    """What it returned last is found again by its memory, with its graph, though it comes back detached."""
+    """What it returned last is found again by its memory, with its graph, though it comes back
+    detached.
+    """
 
     last = [None]
 

@@ -1,4 +1,6 @@
-"""What the checks of long windows, cost and learning see: what fades, grows, forgets or changes by being run."""
+"""What the checks of long windows, cost and learning see: what fades, grows, forgets or changes by
+being run.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Overshoots(Honest):
     """An exponential of the input: finite for N(0, 1), and not for a thousand times that."""
 
     def step(self, x_t, state):
-        h = 0.5 * state.h + self.of_state(torch.tanh(self.of_input(x_t).exp()) + self.of_input(x_t).exp() * 1e-3)
+        h = 0.5 * state.h + self.of_state(
+            torch.tanh(self.of_input(x_t).exp()) + self.of_input(x_t).exp() * 1e-3
+        )
         return h, LeakyState(h)
 
 
@@ -111,7 +115,8 @@ def test_work_that_grows_is_told():
 def test_memory_that_grows_is_told():
     found = record("C29", KeepsAHistory)
     assert found.verdict == "FAIL"
-    assert found.value == pytest.approx(2 * 8 * 4, rel=0.05)  # two rows of eight float32 at each step
+    # Two rows of eight float32 at each step.
+    assert found.value == pytest.approx(2 * 8 * 4, rel=0.05)
     named("C29", InsistsOnGradients, "graph")
     assert record("C29", KeepsItsPast).verdict == "FAIL"
 

@@ -1,4 +1,6 @@
-"""What the checks of a cell's values see and let pass: right cells, wrong ones of every kind, small errors."""
+"""What the checks of a cell's values see and let pass: right cells, wrong ones of every kind, small
+errors.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class MatrixState(NamedTuple):
 
 
 class Outer(Cell[CellOptions]):
-    """A sum of outer products, `[B, D, H]`, and a sum of inputs, `[B]`; the output is wider than `hidden_size`."""
+    """A sum of outer products, `[B, D, H]`, and a sum of inputs, `[B]`; the output is wider than
+    `hidden_size`.
+    """
 
     def __init__(self, input_size, options):
         super().__init__(input_size, options)
@@ -40,11 +44,15 @@ class Outer(Cell[CellOptions]):
         self.value = nn.Linear(input_size, self.hidden_size)
 
     def initial_state(self, batch_size, *, device, dtype):
-        memory = torch.zeros(batch_size, self.input_size, self.hidden_size, device=device, dtype=dtype)
+        memory = torch.zeros(
+            batch_size, self.input_size, self.hidden_size, device=device, dtype=dtype
+        )
         return MatrixState(memory, torch.zeros(batch_size, device=device, dtype=dtype))
 
     def step(self, x_t, state):
-        memory = 0.5 * state.memory + torch.sigmoid(x_t).unsqueeze(-1) * self.value(x_t).unsqueeze(1)
+        memory = 0.5 * state.memory + torch.sigmoid(x_t).unsqueeze(-1) * self.value(x_t).unsqueeze(
+            1
+        )
         total = 0.9 * state.total + x_t.sum(dim=-1)
         y = torch.einsum("bd,bdh->bh", torch.tanh(x_t), memory)
         return torch.cat([y, total.unsqueeze(-1)], dim=-1), MatrixState(memory, total)
@@ -58,7 +66,9 @@ class Peaks(Cell[CellOptions]):
         self.map = nn.Linear(input_size, self.hidden_size)
 
     def initial_state(self, batch_size, *, device, dtype):
-        return LeakyState(torch.full((batch_size, self.hidden_size), -torch.inf, device=device, dtype=dtype))
+        return LeakyState(
+            torch.full((batch_size, self.hidden_size), -torch.inf, device=device, dtype=dtype)
+        )
 
     def step(self, x_t, state):
         h = torch.maximum(state.h, self.map(x_t))
@@ -81,7 +91,9 @@ RIGHT = [Honest, Windowed, Learned, Outer, Mean, Peaks, Turning, Caching]
 
 @pytest.mark.parametrize("cell", RIGHT, ids=lambda cell: cell.__name__)
 def test_a_right_cell_passes_with_room_to_spare(cell):
-    """What is measured of a right cell is rounding: exactly 0 where that is the law, else a tenth of the bound."""
+    """What is measured of a right cell is rounding: exactly 0 where that is the law, else a tenth
+    of the bound.
+    """
     for record in measured(cell).values():
         assert record.verdict == "PASS", record
         assert Measured(record.value, record.bound).margin <= 0.1, record
@@ -91,7 +103,8 @@ def test_a_right_cell_passes_with_room_to_spare(cell):
 def test_a_kernel_and_a_chunkwise_form_pass_with_room_to_spare(name):
     """Both are other sums than the loop's, under up to four sets of options.
 
-    Where a step loses much of float64, the steps and the other form may each be that far from it, on either side.
+    Where a step loses much of float64, the steps and the other form may each be that far from it,
+    on either side.
     """
     for record in examine(discover().find("cell", name), only=IDS).records:
         assert record.verdict == "PASS", record
@@ -116,7 +129,9 @@ class Plain(Honest):
 
 
 def test_what_a_cell_lacks_is_not_asked_of_it():
-    """A check is not applicable only by a declared capability; all the others run, in the types that there are."""
+    """A check is not applicable only by a declared capability; all the others run, in the types
+    that there are.
+    """
     found = records(Plain, lacks=("resets", "lengths", "float64"))
     absent = {name: record.detail for name, record in found.items() if record.verdict == "N/A"}
     assert absent == {"C07": "it lacks lengths", "C08": "it lacks resets", "C09": "it lacks resets"}
@@ -128,7 +143,9 @@ def test_what_a_cell_lacks_is_not_asked_of_it():
 
 @pytest.mark.parametrize("name", IDS)
 def test_every_check_says_its_law_and_how_to_mend_what_breaks_it(name):
-    """The first line is the law; the last words are the cure. Those that streams and gradients rest on are firm."""
+    """The first line is the law; the last words are the cure. Those that streams and gradients rest
+    on are firm.
+    """
     check = all_checks()[name]
     law, _, rest = check.text.partition("\n\n")
     assert "\n" not in law and law.endswith((".", "exactly 0.", "1e-9.", "1e-12."))
@@ -215,7 +232,9 @@ class LeaksAGradient(Overriding):
 
 
 class MasksByProduct(Windowed):
-    """h_t = 0.7 h_{t-1} + tanh(W x_t + b), by a matrix product over all pairs of steps: 0 times NaN is NaN."""
+    """h_t = 0.7 h_{t-1} + tanh(W x_t + b), by a matrix product over all pairs of steps: 0 times NaN
+    is NaN.
+    """
 
     def step(self, x_t, state):
         h = 0.7 * state.h + torch.tanh(self.of_input(x_t))
@@ -242,7 +261,9 @@ class MasksByProduct(Windowed):
 
 
 class MasksTooLate(MasksByProduct):
-    """Exponential gates that overflow before they are masked, in a form that the engine keeps from NaN."""
+    """Exponential gates that overflow before they are masked, in a form that the engine keeps from
+    NaN.
+    """
 
     forward = Cell.forward
 
@@ -255,10 +276,16 @@ class MasksTooLate(MasksByProduct):
 
 
 def raw(tensor):
-    """Return what a kernel finds that takes a tensor for contiguous; zeros, where its memory ends."""
+    """Return what a kernel finds that takes a tensor for contiguous; zeros, where its memory
+    ends.
+    """
     rows, steps, width = tensor.shape
     held = tensor.untyped_storage().nbytes() // tensor.element_size()
-    return tensor.as_strided(tensor.shape, (steps * width, width, 1)) if held >= tensor.numel() else 0 * tensor
+    return (
+        tensor.as_strided(tensor.shape, (steps * width, width, 1))
+        if held >= tensor.numel()
+        else 0 * tensor
+    )
 
 
 class ReadsARawGradient(Overriding):
@@ -267,10 +294,14 @@ class ReadsARawGradient(Overriding):
 
 
 class ForgetsExpandedInputs(Overriding):
-    """It knows tensors that are dense, in whatever order of their axes, and takes others for contiguous."""
+    """It knows tensors that are dense, in whatever order of their axes, and takes others for
+    contiguous.
+    """
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
-        return super().forward(raw(x) if 0 in x.stride() else x, state, reset=reset, lengths=lengths)
+        return super().forward(
+            raw(x) if 0 in x.stride() else x, state, reset=reset, lengths=lengths
+        )
 
 
 class ViewsItsFlags(Overriding):
@@ -331,7 +362,11 @@ def spoilt_form(change):
 def off(y, **places):
     """Return outputs that are 1e-6 off in some rows, steps or units."""
     off = torch.zeros_like(y)
-    off[places.get("rows", slice(None)), places.get("steps", slice(None)), places.get("units", slice(None))] = 1e-6
+    off[
+        places.get("rows", slice(None)),
+        places.get("steps", slice(None)),
+        places.get("units", slice(None)),
+    ] = 1e-6
     return y + off
 
 
@@ -342,12 +377,17 @@ def test_an_error_of_the_final_state_alone_is_caught():
 
 
 SLIPS = {
-    "C02": lambda y, after, x, reset, live: (off(y, steps=slice(200, None), rows=1, units=3), after),
+    "C02": lambda y, after, x, reset, live: (
+        off(y, steps=slice(200, None), rows=1, units=3),
+        after,
+    ),
     "C03": lambda y, after, x, reset, live: (off(y, steps=0, rows=0, units=0), after),
     "C07": lambda y, after, x, reset, live: (
         (y, after) if live is None else (y, map_state(lambda h: h + 1e-6 * ~live[:, -1:], after))
     ),
-    "C08": lambda y, after, x, reset, live: (y, after) if reset is None else (y, LeakyState(after.h + 1e-6)),
+    "C08": lambda y, after, x, reset, live: (
+        (y, after) if reset is None else (y, LeakyState(after.h + 1e-6))
+    ),
     "C09": lambda y, after, x, reset, live: (
         (y, after) if reset is None else (y + 1e-6 * (reset.cumsum(1) > 1).unsqueeze(-1), after)
     ),
@@ -364,7 +404,12 @@ def test_an_error_of_a_millionth_is_caught_and_measured(name):
 
 
 @laws
-@given(row=st.integers(0, 2), step=st.integers(0, 299), unit=st.integers(0, 7), size=st.floats(1e-8, 1.0))
+@given(
+    row=st.integers(0, 2),
+    step=st.integers(0, 299),
+    unit=st.integers(0, 7),
+    size=st.floats(1e-8, 1.0),
+)
 def test_an_error_anywhere_in_a_window_is_caught(row, step, unit, size):
     """One number of one step that is not what `step` gives fails the check, by its size."""
 
@@ -402,7 +447,20 @@ def test_a_window_of_its_own_is_measured_on_every_path():
             self.asked.add((self.path, reset is not None, lengths is not None))
             return super().forward(x, state, reset=reset, lengths=lengths)
 
-    for name in ("C02", "C03", "C04", "C05", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C13"):
+    for name in (
+        "C02",
+        "C03",
+        "C04",
+        "C05",
+        "C06",
+        "C07",
+        "C08",
+        "C09",
+        "C10",
+        "C11",
+        "C12",
+        "C13",
+    ):
         Own.asked.clear()
         assert not failed(Own, [name])
         assert {path for path, _, _ in Own.asked} >= {"chunkwise", "eager"}
@@ -413,7 +471,9 @@ def test_a_window_of_its_own_is_measured_on_every_path():
 
 
 def test_the_checks_ask_for_few_steps():
-    """A small cell is examined in less than two thousand steps: what is waited for is not repeated."""
+    """A small cell is examined in less than two thousand steps: what is waited for is not
+    repeated.
+    """
     asked = []
 
     class Counting(Honest):
@@ -426,7 +486,9 @@ def test_the_checks_ask_for_few_steps():
 
 
 def test_nothing_of_an_examination_is_left():
-    """Global generator, default type and number of threads are as they were, and no check is registered twice."""
+    """Global generator, default type and number of threads are as they were, and no check is
+    registered twice.
+    """
     before = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads(), dict(CHECKS)
     records(Honest)
     assert torch.equal(torch.get_rng_state(), before[0])

@@ -1,4 +1,6 @@
-"""A certificate holds for the code that was examined, for what it promised, and for nothing else."""
+"""A certificate holds for the code that was examined, for what it promised, and for nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,22 @@ from recurra.testing.check import SUITE
 from recurra.testing.records import Record, Report
 
 FILES = {
-    "__init__.py": "from recurra_paper.options import Nothing\nraise ImportError('a list imports nothing of this')\n",
-    "cell.py": "import torch\nfrom .helper import half\nfrom recurra_paper.options import PaperOptions\n",
+    "__init__.py": (
+        "from recurra_paper.options import Nothing\nraise ImportError('a list imports nothing of"
+        " this')\n"
+    ),
+    "cell.py": (
+        "import torch\nfrom .helper import half\nfrom recurra_paper.options import PaperOptions\n"
+    ),
     "options.py": "class PaperOptions: ...\n",
     "helper.py": "from . import deeper\nhalf = 0.5\n",
     "deeper.py": "deep = 1\n",
     "stranger.py": "import torch\n",
 }
 """A package that cannot even be imported: its certificate is read all the same."""
-COMPONENT = Component("cell", "paper", "recurra_paper.cell:Paper", "recurra_paper.options:PaperOptions", "of paper")
+COMPONENT = Component(
+    "cell", "paper", "recurra_paper.cell:Paper", "recurra_paper.options:PaperOptions", "of paper"
+)
 PLUGIN = Plugin("paper", "recurra-paper", "1.0", "recurra_paper")
 
 
@@ -56,7 +65,9 @@ def entry(**changes: Any) -> Entry:
 
 def report(*verdicts: str, level: Any = "full") -> Report:
     """Return a report with these verdicts."""
-    records = tuple(Record(f"C{index:02}", "a law", verdict) for index, verdict in enumerate(verdicts, 1))  # type: ignore[arg-type]
+    records = tuple(
+        Record(f"C{index:02}", "a law", verdict) for index, verdict in enumerate(verdicts, 1)
+    )  # type: ignore[arg-type]
     return Report({}, level, records, len(records), ({},), 0, 1.0, "2.13", 0)
 
 
@@ -87,7 +98,9 @@ def test_a_certificate_says_what_was_found(given: Report, told: str, package: Pa
 
 @pytest.mark.parametrize("name", FILES)
 def test_changed_code_is_stale(name: str, package: Path) -> None:
-    """Target, options, and what they import of their own package count; other modules of the package do not."""
+    """Target, options, and what they import of their own package count; other modules of the
+    package do not.
+    """
     write(entry(), report("PASS"))
     assert standing(entry()).state == "proved"
     (package / name).write_text(FILES[name] + "# another day\n", encoding="utf-8")
@@ -99,7 +112,9 @@ def test_changed_code_is_stale(name: str, package: Path) -> None:
     ("suite", "state"), [("0.9", "stale"), ("1.0", "stale"), (SUITE, "proved"), ("1.10", "proved")]
 )
 def test_a_certificate_of_an_earlier_suite_is_stale(suite: str, state: str, package: Path) -> None:
-    """A suite that has grown holds a component to laws that nobody has tried on it; a later one holds it to all."""
+    """A suite that has grown holds a component to laws that nobody has tried on it; a later one
+    holds it to all.
+    """
     write(entry(), replace(report("PASS"), suite=suite))
     assert standing(entry()).state == state
 
@@ -120,7 +135,9 @@ def test_the_ends_of_lines_do_not_count(package: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"waivers": {"C06": "by design"}}, {"lacks": ("resets",)}, {"claims": ("long_memory",)}], ids=str
+    "changes",
+    [{"waivers": {"C06": "by design"}}, {"lacks": ("resets",)}, {"claims": ("long_memory",)}],
+    ids=str,
 )
 def test_changed_promises_are_stale(changes: dict[str, Any], package: Path) -> None:
     """A certificate is of what was promised when it was given; a new summary changes nothing."""
@@ -130,7 +147,9 @@ def test_changed_promises_are_stale(changes: dict[str, Any], package: Path) -> N
 
 
 def test_one_file_holds_all_of_a_folder(package: Path) -> None:
-    """Components of one folder share a file, each under its kind and name; a new one takes the old one's place."""
+    """Components of one folder share a file, each under its kind and name; a new one takes the old
+    one's place.
+    """
     write(entry(), report("PASS"))
     write(entry(name="ink"), report("FAIL"))
     write(entry(kind="encoder"), report("PASS", "WAIVED"))
@@ -140,17 +159,34 @@ def test_one_file_holds_all_of_a_folder(package: Path) -> None:
         f"proved {SUITE}, waived C02",
     ]
     write(entry(name="ink"), report("PASS"))
-    assert list(json.loads((package / FILE).read_text(encoding="utf-8"))) == ["cell/ink", "cell/paper", "encoder/paper"]
+    assert list(json.loads((package / FILE).read_text(encoding="utf-8"))) == [
+        "cell/ink",
+        "cell/paper",
+        "encoder/paper",
+    ]
     assert standing(entry(name="ink")).state == "proved"
 
 
-ODD = '{"cell/paper": {"suite": "one", "sources": {}, "declared": {}, "level": "full", "failed": [], "waived": []}}'
-DAMAGED = ["", ODD, "[]", "{", '{"cell/paper": {}}', '{"cell/paper": 3}', '{"cell/paper": {"sources": 3}}']
+ODD = (
+    '{"cell/paper": {"suite": "one", "sources": {}, "declared": {}, "level": "full", "failed": [],'
+    ' "waived": []}}'
+)
+DAMAGED = [
+    "",
+    ODD,
+    "[]",
+    "{",
+    '{"cell/paper": {}}',
+    '{"cell/paper": 3}',
+    '{"cell/paper": {"sources": 3}}',
+]
 
 
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_certificate_proves_nothing(text: str, package: Path) -> None:
-    """A file that is not what was written is as good as none, and the next certificate takes its place."""
+    """A file that is not what was written is as good as none, and the next certificate takes its
+    place.
+    """
     (package / FILE).write_text(text, encoding="utf-8")
     assert standing(entry()).state == "unproved"
     write(entry(), report("PASS"))
@@ -179,7 +215,9 @@ def test_a_module_that_cannot_be_found_gets_no_certificate() -> None:
         write(lost, report("PASS"))
 
 
-@pytest.mark.parametrize("component", [e.component for e in discover().entries], ids=lambda c: f"{c.kind}-{c.name}")
+@pytest.mark.parametrize(
+    "component", [e.component for e in discover().entries], ids=lambda c: f"{c.kind}-{c.name}"
+)
 def test_a_module_is_found_without_its_being_imported(component: Component) -> None:
     """The file of a target is where importing it finds it."""
     found = module_file(Entry(component, PLUGIN), component.target)
@@ -223,14 +261,23 @@ def test_a_list_shows_what_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reading_certificates_is_light() -> None:
     """What a list needs imports neither torch nor numpy."""
-    code = "import sys, recurra.testing.certificate; print({'torch', 'numpy', 'pydantic'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    code = (
+        "import sys, recurra.testing.certificate; print({'torch', 'numpy', 'pydantic'} &"
+        " set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("own", [e for e in discover().entries], ids=lambda e: f"{e.component.kind}-{e.component.name}")
+@pytest.mark.parametrize(
+    "own", [e for e in discover().entries], ids=lambda e: f"{e.component.kind}-{e.component.name}"
+)
 def test_what_is_shipped_is_proved(own: Entry) -> None:
-    """Every component of recurra's own carries a certificate of its present code, at level full, with no failure."""
+    """Every component of recurra's own carries a certificate of its present code, at level full,
+    with no failure.
+    """
     if own.plugin.distribution != "recurra":
         pytest.skip("it is not recurra's own")
     found = standing(own)
@@ -239,8 +286,12 @@ def test_what_is_shipped_is_proved(own: Entry) -> None:
     assert Path(module_file(own, own.component.target) or "").is_relative_to(REPOSITORY / "plugins")
 
 
-def test_the_command_writes_one(write_plugin: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--certify` writes it beside the plugin's file, and tells where; it is for a whole examination."""
+def test_the_command_writes_one(
+    write_plugin: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--certify` writes it beside the plugin's file, and tells where; it is for a whole
+    examination.
+    """
     few = {id: check for id, check in suite.all_checks().items() if id in ("P01", "C20")}
     monkeypatch.setattr(suite, "CHECKS", few)
     monkeypatch.setattr(suite, "PRESCRIBED", {"cell": (2, 2)})
@@ -249,7 +300,9 @@ def test_the_command_writes_one(write_plugin: Callable[[], Path], monkeypatch: p
     assert f"wrote {file.with_name(FILE)}" in done.out
     (entry,) = [e for e in discover([file]).entries if e.component.name == REFERENCE.name]
     assert str(standing(entry)) == f"proved {SUITE}, core only"
-    command("plugins", "check", "reference", "--file", file, "--certify", "-k", "C02").fails(2, "RC080", "-k")
+    command("plugins", "check", "reference", "--file", file, "--certify", "-k", "C02").fails(
+        2, "RC080", "-k"
+    )
 
 
 @pytest.fixture
@@ -259,8 +312,8 @@ def write_plugin(tmp_path: Path) -> Callable[[], Path]:
     def write_one() -> Path:
         reference = (REPOSITORY / "tests" / "liars" / "reference.py").read_text(encoding="utf-8")
         hook = (
-            "from recurra import hookimpl\n\n@hookimpl\ndef recurra_components():\n"
-            "    return [Component('cell', 'reference', 'own:Reference', 'own:ReferenceOptions', 'right')]\n"
+            "from recurra import hookimpl\n\n@hookimpl\ndef recurra_components():\n    return"
+            " [Component('cell', 'reference', 'own:Reference', 'own:ReferenceOptions', 'right')]\n"
         )
         file = tmp_path / "own.py"
         file.write_text(f"{reference}\n\n{hook}", encoding="utf-8")

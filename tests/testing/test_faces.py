@@ -1,4 +1,6 @@
-"""The three faces of the contract suite, a line for pytest, a class, a command: the same checks and verdicts."""
+"""The three faces of the contract suite, a line for pytest, a class, a command: the same checks and
+verdicts.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from recurra.testing.check import SUITE
 from recurra.testing.suite import PRESCRIBED, all_checks
 
 pytest_plugins = ["pytester"]
-all_checks()  # pytester forgets what was imported inside it, and a check can be registered once only
+# pytester forgets what was imported inside it, and a check can be registered once only.
+all_checks()
 
 LEAKY = '''
 from typing import NamedTuple
@@ -91,7 +94,9 @@ addopts = --strict-markers --strict-config
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiler_is_there() -> None:
-    """Import torch's compiler first: some checks load it, pytester would forget it, and torch cannot load it twice."""
+    """Import torch's compiler first: some checks load it, pytester would forget it, and torch
+    cannot load it twice.
+    """
     importlib.import_module("torch._dynamo")
 
 
@@ -123,7 +128,9 @@ def collected(result: pytest.RunResult) -> list[str]:
 
 
 @pytest.mark.parametrize("level", ["core", "full"])
-def test_one_line_gives_every_check(level: Any, local: Callable[..., None], pytester: pytest.Pytester) -> None:
+def test_one_line_gives_every_check(
+    level: Any, local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
     """Without any test file, there is a test for each check that the level prescribes."""
     local(level=level)
     found = collected(pytester.runpytest("--collect-only", "-q"))
@@ -131,16 +138,21 @@ def test_one_line_gives_every_check(level: Any, local: Callable[..., None], pyte
     assert len(found) == PRESCRIBED["cell"][level == "full"]
 
 
-@pytest.mark.parametrize("left_out", [("P02", "P03", "C21"), pytest.param((), marks=pytest.mark.slow)], ids=len)
+@pytest.mark.parametrize(
+    "left_out", [("P02", "P03", "C21"), pytest.param((), marks=pytest.mark.slow)], ids=len
+)
 def test_a_sound_plugin_is_green(
     left_out: tuple[str, ...], local: Callable[..., None], pytester: pytest.Pytester
 ) -> None:
-    """Bare pytest, under errors for warnings and strict markers, passes; what is not applicable is skipped with why.
+    """Bare pytest, under errors for warnings and strict markers, passes; what is not applicable is
+    skipped with why.
 
     By default without the checks that start a process, each of which imports torch.
     """
     local()
-    result = pytester.runpytest("-rs", *(("-k", f"not ({' or '.join(left_out)})") if left_out else ()))
+    result = pytester.runpytest(
+        "-rs", *(("-k", f"not ({' or '.join(left_out)})") if left_out else ())
+    )
     counts = result.parseoutcomes()
     assert counts.pop("deselected", 0) == len(left_out)
     assert counts["passed"] + counts["skipped"] == PRESCRIBED["cell"][0] - len(left_out)
@@ -149,7 +161,9 @@ def test_a_sound_plugin_is_green(
     result.stdout.fnmatch_lines(["*SKIPPED*it is not a scan*"])
 
 
-def test_tests_are_chosen_as_any_others(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+def test_tests_are_chosen_as_any_others(
+    local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
     """-k goes by id, title, level and name; -m by the marker; what is deselected is counted."""
     local()
     cases = {
@@ -166,8 +180,12 @@ def test_tests_are_chosen_as_any_others(local: Callable[..., None], pytester: py
     pytester.runpytest("-k", "C02").assert_outcomes(passed=1, deselected=len(ids()) - 1)
 
 
-def test_a_failure_says_what_was_measured(local: Callable[..., None], pytester: pytest.Pytester) -> None:
-    """A broken law: id, verdict, value, bound, options and where to read on; no traceback; the run fails."""
+def test_a_failure_says_what_was_measured(
+    local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    """A broken law: id, verdict, value, bound, options and where to read on; no traceback; the run
+    fails.
+    """
     local(after=HIDING)
     result = pytester.runpytest("-k", "C10 or C20")
     result.assert_outcomes(passed=1, failed=1, deselected=len(ids()) - 2)
@@ -193,14 +211,17 @@ def test_only_what_failed_runs_again(local: Callable[..., None], pytester: pytes
     pytester.runpytest("--last-failed").assert_outcomes(failed=1, deselected=len(ids()) - 1)
 
 
-def test_a_waiver_is_a_strict_expected_failure(local: Callable[..., None], pytester: pytest.Pytester) -> None:
+def test_a_waiver_is_a_strict_expected_failure(
+    local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
     """What is waived and fails is expected; what is waived and holds fails."""
     wasteful = (
         HIDING.replace("self.steps += 1", "")
         .replace("1e-3 * self.steps", "0")
         .replace(
             "steps = 0",
-            "def __init__(self, *given):\n        super().__init__(*given)\n        self.spare = nn.Linear(1, 1)",
+            "def __init__(self, *given):\n        super().__init__(*given)\n        self.spare ="
+            " nn.Linear(1, 1)",
         )
     )
     local(more=', waivers={"C18": "a spare part"}', after=wasteful)
@@ -221,7 +242,11 @@ def test_an_error_of_the_suite_is_not_waived(
     from recurra.testing.records import Record
     from recurra.testing.suite import Examination
 
-    monkeypatch.setattr(Examination, "run", lambda self, check: Record(check.id, check.title, "ERROR", detail="a bug"))
+    monkeypatch.setattr(
+        Examination,
+        "run",
+        lambda self, check: Record(check.id, check.title, "ERROR", detail="a bug"),
+    )
     local(more=', waivers={"C18": "a spare part"}')
     result = pytester.runpytest("-k", "C18")
     result.assert_outcomes(failed=1, deselected=len(ids()) - 1)
@@ -267,8 +292,12 @@ def test_the_command_line_names_more(local: Callable[..., None], pytester: pytes
     assert found[len(ids()) :] == [f"contract::lstm::{id}" for id in ids()]
 
 
-def test_a_named_file_means_only_itself(local: Callable[..., None], pytester: pytest.Pytester) -> None:
-    """Who names one test file waits for no contract; who names the project's folder, or nothing, gets it."""
+def test_a_named_file_means_only_itself(
+    local: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    """Who names one test file waits for no contract; who names the project's folder, or nothing,
+    gets it.
+    """
     local()
     pytester.makepyfile(test_other="def test_something():\n    pass\n")
     assert collected(pytester.runpytest("test_other.py", "--collect-only", "-q")) == []
@@ -276,12 +305,16 @@ def test_a_named_file_means_only_itself(local: Callable[..., None], pytester: py
     result = pytester.runpytest("--collect-only", "-q")
     assert len(collected(result)) == len(ids())
     result.stdout.fnmatch_lines(["test_other.py::test_something"])
-    named = pytester.runpytest("test_other.py", "--recurra-contract", "recurra/rnn", "-k", "something or C20")
+    named = pytester.runpytest(
+        "test_other.py", "--recurra-contract", "recurra/rnn", "-k", "something or C20"
+    )
     named.assert_outcomes(passed=2, deselected=len(ids()) - 1)
 
 
 def test_without_the_line_nothing_happens(pytester: pytest.Pytester) -> None:
-    """In a project that does not ask for it, the plugin collects nothing and imports nothing of weight."""
+    """In a project that does not ask for it, the plugin collects nothing and imports nothing of
+    weight.
+    """
     pytester.makepyfile(
         test_light="""
         import sys
@@ -316,17 +349,23 @@ recurra_contract = ["leaky"]
 
 @pytest.mark.slow  # a new plugin, of the scaffold, is tested so by default
 def test_an_installed_plugin_needs_one_line(tmp_path: Path) -> None:
-    """A distribution with one line in its pyproject.toml and no test file: pytest runs every check of level full."""
+    """A distribution with one line in its pyproject.toml and no test file: pytest runs every check
+    of level full.
+    """
     site, project = tmp_path / "site", tmp_path / "project"
     (site / "recurra_leaky-1.0.dist-info").mkdir(parents=True)
     (site / "recurra_leaky-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: recurra-leaky\nVersion: 1.0\nRequires-Dist: recurra<1,>=0.1\n", encoding="utf-8"
+        "Metadata-Version: 2.1\nName: recurra-leaky\nVersion: 1.0\nRequires-Dist:"
+        " recurra<1,>=0.1\n",
+        encoding="utf-8",
     )
     (site / "recurra_leaky-1.0.dist-info" / "entry_points.txt").write_text(
         "[recurra.plugins]\nleaky = recurra_leaky\n", encoding="utf-8"
     )
     (site / "recurra_leaky").mkdir()
-    hook = "from recurra import Component, hookimpl\n" + HOOK.format(module="recurra_leaky.cell", more="")
+    hook = "from recurra import Component, hookimpl\n" + HOOK.format(
+        module="recurra_leaky.cell", more=""
+    )
     (site / "recurra_leaky" / "__init__.py").write_text(hook, encoding="utf-8")
     (site / "recurra_leaky" / "cell.py").write_text(LEAKY, encoding="utf-8")
     project.mkdir()
@@ -335,7 +374,9 @@ def test_an_installed_plugin_needs_one_line(tmp_path: Path) -> None:
 
     def run(*arguments: str) -> str:
         line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        done = subprocess.run(line, capture_output=True, text=True, cwd=project, env=around, timeout=120, check=False)
+        done = subprocess.run(
+            line, capture_output=True, text=True, cwd=project, env=around, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -349,8 +390,12 @@ def test_an_installed_plugin_needs_one_line(tmp_path: Path) -> None:
 
 
 def test_a_class_gives_every_check_a_node(pytester: pytest.Pytester) -> None:
-    """A class of two lines has a test for each check, which can be named; its options take the place of those drawn."""
-    pytester.makepyfile(leaky=LEAKY + HOOK.format(module="leaky", more=', waivers={"C06": "by design"}'))
+    """A class of two lines has a test for each check, which can be named; its options take the
+    place of those drawn.
+    """
+    pytester.makepyfile(
+        leaky=LEAKY + HOOK.format(module="leaky", more=', waivers={"C06": "by design"}')
+    )
     pytester.makepyfile(
         test_leaky="""
         from recurra.testing import CellContract
@@ -370,17 +415,30 @@ def test_a_class_gives_every_check_a_node(pytester: pytest.Pytester) -> None:
         """
     )
     listed = pytester.runpytest("--collect-only", "-q").outlines
-    nodes = [f"test_leaky.py::{cls}::test_contract[{id}]" for cls in ("TestLeaky", "TestOther") for id in ids()]
-    assert [line for line in listed if "::" in line] == [*nodes, "test_leaky.py::TestOther::test_of_its_own"]
+    nodes = [
+        f"test_leaky.py::{cls}::test_contract[{id}]"
+        for cls in ("TestLeaky", "TestOther")
+        for id in ids()
+    ]
+    assert [line for line in listed if "::" in line] == [
+        *nodes,
+        "test_leaky.py::TestOther::test_of_its_own",
+    ]
     chosen = ["C02", "C06", "C17", "P01"]
-    result = pytester.runpytest(*(f"test_leaky.py::TestLeaky::test_contract[{id}]" for id in chosen))
+    result = pytester.runpytest(
+        *(f"test_leaky.py::TestLeaky::test_contract[{id}]" for id in chosen)
+    )
     result.assert_outcomes(passed=2, skipped=1, failed=1)  # C06 holds, against its waiver
-    pytester.runpytest("-k", "of_its_own or TestOther and C02").assert_outcomes(passed=2, deselected=2 * len(ids()) - 1)
+    pytester.runpytest("-k", "of_its_own or TestOther and C02").assert_outcomes(
+        passed=2, deselected=2 * len(ids()) - 1
+    )
 
 
 def test_a_class_runs_under_its_own_options(pytester: pytest.Pytester) -> None:
     """A fault that only one set of options shows is found on that set, and the failure names it."""
-    faulty = LEAKY.replace("h = state.h +", "h = state.h + (self.hidden_size == 7) * torch.randn(()) +")
+    faulty = LEAKY.replace(
+        "h = state.h +", "h = state.h + (self.hidden_size == 7) * torch.randn(()) +"
+    )
     pytester.makepyfile(leaky=faulty + HOOK.format(module="leaky", more=""))
     pytester.makepyfile(
         test_leaky="""
@@ -449,36 +507,52 @@ def leaky(tmp_path: Path) -> Callable[..., Path]:
 
 def test_the_command_prints_each_check(leaky: Callable[..., Path]) -> None:
     """A line for each check with what was measured and its bound, and a last line that counts."""
-    done = command("plugins", "check", "leaky", "--file", leaky(), "-k", "P02,C02", "-k", "C17").tidy(0)
+    done = command(
+        "plugins", "check", "leaky", "--file", leaky(), "-k", "P02,C02", "-k", "C17"
+    ).tidy(0)
     first, *lines, last = done.out.splitlines()
     assert 'cell "leaky"' in first and f"suite {SUITE} core" in first and "seed 0" in first
     assert [line.split()[0] for line in lines] == ["P02", "C02", "C17"]
     assert "PASS" in lines[1] and "(" in lines[1]
     assert last.startswith(
-        " 3 checks: 1 pass, 2 n/a (it is a local file, which only its own task loads: P02; it is not"
+        " 3 checks: 1 pass, 2 n/a (it is a local file, which only its own task loads: P02; it"
+        " is not"
     )
 
 
 def test_the_command_says_what_failed(leaky: Callable[..., Path]) -> None:
     """A broken law ends the command with 1, and names its options and where to read on."""
-    done = command("plugins", "check", "leaky", "--file", leaky(after=HIDING), "-k", "C10,C20").tidy(1)
+    done = command(
+        "plugins", "check", "leaky", "--file", leaky(after=HIDING), "-k", "C10,C20"
+    ).tidy(1)
     (line,) = [line for line in done.out.splitlines() if line.startswith(" C10")]
-    assert "FAIL" in line and line.endswith("under hidden_size = 8   -> recurra plugins explain C10")
+    assert "FAIL" in line and line.endswith(
+        "under hidden_size = 8   -> recurra plugins explain C10"
+    )
     assert " 2 checks: 1 pass, 1 fail " in done.out
 
 
 def test_the_command_gives_records(leaky: Callable[..., Path]) -> None:
     """With --json, one object on the last line: each report whole, and whether all is well."""
     file = leaky(after=HIDING)
-    data = command("plugins", "check", "leaky", "--file", file, "-k", "C10,C20", "--json").tidy(1).last
+    data = (
+        command("plugins", "check", "leaky", "--file", file, "-k", "C10,C20", "--json").tidy(1).last
+    )
     assert data["ok"] is False
     (report,) = data["reports"]
-    assert report["component"]["name"] == "leaky" and report["suite"] == SUITE and report["seed"] == 0
-    assert {record["id"]: record["verdict"] for record in report["records"]} == {"C10": "FAIL", "C20": "PASS"}
+    assert (
+        report["component"]["name"] == "leaky" and report["suite"] == SUITE and report["seed"] == 0
+    )
+    assert {record["id"]: record["verdict"] for record in report["records"]} == {
+        "C10": "FAIL",
+        "C20": "PASS",
+    }
     assert report["counts"] == {"PASS": 1, "FAIL": 1}
 
 
-def test_the_command_fails_if_checks_were_lost(leaky: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_fails_if_checks_were_lost(
+    leaky: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run in which everything passed, but little ran, is not good."""
     from recurra.testing import suite
 
@@ -499,7 +573,9 @@ def test_the_command_fails_if_checks_were_lost(leaky: Callable[..., Path], monke
         (["lstm", "--file", "no_such_file.py"], 2, ["RC001", "no_such_file.py"]),
     ],
 )
-def test_the_command_tells_what_it_does_not_know(arguments: list[str], code: int, words: list[str]) -> None:
+def test_the_command_tells_what_it_does_not_know(
+    arguments: list[str], code: int, words: list[str]
+) -> None:
     """A wrong name, option or file ends with 2, in words."""
     command("plugins", "check", *arguments).fails(code, *words)
 
@@ -507,7 +583,9 @@ def test_the_command_tells_what_it_does_not_know(arguments: list[str], code: int
 def test_a_component_that_cannot_be_imported_ends_with_3(leaky: Callable[..., Path]) -> None:
     """Its plugin lists it, but its code fails: nothing could be checked."""
     file = leaky()
-    file.write_text(file.read_text(encoding="utf-8").replace('"leaky:Leaky"', '"leaky:Loose"'), encoding="utf-8")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('"leaky:Leaky"', '"leaky:Loose"'), encoding="utf-8"
+    )
     command("plugins", "check", "leaky", "--file", file).fails(3, "RC070", "Loose")
     file = leaky(more=', waivers={"C02": "so be it"}')
     command("plugins", "check", "leaky", "--file", file).fails(3, "RC071", "cannot be waived")
@@ -539,7 +617,13 @@ def test_a_name_of_several_kinds_means_all_of_them(tmp_path: Path) -> None:
     file.write_text(LEAKY + right + hook, encoding="utf-8")
     both = command("plugins", "check", "leaky", "--file", file, "-k", "P01", "--json").tidy(0).last
     assert [report["component"]["kind"] for report in both["reports"]] == ["cell", "loss"]
-    one = command("plugins", "check", "leaky", "--file", file, "-k", "L01", "--kind", "loss", "--json").tidy(0).last
+    one = (
+        command(
+            "plugins", "check", "leaky", "--file", file, "-k", "L01", "--kind", "loss", "--json"
+        )
+        .tidy(0)
+        .last
+    )
     assert [report["component"]["kind"] for report in one["reports"]] == ["loss"]
 
 
@@ -563,15 +647,29 @@ def test_an_unknown_code_is_told() -> None:
 def test_the_command_needs_no_pytest(leaky: Callable[..., Path], tmp_path: Path) -> None:
     """Where pytest is not installed, the command works."""
     (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden" / "pytest.py").write_text("raise ImportError('there is no pytest here')\n", encoding="utf-8")
-    done = process("plugins", "check", "leaky", "--file", leaky(), "-k", "C02,C20", "--json", path=tmp_path / "hidden")
+    (tmp_path / "hidden" / "pytest.py").write_text(
+        "raise ImportError('there is no pytest here')\n", encoding="utf-8"
+    )
+    done = process(
+        "plugins",
+        "check",
+        "leaky",
+        "--file",
+        leaky(),
+        "-k",
+        "C02,C20",
+        "--json",
+        path=tmp_path / "hidden",
+    )
     assert done.tidy(0).last["reports"][0]["counts"] == {"PASS": 2}
 
 
 def test_json_is_all_that_goes_to_stdout(leaky: Callable[..., Path]) -> None:
     """A component that prints does not spoil the object."""
     chatty = HIDING.replace("self.steps += 1", "print('step')").replace("1e-3 * self.steps", "0")
-    done = command("plugins", "check", "leaky", "--file", leaky(after=chatty), "-k", "C02", "--json").tidy(0)
+    done = command(
+        "plugins", "check", "leaky", "--file", leaky(after=chatty), "-k", "C02", "--json"
+    ).tidy(0)
     assert json.loads(done.out)["ok"] is True
 
 

@@ -14,9 +14,13 @@ from recurra.testing.suite import PRESCRIBED, Examination, examine
 OWN = [entry for entry in discover().entries if entry.plugin.distribution == HOME]
 ONE_OF_EACH = [entry for entry in OWN if entry.component.name in ("gru", "numeric", "text")]
 """A cell, a vocabulary and a source."""
-LIKE_ANOTHER = {entry.component.name for entry in OWN if entry.component.kind == "cell"} - {"gru"} | {"jsonl"}
-"""What is like another: its laws are slow, and its certificate holds them. A cell of gates is tried by default; one
-of a scan is where a new plugin is written, and what is read as csv is as jsonl is."""
+LIKE_ANOTHER = {entry.component.name for entry in OWN if entry.component.kind == "cell"} - {
+    "gru"
+} | {"jsonl"}
+"""What is like another: its laws are slow, and its certificate holds them. A cell of gates is tried
+by default; one of a scan is where a new plugin is written, and what is read as csv is as jsonl
+is.
+"""
 
 
 def by_default(entry: Entry) -> Any:
@@ -32,11 +36,15 @@ def label(entry: Entry) -> str:
 
 def wrong(records: list[Record]) -> str:
     """Return what does not hold, as it is told."""
-    return "\n".join(str(record) for record in records if record.verdict not in ("PASS", "N/A", "WAIVED"))
+    return "\n".join(
+        str(record) for record in records if record.verdict not in ("PASS", "N/A", "WAIVED")
+    )
 
 
 LONG = {"S07"}
-"""A check that reads files of more than a megabyte: a reference and its liar are tried by default."""
+"""A check that reads files of more than a megabyte: a reference and its liar are tried by
+default.
+"""
 
 
 @pytest.mark.parametrize("entry", [by_default(entry) for entry in OWN])
@@ -50,7 +58,9 @@ def test_it_keeps_the_core(entry: Entry) -> None:
 
 
 SHARED = {"P02", "P03"}
-"""Those of them that every kind has: they are tried on a cell by default, and on the other kinds under `-m slow`."""
+"""Those of them that every kind has: they are tried on a cell by default, and on the other kinds
+under `-m slow`.
+"""
 
 
 @pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -1,4 +1,6 @@
-"""The suite is put to the test itself: right components pass every check, and each wrong one fails its own, by name."""
+"""The suite is put to the test itself: right components pass every check, and each wrong one fails
+its own, by name.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ LIARS = every_liar()
 
 def label(liar: Liar) -> str:
     """Return how a liar is called: its check, and what is wrong with it."""
-    changed = liar.component.target if liar.component.target != REFERENCE.target else liar.component.options
+    changed = (
+        liar.component.target
+        if liar.component.target != REFERENCE.target
+        else liar.component.options
+    )
     return f"{liar.check}-{changed.partition(':')[2]}"
 
 
@@ -46,7 +52,9 @@ def failing(examination: Examination, checks: list[Check]) -> list[Record]:
 
 
 def named(liar: Liar, checks: list[Check], examination: Examination) -> None:
-    """Assert that a liar fails its check, and beside it only what it cannot but fail, each told in a few words."""
+    """Assert that a liar fails its check, and beside it only what it cannot but fail, each told in
+    a few words.
+    """
     found = failing(examination, checks)
     wanted = ({liar.check} | liar.others) & {check.id for check in checks}
     assert {record.id for record in found} == wanted, "\n".join(map(str, found))
@@ -62,11 +70,12 @@ TURNS = 3
 
 
 def quick(liar: Liar, check: Check) -> bool:
-    """Tell whether a check is run on a liar in the quick tests: its own, and of a kind that is cheap some of the core.
+    """Tell whether a check is run on a liar in the quick tests: its own, and of a kind that is
+    cheap some of the core.
 
     These are others from liar to liar, so that each check meets many. A cell has a kernel compiled
-    for it, and is run on every path by most checks: the others are left to the slow tests. A right component that is
-    wrongly packed computes as others do.
+    for it, and is run on every path by most checks: the others are left to the slow tests. A right
+    component that is wrongly packed computes as others do.
     """
     own = check.id == liar.check
     cheap = liar.component.kind != "cell" and check.level == "core" and check.id not in CHILDREN
@@ -76,14 +85,21 @@ def quick(liar: Liar, check: Check) -> bool:
 
 
 def by_default(liar: Liar) -> bool:
-    """Tell whether a liar is tried in the quick tests: of those whose check starts a process, the first of each."""
+    """Tell whether a liar is tried in the quick tests: of those whose check starts a process, the
+    first of each.
+    """
     first = next(one for one in LIARS if one.check == liar.check)
-    return all_checks()[liar.check].level == "core" and (liar.check not in CHILDREN or liar is first)
+    return all_checks()[liar.check].level == "core" and (
+        liar.check not in CHILDREN or liar is first
+    )
 
 
 @pytest.mark.parametrize(
     "liar",
-    [pytest.param(liar, marks=[] if by_default(liar) else [pytest.mark.slow], id=label(liar)) for liar in LIARS],
+    [
+        pytest.param(liar, marks=[] if by_default(liar) else [pytest.mark.slow], id=label(liar))
+        for liar in LIARS
+    ],
 )
 def test_a_liar_is_named_by_its_check(liar: Liar) -> None:
     """A wrong component fails its own check and, of those that are quick for its kind, no other."""
@@ -117,7 +133,9 @@ def test_every_liar_stands_for_a_check_of_its_kind() -> None:
 def test_every_module_of_liars_is_asked() -> None:
     """No file of wrong components is left out."""
     folder = Path(liars.__path__[0])
-    holding = {path.stem for path in folder.glob("*.py") if "\nLIARS" in path.read_text(encoding="utf-8")}
+    holding = {
+        path.stem for path in folder.glob("*.py") if "\nLIARS" in path.read_text(encoding="utf-8")
+    }
     asked = {module.name for module in pkgutil.iter_modules(liars.__path__)}
     assert holding <= asked
     assert len(holding) >= 8
@@ -125,12 +143,20 @@ def test_every_module_of_liars_is_asked() -> None:
 
 @pytest.mark.parametrize(
     "component",
-    [pytest.param(c, id=c.name, marks=[pytest.mark.slow] if c is REFERENCE else []) for c in REFERENCES],
+    [
+        pytest.param(c, id=c.name, marks=[pytest.mark.slow] if c is REFERENCE else [])
+        for c in REFERENCES
+    ],
 )
 def test_what_is_right_passes(component: Any) -> None:
-    """The references keep every quick law; beside the cell, a cell of recurra's own does by default."""
+    """The references keep every quick law; beside the cell, a cell of recurra's own does by
+    default.
+    """
     examination = Examination(entry(component))
-    assert failing(examination, [check for check in examination.checks if check.id not in CHILDREN]) == []
+    assert (
+        failing(examination, [check for check in examination.checks if check.id not in CHILDREN])
+        == []
+    )
 
 
 @pytest.mark.slow

@@ -22,10 +22,25 @@ from recurra.testing.slopes import SLOPE, slope_gap
 from recurra.testing.subjects import EncoderSubject, SourceSubject
 from recurra.testing.suite import examine, prescribed
 
-MODULES = {"encoder": encoders, "vocabulary": vocabularies, "loss": losses, "source": sources, "target": targets}
+MODULES = {
+    "encoder": encoders,
+    "vocabulary": vocabularies,
+    "loss": losses,
+    "source": sources,
+    "target": targets,
+}
 LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S", "target": "T"}
-RIGHT = [component for module in (*MODULES.values(), vocabularies_of_numbers) for component in module.RIGHT]
-OWN = [found for kind in MODULES for found in discover().of_kind(kind) if found.plugin.distribution == "recurra"]
+RIGHT = [
+    component
+    for module in (*MODULES.values(), vocabularies_of_numbers)
+    for component in module.RIGHT
+]
+OWN = [
+    found
+    for kind in MODULES
+    for found in discover().of_kind(kind)
+    if found.plugin.distribution == "recurra"
+]
 
 
 def ids(kind):
@@ -35,7 +50,9 @@ def ids(kind):
 
 def verdicts(found, **arguments):
     """Return what became of each check of the component's own kind."""
-    report = examine(found, "full", only=arguments.pop("only", ids(found.component.kind)), **arguments)
+    report = examine(
+        found, "full", only=arguments.pop("only", ids(found.component.kind)), **arguments
+    )
     assert not report.missing
     return {record.id: record for record in report.records}
 
@@ -43,10 +60,16 @@ def verdicts(found, **arguments):
 def failing(found, **arguments):
     """Return the checks that do not pass, each with what was said."""
     records = verdicts(found, **arguments).values()
-    return {record.id: (record.verdict, record.detail) for record in records if record.verdict not in ("PASS", "N/A")}
+    return {
+        record.id: (record.verdict, record.detail)
+        for record in records
+        if record.verdict not in ("PASS", "N/A")
+    }
 
 
-@pytest.mark.parametrize("component", RIGHT, ids=lambda component: f"{component.kind}-{component.name}")
+@pytest.mark.parametrize(
+    "component", RIGHT, ids=lambda component: f"{component.kind}-{component.name}"
+)
 def test_what_is_right_passes(component):
     """Small components that keep their contract fail no check, whatever form they have."""
     assert failing(entry(component)) == {}
@@ -54,7 +77,9 @@ def test_what_is_right_passes(component):
 
 def of(kind, name):
     """Return a first-party component."""
-    return next(found for found in OWN if (found.component.kind, found.component.name) == (kind, name))
+    return next(
+        found for found in OWN if (found.component.kind, found.component.name) == (kind, name)
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,13 +92,17 @@ def of(kind, name):
     ids=str,
 )
 def test_a_cross_entropy_keeps_the_laws_of_a_loss(table):
-    """In training and in evaluation, where labels are not smoothed, with what it learned of the answers."""
+    """In training and in evaluation, where labels are not smoothed, with what it learned of the
+    answers.
+    """
     assert failing(of("loss", "cross_entropy"), sets=[table]) == {}
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_given_vectors_are_saved_like_learned_ones(tmp_path, frozen):
-    """Vectors of a file are taken once, and need no file when a run is loaded; frozen ones have no gradient."""
+    """Vectors of a file are taken once, and need no file when a run is loaded; frozen ones have no
+    gradient.
+    """
     path = tmp_path / "vectors.safetensors"
     save_file({"rows": torch.randn(2, 3)}, path, metadata={"symbols": json.dumps(["b", "d"])})
     found = of("encoder", "embedding")
@@ -82,11 +111,15 @@ def test_given_vectors_are_saved_like_learned_ones(tmp_path, frozen):
 
 @pytest.mark.parametrize("changes", [{"lowercase": True}, {"min_count": 3}, {"max_size": 2}])
 def test_a_loss_of_words_is_declared(changes):
-    """Where words are folded or left out, nothing is said about coming back; every other law holds."""
+    """Where words are folded or left out, nothing is said about coming back; every other law
+    holds.
+    """
     records = verdicts(of("vocabulary", "word"), sets=[changes])
     for name in ("V01", "V10"):
         assert records.pop(name).detail == "it declares that it is not lossless"
-    assert {name: record.detail for name, record in records.items() if record.verdict == "FAIL"} == {}
+    assert {
+        name: record.detail for name, record in records.items() if record.verdict == "FAIL"
+    } == {}
 
 
 def test_a_lossless_vocabulary_may_not_be_lossy_in_secret(monkeypatch):
@@ -97,10 +130,14 @@ def test_a_lossless_vocabulary_may_not_be_lossy_in_secret(monkeypatch):
 
 
 def test_numbers_that_must_be_positive_are_checked_on_such(monkeypatch):
-    """A scale of logarithms refuses others by an error of its own, and is checked on those that it takes."""
+    """A scale of logarithms refuses others by an error of its own, and is checked on those that it
+    takes.
+    """
     records = verdicts(of("vocabulary", "numeric"), sets=[{"log": True}])
     assert records["V08"].verdict == "PASS"
-    monkeypatch.setattr(of("vocabulary", "numeric").target, "_positive", lambda self, values: values)
+    monkeypatch.setattr(
+        of("vocabulary", "numeric").target, "_positive", lambda self, values: values
+    )
     with np.errstate(all="ignore"):
         assert "V08" in failing(of("vocabulary", "numeric"), sets=[{"log": True}])
 
@@ -126,13 +163,19 @@ def test_texts_of_all_kinds_are_sources(books):
     for table in sets:
         records = verdicts(of("source", "text"), sets=[table])
         assert records.pop("S10").detail == "it gives no label"
-        assert {name: record.detail for name, record in records.items() if record.verdict != "PASS"} == {}
+        assert {
+            name: record.detail for name, record in records.items() if record.verdict != "PASS"
+        } == {}
 
 
 def test_a_file_that_cannot_grow_is_not_held_to_it(books):
-    """Bytes that are put to the end of UTF-16 are no line of it: the law of blocks does not apply, and says why."""
+    """Bytes that are put to the end of UTF-16 are no line of it: the law of blocks does not apply,
+    and says why.
+    """
     record = verdicts(
-        of("source", "text"), only=["S07"], sets=[{"path": str(books / "wide.txt"), "encoding": "utf-16"}]
+        of("source", "text"),
+        only=["S07"],
+        sets=[{"path": str(books / "wide.txt"), "encoding": "utf-16"}],
     )
     assert record["S07"].verdict == "N/A"
     assert "does not grow by a line" in record["S07"].detail
@@ -140,7 +183,9 @@ def test_a_file_that_cannot_grow_is_not_held_to_it(books):
 
 def test_a_source_whose_options_hold_nothing_to_give_is_broken():
     """All that it offers is refused: there is nothing to check, and that is no pass."""
-    found = entry(replace(sources.component("RightFile", "FileOptions"), examples=({"path": "no.txt"},)))
+    found = entry(
+        replace(sources.component("RightFile", "FileOptions"), examples=({"path": "no.txt"},))
+    )
     assert set(failing(found, only=["S01", "S02", "S03"])) == {"S01", "S02", "S03"}
 
 
@@ -174,7 +219,9 @@ def test_what_a_component_declares_wrongly_is_broken():
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 999), share=st.floats(0.01, 2))
 def test_slopes_tell_right_gradients_from_wrong_ones(seed, share):
-    """The gap of a right gradient is rounding; that of one that is off by a share is about that share."""
+    """The gap of a right gradient is rounding; that of one that is off by a share is about that
+    share.
+    """
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(4, 3, generator=draw, dtype=torch.float64).requires_grad_()
     weight = torch.randn(3, generator=draw, dtype=torch.float64).requires_grad_()
@@ -203,7 +250,9 @@ def test_slopes_see_what_has_no_gradient_at_all():
 
 @pytest.mark.parametrize("reads", ["text", "tokens", "numbers"])
 def test_hard_data_is_hard(reads):
-    """Runs hold an empty one, and put together they are the whole; constants, signs and sizes differ."""
+    """Runs hold an empty one, and put together they are the whole; constants, signs and sizes
+    differ.
+    """
     runs = hard_data.runs(reads)
     assert any(len(run) == 0 for run in runs)
     assert len(hard_data.joined(runs, reads)) == sum(len(run) for run in runs)
@@ -212,7 +261,8 @@ def test_hard_data_is_hard(reads):
     assert (table < 0).any() and (hard_data.numbers(positive=True) > 0).all()
     text = hard_data.joined(hard_data.runs("text"), "text")
     assert all(
-        text.encode().decode() == text and part in text for part in ("\r\n", "\0", "\u200d", "\u0301", "\U00020000")
+        text.encode().decode() == text and part in text
+        for part in ("\r\n", "\0", "\u200d", "\u0301", "\U00020000")
     )
 
 
@@ -226,11 +276,20 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("given", [None, "x", (1, 2)])
-@pytest.mark.parametrize(("kind", "method"), [(kind, method) for kind, named in NONSENSE.items() for method in named])
+@pytest.mark.parametrize(
+    ("kind", "method"), [(kind, method) for kind, named in NONSENSE.items() for method in named]
+)
 def test_nonsense_is_the_components_fault(kind, method, given, monkeypatch):
-    """A method that gives something else altogether is a failure, told by its check, and no error of the suite."""
+    """A method that gives something else altogether is a failure, told by its check, and no error
+    of the suite.
+    """
     found = entry(MODULES[kind].RIGHT[0])
-    fake = property(lambda self: given) if method in ("size", "pooling") else lambda self, *arguments, **named: given
+    fake = (
+        property(lambda self: given)
+        if method in ("size", "pooling")
+        else lambda self, *arguments, **named: given
+    )
     monkeypatch.setattr(found.target, method, fake)
-    checks = [check for check in ids(kind) if check not in ("S04", "V09")]  # which take a process of their own
+    # Which take a process of their own.
+    checks = [check for check in ids(kind) if check not in ("S04", "V09")]
     assert {verdict for verdict, _ in failing(found, only=checks).values()} == {"FAIL"}

@@ -1,4 +1,6 @@
-"""The runner of the contract suite: verdicts, waivers, sets of options, what it counts, and that it leaves no trace."""
+"""The runner of the contract suite: verdicts, waivers, sets of options, what it counts, and that it
+leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,16 @@ from recurra.testing import suite as suite_module
 from recurra.testing.check import CHECKS, Broken, Check, Measured, NotApplicable, Verdict
 from recurra.testing.general import bounds_on
 from recurra.testing.measure import gap
-from recurra.testing.option_sets import LIMIT, Sets, _pairwise, allowed, bad_tables, sets_of, small, values_of
+from recurra.testing.option_sets import (
+    LIMIT,
+    Sets,
+    _pairwise,
+    allowed,
+    bad_tables,
+    sets_of,
+    small,
+    values_of,
+)
 from recurra.testing.suite import PRESCRIBED, Examination
 
 QUICK = ["C01", "C02", "C10", "P04"]
@@ -48,7 +59,9 @@ def ruled(measure: Callable[[Any], Measured | None], **rules: Any) -> Check:
     return Check("X01", "a law of this test", ("cell",), "core", measure, **rules)
 
 
-def judged(measure: Callable[[Any], Measured | None], component: Component = REFERENCE, **rules: Any) -> Any:
+def judged(
+    measure: Callable[[Any], Measured | None], component: Component = REFERENCE, **rules: Any
+) -> Any:
     """Return the record of one check on a component."""
     return Examination(entry(component)).run(ruled(measure, **rules))
 
@@ -68,7 +81,9 @@ def of_the_suite(subject: Any) -> None:
 
 
 def of_torch(subject: Any) -> None:
-    """A check that calls the component with what it cannot take, as one does when the component's state is wrong."""
+    """A check that calls the component with what it cannot take, as one does when the component's
+    state is wrong.
+    """
     subject.cell().step(torch.zeros(2, 99, dtype=torch.float64), subject.start(subject.cell(), 2))
 
 
@@ -85,7 +100,11 @@ def of_torch(subject: Any) -> None:
         (lambda s: Measured(float("inf"), 1e-9), "FAIL", "inf"),
         (raising(Broken("a wrong shape")), "FAIL", "a wrong shape"),
         (raising(NotApplicable("it lacks resets")), "N/A", "it lacks resets"),
-        (raising(ZeroDivisionError("of the component")), "FAIL", "ZeroDivisionError: of the component"),
+        (
+            raising(ZeroDivisionError("of the component")),
+            "FAIL",
+            "ZeroDivisionError: of the component",
+        ),
         (raising(SystemExit(3)), "FAIL", "SystemExit"),
         (of_torch, "FAIL", "RuntimeError"),
         (of_the_suite, "ERROR", "AttributeError"),
@@ -93,7 +112,9 @@ def of_torch(subject: Any) -> None:
     ],
 )
 def test_a_verdict_follows_from_what_was_found(measure: Any, verdict: Verdict, words: str) -> None:
-    """A bound is kept up to itself, what is no number breaks it; the component's exceptions fail, ours are errors."""
+    """A bound is kept up to itself, what is no number breaks it; the component's exceptions fail,
+    ours are errors.
+    """
     record = judged(measure)
     assert record.verdict == verdict
     assert words in record.measured
@@ -111,7 +132,9 @@ def test_the_worst_set_of_options_is_told() -> None:
     assert (fails.verdict, fails.value, fails.options["nonlinearity"]) == ("FAIL", 1.0, "softsign")
     tight = judged(lambda s: Measured(0.4 if s.options.nonlinearity == "softsign" else 0.1, 0.5))
     assert (tight.verdict, tight.value) == ("PASS", 0.4)
-    error = judged(lambda s: Measured(9, 1) if s.options.nonlinearity == "tanh" else of_the_suite(s))
+    error = judged(
+        lambda s: Measured(9, 1) if s.options.nonlinearity == "tanh" else of_the_suite(s)
+    )
     assert error.verdict == "ERROR"
 
 
@@ -145,7 +168,9 @@ def test_a_check_runs_on_each_set_or_on_the_first(each: bool, count: int) -> Non
     ],
 )
 def test_a_waiver_turns_a_failure_only(measure: Any, verdict: Verdict, good: bool) -> None:
-    """What is waived and holds is no longer to be waived; an error of the suite is nobody's to waive."""
+    """What is waived and holds is no longer to be waived; an error of the suite is nobody's to
+    waive.
+    """
     examination = Examination(entry(replace(REFERENCE, waivers={"C06": "by design"})))
     law = replace(ruled(measure), id="C06")
     record = examination.run(law)
@@ -166,7 +191,9 @@ def test_a_waiver_turns_a_failure_only(measure: Any, verdict: Verdict, good: boo
     ],
 )
 def test_what_cannot_be_declared_is_an_error_of_the_whole(changes: Any, words: list[str]) -> None:
-    """A waiver for a firm or unknown check, or without a reason, and unknown capabilities stop the suite."""
+    """A waiver for a firm or unknown check, or without a reason, and unknown capabilities stop the
+    suite.
+    """
     with pytest.raises(PluginError) as caught:
         examine(entry(replace(REFERENCE, **changes)), only=["C02"])
     assert [problem.code for problem in caught.value.problems] == ["RC071"]
@@ -179,7 +206,8 @@ from recurra import Component, hookimpl
 @hookimpl
 def recurra_components():
     home = "liars.reference"
-    return [Component("cell", "reference", home + ":Reference", home + ":ReferenceOptions", "right", {changes})]
+    options = home + ":ReferenceOptions"
+    return [Component("cell", "reference", home + ":Reference", options, "right", {changes})]
 """
 
 
@@ -193,7 +221,9 @@ def recurra_components():
         ('examples=("hidden_size",)', "examples must be tables of options"),
     ],
 )
-def test_the_catalog_refuses_what_cannot_be_declared(changes: str, words: str, tmp_path: Path) -> None:
+def test_the_catalog_refuses_what_cannot_be_declared(
+    changes: str, words: str, tmp_path: Path
+) -> None:
     """A plugin that promises what there is not does not load at all."""
     file = tmp_path / "wrong.py"
     file.write_text(DECLARED.format(changes=changes), encoding="utf-8")
@@ -207,8 +237,14 @@ def test_a_report_counts_what_it_holds() -> None:
     assert [record.id for record in report.records] == ["P04", "C01", "C02", "C10"]
     assert report.counts == {"PASS": 4}
     assert (report.prescribed, report.missing, report.ok) == (4, 0, True)
-    assert (report.name, report.component["kind"], report.level) == ("recurra-liars/reference", "cell", "core")
-    wrong = replace(report, records=(*report.records[:3], replace(report.records[3], verdict="FAIL")))
+    assert (report.name, report.component["kind"], report.level) == (
+        "recurra-liars/reference",
+        "cell",
+        "core",
+    )
+    wrong = replace(
+        report, records=(*report.records[:3], replace(report.records[3], verdict="FAIL"))
+    )
     assert (wrong.counts, wrong.ok) == ({"PASS": 3, "FAIL": 1}, False)
 
 
@@ -227,19 +263,24 @@ def test_fewer_checks_than_prescribed_is_not_green(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("kind", PRESCRIBED)
 def test_every_check_is_prescribed(kind: str) -> None:
-    """The number of checks that each kind is held to is written down, and true; no id goes unused."""
+    """The number of checks that each kind is held to is written down, and true; no id goes
+    unused.
+    """
     core, full = (len(prescribed(kind, level)) for level in ("core", "full"))
     assert (core, full) == PRESCRIBED[kind]
 
 
 def test_the_checks_are_in_order_and_explain_themselves() -> None:
-    """Ids are numbered without a gap in each family, and each docstring says the law and how to mend."""
+    """Ids are numbered without a gap in each family, and each docstring says the law and how to
+    mend.
+    """
     checks = all_checks()
     numbers: dict[str, list[int]] = {}
     for id, check in checks.items():
         assert id == check.id
         assert len(check.title) <= 60
-        assert id.startswith("R") or "to mend it" in " ".join(check.text.lower().split()), id  # R only reports
+        # R only reports.
+        assert id.startswith("R") or "to mend it" in " ".join(check.text.lower().split()), id
         numbers.setdefault(id[0].replace("R", "C"), []).append(int(id[1:]))
     assert list(numbers) == list("PCVTELS")
     for family, found in numbers.items():
@@ -281,8 +322,20 @@ def test_a_report_is_plain_data() -> None:
     """A report survives JSON."""
     data = examine(entry(REFERENCE), only=QUICK).data()
     assert json.loads(json.dumps(data, allow_nan=False)) == json.loads(json.dumps(data))
-    assert {"component", "counts", "level", "missing", "ok", "records", "seed", "suite", "torch"} <= set(data)
-    assert {"id", "title", "verdict", "value", "bound", "detail", "options", "seconds"} == set(data["records"][0])
+    assert {
+        "component",
+        "counts",
+        "level",
+        "missing",
+        "ok",
+        "records",
+        "seed",
+        "suite",
+        "torch",
+    } <= set(data)
+    assert {"id", "title", "verdict", "value", "bound", "detail", "options", "seconds"} == set(
+        data["records"][0]
+    )
 
 
 def rude(subject: Any) -> None:
@@ -316,7 +369,9 @@ def rude(subject: Any) -> None:
 
 
 def test_nothing_of_a_check_is_left() -> None:
-    """Whatever a check changes of what a process shares, and that is much, is put back, and nothing is said."""
+    """Whatever a check changes of what a process shares, and that is much, is put back, and nothing
+    is said.
+    """
     examination = Examination(entry(REFERENCE))
     with redirect_stdout(io.StringIO()) as said:
         before = world.read()
@@ -327,7 +382,10 @@ def test_nothing_of_a_check_is_left() -> None:
             rude(subject)
 
         record = examination.run(ruled(measure, each=False))
-        assert (record.verdict, record.detail.partition(" (")[0]) == ("FAIL", "RuntimeError: enough")
+        assert (record.verdict, record.detail.partition(" (")[0]) == (
+            "FAIL",
+            "RuntimeError: enough",
+        )
         assert world.changes(before) == [] and (sys.stdout, sys.stderr) == streams
         assert said.getvalue() == ""
         assert torch.tensor([1.0]).device.type == "cpu"
@@ -338,7 +396,14 @@ def test_each_check_begins_in_the_same_world() -> None:
     seen = []
 
     def look(subject: Any) -> None:
-        seen.append((torch.is_grad_enabled(), torch.get_num_threads(), torch.rand(1).item(), np.random.rand()))
+        seen.append(
+            (
+                torch.is_grad_enabled(),
+                torch.get_num_threads(),
+                torch.rand(1).item(),
+                np.random.rand(),
+            )
+        )
 
     examination = Examination(entry(REFERENCE))
     examination.run(ruled(look, each=False))
@@ -372,7 +437,9 @@ class ManyOptions(CellOptions):
 
 
 def test_the_default_set_is_small() -> None:
-    """The first set is the model's defaults, with the sizes made small; it is as large as the model's own rules ask."""
+    """The first set is the model's defaults, with the sizes made small; it is as large as the
+    model's own rules ask.
+    """
     assert small(made(ManyOptions), {}) == {"hidden_size": 8, "key_size": 8}
     assert small(made(ManyOptions), {"hidden_size": 7})["hidden_size"] == 7
     seen = []
@@ -386,21 +453,34 @@ def test_the_default_set_is_small() -> None:
 
 
 def test_the_mathematics_runs_on_every_choice() -> None:
-    """At most four sets hold every choice and the bounds of small integers; real numbers keep their defaults."""
+    """At most four sets hold every choice and the bounds of small integers; real numbers keep their
+    defaults.
+    """
     checked = sets_of(made(ManyOptions)).checked
     assert len(checked) == LIMIT
     assert {table.get("mode", "a") for table in checked} == {"a", "b", "c"}
     assert {table.get("flag", False) for table in checked} == {True, False}
     assert {table.get("other", True) for table in checked} == {True, False}
     assert {table.get("heads", 2) for table in checked} >= {1, 8}
-    assert all({"leak", "note", "num_layers", "dropout", "bidirectional"}.isdisjoint(table) for table in checked)
+    assert all(
+        {"leak", "note", "num_layers", "dropout", "bidirectional"}.isdisjoint(table)
+        for table in checked
+    )
     assert all(table["hidden_size"] == 8 for table in checked)
 
 
 def test_the_corners_hold_every_two_values_together() -> None:
-    """Of any two options, every two values stand in one set; the bounds of real numbers too, exclusive ones inside."""
+    """Of any two options, every two values stand in one set; the bounds of real numbers too,
+    exclusive ones inside.
+    """
     corners = sets_of(made(ManyOptions)).corners
-    values = {"mode": "abc", "flag": [True, False], "heads": [1, 8], "leak": [1e-6, 1.0], "hidden_size": [1]}
+    values = {
+        "mode": "abc",
+        "flag": [True, False],
+        "heads": [1, 8],
+        "leak": [1e-6, 1.0],
+        "hidden_size": [1],
+    }
     for (one, some), (other, more) in combinations(values.items(), 2):
         found = {(table[one], table[other]) for table in corners}
         assert found >= {(a, b) for a in some for b in more}, (one, other)
@@ -408,9 +488,15 @@ def test_the_corners_hold_every_two_values_together() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)))
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)
+    )
+)
 def test_pairs_are_covered_with_few_sets(values: dict[str, list[int]]) -> None:
-    """A covering by pairs is one: nothing is left out, no set is empty, and it is far smaller than all combinations."""
+    """A covering by pairs is one: nothing is left out, no set is empty, and it is far smaller than
+    all combinations.
+    """
     tables = _pairwise(values, {"base": 0})
     for one, other in combinations(values, 2):
         wanted = {(a, b) for a in values[one] for b in values[other]}
@@ -423,7 +509,9 @@ def test_pairs_are_covered_with_few_sets(values: dict[str, list[int]]) -> None:
 
 class RivalOptions(CellOptions):
     gated: bool = Field(False, description="a switch")
-    mode: Literal["plain", "deep"] = Field("plain", description="a choice that only a gated one has")
+    mode: Literal["plain", "deep"] = Field(
+        "plain", description="a choice that only a gated one has"
+    )
 
     def model_post_init(self, context: Any) -> None:
         if self.mode == "deep" and not self.gated:
@@ -458,9 +546,14 @@ def test_a_value_that_stands_no_company_is_tried_alone() -> None:
 
 
 def test_sets_that_are_given_take_the_place_of_those_that_are_drawn() -> None:
-    """Tables of the class face, or else the component's examples, are what is checked, sizes made small around them."""
+    """Tables of the class face, or else the component's examples, are what is checked, sizes made
+    small around them.
+    """
     given = sets_of(made(ManyOptions), [{}, {"hidden_size": 7, "mode": "b"}])
-    assert given.checked == ({"hidden_size": 8, "key_size": 8}, {"hidden_size": 7, "mode": "b", "key_size": 8})
+    assert given.checked == (
+        {"hidden_size": 8, "key_size": 8},
+        {"hidden_size": 7, "mode": "b", "key_size": 8},
+    )
     shown = sets_of(made(ManyOptions, examples=({"mode": "c"},)))
     assert shown.checked == ({"mode": "c", "hidden_size": 8, "key_size": 8},)
     with pytest.raises(PluginError, match=r"options \{'mode': 'z'\} are refused"):
@@ -473,7 +566,9 @@ class NeedyOptions(Options):
 
 
 def test_an_option_without_a_default_needs_an_example() -> None:
-    """What no rule names a value for must come from the author; what a rule names is drawn from it."""
+    """What no rule names a value for must come from the author; what a rule names is drawn from
+    it.
+    """
     with pytest.raises(PluginError, match="`examples`"):
         sets_of(made(NeedyOptions, "source"))
     found = sets_of(made(NeedyOptions, "source", examples=({"path": "x", "mode": "a"},)))
@@ -487,13 +582,20 @@ def test_a_path_of_an_example_is_taken_from_the_modules_folder() -> None:
 
     text = next(e for e in discover().of_kind("source") if e.component.name == "text")
     options = validated(text, {"path": "examples/rhyme.txt"})
-    assert Path(options.path) == Path(sys.modules[text.target.__module__].__file__).parent / "examples" / "rhyme.txt"
+    assert (
+        Path(options.path)
+        == Path(sys.modules[text.target.__module__].__file__).parent / "examples" / "rhyme.txt"
+    )
     assert Path(options.path).is_file()
 
 
-@pytest.mark.parametrize("model", [ManyOptions, RivalOptions, NeedyOptions], ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", [ManyOptions, RivalOptions, NeedyOptions], ids=lambda model: model.__name__
+)
 def test_a_strict_model_refuses_every_bad_table(model: type[Options]) -> None:
-    """Each table is refused, with an error that names the option it is about; each option is tried."""
+    """Each table is refused, with an error that names the option it is about; each option is
+    tried.
+    """
     base = {"path": "x", "mode": "a"} if model is NeedyOptions else {}
     from recurra.contracts.options import validate_options
 
@@ -502,8 +604,16 @@ def test_a_strict_model_refuses_every_bad_table(model: type[Options]) -> None:
         tried.add(name)
         with pytest.raises(ValidationError) as caught:
             validate_options(model, table, lambda value, field: value)
-        assert any(fault["loc"][:1] == (name,) for fault in caught.value.errors()), (name, table, why)
-    own = {name for name in model.model_fields if name not in ("num_layers", "dropout", "bidirectional")}
+        assert any(fault["loc"][:1] == (name,) for fault in caught.value.errors()), (
+            name,
+            table,
+            why,
+        )
+    own = {
+        name
+        for name in model.model_fields
+        if name not in ("num_layers", "dropout", "bidirectional")
+    }
     assert tried == {*own, "no_such_option"}
 
 
@@ -560,6 +670,8 @@ def _same_checks() -> Iterator[None]:
 
 @pytest.mark.parametrize("api", ["1.x", "1", "1.0.0", ""])
 def test_an_api_that_is_no_version_is_a_fault_of_the_component(api: str) -> None:
-    """A version that cannot be read fails P01 with what it must be, and is no error of the suite."""
+    """A version that cannot be read fails P01 with what it must be, and is no error of the
+    suite.
+    """
     record = Examination(entry(replace(REFERENCE, api=api))).run(all_checks()["P01"])
     assert record.verdict == "FAIL" and "must read MAJOR.MINOR" in record.detail

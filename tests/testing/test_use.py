@@ -1,4 +1,6 @@
-"""What is everybody's, and what a component owns: whatever a use changes of it is told, and is put back."""
+"""What is everybody's, and what a component owns: whatever a use changes of it is told, and is put
+back.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ HELD = {
 
 @pytest.mark.parametrize("name", HELD)
 def test_what_is_owned_is_looked_into(name: str) -> None:
-    """A call that changes what an attribute holds is named by that attribute, however deep it lies."""
+    """A call that changes what an attribute holds is named by that attribute, however deep it
+    lies.
+    """
     held, change = HELD[name]
     module = torch.nn.Identity()
     module.held = held

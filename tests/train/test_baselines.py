@@ -27,7 +27,9 @@ BEGIN = -1
 
 
 class WittenBell:
-    """p(s | c) = (n(c, s) + d(c) p(s | c')) / (n(c) + d(c)), with dictionaries; an unseen context gives way whole."""
+    """p(s | c) = (n(c, s) + d(c) p(s | c')) / (n(c) + d(c)), with dictionaries; an unseen context
+    gives way whole.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -56,7 +58,9 @@ def _store(sequences: list[list[int]]) -> Store:
     return Store(np.concatenate([np.array(s) for s in sequences]).astype(np.int64), starts, "")
 
 
-def _part(store: Store, low: Any, high: Any, begin: Any, size: int = 4, season: int = 0) -> Examples:
+def _part(
+    store: Store, low: Any, high: Any, begin: Any, size: int = 4, season: int = 0
+) -> Examples:
     elements = "symbols" if store.values.ndim == 1 else "numbers"
     return Examples(elements, store.values, low, high, begin, size, size, season=season)
 
@@ -71,7 +75,9 @@ sequences = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=25), min_s
 @given(data=sequences, orders=st.integers(2, 6))
 @settings(max_examples=100, deadline=None)
 def test_n_grams_are_those_of_plain_dictionaries(data: list[list[int]], orders: int) -> None:
-    """Uniform, unigram and the best n-gram are what dictionaries give from the formula, sequence by sequence."""
+    """Uniform, unigram and the best n-gram are what dictionaries give from the formula, sequence by
+    sequence.
+    """
     store, cut = _store(data), max(1, len(data) // 2)
     held = [(s, at) for s in data[cut:] for at in range(1, len(s))]
     with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +91,9 @@ def test_n_grams_are_those_of_plain_dictionaries(data: list[list[int]], orders: 
         model.learn(sequence, orders)
 
     def nats(order: int) -> float:
-        return float(np.mean([-math.log(model.chance(s[at], model.context(s, at, order))) for s, at in held]))
+        return float(
+            np.mean([-math.log(model.chance(s[at], model.context(s, at, order))) for s, at in held])
+        )
 
     assert found["uniform"]["nats"] == pytest.approx(math.log(4))
     assert found["unigram"]["nats"] == pytest.approx(nats(0))
@@ -115,8 +123,12 @@ def test_chances_add_up_to_one(data: list[list[int]], context: list[int]) -> Non
 
 @given(text=st.lists(st.integers(0, 2), min_size=6, max_size=40), share=st.floats(0.2, 0.8))
 @settings(max_examples=50, deadline=None)
-def test_a_contiguous_split_is_asked_with_its_past_as_context(text: list[int], share: float) -> None:
-    """Where the held-out part goes on from the training part, its first contexts reach back into it."""
+def test_a_contiguous_split_is_asked_with_its_past_as_context(
+    text: list[int], share: float
+) -> None:
+    """Where the held-out part goes on from the training part, its first contexts reach back into
+    it.
+    """
     store, cut = _store([text]), max(1, int(len(text) * share))
     begin = store.starts
     train = _part(store, begin, np.array([cut]), begin, 3)
@@ -126,13 +138,19 @@ def test_a_contiguous_split_is_asked_with_its_past_as_context(text: list[int], s
         found = ngram_rules(train, held)
     model = WittenBell(3)
     model.learn(text[:cut], 2)
-    wanted = -np.mean([math.log(model.chance(text[at], (text[at - 1],))) for at in range(cut, len(text))])
+    wanted = -np.mean(
+        [math.log(model.chance(text[at], (text[at - 1],))) for at in range(cut, len(text))]
+    )
     assert found["2-gram"]["nats"] == pytest.approx(wanted)
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the text differs from one Python to another")
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11), reason="the text differs from one Python to another"
+)
 def test_the_best_n_gram_on_pythons_documentation(tmp_path: Path) -> None:
-    """On the documentation topics of Python 3.11, the best n-gram reaches 1.320 nats a character."""
+    """On the documentation topics of Python 3.11, the best n-gram reaches 1.320 nats a
+    character.
+    """
     pytest.importorskip("pydoc_data.topics")
     task = write(tmp_path, about(PROSE, "python_docs"))
     data = load_data(resolve(task, {"sequence.split": [0.9, 0.1, 0.0]}))
@@ -165,7 +183,9 @@ def test_rules_one_step_ahead(values: list[float], cut: float, season: int) -> N
 @given(values=numbers, steps=st.integers(1, 8), season=st.integers(0, 5))
 @settings(max_examples=80, deadline=None)
 def test_rules_that_run_free(values: list[float], steps: int, season: int) -> None:
-    """Many steps ahead: the last value, the line through first and last, the last season over and over."""
+    """Many steps ahead: the last value, the line through first and last, the last season over and
+    over.
+    """
     found = forecasts(np.array(values)[:, None], steps, season)
     slope = (values[-1] - values[0]) / (len(values) - 1)
     wanted = {
@@ -173,7 +193,9 @@ def test_rules_that_run_free(values: list[float], steps: int, season: int) -> No
         "drift": [values[-1] + slope * ahead for ahead in range(1, steps + 1)],
     }
     if 0 < season <= len(values):
-        wanted["seasonal naive"] = [values[len(values) - season + ahead % season] for ahead in range(steps)]
+        wanted["seasonal naive"] = [
+            values[len(values) - season + ahead % season] for ahead in range(steps)
+        ]
     assert found.keys() == wanted.keys()
     for rule, guess in found.items():
         assert guess[:, 0].tolist() == pytest.approx(wanted[rule])
@@ -184,10 +206,19 @@ def test_model_and_rules_are_held_against_the_same_steps(tmp_path: Path) -> None
     series = [[1.0, 2, 4, 8, 16, 32, 64, 128], [5.0, 5, 9], [3.0, 1, 4, 1, 5, 9]]
     store_rows = [series[0], *series]
     changes = {"sequence.split": [1, 0, 3], "generation.length": 5, "training.steps": 1}
-    run = recurra.run(write(tmp_path, about(SERIES, "inline", series=store_rows)), changes, runs=tmp_path / "runs")
+    run = recurra.run(
+        write(tmp_path, about(SERIES, "inline", series=store_rows)), changes, runs=tmp_path / "runs"
+    )
     data = load_data(run.resolved)
-    rows = [store_rows[int(np.flatnonzero(data.store.starts == low)[0])] for low in data.splits["test"].low]
-    gaps = [abs(row[max(1, len(row) - 5) - 1] - value) for row in rows for value in row[max(1, len(row) - 5) :]]
+    rows = [
+        store_rows[int(np.flatnonzero(data.store.starts == low)[0])]
+        for low in data.splits["test"].low
+    ]
+    gaps = [
+        abs(row[max(1, len(row) - 5) - 1] - value)
+        for row in rows
+        for value in row[max(1, len(row) - 5) :]
+    ]
     assert run.result["forecast"]["baselines"]["naive"]["mae"] == pytest.approx(np.mean(gaps))
 
 
@@ -200,24 +231,30 @@ def test_the_seasonal_rule_on_airline_passengers() -> None:
     rows = [line.split(",") for line in AIRLINE.read_text().splitlines()[1:]]
     values = np.array([[float(row[1])] for row in rows])
     guess = forecasts(values[:-12], 12, 12)["seasonal naive"]
-    assert 100 * np.mean(np.abs(guess - values[-12:]) / values[-12:]) == pytest.approx(9.99, abs=0.005)
+    assert 100 * np.mean(np.abs(guess - values[-12:]) / values[-12:]) == pytest.approx(
+        9.99, abs=0.005
+    )
 
 
 @given(
     rows=st.lists(st.lists(st.integers(-9, 9), min_size=2, max_size=9), min_size=1, max_size=5),
-    season=st.integers(0, 4), widths=st.lists(st.sampled_from([1.0, 1e-3, 1e6]), min_size=1, max_size=3),
+    season=st.integers(0, 4),
+    widths=st.lists(st.sampled_from([1.0, 1e-3, 1e6]), min_size=1, max_size=3),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_the_scale_is_the_error_of_saying_a_season_again(
     rows: list[list[int]], season: int, widths: list[float]
 ) -> None:
-    """By column: the mean distance of each element of training from the one a season before it in its own sequence."""
+    """By column: the mean distance of each element of training from the one a season before it in
+    its own sequence.
+    """
     values = np.concatenate([np.outer(row, widths) for row in rows])
     starts = np.cumsum([0, *map(len, rows)])[:-1]
     ends = starts + [len(row) for row in rows]
     lag = season or 1
     gaps = [
-        [abs(row[t] - row[t - lag]) * width for width in widths] for row in rows for t in range(lag, len(row))
+        [abs(row[t] - row[t - lag]) * width for width in widths] for row in rows for t in range(lag,
+            len(row))
     ]  # fmt: skip
     found = series_scale(_part(Store(values, starts, ""), starts, ends, starts, 1, season))
     if not gaps:

@@ -54,7 +54,7 @@ class SickCell(RNN):
 def recurra_components():
     here = __name__
     return [
-        Component(kind="loss", name="sick", target=here + ":Sick", options=here + ":SickOptions", summary="turns"),
+        Component("loss", "sick", here + ":Sick", here + ":SickOptions", "turns"),
         Component(kind="cell", name="sick_cell", target=here + ":SickCell",
                   options="recurra_cells.options:RNNOptions", summary="turns"),
     ]
@@ -81,9 +81,13 @@ def _plugin(folder: Path, wrong: str, at: int) -> None:
 WITH_PLUGIN = PROSE + '\n[plugins]\nfiles = ["sick.py"]\n'
 
 
-@pytest.mark.parametrize("wrong", ["value * float('nan')", "value + float('inf')", "value - float('inf')"])
+@pytest.mark.parametrize(
+    "wrong", ["value * float('nan')", "value + float('inf')", "value - float('inf')"]
+)
 @pytest.mark.parametrize("carry", [False, True])
-def test_a_loss_that_is_not_finite_stops_before_the_weights(wrong: str, carry: bool, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_before_the_weights(
+    wrong: str, carry: bool, tmp_path: Path
+) -> None:
     """A loss that turns at step 4 leaves the weights of step 3, and carried states of before."""
     _plugin(tmp_path, wrong, at=4)
     changes = {"loss.kind": "sick", "sequence.carry": carry, "cell.dropout": 0.3}
@@ -92,36 +96,61 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(wrong: str, carry: b
     assert saved.step == 3 and _finite(saved)
     said = str(error)
     assert "at step 4" in said and "weights of step 3 are saved" in said
-    assert "clip_norm" in said and "learning rate (it was 0.02)" in said and "orthogonal" in said and "warmup" in said
+    assert (
+        "clip_norm" in said
+        and "learning rate (it was 0.02)" in said
+        and "orthogonal" in said
+        and "warmup" in said
+    )
 
 
 def test_the_state_saved_at_a_failure_is_that_of_the_step_before(tmp_path: Path) -> None:
-    """A run that fails in step 5 and is resumed from there equals one that never failed, carried state and noise."""
-    changes = {"loss.kind": "sick", "sequence.carry": True, "cell.dropout": 0.3, "training.accumulate": 2}
+    """A run that fails in step 5 and is resumed from there equals one that never failed, carried
+    state and noise.
+    """
+    changes = {
+        "loss.kind": "sick",
+        "sequence.carry": True,
+        "cell.dropout": 0.3,
+        "training.accumulate": 2,
+    }
     _plugin(tmp_path / "well", "value", at=99)
-    whole = recurra.run(write(tmp_path / "well", WITH_PLUGIN), changes, runs=tmp_path / "well" / "runs")
-    _plugin(tmp_path / "sick", "value * float('nan')", at=9)  # the second batch of the fifth step; an epoch has five
+    whole = recurra.run(
+        write(tmp_path / "well", WITH_PLUGIN), changes, runs=tmp_path / "well" / "runs"
+    )
+    # The second batch of the fifth step; an epoch has five.
+    _plugin(tmp_path / "sick", "value * float('nan')", at=9)
     _, folder = _fails(tmp_path / "sick", changes, WITH_PLUGIN)
     assert folder.checkpoints.load().step == 4
     _plugin(tmp_path / "sick", "value", at=99)
     healed = recurra.resume(folder.path, changed_plugins=True)
     one, other = (run.folder.checkpoints.load("last").tensors for run in (whole, healed))
-    assert {n: t.tolist() for n, t in one["weights"].items()} == {n: t.tolist() for n, t in other["weights"].items()}
-    assert {n: t.tolist() for n, t in one["random"].items()} == {n: t.tolist() for n, t in other["random"].items()}
+    assert {n: t.tolist() for n, t in one["weights"].items()} == {
+        n: t.tolist() for n, t in other["weights"].items()
+    }
+    assert {n: t.tolist() for n, t in one["random"].items()} == {
+        n: t.tolist() for n, t in other["random"].items()
+    }
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_weights(tmp_path: Path) -> None:
     """A finite loss with an infinite gradient stops as well."""
     _plugin(tmp_path, "value", at=1)
-    error, folder = _fails(tmp_path, {"cell.kind": "sick_cell", "device.path": "eager"}, WITH_PLUGIN)
+    error, folder = _fails(
+        tmp_path, {"cell.kind": "sick_cell", "device.path": "eager"}, WITH_PLUGIN
+    )
     assert "gradient" in str(error)
     assert folder.checkpoints.load().step == 0 and _finite(folder.checkpoints.load())
 
 
 @pytest.mark.parametrize("lr", [1e9, 1e12, 1e15])
 @pytest.mark.parametrize("every", [0, 1])
-def test_an_absurd_rate_saves_no_weight_that_is_not_finite(lr: float, every: int, tmp_path: Path) -> None:
-    """Whatever the rate, each checkpoint that is there holds finite weights, and the message is true of them."""
+def test_an_absurd_rate_saves_no_weight_that_is_not_finite(
+    lr: float, every: int, tmp_path: Path
+) -> None:
+    """Whatever the rate, each checkpoint that is there holds finite weights, and the message is
+    true of them.
+    """
     changes = {
         "training.optimizer": {"kind": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 1e15},
         "training.checkpoint_every": every,
@@ -136,7 +165,9 @@ def test_an_absurd_rate_saves_no_weight_that_is_not_finite(lr: float, every: int
 
 
 def test_an_update_too_large_for_torch_is_a_divergence(tmp_path: Path) -> None:
-    """Where torch refuses to compute an update, the run stops as it does for a loss that is not finite."""
+    """Where torch refuses to compute an update, the run stops as it does for a loss that is not
+    finite.
+    """
     error, folder = _fails(tmp_path, {"training.optimizer": {"kind": "adam", "lr": 1e38}})
     assert "too large" in str(error) and "learning rate" in str(error)
     assert _finite(folder.checkpoints.load())
@@ -150,7 +181,11 @@ def test_clipping_is_not_offered_where_it_is_on(tmp_path: Path) -> None:
         "training.schedule": {"kind": "constant", "warmup_steps": 1},
     }
     error, _ = _fails(tmp_path, changes)
-    assert "clip_norm" not in str(error) and "warmup_steps" not in str(error) and "learning rate" in str(error)
+    assert (
+        "clip_norm" not in str(error)
+        and "warmup_steps" not in str(error)
+        and "learning rate" in str(error)
+    )
 
 
 def test_the_best_checkpoint_outlives_a_divergence(tmp_path: Path) -> None:
@@ -161,16 +196,23 @@ def test_the_best_checkpoint_outlives_a_divergence(tmp_path: Path) -> None:
     index = folder.checkpoints.index()
     assert index["best"] <= 6 and index["last"] == 7
     best = min(
-        (r for r in folder.metrics() if r["split"] == "validation"), key=lambda record: (record["loss"], record["step"])
+        (r for r in folder.metrics() if r["split"] == "validation"),
+        key=lambda record: (record["loss"], record["step"]),
     )
     assert index["best"] == best["step"]
     assert math.isfinite(recurra.load(folder.path).evaluate("validation")["metrics"]["nats"])
 
 
 def test_a_validation_that_is_not_finite_is_told_with_its_own_step(tmp_path: Path) -> None:
-    """Weights that are finite but overflow in validation are saved, and the step is the one that was validated."""
-    sick = PLUGIN.replace("WRONG", "value * (1 if self.training else float('nan'))").replace("AT", "0")
+    """Weights that are finite but overflow in validation are saved, and the step is the one that
+    was validated.
+    """
+    sick = PLUGIN.replace("WRONG", "value * (1 if self.training else float('nan'))").replace(
+        "AT", "0"
+    )
     write(tmp_path, sick, "sick.py")
-    error, folder = _fails(tmp_path, {"loss.kind": "sick", "training.validate_every": 2}, WITH_PLUGIN)
+    error, folder = _fails(
+        tmp_path, {"loss.kind": "sick", "training.validate_every": 2}, WITH_PLUGIN
+    )
     assert "validation loss is nan at step 2; the weights of step 2 are saved" in str(error)
     assert folder.checkpoints.index()["last"] == 2

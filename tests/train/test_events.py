@@ -20,7 +20,8 @@ from recurra.train.events import Ended, Event, Saved, Updated, Validated
 from recurra.train.loop import Trainer
 
 CHANGES: dict[str, Any] = {
-    "sequence.carry": True, "cell.dropout": 0.3, "training.accumulate": 2, "training.validate_every": 3,
+    "sequence.carry": True, "cell.dropout": 0.3, "training.accumulate": 2,
+    "training.validate_every": 3,
     "training.checkpoint_every": 4, "device": {"kind": "cpu", "path": "eager", "threads": 1},
 }  # fmt: skip
 
@@ -42,7 +43,9 @@ def _weights(trainer: Trainer) -> dict[str, list[Any]]:
 
 
 def test_training_without_a_folder_is_that_of_a_run(tmp_path: Path) -> None:
-    """Whoever takes the events and does nothing with them gets the same weights, to the bit, as a run keeps."""
+    """Whoever takes the events and does nothing with them gets the same weights, to the bit, as a
+    run keeps.
+    """
     trainer = _trainer(tmp_path)
     events = list(trainer.events())
     run = recurra.run(tmp_path / "task.toml", CHANGES, runs=tmp_path / "runs")
@@ -58,9 +61,13 @@ def test_training_without_a_folder_is_that_of_a_run(tmp_path: Path) -> None:
 
 
 def test_every_saved_state_leads_to_the_same_end(tmp_path: Path) -> None:
-    """Whatever was saved, a trainer that takes it back ends with the same weights as one that went through."""
+    """Whatever was saved, a trainer that takes it back ends with the same weights as one that went
+    through.
+    """
     trainer = _trainer(tmp_path)
-    saved: list[Saved] = [copy.deepcopy(event) for event in trainer.events() if isinstance(event, Saved)]
+    saved: list[Saved] = [
+        copy.deepcopy(event) for event in trainer.events() if isinstance(event, Saved)
+    ]
     assert len({event.checkpoint.step for event in saved}) > 3
     for event in saved:
         other = _trainer(tmp_path)
@@ -70,7 +77,9 @@ def test_every_saved_state_leads_to_the_same_end(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_to_end_saves_and_says_so(tmp_path: Path) -> None:
-    """A request to end is met after the update that is being made: the state is saved, and the end is not done."""
+    """A request to end is met after the update that is being made: the state is saved, and the end
+    is not done.
+    """
     trainer = _trainer(tmp_path)
     events: list[Event] = []
     trainer.stop_asked = lambda: trainer.progress.step == 5
@@ -86,7 +95,9 @@ def test_what_is_asked_to_end_saves_and_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sound", [True, False])
 def test_what_goes_wrong_saves_what_was_before(sound: bool, tmp_path: Path) -> None:
-    """Before the error of a loss that is not finite comes the state of before, unless that is not finite either."""
+    """Before the error of a loss that is not finite comes the state of before, unless that is not
+    finite either.
+    """
     trainer = _trainer(tmp_path)
     events: list[Event] = []
     with pytest.raises(RunError, match="RC060") as caught:
@@ -98,7 +109,9 @@ def test_what_goes_wrong_saves_what_was_before(sound: bool, tmp_path: Path) -> N
                     trainer.network.head.bias.data[0] = float("nan")
     if sound:
         assert isinstance(events[-1], Saved) and events[-1].checkpoint.step == 2
-        assert all(bool(torch.isfinite(w).all()) for w in events[-1].checkpoint.tensors["weights"].values())
+        assert all(
+            bool(torch.isfinite(w).all()) for w in events[-1].checkpoint.tensors["weights"].values()
+        )
         assert "step 3; the weights of step 2 are saved" in str(caught.value)
     else:
         assert isinstance(events[-1], Updated) and "nothing is saved" in str(caught.value)

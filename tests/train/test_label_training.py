@@ -1,4 +1,6 @@
-"""Training on labels learns what the input says of them, and nothing else; an answer is only ever scored."""
+"""Training on labels learns what the input says of them, and nothing else; an answer is only ever
+scored.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from recurra.resolve import resolve
 from recurra.train.evaluate import answered
 
 FOLDS = ["train"] * 120 + ["validation"] * 20 + ["test"] * 60
-QUICK = {"device.path": "native", "training.steps": 60, "training.batch_size": 12, "sequence.length": 8}
+QUICK = {
+    "device.path": "native",
+    "training.steps": 60,
+    "training.batch_size": 12,
+    "sequence.length": 8,
+}
 
 
 def drawn(seed: int = 1) -> tuple[list[str], list[str]]:
@@ -46,16 +53,23 @@ def outputs(run: Run, data: Data) -> torch.Tensor:
 
 
 def test_answers_are_only_scored(tmp_path: Path) -> None:
-    """Other labels in the data move no prediction of a trained run; those held out move no weight either."""
+    """Other labels in the data move no prediction of a trained run; those held out move no weight
+    either.
+    """
     texts, labels = drawn()
     turned = Random(0).sample(labels, len(labels))
-    held = [label if fold == "train" else "ab"[label == "a"] for label, fold in zip(labels, FOLDS, strict=True)]
+    held = [
+        label if fold == "train" else "ab"[label == "a"]
+        for label, fold in zip(labels, FOLDS, strict=True)
+    ]
     paths = [write(tmp_path, task(texts, each), f"{name}.toml") for name, each in
              {"as it is": labels, "turned": turned, "held": held}.items()]  # fmt: skip
 
     run, other = (recurra.run(path, QUICK, runs=tmp_path / "runs") for path in (paths[0], paths[2]))
     assert run.result["metrics"]["accuracy"] > 0.85
-    weights, others = (each.folder.checkpoints.load("last").tensors["weights"] for each in (run, other))
+    weights, others = (
+        each.folder.checkpoints.load("last").tensors["weights"] for each in (run, other)
+    )
     assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
 
     asked = [load_data(resolve(path, QUICK)) for path in paths]
@@ -63,7 +77,9 @@ def test_answers_are_only_scored(tmp_path: Path) -> None:
 
 
 def test_labels_that_say_nothing_are_not_learned(tmp_path: Path) -> None:
-    """Trained on labels dealt out anew, a run is right about half the time where it has not seen the answer."""
+    """Trained on labels dealt out anew, a run is right about half the time where it has not seen
+    the answer.
+    """
     texts, labels = drawn()
     changes = {**QUICK, "training.validate_every": 1000}
     path = write(tmp_path, task(texts, Random(3).sample(labels, len(labels))))
@@ -87,7 +103,9 @@ device = { path = "native" }
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_numbers_in_and_classes_out(width: int, tmp_path: Path) -> None:
-    """Series of any length, each on a line of its own, are told apart by whether they rise or fall."""
+    """Series of any length, each on a line of its own, are told apart by whether they rise or
+    fall.
+    """
     stream = Random(2)
     lines = []
     for index in range(80):
@@ -110,7 +128,11 @@ def test_a_fold_of_the_data_is_the_split(tmp_path: Path) -> None:
     """What is validated and tested is what the data says, and the run keeps no other word of it."""
     texts, labels = drawn()
     data = load_data(resolve(write(tmp_path, task(texts, labels)), QUICK))
-    assert {name: len(part) for name, part in data.splits.items()} == {"train": 120, "validation": 20, "test": 60}
+    assert {name: len(part) for name, part in data.splits.items()} == {
+        "train": 120,
+        "validation": 20,
+        "test": 60,
+    }
     assert data.splits["validation"].begin.tolist() == data.store.starts[120:140].tolist()
     assert data.held_out() == "test"
 
@@ -121,13 +143,18 @@ def test_folds_are_for_what_comes_next_too(tmp_path: Path) -> None:
         '"label"\npooling', '"next"\n#'
     )
     data = load_data(resolve(write(tmp_path, text), {"training.batch_size": 1}))
-    assert {name: part.steps for name, part in data.splits.items()} == {"train": 4, "validation": 0, "test": 3}
+    assert {name: part.steps for name, part in data.splits.items()} == {
+        "train": 4,
+        "validation": 0,
+        "test": 3,
+    }
 
 
 @pytest.mark.parametrize(
     ("folds", "changes", "code", "words"),
     [
-        (FOLDS, {"sequence.split": [0.5, 0.0, 0.5]}, "RC014", "sequence.split: .* gives each sequence its fold"),
+        (FOLDS, {"sequence.split": [0.5, 0.0, 0.5]}, "RC014",
+            "sequence.split: .* gives each sequence its fold"),
         (["test"] * 200, {}, "RC041", "none of its 200 sequences into training"),
         (["dev"] * 200, {}, "RC013", r"source.folds(.|\n)*allowed: .*validation"),
         (["train"] * 199, {}, "RC014", "one fold for each sequence; got 199, and texts holds 200"),
@@ -147,15 +174,20 @@ def test_folds_that_do_not_fit_are_refused(
 def test_carry_is_refused_beside_folds(tmp_path: Path) -> None:
     """With carry a split is one stretch of the data."""
     text = task(*drawn()).replace('kind = "label"\npooling = "attention"', 'kind = "next"')
-    with pytest.raises(InputError, match=r"sequence.carry: .* its fold, and with carry .* one stretch(.|\n)*RC014"):
+    with pytest.raises(
+        InputError, match=r"sequence.carry: .* its fold, and with carry .* one stretch(.|\n)*RC014"
+    ):
         recurra.check(write(tmp_path, text), {"sequence.carry": True})
 
 
 def test_a_split_without_an_answer_is_refused(tmp_path: Path) -> None:
     """Where training has shown none of the labels of a split, nothing of it could be scored."""
     texts, labels = drawn()
-    labels = [label if fold != "validation" else "c" for label, fold in zip(labels, FOLDS, strict=True)]
+    labels = [
+        label if fold != "validation" else "c" for label, fold in zip(labels, FOLDS, strict=True)
+    ]
     with pytest.raises(
-        InputError, match=r"validation split, .* no sequence whose label training has shown(.|\n)*RC041"
+        InputError,
+        match=r"validation split, .* no sequence whose label training has shown(.|\n)*RC041",
     ):
         recurra.check(write(tmp_path, task(texts, labels)), QUICK)

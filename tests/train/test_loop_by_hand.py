@@ -19,9 +19,16 @@ from recurra.train import optimizer as optimizers
 FUSED: dict[str, dict[str, Any]] = {
     "adam": {"betas": (0.8, 0.95), "weight_decay": 0.1, "amsgrad": True, "maximize": True},
     "adamw": {"betas": (0.8, 0.95), "weight_decay": 0.1, "amsgrad": True, "maximize": True},
-    "adagrad": {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "maximize": True},
+    "adagrad": {
+        "lr_decay": 0.1,
+        "weight_decay": 0.1,
+        "initial_accumulator_value": 0.5,
+        "maximize": True,
+    },
 }
-"""The optimizers that are taken in their fused form on a CPU, and values of their arguments that change something."""
+"""The optimizers that are taken in their fused form on a CPU, and values of their arguments that
+change something.
+"""
 
 AFTER = 4
 """Updates after which weights are compared."""
@@ -31,10 +38,14 @@ AFTER = 4
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("kind", ["adam", "adamw", "adagrad", "rmsprop"])
 def test_training_is_the_loop_by_hand(text: str, clip: float, kind: str, tmp_path: Path) -> None:
-    """Weights and loss after some updates are those of backward, clip_grad_norm_ and torch's plain optimizer."""
+    """Weights and loss after some updates are those of backward, clip_grad_norm_ and torch's plain
+    optimizer.
+    """
     trainer = trainer_of(tmp_path, text, {
-        "training.optimizer": {"kind": kind, "lr": 0.02}, "training.steps": AFTER, "training.batch_size": 2,
-        "training.clip_norm": clip, "device.precision": "float64", "sequence.split": [1.0, 0.0, 0.0],
+        "training.optimizer": {"kind": kind, "lr": 0.02}, "training.steps": AFTER,
+        "training.batch_size": 2,
+        "training.clip_norm": clip, "device.precision": "float64",
+        "sequence.split": [1.0, 0.0, 0.0],
         "generation.prompt": "a", "sequence.length": 7,
     })  # fmt: skip
     network = copy.deepcopy(trainer.network)
@@ -64,13 +75,17 @@ def _moved(made: optim.Optimizer, weights: list[nn.Parameter]) -> list[torch.Ten
     for index in range(5):
         made.param_groups[0]["lr"] = 0.1 / (index + 1)
         for weight in weights:
-            weight.grad = torch.randn(weight.shape, generator=stream, dtype=torch.float64).to(weight)
+            weight.grad = torch.randn(weight.shape, generator=stream, dtype=torch.float64).to(
+                weight
+            )
         made.step()
     return [weight.detach() for weight in weights]
 
 
 def _weights(dtype: torch.dtype) -> list[nn.Parameter]:
-    """Return weights whose sizes fill no vector register evenly, and one that is empty of rows but one."""
+    """Return weights whose sizes fill no vector register evenly, and one that is empty of rows but
+    one.
+    """
     stream = torch.Generator().manual_seed(4)
     return [
         nn.Parameter(torch.randn(shape, generator=stream, dtype=torch.float64).to(dtype))
@@ -82,8 +97,12 @@ def _weights(dtype: torch.dtype) -> list[nn.Parameter]:
 @pytest.mark.parametrize("kind", FUSED)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_a_fused_optimizer_is_the_plain_one(kind: str, dtype: torch.dtype, bound: float, data: st.DataObject) -> None:
-    """Under any of its arguments the fused form moves the weights as torch's loop over them does."""
+def test_a_fused_optimizer_is_the_plain_one(
+    kind: str, dtype: torch.dtype, bound: float, data: st.DataObject
+) -> None:
+    """Under any of its arguments the fused form moves the weights as torch's loop over them
+    does.
+    """
     chosen = {name: value for name, value in FUSED[kind].items() if data.draw(st.booleans(), name)}
     ours, theirs = _weights(dtype), _weights(dtype)
     made = optimizers.build(optimizers.find(kind), {"lr": 0.1, **chosen}, ours)
@@ -94,9 +113,13 @@ def test_a_fused_optimizer_is_the_plain_one(kind: str, dtype: torch.dtype, bound
 
 
 @pytest.mark.parametrize("kind", FUSED)
-@pytest.mark.parametrize("chosen", [{"fused": False}, {"foreach": True}, {"foreach": False}, {"lr": 1e30}], ids=str)
+@pytest.mark.parametrize(
+    "chosen", [{"fused": False}, {"foreach": True}, {"foreach": False}, {"lr": 1e30}], ids=str
+)
 def test_a_task_may_choose_the_form(kind: str, chosen: dict[str, Any]) -> None:
-    """A form that the task names is kept; and an absurd rate is left to the plain one, which refuses to overflow."""
+    """A form that the task names is kept; and an absurd rate is left to the plain one, which
+    refuses to overflow.
+    """
     made = optimizers.build(optimizers.find(kind), chosen, _weights(torch.float32))
     assert not made.param_groups[0]["fused"]
 

@@ -1,4 +1,6 @@
-"""Every optimizer of torch.optim that a task may name: built, stepped, and strict about its arguments."""
+"""Every optimizer of torch.optim that a task may name: built, stepped, and strict about its
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ def step(made: optim.Optimizer, weights: list[nn.Parameter]) -> None:
 def built(write: Write, table: dict[str, Any]) -> optim.Optimizer:
     """Return the optimizer of a task whose table this is."""
     line = tomli_w.dumps({"training": {"optimizer": table}}).replace("\n\n", "\n")
-    text = HELLO.replace('optimizer = { kind = "adam", lr = 0.01 }\n', "") + "\n" + line.replace("[training]\n", "")
+    text = (
+        HELLO.replace('optimizer = { kind = "adam", lr = 0.01 }\n', "")
+        + "\n"
+        + line.replace("[training]\n", "")
+    )
     resolved = resolve(write(text))
     network, _ = build_network(resolved, 4)
     assert isinstance(network, Network)
@@ -57,7 +63,9 @@ def faults(write: Write, table: dict[str, Any]) -> list[Problem]:
 
 def test_all_of_torch_is_offered_or_refused_with_a_reason() -> None:
     """Each optimizer of torch.optim either can be used, or is refused with what it would need."""
-    classes = [c for c in vars(optim).values() if inspect.isclass(c) and issubclass(c, optim.Optimizer)]
+    classes = [
+        c for c in vars(optim).values() if inspect.isclass(c) and issubclass(c, optim.Optimizer)
+    ]
     for each in set(classes) - {optim.Optimizer}:
         if each in KINDS.values():
             assert optimizers.find(each.__name__) is each
@@ -70,7 +78,9 @@ def test_all_of_torch_is_offered_or_refused_with_a_reason() -> None:
 
 @EVERY_KIND
 def test_every_optimizer_takes_a_step_by_its_defaults(name: str) -> None:
-    """With no argument at all, every optimizer that a task may name moves a matrix and a bias, to finite values."""
+    """With no argument at all, every optimizer that a task may name moves a matrix and a bias, to
+    finite values.
+    """
     weights = parameters()
     step(optimizers.build(KINDS[name], {}, weights), weights)
     assert all(weight.isfinite().all() and not (weight == 1).all() for weight in weights)
@@ -78,20 +88,33 @@ def test_every_optimizer_takes_a_step_by_its_defaults(name: str) -> None:
 
 @EVERY_KIND
 def test_the_arguments_are_those_of_torch(name: str) -> None:
-    """Defaults and names of the checked arguments are torch's own, so that leaving one out changes nothing."""
+    """Defaults and names of the checked arguments are torch's own, so that leaving one out changes
+    nothing.
+    """
     model = optimizers.options_of(KINDS[name])
     signature = inspect.signature(KINDS[name]).parameters
     assert set(model.model_fields) <= set(signature) and "lr" in model.model_fields
     written = model.model_validate_json("{}").model_dump()
     assert written == {field: signature[field].default for field in model.model_fields}
     weights = parameters()
-    step(optimizers.build(KINDS[name], {k: v for k, v in written.items() if v is not None}, weights), weights)
+    step(
+        optimizers.build(KINDS[name], {k: v for k, v in written.items() if v is not None}, weights),
+        weights,
+    )
 
 
 @EVERY_KIND
 def test_a_task_may_name_it_in_any_spelling(task: Write, name: str) -> None:
-    """Case, `-` and `_` do not matter in the name, and the rate of the task is the rate of the optimizer."""
-    for spelt in (name, name.upper(), KINDS[name].__name__, f"{name[:2]}_{name[2:]}", f"{name[:2]}-{name[2:]}"):
+    """Case, `-` and `_` do not matter in the name, and the rate of the task is the rate of the
+    optimizer.
+    """
+    for spelt in (
+        name,
+        name.upper(),
+        KINDS[name].__name__,
+        f"{name[:2]}_{name[2:]}",
+        f"{name[:2]}-{name[2:]}",
+    ):
         made = built(task, {"kind": spelt, "lr": 0.125})
         assert type(made) is KINDS[name]
         assert {group["lr"] for group in made.param_groups} == {0.125}
@@ -99,10 +122,15 @@ def test_a_task_may_name_it_in_any_spelling(task: Write, name: str) -> None:
 
 @EVERY_KIND
 def test_every_argument_is_checked(task: Write, name: str) -> None:
-    """Every argument of every optimizer refuses a wrong type and a misspelt name, all at once, at its place."""
+    """Every argument of every optimizer refuses a wrong type and a misspelt name, all at once, at
+    its place.
+    """
     fields = optimizers.options_of(KINDS[name]).model_fields
     found = {
-        p.key: p for p in faults(task, {"kind": name, **dict.fromkeys(fields, "x")} | {f"{f}_": 1 for f in fields})
+        p.key: p
+        for p in faults(
+            task, {"kind": name, **dict.fromkeys(fields, "x")} | {f"{f}_": 1 for f in fields}
+        )
     }
     for field in fields:
         wrong, unknown = found[f"training.optimizer.{field}"], found[f"training.optimizer.{field}_"]
@@ -141,7 +169,9 @@ def test_every_argument_is_checked(task: Write, name: str) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_argument_is_refused(task: Write, table: dict[str, Any], key: str, code: str, said: str) -> None:
+def test_a_wrong_argument_is_refused(
+    task: Write, table: dict[str, Any], key: str, code: str, said: str
+) -> None:
     """A wrong argument is refused at its own place, with what is allowed or the nearest name."""
     (problem,) = faults(task, table)
     assert (problem.key, problem.code) == (f"training.optimizer.{key}", code)
@@ -158,7 +188,9 @@ def test_a_wrong_argument_is_refused(task: Write, table: dict[str, Any], key: st
     ],
     ids=str,
 )
-def test_what_torch_refuses_is_refused_in_its_words(task: Write, table: dict[str, Any], said: str) -> None:
+def test_what_torch_refuses_is_refused_in_its_words(
+    task: Write, table: dict[str, Any], said: str
+) -> None:
     """A value that torch alone knows to be wrong is refused as input, with torch's own reason."""
     (problem,) = faults(task, table)
     assert (problem.code, problem.key) == ("RC013", "training.optimizer") and said in problem.fact
@@ -178,7 +210,11 @@ def test_no_argument_ends_in_a_traceback(name: str, data: st.DataObject) -> None
         if data.draw(st.booleans()):
             pairs = isinstance(info.default, tuple)
             arguments[field] = data.draw(
-                st.tuples(NUMBERS, NUMBERS) if pairs else st.booleans() if "bool" in str(info.annotation) else NUMBERS
+                st.tuples(NUMBERS, NUMBERS)
+                if pairs
+                else st.booleans()
+                if "bool" in str(info.annotation)
+                else NUMBERS
             )
     weights = parameters()
     try:
@@ -202,7 +238,9 @@ def test_no_argument_ends_in_a_traceback(name: str, data: st.DataObject) -> None
         ([], "task.toml:"),
     ],
 )
-def test_what_torch_refuses_is_placed_where_it_was_said(task: Write, overrides: list[str], place: str) -> None:
+def test_what_torch_refuses_is_placed_where_it_was_said(
+    task: Write, overrides: list[str], place: str
+) -> None:
     """An argument of an override is told as that of the override, one of the file at its line."""
     text = HELLO if overrides else HELLO.replace("lr = 0.01", "lr = 0.01, betas = [2.0, 0.1]")
     resolved = resolve(task(text), overrides)

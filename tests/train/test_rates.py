@@ -25,17 +25,29 @@ warmups = st.integers(0, 40)
 finals = st.floats(0, 1)
 
 
-@given(kind=st.sampled_from([Constant, Cosine, Linear, Plateau]), warmup=st.integers(1, 40), total=totals)
+@given(
+    kind=st.sampled_from([Constant, Cosine, Linear, Plateau]),
+    warmup=st.integers(1, 40),
+    total=totals,
+)
 def test_warm_up_is_a_line_from_nothing_to_the_whole(kind: Any, warmup: int, total: int) -> None:
-    """Update i of w in the warm-up has the share (i + 1) / w, and the one after it the whole rate."""
+    """Update i of w in the warm-up has the share (i + 1) / w, and the one after it the whole
+    rate.
+    """
     rate = Rate(kind(warmup_steps=warmup), total)
-    assert [rate.share(step) for step in range(warmup)] == pytest.approx([(s + 1) / warmup for s in range(warmup)])
-    assert rate.share(warmup) == (1.0 if warmup < total or kind in (Constant, Plateau) else pytest.approx(1.0))
+    assert [rate.share(step) for step in range(warmup)] == pytest.approx(
+        [(s + 1) / warmup for s in range(warmup)]
+    )
+    assert rate.share(warmup) == (
+        1.0 if warmup < total or kind in (Constant, Plateau) else pytest.approx(1.0)
+    )
 
 
 @given(warmup=warmups, length=st.integers(1, 300), final=finals)
 def test_cosine_and_linear_are_their_closed_forms(warmup: int, length: int, final: float) -> None:
-    """Both begin at 1 after the warm-up, end at `final` once all steps are done, and never rise between."""
+    """Both begin at 1 after the warm-up, end at `final` once all steps are done, and never rise
+    between.
+    """
     total = warmup + length
     for kind, form in (
         (Cosine, lambda part: final + (1 - final) * (1 + math.cos(math.pi * part)) / 2),
@@ -45,8 +57,12 @@ def test_cosine_and_linear_are_their_closed_forms(warmup: int, length: int, fina
         shares = [rate.share(step) for step in range(warmup, total + 1)]
         assert shares == pytest.approx([form(i / length) for i in range(length + 1)])
         assert shares[0] == pytest.approx(1) and shares[-1] == pytest.approx(final)
-        assert all(after <= before + 1e-12 for before, after in zip(shares, shares[1:], strict=False))
-        assert rate.share(total + 7) == pytest.approx(final), "nor does it go on falling after the end"
+        assert all(
+            after <= before + 1e-12 for before, after in zip(shares, shares[1:], strict=False)
+        )
+        assert rate.share(total + 7) == pytest.approx(final), (
+            "nor does it go on falling after the end"
+        )
 
 
 @given(
@@ -54,10 +70,16 @@ def test_cosine_and_linear_are_their_closed_forms(warmup: int, length: int, fina
     patience=st.integers(0, 4), factor=st.sampled_from([0.1, 0.5, 0.9]), cut=st.integers(0, 40),
 )  # fmt: skip
 @settings(deadline=None)
-def test_a_plateau_cuts_as_torchs_does(values: list[float], patience: int, factor: float, cut: int) -> None:
-    """The rate falls at the same validations as under ReduceLROnPlateau, also when it is saved and restored between."""
+def test_a_plateau_cuts_as_torchs_does(
+    values: list[float], patience: int, factor: float, cut: int
+) -> None:
+    """The rate falls at the same validations as under ReduceLROnPlateau, also when it is saved and
+    restored between.
+    """
     theirs = optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    oracle = optim.lr_scheduler.ReduceLROnPlateau(theirs, factor=factor, patience=patience, threshold=0.0, eps=0.0)
+    oracle = optim.lr_scheduler.ReduceLROnPlateau(
+        theirs, factor=factor, patience=patience, threshold=0.0, eps=0.0
+    )
     ours = Rate(Plateau(patience=patience, factor=factor), 100)
     for index, value in enumerate(values):
         oracle.step(value)
@@ -98,17 +120,27 @@ def _weights(run: Run) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("text", [EVEN, RAGGED], ids=["windows", "ragged"])
-@pytest.mark.parametrize("optimizer", [{"kind": "sgd", "lr": 0.1, "momentum": 0.9}, {"kind": "adam", "lr": 0.01}])
+@pytest.mark.parametrize(
+    "optimizer", [{"kind": "sgd", "lr": 0.1, "momentum": 0.9}, {"kind": "adam", "lr": 0.01}]
+)
 @pytest.mark.parametrize("times", [2, 3])
-def test_batches_added_up_are_one_large_batch(text: str, optimizer: dict[str, Any], times: int, tmp_path: Path) -> None:
-    """k batches accumulated train as one batch of k times the size, also where windows are of unequal length."""
+def test_batches_added_up_are_one_large_batch(
+    text: str, optimizer: dict[str, Any], times: int, tmp_path: Path
+) -> None:
+    """k batches accumulated train as one batch of k times the size, also where windows are of
+    unequal length.
+    """
     shared = {
-        "training.optimizer": optimizer, "sequence.split": [1.0, 0.0, 0.0], "device.precision": "float64",
+        "training.optimizer": optimizer, "sequence.split": [1.0, 0.0, 0.0],
+        "device.precision": "float64",
         "generation.prompt": "a", "training.clip_norm": 0.5, "sequence.length": 7,
     }  # fmt: skip
     small = {"training.batch_size": 2, "training.accumulate": times}
     large = {"training.batch_size": 2 * times, "training.accumulate": 1}
-    one, other = (_run(tmp_path / name, text, {**shared, **size}) for name, size in (("a", small), ("b", large)))
+    one, other = (
+        _run(tmp_path / name, text, {**shared, **size})
+        for name, size in (("a", small), ("b", large))
+    )
     torch.testing.assert_close(_weights(one), _weights(other), rtol=1e-10, atol=1e-12)
     losses = [[r["loss"] for r in run.metrics() if r["split"] == "train"] for run in (one, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
@@ -122,12 +154,19 @@ def test_epochs_are_so_many_steps(changes: dict[str, Any], tmp_path: Path) -> No
     data = load_data(epochs.resolved)
     steps = 2 * math.ceil(data.feed.batches / changes.get("training.accumulate", 1))
     assert epochs.result["steps"] == steps
-    assert torch.equal(_weights(epochs), _weights(_run(tmp_path / "steps", text, {"training.steps": steps, **changes})))
+    assert torch.equal(
+        _weights(epochs),
+        _weights(_run(tmp_path / "steps", text, {"training.steps": steps, **changes})),
+    )
 
 
 def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> None:
-    """In a padded batch the gradient of what is filled in is exactly zero, and that of each scored step is not."""
-    trainer = trainer_of(tmp_path, RAGGED, {"training.steps": 1, "training.batch_size": 8, "sequence.length": 20})
+    """In a padded batch the gradient of what is filled in is exactly zero, and that of each scored
+    step is not.
+    """
+    trainer = trainer_of(
+        tmp_path, RAGGED, {"training.steps": 1, "training.batch_size": 8, "sequence.length": 20}
+    )
     outputs: list[torch.Tensor] = []
 
     def keep(module: Any, args: Any, result: Any) -> None:
@@ -144,7 +183,9 @@ def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> Non
 
 
 def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
-    """With carry, each window starts from the values that the one before ended with, cut from its graph."""
+    """With carry, each window starts from the values that the one before ended with, cut from its
+    graph.
+    """
     changes = {"sequence.carry": True, "sequence.restart": 0.0, "generation.prompt": "the "}
     trainer = trainer_of(tmp_path, PROSE, changes)
     before: list[Any] = []
@@ -159,7 +200,9 @@ def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
             assert not field.requires_grad and field.grad_fn is None
             assert end.requires_grad and torch.equal(field, end)
     epochs = [index for index, states in enumerate(before) if states is None]
-    assert epochs == list(range(0, len(before), trainer.feed.batches)), "an epoch begins with fresh states"
+    assert epochs == list(range(0, len(before), trainer.feed.batches)), (
+        "an epoch begins with fresh states"
+    )
 
 
 def test_without_carry_no_state_goes_on(tmp_path: Path) -> None:
@@ -172,12 +215,24 @@ def test_without_carry_no_state_goes_on(tmp_path: Path) -> None:
 
 
 def test_clipping_bounds_the_norm_of_the_whole_gradient(tmp_path: Path) -> None:
-    """Under plain sgd with rate 1 an update is as long as clip_norm where the gradient is longer."""
-    changes = {"training.optimizer": {"kind": "sgd", "lr": 1.0}, "training.steps": 1, "device.precision": "float64"}
+    """Under plain sgd with rate 1 an update is as long as clip_norm where the gradient is
+    longer.
+    """
+    changes = {
+        "training.optimizer": {"kind": "sgd", "lr": 1.0},
+        "training.steps": 1,
+        "device.precision": "float64",
+    }
     moved = []
     for name, norm in (("a", 0.0), ("b", 1e-3)):
         trainer = trainer_of(tmp_path / name, EVEN, {**changes, "training.clip_norm": norm})
         start = nn.utils.parameters_to_vector(trainer.network.parameters()).detach()
         list(trainer.events())
-        moved.append(float((nn.utils.parameters_to_vector(trainer.network.parameters()) - start).norm().detach()))
+        moved.append(
+            float(
+                (nn.utils.parameters_to_vector(trainer.network.parameters()) - start)
+                .norm()
+                .detach()
+            )
+        )
     assert moved[0] > 1e-2 and moved[1] == pytest.approx(1e-3, rel=1e-3)

@@ -1,4 +1,6 @@
-"""Lanes that begin afresh in the midst of a corpus: each row is trained as if alone, in the state that it has."""
+"""Lanes that begin afresh in the midst of a corpus: each row is trained as if alone, in the state
+that it has.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +41,25 @@ class Learned(Cell[CellOptions]):
         return Two(self.start.to(device, dtype).expand(batch_size, -1), count)
 
     def step(self, x_t, state):
-        h = torch.tanh(self.map(torch.cat([x_t, state.h], dim=-1)) + 0.1 * torch.sin(state.count).unsqueeze(-1))
+        clock = 0.1 * torch.sin(state.count).unsqueeze(-1)
+        h = torch.tanh(self.map(torch.cat([x_t, state.h], dim=-1)) + clock)
         return h, Two(h, state.count + 1)
 
 @hookimpl
 def recurra_components():
-    return [Component(kind="cell", name="learned", target=__name__ + ":Learned", options="recurra:CellOptions",
-                      summary="learns its first state")]
+    target = __name__ + ":Learned"
+    return [Component("cell", "learned", target, "recurra:CellOptions", "learns its first state")]
 """
 
 ONE = about(PROSE, "inline", text="the cat sat on the mat and the dog on the log. " * 2)
-SEVERAL = about(PROSE, "inline", texts=["the cat", "a dog on a log and a frog", "it", "she sat on the mat, then on it"])
-SERIES_OF_THREE = about(SERIES, "inline", series=[[float(t % 7 + s) for t in range(20)] for s in range(3)])
+SEVERAL = about(
+    PROSE,
+    "inline",
+    texts=["the cat", "a dog on a log and a frog", "it", "she sat on the mat, then on it"],
+)
+SERIES_OF_THREE = about(
+    SERIES, "inline", series=[[float(t % 7 + s) for t in range(20)] for s in range(3)]
+)
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "native": (ONE, {"cell.kind": "lstm", "cell.num_layers": 2}),
@@ -58,13 +67,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "scan": (SEVERAL, {"cell.kind": "mingru"}),
     "chunkwise": (ONE, {"cell.kind": "mlstm", "cell.heads": 2}),
     "eager": (SEVERAL, {"cell.kind": "learned", "encoder.kind": "convolution"}),
-    "auto": (SERIES_OF_THREE, {"encoder": {"kind": "calendar", "periods": [7]}, "cell.kind": "rnn"}),
+    "auto": (
+        SERIES_OF_THREE,
+        {"encoder": {"kind": "calendar", "periods": [7]}, "cell.kind": "rnn"},
+    ),
 }
-"""By path: cells of each form, several fields of state, sequences that begin inside windows, encoders with a state."""
+"""By path: cells of each form, several fields of state, sequences that begin inside windows,
+encoders with a state.
+"""
 
 SHARED = {
-    "sequence.carry": True, "sequence.length": 5, "training.batch_size": 3, "training.accumulate": 2,
-    "training.steps": 6, "training.optimizer": {"kind": "sgd", "lr": 0.3}, "device.precision": "float64",
+    "sequence.carry": True, "sequence.length": 5, "training.batch_size": 3,
+    "training.accumulate": 2,
+    "training.steps": 6, "training.optimizer": {"kind": "sgd", "lr": 0.3},
+    "device.precision": "float64",
 }  # fmt: skip
 
 
@@ -75,13 +91,22 @@ def _built(folder: Path, path: str, **more: Any) -> Trainer:
     trainer: Trainer = trainer_of(
         folder,
         text,
-        {**SHARED, "plugins.files": files, "generation.prompt": prompt, "device.path": path, **changes, **more},
+        {
+            **SHARED,
+            "plugins.files": files,
+            "generation.prompt": prompt,
+            "device.path": path,
+            **changes,
+            **more,
+        },
     )
     return trainer
 
 
 def _by_hand(trainer: Trainer) -> tuple[dict[str, Tensor], int, int]:
-    """Train a copy row by row; return its weights, and how many rows began afresh in the midst and how many went on."""
+    """Train a copy row by row; return its weights, and how many rows began afresh in the midst and
+    how many went on.
+    """
     network, loss = copy.deepcopy(trainer.network), trainer.network.loss
     weights = torch.optim.SGD(network.parameters(), lr=0.3)
     restarts = kept = step = epoch = 0
@@ -101,7 +126,9 @@ def _by_hand(trainer: Trainer) -> tuple[dict[str, Tensor], int, int]:
                     kept += not batch.fresh[row]
                     x, position = batch.x[row : row + 1], batch.position[row : row + 1]
                     output, after = network(x, states[row], reset=reset, position=position)
-                    states[row] = tuple(type(s)(*(f.detach() for f in s)) if s else s for s in after)
+                    states[row] = tuple(
+                        type(s)(*(f.detach() for f in s)) if s else s for s in after
+                    )
                     if (mask := batch.mask[row]).any():
                         (loss(output[0][mask], batch.y[row][mask]).sum() / scored).backward()
             weights.step()
@@ -115,7 +142,8 @@ def _by_hand(trainer: Trainer) -> tuple[dict[str, Tensor], int, int]:
 @pytest.mark.parametrize("chance", [0.4, 1.0])
 @pytest.mark.parametrize("path", CASES)
 def test_each_row_is_trained_as_if_alone(path: str, chance: float, tmp_path: Path) -> None:
-    """Weights are those of rows read one by one: a fresh one from the first state at its own position, others carried.
+    """Weights are those of rows read one by one: a fresh one from the first state at its own
+    position, others carried.
 
     With chance 1 every window is thus an independent one, at the position where it stands.
     """
@@ -132,7 +160,9 @@ def test_each_row_is_trained_as_if_alone(path: str, chance: float, tmp_path: Pat
 
 @pytest.mark.parametrize("path", CASES)
 def test_a_fresh_row_changes_no_other_row(path: str, tmp_path: Path) -> None:
-    """Outputs, states and the gradients of the other rows are the same to the bit, whether a row is fresh or not."""
+    """Outputs, states and the gradients of the other rows are the same to the bit, whether a row is
+    fresh or not.
+    """
     trainer = _built(tmp_path, path, **{"sequence.restart": 0.0})
     first, second = list(trainer.feed.epoch(0))[:2]
     _, trainer.carried = trainer.network(first.x, None, position=first.position)
@@ -148,7 +178,9 @@ def test_a_fresh_row_changes_no_other_row(path: str, tmp_path: Path) -> None:
 
 
 def test_nothing_is_drawn_at_chance_0(tmp_path: Path) -> None:
-    """Without restarts the states of a window are those that the one before ended with, all of an epoch's."""
+    """Without restarts the states of a window are those that the one before ended with, all of an
+    epoch's.
+    """
     trainer = _built(tmp_path, "native", **{"sequence.restart": 0.0})
     fresh = [batch.fresh for epoch in (0, 1) for batch in trainer.feed.epoch(epoch)]
     assert all(bool(flags.all()) for flags in fresh[:: trainer.feed.batches])
@@ -156,7 +188,9 @@ def test_nothing_is_drawn_at_chance_0(tmp_path: Path) -> None:
 
 
 def test_a_run_without_the_key_goes_on_without_restarts(tmp_path: Path) -> None:
-    """A run whose task.toml was written before there was `restart` resumes as it was, not with today's default."""
+    """A run whose task.toml was written before there was `restart` resumes as it was, not with
+    today's default.
+    """
     never = trained(tmp_path / "never", "lanes", **{"sequence.restart": 0.0})
     text = (never.path / "task.toml").read_text()
     assert "restart = 0.0\n" in text
@@ -172,7 +206,9 @@ def test_a_run_without_the_key_goes_on_without_restarts(tmp_path: Path) -> None:
         again = recurra.resume(path)
     assert again.task.sequence.restart == 0.0
     assert [
-        name for name in differences(never, again) if name not in ("task.toml", "hashes.json", "environment.json")
+        name
+        for name in differences(never, again)
+        if name not in ("task.toml", "hashes.json", "environment.json")
     ] == []
     assert differences(never, trained(tmp_path / "now", "lanes", **{"sequence.restart": 0.5})) != []
 

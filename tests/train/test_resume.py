@@ -31,14 +31,20 @@ QUICK = {"windows", "lanes", "dropout", "sparse checkpoints", "labels", "series"
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in TRIALS]
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in TRIALS],
 )
 def test_a_stop_after_any_step_changes_no_bit(name: str, unbroken, tmp_path: Path) -> None:
-    """Stopped after every single step and resumed each time, a run leaves what an unbroken one does, bit for bit."""
+    """Stopped after every single step and resumed each time, a run leaves what an unbroken one
+    does, bit for bit.
+    """
     assert differences(unbroken(name), trained(tmp_path, name, stops=range(1, STEPS))) == []
 
 
-@given(name=st.sampled_from(sorted(TRIALS)), stops=st.sets(st.integers(1, STEPS - 1), min_size=1, max_size=3))
+@given(
+    name=st.sampled_from(sorted(TRIALS)),
+    stops=st.sets(st.integers(1, STEPS - 1), min_size=1, max_size=3),
+)
 @settings(max_examples=8, deadline=None)
 def test_drawn_stops_change_no_bit(name: str, stops: set[int], unbroken) -> None:
     """Wherever a run is stopped, its end is the same."""
@@ -47,30 +53,47 @@ def test_drawn_stops_change_no_bit(name: str, stops: set[int], unbroken) -> None
 
 
 def test_trials_differ_from_each_other(unbroken) -> None:
-    """Each trial trains in its own way, so that equal bits are no accident of an option without effect."""
+    """Each trial trains in its own way, so that equal bits are no accident of an option without
+    effect.
+    """
     weights = [
         next(v for k, v in left(unbroken(name)).items() if k.endswith("weights.safetensors"))
         for name in TRIALS
         if name != "sparse checkpoints"
     ]
     assert len(set(weights)) == len(weights)
-    assert unbroken("early stopping").result["steps"] < STEPS, "it must stop early to be a trial of stopping"
-    assert unbroken("plateau").folder.checkpoints.load().state["rate"]["cut"] < 1, "the rate must be cut"
+    assert unbroken("early stopping").result["steps"] < STEPS, (
+        "it must stop early to be a trial of stopping"
+    )
+    assert unbroken("plateau").folder.checkpoints.load().state["rate"]["cut"] < 1, (
+        "the rate must be cut"
+    )
 
 
 LIKE_ADAM = {"adadelta", "adamax", "adamw", "radam", "rmsprop"}
-"""Optimizers whose state is, as Adam's, a count and tensors as large as the weights: they are slow."""
+"""Optimizers whose state is, as Adam's, a count and tensors as large as the weights: they are
+slow.
+"""
 
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(k, marks=[pytest.mark.slow] if k in LIKE_ADAM else []) for k in sorted(optimizers.known())],
+    [
+        pytest.param(k, marks=[pytest.mark.slow] if k in LIKE_ADAM else [])
+        for k in sorted(optimizers.known())
+    ],
 )
 def test_every_optimizer_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
     """The state of each optimizer of torch survives a checkpoint whole."""
-    changes = {"training.optimizer": {"kind": kind}, "training.steps": 4, "sequence.split": [1.0, 0.0, 0.0]}
+    changes = {
+        "training.optimizer": {"kind": kind},
+        "training.steps": 4,
+        "sequence.split": [1.0, 0.0, 0.0],
+    }
     whole = trained(tmp_path / "whole", "windows", **changes)
-    assert differences(whole, trained(tmp_path / "cut", "windows", stops=[1, 2, 3], **changes)) == []
+    assert (
+        differences(whole, trained(tmp_path / "cut", "windows", stops=[1, 2, 3], **changes)) == []
+    )
 
 
 @pytest.mark.parametrize("kind", ["adafactor", "adam", "sgd"])
@@ -85,7 +108,11 @@ def test_a_state_is_looked_at_where_torch_looks_out_for_graphs(
 
     for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
         monkeypatch.setattr(torch.optim.Optimizer, name, check, raising=False)
-    changes = {"training.optimizer": {"kind": kind}, "training.steps": 3, "sequence.split": [1.0, 0.0, 0.0]}
+    changes = {
+        "training.optimizer": {"kind": kind},
+        "training.steps": 3,
+        "sequence.split": [1.0, 0.0, 0.0],
+    }
     assert trained(tmp_path, "windows", stops=[1], **changes).result["steps"] == 3
 
 
@@ -111,8 +138,12 @@ def test_a_run_killed_before_its_final_figures_makes_them_when_resumed(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["sparse checkpoints", "labels"])
-def test_records_after_the_last_checkpoint_are_made_anew(name: str, unbroken, tmp_path: Path) -> None:
-    """A run killed long after its last checkpoint repeats the steps and records each of them once."""
+def test_records_after_the_last_checkpoint_are_made_anew(
+    name: str, unbroken, tmp_path: Path
+) -> None:
+    """A run killed long after its last checkpoint repeats the steps and records each of them
+    once.
+    """
     whole = unbroken(name)
     path = _killed(tmp_path / "killed", name, at=STEPS - 1)
     assert Checkpoints(path / "checkpoints").index()["last"] < STEPS - 1
@@ -141,17 +172,23 @@ def _killed(folder: Path, name: str, at: int) -> Path:
 def test_samples_that_look_like_headings_survive(tmp_path: Path) -> None:
     """A sample that holds the mark between samples in mid-line is not taken for one."""
     run = trained(tmp_path, "windows")
-    (run.path / "samples.txt").write_text("--- step 2\na --- step 99\n--- step 4\nb\n--- step 12, final\nc\n")
+    (run.path / "samples.txt").write_text(
+        "--- step 2\na --- step 99\n--- step 4\nb\n--- step 12, final\nc\n"
+    )
     run.folder.rewind(3)
     assert (run.path / "samples.txt").read_text() == "--- step 2\na --- step 99\n"
 
 
 @pytest.mark.parametrize("new", ["the cat sat on the hat and so on", "x", ""])
 def test_changed_data_stops_a_resume(new: str, tmp_path: Path) -> None:
-    """Other data, also too little of it or of other symbols, is told as changed data before anything else."""
+    """Other data, also too little of it or of other symbols, is told as changed data before
+    anything else.
+    """
     (tmp_path / "data.txt").write_text("the cat sat on the mat and the dog sat on the log. " * 3)
     text = PROSE.replace('kind = "inline"', 'kind = "text"')
-    text = "\n".join('path = "data.txt"' if line.startswith("text = ") else line for line in text.splitlines())
+    text = "\n".join(
+        'path = "data.txt"' if line.startswith("text = ") else line for line in text.splitlines()
+    )
     with pytest.raises(Interrupted):
         recurra.run(write(tmp_path, text), runs=tmp_path / "runs", observer=Stopper([2]))
     (tmp_path / "data.txt").write_text(new)
@@ -163,7 +200,9 @@ def test_changed_data_stops_a_resume(new: str, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
-    """The message of an interruption holds the command that goes on, and the state is whole at that very step."""
+    """The message of an interruption holds the command that goes on, and the state is whole at that
+    very step.
+    """
     with pytest.raises(Interrupted) as caught:
         recurra.run(write(tmp_path, PROSE), runs=tmp_path / "runs", observer=Stopper([5]))
     path = tmp_path / "runs" / "task" / "1"
@@ -172,7 +211,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     assert Checkpoints(path / "checkpoints").load().step == 5
 
 
-def test_ctrl_c_after_training_keeps_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_after_training_keeps_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Interrupted while the final figures are made, a run still says how to get them."""
 
     def press(run: Run, limit: int | None = None) -> str:
@@ -183,7 +224,9 @@ def test_ctrl_c_after_training_keeps_the_weights(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(Run, "generated", press)
         with pytest.raises(Interrupted, match="recurra resume"):
-            recurra.run(write(tmp_path, PROSE), {"training.validate_every": 4}, runs=tmp_path / "runs")
+            recurra.run(
+                write(tmp_path, PROSE), {"training.validate_every": 4}, runs=tmp_path / "runs"
+            )
     assert recurra.resume(tmp_path / "runs" / "task").result["steps"] == 12
 
 

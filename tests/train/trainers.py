@@ -13,7 +13,11 @@ from recurra.resolve import resolve
 from recurra.train.loop import Trainer
 
 EVEN = about(PROSE, "inline", text="abcab cabca bcabc abcab c" * 2)  # 49 steps
-RAGGED = about(PROSE, "inline", texts=["abc", "a bc abc", "cc", "ab", "bca b", "abcabcabcabc", "a a a", "bb bb b"])
+RAGGED = about(
+    PROSE,
+    "inline",
+    texts=["abc", "a bc abc", "cc", "ab", "bca b", "abcabcabcabc", "a a a", "bb bb b"],
+)
 
 
 def trainer_of(folder: Path, text: str, changes: dict[str, Any]) -> Trainer:

@@ -1,4 +1,6 @@
-"""Small runs of every kind that can be asked for answers, each trained once, and new sequences to ask them of."""
+"""Small runs of every kind that can be asked for answers, each trained once, and new sequences to
+ask them of.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ ENCODER = {"encoder.kind": "calendar", "encoder.periods": [4.0]}
 NEXT = ["prose", "series"]
 LABELLED = ["words", "both", "strokes"]
 KINDS = [*NEXT, *LABELLED]
-"""Symbols and numbers that go on; a class for symbols, for symbols read both ways, and for ragged numbers."""
+"""Symbols and numbers that go on; a class for symbols, for symbols read both ways, and for ragged
+numbers.
+"""
 
 
 @cache
@@ -70,8 +74,16 @@ class Made:
 
 
 def _prose(folder: Path) -> tuple[str, dict[str, Any]]:
-    lines = ["the cat sat, ", "on the mat and the dog sat ", 'on "the" log;\r', "the frog\r\n", "on the other hand"] * 3
-    text = about(PROSE, "inline", texts=lines, folds=["train", "train", "train", "test", "test"] * 3)
+    lines = [
+        "the cat sat, ",
+        "on the mat and the dog sat ",
+        'on "the" log;\r',
+        "the frog\r\n",
+        "on the other hand",
+    ] * 3
+    text = about(
+        PROSE, "inline", texts=lines, folds=["train", "train", "train", "test", "test"] * 3
+    )
     return text.replace("split = [0.7, 0.2, 0.1]\n", ""), {"encoder.kind": "convolution"}
 
 
@@ -126,7 +138,10 @@ def drawn(name: str, count: int, longest: int = 12) -> list[Any]:
     stream = Random(count)
     lengths = [stream.randint(1, longest) for _ in range(count)]
     if name in ("series", "strokes"):
-        return [[[stream.uniform(-1, 5), stream.uniform(0, 2)] for _ in range(length)] for length in lengths]
+        return [
+            [[stream.uniform(-1, 5), stream.uniform(0, 2)] for _ in range(length)]
+            for length in lengths
+        ]
     letters = {"prose": "the catsondg", "words": LETTERS, "both": "ab"}[name]
     return ["".join(stream.choices(letters, k=length)) for length in lengths]
 

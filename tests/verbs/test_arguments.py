@@ -1,4 +1,6 @@
-"""The verbs of Python are as strict as the command line: what is wrong, or would be ignored, is refused with RC080."""
+"""The verbs of Python are as strict as the command line: what is wrong, or would be ignored, is
+refused with RC080.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from recurra.job.run import Run
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Train a run of symbols, one of numbers and one with a clock, and keep the folder and its task."""
+    """Train a run of symbols, one of numbers and one with a clock, and keep the folder and its
+    task.
+    """
     place = tmp_path_factory.mktemp("made")
     clock = {"encoder": {"kind": "calendar", "periods": [4.0]}}
     one = {"training.steps": 1}
@@ -64,7 +68,8 @@ IGNORED: dict[str, tuple[str, dict[str, Any]]] = {
     "streams that are all the same": ("text", {"streams": 3}),
     "streams of the likeliest": ("drawn", {"streams": 2, "temperature": 0.0}),
 }
-NUMBERS = [["1", "2"], [True], [[1.0, 2.0], [3.0]], 5, "1,2", [1.0, None], [1j], {"a": 1}, [float("nan")], [1e300],
+NUMBERS = [["1", "2"], [True], [[1.0, 2.0], [3.0]], 5, "1,2", [1.0, None], [1j], {"a": 1},
+    [float("nan")], [1e300],
            [10**400], [[[1.0]]], []]  # fmt: skip
 
 
@@ -93,12 +98,16 @@ def test_what_decides_a_draw_is_taken_where_one_is_made(made: Any) -> None:
     """Seed and streams count at a temperature above 0, whether the task or the caller names it."""
     for run, sampling in ((made.drawn, {}), (made.text, {"temperature": 1.0})):
         assert list(run.generate(seed=3, streams=1, length=9, **sampling))
-        assert {len(texts) for texts in run.generate(seed=3, streams=3, length=9, **sampling)} == {3}
+        assert {len(texts) for texts in run.generate(seed=3, streams=3, length=9, **sampling)} == {
+            3
+        }
     assert list(made.text.generate(streams=1, length=3))
 
 
 def test_a_session_refuses_what_its_run_has_no_use_for(made: Any) -> None:
-    """A position without a clock, chances of numbers, a draw of numbers and a forecast of symbols are no values."""
+    """A position without a clock, chances of numbers, a draw of numbers and a forecast of symbols
+    are no values.
+    """
     for run in (made.text, made.number):
         refused(lambda: run.session(position=5))  # noqa: B023
         assert run.session(position=0).position == 0
@@ -117,10 +126,18 @@ def test_a_clock_takes_a_place(made: Any) -> None:
 
 
 def test_prompts_of_numbers_are_numbers(made: Any) -> None:
-    """Texts, flags, gaps and steps of other widths are refused in words, and NumPy's numbers are taken."""
+    """Texts, flags, gaps and steps of other widths are refused in words, and NumPy's numbers are
+    taken.
+    """
     for prompt in NUMBERS:
         refused(lambda: made.number.generate(prompt))  # noqa: B023
-    for prompt in ([1, 2], [[1.0], [2.0]], np.array([1, 2], np.int8), np.float32([1, 2]), (1.0, 2.0)):
+    for prompt in (
+        [1, 2],
+        [[1.0], [2.0]],
+        np.array([1, 2], np.int8),
+        np.float32([1, 2]),
+        (1.0, 2.0),
+    ):
         assert len(list(made.number.generate(prompt, 2))) == 2
 
 
@@ -128,7 +145,11 @@ def test_prompts_of_numbers_are_numbers(made: Any) -> None:
 def test_what_follows_a_prompt_is_finite(power: int, made: Any) -> None:
     """However large a number of a prompt is, it is refused, or finite numbers go on from it."""
     prompt = [1.0, -(10.0**power)]
-    for read in (made.number.generate, made.clock.generate, lambda given: made.number.session().feed(given)):
+    for read in (
+        made.number.generate,
+        made.clock.generate,
+        lambda given: made.number.session().feed(given),
+    ):
         try:
             followed = read(prompt)
         except InputError as error:
@@ -141,8 +162,12 @@ def test_what_follows_a_prompt_is_finite(power: int, made: Any) -> None:
             assert np.isfinite(list(followed)).all()
 
 
-def test_a_forecast_that_is_not_finite_is_an_error(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither what the network gives nor what it means in the data's units may be infinite or no number."""
+def test_a_forecast_that_is_not_finite_is_an_error(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what the network gives nor what it means in the data's units may be infinite or no
+    number.
+    """
     session = made.number.session().feed([1.0])
     for value in (float("nan"), float("inf")):
         broken = session.copy()
@@ -180,7 +205,13 @@ def test_whole_numbers_end_somewhere(made: Any) -> None:
 
 def test_a_wrong_setting_is_shown_with_what_is_allowed(made: Any) -> None:
     """The words are those of a task file: what came, and what may."""
-    for name, value in (("temperature", -1.0), ("top_p", 2.0), ("stop", [""]), ("length", "3"), ("top_k", 1.5)):
+    for name, value in (
+        ("temperature", -1.0),
+        ("top_p", 2.0),
+        ("stop", [""]),
+        ("length", "3"),
+        ("top_k", 1.5),
+    ):
         with pytest.raises(InputError) as caught:
             made.text.generate("h", **{name: value})
         (problem,) = caught.value.problems
@@ -218,13 +249,19 @@ def test_paths_are_paths(value: Any, made: Any) -> None:
 
 
 def test_a_folder_that_no_file_can_name_is_refused_at_once(made: Any) -> None:
-    """Bytes that are no UTF-8 could not be written into the run's own files, which would be known after training."""
+    """Bytes that are no UTF-8 could not be written into the run's own files, which would be known
+    after training.
+    """
     refused(lambda: recurra.run(made.task, runs=made.place / "\udcff"))
     assert not (made.place / "\udcff").exists()
 
 
-def test_a_task_that_the_system_cannot_name_is_refused_at_once(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the names of files are no UTF-8, a task whose name they cannot hold is told before it trains."""
+def test_a_task_that_the_system_cannot_name_is_refused_at_once(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the names of files are no UTF-8, a task whose name they cannot hold is told before it
+    trains.
+    """
     monkeypatch.setattr("os.fsencode", lambda name: str(name).encode("latin-1"))
     refused(lambda: recurra.run(made.task, {"name": "日本"}, runs=made.place / "latin"))
     assert not (made.place / "latin").exists()
@@ -235,11 +272,14 @@ HALF = "a\ud83d"
 
 @pytest.mark.parametrize(
     "key",
-    ["source.text", "name", "generation.prompt", "generation.stop", "expect.generated", "cell.kind", "training.monitor",
+    ["source.text", "name", "generation.prompt", "generation.stop", "expect.generated", "cell.kind",
+        "training.monitor",
      "plugins.files", "training.optimizer", "device.kind"],
 )  # fmt: skip
 def test_half_a_pair_is_refused_in_every_key(key: str, made: Any) -> None:
-    """A dict from Python can hold what no file can: it is told with its key, before anything else is done."""
+    """A dict from Python can hold what no file can: it is told with its key, before anything else
+    is done.
+    """
     value: Any = [HALF] if key in ("generation.stop", "plugins.files") else HALF
     value = {"kind": "adam", HALF: 1} if key == "training.optimizer" else value
     with pytest.raises(InputError) as caught:
@@ -248,7 +288,9 @@ def test_half_a_pair_is_refused_in_every_key(key: str, made: Any) -> None:
 
 
 def test_a_folder_of_data_that_no_file_can_name_is_refused(tmp_path: Path) -> None:
-    """A task in a folder whose name is not UTF-8 is refused where its data would have to be written down."""
+    """A task in a folder whose name is not UTF-8 is refused where its data would have to be written
+    down.
+    """
     folder = tmp_path / "\udcff"
     try:
         task = write(folder, about(HELLO, "text", path="word.txt"))

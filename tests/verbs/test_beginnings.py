@@ -24,7 +24,11 @@ from recurra.resolve import resolve
 from recurra.spec import versions
 from recurra.spec.tables import MOST, RESTART, Sequence
 
-CARRIED = {"sequence.carry": True, "training.steps": 3, "source.text": "the cat sat\non the mat " * 8 + "and"}
+CARRIED = {
+    "sequence.carry": True,
+    "training.steps": 3,
+    "source.text": "the cat sat\non the mat " * 8 + "and",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,9 @@ def carried(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_carried_run_measures_its_beginnings(carried: Run) -> None:
-    """Cold and warm stand in the result, in metrics.jsonl, in `evaluate` of each split and on the terminal."""
+    """Cold and warm stand in the result, in metrics.jsonl, in `evaluate` of each split and on the
+    terminal.
+    """
     result = json.loads((carried.path / "result.json").read_text())
     assert {"cold", "warm"} <= result["metrics"].keys()
     assert result["beginnings"] == {"places": 18, "steps": 64, "before": 1024}
@@ -59,9 +65,16 @@ def test_a_run_of_windows_has_no_beginnings(tmp_path: Path) -> None:
     (2.0, 1.4, 0.0, ["2 nats", "sequence.restart"]), (1.3, 1.4, 0.0, []), (0.03, 0.005, 0.05, []),
 ])  # fmt: skip
 def test_the_verdict_says_when_a_network_cannot_begin(
-    cold: float, warm: float, restart: float, words: list[str], carried: Run, monkeypatch: pytest.MonkeyPatch
+    cold: float,
+    warm: float,
+    restart: float,
+    words: list[str],
+    carried: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Figures far apart are said in words with what to do; those of nearly certain symbols and small gaps are not."""
+    """Figures far apart are said in words with what to do; those of nearly certain symbols and
+    small gaps are not.
+    """
     monkeypatch.setattr(results, "cold_and_warm", lambda *args: ({"cold": cold, "warm": warm}, 64))
     task = carried.task.model_copy(update={"sequence": Sequence(carry=True, restart=restart)})
     monkeypatch.setattr(carried, "task", task)
@@ -72,17 +85,22 @@ def test_the_verdict_says_when_a_network_cannot_begin(
 
 
 def test_a_warm_prompt_is_read_after_the_end_of_training(carried: Run) -> None:
-    """It is the generation of a session that has read the last whole line of training, then the prompt."""
+    """It is the generation of a session that has read the last whole line of training, then the
+    prompt.
+    """
     text = CARRIED["source.text"][: round(0.7 * len(CARRIED["source.text"]))]
     before = text[: text.rindex("\n") + 1]
     session = carried.session().feed(before).feed("the")
     warm, cold = (
-        begun(partial(carried.session, 0, 1), carried.folder, "the", 0, flag).chances() for flag in (True, False)
+        begun(partial(carried.session, 0, 1), carried.folder, "the", 0, flag).chances()
+        for flag in (True, False)
     )
     assert torch.equal(warm, session.chances()) and not torch.allclose(warm, cold, atol=1e-6)
 
     data = json.loads((carried.path / "data.json").read_text())
-    assert carried.vocabulary.text(np.array(data["ending"])) == before and data["ending_position"] == 0
+    assert (
+        carried.vocabulary.text(np.array(data["ending"])) == before and data["ending_position"] == 0
+    )
     shown = command("generate", carried.path, "--warm", "--length", "40").tidy(0).out
     assert shown == f"the {''.join(recurra.load(carried.path).generate(length=40, warm=True))}\n"
 
@@ -94,7 +112,9 @@ def test_a_penalty_of_repetition_is_for_what_is_shown(carried: Run) -> None:
 
 
 def test_a_warm_series_goes_on_from_its_end(tmp_path: Path) -> None:
-    """Numbers of a prompt follow the end of the series, and without a prompt that end alone is read."""
+    """Numbers of a prompt follow the end of the series, and without a prompt that end alone is
+    read.
+    """
     run = recurra.run(write(tmp_path, SERIES), runs=tmp_path / "runs")
     values = [float(t) for t in range(1, 21)]
     assert list(run.generate(warm=True)) == list(run.generate())
@@ -112,7 +132,9 @@ def test_what_warm_cannot_be_is_refused(carried: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="generation.position"):
         recurra.check(write(tmp_path, PROSE), more)
     old = {
-        key: value for key, value in json.loads((carried.path / "data.json").read_text()).items() if "ending" not in key
+        key: value
+        for key, value in json.loads((carried.path / "data.json").read_text()).items()
+        if "ending" not in key
     }
     folder = carried.folder
     whole = (folder.path / "data.json").read_bytes()
@@ -126,12 +148,18 @@ def test_what_warm_cannot_be_is_refused(carried: Run, tmp_path: Path) -> None:
 
 
 def test_a_lane_restarts_by_default(tmp_path: Path) -> None:
-    """With carry the chance is the default unless a task says otherwise; without, it is refused with the reason."""
+    """With carry the chance is the default unless a task says otherwise; without, it is refused
+    with the reason.
+    """
     path = write(tmp_path, PROSE)
     assert resolve(path, {"sequence.carry": True}).task.sequence.restart == RESTART > 0
-    assert resolve(path, {"sequence.carry": True, "sequence.restart": 0.0}).task.sequence.restart == 0
+    assert (
+        resolve(path, {"sequence.carry": True, "sequence.restart": 0.0}).task.sequence.restart == 0
+    )
     assert resolve(path).task.sequence.restart == 0
-    with pytest.raises(InputError, match=r"sequence\.restart: without carry = true every window begins afresh"):
+    with pytest.raises(
+        InputError, match=r"sequence\.restart: without carry = true every window begins afresh"
+    ):
         resolve(path, {"sequence.restart": 0.1})
     with pytest.raises(InputError, match=r"sequence\.restart"):
         resolve(path, {"sequence.carry": True, "sequence.restart": 1.1})
@@ -139,7 +167,9 @@ def test_a_lane_restarts_by_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("carry", [True, False])
 def test_a_resolved_task_names_every_key_that_came_later(carry: bool, tmp_path: Path) -> None:
-    """So that a run of today is never taken for one of before; and the older value is one that the language allows."""
+    """So that a run of today is never taken for one of before; and the older value is one that the
+    language allows.
+    """
     path = write(tmp_path, PROSE)
     tables = resolve(path, {"sequence.carry": carry}).tables()
     older = resolve(path, {"sequence.carry": carry}, recorded=True).tables()
@@ -149,7 +179,9 @@ def test_a_resolved_task_names_every_key_that_came_later(carry: bool, tmp_path: 
 
 
 def test_what_a_run_counts_with_is_read_whatever_it_is(tmp_path: Path) -> None:
-    """A number that a task may not name any more is in a run's own task as good as the largest that it may."""
+    """A number that a task may not name any more is in a run's own task as good as the largest that
+    it may.
+    """
     path = write(tmp_path, PROSE)
     huge = {
         "sequence.length": 10**30,
@@ -161,17 +193,28 @@ def test_what_a_run_counts_with_is_read_whatever_it_is(tmp_path: Path) -> None:
         resolve(path, huge)
     assert len(caught.value.problems) == len(huge)
     task = resolve(path, huge, recorded=True).task
-    counts = task.sequence.length, task.training.steps, task.training.schedule.warmup_steps, task.generation.top_k
+    counts = (
+        task.sequence.length,
+        task.training.steps,
+        task.training.schedule.warmup_steps,
+        task.generation.top_k,
+    )
     assert set(counts) == {MOST}
 
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
-def test_threads_are_those_of_a_machine(cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few times the cores are taken, more refused with their number; a run from a larger machine uses all cores."""
+def test_threads_are_those_of_a_machine(
+    cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few times the cores are taken, more refused with their number; a run from a larger machine
+    uses all cores.
+    """
     path = write(tmp_path, PROSE)
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert resolve(path, {"device.threads": 4 * cores}).task.device.threads == 4 * cores
-    with pytest.raises(InputError, match=rf"device\.threads: this machine has {cores} cores") as caught:
+    with pytest.raises(
+        InputError, match=rf"device\.threads: this machine has {cores} cores"
+    ) as caught:
         resolve(path, {"device.threads": 4 * cores + 1})
     assert caught.value.problems[0].allowed.endswith(str(4 * cores))
     with pytest.warns(OtherVersion, match=f"has {cores} cores"):

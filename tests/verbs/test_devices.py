@@ -26,7 +26,9 @@ HERE = {"device.kind": "cpu"}
 def stopped(folder: Path, **changes: Any) -> Path:
     """Train a run up to its fifth step."""
     with pytest.raises(Interrupted):
-        recurra.run(write(folder, PROSE), {**HERE, **changes}, runs=folder / "runs", observer=Stopper([5]))
+        recurra.run(
+            write(folder, PROSE), {**HERE, **changes}, runs=folder / "runs", observer=Stopper([5])
+        )
     return folder / "runs" / "task" / "1"
 
 
@@ -53,12 +55,20 @@ def said(verb: Callable[[Path], Run], path: Path) -> tuple[Run, list[str]]:
 def test_a_run_of_a_device_that_is_not_here_is_opened(tmp_path: Path) -> None:
     """It says which device it asks for and which it gets, and is then the run that it was."""
     run = trained(tmp_path, "windows", **HERE)
-    wanted = ["".join(run.generate("the ", 20)), list(run.predict(["the cat"])), run.evaluate()["metrics"]]
+    wanted = [
+        "".join(run.generate("the ", 20)),
+        list(run.predict(["the cat"])),
+        run.evaluate()["metrics"],
+    ]
     moved(run.path, "cuda:99")
     again, (words,) = said(recurra.load, run.path)
     assert re.fullmatch(r"the run asks for cuda:99, and this machine has cpu.*: .* is used", words)
     if again.network.device.type == "cpu":
-        found = ["".join(again.generate("the ", 20)), list(again.predict(["the cat"])), again.evaluate()["metrics"]]
+        found = [
+            "".join(again.generate("the ", 20)),
+            list(again.predict(["the cat"])),
+            again.evaluate()["metrics"],
+        ]
         assert found == wanted
 
 
@@ -69,7 +79,10 @@ def test_a_run_goes_on_on_another_device_with_a_warning(tmp_path: Path) -> None:
     again, words = said(recurra.resume, path)
     assert again.result["steps"] == 12
     if again.network.device.type == "cpu":
-        assert "is used" in words[0] and "was trained on mps, and goes on on cpu: it is equal up to" in words[1]
+        assert (
+            "is used" in words[0]
+            and "was trained on mps, and goes on on cpu: it is equal up to" in words[1]
+        )
 
 
 def test_a_run_goes_on_where_it_was_made_without_a_word(tmp_path: Path) -> None:
@@ -84,8 +97,12 @@ def test_a_run_goes_on_where_it_was_made_without_a_word(tmp_path: Path) -> None:
     assert left(again)["result"] == left(whole)["result"]
 
 
-def test_an_optimizer_goes_on_in_the_form_that_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was fused where it began goes on where torch has no such form of it, and gives the same."""
+def test_an_optimizer_goes_on_in_the_form_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was fused where it began goes on where torch has no such form of it, and gives the
+    same.
+    """
     changes = {"training.optimizer": {"kind": "adagrad", "lr": 0.05}}
     whole = trained(tmp_path / "whole", "windows", **HERE, **changes)
     path = stopped(tmp_path / "cut", **changes)
@@ -96,11 +113,15 @@ def test_an_optimizer_goes_on_in_the_form_that_there_is(tmp_path: Path, monkeypa
     real = torch.optim.Adagrad.step
     monkeypatch.setattr(optimizers, "FUSED", {})
     monkeypatch.setattr(
-        torch.optim.Adagrad, "step", lambda self: made.append(self.param_groups[0]["fused"]) or real(self)
+        torch.optim.Adagrad,
+        "step",
+        lambda self: made.append(self.param_groups[0]["fused"]) or real(self),
     )
     again = recurra.resume(path)
     assert made and not any(made)
-    assert again.result["metrics"]["loss"] == pytest.approx(whole.result["metrics"]["loss"], rel=1e-5)
+    assert again.result["metrics"]["loss"] == pytest.approx(
+        whole.result["metrics"]["loss"], rel=1e-5
+    )
 
 
 def groups(run: Run) -> list[dict[str, Any]]:
@@ -109,9 +130,13 @@ def groups(run: Run) -> list[dict[str, Any]]:
 
 
 FULL = (
-    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.06 GiB is free."
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of"
+    " which 1.06 GiB is free."
 )
-MORE = " Process 7 has 78.05 GiB memory in use. Of the allocated memory 77 GiB is allocated by PyTorch."
+MORE = (
+    " Process 7 has 78.05 GiB memory in use. Of the allocated memory 77 GiB is allocated by"
+    " PyTorch."
+)
 
 
 @pytest.mark.parametrize(
@@ -119,15 +144,28 @@ MORE = " Process 7 has 78.05 GiB memory in use. Of the allocated memory 77 GiB i
     [
         (torch.OutOfMemoryError(FULL + MORE), FULL),
         (MemoryError(), "out of memory"),
-        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "CUDA error: out of memory"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "ALLOC_FAILED"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "can't allocate memory"),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"),
+            "CUDA error: out of memory",
+        ),
+        (
+            RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+            ),
+            "ALLOC_FAILED",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "can't allocate memory",
+        ),
     ],
 )
 def test_a_lack_of_memory_has_a_code_and_a_cure(
     error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever has none, the machine, a device or a library on it: a line, and what to make smaller."""
+    """Whoever has none, the machine, a device or a library on it: a line, and what to make
+    smaller.
+    """
 
     def forward(self: Network, *given: Any, **more: Any) -> None:
         raise error

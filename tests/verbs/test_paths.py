@@ -1,4 +1,6 @@
-"""The paths of a run: the fastest of a machine, told by `check`, recorded, and taken again when it goes on."""
+"""The paths of a run: the fastest of a machine, told by `check`, recorded, and taken again when it
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from recurra.errors import OtherVersion, Unverified
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Give a machine on which each path takes as long as it is said, and whose cache folder is empty."""
+    """Give a machine on which each path takes as long as it is said, and whose cache folder is
+    empty.
+    """
 
     def be(window: dict[str, float], one: dict[str, float]) -> None:
         def timed(cell, shape, draw, name, batch, steps):
@@ -49,7 +53,9 @@ def recorded(run: recurra.Run) -> dict[str, list[str]]:
     return {name: environment[name] for name in ("paths", "step_paths")}
 
 
-def test_a_run_takes_the_fastest_and_records_it(machine: Callable[..., None], tmp_path: File) -> None:
+def test_a_run_takes_the_fastest_and_records_it(
+    machine: Callable[..., None], tmp_path: File
+) -> None:
     """Windows of training and single steps have a path each, on every cell of the network."""
     machine(FAST_KERNEL, FAST_LOOP)
     run = trained(tmp_path / "one", "dropout")
@@ -61,8 +67,12 @@ def test_a_run_takes_the_fastest_and_records_it(machine: Callable[..., None], tm
 
 
 @pytest.mark.parametrize("name", ["windows", "lanes"])
-def test_a_run_goes_on_on_its_own_paths(name: str, machine: Callable[..., None], tmp_path: File) -> None:
-    """Bit for bit, though another path has become the faster one meanwhile; loaded, it says what its result says."""
+def test_a_run_goes_on_on_its_own_paths(
+    name: str, machine: Callable[..., None], tmp_path: File
+) -> None:
+    """Bit for bit, though another path has become the faster one meanwhile; loaded, it says what
+    its result says.
+    """
     machine(FAST_KERNEL, FAST_LOOP)
     whole = trained(tmp_path / "whole", name)
     (tmp_path / "cut").mkdir()
@@ -80,17 +90,26 @@ def test_a_run_goes_on_on_its_own_paths(name: str, machine: Callable[..., None],
 def test_a_run_whose_path_is_refused_here_goes_on_with_a_warning(
     machine: Callable[..., None], tmp_path: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No path is taken that is not proved on this machine: another one is, and the run says so, and why."""
+    """No path is taken that is not proved on this machine: another one is, and the run says so, and
+    why.
+    """
     machine(FAST_KERNEL, FAST_LOOP)
     run = trained(tmp_path, "windows")
-    monkeypatch.setitem(paths.PATHS, "native", Path(native.run, lambda cell: "no kernel on this machine"))
-    with pytest.warns(OtherVersion, match="on path native, refused here: no kernel on this machine; on eager it is"):
+    monkeypatch.setitem(
+        paths.PATHS, "native", Path(native.run, lambda cell: "no kernel on this machine")
+    )
+    with pytest.warns(
+        OtherVersion,
+        match="on path native, refused here: no kernel on this machine; on eager it is",
+    ):
         again = recurra.resume(run.path)
     assert [cell.path for cell in again.network.cells] == ["eager"]
     assert [cell.path for cell in recurra.load(run.path).network.cells] == ["eager"]
 
 
-def test_a_run_that_records_one_path_a_cell_is_read(machine: Callable[..., None], tmp_path: File) -> None:
+def test_a_run_that_records_one_path_a_cell_is_read(
+    machine: Callable[..., None], tmp_path: File
+) -> None:
     """Where nothing is said of single steps they take the path of the windows."""
     machine(FAST_KERNEL, FAST_LOOP)
     run = trained(tmp_path, "windows")
@@ -103,7 +122,9 @@ def test_a_run_that_records_one_path_a_cell_is_read(machine: Callable[..., None]
     assert [(c.path, c.step_path) for c in again.network.cells] == [("native", "native")]
 
 
-def test_a_path_by_name_is_taken_for_everything(machine: Callable[..., None], tmp_path: File) -> None:
+def test_a_path_by_name_is_taken_for_everything(
+    machine: Callable[..., None], tmp_path: File
+) -> None:
     """`device.path` forces it, slow as it may be."""
     machine(FAST_KERNEL, FAST_KERNEL)
     assert recorded(trained(tmp_path, "windows", **{"device.path": "eager"})) == {
@@ -115,13 +136,17 @@ def test_a_path_by_name_is_taken_for_everything(machine: Callable[..., None], tm
 def test_a_report_explains_the_path_of_each_layer(
     machine: Callable[..., None], task: Callable[..., File], monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    """What each candidate costs, what single steps run on, and why others were refused: as data and as text."""
+    """What each candidate costs, what single steps run on, and why others were refused: as data and
+    as text.
+    """
     machine(FAST_KERNEL, FAST_LOOP)
     monkeypatch.setitem(paths.PATHS, "fused", Path(eager.run, lambda cell: "no C compiler found"))
     found = recurra.check(task(HELLO))
     (layer,) = [row for row in found["layers"] if row["name"] == "layer 0"]
     assert layer["path"] == "native" and layer["seconds_per_step"] == pytest.approx(FAST_KERNEL)
-    assert layer["one_step"]["path"] == "eager" and layer["one_step"]["seconds_per_step"] == pytest.approx(FAST_LOOP)
+    assert layer["one_step"]["path"] == "eager" and layer["one_step"][
+        "seconds_per_step"
+    ] == pytest.approx(FAST_LOOP)
     assert layer["refused"] == {"fused": "no C compiler found"}
     json.dumps(found)
     show.report(found)
@@ -142,21 +167,34 @@ def test_a_report_says_why_nothing_was_measured(
     assert "not measured: device.path is native" in capsys.readouterr().out
 
 
-def test_resets_in_training_are_measured_as_such(machine: Callable[..., None], task, monkeypatch) -> None:
-    """A carried text of several sequences has resets inside its windows; one sequence, or windows, have none."""
+def test_resets_in_training_are_measured_as_such(
+    machine: Callable[..., None], task, monkeypatch
+) -> None:
+    """A carried text of several sequences has resets inside its windows; one sequence, or windows,
+    have none.
+    """
     machine(FAST_KERNEL, FAST_LOOP)
     seen: list[bool] = []
     real = measure._timed
     monkeypatch.setattr(
         measure,
         "_timed",
-        lambda cell, shape, *more: seen.append(shape.grad and shape.reset) or real(cell, shape, *more),
+        lambda cell, shape, *more: (
+            seen.append(shape.grad and shape.reset) or real(cell, shape, *more)
+        ),
     )
     lines = ('text = "hello"', 'texts = ["hello there", "hello you", "hello all"]')
-    for changes, carry, wanted in (([lines], True, True), ([], True, False), ([lines], False, False)):
+    for changes, carry, wanted in (
+        ([lines], True, True),
+        ([], True, False),
+        ([lines], False, False),
+    ):
         machine_seen = len(seen)
         monkeypatch.setattr(timings, "TIMINGS", timings.KnownTimings())
         for file in (cache_folder() / "paths").glob("*.json"):
             file.unlink()
-        recurra.check(task(HELLO, *changes), {"sequence.carry": carry, "sequence.length": 2, "training.batch_size": 1})
+        recurra.check(
+            task(HELLO, *changes),
+            {"sequence.carry": carry, "sequence.length": 2, "training.batch_size": 1},
+        )
         assert any(seen[machine_seen:]) == wanted

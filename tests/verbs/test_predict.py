@@ -1,4 +1,6 @@
-"""Answers to sequences given in Python: each is of its sequence alone, and says what a session says step by step."""
+"""Answers to sequences given in Python: each is of its sequence alone, and says what a session says
+step by step.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.mark.parametrize("name", KINDS)
 @given(data=st.data())
 @settings(max_examples=4, deadline=None)
-def test_a_sequence_is_answered_alone_as_among_others(name: str, data: st.DataObject, made: Made) -> None:
-    """Whatever stands before and after a sequence, and in whatever order, its answer is the same."""
+def test_a_sequence_is_answered_alone_as_among_others(
+    name: str, data: st.DataObject, made: Made
+) -> None:
+    """Whatever stands before and after a sequence, and in whatever order, its answer is the
+    same.
+    """
     pool = drawn(name, 40, longest=data.draw(st.sampled_from([2, 30])))
-    rows = [pool[index] for index in data.draw(st.lists(st.integers(0, 39), min_size=1, max_size=6))]
+    rows = [
+        pool[index] for index in data.draw(st.lists(st.integers(0, 39), min_size=1, max_size=6))
+    ]
     together = list(made[name].predict(rows))
-    assert [answer["row"] for answer in together] == [str(number) for number in range(1, len(rows) + 1)]
+    assert [answer["row"] for answer in together] == [
+        str(number) for number in range(1, len(rows) + 1)
+    ]
     for row, answer in zip(rows, together, strict=True):
         (alone,) = made[name].predict([row])
         same(alone, answer)
@@ -44,10 +54,17 @@ def test_a_sequence_is_answered_alone_as_among_others(name: str, data: st.DataOb
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [*((name, 520) for name in LABELLED), *(pytest.param(name, 1100, marks=pytest.mark.slow) for name in KINDS)],
+    [
+        *((name, 520) for name in LABELLED),
+        *(pytest.param(name, 1100, marks=pytest.mark.slow) for name in KINDS),
+    ],
 )
-def test_many_sequences_and_long_ones_are_answered_as_alone(name: str, count: int, made: Made) -> None:
-    """More rows than are read side by side, and rows of more steps than one window, short ones between them."""
+def test_many_sequences_and_long_ones_are_answered_as_alone(
+    name: str, count: int, made: Made
+) -> None:
+    """More rows than are read side by side, and rows of more steps than one window, short ones
+    between them.
+    """
     few = drawn(name, 3)
     few += [(few[0] * 600)[:length] for length in (511, 513, 1030)]
     alone = [next(made[name].predict([row])) for row in few]
@@ -61,7 +78,11 @@ def test_a_run_read_back_answers_alike(name: str, made: Made) -> None:
     """`recurra.load` gives a run that says the same, bit for bit, and says so again."""
     rows = drawn(name, 9)
     before = list(made[name].predict(rows))
-    assert list(recurra.load(made[name].path).predict(rows)) == before == list(made[name].predict(rows))
+    assert (
+        list(recurra.load(made[name].path).predict(rows))
+        == before
+        == list(made[name].predict(rows))
+    )
 
 
 def test_answers_come_before_the_rows_end(made: Made) -> None:
@@ -100,10 +121,17 @@ def test_chances_are_of_all_classes(name: str, made: Made) -> None:
     """They sum to 1, each class has one, and what is predicted has the greatest."""
     run = made[name]
     names = run.predictor().columns()
-    assert names == ["predicted", *(f"p:{label}" for label in sorted(CLASSES if name != "both" else "ab"))]
+    assert names == [
+        "predicted",
+        *(f"p:{label}" for label in sorted(CLASSES if name != "both" else "ab")),
+    ]
     for answer in run.predict(drawn(name, 30)):
         assert list(answer) == ["row", *names]
-        chances = {label.removeprefix("p:"): chance for label, chance in said(answer).items() if label != "predicted"}
+        chances = {
+            label.removeprefix("p:"): chance
+            for label, chance in said(answer).items()
+            if label != "predicted"
+        }
         assert math.fsum(chances.values()) == pytest.approx(1, abs=1e-12)
         assert min(chances.values()) >= 0
         assert answer["predicted"] == max(chances, key=chances.__getitem__)
@@ -123,7 +151,9 @@ def test_the_figures_of_a_run_are_those_of_its_answers(name: str, made: Made) ->
 
 
 def _labelled(run: recurra.Run, name: str) -> list[tuple[Any, str]]:
-    """Return the sequences of the test split, each with its label, as a plain reading gives them."""
+    """Return the sequences of the test split, each with its label, as a plain reading gives
+    them.
+    """
     folder = run.path.parents[2]
     if name == "words":
         with (folder / "data.csv").open(encoding="utf-8", newline="") as file:
@@ -137,7 +167,9 @@ def _labelled(run: recurra.Run, name: str) -> list[tuple[Any, str]]:
 
 @pytest.mark.parametrize("length", [2, 3, 520])
 def test_nats_are_what_a_session_says_step_by_step(length: int, made: Made) -> None:
-    """The mean of -log p of each symbol after the first, by the chances of a session that is fed one by one."""
+    """The mean of -log p of each symbol after the first, by the chances of a session that is fed
+    one by one.
+    """
     text = "".join(Random(length).choices("the catsondg", k=length))
     session, costs = made["prose"].session(), []
     for letter, after in itertools.pairwise(text):
@@ -196,15 +228,23 @@ def test_a_nearer_horizon_is_the_beginning_of_a_farther_one(name: str, made: Mad
 
 
 def test_how_far_is_foreseen(made: Made) -> None:
-    """Numbers as far as the task generates, where it is left out, text not at all; 0 is nothing in both."""
+    """Numbers as far as the task generates, where it is left out, text not at all; 0 is nothing in
+    both.
+    """
     rows = drawn("series", 2)
     assert made["series"].task.generation.length == 3
     assert list(made["series"].predict(rows)) == list(made["series"].predict(rows, horizon=3))
-    assert [said(answer) for answer in made["series"].predict(rows, horizon=0)] == [{"predicted": []}] * 2
+    assert [said(answer) for answer in made["series"].predict(rows, horizon=0)] == [
+        {"predicted": []}
+    ] * 2
     assert list(made["prose"].predict(["the"])) == list(made["prose"].predict(["the"], horizon=0))
     assert made["prose"].predictor().columns() == ["nats"]
     assert made["prose"].predictor(2).columns() == ["predicted", "nats"]
-    assert made["series"].predictor(0).columns() == made["series"].predictor(2).columns() == ["predicted"]
+    assert (
+        made["series"].predictor(0).columns()
+        == made["series"].predictor(2).columns()
+        == ["predicted"]
+    )
 
 
 def test_what_does_not_go_on_has_no_horizon(made: Made) -> None:
@@ -241,7 +281,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("strokes", [[1, math.nan]], "a number that is not finite"),
     ("strokes", [[1, -math.inf]], "a number that is not finite"),
     ("strokes", [[1, 1e200]], "above 1e+140"),
-    ("strokes", [[1, 1e100]], "the number at step 0 of the sequence is beyond all numbers of torch.float32"),
+    (
+        "strokes",
+        [[1, 1e100]],
+        "the number at step 0 of the sequence is beyond all numbers of torch.float32",
+    ),
     ("strokes", [[1, 2, 3]], "each step takes 2 numbers, but each of the sequence has 3"),
     ("strokes", [1, 2], "each step takes 2 numbers, but each of the sequence has 1"),
     ("strokes", [[[1, 2]]], "each step takes 2 numbers, but each of the sequence has lists"),
@@ -256,7 +300,9 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("name", "row", "words"), WRONG)
-def test_what_cannot_be_read_is_told_with_its_row(name: str, row: Any, words: str, made: Made) -> None:
+def test_what_cannot_be_read_is_told_with_its_row(
+    name: str, row: Any, words: str, made: Made
+) -> None:
     """Between rows that are right, a wrong one is named by its number."""
     right = drawn(name, 1)
     with refusal("row 2: ", "the sequence", words):
@@ -268,7 +314,10 @@ def test_what_cannot_be_read_is_told_with_its_row(name: str, row: Any, words: st
 @settings(max_examples=5, deadline=None)
 def test_a_bad_row_may_be_skipped(name: str, data: st.DataObject, made: Made) -> None:
     """It then holds its error and no answer, and all others are answered as without it."""
-    bad = [(row, words) for kind, row, words in WRONG if kind == name] or [("", "is empty"), ("bad", "'d'")]
+    bad = [(row, words) for kind, row, words in WRONG if kind == name] or [
+        ("", "is empty"),
+        ("bad", "'d'"),
+    ]
     good = drawn(name, 20)
     wrong = st.sampled_from(range(len(bad))).map(lambda index: -1 - index)
     order = data.draw(st.lists(st.one_of(st.integers(0, 19), wrong), max_size=8))
@@ -315,7 +364,9 @@ def test_answers_are_computed_as_the_task_says(name: str, made: Made) -> None:
     """With its determinism while one is computed, and with the caller's own when it is given."""
     run, within = made[name], []
     cell = next(iter(run.network.cells))
-    hook = cell.register_forward_hook(lambda *_: within.append(torch.get_deterministic_debug_mode()))
+    hook = cell.register_forward_hook(
+        lambda *_: within.append(torch.get_deterministic_debug_mode())
+    )
     try:
         for _ in run.predict(drawn(name, 3)):
             assert torch.get_deterministic_debug_mode() == 0

@@ -1,4 +1,6 @@
-"""Whatever of a task could only fail after training has begun is found before it, by `check` as by `run`."""
+"""Whatever of a task could only fail after training has begun is found before it, by `check` as by
+`run`.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +33,33 @@ RAW = {"vocabulary.scale": "none"}
 
 NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a loss beyond float32": (SERIES, {"source.values": [*VALUES[:19], 1e30]}, "loss"),
-    "a number beyond float32": (SERIES, {"source.values": [*VALUES[:19], 1e60]}, "vocabulary.scale"),
+    "a number beyond float32": (SERIES, {"source.values": [*VALUES[:19], 1e60]},
+        "vocabulary.scale"),
     "a number beyond all squares": (SERIES, {"source.values": [*VALUES[:19], 1e200]}, "source"),
     "changes that float32 loses": (
-        SERIES, {"source.values": [1e9 + v / 1e3 for v in VALUES], "vocabulary.scale": "none"}, "vocabulary.scale"
+        SERIES, {"source.values": [1e9 + v / 1e3 for v in VALUES], "vocabulary.scale": "none"},
+        "vocabulary.scale"
     ),
-    "subnormal numbers": (SERIES, {"source.values": [v * 1e-310 for v in VALUES]}, "vocabulary.scale"),
+    "subnormal numbers": (SERIES, {"source.values": [v * 1e-310 for v in VALUES]},
+        "vocabulary.scale"),
     "a monitor that divides by zero": (ALL_ZERO, {"training.monitor": "mape"}, "training.monitor"),
     "a band that divides by zero": (ALL_ZERO, {"expect.mape_below": 5.0}, "expect.mape_below"),
-    "a metric of relative errors of zeros": (ALL_ZERO, {"expect.metrics": {"mape": [0.0, 5.0]}}, "expect.metrics.mape"),
+    "a metric of relative errors of zeros": (ALL_ZERO, {"expect.metrics": {"mape": [0.0, 5.0]}},
+        "expect.metrics.mape"),
     "a scaled error of what never changes": (
-        SERIES, {"source.values": [5.0] * 16 + [1.0, 2.0, 3.0, 4.0], "expect.metrics": {"mase": [0.0, 5.0]}},
+        SERIES,
+        {"source.values": [5.0] * 16 + [1.0, 2.0, 3.0, 4.0], "expect.metrics": {"mase": [0.0,
+            5.0]}},
         "expect.metrics.mase",
     ),
-    "a metric of another kind": (SERIES, {"expect.metrics": {"accuracy": [0.5, 1.0]}}, "expect.metrics.accuracy"),
-    "a metric that there is not": (HELLO, {"expect.metrics": {"bleu": [0.5, 1.0]}}, "expect.metrics.bleu"),
-    "a metric out of its bounds": (HELLO, {"expect.metrics": {"accuracy": [1.1, 2.0]}}, "expect.metrics.accuracy"),
-    "a perplexity below one": (HELLO, {"expect.metrics": {"perplexity": [0.0, 0.9]}}, "expect.metrics.perplexity"),
+    "a metric of another kind": (SERIES, {"expect.metrics": {"accuracy": [0.5, 1.0]}},
+        "expect.metrics.accuracy"),
+    "a metric that there is not": (HELLO, {"expect.metrics": {"bleu": [0.5, 1.0]}},
+        "expect.metrics.bleu"),
+    "a metric out of its bounds": (HELLO, {"expect.metrics": {"accuracy": [1.1, 2.0]}},
+        "expect.metrics.accuracy"),
+    "a perplexity below one": (HELLO, {"expect.metrics": {"perplexity": [0.0, 0.9]}},
+        "expect.metrics.perplexity"),
     "a band upside down": (HELLO, {"expect.metrics": {"loss": [0.5, 0.1]}}, "expect.metrics.loss"),
     "an accuracy of numbers": (SERIES, {"expect.accuracy_above": 0.5}, "expect.accuracy_above"),
     "a text of numbers": (SERIES, {"expect.generated": "20"}, "expect.generated"),
@@ -66,12 +78,15 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a place without a clock": (HELLO, {"generation.position": 3}, "generation.position"),
     "a prompt of unknown symbols": (HELLO, {"generation.prompt": "x"}, "generation.prompt"),
     "a prompt of another width": (SERIES, {"generation.prompt": [[1.0, 2.0]]}, "generation.prompt"),
-    "losses whose sum is beyond float32": (SERIES, {"source.values": [1.0, 1.5e19] * 10, **RAW}, "loss"),
+    "losses whose sum is beyond float32": (SERIES, {"source.values": [1.0, 1.5e19] * 10, **RAW},
+        "loss"),
     "sizes whose sum is beyond float32": (
-        SERIES, {"source.values": [1e38 * (1 + v % 3) for v in VALUES], "loss.kind": "mae", **RAW}, "loss"
+        SERIES, {"source.values": [1e38 * (1 + v % 3) for v in VALUES], "loss.kind": "mae", **RAW},
+        "loss"
     ),
     "a gradient beyond float32": (
-        SERIES, {"source.values": [1.0, 1e17] * 10, "cell.kind": "lru", "device.path": "eager", **RAW},
+        SERIES,
+        {"source.values": [1.0, 1e17] * 10, "cell.kind": "lru", "device.path": "eager", **RAW},
         "vocabulary.scale"
     ),
     "a prompt beyond float32": (
@@ -86,7 +101,9 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.integers(1, 90), length=st.integers(1, 90))
 def test_the_cure_for_too_little_data_is_one(batch: int, length: int, tmp_path: Path) -> None:
-    """Where lanes need more than there is, each size that the cure names is enough by itself, or both together."""
+    """Where lanes need more than there is, each size that the cure names is enough by itself, or
+    both together.
+    """
     task = write(tmp_path, PROSE, "carried.toml")
     changes = {"sequence.carry": True, "training.batch_size": batch, "sequence.length": length}
     try:
@@ -96,8 +113,14 @@ def test_the_cure_for_too_little_data_is_one(batch: int, length: int, tmp_path: 
         (problem,) = error.problems
         cures = [problem.cure] if " and " in problem.cure else problem.cure.split(", or ")
         for cure in cures:
-            fitting = {name: int(value) for name, value in re.findall(r"(batch_size|length) <?= (\d+)", cure)}
-            more = {"training.batch_size": fitting.get("batch_size"), "sequence.length": fitting.get("length")}
+            fitting = {
+                name: int(value)
+                for name, value in re.findall(r"(batch_size|length) <?= (\d+)", cure)
+            }
+            more = {
+                "training.batch_size": fitting.get("batch_size"),
+                "sequence.length": fitting.get("length"),
+            }
             recurra.check(task, changes | {key: value for key, value in more.items() if value})
 
 
@@ -117,8 +140,12 @@ def test_what_never_works_is_told_before_the_first_step(what: str, tmp_path: Pat
 
 @pytest.mark.parametrize("power", range(2, 20, 3))
 @pytest.mark.parametrize("loss", ["mse", "mae"])
-def test_numbers_are_refused_before_an_update_or_train(power: int, loss: str, tmp_path: Path) -> None:
-    """However large the numbers of a series are, they are refused before the first step, or training goes through."""
+def test_numbers_are_refused_before_an_update_or_train(
+    power: int, loss: str, tmp_path: Path
+) -> None:
+    """However large the numbers of a series are, they are refused before the first step, or
+    training goes through.
+    """
     values = [VALUES[at] * (10.0**power if at % 2 else 1) for at in range(20)]
     changes = {"source.values": values, "loss.kind": loss, "device.path": "eager", **RAW}
     try:
@@ -129,9 +156,15 @@ def test_numbers_are_refused_before_an_update_or_train(power: int, loss: str, tm
 
 
 @given(at=st.integers(0, 19), other=st.integers(0, 19), value=st.sampled_from([0.0, -3.0]))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_number_without_logarithm_is_named_in_every_split(at: int, other: int, value: float, tmp_path: Path) -> None:
-    """Wherever values stand that have no logarithm, the first place and its split are named, and the others too."""
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_number_without_logarithm_is_named_in_every_split(
+    at: int, other: int, value: float, tmp_path: Path
+) -> None:
+    """Wherever values stand that have no logarithm, the first place and its split are named, and
+    the others too.
+    """
     values = list(VALUES)
     values[at] = values[other] = value
     first, last = sorted((at, other))
@@ -145,7 +178,9 @@ def test_a_number_without_logarithm_is_named_in_every_split(at: int, other: int,
 
 
 @pytest.mark.parametrize("block", [1, 3, 7])
-def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_element_of_every_split_is_seen_once(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The scan passes over the whole corpus in blocks, of any size, in whichever splits it lies."""
     task = write(tmp_path, about(SERIES, "inline", series=[VALUES[:7], VALUES[7:9], VALUES[9:]]))
     resolved = resolve(task, {"sequence.split": [1, 1, 1], "sequence.length": 1})
@@ -164,8 +199,12 @@ def test_every_element_of_every_split_is_seen_once(block: int, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", ["dropout", "lanes", "series"])
-def test_looking_ahead_changes_no_bit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights, figures and samples are those of a run that does not look ahead; so is torch's own generator."""
+def test_looking_ahead_changes_no_bit(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, figures and samples are those of a run that does not look ahead; so is torch's own
+    generator.
+    """
     before = torch.get_rng_state()
     ahead = trained(tmp_path / "ahead", name)
     assert torch.equal(before, torch.get_rng_state())
@@ -207,8 +246,8 @@ class Mute(Character):
 def recurra_components():
     options = "recurra_vocabularies.character:CharacterOptions"
     return [
-        Component(kind="loss", name="pointless", target="late:Pointless", options="late:None_", summary="p"),
-        Component(kind="loss", name="positive", target="late:Positive", options="late:None_", summary="p"),
+        Component("loss", "pointless", "late:Pointless", "late:None_", "p"),
+        Component("loss", "positive", "late:Positive", "late:None_", "p"),
         Component(kind="vocabulary", name="mute", target="late:Mute", options=options, summary="m"),
     ]
 """
@@ -219,16 +258,21 @@ def recurra_components():
     [
         (PROSE, {"loss.kind": "pointless"}, "RC071", "one row is not enough"),
         (PROSE, {"vocabulary.kind": "mute"}, "RC071", "Mute"),
-        (SERIES, {"loss.kind": "positive", "source.values": [*VALUES[:19], -90.0]}, "RC042", "position 19, in the"),
+        (SERIES, {"loss.kind": "positive", "source.values": [*VALUES[:19], -90.0]}, "RC042",
+            "position 19, in the"),
     ],
 )  # fmt: skip
 def test_a_part_that_fails_late_is_told_early(
     text: str, changes: dict[str, Any], code: str, said: str, tmp_path: Path
 ) -> None:
-    """A component that works in training and fails in a figure, a sample or another split is found at once."""
+    """A component that works in training and fails in a figure, a sample or another split is found
+    at once.
+    """
     (tmp_path / "late.py").write_text(PLUGIN, encoding="utf-8")
     with pytest.raises(RecurraError) as caught:
-        recurra.check(write(tmp_path, text), {"plugins.files": [str(tmp_path / "late.py")], **changes})
+        recurra.check(
+            write(tmp_path, text), {"plugins.files": [str(tmp_path / "late.py")], **changes}
+        )
     assert caught.value.problems[0].code == code and said in str(caught.value)
 
 
@@ -240,13 +284,23 @@ path = "table.csv"
 columns = ["x"]
 missing = "drop"
 """
-CLOCKS = {"calendar": {"encoder": {"kind": "calendar", "periods": [4.0]}}, "season": {"sequence.season": 4}, "none": {}}
+CLOCKS = {
+    "calendar": {"encoder": {"kind": "calendar", "periods": [4.0]}},
+    "season": {"sequence.season": 4},
+    "none": {},
+}
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-@pytest.mark.parametrize(("empty", "told"), [({5, 6}, "line 7, line 8"), ({0, 1}, ""), ({28, 29}, ""), (set(), "")])
-def test_rows_are_left_out_only_where_nobody_counts(clock: str, empty: set[int], told: str, tmp_path: Path) -> None:
-    """Under a clock or a season a gap inside a sequence is refused with its rows; at its ends it moves nothing."""
+@pytest.mark.parametrize(
+    ("empty", "told"), [({5, 6}, "line 7, line 8"), ({0, 1}, ""), ({28, 29}, ""), (set(), "")]
+)
+def test_rows_are_left_out_only_where_nobody_counts(
+    clock: str, empty: set[int], told: str, tmp_path: Path
+) -> None:
+    """Under a clock or a season a gap inside a sequence is refused with its rows; at its ends it
+    moves nothing.
+    """
     rows = "".join(f"{t},{'' if t in empty else t % 7}\n" for t in range(30))
     (tmp_path / "table.csv").write_text(f"t,x\n{rows}", encoding="utf-8")
     _, _, rest = SERIES.partition("\n\n[vocabulary]")
@@ -256,12 +310,20 @@ def test_rows_are_left_out_only_where_nobody_counts(clock: str, empty: set[int],
         return
     with pytest.raises(InputError) as caught:
         recurra.check(task, CLOCKS[clock])
-    assert caught.value.problems[0].code == "RC014" and told in str(caught.value) and "2 rows" in str(caught.value)
+    assert (
+        caught.value.problems[0].code == "RC014"
+        and told in str(caught.value)
+        and "2 rows" in str(caught.value)
+    )
 
 
 def test_groups_move_beside_each_other(tmp_path: Path) -> None:
-    """Of several sequences the first row counts too: without it one stands elsewhere than the others."""
-    rows = "".join(f"{group},{'' if t == 0 and group == 'b' else t}\n" for group in "abc" for t in range(10))
+    """Of several sequences the first row counts too: without it one stands elsewhere than the
+    others.
+    """
+    rows = "".join(
+        f"{group},{'' if t == 0 and group == 'b' else t}\n" for group in "abc" for t in range(10)
+    )
     (tmp_path / "table.csv").write_text(f"g,x\n{rows}", encoding="utf-8")
     _, _, rest = SERIES.partition("\n\n[vocabulary]")
     task = write(tmp_path, f'{TABLE}group = "g"\n\n[vocabulary]{rest}')
@@ -271,16 +333,24 @@ def test_groups_move_beside_each_other(tmp_path: Path) -> None:
 
 
 def test_a_cure_for_moved_data_names_what_to_do(tmp_path: Path) -> None:
-    """Data that is gone when a run is evaluated must come back to where it was: a run's paths are whole."""
+    """Data that is gone when a run is evaluated must come back to where it was: a run's paths are
+    whole.
+    """
     text = tmp_path / "word.txt"
     text.write_text("hello")
-    run = recurra.run(write(tmp_path, about(HELLO, "text", path="word.txt")), runs=tmp_path / "runs")
+    run = recurra.run(
+        write(tmp_path, about(HELLO, "text", path="word.txt")), runs=tmp_path / "runs"
+    )
     text.unlink()
     for use in (recurra.load(run.path).evaluate, lambda: recurra.resume(run.path)):
         with pytest.raises(InputError) as caught:
             use()
         (problem,) = caught.value.problems
-        assert str(text) in problem.fact and "bring the data back" in problem.cure and "folder" not in problem.cure
+        assert (
+            str(text) in problem.fact
+            and "bring the data back" in problem.cure
+            and "folder" not in problem.cure
+        )
 
 
 @pytest.mark.parametrize("text", [PROSE, SERIES], ids=["symbols", "numbers"])

@@ -1,4 +1,6 @@
-"""What a run promises beyond its figures: its data, its random numbers, its checkpoints, and losses of any width."""
+"""What a run promises beyond its figures: its data, its random numbers, its checkpoints, and losses
+of any width.
+"""
 
 from __future__ import annotations
 
@@ -76,11 +78,11 @@ class Ends(Gaussian):
 def recurra_components():
     return [
         Component(kind="loss", name="ends", target="odd:Ends", options="odd:Empty", summary="e"),
-        Component(kind="loss", name="counted", target="odd:Counted", options="odd:Empty", summary="c"),
+        Component("loss", "counted", "odd:Counted", "odd:Empty", "c"),
         Component(kind="cell", name="noisy", target="odd:Noisy",
                   options="recurra_cells.options:GRUOptions", summary="n"),
         Component(kind="loss", name="warm", target="odd:Warm", options="odd:Empty", summary="w"),
-        Component(kind="loss", name="gaussian", target="odd:Gaussian", options="odd:Empty", summary="g"),
+        Component("loss", "gaussian", "odd:Gaussian", "odd:Empty", "g"),
     ]
 '''
 
@@ -97,10 +99,15 @@ def weights(run: recurra.job.run.Run) -> dict[str, torch.Tensor]:
 
 
 def test_data_edited_into_the_same_ids_is_other_data(tmp_path: Path) -> None:
-    """Ids alone do not tell a corpus: "hallo" has those of "hello", and figures of it would be nonsense."""
+    """Ids alone do not tell a corpus: "hallo" has those of "hello", and figures of it would be
+    nonsense.
+    """
     text = tmp_path / "word.txt"
     text.write_text("hello")
-    task = write(tmp_path, HELLO.replace('kind = "inline"\ntext = "hello"', f'kind = "text"\npath = "{text}"'))
+    task = write(
+        tmp_path,
+        HELLO.replace('kind = "inline"\ntext = "hello"', f'kind = "text"\npath = "{text}"'),
+    )
     run = recurra.run(task, runs=tmp_path / "runs")
     text.write_text("hallo")
     for use in (recurra.load(run.path).evaluate, lambda: recurra.resume(run.path)):
@@ -109,7 +116,9 @@ def test_data_edited_into_the_same_ids_is_other_data(tmp_path: Path) -> None:
 
 
 def test_noise_of_a_plugin_is_seeded_and_resumed(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """A cell that draws from torch's own generator gives the same bits for the same seed, stopped or not."""
+    """A cell that draws from torch's own generator gives the same bits for the same seed, stopped
+    or not.
+    """
     task, changes = write(tmp_path, PROSE), {**odd, "cell.kind": "noisy"}
     before = torch.get_rng_state()
     whole = recurra.run(task, changes, runs=tmp_path / "whole")
@@ -120,8 +129,12 @@ def test_noise_of_a_plugin_is_seeded_and_resumed(tmp_path: Path, odd: dict[str, 
         recurra.run(task, changes, runs=tmp_path / "parts", observer=Stopper([5]))
     parts = recurra.resume(tmp_path / "parts" / "task")
     for name, weight in weights(whole).items():
-        assert torch.equal(weight, weights(again)[name]) and torch.equal(weight, weights(parts)[name])
-    assert any(not torch.equal(weight, weights(other)[name]) for name, weight in weights(whole).items())
+        assert torch.equal(weight, weights(again)[name]) and torch.equal(
+            weight, weights(parts)[name]
+        )
+    assert any(
+        not torch.equal(weight, weights(other)[name]) for name, weight in weights(whole).items()
+    )
 
 
 def test_a_loss_with_weights_is_refused(tmp_path: Path, odd: dict[str, Any]) -> None:
@@ -131,8 +144,15 @@ def test_a_loss_with_weights_is_refused(tmp_path: Path, odd: dict[str, Any]) -> 
 
 
 def test_a_run_has_one_loss(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """A loss is built once for a run, whatever it does, and none of its tensors is saved, whenever it came."""
-    changes = {**odd, "loss.kind": "counted", "training.validate_every": 5, "device.precision": "float64"}
+    """A loss is built once for a run, whatever it does, and none of its tensors is saved, whenever
+    it came.
+    """
+    changes = {
+        **odd,
+        "loss.kind": "counted",
+        "training.validate_every": 5,
+        "device.precision": "float64",
+    }
     task = write(tmp_path, SERIES)
     run = recurra.run(task, changes, runs=tmp_path / "runs")
     loss = run.network.loss
@@ -148,12 +168,16 @@ def test_a_run_has_one_loss(tmp_path: Path, odd: dict[str, Any]) -> None:
 
 def test_an_iterator_that_ends_is_its_plugins_fault(tmp_path: Path, odd: dict[str, Any]) -> None:
     """A StopIteration in training ends no training: it is told with the place in the plugin."""
-    with pytest.raises(PluginError, match=r"loss file:odd.py/ends .*odd\.py:\d+\) failed(.|\n)*RC071"):
+    with pytest.raises(
+        PluginError, match=r"loss file:odd.py/ends .*odd\.py:\d+\) failed(.|\n)*RC071"
+    ):
         recurra.run(write(tmp_path, SERIES), {**odd, "loss.kind": "ends"}, runs=tmp_path / "runs")
 
 
 def test_a_loss_may_be_wider_than_what_it_predicts(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """A distribution has more numbers a step than the series; figures and forecasts are of its best guess."""
+    """A distribution has more numbers a step than the series; figures and forecasts are of its best
+    guess.
+    """
     changes = {
         **odd,
         "loss.kind": "gaussian",
@@ -163,11 +187,15 @@ def test_a_loss_may_be_wider_than_what_it_predicts(tmp_path: Path, odd: dict[str
     run = recurra.run(write(tmp_path, SERIES), changes, runs=tmp_path / "runs")
     assert run.network.head.out_features == 2
     assert run.result["metrics"]["mae"] < 4
-    assert len(run.result["generated"]) == 3 and all(10 < value < 30 for value in run.result["generated"])
+    assert len(run.result["generated"]) == 3 and all(
+        10 < value < 30 for value in run.result["generated"]
+    )
     assert recurra.load(run.path).evaluate()["metrics"] == pytest.approx(run.result["metrics"])
 
 
-def test_a_long_run_without_validation_is_saved_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_without_validation_is_saved_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where nothing else asks for a checkpoint, time does."""
     saved: list[int] = []
     real = Checkpoints.save
@@ -184,13 +212,19 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
     path = next((tmp_path / "runs").glob("*/1"))
     code = "import recurra, sys; recurra.resume(sys.argv[1])"
     with recurra.load(path).folder.held():
-        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        )
         assert "RC055" in done.stderr and done.returncode
     assert recurra.resume(path).result["steps"] == 12
 
 
-def test_a_kill_during_the_first_checkpoint_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint that the index does not name yet was never promised: there is none, and none is damaged."""
+def test_a_kill_during_the_first_checkpoint_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that the index does not name yet was never promised: there is none, and none is
+    damaged.
+    """
     write_json = files.write_json
 
     def killed(path: Path, content: Any, *more: Any) -> None:
@@ -207,26 +241,44 @@ def test_a_kill_during_the_first_checkpoint_is_no_damage(tmp_path: Path, monkeyp
 
 
 def test_what_another_version_encoded_is_not_taken(tmp_path: Path) -> None:
-    """The cache knows a corpus by its components and their versions, not by the names of their classes."""
+    """The cache knows a corpus by its components and their versions, not by the names of their
+    classes.
+    """
     from recurra.data.corpus import build, cache_folder
     from recurra_sources.inline import Inline, InlineOptions
     from recurra_vocabularies.character import Character, CharacterOptions
 
     for version in ("1.0", "1.0", "1.1"):
         build(
-            Inline(InlineOptions(text="hello")), Character(CharacterOptions()), 2, identity=f"odd/character@{version}"
+            Inline(InlineOptions(text="hello")),
+            Character(CharacterOptions()),
+            2,
+            identity=f"odd/character@{version}",
         )
-    assert len([entry for entry in cache_folder().iterdir() if json.loads((entry / "about.json").read_text())]) == 2
+    assert (
+        len(
+            [
+                entry
+                for entry in cache_folder().iterdir()
+                if json.loads((entry / "about.json").read_text())
+            ]
+        )
+        == 2
+    )
 
 
 def test_a_plugin_file_that_changed_is_told(tmp_path: Path, odd: dict[str, Any]) -> None:
-    """Training does not go on with another cell unless that is asked for; what only reads a run is warned."""
+    """Training does not go on with another cell unless that is asked for; what only reads a run is
+    warned.
+    """
     run = recurra.run(write(tmp_path, HELLO), {**odd, "cell.kind": "noisy"}, runs=tmp_path / "runs")
     (tmp_path / "odd.py").write_text(PLUGIN.replace("0.3", "0.4"), encoding="utf-8")
     with pytest.warns(OtherVersion, match=r"odd.py changed since"):
         assert recurra.load(run.path).prompt() == "h"
     before = (run.path / "plugins.json").read_bytes()
-    with pytest.raises(InputError, match=r"odd.py changed since(.|\n)*RC045(.|\n)*--changed-plugins"):
+    with pytest.raises(
+        InputError, match=r"odd.py changed since(.|\n)*RC045(.|\n)*--changed-plugins"
+    ):
         recurra.resume(run.path)
     assert (run.path / "plugins.json").read_bytes() == before
     recurra.resume(run.path, changed_plugins=True)
@@ -234,7 +286,9 @@ def test_a_plugin_file_that_changed_is_told(tmp_path: Path, odd: dict[str, Any])
 
 
 def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
-    """A task.toml that was edited after the run is refused by its hash; without one, its weights no longer fit."""
+    """A task.toml that was edited after the run is refused by its hash; without one, its weights no
+    longer fit.
+    """
     run = recurra.run(write(tmp_path, HELLO), runs=tmp_path / "runs")
     task = run.path / "task.toml"
     text = task.read_text().replace("hidden_size = 8", "hidden_size = 9")
@@ -251,7 +305,9 @@ def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", ["initial_state(self, batch_size)", "step(self, x_t)", "step(self, x_t, state, more)"]
 )
-def test_a_method_with_other_arguments_is_the_plugins_fault(wrong: str, tmp_path: Path, odd: dict[str, Any]) -> None:
+def test_a_method_with_other_arguments_is_the_plugins_fault(
+    wrong: str, tmp_path: Path, odd: dict[str, Any]
+) -> None:
     """A method that the engine cannot call is told with the plugin's name."""
     method = wrong.split("(")[0]
     text = f"{PLUGIN}\ndef {wrong}:\n    return None\n\nNoisy.{method} = {method}\n"
@@ -262,7 +318,9 @@ def test_a_method_with_other_arguments_is_the_plugins_fault(wrong: str, tmp_path
 
 def test_resume_goes_back_to_the_best_if_the_last_is_damaged(tmp_path: Path) -> None:
     """Going on from an older whole checkpoint comes to the same as never having stopped."""
-    whole = recurra.run(write(tmp_path, PROSE), {"training.validate_every": 2}, runs=tmp_path / "whole")
+    whole = recurra.run(
+        write(tmp_path, PROSE), {"training.validate_every": 2}, runs=tmp_path / "whole"
+    )
     changes = {"training.validate_every": 2, "training.checkpoint_every": 1}
     with pytest.raises(Interrupted):
         recurra.run(write(tmp_path, PROSE), changes, runs=tmp_path / "parts", observer=Stopper([5]))
@@ -277,8 +335,12 @@ def test_resume_goes_back_to_the_best_if_the_last_is_damaged(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("given", "base"), [("steps", "epochs"), ("epochs", "steps")])
-def test_one_length_of_training_takes_the_place_of_the_other(given: str, base: str, tmp_path: Path) -> None:
-    """An override of steps need not know that the file counts in epochs, nor the reverse; both at once contradict."""
+def test_one_length_of_training_takes_the_place_of_the_other(
+    given: str, base: str, tmp_path: Path
+) -> None:
+    """An override of steps need not know that the file counts in epochs, nor the reverse; both at
+    once contradict.
+    """
     task = write(tmp_path, HELLO.replace("steps = 3", f"{base} = 3"))
     assert recurra.check(task, [f"training.{given}=2"])["training"]["steps"] == 2
     with pytest.raises(InputError, match="epochs or steps"):
@@ -286,10 +348,17 @@ def test_one_length_of_training_takes_the_place_of_the_other(given: str, base: s
 
 
 def test_a_stack_takes_the_place_of_a_cell(tmp_path: Path) -> None:
-    """A file may stack other cells over a base with one cell, and one cell over a base with a stack."""
+    """A file may stack other cells over a base with one cell, and one cell over a base with a
+    stack.
+    """
     write(tmp_path, HELLO, "one.toml")
-    stacked = 'extends = "one.toml"\n[[cell.stack]]\nkind = "rnn"\nhidden_size = 4\n[[cell.stack]]\nkind = "gru"\n'
+    stacked = (
+        'extends = "one.toml"\n[[cell.stack]]\nkind = "rnn"\nhidden_size = 4\n[[cell.stack]]\nkind'
+        ' = "gru"\n'
+    )
     two = recurra.check(write(tmp_path, stacked, "two.toml"))
     assert [layer["name"] for layer in two["layers"]] == ["encoder", "layer 0", "layer 1", "head"]
-    back = recurra.check(write(tmp_path, 'extends = "two.toml"\n[cell]\nkind = "rnn"\n', "back.toml"))
+    back = recurra.check(
+        write(tmp_path, 'extends = "two.toml"\n[cell]\nkind = "rnn"\n', "back.toml")
+    )
     assert back["components"]["cell"] == "recurra/rnn" and len(back["layers"]) == 3

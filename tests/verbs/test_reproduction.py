@@ -23,13 +23,17 @@ def test_the_same_seed_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 def test_another_seed_gives_another_run(name: str, tmp_path: Path) -> None:
     """Another seed changes weights and metrics."""
     one, other = trained(tmp_path / "one", name), trained(tmp_path / "other", name, seed=1)
-    assert {"metrics.jsonl", "checkpoints/step-12/weights.safetensors"} & set(differences(one, other))
+    assert {"metrics.jsonl", "checkpoints/step-12/weights.safetensors"} & set(
+        differences(one, other)
+    )
     assert one.result["metrics"] != other.result["metrics"]
 
 
 def test_generation_does_not_disturb_training(tmp_path: Path) -> None:
     """How much is sampled at each validation, and how, changes no weight."""
-    one = trained(tmp_path / "one", "dropout", **{"training.validate_every": 1, "generation.length": 30})
+    one = trained(
+        tmp_path / "one", "dropout", **{"training.validate_every": 1, "generation.length": 30}
+    )
     other = trained(tmp_path / "other", "dropout", **{"generation.temperature": 0.0})
     last = [next(v for k, v in left(run).items() if "step-12/weights" in k) for run in (one, other)]
     assert last[0] == last[1]
@@ -37,18 +41,33 @@ def test_generation_does_not_disturb_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["dropout", "accumulation", "series"])
 def test_the_generators_of_others_are_left_alone(name: str, tmp_path: Path) -> None:
-    """Training, resuming, evaluating and generating draw nothing from torch's, numpy's or Python's own generators."""
-    before = torch.get_rng_state(), np.random.get_state()[1].tobytes(), random.getstate()  # noqa: NPY002
-    settings = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.get_default_dtype()
+    """Training, resuming, evaluating and generating draw nothing from torch's, numpy's or Python's
+    own generators.
+    """
+    before = (
+        torch.get_rng_state(),
+        np.random.get_state()[1].tobytes(),
+        random.getstate(),
+    )  # noqa: NPY002
+    settings = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+    )
     run = trained(tmp_path, name, stops=[3], **{"device.threads": 2})
     recurra.check(run.path / "task.toml")
     opened = recurra.load(run.path)
     opened.evaluate()
     list(opened.generate())
-    after = torch.get_rng_state(), np.random.get_state()[1].tobytes(), random.getstate()  # noqa: NPY002
+    after = (
+        torch.get_rng_state(),
+        np.random.get_state()[1].tobytes(),
+        random.getstate(),
+    )  # noqa: NPY002
     assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
     assert settings == (
-        torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.get_default_dtype()
+        torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(),
+        torch.get_default_dtype()
     )  # fmt: skip
 
 
@@ -64,8 +83,12 @@ def test_what_others_draw_does_not_disturb_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which, step", [("best", "weights_of_step"), ("last", "steps")])
-def test_a_run_is_opened_with_its_best_weights_or_its_last(which: str, step: str, tmp_path: Path) -> None:
-    """Opened again, a run says what its result says: by its best weights, or by its last when asked."""
+def test_a_run_is_opened_with_its_best_weights_or_its_last(
+    which: str, step: str, tmp_path: Path
+) -> None:
+    """Opened again, a run says what its result says: by its best weights, or by its last when
+    asked.
+    """
     run = trained(tmp_path, "early stopping")
     assert run.result["weights_of_step"] != run.result["steps"], "best and last must differ"
     opened = recurra.load(run.path, which)

@@ -51,20 +51,34 @@ BANDS: list[tuple[dict[str, Any], dict[str, Any], Any, bool]] = [
     ({"metrics": {"accuracy": [0.75, 1.0]}}, FOUND, "", True),
     ({"metrics": {"accuracy": [0.7, 0.74]}}, FOUND, "", False),
     ({"metrics": {"loss": [0.0, 0.5]}}, FOUND, "", True),
-    ({"metrics": {"loss": [0.0, 0.5]}}, {"metrics": {"loss": float("nan")}, "beats_baselines": True}, "", False),
+    (
+        {"metrics": {"loss": [0.0, 0.5]}},
+        {"metrics": {"loss": float("nan")}, "beats_baselines": True},
+        "",
+        False,
+    ),
     ({"metrics": {"mape": [9.0, 11.0]}}, FORECAST, [], True),
     ({"metrics": {"mape": [19.0, 21.0]}}, FORECAST, [], False),
     ({"metrics": {"loss": [0.4, 0.6]}}, FORECAST, [], True),
     ({"metrics": {"rmse": [0.0, 9.0]}}, FOUND, [], False),
-    ({"metrics": {"mape": [0.0, 99.0]}}, {**FOUND, "forecast": {"metrics": {"mae": 1.0}}}, [], False),
+    (
+        {"metrics": {"mape": [0.0, 99.0]}},
+        {**FOUND, "forecast": {"metrics": {"mae": 1.0}}},
+        [],
+        False,
+    ),
     ({"mape_below": 99.0}, {**FOUND, "forecast": {"metrics": {"mae": 1.0}}}, [], False),
     ({}, FOUND, "", True),
 ]
 
 
 @pytest.mark.parametrize("bands, found, generated, holds", BANDS)
-def test_a_band_holds_or_does_not(bands: dict[str, Any], found: Any, generated: Any, holds: bool) -> None:
-    """Each band breaks at its border and holds within, and names its key with what came and what is allowed."""
+def test_a_band_holds_or_does_not(
+    bands: dict[str, Any], found: Any, generated: Any, holds: bool
+) -> None:
+    """Each band breaks at its border and holds within, and names its key with what came and what is
+    allowed.
+    """
     broken = broken_bands(Expect(**bands), found, generated)
     assert not broken if holds else [problem.code for problem in broken] == ["RC062"]
     for problem in broken:
@@ -74,8 +88,8 @@ def test_a_band_holds_or_does_not(bands: dict[str, Any], found: Any, generated: 
 
 @pytest.mark.parametrize("table", ["", "[expect]\n", "[expect]\nmetrics = {}\n"])
 def test_nothing_is_held_to_no_band(table: str, task: Callable[..., Path], tmp_path: Path) -> None:
-    """`--expect` without a band is refused before anything is written, by `run` and by `resume`, for it would check
-    nothing; a band that an override brings is one.
+    """`--expect` without a band is refused before anything is written, by `run` and by `resume`,
+    for it would check nothing; a band that an override brings is one.
     """
     path, runs = task(f"{HELLO}\n{table}"), tmp_path / "runs"
     recurra.run(path, {"training.steps": 1}, runs=tmp_path / "plain")
@@ -87,8 +101,12 @@ def test_nothing_is_held_to_no_band(table: str, task: Callable[..., Path], tmp_p
 
 
 @pytest.mark.parametrize("expect, code", [("loss_below = 99.0", 0), ("loss_below = 0.0001", 1)])
-def test_expect_decides_the_exit_code(expect: str, code: int, task: Callable[..., Path], tmp_path: Path) -> None:
-    """`--expect` exits 1 with RC062 where a band is broken, and without it the run is done all the same."""
+def test_expect_decides_the_exit_code(
+    expect: str, code: int, task: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`--expect` exits 1 with RC062 where a band is broken, and without it the run is done all the
+    same.
+    """
     path = task(f"{HELLO}\n[expect]\n{expect}\n")
     ended = command("run", path, "--runs", tmp_path / "runs", "--expect").tidy(code)
     assert ("RC062" in ended.err) == bool(code) and "verdict:" in ended.out
@@ -101,7 +119,9 @@ def test_expect_decides_the_exit_code(expect: str, code: int, task: Callable[...
 
 @pytest.mark.parametrize("text", [PROSE, SERIES, HELLO], ids=["prose", "series", "hello"])
 def test_the_verdict_compares_with_the_best_baseline(text: str, tmp_path: Path) -> None:
-    """The verdict names the lowest baseline, both figures, the true share between them, and a trained split."""
+    """The verdict names the lowest baseline, both figures, the true share between them, and a
+    trained split.
+    """
     run = recurra.run(write(tmp_path, text), runs=tmp_path / "runs")
     found = run.result
     compared = found.get("forecast", found)
@@ -140,17 +160,31 @@ def test_the_report_adds_up(name: str, tmp_path: Path) -> None:
     assert scored <= report["data"]["splits"]["train"]["predicted"]
     assert report["training"]["steps"] == resolved.task.training.steps
     assert report["memory"]["weights"] == 4 * weights
-    assert report["memory"]["total"] == sum(size for part, size in report["memory"].items() if part != "total")
-    assert sum(part["elements"] for part in report["data"]["splits"].values()) == report["data"]["elements"]
+    assert report["memory"]["total"] == sum(
+        size for part, size in report["memory"].items() if part != "total"
+    )
+    assert (
+        sum(part["elements"] for part in report["data"]["splits"].values())
+        == report["data"]["elements"]
+    )
     shapes = dict(map(tuple, report["shapes"]))
-    assert shapes["input"][:2] == list(batches[0].x.shape[:2]) and shapes["head"][-1] == network.head.out_features
-    assert report["seconds"] == pytest.approx(report["seconds_per_step"] * report["training"]["steps"])
+    assert (
+        shapes["input"][:2] == list(batches[0].x.shape[:2])
+        and shapes["head"][-1] == network.head.out_features
+    )
+    assert report["seconds"] == pytest.approx(
+        report["seconds_per_step"] * report["training"]["steps"]
+    )
     assert not (tmp_path / "runs").exists(), "check writes nothing"
 
 
 def test_each_split_is_evaluated_by_its_name(tmp_path: Path) -> None:
-    """Test stands for itself, an empty or unknown split is told, and the last of them is the default."""
-    run = recurra.run(write(tmp_path, PROSE), {"sequence.split": [0.8, 0.2, 0.0]}, runs=tmp_path / "runs")
+    """Test stands for itself, an empty or unknown split is told, and the last of them is the
+    default.
+    """
+    run = recurra.run(
+        write(tmp_path, PROSE), {"sequence.split": [0.8, 0.2, 0.0]}, runs=tmp_path / "runs"
+    )
     assert run.evaluate()["split"] == run.result["split"] == "validation"
     assert run.evaluate("train")["metrics"] != run.evaluate()["metrics"]
     for split, code in (("test", "RC041"), ("dev", "RC080")):
@@ -191,8 +225,10 @@ class LossOptions(Options):
 @hookimpl
 def recurra_components():
     here = __name__
-    return [Component(kind="cell", name="bad", target=here + ":Bad", options="recurra:CellOptions", summary="is bad"),
-            Component(kind="loss", name="bad", target=here + ":BadLoss", options=here + ":LossOptions", summary="bad")]
+    return [
+        Component("cell", "bad", here + ":Bad", "recurra:CellOptions", "is bad"),
+        Component("loss", "bad", here + ":BadLoss", here + ":LossOptions", "is bad"),
+    ]
 """
 GOOD_STEP = "return h, State(h)"
 GOOD_LOSS = 'return torch.nn.functional.cross_entropy(output, target, reduction="none")'
@@ -201,28 +237,36 @@ FAULTS = {
     "raises later": (
         'if CALLS[0] > 20: raise KeyError("later")\n        return h, State(h)', "KeyError: 'later'"
     ),
-    "output too narrow": ("return h[:, 1:], State(h)", "step gives an output of shape [2, 7], not [B, H] = [2, 8]"),
+    "output too narrow": ("return h[:, 1:], State(h)",
+        "step gives an output of shape [2, 7], not [B, H] = [2, 8]"),
     "output without batch": ("return h[0], State(h)", "[B, H] = [2, 8]"),
     "output of a sum": ("return h.sum(), State(h)", "[B, H] = [2, 8]"),
     "no state": ("return h", "not the pair (output, state)"),
     "nothing": ("return None", "not the pair (output, state)"),
     "state is no tuple": ("return h, h", "a NamedTuple of tensors"),
-    "state too wide": ("return h, State(torch.cat([h, h], -1))", "step gives state h of shape [2, 16]"),
+    "state too wide": ("return h, State(torch.cat([h, h], -1))",
+        "step gives state h of shape [2, 16]"),
     "state of two": ("return h, (h, h)", "a state of 2 fields"),
     "output is no tensor": ("return h.tolist(), State(h)", "of type list, not a tensor"),
 }  # fmt: skip
 
 
 def _with_plugin(folder: Path, step: str, loss: str, kind: str) -> Path:
-    write(folder, CELL.replace("RESULT", step).replace("LOSS", loss, 1).replace("LOSS", ""), "bad.py")
+    write(
+        folder, CELL.replace("RESULT", step).replace("LOSS", loss, 1).replace("LOSS", ""), "bad.py"
+    )
     text = HELLO.replace('kind = "lstm"', 'kind = "bad"') if kind == "cell" else HELLO
     text = text.replace('kind = "cross_entropy"', 'kind = "bad"') if kind == "loss" else text
-    return write(folder, text.replace("steps = 3", "steps = 9") + '\n[plugins]\nfiles = ["bad.py"]\n')
+    return write(
+        folder, text.replace("steps = 3", "steps = 9") + '\n[plugins]\nfiles = ["bad.py"]\n'
+    )
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_cell_is_named(name: str, tmp_path: Path) -> None:
-    """A cell that raises or gives wrong shapes ends with exit code 3, its name and its file, and no traceback."""
+    """A cell that raises or gives wrong shapes ends with exit code 3, its name and its file, and no
+    traceback.
+    """
     step, words = FAULTS[name]
     task = _with_plugin(tmp_path, step, GOOD_LOSS, "cell")
     command("run", task, "--runs", tmp_path / "runs").fails(3, "RC071", "file:bad.py/bad", words)
@@ -238,11 +282,15 @@ def test_a_sound_plugin_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss, words", [
-    ("return torch.nn.functional.cross_entropy(output, target)", "forward gives of shape [], not [N] = [2]"),
-    ("return output", "not [N] = [2]"), ("return 1.0", "of type float"), ('raise ValueError("no")', "ValueError: no"),
+    ("return torch.nn.functional.cross_entropy(output, target)",
+        "forward gives of shape [], not [N] = [2]"),
+    ("return output", "not [N] = [2]"), ("return 1.0", "of type float"),
+    ('raise ValueError("no")', "ValueError: no"),
 ])  # fmt: skip
 def test_a_faulty_loss_is_named(loss: str, words: str, tmp_path: Path) -> None:
-    """A loss that takes the mean itself, or gives anything but one number a step, is told before it misleads."""
+    """A loss that takes the mean itself, or gives anything but one number a step, is told before it
+    misleads.
+    """
     task = _with_plugin(tmp_path, GOOD_STEP, loss, "loss")
     command("run", task, "--runs", tmp_path / "runs").fails(3, "RC071", "file:bad.py/bad", words)
     command("check", task).fails(3, "RC071", words)
@@ -254,4 +302,6 @@ def test_a_probe_leaves_no_trace_on_the_weights(tmp_path: Path) -> None:
     network, _ = build_network(resolved, 4)
     again, _ = build_network(resolved, 4)
     assert all(p.grad is None for p in network.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True)
+    )

@@ -1,4 +1,6 @@
-"""Runs, plugins and other files as an earlier recurra wrote them; README.md beside this says what is here."""
+"""Runs, plugins and other files as an earlier recurra wrote them; README.md beside this says what
+is here.
+"""
 
 from __future__ import annotations
 
@@ -59,18 +61,32 @@ def installed(site: Path = SITE) -> Iterator[None]:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """Return what a run says of itself: the metrics of the split that it is judged by, and what it generates."""
+    """Return what a run says of itself: the metrics of the split that it is judged by, and what it
+    generates.
+    """
     return {"metrics": run.evaluate()["metrics"], "generated": run.generated()}
 
 
 def trained(run: Run) -> dict[str, Any]:
-    """Return what a run says once it has been trained to its end: its result, and the loss at each step."""
-    losses = {str(record["step"]): record["loss"] for record in run.metrics() if record["split"] == "train"}
-    return {"metrics": run.result["metrics"], "generated": run.result["generated"], "losses": losses}
+    """Return what a run says once it has been trained to its end: its result, and the loss at each
+    step.
+    """
+    losses = {
+        str(record["step"]): record["loss"]
+        for record in run.metrics()
+        if record["split"] == "train"
+    }
+    return {
+        "metrics": run.result["metrics"],
+        "generated": run.result["generated"],
+        "losses": losses,
+    }
 
 
 def opened(run: Run) -> Session:
-    """Return a session that has read something: two streams of symbols, each on a way of its own, or numbers."""
+    """Return a session that has read something: two streams of symbols, each on a way of its own,
+    or numbers.
+    """
     if run.vocabulary.yields == "numbers":
         session = run.session(position=3 * counts_steps(run.network)).feed([10.0, 20.0, 30.0])
         session.foresee()
@@ -89,11 +105,16 @@ def onward(session: Session) -> list[Any]:
 
 
 def stored(task: Path, cache: Path) -> tuple[Store, dict[str, Any]]:
-    """Return the corpus of a task, kept in a cache folder however small it is, and what its vocabulary learned."""
+    """Return the corpus of a task, kept in a cache folder however small it is, and what its
+    vocabulary learned.
+    """
     parts = resolve(task).parts
     vocabulary = parts["vocabulary"].build()
     with mock.patch.dict(os.environ, RECURRA_CACHE=str(cache)):
-        return build(parts["source"].build(), vocabulary, in_memory=1, identity="witness"), vocabulary.save()
+        return (
+            build(parts["source"].build(), vocabulary, in_memory=1, identity="witness"),
+            vocabulary.save(),
+        )
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Makes the witnesses with the recurra of today, in an empty folder: python -m witnesses.make FOLDER, in tests/.
+"""Makes the witnesses with the recurra of today, in an empty folder: python -m witnesses.make
+FOLDER, in tests/.
 
 Those of a new version of a format stand beside the old ones; none is ever made over.
 """
@@ -22,7 +23,20 @@ from recurra.errors import Interrupted
 from recurra.spec import shipped
 from recurra.testing import suite
 from recurra.testing.certificate import write
-from witnesses import HERE, PLUGIN, SITE, STEPS, STOP, copied, figures, installed, onward, opened, stored, trained
+from witnesses import (
+    HERE,
+    PLUGIN,
+    SITE,
+    STEPS,
+    STOP,
+    copied,
+    figures,
+    installed,
+    onward,
+    opened,
+    stored,
+    trained,
+)
 
 SMALL = {
     "device": {"kind": "cpu", "path": "eager", "threads": 1},
@@ -82,17 +96,27 @@ def tasks(work: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     mine = work / "keepsake.toml"
     mine.write_text(KEEPSAKE, encoding="utf-8")
     more: dict[str, dict[str, Any]] = {"python_docs": LINES, "airline": {"sequence.length": 24}}
-    found = {name: (shipped.folder() / f"{name}.toml", SMALL | more.get(name, {})) for name in shipped.tasks()}
+    found = {
+        name: (shipped.folder() / f"{name}.toml", SMALL | more.get(name, {}))
+        for name in shipped.tasks()
+    }
     return {**found, "keepsake": (mine, SMALL)}
 
 
 def interrupted(task: Path, changes: dict[str, Any], target: Path, work: Path) -> None:
-    """Make a run that was stopped with steps left; its data is named by the way from the run to it."""
+    """Make a run that was stopped with steps left; its data is named by the way from the run to
+    it.
+    """
     with suppress(Interrupted):
         recurra.run(task, changes, runs=work, observer=Stopper({STOP}))
     shutil.move(work / task.stem / "1", target)
     path = target / "task.toml"
-    text = re.sub(r'^path = "/.*/', 'path = "../../data/', path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r'^path = "/.*/',
+        'path = "../../data/',
+        path.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
     path.write_text(text, encoding="utf-8")
 
 
@@ -102,7 +126,9 @@ def main(target: Path) -> None:
     work = target / "work"
     work.mkdir(parents=True)
     shutil.copytree(HERE / "data", target / "data")
-    shutil.copytree(SITE, target / "site", ignore=shutil.ignore_patterns("__pycache__", "contract.json"))
+    shutil.copytree(
+        SITE, target / "site", ignore=shutil.ignore_patterns("__pycache__", "contract.json")
+    )
     (target / "sessions").mkdir()
     found: dict[str, Any] = {}
     with installed(target / "site"):

@@ -1,4 +1,6 @@
-"""Row 16: what one foreign process, which burns a core, makes of tasks and windows; a fair share of two cores is 2."""
+"""Row 16: what one foreign process, which burns a core, makes of tasks and windows; a fair share of
+two cores is 2.
+"""
 
 from __future__ import annotations
 

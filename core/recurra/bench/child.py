@@ -1,4 +1,6 @@
-"""What the new processes of rows 10 and 11 do; they import torch before this, and nothing of recurra."""
+"""What the new processes of rows 10 and 11 do; they import torch before this, and nothing of
+recurra.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def main(what: str, asked: str) -> None:
 
 
 def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
-    """Build a cell that nobody has seen, and time the proof of its path and its first training step."""
+    """Build a cell that nobody has seen, and time the proof of its path and its first training
+    step.
+    """
     import torch
 
     from recurra import GatedOptions
@@ -49,7 +53,9 @@ def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
     from recurra.engine.choice import Choice
 
     batch, steps, width = asked["shape"]
-    (Path(asked["folder"]) / "unseen.py").write_text(CELL.format(number=1 + asked["number"] / 1000), encoding="utf-8")
+    (Path(asked["folder"]) / "unseen.py").write_text(
+        CELL.format(number=1 + asked["number"] / 1000), encoding="utf-8"
+    )
     sys.path.insert(0, asked["folder"])
     module: Any = import_module("unseen")
     cell = module.Unseen(width, GatedOptions(hidden_size=width))
@@ -64,7 +70,9 @@ def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
 
 
 def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
-    """Train some steps on a large text; return the most memory that this process has held, and what torch took."""
+    """Train some steps on a large text; return the most memory that this process has held, and what
+    torch took.
+    """
     from recurra.bench.layers import taken
     from recurra.bench.tasks import TASK
     from recurra.job.build import build_network, build_trainer
@@ -73,7 +81,12 @@ def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
 
     folder = Path(asked["folder"])
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
-    changes = {"training.steps": STEPS, "training.batch_size": 32, "cell.hidden_size": 128, "device.kind": "cpu"}
+    changes = {
+        "training.steps": STEPS,
+        "training.batch_size": 32,
+        "cell.hidden_size": 128,
+        "device.kind": "cpu",
+    }
     task = resolve(folder / "task.toml", changes)
     data = load_data(task)
     network = build_network(task, data.vocabulary.size, data.names)[0]

@@ -23,7 +23,9 @@ SINGLES = 8
 
 
 class Naive:
-    """Generation as one writes it by hand: torch's modules, a symbol at a time, always the likeliest."""
+    """Generation as one writes it by hand: torch's modules, a symbol at a time, always the
+    likeliest.
+    """
 
     def __init__(self, network: Network) -> None:
         encoder, width = network.encoder, network.head.in_features
@@ -52,29 +54,39 @@ class Naive:
 
 
 def session_against_naive(shape: Shape, setting: Setting) -> Finding:
-    """Measure one stream of a session beside the loop by hand; the weights alone are what each symbol must read."""
+    """Measure one stream of a session beside the loop by hand; the weights alone are what each
+    symbol must read.
+    """
     network, vocabulary = warmed(shape.width)
     naive = Naive(network)
     ours, other = pairs(
-        lambda: drawn(network, vocabulary, shape.steps), lambda: naive.draw(0, shape.steps), setting.pairs
+        lambda: drawn(network, vocabulary, shape.steps),
+        lambda: naive.draw(0, shape.steps),
+        setting.pairs,
     )
     return _finding(network, ours, other, shape.steps, shape.steps)
 
 
 def streams_against_singles(shape: Shape, setting: Setting) -> Finding:
-    """Measure many streams at once beside single streams one after the other, by the time of a symbol."""
+    """Measure many streams at once beside single streams one after the other, by the time of a
+    symbol.
+    """
     network, vocabulary = warmed(shape.width)
 
     def singles() -> None:
         for _ in range(SINGLES):
             drawn(network, vocabulary, shape.steps)
 
-    ours, other = pairs(lambda: drawn(network, vocabulary, shape.steps, shape.batch), singles, setting.pairs)
+    ours, other = pairs(
+        lambda: drawn(network, vocabulary, shape.steps, shape.batch), singles, setting.pairs
+    )
     return _finding(network, ours, other, shape.batch * shape.steps, SINGLES * shape.steps)
 
 
 def streams_against_naive(shape: Shape, setting: Setting) -> Finding:
-    """Measure many streams at once beside the loop by hand, one stream after the other, by the time of a symbol."""
+    """Measure many streams at once beside the loop by hand, one stream after the other, by the time
+    of a symbol.
+    """
     network, vocabulary = warmed(shape.width)
     naive = Naive(network)
 
@@ -82,20 +94,33 @@ def streams_against_naive(shape: Shape, setting: Setting) -> Finding:
         for _ in range(SINGLES):
             naive.draw(0, shape.steps)
 
-    ours, other = pairs(lambda: drawn(network, vocabulary, shape.steps, shape.batch), singles, setting.pairs)
+    ours, other = pairs(
+        lambda: drawn(network, vocabulary, shape.steps, shape.batch), singles, setting.pairs
+    )
     return _finding(network, ours, other, shape.batch * shape.steps, SINGLES * shape.steps)
 
 
-def drawn(network: Network, vocabulary: Vocabulary[Any], length: int, streams: int = 1) -> list[list[int]]:
-    """Return the symbols that a new session draws greedily after the first of the vocabulary, a list a step."""
-    session = Session(network, vocabulary, streams=streams).feed_ids(torch.zeros(1, dtype=torch.long).numpy())
+def drawn(
+    network: Network, vocabulary: Vocabulary[Any], length: int, streams: int = 1
+) -> list[list[int]]:
+    """Return the symbols that a new session draws greedily after the first of the vocabulary, a
+    list a step.
+    """
+    session = Session(network, vocabulary, streams=streams).feed_ids(
+        torch.zeros(1, dtype=torch.long).numpy()
+    )
     rule = Sampling()
     return [session.draw(rule).tolist() for _ in range(length)]
 
 
 def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:
     """Return a network of this width whose steps are compiled already, and its vocabulary."""
-    changes = {"encoder.size": width, "cell.hidden_size": width, "cell.num_layers": LAYERS, "device.kind": "cpu"}
+    changes = {
+        "encoder.size": width,
+        "cell.hidden_size": width,
+        "cell.num_layers": LAYERS,
+        "device.kind": "cpu",
+    }
     data, network = built(1 << 14, changes)
     session = Session(network, data.vocabulary).feed_ids(torch.zeros(1, dtype=torch.long).numpy())
     for _ in range(AFTER):  # from then on its steps are compiled
@@ -103,14 +128,26 @@ def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:
     return network, data.vocabulary
 
 
-def _finding(network: Network, ours: list[float], other: list[float], drawn: int, singles: int) -> Finding:
-    """Return times by the symbol, and what a symbol of ours costs: products of many streams, else reading weights."""
-    weights = sum(weight.numel() for module in (*network.cells, network.head) for weight in module.parameters())
+def _finding(
+    network: Network, ours: list[float], other: list[float], drawn: int, singles: int
+) -> Finding:
+    """Return times by the symbol, and what a symbol of ours costs: products of many streams, else
+    reading weights.
+    """
+    weights = sum(
+        weight.numel()
+        for module in (*network.cells, network.head)
+        for weight in module.parameters()
+    )
     alone = drawn == singles
     return Finding(
         [seconds / drawn for seconds in ours],
         [seconds / singles for seconds in other],
         flops=0.0 if alone else 2.0 * weights,
         bytes=4.0 * weights if alone else 0.0,
-        path="one kernel" if stepper(network).kernel is not None else taken(network.cells, stepwise=True),
+        path=(
+            "one kernel"
+            if stepper(network).kernel is not None
+            else taken(network.cells, stepwise=True)
+        ),
     )

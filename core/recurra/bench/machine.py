@@ -21,7 +21,9 @@ COPIED = 1 << 26
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is measured on: `flops` a second in float32 products, `copied` bytes a second, read and written."""
+    """What a run is measured on: `flops` a second in float32 products, `copied` bytes a second,
+    read and written.
+    """
 
     processor: str
     threads: int

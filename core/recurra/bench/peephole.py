@@ -1,4 +1,5 @@
-"""A cell that recurra does not know, written twice: as a plugin's author would, and as a loop by hand.
+"""A cell that recurra does not know, written twice: as a plugin's author would, and as a loop by
+hand.
 
 Gers & Schmidhuber 2000, Recurrent nets that time and count, doi:10.1109/IJCNN.2000.861302:
 
@@ -39,18 +40,28 @@ class Peephole(GatedCell[GatedOptions]):
         """Return the next state."""
         i, f, g, o = x + h
         p_i, p_f, p_o = self.peepholes
-        c = torch.sigmoid(f + p_f * state.c) * state.c + torch.sigmoid(i + p_i * state.c) * torch.tanh(g)
+        c = torch.sigmoid(f + p_f * state.c) * state.c + torch.sigmoid(
+            i + p_i * state.c
+        ) * torch.tanh(g)
         return PeepholeState(torch.sigmoid(o + p_o * c) * torch.tanh(c), c)
 
 
 class Loop(nn.Module):
-    """The same with the weights of a `Peephole`, as one writes it by hand: the input's product once for all steps."""
+    """The same with the weights of a `Peephole`, as one writes it by hand: the input's product once
+    for all steps.
+    """
 
     def __init__(self, cell: Peephole) -> None:
         super().__init__()
         assert cell.weight_hh is not None and cell.bias_ih is not None
-        self.weight_ih, self.weight_hh = nn.Parameter(cell.weight_ih.clone()), nn.Parameter(cell.weight_hh.clone())
-        self.bias, self.peepholes = nn.Parameter(cell.bias_ih.clone()), nn.Parameter(cell.peepholes.clone())
+        self.weight_ih, self.weight_hh = (
+            nn.Parameter(cell.weight_ih.clone()),
+            nn.Parameter(cell.weight_hh.clone()),
+        )
+        self.bias, self.peepholes = (
+            nn.Parameter(cell.bias_ih.clone()),
+            nn.Parameter(cell.peepholes.clone()),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs `[B, T, H]` of a window `[B, T, D]`."""

@@ -11,12 +11,16 @@ from recurra.bench.machine import Machine
 from recurra.engine.load import Load
 
 Unit: TypeAlias = Literal["speed", "time", "worst", "s", "GB"]
-"""How many times as fast as the other; its time as a share of the other's, or the worst such share; seconds; GB."""
+"""How many times as fast as the other; its time as a share of the other's, or the worst such share;
+seconds; GB.
+"""
 
 LOADED = 0.25
 """Cores in use by others from which a row is doubted."""
 SPREAD = 2.0
-"""How many times longer than its least the baseline's median may take before the baseline is said to have collapsed."""
+"""How many times longer than its least the baseline's median may take before the baseline is said
+to have collapsed.
+"""
 SLOWEST = 0.002
 """Share of the machine's products that a baseline of products reaches at least."""
 
@@ -27,7 +31,9 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows of a batch, steps, and width of input and state; in generation streams, symbols of each, and width."""
+    """Rows of a batch, steps, and width of input and state; in generation streams, symbols of each,
+    and width.
+    """
 
     batch: int
     steps: int
@@ -45,7 +51,11 @@ SHAPES: dict[str, Shape] = {
 }
 """The shapes of a layer; input size and state are equally wide."""
 
-STREAMS: dict[str, Shape] = {"H128": Shape(1, 256, 128), "H512": Shape(1, 256, 512), "256 H128": Shape(256, 32, 128)}
+STREAMS: dict[str, Shape] = {
+    "H128": Shape(1, 256, 128),
+    "H512": Shape(1, 256, 512),
+    "256 H128": Shape(256, 32, 128),
+}
 """The shapes of generation."""
 
 
@@ -68,8 +78,9 @@ class Setting:
 class Finding:
     """What a case has measured.
 
-    `ours` and `other` are seconds of each pair, and `other` is empty where nothing stands beside. `flops` and `bytes`
-    are what one of `ours` computes and moves at the least. `work` is how much more ours does than the other.
+    `ours` and `other` are seconds of each pair, and `other` is empty where nothing stands beside.
+    `flops` and `bytes` are what one of `ours` computes and moves at the least. `work` is how much
+    more ours does than the other.
     """
 
     ours: list[float]
@@ -139,7 +150,9 @@ def measured(case: Case, setting: Setting) -> Record:
         return Record(*about, skipped=str(reason))
     except Exception as error:  # whatever it is, the other cases can still be measured
         said = " ".join(str(error).split())[:500]
-        return Record(*about, error=f"{type(error).__name__}: {said}" if said else type(error).__name__)
+        return Record(
+            *about, error=f"{type(error).__name__}: {said}" if said else type(error).__name__
+        )
     load = None if found.loaded else others.foreign()
     values = _values(case.unit, found)
     share, of = _share(found, setting.machine)
@@ -173,7 +186,9 @@ def _values(unit: Unit, found: Finding) -> list[float]:
     """Return the value of each pair."""
     if not found.other:
         return found.ours
-    ratios = [other / ours * found.work for ours, other in zip(found.ours, found.other, strict=True)]
+    ratios = [
+        other / ours * found.work for ours, other in zip(found.ours, found.other, strict=True)
+    ]
     return ratios if unit == "speed" else [1 / ratio for ratio in ratios]
 
 

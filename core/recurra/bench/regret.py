@@ -1,4 +1,6 @@
-"""Row 17: what is lost by the path that the measurement takes, beside the best of those that can be forced."""
+"""Row 17: what is lost by the path that the measurement takes, beside the best of those that can be
+forced.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ from recurra.engine.paths import PATHS
 from recurra.engine.window import Window
 
 SIZES = [
-    Shape(1, 64, 32), Shape(1, 1024, 128), Shape(1, 256, 1024), Shape(4, 256, 256), Shape(8, 64, 64),
-    Shape(8, 64, 1024), Shape(32, 128, 256), Shape(64, 64, 128), Shape(64, 64, 512), Shape(64, 64, 1024),
+    Shape(1, 64, 32), Shape(1, 1024, 128), Shape(1, 256, 1024), Shape(4, 256, 256),
+    Shape(8, 64, 64),
+    Shape(8, 64, 1024), Shape(32, 128, 256), Shape(64, 64, 128), Shape(64, 64, 512),
+    Shape(64, 64, 1024),
     Shape(256, 64, 64), Shape(256, 64, 256),
 ]  # fmt: skip
 """Windows for which a path is taken: rows, steps and width."""
@@ -34,9 +38,11 @@ GOOD = 1.1
 
 
 def regret(name: str, busy: bool, shape: Shape, setting: Setting) -> Finding:
-    """Measure a cell at all sizes: seconds on the path taken, and on the best; each the least of several rounds.
+    """Measure a cell at all sizes: seconds on the path taken, and on the best; each the least of
+    several rounds.
 
-    With `busy` the choice is made while a foreign process burns a core. Nothing is read from the cache or kept there.
+    With `busy` the choice is made while a foreign process burns a core. Nothing is read from the
+    cache or kept there.
     """
     found = [_at(name, size, setting.pairs, burning if busy else nullcontext) for size in SIZES]
     chosen, best, took = (list(part) for part in zip(*found, strict=True))

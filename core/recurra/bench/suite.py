@@ -21,7 +21,10 @@ Told = Callable[[Record], None]
 
 def _against_torch(row: int, name: str, module: str, floors: dict[str, float]) -> list[Case]:
     measure = partial(layers.against_torch, name)
-    return [Case(row, f"{name} / nn.{module}", shape, "speed", floor, measure) for shape, floor in floors.items()]
+    return [
+        Case(row, f"{name} / nn.{module}", shape, "speed", floor, measure)
+        for shape, floor in floors.items()
+    ]
 
 
 CASES: list[Case] = [
@@ -32,7 +35,14 @@ CASES: list[Case] = [
     Case(4, "custom cell / loop by hand", "S", "speed", 4, layers.against_loop),
     Case(4, "custom cell / loop by hand", "M", "speed", 1.2, layers.against_loop),
     *(
-        Case(5, "custom cell / nn.LSTM, by the product", shape, "speed", 0.9, layers.custom_against_lstm)
+        Case(
+            5,
+            "custom cell / nn.LSTM, by the product",
+            shape,
+            "speed",
+            0.9,
+            layers.custom_against_lstm,
+        )
         for shape in "SML"
     ),
     Case(6, "mingru / its eager loop", "D", "speed", 20, layers.scan_against_eager),
@@ -41,8 +51,22 @@ CASES: list[Case] = [
     Case(7, "training step / bare loop", "M", "time", 1.03, training.engine_against_bare),
     Case(8, "generation / naive loop", "H128", "speed", 5, generation.session_against_naive),
     Case(8, "generation / naive loop", "H512", "speed", 10, generation.session_against_naive),
-    Case(9, "streams at once / one after the other", "256 H128", "speed", 30, generation.streams_against_singles),
-    Case(9, "streams at once / naive loops in turn", "256 H128", "speed", None, generation.streams_against_naive),
+    Case(
+        9,
+        "streams at once / one after the other",
+        "256 H128",
+        "speed",
+        30,
+        generation.streams_against_singles,
+    ),
+    Case(
+        9,
+        "streams at once / naive loops in turn",
+        "256 H128",
+        "speed",
+        None,
+        generation.streams_against_naive,
+    ),
     Case(10, "first use of a fused cell", "S", "s", 3, processes.first_use),
     Case(10, "the same, its kernel cached", "S", "s", None, processes.second_use),
     Case(11, "memory beyond torch's, 1 GB text", "", "GB", 1, processes.memory),
@@ -53,24 +77,41 @@ CASES: list[Case] = [
         for name in ("hello_lstm", "counting")
     ),
     *(
-        Case(16, f"{name}, a core taken", shape, "time", 2.5, partial(busy.window_beside_burner, name))
+        Case(
+            16,
+            f"{name}, a core taken",
+            shape,
+            "time",
+            2.5,
+            partial(busy.window_beside_burner, name),
+        )
         for name in ("gru", "lstm")
         for shape in "DS"
     ),
     *(
-        Case(17, f"{name}, worst choice{when}", "", "worst", 1.25, partial(regret.regret, name, bool(when)))
+        Case(
+            17,
+            f"{name}, worst choice{when}",
+            "",
+            "worst",
+            1.25,
+            partial(regret.regret, name, bool(when)),
+        )
         for when in ("", ", a core taken")
         for name in ("gru", "lstm", "peephole", "mingru", "mlstm")
     ),
 ]
-"""The lines of the table, in order; of those in seconds, gigabytes or shares of a time the floor is a ceiling."""
+"""The lines of the table, in order; of those in seconds, gigabytes or shares of a time the floor is
+a ceiling.
+"""
 
 ASKED = {16, 17}
 """Rows that take long, and are measured only where they are asked for."""
 
 
 def chosen(rows: str | None, shapes: str | None) -> list[Case]:
-    """Return the cases of some rows, `1,4,7`, at some shapes, `D,S`; all where None, and those without such a shape.
+    """Return the cases of some rows, `1,4,7`, at some shapes, `D,S`; all where None, and those
+    without such a shape.
 
     The rows of `ASKED` are not among them unless they are named.
 
@@ -81,9 +122,15 @@ def chosen(rows: str | None, shapes: str | None) -> list[Case]:
     if rows is None:
         wanted = [row for row in known if int(row) not in ASKED]
     sizes = _listed("--shapes", shapes, list(SHAPES))
-    found = [case for case in CASES if str(case.row) in wanted and (case.shape in sizes or case.shape not in SHAPES)]
+    found = [
+        case
+        for case in CASES
+        if str(case.row) in wanted and (case.shape in sizes or case.shape not in SHAPES)
+    ]
     if not found:
-        has = sorted({case.shape for case in CASES if str(case.row) in wanted}, key=list(SHAPES).index)
+        has = sorted(
+            {case.shape for case in CASES if str(case.row) in wanted}, key=list(SHAPES).index
+        )
         fact = f"rows {rows} are not measured at {shapes}"
         raise InputError.of("RC080", fact, allowed=f"--shapes {','.join(has)}")
     return found
@@ -96,7 +143,9 @@ def _listed(option: str, given: str | None, known: list[str]) -> list[str]:
     parts = [part.strip() for part in given.split(",")]
     if foreign := [part for part in parts if part not in known]:
         fact = f"{option}: there is no {foreign[0]!r}"
-        raise InputError.of("RC080", fact, got=given, allowed=f"{', '.join(known)}, with commas between")
+        raise InputError.of(
+            "RC080", fact, got=given, allowed=f"{', '.join(known)}, with commas between"
+        )
     return parts
 
 
@@ -108,7 +157,9 @@ def run(
     pairs: int = 7,
     threads: int | None = None,
 ) -> tuple[Machine, list[Record]]:
-    """Measure cases one after the other, with as many threads as said; `begun` is told what machine it is first."""
+    """Measure cases one after the other, with as many threads as said; `begun` is told what machine
+    it is first.
+    """
     with _threads(threads):
         machine = examined()
         begun(machine)
@@ -122,9 +173,14 @@ def run(
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's threads, and put back what there was. Raises `InputError` (RC080) if there are far too many."""
+    """Set torch's threads, and put back what there was. Raises `InputError` (RC080) if there are
+    far too many.
+    """
     if count and count > most_threads():
-        fact = f"--threads: this machine has {cores()} cores, and so many threads would wait for each other"
+        fact = (
+            f"--threads: this machine has {cores()} cores, and so many threads would wait for each"
+            " other"
+        )
         raise InputError.of("RC080", fact, got=str(count), allowed=f"1 to {most_threads()}")
     with using(count or torch.get_num_threads()):
         yield

@@ -50,7 +50,9 @@ clip_norm = 1.0
 
 @contextmanager
 def resolved(size: int, changes: dict[str, Any]) -> Iterator[tuple[Resolved, Path]]:
-    """Give the task with some changes, over a text of `size` bytes, and the folder in which both lie for now."""
+    """Give the task with some changes, over a text of `size` bytes, and the folder in which both
+    lie for now.
+    """
     with tempfile.TemporaryDirectory(prefix="recurra-bench-") as name:
         folder = Path(name)
         write_text(folder / "text.txt", size)
@@ -59,7 +61,9 @@ def resolved(size: int, changes: dict[str, Any]) -> Iterator[tuple[Resolved, Pat
 
 
 def write_text(path: Path, size: int, block: int = 1 << 20) -> None:
-    """Write a text of all symbols, a block drawn at random and repeated until there are `size` bytes."""
+    """Write a text of all symbols, a block drawn at random and repeated until there are `size`
+    bytes.
+    """
     drawn = numpy_stream(0, "bench").integers(len(SYMBOLS), size=min(block, size))
     text = np.frombuffer(SYMBOLS.encode("ascii"), np.uint8)[drawn].tobytes()
     with path.open("wb") as file:

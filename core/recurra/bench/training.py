@@ -65,7 +65,9 @@ class Bare:
 
     def step(self) -> None:
         """Update the weights once, on windows drawn at random."""
-        starts = torch.randint(len(self.ids) - self.shape.steps, (self.shape.batch, 1), generator=self.generator)
+        starts = torch.randint(
+            len(self.ids) - self.shape.steps, (self.shape.batch, 1), generator=self.generator
+        )
         windows = self.ids[starts + self.offsets]  # B T+1
         self.update(windows[:, :-1], windows[:, 1:])
 
@@ -80,13 +82,16 @@ class Bare:
 
 
 class Turns(Silent):
-    """Watches a training, and lets the bare loop make as many steps after every few of the engine's.
+    """Watches a training, and lets the bare loop make as many steps after every few of the
+    engine's.
 
-    `ours` and `others` are the seconds of a step, the engine's from the end of the bare loop's turn to the end of its
-    own. The first turn warms both up and is left out.
+    `ours` and `others` are the seconds of a step, the engine's from the end of the bare loop's turn
+    to the end of its own. The first turn warms both up and is left out.
     """
 
-    def __init__(self, bare: Bare, pairs: int, clock: Clock = time.perf_counter, least: float = LEAST) -> None:
+    def __init__(
+        self, bare: Bare, pairs: int, clock: Clock = time.perf_counter, least: float = LEAST
+    ) -> None:
         self.bare, self.pairs, self.clock, self.least = bare, pairs, clock, least
         self.ours: list[float] = []
         self.others: list[float] = []

@@ -1,4 +1,6 @@
-"""From entry points and files to a catalog: each plugin isolated, timed, and refused where it breaks the contract."""
+"""From entry points and files to a catalog: each plugin isolated, timed, and refused where it
+breaks the contract.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ BLOCKED = "by RECURRA_PLUGINS or RECURRA_PLUGINS_BLOCK"
 
 @dataclass(frozen=True)
 class Policy:
-    """Which plugins may load: all, or those allowed, less those blocked; by distribution or by entry-point name."""
+    """Which plugins may load: all, or those allowed, less those blocked; by distribution or by
+    entry-point name.
+    """
 
     allow: frozenset[str] | None = None
     block: frozenset[str] = frozenset()
@@ -60,13 +64,16 @@ class Policy:
 def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalog:
     """Load every plugin that the policy allows, and the local `files` that a task names.
 
-    A plugin that fails loses only itself: the catalog records why. Raises `PluginError` (RC070) under a strict policy,
-    and for a local file, which the task asked for by name.
+    A plugin that fails loses only itself: the catalog records why. Raises `PluginError` (RC070)
+    under a strict policy, and for a local file, which the task asked for by name.
     """
     policy = policy or Policy.from_environment()
     catalog = Catalog()
     points = _points(catalog)
-    owners = {id(point.dist): _identity(point) for point in {id(point.dist): point for point in points}.values()}
+    owners = {
+        id(point.dist): _identity(point)
+        for point in {id(point.dist): point for point in points}.values()
+    }
     found = [(*owners[id(point.dist)], point) for point in points]
     for distribution, version, point in sorted(found, key=lambda f: (f[0], f[2].name)):
         plugin = Plugin(point.name, distribution, version, point.value)
@@ -85,10 +92,13 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
 
 
 def _points(catalog: Catalog) -> list[EntryPoint]:
-    """Return the entry points of the group; a distribution whose own list cannot be read is put on record."""
+    """Return the entry points of the group; a distribution whose own list cannot be read is put on
+    record.
+    """
     try:
         return list(entry_points(group=GROUP))
-    except Exception:  # one damaged distribution, with a plugin or without, must not hide all the others
+    except Exception:
+        # One damaged distribution, with a plugin or without, must not hide all the others.
         points: list[EntryPoint] = []
     seen = set()
     for distribution in distributions():
@@ -99,7 +109,9 @@ def _points(catalog: Catalog) -> list[EntryPoint]:
         try:
             points += distribution.entry_points.select(group=GROUP)
         except Exception as error:
-            catalog.plugins.append(Plugin("?", name, version, "entry_points.txt", "invalid", brief(error)))
+            catalog.plugins.append(
+                Plugin("?", name, version, "entry_points.txt", "invalid", brief(error))
+            )
     return points
 
 
@@ -140,19 +152,26 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
         catalog.plugins.append(_mark(plugin, status, brief(error), traceback.format_exc(), start))
         return
     heavy = light and "torch" in sys.modules
-    done = replace(_mark(plugin, "ok", start=start), warnings=_complaints(entries, said.getvalue(), heavy, changed))
+    done = replace(
+        _mark(plugin, "ok", start=start),
+        warnings=_complaints(entries, said.getvalue(), heavy, changed),
+    )
     catalog.plugins.append(done)
     catalog.entries += [Entry(entry.component, done) for entry in entries]
 
 
 def _watching(plugin: Plugin) -> AbstractContextManager[None]:
-    """Return what tells of a plugin that takes long to load; one that is imported already does not."""
+    """Return what tells of a plugin that takes long to load; one that is imported already does
+    not.
+    """
     if plugin.origin.partition(":")[0] in sys.modules:
         return nullcontext()
     return watched(f"plugin {plugin.distribution} {plugin.version}")
 
 
-def _complaints(entries: list[Entry], said: str, heavy: bool, changed: list[str]) -> tuple[str, ...]:
+def _complaints(
+    entries: list[Entry], said: str, heavy: bool, changed: list[str]
+) -> tuple[str, ...]:
     """Return what is worth saying of a plugin that did load."""
     complaints = []
     if said.strip():
@@ -180,16 +199,21 @@ class _Incompatible(Exception):
 
 
 def _valid(component: Any) -> Component:
-    """Return a component as a plugin gave it, if it keeps the contract. Raises `TypeError` or `ValueError`."""
+    """Return a component as a plugin gave it, if it keeps the contract. Raises `TypeError` or
+    `ValueError`.
+    """
     if not isinstance(component, Component):
         raise TypeError(f"recurra_components gave {type(component).__name__}, not a Component")
     major = str(component.api).split(".")[0]
     if major != str(API[0]):
         raise _Incompatible(
-            f"{component.name} was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
+            f"{component.name} was written for plugin API {component.api}; this recurra has"
+            f" {API[0]}.{API[1]}"
         )
     if component.kind not in KINDS:
-        raise ValueError(f"{component.name}: kind {component.kind!r} is not one of {', '.join(KINDS)}")
+        raise ValueError(
+            f"{component.name}: kind {component.kind!r} is not one of {', '.join(KINDS)}"
+        )
     if not NAME.fullmatch(component.name):
         raise ValueError(f"name {component.name!r} must be lower case letters, digits and _")
     for label in ("target", "options"):
@@ -197,7 +221,9 @@ def _valid(component: Any) -> Component:
             raise ValueError(f"{component.name}: {label} must read module:Class")
     for label in ("summary", "cite"):
         if not isinstance(getattr(component, label), str):
-            raise TypeError(f"{component.name}: {label} must be text, not {getattr(component, label)!r}")
+            raise TypeError(
+                f"{component.name}: {label} must be text, not {getattr(component, label)!r}"
+            )
     if fault := misnamed(component):
         raise ValueError(f"{component.name}: {fault}")
     return component
@@ -214,9 +240,14 @@ def _digest(path: Path) -> str:
 def _insist(plugin: Plugin) -> None:
     """Raise `PluginError` if a plugin that must load did not."""
     if plugin.status not in ("ok", "blocked"):
-        fact = f"plugin {plugin.distribution} ({plugin.origin}) did not load ({plugin.status}): {plugin.error}"
+        fact = (
+            f"plugin {plugin.distribution} ({plugin.origin}) did not load ({plugin.status}):"
+            f" {plugin.error}"
+        )
         local = plugin.distribution.startswith("file:")
-        cure = f"mend {plugin.origin}" if local else f"mend, update or uninstall {plugin.distribution}"
+        cure = (
+            f"mend {plugin.origin}" if local else f"mend, update or uninstall {plugin.distribution}"
+        )
         raise PluginError.of("RC070", fact, cure=cure)
 
 
@@ -231,7 +262,9 @@ def _from_file(path: Path, name: str) -> Any:
     return module
 
 
-def _mark(plugin: Plugin, status: Status, error: str = "", details: str = "", start: float | None = None) -> Plugin:
+def _mark(
+    plugin: Plugin, status: Status, error: str = "", details: str = "", start: float | None = None
+) -> Plugin:
     spent = (time.perf_counter() - start) * 1000 if start is not None else 0.0
     return replace(plugin, status=status, error=error, details=details, milliseconds=spent)
 

@@ -34,7 +34,9 @@ class Plugin:
 
     @property
     def module(self) -> str:
-        """The name under which a local file is imported: its own, so that it hides no installed module."""
+        """The name under which a local file is imported: its own, so that it hides no installed
+        module.
+        """
         if not self.distribution.startswith("file:"):
             return ""
         return f"recurra_file_{hashlib.sha256(self.origin.encode()).hexdigest()[:12]}"
@@ -53,13 +55,17 @@ class Entry:
         return f"{self.plugin.distribution}/{self.component.name}"
 
     def answers(self, name: str) -> bool:
-        """Tell whether a name, short or qualified, means this component; `-` and `_` are the same in it."""
+        """Tell whether a name, short or qualified, means this component; `-` and `_` are the same
+        in it.
+        """
         distribution, slash, short = name.rpartition("/")
         at_home = not slash or canonical(distribution) == canonical(self.plugin.distribution)
         return at_home and short.replace("-", "_") == self.component.name
 
     def takes(self, yields: str) -> bool:
-        """Tell whether an encoder or a loss reads symbols, or numbers; one that cannot be imported reads nothing."""
+        """Tell whether an encoder or a loss reads symbols, or numbers; one that cannot be imported
+        reads nothing.
+        """
         try:
             return yields in getattr(self.target, "reads", ())
         except PluginError:
@@ -73,12 +79,19 @@ class Entry:
     @cached_property
     def options(self) -> Any:
         """The options model, imported now. Raises `PluginError` (RC070, RC071)."""
-        from recurra.contracts.options import CellOptions, Options  # here, since a list has no need of pydantic
+        # Here, since a list has no need of pydantic.
+        from recurra.contracts.options import (
+            CellOptions,
+            Options,
+        )
 
         model = self._load(self.component.options)
         base = CellOptions if self.component.kind == "cell" else Options
         if not (isinstance(model, type) and issubclass(model, base)):
-            fact = f"{self.qualified}: {self.component.options} is not a subclass of recurra.{base.__name__}"
+            fact = (
+                f"{self.qualified}: {self.component.options} is not a subclass of"
+                f" recurra.{base.__name__}"
+            )
             raise PluginError.of("RC071", fact)
         return model
 
@@ -93,7 +106,10 @@ class Entry:
             raise
         except BaseException as error:  # whatever it raises
             fact = f"{self.component.kind} {self.qualified} cannot be imported: {brief(error)}"
-            cure = f"mend or uninstall {self.plugin.distribution} {self.plugin.version} (target {target})"
+            cure = (
+                f"mend or uninstall {self.plugin.distribution} {self.plugin.version} (target"
+                f" {target})"
+            )
             raise PluginError.of("RC070", fact, cure=cure) from error
 
 
@@ -106,14 +122,18 @@ class Catalog:
 
     def of_kind(self, kind: str) -> list[Entry]:
         """Return the components of one kind, in the order of their names."""
-        return sorted((e for e in self.entries if e.component.kind == kind), key=lambda e: e.component.name)
+        return sorted(
+            (e for e in self.entries if e.component.kind == kind), key=lambda e: e.component.name
+        )
 
     def named(self, name: str) -> list[Entry]:
         """Return every component of any kind with this name, short or qualified."""
         return [e for e in self.entries if e.answers(name)]
 
     def find(self, kind: str, name: str) -> Entry:
-        """Return the component of a kind and name. Raises `InputError` or `PluginError` (RC020 to RC022)."""
+        """Return the component of a kind and name. Raises `InputError` or `PluginError` (RC020 to
+        RC022).
+        """
         found = [e for e in self.of_kind(kind) if e.answers(name)]
         own = [e for e in found if e.plugin.distribution == HOME]
         if own or len(found) == 1:
@@ -132,12 +152,18 @@ class Catalog:
     def _absent(self, kind: str, name: str) -> RecurraError:
         culprit = self._failed_for(name)
         return (
-            InputError(self._unknown(kind, name)) if culprit is None else PluginError(self._failed(kind, name, culprit))
+            InputError(self._unknown(kind, name))
+            if culprit is None
+            else PluginError(self._failed(kind, name, culprit))
         )
 
     def name_of(self, entry: Entry) -> str:
         """Return the shortest name that means this component and no other of its kind."""
-        rivals = [e for e in self.of_kind(entry.component.kind) if e.component.name == entry.component.name]
+        rivals = [
+            e
+            for e in self.of_kind(entry.component.kind)
+            if e.component.name == entry.component.name
+        ]
         unrivalled = len(rivals) == 1 or entry.plugin.distribution == HOME
         return entry.component.name if unrivalled else entry.qualified
 
@@ -150,7 +176,9 @@ class Catalog:
         )
 
     def _failed_for(self, name: str) -> Plugin | None:
-        """Return the plugin that did not load and would have offered a name, as far as its own names tell."""
+        """Return the plugin that did not load and would have offered a name, as far as its own
+        names tell.
+        """
         home, _, short = name.rpartition("/")
         for plugin in self.plugins:
             distribution = canonical(plugin.distribution)
@@ -181,5 +209,13 @@ class Catalog:
         if elsewhere:
             cure = f"{name!r} is a {elsewhere[0]}: put it in the [{elsewhere[0]}] table"
         elif broken:
-            cure += "; not loaded: " + ", ".join(f"{p.distribution} ({p.status}: {p.error})" for p in broken)
-        return Problem("RC020", f"there is no {kind} called {name!r}", allowed=listing(names), nearest=close, cure=cure)
+            cure += "; not loaded: " + ", ".join(
+                f"{p.distribution} ({p.status}: {p.error})" for p in broken
+            )
+        return Problem(
+            "RC020",
+            f"there is no {kind} called {name!r}",
+            allowed=listing(names),
+            nearest=close,
+            cure=cure,
+        )

@@ -1,4 +1,6 @@
-"""What listing and loading share: names as installers compare them, plugins contained, and errors in a line."""
+"""What listing and loading share: names as installers compare them, plugins contained, and errors
+in a line.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ LINGERING = "the threads: one keeps the command from ending"
 
 
 def canonical(name: str) -> str:
-    """Return a distribution's name as installers compare it: case, `-`, `_` and `.` make no difference."""
+    """Return a distribution's name as installers compare it: case, `-`, `_` and `.` make no
+    difference.
+    """
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
@@ -35,7 +39,9 @@ def brief(error: BaseException) -> str:
     text = " ".join(str(error).split())
     brief = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
     ours = (HERE, "<", importlib.__path__[0], pluggy.__path__[0], importlib.metadata.__path__[0])
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)
+    ]
     return f"{brief} ({frames[-1].filename}:{frames[-1].lineno})" if frames else brief
 
 
@@ -65,7 +71,8 @@ def _handlers() -> list[Any]:
 
 def _set_handlers(handlers: list[Any]) -> None:
     for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
-        with contextlib.suppress(ValueError, TypeError):  # outside the main thread; one that is none of Python's
+        with contextlib.suppress(ValueError, TypeError):
+            # Outside the main thread; one that is none of Python's.
             signal.signal(number, handler)
 
 
@@ -74,7 +81,12 @@ def _arithmetic() -> tuple[Any, ...] | None:
     torch: Any = sys.modules.get("torch")
     if not hasattr(torch, "get_default_dtype"):
         return None
-    return torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), torch.get_num_threads()
+    return (
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+    )
 
 
 def _set_arithmetic(before: tuple[Any, ...] | None) -> None:
@@ -102,12 +114,15 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], bool], Callable
     "what happens on Ctrl-C": (_handlers, operator.ne, _set_handlers),
     "torch's defaults": (_arithmetic, _unusual, _set_arithmetic),
 }
-"""What all share, and a plugin must not change when it is loaded: how it is read, compared and put back."""
+"""What all share, and a plugin must not change when it is loaded: how it is read, compared and put
+back.
+"""
 
 
 @contextlib.contextmanager
 def contained(sink: io.StringIO | None = None) -> Iterator[list[str]]:
-    """Keep what a plugin prints out of the command's own output, which may be JSON, and what it changes from others.
+    """Keep what a plugin prints out of the command's own output, which may be JSON, and what it
+    changes from others.
 
     Gives a list that holds, after that, the names of what was changed, and is as it was.
     """
@@ -134,7 +149,11 @@ def watched(name: str) -> Iterator[None]:
 
     def tell() -> None:
         with contextlib.suppress(Exception):
-            print(f"note: {name} has been loading for {PATIENCE} s; RECURRA_PLUGINS_BLOCK leaves it out", file=out)
+            print(
+                f"note: {name} has been loading for {PATIENCE} s; RECURRA_PLUGINS_BLOCK leaves"
+                " it out",
+                file=out,
+            )
 
     timer = threading.Timer(PATIENCE, tell)
     timer.daemon = True

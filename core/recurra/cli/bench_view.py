@@ -17,8 +17,11 @@ WIDE = 140
 UNITS = {"speed": "x", "time": "x", "worst": "x", "s": " s", "GB": " GB"}
 
 
-def bench(rows: str | None, shapes: str | None, pairs: int, threads: int | None, quiet: bool) -> dict[str, Any]:
-    """Measure, print each line as it comes and the table at the end, and return all of it as plain data.
+def bench(
+    rows: str | None, shapes: str | None, pairs: int, threads: int | None, quiet: bool
+) -> dict[str, Any]:
+    """Measure, print each line as it comes and the table at the end, and return all of it as plain
+    data.
 
     With `quiet` the lines go to stderr and there is no table. Raises `InputError` (RC080).
     """
@@ -29,7 +32,11 @@ def bench(rows: str | None, shapes: str | None, pairs: int, threads: int | None,
         print(line(record), file=out, flush=True)
 
     machine, records = suite.run(
-        cases, told, begun=lambda it: print(about(it), file=out, flush=True), pairs=pairs, threads=threads
+        cases,
+        told,
+        begun=lambda it: print(about(it), file=out, flush=True),
+        pairs=pairs,
+        threads=threads,
     )
     if not quiet:
         width = None if sys.stdout.isatty() else WIDE
@@ -46,8 +53,8 @@ def about(machine: Machine) -> str:
     """Return the machine in two lines."""
     threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
     return (
-        f"{machine.processor}, {threads}; torch {machine.torch}, Python {machine.python}\n"
-        f"float32 products {machine.flops / 1e9:.0f} GFLOP/s, copying {machine.copied / 1e9:.1f} GB/s"
+        f"{machine.processor}, {threads}; torch {machine.torch}, Python {machine.python}\nfloat32"
+        f" products {machine.flops / 1e9:.0f} GFLOP/s, copying {machine.copied / 1e9:.1f} GB/s"
     )
 
 
@@ -91,7 +98,16 @@ def cells(record: Record) -> list[str]:
     shape = f"{record.shape} {record.size}" if record.shape in SHAPES else record.shape
     start = [str(record.row), record.what, shape]
     if record.value is None or record.spread is None:
-        return [*start, "", floor(record), "", "failed" if record.error else "not measured", "", "", ""]
+        return [
+            *start,
+            "",
+            floor(record),
+            "",
+            "failed" if record.error else "not measured",
+            "",
+            "",
+            "",
+        ]
     low, high = (digits(value) for value in record.spread)
     share = "" if record.share is None else f"{100 * record.share:.0f} % of {record.share_of}"
     mark = {True: "yes", False: "no", None: ""}[record.reached] + ("?" if record.doubts else "")

@@ -15,7 +15,8 @@ def as_data(catalog: Catalog) -> dict[str, Any]:
     """Return plugins and components as plain data."""
     return {
         "plugins": [
-            {name: value for name, value in vars(plugin).items() if name != "details"} for plugin in catalog.plugins
+            {name: value for name, value in vars(plugin).items() if name != "details"}
+            for plugin in catalog.plugins
         ],
         "components": [
             {
@@ -33,7 +34,9 @@ def as_data(catalog: Catalog) -> dict[str, Any]:
 
 
 def listing(catalog: Catalog) -> None:
-    """Print every component by kind, with what the contract suite found, then what is wrong with any plugin."""
+    """Print every component by kind, with what the contract suite found, then what is wrong with
+    any plugin.
+    """
     kinds = dict.fromkeys(entry.component.kind for entry in catalog.entries)
     for kind in kinds:
         print(f"{kind}:")
@@ -41,13 +44,21 @@ def listing(catalog: Catalog) -> None:
             plugin = entry.plugin
             name = catalog.name_of(entry)
             proof = str(standing(entry))
-            print(f"  {name:16} {plugin.distribution} {plugin.version}  {proof:10}  {entry.component.summary}")
+            print(
+                f"  {name:16} {plugin.distribution} {plugin.version}  {proof:10} "
+                f" {entry.component.summary}"
+            )
             if name == entry.qualified:
-                print(f"  {'':16} {entry.component.name} alone does not mean this one: it is offered more than once")
+                print(
+                    f"  {'':16} {entry.component.name} alone does not mean this one: it is offered"
+                    " more than once"
+                )
     for plugin in catalog.plugins:
         where = f"{plugin.distribution} {plugin.version} ({plugin.name} = {plugin.origin})"
         if plugin.status != "ok":
-            print(f"not loaded: {where}: {plugin.status}{': ' + plugin.error if plugin.error else ''}")
+            print(
+                f"not loaded: {where}: {plugin.status}{': ' + plugin.error if plugin.error else ''}"
+            )
         for warning in plugin.warnings:
             print(f"warning: {where}: {warning}")
     for finding in names_in_variables(catalog):
@@ -73,7 +84,8 @@ def component_data(catalog: Catalog, entry: Entry) -> dict[str, Any]:
     from recurra.schema import option_rows
 
     rows = [
-        dict(zip(("name", "allowed", "default", "description"), row, strict=True)) for row in option_rows(entry.options)
+        dict(zip(("name", "allowed", "default", "description"), row, strict=True))
+        for row in option_rows(entry.options)
     ]
     return {
         "kind": entry.component.kind,
@@ -94,18 +106,25 @@ def component(catalog: Catalog, entry: Entry) -> None:
         print(f"  {data['cite']}")
     for option in data["options"]:
         default = option["default"] or "unset"
-        print(f"  {option['name']:16} {option['allowed']}; default {default}\n  {'':16} {option['description']}")
+        print(
+            f"  {option['name']:16} {option['allowed']}; default {default}\n  {'':16}"
+            f" {option['description']}"
+        )
     print(f"\n{data['table']}")
 
 
 def paste(entry: Entry, name: str) -> str:
-    """Return a table with every option at its default, ready to be pasted; what has none stands as a comment."""
+    """Return a table with every option at its default, ready to be pasted; what has none stands as
+    a comment.
+    """
     from recurra.schema import option_rows
 
     lines = [f"[{entry.component.kind}]", f'kind = "{name}"']
     for option, allowed, default, _ in option_rows(entry.options):
         unset = default in ("", "required")
         lines.append(
-            f"# {option} = ...  # {allowed}{', required' if default else ''}" if unset else f"{option} = {default}"
+            f"# {option} = ...  # {allowed}{', required' if default else ''}"
+            if unset
+            else f"{option} = {default}"
         )
     return "\n".join(lines)

@@ -1,4 +1,6 @@
-"""What commands share: how they print JSON, the option that asks for it, and a list of commands that is not cut."""
+"""What commands share: how they print JSON, the option that asks for it, and a list of commands
+that is not cut.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ class Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, one.get_short_help_str(limit=1000)) for name, one in commands if one and not one.hidden]
+        rows = [
+            (name, one.get_short_help_str(limit=1000))
+            for name, one in commands
+            if one and not one.hidden
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -27,7 +33,9 @@ def print_json(value: Any) -> None:
     """Print one JSON object on a line, with escapes where the terminal lacks characters."""
     from recurra.runs.files import finite
 
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=not speaks_unicode(), allow_nan=False) + "\n")
+    sys.stdout.write(
+        json.dumps(finite(value), ensure_ascii=not speaks_unicode(), allow_nan=False) + "\n"
+    )
 
 
 def speaks_unicode() -> bool:

@@ -17,12 +17,25 @@ from recurra.testing.records import Record, Report
 from recurra.testing.subject import SEED
 from recurra.testing.suite import Examination, all_checks
 
-WORDS = {"PASS": "pass", "FAIL": "fail", "WAIVED": "waived", "XPASS": "pass against a waiver", "N/A": "n/a"}
+WORDS = {
+    "PASS": "pass",
+    "FAIL": "fail",
+    "WAIVED": "waived",
+    "XPASS": "pass against a waiver",
+    "N/A": "n/a",
+}
 """How the verdicts are counted in the last line."""
 
 
 def check(
-    name: str, kind: str | None, level: str, files: list[Path], only: list[str] | None, *, certify: bool, quiet: bool
+    name: str,
+    kind: str | None,
+    level: str,
+    files: list[Path],
+    only: list[str] | None,
+    *,
+    certify: bool,
+    quiet: bool,
 ) -> list[Report]:
     """Examine what a name means, print it as it comes unless `quiet`, and return the reports.
 
@@ -51,8 +64,8 @@ def _heading(entry: Entry, level: str) -> None:
     """Print which component is examined, and under what."""
     component, plugin = entry.component, entry.plugin
     print(
-        f'{plugin.distribution} {plugin.version}  {component.kind} "{component.name}"  api {component.api}   '
-        f"suite {SUITE} {level}   torch {torch.__version__}   seed {SEED}"
+        f'{plugin.distribution} {plugin.version}  {component.kind} "{component.name}"  api'
+        f" {component.api}   suite {SUITE} {level}   torch {torch.__version__}   seed {SEED}"
     )
 
 
@@ -65,8 +78,12 @@ def _record(found: Record) -> None:
 
 
 def _totals(report: Report) -> None:
-    """Print the counts of a report, with the reasons of what is not applicable, and how long it took."""
-    counts = ", ".join(f"{count} {WORDS.get(verdict, verdict.lower())}" for verdict, count in report.counts.items())
+    """Print the counts of a report, with the reasons of what is not applicable, and how long it
+    took.
+    """
+    counts = ", ".join(
+        f"{count} {WORDS.get(verdict, verdict.lower())}" for verdict, count in report.counts.items()
+    )
     reasons: dict[str, list[str]] = defaultdict(list)
     for found in report.records:
         if found.verdict == "N/A":
@@ -76,18 +93,26 @@ def _totals(report: Report) -> None:
     sets = f"{len(report.sets)} set{'s' if len(report.sets) > 1 else ''} of options"
     if report.refused:
         sets += f", {report.refused} more refused by the component's own rules"
-    print(f" {len(report.records)} checks: {counts or 'none'}        {report.seconds:.1f} s, {sets}")
+    print(
+        f" {len(report.records)} checks: {counts or 'none'}        {report.seconds:.1f} s, {sets}"
+    )
     if report.missing:
-        print(f" only {len(report.records)} of the {report.prescribed} checks that are prescribed ran")
+        print(
+            f" only {len(report.records)} of the {report.prescribed} checks that are prescribed ran"
+        )
 
 
 def explain(code: str) -> None:
-    """Print the law of a check. Raises `InputError` (RC080) if there is no check and no error of that name."""
+    """Print the law of a check. Raises `InputError` (RC080) if there is no check and no error of
+    that name.
+    """
     checks = all_checks()
     if code not in checks:
         known = [*CODES, *checks]
         fact = f"there is no code {code!r}"
-        raise InputError.of("RC080", fact, allowed=listing(known, 999), nearest=nearest(code, known))
+        raise InputError.of(
+            "RC080", fact, allowed=listing(known, 999), nearest=nearest(code, known)
+        )
     print(explanation(checks[code]))
 
 
@@ -95,5 +120,7 @@ def explanation(check: Check) -> str:
     """Return the law of a check, whom it binds, and how to mend what breaks it."""
     kinds = f"every {' and '.join(check.kinds)}" if check.kinds else "every component"
     waiver = "cannot be waived" if check.firm else "can be waived, with a reason"
-    first = f"{check.id}: {check.title} ({kinds}; level {check.level}; since {check.since}; {waiver})"
+    first = (
+        f"{check.id}: {check.title} ({kinds}; level {check.level}; since {check.since}; {waiver})"
+    )
     return f"{first}\n\n{check.text}"

@@ -40,7 +40,9 @@ NUMBERS_SHOWN = 6
 
 
 def excerpt(sample: str, width: int = 100) -> str:
-    """Return the beginning of a sample on one line; of a forecast the first steps, and how many there are."""
+    """Return the beginning of a sample on one line; of a forecast the first steps, and how many
+    there are.
+    """
     rows = sample.split("\n")
     if len(rows) > NUMBERS_SHOWN and all(map(_are_numbers, rows)):
         return f"{', '.join(rows[:NUMBERS_SHOWN])}, ... {len(rows)} steps"
@@ -56,7 +58,9 @@ def _are_numbers(row: str) -> bool:
 
 
 class Undisturbed:
-    """An observer whose output may be lost, full or closed, without a loss to the run that it watches."""
+    """An observer whose output may be lost, full or closed, without a loss to the run that it
+    watches.
+    """
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
@@ -136,7 +140,9 @@ class Lines:
         if due:
             self.last = time.monotonic()
             left = f"{progress.seconds_left:.0f} s left"
-            print(f"step {progress.step}/{progress.total}  {describe(progress)}  {left}", flush=True)
+            print(
+                f"step {progress.step}/{progress.total}  {describe(progress)}  {left}", flush=True
+            )
 
     def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
         """Print the figures and a sample."""

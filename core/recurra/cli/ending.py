@@ -32,9 +32,17 @@ def warnings_in_a_line() -> Iterator[None]:
 def report(error: RecurraError, as_json: bool) -> int:
     """Print what is wrong, and return the exit code that says whose it is."""
     sys.stdout.flush()
-    print("\n".join(f"error: {problem.render()}\n" for problem in error.problems).rstrip(), file=sys.stderr)
+    print(
+        "\n".join(f"error: {problem.render()}\n" for problem in error.problems).rstrip(),
+        file=sys.stderr,
+    )
     if as_json:
-        print_json({"error": [problem.record() for problem in error.problems], "exit_code": error.exit_code})
+        print_json(
+            {
+                "error": [problem.record() for problem in error.problems],
+                "exit_code": error.exit_code,
+            }
+        )
     return error.exit_code
 
 

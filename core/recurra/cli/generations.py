@@ -1,4 +1,6 @@
-"""What `recurra generate` takes and prints, where text and forecasts differ: one object each, in one table."""
+"""What `recurra generate` takes and prints, where text and forecasts differ: one object each, in
+one table.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from recurra.errors import InputError
 
 
 class Generation(Protocol):
-    """A generation of one kind of elements; `prompt` and `values` are the options that give what it goes on from."""
+    """A generation of one kind of elements; `prompt` and `values` are the options that give what it
+    goes on from.
+    """
 
     def check(self, prompt: str | None, values: str | None, streams: int) -> None:
         """Refuse options that are for the other kind. Raises `InputError` (RC080)."""
@@ -69,7 +73,9 @@ class Forecasts(Generation):
     def check(self, prompt: str | None, values: str | None, streams: int) -> None:
         """Refuse text, and several streams."""
         if streams > 1:
-            raise InputError.of("RC080", "--streams is for symbols: a forecast is the same every time")
+            raise InputError.of(
+                "RC080", "--streams is for symbols: a forecast is the same every time"
+            )
         if prompt is not None:
             fact = "--prompt is for text, and this run forecasts numbers"
             raise InputError.of("RC080", fact, cure="give --values 1,2,3")

@@ -1,4 +1,6 @@
-"""Components of local plugin files, as a command names them: `--file cornn.py`, or `file:cornn.py/cornn`."""
+"""Components of local plugin files, as a command names them: `--file cornn.py`, or
+`file:cornn.py/cornn`.
+"""
 
 from __future__ import annotations
 
@@ -40,4 +42,6 @@ def hinted(command: str, name: str, files: list[Path]) -> Iterator[None]:
         file = f"{short}.py" if os.path.isfile(f"{short}.py") else "FILE.py"
         hint = f"one of a local plugin file: recurra plugins {command} {short} --file {file}"
         cures = [f"{problem.cure}; {hint}" if problem.cure else hint for problem in error.problems]
-        raise InputError(replace(p, cure=cure) for p, cure in zip(error.problems, cures, strict=True)) from None
+        raise InputError(
+            replace(p, cure=cure) for p, cure in zip(error.problems, cures, strict=True)
+        ) from None

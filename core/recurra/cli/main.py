@@ -1,4 +1,6 @@
-"""The commands. Each imports what it needs when it is called, so that help and lists answer at once."""
+"""The commands. Each imports what it needs when it is called, so that help and lists answer at
+once.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +42,20 @@ app = typer.Typer(
 app.add_typer(plugins_app, name="plugins")
 
 TaskFile = Annotated[Path, typer.Argument(help="The task file.", metavar="TASK.toml")]
-RunPath = Annotated[Path, typer.Argument(help="A run's folder, or a task's for its newest run.", metavar="RUN")]
+RunPath = Annotated[
+    Path, typer.Argument(help="A run's folder, or a task's for its newest run.", metavar="RUN")
+]
 Override = Annotated[
     list[str],
-    typer.Option("-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"),
+    typer.Option(
+        "-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"
+    ),
 ]
-_Misuse: type[Any] = typer.BadParameter.__bases__[0]  # click's UsageError, to which typer gives no name of its own
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")]
+# Click's UsageError, to which typer gives no name of its own.
+_Misuse: type[Any] = typer.BadParameter.__bases__[0]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -72,7 +81,9 @@ def run(
     override: Override = [],  # noqa: B006
     runs: Annotated[Path, typer.Option(help="Where the folders of runs are made.")] = Path("runs"),
     seed: Seed = None,
-    expect: Annotated[bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")] = False,
+    expect: Annotated[
+        bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check, train, evaluate and generate one task."""
@@ -89,7 +100,10 @@ def run(
 def resume(
     run: RunPath,
     changed_plugins: Annotated[
-        bool, typer.Option("--changed-plugins", help="Take local plugin files that were edited as they are now.")
+        bool,
+        typer.Option(
+            "--changed-plugins", help="Take local plugin files that were edited as they are now."
+        ),
     ] = False,
     expect: bool = False,
     as_json: Json = False,
@@ -99,11 +113,15 @@ def resume(
     from recurra.cli import show
     from recurra.cli.display import watcher
 
-    done = verbs.resume(run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins, expect=expect)
+    done = verbs.resume(
+        run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins, expect=expect
+    )
     _finish_run(done, show.result, expect, as_json)
 
 
-def _finish_run(done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool) -> None:
+def _finish_run(
+    done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool
+) -> None:
     notes = {"task_notes": done.resolved.notes} if done.resolved.notes else {}
     if as_json:
         print_json(done.result | notes)
@@ -111,7 +129,10 @@ def _finish_run(done: Any, show: Callable[[dict[str, Any]], None], expect: bool,
         show(done.result | notes | {"steps_before": done.steps_before})
     broken = done.result["broken_bands"]
     if expect and broken:
-        raise RunError(Problem("RC062", b["fact"], b["key"], got=b["got"], allowed=b["allowed"]) for b in broken)
+        raise RunError(
+            Problem("RC062", b["fact"], b["key"], got=b["got"], allowed=b["allowed"])
+            for b in broken
+        )
 
 
 @app.command()
@@ -132,23 +153,41 @@ def generate(
         str | None, typer.Option(help="The numbers to go on from: 1,2,3; several features: 1,2;3,4")
     ] = None,
     position: Annotated[
-        int | None, typer.Option(min=0, help="Where in its sequence the prompt begins, for an encoder with a clock.")
+        int | None,
+        typer.Option(
+            min=0, help="Where in its sequence the prompt begins, for an encoder with a clock."
+        ),
     ] = None,
     warm: Annotated[
         bool | None,
         typer.Option(
-            "--warm/--no-warm", help="Read the end of the training text, or of the series, before the prompt."
+            "--warm/--no-warm",
+            help="Read the end of the training text, or of the series, before the prompt.",
         ),
     ] = None,
-    length: Annotated[int | None, typer.Option(min=0, help="How many elements to generate.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy; 1 samples as the network says.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Sample among the k likeliest; 0 is all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Sample among the likeliest that hold this share.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Leave out what is far less likely than the best.")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: less of what has come.")] = None,
+    length: Annotated[
+        int | None, typer.Option(min=0, help="How many elements to generate.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is greedy; 1 samples as the network says.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Sample among the k likeliest; 0 is all.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample among the likeliest that hold this share.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Leave out what is far less likely than the best.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1: less of what has come.")
+    ] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A text that ends the generation.")] = None,
     seed: Seed = None,
-    streams: Annotated[int, typer.Option(min=1, help="How many sequences to draw side by side.")] = 1,
+    streams: Annotated[
+        int, typer.Option(min=1, help="How many sequences to draw side by side.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Generate text from a run, or forecast numbers in the data's own units."""
@@ -167,10 +206,17 @@ def generate(
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
     with _prompted("--prompt" if values is None else "--values"):
-        steps = opened.generate(given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling)
+        steps = opened.generate(
+            given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
+        )
     shown = opened.prompt() if prompt is None else prompt
     if as_json:
-        print_json({"prompt": generation.prompt(given, shown), "generated": generation.gathered(steps, streams)})
+        print_json(
+            {
+                "prompt": generation.prompt(given, shown),
+                "generated": generation.gathered(steps, streams),
+            }
+        )
     else:
         generation.write(steps, shown, streams)
 
@@ -181,7 +227,10 @@ def _prompted(option: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        problems = [replace(p, key=option) if p.key.startswith("generation.prompt") else p for p in error.problems]
+        problems = [
+            replace(p, key=option) if p.key.startswith("generation.prompt") else p
+            for p in error.problems
+        ]
         raise InputError(problems) from error.__cause__
 
 
@@ -189,16 +238,25 @@ def _prompted(option: str) -> Iterator[None]:
 def predict(
     run: RunPath,
     file: Annotated[
-        Path | None, typer.Argument(help="New sequences, in the form of the run's data; no labels.", metavar="FILE")
+        Path | None,
+        typer.Argument(
+            help="New sequences, in the form of the run's data; no labels.", metavar="FILE"
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="One sequence of text.")] = None,
     values: Annotated[
         str | None, typer.Option(help="One sequence of numbers: 1,2,3; several features: 1,2;3,4")
     ] = None,
-    horizon: Annotated[int | None, typer.Option(min=0, help="How many steps to go on, where a run can.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=0, help="How many steps to go on, where a run can.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to a file, .csv or .jsonl.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Tell what is wrong with a row in a column.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each sequence.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Tell what is wrong with a row in a column.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each sequence.")
+    ] = False,
 ) -> None:
     """Answer new sequences: labels with their chances, or what comes next."""
     from recurra import verbs
@@ -216,7 +274,9 @@ def predict(
     said = opened.predictor(horizon, skip_bad).columns()
     named = "row" if named in said else named
     names = [named, *said]
-    count = predictions.write(({named: row.pop("row"), **row} for row in answers), names, output, as_json)
+    count = predictions.write(
+        ({named: row.pop("row"), **row} for row in answers), names, output, as_json
+    )
     if output is not None:
         print(f"wrote {count:,} predictions to {output}")
 
@@ -265,7 +325,9 @@ def new(
 def schema(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
 ) -> None:
-    """Print the JSON Schema of task files, with the options of every installed component, for an editor."""
+    """Print the JSON Schema of task files, with the options of every installed component, for an
+    editor.
+    """
     from recurra.catalog import discover
     from recurra.runs.files import write_text
     from recurra.schema import json_schema
@@ -281,13 +343,21 @@ def schema(
 
 @app.command()
 def bench(
-    rows: Annotated[str | None, typer.Option(help="Only these rows of the table: 1,4,7", metavar="N,N")] = None,
-    shapes: Annotated[str | None, typer.Option(help="Of a layer's rows only these: D,S,M,L", metavar="S,S")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Only these rows of the table: 1,4,7", metavar="N,N")
+    ] = None,
+    shapes: Annotated[
+        str | None, typer.Option(help="Of a layer's rows only these: D,S,M,L", metavar="S,S")
+    ] = None,
     pairs: Annotated[int, typer.Option(min=1, max=1000, help="Measurements of each, in turn.")] = 7,
-    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Of torch; by default its own choice.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Of torch; by default its own choice.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how fast recurra is here, beside torch's own modules and loops by hand; takes some minutes."""
+    """Measure how fast recurra is here, beside torch's own modules and loops by hand; takes some
+    minutes.
+    """
     from recurra.cli import bench_view
 
     found = bench_view.bench(rows, shapes, pairs, threads, quiet=as_json)
@@ -308,7 +378,8 @@ def _ended(as_json: bool) -> int:
     try:
         code = _called(as_json)
         sys.stdout.flush()
-        if code == 0 and isinstance(sys.stdout, Guarded):  # a run goes on without its output, and says so in the end
+        if code == 0 and isinstance(sys.stdout, Guarded):
+            # A run goes on without its output, and says so in the end.
             sys.stdout.check()
         return code
     except ReaderGone:
@@ -318,7 +389,9 @@ def _ended(as_json: bool) -> int:
     except OSError as error:
         if error.filename is not None or error.errno not in OF_STREAMS:
             raise
-        return GONE if error.errno == errno.EPIPE else report(OutputLost.because(error), as_json=False)
+        return (
+            GONE if error.errno == errno.EPIPE else report(OutputLost.because(error), as_json=False)
+        )
 
 
 def _called(as_json: bool) -> int:

@@ -10,9 +10,14 @@ import typer
 from recurra.cli.common import Commands, Json, print_json
 
 plugins_app = typer.Typer(
-    cls=Commands, help="What is installed, and what it can do.", no_args_is_help=True, rich_markup_mode=None
+    cls=Commands,
+    help="What is installed, and what it can do.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
-File = Annotated[list[Path], typer.Option("--file", help="A local plugin file, as [plugins] of a task names.")]
+File = Annotated[
+    list[Path], typer.Option("--file", help="A local plugin file, as [plugins] of a task names.")
+]
 
 
 @plugins_app.command("list")
@@ -40,7 +45,9 @@ def plugins_show(
     with local.hinted("show", name, files):
         entries = catalog_view.find(catalog, name)
     if as_json:
-        print_json({"components": [catalog_view.component_data(catalog, entry) for entry in entries]})
+        print_json(
+            {"components": [catalog_view.component_data(catalog, entry) for entry in entries]}
+        )
     else:
         for entry in entries:
             catalog_view.component(catalog, entry)
@@ -50,7 +57,9 @@ def plugins_show(
 def plugins_new(
     name: Annotated[str, typer.Argument(help="What a task file will call the component: my_cell.")],
     kind: Annotated[str, typer.Option(help="cell, encoder, source, loss, target or vocabulary.")],
-    form: Annotated[str | None, typer.Option(help="Of a cell: cell, gated (the default) or scan.")] = None,
+    form: Annotated[
+        str | None, typer.Option(help="Of a cell: cell, gated (the default) or scan.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a distribution with one component, which works and passes its tests, as a start."""
@@ -79,14 +88,24 @@ def plugins_doctor(as_json: Json = False) -> None:
 @plugins_app.command("check")
 def plugins_check(
     name: Annotated[str, typer.Argument(help="A component, short or qualified.")],
-    kind: Annotated[str | None, typer.Option(help="Which one, where several kinds have this name.")] = None,
-    level: Annotated[str, typer.Option(help="core: quick; full: compiling, exporting and learning too.")] = "core",
+    kind: Annotated[
+        str | None, typer.Option(help="Which one, where several kinds have this name.")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="core: quick; full: compiling, exporting and learning too.")
+    ] = "core",
     file: File = [],  # noqa: B006
-    only: Annotated[list[str], typer.Option("-k", metavar="ID", help="Only these checks: -k C02,C07")] = [],  # noqa: B006
-    certify: Annotated[bool, typer.Option("--certify", help="Write contract.json beside the component.")] = False,
+    only: Annotated[
+        list[str], typer.Option("-k", metavar="ID", help="Only these checks: -k C02,C07")
+    ] = [],  # noqa: B006
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Write contract.json beside the component.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hold a component to the contract of its kind: each check, what was measured, and the bound."""
+    """Hold a component to the contract of its kind: each check, what was measured, and the
+    bound.
+    """
     from recurra.cli import contract_view, local
 
     ids = [part for given in only for part in given.split(",")] or None
@@ -102,7 +121,9 @@ def plugins_check(
 
 @plugins_app.command("explain")
 def plugins_explain(
-    code: Annotated[str, typer.Argument(help="A code of an error, such as RC011, or a check, such as C07.")],
+    code: Annotated[
+        str, typer.Argument(help="A code of an error, such as RC011, or a check, such as C07.")
+    ],
 ) -> None:
     """Explain an error, or a check of the contract suite: the law, why it matters, how to mend."""
     from recurra.errors import CODES

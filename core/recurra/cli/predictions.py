@@ -18,11 +18,14 @@ from recurra.runs import files
 FORMS = (".csv", ".jsonl")
 
 
-def write(rows: Iterable[dict[str, Any]], names: list[str], output: Path | None, as_json: bool) -> int:
+def write(
+    rows: Iterable[dict[str, Any]], names: list[str], output: Path | None, as_json: bool
+) -> int:
     """Write predictions one after the other, to a file or to stdout; return how many there are.
 
-    The file takes its name once all are written. `names` are those of the columns. Raises `InputError` (RC041) where
-    there is none, (RC080) for a file whose name tells no form, and `RunError` (RC053).
+    The file takes its name once all are written. `names` are those of the columns. Raises
+    `InputError` (RC041) where there is none, (RC080) for a file whose name tells no form, and
+    `RunError` (RC053).
     """
     form = ".jsonl" if as_json else ".csv"
     if output is not None:
@@ -66,13 +69,17 @@ def _table(rows: Iterable[dict[str, Any]], names: list[str], file: IO[str]) -> i
     writer.writeheader()
     count = 0
     for row in rows:
-        writer.writerow({name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()})
+        writer.writerow(
+            {name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()}
+        )
         count += 1
     return count
 
 
 class _Rows:
-    """Takes rows of a table, and ends them with LF: Python before 3.13 quotes a CR only where rows end with one."""
+    """Takes rows of a table, and ends them with LF: Python before 3.13 quotes a CR only where rows
+    end with one.
+    """
 
     END = "\r\n"
 

@@ -48,7 +48,9 @@ def result(found: dict[str, Any]) -> None:
     _task_notes(found)
     figures(found)
     if found["weights_of_step"] != found["steps"]:
-        best = f"step {found['weights_of_step']} of {found['steps']}, the best on the validation split"
+        best = (
+            f"step {found['weights_of_step']} of {found['steps']}, the best on the validation split"
+        )
         _console.print(f"weights:   those of {best}")
     generated = found.get("generated")
     if isinstance(generated, str):
@@ -82,8 +84,9 @@ def figures(found: dict[str, Any]) -> None:
     _confusion(found)
     if beginnings := found.get("beginnings"):
         _console.print(
-            f"cold and warm: the first steps, {beginnings['steps']} at most, at {beginnings['places']} places of the "
-            f"split, from a fresh state and after up to {beginnings['before']:,} steps before"
+            f"cold and warm: the first steps, {beginnings['steps']} at most, at"
+            f" {beginnings['places']} places of the split, from a fresh state and after up to"
+            f" {beginnings['before']:,} steps before"
         )
     _notes(found)
     if forecast:
@@ -101,27 +104,40 @@ def figures(found: dict[str, Any]) -> None:
 
 
 def _confusion(found: dict[str, Any]) -> None:
-    """Print what was said of each class, a row for each that came; and the sequences that were most wrong."""
+    """Print what was said of each class, a row for each that came; and the sequences that were most
+    wrong.
+    """
     if confusion := found.get("confusion"):
         names = [_class(name) for name in confusion["classes"]]
         if len(names) <= CLASSES_SHOWN:
-            table = Table(title="came, and was said to be", title_justify="left", box=None, pad_edge=False)
+            table = Table(
+                title="came, and was said to be", title_justify="left", box=None, pad_edge=False
+            )
             table.add_column("")
             for number in range(1, len(names) + 1):
                 table.add_column(str(number), justify="right")
             for number, (name, row) in enumerate(zip(names, confusion["counts"], strict=True), 1):
-                table.add_row(f"{number} {name}", *(f"{count:,}" if count else "." for count in row))
+                table.add_row(
+                    f"{number} {name}", *(f"{count:,}" if count else "." for count in row)
+                )
             _console.print(table)
         else:
-            _console.print(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
+            _console.print(
+                f"  note: the confusion of {len(names):,} classes is in --json and result.json"
+            )
     for row in found.get("most_wrong", []):
         came, said = _class(row["came"]), _class(row["predicted"])
-        _console.print(f"  most wrong: sequence {row['sequence']} is {came}, said to be {said} (p {row['chance']:.2g})")
+        _console.print(
+            f"  most wrong: sequence {row['sequence']} is {came}, said to be {said} (p"
+            f" {row['chance']:.2g})"
+        )
 
 
 def _class(name: str) -> str:
     """Return the name of a class on one line."""
-    return visible(name.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
+    return visible(
+        name.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    )
 
 
 def _columns(found: dict[str, Any]) -> None:
@@ -130,7 +146,9 @@ def _columns(found: dict[str, Any]) -> None:
     for column in columns[:COLUMNS_SHOWN]:
         _ladder(visible(column["name"]), column["metrics"], column["baselines"])
     if len(columns) > COLUMNS_SHOWN:
-        _console.print(f"  note: {len(columns) - COLUMNS_SHOWN:,} more columns are in --json and result.json")
+        _console.print(
+            f"  note: {len(columns) - COLUMNS_SHOWN:,} more columns are in --json and result.json"
+        )
 
 
 def _notes(found: dict[str, Any]) -> None:
@@ -152,8 +170,12 @@ def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str
 
 
 def _forecast(rows: dict[str, list[list[float]]], index: int, name: str) -> None:
-    """Print the forecast of one column step by step beside what came; a long one to its 24th step."""
-    table = Table(title=name or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    """Print the forecast of one column step by step beside what came; a long one to its 24th
+    step.
+    """
+    table = Table(
+        title=name or None, title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     table.add_column("step", justify="right")
     for name in rows:
         table.add_column(name, justify="right", style="bold" if name == "model" else "")
@@ -171,7 +193,11 @@ def _figure(name: str, value: float | None) -> str:
 
 def numbers(value: Any) -> str:
     """Return a step of a forecast as a text: a number, or several in brackets."""
-    return "(" + ", ".join(f"{v:z.6g}" for v in value) + ")" if isinstance(value, list) else f"{value:z.6g}"
+    return (
+        "(" + ", ".join(f"{v:z.6g}" for v in value) + ")"
+        if isinstance(value, list)
+        else f"{value:z.6g}"
+    )
 
 
 def report(found: dict[str, Any]) -> None:
@@ -184,7 +210,10 @@ def report(found: dict[str, Any]) -> None:
     _data(found["data"])
     _vocabulary(found["vocabulary"])
     _console.print(
-        "shapes      " + " -> ".join(f"{name.strip()} {shape}" for name, shape in found["shapes"] if name[0] != " ")
+        "shapes      "
+        + " -> ".join(
+            f"{name.strip()} {shape}" for name, shape in found["shapes"] if name[0] != " "
+        )
     )
     for name, shape in found["shapes"]:
         if name[0] == " ":
@@ -196,16 +225,21 @@ def report(found: dict[str, Any]) -> None:
             _paths(layer)
     _console.print(f"{'together':12}{found['parameters']:>12,} parameters")
     training, memory = found["training"], found["memory"]
-    _console.print(f"training    {training['steps']} steps of {training['tokens_per_step']} predictions")
+    _console.print(
+        f"training    {training['steps']} steps of {training['tokens_per_step']} predictions"
+    )
     detail = ", ".join(f"{name} {_bytes(size)}" for name, size in memory.items() if name != "total")
     _console.print(f"memory      about {_bytes(memory['total'])}: {detail}")
     _console.print(
-        f"time        about {_duration(found['seconds'])}: {found['seconds_per_step'] * 1000:.2g} ms a step, measured"
+        f"time        about {_duration(found['seconds'])}: {found['seconds_per_step'] * 1000:.2g}"
+        " ms a step, measured"
     )
 
 
 def _paths(layer: dict[str, Any]) -> None:
-    """Print what each path of a layer costs, what single steps run on, and why other paths are refused."""
+    """Print what each path of a layer costs, what single steps run on, and why other paths are
+    refused.
+    """
     _console.print(f"            {_costs(layer)}")
     if one := layer.get("one_step"):
         _console.print(f"            one step at a time: {one['path']}; {_costs(one)}")
@@ -228,11 +262,15 @@ def _moment(seconds: float) -> str:
 
 def _data(data: dict[str, Any]) -> None:
     _console.print(
-        f"data        {data['elements']:,} elements in {data['sequences']:,} sequences, cut into {data['cut']}"
+        f"data        {data['elements']:,} elements in {data['sequences']:,} sequences, cut into"
+        f" {data['cut']}"
     )
     for name, part in data["splits"].items():
         if part["elements"]:
-            text = f"{part['elements']:,} elements, {part['predicted']:,} predicted, {part['windows']:,} windows"
+            text = (
+                f"{part['elements']:,} elements, {part['predicted']:,} predicted,"
+                f" {part['windows']:,} windows"
+            )
             _console.print(f"  {name:12}{text}")
 
 
@@ -247,7 +285,11 @@ def _vocabulary(vocabulary: dict[str, Any]) -> None:
         return
     symbols = vocabulary["symbols"]
     text = "  ".join(f"{index}:{symbol!r}" for index, symbol in enumerate(symbols))
-    more = f"  and {vocabulary['size'] - len(symbols)} more" if vocabulary["size"] > len(symbols) else ""
+    more = (
+        f"  and {vocabulary['size'] - len(symbols)} more"
+        if vocabulary["size"] > len(symbols)
+        else ""
+    )
     _console.print(f"vocabulary  {vocabulary['size']} symbols  {text}{more}")
 
 

@@ -1,4 +1,6 @@
-"""The streams of a command: full, closed, or read by nobody any more, they end it with one line and no traceback."""
+"""The streams of a command: full, closed, or read by nobody any more, they end it with one line and
+no traceback.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from typing import Any, NoReturn
 from recurra.errors import Problem, RunError
 
 GONE = 141
-"""The exit code of a command whose reader has left: what a shell gives for a process ended by SIGPIPE."""
+"""The exit code of a command whose reader has left: what a shell gives for a process ended by
+SIGPIPE.
+"""
 
 
 class OutputLost(RunError):
@@ -104,7 +108,8 @@ def guarded() -> Iterator[None]:
     _fill_gaps()
     out, err = sys.stdout, sys.stderr
     for stream in (out, err):
-        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
     sys.stdout = Guarded(_Closed() if out is None else out)
     sys.stderr = _Silenced(io.StringIO() if err is None else err)
@@ -115,7 +120,9 @@ def guarded() -> Iterator[None]:
 
 
 def _fill_gaps() -> None:
-    """Open the standard streams that are closed to nowhere: the next file that is opened would take their number."""
+    """Open the standard streams that are closed to nowhere: the next file that is opened would take
+    their number.
+    """
     with contextlib.suppress(OSError):
         number = os.open(os.devnull, os.O_RDWR)
         while number <= 2:

@@ -28,7 +28,9 @@ def parse(text: str, columns: int) -> list[Any]:
         if len(row) != columns:
             fact = f"--values: row {number} holds {len(row)} number{'s' if len(row) > 1 else ''}, "
             fact += f"and this run has {columns} columns"
-            raise InputError.of("RC080", fact, got=text.split(";")[number - 1].strip(), allowed=_allowed(columns))
+            raise InputError.of(
+                "RC080", fact, got=text.split(";")[number - 1].strip(), allowed=_allowed(columns)
+            )
     return rows
 
 
@@ -60,5 +62,7 @@ def _number(text: str, row: str, place: int, columns: int) -> float:
 def _allowed(columns: int) -> str:
     if columns == 1:
         return "numbers with commas between: 1,2,3"
-    rows = [",".join(str(step * columns + column + 1) for column in range(columns)) for step in range(2)]
+    rows = [
+        ",".join(str(step * columns + column + 1) for column in range(columns)) for step in range(2)
+    ]
     return f'rows of {columns} numbers, with ; between, the oldest first: "{";".join(rows)}"'

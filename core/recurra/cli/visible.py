@@ -1,4 +1,6 @@
-"""Text for a terminal: what would move its cursor, colour it or turn its direction is shown, not obeyed."""
+"""Text for a terminal: what would move its cursor, colour it or turn its direction is shown, not
+obeyed.
+"""
 
 from __future__ import annotations
 

@@ -19,12 +19,14 @@ O = TypeVar("O", bound=CellOptions)  # noqa: E741
 class Cell(nn.Module, ABC, Generic[O]):
     """A recurrence over a sequence, one layer of it.
 
-    `step` is the specification: a pure function of its input and its state, with nothing hidden on the module. The
-    engine may compute the same thing another way, and does so only after proving that it is the same. The output is
-    `output_size` wide, `hidden_size` unless the cell says otherwise.
+    `step` is the specification: a pure function of its input and its state, with nothing hidden on
+    the module. The engine may compute the same thing another way, and does so only after proving
+    that it is the same. The output is `output_size` wide, `hidden_size` unless the cell says
+    otherwise.
 
-    `path` names the execution path; under `auto` each class of windows takes the fastest that is proved, as `taken`
-    keeps. Beside a path by name, `step_path` may name another one for windows of one step without gradients.
+    `path` names the execution path; under `auto` each class of windows takes the fastest that is
+    proved, as `taken` keeps. Beside a path by name, `step_path` may name another one for windows of
+    one step without gradients.
     """
 
     def __init__(self, input_size: int, options: O) -> None:
@@ -46,7 +48,9 @@ class Cell(nn.Module, ABC, Generic[O]):
         """Return the output `[B, H]` and the next state for one input `[B, D]`."""
 
     def native(self) -> Native | None:
-        """Return the map to torch's own kernel for this recurrence; none unless a cell declares one."""
+        """Return the map to torch's own kernel for this recurrence; none unless a cell declares
+        one.
+        """
         return None
 
     def scan(self) -> Scan | None:
@@ -54,10 +58,12 @@ class Cell(nn.Module, ABC, Generic[O]):
         return None
 
     def chunkwise(self) -> Form | None:
-        """Return a form over a whole window of the cell's own, such as the chunkwise one of a matrix state.
+        """Return a form over a whole window of the cell's own, such as the chunkwise one of a
+        matrix state.
 
-        It is called with inputs `[B, T, D]`, the state, `reset` flags `[B, T]` or None, and `live` flags `[B, T]` or
-        None: a step that is not live keeps the state of its row. It returns outputs and the state after the window.
+        It is called with inputs `[B, T, D]`, the state, `reset` flags `[B, T]` or None, and `live`
+        flags `[B, T]` or None: a step that is not live keeps the state of its row. It returns
+        outputs and the state after the window.
         """
         return None
 
@@ -71,8 +77,9 @@ class Cell(nn.Module, ABC, Generic[O]):
     ) -> tuple[Hidden, State]:
         """Run over a window `[B, T, D]`; return the outputs `[B, T, H]` and the state after it.
 
-        `reset` marks steps before which a row starts afresh; `lengths` says how many steps of each row count: after
-        them the row keeps its state and gives zeros. Raises `ValueError` that names the axis if a shape does not fit.
+        `reset` marks steps before which a row starts afresh; `lengths` says how many steps of each
+        row count: after them the row keeps its state and gives zeros. Raises `ValueError` that
+        names the axis if a shape does not fit.
         """
         self._check_shapes(x, state, reset, lengths)
         if state is None:
@@ -84,20 +91,32 @@ class Cell(nn.Module, ABC, Generic[O]):
             path = self.step_path
         return paths.run(self, path, x, state, reset=reset, lengths=lengths)
 
-    def _check_shapes(self, x: Tensor, state: State | None, reset: Tensor | None, lengths: Tensor | None) -> None:
+    def _check_shapes(
+        self, x: Tensor, state: State | None, reset: Tensor | None, lengths: Tensor | None
+    ) -> None:
         name = type(self).__name__
         if x.dim() != 3:
-            raise ValueError(f"{name}: the input must be [B, T, D], batch first; got {tuple(x.shape)}")
+            raise ValueError(
+                f"{name}: the input must be [B, T, D], batch first; got {tuple(x.shape)}"
+            )
         batch, steps, width = x.shape
         if width != self.input_size:
-            raise ValueError(f"{name}: axis D of the input is {width}, but the cell was built for {self.input_size}")
+            raise ValueError(
+                f"{name}: axis D of the input is {width}, but the cell was built for"
+                f" {self.input_size}"
+            )
         for index, field in enumerate(state or ()):
             if field.shape[0] != batch:
                 label = getattr(state, "_fields", range(99))[index]
                 raise ValueError(
-                    f"{name}: axis B of state {label} is {field.shape[0]}, but that of the input is {batch}"
+                    f"{name}: axis B of state {label} is {field.shape[0]}, but that of the input is"
+                    f" {batch}"
                 )
         if reset is not None and reset.shape != (batch, steps):
-            raise ValueError(f"{name}: reset must be [B, T] = {(batch, steps)}; got {tuple(reset.shape)}")
+            raise ValueError(
+                f"{name}: reset must be [B, T] = {(batch, steps)}; got {tuple(reset.shape)}"
+            )
         if lengths is not None and lengths.shape != (batch,):
-            raise ValueError(f"{name}: lengths must be [B] = {(batch,)}; got {tuple(lengths.shape)}")
+            raise ValueError(
+                f"{name}: lengths must be [B] = {(batch,)}; got {tuple(lengths.shape)}"
+            )

@@ -1,4 +1,6 @@
-"""How a plugin describes what it offers: data with string targets, so that nothing heavy is imported to list it."""
+"""How a plugin describes what it offers: data with string targets, so that nothing heavy is
+imported to list it.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +30,24 @@ CAPABILITIES: dict[str, str] = {
 CLAIMS: dict[str, str] = {
     "long_memory": "a gradient reaches 1,000 steps back",
 }
-"""What a component may promise beyond its contract, in `claims`; the contract suite then holds it to that."""
+"""What a component may promise beyond its contract, in `claims`; the contract suite then holds it
+to that.
+"""
 
 
 @dataclass(frozen=True)
 class Component:
     """One component that a plugin offers.
 
-    `target` and `options` are import strings, `module:Class`; they are imported when a task uses the component.
-    `options` should name a module that does not import torch, so that a task file is checked in an instant.
+    `target` and `options` are import strings, `module:Class`; they are imported when a task uses
+    the component. `options` should name a module that does not import torch, so that a task file is
+    checked in an instant.
 
-    `lacks` names what it cannot do (`CAPABILITIES`): a task that needs it is refused when it is checked. `claims` names
-    what it does beyond its contract (`CLAIMS`). `waivers` maps checks of the contract suite that it fails to reasons.
-    `examples` are tables of options that the suite checks it under, where it cannot draw them from the model or need
-    not: for options without a default, such as a file. A path is taken from the folder of the target's module.
+    `lacks` names what it cannot do (`CAPABILITIES`): a task that needs it is refused when it is
+    checked. `claims` names what it does beyond its contract (`CLAIMS`). `waivers` maps checks of
+    the contract suite that it fails to reasons. `examples` are tables of options that the suite
+    checks it under, where it cannot draw them from the model or need not: for options without a
+    default, such as a file. A path is taken from the folder of the target's module.
     """
 
     kind: Kind
@@ -58,8 +64,13 @@ class Component:
 
 
 def misnamed(component: Component) -> str:
-    """Return what is wrong with the names of capabilities and claims, the waivers and the examples, or ""."""
-    for names, known, what in ((component.lacks, CAPABILITIES, "lacks"), (component.claims, CLAIMS, "claims")):
+    """Return what is wrong with the names of capabilities and claims, the waivers and the examples,
+    or "".
+    """
+    for names, known, what in (
+        (component.lacks, CAPABILITIES, "lacks"),
+        (component.claims, CLAIMS, "claims"),
+    ):
         if isinstance(names, str):
             return f"{what} {names!r}, which is not a tuple"
         for name in names:

@@ -1,4 +1,6 @@
-"""What a component declares on its class: each attribute has one type, and a text is not a tuple of texts."""
+"""What a component declares on its class: each attribute has one type, and a text is not a tuple of
+texts.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def _whole(value: Any) -> bool:
 
 
 def _state(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, tuple) and bool(getattr(value, "_fields", ()))
+    return (
+        isinstance(value, type) and issubclass(value, tuple) and bool(getattr(value, "_fields", ()))
+    )
 
 
 ABSENT = object()
@@ -65,13 +69,16 @@ DECLARED: dict[type, dict[str, Rule]] = {
 
 
 def misdeclared(target: type) -> list[str]:
-    """Return a sentence for each attribute of a component's class that has not the type it must have."""
+    """Return a sentence for each attribute of a component's class that has not the type it must
+    have.
+    """
     faults = []
     for base, rules in DECLARED.items():
         if not issubclass(target, base):
             continue
         for name, (allowed, holds) in rules.items():
-            value = getattr(target, name, ABSENT)  # what is absent, or computed, belongs to each object
+            # What is absent, or computed, belongs to each object.
+            value = getattr(target, name, ABSENT)
             if value is not ABSENT and not isinstance(value, property) and not holds(value):
                 faults.append(f"{target.__name__}.{name} is {value!r}; it must be {allowed}")
     return faults

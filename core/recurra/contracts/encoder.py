@@ -18,8 +18,9 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 class Encoder(nn.Module, ABC, Generic[O]):
     """Maps inputs to vectors, step by step: each step's vector depends on that step alone.
 
-    `reads` says what it takes: symbols (ids, `[B, T]`), numbers (`[B, T, F]`) or both. `size` is the number of symbols,
-    or of features. A subclass sets `output_size`. An encoder that looks further than its step is a `StatefulEncoder`.
+    `reads` says what it takes: symbols (ids, `[B, T]`), numbers (`[B, T, F]`) or both. `size` is
+    the number of symbols, or of features. A subclass sets `output_size`. An encoder that looks
+    further than its step is a `StatefulEncoder`.
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)
@@ -35,28 +36,39 @@ class Encoder(nn.Module, ABC, Generic[O]):
         """Return the vectors `[B, T, D]`."""
 
     def prepare(self, names: Sequence[str]) -> None:
-        """Take what is given from outside, such as vectors of a file, once, before training; loading a run skips this.
+        """Take what is given from outside, such as vectors of a file, once, before training;
+        loading a run skips this.
 
-        `names` are those of the symbols in the order of their ids, or of the features. May raise `InputError`.
+        `names` are those of the symbols in the order of their ids, or of the features. May raise
+        `InputError`.
         """
 
 
 class StatefulEncoder(Encoder[O]):
     """An encoder whose vectors depend on earlier steps too: a causal convolution, a clock.
 
-    What it remembers is a state as a cell's: a NamedTuple of `[B, ...]` tensors, carried, reset, saved and restored
-    with those of the cells.
+    What it remembers is a state as a cell's: a NamedTuple of `[B, ...]` tensors, carried, reset,
+    saved and restored with those of the cells.
     """
 
     @abstractmethod
     def initial_state(
-        self, batch_size: int, *, device: torch.device, dtype: torch.dtype, position: Tensor | None = None
+        self,
+        batch_size: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        position: Tensor | None = None,
     ) -> Any:
-        """Return the state before the first step, which stands at `position` `[B]` of its sequence (0 where None)."""
+        """Return the state before the first step, which stands at `position` `[B]` of its sequence
+        (0 where None).
+        """
 
     @abstractmethod
     def advance(self, x: Inputs, state: Any, *, reset: Flags | None = None) -> tuple[Encoded, Any]:
-        """Return the vectors `[B, T, D]` and the state after them; `reset` marks where a row starts afresh, at 0."""
+        """Return the vectors `[B, T, D]` and the state after them; `reset` marks where a row starts
+        afresh, at 0.
+        """
 
     def forward(self, x: Inputs) -> Encoded:
         """Return the vectors `[B, T, D]` of windows that stand at the start of their sequences."""

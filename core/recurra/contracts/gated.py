@@ -1,4 +1,6 @@
-"""The gated form of a cell: the two maps are the engine's, and the author writes what happens between the gates."""
+"""The gated form of a cell: the two maps are the engine's, and the author writes what happens
+between the gates.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,25 @@ _RECURRENT = {
 
 
 class GatedCell(Cell[G]):
-    """A cell of gates: `gates` maps from the input, as many from the output before, and `update` on what they give.
+    """A cell of gates: `gates` maps from the input, as many from the output before, and `update` on
+    what they give.
 
-    A subclass sets `gates` and `State`, a NamedTuple of `[B, H]` tensors whose first field is the output, and writes
-    `update`. The weights are laid out and named as in `nn.LSTMCell`: `weight_ih` `[gates*H, D]`, `bias_ih`, `weight_hh`
-    `[gates*H, H]`, and `bias_hh` where the class says `recurrent_bias`. With `heads` the recurrent map is
-    block-diagonal: `weight_hh` is `[heads, gates*H/heads, H/heads]`. `gates` is how many gates these options give where
-    that is not the class's number. `recurrent_gates` is how many maps from the output there are where that is not
-    `gates`; with 0 there is none. `biases` is 2 for one of each map, 1 for the input map's alone, or 0, where that is
-    not what the class says. `output_size` is the width of the first field.
+    A subclass sets `gates` and `State`, a NamedTuple of `[B, H]` tensors whose first field is the
+    output, and writes `update`. The weights are laid out and named as in `nn.LSTMCell`: `weight_ih`
+    `[gates*H, D]`, `bias_ih`, `weight_hh` `[gates*H, H]`, and `bias_hh` where the class says
+    `recurrent_bias`. With `heads` the recurrent map is block-diagonal: `weight_hh` is
+    `[heads, gates*H/heads, H/heads]`. `gates` is how many gates these options give where that is
+    not the class's number. `recurrent_gates` is how many maps from the output there are where that
+    is not `gates`; with 0 there is none. `biases` is 2 for one of each map, 1 for the input map's
+    alone, or 0, where that is not what the class says. `output_size` is the width of the first
+    field.
 
-    A subclass may have weights of its own, set after this constructor; a recurrent map among them begins by `begin`.
+    A subclass may have weights of its own, set after this constructor; a recurrent map among them
+    begins by `begin`.
 
-    A kernel is compiled of `update` where it is made of elementwise operations, products with weights and sums over a
-    row; with anything else in it the cell is as right, and runs step by step.
+    A kernel is compiled of `update` where it is made of elementwise operations, products with
+    weights and sums over a row; with anything else in it the cell is as right, and runs step by
+    step.
     """
 
     gates: int
@@ -61,7 +68,9 @@ class GatedCell(Cell[G]):
         self.gates = type(self).gates if gates is None else gates
         self.recurrent_gates = self.gates if recurrent_gates is None else recurrent_gates
         if hidden % heads or self.output_size % heads:
-            raise ValueError(f"{type(self).__name__}: {heads} heads do not divide a width of {hidden}")
+            raise ValueError(
+                f"{type(self).__name__}: {heads} heads do not divide a width of {hidden}"
+            )
         rows, columns = self.recurrent_gates * hidden // heads, self.output_size // heads
         recurrent = (rows, columns) if heads == 1 else (heads, rows, columns)
         if biases is None:
@@ -74,7 +83,9 @@ class GatedCell(Cell[G]):
 
     @abstractmethod
     def update(self, x: Tensor, h: Tensor, state: Any) -> Any:
-        """Return the next state from what both maps give, each `[gates, B, H]`, and the state before."""
+        """Return the next state from what both maps give, each `[gates, B, H]`, and the state
+        before.
+        """
 
     def output(self, state: Any) -> Tensor:
         """Return the output `[B, H]` of a state: its first field."""
@@ -83,7 +94,9 @@ class GatedCell(Cell[G]):
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:
         """Return zeros: the first field as wide as the output, the others as the hidden size."""
         widths = [self.output_size, *[self.hidden_size] * (len(self.State._fields) - 1)]
-        return self.State(*(torch.zeros(batch_size, width, device=device, dtype=dtype) for width in widths))
+        return self.State(
+            *(torch.zeros(batch_size, width, device=device, dtype=dtype) for width in widths)
+        )
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the output and the next state for one input `[B, D]`."""
@@ -103,13 +116,20 @@ class GatedCell(Cell[G]):
         if self.heads == 1:
             given = functional.linear(h, self.weight_hh, self.bias_hh)
             return given.view(h.shape[0], gates, hidden).transpose(0, 1)
-        split = h.reshape(h.shape[0], self.heads, self.output_size // self.heads).transpose(0, 1)  # heads B H/heads
+        # heads B H/heads
+        split = h.reshape(h.shape[0], self.heads, self.output_size // self.heads).transpose(0, 1)
         given = torch.bmm(split, self.weight_hh.transpose(1, 2))  # heads B gates*H/heads
-        given = given.view(self.heads, h.shape[0], gates, hidden // self.heads).permute(2, 1, 0, 3).flatten(2)
+        given = (
+            given.view(self.heads, h.shape[0], gates, hidden // self.heads)
+            .permute(2, 1, 0, 3)
+            .flatten(2)
+        )
         return given if self.bias_hh is None else given + self.bias_hh.view(gates, 1, hidden)
 
     def maps(self) -> tuple[Tensor, ...]:
-        """Return the weights in the order of torch's kernels: input map, recurrent map, input bias, recurrent bias."""
+        """Return the weights in the order of torch's kernels: input map, recurrent map, input bias,
+        recurrent bias.
+        """
         found = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         return tuple(weight for weight in found if weight is not None)
 
@@ -123,7 +143,9 @@ class GatedCell(Cell[G]):
             _RECURRENT[self.options.init](gate)
 
     def _initialise(self, init: str) -> None:
-        """Set the weights: torch's uniform distribution, or gate by gate, head by head, one of the schemes."""
+        """Set the weights: torch's uniform distribution, or gate by gate, head by head, one of the
+        schemes.
+        """
         bound = 1 / math.sqrt(self.hidden_size)
         for weight in self.parameters():
             nn.init.uniform_(weight, -bound, bound)

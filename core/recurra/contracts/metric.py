@@ -23,7 +23,8 @@ Scale: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that is said of a split: its name, whether more of it is better, and between what it can lie.
+    """One number that is said of a split: its name, whether more of it is better, and between what
+    it can lie.
 
     `title` is how a sentence calls it, where its name does not do.
     """
@@ -72,11 +73,15 @@ class Metric(ABC):
 
     @abstractmethod
     def add(self, output: Tensor, target: Tensor) -> None:
-        """Add what is scored: what the loss takes for the predictions, `[N, V]` or `[N, F]`, and the answers."""
+        """Add what is scored: what the loss takes for the predictions, `[N, V]` or `[N, F]`, and
+        the answers.
+        """
 
     @abstractmethod
     def values(self) -> Metrics:
-        """Return the figures, of at least one answer; one that cannot be made of these is left out."""
+        """Return the figures, of at least one answer; one that cannot be made of these is left
+        out.
+        """
 
     def columns(self) -> Sequence[Sums]:
         """Return the errors of each column, where there are several."""

@@ -10,25 +10,39 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 
 class Options(BaseModel):
-    """Base of every options model: unknown keys and lax types are refused, and nothing changes after."""
+    """Base of every options model: unknown keys and lax types are refused, and nothing changes
+    after.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class BlockOptions(Options):
-    """What stands round a cell in a deep stack: x + cell(norm(x)), then x + feed_forward(norm(x))."""
+    """What stands round a cell in a deep stack: x + cell(norm(x)), then x +
+    feed_forward(norm(x)).
+    """
 
-    norm: Literal["rms", "layer"] = Field("rms", description="what each branch is normalised by before it")
+    norm: Literal["rms", "layer"] = Field(
+        "rms", description="what each branch is normalised by before it"
+    )
     convolution: int = Field(
-        0, ge=0, le=256, description="steps that a causal convolution before the cell looks over; 0 is none"
+        0,
+        ge=0,
+        le=256,
+        description="steps that a causal convolution before the cell looks over; 0 is none",
     )
     feed_forward: float = Field(
-        0.0, ge=0, le=64, description="width inside the gated feed-forward, in widths of the block; 0 is none"
+        0.0,
+        ge=0,
+        le=64,
+        description="width inside the gated feed-forward, in widths of the block; 0 is none",
     )
 
 
 class CellOptions(Options):
-    """What every cell has; the engine reads all but `hidden_size`, so that a cell describes one layer, one way."""
+    """What every cell has; the engine reads all but `hidden_size`, so that a cell describes one
+    layer, one way.
+    """
 
     hidden_size: int = Field(64, ge=1, le=1 << 20, description="width of the state")
     num_layers: int = Field(1, ge=1, le=1024, description="layers of this cell, one on the other")
@@ -36,11 +50,19 @@ class CellOptions(Options):
         0.0,
         ge=0,
         lt=1,
-        description="share of each layer's outputs dropped, the last one's too; in a block of what each branch adds",
+        description=(
+            "share of each layer's outputs dropped, the last one's too; in a block of what each"
+            " branch adds"
+        ),
     )
-    bidirectional: bool = Field(False, description="read both ways; refused where the task must be causal")
+    bidirectional: bool = Field(
+        False, description="read both ways; refused where the task must be causal"
+    )
     block: BlockOptions | None = Field(
-        None, description="put each layer into a block: norm before it, residual round it, as wide as its input"
+        None,
+        description=(
+            "put each layer into a block: norm before it, residual round it, as wide as its input"
+        ),
     )
 
 
@@ -49,8 +71,11 @@ class GatedOptions(CellOptions):
 
     init: Literal["uniform", "orthogonal", "xavier", "identity"] = Field(
         "uniform",
-        description="uniform: torch's own, within 1/sqrt(hidden_size); orthogonal: recurrent map orthogonal, input map "
-        "xavier; xavier: both xavier; identity: recurrent map the identity, input map xavier (biases 0 in all three)",
+        description=(
+            "uniform: torch's own, within 1/sqrt(hidden_size); orthogonal: recurrent map"
+            " orthogonal, input map xavier; xavier: both xavier; identity: recurrent map the"
+            " identity, input map xavier (biases 0 in all three)"
+        ),
     )
 
 
@@ -59,12 +84,17 @@ class SymbolOptions(Options):
 
     unknown: Literal["error", "token", "skip"] = Field(
         "error",
-        description="what to do with a symbol that is not known: refuse it, use one token for all, leave it out",
+        description=(
+            "what to do with a symbol that is not known: refuse it, use one token for all, leave"
+            " it out"
+        ),
     )
 
 
 def to_json(table: dict[str, Any]) -> str:
-    """Return a TOML table as JSON; dates become strings, and nan and inf stay what they are for pydantic to judge."""
+    """Return a TOML table as JSON; dates become strings, and nan and inf stay what they are for
+    pydantic to judge.
+    """
     return json.dumps(table, default=str, ensure_ascii=False)
 
 
@@ -74,13 +104,17 @@ def _anchored(path: str, info: ValidationInfo) -> str:
 
 
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_anchored)]
-"""A path in a task file: taken from the folder of the file that names it, and absolute once the task is read."""
+"""A path in a task file: taken from the folder of the file that names it, and absolute once the
+task is read.
+"""
 
 
-def validate_options(model: type[Options], table: dict[str, Any], anchor: Callable[[str, str], str]) -> Options:
+def validate_options(
+    model: type[Options], table: dict[str, Any], anchor: Callable[[str, str], str]
+) -> Options:
     """Return a component's options from a raw table, by pydantic's strict JSON mode.
 
-    Lax mode takes `true` for 1 and `"64"` for 64; strict Python mode refuses a list for a tuple. Raises
-    `pydantic.ValidationError` with every fault of the table.
+    Lax mode takes `true` for 1 and `"64"` for 64; strict Python mode refuses a list for a tuple.
+    Raises `pydantic.ValidationError` with every fault of the table.
     """
     return model.model_validate_json(to_json(table), context={"anchor": anchor})

@@ -1,4 +1,6 @@
-"""The scan form of a cell: a linear recurrence whose coefficients depend on inputs alone, so that time is parallel."""
+"""The scan form of a cell: a linear recurrence whose coefficients depend on inputs alone, so that
+time is parallel.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,23 @@ class ScanState(NamedTuple):
 
 
 class ContextState(NamedTuple):
-    """h: the state of the recurrence, [B, *state_shape]; tail: the last inputs, [B, context, D], the oldest first."""
+    """h: the state of the recurrence, [B, *state_shape]; tail: the last inputs, [B, context, D],
+    the oldest first.
+    """
 
     h: Tensor
     tail: Tensor
 
 
 class ScanCell(Cell[O]):
-    """A cell with h_t = a_t * h_{t-1} + b_t, elementwise: the author writes `coefficients` and `readout`.
+    """A cell with h_t = a_t * h_{t-1} + b_t, elementwise: the author writes `coefficients` and
+    `readout`.
 
-    A class that reads earlier inputs as well, as a convolution over time does, sets `context` to how many: `x` is then
-    `[B, T, context+1, D]`, the oldest first, zeros before the start of a sequence. `state_shape` is the shape of a
-    row's h, `(hidden_size,)` unless the cell says otherwise. A class with `paired` keeps complex numbers as pairs: the
-    last axis of h, a and b is 2 wide.
+    A class that reads earlier inputs as well, as a convolution over time does, sets `context` to
+    how many: `x` is then `[B, T, context+1, D]`, the oldest first, zeros before the start of a
+    sequence. `state_shape` is the shape of a row's h, `(hidden_size,)` unless the cell says
+    otherwise. A class with `paired` keeps complex numbers as pairs: the last axis of h, a and b is
+    2 wide.
     """
 
     paired = False
@@ -49,16 +55,24 @@ class ScanCell(Cell[O]):
 
     @abstractmethod
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return outputs `[B, T, output_size]` for states `[B, T, *state_shape]` and the inputs of `coefficients`."""
+        """Return outputs `[B, T, output_size]` for states `[B, T, *state_shape]` and the inputs of
+        `coefficients`.
+        """
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> ScanState | ContextState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> ScanState | ContextState:
         """Return zeros."""
         h = torch.zeros(batch_size, *self.state_shape, device=device, dtype=dtype)
         if not self.context:
             return ScanState(h)
-        return ContextState(h, torch.zeros(batch_size, self.context, self.input_size, device=device, dtype=dtype))
+        return ContextState(
+            h, torch.zeros(batch_size, self.context, self.input_size, device=device, dtype=dtype)
+        )
 
-    def step(self, x_t: Tensor, state: ScanState | ContextState) -> tuple[Tensor, ScanState | ContextState]:
+    def step(
+        self, x_t: Tensor, state: ScanState | ContextState
+    ) -> tuple[Tensor, ScanState | ContextState]:
         """Return the output and the next state for one input `[B, D]`."""
         x = x_t.unsqueeze(1)  # B 1 D
         if isinstance(state, ContextState):

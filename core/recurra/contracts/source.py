@@ -15,8 +15,9 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 
 
 Role: TypeAlias = Literal["input", "label", "fold", "series"]
-"""What a column of the data is for: `input` is what is read, step by step; the others are one text a sequence, its
-`label`, the `fold` that it is in (train, validation or test), and what it is called, `series`.
+"""What a column of the data is for: `input` is what is read, step by step; the others are one text
+a sequence, its `label`, the `fold` that it is in (train, validation or test), and what it is
+called, `series`.
 """
 
 FOLDS: tuple[str, ...] = ("train", "validation", "test")
@@ -40,7 +41,8 @@ class Piece(NamedTuple):
 class Source(ABC, Generic[O]):
     """Gives sequences, piece by piece, so that a corpus larger than memory can pass through.
 
-    `offers` says what elements it can give; it is asked for one of them. Reading twice gives the same pieces.
+    `offers` says what elements it can give; it is asked for one of them. Reading twice gives the
+    same pieces.
     """
 
     offers: ClassVar[tuple[Element, ...]] = ("text",)
@@ -50,7 +52,9 @@ class Source(ABC, Generic[O]):
 
     @abstractmethod
     def read(self, element: Element) -> Iterator[Piece]:
-        """Give the pieces in order. Raises `InputError` (RC040, RC042) that names the file and the row."""
+        """Give the pieces in order. Raises `InputError` (RC040, RC042) that names the file and the
+        row.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -69,13 +73,17 @@ class Source(ABC, Generic[O]):
         return "row"
 
     def over(self, path: str) -> Source[O]:
-        """Return a source that reads another file in the same form, whose sequences have no answers: for predictions.
+        """Return a source that reads another file in the same form, whose sequences have no
+        answers: for predictions.
 
-        Its pieces may carry `series`, and hold an `InputError` for a sequence that cannot be read, in place of its
-        elements: the rest is read all the same. Raises `InputError` (RC080) where this kind of source reads no file.
+        Its pieces may carry `series`, and hold an `InputError` for a sequence that cannot be read,
+        in place of its elements: the rest is read all the same. Raises `InputError` (RC080) where
+        this kind of source reads no file.
         """
         raise InputError.of(
-            "RC080", "the source of this run reads no file", cure="give --text or --values, or rows in Python"
+            "RC080",
+            "the source of this run reads no file",
+            cure="give --text or --values, or rows in Python",
         )
 
     def features(self) -> list[str]:
@@ -83,9 +91,10 @@ class Source(ABC, Generic[O]):
         return []
 
     def gaps(self) -> list[str]:
-        """Return the rows that the last `read` left out before others of their sequence, as a person would find them.
+        """Return the rows that the last `read` left out before others of their sequence, as a
+        person would find them.
 
-        A step after such a gap stands at another position than in the data: where positions count, as under a clock,
-        the task is refused. A source that leaves nothing out has none.
+        A step after such a gap stands at another position than in the data: where positions count,
+        as under a clock, the task is refused. A source that leaves nothing out has none.
         """
         return []

@@ -1,4 +1,6 @@
-"""The contract of a target: what is asked of a sequence, at which of its steps, and how good an answer is."""
+"""The contract of a target: what is asked of a sequence, at which of its steps, and how good an
+answer is.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ class Window(NamedTuple):
 
     Where windows are cut is no matter of the target's: what it says of a step must not hang on it.
 
-    `x` is what the network reads, ids `[B, T]` or scaled numbers `[B, T, F]`; `position` `[B]` is that of a row's first
-    step in its sequence, and `answers` are those of the steps, `[B, T]` or `[B, T, F]`.
+    `x` is what the network reads, ids `[B, T]` or scaled numbers `[B, T, F]`; `position` `[B]` is
+    that of a row's first step in its sequence, and `answers` are those of the steps, `[B, T]` or
+    `[B, T, F]`.
     """
 
     x: Tensor
@@ -38,12 +41,14 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """A split as a baseline sees it: sequence i begins at `begin[i]` and holds the `values` `[low[i], high[i])`.
+    """A split as a baseline sees it: sequence i begins at `begin[i]` and holds the `values`
+    `[low[i], high[i])`.
 
-    `values` are ids `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and `low` belongs to an
-    earlier split, and is known but not asked. `answers` `[n]` are the ids of what is asked of whole sequences, -1 where
-    training has not shown it. `size` is that of the vocabulary that is read, `classes` that of the answers. `season`
-    and `scale` are those of a series. The first `lag` elements of a sequence are known, and not asked.
+    `values` are ids `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and
+    `low` belongs to an earlier split, and is known but not asked. `answers` `[n]` are the ids of
+    what is asked of whole sequences, -1 where training has not shown it. `size` is that of the
+    vocabulary that is read, `classes` that of the answers. `season` and `scale` are those of a
+    series. The first `lag` elements of a sequence are known, and not asked.
     """
 
     elements: Elements
@@ -70,14 +75,15 @@ class Examples:
 class Target(ABC, Generic[O]):
     """What is asked of a sequence.
 
-    Attributes of a class: `asks`, the column whose values are the answers ("input": the elements themselves); `scope`,
-    whether each step is answered or the sequence once, from all its steps; `reach`, how many steps past the one that
-    answers its answer lies (next: 1); `generates`, whether an answer can be read as the next element, so that the
-    network goes on alone. `pooling` says what a sequence is answered from: its last step, the mean or the greatest of
-    all, or a sum that attention weighs. A target that is not `causal` may be read both ways.
+    Attributes of a class: `asks`, the column whose values are the answers ("input": the elements
+    themselves); `scope`, whether each step is answered or the sequence once, from all its steps;
+    `reach`, how many steps past the one that answers its answer lies (next: 1); `generates`,
+    whether an answer can be read as the next element, so that the network goes on alone. `pooling`
+    says what a sequence is answered from: its last step, the mean or the greatest of all, or a sum
+    that attention weighs. A target that is not `causal` may be read both ways.
 
-    The core reads the columns, makes the answers, and cuts the windows; baselines never see the answers of the split
-    that is scored but in order to be scored.
+    The core reads the columns, makes the answers, and cuts the windows; baselines never see the
+    answers of the split that is scored but in order to be scored.
     """
 
     asks: ClassVar[Role] = "input"
@@ -107,7 +113,9 @@ class Target(ABC, Generic[O]):
         return "last"
 
     def scored(self, window: Window) -> Flags | None:
-        """Return which steps `[B, T]` of a window are scored, of those that have an answer; all where None."""
+        """Return which steps `[B, T]` of a window are scored, of those that have an answer; all
+        where None.
+        """
         return None
 
     @abstractmethod
@@ -116,7 +124,8 @@ class Target(ABC, Generic[O]):
 
     @abstractmethod
     def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
-        """Return the figure that the verdict speaks of, of those that all `rows` have: the model's and the baselines'.
+        """Return the figure that the verdict speaks of, of those that all `rows` have: the model's
+        and the baselines'.
 
         `columns` is how many columns of numbers are answered.
         """

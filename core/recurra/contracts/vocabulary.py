@@ -16,13 +16,17 @@ Element: TypeAlias = Literal["text", "tokens", "numbers"]
 """What a source can give: characters, whole tokens, or rows of numbers."""
 
 Values: TypeAlias = Any
-"""A run of elements: a `str` (text), a `list[str]` (tokens) or an array `[n, F]` of float64 (numbers)."""
+"""A run of elements: a `str` (text), a `list[str]` (tokens) or an array `[n, F]` of float64
+(numbers).
+"""
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
 def broken_text(text: str) -> int:
-    """Return where a text first holds half of a surrogate pair, which no file can hold; -1 where it holds none."""
+    """Return where a text first holds half of a surrogate pair, which no file can hold; -1 where it
+    holds none.
+    """
     if text.isascii():
         return -1
     try:
@@ -33,7 +37,9 @@ def broken_text(text: str) -> int:
 
 
 class UnknownSymbol(Exception):
-    """A symbol that the vocabulary does not hold, met under the policy "error"; `position` counts from the start."""
+    """A symbol that the vocabulary does not hold, met under the policy "error"; `position` counts
+    from the start.
+    """
 
     def __init__(self, symbol: str, position: int) -> None:
         super().__init__(f"unknown symbol {symbol!r} at position {position}")
@@ -43,9 +49,10 @@ class UnknownSymbol(Exception):
 class Vocabulary(ABC, Generic[O]):
     """Turns raw elements into ids (or numbers) and back.
 
-    Attributes of a class: `reads`, what it takes of a source; `yields`, symbols or numbers; `unit`, what one symbol is
-    called in a metric (bits per *character*). `fit` sees every run of the source once (numbers: of the training split
-    alone). `save` gives all that `restore` needs, as plain JSON.
+    Attributes of a class: `reads`, what it takes of a source; `yields`, symbols or numbers; `unit`,
+    what one symbol is called in a metric (bits per *character*). `fit` sees every run of the source
+    once (numbers: of the training split alone). `save` gives all that `restore` needs, as plain
+    JSON.
     """
 
     reads: ClassVar[Element] = "text"
@@ -62,7 +69,9 @@ class Vocabulary(ABC, Generic[O]):
 
     @property
     def lossless(self) -> bool:
-        """Whether decoding gives back all that it was fitted on; one that folds or leaves out anything says no."""
+        """Whether decoding gives back all that it was fitted on; one that folds or leaves out
+        anything says no.
+        """
         return True
 
     @abstractmethod
@@ -86,7 +95,8 @@ class Vocabulary(ABC, Generic[O]):
         """Take back what `save` gave."""
 
     def transforms(self) -> Sequence[Transform]:
-        """Return what its numbers go through further, series by series, always the same objects; nothing by default.
+        """Return what its numbers go through further, series by series, always the same objects;
+        nothing by default.
 
         They are fitted after it; `save` and `restore` are to take what they have learned along.
         """
@@ -105,5 +115,7 @@ class Vocabulary(ABC, Generic[O]):
         return self.text(np.array([index]))
 
     def streamer(self) -> Callable[[int], str]:
-        """Return a function that takes ids one at a time and gives their text, as it becomes whole."""
+        """Return a function that takes ids one at a time and gives their text, as it becomes
+        whole.
+        """
         return lambda index: self.text(np.array([index]))

@@ -1,1 +1,3 @@
-"""Sequences, splits, windows, lanes and batches `(x, y, mask, reset)`; seeded, resumable, in constant memory."""
+"""Sequences, splits, windows, lanes and batches `(x, y, mask, reset)`; seeded, resumable, in
+constant memory.
+"""

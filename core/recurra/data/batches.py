@@ -1,4 +1,6 @@
-"""Windows, lanes and the batches made of them: one shape of batch for documents, streams, series and ragged rows."""
+"""Windows, lanes and the batches made of them: one shape of batch for documents, streams, series
+and ragged rows.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,11 @@ NOTHING = torch.empty(0)
 class Batch(NamedTuple):
     """One step's data. `x` and `y` are ids `[B, T]` or numbers `[B, T, F]`.
 
-    `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence begins, and
-    `position` `[B]` is that of a row's first step in its own sequence. A row that is `fresh` `[B]` begins with the
-    state that a network has before its first step, whatever was read before. `undo` `[B, T, 1 + O, F]`, where numbers
-    have been transformed, holds what undoing each answer takes, and the answer in its own units; it stays on the CPU.
+    `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence
+    begins, and `position` `[B]` is that of a row's first step in its own sequence. A row that is
+    `fresh` `[B]` begins with the state that a network has before its first step, whatever was read
+    before. `undo` `[B, T, 1 + O, F]`, where numbers have been transformed, holds what undoing each
+    answer takes, and the answer in its own units; it stays on the CPU.
     """
 
     x: Tensor
@@ -59,7 +62,9 @@ class Batch(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """Whole sequences, ids `[B, T]` or numbers `[B, T, F]`: the answer to each `[B]`, its `steps`, and its place."""
+    """Whole sequences, ids `[B, T]` or numbers `[B, T, F]`: the answer to each `[B]`, its `steps`,
+    and its place.
+    """
 
     x: Tensor
     y: Tensor
@@ -78,12 +83,14 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Cuts batches from a store: rows that begin at given positions, each with its own number of steps.
+    """Cuts batches from a store: rows that begin at given positions, each with its own number of
+    steps.
 
-    An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the ids of what is asked
-    of whole sequences, `UNSEEN` where nothing can be answered, belong to each step. Of the steps that have an answer
-    those are scored that are `chosen`. Where numbers are transformed, `rows` holds what has become of them, with
-    `origins` numbers of each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
+    An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the
+    ids of what is asked of whole sequences, `UNSEEN` where nothing can be answered, belong to each
+    step. Of the steps that have an answer those are scored that are `chosen`. Where numbers are
+    transformed, `rows` holds what has become of them, with `origins` numbers of each feature to
+    undo it, and the first `lag` elements of a sequence are the answer to nothing.
     """
 
     store: Store
@@ -96,15 +103,20 @@ class Reader:
     origins: int = 0
     lag: int = 0
 
-    def cut(self, first: NDArray[np.int64], steps: NDArray[np.int64], scored_from: NDArray[np.int64]) -> Batch:
-        """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and answers at each.
+    def cut(
+        self, first: NDArray[np.int64], steps: NDArray[np.int64], scored_from: NDArray[np.int64]
+    ) -> Batch:
+        """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and answers at
+        each.
 
-        A step is scored if its answer stands at or after `scored_from[i]` and belongs to the same sequence. Rows that
-        are shorter than the longest are filled with their own last element, not scored.
+        A step is scored if its answer stands at or after `scored_from[i]` and belongs to the same
+        sequence. Rows that are shorter than the longest are filled with their own last element, not
+        scored.
         """
         width, reach = int(steps.max()), self.reach
         offsets = np.arange(width)
-        values = self._spans(first, width + reach)  # B T+r: a row's inputs, and after them its last answers
+        # B T+r: a row's inputs, and after them its last answers.
+        values = self._spans(first, width + reach)
         x, y = values[:, :width], values[:, reach:]
         inside = np.ones((len(first), width), bool)  # B T
         if steps.min() < width:
@@ -113,7 +125,9 @@ class Reader:
         mask, reset = inside.copy(), np.zeros_like(inside)
         begin = self.store.begin(first)
         reset[:, 0] = first == begin
-        if (self.store.begin(first + steps) > first).any():  # another sequence begins in a row, or right after it
+        if (
+            self.store.begin(first + steps) > first
+        ).any():  # another sequence begins in a row, or right after it
             here = first[:, None] + offsets
             mask &= self.store.begin(here + reach) <= here
             reset = inside & self.store.begins(here)
@@ -139,19 +153,25 @@ class Reader:
 
     def answerable(self, split: Split) -> NDArray[np.int64]:
         """Return the sequences of a split that have an answer."""
-        assert self.labels is not None, "what is asked of whole sequences stands in a column of its own"
+        assert self.labels is not None, (
+            "what is asked of whole sequences stands in a column of its own"
+        )
         rows = self.store.sequence(split.low)
         answerable: NDArray[np.int64] = rows[self.labels[rows] != UNSEEN]
         return answerable
 
     def whole(self, rows: NDArray[np.int64]) -> Whole:
-        """Return whole sequences side by side, filled up with their own last element to the longest."""
+        """Return whole sequences side by side, filled up with their own last element to the
+        longest.
+        """
         first = self.store.starts[rows]
         steps = self.store.ends[rows] - first
         values = self._spans(first, int(steps.max()))
         if steps.min() < steps.max():
             values = _filled(values, np.arange(int(steps.max())), steps)
-        assert self.labels is not None, "what is asked of whole sequences stands in a column of its own"
+        assert self.labels is not None, (
+            "what is asked of whole sequences stands in a column of its own"
+        )
         answers = torch.from_numpy(self.labels[rows])
         return Whole(self._tensor(values), answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
@@ -163,7 +183,9 @@ class Reader:
         return (self.rows or self.store).spans(first, count)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
-        """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their own."""
+        """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their
+        own.
+        """
         if values.ndim == 2:  # ids
             return torch.from_numpy(values.astype(np.int64))
         if self.rows is not None:
@@ -172,7 +194,9 @@ class Reader:
         return torch.from_numpy(flat.reshape(*values.shape[:2], -1)).to(self.dtype)
 
 
-def _filled(values: NDArray[Any], offsets: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[Any]:
+def _filled(
+    values: NDArray[Any], offsets: NDArray[np.int64], steps: NDArray[np.int64]
+) -> NDArray[Any]:
     """Return rows in which what stands at a row's last step follows it to the end."""
     rows = np.arange(len(values))[:, None]
     filled: NDArray[Any] = values[rows, np.minimum(offsets, steps[:, None] - 1)]
@@ -181,7 +205,8 @@ def _filled(values: NDArray[Any], offsets: NDArray[np.int64], steps: NDArray[np.
 
 @dataclass(frozen=True)
 class Windows:
-    """Independent windows of a split: state starts afresh in each, and every epoch has an order of its own.
+    """Independent windows of a split: state starts afresh in each, and every epoch has an order of
+    its own.
 
     `count` is how many there are.
     """
@@ -197,20 +222,34 @@ class Windows:
     seed: int
 
     @classmethod
-    def of(cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int) -> Windows:
-        """Cut each span every `stride` steps; the last window of a span is as short as what is left.
+    def of(
+        cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int
+    ) -> Windows:
+        """Cut each span every `stride` steps; the last window of a span is as short as what is
+        left.
 
-        With a stride above the length, the steps between two windows are left out. What comes before the first answer
-        of a sequence is read only as far as that answer takes.
+        With a stride above the length, the steps between two windows are left out. What comes
+        before the first answer of a sequence is read only as far as that answer takes.
         """
         stride = stride or length
         low = np.maximum(split.low, split.begin + max(0, split.lag - split.reach))
         targets = split.high - low - split.reach
         rows = np.flatnonzero(targets > 0)
         to_the_end = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
-        counts = np.minimum(to_the_end, -(-targets[rows] // stride))  # a window begins before the last target
+        # A window begins before the last target.
+        counts = np.minimum(to_the_end, -(-targets[rows] // stride))
         before = np.cumsum(counts) - counts
-        return cls(reader, low[rows], split.high[rows], before, int(counts.sum()), length, stride, batch_size, seed)
+        return cls(
+            reader,
+            low[rows],
+            split.high[rows],
+            before,
+            int(counts.sum()),
+            length,
+            stride,
+            batch_size,
+            seed,
+        )
 
     @property
     def batches(self) -> int:
@@ -238,10 +277,11 @@ class Windows:
 
 @dataclass(frozen=True)
 class Lanes:
-    """A stream cut into `batch_size` contiguous lanes; state goes on from batch to batch, from left to right.
+    """A stream cut into `batch_size` contiguous lanes; state goes on from batch to batch, from left
+    to right.
 
-    With the chance `restart` a lane begins a window with a fresh state, at the position where it stands. Without that
-    a network would meet such states once an epoch, and unlearn how to begin.
+    With the chance `restart` a lane begins a window with a fresh state, at the position where it
+    stands. Without that a network would meet such states once an epoch, and unlearn how to begin.
     """
 
     reader: Reader
@@ -254,9 +294,17 @@ class Lanes:
 
     @classmethod
     def of(
-        cls, reader: Reader, split: Split, length: int, batch_size: int, restart: float = 0.0, seed: int = 0
+        cls,
+        reader: Reader,
+        split: Split,
+        length: int,
+        batch_size: int,
+        restart: float = 0.0,
+        seed: int = 0,
     ) -> Lanes:
-        """Cut the training stretch of the store; what does not fill all lanes is left over at its end."""
+        """Cut the training stretch of the store; what does not fill all lanes is left over at its
+        end.
+        """
         low, high = (int(split.low[0]), int(split.high[-1])) if len(split) else (0, 0)
         steps = max(high - low - split.reach, 0)
         return cls(reader, low, steps // batch_size, length, batch_size, restart, seed)
@@ -274,7 +322,9 @@ class Lanes:
     carried = True
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """Give the batches of an epoch, without the first `skip`; the first of all begins with fresh states."""
+        """Give the batches of an epoch, without the first `skip`; the first of all begins with
+        fresh states.
+        """
         begin = self.low + np.arange(self.batch_size) * self.lane
         for index in range(skip, self.batches):
             offset = index * self.length
@@ -285,20 +335,25 @@ class Lanes:
             yield batch._replace(fresh=torch.from_numpy(self._fresh(number, index)))
 
     def _fresh(self, epoch: int, window: int) -> NDArray[np.bool_]:
-        """Return which lanes begin a window afresh; it hangs on no earlier draw, so a resumed run draws the same."""
+        """Return which lanes begin a window afresh; it hangs on no earlier draw, so a resumed run
+        draws the same.
+        """
         if window == 0:
             return np.ones(self.batch_size, bool)
         if not self.restart:
             return np.zeros(self.batch_size, bool)
-        return numpy_stream(self.seed, "restart", epoch, window).random(self.batch_size) < self.restart
+        return (
+            numpy_stream(self.seed, "restart", epoch, window).random(self.batch_size) < self.restart
+        )
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Whole sequences of a split, of which each epoch has an order of its own, each batch of about the same length.
+    """Whole sequences of a split, of which each epoch has an order of its own, each batch of about
+    the same length.
 
-    They are shuffled, put in order of length within blocks of `PLACED` batches, and those batches shuffled again: so
-    little of a batch is filling, and which sequences meet is left to chance.
+    They are shuffled, put in order of length within blocks of `PLACED` batches, and those batches
+    shuffled again: so little of a batch is filling, and which sequences meet is left to chance.
     """
 
     reader: Reader
@@ -333,7 +388,9 @@ class Sequences:
         near = np.lexsort((steps, np.arange(len(order)) // block))
         full, rest = divmod(self.count, self.batch_size)
         places = stream.permutation(full)
-        batches = [order[near[at * self.batch_size : (at + 1) * self.batch_size]] for at in places.tolist()]
+        batches = [
+            order[near[at * self.batch_size : (at + 1) * self.batch_size]] for at in places.tolist()
+        ]
         if rest:
             batches.append(order[near[-rest:]])
         for rows in batches[skip:]:

@@ -1,8 +1,10 @@
-"""The transforms of a task's numbers: series by series between their scale and the network, and undone behind it.
+"""The transforms of a task's numbers: series by series between their scale and the network, and
+undone behind it.
 
-A row goes through the scale of the vocabulary, which has no state, and then through each transform, which carries one
-along its series. What a row needs to be undone, its origins, hangs on nothing but the rows before it; so an answer of
-the network is undone alike whether the true rows came before it, in evaluation, or its own, in a forecast.
+A row goes through the scale of the vocabulary, which has no state, and then through each transform,
+which carries one along its series. What a row needs to be undone, its origins, hangs on nothing but
+the rows before it; so an answer of the network is undone alike whether the true rows came before
+it, in evaluation, or its own, in a forecast.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ States = list[Floats]
 class Chain:
     """A vocabulary of numbers with the transforms that follow it; for most there are none.
 
-    `lag` is how many rows at the beginning of a series have no value, and `width` how many numbers of each feature
-    undoing a row takes.
+    `lag` is how many rows at the beginning of a series have no value, and `width` how many numbers
+    of each feature undoing a row takes.
     """
 
     def __init__(self, vocabulary: Vocabulary[Any]) -> None:
@@ -60,12 +62,16 @@ class Chain:
             step.fit(self._reaching(index, store, train))
 
     def _reaching(self, index: int, store: Store, train: Split) -> Iterator[Floats]:
-        """Give the rows of training that reach a transform, those with a value alone, series after series in blocks."""
+        """Give the rows of training that reach a transform, those with a value alone, series after
+        series in blocks.
+        """
         lag = sum(step.lag for step in self.steps[:index])
         for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
             states = self.start(self.scaled(store.values[max(low, high - KNOWN) : high]), index)
             for at in range(low, high, BLOCK):
-                rows, states = self._through(self.scaled(store.values[at : min(at + BLOCK, high)]), states)
+                rows, states = self._through(
+                    self.scaled(store.values[at : min(at + BLOCK, high)]), states
+                )
                 yield rows[max(0, low + lag - at) :]
 
     def scaled(self, rows: NDArray[Any]) -> Floats:
@@ -73,9 +79,11 @@ class Chain:
         return np.asarray(self.vocabulary.encode(np.array(rows)), np.float64)
 
     def start(self, known: Floats, count: int | None = None) -> States:
-        """Return the states before the first row of a series, of which scaled rows `[n, F]` are known.
+        """Return the states before the first row of a series, of which scaled rows `[n, F]` are
+        known.
 
-        They are those of all transforms, or of the first `count`, behind which others are not fitted yet.
+        They are those of all transforms, or of the first `count`, behind which others are not
+        fitted yet.
         """
         states: States = []
         known = known[-KNOWN:]
@@ -92,7 +100,9 @@ class Chain:
         return rows, after
 
     def apply(self, rows: Floats, states: States, before: int) -> tuple[Floats, States]:
-        """Return what the network reads for scaled rows `[n, F]`, and the states after them; `before` rows came."""
+        """Return what the network reads for scaled rows `[n, F]`, and the states after them;
+        `before` rows came.
+        """
         found, after = self._through(rows, states)
         if before < self.lag:
             found = found.copy()
@@ -100,7 +110,9 @@ class Chain:
         return found, after
 
     def origins(self, rows: Floats, states: States) -> Floats:
-        """Return what undoing scaled rows `[n, F]`, and the one that comes after them, takes: `[n + 1, width, F]`."""
+        """Return what undoing scaled rows `[n, F]`, and the one that comes after them, takes:
+        `[n + 1, width, F]`.
+        """
         parts = []
         for index, (step, state) in enumerate(zip(self.steps, states, strict=True), 1):
             parts.append(step.origins(rows, state))
@@ -109,25 +121,38 @@ class Chain:
         return np.concatenate(parts, axis=1)
 
     def undone(self, rows: Floats, origins: Floats) -> Floats:
-        """Return the scaled rows `[n, F]` of which rows of the network were made, by their origins `[n, width, F]`."""
+        """Return the scaled rows `[n, F]` of which rows of the network were made, by their origins
+        `[n, width, F]`.
+        """
         end = self.width
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite is what it is, and told by who reads it
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Infinite is what it is, and told by who reads it.
             for step in reversed(self.steps):
                 rows = step.invert(rows, origins[:, end - step.width : end])
                 end -= step.width
         return rows
 
     def invert(self, rows: Floats, origins: Floats) -> Floats:
-        """Return rows `[n, F]` of the network in the data's own units, by their origins `[n, width, F]`."""
+        """Return rows `[n, F]` of the network in the data's own units, by their origins
+        `[n, width, F]`.
+        """
         return np.asarray(self.vocabulary.decode(self.undone(rows, origins)), np.float64)
 
     def foreseen(self, values: NDArray[Any], point: NDArray[Any]) -> Floats:
-        """Return answers of the network to rows `[n, F]` in the data's own units, each about the row after."""
+        """Return answers of the network to rows `[n, F]` in the data's own units, each about the
+        row after.
+        """
         rows = self.scaled(values)
-        return self.invert(point, self.origins(rows, self.start(rows))[1:]) if self else self.invert(point, rows)
+        return (
+            self.invert(point, self.origins(rows, self.start(rows))[1:])
+            if self
+            else self.invert(point, rows)
+        )
 
     def own(self, output: Tensor, undo: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions `[N, F]` and what came, in the data's own units; `undo` is that of a batch."""
+        """Return predictions `[N, F]` and what came, in the data's own units; `undo` is that of a
+        batch.
+        """
         predicted = self.invert(output.cpu().double().numpy(), undo[:, :-1].numpy())
         return torch.from_numpy(predicted), undo[:, -1]
 
@@ -135,15 +160,18 @@ class Chain:
 def rows_of(values: NDArray[Any], width: int) -> NDArray[Any]:
     """Return the rows of a store of transformed numbers, `[..., 1 + width + 1, F]`.
 
-    First stands what the network reads, then its origins, then the number itself in the data's own units.
+    First stands what the network reads, then its origins, then the number itself in the data's own
+    units.
     """
     return values.reshape(*values.shape[:-1], width + 2, -1)
 
 
 class Stream:
-    """One series on its way through a chain: its rows as they come, and then those that the network gives.
+    """One series on its way through a chain: its rows as they come, and then those that the network
+    gives.
 
-    What is `known` of it before it begins, in the data's own units, are the rows that are read first, if nothing else.
+    What is `known` of it before it begins, in the data's own units, are the rows that are read
+    first, if nothing else.
     """
 
     def __init__(self, chain: Chain, known: NDArray[Any] | None = None) -> None:
@@ -152,7 +180,8 @@ class Stream:
         self.count = 0
 
     def read(self, values: NDArray[Any]) -> Floats:
-        """Return what the network reads for rows `[n, F]` in the data's own units, of which none are kept if it fails.
+        """Return what the network reads for rows `[n, F]` in the data's own units, of which none
+        are kept if it fails.
 
         Raises `InputError` for one that the vocabulary refuses, and names it.
         """
@@ -172,7 +201,9 @@ class Stream:
         return found
 
     def undo(self, row: Floats) -> Floats:
-        """Return a row `[F]` of the network in the data's own units, as the next of the series: it has come now."""
+        """Return a row `[F]` of the network in the data's own units, as the next of the series: it
+        has come now.
+        """
         scaled = row[None]
         if self.chain:
             assert self.states is not None, "nothing goes on from nothing"
@@ -190,11 +221,16 @@ class Stream:
         """Return all that there is of it, by name; nothing where there are no transforms."""
         if self.states is None:
             return {}
-        states = {f"{index}": torch.from_numpy(np.ascontiguousarray(state)) for index, state in enumerate(self.states)}
+        states = {
+            f"{index}": torch.from_numpy(np.ascontiguousarray(state))
+            for index, state in enumerate(self.states)
+        }
         return states | {"count": torch.tensor(self.count)}
 
     def restored(self, tensors: dict[str, Tensor]) -> Stream:
-        """Return a stream that goes on from what `tensors` gave. Raises any error if it is not of this chain."""
+        """Return a stream that goes on from what `tensors` gave. Raises any error if it is not of
+        this chain.
+        """
         other = Stream(self.chain)
         if not tensors:
             return other
@@ -202,7 +238,10 @@ class Stream:
         other.states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
         other.count = int(tensors["count"])
         kinds = [(state.shape, state.dtype) for state in other.states]
-        if kinds != [(state.shape, state.dtype) for state in fresh] or len(tensors) != len(fresh) + 1:
+        if (
+            kinds != [(state.shape, state.dtype) for state in fresh]
+            or len(tensors) != len(fresh) + 1
+        ):
             raise ValueError("its transforms are not those of the vocabulary")
         if other.count < 1:
             raise ValueError(f"count = {other.count}")
@@ -210,12 +249,16 @@ class Stream:
 
 
 def transformed(
-    chain: Chain, store: Store, known: Callable[[int], NDArray[Any]], place: Callable[[int], str] = str
+    chain: Chain,
+    store: Store,
+    known: Callable[[int], NDArray[Any]],
+    place: Callable[[int], str] = str,
 ) -> Store:
-    """Return a store of transformed numbers beside that of numbers as they came, to be read by `rows_of`.
+    """Return a store of transformed numbers beside that of numbers as they came, to be read by
+    `rows_of`.
 
-    `known` gives what may be seen of each sequence, and `place` says in words where a position lies. Raises
-    `InputError` that names the rows which the vocabulary refuses.
+    `known` gives what may be seen of each sequence, and `place` says in words where a position
+    lies. Raises `InputError` that names the rows which the vocabulary refuses.
     """
     return collected(_rows(chain, store, known, place))
 
@@ -223,7 +266,9 @@ def transformed(
 def _rows(
     chain: Chain, store: Store, known: Callable[[int], NDArray[Any]], place: Callable[[int], str]
 ) -> Iterator[Piece]:
-    for index, (begin, end) in enumerate(zip(store.starts.tolist(), store.ends.tolist(), strict=True)):
+    for index, (begin, end) in enumerate(
+        zip(store.starts.tolist(), store.ends.tolist(), strict=True)
+    ):
         states: States | None = None
         for low in range(begin, end, BLOCK):
             own = np.asarray(store.values[low : min(low + BLOCK, end)])
@@ -245,7 +290,8 @@ def scaled_at(chain: Chain, values: NDArray[Any], place: Callable[[int], str]) -
 
 
 def in_training(store: Store, train: Split) -> Callable[[int], NDArray[Any]]:
-    """Return what gives, of each sequence, what is known of it: the part that training sees, or nothing.
+    """Return what gives, of each sequence, what is known of it: the part that training sees, or
+    nothing.
 
     One that is answered as a whole is known as a whole.
     """
@@ -255,11 +301,15 @@ def in_training(store: Store, train: Split) -> Callable[[int], NDArray[Any]]:
     else:
         rows = store.sequence(train.begin)
         low[rows], high[rows] = train.low, train.high
-    return lambda index: np.asarray(store.values[max(low[index], high[index] - KNOWN) : high[index]])
+    return lambda index: np.asarray(
+        store.values[max(low[index], high[index] - KNOWN) : high[index]]
+    )
 
 
 class Own(Vocabulary[Any]):
-    """Numbers in their own units already: what a metric is given of answers that are undone before it sees them."""
+    """Numbers in their own units already: what a metric is given of answers that are undone before
+    it sees them.
+    """
 
     reads: ClassVar[Element] = "numbers"
     yields: ClassVar[Literal["symbols", "numbers"]] = "numbers"

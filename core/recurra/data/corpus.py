@@ -1,8 +1,9 @@
-"""What a source gives, gathered into a corpus: in memory when small, else in a file of the cache folder.
+"""What a source gives, gathered into a corpus: in memory when small, else in a file of the cache
+folder.
 
-Symbols are stored as ids, of the smallest type that holds them; numbers as they came, in float64, and scaled when a
-batch is made. The file of symbols lies under a fingerprint of source and vocabulary, so that a text is encoded once,
-and never again until one of them changes.
+Symbols are stored as ids, of the smallest type that holds them; numbers as they came, in float64,
+and scaled when a batch is made. The file of symbols lies under a fingerprint of source and
+vocabulary, so that a text is encoded once, and never again until one of them changes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from recurra.data.store import Ledger, Store
 from recurra.errors import InputError
 
 IN_MEMORY = 1 << 20
-"""Ids or numbers up to which a corpus stays in memory; a larger one is written to the cache folder and mapped."""
+"""Ids or numbers up to which a corpus stays in memory; a larger one is written to the cache folder
+and mapped.
+"""
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -33,8 +36,9 @@ FLOAT64 = np.dtype(np.float64)
 class Reading:
     """What a corpus is read from, by whom, and how.
 
-    `roles` are the columns beside the input that each sequence must have. `identity` names both components with their
-    versions: what another version encoded is not taken for this one's. `owners` are their names, for errors.
+    `roles` are the columns beside the input that each sequence must have. `identity` names both
+    components with their versions: what another version encoded is not taken for this one's.
+    `owners` are their names, for errors.
     """
 
     source: Source[Any]
@@ -57,12 +61,16 @@ def build(
     owners: tuple[str, str] = ("the source", "the vocabulary"),
     roles: tuple[Role, ...] = (),
 ) -> Store:
-    """Return the corpus that a source gives, as `Reading` says; fits a vocabulary of symbols on the way.
+    """Return the corpus that a source gives, as `Reading` says; fits a vocabulary of symbols on the
+    way.
 
-    Numbers are not fitted here: their scale belongs to the training split. Raises `InputError` (RC040 to RC043), and
-    `PluginError` (RC071) if one of them gives what its contract does not allow.
+    Numbers are not fitted here: their scale belongs to the training split. Raises `InputError`
+    (RC040 to RC043), and `PluginError` (RC071) if one of them gives what its contract does not
+    allow.
     """
-    return BUILDS[vocabulary.yields](Reading(source, vocabulary, in_memory, identity, owners, roles))
+    return BUILDS[vocabulary.yields](
+        Reading(source, vocabulary, in_memory, identity, owners, roles)
+    )
 
 
 def _of_numbers(reading: Reading) -> Store:
@@ -73,7 +81,9 @@ def _of_numbers(reading: Reading) -> Store:
 
 
 def _of_symbols(reading: Reading) -> Store:
-    """Return a corpus of ids: that of the cache folder, or a new one, on which the vocabulary is fitted."""
+    """Return a corpus of ids: that of the cache folder, or a new one, on which the vocabulary is
+    fitted.
+    """
     source, vocabulary, owner = reading.source, reading.vocabulary, reading.owners[1]
     before = source.fingerprint()
     key = _key(reading, before)
@@ -95,9 +105,11 @@ BUILDS: dict[str, Callable[[Reading], Store]] = {"symbols": _of_symbols, "number
 
 
 def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Give pieces; raises `InputError` (RC044) where the data changed since its fingerprint was `before`.
+    """Give pieces; raises `InputError` (RC044) where the data changed since its fingerprint was
+    `before`.
 
-    A vocabulary is fitted in one pass and encodes in another, which then does not see the same symbols.
+    A vocabulary is fitted in one pass and encodes in another, which then does not see the same
+    symbols.
     """
     try:
         yield from pieces
@@ -134,7 +146,9 @@ def _key(reading: Reading, fingerprint: str) -> str:
 
 
 def _encoded(reading: Reading) -> Iterator[Piece]:
-    """Give the pieces of a source as ids. Raises `InputError` (RC043) that counts from the start of the corpus."""
+    """Give the pieces of a source as ids. Raises `InputError` (RC043) that counts from the start of
+    the corpus.
+    """
     vocabulary, owner = reading.vocabulary, reading.owners[1]
     seen, size = 0, intake.size(vocabulary, owner)
     for piece in reading.pieces(vocabulary.reads, reading.roles):
@@ -149,15 +163,22 @@ def _encoded(reading: Reading) -> Iterator[Piece]:
 def unknown_symbol(
     error: UnknownSymbol, before: int, where: str, key: str = "vocabulary.unknown", cure: str = ""
 ) -> InputError:
-    """Return the error of a symbol that is not in the vocabulary; `before` elements came before its run."""
+    """Return the error of a symbol that is not in the vocabulary; `before` elements came before its
+    run.
+    """
     points = " ".join(f"U+{ord(mark):04X}" for mark in error.symbol[:4])
-    fact = f"{where} holds {error.symbol!r} ({points}) at position {before + error.position}, not in the vocabulary"
+    fact = (
+        f"{where} holds {error.symbol!r} ({points}) at position {before + error.position}, not in"
+        " the vocabulary"
+    )
     cure = cure or 'train with vocabulary.unknown = "token" or "skip", or leave the symbol out'
     return InputError.of("RC043", fact, key=key, cure=cure)
 
 
 def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:
-    """Give the pieces that hold anything, as arrays; a start that an empty piece brings passes to the next one."""
+    """Give the pieces that hold anything, as arrays; a start that an empty piece brings passes to
+    the next one.
+    """
     start, columns = True, NONE
     for piece in pieces:
         start = start or piece.start

@@ -1,7 +1,9 @@
-"""What a source and a vocabulary give, checked where it enters: nothing after it has to doubt a value.
+"""What a source and a vocabulary give, checked where it enters: nothing after it has to doubt a
+value.
 
-Text must be such that UTF-8 can hold it, numbers finite rows of one width, ids whole numbers below the size of the
-vocabulary. Wrong values are the data's fault (`InputError`); wrong types and shapes are the plugin's (`PluginError`).
+Text must be such that UTF-8 can hold it, numbers finite rows of one width, ids whole numbers below
+the size of the vocabulary. Wrong values are the data's fault (`InputError`); wrong types and shapes
+are the plugin's (`PluginError`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from recurra.contracts.vocabulary import Element, Values, Vocabulary, broken_tex
 from recurra.errors import InputError, PluginError
 
 LARGEST = 1e140
-"""The largest magnitude of a number: the sum of the squares of billions of them must stay below infinity."""
+"""The largest magnitude of a number: the sum of the squares of billions of them must stay below
+infinity.
+"""
 FEW = 4
 """Places that an error names beside the first."""
 AROUND = 12
@@ -27,12 +31,18 @@ AROUND = 12
 
 
 def pieces(
-    source: Source[Any], element: Element, owner: str, roles: tuple[Role, ...] = (), *, given: bool = False
+    source: Source[Any],
+    element: Element,
+    owner: str,
+    roles: tuple[Role, ...] = (),
+    *,
+    given: bool = False,
 ) -> Iterator[Piece]:
-    """Give what a source gives, checked, with those columns of a sequence that have `roles`, or that are `given`.
+    """Give what a source gives, checked, with those columns of a sequence that have `roles`, or
+    that are `given`.
 
-    Of a file that is `given` a sequence may be an error in place of its elements: that they cannot be read, and why.
-    Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071).
+    Of a file that is `given` a sequence may be an error in place of its elements: that they cannot
+    be read, and why. Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071).
     """
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
@@ -55,13 +65,18 @@ def pieces(
         if isinstance(values, np.ndarray) and len(values):
             width = values.shape[1] if not width or (given and first) else width
             if values.shape[1] != width:
-                raise broken(owner, f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}")
+                raise broken(
+                    owner,
+                    f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}",
+                )
         yield Piece(values, first, columns)
         seen += len(values)
 
 
 def ids(values: Any, size: int, owner: str) -> NDArray[Any]:
-    """Return the ids `[n]` that a vocabulary gives, each below its size. Raises `PluginError` (RC071)."""
+    """Return the ids `[n]` that a vocabulary gives, each below its size. Raises `PluginError`
+    (RC071).
+    """
     found = np.asarray(values)
     if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
         raise broken(owner, f"encode gives {_described(values)}, not integers [n]")
@@ -72,7 +87,9 @@ def ids(values: Any, size: int, owner: str) -> NDArray[Any]:
 
 
 def rows(values: Any, count: int, size: int, owner: str) -> NDArray[Any]:
-    """Return the scaled numbers `[n, F]` that a vocabulary gives for `count` rows. Raises `PluginError` (RC071)."""
+    """Return the scaled numbers `[n, F]` that a vocabulary gives for `count` rows. Raises
+    `PluginError` (RC071).
+    """
     found = np.asarray(values)
     if found.shape != (count, size) or found.dtype.kind not in "fiu":
         raise broken(owner, f"encode gives {_described(values)} for {count} rows of {size} numbers")
@@ -93,7 +110,9 @@ def _column(piece: Piece, role: Role, sequence: int, owner: str) -> str:
     if (at := broken_text(value)) >= 0:
         raise _half(value, at, f"the {role}", sequence)
     if not value.strip():
-        raise InputError.of("RC042", f"the {role} of sequence {sequence} is empty", key="source", cure="give it one")
+        raise InputError.of(
+            "RC042", f"the {role} of sequence {sequence} is empty", key="source", cure="give it one"
+        )
     if role == "fold" and value not in FOLDS:
         fact = f"the fold of sequence {sequence} is no split"
         raise InputError.of("RC042", fact, key="source", got=repr(value), allowed=", ".join(FOLDS))
@@ -114,14 +133,19 @@ def _tokens(values: Any, seen: int, sequence: int, owner: str) -> list[str]:
         raise broken(owner, f"a piece of tokens holds {type(values).__name__}, not a list of str")
     for index, token in enumerate(values):
         if not isinstance(token, str):
-            raise broken(owner, f"the token at position {seen + index} is {type(token).__name__}, not str")
+            raise broken(
+                owner, f"the token at position {seen + index} is {type(token).__name__}, not str"
+            )
         if not token.isascii() and (at := broken_text(token)) >= 0:
             raise _half(token, at, f"the token at position {seen + index}", sequence)
     return values if isinstance(values, list) else list(values)
 
 
 def _half(text: str, at: int, where: str, sequence: int) -> InputError:
-    fact = f"the source holds half of a surrogate pair (U+{ord(text[at]):04X}) at {where}, in sequence {sequence}"
+    fact = (
+        f"the source holds half of a surrogate pair (U+{ord(text[at]):04X}) at {where}, in sequence"
+        f" {sequence}"
+    )
     shown = text[max(0, at - AROUND) : at + AROUND]
     cure = "no file can hold it: mend the data, or replace it by U+FFFD"
     return InputError.of("RC042", fact, key="source", got=ascii(shown), cure=cure)
@@ -144,8 +168,13 @@ def _numbers(values: Values, seen: int, sequence: int, owner: str) -> NDArray[np
         value = found[row, feature]
         where = f"at position {seen + row}, feature {feature}, in sequence {sequence}"
         if np.isfinite(value):
-            fact = f"the source holds {value:g} {where}: above {LARGEST:g} the squares of errors cannot be added up"
-            raise InputError.of("RC042", fact, key="source", cure="divide the column by a power of ten")
+            fact = (
+                f"the source holds {value:g} {where}: above {LARGEST:g} the squares of errors"
+                " cannot be added up"
+            )
+            raise InputError.of(
+                "RC042", fact, key="source", cure="divide the column by a power of ten"
+            )
         cure = "a missing value must be filled in, or its row left out, before it comes here"
         raise InputError.of("RC042", f"the source holds {value:g} {where}", key="source", cure=cure)
     return found
@@ -155,10 +184,18 @@ def _described(values: Any) -> str:
     if isinstance(values, np.ndarray):
         return f"{values.dtype} {list(values.shape)}"
     found = np.asarray(values) if isinstance(values, list | tuple) else None
-    return type(values).__name__ if found is None else f"a {type(values).__name__} of {found.dtype} {list(found.shape)}"
+    return (
+        type(values).__name__
+        if found is None
+        else f"a {type(values).__name__} of {found.dtype} {list(found.shape)}"
+    )
 
 
-CHECKS: Mapping[Element, Callable[[Any, int, int, str], Any]] = {"text": _text, "tokens": _tokens, "numbers": _numbers}
+CHECKS: Mapping[Element, Callable[[Any, int, int, str], Any]] = {
+    "text": _text,
+    "tokens": _tokens,
+    "numbers": _numbers,
+}
 """How the values of a piece are checked, by what they are."""
 
 
@@ -185,7 +222,9 @@ def size(vocabulary: Vocabulary[Any], owner: str) -> int:
 def refused(
     call: Callable[[NDArray[Any]], object], values: NDArray[Any], place: Callable[[int], str]
 ) -> InputError | None:
-    """Return the error of the rows of a block that `call` refuses when it is given each alone, with their places."""
+    """Return the error of the rows of a block that `call` refuses when it is given each alone, with
+    their places.
+    """
     found: dict[int, InputError] = {}
     for index in range(len(values)):
         try:

@@ -1,4 +1,6 @@
-"""A corpus as a file of the cache folder: it appears there whole or not at all, and one that is damaged is none."""
+"""A corpus as a file of the cache folder: it appears there whole or not at all, and one that is
+damaged is none.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,17 @@ from recurra.data.store import Ledger, Store
 from recurra.errors import InputError, RunError
 
 LOOK, LOOKS = 1 << 20, 64
-"""Bytes of a mapped corpus that are looked at on opening, and at how many places: a smaller one is looked at whole."""
+"""Bytes of a mapped corpus that are looked at on opening, and at how many places: a smaller one is
+looked at whole.
+"""
 
 
-def spilled(arrays: Iterator[NDArray[Any]], ledger: Ledger, key: str, saved: dict[str, Any] | None) -> Store:
-    """Write arrays to a file, and map it; the folder appears under its name only when it is whole."""
+def spilled(
+    arrays: Iterator[NDArray[Any]], ledger: Ledger, key: str, saved: dict[str, Any] | None
+) -> Store:
+    """Write arrays to a file, and map it; the folder appears under its name only when it is
+    whole.
+    """
     work = _work_folder(cache_folder())
     if work is None:
         return ledger.store(np.concatenate(list(arrays)), saved)
@@ -37,9 +45,12 @@ def spilled(arrays: Iterator[NDArray[Any]], ledger: Ledger, key: str, saved: dic
     try:
         _write(work, arrays, ledger, saved)
         target = folder / (key or ledger.digest.hexdigest()[:32])
-        opened = _open(target) or _moved(work, target)  # it may have been written meanwhile, and is the same
+        # It may have been written meanwhile, and is the same.
+        opened = _open(target) or _moved(work, target)
     except OSError as error:
-        fact = f"the cache folder {folder} cannot take the encoded corpus: {error.strerror or error}"
+        fact = (
+            f"the cache folder {folder} cannot take the encoded corpus: {error.strerror or error}"
+        )
         cure = "free some space, or set RECURRA_CACHE to another folder"
         raise RunError.of("RC053", fact, cure=cure) from error
     finally:
@@ -48,7 +59,9 @@ def spilled(arrays: Iterator[NDArray[Any]], ledger: Ledger, key: str, saved: dic
 
 
 def _moved(work: Path, target: Path) -> tuple[Store, Any]:
-    """Give a corpus its name, and open it. Raises `OSError`, unless another process has written the same meanwhile."""
+    """Give a corpus its name, and open it. Raises `OSError`, unless another process has written the
+    same meanwhile.
+    """
     refusal = None
     try:
         system.replace(work, target)
@@ -61,7 +74,8 @@ def _moved(work: Path, target: Path) -> tuple[Store, Any]:
 
 
 def _work_folder(folder: Path) -> Path | None:
-    """Return a new folder in the cache folder, or in one of this process if there is none; nothing without either.
+    """Return a new folder in the cache folder, or in one of this process if there is none; nothing
+    without either.
 
     Raises `InputError` (RC050) if the folder that the user has named for it cannot be written.
     """
@@ -81,8 +95,12 @@ def _work_folder(folder: Path) -> Path | None:
         return None
 
 
-def _write(work: Path, arrays: Iterator[NDArray[Any]], ledger: Ledger, saved: dict[str, Any] | None) -> None:
-    """Write the values one array at a time, then what the ledger knows of them, and hashes of it all."""
+def _write(
+    work: Path, arrays: Iterator[NDArray[Any]], ledger: Ledger, saved: dict[str, Any] | None
+) -> None:
+    """Write the values one array at a time, then what the ledger knows of them, and hashes of it
+    all.
+    """
     about: dict[str, Any] = {"vocabulary": saved}
     with (work / "values.bin").open("wb") as out:
         for values in arrays:
@@ -110,14 +128,18 @@ class _About(BaseModel):
 
 
 def _hashes(folder: Path, about: dict[str, Any]) -> dict[str, str]:
-    """Return hashes of a corpus: of all that is known of it, and of its values at `LOOKS` places in a large one."""
+    """Return hashes of a corpus: of all that is known of it, and of its values at `LOOKS` places in
+    a large one.
+    """
     plain = json.dumps(json.loads(json.dumps(about)), sort_keys=True)
     starts = (folder / "starts.npy").read_bytes()
     values = hashlib.sha256()
     with (folder / "values.bin").open("rb") as file:
         size = file.seek(0, 2)
         for place in range(LOOKS):
-            file.seek(max(0, size - LOOK) * place // (LOOKS - 1) if size > LOOK * LOOKS else LOOK * place)
+            file.seek(
+                max(0, size - LOOK) * place // (LOOKS - 1) if size > LOOK * LOOKS else LOOK * place
+            )
             values.update(file.read(LOOK))
     return {
         "about": hashlib.sha256(plain.encode()).hexdigest(),
@@ -127,7 +149,9 @@ def _hashes(folder: Path, about: dict[str, Any]) -> dict[str, str]:
 
 
 def recalled(folder: Path, vocabulary: Vocabulary[Any]) -> Store | None:
-    """Return the corpus of a folder and give the vocabulary what it had learned, if both are whole and fit."""
+    """Return the corpus of a folder and give the vocabulary what it had learned, if both are whole
+    and fit.
+    """
     cached = _open(folder)
     if cached is None:
         return None
@@ -141,11 +165,15 @@ def recalled(folder: Path, vocabulary: Vocabulary[Any]) -> Store | None:
 
 
 def _open(folder: Path) -> tuple[Store, Any] | None:
-    """Map a corpus from the cache folder, if a whole one is there; one that is damaged in any way is none."""
+    """Map a corpus from the cache folder, if a whole one is there; one that is damaged in any way
+    is none.
+    """
     try:
         raw = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         about = _About.model_validate(raw)
-        if about.sha256 != _hashes(folder, {name: value for name, value in raw.items() if name != "sha256"}):
+        if about.sha256 != _hashes(
+            folder, {name: value for name, value in raw.items() if name != "sha256"}
+        ):
             return None
         starts = np.load(folder / "starts.npy", allow_pickle=False)
         values = _mapped(folder / "values.bin", np.dtype(about.dtype), tuple(about.shape))
@@ -160,7 +188,9 @@ def _open(folder: Path) -> tuple[Store, Any] | None:
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return a file's values, mapped where the system can. Raises `OSError`, or `ValueError` if its size is another."""
+    """Return a file's values, mapped where the system can. Raises `OSError`, or `ValueError` if its
+    size is another.
+    """
     if path.stat().st_size != dtype.itemsize * math.prod(shape):
         raise ValueError("the file is not as long as it was")
     try:

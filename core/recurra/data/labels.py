@@ -17,7 +17,9 @@ UNSEEN = -1
 
 
 class Labels(Vocabulary[Options]):
-    """One id for each label, in the order of their names; one that training has not shown has none."""
+    """One id for each label, in the order of their names; one that training has not shown has
+    none.
+    """
 
     unit: ClassVar[str] = "class"
 
@@ -35,12 +37,16 @@ class Labels(Vocabulary[Options]):
         return len(self.classes)
 
     def fit(self, runs: Iterable[list[str]]) -> None:
-        """Take the labels of training. Raises `InputError` (RC041) where they are all one and the same."""
+        """Take the labels of training. Raises `InputError` (RC041) where they are all one and the
+        same.
+        """
         self._take(sorted({name for run in runs for name in run}))
         if len(self.classes) < 2:
             only = repr(self.classes[0]) if self.classes else "none"
             fact = f"the training split has one class alone, {only}: there is nothing to tell apart"
-            raise InputError.of("RC041", fact, key="target", cure="give it sequences of two classes or more")
+            raise InputError.of(
+                "RC041", fact, key="target", cure="give it sequences of two classes or more"
+            )
 
     def encode(self, values: list[str]) -> NDArray[Any]:
         """Return ids `[n]`, `UNSEEN` for a label that training has not shown."""

@@ -1,8 +1,10 @@
-"""How a split is read for evaluation: every element scored once, in the state that its own past gives it.
+"""How a split is read for evaluation: every element scored once, in the state that its own past
+gives it.
 
-A sequence is streamed from its start with the state carried. A long one is cut into segments of a fixed size, each
-primed with the steps before it, which are read and not scored; so are the first elements of a contiguous split. Nothing
-here depends on the batch size or on the window length of training, and so neither does any figure.
+A sequence is streamed from its start with the state carried. A long one is cut into segments of a
+fixed size, each primed with the steps before it, which are read and not scored; so are the first
+elements of a contiguous split. Nothing here depends on the batch size or on the window length of
+training, and so neither does any figure.
 """
 
 from __future__ import annotations
@@ -46,18 +48,22 @@ def segments(split: Split) -> Spans:
 def forgets(split: Split) -> bool:
     """Tell whether any segment is read after less than all that comes before it in its sequence."""
     targets = np.maximum(split.high - split.first_targets, 1)
-    last = split.first_targets + (targets - 1) // SEGMENT * SEGMENT  # where the last segment of each span begins
+    # Where the last segment of each span begins.
+    last = split.first_targets + (targets - 1) // SEGMENT * SEGMENT
     return bool((last - split.reach - CONTEXT > split.begin).any())
 
 
 def openings(split: Split) -> tuple[Spans, Spans]:
-    """Return up to `PLACES` places of a split, evenly spread, as segments that begin there, and after what lies before.
+    """Return up to `PLACES` places of a split, evenly spread, as segments that begin there, and
+    after what lies before.
 
-    Both score the same: up to `OPENING` steps, of which the first is inside a sequence. They are about the beginning in
-    the midst of a sequence, as generation from a prompt does; where a sequence begins, both states would be the same.
+    Both score the same: up to `OPENING` steps, of which the first is inside a sequence. They are
+    about the beginning in the midst of a sequence, as generation from a prompt does; where a
+    sequence begins, both states would be the same.
     """
     reach = split.reach
-    first = np.maximum(split.first_targets, split.begin + reach + 1)  # an answer whose step has something before it
+    # An answer whose step has something before it.
+    first = np.maximum(split.first_targets, split.begin + reach + 1)
     counts = np.maximum(split.high - first, 0)
     total = int(counts.sum())
     places = min(PLACES, total)
@@ -71,13 +77,16 @@ def openings(split: Split) -> tuple[Spans, Spans]:
     return (target - reach, target, stop), (before, target, stop)
 
 
-def groups(reader: Reader, split: Split, rows: int = 64, window: int = 512) -> Iterator[Iterator[Batch]]:
+def groups(
+    reader: Reader, split: Split, rows: int = 64, window: int = 512
+) -> Iterator[Iterator[Batch]]:
     """Give the segments of a split in groups, as `grouped` does."""
     return grouped(reader, segments(split), rows, window)
 
 
 def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[Iterator[Batch]]:
-    """Give groups of segments; each is an iterator of windows whose state is carried from one to the next.
+    """Give groups of segments; each is an iterator of windows whose state is carried from one to
+    the next.
 
     Longer segments come first, so that a group's rows are about as long as each other.
     """
@@ -89,7 +98,11 @@ def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[It
 
 
 def _windows(
-    reader: Reader, start: NDArray[np.int64], target: NDArray[np.int64], stop: NDArray[np.int64], window: int
+    reader: Reader,
+    start: NDArray[np.int64],
+    target: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    window: int,
 ) -> Iterator[Batch]:
     steps = stop - reader.reach - start
     for offset in range(0, int(steps.max()), window):

@@ -18,7 +18,9 @@ from recurra.spec.tables import Sequence
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SCORED = 2_000_000
-"""Predictions of a split that figures are made of, so that looking at a huge one takes bounded time and memory."""
+"""Predictions of a split that figures are made of, so that looking at a huge one takes bounded time
+and memory.
+"""
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 """The splits, as a `fold` of the data is called too."""
@@ -31,11 +33,13 @@ Move: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Split:
-    """Spans of the store that belong to one split: span i is `[low[i], high[i])`, of a sequence begun at `begin[i]`.
+    """Spans of the store that belong to one split: span i is `[low[i], high[i])`, of a sequence
+    begun at `begin[i]`.
 
-    What lies between `begin` and `low` belongs to an earlier split, and may be read but not scored. An answer lies
-    `reach` steps past the one that gives it; where a `whole` sequence is answered once, there are as many as sequences.
-    The first `lag` elements of a sequence are the answer to nothing.
+    What lies between `begin` and `low` belongs to an earlier split, and may be read but not scored.
+    An answer lies `reach` steps past the one that gives it; where a `whole` sequence is answered
+    once, there are as many as sequences. The first `lag` elements of a sequence are the answer to
+    nothing.
     """
 
     low: NDArray[np.int64]
@@ -64,7 +68,9 @@ class Split:
         return len(self) if self.whole else int(np.maximum(self.high - self.first_targets, 0).sum())
 
     def scored(self) -> Split:
-        """Return the part that figures are made of: all of it, or the spans up to its `SCORED`-th prediction."""
+        """Return the part that figures are made of: all of it, or the spans up to its `SCORED`-th
+        prediction.
+        """
         if self.whole:
             return self
         steps = np.maximum(self.high - self.first_targets, 0)
@@ -74,21 +80,25 @@ class Split:
         return replace(self, low=self.low[keep], high=high[keep], begin=self.begin[keep])
 
 
-def split(store: Store, sequence: Sequence, reach: int = 1, whole: bool = False) -> dict[SplitName, Split]:
+def split(
+    store: Store, sequence: Sequence, reach: int = 1, whole: bool = False
+) -> dict[SplitName, Split]:
     """Return the three splits, the same whatever the seed of a run.
 
     An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence. Where
-    the data says of each sequence in which split it is, so it is. Else by `split_by` one line of all
-    steps is cut into stretches, or each sequence is, or whole sequences are drawn, of each label its
-    share. Raises `InputError` (RC041) if counts do not add up to what there is, and if the data gives
-    nothing to training.
+    the data says of each sequence in which split it is, so it is. Else by `split_by` one line of
+    all steps is cut into stretches, or each sequence is, or whole sequences are drawn, of each
+    label its share. Raises `InputError` (RC041) if counts do not add up to what there is, and if
+    the data gives nothing to training.
     """
     if (folds := store.columns.get("fold")) is not None:
         return _of_rows(store, _given(folds), reach, whole)
     if sequence.split_by == "time":
         return _over_time(store, sequence, reach)
     line = sequence.carry or len(store.starts) == 1
-    contiguous = sequence.split_by == "position" or (sequence.split_by == "auto" and line and not whole)
+    contiguous = sequence.split_by == "position" or (
+        sequence.split_by == "auto" and line and not whole
+    )
     total = len(store) if contiguous else len(store.starts)
     sizes = _sizes(sequence, total, "elements" if contiguous else "sequences")
     if contiguous:
@@ -103,12 +113,17 @@ def split(store: Store, sequence: Sequence, reach: int = 1, whole: bool = False)
 
 
 def _over_time(store: Store, sequence: Sequence, reach: int) -> dict[SplitName, Split]:
-    """Return the splits that hold a part of each sequence: first what training sees, last what tests it.
+    """Return the splits that hold a part of each sequence: first what training sees, last what
+    tests it.
 
     A sequence that is too short for a part gives it nothing.
     """
-    sizes = np.array([_sizes(sequence, int(steps), "steps of a sequence") for steps in store.ends - store.starts])
-    cuts = store.starts[:, None] + np.concatenate([np.zeros((len(sizes), 1), np.int64), sizes.cumsum(axis=1)], axis=1)
+    sizes = np.array(
+        [_sizes(sequence, int(steps), "steps of a sequence") for steps in store.ends - store.starts]
+    )
+    cuts = store.starts[:, None] + np.concatenate(
+        [np.zeros((len(sizes), 1), np.int64), sizes.cumsum(axis=1)], axis=1
+    )
     found: dict[SplitName, Split] = {}
     for index, name in enumerate(SPLITS):
         low, high = cuts[:, index], cuts[:, index + 1]
@@ -186,9 +201,9 @@ def _shared(of_each: NDArray[np.int64], sizes: list[int]) -> NDArray[np.int64]:
 def _circle(over: list[list[int]], rows: list[int], total: int) -> list[Move]:
     """Return moves after which each split has what it had before; none where there is no circle.
 
-    Two labels whose shares are both broken in the same two splits make one, and so do three of which
-    each shares another split with the next. Of three splits there are no others, and four labels
-    always hold such a pair.
+    Two labels whose shares are both broken in the same two splits make one, and so do three of
+    which each shares another split with the next. Of three splits there are no others, and four
+    labels always hold such a pair.
     """
     broken = {row: _broken(over[row], total) for row in rows}
     for first, second in combinations(rows, 2):
@@ -212,8 +227,14 @@ def _sizes(sequence: Sequence, total: int, what: str) -> list[int]:
     if sequence.counted:
         counts = [int(count) for count in sequence.split]
         if sum(counts) != total:
-            fact = f"split counts {' + '.join(map(str, counts))} = {sum(counts)} {what}, but there are {total}"
-            cure = f"make the first {max(total - counts[1] - counts[2], 0)}, or write shares that add up to 1"
+            fact = (
+                f"split counts {' + '.join(map(str, counts))} = {sum(counts)} {what}, but there are"
+                f" {total}"
+            )
+            cure = (
+                f"make the first {max(total - counts[1] - counts[2], 0)}, or write shares that add"
+                " up to 1"
+            )
             raise InputError.of("RC041", fact, key="sequence.split", cure=cure)
         return counts
     test = int(total * sequence.split[2] + 1e-9)
@@ -225,21 +246,29 @@ def _between(store: Store, low: int, high: int) -> Split:
     """Return the spans of the store between two positions, cut where sequences begin."""
     ends = store.ends
     rows: Any = np.flatnonzero((store.starts < high) & (ends > low))
-    return Split(np.maximum(store.starts[rows], low), np.minimum(ends[rows], high), store.starts[rows])
+    return Split(
+        np.maximum(store.starts[rows], low), np.minimum(ends[rows], high), store.starts[rows]
+    )
 
 
 def sampled(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Return at most `limit` of some rows, evenly spaced from the first to the last, and always the same."""
+    """Return at most `limit` of some rows, evenly spaced from the first to the last, and always the
+    same.
+    """
     if len(rows) <= limit:
         return rows
     return rows[np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)]
 
 
 def place_of(store: Store, splits: dict[SplitName, Split], at: int) -> str:
-    """Return where a position of the store lies, in words: its split, its sequence and its position there, from 0."""
+    """Return where a position of the store lies, in words: its split, its sequence and its position
+    there, from 0.
+    """
     sequence = int(np.searchsorted(store.starts, at, side="right"))
     inside = f"position {at - int(store.starts[sequence - 1])}"
     if len(store.starts) > 1:
         inside += f" of sequence {sequence}"
-    owner = next((name for name, part in splits.items() if ((part.low <= at) & (at < part.high)).any()), None)
+    owner = next(
+        (name for name, part in splits.items() if ((part.low <= at) & (at < part.high)).any()), None
+    )
     return f"{inside}, in the {owner} split" if owner else inside

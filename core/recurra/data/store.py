@@ -1,4 +1,6 @@
-"""A corpus as one long array and the places where its sequences begin, in memory or mapped from a file."""
+"""A corpus as one long array and the places where its sequences begin, in memory or mapped from a
+file.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ from recurra.errors import InputError
 class Store:
     """All sequences, one after the other.
 
-    `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence begins. `symbols` is
-    how many ids there are, where that is to be watched over. `columns` holds what is said of each sequence, by role.
+    `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence
+    begins. `symbols` is how many ids there are, where that is to be watched over. `columns` holds
+    what is said of each sequence, by role.
     """
 
     values: NDArray[Any]
@@ -47,8 +50,12 @@ class Store:
         return np.asarray(self.starts[np.minimum(found, len(self.starts) - 1)] == positions)
 
     def begin(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where the sequence of each position begins; that of a position after the end is the last."""
-        found: NDArray[np.int64] = self.starts[np.searchsorted(self.starts, positions, side="right") - 1]
+        """Return where the sequence of each position begins; that of a position after the end is
+        the last.
+        """
+        found: NDArray[np.int64] = self.starts[
+            np.searchsorted(self.starts, positions, side="right") - 1
+        ]
         return found
 
     def sequence(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -56,14 +63,18 @@ class Store:
         return np.searchsorted(self.starts, positions, side="right") - 1
 
     def spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
-        """Return `count` elements from each position `first` `[B]` on, `[B, count]`; after the end, the last again.
+        """Return `count` elements from each position `first` `[B]` on, `[B, count]`; after the end,
+        the last again.
 
-        Those of a mapped corpus are read from its file: what is read through the map stays in memory, and so would in
-        the end the whole corpus. Raises `InputError` (RC044) if the file has become shorter meanwhile.
+        Those of a mapped corpus are read from its file: what is read through the map stays in
+        memory, and so would in the end the whole corpus. Raises `InputError` (RC044) if the file
+        has become shorter meanwhile.
         """
         if isinstance(self.values, np.memmap):
             return self._read(first, count)
-        spans: NDArray[Any] = self.values.take(first[:, None] + np.arange(count), axis=0, mode="clip")
+        spans: NDArray[Any] = self.values.take(
+            first[:, None] + np.arange(count), axis=0, mode="clip"
+        )
         return spans
 
     def _read(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
@@ -73,11 +84,18 @@ class Store:
             there = min(count, len(self) - start)
             self._file.seek(start * width)
             if self._file.readinto(row[:there]) != there * width:
-                raise InputError.of("RC044", f"{self._file.name} has become shorter than it was", cure="run it again")
+                raise InputError.of(
+                    "RC044",
+                    f"{self._file.name} has become shorter than it was",
+                    cure="run it again",
+                )
             row[there:] = row[there - 1]
-        if self.symbols and int(found.max()) >= self.symbols:  # a damage that lies beyond what is looked at on opening
+        if self.symbols and int(found.max()) >= self.symbols:
+            # A damage that lies beyond what is looked at on opening.
             cure = f"delete {Path(str(self._file.name)).parent}: the corpus is then encoded anew"
-            raise InputError.of("RC044", f"{self._file.name} holds an id that stands for no symbol", cure=cure)
+            raise InputError.of(
+                "RC044", f"{self._file.name} holds an id that stands for no symbol", cure=cure
+            )
         return found
 
     @cached_property
@@ -89,7 +107,9 @@ class Store:
 
 @dataclass
 class Ledger:
-    """What is known of the pieces so far: where sequences begin, how many elements there are, and their hash."""
+    """What is known of the pieces so far: where sequences begin, how many elements there are, and
+    their hash.
+    """
 
     starts: list[int] = field(default_factory=list)
     columns: dict[Role, list[str]] = field(default_factory=dict)
@@ -110,11 +130,15 @@ class Ledger:
         return values
 
     def fingerprint(self, saved: dict[str, Any] | None) -> str:
-        """Return a hash of the pieces and of the vocabulary: ids alone do not tell which symbols they stand for."""
+        """Return a hash of the pieces and of the vocabulary: ids alone do not tell which symbols
+        they stand for.
+        """
         whole = self.digest.copy()
         whole.update(json.dumps(saved, sort_keys=True).encode())
         return str(whole.hexdigest())
 
     def store(self, values: NDArray[Any], saved: dict[str, Any] | None) -> Store:
         """Return the corpus of all pieces, whose values are in memory."""
-        return Store(values, np.array(self.starts, np.int64), self.fingerprint(saved), columns=self.columns)
+        return Store(
+            values, np.array(self.starts, np.int64), self.fingerprint(saved), columns=self.columns
+        )

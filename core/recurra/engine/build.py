@@ -1,7 +1,9 @@
-"""Compiled kernels: C made into a library by the system's compiler, once a machine, and kept in the cache folder.
+"""Compiled kernels: C made into a library by the system's compiler, once a machine, and kept in the
+cache folder.
 
-A library is kept under a hash of its source, the flags, torch's version and the processor, beside a checksum of itself:
-one that is cut off or changed is built again. It is written whole or not at all, so processes may build the same one.
+A library is kept under a hash of its source, the flags, torch's version and the processor, beside a
+checksum of itself: one that is cut off or changed is built again. It is written whole or not at
+all, so processes may build the same one.
 """
 
 from __future__ import annotations
@@ -27,17 +29,25 @@ from recurra.cache import cache_folder, unkept
 from recurra.engine.machine import machine
 
 BASE = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w")
-"""Flags that change no result: none lets the compiler forget NaN, infinity or the order of a sum."""
+"""Flags that change no result: none lets the compiler forget NaN, infinity or the order of a
+sum.
+"""
 WIDE = (
-    ("-march=native", "-mprefer-vector-width=512") if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
+    ("-march=native", "-mprefer-vector-width=512")
+    if platform.machine() in ("x86_64", "AMD64")
+    else ("-mcpu=native",)
 )
 SETS = ((*BASE, *WIDE, "-fopenmp"), (*BASE, "-fopenmp"), (*BASE, *WIDE), BASE)
 """Flags to try, the fastest first; without -fopenmp a kernel runs on one thread."""
 PATIENCE = 120
-"""Seconds that a compiler may take for a library; one that takes more is asked for no other in this process."""
+"""Seconds that a compiler may take for a library; one that takes more is asked for no other in this
+process.
+"""
 
 _loaded: dict[str, ctypes.CDLL] = {}
-_unfit: dict[tuple[str, ...], str] = {}  # compilers that do not come to an end, or do not begin: none is tried again
+_unfit: dict[
+    tuple[str, ...], str
+] = {}  # compilers that do not come to an end, or do not begin: none is tried again
 
 
 class Unbuildable(Exception):
@@ -50,7 +60,9 @@ def kernel_folder() -> Path:
 
 
 def library(source: str) -> ctypes.CDLL:
-    """Return the library of a C source, built if need be. Raises `Unbuildable`, and nothing else."""
+    """Return the library of a C source, built if need be. Raises `Unbuildable`, and nothing
+    else.
+    """
     made_of = "\0".join([source, repr(SETS), str(torch.__version__), _processor()])
     name = hashlib.sha256(made_of.encode()).hexdigest()[:32]
     if name not in _loaded:
@@ -100,7 +112,9 @@ def _built(name: str, source: str) -> ctypes.CDLL:
 
 
 def _loadable(kept: Path | None, made: Path) -> ctypes.CDLL:
-    """Load a library from the cache folder, or from where it was made if programs may not be loaded from there."""
+    """Load a library from the cache folder, or from where it was made if programs may not be loaded
+    from there.
+    """
     try:
         return ctypes.CDLL(str(kept or made))
     except OSError as error:
@@ -121,7 +135,11 @@ def _compiled(compiler: tuple[str, ...], source: str, folder: Path) -> Path:
     end = time.monotonic() + PATIENCE
     for flags in SETS:
         try:
-            code, said = _run([*compiler, *flags, str(text), "-o", str(made), "-lm"], folder, end - time.monotonic())
+            code, said = _run(
+                [*compiler, *flags, str(text), "-o", str(made), "-lm"],
+                folder,
+                end - time.monotonic(),
+            )
         except subprocess.TimeoutExpired as error:
             _unfit[compiler] = f"{compiler[0]} does not come to an end in {PATIENCE:g} s"
             raise Unbuildable(_unfit[compiler]) from error
@@ -131,7 +149,9 @@ def _compiled(compiler: tuple[str, ...], source: str, folder: Path) -> Path:
         if code == 0 and made.exists():
             return made
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        reason = reason or next((line for line in lines if "error" in line), lines[0] if lines else "")
+        reason = reason or next(
+            (line for line in lines if "error" in line), lines[0] if lines else ""
+        )
     raise Unbuildable(f"{compiler[0]} fails: {reason[:200] or 'no reason given'}")
 
 
@@ -142,7 +162,13 @@ def _run(command: list[str], folder: Path, patience: float) -> tuple[int, str]:
     with (
         said.open("wb") as out,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder, env=world, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd=folder,
+            env=world,
+            start_new_session=True,
         ) as child,
     ):
         try:
@@ -163,7 +189,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _kept(made: Path, name: str) -> Path | None:
-    """Copy a compiled file into the cache folder; return where it is, or nothing if it cannot be kept."""
+    """Copy a compiled file into the cache folder; return where it is, or nothing if it cannot be
+    kept.
+    """
     data = made.read_bytes()
     try:
         file = _file(name)
@@ -195,7 +223,9 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def compilers() -> tuple[str, ...]:
-    """Return the command of the C compiler: that of `CC`, or the first of cc, gcc and clang that there is."""
+    """Return the command of the C compiler: that of `CC`, or the first of cc, gcc and clang that
+    there is.
+    """
     try:
         named = shlex.split(os.environ.get("CC", ""))
     except ValueError:  # a quotation without an end

@@ -1,8 +1,8 @@
 """The form over a whole window that a cell brings itself, as cells with a matrix for a state do.
 
-Such a form multiplies by 0 what does not belong together, and 0 times nan is nan: a bad step would reach the steps
-before it and the sequences after it. So the form is given finite inputs alone, and what a bad step spoils, all that
-comes after it in its sequence, is made nan here.
+Such a form multiplies by 0 what does not belong together, and 0 times nan is nan: a bad step would
+reach the steps before it and the sequences after it. So the form is given finite inputs alone, and
+what a bad step spoils, all that comes after it in its sequence, is made nan here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def run(
 
 def _holds_nan(state: State) -> Tensor:
     """Return flags `[B]` of the rows that start from a nan in any field."""
-    return torch.stack([field.isnan().reshape(len(field), -1).any(dim=1) for field in state]).any(dim=0)
+    return torch.stack([field.isnan().reshape(len(field), -1).any(dim=1) for field in state]).any(
+        dim=0
+    )
 
 
 def _without_nan(field: Tensor) -> Tensor:
@@ -56,7 +58,9 @@ def _spoilt(ill: Tensor, ill_start: Tensor, reset: Flags | None) -> Tensor:
 
 
 def _with_nan(values: Tensor, rows: Tensor) -> Tensor:
-    """Return values with nan added where `rows` says so, which lets a gradient of nan through; counts stay."""
+    """Return values with nan added where `rows` says so, which lets a gradient of nan through;
+    counts stay.
+    """
     if not values.is_floating_point():
         return values
     nothing = torch.zeros_like(rows, dtype=values.dtype)

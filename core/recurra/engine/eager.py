@@ -13,9 +13,14 @@ def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
     """Step through time; see `recurra.engine.paths.run` for the meaning of the arguments."""
-    fresh = cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype) if reset is not None else state
+    fresh = (
+        cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
+        if reset is not None
+        else state
+    )
     outputs: list[Tensor] = []
-    for t, x_t in enumerate(x.unbind(1)):  # by `x[:, t]` each step's gradient would be as large as the window's
+    for t, x_t in enumerate(x.unbind(1)):
+        # By `x[:, t]` each step's gradient would be as large as the window's.
         if reset is not None:
             state = select(reset[:, t], fresh, state)
         if lengths is None:
@@ -31,7 +36,8 @@ def run(
 def _masked_step(cell: Recurrence, x_t: Tensor, state: State, live: Tensor) -> tuple[Tensor, State]:
     """Step only the rows that are still `live`; the others keep their state and give zeros.
 
-    What a finished row holds is replaced before the step, so that neither a value nor a gradient can come from it.
+    What a finished row holds is replaced before the step, so that neither a value nor a gradient
+    can come from it.
     """
     rows = live.unsqueeze(-1)
     y, stepped = cell.step(torch.where(rows, x_t, torch.zeros_like(x_t)), state)

@@ -23,13 +23,17 @@ KERNELS: dict[str, Any] = {
 """torch's kernels by name."""
 
 LIGHT = 100_000
-"""Multiply-adds of a step below which it runs on one thread: threads that share it would wait for each other longer."""
+"""Multiply-adds of a step below which it runs on one thread: threads that share it would wait for
+each other longer.
+"""
 
 
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
-    """Run one kernel over the window, cut at the steps where a sequence begins; see `recurra.engine.paths.run`."""
+    """Run one kernel over the window, cut at the steps where a sequence begins; see
+    `recurra.engine.paths.run`.
+    """
     native = cell.native()
     assert native is not None, "the engine offers this path only to cells that declare it"
     batch, steps = x.shape[:2]
@@ -49,8 +53,9 @@ def _settings(native: Native, x: Tensor) -> AbstractContextManager[None]:
 def exact() -> AbstractContextManager[None]:
     """Let cuDNN round products no more than torch rounds its own, and put back what there was.
 
-    Left alone it rounds float32 to 10 bits (TF32), which is a thousand times as far from `step`, and
-    faster for wide cells alone. `torch.set_float32_matmul_precision("high")` allows it on every path.
+    Left alone it rounds float32 to 10 bits (TF32), which is a thousand times as far from `step`,
+    and faster for wide cells alone. `torch.set_float32_matmul_precision("high")` allows it on every
+    path.
     """
     try:
         before, wanted = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -70,17 +75,26 @@ def _rounding(wanted: bool, before: bool) -> Iterator[None]:
 
 
 def _light(native: Native, x: Tensor) -> bool:
-    """Tell whether a step's product with the state is so small that a second thread is not worth waiting for."""
+    """Tell whether a step's product with the state is so small that a second thread is not worth
+    waiting for.
+    """
     return x.device.type == "cpu" and x.shape[0] * native.weights[1].numel() < LIGHT
 
 
 def _run(
-    cell: Recurrence, native: Native, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
+    cell: Recurrence,
+    native: Native,
+    x: Encoded,
+    state: State,
+    reset: Flags | None,
+    lengths: Lengths | None,
 ) -> tuple[Hidden, State]:
     """Run over a window that is not empty."""
     batch, steps = x.shape[:2]
     if reset is None:
-        return _packed(native, x, state, lengths) if lengths is not None else _dense(native, x, state)
+        return (
+            _packed(native, x, state, lengths) if lengths is not None else _dense(native, x, state)
+        )
     fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)
     cuts = [0, *(reset.any(dim=0)[1:].nonzero().flatten() + 1).tolist(), steps]
     outputs = []
@@ -100,7 +114,9 @@ def _dense(native: Native, x: Tensor, state: State) -> tuple[Tensor, State]:
     return y, rebuild(state, [field.squeeze(0) for field in final])
 
 
-def _call(native: Native, data: tuple[Tensor, ...], start: list[Tensor], *more: bool) -> tuple[Tensor, ...]:
+def _call(
+    native: Native, data: tuple[Tensor, ...], start: list[Tensor], *more: bool
+) -> tuple[Tensor, ...]:
     """Call the kernel on a window, or on packed rows and their sizes: one layer, one way.
 
     Returns the outputs and each final field `[1, B, H]`.
@@ -127,7 +143,8 @@ def _joined(weights: tuple[Tensor, ...]) -> list[Tensor]:
 def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
     """Run rows of different lengths; a finished row keeps its state and gives zeros.
 
-    torch cannot pack an empty row, so a row of length 0 rides along with one step of zeros and is put back after.
+    torch cannot pack an empty row, so a row of length 0 rides along with one step of zeros and is
+    put back after.
     """
     steps = x.shape[1]
     live, lengths = lengths > 0, lengths.clamp(1, steps)
@@ -136,7 +153,9 @@ def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[T
     packed = pack_padded_sequence(clean, lengths.cpu(), batch_first=True, enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None and back is not None
-    data, *final = _call(native, (packed.data, packed.batch_sizes), [field[order] for field in state])
+    data, *final = _call(
+        native, (packed.data, packed.batch_sizes), [field[order] for field in state]
+    )
     y, _ = pad_packed_sequence(
         PackedSequence(data, packed.batch_sizes, order, back), batch_first=True, total_length=steps
     )

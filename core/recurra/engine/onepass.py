@@ -1,4 +1,6 @@
-"""The linear recurrence in compiled kernels: one pass forward and one in reverse, which read and write memory once."""
+"""The linear recurrence in compiled kernels: one pass forward and one in reverse, which read and
+write memory once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ LIGHT = 32_768
 """Numbers of a window below which a second thread costs more than it saves."""
 LINE = 64
 """Bytes that no two threads write to, as in the kernels."""
-REALS = {torch.float32: "float", torch.float64: "double", torch.complex64: "float", torch.complex128: "double"}
+REALS = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.complex64: "float",
+    torch.complex128: "double",
+}
 
 _NOTHING, _EACH, _SUM = range(3)  # what is wanted of the gradient of a, as in the kernels
 _LONGS, _PLACES = [ctypes.c_long] * 4, [ctypes.c_void_p]
@@ -38,29 +45,43 @@ def _kernels(real: str) -> ctypes.CDLL | None:
     for name in ("forward", "forward_pairs"):
         getattr(found, name).argtypes = _LONGS + _LYING * 2 + _PLACES * 4
     for name in ("backward", "backward_pairs"):
-        getattr(found, name).argtypes = _LONGS + _LYING * 2 + _PLACES * 4 + [ctypes.c_long] + _PLACES * 4
+        getattr(found, name).argtypes = (
+            _LONGS + _LYING * 2 + _PLACES * 4 + [ctypes.c_long] + _PLACES * 4
+        )
     return found
 
 
 def possible(h: Tensor, anew: Tensor | None, *others: Tensor | None) -> bool:
-    """Tell whether there are kernels for tensors like `h`, `[B, T, ...]`: on a CPU, seen by no tracer, not empty.
+    """Tell whether there are kernels for tensors like `h`, `[B, T, ...]`: on a CPU, seen by no
+    tracer, not empty.
 
     Flags have to be the same for all lanes of a step.
     """
     if torch.compiler.is_compiling() or h.dtype not in REALS or not h.numel() or _modes():
         return False
     for tensor in (h, anew, *others):
-        if tensor is not None and (type(tensor) not in _PLAIN or not tensor.is_cpu or _wrapped(tensor)):
+        if tensor is not None and (
+            type(tensor) not in _PLAIN or not tensor.is_cpu or _wrapped(tensor)
+        ):
             return False
-    if any(tensor is not None and (tensor.dtype != h.dtype or tensor.layout != torch.strided) for tensor in others):
+    if any(
+        tensor is not None and (tensor.dtype != h.dtype or tensor.layout != torch.strided)
+        for tensor in others
+    ):
         return False
-    if anew is not None and (anew.dim() != h.dim() or math.prod(anew.shape[2:]) != 1 or anew.dtype != torch.bool):
+    if anew is not None and (
+        anew.dim() != h.dim() or math.prod(anew.shape[2:]) != 1 or anew.dtype != torch.bool
+    ):
         return False
     return _kernels(REALS[h.dtype]) is not None
 
 
-def forward(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
-    """Return every h_t, `[B, T, ...]`; the arguments are those of `recurra.engine.scan.linear_scan`."""
+def forward(
+    a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None
+) -> Tensor:
+    """Return every h_t, `[B, T, ...]`; the arguments are those of
+    `recurra.engine.scan.linear_scan`.
+    """
     decay, added = _lying(a, b.shape), _lying(b, b.shape)
     begin = _beginnings(b.shape, start, anew, fresh)
     h = b.new_empty(b.shape)
@@ -70,9 +91,16 @@ def forward(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Ten
 
 
 def backward(
-    a: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None, h: Tensor, grad: Tensor, wants_a: bool
+    a: Tensor,
+    start: Tensor,
+    anew: Tensor | None,
+    fresh: Tensor | None,
+    h: Tensor,
+    grad: Tensor,
+    wants_a: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
-    """Return the gradients of a, if it is wanted, b, start and fresh, from the states `h` and the gradient of them.
+    """Return the gradients of a, if it is wanted, b, start and fresh, from the states `h` and the
+    gradient of them.
 
     That of an a which is the same at every step is added up on the way, and never `[B, T, ...]`.
     """
@@ -106,7 +134,9 @@ def _size(h: Tensor) -> tuple[int, int, int, int]:
 
 
 def _lying(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Return a tensor expanded to `[B, T, ...]`, with the lanes of a step side by side: a copy where they are not."""
+    """Return a tensor expanded to `[B, T, ...]`, with the lanes of a step side by side: a copy
+    where they are not.
+    """
     tensor = _spread(tensor, shape)
     if tensor.is_contiguous():
         return tensor
@@ -120,7 +150,9 @@ def _lying(tensor: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _where(tensor: Tensor) -> tuple[int, int, int]:
-    """Return where a tensor of `_lying` is, and how many numbers lie from row to row and from step to step."""
+    """Return where a tensor of `_lying` is, and how many numbers lie from row to row and from step
+    to step.
+    """
     parity = 2 if tensor.is_complex() else 1
     return tensor.data_ptr(), tensor.stride(0) * parity, tensor.stride(1) * parity
 
@@ -133,11 +165,17 @@ def _beginnings(
     first = _spread(start, state).contiguous()
     if anew is None or fresh is None:
         return first, None, None
-    return first, anew.expand(*shape[:2], *anew.shape[2:]).contiguous(), _spread(fresh, state).contiguous()
+    return (
+        first,
+        anew.expand(*shape[:2], *anew.shape[2:]).contiguous(),
+        _spread(fresh, state).contiguous(),
+    )
 
 
 def _spread(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Return a tensor of this shape whose memory holds what it says: no conjugate that is taken when it is read."""
+    """Return a tensor of this shape whose memory holds what it says: no conjugate that is taken
+    when it is read.
+    """
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
     return tensor if tensor.shape == shape else tensor.expand(shape)

@@ -19,7 +19,8 @@ S = TypeVar("S", bound=State)
 class Native:
     """The map from a cell to the kernel of torch that computes the same recurrence.
 
-    `weights` are in the order of `nn.LSTM` and its kin: input map, recurrent map, input bias, recurrent bias.
+    `weights` are in the order of `nn.LSTM` and its kin: input map, recurrent map, input bias,
+    recurrent bias.
     """
 
     kernel: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
@@ -29,9 +30,10 @@ class Native:
 class Scan(Protocol):
     """A linear recurrence h_t = a_t * h_{t-1} + b_t, whose coefficients depend on the input alone.
 
-    The state's first field is h. With a `context` of k the second is the last k inputs, `[B, k, D]`, and both methods
-    are given `[B, T, k+1, D]`: each step with those before it, the oldest first. `paired`: the last axis of h, a and b
-    holds the real and imaginary part of a complex number.
+    The state's first field is h. With a `context` of k the second is the last k inputs,
+    `[B, k, D]`, and both methods are given `[B, T, k+1, D]`: each step with those before it, the
+    oldest first. `paired`: the last axis of h, a and b holds the real and imaginary part of a
+    complex number.
     """
 
     context: int
@@ -47,11 +49,14 @@ class Scan(Protocol):
 
 
 Form: TypeAlias = Callable[[Tensor, State, Tensor | None, Tensor | None], tuple[Tensor, State]]
-"""A cell's own form over a window: inputs, state, `reset` and `live` flags `[B, T]` to outputs and the state after."""
+"""A cell's own form over a window: inputs, state, `reset` and `live` flags `[B, T]` to outputs and
+the state after.
+"""
 
 
 class Recurrence(Protocol):
-    """A recurrence: how to start, and one step; the other methods say what else it can be computed by.
+    """A recurrence: how to start, and one step; the other methods say what else it can be computed
+    by.
 
     It is a module, of which the engine reads its sizes, options, mode and weights.
     """
@@ -99,7 +104,9 @@ class Recurrence(Protocol):
 
 
 def first_weight(cell: Recurrence) -> Tensor:
-    """Return the first weight of a cell, which tells its device and type; a number where it has none."""
+    """Return the first weight of a cell, which tells its device and type; a number where it has
+    none.
+    """
     return next(iter(getattr(cell, "parameters", list)()), torch.zeros(()))
 
 
@@ -123,7 +130,10 @@ def select(rows: Tensor, chosen: S, other: S) -> S:
     """Return `chosen` where `rows` (`[B]`, bool) is true and `other` elsewhere."""
     return rebuild(
         chosen,
-        [torch.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old) for new, old in zip(chosen, other, strict=True)],
+        [
+            torch.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
+            for new, old in zip(chosen, other, strict=True)
+        ],
     )
 
 

@@ -1,6 +1,8 @@
-"""The linear recurrence h_t = a_t * h_{t-1} + b_t: coefficients and readout over the whole window, one pass between.
+"""The linear recurrence h_t = a_t * h_{t-1} + b_t: coefficients and readout over the whole window,
+one pass between.
 
-The pass is a compiled kernel where there is one (`recurra.engine.onepass`), and torch's own operations elsewhere.
+The pass is a compiled kernel where there is one (`recurra.engine.onepass`), and torch's own
+operations elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _tracing = torch._C._get_tracing_state
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
-    """Run over the window in three passes: coefficients, scan, readout; see `recurra.engine.paths.run`."""
+    """Run over the window in three passes: coefficients, scan, readout; see
+    `recurra.engine.paths.run`.
+    """
     scan = cell.scan()
     assert scan is not None, "the engine offers this path only to cells that declare it"
     batch, steps = x.shape[:2]
@@ -65,15 +69,20 @@ def _complex(pairs: Tensor) -> Tensor:
     return torch.view_as_complex(pairs.contiguous())
 
 
-def linear_scan(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None) -> Tensor:
-    """Return every h_t = a_t * h_{t-1} + b_t, `[B, T, ...]`, from h_{-1} = `start`, `[B, ...]`; real or complex.
+def linear_scan(
+    a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None, fresh: Tensor | None = None
+) -> Tensor:
+    """Return every h_t = a_t * h_{t-1} + b_t, `[B, T, ...]`, from h_{-1} = `start`, `[B, ...]`;
+    real or complex.
 
-    b is `[B, T, ...]`, and a of any shape that broadcasts to it. Where `anew`, flags that broadcast to `[B, T, ...]`,
-    is set, `fresh`, `[B, ...]`, stands for h_{t-1}, and nothing of what was before gets through, nan neither.
+    b is `[B, T, ...]`, and a of any shape that broadcasts to it. Where `anew`, flags that broadcast
+    to `[B, T, ...]`, is set, `fresh`, `[B, ...]`, stands for h_{t-1}, and nothing of what was
+    before gets through, nan neither.
 
-    One product and one sum a step, forward and in reverse: nothing is divided and nothing is accumulated as a product,
-    so that decays of 0 and windows of any length are exact. The gradient is a scan of the same kind, and has gradients.
-    The states are as wide as the wider of b and start, and lie in memory as `[B, T, ...]`.
+    One product and one sum a step, forward and in reverse: nothing is divided and nothing is
+    accumulated as a product, so that decays of 0 and windows of any length are exact. The gradient
+    is a scan of the same kind, and has gradients. The states are as wide as the wider of b and
+    start, and lie in memory as `[B, T, ...]`.
     """
     dtype = torch.promote_types(b.dtype, start.dtype)
     fresh = None if fresh is None else fresh.to(dtype)
@@ -85,11 +94,15 @@ def linear_scan(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None = None,
 
 
 def _transformed() -> bool:
-    """Tell whether torch differentiates forward, traces, or maps a function over more than it was written for."""
+    """Tell whether torch differentiates forward, traces, or maps a function over more than it was
+    written for.
+    """
     return _peek() is not None or _tracing() is not None or forward_ad._current_level >= 0
 
 
-def _stepwise(a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
+def _stepwise(
+    a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None
+) -> Tensor:
     """Return the states by operations that any transformation of torch can follow."""
     h, states = start, []
     for t, (a_t, b_t) in enumerate(zip(a.expand_as(b).unbind(1), b.unbind(1), strict=True)):
@@ -102,14 +115,18 @@ class _Onward(torch.autograd.Function):
     """The scan from the first step to the last: h_t = a_t * h_{t-1} + b_t."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None
+    ) -> Tensor:
         """Return the states `[B, T, ...]`, and keep what the gradient reads."""
         if onepass.possible(b, anew, a, start, fresh):
             states = onepass.forward(a, b, start, anew, fresh)
         else:
             states = b.clone(memory_format=torch.contiguous_format)
             h = start
-            for t, (a_t, b_t) in enumerate(zip(a.expand_as(b).unbind(1), states.unbind(1), strict=True)):
+            for t, (a_t, b_t) in enumerate(
+                zip(a.expand_as(b).unbind(1), states.unbind(1), strict=True)
+            ):
                 h = b_t.addcmul_(a_t, _passed(h, anew, fresh, t))
         ctx.save_for_backward(a, start, anew, fresh, states)
         return states
@@ -120,14 +137,19 @@ class _Onward(torch.autograd.Function):
         given, start, anew, fresh, h = ctx.saved_tensors
         if not torch.is_grad_enabled() and onepass.possible(h, anew, given, start, fresh, grads[0]):
             wants_a = ctx.needs_input_grad[0]
-            of_a, of_b, of_start, of_fresh = onepass.backward(given, start, anew, fresh, h, grads[0], wants_a)
+            of_a, of_b, of_start, of_fresh = onepass.backward(
+                given, start, anew, fresh, h, grads[0], wants_a
+            )
             return of_a, of_b, of_start, None, of_fresh
         a = given.expand_as(h).conj()
         g: Tensor = _Back.apply(a, grads[0], anew)  # type: ignore[no-untyped-call]
         first, others = start, h[:, :-1]
         of_start, of_fresh = a[:, 0] * g[:, 0], None
         if anew is not None:
-            first, others = torch.where(anew[:, 0], fresh, start), torch.where(anew[:, 1:], fresh.unsqueeze(1), others)
+            first, others = (
+                torch.where(anew[:, 0], fresh, start),
+                torch.where(anew[:, 1:], fresh.unsqueeze(1), others),
+            )
             of_start = of_start.masked_fill(anew[:, 0], 0)
             if ctx.needs_input_grad[4]:
                 of_fresh = (a * g).masked_fill(~anew, 0).sum(1)
@@ -136,7 +158,9 @@ class _Onward(torch.autograd.Function):
 
 
 class _Back(torch.autograd.Function):
-    """The scan from the last step to the first, with the decay of the later step: g_t = a_{t+1} * g_{t+1} + b_t."""
+    """The scan from the last step to the first, with the decay of the later step: g_t = a_{t+1} *
+    g_{t+1} + b_t.
+    """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, anew: Tensor | None) -> Tensor:

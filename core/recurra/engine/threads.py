@@ -1,4 +1,6 @@
-"""How many threads torch may use for a while, as for work that is not worth waiting for another thread."""
+"""How many threads torch may use for a while, as for work that is not worth waiting for another
+thread.
+"""
 
 from __future__ import annotations
 

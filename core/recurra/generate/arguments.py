@@ -1,4 +1,6 @@
-"""Arguments of the verbs in Python, as strict as a task file: `True` is not 1, and no text is a number."""
+"""Arguments of the verbs in Python, as strict as a task file: `True` is not 1, and no text is a
+number.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ def whole(name: str, value: Any, least: int = 0, most: int = MOST) -> int:
         number = None
     if number is None or not least <= number <= most:
         allowed = f"a whole number from {least} to {most}"
-        raise InputError.of("RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed=allowed)
+        raise InputError.of(
+            "RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed=allowed
+        )
     return number
 
 
 def flag(name: str, value: Any) -> bool:
     """Return True or False. Raises `InputError` (RC080) for what only counts as one of them."""
     if not isinstance(value, bool):
-        raise InputError.of("RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed="True, False")
+        raise InputError.of(
+            "RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed="True, False"
+        )
     return value
 
 
@@ -41,47 +47,64 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def path(name: str, value: Any) -> Path:
-    """Return a path that every system can hold and every file can name. Raises `InputError` (RC080)."""
+    """Return a path that every system can hold and every file can name. Raises `InputError`
+    (RC080).
+    """
     try:
         found = Path(value)
     except TypeError as error:
         fact = f"{name} must be a path, not {type(value).__name__}"
         raise InputError.of("RC080", fact, got=shown(value)) from error
     if "\0" in str(found):
-        raise InputError.of("RC080", f"{name} holds a NUL, which no path can", got=shown(str(found)))
+        raise InputError.of(
+            "RC080", f"{name} holds a NUL, which no path can", got=shown(str(found))
+        )
     return found
 
 
 def writable(name: str, value: Any, inside: str = "") -> Path:
-    """Return a path that a run can name in its own files, which are UTF-8, in which the system can make `inside`.
+    """Return a path that a run can name in its own files, which are UTF-8, in which the system can
+    make `inside`.
 
     Raises `InputError` (RC080).
     """
     found = path(name, value)
     if broken_text(str(found)) >= 0:
         fact = f"{name} is no UTF-8 text, and could not be written into the files of a run"
-        raise InputError.of("RC080", fact, got=shown(str(found)), cure="give the folder another name")
+        raise InputError.of(
+            "RC080", fact, got=shown(str(found)), cure="give the folder another name"
+        )
     try:
         os.fsencode(found / inside)
     except UnicodeEncodeError as error:
-        fact = f"the names of files are {error.encoding} here, and {shown(str(found / inside))} is not"
-        raise InputError.of("RC080", fact, cure="set PYTHONUTF8=1, or give the task another name") from error
+        fact = (
+            f"the names of files are {error.encoding} here, and {shown(str(found / inside))} is not"
+        )
+        raise InputError.of(
+            "RC080", fact, cure="set PYTHONUTF8=1, or give the task another name"
+        ) from error
     return found
 
 
 def overrides(value: Any) -> Iterable[str] | Mapping[str, Any]:
-    """Return overrides: a mapping of keys, or texts `key=value`, each a text. Raises `InputError` (RC080)."""
+    """Return overrides: a mapping of keys, or texts `key=value`, each a text. Raises `InputError`
+    (RC080).
+    """
     if value is None:
         return ()
     if isinstance(value, Mapping):
         return value
     allowed = "a dict of keys and values, or a list of texts key=value"
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise InputError.of("RC080", "overrides must be a dict or a list", got=shown(value), allowed=allowed)
+        raise InputError.of(
+            "RC080", "overrides must be a dict or a list", got=shown(value), allowed=allowed
+        )
     listed = list(value)
     for item in listed:
         if not isinstance(item, str):
-            raise InputError.of("RC080", "an override must be a text", got=shown(item), allowed=allowed)
+            raise InputError.of(
+                "RC080", "an override must be a text", got=shown(item), allowed=allowed
+            )
     return listed
 
 
@@ -89,7 +112,10 @@ def observer(value: Any, methods: Iterable[str]) -> None:
     """Refuse what cannot watch a run. Raises `InputError` (RC080)."""
     lacking = [name for name in methods if not callable(getattr(value, name, None))]
     if lacking:
-        fact = f"an observer must have the methods of recurra.train.events.Observer; it lacks {', '.join(lacking)}"
+        fact = (
+            "an observer must have the methods of recurra.train.events.Observer; it lacks"
+            f" {', '.join(lacking)}"
+        )
         raise InputError.of("RC080", fact, got=shown(value), cure="leave it out to watch nothing")
 
 

@@ -1,4 +1,6 @@
-"""How a generation begins: with a prompt, with what a run recorded of its data, or with the one after the other."""
+"""How a generation begins: with a prompt, with what a run recorded of its data, or with the one
+after the other.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,15 @@ from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 
 
-def begun(make: Callable[[int], Session], folder: RunFolder, prompt: Any, position: int, warm: bool) -> Session:
-    """Return a session that has read a prompt, or the opening where there is none; what is `warm`, after an ending.
+def begun(
+    make: Callable[[int], Session], folder: RunFolder, prompt: Any, position: int, warm: bool
+) -> Session:
+    """Return a session that has read a prompt, or the opening where there is none; what is `warm`,
+    after an ending.
 
-    `make` gives a session whose first element stands at a position. The ending is the last text of training; the
-    opening of a series is its own end, which is thus read once. Raises `InputError` (RC043, RC080), and `RunError`
-    (RC052) if what the run recorded cannot be read.
+    `make` gives a session whose first element stands at a position. The ending is the last text of
+    training; the opening of a series is its own end, which is thus read once. Raises `InputError`
+    (RC043, RC080), and `RunError` (RC052) if what the run recorded cannot be read.
     """
     if prompt is not None and not warm:
         return make(position).feed(prompt)
@@ -44,14 +49,18 @@ def _check(folder: RunFolder, ends: bool, position: int) -> None:
     """Check that a warm generation can begin. Raises `InputError` (RC080)."""
     if position:
         fact = f"position = {position}: a warm prompt stands after what is read before it"
-        raise InputError.of("RC080", fact, key="generation.position", cure="leave position or warm out")
+        raise InputError.of(
+            "RC080", fact, key="generation.position", cure="leave position or warm out"
+        )
     if ends and folder.records.data().ending is None:
         fact = f"{folder.path} was made by a version that recorded no text to read before a prompt"
         cure = "leave warm out, and give a longer prompt"
         raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
 
 
-def recorded(vocabulary: Vocabulary[Any], folder: RunFolder, name: Literal["opening", "ending"]) -> NDArray[Any]:
+def recorded(
+    vocabulary: Vocabulary[Any], folder: RunFolder, name: Literal["opening", "ending"]
+) -> NDArray[Any]:
     """Return what data.json records, ids or numbers in the data's units, as the network reads it.
 
     Raises `RunError` (RC052).

@@ -35,16 +35,20 @@ class Draws(Protocol):
 class PlacedDraws:
     """Draws of which each hangs on the key, the stream and the number of the draw alone.
 
-    So the first of four streams draws what it would draw alone, and a compiled loop can draw the same.
+    So the first of four streams draws what it would draw alone, and a compiled loop can draw the
+    same.
     """
 
     def __init__(self, key: int, step: int = 0) -> None:
         self.key, self.step = key, step
         self.first = step
-        self.numbers: NDArray[np.float64] = np.zeros((0, 0))  # of the steps from `first` on, and each stream
+        # Of the steps from `first` on, and each stream.
+        self.numbers: NDArray[np.float64] = np.zeros((0, 0))
 
     def pick(self, chances: Tensor) -> Tensor:
-        """Return the first id of each stream whose chances, added up to it, are above the stream's number."""
+        """Return the first id of each stream whose chances, added up to it, are above the stream's
+        number.
+        """
         sums = chances.cpu().numpy().cumsum(axis=-1, dtype=np.float64)  # B V
         bounds = self._next(len(sums)) * sums[:, -1]
         if len(sums) == 1:
@@ -57,7 +61,9 @@ class PlacedDraws:
         """Return the number of each stream at this step, and go on to the next."""
         place = self.step - self.first
         if streams != self.numbers.shape[1] or not 0 <= place < len(self.numbers):
-            self.numbers = uniforms(self.key, self.step, max(1, min(256, BLOCK // streams)), streams)
+            self.numbers = uniforms(
+                self.key, self.step, max(1, min(256, BLOCK // streams)), streams
+            )
             self.first, place = self.step, 0
         self.step += 1
         numbers: NDArray[np.float64] = self.numbers[place]
@@ -80,7 +86,11 @@ class FlowingDraws:
 
     def pick(self, chances: Tensor) -> Tensor:
         """Return what torch draws."""
-        return torch.multinomial(chances.cpu(), 1, generator=self.generator).squeeze(-1).to(chances.device)
+        return (
+            torch.multinomial(chances.cpu(), 1, generator=self.generator)
+            .squeeze(-1)
+            .to(chances.device)
+        )
 
     def copy(self) -> FlowingDraws:
         """Return draws that stand at the same place, and go on by themselves."""
@@ -93,7 +103,11 @@ class FlowingDraws:
 
 def begun(seed: int, scheme: int = SCHEME) -> Draws:
     """Return the draws of a seed under a scheme, at their beginning."""
-    return FlowingDraws(torch_stream(seed, "sampling")) if scheme == 1 else PlacedDraws(derive(seed, "sampling"))
+    return (
+        FlowingDraws(torch_stream(seed, "sampling"))
+        if scheme == 1
+        else PlacedDraws(derive(seed, "sampling"))
+    )
 
 
 def restored(state: Tensor) -> Draws:

@@ -1,4 +1,6 @@
-"""Symbols and numbers, as far as a session differs by what it reads: one object each, in one table."""
+"""Symbols and numbers, as far as a session differs by what it reads: one object each, in one
+table.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,24 @@ from recurra.spec.tables import Generation
 if TYPE_CHECKING:
     from recurra.generate.session import Session
 
-SKIPPED = "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
-TOO_FEW = "this run scales each series by what is given of it first, and one step alone has no scale"
-GIVE_KNOWN = 'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
+SKIPPED = (
+    "no symbol of the prompt is in the vocabulary, and all were left out, so nothing can follow"
+)
+TOO_FEW = (
+    "this run scales each series by what is given of it first, and one step alone has no scale"
+)
+GIVE_KNOWN = (
+    'give one symbol or more that the data holds, or train with vocabulary.unknown = "token"'
+)
 
 
 class Elements(Protocol):
-    """What a network reads, and what it is asked for; what only one of the two has, the other refuses or leaves out.
+    """What a network reads, and what it is asked for; what only one of the two has, the other
+    refuses or leaves out.
 
-    `lacks` are the methods of a session that the other one has, each with what is called instead; `unused` are the keys
-    of `[generation]` that nothing reads. One that is `ended` by training reads that end before a warm prompt.
+    `lacks` are the methods of a session that the other one has, each with what is called instead;
+    `unused` are the keys of `[generation]` that nothing reads. One that is `ended` by training
+    reads that end before a warm prompt.
     """
 
     name: ClassVar[str]
@@ -48,7 +58,9 @@ class Elements(Protocol):
             raise InputError.of("RC080", fact, cure=self.lacks[method])
 
     def drawn_by(self, argument: str) -> None:
-        """Refuse an argument that tells draws apart, where nothing is drawn. Raises `InputError` (RC080)."""
+        """Refuse an argument that tells draws apart, where nothing is drawn. Raises `InputError`
+        (RC080).
+        """
         return
 
     def sampled_by(self, settings: Iterable[str]) -> None:
@@ -56,13 +68,20 @@ class Elements(Protocol):
         return
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-        """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+        """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it
+        cannot be read here.
+        """
 
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
-        """Return what a run recorded under a name, as ids, or rows of numbers. Raises any error if it is none."""
+        """Return what a run recorded under a name, as ids, or rows of numbers. Raises any error if
+        it is none.
+        """
 
-    def stream(self, vocabulary: Vocabulary[Any], known: NDArray[Any] | None = None) -> Stream | Plain:
-        """Return what makes ids, or rows of numbers, into what the network reads, one series from its beginning on.
+    def stream(
+        self, vocabulary: Vocabulary[Any], known: NDArray[Any] | None = None
+    ) -> Stream | Plain:
+        """Return what makes ids, or rows of numbers, into what the network reads, one series from
+        its beginning on.
 
         `known` are rows of it by which it may be scaled; else they are those that come first.
         """
@@ -84,7 +103,9 @@ class Elements(Protocol):
         """Refuse what tells draws apart where nothing is drawn. Raises `InputError` (RC080)."""
         return
 
-    def shown(self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]) -> str:
+    def shown(
+        self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]
+    ) -> str:
         """Return the text that generation goes on from."""
 
     def whole(self, prompt: str, steps: Iterable[Any]) -> Any:
@@ -167,13 +188,20 @@ class Symbols(Elements):
         """Refuse a seed and several streams where the likeliest symbol is taken."""
         if settings.temperature:
             return
-        why, cure = "and at temperature 0 nothing is drawn: the likeliest is taken", "give a temperature above 0"
+        why, cure = (
+            "and at temperature 0 nothing is drawn: the likeliest is taken",
+            "give a temperature above 0",
+        )
         if seed is not None:
             raise InputError.of("RC080", f"seed decides what is drawn, {why}", cure=cure)
         if arguments.whole("streams", streams, 1) > 1:
-            raise InputError.of("RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure)
+            raise InputError.of(
+                "RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure
+            )
 
-    def shown(self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]) -> str:
+    def shown(
+        self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]
+    ) -> str:
         """Return the prompt as a text."""
         if prompt is None:
             return vocabulary.text(opening())
@@ -196,7 +224,9 @@ class Numbers(Elements):
 
     def drawn_by(self, argument: str) -> None:
         """Refuse it."""
-        raise InputError.of("RC080", f"{argument} is for symbols: a forecast is the same every time")
+        raise InputError.of(
+            "RC080", f"{argument} is for symbols: a forecast is the same every time"
+        )
 
     def sampled_by(self, settings: Iterable[str]) -> None:
         """Refuse them."""
@@ -222,14 +252,22 @@ class Numbers(Elements):
         if bool(finite.all()):
             return rows
         row = int(torch.nonzero(~finite)[0, 0])
-        fact = f"the number at step {row} of the prompt is beyond all numbers of {dtype} once it is scaled"
+        fact = (
+            f"the number at step {row} of the prompt is beyond all numbers of {dtype} once it is"
+            " scaled"
+        )
         raise refused(fact, cure="give numbers like those of the data")
 
     def generated(self, session: Session, settings: Generation, streams: int) -> Iterator[Any]:
         """Give the next numbers in the data's units: of one feature a number, of several a list."""
-        return (float(row[0]) if len(row) == 1 else row.tolist() for row in loop.numbers(session, settings.length))
+        return (
+            float(row[0]) if len(row) == 1 else row.tolist()
+            for row in loop.numbers(session, settings.length)
+        )
 
-    def shown(self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]) -> str:
+    def shown(
+        self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]
+    ) -> str:
         """Return nothing."""
         return ""
 
@@ -247,7 +285,9 @@ ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}
 
 
 def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-    """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it cannot be read here."""
+    """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it cannot
+    be read here.
+    """
     return ELEMENTS[vocabulary.yields].encoded(vocabulary, values)
 
 
@@ -262,7 +302,9 @@ def holds_any(vocabulary: Vocabulary[Any], values: Any) -> bool:
 
 
 def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
-    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at its spaces."""
+    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at
+    its spaces.
+    """
     if vocabulary.reads != "tokens":
         return ""
     names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
@@ -274,35 +316,55 @@ def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
 
 
 def _writable(values: Any) -> None:
-    """Refuse a text, or a list of tokens, that holds half of a surrogate pair: no file could hold what follows."""
+    """Refuse a text, or a list of tokens, that holds half of a surrogate pair: no file could hold
+    what follows.
+    """
     for text in [values] if isinstance(values, str) else values if isinstance(values, list) else []:
         if isinstance(text, str) and (at := broken_text(text)) >= 0:
-            fact = f"the prompt holds half of a surrogate pair (U+{ord(text[at]):04X}) at position {at}"
+            fact = (
+                f"the prompt holds half of a surrogate pair (U+{ord(text[at]):04X}) at position"
+                f" {at}"
+            )
             raise refused(fact, cure="give text that is UTF-8")
 
 
 def _rows(values: Any, width: int) -> NDArray[np.float64]:
     """Return a prompt of numbers as `[n, width]`."""
     if isinstance(values, str):
-        raise refused("this run reads numbers: the prompt must be a list of them, --values on the command line")
+        raise refused(
+            "this run reads numbers: the prompt must be a list of them, --values on the command"
+            " line"
+        )
     if isinstance(values, list) and any(isinstance(value, bool) for value in values):
-        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
+        raise refused(
+            f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values)
+        )
     try:
         rows = np.asarray(values)
     except (TypeError, ValueError) as error:  # steps of different widths
-        fact = f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
+        fact = (
+            f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
+        )
         raise refused(fact, got=arguments.shown(values)) from error
     if rows.dtype == object:  # such as whole numbers beyond all floats, or Decimal
         rows = _floats(rows, width)
     if not rows.size:
         return np.zeros((0, width))
     if rows.dtype.kind not in "fiu" or not rows.ndim:
-        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values))
+        raise refused(
+            f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values)
+        )
     if rows.ndim > 2:
-        raise refused(f"each step takes {width} numbers, but each of the prompt has lists", got=arguments.shown(values))
+        raise refused(
+            f"each step takes {width} numbers, but each of the prompt has lists",
+            got=arguments.shown(values),
+        )
     given = rows.shape[1] if rows.ndim == 2 else 1
     if given != width:
-        raise refused(f"each step takes {width} numbers, but each of the prompt has {given}", got=str(values)[:80])
+        raise refused(
+            f"each step takes {width} numbers, but each of the prompt has {given}",
+            got=str(values)[:80],
+        )
     rows = rows.astype(np.float64)
     if not (np.abs(rows) <= LARGEST).all():  # nan too
         raise refused(f"the prompt holds a number that is not finite, or above {LARGEST:g}")
@@ -313,7 +375,10 @@ def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
     """Return an array of Python's own numbers as floats."""
     flat = rows.ravel().tolist()
     if any(isinstance(value, str | bytes | bool | complex) or value is None for value in flat):
-        raise refused(f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(rows.tolist()))
+        raise refused(
+            f"the prompt must be a list of numbers, {width} a step",
+            got=arguments.shown(rows.tolist()),
+        )
     try:
         return np.array([float(value) for value in flat], np.float64).reshape(rows.shape)
     except (TypeError, ValueError, OverflowError) as error:
@@ -321,7 +386,9 @@ def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
 
 
 def too_short(missing: int) -> str:
-    """Return what is to be said where what is read are differences, and nothing has a difference yet."""
+    """Return what is to be said where what is read are differences, and nothing has a difference
+    yet.
+    """
     steps = f"{missing} more step{'s' * (missing > 1)}"
     return f"this run reads differences, and {steps} must come before anything can be foreseen"
 

@@ -1,4 +1,6 @@
-"""The one generation loop: prime with the whole prompt, then one step at a time with the state carried."""
+"""The one generation loop: prime with the whole prompt, then one step at a time with the state
+carried.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
 REPLACEMENT = "\ufffd"
 
 
-def symbols(session: Session, length: int, sampling: Sampling, stop: Sequence[str] = ()) -> Iterator[list[str]]:
+def symbols(
+    session: Session, length: int, sampling: Sampling, stop: Sequence[str] = ()
+) -> Iterator[list[str]]:
     """Give the text of each stream as it becomes certain, one list a step, up to `length` symbols.
 
-    A stream ends before the first of the `stop` texts; what might be the beginning of one is held back until it is not.
+    A stream ends before the first of the `stop` texts; what might be the beginning of one is held
+    back until it is not.
     """
     writers = [Writer(session, stop) for _ in range(session.streams)]
     for _ in range(length):
@@ -58,10 +63,14 @@ class Writer:
         return certain
 
     def _text(self, index: int) -> str:
-        """Return the text of an id; half of a surrogate pair, which nothing could write, becomes U+FFFD."""
+        """Return the text of an id; half of a surrogate pair, which nothing could write, becomes
+        U+FFFD.
+        """
         text = self.text_of(index)
         if not isinstance(text, str):
-            raise PluginError.of("RC071", f"{self.owner}: streamer gives {type(text).__name__}, not str")
+            raise PluginError.of(
+                "RC071", f"{self.owner}: streamer gives {type(text).__name__}, not str"
+            )
         if broken_text(text) < 0:
             return text
         return "".join(REPLACEMENT if broken_text(mark) >= 0 else mark for mark in text)
@@ -74,7 +83,9 @@ class Writer:
 
 def _overlap(text: str, stop: str) -> int:
     """Return how many characters at the end of a text begin a stop text."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
+    return next(
+        (n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0
+    )
 
 
 def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:

@@ -1,4 +1,6 @@
-"""From logits to a symbol: penalty, temperature, top-k, top-p, min-p, in this order, and a seeded draw."""
+"""From logits to a symbol: penalty, temperature, top-k, top-p, min-p, in this order, and a seeded
+draw.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def pick(self, logits: Tensor, seen: Tensor, draws: Draws) -> Tensor:
-        """Return one id a row, `[B]`, for logits `[B, V]`; `seen` marks the symbols that have come, `[B, V]`."""
+        """Return one id a row, `[B]`, for logits `[B, V]`; `seen` marks the symbols that have come,
+        `[B, V]`.
+        """
         logits = logits.float()
         if self.repetition_penalty != 1.0:
             logits = torch.where(seen, penalised(logits, self.repetition_penalty), logits)
@@ -57,7 +61,10 @@ class Sampling:
 
 
 def penalised(logits: Tensor, penalty: float) -> Tensor:
-    """Return logits made less likely (Keskar et al. 2019, arXiv:1909.05858): divided above 0, multiplied below."""
+    """Return logits made less likely (Keskar et al. 2019, arXiv:1909.05858): divided above 0,
+    multiplied below.
+    """
     penalty = min(max(penalty, COLDEST), HOTTEST)
     changed = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return changed.clamp(-HOTTEST, HOTTEST)  # the difference of two infinite ones would be no number
+    # The difference of two infinite ones would be no number.
+    return changed.clamp(-HOTTEST, HOTTEST)

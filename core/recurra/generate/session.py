@@ -1,4 +1,6 @@
-"""A session: a network with a state that can be fed, read, copied, rolled back, saved and restored."""
+"""A session: a network with a state that can be fed, read, copied, rolled back, saved and
+restored.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,16 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified
 from recurra.generate import arguments, draws
-from recurra.generate.elements import ELEMENTS, GIVE_KNOWN, SKIPPED, TOO_FEW, encoded, holds_any, refused, too_short
+from recurra.generate.elements import (
+    ELEMENTS,
+    GIVE_KNOWN,
+    SKIPPED,
+    TOO_FEW,
+    encoded,
+    holds_any,
+    refused,
+    too_short,
+)
 from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
@@ -36,12 +47,14 @@ CHUNK = 4096
 
 
 class Session:
-    """One stream, or several side by side, over a trained network; memory does not grow with what it has read.
+    """One stream, or several side by side, over a trained network; memory does not grow with what
+    it has read.
 
-    Several streams read the same prompt, together until the first draw, and draw each for itself. `position` is where
-    in its sequence the first element stands that is fed: a clock in the encoder goes on from there. `scheme` is that
-    of `recurra.randomness`, by which symbols are drawn. What is `known` of a series, in the data's units, is what it is
-    scaled by where each has a scale of its own; else those are the numbers that are fed first.
+    Several streams read the same prompt, together until the first draw, and draw each for itself.
+    `position` is where in its sequence the first element stands that is fed: a clock in the encoder
+    goes on from there. `scheme` is that of `recurra.randomness`, by which symbols are drawn. What
+    is `known` of a series, in the data's units, is what it is scaled by where each has a scale of
+    its own; else those are the numbers that are fed first.
     """
 
     def __init__(
@@ -78,7 +91,8 @@ class Session:
     def feed(self, values: Any) -> Session:
         """Read elements: a text, tokens or numbers in the data's units. Returns the session.
 
-        Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of another width.
+        Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of
+        another width.
         """
         ids = encoded(self.vocabulary, values)
         self.skipped = not len(ids) and holds_any(self.vocabulary, values)
@@ -87,7 +101,8 @@ class Session:
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]`, or numbers `[n, F]` in the data's units; each stream reads them all.
 
-        Raises `InputError` (RC042, RC080) for numbers that cannot be read; then nothing has been read.
+        Raises `InputError` (RC042, RC080) for numbers that cannot be read; then nothing has been
+        read.
         """
         if not len(ids):
             return self
@@ -130,11 +145,16 @@ class Session:
         return torch.softmax(self.expected().float(), dim=-1)
 
     def expected(self) -> Tensor:
-        """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080) if there is none."""
+        """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080)
+        if there is none.
+        """
         if self.output is None and self.skipped:
             raise refused(SKIPPED, cure=GIVE_KNOWN)
         if self.output is None:
-            raise refused("nothing has been read, so nothing follows", cure="give a prompt of one element or more")
+            raise refused(
+                "nothing has been read, so nothing follows",
+                cure="give a prompt of one element or more",
+            )
         if missing := self.stream.missing:
             raise refused(too_short(missing), cure="give more of what came before")
         return self.output.expand(self.streams, -1)
@@ -144,19 +164,29 @@ class Session:
         if len(self.seen) == self.streams:
             return
         each = torch.zeros(self.streams, dtype=torch.long, device=self.network.device)
-        self._carried = tuple(map_state(lambda field: field[each], state) for state in self.states or ())
+        self._carried = tuple(
+            map_state(lambda field: field[each], state) for state in self.states or ()
+        )
         self.seen = self.seen[each]
 
     def _sound(self, purpose: str) -> Tensor:
-        """Return what the network says of the next element. Raises `RunError` (RC060) if it is not finite."""
+        """Return what the network says of the next element. Raises `RunError` (RC060) if it is not
+        finite.
+        """
         output = self.expected()
-        finite = math.isfinite(float(output.sum()))  # a sum may be beyond all numbers though none of them is
+        # A sum may be beyond all numbers though none of them is.
+        finite = math.isfinite(float(output.sum()))
         if not finite and not bool(torch.isfinite(output).all()):
-            raise RunError.of("RC060", f"what the network gives is not finite, so nothing can be {purpose} from it")
+            raise RunError.of(
+                "RC060",
+                f"what the network gives is not finite, so nothing can be {purpose} from it",
+            )
         return output
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
-        """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises `InputError` (RC080)."""
+        """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises
+        `InputError` (RC080).
+        """
         self.elements.has("draw")
         output = self._sound("drawn")
         self._part()
@@ -167,7 +197,8 @@ class Session:
     def foresee(self) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
 
-        Raises `InputError` (RC080) for a run of symbols, and `RunError` (RC060) if they are not finite.
+        Raises `InputError` (RC080) for a run of symbols, and `RunError` (RC060) if they are not
+        finite.
         """
         self.elements.has("foresee")
         scaled = self._sound("forecast")
@@ -175,11 +206,15 @@ class Session:
         self._step(scaled.to(self.network.dtype))
         numbers = self.stream.undo(scaled[0].cpu().double().numpy())
         if not np.isfinite(numbers).all():
-            raise RunError.of("RC060", "what the network forecasts is beyond all numbers in the data's units")
+            raise RunError.of(
+                "RC060", "what the network forecasts is beyond all numbers in the data's units"
+            )
         return numbers
 
     def copy(self) -> Session:
-        """Return a session in the same state, random draws included, that goes its own way from here."""
+        """Return a session in the same state, random draws included, that goes its own way from
+        here.
+        """
         other = copy.copy(self)
         other.seen = self.seen.clone()
         other.draws = self.draws.copy()
@@ -187,25 +222,33 @@ class Session:
         return other
 
     def save(self, path: str | Path) -> None:
-        """Write the state to a safetensors file, which any machine with the same run can restore."""
+        """Write the state to a safetensors file, which any machine with the same run can
+        restore.
+        """
         tensors = {f"state.{name}": t.cpu() for name, t in flatten(self.states or ()).items()}
         tensors |= {"seen": self.seen.cpu(), "random": self.draws.state()}
         tensors |= {f"stream.{name}": tensor for name, tensor in self.stream.tensors().items()}
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
-        about = {"signature": self.signature(), "position": str(self.position), "streams": str(self.streams)}
+        about = {
+            "signature": self.signature(),
+            "position": str(self.position),
+            "streams": str(self.streams),
+        }
         about["sha256"] = _hash(about, tensors)
         with guarded(Path(path), "or give another path"):
             try:
                 save_file(tensors, path, metadata=about)
-            except SafetensorError as error:  # how safetensors tells of a folder that is not there, or of a full disk
+            except (
+                SafetensorError
+            ) as error:  # how safetensors tells of a folder that is not there, or of a full disk
                 raise OSError(str(error)) from error
 
     def restore(self, path: str | Path) -> Session:
         """Take the state from a file; one that is refused changes nothing.
 
-        Raises `InputError` (RC054) if it belongs to another network, is damaged, or is no state. Warns
-        (`Unverified`) of one that was saved before states had a hash.
+        Raises `InputError` (RC054) if it belongs to another network, is damaged, or is no state.
+        Warns (`Unverified`) of one that was saved before states had a hash.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -215,7 +258,9 @@ class Session:
             raise InputError.of("RC054", f"{path} is not a saved state: {error}") from error
         if about.get("signature") != self.signature():
             fact = f"{path} was saved by another network, vocabulary or precision"
-            raise InputError.of("RC054", fact, cure="restore it into a session of the run that saved it")
+            raise InputError.of(
+                "RC054", fact, cure="restore it into a session of the run that saved it"
+            )
         if "sha256" not in about:
             text = f"{path} holds no hash, as states of before: it is restored unverified"
             warnings.warn(text, Unverified, stacklevel=2)
@@ -223,11 +268,15 @@ class Session:
             self._take(about, tensors)
         except Exception as error:
             fact = f"{path} is a damaged state: {' '.join(str(error).split())[:300]}"
-            raise InputError.of("RC054", fact, cure="save it anew, or restore it from a copy") from error
+            raise InputError.of(
+                "RC054", fact, cure="save it anew, or restore it from a copy"
+            ) from error
         return self
 
     def _take(self, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
-        """Take a saved state, all of it or nothing. Raises any error if it is not what `save` has written."""
+        """Take a saved state, all of it or nothing. Raises any error if it is not what `save` has
+        written.
+        """
         if about.get("sha256", "") not in ("", _hash(about, tensors)):
             raise ValueError("its hash is not the recorded one")
         device, seen = self.network.device, tensors["seen"]
@@ -235,11 +284,20 @@ class Session:
         output = tensors.get("output")
         if streams < 1 or not 0 <= position < 1 << 63:
             raise ValueError(f"streams = {streams}, position = {position}")
-        if seen.dtype != torch.bool or seen.shape not in ((1, self.vocabulary.size), (streams, self.vocabulary.size)):
+        if seen.dtype != torch.bool or seen.shape not in (
+            (1, self.vocabulary.size),
+            (streams, self.vocabulary.size),
+        ):
             raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}")
-        if output is not None and (output.dtype != self.network.dtype or len(output) != len(seen) or output.dim() != 2):
+        if output is not None and (
+            output.dtype != self.network.dtype or len(output) != len(seen) or output.dim() != 2
+        ):
             raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
-        states = {name.removeprefix("state."): t for name, t in tensors.items() if name.startswith("state.")}
+        states = {
+            name.removeprefix("state."): t
+            for name, t in tensors.items()
+            if name.startswith("state.")
+        }
         if bool(states) != (output is not None):
             raise ValueError("there is a state without an output, or an output without a state")
         for name, tensor in tensors.items():
@@ -248,7 +306,11 @@ class Session:
         restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
         drawn = draws.restored(tensors["random"])
         stream = self.stream.restored(
-            {name.removeprefix("stream."): t for name, t in tensors.items() if name.startswith("stream.")}
+            {
+                name.removeprefix("stream."): t
+                for name, t in tensors.items()
+                if name.startswith("stream.")
+            }
         )
         self.streams, self.position, self.seen = streams, position, seen.to(device)
         self._carried, self.output = restored, None if output is None else output.to(device)
@@ -267,8 +329,12 @@ class Session:
 
 def _hash(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
     """Return a hash of all that a saved state holds."""
-    digest = hashlib.sha256(json.dumps({k: v for k, v in sorted(about.items()) if k != "sha256"}).encode())
+    digest = hashlib.sha256(
+        json.dumps({k: v for k, v in sorted(about.items()) if k != "sha256"}).encode()
+    )
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()

@@ -46,12 +46,13 @@ def build_network(
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
-    `size` is that of the vocabulary that is read, `answers` that of what is answered, 0 where it is the same. `names`
-    gives those of the symbols or features to an encoder that starts from outside, as from vectors in a file; `counts`
-    the names of the answers, and how often each comes in training, to a loss that learns of them. Without both, as when
-    a run is loaded, neither learns anything. The paths are those that were `taken`, as far as they are proved here,
-    else the fastest for windows of training, in which sequences begin where there are `resets`. Raises `InputError`
-    (RC031) if a cell cannot run on the path that the task asks for.
+    `size` is that of the vocabulary that is read, `answers` that of what is answered, 0 where it is
+    the same. `names` gives those of the symbols or features to an encoder that starts from outside,
+    as from vectors in a file; `counts` the names of the answers, and how often each comes in
+    training, to a loss that learns of them. Without both, as when a run is loaded, neither learns
+    anything. The paths are those that were `taken`, as far as they are proved here, else the
+    fastest for windows of training, in which sequences begin where there are `resets`. Raises
+    `InputError` (RC031) if a cell cannot run on the path that the task asks for.
     """
     task = resolved.task
     with resolved.placing():
@@ -85,7 +86,9 @@ def build_network(
         return network, choose_paths(resolved, network, resets, taken)
 
 
-def sized(resolved: Resolved, network: Network, taken: Taken | None = None) -> AbstractContextManager[None]:
+def sized(
+    resolved: Resolved, network: Network, taken: Taken | None = None
+) -> AbstractContextManager[None]:
     """Return what sets the threads that a task of this size is worth.
 
     A run that was made on several goes on with them, for its bits may depend on that.
@@ -100,21 +103,26 @@ def sized(resolved: Resolved, network: Network, taken: Taken | None = None) -> A
 def _narrow(part: Part, width: int, key: str) -> Problem:
     """Return the problem of a block that is so narrow that its norm leaves nothing of its input."""
     fact = (
-        f"a block is as wide as its input, and a {part.options.block.norm} norm of {width} leaves only the sign of it"
+        f"a block is as wide as its input, and a {part.options.block.norm} norm of {width} leaves"
+        " only the sign of it"
     )
     cure = 'put a wider encoder before it, such as kind = "linear" with size = 64'
     return Problem("RC031", fact, f"{key}.block", cure=cure)
 
 
 def _cell(part: Part, width: int) -> Cell[Any]:
-    """Return a cell for inputs of a width. Raises `PluginError` (RC071) if it breaks the shapes of its contract."""
+    """Return a cell for inputs of a width. Raises `PluginError` (RC071) if it breaks the shapes of
+    its contract.
+    """
     built: Cell[Any] = part.build(width)
     probe.cell(built, part.entry.qualified)
     return built
 
 
 def _loss(resolved: Resolved, size: int) -> Loss[Any]:
-    """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a step."""
+    """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a
+    step.
+    """
     part = resolved.parts["loss"]
     loss: Loss[Any] = part.build(size)
     probe.loss(loss, resolved.answers.yields, part.entry.qualified)
@@ -122,7 +130,9 @@ def _loss(resolved: Resolved, size: int) -> Loss[Any]:
 
 
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
-    """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its arguments."""
+    """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its
+    arguments.
+    """
     kind, arguments = optimizers.chosen(resolved.task.training.optimizer)
     with resolved.placing():
         try:

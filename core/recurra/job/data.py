@@ -62,7 +62,9 @@ class Data:
 
     @property
     def lag(self) -> int:
-        """How many elements at the beginning of a sequence have no value, and can answer nothing."""
+        """How many elements at the beginning of a sequence have no value, and can answer
+        nothing.
+        """
         return self.chain.lag if self.chain else 0
 
     @property
@@ -77,7 +79,14 @@ class Data:
 
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
-        return examples(self.vocabulary, self.reader, self.splits[name], self.answers.size, self.season, self.scale)
+        return examples(
+            self.vocabulary,
+            self.reader,
+            self.splits[name],
+            self.answers.size,
+            self.season,
+            self.scale,
+        )
 
     def held_out(self) -> SplitName:
         """Return the split that the final figures are about: test, else validation, else train."""
@@ -90,7 +99,9 @@ class Data:
         return begin - int(self.store.begin(np.array([begin]))[0])
 
     def counts(self) -> tuple[list[str], NDArray[np.int64]]:
-        """Return the names of the answers that are symbols, and how often each comes in training, or its first part."""
+        """Return the names of the answers that are symbols, and how often each comes in training,
+        or its first part.
+        """
         held, size = self.examples("train"), self.answers.size
         parts = held.sequences() if held.answers is None else [held.answers[held.answers != UNSEEN]]
         counts = np.zeros(size, np.int64)
@@ -99,7 +110,9 @@ class Data:
         return self.answer_elements.names(self.source, self.answers), counts
 
     def unseen(self, name: SplitName) -> list[str]:
-        """Return the labels of a split that training has not shown, a name for each sequence that has one."""
+        """Return the labels of a split that training has not shown, a name for each sequence that
+        has one.
+        """
         if self.reader.labels is None:
             return []
         rows = self.store.sequence(self.splits[name].begin)
@@ -111,7 +124,9 @@ class Data:
         return self.elements.names(self.source, self.vocabulary)
 
     def opening(self) -> Any:
-        """Return what generation goes on from without a prompt: the first symbols, or the last steps of a series."""
+        """Return what generation goes on from without a prompt: the first symbols, or the last
+        steps of a series.
+        """
         begin, end = self.elements.opening(self.store, self.lag)
         return np.asarray(self.store.values[begin:end]).tolist()
 
@@ -123,7 +138,11 @@ class Data:
             "sequences": len(self.store.starts),
             "splits": {name: part.elements for name, part in self.splits.items()},
             "features": self.source.features(),
-            **({"labels": self.answers.save()["classes"]} if isinstance(self.answers, Labels) else {}),
+            **(
+                {"labels": self.answers.save()["classes"]}
+                if isinstance(self.answers, Labels)
+                else {}
+            ),
             **self._generated_from(),
         }
 
@@ -131,11 +150,20 @@ class Data:
         """Return what generation goes on from without a prompt, where there is any."""
         if not self.target.generates:
             return {}
-        return {"opening": self.opening(), "opening_position": self.opening_position(), **self.elements.ending(self)}
+        return {
+            "opening": self.opening(),
+            "opening_position": self.opening_position(),
+            **self.elements.ending(self),
+        }
 
 
 def examples(
-    vocabulary: Vocabulary[Any], reader: Reader, part: Split, classes: int, season: int = 0, scale: Scale | None = None
+    vocabulary: Vocabulary[Any],
+    reader: Reader,
+    part: Split,
+    classes: int,
+    season: int = 0,
+    scale: Scale | None = None,
 ) -> Examples:
     """Return a split as a baseline sees it: the part of it that figures are made of."""
     part, store = part.scored(), reader.store
@@ -183,7 +211,9 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         learned = examples(vocabulary, reader, splits["train"], answers.size, season)
         scale = ELEMENTS[answers.yields].scale(learned)
         feed = _feed(resolved, reader, splits["train"])
-        data = Data(source, vocabulary, store, splits, reader, feed, target, answers, scale, season, chain)
+        data = Data(
+            source, vocabulary, store, splits, reader, feed, target, answers, scale, season, chain
+        )
         _check_splits(resolved, data)
         if target.generates:
             check_prompt(resolved, vocabulary)
@@ -207,15 +237,19 @@ def _answers(
 def _transformed(
     resolved: Resolved, chain: Chain, reader: Reader, splits: dict[SplitName, Split]
 ) -> tuple[Reader, dict[SplitName, Split]]:
-    """Return a reader of what transforms make of numbers, and splits in which nothing is answered that has no value.
+    """Return a reader of what transforms make of numbers, and splits in which nothing is answered
+    that has no value.
 
-    Raises `InputError` (RC031, RC041) where an answer could not be undone by what is known when it is made, or where a
-    series must be known, and training sees nothing of it.
+    Raises `InputError` (RC031, RC041) where an answer could not be undone by what is known when it
+    is made, or where a series must be known, and training sees nothing of it.
     """
     target, store, train = resolved.target, reader.store, splits["train"]
     if target.asks == "input" and target.reach != 1:
         name = resolved.parts["target"].entry.qualified
-        fact = f"the answers of target {name} lie {target.reach} steps ahead, and what is read is undone one step ahead"
+        fact = (
+            f"the answers of target {name} lie {target.reach} steps ahead, and what is read is"
+            " undone one step ahead"
+        )
         cure = 'leave difference and seasonal_difference out, and scale_by = "series"'
         raise InputError.of("RC031", fact, key="vocabulary", cure=cure)
     if chain.by_series and not train.whole:
@@ -223,7 +257,10 @@ def _transformed(
         for name, part in splits.items():
             strange = [begin for begin in part.begin.tolist() if begin not in seen]
             if strange:
-                fact = f"{len(strange)} of the {len(part)} series of the {name} split have no part in training, "
+                fact = (
+                    f"{len(strange)} of the {len(part)} series of the {name} split have no part in"
+                    " training, "
+                )
                 fact += "by which they could be scaled"
                 cure = 'vocabulary.scale_by = "all"'
                 cure = cure if "fold" in store.columns else f'sequence.split_by = "time", or {cure}'
@@ -236,12 +273,17 @@ def _transformed(
 
 
 def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
-    """Return the batches of training. Raises `InputError` (RC041) that does the arithmetic where there are too few."""
+    """Return the batches of training. Raises `InputError` (RC041) that does the arithmetic where
+    there are too few.
+    """
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
     if train.whole:
         return _sequences(resolved, reader, train)
     if not train.steps:
-        fact = f"the training split holds {train.elements} elements in {len(train)} sequences: nothing can be predicted"
+        fact = (
+            f"the training split holds {train.elements} elements in {len(train)} sequences: nothing"
+            " can be predicted"
+        )
         needed = max(train.reach, train.lag) + 1
         cure = f"a window needs an input and a target: {needed} elements"
         cure += ", for what is read are differences" if train.lag > 1 else ""
@@ -276,12 +318,17 @@ def _sequences(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     length, batch = resolved.task.sequence.length, resolved.task.training.batch_size
     both = [index for index, cell in enumerate(resolved.cells) if cell.options.bidirectional]
     if both and length < longest:
-        fact = f"a cell that reads both ways takes each sequence in one window, and the longest has {longest} steps"
+        fact = (
+            "a cell that reads both ways takes each sequence in one window, and the longest has"
+            f" {longest} steps"
+        )
         cure = f"leave sequence.length out, or sequence.length = {longest}"
         raise InputError.of("RC031", fact, key="sequence.length", got=str(length), cure=cure)
     if len(train) < batch:
         fact = f"the training split holds {len(train)} sequences, and one batch takes {batch}"
-        raise InputError.of("RC041", fact, key="training.batch_size", cure=f"batch_size <= {len(train)}")
+        raise InputError.of(
+            "RC041", fact, key="training.batch_size", cure=f"batch_size <= {len(train)}"
+        )
     return Sequences.of(reader, train, length, batch, resolved.task.seed)
 
 
@@ -300,7 +347,10 @@ def _check_splits(resolved: Resolved, data: Data) -> None:
         if not part.steps:
             fact = f"{size} holds {part.elements} elements: nothing can be predicted"
             if data.lag:
-                fact += f", for what is read are differences, which the first {data.lag} of a sequence do not have"
+                fact += (
+                    f", for what is read are differences, which the first {data.lag} of a sequence"
+                    " do not have"
+                )
             raise InputError.of("RC041", fact, key=key, cure=cure)
         if not _answerable(data, part):
             target = resolved.parts["target"].entry.component.name
@@ -327,7 +377,10 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
     """Check the task's prompt. Raises `InputError` (RC043, RC080)."""
     prompt, generation = resolved.task.generation.prompt, resolved.task.generation
     if generation.warm and generation.position:
-        fact = "with warm = true the prompt stands after what is read first, so position must be left out"
+        fact = (
+            "with warm = true the prompt stands after what is read first, so position must be"
+            " left out"
+        )
         raise InputError.of("RC014", fact, key="generation.position", got=str(generation.position))
     if prompt is None:
         return
@@ -338,7 +391,12 @@ def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
         raise InputError.of("RC080", fact, key=key, got=checking.literal(prompt))
     if not len(encoded(vocabulary, prompt)):
         if holds_any(vocabulary, prompt):
-            raise InputError.of("RC080", SKIPPED, key=key, got=checking.literal(prompt), cure=GIVE_KNOWN)
+            raise InputError.of(
+                "RC080", SKIPPED, key=key, got=checking.literal(prompt), cure=GIVE_KNOWN
+            )
         raise InputError.of(
-            "RC080", "the prompt is empty, so nothing can follow", key=key, cure="give one element or more"
+            "RC080",
+            "the prompt is empty, so nothing can follow",
+            key=key,
+            cure="give one element or more",
         )

@@ -10,11 +10,15 @@ from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder, environment
 
 
-def describe(folder: RunFolder, resolved: Resolved, data: Data, network: Network, choices: list[Choice]) -> None:
+def describe(
+    folder: RunFolder, resolved: Resolved, data: Data, network: Network, choices: list[Choice]
+) -> None:
     """Write what the run is, before its first step."""
     folder.write_task(resolved.toml())
     folder.write("plugins.json", plugins(resolved))
-    folder.write("environment.json", environment(device=str(network.device), **Taken.record(choices)))
+    folder.write(
+        "environment.json", environment(device=str(network.device), **Taken.record(choices))
+    )
     learned = network.loss.save()
     folder.write("data.json", data.summary() | ({"loss": learned} if learned else {}))
     folder.write("vocabulary.json", data.vocabulary.save())

@@ -1,4 +1,5 @@
-"""Symbols and numbers, as far as the stages of a task differ by what is read or answered: one object each, in a table.
+"""Symbols and numbers, as far as the stages of a task differ by what is read or answered: one
+object each, in a table.
 
 The stages themselves ask the object of their elements, and never which of the two it is.
 """
@@ -47,22 +48,28 @@ Rules = Mapping[str, Metrics | Sums]
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
 TAIL = 1024
-"""Steps of a series that generation goes on from where no prompt is given, and symbols that it reads to be warm."""
+"""Steps of a series that generation goes on from where no prompt is given, and symbols that it
+reads to be warm.
+"""
 FEW = 3
 """Steps that are evaluated, forecast and generated before training."""
 SYMBOLS_SHOWN = 256
 """Symbols, or classes, that the report lists."""
 FAR_NATS = 0.15
-"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of it;"""
+"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of
+it;
+"""
 FAR_TIMES = 1.5
 """for numbers, whose loss has no unit, how many times as dear."""
 
 
 class Elements(Protocol):
-    """What is read, or what is answered. What only one of the two has is nothing here, and stands in that one.
+    """What is read, or what is answered. What only one of the two has is nothing here, and stands
+    in that one.
 
-    `prompt` is what a prompt must be; `made` is what is expected of what goes on; `told` are the columns beside the
-    continuation of a sequence; `cost` is the figure that tells what the first steps cost.
+    `prompt` is what a prompt must be; `made` is what is expected of what goes on; `told` are the
+    columns beside the continuation of a sequence; `cost` is the figure that tells what the first
+    steps cost.
     """
 
     prompt: ClassVar[str]
@@ -73,9 +80,14 @@ class Elements(Protocol):
     # the data
 
     def fit(
-        self, resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
+        self,
+        resolved: Resolved,
+        vocabulary: Vocabulary[Any],
+        store: Store,
+        splits: dict[SplitName, Split],
     ) -> Chain | None:
-        """Fit a vocabulary on the training split, where it has not learned from all; return its transforms, if any.
+        """Fit a vocabulary on the training split, where it has not learned from all; return its
+        transforms, if any.
 
         Raises `InputError`.
         """
@@ -125,7 +137,9 @@ class Elements(Protocol):
         yield from ()
 
     def idle(self, task: Task) -> Iterator[Problem]:
-        """Give a problem for each key that was set, and that nothing reads where these are answered."""
+        """Give a problem for each key that was set, and that nothing reads where these are
+        answered.
+        """
         yield from ()
 
     def foresee(self, task: Task, data: Data, trial: Network) -> None:
@@ -137,7 +151,9 @@ class Elements(Protocol):
 
     # a trained run
 
-    def judged(self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules) -> Figures:
+    def judged(
+        self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules
+    ) -> Figures:
         """Add to the figures what is said of these alone; return what the verdict is about."""
 
     def learned(self, data: Data) -> str:
@@ -145,25 +161,36 @@ class Elements(Protocol):
         return ""
 
     def near(self, cold: float, warm: float) -> bool:
-        """Tell whether the first steps from a fresh state cost about as much as those in the midst."""
+        """Tell whether the first steps from a fresh state cost about as much as those in the
+        midst.
+        """
 
-    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> dict[str, Any]:
-        """Return what comes in the steps after a sequence, and what is told beside; `nats` is what it cost itself."""
+    def continued(
+        self, session: Session, steps: int, nats: Callable[[], float | None]
+    ) -> dict[str, Any]:
+        """Return what comes in the steps after a sequence, and what is told beside; `nats` is what
+        it cost itself.
+        """
 
     def chances(self, answers: Vocabulary[Any]) -> list[str]:
         """Return the columns that tell the chance of each answer."""
         return []
 
-    def said(self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
+    def said(
+        self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Return what the best guesses `[N, V]` of the loss say, a row each.
 
-        `read` are the elements `[N, ...]` of which each guess is about the one after, if they are about such.
+        `read` are the elements `[N, ...]` of which each guess is about the one after, if they are
+        about such.
         """
 
     # a run read back
 
     def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
-        """Tell whether a vocabulary is the one that was learned from the data, as far as its elements depend on it."""
+        """Tell whether a vocabulary is the one that was learned from the data, as far as its
+        elements depend on it.
+        """
         return True
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
@@ -171,7 +198,9 @@ class Elements(Protocol):
 
 
 class Symbols(Elements):
-    """Ids, which stand for text or for classes: what comes next is drawn, and an answer is one of them."""
+    """Ids, which stand for text or for classes: what comes next is drawn, and an answer is one of
+    them.
+    """
 
     prompt, made, told, cost = "text", "generated", ("nats",), "nats"
 
@@ -187,13 +216,18 @@ class Symbols(Elements):
     def ending(self, data: Data) -> dict[str, Any]:
         """Return the symbols that training ends with, and where in their sequence they begin.
 
-        They end with a line, if there is one: what follows, a prompt, rarely goes on in the middle of a word.
+        They end with a line, if there is one: what follows, a prompt, rarely goes on in the middle
+        of a word.
         """
         train = data.splits["train"]
         begin, end = int(train.begin[-1]), int(train.high[-1])
         start = max(begin, end - TAIL)
         symbols = np.asarray(data.store.values[start:end])
-        lines = [index for index in range(len(symbols)) if "\n" in data.vocabulary.text(symbols[index : index + 1])]
+        lines = [
+            index
+            for index in range(len(symbols))
+            if "\n" in data.vocabulary.text(symbols[index : index + 1])
+        ]
         whole = symbols[: lines[-1] + 1 if lines else None]
         return {"ending": whole.tolist(), "ending_position": start - begin}
 
@@ -230,12 +264,17 @@ class Symbols(Elements):
         settings, vocabulary = resolved.task.generation, session.vocabulary
         owner = resolved.parts["vocabulary"].entry.qualified
         for index in range(min(FEW, vocabulary.size)):
-            for method, text in (("symbol", vocabulary.symbol(index)), ("text", vocabulary.text(np.array([index])))):
+            for method, text in (
+                ("symbol", vocabulary.symbol(index)),
+                ("text", vocabulary.text(np.array([index]))),
+            ):
                 if not isinstance(text, str):
                     raise intake.broken(owner, f"{method} gives {type(text).__name__}, not str")
         list(itertools.islice(loop.symbols(session, FEW, sampling(settings), settings.stop), FEW))
 
-    def judged(self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules) -> Figures:
+    def judged(
+        self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules
+    ) -> Figures:
         """Return the figures themselves."""
         return found
 
@@ -244,24 +283,33 @@ class Symbols(Elements):
         train = data.splits["train"]
         if train.steps <= SCORED:
             return ""
-        return f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
+        return (
+            f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
+        )
 
     def near(self, cold: float, warm: float) -> bool:
         """Compare nats, which can be taken from each other."""
         return cold - warm <= FAR_NATS
 
-    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> dict[str, Any]:
+    def continued(
+        self, session: Session, steps: int, nats: Callable[[], float | None]
+    ) -> dict[str, Any]:
         """Return the likeliest text, and what the sequence itself cost."""
         found: dict[str, Any] = {"nats": nats()}
         if not steps:
             return found
-        return {"predicted": "".join(*zip(*loop.symbols(session, steps, Sampling()), strict=True)), **found}
+        return {
+            "predicted": "".join(*zip(*loop.symbols(session, steps, Sampling()), strict=True)),
+            **found,
+        }
 
     def chances(self, answers: Vocabulary[Any]) -> list[str]:
         """Return a column for each symbol."""
         return [f"p:{name}" for name in _symbols(answers)]
 
-    def said(self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
+    def said(
+        self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Return the likeliest answer, with the chances of all."""
         names, columns = _symbols(answers), self.chances(answers)
         return [
@@ -283,12 +331,18 @@ def _symbols(vocabulary: Vocabulary[Any]) -> list[str]:
 
 
 class Numbers(Elements):
-    """Rows of numbers, scaled as training's are: what comes next is forecast, and an answer is a row."""
+    """Rows of numbers, scaled as training's are: what comes next is forecast, and an answer is a
+    row.
+    """
 
     prompt, made, cost = "a list of numbers", "forecast", "loss"
 
     def fit(
-        self, resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
+        self,
+        resolved: Resolved,
+        vocabulary: Vocabulary[Any],
+        store: Store,
+        splits: dict[SplitName, Split],
     ) -> Chain | None:
         """Fit the scale, and what follows it."""
         return scan.fit(resolved, vocabulary, store, splits) or None
@@ -327,7 +381,9 @@ class Numbers(Elements):
         expected, length = task.expect.forecast, task.generation.length
         if expected is not None and len(expected) > length:
             fact = f"{len(expected)} numbers are expected, and {length} generated"
-            yield Problem("RC014", fact, "expect.forecast", cure=f"generation.length = {len(expected)}")
+            yield Problem(
+                "RC014", fact, "expect.forecast", cure=f"generation.length = {len(expected)}"
+            )
 
     def foresee(self, task: Task, data: Data, trial: Network) -> None:
         """Forecast as the final figures do, and measure what the baselines say."""
@@ -337,7 +393,9 @@ class Numbers(Elements):
         pairs, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
         for position, before, history, future in pairs:
             known = history[-FEW - data.lag :]
-            session = Session(trial, data.vocabulary, position=position + len(history) - len(known), known=before)
+            session = Session(
+                trial, data.vocabulary, position=position + len(history) - len(known), known=before
+            )
             session.feed(known)
             errors = Errors()
             errors.add(np.stack(list(loop.numbers(session, len(future)))), future)
@@ -353,16 +411,26 @@ class Numbers(Elements):
             fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
             raise InputError.of("RC080", fact, key="generation.prompt") from error
 
-    def judged(self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules) -> Figures:
-        """Add the figures of each column, notes and the forecast; the verdict is about the forecast if there is one."""
+    def judged(
+        self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules
+    ) -> Figures:
+        """Add the figures of each column, notes and the forecast; the verdict is about the forecast
+        if there is one.
+        """
         name, season = found["split"], task.sequence.season
         errors = {rule: sums for rule, sums in rules.items() if isinstance(sums, Errors)}
         if columns := forecasts.by_column(data, tally.columns(), errors):
             found["columns"] = columns
         found["notes"] += forecasts.step_notes(data, data.splits[name], season, found["baselines"])
         if task.generation.prompt is None and data.opening_position():
-            found["notes"].append(f"what is generated goes on from the last {TAIL:,} steps of the last series")
-        ahead = forecasts.forecast(data, network, name, task.generation.length, season) if name != "train" else None
+            found["notes"].append(
+                f"what is generated goes on from the last {TAIL:,} steps of the last series"
+            )
+        ahead = (
+            forecasts.forecast(data, network, name, task.generation.length, season)
+            if name != "train"
+            else None
+        )
         if ahead is None:
             if name != "train" and task.generation.length:
                 found["notes"] += forecasts.left_out(data, name, 0)
@@ -374,12 +442,16 @@ class Numbers(Elements):
         """Compare losses, whose unit nobody knows."""
         return cold <= FAR_TIMES * warm
 
-    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> dict[str, Any]:
+    def continued(
+        self, session: Session, steps: int, nats: Callable[[], float | None]
+    ) -> dict[str, Any]:
         """Return a forecast."""
         rows = [row.tolist() for row in loop.numbers(session, steps)]
         return {"predicted": [row[0] if len(row) == 1 else row for row in rows]}
 
-    def said(self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
+    def said(
+        self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Return numbers in their own units."""
         given = point.cpu().numpy()
         own = answers.decode(given) if read is None else Chain(answers).foreseen(read, given)
@@ -392,7 +464,10 @@ class Numbers(Elements):
         read = chain.scaled(row)
         for found in (read, chain.foreseen(row, read), vocabulary.decode(read)):
             if np.shape(found) != row.shape or not np.isfinite(found).all():
-                raise ValueError(f"a row of {vocabulary.size} numbers becomes {np.shape(found)}, or is not finite")
+                raise ValueError(
+                    f"a row of {vocabulary.size} numbers becomes {np.shape(found)}, or is not"
+                    " finite"
+                )
 
 
 ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}

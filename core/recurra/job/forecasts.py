@@ -34,7 +34,8 @@ Figures = dict[str, Any]
 def forecast(
     data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
 ) -> Figures | None:
-    """Forecast what follows the history of each series, with nothing but the forecast itself fed back.
+    """Forecast what follows the history of each series, with nothing but the forecast itself fed
+    back.
 
     Of more than `limit` series those are forecast that lie evenly over all.
     """
@@ -68,7 +69,9 @@ def forecast(
 
 
 class Begun(NamedTuple):
-    """A series that is to be forecast: its `history` from a position on, by what it is scaled, and what comes then."""
+    """A series that is to be forecast: its `history` from a position on, by what it is scaled, and
+    what comes then.
+    """
 
     position: int
     known: NDArray[Any] | None
@@ -77,7 +80,9 @@ class Begun(NamedTuple):
 
 
 def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> list[Figures]:
-    """Return the figures of each of several columns in its own units, those of the baselines beside."""
+    """Return the figures of each of several columns in its own units, those of the baselines
+    beside.
+    """
     names = data.source.features() or [f"column {index}" for index in range(len(model))]
     return [
         {
@@ -85,20 +90,25 @@ def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> lis
             "metrics": metrics,
             "baselines": {rule: errors.columns[index].metrics() for rule, errors in rules.items()},
         }
-        for index, (name, metrics) in enumerate(zip(names, model, strict=False))  # one alone is told as a whole
+        # One alone is told as a whole.
+        for index, (name, metrics) in enumerate(zip(names, model, strict=False))
     ]
 
 
-def history_and_future(data: Data, name: SplitName, horizon: int, limit: int = FORECAST) -> tuple[list[Begun], int]:
+def history_and_future(
+    data: Data, name: SplitName, horizon: int, limit: int = FORECAST
+) -> tuple[list[Begun], int]:
     """Return series of a split, each up to where a free-running forecast begins, and what it meets.
 
-    A contiguous split is forecast from its first element; a whole series from `horizon` before its end; both not before
-    enough is known of a series. Of more than `limit` series those are taken that lie evenly over all of them; how many
-    there are comes second.
+    A contiguous split is forecast from its first element; a whole series from `horizon` before its
+    end; both not before enough is known of a series. Of more than `limit` series those are taken
+    that lie evenly over all of them; how many there are comes second.
     """
     part, values = data.splits[name], data.store.values
     known_of = in_training(data.store, data.splits["train"])
-    origins = np.where(part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon))
+    origins = np.where(
+        part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon)
+    )
     origins = np.maximum(origins, part.begin + data.lag + 1)
     stops = np.minimum(part.high, origins + horizon)
     able = np.flatnonzero(stops > origins)
@@ -108,20 +118,34 @@ def history_and_future(data: Data, name: SplitName, horizon: int, limit: int = F
         begin, origin, stop = int(part.begin[row]), int(origins[row]), int(stops[row])
         first = max(begin, origin - HISTORY)
         known = known_of(int(data.store.sequence(np.array([begin]))[0])) if data.by_series else None
-        found.append(Begun(first - begin, known, np.asarray(values[first:origin]), np.asarray(values[origin:stop])))
+        found.append(
+            Begun(
+                first - begin,
+                known,
+                np.asarray(values[first:origin]),
+                np.asarray(values[origin:stop]),
+            )
+        )
     return found, len(able)
 
 
 def left_out(data: Data, name: SplitName, able: int) -> list[str]:
-    """Return what is to be said of series that are too short to be forecast because of what is read of them."""
+    """Return what is to be said of series that are too short to be forecast because of what is read
+    of them.
+    """
     part = data.splits[name]
     short = int((part.high > np.maximum(part.low, part.begin + 1)).sum()) - able
     if not data.lag or short <= 0:
         return []
-    return [f"{short:,} series were not forecast: {data.lag + 1:,} steps of each must come before, for the differences"]
+    return [
+        f"{short:,} series were not forecast: {data.lag + 1:,} steps of each must come before, for"
+        " the differences"
+    ]
 
 
-def step_notes(data: Data, split: Split, season: int, baselines: Mapping[str, Metrics]) -> list[str]:
+def step_notes(
+    data: Data, split: Split, season: int, baselines: Mapping[str, Metrics]
+) -> list[str]:
     """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
     said, train = [], data.splits["train"]
     if train.steps > SCORED:
@@ -132,14 +156,17 @@ def step_notes(data: Data, split: Split, season: int, baselines: Mapping[str, Me
         known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
         short = int((known < season).sum())
         said.append(
-            f"no seasonal naive one step ahead: it needs {season} steps before each prediction, "
-            f"and {short:,} of {len(known):,} series begin with fewer (the shortest with {int(known.min())})"
+            f"no seasonal naive one step ahead: it needs {season} steps before each prediction, and"
+            f" {short:,} of {len(known):,} series begin with fewer (the shortest with"
+            f" {int(known.min())})"
         )
     return said
 
 
 def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a forecast of the shape of what comes; from where it is not finite on, it is no number."""
+    """Return a forecast of the shape of what comes; from where it is not finite on, it is no
+    number.
+    """
     predicted = np.full(future.shape, np.nan)
     with suppress(RunError):
         for step, row in enumerate(numbers(session, len(future))):
@@ -148,15 +175,22 @@ def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]
 
 
 def _forecast_notes(pairs: list[Begun], total: int, season: int, told: dict[str, int]) -> list[str]:
-    """Return what is to be said of a forecast: the sample it is of, what it has read, and why a rule is missing."""
+    """Return what is to be said of a forecast: the sample it is of, what it has read, and why a
+    rule is missing.
+    """
     said, count = [], len(pairs)
     if count < total:
-        said.append(f"{count:,} of {total:,} series were forecast, which lie evenly over all of them")
+        said.append(
+            f"{count:,} of {total:,} series were forecast, which lie evenly over all of them"
+        )
     if cut := sum(pair.position > 0 for pair in pairs):
         said.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
     needs = {"drift": 2, **({"seasonal naive": season} if season else {})}
     for rule, least in needs.items():
         if told.get(rule, 0) < count:
             short = count - told.get(rule, 0)
-            said.append(f"no {rule}: it needs {least} steps of history, and {short:,} of {count:,} series have fewer")
+            said.append(
+                f"no {rule}: it needs {least} steps of history, and {short:,} of {count:,} series"
+                " have fewer"
+            )
     return said

@@ -1,4 +1,6 @@
-"""The answers of a trained network to new sequences, one after the other: nothing is kept but the batch at hand."""
+"""The answers of a trained network to new sequences, one after the other: nothing is kept but the
+batch at hand.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ Row = tuple[str, Any]
 
 
 class Read(NamedTuple):
-    """A sequence that can be answered: its ids `[T]` or numbers `[T, F]` in their own units, and what is read of it."""
+    """A sequence that can be answered: its ids `[T]` or numbers `[T, F]` in their own units, and
+    what is read of it.
+    """
 
     values: NDArray[Any]
     x: Tensor
@@ -46,8 +50,9 @@ class Read(NamedTuple):
 class Predictor:
     """What answers sequences: a network, and what its input and its answers are of.
 
-    `horizon` is how many elements are foreseen where an answer can be read on. Each batch is computed `within` the
-    threads and the determinism of the run, which are put back before anything of it is given.
+    `horizon` is how many elements are foreseen where an answer can be read on. Each batch is
+    computed `within` the threads and the determinism of the run, which are put back before anything
+    of it is given.
     """
 
     network: Network
@@ -59,7 +64,9 @@ class Predictor:
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def columns(self) -> list[str]:
-        """Return the names of all that an answer says, but for the first, which names its sequence."""
+        """Return the names of all that an answer says, but for the first, which names its
+        sequence.
+        """
         if self.target.generates:
             told = ELEMENTS[self.vocabulary.yields].told
             names = ["predicted", *told] if self.horizon or not told else [*told]
@@ -70,9 +77,11 @@ class Predictor:
         return [*names, *(["error"] if self.skip_bad else [])]
 
     def predict(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-        """Give the answer to each sequence, in order: `row`, and by what is asked `predicted` and more.
+        """Give the answer to each sequence, in order: `row`, and by what is asked `predicted` and
+        more.
 
-        Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` it is told in the column `error` instead.
+        Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` it is told in the
+        column `error` instead.
         """
         left = iter(rows)
         while some := list(islice(left, ROWS)):
@@ -94,7 +103,9 @@ class Predictor:
             yield {"row": name, **(found[index] if index in found else {"error": errors[index]})}
 
     def _read(self, given: Any) -> Read:
-        """Return a sequence as it is read. Raises `InputError` (RC042, RC043, RC080), or the one that it is."""
+        """Return a sequence as it is read. Raises `InputError` (RC042, RC043, RC080), or the one
+        that it is.
+        """
         if isinstance(given, InputError):
             raise given
         values = reading.encoded(self.vocabulary, given)
@@ -121,24 +132,32 @@ class Predictor:
     def _whole(self, read: dict[int, Read]) -> dict[int, dict[str, Any]]:
         """Return one answer a sequence; those of about the same length are read together."""
         places, found = list(read), {}
-        for group in sequences.alike(np.array([len(each.x) for each in read.values()], np.int64), ROWS):
+        for group in sequences.alike(
+            np.array([len(each.x) for each in read.values()], np.int64), ROWS
+        ):
             chosen = [places[at] for at in group.tolist()]
             steps = torch.tensor([len(read[index].x) for index in chosen])
             x = torch.stack([read[index].filled(int(steps[0])) for index in chosen])
             with torch.no_grad():
-                output = sequences.read(self.network, x.to(self.network.device), steps.to(self.network.device))
+                output = sequences.read(
+                    self.network, x.to(self.network.device), steps.to(self.network.device)
+                )
             for index, row in zip(chosen, self._said(output), strict=True):
                 found[index] = row
         return found
 
     def _said(self, output: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
-        """Return what outputs `[N, V]` say: the likeliest answer with the chances of all, or numbers.
+        """Return what outputs `[N, V]` say: the likeliest answer with the chances of all, or
+        numbers.
 
-        `read` are the elements `[N, ...]` of which each answer is about the one after, if they are about such.
+        `read` are the elements `[N, ...]` of which each answer is about the one after, if they are
+        about such.
         """
         point = self.network.loss.point(output).double()
         if not bool(torch.isfinite(point).all()):
-            raise RunError.of("RC060", "what the network gives is not finite, so nothing can be predicted from it")
+            raise RunError.of(
+                "RC060", "what the network gives is not finite, so nothing can be predicted from it"
+            )
         return ELEMENTS[self.answers.yields].said(self.answers, point, read)
 
     def _each_step(self, sequence: Read) -> dict[str, Any]:
@@ -149,12 +168,18 @@ class Predictor:
         return {"predicted": [row["predicted"] for row in self._said(output[0], read)]}
 
     def _continued(self, sequence: Read) -> dict[str, Any]:
-        """Return what comes after a sequence, and of symbols what the sequence itself cost, in nats a symbol."""
+        """Return what comes after a sequence, and of symbols what the sequence itself cost, in nats
+        a symbol.
+        """
         session = Session(self.network, self.vocabulary).feed_ids(sequence.values)
-        return ELEMENTS[self.vocabulary.yields].continued(session, self.horizon, lambda: self._nats(sequence.x))
+        return ELEMENTS[self.vocabulary.yields].continued(
+            session, self.horizon, lambda: self._nats(sequence.x)
+        )
 
     def _nats(self, x: Tensor) -> float | None:
-        """Return the mean of -log p of each symbol `[T]` after the first; nothing for a single one."""
+        """Return the mean of -log p of each symbol `[T]` after the first; nothing for a single
+        one.
+        """
         if len(x) < 2:
             return None
         x = x.to(self.network.device)
@@ -164,7 +189,9 @@ class Predictor:
                 part = x[at : min(at + sequences.LONGEST, len(x) - 1)]
                 output, states = self.network(part[None], states)
                 point = self.network.loss.point(output[0]).double()
-                total += float(functional.cross_entropy(point, x[at + 1 : at + 1 + len(part)], reduction="sum"))
+                total += float(
+                    functional.cross_entropy(point, x[at + 1 : at + 1 + len(part)], reduction="sum")
+                )
         return total / (len(x) - 1)
 
 
@@ -202,4 +229,8 @@ def _joined(parts: list[Any]) -> Any:
         return parts[0]
     if isinstance(parts[0], str):
         return "".join(parts)
-    return [token for part in parts for token in part] if isinstance(parts[0], list) else np.concatenate(parts)
+    return (
+        [token for part in parts for token in part]
+        if isinstance(parts[0], list)
+        else np.concatenate(parts)
+    )

@@ -1,8 +1,10 @@
-"""What could only fail after training has begun, looked for before its first step, and by `recurra check`.
+"""What could only fail after training has begun, looked for before its first step, and by
+`recurra check`.
 
-Every number of every split goes through its scale and the loss once, in blocks; then the real code evaluates, forecasts
-and generates a few steps with a copy of the untrained network. Nothing here changes a bit of what is trained: random
-streams are lent and given back, and the copy is thrown away.
+Every number of every split goes through its scale and the loss once, in blocks; then the real code
+evaluates, forecasts and generates a few steps with a copy of the untrained network. Nothing here
+changes a bit of what is trained: random streams are lent and given back, and the copy is thrown
+away.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ SHOWN = 5
 
 
 def preflight(resolved: Resolved, data: Data, network: Network) -> None:
-    """Raise what this task would run into later: `InputError` of its data or its settings, `PluginError` of a part."""
+    """Raise what this task would run into later: `InputError` of its data or its settings,
+    `PluginError` of a part.
+    """
     with resolved.placing():
         _counted(resolved, data, network)
         steep = data.elements.scan(resolved, data, network)
@@ -63,13 +67,18 @@ def _counted(resolved: Resolved, data: Data, network: Network) -> None:
     options = resolved.parts["vocabulary"].options
     if clock and isinstance(options, SymbolOptions) and options.unknown == "skip":
         fact = f"{why}, and a symbol that is left out would set back the clock"
-        raise InputError.of("RC014", fact, key="vocabulary.unknown", cure='vocabulary.unknown = "token"')
+        raise InputError.of(
+            "RC014", fact, key="vocabulary.unknown", cure='vocabulary.unknown = "token"'
+        )
     data.elements.reread(data)
     gaps = data.source.gaps()
     if gaps:
         more = f" and {len(gaps) - SHOWN} more" if len(gaps) > SHOWN else ""
         listed = ", ".join(gaps[:SHOWN]) + more
-        fact = f"{why}, but {len(gaps)} rows are left out ({listed}), and all after them would stand too early"
+        fact = (
+            f"{why}, but {len(gaps)} rows are left out ({listed}), and all after them would stand"
+            " too early"
+        )
         cure = "fill in what is missing rather than leave it out, or give the data without gaps"
         raise InputError.of("RC014", fact, key="source.missing", cure=cure)
 
@@ -79,11 +88,22 @@ def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
     expect = resolved.task.expect
     figures = known(data.target, type(data.answers))
     there = figures.keys() | ({data.elements.made} if data.target.generates else set())
-    for name, of in {"accuracy_above": "accuracy", "mape_below": "mape", "generated": "", "forecast": ""}.items():
+    for name, of in {
+        "accuracy_above": "accuracy",
+        "mape_below": "mape",
+        "generated": "",
+        "forecast": "",
+    }.items():
         if getattr(expect, name) is not None and (of or name) not in there:
-            yield Problem("RC014", f"{name} speaks of what is not here: there is no such figure", f"expect.{name}")
+            yield Problem(
+                "RC014",
+                f"{name} speaks of what is not here: there is no such figure",
+                f"expect.{name}",
+            )
     if expect.within and expect.forecast is None:
-        yield Problem("RC014", "within says how far from `forecast`, and there is none", "expect.within")
+        yield Problem(
+            "RC014", "within says how far from `forecast`, and there is none", "expect.within"
+        )
     yield from data.elements.bands(resolved.task)
     for name, (least, most) in (expect.metrics or {}).items():
         figure = figures[name]
@@ -97,14 +117,21 @@ def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
     relative = {"mape_below": expect.mape_below, "metrics.mape": (expect.metrics or {}).get("mape")}
     for key, band in relative.items() if "mape" in figures else ():
         if band is not None and not _any_size(data, data.splits[data.held_out()]):
-            fact = f"every number of the {data.held_out()} split is 0, and no error can be divided by it"
+            fact = (
+                f"every number of the {data.held_out()} split is 0, and no error can be divided"
+                " by it"
+            )
             yield Problem("RC014", fact, f"expect.{key}")
 
 
 def _monitored(resolved: Resolved, data: Data) -> Iterator[Problem]:
     """Give a problem if the monitored metric will not exist."""
     validation = data.splits["validation"]
-    if resolved.task.training.monitor == "mape" and validation.steps and not _any_size(data, validation):
+    if (
+        resolved.task.training.monitor == "mape"
+        and validation.steps
+        and not _any_size(data, validation)
+    ):
         fact = "every number of the validation split is 0, and no error can be divided by it"
         yield Problem("RC014", fact, "training.monitor", cure='training.monitor = "mae"')
 
@@ -118,7 +145,12 @@ def _idle(resolved: Resolved, data: Data) -> Iterator[Problem]:
         for name in ("monitor", "min_delta", "validate_every"):
             if getattr(task.training, name) != getattr(plain, name):
                 cure = f"give sequence.split a validation share, or leave {name} out"
-                yield Problem("RC014", f"{name} is for validation, and there is none", f"training.{name}", cure=cure)
+                yield Problem(
+                    "RC014",
+                    f"{name} is for validation, and there is none",
+                    f"training.{name}",
+                    cure=cure,
+                )
     yield from data.answer_elements.idle(task)
 
 
@@ -135,8 +167,16 @@ def _placed(resolved: Resolved, network: Network) -> Iterator[Problem]:
     if not generation.position:
         return
     if generation.prompt is None:
-        fact = "position is that of a prompt, and there is none: what generation goes on from knows its own"
-        yield Problem("RC014", fact, "generation.position", cure="give generation.prompt, or leave position out")
+        fact = (
+            "position is that of a prompt, and there is none: what generation goes on from knows"
+            " its own"
+        )
+        yield Problem(
+            "RC014",
+            fact,
+            "generation.position",
+            cure="give generation.prompt, or leave position out",
+        )
     elif not probe.counts_steps(network):
         fact = "position is for an encoder with a clock, and this one has none"
         yield Problem("RC014", fact, "generation.position", cure="leave it out")
@@ -149,7 +189,8 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
     """
     try:
         trial = copy.deepcopy(network)
-    except Exception:  # a plugin's module that cannot be copied is no fault: it is only not rehearsed
+    except Exception:
+        # A plugin's module that cannot be copied is no fault: it is only not rehearsed.
         return
     with seeded(resolved.task.seed, "rehearsal", device=network.device):
         for part in data.splits.values():
@@ -166,10 +207,16 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
 
 
 def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
-    """Refuse numbers whose share of an update is not finite. Raises `InputError` (RC042) that names the largest."""
+    """Refuse numbers whose share of an update is not finite. Raises `InputError` (RC042) that names
+    the largest.
+    """
     train, values, rows = data.splits["train"], data.store.values, data.reader.rows
     values = values if rows is None else data.reader.read(rows.values)
-    spans = [(int(low), int(high)) for low, high in zip(train.low, train.high, strict=True) if high - low > 1]
+    spans = [
+        (int(low), int(high))
+        for low, high in zip(train.low, train.high, strict=True)
+        if high - low > 1
+    ]
     tops = [low + int(np.abs(values[low:high]).max(axis=1).argmax()) for low, high in spans]
     span = int(np.argmax([np.abs(values[at]).max() for at in tops]))
     (low, high), at = spans[span], tops[span]
@@ -183,7 +230,10 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
     (value / (steps * resolved.task.training.batch_size)).backward()
     gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
-        fact = f"{data.store.values[at].tolist()} leads to a gradient beyond all numbers of {trial.dtype}: "
+        fact = (
+            f"{data.store.values[at].tolist()} leads to a gradient beyond all numbers of"
+            f" {trial.dtype}: "
+        )
         cure = 'another vocabulary.scale, device.precision = "float64", or other units'
         place = place_of(data.store, data.splits, at)
         raise InputError.of("RC042", fact + place, key="vocabulary.scale", cure=cure)
@@ -196,14 +246,19 @@ def _beginning(part: Split) -> Split:
     row = int(np.flatnonzero(part.high > part.first_targets)[0])
     first = int(part.first_targets[row])
     before = first - max(part.reach, part.lag)
-    low, high, begin = (np.array([at]) for at in (first, min(int(part.high[row]), first + FEW), before))
+    low, high, begin = (
+        np.array([at]) for at in (first, min(int(part.high[row]), first + FEW), before)
+    )
     return replace(part, low=low, high=high, begin=begin)
 
 
 def _known(resolved: Resolved, metrics: Metrics) -> None:
-    """Check that the monitored metric is one of those that there are. Raises `InputError` (RC013)."""
+    """Check that the monitored metric is one of those that there are. Raises `InputError`
+    (RC013).
+    """
     monitor = resolved.task.training.monitor
-    if metrics and monitor not in metrics and monitor != "mape":  # which a few steps may lack, and the split has
+    if metrics and monitor not in metrics and monitor != "mape":
+        # Which a few steps may lack, and the split has.
         allowed = ", ".join(metrics)
         raise InputError.of("RC013", NO_METRIC, key="training.monitor", allowed=allowed)
 
@@ -212,11 +267,15 @@ def _finite(resolved: Resolved, metrics: Metrics) -> None:
     """Check that a figure is a number wherever the loss is. Raises `PluginError` (RC071)."""
     odd = [name for name, value in metrics.items() if math.isnan(value)]
     if odd and math.isfinite(metrics[LOSS.name]):
-        raise intake.broken(resolved.parts["target"].entry.qualified, f"its figure {odd[0]} is no number")
+        raise intake.broken(
+            resolved.parts["target"].entry.qualified, f"its figure {odd[0]} is no number"
+        )
 
 
 def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
-    """Generate a few steps from the prompt, or from the data. Raises `PluginError` (RC071) for what is no text."""
+    """Generate a few steps from the prompt, or from the data. Raises `PluginError` (RC071) for what
+    is no text.
+    """
     generation = resolved.task.generation
     session = Session(trial, data.vocabulary, resolved.task.seed)
     if generation.prompt is None or generation.warm:

@@ -1,4 +1,6 @@
-"""The figures of a run with the baselines beside them, a plain verdict, and the bands of `[expect]`."""
+"""The figures of a run with the baselines beside them, a plain verdict, and the bands of
+`[expect]`.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ SHOWN = 5
 
 
 def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
-    """Return metrics, baselines and verdict of one split; of series a free-running forecast as well.
+    """Return metrics, baselines and verdict of one split; of series a free-running forecast as
+    well.
 
-    With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the midst, `warm`.
+    With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the
+    midst, `warm`.
     """
     split, target = data.splits[name], data.target
     wrong = MostWrong(network.loss)
@@ -43,12 +47,18 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
         "predictions": tally.steps,
         "metrics": tally.values(),
         "notes": _bounds(data, split) + _unseen(data, name),
-        "baselines": {rule: sums if isinstance(sums, dict) else sums.metrics() for rule, sums in rules.items()},
+        "baselines": {
+            rule: sums if isinstance(sums, dict) else sums.metrics() for rule, sums in rules.items()
+        },
         **tally.detail(),
     }
     if split.whole:
         found["most_wrong"] = wrong.told(data)
-    judged = data.elements.judged(task, data, network, found, tally, rules) if target.generates else found
+    judged = (
+        data.elements.judged(task, data, network, found, tally, rules)
+        if target.generates
+        else found
+    )
     found |= _verdict(data, judged, name)
     if target.generates:
         found["verdict"] += data.elements.learned(data)
@@ -78,8 +88,16 @@ class MostWrong:
         """Take note of those that were answered wrongly."""
         point = self.loss.point(output)
         chances = point.double().softmax(dim=-1).gather(1, batch.y[:, None])[:, 0]
-        rows = zip(chances.tolist(), batch.rows.tolist(), batch.y.tolist(), point.argmax(dim=-1).tolist(), strict=True)
-        self.found = heapq.nsmallest(MOST_WRONG, [*self.found, *(row for row in rows if row[2] != row[3])])
+        rows = zip(
+            chances.tolist(),
+            batch.rows.tolist(),
+            batch.y.tolist(),
+            point.argmax(dim=-1).tolist(),
+            strict=True,
+        )
+        self.found = heapq.nsmallest(
+            MOST_WRONG, [*self.found, *(row for row in rows if row[2] != row[3])]
+        )
 
     def told(self, data: Data) -> list[dict[str, Any]]:
         """Return where they stand, and what was said of them."""
@@ -91,7 +109,9 @@ class MostWrong:
 
 
 def _unseen(data: Data, name: SplitName) -> list[str]:
-    """Return a sentence of the labels that training has not shown: no answer can be right, and none is scored."""
+    """Return a sentence of the labels that training has not shown: no answer can be right, and none
+    is scored.
+    """
     unseen = data.unseen(name)
     if not unseen:
         return []
@@ -111,14 +131,18 @@ def _bounds(data: Data, split: Split) -> list[str]:
         said.append(f"figures are of the first {SCORED:,} of {split.steps:,} predictions")
     if forgets(split.scored()):
         said.append(
-            f"each {SEGMENT:,} predictions are made after the {CONTEXT:,} steps before them, not after the whole past"
+            f"each {SEGMENT:,} predictions are made after the {CONTEXT:,} steps before them, not"
+            " after the whole past"
         )
     return said
 
 
 def _verdict(data: Data, found: Figures, name: SplitName) -> Figures:
     """Say in a sentence how the model stands against the best baseline."""
-    rows, columns = [found["metrics"], *found["baselines"].values()], len(found.get("columns", ())) or 1
+    rows, columns = (
+        [found["metrics"], *found["baselines"].values()],
+        len(found.get("columns", ())) or 1,
+    )
     key = data.target.judged(data.answers.yields, rows, columns)
     metrics = found["metrics"]
     baselines = {rule: row for rule, row in found["baselines"].items() if key in row}
@@ -141,7 +165,9 @@ def _cold(data: Data, beginnings: Metrics, restart: float) -> str:
     elements = data.answer_elements
     if elements.near(cold, warm):
         return ""
-    cure = "generate with a long prompt or --warm" + ("" if restart else ", or train with sequence.restart above 0")
+    cure = "generate with a long prompt or --warm" + (
+        "" if restart else ", or train with sequence.restart above 0"
+    )
     told = f"from a fresh state its first steps cost {cold:.4g} {elements.cost}, warm {warm:.4g}"
     return f"; it begins badly: {told}: {cure}"
 
@@ -167,10 +193,23 @@ def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem
         final = own | ahead["metrics"]
     checks: list[tuple[str, Any, Any, Callable[[Any, Any], bool]]] = [
         ("loss_below", expect.loss_below, metrics.get("loss"), lambda got, band: got < band),
-        ("accuracy_above", expect.accuracy_above, metrics.get("accuracy"), lambda got, band: got > band),
+        (
+            "accuracy_above",
+            expect.accuracy_above,
+            metrics.get("accuracy"),
+            lambda got, band: got > band,
+        ),
         ("mape_below", expect.mape_below, final.get("mape"), lambda got, band: got < band),
-        *((f"metrics.{name}", band, final.get(name), _within) for name, band in (expect.metrics or {}).items()),
-        ("beats_baselines", expect.beats_baselines, found["beats_baselines"], lambda got, band: got == band),
+        *(
+            (f"metrics.{name}", band, final.get(name), _within)
+            for name, band in (expect.metrics or {}).items()
+        ),
+        (
+            "beats_baselines",
+            expect.beats_baselines,
+            found["beats_baselines"],
+            lambda got, band: got == band,
+        ),
         ("generated", expect.generated, generated, lambda got, band: got == band),
         ("forecast", expect.forecast, generated, lambda got, band: _near(got, band, expect.within)),
     ]

@@ -1,4 +1,6 @@
-"""The numbers of a task before training: a scale is fitted on those of the training split, and all go through it."""
+"""The numbers of a task before training: a scale is fitted on those of the training split, and all
+go through it.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,17 @@ STEEP = 1e6
 """A scaled number above which a gradient is looked at before there is an update."""
 
 
-def fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]) -> Chain:
-    """Fit a vocabulary of numbers on the training split, and return it with its transforms, which are fitted too.
+def fit(
+    resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
+) -> Chain:
+    """Fit a vocabulary of numbers on the training split, and return it with its transforms, which
+    are fitted too.
 
     Raises `InputError` that names the rows it refuses.
     """
     part = resolved.parts["vocabulary"]
-    last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]  # the block that it is looking at
+    # The block that it is looking at.
+    last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]
 
     def blocks() -> Iterator[NDArray[Any]]:
         for last[0] in _blocks(store, splits["train"]):
@@ -48,7 +54,9 @@ def fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: d
     except InputError as error:
         start, block = last[0]
         found = intake.refused(
-            lambda row: part.build().fit([row]), block, lambda at: place_of(store, splits, start + at)
+            lambda row: part.build().fit([row]),
+            block,
+            lambda at: place_of(store, splits, start + at),
         )
         raise found or error from error
     size = intake.size(vocabulary, part.entry.qualified)
@@ -62,7 +70,9 @@ def fit(resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: d
 
 
 def _blocks(store: Store, part: Split) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Give the elements of a split in blocks, and where each begins: a mapped corpus never comes into memory whole."""
+    """Give the elements of a split in blocks, and where each begins: a mapped corpus never comes
+    into memory whole.
+    """
     for low, high in zip(part.low, part.high, strict=True):
         for start in range(int(low), int(high), BLOCK):
             yield start, np.asarray(store.values[start : min(start + BLOCK, int(high))])
@@ -94,7 +104,10 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
         rows = torch.from_numpy(scaled.copy()).to(dtype)
         if not bool(torch.isfinite(rows).all()):
             row, feature = torch.nonzero(~torch.isfinite(rows))[0].tolist()
-            fact = f"{block[row, feature]:g} is beyond all numbers of {dtype} once it is scaled: {place(row)}"
+            fact = (
+                f"{block[row, feature]:g} is beyond all numbers of {dtype} once it is scaled:"
+                f" {place(row)}"
+            )
             cure = 'another vocabulary.scale, or device.precision = "float64"'
             raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
         seen.add(block, rows)
@@ -106,12 +119,17 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
 
 
 def _lost(seen: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:
-    """Refuse numbers that change, but none of them for the network. Warns (`Unsuited`) where only some are so."""
+    """Refuse numbers that change, but none of them for the network. Warns (`Unsuited`) where only
+    some are so.
+    """
     lost, changing = seen.lost()
     if not lost:
         return
     low, high = seen.raw[:, lost[0]].tolist()
-    fact = f"feature {lost[0]} lies between {low!r} and {high!r}, and is one and the same in {dtype} once it is scaled"
+    fact = (
+        f"feature {lost[0]} lies between {low!r} and {high!r}, and is one and the same in {dtype}"
+        " once it is scaled"
+    )
     cure = 'vocabulary.scale = "standard", device.precision = "float64", or other units'
     key = "vocabulary.scale"
     if transforms:
@@ -119,7 +137,9 @@ def _lost(seen: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:
         cure = "leave a difference out: there is nothing behind it to learn"
     if len(lost) == changing:
         raise InputError.of("RC042", fact, key=key, cure=cure)
-    warnings.warn(f"{fact}: nothing can be learned from it; to mend it: {cure}", Unsuited, stacklevel=3)
+    warnings.warn(
+        f"{fact}: nothing can be learned from it; to mend it: {cure}", Unsuited, stacklevel=3
+    )
 
 
 class _Extremes:
@@ -144,7 +164,9 @@ class _Extremes:
 
 @dataclass
 class _Losses:
-    """The losses of the rows before anything is learned: their sum, and the greatest with its place."""
+    """The losses of the rows before anything is learned: their sum, and the greatest with its
+    place.
+    """
 
     total: float = 0.0
     greatest: float = 0.0
@@ -160,16 +182,21 @@ class _Losses:
 
 
 def _summed(resolved: Resolved, data: Data, losses: _Losses, dtype: torch.dtype) -> None:
-    """Refuse numbers whose losses are finite, while their sum over a batch may not be. Raises `InputError` (RC042).
+    """Refuse numbers whose losses are finite, while their sum over a batch may not be. Raises
+    `InputError` (RC042).
 
-    A batch sums no more than so many of the greatest, and no more than all there are, as often as windows overlap.
+    A batch sums no more than so many of the greatest, and no more than all there are, as often as
+    windows overlap.
     """
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
     steps = batch * min(sequence.length, len(data.store))
     overlaps = min(batch, -(-sequence.length // (sequence.stride or sequence.length)))
     most = min(losses.greatest * steps, losses.total * overlaps)
     if most > torch.finfo(dtype).max:
-        fact = f"the loss reaches {losses.greatest:g} ({losses.place}), and the sum over a batch of {steps} steps "
+        fact = (
+            f"the loss reaches {losses.greatest:g} ({losses.place}), and the sum over a batch of"
+            f" {steps} steps "
+        )
         fact += f"is beyond all numbers of {dtype}"
         cure = 'another vocabulary.scale, device.precision = "float64", or other units'
         raise InputError.of("RC042", fact, key="loss", cure=cure)
@@ -178,7 +205,9 @@ def _summed(resolved: Resolved, data: Data, losses: _Losses, dtype: torch.dtype)
 def _lossy(
     loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Callable[[int], str]
 ) -> NDArray[np.float64]:
-    """Return the loss of each row. Raises `InputError` (RC042) where it is finite for others, but not for some."""
+    """Return the loss of each row. Raises `InputError` (RC042) where it is finite for others, but
+    not for some.
+    """
     training = loss.training
     try:
         with torch.no_grad():
@@ -189,5 +218,7 @@ def _lossy(
     if bool(wrong.any()) and not bool(wrong.all()):
         row = int(torch.nonzero(wrong)[0])
         fact = f"the loss of {block[row].tolist()} is {float(values[row]):g}: {place(row)}"
-        raise InputError.of("RC042", fact, key="loss", cure="another loss, or another vocabulary.scale")
+        raise InputError.of(
+            "RC042", fact, key="loss", cure="another loss, or another vocabulary.scale"
+        )
     return np.asarray(values.double().cpu().numpy(), np.float64)

@@ -29,10 +29,17 @@ CUT: dict[type, str] = {Lanes: "lanes", Windows: "windows", Sequences: "sequence
 
 
 def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
-    """Return the report of `recurra check` as plain data; measures one step forward and back, and updates nothing."""
+    """Return the report of `recurra check` as plain data; measures one step forward and back, and
+    updates nothing.
+    """
     resets = begins_inside(resolved, data)
     network, choices = build_network(
-        resolved, data.vocabulary.size, data.names, answers=data.answers.size, counts=data.counts, resets=resets
+        resolved,
+        data.vocabulary.size,
+        data.names,
+        answers=data.answers.size,
+        counts=data.counts,
+        resets=resets,
     )
     optimizer = build_optimizer(resolved, network)
     preflight(resolved, data, network)
@@ -45,8 +52,10 @@ def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
     return {
         "task": task.name,
         "task_notes": resolved.notes,
-        "components": {name: part.entry.qualified for name, part in resolved.parts.items()}
-        | {"cell": ", ".join(dict.fromkeys(part.entry.qualified for part in resolved.cells))},
+        "components": (
+            {name: part.entry.qualified for name, part in resolved.parts.items()}
+            | {"cell": ", ".join(dict.fromkeys(part.entry.qualified for part in resolved.cells))}
+        ),
         "device": str(network.device),
         "data": _data(data, task.sequence.length),
         "vocabulary": data.elements.summary(data),
@@ -75,7 +84,11 @@ def _data(data: Data, length: int) -> dict[str, Any]:
             name: {
                 "elements": part.elements,
                 "predicted": part.steps,
-                "windows": data.feed.count if name == "train" or part.whole else math.ceil(part.steps / length),
+                "windows": (
+                    data.feed.count
+                    if name == "train" or part.whole
+                    else math.ceil(part.steps / length)
+                ),
             }
             for name, part in data.splits.items()
         },
@@ -85,7 +98,10 @@ def _data(data: Data, length: int) -> dict[str, Any]:
 def _answers(data: Data) -> dict[str, Any]:
     """Return the classes, and how often each comes in training."""
     names, counts = data.counts()
-    return {"size": len(names), "classes": dict(zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False))}
+    return {
+        "size": len(names),
+        "classes": dict(zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)),
+    }
 
 
 def _shapes(network: Network, batch: Batch | Whole) -> list[list[Any]]:
@@ -103,14 +119,19 @@ def _shapes(network: Network, batch: Batch | Whole) -> list[list[Any]]:
             rows += _state_shapes(state)
         if network.pool is not None:
             inside = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-            hidden = network.pool.give(network.pool.add(network.pool.begin(hidden, len(hidden)), hidden, inside))
+            hidden = network.pool.give(
+                network.pool.add(network.pool.begin(hidden, len(hidden)), hidden, inside)
+            )
             rows.append(["pooled", list(hidden.shape)])
         rows.append(["head", list(network.head(hidden).shape)])
     return rows
 
 
 def _state_shapes(state: State) -> list[list[Any]]:
-    return [[f"  state {name}", list(field.shape)] for name, field in zip(names(state), state, strict=True)]
+    return [
+        [f"  state {name}", list(field.shape)]
+        for name, field in zip(names(state), state, strict=True)
+    ]
 
 
 def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
@@ -122,7 +143,12 @@ def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
     for index, layer in enumerate(network.layers):
         cells = sum(isinstance(module, Cell) for module in layer.modules())
         choice = [next(left) for _ in range(cells)][0]  # both ways of a layer are the same cell
-        row = {"name": f"layer {index}", "parameters": count(layer), **_chosen(choice), "refused": choice.refused}
+        row = {
+            "name": f"layer {index}",
+            "parameters": count(layer),
+            **_chosen(choice),
+            "refused": choice.refused,
+        }
         rows.append(row | ({"one_step": _chosen(choice.one_step)} if choice.one_step else {}))
     for name, part in (("norm", network.norm), ("pooled", network.pool)):
         if part is not None and count(part):
@@ -132,11 +158,15 @@ def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
 
 def _chosen(choice: Choice) -> dict[str, Any]:
     """Return the path taken, and the seconds a step of each that was measured, or why none was."""
-    return {"path": choice.path, "seconds_per_step": choice.seconds} | ({"note": choice.note} if choice.note else {})
+    return {"path": choice.path, "seconds_per_step": choice.seconds} | (
+        {"note": choice.note} if choice.note else {}
+    )
 
 
 def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
-    """Return the seconds of one step forward and back, and the bytes that the backward pass keeps."""
+    """Return the seconds of one step forward and back, and the bytes that the backward pass
+    keeps.
+    """
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
 
@@ -152,7 +182,9 @@ def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             if isinstance(batch, Whole):
-                value = network.loss(sequences.answers(network, batch.x, batch.steps, length), batch.y).mean()
+                value = network.loss(
+                    sequences.answers(network, batch.x, batch.steps, length), batch.y
+                ).mean()
             else:
                 output, _ = network(batch.x)  # B T V
                 value = network.loss(output[batch.mask], batch.y[batch.mask]).mean()
@@ -171,5 +203,10 @@ def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     plain = type(optimizer).__name__ == "SGD" and not optimizer.defaults.get("momentum")
     moments = 0 if plain else weights if type(optimizer).__name__ == "SGD" else 2 * weights
-    parts = {"weights": weights, "gradients": weights, "optimizer": moments, "activations": activations}
+    parts = {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": moments,
+        "activations": activations,
+    }
     return {**parts, "total": sum(parts.values())}

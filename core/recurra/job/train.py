@@ -1,4 +1,6 @@
-"""The stage of training: the events of the loop, written into the folder and told to who watches; then the result."""
+"""The stage of training: the events of the loop, written into the folder and told to who watches;
+then the result.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,11 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
         finally:
             network.train()
 
-    with listening() as stop_asked, folder.held(), seeded(resolved.task.seed, "plugins", device=network.device):
+    with (
+        listening() as stop_asked,
+        folder.held(),
+        seeded(resolved.task.seed, "plugins", device=network.device),
+    ):
         looks = validate if data.splits["validation"].steps else None
         trainer = build_trainer(resolved, data, network, validate=looks, stop_asked=stop_asked)
         if resume:
@@ -108,11 +114,14 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
     return this
 
 
-def listened(trainer: Trainer, folder: RunFolder, observer: Observer, sample: Callable[[], str]) -> str:
-    """Train to the end, while a folder keeps what happens and an observer watches; return why it ended.
+def listened(
+    trainer: Trainer, folder: RunFolder, observer: Observer, sample: Callable[[], str]
+) -> str:
+    """Train to the end, while a folder keeps what happens and an observer watches; return why it
+    ended.
 
-    `sample` generates something at each validation. Raises `Interrupted` (RC063) where an end was asked for, and
-    `RunError` (RC053, RC060).
+    `sample` generates something at each validation. Raises `Interrupted` (RC063) where an end was
+    asked for, and `RunError` (RC053, RC060).
     """
     progress = trainer.progress
     observer.started(progress.total, progress.step)
@@ -121,14 +130,17 @@ def listened(trainer: Trainer, folder: RunFolder, observer: Observer, sample: Ca
             case Updated(_, loss):
                 if loss is not None:
                     folder.record(
-                        step=progress.step, epoch=progress.epoch, split="train", loss=loss, rate=progress.rate,
+                        step=progress.step, epoch=progress.epoch, split="train", loss=loss,
+                        rate=progress.rate,
                         tokens=progress.tokens,
                     )  # fmt: skip
                 observer.stepped(progress)
 
             case Validated(_, metrics, better):
                 text = sample()
-                folder.record(step=progress.step, epoch=progress.epoch, split="validation", **metrics)
+                folder.record(
+                    step=progress.step, epoch=progress.epoch, split="validation", **metrics
+                )
                 if text:
                     folder.sample(progress.step, text)
                 observer.validated(progress, metrics, better, text)
@@ -158,7 +170,9 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         fact = "interrupted after the last step, before the final figures; the weights are saved"
-        raise Interrupted.of("RC063", fact, cure=f"`recurra resume {folder.path}` makes them") from None
+        raise Interrupted.of(
+            "RC063", fact, cure=f"`recurra resume {folder.path}` makes them"
+        ) from None
 
 
 def _shown(generated: Any) -> str:

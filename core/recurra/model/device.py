@@ -21,7 +21,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.
 SMALL = 8_000_000
 """Multiply-adds of a forward pass, half a millisecond of them, that are not worth a second thread.
 
-What it would save is lost again when it wakes up, many times over where another process has taken its core.
+What it would save is lost again when it wakes up, many times over where another process has taken
+its core.
 """
 
 
@@ -36,18 +37,33 @@ def choose(device: Device) -> torch.device:
     here = available()
     kind = device.kind
     if kind == "auto":
-        kind = "cuda:0" if "cuda:0" in here else "mps" if "mps" in here and device.precision != "float64" else "cpu"
+        kind = (
+            "cuda:0"
+            if "cuda:0" in here
+            else "mps"
+            if "mps" in here and device.precision != "float64"
+            else "cpu"
+        )
     if kind == "cuda":
         kind = "cuda:0"
     if kind not in here:
-        raise InputError.of("RC031", f"this machine has no {device.kind}", key="device.kind", allowed=", ".join(here))
+        raise InputError.of(
+            "RC031",
+            f"this machine has no {device.kind}",
+            key="device.kind",
+            allowed=", ".join(here),
+        )
     if kind == "mps" and device.precision == "float64":
-        raise InputError.of("RC031", "mps has no float64", key="device.precision", cure='set device.kind = "cpu"')
+        raise InputError.of(
+            "RC031", "mps has no float64", key="device.precision", cure='set device.kind = "cpu"'
+        )
     return torch.device(kind)
 
 
 def of_here(device: Device) -> Device:
-    """Return the device of a run, or "auto" where this machine lacks it. Warns (`OtherVersion`) then."""
+    """Return the device of a run, or "auto" where this machine lacks it. Warns (`OtherVersion`)
+    then.
+    """
     try:
         choose(device)
     except InputError:
@@ -69,7 +85,8 @@ def arithmetic(device: Device) -> Iterator[None]:
     if device.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         settings.fill_uninitialized_memory = False  # would write every new tensor twice
-        torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, without its imports
+        # As use_deterministic_algorithms, without its imports.
+        torch.set_deterministic_debug_mode("error")
     try:
         with exact():
             yield
@@ -80,9 +97,11 @@ def arithmetic(device: Device) -> Iterator[None]:
 
 
 def sized(device: Device, work: int) -> AbstractContextManager[None]:
-    """Use one thread where a window is small, and put back what was there; `device.threads` has the last word.
+    """Use one thread where a window is small, and put back what was there; `device.threads` has the
+    last word.
 
-    `work` is the multiply-adds of a window. The sizes alone decide, never how busy the machine is: bits depend on it.
+    `work` is the multiply-adds of a window. The sizes alone decide, never how busy the machine is:
+    bits depend on it.
     """
     small = not device.threads and work < SMALL and device.kind in ("auto", "cpu")
     return using(1 if small else torch.get_num_threads())

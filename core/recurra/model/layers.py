@@ -1,4 +1,6 @@
-"""The layers of a network: a cell alone, both ways, or in a block with norm, residual, convolution and feed-forward."""
+"""The layers of a network: a cell alone, both ways, or in a block with norm, residual, convolution
+and feed-forward.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,12 @@ class Layer(Protocol):
         ...
 
     def __call__(
-        self, x: Encoded, state: State | None = None, *, reset: Flags | None = None, lengths: Lengths | None = None
+        self,
+        x: Encoded,
+        state: State | None = None,
+        *,
+        reset: Flags | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[Hidden, State]:
         """Return the outputs `[B, T, H]` of a window `[B, T, D]` and the state after it."""
         ...
@@ -59,15 +66,21 @@ class Dropout(nn.Module):
         """Return `x` with a share of its elements dropped while training, and the others raised."""
         if not self.training or share == 0:
             return x
-        kept = torch.empty_like(x).bernoulli_(1 - share) if self.noise is None else self.noise.mask(x, share)
+        kept = (
+            torch.empty_like(x).bernoulli_(1 - share)
+            if self.noise is None
+            else self.noise.mask(x, share)
+        )
         return x * kept.div_(1 - share)
 
 
 class Bidirectional(nn.Module):
-    """One cell that reads from left to right and one from right to left; their outputs stand side by side.
+    """One cell that reads from left to right and one from right to left; their outputs stand side
+    by side.
 
-    Schuster & Paliwal 1997, doi:10.1109/78.650093. Each row is read backwards from its own end, and each sequence of a
-    packed row from its own. The way back of a window knows nothing of later windows, so its state starts afresh.
+    Schuster & Paliwal 1997, doi:10.1109/78.650093. Each row is read backwards from its own end, and
+    each sequence of a packed row from its own. The way back of a window knows nothing of later
+    windows, so its state starts afresh.
     """
 
     def __init__(self, ahead: Cell[Any], back: Cell[Any]) -> None:
@@ -81,16 +94,27 @@ class Bidirectional(nn.Module):
         return self.ahead.initial_state(batch_size, device=device, dtype=dtype)  # type: ignore[no-any-return]
 
     def forward(
-        self, x: Encoded, state: State | None = None, *, reset: Flags | None = None, lengths: Lengths | None = None
+        self,
+        x: Encoded,
+        state: State | None = None,
+        *,
+        reset: Flags | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[Hidden, State]:
         """Return both outputs `[B, T, 2 H]`, and the state of the way ahead."""
         y, after = self.ahead(x, state, reset=reset, lengths=lengths)
         batch, steps = x.shape[:2]
-        ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths.clamp(max=steps)
+        ends = (
+            torch.full((batch,), steps, device=x.device)
+            if lengths is None
+            else lengths.clamp(max=steps)
+        )
         order = torch.arange(steps, device=x.device).expand(batch, steps)
-        order = torch.where(order < ends.unsqueeze(1), ends.unsqueeze(1) - 1 - order, order)  # B T: its own inverse
+        # B T: its own inverse
+        order = torch.where(order < ends.unsqueeze(1), ends.unsqueeze(1) - 1 - order, order)
         turned = None
-        if reset is not None:  # a sequence that begins at t begins, read backwards, at the step before t
+        if reset is not None:
+            # A sequence that begins at t begins, read backwards, at the step before t.
             last = torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], dim=1)
             turned = last.gather(1, order)
         z, _ = self.back(_ordered(x, order), None, reset=turned, lengths=lengths)
@@ -103,12 +127,14 @@ def _ordered(x: Tensor, order: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A cell as deep stacks hold it: x + cell(norm(x)), and if so asked x + feed_forward(norm(x)) after that.
+    """A cell as deep stacks hold it: x + cell(norm(x)), and if so asked x + feed_forward(norm(x))
+    after that.
 
-    Normalising before each branch keeps the path of the residuals clear (Xiong et al. 2020, arXiv:2002.04745). The
-    short causal convolution, a filter a channel, stands between norm and cell as in Griffin (De et al. 2024,
-    arXiv:2402.19427) and Mamba; the feed-forward is gated by SiLU (Shazeer 2020, arXiv:2002.05202). Where a cell is not
-    as wide as the block, a linear map leads back. Dropout falls on what each branch adds.
+    Normalising before each branch keeps the path of the residuals clear (Xiong et al. 2020,
+    arXiv:2002.04745). The short causal convolution, a filter a channel, stands between norm and
+    cell as in Griffin (De et al. 2024, arXiv:2402.19427) and Mamba; the feed-forward is gated by
+    SiLU (Shazeer 2020, arXiv:2002.05202). Where a cell is not as wide as the block, a linear map
+    leads back. Dropout falls on what each branch adds.
     """
 
     def __init__(self, inner: Cell[Any] | Bidirectional, width: int, options: BlockOptions) -> None:
@@ -128,11 +154,18 @@ class Block(nn.Module):
         state = self.inner.initial_state(batch_size, device=device, dtype=dtype)
         if self.convolution is None:
             return state
-        tail = torch.zeros(batch_size, self.convolution.before, self.output_size, device=device, dtype=dtype)
+        tail = torch.zeros(
+            batch_size, self.convolution.before, self.output_size, device=device, dtype=dtype
+        )
         return _with_tail(state, tail)
 
     def forward(
-        self, x: Encoded, state: State | None = None, *, reset: Flags | None = None, lengths: Lengths | None = None
+        self,
+        x: Encoded,
+        state: State | None = None,
+        *,
+        reset: Flags | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[Hidden, State]:
         """Return the outputs `[B, T, D]`, as wide as the inputs, and the state after them."""
         if state is None:
@@ -148,7 +181,9 @@ class Block(nn.Module):
         else:
             given, tail = self.convolution(given, state[-1], reset, lengths)
             own = self.inner.initial_state(1, device=x.device, dtype=x.dtype)
-            y, inner = self.inner(given, rebuild(own, list(state[:-1])), reset=reset, lengths=lengths)
+            y, inner = self.inner(
+                given, rebuild(own, list(state[:-1])), reset=reset, lengths=lengths
+            )
             after = _with_tail(inner, tail)
         x = x + self.drop(y if self.back is None else self.back(y), share)
         if self.feed_forward is not None:
@@ -165,7 +200,9 @@ def norm(kind: str, width: int) -> nn.Module:
 
 def _with_tail(state: State, tail: Tensor) -> State:
     """Return a cell's state with one more field, `block_tail`."""
-    names = getattr(state, "_fields", None) or tuple(f"field_{index}" for index in range(len(state)))
+    names = getattr(state, "_fields", None) or tuple(
+        f"field_{index}" for index in range(len(state))
+    )
     return cast(State, _state_type(names)(*state, tail))
 
 
@@ -184,7 +221,9 @@ class Convolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, channels).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, tail: Tensor, reset: Flags | None, lengths: Lengths | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, tail: Tensor, reset: Flags | None, lengths: Lengths | None
+    ) -> tuple[Tensor, Tensor]:
         """Return `[B, T, D]` and the last inputs `[B, width - 1, D]`."""
         windows, tail = lagged(x, tail, reset, lengths)  # B T k D
         return functional.silu((windows * self.weight).sum(dim=2) + self.bias), tail

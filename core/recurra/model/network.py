@@ -23,17 +23,23 @@ States: TypeAlias = tuple[State, ...]
 
 
 class Network(nn.Module):
-    """An encoder, layers of cells one on the other, a linear head, and the loss that its outputs are for.
+    """An encoder, layers of cells one on the other, a linear head, and the loss that its outputs
+    are for.
 
     Where a sequence is answered once, its steps are pooled before the head.
 
-    Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its
-    noise comes from a stream of its own. A stack that ends in a block has its norm before the head. Under bfloat16 the
-    products of encoder and head are narrow, while state, gates and their gradients stay in float32.
+    Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014,
+    arXiv:1409.2329); its noise comes from a stream of its own. A stack that ends in a block has its
+    norm before the head. Under bfloat16 the products of encoder and head are narrow, while state,
+    gates and their gradients stay in float32.
     """
 
     def __init__(
-        self, encoder: Encoder[Any], layers: Sequence[nn.Module], loss: Loss[Any], pooled: str | None = None
+        self,
+        encoder: Encoder[Any],
+        layers: Sequence[nn.Module],
+        loss: Loss[Any],
+        pooled: str | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -87,12 +93,16 @@ class Network(nn.Module):
         return self
 
     def initial_states(self, batch_size: int, position: Tensor | None = None) -> States:
-        """Return the states before the first step, which stands at `position` `[B]` of its sequence, 0 where None."""
+        """Return the states before the first step, which stands at `position` `[B]` of its
+        sequence, 0 where None.
+        """
         place: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
         first: State = ()
         if isinstance(self.encoder, StatefulEncoder):
             first = self.encoder.initial_state(batch_size, position=position, **place)
-        return first, *(cast(Layer, layer).initial_state(batch_size, **place) for layer in self.layers)
+        return first, *(
+            cast(Layer, layer).initial_state(batch_size, **place) for layer in self.layers
+        )
 
     def forward(
         self,
@@ -103,7 +113,8 @@ class Network(nn.Module):
         position: Tensor | None = None,
         last: bool = False,
     ) -> tuple[Logits, States]:
-        """Return the outputs of a window, of its `last` step alone if so asked, and the states after it.
+        """Return the outputs of a window, of its `last` step alone if so asked, and the states
+        after it.
 
         Without `states` the window begins at `position` `[B]` of its sequence.
         """
@@ -114,7 +125,9 @@ class Network(nn.Module):
         output, after = self.through(hidden.to(self.dtype), states[1:], reset=reset, last=last)
         return output, (state, *after)
 
-    def hidden(self, x: Inputs, states: States, lengths: Lengths | None = None) -> tuple[Hidden, States]:
+    def hidden(
+        self, x: Inputs, states: States, lengths: Lengths | None = None
+    ) -> tuple[Hidden, States]:
         """Return what the head would read of a window, `[B, T, H]`, and the states after it.
 
         Row i has `lengths[i]` steps; without them all are whole.
@@ -133,7 +146,9 @@ class Network(nn.Module):
     def through(
         self, hidden: Encoded, states: States, *, reset: Flags | None = None, last: bool = False
     ) -> tuple[Logits, States]:
-        """Return what layers and head make of an encoded window `[B, T, D]`, and the states of the layers after it."""
+        """Return what layers and head make of an encoded window `[B, T, D]`, and the states of the
+        layers after it.
+        """
         hidden, after = self._layered(hidden, states, reset=reset, last=last)
         with self._narrowed(hidden):
             return self.head(hidden).to(self.dtype), after  # B T V
@@ -161,7 +176,9 @@ class Network(nn.Module):
         return hidden, tuple(after)
 
     def point(self, output: Logits) -> Tensor:
-        """Return what the loss takes for the prediction: logits `[..., V]`, or numbers `[..., F]`."""
+        """Return what the loss takes for the prediction: logits `[..., V]`, or numbers
+        `[..., F]`.
+        """
         found: Tensor = self.loss.point(output)
         return found
 
@@ -176,7 +193,9 @@ class Network(nn.Module):
 
 
 def _unsaved(loss: Loss[Any]) -> Loss[Any]:
-    """Return a loss whose buffers are no part of the saved weights: they follow from its options."""
+    """Return a loss whose buffers are no part of the saved weights: they follow from its
+    options.
+    """
     for module in loss.modules():
         module._non_persistent_buffers_set.update(module._buffers)
     return loss
@@ -185,8 +204,9 @@ def _unsaved(loss: Loss[Any]) -> Loss[Any]:
 def detached(states: States) -> States:
     """Return states cut from the graph, each field in memory of its own.
 
-    A field that is a view, as of the last step of a window, would be laid out otherwise than one that is read back from
-    a checkpoint, and the same product of the same numbers may then differ in its last bit.
+    A field that is a view, as of the last step of a window, would be laid out otherwise than one
+    that is read back from a checkpoint, and the same product of the same numbers may then differ in
+    its last bit.
     """
     return tuple(map_state(_own, state) for state in states)
 
@@ -196,7 +216,9 @@ def _own(field: Tensor) -> Tensor:
 
 
 def mixed(rows: Flags, chosen: States, other: States) -> States:
-    """Return states whose rows are those of `chosen` where `rows` `[B]` is true, and those of `other` elsewhere."""
+    """Return states whose rows are those of `chosen` where `rows` `[B]` is true, and those of
+    `other` elsewhere.
+    """
     return tuple(select(rows, one, two) for one, two in zip(chosen, other, strict=True))
 
 
@@ -210,19 +232,30 @@ def flatten(states: States) -> dict[str, Tensor]:
 
 
 def unflatten(like: States, tensors: dict[str, Tensor]) -> States:
-    """Return states of the same types as `like` from named tensors; raises `KeyError` or `ValueError` on a misfit."""
-    known = {f"{owner}.{name}" for owner, state in zip(_owners(like), like, strict=True) for name in names(state)}
+    """Return states of the same types as `like` from named tensors; raises `KeyError` or
+    `ValueError` on a misfit.
+    """
+    known = {
+        f"{owner}.{name}"
+        for owner, state in zip(_owners(like), like, strict=True)
+        for name in names(state)
+    }
     if foreign := sorted(tensors.keys() - known):
-        raise ValueError(f"state {foreign[0]} has no place here, where the states are {', '.join(sorted(known))}")
+        raise ValueError(
+            f"state {foreign[0]} has no place here, where the states are {', '.join(sorted(known))}"
+        )
     restored: list[State] = []
     for owner, state in zip(_owners(like), like, strict=True):
         fields = [tensors[f"{owner}.{name}"] for name in names(state)]
         for name, old, new in zip(names(state), state, fields, strict=True):
             if old.shape != new.shape or old.dtype != new.dtype:
                 raise ValueError(
-                    f"state {owner}.{name} is {tuple(new.shape)} {new.dtype}, not {tuple(old.shape)} {old.dtype}"
+                    f"state {owner}.{name} is {tuple(new.shape)} {new.dtype}, not"
+                    f" {tuple(old.shape)} {old.dtype}"
                 )
-        restored.append(rebuild(state, [new.to(old.device) for old, new in zip(state, fields, strict=True)]))
+        restored.append(
+            rebuild(state, [new.to(old.device) for old, new in zip(state, fields, strict=True)])
+        )
     return tuple(restored)
 
 

@@ -1,4 +1,6 @@
-"""One vector of all the steps of a sequence, made piece by piece, so that no sequence is too long for it."""
+"""One vector of all the steps of a sequence, made piece by piece, so that no sequence is too long
+for it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ Sums: TypeAlias = tuple[Tensor, ...]
 
 
 class Pooling(nn.Module):
-    """`begin` with nothing, `add` the outputs of some steps, and so on; `give` the vector `[B, H]` of all of them."""
+    """`begin` with nothing, `add` the outputs of some steps, and so on; `give` the vector `[B, H]`
+    of all of them.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -25,7 +29,9 @@ class Pooling(nn.Module):
         raise NotImplementedError
 
     def add(self, sums: Sums, hidden: Hidden, valid: Flags) -> Sums:
-        """Return what is kept after more steps `[B, T, H]`, of which those count that are `valid` `[B, T]`."""
+        """Return what is kept after more steps `[B, T, H]`, of which those count that are `valid`
+        `[B, T]`.
+        """
         raise NotImplementedError
 
     def give(self, sums: Sums) -> Tensor:
@@ -89,8 +95,9 @@ class Greatest(Pooling):
 class Attention(Pooling):
     """The sum of all steps, each weighed by a softmax of its product with a vector that is learned.
 
-    Yang et al. 2016, "Hierarchical attention networks", doi:10.18653/v1/N16-1174, with the query alone. It begins as
-    the mean. The softmax is made piece by piece: what is kept is scaled to the greatest product so far.
+    Yang et al. 2016, "Hierarchical attention networks", doi:10.18653/v1/N16-1174, with the query
+    alone. It begins as the mean. The softmax is made piece by piece: what is kept is scaled to the
+    greatest product so far.
     """
 
     def __init__(self, width: int) -> None:
@@ -99,14 +106,19 @@ class Attention(Pooling):
 
     def begin(self, like: Tensor, rows: int) -> Sums:
         """Return the greatest product, and the sums of weights and of weighed steps, of nothing."""
-        return like.new_full((rows, 1), -torch.inf), like.new_zeros(rows, 1), like.new_zeros(rows, self.width)
+        return (
+            like.new_full((rows, 1), -torch.inf),
+            like.new_zeros(rows, 1),
+            like.new_zeros(rows, self.width),
+        )
 
     def add(self, sums: Sums, hidden: Hidden, valid: Flags) -> Sums:
         """Add steps up by their weights."""
         top, total, weighed = sums
         product = (hidden @ self.query).masked_fill(~valid, -torch.inf)  # B T
         greatest = torch.maximum(top, product.amax(dim=1, keepdim=True)).detach()
-        finite = torch.where(torch.isinf(greatest), torch.zeros_like(greatest), greatest)  # where no step was yet
+        # Where no step was yet.
+        finite = torch.where(torch.isinf(greatest), torch.zeros_like(greatest), greatest)
         weight, before = (product - finite).exp(), (top - finite).exp()
         kept = torch.where(valid[..., None], hidden, torch.zeros_like(hidden))
         more = torch.einsum("bt,bth->bh", weight, kept)
@@ -117,7 +129,12 @@ class Attention(Pooling):
         return sums[2] / sums[1]
 
 
-POOLINGS: dict[str, type[Pooling]] = {"last": Last, "mean": Mean, "max": Greatest, "attention": Attention}
+POOLINGS: dict[str, type[Pooling]] = {
+    "last": Last,
+    "mean": Mean,
+    "max": Greatest,
+    "attention": Attention,
+}
 
 
 def pooling(kind: str, width: int) -> Pooling:

@@ -1,4 +1,6 @@
-"""One step on two rows of zeros, before training: shapes that a plugin gets wrong are its own fault, and said so."""
+"""One step on two rows of zeros, before training: shapes that a plugin gets wrong are its own
+fault, and said so.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ ZEROS: Mapping[Elements, Callable[[int], Tensor]] = {
 
 
 def encoder(found: Encoder[Any], elements: Elements, owner: str) -> None:
-    """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not `[B, T, D]`."""
+    """Try an encoder on one step. Raises `PluginError` (RC071) if what it gives is not
+    `[B, T, D]`.
+    """
     x = ZEROS[elements](found.size).unsqueeze(1)
     wanted = (ROWS, 1, found.output_size)
     _shaped(_tried(lambda: found(x), owner), wanted, "forward gives", "[B, T, D]", owner)
@@ -39,52 +43,84 @@ def encoder(found: Encoder[Any], elements: Elements, owner: str) -> None:
 
 
 def cell(found: Cell[Any], owner: str) -> None:
-    """Try a cell on one step. Raises `PluginError` (RC071) if its output or its state has another shape."""
-    state = _tried(lambda: found.initial_state(ROWS, device=torch.device("cpu"), dtype=torch.float32), owner)
+    """Try a cell on one step. Raises `PluginError` (RC071) if its output or its state has another
+    shape.
+    """
+    state = _tried(
+        lambda: found.initial_state(ROWS, device=torch.device("cpu"), dtype=torch.float32), owner
+    )
     _state(state, owner)
     given = _tried(lambda: found.step(torch.zeros(ROWS, found.input_size), state), owner)
     _goes_on(given, state, (ROWS, found.output_size), "step", "[B, H]", owner)
 
 
-def _goes_on(given: Any, state: Any, wanted: tuple[int, ...], method: str, legend: str, owner: str) -> None:
+def _goes_on(
+    given: Any, state: Any, wanted: tuple[int, ...], method: str, legend: str, owner: str
+) -> None:
     """Check that a method gives an output of a shape, and a state like the one before."""
     if not (isinstance(given, tuple) and len(given) == 2):
         raise _broken(owner, f"{method} gives {type(given).__name__}, not the pair (output, state)")
     _shaped(given[0], wanted, f"{method} gives an output", legend, owner)
     _state(given[1], owner)
     if len(given[1]) != len(state):
-        raise _broken(owner, f"{method} gives a state of {len(given[1])} fields, and initial_state one of {len(state)}")
-    for name, old, new in zip(getattr(state, "_fields", range(len(state))), state, given[1], strict=True):
-        _shaped(new, tuple(old.shape), f"{method} gives state {name}", "that of initial_state", owner)
+        raise _broken(
+            owner,
+            f"{method} gives a state of {len(given[1])} fields, and initial_state one of"
+            f" {len(state)}",
+        )
+    for name, old, new in zip(
+        getattr(state, "_fields", range(len(state))), state, given[1], strict=True
+    ):
+        _shaped(
+            new, tuple(old.shape), f"{method} gives state {name}", "that of initial_state", owner
+        )
 
 
 def loss(found: Loss[Any], elements: Elements, owner: str) -> None:
-    """Try a loss on two scored steps. Raises `PluginError` (RC071) if it does not give one number for each.
+    """Try a loss on two scored steps. Raises `PluginError` (RC071) if it does not give one number
+    for each.
 
     A loss has no weights of its own: they would be neither trained nor saved.
     """
     if next(found.parameters(), None) is not None:
-        raise _broken(owner, "a loss must have no parameters: only the network is trained and saved")
+        raise _broken(
+            owner, "a loss must have no parameters: only the network is trained and saved"
+        )
     output = torch.zeros(ROWS, found.output_size)
     target = ZEROS[elements](found.size)
     _shaped(_tried(lambda: found(output, target), owner), (ROWS,), "forward gives", "[N]", owner)
-    _shaped(_tried(lambda: found.point(output), owner), (ROWS, found.size), "point gives", "[N, size]", owner)
+    _shaped(
+        _tried(lambda: found.point(output), owner),
+        (ROWS, found.size),
+        "point gives",
+        "[N, size]",
+        owner,
+    )
 
 
 def counts_steps(network: Network) -> bool:
-    """Tell whether a network's encoder has a clock: whether its state depends on where in its sequence it begins."""
+    """Tell whether a network's encoder has a clock: whether its state depends on where in its
+    sequence it begins.
+    """
     encoder = network.encoder
     if not isinstance(encoder, StatefulEncoder):
         return False
     place: dict[str, Any] = {"device": network.device, "dtype": network.dtype}
     states = [
-        encoder.initial_state(1, position=torch.full((1,), at, device=network.device), **place) for at in (0, 1, 1000)
+        encoder.initial_state(1, position=torch.full((1,), at, device=network.device), **place)
+        for at in (0, 1, 1000)
     ]
-    return any(not torch.equal(one, other) for state in states[1:] for one, other in zip(states[0], state, strict=True))
+    return any(
+        not torch.equal(one, other)
+        for state in states[1:]
+        for one, other in zip(states[0], state, strict=True)
+    )
 
 
 def _tried(call: Callable[[], Any], owner: str) -> Any:
-    """Call a method of a plugin; one that takes other arguments than the contract's is the plugin's fault."""
+    """Call a method of a plugin; one that takes other arguments than the contract's is the plugin's
+    fault.
+    """
     try:
         with torch.no_grad():
             return call()
@@ -95,7 +131,10 @@ def _tried(call: Callable[[], Any], owner: str) -> Any:
 
 
 def _state(state: Any, owner: str) -> None:
-    if not (isinstance(state, tuple) and all(isinstance(part, Tensor) and len(part) == ROWS for part in state)):
+    if not (
+        isinstance(state, tuple)
+        and all(isinstance(part, Tensor) and len(part) == ROWS for part in state)
+    ):
         raise _broken(owner, "a state must be a NamedTuple of tensors [B, ...]")
 
 

@@ -1,6 +1,8 @@
-"""Generation's step: the layers and the head of a network as one kernel, where that is proved to be what they compute.
+"""Generation's step: the layers and the head of a network as one kernel, where that is proved to be
+what they compute.
 
-The kernel is made once a network has made `AFTER` steps, one symbol at a time: short texts are there before it is.
+The kernel is made once a network has made `AFTER` steps, one symbol at a time: short texts are
+there before it is.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Packed:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled step and where it begins: at ids, at the rows of numbers that come, or behind the encoder."""
+    """A compiled step and where it begins: at ids, at the rows of numbers that come, or behind the
+    encoder.
+    """
 
     step: Step
     begin: str
@@ -57,8 +61,12 @@ class Stepper:
         self.objection = _objection(network)
         self.like = network.initial_states(1)[1:]
 
-    def __call__(self, network: Network, x: Tensor, states: States | Packed) -> tuple[Tensor, States | Packed]:
-        """Return what a network says after one step of ids `[B]` or numbers `[B, F]`: `[B, V]`, and the states then."""
+    def __call__(
+        self, network: Network, x: Tensor, states: States | Packed
+    ) -> tuple[Tensor, States | Packed]:
+        """Return what a network says after one step of ids `[B]` or numbers `[B, F]`: `[B, V]`, and
+        the states then.
+        """
         self.made += 1
         if self.made == AFTER and self.kernel is None and self.objection is None:
             self.kernel, self.objection = isolated(lambda: _proved(network, x.dtype))
@@ -68,7 +76,9 @@ class Stepper:
                 output, after = network(x.unsqueeze(1), self.states(states))
             return output[:, 0], after
         if not isinstance(states, Packed):
-            states = Packed(states[0], kernel.step.packed([field for state in states[1:] for field in state]))
+            states = Packed(
+                states[0], kernel.step.packed([field for state in states[1:] for field in state])
+            )
         state = states.encoder
         if kernel.begin == "encoded":
             with torch.no_grad():
@@ -106,7 +116,9 @@ def _objection(network: Network) -> str | None:
 
 
 def _proved(network: Network, reads: torch.dtype) -> tuple[Kernel | None, str | None]:
-    """Return the kernel for inputs of a type, if it equals the network in float64; else why there is none."""
+    """Return the kernel for inputs of a type, if it equals the network in float64; else why there
+    is none.
+    """
     reads = torch.float64 if reads.is_floating_point else reads
     objection = None
     for begin in _beginnings(network, reads):
@@ -135,7 +147,9 @@ def _beginnings(network: Network, reads: torch.dtype) -> list[str]:
 
 
 def _compiled(network: Network, begin: str) -> Step:
-    """Return the kernel of a network's layers and head, and of its encoder if it begins before that."""
+    """Return the kernel of a network's layers and head, and of its encoder if it begins before
+    that.
+    """
     states = network.initial_states(1)[1:]
     shapes = [tuple(field.shape[1:]) for state in states for field in state]
 
@@ -178,7 +192,11 @@ def _fault(network: Network, kernel: Kernel, reads: torch.dtype) -> str | None:
     trial.kernel = kernel
     for rows in (3, 1):
         first, *layers = network.initial_states(rows)
-        fields = [torch.randn(f.shape, generator=generator, dtype=f.dtype) for state in layers for f in state]
+        fields = [
+            torch.randn(f.shape, generator=generator, dtype=f.dtype)
+            for state in layers
+            for f in state
+        ]
         expected: States = (first, *_grouped(fields, tuple(layers)))
         states: States | Packed = expected
         for _ in range(STEPS):

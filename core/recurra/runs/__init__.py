@@ -1,1 +1,3 @@
-"""The run directory, checkpoints, metrics: all that a run leaves behind, and nothing of it pickled."""
+"""The run directory, checkpoints, metrics: all that a run leaves behind, and nothing of it
+pickled.
+"""

@@ -1,6 +1,8 @@
-"""Checkpoints: written whole under a temporary name, then renamed; every file's hash is in the manifest.
+"""Checkpoints: written whole under a temporary name, then renamed; every file's hash is in the
+manifest.
 
-checkpoints/step-120/    weights, optimizer, carried and random tensors as safetensors; state.json; manifest.json
+checkpoints/step-120/    weights, optimizer,
+carried and random tensors as safetensors; state.json; manifest.json
 checkpoints/index.json   which one is the last, which the best, and the hash of each manifest
 """
 
@@ -51,7 +53,9 @@ class Manifest(Model):
 
 @dataclass
 class Checkpoint:
-    """What a run needs to go on as if it had not stopped: groups of named tensors, and plain state."""
+    """What a run needs to go on as if it had not stopped: groups of named tensors, and plain
+    state.
+    """
 
     step: int
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -66,7 +70,9 @@ class Checkpoints:
         self._whole: set[int] = set()  # steps of checkpoints that were written or read here
 
     def create(self) -> None:
-        """Make the folder, with an index that names no checkpoint yet. Raises `RunError` (RC053)."""
+        """Make the folder, with an index that names no checkpoint yet. Raises `RunError`
+        (RC053).
+        """
         with files.guarded(self.path):
             self.path.mkdir()
         files.write_json(self.path / "index.json", {})
@@ -93,7 +99,9 @@ class Checkpoints:
         return index
 
     def save(self, checkpoint: Checkpoint, best: bool) -> None:
-        """Write a checkpoint, point to it, and drop those that nothing points to. Raises `RunError` (RC053)."""
+        """Write a checkpoint, point to it, and drop those that nothing points to. Raises `RunError`
+        (RC053).
+        """
         target = self.path / f"step-{checkpoint.step}"
         before = self._index()
         index, hashes = (before.steps(), before.sha256) if before else ({}, {})
@@ -125,7 +133,8 @@ class Checkpoints:
     def _point(self, steps: dict[str, int], hashes: dict[str, str], kept: str) -> None:
         """Write which checkpoints are the last and the best, and drop all others.
 
-        The hash of an older one is the recorded one: it may have been damaged meanwhile, and stays so.
+        The hash of an older one is the recorded one: it may have been damaged meanwhile, and stays
+        so.
         """
         names = _names(steps.values())
         hashes = {name: hashes[name] for name in sorted(names)}
@@ -138,7 +147,9 @@ class Checkpoints:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for group, tensors in checkpoint.tensors.items():
-            plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            plain = {
+                name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+            }
             try:
                 save_file(plain, folder / f"{group}.safetensors")
             except Exception as error:  # safetensors reports a full disk as an error of its own
@@ -154,19 +165,24 @@ class Checkpoints:
     def load(self, which: str = "last") -> Checkpoint:
         """Read the `last` or the `best` checkpoint; without a best one, the last.
 
-        Raises `InputError` (RC051) if there is none, `RunError` (RC052) if a file is missing or changed.
+        Raises `InputError` (RC051) if there is none, `RunError` (RC052) if a file is missing or
+        changed.
         """
         index = self._index()
         if index is None:
             fact = f"{self.path.parent} has no whole checkpoint"
-            raise InputError.of("RC051", fact, cure="the run stopped before its first one: run the task again")
+            raise InputError.of(
+                "RC051", fact, cure="the run stopped before its first one: run the task again"
+            )
         steps = index.steps()
         step = steps.get(which, index.last)
         try:
             return self._read(index, step)
         except RunError as error:
             others = {other: name for name, other in steps.items() if other != step}
-            raise RunError(self._offering(index, others, problem) for problem in error.problems) from error
+            raise RunError(
+                self._offering(index, others, problem) for problem in error.problems
+            ) from error
 
     def _offering(self, index: Index, others: dict[int, str], problem: Problem) -> Problem:
         """Return a problem whose cure names the other checkpoint, if that is whole."""
@@ -176,11 +192,15 @@ class Checkpoints:
             except RunError:
                 continue
             way = f'`recurra.load("{self.path.parent}", "{name}")` opens it'
-            return replace(problem, cure=f"the checkpoint of step {step} is whole: {way}; or {problem.cure}")
+            return replace(
+                problem, cure=f"the checkpoint of step {step} is whole: {way}; or {problem.cure}"
+            )
         return problem
 
     def last_whole(self) -> Checkpoint:
-        """Read the last checkpoint or, if it is damaged and the best one is not, that. Raises as `load` does."""
+        """Read the last checkpoint or, if it is damaged and the best one is not, that. Raises as
+        `load` does.
+        """
         try:
             return self.load("last")
         except RunError as error:
@@ -190,7 +210,9 @@ class Checkpoints:
                 raise error from None
 
     def _read(self, index: Index, step: int) -> Checkpoint:
-        """Read a checkpoint. Raises `RunError` (RC052) if anything of it is not what was written."""
+        """Read a checkpoint. Raises `RunError` (RC052) if anything of it is not what was
+        written.
+        """
         folder = self.path / f"step-{step}"
         with reading(folder, CURE):
             if files.digest(folder / "manifest.json") != index.sha256[folder.name]:

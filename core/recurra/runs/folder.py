@@ -32,7 +32,8 @@ class RunFolder:
 
     task.toml           the whole resolved task, read back equal
     plugins.json        qualified name, distribution and version of each component
-    environment.json    versions, machine, device, threads, execution paths, the scheme of random numbers
+    environment.json    versions, machine, device, threads, execution paths,
+    the scheme of random numbers
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
     hashes.json         a hash of each of the files above, see `recurra.runs.records`
@@ -69,26 +70,36 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open a run's folder; a task's folder stands for its newest run. Raises `InputError` (RC051)."""
+        """Open a run's folder; a task's folder stands for its newest run. Raises `InputError`
+        (RC051).
+        """
         path = Path(path)
         if not _holds_task(path):
             path = max(_runs_in(path), key=lambda p: int(p.name), default=path)
         if not _holds_task(path):
             known = sorted(str(p.parent) for p in Path("runs").glob("*/*/task.toml"))
-            cure = f"the runs here are {', '.join(known[-5:])}" if known else "`recurra run TASK.toml` makes one"
+            cure = (
+                f"the runs here are {', '.join(known[-5:])}"
+                if known
+                else "`recurra run TASK.toml` makes one"
+            )
             fact = f"{path} is not a run" if path.exists() else f"there is no run at {path}"
             raise InputError.of("RC051", fact, cure=cure)
         return cls(path)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process from training this run meanwhile. Raises `InputError` (RC055) if one does."""
+        """Keep every other process from training this run meanwhile. Raises `InputError` (RC055) if
+        one does.
+        """
         try:
             with system.locked(self.path / "task.toml"):
                 yield
         except system.Held as error:
             fact = f"{self.path} is being trained by another process"
-            raise InputError.of("RC055", fact, cure="wait for it to end, or stop it with Ctrl-C") from error
+            raise InputError.of(
+                "RC055", fact, cure="wait for it to end, or stop it with Ctrl-C"
+            ) from error
 
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files."""
@@ -127,7 +138,8 @@ class RunFolder:
             return None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl; a line that is none, such as one that was cut off, is left out.
+        """Return the records of metrics.jsonl; a line that is none, such as one that was cut off,
+        is left out.
 
         Raises `RunError` (RC052) if the file cannot be read at all.
         """
@@ -141,10 +153,14 @@ class RunFolder:
     def rewind(self, step: int, sampled: int | None = None) -> None:
         """Forget what was recorded after a step: a resumed run will record it again.
 
-        `sampled` is how long samples.txt then was. A checkpoint from before that was noted leaves the headings to tell
-        it, which a sample may hold as well.
+        `sampled` is how long samples.txt then was. A checkpoint from before that was noted leaves
+        the headings to tell it, which a sample may hold as well.
         """
-        early = [record for record in self.metrics() if record["step"] <= step and not record.get("final")]
+        early = [
+            record
+            for record in self.metrics()
+            if record["step"] <= step and not record.get("final")
+        ]
         lines = "".join(json.dumps(record) + "\n" for record in early)
         files.write_text(self.path / "metrics.jsonl", lines, self._saved())
         path = self.path / "samples.txt"
@@ -152,12 +168,18 @@ class RunFolder:
             return
         with reading(path):
             content = path.read_bytes()
-        end = sampled if sampled is not None and _begins_sample(content, sampled) else _late(content, step)
+        end = (
+            sampled
+            if sampled is not None and _begins_sample(content, sampled)
+            else _late(content, step)
+        )
         files.write_bytes(path, content[:end], self._saved())
 
 
 def _begins_sample(content: bytes, place: int) -> bool:
-    """Tell whether a sample begins at a place, or the text ends there or before: it was not edited meanwhile."""
+    """Tell whether a sample begins at a place, or the text ends there or before: it was not edited
+    meanwhile.
+    """
     return place >= len(content) or content.startswith(b"--- step ", place)
 
 
@@ -173,7 +195,11 @@ def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
             record = files.parsed(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and type(record.get("step")) is int and isinstance(record.get("split"), str):
+        if (
+            isinstance(record, dict)
+            and type(record.get("step")) is int
+            and isinstance(record.get("split"), str)
+        ):
             yield record
 
 

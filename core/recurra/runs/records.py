@@ -1,7 +1,9 @@
-"""Every file of a run that is read back: each against a model, and against the run's own hash of it.
+"""Every file of a run that is read back: each against a model, and against the run's own hash of
+it.
 
-hashes.json holds the hash of each of `SEALED`. It is written once they all are, and anew when a resumed run
-records what it goes on with. A run from before there were hashes is read as it is, and said to be unverified.
+hashes.json holds the hash of each of `SEALED`. It is written once they all are, and anew when a
+resumed run records what it goes on with. A run from before there were hashes is read as it is, and
+said to be unverified.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Model(BaseModel):
-    """Base of what a file holds: no value is taken for another type; keys of a later version may stand beside."""
+    """Base of what a file holds: no value is taken for another type; keys of a later version may
+    stand beside.
+    """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
 
@@ -103,12 +107,17 @@ def reading(path: Path, cure: str = "") -> Iterator[None]:
     except KeyError as error:
         raise damaged(path, f"{error} is missing", cure) from error
     except Exception as error:
-        raise damaged(path, " ".join(str(error).split())[:300] or type(error).__name__, cure) from error
+        raise damaged(
+            path, " ".join(str(error).split())[:300] or type(error).__name__, cure
+        ) from error
 
 
 def _faults(error: ValidationError) -> str:
     """Return the first faults of a file in a line: the key, and what is wrong with it."""
-    listed = [f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors(include_input=False)]
+    listed = [
+        f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}"
+        for e in error.errors(include_input=False)
+    ]
     return "; ".join(listed[:3]) + (f", and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
@@ -161,9 +170,13 @@ class Records:
             path = self.folder / name
             with reading(path):
                 if files.digest(path) not in recorded[name]:
-                    raise damaged(path, "its hash is not the recorded one", _cure(self.folder, name))
+                    raise damaged(
+                        path, "its hash is not the recorded one", _cure(self.folder, name)
+                    )
         if not recorded:
-            fact = f"{self.folder} records no hashes, as runs of before: its files are read unverified"
+            fact = (
+                f"{self.folder} records no hashes, as runs of before: its files are read unverified"
+            )
             warnings.warn(fact, Unverified, stacklevel=3)
         return bool(recorded)
 
@@ -172,7 +185,9 @@ class Records:
         self._write({name: [files.digest(self.folder / name)] for name in SEALED})
 
     def amend(self, name: str, text: str) -> None:
-        """Write one of the files anew, so that at no moment it and its hash disagree. Raises `RunError` (RC053)."""
+        """Write one of the files anew, so that at no moment it and its hash disagree. Raises
+        `RunError` (RC053).
+        """
         recorded = self.hashes()
         path, new = self.folder / name, files.digest_of(text.encode())
         if not recorded:

@@ -1,4 +1,6 @@
-"""Whether a run is used as it was made: with plugins of the same versions, on the same execution paths."""
+"""Whether a run is used as it was made: with plugins of the same versions, on the same execution
+paths.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from recurra.runs.folder import RunFolder
 
 
 def warn_of_others(folder: RunFolder) -> None:
-    """Warn (`OtherVersion`) if a distribution that a run uses is installed in another version than the run records.
+    """Warn (`OtherVersion`) if a distribution that a run uses is installed in another version than
+    the run records.
 
-    One that is not installed at all is not told here: it is an error once its component is looked for.
+    One that is not installed at all is not told here: it is an error once its component is looked
+    for.
     """
     recorded = {plugin.distribution: plugin.version for plugin in folder.records.plugins()}
     others = [
@@ -25,43 +29,71 @@ def warn_of_others(folder: RunFolder) -> None:
     ]
     if others:
         cure = "its weights may mean something else"
-        warnings.warn(f"{folder.path} was made with {' and '.join(others)}; {cure}", OtherVersion, stacklevel=3)
+        warnings.warn(
+            f"{folder.path} was made with {' and '.join(others)}; {cure}",
+            OtherVersion,
+            stacklevel=3,
+        )
 
 
 def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
-    """Return the local plugin files that are not what they were when the run was made, of the components in use."""
+    """Return the local plugin files that are not what they were when the run was made, of the
+    components in use.
+    """
     recorded = {plugin.name: plugin.version for plugin in folder.records.plugins()}
     local = [entry for entry in used if entry.plugin.module]
-    origins = [entry.plugin.origin for entry in local if recorded.get(entry.qualified) != entry.plugin.version]
+    origins = [
+        entry.plugin.origin
+        for entry in local
+        if recorded.get(entry.qualified) != entry.plugin.version
+    ]
     return list(dict.fromkeys(origins))
 
 
 def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
-    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made: a comment alone may be enough."""
+    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made: a comment
+    alone may be enough.
+    """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
         warnings.warn(f"{fact}; its weights may mean something else", OtherVersion, stacklevel=3)
 
 
 def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
-    """Raise `InputError` (RC045) if a local plugin file was edited since: training would not go on as it began."""
+    """Raise `InputError` (RC045) if a local plugin file was edited since: training would not go on
+    as it began.
+    """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
-        cure = "bring it back as it was, or take it as it is now with --changed-plugins, which is recorded"
+        cure = (
+            "bring it back as it was, or take it as it is now with --changed-plugins, which is"
+            " recorded"
+        )
         raise InputError.of("RC045", fact, cure=cure)
 
 
-def warn_of_other_paths(folder: RunFolder, recorded: Sequence[str], choices: Sequence[Choice]) -> None:
-    """Warn (`OtherVersion`) if a run goes on on another path than it records: its bits are then no more the same."""
+def warn_of_other_paths(
+    folder: RunFolder, recorded: Sequence[str], choices: Sequence[Choice]
+) -> None:
+    """Warn (`OtherVersion`) if a run goes on on another path than it records: its bits are then no
+    more the same.
+    """
     for before, choice in zip(recorded, choices, strict=True):
         if choice.path != before:
-            fact = f"{folder.path} was trained on path {before}, refused here: {choice.refused[before]}"
-            warnings.warn(f"{fact}; on {choice.path} it is equal up to rounding", OtherVersion, stacklevel=3)
+            fact = (
+                f"{folder.path} was trained on path {before}, refused here:"
+                f" {choice.refused[before]}"
+            )
+            warnings.warn(
+                f"{fact}; on {choice.path} it is equal up to rounding", OtherVersion, stacklevel=3
+            )
             return
 
 
 def warn_of_other_device(folder: RunFolder, now: str) -> None:
-    """Warn (`OtherVersion`) if a run goes on on a device of another kind: its bits are then no more the same."""
+    """Warn (`OtherVersion`) if a run goes on on a device of another kind: its bits are then no more
+    the same.
+    """
     before = folder.records.environment().device
     if before and before.partition(":")[0] != now.partition(":")[0]:
         fact = f"{folder.path} was trained on {before}, and goes on on {now}"

@@ -1,4 +1,6 @@
-"""Writing a distribution that offers one component: an example of its kind, which passes the contract suite."""
+"""Writing a distribution that offers one component: an example of its kind, which passes the
+contract suite.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,24 @@ from recurra.errors import InputError, nearest
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 FORMS = ("cell", "gated", "scan")
-"""How a cell can be written: as a step, as what happens between gates, as the coefficients of a linear recurrence."""
+"""How a cell can be written: as a step, as what happens between gates, as the coefficients of a
+linear recurrence.
+"""
 
 TAKEN = {
     *recurra.__all__,
     *("Any", "ClassVar", "Counter", "Iterable", "Iterator", "Kappa", "Literal"),
     *("Mapping", "NamedTuple", "Sequence", "Tensor"),
 }
-"""Names that the examples import, or give to what stands beside it, which their class cannot have."""
+"""Names that the examples import, or give to what stands beside it, which their class cannot
+have.
+"""
 
 
 class Example(NamedTuple):
-    """What the example of a kind is, where it was published, and for which version of the contract it is written."""
+    """What the example of a kind is, where it was published, and for which version of the contract
+    it is written.
+    """
 
     summary: str
     cite: str = ""
@@ -41,8 +49,12 @@ LEAKY = "Jaeger et al. 2007, doi:10.1016/j.neunet.2007.04.016"
 EXAMPLES = {
     "cell": Example("leaky integrator", LEAKY),
     "gated": Example("leaky integrator", LEAKY),
-    "scan": Example("leaky integrator whose leak each input chooses", "Feng et al. 2024, arXiv:2410.01201"),
-    "encoder": Example("each number as its nearness to evenly spaced centres", "Broomhead & Lowe 1988"),
+    "scan": Example(
+        "leaky integrator whose leak each input chooses", "Feng et al. 2024, arXiv:2410.01201"
+    ),
+    "encoder": Example(
+        "each number as its nearness to evenly spaced centres", "Broomhead & Lowe 1988"
+    ),
     "source": Example("sums of two numbers, one a line, drawn from a seed"),
     "loss": Example("log cosh of the error: squared near 0, absolute far from it"),
     "vocabulary": Example("characters, the most frequent first"),
@@ -52,14 +64,19 @@ EXAMPLES = {
 
 
 def create(name: str, kind: str, form: str | None, home: Path) -> list[Path]:
-    """Write the folder `recurra-NAME` into `home`, whole or not at all; return it and the files in it.
+    """Write the folder `recurra-NAME` into `home`, whole or not at all; return it and the files in
+    it.
 
-    Raises `InputError`: RC080 for a name, a kind or a form that cannot be, and where the folder is there already; RC050
-    where it cannot be written.
+    Raises `InputError`: RC080 for a name, a kind or a form that cannot be, and where the folder is
+    there already; RC050 where it cannot be written.
     """
     form = _form(kind, form)
     target = home / f"recurra-{name.replace('_', '-')}"
-    kinds = {e.component.kind for e in discover(policy=Policy()).named(name) if e.plugin.distribution == HOME}
+    kinds = {
+        e.component.kind
+        for e in discover(policy=Policy()).named(name)
+        if e.plugin.distribution == HOME
+    }
     _check_name(name, kind, kind in kinds)
     files = _files(name, kind, form, f"{target.name}/{name}" if kinds else name)
     if target.exists() or target.is_symlink():
@@ -96,15 +113,27 @@ def _form(kind: str, form: str | None) -> str:
 
 
 def _check_name(name: str, kind: str, taken: bool) -> None:
-    """Raise `InputError` (RC080) if a component, a package or a class cannot have this name, or it is recurra's."""
+    """Raise `InputError` (RC080) if a component, a package or a class cannot have this name, or it
+    is recurra's.
+    """
     if not NAME.fullmatch(name):
         better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         allowed = "lower case letters, digits and single _ between them, a letter first: my_cell"
         close = better if NAME.fullmatch(better) else ""
-        raise InputError.of("RC080", f"{name!r} cannot be a component's name", allowed=allowed, nearest=close)
-    why = "recurra has one of this name, and the name alone would always mean that one" if taken else why_not(name)
+        raise InputError.of(
+            "RC080", f"{name!r} cannot be a component's name", allowed=allowed, nearest=close
+        )
+    why = (
+        "recurra has one of this name, and the name alone would always mean that one"
+        if taken
+        else why_not(name)
+    )
     if why:
-        raise InputError.of("RC080", f"no {kind} of yours can be called {name!r}: {why}", cure=f"add a word: my_{name}")
+        raise InputError.of(
+            "RC080",
+            f"no {kind} of yours can be called {name!r}: {why}",
+            cure=f"add a word: my_{name}",
+        )
 
 
 def why_not(name: str) -> str:
@@ -127,7 +156,8 @@ def class_name(name: str) -> str:
 
 
 def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
-    """Return the text of each file by its path: those of every plugin, of the kind, and of the form of a cell.
+    """Return the text of each file by its path: those of every plugin, of the kind, and of the form
+    of a cell.
 
     `contract` is the name by which the suite finds the component and no other.
     """
@@ -147,5 +177,7 @@ def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
         folder = TEMPLATES / layer
         for path in folder.rglob("*.tmpl"):
             place = path.relative_to(folder).as_posix().removesuffix(".tmpl").replace("dot.", ".")
-            found[place.replace("NAME", name)] = Template(path.read_text(encoding="utf-8")).substitute(words)
+            found[place.replace("NAME", name)] = Template(
+                path.read_text(encoding="utf-8")
+            ).substitute(words)
     return found

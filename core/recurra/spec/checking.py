@@ -27,12 +27,16 @@ def check(document: Document) -> tuple[Task | None, list[Problem]]:
     version = data.get("schema", SCHEMA)
     if isinstance(version, int) and not isinstance(version, bool) and version != SCHEMA:
         cure = "write schema = 1, or use a newer recurra"
-        problem = Problem("RC015", f"this recurra reads version {SCHEMA} of the task language", cure=cure)
+        problem = Problem(
+            "RC015", f"this recurra reads version {SCHEMA} of the task language", cure=cure
+        )
         return None, [_placed(document, ("schema",), problem, version)]
     try:
         text = to_json(data)
     except ValueError as error:  # a hexadecimal integer with thousands of digits
-        raise InputError.of("RC003", f"a value cannot be read: {error}", place=document.place(())) from error
+        raise InputError.of(
+            "RC003", f"a value cannot be read: {error}", place=document.place(())
+        ) from error
     try:
         context = {"anchor": lambda value, name: document.anchor(("plugins", name), value)}
         return Task.model_validate_json(text, context=context), []
@@ -46,7 +50,9 @@ def _empty(document: Document) -> Problem:
     return Problem("RC010", "the file is empty", place=document.place(()), cure=cure)
 
 
-def checked(model: Callable[[], Any], document: Document, base: Key, schema: type[BaseModel]) -> Any:
+def checked(
+    model: Callable[[], Any], document: Document, base: Key, schema: type[BaseModel]
+) -> Any:
     """Call `model`, which validates one table, and raise its faults as one `InputError`."""
     try:
         return model()
@@ -57,7 +63,9 @@ def checked(model: Callable[[], Any], document: Document, base: Key, schema: typ
 def problems(
     error: ValidationError, document: Document, base: Key, model: type[BaseModel], owner: str = ""
 ) -> list[Problem]:
-    """Return the problems of the table at `base`, whose model is `model`; `owner` names the component."""
+    """Return the problems of the table at `base`, whose model is `model`; `owner` names the
+    component.
+    """
     found: dict[Key, Problem] = {}
     schema = model.model_json_schema()
     table: Any = document.data
@@ -72,8 +80,12 @@ def problems(
     return list(found.values())
 
 
-def unplaced(error: ValidationError, table: dict[str, Any], model: type[BaseModel]) -> list[Problem]:
-    """Return the problems of a table that stands in no file, as one of Python's arguments: each names its key."""
+def unplaced(
+    error: ValidationError, table: dict[str, Any], model: type[BaseModel]
+) -> list[Problem]:
+    """Return the problems of a table that stands in no file, as one of Python's arguments: each
+    names its key.
+    """
     found: dict[Key, Problem] = {}
     schema = model.model_json_schema()
     for path, detail in _nearest_branches(table, error.errors(include_url=False)):
@@ -93,7 +105,8 @@ def _at(table: Any, path: Key) -> Any:
 
 
 def _nearest_branches(table: Any, details: Iterable[Any]) -> list[tuple[Key, Any]]:
-    """Return each fault with its key path; of a union, which fails in every branch, those of the branch that fits best.
+    """Return each fault with its key path; of a union, which fails in every branch, those of the
+    branch that fits best.
 
     Best is a branch that takes the outermost value, with the fewest faults, the deepest inside.
     """
@@ -114,7 +127,8 @@ def _misfit(site: Key, faults: Iterable[tuple[Key, Any]]) -> tuple[bool, int, in
 
 
 def _clean(table: Any, location: tuple[str | int, ...], kind: str) -> tuple[Key, Key | None, str]:
-    """Return pydantic's location without labels, which are not keys of the file; where a union forks, and its branch.
+    """Return pydantic's location without labels, which are not keys of the file; where a union
+    forks, and its branch.
 
     The label of a tagged union is the tag itself, and there is no other branch.
     """
@@ -123,7 +137,11 @@ def _clean(table: Any, location: tuple[str | int, ...], kind: str) -> tuple[Key,
     branch = ""
     node = table
     for index, part in enumerate(location):
-        if part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node)):
+        if (
+            part in node
+            if isinstance(node, dict)
+            else isinstance(node, list) and part in range(len(node))
+        ):
             node = node[part]
             path.append(part)
         elif kind == "missing" and index == len(location) - 1:
@@ -138,10 +156,15 @@ def _other_layer(document: Document, key: Key) -> str:
     kind = (*key[:-1], "kind")
     if kind not in document.origins or document.layer(kind) is document.layer(key):
         return ""
-    return f"kind was set by {document.layer(kind).label}, and this option by {document.layer(key).label}"
+    return (
+        f"kind was set by {document.layer(kind).label}, and this option by"
+        f" {document.layer(key).label}"
+    )
 
 
-def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: str) -> tuple[Key, Problem]:
+def _problem(
+    detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: str
+) -> tuple[Key, Problem]:
     """Return the key that is at fault and the problem, still without its place."""
     kind = detail["type"]
     if kind == "missing" and isinstance(path[-1], int):
@@ -161,7 +184,10 @@ def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: 
     if kind == "value_error":
         return _crossed(detail, schema, table, path)
     if not path:
-        fact = f"the table cannot be read{_of(owner)}: {detail.get('ctx', {}).get('error', detail['msg'])}"
+        fact = (
+            f"the table cannot be read{_of(owner)}:"
+            f" {detail.get('ctx', {}).get('error', detail['msg'])}"
+        )
         return path, Problem("RC013", fact)
     rule = _schema_at(schema, table, path)
     if kind.startswith("union_tag"):
@@ -171,7 +197,11 @@ def _problem(detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: 
     if isinstance(value, float) and not math.isfinite(value) and kind.startswith(("int", "float")):
         wrong_type = False  # where a number belongs, nan is one that is not allowed
     code = "RC012" if wrong_type else "RC013"
-    fact = f"{name} has the wrong type{_of(owner)}" if wrong_type else f"{name} is not allowed{_of(owner)}"
+    fact = (
+        f"{name} has the wrong type{_of(owner)}"
+        if wrong_type
+        else f"{name} is not allowed{_of(owner)}"
+    )
     close = nearest(value, _choices(rule)) if isinstance(value, str) else ""
     return path, Problem(code, fact, allowed=_allowed(schema, table, path), nearest=close)
 
@@ -189,13 +219,17 @@ def _tag_problem(rule: dict[str, Any], path: Key, name: str, given: Any) -> tupl
 
 
 def _name(path: Key) -> str:
-    """Return the last name of a key path, with the index where it ends in an element: `split[1]`."""
+    """Return the last name of a key path, with the index where it ends in an element:
+    `split[1]`.
+    """
     last = max((index for index, part in enumerate(path) if isinstance(part, str)), default=0)
     return dotted(path[last:])
 
 
 def _allowed(schema: dict[str, Any], table: Any, path: Key) -> str:
-    """Return what is allowed at a key path; inside a union, whose branches differ, what is allowed as a whole."""
+    """Return what is allowed at a key path; inside a union, whose branches differ, what is allowed
+    as a whole.
+    """
     words = ""
     while not words and path:
         words = describe(_schema_at(schema, table, path), schema)
@@ -209,7 +243,9 @@ def _crossed(detail: Any, schema: dict[str, Any], table: Any, path: Key) -> tupl
     found = re.match(r"(\w+): ", message)
     rule = _schema_at(schema, table, path)
     if path and "properties" not in rule:
-        return path, Problem("RC013", f"{_name(path)} is not allowed: {message}", allowed=describe(rule, schema))
+        return path, Problem(
+            "RC013", f"{_name(path)} is not allowed: {message}", allowed=describe(rule, schema)
+        )
     known = rule.get("properties", {})
     if found and found[1] in known:
         return (*path, found[1]), Problem("RC014", message[found.end() :])
@@ -231,7 +267,9 @@ def _placed(document: Document, key: Key, problem: Problem, value: Any) -> Probl
 
 
 def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str:
-    """Return how a value is written that has the wrong type only for its quotes or brackets, or nothing."""
+    """Return how a value is written that has the wrong type only for its quotes or brackets, or
+    nothing.
+    """
     name, raw = dotted(key), _own_text(document, key, value)
     if problem.code not in ("RC012", "RC013") or not isinstance(value, (str, bool, int, float)):
         return ""
@@ -256,13 +294,17 @@ def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str
 
 
 def _own_text(document: Document, key: Key, value: Any) -> str:
-    """Return the text of an override that gives this very value, not a list or a table with the value inside."""
+    """Return the text of an override that gives this very value, not a list or a table with the
+    value inside.
+    """
     raw = document.layer(key).value
     return raw if raw and same(toml_or_text(raw), value) else ""
 
 
 def _assignment(name: str, value: str, raw: str) -> str:
-    """Return a key with its value as they stand on the command line, or in a file; of a list the element alone."""
+    """Return a key with its value as they stand on the command line, or in a file; of a list the
+    element alone.
+    """
     if name.endswith("]"):
         return value
     if not raw:
@@ -278,7 +320,9 @@ def _is_number(text: str) -> bool:
 
 
 def path_of(text: str) -> Key:
-    """Return the key path that `dotted` writes; the other way round, `cell.stack.0` is `cell.stack[0]` too."""
+    """Return the key path that `dotted` writes; the other way round, `cell.stack.0` is
+    `cell.stack[0]` too.
+    """
     return tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", text))
 
 
@@ -295,7 +339,9 @@ def literal(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair cannot be printed
+    return text.encode(
+        "utf-8", "backslashreplace"
+    ).decode()  # half a surrogate pair cannot be printed
 
 
 def _schema_at(schema: dict[str, Any], table: Any, path: Key) -> dict[str, Any]:
@@ -312,12 +358,16 @@ def _schema_at(schema: dict[str, Any], table: Any, path: Key) -> dict[str, Any]:
 def _named(node: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the JSON Schema of a table's key, which a table of any keys has for all of them."""
     every = node.get("additionalProperties")
-    rule: dict[str, Any] = node.get("properties", {}).get(name) or (every if isinstance(every, dict) else {})
+    rule: dict[str, Any] = node.get("properties", {}).get(name) or (
+        every if isinstance(every, dict) else {}
+    )
     return rule
 
 
 def _element(node: dict[str, Any], index: int) -> dict[str, Any]:
-    """Return the JSON Schema of a list's element, which a list of fixed length has for each place."""
+    """Return the JSON Schema of a list's element, which a list of fixed length has for each
+    place.
+    """
     places: list[dict[str, Any]] = node.get("prefixItems", [])
     rule: dict[str, Any] = places[index] if index < len(places) else node.get("items") or {}
     return rule
@@ -358,14 +408,22 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
     if "$ref" in rule and schema:
         rule = _resolve(rule, schema, None)
     if "anyOf" in rule or "oneOf" in rule:
-        options = [describe(r, schema) for r in rule.get("anyOf", rule.get("oneOf", [])) if r.get("type") != "null"]
-        return (", or " if any(": " in option for option in options) else " or ").join(dict.fromkeys(options))
+        options = [
+            describe(r, schema)
+            for r in rule.get("anyOf", rule.get("oneOf", []))
+            if r.get("type") != "null"
+        ]
+        return (", or " if any(": " in option for option in options) else " or ").join(
+            dict.fromkeys(options)
+        )
     if choices := _choices(rule):
         return " or ".join(f'"{choice}"' for choice in choices)
     if rule.get("type") == "array":
         size = rule.get("minItems")
         count = f" of {size}" if size and size == rule.get("maxItems") else ""
-        elements = {"anyOf": rule["prefixItems"]} if "prefixItems" in rule else rule.get("items", {})
+        elements = (
+            {"anyOf": rule["prefixItems"]} if "prefixItems" in rule else rule.get("items", {})
+        )
         return f"a list{count}: {describe(elements, schema) or 'anything'}"
     words = [_TYPES.get(str(rule.get("type")), "")]
     if rule.get("type") == "object" and "properties" in rule:
@@ -377,7 +435,10 @@ def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
         ("exclusiveMaximum", "below"),
     )
     numbers = [(text, rule[name]) for name, text in bounds if name in rule]
-    words += [f"{text} {number:g}" if isinstance(number, float) else f"{text} {number}" for text, number in numbers]
+    words += [
+        f"{text} {number:g}" if isinstance(number, float) else f"{text} {number}"
+        for text, number in numbers
+    ]
     lengths = (("minLength", "at least"), ("maxLength", "at most"))
     counts = [(text, rule[name]) for name, text in lengths if name in rule]
     words += [f"{text} {count} character{'s' if count != 1 else ''}" for text, count in counts]

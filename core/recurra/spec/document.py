@@ -1,4 +1,6 @@
-"""One document of many layers: the merged tables of a task, and the layer that each value comes from."""
+"""One document of many layers: the merged tables of a task, and the layer that each value comes
+from.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,16 @@ GIVE_WAY = (
     ("cell", "stack", "all"),
     ("cell", "kind", "stack"),
 )
-"""Tables in which a key of a later layer takes the place of another of the layers below, or of all of them."""
+"""Tables in which a key of a later layer takes the place of another of the layers below, or of all
+of them.
+"""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One origin of values: a file with its text, or an override with what stands after its equals sign."""
+    """One origin of values: a file with its text, or an override with what stands after its equals
+    sign.
+    """
 
     label: str
     folder: Path
@@ -77,7 +83,8 @@ class Document:
         return node if isinstance(node, dict) else None
 
     def _give_way(self, data: dict[str, Any]) -> None:
-        """Drop what this layer says in another way: epochs for steps, one cell for a stack of them, and the reverse.
+        """Drop what this layer says in another way: epochs for steps, one cell for a stack of them,
+        and the reverse.
 
         One override drops nothing of another: both stand, and contradict each other.
         """
@@ -86,13 +93,17 @@ class Document:
             if not (isinstance(old, dict) and isinstance(new, dict) and name in new) or name in old:
                 continue
             gone = []
-            for other in sorted(set(old) - set(new) if others == "all" else {others} & set(old) - set(new)):
+            for other in sorted(
+                set(old) - set(new) if others == "all" else {others} & set(old) - set(new)
+            ):
                 if not self._beside((table, other), len(self.layers) - 1):
                     del old[other]
                     self._forget((table, other))
                     gone.append(f"{table}.{other}")
             if gone and table == "cell":  # whose options are lost with it
-                said = f"{table}.{name} ({self.layers[-1].label}) takes the place of {', '.join(gone)}"
+                said = (
+                    f"{table}.{name} ({self.layers[-1].label}) takes the place of {', '.join(gone)}"
+                )
                 self.given_way.setdefault(table, []).append(said)
 
     def _beside(self, key: Key, layer: int) -> bool:
@@ -105,7 +116,9 @@ class Document:
             here = (*path, key)
             table = isinstance(value, dict)
             if key == "kind" and key in into and not same(into[key], value):
-                self.changes.setdefault(path, []).append(Change(len(self.layers) - 1, into[key], value))
+                self.changes.setdefault(path, []).append(
+                    Change(len(self.layers) - 1, into[key], value)
+                )
             if not (table and isinstance(into.get(key), dict)):
                 if table and here in TABLES and into.get(key) is not None:
                     self.faults.append(self._not_a_table(here))
@@ -119,7 +132,13 @@ class Document:
         """Return the problem of a value that a layer below gives to what must be a table."""
         name = ".".join(map(str, key))
         fact = f"{name} is a table, and {self.layers[-1].label} gives a key in it"
-        return Problem("RC012", fact, name, self.place(key), cure=f"write the key that is meant: {name}.kind = ...")
+        return Problem(
+            "RC012",
+            fact,
+            name,
+            self.place(key),
+            cure=f"write the key that is meant: {name}.kind = ...",
+        )
 
     def _forget(self, key: Key) -> None:
         """Drop the origin of what is no more there, and of all that it held."""
@@ -128,14 +147,18 @@ class Document:
 
     def _forget_below(self, key: Key) -> None:
         """Drop the origins inside a table that is about to be replaced."""
-        for inner in [path for path in self.origins if len(path) > len(key) and path[: len(key)] == key]:
+        for inner in [
+            path for path in self.origins if len(path) > len(key) and path[: len(key)] == key
+        ]:
             del self.origins[inner]
         for table in [path for path in self.changes if path[: len(key)] == key]:
             del self.changes[table]
 
     def inherited(self, key: Key, change: Change) -> bool:
         """Tell whether a key comes from below the layer that changed the kind of its table."""
-        return self.origins.get(key, change.layer) < change.layer and not self._beside(key, change.layer)
+        return self.origins.get(key, change.layer) < change.layer and not self._beside(
+            key, change.layer
+        )
 
     def layer(self, key: Key) -> Layer:
         """Return the layer that a key, or the nearest table above it, comes from."""
@@ -157,16 +180,22 @@ class Document:
         return Place(layer.label, line, column, line_of(layer.text, line), width)
 
     def anchor(self, key: Key, value: str) -> str:
-        """Return a path that a key names as an absolute one, from the folder of the file that says so."""
+        """Return a path that a key names as an absolute one, from the folder of the file that says
+        so.
+        """
         return str(self.layer(key).folder / expanded(value))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values of TOML are one: of one type, and nan is nan, wherever it stands in them."""
+    """Tell whether two values of TOML are one: of one type, and nan is nan, wherever it stands in
+    them.
+    """
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(
+            same(value, other[key]) for key, value in one.items()
+        )
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     both_nan = one != one and other != other
@@ -182,6 +211,8 @@ def expanded(name: str) -> Path:
 
 
 def line_of(text: str, number: int) -> str:
-    """Return a line of a text; TOML ends lines at newlines alone, `str.splitlines` at U+2028 and others too."""
+    """Return a line of a text; TOML ends lines at newlines alone, `str.splitlines` at U+2028 and
+    others too.
+    """
     lines = text.split("\n")
     return lines[number - 1] if number <= len(lines) else ""

@@ -1,4 +1,6 @@
-"""Overrides of a task: `key=value` as on the command line, or a mapping of dotted keys from Python."""
+"""Overrides of a task: `key=value` as on the command line, or a mapping of dotted keys from
+Python.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _DATES = (datetime.date, datetime.time)
 
 @dataclass(frozen=True)
 class Override:
-    """What one override says: its label, its tables, and the text of its value where it was written as text."""
+    """What one override says: its label, its tables, and the text of its value where it was written
+    as text.
+    """
 
     label: str
     tables: dict[str, Any]
@@ -35,7 +39,9 @@ class Override:
 
 
 def overriding(overrides: Iterable[str] | Mapping[str, Any] | None) -> list[Override]:
-    """Return what overrides say, in their order. Raises `InputError`: RC005, RC012, and RC014 where two clash."""
+    """Return what overrides say, in their order. Raises `InputError`: RC005, RC012, and RC014 where
+    two clash.
+    """
     if overrides is None:
         return []
     if isinstance(overrides, Mapping):
@@ -60,12 +66,16 @@ def _of_text(text: str, number: int) -> Override:
 
 
 def parse_override(text: str, number: int = 1) -> dict[str, Any]:
-    """Return the tables that `key=value` stands for: the value is TOML if it can be, else a string."""
+    """Return the tables that `key=value` stands for: the value is TOML if it can be, else a
+    string.
+    """
     cut = _cut(text)
     name, value = text[: max(cut, 0)], text[cut + 1 :]
     place = Place(f"-o #{number}: {text}")
     if not name.strip():
-        raise InputError.of("RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64")
+        raise InputError.of(
+            "RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64"
+        )
     if not text.isprintable() and any("\ud800" <= mark <= "\udfff" for mark in text):
         raise InputError.of("RC005", "the override is not UTF-8 text", place=place)
     return _nest(name.strip(), toml_or_text(value.lstrip()), place)
@@ -78,7 +88,9 @@ def _cut(text: str) -> int:
 
 
 def toml_or_text(value: str) -> Any:
-    """Return what a text means as a TOML value, or the text itself where it means nothing, or a date."""
+    """Return what a text means as a TOML value, or the text itself where it means nothing, or a
+    date.
+    """
     try:
         parsed = tomllib.loads(f"v = {value}")
     except (ValueError, RecursionError):
@@ -104,7 +116,9 @@ def _nest(name: str, value: Any, place: Place) -> dict[str, Any]:
     """Return nested tables for a dotted key. Raises `InputError` (RC005) if the name is not one."""
     key = key_of(name)
     if not key:
-        raise InputError.of("RC005", f"{name!r} is not a key", place=place, cure="keys read table.key")
+        raise InputError.of(
+            "RC005", f"{name!r} is not a key", place=place, cure="keys read table.key"
+        )
     for part in reversed(key):
         value = {part: value}
     return dict(value)
@@ -122,7 +136,8 @@ def too_deep(value: Any) -> bool:
 
 
 def plain(value: Any, name: str, place: Place, depth: int = 0) -> Any:
-    """Return a value of Python as TOML has it: numbers of NumPy and torch, arrays, tuples and paths are taken.
+    """Return a value of Python as TOML has it: numbers of NumPy and torch, arrays, tuples and paths
+    are taken.
 
     None is a key that is left out. Raises `InputError` (RC012) for what TOML cannot say.
     """
@@ -139,14 +154,24 @@ def plain(value: Any, name: str, place: Place, depth: int = 0) -> Any:
             return kind(value)
     if value is None or isinstance(value, _DATES):
         return value
-    if depth < DEEPEST and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+    if (
+        depth < DEEPEST
+        and isinstance(value, Mapping)
+        and all(isinstance(key, str) for key in value)
+    ):
         return {str(key): plain(inner, name, place, depth + 1) for key, inner in value.items()}
     if depth < DEEPEST and isinstance(value, (list, tuple)):
         return [plain(inner, name, place, depth + 1) for inner in value]
 
     kind_name = type(value).__name__
-    fact = f"{name} cannot be a {kind_name}" if depth < DEEPEST else f"{name} nests lists or tables too deeply"
-    allowed = "what TOML can say: text, numbers, true, false, dates, lists, tables with text for keys"
+    fact = (
+        f"{name} cannot be a {kind_name}"
+        if depth < DEEPEST
+        else f"{name} nests lists or tables too deeply"
+    )
+    allowed = (
+        "what TOML can say: text, numbers, true, false, dates, lists, tables with text for keys"
+    )
     raise InputError.of("RC012", fact, key=name, place=place, got=_shown(value), allowed=allowed)
 
 
@@ -171,7 +196,9 @@ def _clashes(overrides: list[Override]) -> Iterator[Problem]:
 
 
 def _earlier(said: dict[Key, tuple[Override, Any]], key: Key, value: Any) -> Override | None:
-    """Return the override that says another thing of a key, of a table above it, or of a key inside it."""
+    """Return the override that says another thing of a key, of a table above it, or of a key inside
+    it.
+    """
     for other, (override, before) in said.items():
         shorter = min(len(key), len(other))
         differ = key != other or not same(before, value)
@@ -204,8 +231,12 @@ def unset_keys(value: Any, place: Place) -> list[str]:
     allowed = 'a key, or a list of keys: unset = ["encoder.periods"]'
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         got = json.dumps(value, default=str)
-        raise InputError.of("RC012", "unset has the wrong type", key="unset", place=place, got=got, allowed=allowed)
+        raise InputError.of(
+            "RC012", "unset has the wrong type", key="unset", place=place, got=got, allowed=allowed
+        )
     for name in names:
         if not key_of(name):
-            raise InputError.of("RC013", f"{name!r} is not a key", key="unset", place=place, allowed=allowed)
+            raise InputError.of(
+                "RC013", f"{name!r} is not a key", key="unset", place=place, allowed=allowed
+            )
     return names

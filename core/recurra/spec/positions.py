@@ -1,4 +1,5 @@
-"""Where each key of a TOML text stands. `tomllib` reads values and keeps no places; this reads places and no values.
+"""Where each key of a TOML text stands. `tomllib` reads values and keeps no places; this reads
+places and no values.
 
 It runs only when there is an error to show, on text that `tomllib` has already accepted.
 """
@@ -16,10 +17,7 @@ _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _STRING = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}(?!")|'
-    r"'''.*?'{3,5}(?!')|"
-    r'"(?:\\.|[^"\\\n])*"|'
-    r"'[^'\n]*'",
+    r'"""(?:\\.|[^\\])*?"{3,5}(?!")|' r"'''.*?'{3,5}(?!')|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'",
     re.DOTALL,
 )
 _SCALAR = re.compile(r"[^,\]}#\n]*")
@@ -80,7 +78,9 @@ class Scanner:
         return path
 
     def _into_rows(self, keys: Path) -> Path:
-        """Return the path of keys with the current row wherever one of them is an array of tables."""
+        """Return the path of keys with the current row wherever one of them is an array of
+        tables.
+        """
         path: Path = ()
         for key in keys:
             path = (*path, key)

@@ -1,4 +1,6 @@
-"""From a file, its bases and the overrides to one document that remembers where each value comes from."""
+"""From a file, its bases and the overrides to one document that remembers where each value comes
+from.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ LARGEST = 1 << 26
 def read(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None = ()) -> Document:
     """Read a task file with its bases and overrides.
 
-    Overrides are `key=value` texts, or a mapping of dotted keys. Raises `InputError` (RC001 to RC005, and RC011 to
-    RC014 for what `extends`, `unset` and overrides say).
+    Overrides are `key=value` texts, or a mapping of dotted keys. Raises `InputError` (RC001 to
+    RC005, and RC011 to RC014 for what `extends`, `unset` and overrides say).
     """
     path = Path(path)
     document = Document(path)
@@ -34,7 +36,9 @@ def read(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None =
         document.add(layer, data)
 
     changes = overriding(overrides)
-    for change in changes:  # first of all, so that it does not matter where among the overrides it stands
+    for (
+        change
+    ) in changes:  # first of all, so that it does not matter where among the overrides it stands
         _unset(document, change.tables.pop("unset", []), Place(change.label))
     for change in changes:
         if "extends" in change.tables:
@@ -52,9 +56,13 @@ def _unset(document: Document, value: Any, place: Place) -> None:
     for name in unset_keys(value, place):
         key = key_of(name)
         if not document.remove(key):
-            known = [".".join(map(str, (*key[:-1], part))) for part in document.table(key[:-1]) or ()]
+            known = [
+                ".".join(map(str, (*key[:-1], part))) for part in document.table(key[:-1]) or ()
+            ]
             fact = f"unset names {name!r}, which no layer below has"
-            raise InputError.of("RC011", fact, key="unset", place=place, nearest=nearest(name, known))
+            raise InputError.of(
+                "RC011", fact, key="unset", place=place, nearest=nearest(name, known)
+            )
 
 
 def _place(layer: Layer, key: str) -> Place:
@@ -62,7 +70,9 @@ def _place(layer: Layer, key: str) -> Place:
 
 
 def _here() -> Path:
-    """Return the folder of the command, from which paths in overrides are taken; one that is gone is a name alone."""
+    """Return the folder of the command, from which paths in overrides are taken; one that is gone
+    is a name alone.
+    """
     try:
         return Path.cwd()
     except OSError:
@@ -81,7 +91,9 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> list[tuple[Layer, dict[st
     place = _place(layer, "extends")
     if not isinstance(base, str):
         got = json.dumps(base, default=str)
-        raise InputError.of("RC012", "extends must be the name of a task file", key="extends", place=place, got=got)
+        raise InputError.of(
+            "RC012", "extends must be the name of a task file", key="extends", place=place, got=got
+        )
     if fault := _unusable(layer.folder, base):
         cure = "paths are taken from this file's folder"
         raise InputError.of("RC004", fault, key="extends", place=place, cure=cure)
@@ -89,7 +101,9 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> list[tuple[Layer, dict[st
     target = Path(os.path.realpath(layer.folder / expanded(base)))
     if target in (*seen, own):
         chain = " -> ".join(str(p.name) for p in (*seen, own, target))
-        raise InputError.of("RC004", f"the bases run in a circle: {chain}", key="extends", place=place)
+        raise InputError.of(
+            "RC004", f"the bases run in a circle: {chain}", key="extends", place=place
+        )
     shown = path.parent / expanded(base)
     return [*_with_bases(shown, (*seen, own)), (layer, data)]
 
@@ -117,12 +131,18 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
     except ValueError as error:  # a name with a NUL
-        raise InputError.of("RC001", f"no file can have this name: {error}", place=Place(repr(str(path)))) from error
+        raise InputError.of(
+            "RC001", f"no file can have this name: {error}", place=Place(repr(str(path)))
+        ) from error
     except OSError as error:
-        raise InputError.of("RC001", _why_unreadable(path, error), place=place, cure=_cure_unreadable(path)) from error
+        raise InputError.of(
+            "RC001", _why_unreadable(path, error), place=place, cure=_cure_unreadable(path)
+        ) from error
     if len(raw) > LARGEST:
         fact = f"the file is larger than {LARGEST >> 20} MB, which no task is"
-        raise InputError.of("RC001", fact, place=place, cure="name a task file; data stands in files of its own")
+        raise InputError.of(
+            "RC001", fact, place=place, cure="name a task file; data stands in files of its own"
+        )
 
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
@@ -144,12 +164,15 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _encoding_error(path: Path, raw: bytes, error: UnicodeDecodeError) -> InputError:
     """Return the error of bytes that are not UTF-8, at the first that is not."""
-    offset = error.start + len(raw) - len(error.object)  # the decoder has taken a byte-order mark away
+    # The decoder has taken a byte-order mark away.
+    offset = error.start + len(raw) - len(error.object)
     before = raw[:offset].decode("utf-8-sig")
     line, column = positions.line_and_column(before, len(before))
     shown = line_of(raw.decode("utf-8-sig", "replace"), line).rstrip("\r")
     fact = f"the file is not UTF-8 text: byte {raw[offset]:#04x} at offset {offset}"
-    return InputError.of("RC002", fact, place=Place(str(path), line, column, shown), cure="save it as UTF-8")
+    return InputError.of(
+        "RC002", fact, place=Place(str(path), line, column, shown), cure="save it as UTF-8"
+    )
 
 
 def _syntax_error(path: Path, text: str, message: str) -> InputError:
@@ -174,4 +197,8 @@ def _cure_unreadable(path: Path) -> str:
     if os.path.isdir(path):
         inside = sorted(p.name for p in path.glob("*.toml"))
         return f"name one of its files: {', '.join(inside[:10])}" if inside else ""
-    return "" if os.path.exists(path) else "`recurra new --list` shows the tasks that come with recurra"
+    return (
+        ""
+        if os.path.exists(path)
+        else "`recurra new --list` shows the tasks that come with recurra"
+    )

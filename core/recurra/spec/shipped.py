@@ -1,4 +1,6 @@
-"""The tasks that come with recurra: inside the wheel, or beside the checkout that is being worked on."""
+"""The tasks that come with recurra: inside the wheel, or beside the checkout that is being worked
+on.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,22 @@ def tasks() -> dict[str, str]:
 
 
 def copy(name: str, target: Path) -> list[Path]:
-    """Copy a shipped task, and the data beside it that it names, into a folder; return what was written.
+    """Copy a shipped task, and the data beside it that it names, into a folder; return what was
+    written.
 
-    Data that is there already, as another task that reads it brought it, is not written again. Raises `InputError`
-    (RC020, RC080) for an unknown name, and for any other file that is already there.
+    Data that is there already, as another task that reads it brought it, is not written again.
+    Raises `InputError` (RC020, RC080) for an unknown name, and for any other file that is already
+    there.
     """
     name = name.removesuffix(".toml")
     known = tasks()
     if name not in known:
         close = nearest(name, known)
         raise InputError.of(
-            "RC020", f"no task called {name!r} comes with recurra", allowed=listing(known), nearest=close
+            "RC020",
+            f"no task called {name!r} comes with recurra",
+            allowed=listing(known),
+            nearest=close,
         )
 
     sources = [folder() / f"{name}.toml"]
@@ -49,7 +56,9 @@ def copy(name: str, target: Path) -> list[Path]:
     for path in written:
         if path.exists():
             raise InputError.of(
-                "RC080", f"{path} is already there; nothing was written", cure="move it, or go elsewhere"
+                "RC080",
+                f"{path} is already there; nothing was written",
+                cure="move it, or go elsewhere",
             )
     for source, path in zip(sources, written, strict=True):
         try:

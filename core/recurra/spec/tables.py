@@ -1,4 +1,6 @@
-"""The core's own tables of a task file. A component's table is raw here: its plugin checks it later."""
+"""The core's own tables of a task file. A component's table is raw here: its plugin checks it
+later.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ SCHEMA = 1
 """The version of the task language."""
 
 MOST = 10**15
-"""The largest whole number of a key that has no closer bound: no run counts so far, and float64 still can."""
+"""The largest whole number of a key that has no closer bound: no run counts so far, and float64
+still can.
+"""
 
 RESTART = 0.1
 """The chance that a lane begins a window afresh, where a task with carry does not say."""
@@ -27,7 +31,9 @@ class Table(BaseModel):
 class Plugins(Table):
     """Local plugin files that this task loads."""
 
-    files: list[FilePath] = Field(default=[], description="Python files that offer components, beside this file")
+    files: list[FilePath] = Field(
+        default=[], description="Python files that offer components, beside this file"
+    )
 
 
 class Sequence(Table):
@@ -37,34 +43,50 @@ class Sequence(Table):
         64,
         ge=0,
         le=MOST,
-        description="steps per window: the truncation length of back-propagation through time; where a sequence is "
-        "answered once it may be 0, the longest sequence, which it is where it is left out",
+        description=(
+            "steps per window: the truncation length of back-propagation through time; where a"
+            " sequence is answered once it may be 0, the longest sequence, which it is where it is"
+            " left out"
+        ),
     )
     stride: int = Field(
-        0, ge=0, le=MOST, description="steps from one window to the next; 0 is `length`, so that none overlap"
+        0,
+        ge=0,
+        le=MOST,
+        description="steps from one window to the next; 0 is `length`, so that none overlap",
     )
     carry: bool = Field(False, description="state goes on from window to window, detached")
     restart: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="with carry: the chance that a lane begins a window with a fresh state, so that the network does "
-        f"not unlearn how to begin, as generation does; {RESTART:g} where it is left out, 0 is only with each epoch",
+        description=(
+            "with carry: the chance that a lane begins a window with a fresh state, so that the"
+            f" network does not unlearn how to begin, as generation does; {RESTART:g} where it is"
+            " left out, 0 is only with each epoch"
+        ),
     )
     split: list[float] = Field(
         default=[1.0, 0.0, 0.0],
         min_length=3,
         max_length=3,
-        description="train, validation, test: shares that add up to 1, or counts; "
-        "contiguous for streams and series, by sequence otherwise, of each label its share; "
-        "left out where the source gives each sequence its fold",
+        description=(
+            "train, validation, test: shares that add up to 1, or counts; "
+            "contiguous for streams and series, by sequence otherwise, of each label its share; "
+            "left out where the source gives each sequence its fold"
+        ),
     )
     split_by: Literal["auto", "sequence", "position", "time"] = Field(
         "auto",
-        description="what `split` cuts: sequence, whole sequences are dealt out; position, one line of all steps; "
-        "time, each sequence, whose last steps are test; auto, position for a stream or one series, else sequence",
+        description=(
+            "what `split` cuts: sequence, whole sequences are dealt out; position, one line of all"
+            " steps; time, each sequence, whose last steps are test; auto, position for a stream or"
+            " one series, else sequence"
+        ),
     )
-    season: int = Field(0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none")
+    season: int = Field(
+        0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -80,15 +102,22 @@ class Sequence(Table):
             raise ValueError("the training share must be above 0 and no share below 0")
         counts = all(share == int(share) for share in shares) and sum(shares) > 1
         if not counts and abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts")
+            raise ValueError(
+                f"shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts"
+            )
         return shares
 
     @model_validator(mode="after")
     def _carried_windows_follow(self) -> Sequence:
         if self.carry and self.stride not in (0, self.length):
-            raise ValueError("stride: with carry = true windows follow each other, so stride must be left out")
+            raise ValueError(
+                "stride: with carry = true windows follow each other, so stride must be left out"
+            )
         if self.restart and not self.carry:
-            raise ValueError("restart: without carry = true every window begins afresh, so restart must be left out")
+            raise ValueError(
+                "restart: without carry = true every window begins afresh, so restart must be"
+                " left out"
+            )
         return self
 
     @property
@@ -100,13 +129,17 @@ class Sequence(Table):
 class AnySchedule(Table):
     """What every schedule has."""
 
-    warmup_steps: int = Field(0, ge=0, le=MOST, description="steps over which the rate rises from 0")
+    warmup_steps: int = Field(
+        0, ge=0, le=MOST, description="steps over which the rate rises from 0"
+    )
 
 
 class Falling(AnySchedule):
     """What every schedule has that falls until the end."""
 
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is reached at the end")
+    final: float = Field(
+        0.0, ge=0, le=1, description="share of the rate that is reached at the end"
+    )
 
 
 class Constant(AnySchedule):
@@ -132,7 +165,9 @@ class Plateau(AnySchedule):
 
     kind: Literal["plateau"] = "plateau"
     factor: float = Field(0.5, gt=0, lt=1, description="what the rate is multiplied by")
-    patience: int = Field(3, ge=0, le=MOST, description="validations without improvement before the rate is cut")
+    patience: int = Field(
+        3, ge=0, le=MOST, description="validations without improvement before the rate is cut"
+    )
 
 
 Schedule = Annotated[Constant | Cosine | Linear | Plateau, Field(discriminator="kind")]
@@ -148,25 +183,51 @@ SCHEDULES: dict[str, type[AnySchedule]] = {
 class Training(Table):
     """How long, how fast, and when to look."""
 
-    epochs: int | None = Field(None, ge=1, le=MOST, description="passes over the training split; give epochs or steps")
-    steps: int | None = Field(None, ge=1, le=MOST, description="updates of the weights; give epochs or steps")
-    batch_size: int = Field(1, ge=1, le=MOST, description="windows per step; with carry, the number of lanes")
-    accumulate: int = Field(1, ge=1, le=MOST, description="batches whose gradients are added up before an update")
+    epochs: int | None = Field(
+        None, ge=1, le=MOST, description="passes over the training split; give epochs or steps"
+    )
+    steps: int | None = Field(
+        None, ge=1, le=MOST, description="updates of the weights; give epochs or steps"
+    )
+    batch_size: int = Field(
+        1, ge=1, le=MOST, description="windows per step; with carry, the number of lanes"
+    )
+    accumulate: int = Field(
+        1, ge=1, le=MOST, description="batches whose gradients are added up before an update"
+    )
     optimizer: dict[str, Any] = Field(
         default={"kind": "adam", "lr": 0.001},
         description="kind: any class of torch.optim by its name; the other keys are its arguments",
     )
-    schedule: Schedule = Field(default=Constant(), description="constant, cosine, linear or plateau, with warmup_steps")
-    clip_norm: float = Field(0.0, ge=0, description="largest norm of the whole gradient; 0 is no clipping")
-    validate_every: int = Field(0, ge=0, le=MOST, description="steps between validations; 0 is once an epoch")
+    schedule: Schedule = Field(
+        default=Constant(), description="constant, cosine, linear or plateau, with warmup_steps"
+    )
+    clip_norm: float = Field(
+        0.0, ge=0, description="largest norm of the whole gradient; 0 is no clipping"
+    )
+    validate_every: int = Field(
+        0, ge=0, le=MOST, description="steps between validations; 0 is once an epoch"
+    )
     checkpoint_every: int = Field(
-        0, ge=0, le=MOST, description="steps between checkpoints; 0 is at each validation, every minute and at the end"
+        0,
+        ge=0,
+        le=MOST,
+        description=(
+            "steps between checkpoints; 0 is at each validation, every minute and at the end"
+        ),
     )
     patience: int = Field(
-        0, ge=0, le=MOST, description="validations without improvement before training stops; 0 is never"
+        0,
+        ge=0,
+        le=MOST,
+        description="validations without improvement before training stops; 0 is never",
     )
-    min_delta: float = Field(0.0, ge=0, description="the smallest change of the monitored metric that counts")
-    monitor: str = Field("loss", description="the validation metric that decides which checkpoint is best")
+    min_delta: float = Field(
+        0.0, ge=0, description="the smallest change of the monitored metric that counts"
+    )
+    monitor: str = Field(
+        "loss", description="the validation metric that decides which checkpoint is best"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:
@@ -184,25 +245,43 @@ class Generation(Table):
 
     prompt: str | list[str] | list[float] | list[list[float]] | None = Field(
         None,
-        description="what to go on from: text, or numbers; numbers go on from the series' end by default",
+        description=(
+            "what to go on from: text, or numbers; numbers go on from the series' end by default"
+        ),
     )
     position: int = Field(
-        0, ge=0, le=MOST, description="where in its sequence the prompt begins, for an encoder with a clock"
+        0,
+        ge=0,
+        le=MOST,
+        description="where in its sequence the prompt begins, for an encoder with a clock",
     )
-    warm: bool = Field(False, description="read the end of the training text, or of the series, before the prompt")
+    warm: bool = Field(
+        False, description="read the end of the training text, or of the series, before the prompt"
+    )
     length: int = Field(100, ge=0, le=MOST, description="how many elements to generate")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; 1 samples as the network says")
     top_k: int = Field(0, ge=0, le=MOST, description="sample among the k likeliest; 0 is all")
-    top_p: float = Field(1.0, gt=0, le=1, description="sample among the likeliest that hold this share")
-    min_p: float = Field(0.0, ge=0, lt=1, description="leave out what is less likely than this share of the likeliest")
-    repetition_penalty: float = Field(1.0, gt=0, description="above 1 makes what has come already less likely")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="sample among the likeliest that hold this share"
+    )
+    min_p: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="leave out what is less likely than this share of the likeliest",
+    )
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="above 1 makes what has come already less likely"
+    )
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         default=[], description="texts that end the generation; they are not part of it"
     )
 
     @property
     def idle(self) -> list[str]:
-        """The keys that narrow what is drawn from, and that nothing reads: at temperature 0 nothing is drawn."""
+        """The keys that narrow what is drawn from, and that nothing reads: at temperature 0 nothing
+        is drawn.
+        """
         plain = Generation.model_fields
         narrowing = () if self.temperature else ("top_k", "top_p", "min_p")
         return [name for name in narrowing if getattr(self, name) != plain[name].default]
@@ -211,8 +290,14 @@ class Generation(Table):
 class Device(Table):
     """Where and how the arithmetic is done."""
 
-    kind: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1 or mps")
-    precision: Literal["float32", "bfloat16", "float64"] = Field("float32", description="the width of the arithmetic")
+    kind: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="auto, cpu, cuda, cuda:1 or mps",
+    )
+    precision: Literal["float32", "bfloat16", "float64"] = Field(
+        "float32", description="the width of the arithmetic"
+    )
     path: Literal["auto", "eager", "native", "fused", "scan", "chunkwise"] = Field(
         "auto", description="how recurrences are executed"
     )
@@ -229,16 +314,25 @@ class Expect(Table):
     """Bands that `recurra run --expect` checks after the run."""
 
     loss_below: float | None = Field(None, description="of the split that is evaluated")
-    accuracy_above: float | None = Field(None, ge=0, le=1, description="share of symbols predicted rightly")
+    accuracy_above: float | None = Field(
+        None, ge=0, le=1, description="share of symbols predicted rightly"
+    )
     mape_below: float | None = Field(
         None, gt=0, description="per cent, of the free-running forecast where there is one"
     )
     metrics: dict[str, Band] | None = Field(
-        None, description="between what each metric must lie, [least, most]; a forecast's, where there is one"
+        None,
+        description=(
+            "between what each metric must lie, [least, most]; a forecast's, where there is one"
+        ),
     )
-    beats_baselines: bool | None = Field(None, description="whether the model must beat the best baseline")
+    beats_baselines: bool | None = Field(
+        None, description="whether the model must beat the best baseline"
+    )
     generated: str | None = Field(None, description="what must be generated, prompt included")
-    forecast: list[float] | None = Field(None, description="the first numbers that must be generated")
+    forecast: list[float] | None = Field(
+        None, description="the first numbers that must be generated"
+    )
     within: float = Field(0.0, ge=0, description="how far each may lie from `forecast`")
 
 
@@ -250,7 +344,8 @@ DEFAULT_TARGET = "next"
 CORE_TABLES = ("plugins", "sequence", "training", "generation", "device", "expect")
 
 TABLES: frozenset[tuple[str | int, ...]] = frozenset(
-    {(name,) for name in (*COMPONENT_TABLES, *CORE_TABLES)} | {("training", "optimizer"), ("training", "schedule")}
+    {(name,) for name in (*COMPONENT_TABLES, *CORE_TABLES)}
+    | {("training", "optimizer"), ("training", "schedule")}
 )
 """The key of each table of the language: nothing else can stand there."""
 
@@ -259,17 +354,25 @@ class Task(Table):
     """One task file. The tables of components are raw: each plugin checks its own."""
 
     schema_version: int = Field(SCHEMA, alias="schema", description="version of this language")
-    name: str = Field("", max_length=100, pattern=r"^[\w.-]*$", description="names the run's folder; the file's name")
+    name: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^[\w.-]*$",
+        description="names the run's folder; the file's name",
+    )
     seed: int = Field(0, ge=0, lt=1 << 63, description="where all random numbers come from")
     plugins: Plugins = Plugins()
     source: dict[str, Any] = Field(description="where sequences come from")
     vocabulary: dict[str, Any] = Field(description="how raw elements become ids or numbers")
     target: dict[str, Any] = Field(
-        default={"kind": DEFAULT_TARGET}, description="what is asked of a sequence; the element after each step"
+        default={"kind": DEFAULT_TARGET},
+        description="what is asked of a sequence; the element after each step",
     )
     sequence: Sequence = Sequence()
     encoder: dict[str, Any] = Field(description="how a step's input becomes a vector")
-    cell: dict[str, Any] = Field(description="the recurrence; or [[cell.stack]] tables, one for each layer")
+    cell: dict[str, Any] = Field(
+        description="the recurrence; or [[cell.stack]] tables, one for each layer"
+    )
     loss: dict[str, Any] = Field(description="what training makes small")
     training: Training = Training()
     generation: Generation = Generation()

@@ -1,7 +1,7 @@
 """What the task of a run meant before a key, or a bound, existed.
 
-A run records its whole task, so a key that its task.toml lacks did not exist when it was made. The run goes on with
-what was done then, and not with the default of today, which is for new runs.
+A run records its whole task, so a key that its task.toml lacks did not exist when it was made. The
+run goes on with what was done then, and not with the default of today, which is for new runs.
 """
 
 from __future__ import annotations
@@ -20,19 +20,27 @@ BEFORE: dict[tuple[str, str], Any] = {
 
 
 def settled(document: Document) -> None:
-    """Say what is asked where a task does not, and drop the key that said so before targets had a table."""
+    """Say what is asked where a task does not, and drop the key that said so before targets had a
+    table.
+    """
     if (document.table(("sequence",)) or {}).get("target") == DEFAULT_TARGET:
         document.remove(("sequence", "target"))
     if "target" not in document.data:
-        document.add(Layer("what is asked by default", document.path.parent), {"target": {"kind": DEFAULT_TARGET}})
+        document.add(
+            Layer("what is asked by default", document.path.parent),
+            {"target": {"kind": DEFAULT_TARGET}},
+        )
 
 
 def complete(document: Document) -> None:
     """Give the task of a run each key that it lacks, at the value in force before there was one."""
     for (table, name), value in BEFORE.items():
         present = document.table((table,)) if table in document.data else {}
-        if present is not None and name not in present:  # else what stands there is no table: told when it is checked
-            document.add(Layer("the version that made the run", document.path.parent), {table: {name: value}})
+        if present is not None and name not in present:
+            # Else what stands there is no table: told when it is checked.
+            document.add(
+                Layer("the version that made the run", document.path.parent), {table: {name: value}}
+            )
     _bound(document)
 
 

@@ -1,11 +1,13 @@
-"""The contract suite: what a plugin must keep, measured; for pytest, for Python and for the command line.
+"""The contract suite: what a plugin must keep, measured; for pytest, for Python and for the command
+line.
 
     from recurra.testing import CellContract
 
     class TestLeaky(CellContract):
         component = "leaky"
 
-Names are loaded when they are first used: pytest imports this module in every project, and only some of them need it.
+Names are loaded when they are first used: pytest imports this module in every project, and only
+some of them need it.
 """
 
 from __future__ import annotations

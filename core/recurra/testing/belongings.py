@@ -1,7 +1,8 @@
 """What a component holds, so that what a call changes of it can be told.
 
-That is every attribute, weight and buffer, by name; arrays, lists, tables and plain objects are looked
-into. So are those that stand in its class and in the module of its class, which all instances share.
+That is every attribute, weight and buffer, by name; arrays, lists, tables and plain objects are
+looked into. So are those that stand in its class and in the module of its class, which all
+instances share.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from recurra.testing.check import Broken
 
 
 def unchanged(module: nn.Module, call: Callable[[], object], what: str = "a call") -> None:
-    """Raise `Broken` if a second call changes an attribute, a weight or a buffer; a first may fill a cache."""
+    """Raise `Broken` if a second call changes an attribute, a weight or a buffer; a first may fill
+    a cache.
+    """
     call()
     before = belongings(module)
     call()
@@ -30,10 +33,13 @@ def unchanged(module: nn.Module, call: Callable[[], object], what: str = "a call
         raise Broken(f"{what} in {mode} changes {name or 'the module'}")
 
 
-def changed(before: dict[str, list[object]], after: dict[str, list[object]], opaque: bool = True) -> str | None:
+def changed(
+    before: dict[str, list[object]], after: dict[str, list[object]], opaque: bool = True
+) -> str | None:
     """Return the first name whose atoms are others now, or none.
 
-    What cannot be looked into is another thing if it is not the very same one, unless it is not `opaque` that counts.
+    What cannot be looked into is another thing if it is not the very same one, unless it is not
+    `opaque` that counts.
     """
     for name in sorted(before.keys() | after.keys()):
         one, other = before.get(name, []), after.get(name, [])
@@ -44,7 +50,9 @@ def changed(before: dict[str, list[object]], after: dict[str, list[object]], opa
 
 
 def belongings(module: nn.Module) -> dict[str, list[object]]:
-    """Return what a module and its parts hold, and what their classes and modules hold for all of them."""
+    """Return what a module and its parts hold, and what their classes and modules hold for all of
+    them.
+    """
     own = {
         f"{name}.{key}".removeprefix("."): list(_atoms(value))
         for name, part in module.named_modules()
@@ -54,17 +62,24 @@ def belongings(module: nn.Module) -> dict[str, list[object]]:
 
 
 def owned(thing: object) -> dict[str, list[object]]:
-    """Return what an object that is no module holds, and what its class and module hold for all of its kind."""
+    """Return what an object that is no module holds, and what its class and module hold for all of
+    its kind.
+    """
     return {key: list(_atoms(value)) for key, value in vars(thing).items()} | shared(type(thing))
 
 
 def shared(kind: type) -> dict[str, list[object]]:
-    """Return what the classes that a component derives from, and their modules, hold in lists, tables and arrays."""
+    """Return what the classes that a component derives from, and their modules, hold in lists,
+    tables and arrays.
+    """
     found = {}
     for part in kind.__mro__:
         if part.__module__.startswith(FOREIGN):
             continue
-        places = {part.__qualname__: vars(part), part.__module__: vars(sys.modules.get(part.__module__, part))}
+        places = {
+            part.__qualname__: vars(part),
+            part.__module__: vars(sys.modules.get(part.__module__, part)),
+        }
         for place, table in places.items():
             for key, value in list(table.items()):
                 if isinstance(value, HOLDERS) and not key.startswith("__"):
@@ -73,8 +88,12 @@ def shared(kind: type) -> dict[str, list[object]]:
 
 
 def written_on(options: object) -> list[object]:
-    """Return what options hold, each value with its identity: one that is replaced by an equal one was written on."""
-    return [part for key, value in vars(options).items() for part in (key, id(value), *_atoms(value))]
+    """Return what options hold, each value with its identity: one that is replaced by an equal one
+    was written on.
+    """
+    return [
+        part for key, value in vars(options).items() for part in (key, id(value), *_atoms(value))
+    ]
 
 
 FOREIGN = ("torch.", "builtins", "typing", "abc", "recurra.contracts", "pydantic")
@@ -82,11 +101,15 @@ FOREIGN = ("torch.", "builtins", "typing", "abc", "recurra.contracts", "pydantic
 HOLDERS = (list, dict, set, deque, bytearray, np.ndarray, Tensor)
 """What can grow, or be written on."""
 MOST = 20_000
-"""Atoms that are looked at, of each attribute: what holds more is compared as far as that, and by its size."""
+"""Atoms that are looked at, of each attribute: what holds more is compared as far as that, and by
+its size.
+"""
 
 
 def _atoms(value: Any) -> Iterator[object]:
-    """Give what can be compared of a value and of all that it holds, each thing once, up to a bound."""
+    """Give what can be compared of a value and of all that it holds, each thing once, up to a
+    bound.
+    """
     yield from islice(_parts(value, set()), MOST)
 
 
@@ -99,7 +122,11 @@ def _parts(value: Any, seen: set[int]) -> Iterator[object]:
     if isinstance(value, Tensor):
         yield from (value, value._version)
     elif isinstance(value, (np.ndarray, bytearray)):
-        yield from (type(value), getattr(value, "shape", ()), bytes(memoryview(_plain(value)).cast("B")[:MOST]))
+        yield from (
+            type(value),
+            getattr(value, "shape", ()),
+            bytes(memoryview(_plain(value)).cast("B")[:MOST]),
+        )
     elif isinstance(value, dict):
         yield len(value)
         for key, part in list(value.items()):
@@ -119,11 +146,17 @@ def _parts(value: Any, seen: set[int]) -> Iterator[object]:
 
 def _plain(value: Any) -> Any:
     """Return an array as its bytes lie in memory, one after the other."""
-    return np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8) if isinstance(value, np.ndarray) else value
+    return (
+        np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        if isinstance(value, np.ndarray)
+        else value
+    )
 
 
 def _looked_into(value: object) -> bool:
-    """Tell whether an object is a plain one, with attributes of its own: no module, class or function."""
+    """Tell whether an object is a plain one, with attributes of its own: no module, class or
+    function.
+    """
     if isinstance(value, (nn.Module, type, ModuleType)) or callable(value):
         return False
     return hasattr(value, "__dict__") and not type(value).__module__.startswith(("torch", "numpy"))

@@ -1,4 +1,6 @@
-"""How a check calls a cell: by its own `forward`, on copies, and with a look at the answer before it is used."""
+"""How a check calls a cell: by its own `forward`, on copies, and with a look at the answer before
+it is used.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,26 @@ from recurra.testing.measure import FLOAT64, float32
 from recurra.testing.subject import CellSubject
 
 BRIEF, SHORT, LONG = 9, 17, 70
-"""Steps of a window: where every step is paid for, where a few more are worth it, and where a form may cut chunks."""
+"""Steps of a window: where every step is paid for, where a few more are worth it, and where a form
+may cut chunks.
+"""
 SLOPE = 1e-8
 """Bound in float64 of the difference of two gradients that should be the same."""
 
 
 def called(
-    cell: Cell[Any], x: Tensor, state: State | None, reset: Tensor | None = None, lengths: Tensor | None = None
+    cell: Cell[Any],
+    x: Tensor,
+    state: State | None,
+    reset: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Return the outputs and the state of a call of the cell itself. Raises `Broken` if it gives anything else."""
-    flags = {name: given for name, given in (("reset", reset), ("lengths", lengths)) if given is not None}
+    """Return the outputs and the state of a call of the cell itself. Raises `Broken` if it gives
+    anything else.
+    """
+    flags = {
+        name: given for name, given in (("reset", reset), ("lengths", lengths)) if given is not None
+    }
     answer: Any = cell(x, state, **flags)
     if not (isinstance(answer, tuple) and len(answer) == 2):
         raise Broken(f"the cell gives {type(answer).__name__}, not outputs and a state")
@@ -32,19 +44,31 @@ def called(
     if not isinstance(y, Tensor):
         raise Broken(f"the outputs are {type(y).__name__}, not a tensor")
     if tuple(y.shape) != (*x.shape[:2], cell.output_size):
-        raise Broken(f"the outputs have shape {list(y.shape)}, not {[*x.shape[:2], cell.output_size]}")
+        raise Broken(
+            f"the outputs have shape {list(y.shape)}, not {[*x.shape[:2], cell.output_size]}"
+        )
     if not (isinstance(after, tuple) and all(isinstance(field, Tensor) for field in after)):
         raise Broken(f"the state is {type(after).__name__}, not a NamedTuple of tensors")
-    if alien := [list(field.shape) for field in after if not field.dim() or field.shape[0] != x.shape[0]]:
+    if alien := [
+        list(field.shape) for field in after if not field.dim() or field.shape[0] != x.shape[0]
+    ]:
         raise Broken(f"a field of the state has shape {alien[0]}, not [{x.shape[0]}, ...]")
     return y, after
 
 
 def run(
-    cell: Cell[Any], x: Tensor, state: State, reset: Tensor | None = None, lengths: Tensor | None = None
+    cell: Cell[Any],
+    x: Tensor,
+    state: State,
+    reset: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Call the cell on contiguous copies, so that a cell that writes on them fails where that is the question."""
-    return called(cell, x.clone(memory_format=torch.contiguous_format), copied(state), reset, lengths)
+    """Call the cell on contiguous copies, so that a cell that writes on them fails where that is
+    the question.
+    """
+    return called(
+        cell, x.clone(memory_format=torch.contiguous_format), copied(state), reset, lengths
+    )
 
 
 def copied(state: State) -> State:
@@ -63,16 +87,22 @@ def leaves(state: State) -> State:
 
 
 def slopes(values: Sequence[Tensor], x: Tensor, state: State, cell: Cell[Any]) -> list[Tensor]:
-    """Return the gradients that one number made of `values` has for the input, each field of the state and each weight.
+    """Return the gradients that one number made of `values` has for the input, each field of the
+    state and each weight.
 
-    A field that counts keeps its place, with zeros; the graph is kept. Raises `Broken` if there is none.
+    A field that counts keeps its place, with zeros; the graph is kept. Raises `Broken` if there is
+    none.
     """
     total = _total(values)
     if not total.requires_grad:
         raise Broken("what the cell gives has no gradient")
     fields = [field for field in state if field.requires_grad]
     weights = [weight for weight in cell.parameters() if weight.requires_grad]
-    found = iter(torch.autograd.grad(total, [x, *fields, *weights], retain_graph=True, materialize_grads=True))
+    found = iter(
+        torch.autograd.grad(
+            total, [x, *fields, *weights], retain_graph=True, materialize_grads=True
+        )
+    )
     of_x = next(found)
     of_state = [next(found) if field.requires_grad else torch.zeros_like(field) for field in state]
     return [of_x, *of_state, *found]
@@ -104,19 +134,24 @@ def precisions(subject: CellSubject) -> list[torch.dtype]:
 
 
 def allowed(dtype: torch.dtype, steps: int, bound: float = FLOAT64) -> float:
-    """Return the bound of a difference: in float64 the one given, in float32 one that grows with the steps."""
+    """Return the bound of a difference: in float64 the one given, in float32 one that grows with
+    the steps.
+    """
     return bound if dtype == torch.float64 else max(bound, float32(steps))
 
 
 def chunked(cell: Cell[Any]) -> bool:
-    """Tell whether a window may be computed in chunks: a form that is neither the loop nor a kernel of torch's."""
+    """Tell whether a window may be computed in chunks: a form that is neither the loop nor a kernel
+    of torch's.
+    """
     return cell.path not in ("native", "eager") or type(cell).forward is not Cell.forward
 
 
 def ready(
     subject: CellSubject, batch: int, dtype: torch.dtype, steps: int = BRIEF, longer: int = LONG
 ) -> Iterator[tuple[Cell[Any], Tensor, State]]:
-    """Give the cell on each of its paths, with inputs `[B, T, D]` and a state that is not the initial one.
+    """Give the cell on each of its paths, with inputs `[B, T, D]` and a state that is not the
+    initial one.
 
     T is `steps`, and `longer` where the window may be computed in chunks.
     """

@@ -1,4 +1,6 @@
-"""Gradients of a cell: against differences, on every path, of gradients, of a scan, of every parameter."""
+"""Gradients of a cell: against differences, on every path, of gradients, of a scan, of every
+parameter.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,19 @@ from torch import Tensor, nn
 from recurra.contracts.cell import Cell
 from recurra.engine.context import lagged
 from recurra.engine.recurrence import Scan, State
-from recurra.testing.calls import BRIEF, LONG, SLOPE, allowed, called, finest, leaves, named, ready, run, slopes
+from recurra.testing.calls import (
+    BRIEF,
+    LONG,
+    SLOPE,
+    allowed,
+    called,
+    finest,
+    leaves,
+    named,
+    ready,
+    run,
+    slopes,
+)
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.measure import EXACT, gap, worst
 from recurra.testing.slopes import SLOPE as DIFFERENCE
@@ -31,31 +45,39 @@ Pairs: TypeAlias = tuple[Tensor, Tensor]
 
 @check("C14", "gradients are slopes", "cell", firm=True)
 def gradients_are_slopes(subject: CellSubject) -> Measured:
-    """The gradient is the derivative: for random directions d, <grad f, d> = (f(p + e d) - f(p - e d)) / 2e.
+    """The gradient is the derivative: for random directions d, <grad f, d> = (f(p + e d) - f(p - e
+    d)) / 2e.
 
-    f is a random sum of the outputs and the final state of calling `step` five times, in float64; p is, one after the
-    other, the input, each field of the initial state and each parameter. A `detach`, a `.data`, an in-place operation
-    or a backward written by hand goes wrong here and nowhere else: outputs are right, the loss falls, and never as far
-    as it should. To mend it: keep every tensor of the recurrence in the graph, and correct the backward that the
-    message names.
+    f is a random sum of the outputs and the final state of calling `step` five times, in float64; p
+    is, one after the other, the input, each field of the initial state and each parameter. A
+    `detach`, a `.data`, an in-place operation or a backward written by hand goes wrong here and
+    nowhere else: outputs are right, the loss falls, and never as far as it should. To mend it: keep
+    every tensor of the recurrence in the graph, and correct the backward that the message names.
     """
     cell = subject.cell()
     x, state = subject.x(2, 5).requires_grad_(), leaves(subject.start(cell, 2, dtype=torch.float64))
     found = []
     for name, leaf in _leaves(cell, x, state).items():
-        value = slope_gap(lambda: _flat(*subject.stepped(cell, x, state)), [leaf], subject.generator(3), DIRECTIONS)
+        value = slope_gap(
+            lambda: _flat(*subject.stepped(cell, x, state)),
+            [leaf],
+            subject.generator(3),
+            DIRECTIONS,
+        )
         found.append(Measured(value, DIFFERENCE, f"gradient of {name}"))
     return worst(found)
 
 
 @check("C15", "every path has the gradients of step", "cell", firm=True)
 def paths_have_the_gradients(subject: CellSubject) -> Measured:
-    """On every execution path the gradients equal those of calling `step` in a loop, in float64 within 1e-8.
+    """On every execution path the gradients equal those of calling `step` in a loop, in float64
+    within 1e-8.
 
-    Compared are the gradients of one number made of the outputs and the final state, with respect to the input, each
-    field of an initial state that is not zero, and every parameter; over 70 steps where a path may cut the window. A
-    path may give the right values and cut the graph, or forget what reaches it through the final state: the model then
-    trains to something else than it is. To mend it: correct the path's backward, or leave its forward to autograd.
+    Compared are the gradients of one number made of the outputs and the final state, with respect
+    to the input, each field of an initial state that is not zero, and every parameter; over 70
+    steps where a path may cut the window. A path may give the right values and cut the graph, or
+    forget what reaches it through the final state: the model then trains to something else than it
+    is. To mend it: correct the path's backward, or leave its forward to autograd.
     """
     found = []
     for cell, x, start in ready(subject, 3, finest(subject), BRIEF, LONG):
@@ -67,24 +89,33 @@ def paths_have_the_gradients(subject: CellSubject) -> Measured:
         names = ["the input", *(f"state {label}" for label in _labels(start)), *_learning(cell)]
         for name, grad, wanted in zip(names, *pair, strict=True):
             value = gap(grad, wanted, f"the gradient of {name}")
-            found.append(Measured(value, allowed(x.dtype, x.shape[1], SLOPE), named(cell, f"gradient of {name}")))
+            found.append(
+                Measured(
+                    value, allowed(x.dtype, x.shape[1], SLOPE), named(cell, f"gradient of {name}")
+                )
+            )
     return worst(found)
 
 
 @check("C16", "gradients have gradients", "cell")
 def gradients_have_gradients(subject: CellSubject) -> Measured:
-    """On every path the derivative of a gradient is its slope: <grad <grad f, v>, d> equals a central difference.
+    """On every path the derivative of a gradient is its slope: <grad <grad f, v>, d> equals a
+    central difference.
 
-    f is as in C14, and v and d are random directions in all of the input, the initial state and the parameters.
-    Gradient penalties, meta-learning and second-order methods need it, and a backward written by hand that is not
-    itself made of differentiable operations gives zeros there, silently. To mend it: write the backward with torch's
-    operations on the saved tensors, or declare `lacks = ("double_backward",)`.
+    f is as in C14, and v and d are random directions in all of the input, the initial state and the
+    parameters. Gradient penalties, meta-learning and second-order methods need it, and a backward
+    written by hand that is not itself made of differentiable operations gives zeros there,
+    silently. To mend it: write the backward with torch's operations on the saved tensors, or
+    declare `lacks = ("double_backward",)`.
     """
     subject.needs("double_backward")
     found = []
     for path in subject.paths():
         cell = subject.cell(path=path)
-        x, state = subject.x(2, 5).requires_grad_(), leaves(subject.start(cell, 2, dtype=torch.float64))
+        x, state = (
+            subject.x(2, 5).requires_grad_(),
+            leaves(subject.start(cell, 2, dtype=torch.float64)),
+        )
         tensors = list(_leaves(cell, x, state).values())
         draw = subject.generator(5)
         ways = [torch.randn(tensor.shape, generator=draw, dtype=tensor.dtype) for tensor in tensors]
@@ -95,7 +126,9 @@ def gradients_have_gradients(subject: CellSubject) -> Measured:
 
 
 class _Push:
-    """The gradient along given ways of a random sum of what a cell gives, as a function of its leaves."""
+    """The gradient along given ways of a random sum of what a cell gives, as a function of its
+    leaves.
+    """
 
     def __init__(
         self,
@@ -115,19 +148,23 @@ class _Push:
         """Return it, `[1]`, with its graph."""
         with torch.enable_grad():
             total = (_flat(*run(self.cell, self.x, self.state)) * self.weights).sum()
-            grads = torch.autograd.grad(total, self.tensors, create_graph=True, materialize_grads=True)
+            grads = torch.autograd.grad(
+                total, self.tensors, create_graph=True, materialize_grads=True
+            )
             parts = [(grad * way).sum() for grad, way in zip(grads, self.ways, strict=True)]
             return torch.stack(parts).sum().unsqueeze(0)
 
 
 @check("C17", "a scan can be cut anywhere", "cell")
 def scan_is_associative(subject: CellSubject) -> Measured:
-    """With (a2, b2) after (a1, b1) = (a2 a1, a2 b1 + b2), every order of joining the pairs gives what `step` gives.
+    """With (a2, b2) after (a1, b1) = (a2 a1, a2 b1 + b2), every order of joining the pairs gives
+    what `step` gives.
 
-    The coefficients of a window of 400 steps are joined as a balanced tree, as halves of uneven length and from the
-    right; outputs and final state equal those of calling `step` in a loop within 1e-10, in float64. This is what lets
-    time be parallel: it breaks where a coefficient depends on how long the window is or on where it is cut, and where
-    products of a overflow. To mend it: compute each step's a and b from that step's inputs alone, with |a| <= 1.
+    The coefficients of a window of 400 steps are joined as a balanced tree, as halves of uneven
+    length and from the right; outputs and final state equal those of calling `step` in a loop
+    within 1e-10, in float64. This is what lets time be parallel: it breaks where a coefficient
+    depends on how long the window is or on where it is cut, and where products of a overflow. To
+    mend it: compute each step's a and b from that step's inputs alone, with |a| <= 1.
     """
     dtype = finest(subject)
     cell = subject.cell(dtype=dtype)
@@ -145,19 +182,24 @@ def scan_is_associative(subject: CellSubject) -> Measured:
             total, brought = _joined(a, b, split)
             states = total * h.unsqueeze(1) + brought
             states = torch.view_as_real(states) if scan.paired else states
-            gaps = gap(scan.readout(states, given), wanted, "the output"), gap(states[:, -1], last[0], "state 0")
+            gaps = (
+                gap(scan.readout(states, given), wanted, "the output"),
+                gap(states[:, -1], last[0], "state 0"),
+            )
             found.append(Measured(max(gaps), allowed(dtype, LONGEST, SCAN), f"joined {name}"))
     return worst(found)
 
 
 @check("C18", "every parameter learns, and all that is kept is declared", "cell")
 def parameters_learn(subject: CellSubject) -> Measured:
-    """Every parameter gets a gradient that is finite and not zero, and the module keeps no tensor but its own.
+    """Every parameter gets a gradient that is finite and not zero, and the module keeps no tensor
+    but its own.
 
-    A window of 9 steps from the initial state goes backward. Then every module is searched for tensors that are neither
-    parameter nor buffer, and for modules inside lists and dictionaries: `.to` does not move them, `state_dict` does not
-    save them, the optimizer does not see them. To mend it: remove the parameter that nothing reads; use `nn.Parameter`,
-    `register_buffer`, `nn.ModuleList`.
+    A window of 9 steps from the initial state goes backward. Then every module is searched for
+    tensors that are neither parameter nor buffer, and for modules inside lists and dictionaries:
+    `.to` does not move them, `state_dict` does not save them, the optimizer does not see them. To
+    mend it: remove the parameter that nothing reads; use `nn.Parameter`, `register_buffer`,
+    `nn.ModuleList`.
     """
     cell = subject.cell(dtype=finest(subject))
     if frozen := [name for name, weight in cell.named_parameters() if not weight.requires_grad]:
@@ -168,7 +210,10 @@ def parameters_learn(subject: CellSubject) -> Measured:
         if not torch.isfinite(grad).all():
             raise Broken(f"the gradient of parameter {name} is not finite")
         if not grad.any():
-            raise Broken(f"parameter {name} gets no gradient: nothing of the output or the state depends on it")
+            raise Broken(
+                f"parameter {name} gets no gradient: nothing of the output or the state depends"
+                " on it"
+            )
     for where, module in cell.named_modules():
         for name, value in vars(module).items():
             if name not in OWN and (what := _stray(value)):
@@ -186,7 +231,13 @@ def _stray(value: Any, inside: bool = False) -> str:
         return "a tensor that is neither parameter nor buffer"
     if isinstance(value, nn.Module):
         return "a module that is not declared; use nn.ModuleList or nn.ModuleDict" if inside else ""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else ()
+    parts = (
+        value.values()
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list | tuple | set)
+        else ()
+    )
     return next((what for part in parts if (what := _stray(part, True))), "")
 
 
@@ -202,8 +253,15 @@ def _learning(cell: Cell[Any]) -> list[str]:
 
 def _leaves(cell: Cell[Any], x: Tensor, state: State) -> dict[str, Tensor]:
     """Return by its name all that a cell has gradients for."""
-    given = {"the input": x, **{f"state {label}": field for label, field in zip(_labels(state), state, strict=True)}}
-    return {name: leaf for name, leaf in (given | dict(cell.named_parameters())).items() if leaf.requires_grad}
+    given = {
+        "the input": x,
+        **{f"state {label}": field for label, field in zip(_labels(state), state, strict=True)},
+    }
+    return {
+        name: leaf
+        for name, leaf in (given | dict(cell.named_parameters())).items()
+        if leaf.requires_grad
+    }
 
 
 def _flat(y: Tensor, state: State) -> Tensor:
@@ -233,6 +291,9 @@ def _joined(a: Tensor, b: Tensor, split: Callable[[int], int]) -> Pairs:
     if length == 1:
         return a, b
     cut = split(length)
-    (a1, b1), (a2, b2) = _joined(a[:, :cut], b[:, :cut], split), _joined(a[:, cut:], b[:, cut:], split)
+    (a1, b1), (a2, b2) = (
+        _joined(a[:, :cut], b[:, :cut], split),
+        _joined(a[:, cut:], b[:, cut:], split),
+    )
     end_a, end_b = a1[:, -1:], b1[:, -1:]
     return torch.cat([a1, a2 * end_a], dim=1), torch.cat([b1, a2 * end_b + b2], dim=1)

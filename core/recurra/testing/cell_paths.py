@@ -1,4 +1,6 @@
-"""Every execution path against `step` itself, row by row: whatever path is the fastest on a machine, it is the same."""
+"""Every execution path against `step` itself, row by row: whatever path is the fastest on a
+machine, it is the same.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,18 @@ from torch import Tensor
 from recurra.contracts.cell import Cell
 from recurra.engine import proof
 from recurra.engine.recurrence import State, rebuild
-from recurra.testing.calls import SHORT, SLOPE, allowed, can, leaves, named, pick, precisions, run, slopes
+from recurra.testing.calls import (
+    SHORT,
+    SLOPE,
+    allowed,
+    can,
+    leaves,
+    named,
+    pick,
+    precisions,
+    run,
+    slopes,
+)
 from recurra.testing.check import Broken, Measured, check
 from recurra.testing.measure import BFLOAT16, gap, gaps, worst
 from recurra.testing.subject import CellSubject
@@ -22,13 +35,15 @@ LOUD = 100.0
 
 @check("C35", "every path is step", "cell", firm=True)
 def every_path_is_step(subject: CellSubject) -> Measured:
-    """On every path, in every type, a window is what `step` makes of its rows one by one: resets, lengths, NaN and all.
+    """On every path, in every type, a window is what `step` makes of its rows one by one: resets,
+    lengths, NaN and all.
 
-    Each row is stepped alone, afresh at its resets and up to its length, 0 too, in windows of 1 and of 17 steps.
-    Outputs, final state and all gradients agree, in float64 within 1e-9 and 1e-8, in float32 within a bound that grows
-    with the steps; outputs also for inputs a hundred times as large, within a bound as much larger. What a NaN spoils
-    in `step` is NaN on every path. In bfloat16 outputs are within 2 % of `step` in float32 with the same rounded
-    weights. Which path runs is measured on each machine: where two differ, a model depends on where it runs. To mend
+    Each row is stepped alone, afresh at its resets and up to its length, 0 too, in windows of 1 and
+    of 17 steps. Outputs, final state and all gradients agree, in float64 within 1e-9 and 1e-8, in
+    float32 within a bound that grows with the steps; outputs also for inputs a hundred times as
+    large, within a bound as much larger. What a NaN spoils in `step` is NaN on every path. In
+    bfloat16 outputs are within 2 % of `step` in float32 with the same rounded weights. Which path
+    runs is measured on each machine: where two differ, a model depends on where it runs. To mend
     it: `step` is the specification; correct the other form, or leave it out.
     """
     found = []
@@ -43,7 +58,9 @@ def every_path_is_step(subject: CellSubject) -> Measured:
 
 
 def _against_rows(subject: CellSubject, cell: Cell[Any], x: Tensor) -> list[Measured]:
-    """Return how outputs, state and gradients of a window `[4, T, D]` differ from those of its rows stepped alone."""
+    """Return how outputs, state and gradients of a window `[4, T, D]` differ from those of its rows
+    stepped alone.
+    """
     steps, start = x.shape[1], subject.start(cell, 4, dtype=x.dtype)
     lengths = torch.tensor([steps, steps * 2 // 3, 0, steps]) if can(subject, "lengths") else None
     reset = None
@@ -82,7 +99,9 @@ def _by_rows(
         of_row += [x.new_zeros(1, cell.output_size)] * (steps - end)
         outputs.append(torch.stack(of_row, dim=1))
         finals.append(state)
-    return torch.cat(outputs), rebuild(start, [torch.cat(fields) for fields in zip(*finals, strict=True)])
+    return torch.cat(outputs), rebuild(
+        start, [torch.cat(fields) for fields in zip(*finals, strict=True)]
+    )
 
 
 def _loud(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> Measured:
@@ -104,11 +123,16 @@ def _keeps_nan(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> Non
     values: Sequence[Tensor] = [y, *after]
     for value, other in zip(values, [wanted, *last], strict=True):
         if other.is_floating_point() and bool((other.isnan() & ~value.isnan()).any()):
-            raise Broken(f"{named(cell)}: where a NaN in the input makes `step` give NaN, the window gives numbers")
+            raise Broken(
+                f"{named(cell)}: where a NaN in the input makes `step` give NaN, the window gives"
+                " numbers"
+            )
 
 
 def _rounded(subject: CellSubject) -> list[Measured]:
-    """Return how outputs in bfloat16 differ from `step` in float32 with the same rounded weights."""
+    """Return how outputs in bfloat16 differ from `step` in float32 with the same rounded
+    weights.
+    """
     if not can(subject, "bfloat16"):
         return []
     wide, found = subject.wider(32), []

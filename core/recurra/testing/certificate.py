@@ -1,6 +1,8 @@
-"""A certificate: what the suite found, kept beside the component's code, and worth nothing once that code has changed.
+"""A certificate: what the suite found, kept beside the component's code, and worth nothing once
+that code has changed.
 
-One `contract.json` a folder holds those of all components whose module stands there. Reading it imports nothing.
+One `contract.json` a folder holds those of all components whose module stands there. Reading it
+imports nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ State: TypeAlias = Literal["proved", "failed", "stale", "unproved"]
 
 @dataclass(frozen=True)
 class Standing:
-    """What a certificate says of a component now: which suite it kept, and which checks it failed or has waived.
+    """What a certificate says of a component now: which suite it kept, and which checks it failed
+    or has waived.
 
-    `stale`: it was given to other code, for other promises, or by an earlier suite than there are now.
+    `stale`: it was given to other code, for other promises, or by an earlier suite than there are
+    now.
     """
 
     state: State
@@ -40,19 +44,28 @@ class Standing:
     def __str__(self) -> str:
         if self.state in ("unproved", "stale"):
             return self.state
-        parts = [f"proved {self.suite}" if self.state == "proved" else f"failed {' '.join(self.failed)}"]
+        parts = [
+            f"proved {self.suite}" if self.state == "proved" else f"failed {' '.join(self.failed)}"
+        ]
         parts += ["core only"] if self.level == "core" else []
         parts += [f"waived {' '.join(self.waived)}"] if self.waived else []
         return ", ".join(parts)
 
 
 def write(entry: Entry, report: Report) -> Path:
-    """Write the certificate of a whole report; return its file. Raises `InputError` (RC080), `RunError` (RC053)."""
+    """Write the certificate of a whole report; return its file. Raises `InputError` (RC080),
+    `RunError` (RC053).
+    """
     target = module_file(entry, entry.component.target)
     if target is None:
-        raise InputError.of("RC080", f"{entry.qualified}: the file of {entry.component.target} is not known")
+        raise InputError.of(
+            "RC080", f"{entry.qualified}: the file of {entry.component.target} is not known"
+        )
     if report.missing > 0:
-        fact = f"{entry.qualified}: only {len(report.records)} of {report.prescribed} prescribed checks ran"
+        fact = (
+            f"{entry.qualified}: only {len(report.records)} of {report.prescribed} prescribed"
+            " checks ran"
+        )
         raise InputError.of("RC080", fact, cure="a certificate is of all of them")
     path = target.with_name(FILE)
     given = _read(path)
@@ -62,7 +75,9 @@ def write(entry: Entry, report: Report) -> Path:
         "recurra": recurra.__version__,
         "torch": report.torch,
         "verdicts": report.counts,
-        "failed": [record.id for record in report.records if record.verdict in ("FAIL", "XPASS", "ERROR")],
+        "failed": [
+            record.id for record in report.records if record.verdict in ("FAIL", "XPASS", "ERROR")
+        ],
         "waived": [record.id for record in report.records if record.verdict == "WAIVED"],
         "declared": _declared(entry),
         "sources": {module: _digest(file) for module, file in sorted(_sources(entry).items())},
@@ -77,7 +92,14 @@ def standing(entry: Entry) -> Standing:
     given = _read(target.with_name(FILE)).get(_key(entry)) if target else None
     try:
         return _judged(entry, given) if given and _sound(given) else Standing("unproved")
-    except (KeyError, TypeError, ValueError, AttributeError, OSError):  # a file that is not what we wrote
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+    ):
+        # A file that is not what we wrote.
         return Standing("unproved")
 
 
@@ -98,12 +120,17 @@ def _sound(given: Any) -> TypeGuard[dict[str, Any]]:
 
 def _judged(entry: Entry, given: dict[str, Any]) -> Standing:
     files = {name: module_file(entry, name) for name in given["sources"]}
-    fresh = all(file is not None and _digest(file) == given["sources"][name] for name, file in files.items())
-    outgrown = _numbers(given["suite"]) < _numbers(SUITE)  # there are laws that it was never held to
+    fresh = all(
+        file is not None and _digest(file) == given["sources"][name] for name, file in files.items()
+    )
+    # There are laws that it was never held to.
+    outgrown = _numbers(given["suite"]) < _numbers(SUITE)
     if not fresh or outgrown or given["declared"] != _declared(entry):
         return Standing("stale", given["suite"], given["level"])
     failed, waived = tuple(given["failed"]), tuple(given["waived"])
-    return Standing("failed" if failed else "proved", given["suite"], given["level"], failed, waived)
+    return Standing(
+        "failed" if failed else "proved", given["suite"], given["level"], failed, waived
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -145,13 +172,20 @@ def module_file(entry: Entry, target: str) -> Path | None:
     if spec is None:
         return None
     places = [Path(place).joinpath(*rest) for place in spec.submodule_search_locations or ()]
-    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    files = [
+        file
+        for place in places
+        for file in (place.with_suffix(".py"), place / "__init__.py")
+        if file.is_file()
+    ]
     alone = Path(spec.origin) if spec.origin and not rest and not places else None
     return files[0] if files else alone
 
 
 def _sources(entry: Entry) -> dict[str, Path]:
-    """Return the modules that a component is made of: those of target and options, and what they import beside them."""
+    """Return the modules that a component is made of: those of target and options, and what they
+    import beside them.
+    """
     found: dict[str, Path] = {}
     waiting = [name.partition(":")[0] for name in (entry.component.target, entry.component.options)]
     while waiting:
@@ -175,11 +209,15 @@ def _imported(module: str, file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            above = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             whole = ".".join([*above, *([node.module] if node.module else [])])
             yield from (f"{whole}.{alias.name}" for alias in node.names)
 
 
 def _digest(file: Path) -> str:
-    """Return the hash of a file's text; the end of its lines, which git may change, does not count."""
+    """Return the hash of a file's text; the end of its lines, which git may change, does not
+    count.
+    """
     return hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

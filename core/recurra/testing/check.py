@@ -18,8 +18,10 @@ Level: TypeAlias = Literal["core", "full"]
 LEVELS: tuple[Level, ...] = ("core", "full")
 
 Verdict: TypeAlias = Literal["PASS", "FAIL", "WAIVED", "XPASS", "N/A", "ERROR"]
-"""FAIL: the law is broken. WAIVED: it is, and the component says why. XPASS: it holds, against a waiver. N/A: the
-component declares that it lacks what the check is about. ERROR: the suite itself failed."""
+"""FAIL: the law is broken. WAIVED: it is, and the component says why. XPASS: it holds, against a
+waiver. N/A: the component declares that it lacks what the check is about. ERROR: the suite itself
+failed.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,25 @@ class Measured:
 
 
 class Broken(Exception):
-    """A law that does not hold, where no number tells how much: a wrong shape, an error that should not be."""
+    """A law that does not hold, where no number tells how much: a wrong shape, an error that should
+    not be.
+    """
 
 
 class NotApplicable(Exception):
-    """The component declares that it lacks what a check is about; the message names the capability or the reason."""
+    """The component declares that it lacks what a check is about; the message names the capability
+    or the reason.
+    """
 
 
 @dataclass(frozen=True)
 class Check:
     """A law that a component of some kind must keep.
 
-    `measure` takes a subject and returns what it found; it raises `Broken` where there is nothing to measure and
-    `NotApplicable` where the component lacks what the law is about. Its docstring is what `explain` prints: the law,
-    why it matters, how to mend. A `firm` check cannot be waived. `each` tells that it runs on every set of options, and
-    not on the first alone.
+    `measure` takes a subject and returns what it found; it raises `Broken` where there is nothing
+    to measure and `NotApplicable` where the component lacks what the law is about. Its docstring is
+    what `explain` prints: the law, why it matters, how to mend. A `firm` check cannot be waived.
+    `each` tells that it runs on every set of options, and not on the first alone.
     """
 
     id: str

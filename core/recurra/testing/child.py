@@ -1,4 +1,6 @@
-"""Another process, that sees the same modules as this one: for what must hold in a fresh interpreter."""
+"""Another process, that sees the same modules as this one: for what must hold in a fresh
+interpreter.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +38,27 @@ argument = json.loads(sys.argv[2])
 
 
 def run(code: str, argument: Any = None, **variables: str) -> Any:
-    """Run `code` in a fresh interpreter with `argument`; return what it gives to `tell`, both plain data.
+    """Run `code` in a fresh interpreter with `argument`; return what it gives to `tell`, both plain
+    data.
 
-    `variables` are those of the environment that it has beside ours. Raises `Broken` with the last line of its errors
-    if the child fails, and with all that it printed if it prints.
+    `variables` are those of the environment that it has beside ours. Raises `Broken` with the last
+    line of its errors if the child fails, and with all that it printed if it prints.
     """
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    world = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **variables}
+    world = {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+        **variables,
+    }
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "told.json"
         line = [sys.executable, "-c", LOAD + code, str(told), json.dumps(argument)]
         try:
-            done = subprocess.run(line, capture_output=True, text=True, env=world, timeout=PATIENCE, check=False)
+            done = subprocess.run(
+                line, capture_output=True, text=True, env=world, timeout=PATIENCE, check=False
+            )
         except subprocess.TimeoutExpired:
             raise Broken(f"a fresh process took more than {PATIENCE} s") from None
         if done.returncode or not told.exists():
@@ -59,8 +70,8 @@ def run(code: str, argument: Any = None, **variables: str) -> Any:
 def origin(entry: Entry, target: str) -> tuple[str, str, str]:
     """Return the arguments of the child's `load` for a target `module:Class` of a component.
 
-    They are the module's name, the plugin's file and the name under which that file is imported, both "" where the
-    plugin is installed.
+    They are the module's name, the plugin's file and the name under which that file is imported,
+    both "" where the plugin is installed.
     """
     module = target.partition(":")[0]
     own = entry.plugin.module

@@ -33,7 +33,9 @@ def hold(record: Record) -> None:
 
 
 def marks(check: Check, component: Component) -> list[pytest.MarkDecorator]:
-    """Return the marks of a check's test: that of the suite, and for a waiver a strict expected failure."""
+    """Return the marks of a check's test: that of the suite, and for a waiver a strict expected
+    failure.
+    """
     found = [pytest.mark.contract]
     if check.id in component.waivers:
         reason = component.waivers[check.id]
@@ -42,14 +44,15 @@ def marks(check: Check, component: Component) -> list[pytest.MarkDecorator]:
 
 
 class Contract:
-    """The contract of one component, as tests: derive from the class of its kind and name the component.
+    """The contract of one component, as tests: derive from the class of its kind and name the
+    component.
 
         class TestLeaky(CellContract):
             component = "leaky"
             options = [{}, {"hidden_size": 7}]
 
-    `options` are the tables that it is checked under, in place of its own examples or what is drawn from its model;
-    `files` are local plugin files, taken from the folder of the test's module.
+    `options` are the tables that it is checked under, in place of its own examples or what is drawn
+    from its model; `files` are local plugin files, taken from the folder of the test's module.
     """
 
     kind: ClassVar[Kind]
@@ -70,7 +73,9 @@ class Contract:
             raise pytest.Collector.CollectError(str(error)) from error
         component = contract.examination.entry.component
         checks = contract.examination.checks
-        metafunc.parametrize("check", [pytest.param(c, id=c.id, marks=marks(c, component)) for c in checks])
+        metafunc.parametrize(
+            "check", [pytest.param(c, id=c.id, marks=marks(c, component)) for c in checks]
+        )
 
     @classmethod
     def _examination(cls) -> Examination:

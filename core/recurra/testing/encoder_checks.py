@@ -1,4 +1,6 @@
-"""Checks of an encoder: each step's vector from that step alone, or from a state that carries what came before."""
+"""Checks of an encoder: each step's vector from that step alone, or from a state that carries what
+came before.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,14 @@ REFUSALS = (IndexError, ValueError, RuntimeError)
 
 @check("E01", "shapes are as declared", "encoder", firm=True)
 def shapes(subject: EncoderSubject) -> None:
-    """Inputs of B rows and T steps give vectors `[B, T, output_size]`, for every B, every size, and T = 0 too.
+    """Inputs of B rows and T steps give vectors `[B, T, output_size]`, for every B, every size, and
+    T = 0 too.
 
-    The first cell is built `output_size` wide before the encoder has seen anything. An encoder that squeezes an axis of
-    length 1, or stacks what a loop over the steps gave, works until a batch has one row, or a window no step. A state
-    is a NamedTuple of tensors `[B, ...]` that keep their shapes and types; no step at all leaves it as it was. To mend
-    it: set `output_size` in the constructor, and name every axis of a reshape.
+    The first cell is built `output_size` wide before the encoder has seen anything. An encoder that
+    squeezes an axis of length 1, or stacks what a loop over the steps gave, works until a batch has
+    one row, or a window no step. A state is a NamedTuple of tensors `[B, ...]` that keep their
+    shapes and types; no step at all leaves it as it was. To mend it: set `output_size` in the
+    constructor, and name every axis of a reshape.
     """
     for kind in subject.reads:
         for size in (1, SIZE):
@@ -49,7 +53,10 @@ def _shaped(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
     wanted = [*x.shape[:2], encoder.output_size]
     start = subject.fresh(encoder, x)
     y, state = subject.run(encoder, x, start)
-    demand(list(y.shape) == wanted, f"inputs {list(x.shape)} give vectors {list(y.shape)}, not {wanted}")
+    demand(
+        list(y.shape) == wanted,
+        f"inputs {list(x.shape)} give vectors {list(y.shape)}, not {wanted}",
+    )
     demand(y.is_floating_point(), f"vectors are {y.dtype}")
     kinds = [[(field.shape, field.dtype) for field in one] for one in (start, state)]
     demand(kinds[0] == kinds[1], f"a state {kinds[0]} becomes {kinds[1]}")
@@ -58,13 +65,15 @@ def _shaped(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
 
 @check("E02", "no vector looks where it must not", "encoder", firm=True)
 def locality(subject: EncoderSubject) -> Measured:
-    """A step's vector depends on that step alone; that of a `StatefulEncoder`, on it and on earlier ones.
+    """A step's vector depends on that step alone; that of a `StatefulEncoder`, on it and on earlier
+    ones.
 
-    y(x with x[t] changed) = y(x) at every other step, and y(x[p]) = y(x)[p] for a permutation p of the steps, within
-    1e-12 in float64; a stateful encoder: y[:t] stays what it is, whatever x[t:] becomes. An encoder that looks ahead
-    sees the very symbol that the network is to predict: training is splendid, and generation is nonsense. One that
-    counts its steps gives other vectors when a sequence is read in windows. In training the same holds, of an encoder
-    that draws nothing there. To mend it: pad a convolution on the left alone, take no mean over time, and derive from
+    y(x with x[t] changed) = y(x) at every other step, and y(x[p]) = y(x)[p] for a permutation p of
+    the steps, within 1e-12 in float64; a stateful encoder: y[:t] stays what it is, whatever x[t:]
+    becomes. An encoder that looks ahead sees the very symbol that the network is to predict:
+    training is splendid, and generation is nonsense. One that counts its steps gives other vectors
+    when a sequence is read in windows. In training the same holds, of an encoder that draws nothing
+    there. To mend it: pad a convolution on the left alone, take no mean over time, and derive from
     `StatefulEncoder` where the past is needed.
     """
     found = []
@@ -74,17 +83,33 @@ def locality(subject: EncoderSubject) -> Measured:
         for at in (0, 3, 6):
             for changed in _changes(subject, kind, x, at, isinstance(encoder, StatefulEncoder)):
                 y, _ = subject.run(encoder, changed)
-                keep = torch.arange(x.shape[1]) < at if isinstance(encoder, StatefulEncoder) else _all_but(x, at)
-                found.append(Measured(gap(y[:, keep], whole[:, keep], "a vector"), ROWS, f"{mode}, step {at} changed"))
+                keep = (
+                    torch.arange(x.shape[1]) < at
+                    if isinstance(encoder, StatefulEncoder)
+                    else _all_but(x, at)
+                )
+                found.append(
+                    Measured(
+                        gap(y[:, keep], whole[:, keep], "a vector"),
+                        ROWS,
+                        f"{mode}, step {at} changed",
+                    )
+                )
         if not isinstance(encoder, StatefulEncoder):
             order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
             y, _ = subject.run(encoder, x[:, order])
-            found.append(Measured(gap(y, whole[:, order], "a vector"), ROWS, f"{mode}, steps in another order"))
+            found.append(
+                Measured(
+                    gap(y, whole[:, order], "a vector"), ROWS, f"{mode}, steps in another order"
+                )
+            )
     return worst(found)
 
 
 def _modes(subject: EncoderSubject) -> Iterator[tuple[Reads, Encoder[Any], str]]:
-    """Give the encoder for all that it reads, in evaluation, and in training unless it draws there."""
+    """Give the encoder for all that it reads, in evaluation, and in training unless it draws
+    there.
+    """
     for kind in subject.reads:
         yield kind, subject.encoder(), kind
         encoder = subject.encoder().train()
@@ -100,10 +125,16 @@ def _all_but(x: Tensor, at: int) -> Tensor:
     return torch.arange(x.shape[1]) != at
 
 
-def _changes(subject: EncoderSubject, kind: Reads, x: Tensor, at: int, after: bool) -> Iterator[Tensor]:
+def _changes(
+    subject: EncoderSubject, kind: Reads, x: Tensor, at: int, after: bool
+) -> Iterator[Tensor]:
     """Give inputs that differ at step `at`, or from it on `after`."""
     place = slice(at, None) if after else slice(at, at + 1)
-    others = [(x + 1) % SIZE] if kind == "symbols" else [subject.x(kind, salt=1), torch.full_like(x, 1e6)]
+    others = (
+        [(x + 1) % SIZE]
+        if kind == "symbols"
+        else [subject.x(kind, salt=1), torch.full_like(x, 1e6)]
+    )
     for other in others:
         changed = x.clone()
         changed[:, place] = other[:, place]
@@ -112,11 +143,13 @@ def _changes(subject: EncoderSubject, kind: Reads, x: Tensor, at: int, after: bo
 
 @check("E03", "rows are independent", "encoder", firm=True)
 def rows(subject: EncoderSubject) -> Measured:
-    """A row alone gives what it gives in a batch, within 1e-12; another row's values change nothing, nan neither.
+    """A row alone gives what it gives in a batch, within 1e-12; another row's values change
+    nothing, nan neither.
 
-    A mean or a norm over the batch makes a figure depend on which rows happen to stand side by side, and generation,
-    with its one row, differs from training. In training the same holds, of an encoder that draws nothing there. To mend
-    it: no operation over the first axis, and `where` in place of a product with a mask: 0 times nan is nan.
+    A mean or a norm over the batch makes a figure depend on which rows happen to stand side by
+    side, and generation, with its one row, differs from training. In training the same holds, of an
+    encoder that draws nothing there. To mend it: no operation over the first axis, and `where` in
+    place of a product with a mask: 0 times nan is nan.
     """
     found = []
     for kind, encoder, mode in _modes(subject):
@@ -143,15 +176,20 @@ def _positions(subject: EncoderSubject, encoder: StatefulEncoder[Any], x: Tensor
     apart = [subject.fresh(encoder, x[:1], places[row : row + 1]) for row in range(3)]
     joined = [torch.cat(fields) for fields in zip(*apart, strict=True)]
     none = map_state(lambda field: field[:1], subject.fresh(encoder, x))
-    return Measured(max(gaps(together, joined, "state"), gaps(apart[0], none, "state")), EXACT, "rows at positions")
+    return Measured(
+        max(gaps(together, joined, "state"), gaps(apart[0], none, "state")),
+        EXACT,
+        "rows at positions",
+    )
 
 
 @check("E04", "a value that is no number stays in its step", "encoder")
 def poison(subject: EncoderSubject) -> Measured:
     """A nan at one step reaches no other step of its row; with a state, no earlier step.
 
-    Sources refuse missing values, so that nothing here has to stand for one. But what lies in the unused part of a
-    buffer may be anything, and it must not reach a step that is used. To mend it: `where` in place of a product with 0.
+    Sources refuse missing values, so that nothing here has to stand for one. But what lies in the
+    unused part of a buffer may be anything, and it must not reach a step that is used. To mend it:
+    `where` in place of a product with 0.
     """
     if "numbers" not in subject.reads:
         raise NotApplicable("it reads no numbers")
@@ -166,12 +204,13 @@ def poison(subject: EncoderSubject) -> Measured:
 
 @check("E05", "nothing is learned but by gradients", "encoder", firm=True)
 def built(subject: EncoderSubject) -> Measured:
-    """The same seed builds the same weights, and what passes through changes none, in training neither.
+    """The same seed builds the same weights, and what passes through changes none, in training
+    neither.
 
-    What an encoder learned from whatever passes through, a running mean for one, it would learn from the validation and
-    the test split too, and no two evaluations would agree. `prepare` takes what comes from outside, such as vectors of
-    a file, and gives the same each time. To mend it: scale numbers in the vocabulary, which is fitted on the training
-    split alone.
+    What an encoder learned from whatever passes through, a running mean for one, it would learn
+    from the validation and the test split too, and no two evaluations would agree. `prepare` takes
+    what comes from outside, such as vectors of a file, and gives the same each time. To mend it:
+    scale numbers in the vocabulary, which is fitted on the training split alone.
     """
     values = []
     for kind in subject.reads:
@@ -187,7 +226,9 @@ def built(subject: EncoderSubject) -> Measured:
 
 
 def prepared(encoder: Encoder[Any], names: list[str] | None = None) -> Encoder[Any]:
-    """Prepare an encoder as for a new run; one that finds our names in no file of its own stays as it is."""
+    """Prepare an encoder as for a new run; one that finds our names in no file of its own stays as
+    it is.
+    """
     try:
         encoder.prepare([*NAMES] if names is None else names)
     except InputError:
@@ -202,7 +243,10 @@ def _copied(encoder: Encoder[Any]) -> dict[str, Tensor]:
 
 def _difference(encoder: Encoder[Any], wanted: dict[str, Tensor]) -> float:
     found = encoder.state_dict()
-    demand(found.keys() == wanted.keys(), f"what it saves changes from {sorted(wanted)} to {sorted(found)}")
+    demand(
+        found.keys() == wanted.keys(),
+        f"what it saves changes from {sorted(wanted)} to {sorted(found)}",
+    )
     return max((gap(found[name], value, name) for name, value in wanted.items()), default=0.0)
 
 
@@ -210,9 +254,10 @@ def _difference(encoder: Encoder[Any], wanted: dict[str, Tensor]) -> float:
 def out_of_range(subject: EncoderSubject) -> None:
     """An id below 0, or of `size` and above, raises `IndexError`, `ValueError` or `RuntimeError`.
 
-    A table indexed in Python takes -1 for its last row, and a clamp or a modulo gives some other symbol's vector: the
-    fault of a vocabulary that no longer fits its encoder then trains in silence. To mend it: use `nn.Embedding` or
-    `one_hot`, which refuse such an id, or compare before you look up.
+    A table indexed in Python takes -1 for its last row, and a clamp or a modulo gives some other
+    symbol's vector: the fault of a vocabulary that no longer fits its encoder then trains in
+    silence. To mend it: use `nn.Embedding` or `one_hot`, which refuse such an id, or compare before
+    you look up.
     """
     if "symbols" not in subject.reads:
         raise NotApplicable("it reads no symbols")
@@ -228,11 +273,13 @@ def out_of_range(subject: EncoderSubject) -> None:
 
 @check("E07", "the same again", "encoder", firm=True)
 def deterministic(subject: EncoderSubject) -> Measured:
-    """In evaluation the same inputs give the same vectors, whatever came between, and no random number is drawn.
+    """In evaluation the same inputs give the same vectors, whatever came between, and no random
+    number is drawn.
 
-    Noise that is drawn and multiplied by 0 still shifts every draw after it: sampled text would depend on the encoder.
-    In training, what is drawn follows torch's seed alone. To mend it: draw only where `self.training` holds, keep what
-    must last in a `StatefulEncoder`'s state, and nothing on the module.
+    Noise that is drawn and multiplied by 0 still shifts every draw after it: sampled text would
+    depend on the encoder. In training, what is drawn follows torch's seed alone. To mend it: draw
+    only where `self.training` holds, keep what must last in a `StatefulEncoder`'s state, and
+    nothing on the module.
     """
     found = []
     for kind in subject.reads:
@@ -248,7 +295,9 @@ def deterministic(subject: EncoderSubject) -> Measured:
         for _ in range(2):
             torch.manual_seed(SEED)
             drawn.append(subject.run(encoder, x)[0])
-        found.append(Measured(gap(drawn[0], drawn[1], "a vector"), EXACT, f"{kind}, training under one seed"))
+        found.append(
+            Measured(gap(drawn[0], drawn[1], "a vector"), EXACT, f"{kind}, training under one seed")
+        )
     return worst(found)
 
 
@@ -262,13 +311,17 @@ def _streams() -> tuple[Any, ...]:
 def saved(subject: EncoderSubject) -> Measured:
     """Weights written as safetensors make another instance give the very same vectors, bit by bit.
 
-    The other instance is drawn from another seed, and not prepared, as when a run is loaded. A random table kept as a
-    plain attribute is not in `state_dict`, so that the loaded model is another one; tensors that share memory cannot be
-    written. To mend it: every tensor is a parameter or a buffer that is saved, or follows from the options alone.
+    The other instance is drawn from another seed, and not prepared, as when a run is loaded. A
+    random table kept as a plain attribute is not in `state_dict`, so that the loaded model is
+    another one; tensors that share memory cannot be written. To mend it: every tensor is a
+    parameter or a buffer that is saved, or follows from the options alone.
     """
     values = []
     for kind in subject.reads:
-        encoder, x = prepared(subject.encoder(dtype=torch.float32)), subject.x(kind, dtype=torch.float32)
+        encoder, x = (
+            prepared(subject.encoder(dtype=torch.float32)),
+            subject.x(kind, dtype=torch.float32),
+        )
         again = subject.encoder(dtype=torch.float32, seed=SEED + 1)
         again.load_state_dict(load(save(dict(encoder.state_dict()))))
         values.append(gap(subject.run(again, x)[0], subject.run(encoder, x)[0], "a vector"))
@@ -277,11 +330,12 @@ def saved(subject: EncoderSubject) -> Measured:
 
 @check("E09", "gradients are slopes", "encoder", firm=True)
 def gradients(subject: EncoderSubject) -> Measured:
-    """The gradient of the vectors by the weights, and by numbers, is their slope along random directions in float64.
+    """The gradient of the vectors by the weights, and by numbers, is their slope along random
+    directions in float64.
 
-    A weight that is detached, or read through `.data`, is never trained; the model learns around it and is only worse.
-    A constructor that freezes weights says so by `requires_grad = False`. To mend it: compute with the parameter
-    itself.
+    A weight that is detached, or read through `.data`, is never trained; the model learns around it
+    and is only worse. A constructor that freezes weights says so by `requires_grad = False`. To
+    mend it: compute with the parameter itself.
     """
     values = []
     for kind in subject.reads:
@@ -296,11 +350,13 @@ def gradients(subject: EncoderSubject) -> Measured:
 
 @check("E10", "types and devices", "encoder")
 def types(subject: EncoderSubject) -> Measured:
-    """Vectors have the type of the weights, or of the numbers, and stand where these stand; float32 is near float64.
+    """Vectors have the type of the weights, or of the numbers, and stand where these stand; float32
+    is near float64.
 
-    On the meta device a tensor made with `torch.arange(n)`, on the CPU, meets one that is not, and torch refuses: the
-    error that a GPU would give. Under bfloat16 autocast vectors keep to 2e-2 of their own size. To mend it: make
-    tensors with `x.new_zeros` or `device=x.device`, and constants as buffers.
+    On the meta device a tensor made with `torch.arange(n)`, on the CPU, meets one that is not, and
+    torch refuses: the error that a GPU would give. Under bfloat16 autocast vectors keep to 2e-2 of
+    their own size. To mend it: make tensors with `x.new_zeros` or `device=x.device`, and constants
+    as buffers.
     """
     found = []
     for kind in subject.reads:
@@ -311,14 +367,24 @@ def types(subject: EncoderSubject) -> Measured:
         if kind == "numbers" or next(wide.parameters(), None) is not None:
             demand(y.dtype == torch.float64, f"in float64 the vectors are {y.dtype}")
         single, _ = subject.run(narrow, subject.x(kind, dtype=torch.float32))
-        found.append(Measured(gap(single.double(), y.double(), "a vector"), float32(x.shape[1]), f"{kind}, float32"))
+        found.append(
+            Measured(
+                gap(single.double(), y.double(), "a vector"),
+                float32(x.shape[1]),
+                f"{kind}, float32",
+            )
+        )
         if "bfloat16" not in subject.entry.component.lacks:
             with torch.autocast("cpu", torch.bfloat16):
                 half, _ = subject.run(narrow, subject.x(kind, dtype=torch.float32))
             ratio = _rms(half.float() - single) / max(_rms(single), 1e-30)
             found.append(Measured(ratio, BFLOAT16, f"{kind}, bfloat16 autocast"))
-        meta, _ = subject.run(narrow.to("meta"), x.to("meta") if kind == "symbols" else x.float().to("meta"))
-        demand(meta.device.type == "meta", f"inputs on the meta device give vectors on {meta.device}")
+        meta, _ = subject.run(
+            narrow.to("meta"), x.to("meta") if kind == "symbols" else x.float().to("meta")
+        )
+        demand(
+            meta.device.type == "meta", f"inputs on the meta device give vectors on {meta.device}"
+        )
     return worst(found)
 
 
@@ -330,10 +396,10 @@ def _rms(value: Tensor) -> float:
 def inputs(subject: EncoderSubject) -> Measured:
     """What is passed in is not changed, and how it lies in memory makes no difference.
 
-    The same tensor is the target of the loss: an encoder that scales its input in place moves what is to be predicted.
-    Generation gives one row expanded to many, and evaluation a slice: `view` refuses both. Positions, resets and the
-    names that `prepare` is given are others' too. To mend it: no method that ends in `_` on an input, and `reshape` in
-    place of `view`.
+    The same tensor is the target of the loss: an encoder that scales its input in place moves what
+    is to be predicted. Generation gives one row expanded to many, and evaluation a slice: `view`
+    refuses both. Positions, resets and the names that `prepare` is given are others' too. To mend
+    it: no method that ends in `_` on an input, and `reshape` in place of `view`.
     """
     values = []
     for kind in subject.reads:
@@ -345,7 +411,9 @@ def inputs(subject: EncoderSubject) -> Measured:
         turned = x.transpose(0, 1).contiguous().transpose(0, 1)
         values.append(gap(_raw(encoder, subject, turned), wanted, "a vector"))
         spread = x[:1].expand(3, *x.shape[1:])
-        values.append(gap(_raw(encoder, subject, spread), subject.run(encoder, spread)[0], "a vector"))
+        values.append(
+            gap(_raw(encoder, subject, spread), subject.run(encoder, spread)[0], "a vector")
+        )
         wide = torch.cat([x, x], dim=1)[:, : x.shape[1]]
         values.append(gap(_raw(encoder, subject, wide), wanted, "a vector"))
         _lent(subject, encoder, x)

@@ -15,12 +15,13 @@ from recurra.testing.subjects import EncoderSubject, Reads, tensor
 
 @check("E11", "streaming equals the whole", "encoder", firm=True)
 def streaming(subject: EncoderSubject) -> Measured:
-    """Step by step, or in pieces of any length with the state carried, gives what the whole gives, within 1e-12.
+    """Step by step, or in pieces of any length with the state carried, gives what the whole gives,
+    within 1e-12.
 
-    Training reads windows and generation one step at a time: an encoder that pads each call afresh gives the network
-    vectors that it never saw. To call it is to begin with a fresh state. A `reset` equals separate sequences, and
-    nothing of before it remains, nan neither. To mend it: carry all that later steps need in the state, and set it with
-    `where`.
+    Training reads windows and generation one step at a time: an encoder that pads each call afresh
+    gives the network vectors that it never saw. To call it is to begin with a fresh state. A
+    `reset` equals separate sequences, and nothing of before it remains, nan neither. To mend it:
+    carry all that later steps need in the state, and set it with `where`.
     """
     found = []
     for kind in subject.reads:
@@ -31,11 +32,15 @@ def streaming(subject: EncoderSubject) -> Measured:
             for part in torch.split(x, cuts, dim=1):
                 y, state = subject.run(encoder, part, state)
                 pieces.append(y)
-            value = max(gap(torch.cat(pieces, dim=1), whole, "a vector"), gaps(state, last, "state"))
+            value = max(
+                gap(torch.cat(pieces, dim=1), whole, "a vector"), gaps(state, last, "state")
+            )
             found.append(Measured(value, ROWS, f"{kind}, pieces of {cuts} steps"))
         if isinstance(encoder, StatefulEncoder):
             called = tensor(encoder(x.clone()), "what forward gives")
-            found.append(Measured(gap(called, whole, "a vector"), ROWS, f"{kind}, called without a state"))
+            found.append(
+                Measured(gap(called, whole, "a vector"), ROWS, f"{kind}, called without a state")
+            )
             found.append(_reset(subject, encoder, kind))
     return worst(found)
 

@@ -48,12 +48,14 @@ TRIES = 3
 
 @check("P01", "loads, and is what it says", firm=True, each=False)
 def loads(subject: Subject) -> None:
-    """The plugin loads, target and options are classes of the kind that is declared, and nothing abstract is left.
+    """The plugin loads, target and options are classes of the kind that is declared, and nothing
+    abstract is left.
 
-    The target derives from recurra's class of the kind, implements all that is abstract in it, and says in its class
-    attributes what the kind demands, with values that exist. Otherwise a task fails far from the cause, when the class
-    is first called. To mend it: derive from `recurra.Cell` (`Encoder`, `Vocabulary`, `Target`, `Loss`,
-    `Source`), implement the methods that are named, and let `target` and `options` read `module:Class`.
+    The target derives from recurra's class of the kind, implements all that is abstract in it, and
+    says in its class attributes what the kind demands, with values that exist. Otherwise a task
+    fails far from the cause, when the class is first called. To mend it: derive from `recurra.Cell`
+    (`Encoder`, `Vocabulary`, `Target`, `Loss`, `Source`), implement the methods that are named, and
+    let `target` and `options` read `module:Class`.
     """
     component, target = subject.entry.component, subject.entry.target
     wanted = CLASSES[component.kind]
@@ -67,11 +69,17 @@ def loads(subject: Subject) -> None:
     if not (len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
         raise Broken(f"api {component.api!r} must read MAJOR.MINOR, as {API[0]}.{API[1]}")
     if tuple(map(int, numbers)) > API:
-        raise Broken(f"it was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}")
+        raise Broken(
+            f"it was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
+        )
     for name, known in ELEMENTS.items():
         said = getattr(target, name, known)
-        if unknown := [word for word in ([said] if isinstance(said, str) else said) if word not in known]:
-            raise Broken(f"{component.target}: {name} holds {unknown[0]!r}, not one of {', '.join(known)}")
+        if unknown := [
+            word for word in ([said] if isinstance(said, str) else said) if word not in known
+        ]:
+            raise Broken(
+                f"{component.target}: {name} holds {unknown[0]!r}, not one of {', '.join(known)}"
+            )
 
 
 LISTED = """
@@ -94,13 +102,14 @@ tell({"spent": spent, "said": said.getvalue()[:80], "changed": changed, "heavy":
 
 @check("P02", "listing it is light", firm=True, each=False)
 def listed_lightly(subject: Subject) -> Measured:
-    """Importing the plugin's module, in a fresh process, loads no torch, prints nothing and changes nothing.
+    """Importing the plugin's module, in a fresh process, loads no torch, prints nothing and changes
+    nothing.
 
-    It takes less than 300 ms beyond recurra and pydantic, and leaves the folder, the environment and the filters of
-    warnings as they are. Every command lists the plugins, `--help` of each host once did too: a plugin that imports
-    torch when it is listed adds seconds to all of them, for people who do not use it. To mend it: name classes by
-    strings, keep options in a module that does not import torch, and import nothing heavy at the top of the plugin's
-    module.
+    It takes less than 300 ms beyond recurra and pydantic, and leaves the folder, the environment
+    and the filters of warnings as they are. Every command lists the plugins, `--help` of each host
+    once did too: a plugin that imports torch when it is listed adds seconds to all of them, for
+    people who do not use it. To mend it: name classes by strings, keep options in a module that
+    does not import torch, and import nothing heavy at the top of the plugin's module.
     """
     _installed(subject)
     module = subject.entry.plugin.origin
@@ -149,14 +158,19 @@ tell([name for name in before if before[name] != after[name]])
 
 @check("P03", "importing it changes nothing", each=False)
 def imported_quietly(subject: Subject) -> None:
-    """Importing target and options leaves the process as it was: the default type and device, random numbers, threads.
+    """Importing target and options leaves the process as it was: the default type and device,
+    random numbers, threads.
 
-    Whether gradients are wanted or algorithms are deterministic is left alone too. A module that calls
-    `torch.manual_seed` or `torch.set_default_dtype` when it is imported changes the results of every other component
-    in the task. To mend it: seed and set nothing at the top of a module; the engine seeds each stream for itself.
+    Whether gradients are wanted or algorithms are deterministic is left alone too. A module that
+    calls `torch.manual_seed` or `torch.set_default_dtype` when it is imported changes the results
+    of every other component in the task. To mend it: seed and set nothing at the top of a module;
+    the engine seeds each stream for itself.
     """
     component = subject.entry.component
-    changed = child.run(IMPORTED, [child.origin(subject.entry, name) for name in (component.target, component.options)])
+    changed = child.run(
+        IMPORTED,
+        [child.origin(subject.entry, name) for name in (component.target, component.options)],
+    )
     if changed:
         raise Broken(f"importing it changes {', '.join(changed)}")
 
@@ -165,10 +179,11 @@ def imported_quietly(subject: Subject) -> None:
 def bad_options(subject: Subject) -> Measured:
     """Each option refuses what it cannot mean, and the error names that option.
 
-    Tried for every option: values of another type, `true` for a number, a number beyond each bound, nan and inf, a
-    choice that does not exist; and a key that does not exist. Lax models read `true` as 1 and ignore misspelt keys, and
-    the run computes something else than its task says. To mend it: derive from `recurra.Options` (it is strict), give
-    numbers `ge`, `le`, `gt` or `lt`, and write choices as `Literal`.
+    Tried for every option: values of another type, `true` for a number, a number beyond each bound,
+    nan and inf, a choice that does not exist; and a key that does not exist. Lax models read `true`
+    as 1 and ignore misspelt keys, and the run computes something else than its task says. To mend
+    it: derive from `recurra.Options` (it is strict), give numbers `ge`, `le`, `gt` or `lt`, and
+    write choices as `Literal`.
     """
     model = subject.entry.options
     home = folder(subject.entry)
@@ -180,9 +195,13 @@ def bad_options(subject: Subject) -> Measured:
         except ValidationError as error:
             if not any(fault["loc"][:1] == (name,) for fault in error.errors()):
                 told = error.errors()[0]
-                raise Broken(f"{name} = {table[name]!r} ({why}): the error names {told['loc']}, not {name}") from None
+                raise Broken(
+                    f"{name} = {table[name]!r} ({why}): the error names {told['loc']}, not {name}"
+                ) from None
         except Exception as error:
-            raise Broken(f"{name} = {table[name]!r} ({why}) raises {type(error).__name__}: {error}") from None
+            raise Broken(
+                f"{name} = {table[name]!r} ({why}) raises {type(error).__name__}: {error}"
+            ) from None
         else:
             raise Broken(f"{name} = {table[name]!r} ({why}) is taken")
     return Measured(detail=f"{tried} bad tables")
@@ -190,11 +209,12 @@ def bad_options(subject: Subject) -> Measured:
 
 @check("P05", "every choice and bound runs", each=False)
 def corners_run(subject: Subject) -> Measured:
-    """What the options model allows can be built and run: every choice, and every bound of a number, in pairs.
+    """What the options model allows can be built and run: every choice, and every bound of a
+    number, in pairs.
 
-    Combinations that the model's own rules refuse are left out. An option that is allowed and then fails inside the
-    constructor, or gives numbers that are not finite, is found by the user. To mend it: narrow the bounds, or add a
-    rule between options as a pydantic `model_validator`.
+    Combinations that the model's own rules refuse are left out. An option that is allowed and then
+    fails inside the constructor, or gives numbers that are not finite, is found by the user. To
+    mend it: narrow the bounds, or add a rule between options as a pydantic `model_validator`.
     """
     tables = [subject.table, *(table for table in subject.sets if table != subject.table)]
     for table in tables:
@@ -230,7 +250,10 @@ def _run_loss(subject: Subject) -> None:
     for read in subject.entry.target.reads:
         loss = subject.build(5)
         target = torch.tensor([0, 1, 4]) if read == "symbols" else torch.ones(3, 5)
-        _all_finite([loss(torch.randn(3, loss.output_size, generator=subject.generator()), target)], "a loss")
+        _all_finite(
+            [loss(torch.randn(3, loss.output_size, generator=subject.generator()), target)],
+            "a loss",
+        )
 
 
 SAMPLES: dict[str, Any] = {
@@ -282,11 +305,13 @@ def _all_finite(tensors: list[torch.Tensor], what: str) -> None:
 
 @check("P06", "it says what it is", each=False)
 def described(subject: Subject) -> None:
-    """The target has a docstring, the component a summary of one line, every option a description and a valid default.
+    """The target has a docstring, the component a summary of one line, every option a description
+    and a valid default.
 
-    `recurra plugins show` prints all of it, with a table to paste into a task file: what is not said there has to be
-    guessed, and a default that its own model refuses breaks the table. To mend it: write
-    `Field(default, description="...")` for each option and a docstring with the equations for the class.
+    `recurra plugins show` prints all of it, with a table to paste into a task file: what is not
+    said there has to be guessed, and a default that its own model refuses breaks the table. To mend
+    it: write `Field(default, description="...")` for each option and a docstring with the equations
+    for the class.
     """
     component, model = subject.entry.component, subject.entry.options
     if not (subject.entry.target.__doc__ or "").strip():
@@ -304,7 +329,9 @@ def described(subject: Subject) -> None:
 
 
 def _plain(model: type[Options], name: str, value: Any) -> Any:
-    return model.model_construct(**{name: value}).model_dump(mode="json", include={name}, warnings=False)[name]
+    return model.model_construct(**{name: value}).model_dump(
+        mode="json", include={name}, warnings=False
+    )[name]
 
 
 def _takes(model: type[Options], table: Mapping[str, Any], name: str) -> None:
@@ -312,16 +339,20 @@ def _takes(model: type[Options], table: Mapping[str, Any], name: str) -> None:
         validate_options(model, dict(table), lambda value, field: value)
     except ValidationError as error:
         if any(fault["loc"][:1] == (name,) for fault in error.errors()):
-            raise Broken(f"the default of option {name}, {table[name]!r}, is refused by its own model") from None
+            raise Broken(
+                f"the default of option {name}, {table[name]!r}, is refused by its own model"
+            ) from None
 
 
 @check("P07", "options survive a task file", firm=True, each=False)
 def options_survive(subject: Subject) -> Measured:
-    """Options written to TOML and read back are equal: parse(write(options)) == options, on every set that is tried.
+    """Options written to TOML and read back are equal: parse(write(options)) == options, on every
+    set that is tried.
 
-    A run keeps its resolved task as TOML, and resumes, evaluates and generates from it. An option that TOML cannot say,
-    or that validation changes a second time, gives another network than the one that was trained. To mend it: keep to
-    numbers, text, choices and lists of them, and let a validator give the same when it is applied again.
+    A run keeps its resolved task as TOML, and resumes, evaluates and generates from it. An option
+    that TOML cannot say, or that validation changes a second time, gives another network than the
+    one that was trained. To mend it: keep to numbers, text, choices and lists of them, and let a
+    validator give the same when it is applied again.
     """
     tables = [subject.table, *subject.sets]
     for table in tables:
@@ -341,8 +372,9 @@ def options_survive(subject: Subject) -> Measured:
 def bounded(subject: Subject) -> Measured:
     """The distribution depends on recurra with a lower and an upper bound, as in `recurra>=0.1,<1`.
 
-    A release of a plugin cannot be changed once it is out: without an upper bound the next major version of recurra is
-    installed beside it and breaks it. To mend it: bound the dependency in `pyproject.toml`.
+    A release of a plugin cannot be changed once it is out: without an upper bound the next major
+    version of recurra is installed beside it and breaks it. To mend it: bound the dependency in
+    `pyproject.toml`.
     """
     _installed(subject)
     name = subject.entry.plugin.distribution
@@ -354,19 +386,31 @@ def bounded(subject: Subject) -> Measured:
         raise NotApplicable(f"no distribution called {name} is installed") from None
     lower, upper = bounds_on(HOME, requirements)
     if not (lower and upper):
-        lacking = "lower and upper bound" if not (lower or upper) else "lower bound" if upper else "upper bound"
+        lacking = (
+            "lower and upper bound"
+            if not (lower or upper)
+            else "lower bound"
+            if upper
+            else "upper bound"
+        )
         raise Broken(f"{name} depends on recurra without {lacking}")
     return Measured(detail=f"{lower}, {upper}")
 
 
 def bounds_on(name: str, requirements: list[str]) -> tuple[str, str]:
-    """Return the lower and the upper bound that requirements set on a distribution, each "" if there is none."""
+    """Return the lower and the upper bound that requirements set on a distribution, each "" if
+    there is none.
+    """
     found = []
     for requirement in requirements:
         spec, _, marker = requirement.partition(";")
         match = re.match(r"\s*([A-Za-z0-9._-]+)\s*(\[[^\]]*\])?\s*\(?([^)]*)", spec)
         if match and match[1].lower() == name and "extra" not in marker:
             found += re.findall(r"(~=|===?|<=?|>=?)\s*([\w.*]+)", match[3])
-    lower = next((sign + version for sign, version in found if sign in (">=", ">", "==", "===", "~=")), "")
-    upper = next((sign + version for sign, version in found if sign in ("<", "<=", "==", "===", "~=")), "")
+    lower = next(
+        (sign + version for sign, version in found if sign in (">=", ">", "==", "===", "~=")), ""
+    )
+    upper = next(
+        (sign + version for sign, version in found if sign in ("<", "<=", "==", "===", "~=")), ""
+    )
     return lower, upper

@@ -11,7 +11,9 @@ TEXTS: dict[str, str] = {
     "plain": "to be, or not to be",
     "composed": "é",
     "decomposed": "e\u0301 A\u030a",
-    "emoji of a family": "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f3f3\ufe0f\u200d\U0001f308",
+    "emoji of a family": (
+        "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f3f3\ufe0f\u200d\U0001f308"
+    ),
     "flags": "\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
     "line ends": "a\r\nb\rc\nd\n\r\n\n",
     "nul": "\0a\0\0",
@@ -22,7 +24,10 @@ TEXTS: dict[str, str] = {
     "right to left": "\u202eabc\u202c \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
     "beyond the plane": "\U0001d54f\U00020000\U0010ffff",
     "casing": "\u01c5 \xdf \u1e9e \u0130 \u0131 \u039f\u0394\u039f\u03a3 \ufb01",
-    "scripts": "\u65e5\u672c\u8a9e \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940 \ud55c\uad6d\uc5b4",
+    "scripts": (
+        "\u65e5\u672c\u8a9e \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940"
+        " \ud55c\uad6d\uc5b4"
+    ),
     "spaces": "  a   b \t\t c  ",
     "punctuation": "it's a -- 'test'... (really?!) a_b 1,234.5 $x",
 }
@@ -44,7 +49,9 @@ def joined(parts: list[Values], reads: Element) -> Values:
 
 
 def runs(reads: Element, positive: bool = False) -> list[Values]:
-    """Return runs of an element, one of them empty; a text ends with a newline, where a source may cut it."""
+    """Return runs of an element, one of them empty; a text ends with a newline, where a source may
+    cut it.
+    """
     if reads == "numbers":
         table = numbers(positive)
         return [table[:1], table[1:1], table[1:20], table[20:]]
@@ -55,10 +62,18 @@ def runs(reads: Element, positive: bool = False) -> list[Values]:
 
 
 def numbers(positive: bool = False, rows: int = 40) -> NDArray[np.float64]:
-    """Return a table of features of all sizes, the third of them constant; the first two may be `positive` as well."""
+    """Return a table of features of all sizes, the third of them constant; the first two may be
+    `positive` as well.
+    """
     draw = np.random.Generator(np.random.Philox(7))
-    plain, tiny, large = draw.normal(0, 3, rows), draw.normal(5, 1, rows) * 1e-6, 1e9 + draw.normal(0, 1, rows)
+    plain, tiny, large = (
+        draw.normal(0, 3, rows),
+        draw.normal(5, 1, rows) * 1e-6,
+        1e9 + draw.normal(0, 1, rows),
+    )
     skewed = draw.lognormal(0, 2, rows)
     if positive:
-        return np.stack([np.abs(plain) + 0.1, skewed, np.full(rows, 3.7), np.abs(tiny) + 1e-7, large], axis=1)
+        return np.stack(
+            [np.abs(plain) + 0.1, skewed, np.full(rows, 3.7), np.abs(tiny) + 1e-7, large], axis=1
+        )
     return np.stack([plain, -skewed, np.full(rows, -3.7), tiny, large], axis=1)

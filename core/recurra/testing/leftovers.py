@@ -1,4 +1,6 @@
-"""What a process has going: threads, open files and processes of its own, which nobody should leave behind."""
+"""What a process has going: threads, open files and processes of its own, which nobody should leave
+behind.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,17 @@ def threads() -> set[threading.Thread]:
 def open_files() -> set[str]:
     """Return the files that the process holds open, where the system tells."""
     folder = Path("/proc/self/fd")
-    return {path for entry in folder.iterdir() if (path := _target(entry))} if folder.is_dir() else set()
+    return (
+        {path for entry in folder.iterdir() if (path := _target(entry))}
+        if folder.is_dir()
+        else set()
+    )
 
 
 def _target(entry: Path) -> str:
-    """Return the path of an open file; "" for a pipe, a device, and the folder that is just being read."""
+    """Return the path of an open file; "" for a pipe, a device, and the folder that is just being
+    read.
+    """
     try:
         path = os.readlink(entry)
     except OSError:
@@ -33,7 +41,9 @@ def _target(entry: Path) -> str:
 
 
 def processes() -> set[int]:
-    """Return the ids of the processes that this one has started and that are not over, where the system tells."""
+    """Return the ids of the processes that this one has started and that are not over, where the
+    system tells.
+    """
     lists = Path("/proc/self/task").glob("*/children")
     return {int(number) for path in lists for number in _text(path).split()}
 

@@ -25,7 +25,8 @@ def float32(steps: int) -> float:
 def gap(found: Tensor, wanted: Tensor, what: str = "a value") -> float:
     """Return the greatest absolute difference over max(1, the greatest wanted).
 
-    It is infinite where nan and inf do not stand in the same places. Raises `Broken` if shapes or types differ.
+    It is infinite where nan and inf do not stand in the same places. Raises `Broken` if shapes or
+    types differ.
     """
     if found.shape != wanted.shape:
         raise Broken(f"{what} has shape {list(found.shape)}, not {list(wanted.shape)}")

@@ -1,4 +1,6 @@
-"""The sets of options that a component is checked under: its defaults, small, and corners of what its model allows."""
+"""The sets of options that a component is checked under: its defaults, small, and corners of what
+its model allows.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sets:
-    """Tables of options: those of the mathematical checks, the default first, and those that are only tried once.
+    """Tables of options: those of the mathematical checks, the default first, and those that are
+    only tried once.
 
     `refused` counts the combinations that the model's own rules do not allow.
     """
@@ -50,11 +53,16 @@ def folder(entry: Entry) -> Path:
 
 
 def validated(entry: Entry, table: Mapping[str, Any]) -> Options:
-    """Return the options of a table. Raises `PluginError` (RC071) if the component's own model refuses them."""
+    """Return the options of a table. Raises `PluginError` (RC071) if the component's own model
+    refuses them.
+    """
     try:
         return _validate(entry, table)
     except Exception as error:
-        cure = "give `examples` in the component, or `options` in the contract class: tables that are valid"
+        cure = (
+            "give `examples` in the component, or `options` in the contract class: tables that are"
+            " valid"
+        )
         fact = f"{entry.qualified}: options {dict(table)} are refused: {error}"
         raise PluginError.of("RC071", fact, cure=cure) from error
 
@@ -74,9 +82,11 @@ def allowed(entry: Entry, table: Mapping[str, Any]) -> bool:
 
 
 def sets_of(entry: Entry, given: Sequence[Mapping[str, Any]] | None = None) -> Sets:
-    """Return the sets for a component: those `given`, else its own examples, else made from its options model.
+    """Return the sets for a component: those `given`, else its own examples, else made from its
+    options model.
 
-    Raises `PluginError` (RC071) if the model refuses one that was given, or has options with no default and no example.
+    Raises `PluginError` (RC071) if the model refuses one that was given, or has options with no
+    default and no example.
     """
     tables = entry.component.examples if given is None else given
     checked = tuple(small(entry, table) for table in tables) or (small(entry, _required(entry)),)
@@ -90,7 +100,9 @@ def sets_of(entry: Entry, given: Sequence[Mapping[str, Any]] | None = None) -> S
 
 
 def small(entry: Entry, table: Mapping[str, Any]) -> Table:
-    """Return a table with sizes that are not named made small, as far as the component's own rules allow it."""
+    """Return a table with sizes that are not named made small, as far as the component's own rules
+    allow it.
+    """
     for sizes in _shrinks(entry):
         candidate = {**sizes, **table}
         if allowed(entry, candidate):
@@ -122,7 +134,9 @@ def _required(entry: Entry) -> Table:
 
 
 def _kept(entry: Entry, tables: Sequence[Table], base: Table) -> tuple[tuple[Table, ...], int]:
-    """Return the tables that the model allows, and how many it does not; a value lost with a table is tried alone."""
+    """Return the tables that the model allows, and how many it does not; a value lost with a table
+    is tried alone.
+    """
     good = [table for table in tables if allowed(entry, table)]
     bad = [table for table in tables if table not in good]
     seen = {(name, repr(value)) for table in [base, *good] for name, value in table.items()}
@@ -135,7 +149,9 @@ def _kept(entry: Entry, tables: Sequence[Table], base: Table) -> tuple[tuple[Tab
 
 
 def _spread(usual: Table, tables: Sequence[Table]) -> Iterator[Table]:
-    """Give at most `LIMIT` - 1 tables beside the usual one: each has most of the values, and pairs, not yet seen."""
+    """Give at most `LIMIT` - 1 tables beside the usual one: each has most of the values, and pairs,
+    not yet seen.
+    """
     seen = _features(usual)
     for _ in range(LIMIT - 1):
         best = max(tables, key=lambda table: _news(table, seen), default=usual)
@@ -159,7 +175,9 @@ def _features(table: Table) -> set[Any]:
 
 
 def _pairwise(values: dict[str, list[Any]], base: Table) -> list[Table]:
-    """Return tables that hold every two values of two options together, drawn greedily; always the same."""
+    """Return tables that hold every two values of two options together, drawn greedily; always the
+    same.
+    """
     if len(values) == 1:
         return [{**base, name: value} for name, found in values.items() for value in found]
     names = list(values)
@@ -176,7 +194,9 @@ def _pairwise(values: dict[str, list[Any]], base: Table) -> list[Table]:
             if name not in row:
                 row[name] = max(
                     range(len(values[name])),
-                    key=lambda i: sum(frozenset({(name, i), chosen}) in open_pairs for chosen in row.items()),  # noqa: B023
+                    key=lambda i: sum(
+                        frozenset({(name, i), chosen}) in open_pairs for chosen in row.items()
+                    ),  # noqa: B023
                 )
         open_pairs -= {frozenset(pair) for pair in combinations(row.items(), 2)}
         tables.append({**base, **{name: values[name][row[name]] for name in names}})
@@ -188,7 +208,10 @@ def _rules(model: type[Options]) -> Iterator[tuple[str, Table]]:
     schema = model.model_json_schema()
     for name, rule in schema.get("properties", {}).items():
         if name not in ENGINE:
-            yield name, {**_resolved(rule, schema), **{k: v for k, v in rule.items() if k == "default"}}
+            yield (
+                name,
+                {**_resolved(rule, schema), **{k: v for k, v in rule.items() if k == "default"}},
+            )
 
 
 def _resolved(rule: Table, schema: Table) -> Table:
@@ -206,9 +229,11 @@ def _values(model: type[Options]) -> dict[str, list[Any]]:
 
 
 def _choices(model: type[Options], base: Table) -> dict[str, list[Any]]:
-    """Return what the mathematics runs with: every choice, and the bounds of small integers, beside the base's value.
+    """Return what the mathematics runs with: every choice, and the bounds of small integers, beside
+    the base's value.
 
-    The bounds of real numbers are left out: a decay of 0 is allowed, and there is nothing to learn from it.
+    The bounds of real numbers are left out: a decay of 0 is allowed, and there is nothing to learn
+    from it.
     """
     found = {}
     for name, rule in _rules(model):
@@ -220,7 +245,9 @@ def _choices(model: type[Options], base: Table) -> dict[str, list[Any]]:
 
 
 def values_of(rule: Mapping[str, Any]) -> list[Any]:
-    """Return the values of a rule of JSON Schema that are worth a try: all of a choice, the bounds of a number."""
+    """Return the values of a rule of JSON Schema that are worth a try: all of a choice, the bounds
+    of a number.
+    """
     if "anyOf" in rule:
         return [value for part in rule["anyOf"] for value in values_of(part)]
     if "const" in rule:
@@ -247,15 +274,27 @@ def _integers(rule: Mapping[str, Any]) -> list[int]:
 
 def _reals(rule: Mapping[str, Any]) -> list[float]:
     inside = {"minimum": 0.0, "maximum": 0.0, "exclusiveMinimum": NUDGE, "exclusiveMaximum": -NUDGE}
-    return [float(rule[name] + nudge * max(1.0, abs(rule[name]))) for name, nudge in inside.items() if name in rule]
+    return [
+        float(rule[name] + nudge * max(1.0, abs(rule[name])))
+        for name, nudge in inside.items()
+        if name in rule
+    ]
 
 
-WRONG: dict[str, Any] = {"string": "no such value", "boolean": True, "number": 1.5, "array": [{}], "object": {"no": 1}}
+WRONG: dict[str, Any] = {
+    "string": "no such value",
+    "boolean": True,
+    "number": 1.5,
+    "array": [{}],
+    "object": {"no": 1},
+}
 """A value of each type of JSON, for an option of another type."""
 
 
 def bad_tables(model: type[Options], base: Mapping[str, Any]) -> Iterator[tuple[str, Table, str]]:
-    """Give tables that a model must refuse, one fault in each: the option, the table, and what is wrong with it."""
+    """Give tables that a model must refuse, one fault in each: the option, the table, and what is
+    wrong with it.
+    """
     for name, rule in _rules(model):
         for value, why in bad_values(rule):
             yield name, {**base, name: value}, why
@@ -267,9 +306,17 @@ def bad_values(rule: Mapping[str, Any]) -> list[tuple[Any, str]]:
     types = _types(rule)
     if not types:
         return []
-    bad = [(value, f"not {' or '.join(sorted(types))}") for kind, value in WRONG.items() if kind not in types]
+    bad = [
+        (value, f"not {' or '.join(sorted(types))}")
+        for kind, value in WRONG.items()
+        if kind not in types
+    ]
     choices = [part for part in rule.get("anyOf", [rule]) if "enum" in part or "const" in part]
-    if choices and "string" in types and len(choices) == len([p for p in rule.get("anyOf", [rule]) if _is_text(p)]):
+    if (
+        choices
+        and "string" in types
+        and len(choices) == len([p for p in rule.get("anyOf", [rule]) if _is_text(p)])
+    ):
         bad.append((WRONG["string"], "not one of the choices"))
     if types & {"integer", "number"}:
         bad += [(value, "not finite") for value in (float("nan"), float("inf"))]

@@ -1,7 +1,8 @@
-"""The suite under a bare `pytest`: one line of configuration names a component, and no test file is needed.
+"""The suite under a bare `pytest`: one line of configuration names a component, and no test file is
+needed.
 
-pytest imports this module in every project where recurra is installed, before anything else: it does nothing, and
-imports nothing but pytest, unless the line is there.
+pytest imports this module in every project where recurra is installed, before anything else: it
+does nothing, and imports nothing but pytest, unless the line is there.
 """
 
 from __future__ import annotations
@@ -27,11 +28,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="run the contract suite of an installed component, beside those that recurra_contract names",
+        help=(
+            "run the contract suite of an installed component, beside those that recurra_contract"
+            " names"
+        ),
     )
-    parser.addini("recurra_contract", "components whose contract suite runs with the tests", "linelist", [])
+    parser.addini(
+        "recurra_contract", "components whose contract suite runs with the tests", "linelist", []
+    )
     parser.addini("recurra_contract_level", "core or full", default="full")
-    parser.addini("recurra_contract_files", "local plugin files, from the folder of the configuration", "paths", [])
+    parser.addini(
+        "recurra_contract_files",
+        "local plugin files, from the folder of the configuration",
+        "paths",
+        [],
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,7 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k, -m and --last-failed choose
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Add a test for each check of each component that is named."""
     asked = list(config.getoption("--recurra-contract"))
     names = [*(config.getini("recurra_contract") if _whole(config) else []), *asked]
@@ -54,14 +67,21 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def _whole(config: pytest.Config) -> bool:
-    """Tell whether the whole project is tested: a file or a folder that is named means only itself."""
+    """Tell whether the whole project is tested: a file or a folder that is named means only
+    itself.
+    """
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return True
     here = config.invocation_params.dir
-    return any((here / name).resolve() in (config.rootpath, *config.rootpath.parents) for name in config.args)
+    return any(
+        (here / name).resolve() in (config.rootpath, *config.rootpath.parents)
+        for name in config.args
+    )
 
 
-def _tests(session: pytest.Session, name: str, level: Any, files: list[Path]) -> Iterator[pytest.Item]:
+def _tests(
+    session: pytest.Session, name: str, level: Any, files: list[Path]
+) -> Iterator[pytest.Item]:
     from recurra.errors import RecurraError
     from recurra.testing.lookup import find
     from recurra.testing.suite import Examination
@@ -73,9 +93,12 @@ def _tests(session: pytest.Session, name: str, level: Any, files: list[Path]) ->
     for examination in examinations:
         kind = examination.entry.component.kind
         label = name if len(examinations) == 1 else f"{kind}.{name}"
-        node = ContractNode.from_parent(session, name=label, nodeid=f"contract::{label}", examination=examination)
+        node = ContractNode.from_parent(
+            session, name=label, nodeid=f"contract::{label}", examination=examination
+        )
         found = list(node.collect())
-        report = pytest.CollectReport(node.nodeid, "passed", None, [*found])  # so that they are counted as collected
+        # So that they are counted as collected.
+        report = pytest.CollectReport(node.nodeid, "passed", None, [*found])
         session.config.hook.pytest_collectreport(report=report)
         yield from found
 
@@ -90,7 +113,9 @@ class ContractNode(pytest.Collector):
     def collect(self) -> Iterator[ContractItem]:
         """Give a test for each check."""
         for check in self.examination.checks:
-            yield ContractItem.from_parent(self, name=check.id, check=check, nodeid=f"{self.nodeid}::{check.id}")
+            yield ContractItem.from_parent(
+                self, name=check.id, check=check, nodeid=f"{self.nodeid}::{check.id}"
+            )
 
 
 class ContractItem(pytest.Item):
@@ -116,7 +141,9 @@ class ContractItem(pytest.Item):
         hold(record)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what is printed of a failure: what was measured and how to go on, with no traceback."""
+        """Return what is printed of a failure: what was measured and how to go on, with no
+        traceback.
+        """
         from recurra.testing.contract import SuiteError
 
         if isinstance(excinfo.value, SuiteError):

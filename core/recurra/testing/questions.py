@@ -231,7 +231,9 @@ class Recorded(Tally):
         super().__init__(target, case.answers, case.scale)
         self.outputs: list[Tensor] = []
 
-    def add(self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None) -> None:
+    def add(
+        self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None
+    ) -> None:
         """Add scored answers, and keep the outputs."""
         super().add(output, target, loss, undo)
         self.outputs.append(output.detach().clone())

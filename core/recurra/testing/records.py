@@ -14,7 +14,9 @@ GOOD = ("PASS", "WAIVED", "N/A")
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one check: its verdict, what was measured on the worst set of options, and how long it took."""
+    """What became of one check: its verdict, what was measured on the worst set of options, and how
+    long it took.
+    """
 
     id: str
     title: str
@@ -35,11 +37,16 @@ class Record:
     @property
     def under(self) -> str:
         """The set of options that was worst, as a task file would say it."""
-        return ", ".join(f"{name} = {value!r}" for name, value in self.options.items()) or "the defaults"
+        return (
+            ", ".join(f"{name} = {value!r}" for name, value in self.options.items())
+            or "the defaults"
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.id} {self.title}: {self.verdict}", f"  measured: {self.measured}"]
-        return "\n".join([*lines, f"  options: {self.under}", f"  to mend it: recurra plugins explain {self.id}"])
+        return "\n".join(
+            [*lines, f"  options: {self.under}", f"  to mend it: recurra plugins explain {self.id}"]
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,9 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether every prescribed check ran, and none failed."""
-        return self.missing <= 0 < len(self.records) and all(record.verdict in GOOD for record in self.records)
+        return self.missing <= 0 < len(self.records) and all(
+            record.verdict in GOOD for record in self.records
+        )
 
     def data(self) -> dict[str, Any]:
         """Return the report as plain data, for `--json`."""

@@ -8,18 +8,25 @@ import torch
 from torch import Tensor
 
 STEP = 1e-6
-"""How far each side lies from the point, in float64: rounding and curvature are both below 1e-8 there."""
+"""How far each side lies from the point, in float64: rounding and curvature are both below 1e-8
+there.
+"""
 SLOPE = 1e-6
 """Bound of the difference of slopes in float64."""
 
 
 def slope_gap(
-    function: Callable[[], Tensor], tensors: Sequence[Tensor], generator: torch.Generator, directions: int = 4
+    function: Callable[[], Tensor],
+    tensors: Sequence[Tensor],
+    generator: torch.Generator,
+    directions: int = 4,
 ) -> float:
-    """Return the greatest difference between the gradient and (f(p + e d) - f(p - e d)) / 2e, over max(1, the slope).
+    """Return the greatest difference between the gradient and (f(p + e d) - f(p - e d)) / 2e, over
+    max(1, the slope).
 
-    `tensors` are leaves in float64 that `function` reads; the direction d moves all of them at once, and what the
-    function gives is summed with random weights. One that gives no graph has gradient 0.
+    `tensors` are leaves in float64 that `function` reads; the direction d moves all of them at
+    once, and what the function gives is summed with random weights. One that gives no graph has
+    gradient 0.
     """
     y = function()
     weights = torch.randn(y.shape, generator=generator, dtype=y.dtype)
@@ -39,7 +46,11 @@ def slope_gap(
 
 
 def _moved(
-    function: Callable[[], Tensor], tensors: Sequence[Tensor], ways: Sequence[Tensor], far: float, weights: Tensor
+    function: Callable[[], Tensor],
+    tensors: Sequence[Tensor],
+    ways: Sequence[Tensor],
+    far: float,
+    weights: Tensor,
 ) -> float:
     """Return the function's weighted sum with every tensor moved, and put them back."""
     held = [leaf.detach().clone() for leaf in tensors]

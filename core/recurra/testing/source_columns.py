@@ -9,13 +9,14 @@ from recurra.testing.subjects import SourceSubject, demand
 
 @check("S10", "each sequence has its label", "source", firm=True, since="1.1")
 def labelled(subject: SourceSubject) -> None:
-    """Where `columns` names a `label`, each piece that starts a sequence has one: a text that is not blank.
+    """Where `columns` names a `label`, each piece that starts a sequence has one: a text that is
+    not blank.
 
-    What `columns` says does not change by reading. It is asked before the data is read, to tell whether a
-    task can ask for a label at all; whoever names none gives none. A label that is missing is an answer
-    that cannot be learned, and `1` beside `"1"` would be two classes. To mend it: make text of each
-    label, refuse a row without one by `InputError` (RC042), and name `label` in `columns` where the
-    options ask for it.
+    What `columns` says does not change by reading. It is asked before the data is read, to tell
+    whether a task can ask for a label at all; whoever names none gives none. A label that is
+    missing is an answer that cannot be learned, and `1` beside `"1"` would be two classes. To mend
+    it: make text of each label, refuse a row without one by `InputError` (RC042), and name `label`
+    in `columns` where the options ask for it.
     """
     source = subject.source()
     columns = dict(subject.columns(source))

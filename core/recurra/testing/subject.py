@@ -49,7 +49,9 @@ class Subject:
 class CellSubject(Subject):
     """A cell under one set of options."""
 
-    def cell(self, width: int = WIDTH, dtype: torch.dtype = torch.float64, path: str = "eager") -> Cell[Any]:
+    def cell(
+        self, width: int = WIDTH, dtype: torch.dtype = torch.float64, path: str = "eager"
+    ) -> Cell[Any]:
         """Return the cell in evaluation mode, on one execution path."""
         if dtype == torch.float64:
             self.needs("float64")
@@ -58,17 +60,30 @@ class CellSubject(Subject):
         return built
 
     def paths(self, dtype: torch.dtype = torch.float32) -> list[str]:
-        """Return the execution paths that its author declares, right or wrong, and those that the engine finds."""
+        """Return the execution paths that its author declares, right or wrong, and those that the
+        engine finds.
+        """
         return proof.PROOFS.accepting(self.cell(dtype=dtype))
 
     def x(
-        self, batch: int, steps: int, width: int = WIDTH, dtype: torch.dtype = torch.float64, salt: int = 0
+        self,
+        batch: int,
+        steps: int,
+        width: int = WIDTH,
+        dtype: torch.dtype = torch.float64,
+        salt: int = 0,
     ) -> Tensor:
         """Return inputs `[B, T, D]` drawn from N(0, 1)."""
-        return torch.randn(batch, steps, width, generator=self.generator(salt), dtype=torch.float64).to(dtype)
+        return torch.randn(
+            batch, steps, width, generator=self.generator(salt), dtype=torch.float64
+        ).to(dtype)
 
-    def start(self, cell: Cell[Any], batch: int, salt: int = 7, dtype: torch.dtype | None = None) -> State:
-        """Return a state that is not the initial one: what a few random steps lead to, without a graph."""
+    def start(
+        self, cell: Cell[Any], batch: int, salt: int = 7, dtype: torch.dtype | None = None
+    ) -> State:
+        """Return a state that is not the initial one: what a few random steps lead to, without a
+        graph.
+        """
         x = self.x(batch, 3, cell.input_size, dtype or next(cell.parameters()).dtype, salt)
         fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)
         with torch.no_grad():
@@ -89,7 +104,9 @@ class CellSubject(Subject):
 
     @staticmethod
     def stepped(cell: Cell[Any], x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return outputs `[B, T, H]` and the final state of calling `step` in a loop: the specification."""
+        """Return outputs `[B, T, H]` and the final state of calling `step` in a loop: the
+        specification.
+        """
         return eager.run(cell, x, state, None, None)
 
 

@@ -1,4 +1,6 @@
-"""What checks of encoders, losses, vocabularies and sources are given: small, and always drawn the same."""
+"""What checks of encoders, losses, vocabularies and sources are given: small, and always drawn the
+same.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def demand(holds: bool, fact: str) -> None:
 
 
 def through_json(saved: Any) -> dict[str, Any]:
-    """Return what `save` gave as it comes back from a file. Raises `Broken` if that is no table of plain JSON."""
+    """Return what `save` gave as it comes back from a file. Raises `Broken` if that is no table of
+    plain JSON.
+    """
     demand(isinstance(saved, dict), f"save gives {type(saved).__name__}, not a dict")
     try:
         text = json.dumps(saved, allow_nan=False)
@@ -74,17 +78,23 @@ class Reader(Subject):
         with seeded(seed, "init"):
             return self.entry.target(size, self.options).to(dtype).eval()
 
-    def drawn(self, kind: Reads, shape: tuple[int, ...], size: int, dtype: torch.dtype, salt: int) -> Tensor:
+    def drawn(
+        self, kind: Reads, shape: tuple[int, ...], size: int, dtype: torch.dtype, salt: int
+    ) -> Tensor:
         """Return ids of a shape, or numbers with an axis of `size` more."""
         if kind == "symbols":
             return torch.randint(size, shape, generator=self.generator(salt))
-        return torch.randn(*shape, size, generator=self.generator(salt), dtype=torch.float64).to(dtype)
+        return torch.randn(*shape, size, generator=self.generator(salt), dtype=torch.float64).to(
+            dtype
+        )
 
 
 class EncoderSubject(Reader):
     """An encoder under one set of options."""
 
-    def encoder(self, size: int = SIZE, dtype: torch.dtype = torch.float64, seed: int = SEED) -> Encoder[Any]:
+    def encoder(
+        self, size: int = SIZE, dtype: torch.dtype = torch.float64, seed: int = SEED
+    ) -> Encoder[Any]:
         """Return the encoder in evaluation mode."""
         return cast(Encoder[Any], self.built(size, dtype, seed))
 
@@ -102,41 +112,59 @@ class EncoderSubject(Reader):
 
     @staticmethod
     def fresh(encoder: Encoder[Any], x: Tensor, position: Tensor | None = None) -> State:
-        """Return the state before the first step, at `position` `[B]`; an encoder of single steps has none."""
+        """Return the state before the first step, at `position` `[B]`; an encoder of single steps
+        has none.
+        """
         if not isinstance(encoder, StatefulEncoder):
             return ()
         default = next((p.dtype for p in encoder.parameters()), torch.get_default_dtype())
         dtype = x.dtype if x.is_floating_point() else default
         state = encoder.initial_state(x.shape[0], device=x.device, dtype=dtype, position=position)
-        fields = isinstance(state, tuple) and all(isinstance(f, Tensor) and len(f) == len(x) for f in state)
+        fields = isinstance(state, tuple) and all(
+            isinstance(f, Tensor) and len(f) == len(x) for f in state
+        )
         demand(fields, "initial_state gives no NamedTuple of tensors [B, ...]")
         return cast(State, state)
 
     def run(
-        self, encoder: Encoder[Any], x: Tensor, state: State | None = None, reset: Tensor | None = None
+        self,
+        encoder: Encoder[Any],
+        x: Tensor,
+        state: State | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Return vectors `[B, T, D]` and the state after them, as the network asks for them, of a copy of `x`."""
+        """Return vectors `[B, T, D]` and the state after them, as the network asks for them, of a
+        copy of `x`.
+        """
         x = x.clone(memory_format=torch.contiguous_format)
         if not isinstance(encoder, StatefulEncoder):
             return tensor(encoder(x), "what forward gives"), ()
         given = encoder.advance(x, self.fresh(encoder, x) if state is None else state, reset=reset)
-        demand(isinstance(given, tuple) and len(given) == 2, "advance gives no pair (vectors, state)")
+        demand(
+            isinstance(given, tuple) and len(given) == 2, "advance gives no pair (vectors, state)"
+        )
         return tensor(given[0], "what advance gives"), given[1]
 
 
 class LossSubject(Reader):
     """A loss under one set of options."""
 
-    def loss(self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False) -> Loss[Any]:
+    def loss(
+        self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False
+    ) -> Loss[Any]:
         """Return the loss, prepared, in evaluation mode unless it is asked for in training."""
         return self.prepared(self.unprepared(size, dtype, training))
 
-    def unprepared(self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False) -> Loss[Any]:
+    def unprepared(
+        self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False
+    ) -> Loss[Any]:
         """Return the loss as it is when a run is loaded, before it takes back what it learned."""
         return cast(Loss[Any], self.built(size, dtype, SEED).train(training))
 
     def prepared(self, loss: Loss[Any], salt: int = 0) -> Loss[Any]:
-        """Prepare a loss as for a new run: a class may never come. One that finds no name of its own stays as it is."""
+        """Prepare a loss as for a new run: a class may never come. One that finds no name of its
+        own stays as it is.
+        """
         if "symbols" in self.reads:
             with suppress(InputError):
                 loss.prepare(*self.answers(loss.size, salt))
@@ -145,19 +173,30 @@ class LossSubject(Reader):
     @staticmethod
     def answers(size: int, salt: int = 0) -> tuple[list[str], NDArray[np.int64]]:
         """Return the names of the classes, and how often each comes: 4, 0, 3, 6, 2 of five."""
-        return [chr(ord("a") + index) for index in range(size)], (np.arange(size) * 3 + 4 + salt) % 7
+        return [chr(ord("a") + index) for index in range(size)], (
+            np.arange(size) * 3 + 4 + salt
+        ) % 7
 
     @staticmethod
     def restored(loss: Loss[Any], saved: dict[str, Any]) -> Loss[Any]:
-        """Return a loss after it took back, by way of JSON, what another one saved. Raises `Broken`."""
+        """Return a loss after it took back, by way of JSON, what another one saved. Raises
+        `Broken`.
+        """
         loss.restore(through_json(saved))
         return loss
 
     def pair(
-        self, loss: Loss[Any], kind: Reads, steps: int = 7, dtype: torch.dtype = torch.float64, salt: int = 0
+        self,
+        loss: Loss[Any],
+        kind: Reads,
+        steps: int = 7,
+        dtype: torch.dtype = torch.float64,
+        salt: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Return outputs `[N, output_size]` drawn from N(0, 1), and targets."""
-        output = torch.randn(steps, loss.output_size, generator=self.generator(salt), dtype=torch.float64)
+        output = torch.randn(
+            steps, loss.output_size, generator=self.generator(salt), dtype=torch.float64
+        )
         return output.to(dtype), self.drawn(kind, (steps,), loss.size, dtype, salt + 1)
 
     @staticmethod
@@ -178,7 +217,10 @@ class VocabularySubject(Subject):
     def reads(self) -> Element:
         """What it takes of a source."""
         reads = self.entry.target.reads
-        demand(reads in get_args(Element), f"reads is {reads!r}, not one of {', '.join(get_args(Element))}")
+        demand(
+            reads in get_args(Element),
+            f"reads is {reads!r}, not one of {', '.join(get_args(Element))}",
+        )
         return cast(Element, reads)
 
     @property
@@ -200,12 +242,16 @@ class VocabularySubject(Subject):
             raise NotApplicable("it reads numbers")
 
     def needs_lossless(self) -> None:
-        """Raise `NotApplicable` if the vocabulary declares that it leaves something out, or folds it."""
+        """Raise `NotApplicable` if the vocabulary declares that it leaves something out, or folds
+        it.
+        """
         if not self.vocabulary().lossless:
             raise NotApplicable("it declares that it is not lossless")
 
     def data(self) -> list[Values]:
-        """Return hard runs of what it reads: numbers above 0, where it refuses others by `InputError`."""
+        """Return hard runs of what it reads: numbers above 0, where it refuses others by
+        `InputError`.
+        """
         if self.reads == "numbers":
             try:
                 self.vocabulary(*hard_data.runs("numbers"))
@@ -219,7 +265,9 @@ class VocabularySubject(Subject):
         return self.vocabulary(*data), hard_data.joined(data, self.reads)
 
     def vocabulary(self, *runs: Values, **changes: Any) -> Vocabulary[Any]:
-        """Return a vocabulary that is fitted on runs; `changes` are options that are other than the subject's."""
+        """Return a vocabulary that is fitted on runs; `changes` are options that are other than the
+        subject's.
+        """
         options = validated(self.entry, {**self.table, **changes}) if changes else self.options
         with seeded(SEED, "init"):
             built = cast(Vocabulary[Any], self.entry.target(options))
@@ -250,7 +298,9 @@ class VocabularySubject(Subject):
 
     @staticmethod
     def restored(vocabulary: Vocabulary[Any], saved: dict[str, Any]) -> Vocabulary[Any]:
-        """Return a vocabulary after it took back, by way of JSON, what another one saved. Raises `Broken`."""
+        """Return a vocabulary after it took back, by way of JSON, what another one saved. Raises
+        `Broken`.
+        """
         vocabulary.restore(through_json(saved))
         return vocabulary
 
@@ -268,12 +318,16 @@ class SourceSubject(Subject):
     def source(self, move: Callable[[Path], Path] = lambda path: path) -> Source[Any]:
         """Return the source; `move` says where each file that its options name lies instead."""
         home = folder(self.entry)
-        options = validate_options(self.entry.options, self.table, lambda value, field: str(move(home / value)))
+        options = validate_options(
+            self.entry.options, self.table, lambda value, field: str(move(home / value))
+        )
         with seeded(SEED, "init"):
             return cast(Source[Any], self.entry.target(options))
 
     def files(self) -> list[Path]:
-        """Return the files, or patterns of them, that its options name. Raises `NotApplicable` if they name none."""
+        """Return the files, or patterns of them, that its options name. Raises `NotApplicable` if
+        they name none.
+        """
         found: list[Path] = []
         self.source(lambda path: found.append(path) or path)  # type: ignore[func-returns-value]
         if not found:
@@ -289,7 +343,8 @@ class SourceSubject(Subject):
         return cast(tuple[Element, ...], offers)
 
     def given(self) -> Iterator[tuple[Element, list[Piece]]]:
-        """Give every element that its options hold, with the pieces; what else it offers it refuses by `InputError`.
+        """Give every element that its options hold, with the pieces; what else it offers it refuses
+        by `InputError`.
 
         Raises `Broken` if there is none.
         """
@@ -299,7 +354,10 @@ class SourceSubject(Subject):
                 yield element, self.pieces(self.source(), element)
             except InputError as error:
                 refusals.append(f"{element}: {error}")
-        demand(len(refusals) < len(self.offers), "none of what it offers can be read: " + "; ".join(refusals))
+        demand(
+            len(refusals) < len(self.offers),
+            "none of what it offers can be read: " + "; ".join(refusals),
+        )
 
     @staticmethod
     def pieces(source: Source[Any], element: Element) -> list[Piece]:
@@ -327,8 +385,13 @@ class SourceSubject(Subject):
         given = source.columns()
         demand(isinstance(given, Mapping), f"columns gives {type(given).__name__}, not a table")
         for role, elements in given.items():
-            demand(role in get_args(Role), f"columns names {role!r}, not one of {', '.join(get_args(Role))}")
-            known = isinstance(elements, tuple) and elements and set(elements) <= set(get_args(Element))
+            demand(
+                role in get_args(Role),
+                f"columns names {role!r}, not one of {', '.join(get_args(Role))}",
+            )
+            known = (
+                isinstance(elements, tuple) and elements and set(elements) <= set(get_args(Element))
+            )
             demand(bool(known), f"columns says {role} is {elements!r:.60}, not a tuple of elements")
         demand("input" in given, f"columns names {', '.join(given) or 'nothing'}, and no input")
         return given

@@ -53,7 +53,9 @@ PRESCRIBED = {
     "source": (19, 19),
     "target": (20, 20),
 }
-"""How many checks each kind is held to, at level core and full: one that is lost is an error, and not a green run."""
+"""How many checks each kind is held to, at level core and full: one that is lost is an error, and
+not a green run.
+"""
 HERE = str(Path(__file__).parent)
 
 
@@ -65,9 +67,15 @@ def all_checks() -> dict[str, Check]:
 
 
 def prescribed(kind: str, level: Level = "core") -> list[Check]:
-    """Return the checks that a component of a kind must keep: at level `full`, those of `core` too."""
+    """Return the checks that a component of a kind must keep: at level `full`, those of `core`
+    too.
+    """
     checks = all_checks().values()
-    return [c for c in checks if (not c.kinds or kind in c.kinds) and (level == "full" or c.level == "core")]
+    return [
+        c
+        for c in checks
+        if (not c.kinds or kind in c.kinds) and (level == "full" or c.level == "core")
+    ]
 
 
 def examine(
@@ -77,10 +85,12 @@ def examine(
     only: Iterable[str] | None = None,
     heard: Callable[[Record], None] | None = None,
 ) -> Report:
-    """Run the checks of a component on its sets of options, or on those given; `only` names some of the checks.
+    """Run the checks of a component on its sets of options, or on those given; `only` names some of
+    the checks.
 
-    `heard` is told each record as it is made. Raises `InputError` (RC080) for a check that is not prescribed, and
-    `PluginError` if the component cannot be imported (RC070), or says what no suite can hold it to (RC071).
+    `heard` is told each record as it is made. Raises `InputError` (RC080) for a check that is not
+    prescribed, and `PluginError` if the component cannot be imported (RC070), or says what no suite
+    can hold it to (RC071).
     """
     return Examination(entry, level, sets).examine(only, heard)
 
@@ -88,7 +98,9 @@ def examine(
 class Examination:
     """One component under examination: its checks can be run one by one."""
 
-    def __init__(self, entry: Entry, level: Level = "core", sets: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self, entry: Entry, level: Level = "core", sets: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         with alone(SEED):
             _ = entry.target
             self.sets: Sets = sets_of(entry, sets)
@@ -97,8 +109,12 @@ class Examination:
         if faults := misdeclared(entry.component):
             raise PluginError(Problem("RC071", f"{entry.qualified}: {fault}") for fault in faults)
 
-    def examine(self, only: Iterable[str] | None = None, heard: Callable[[Record], None] | None = None) -> Report:
-        """Run the checks, all or those of these ids, and return the report; `heard` is told each record at once."""
+    def examine(
+        self, only: Iterable[str] | None = None, heard: Callable[[Record], None] | None = None
+    ) -> Report:
+        """Run the checks, all or those of these ids, and return the report; `heard` is told each
+        record at once.
+        """
         start = time.perf_counter()
         checks = self.chosen(only)
         records = []
@@ -106,10 +122,14 @@ class Examination:
             records.append(self.run(check))
             if heard:
                 heard(records[-1])
-        return self._report(records, len(checks) if only is not None else None, time.perf_counter() - start)
+        return self._report(
+            records, len(checks) if only is not None else None, time.perf_counter() - start
+        )
 
     def chosen(self, only: Iterable[str] | None) -> list[Check]:
-        """Return the checks of these ids, or all. Raises `InputError` (RC080) for one that is not among them."""
+        """Return the checks of these ids, or all. Raises `InputError` (RC080) for one that is not
+        among them.
+        """
         if only is None:
             return self.checks
         wanted = {name.upper() for name in only}
@@ -120,7 +140,9 @@ class Examination:
         return [check for check in self.checks if check.id in wanted]
 
     def run(self, check: Check) -> Record:
-        """Run one check on each set of options, or on the first alone; the record is of the worst."""
+        """Run one check on each set of options, or on the first alone; the record is of the
+        worst.
+        """
         start = time.perf_counter()
         tables = self.sets.checked if check.each else self.sets.checked[:1]
         found = [self._on(check, table) for table in tables]
@@ -133,16 +155,27 @@ class Examination:
         detail = "; ".join(part for part in (record.detail, reason and f"waived: {reason}") if part)
         seconds = time.perf_counter() - start
         return Record(
-            check.id, check.title, verdict, record.value, record.bound, detail, record.options, round(seconds, 3)
+            check.id,
+            check.title,
+            verdict,
+            record.value,
+            record.bound,
+            detail,
+            record.options,
+            round(seconds, 3),
         )
 
     def _on(self, check: Check, table: dict[str, Any]) -> Record:
-        """Run one check on one set of options. An exception of the component's is a failure, one of ours an error."""
+        """Run one check on one set of options. An exception of the component's is a failure, one of
+        ours an error.
+        """
         try:
             with alone(SEED):
                 options = validated(self.entry, table)
                 make = SUBJECTS.get(self.entry.component.kind, Subject)
-                found = check.measure(make(self.entry, options, table, self.sets.corners)) or Measured()
+                found = (
+                    check.measure(make(self.entry, options, table, self.sets.corners)) or Measured()
+                )
             verdict: Verdict = "PASS" if found.passed else "FAIL"
         except NotApplicable as error:
             verdict, found = "N/A", Measured(detail=str(error))
@@ -156,7 +189,9 @@ class Examination:
         return Record(check.id, check.title, verdict, found.value, found.bound, found.detail, table)
 
     def _report(self, records: Iterable[Record], wanted: int | None, seconds: float) -> Report:
-        """Return the report of these records; `wanted` is how many there should be, else as many as prescribed."""
+        """Return the report of these records; `wanted` is how many there should be, else as many as
+        prescribed.
+        """
         component, plugin = self.entry.component, self.entry.plugin
         named = {
             "kind": component.kind,
@@ -168,11 +203,23 @@ class Examination:
         count = PRESCRIBED[component.kind][self.level == "full"] if wanted is None else wanted
         sets, refused = self.sets.checked, self.sets.refused
         made = tuple(records)
-        return Report(named, self.level, made, count, sets, refused, round(seconds, 3), torch.__version__, SEED)
+        return Report(
+            named,
+            self.level,
+            made,
+            count,
+            sets,
+            refused,
+            round(seconds, 3),
+            torch.__version__,
+            SEED,
+        )
 
 
 def _badness(record: Record) -> tuple[int, float]:
-    """Return the order of records of one check: errors, failures, passes by margin, not applicable."""
+    """Return the order of records of one check: errors, failures, passes by margin, not
+    applicable.
+    """
     order = ("N/A", "PASS", "FAIL", "ERROR").index(record.verdict)
     return order, Measured(record.value, record.bound).margin
 

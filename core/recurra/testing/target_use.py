@@ -1,4 +1,6 @@
-"""What a target owes to those who use it: an answer does not hang on company, nor a second one on the first."""
+"""What a target owes to those who use it: an answer does not hang on company, nor a second one on
+the first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What Python code does outside of itself while it is watched: files that it writes, and what goes to its output."""
+"""What Python code does outside of itself while it is watched: files that it writes, and what goes
+to its output.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,24 @@ CHANGES = {
     "os.chmod": (0,),
     "os.chown": (0,),
 }
-"""What changes a file or a folder: what Python calls it when it reports it, and which arguments are paths."""
+"""What changes a file or a folder: what Python calls it when it reports it, and which arguments are
+paths.
+"""
 
 
 class _Watch:
-    """The one hook of the process: Python reports to it whatever is opened, and it can never be taken away."""
+    """The one hook of the process: Python reports to it whatever is opened, and it can never be
+    taken away.
+    """
 
     def __init__(self) -> None:
         self.installed = False
         self.paths: dict[str, bool] | None = None
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Write down the path of what is about to be changed, and whether it is there, while somebody asks."""
+        """Write down the path of what is about to be changed, and whether it is there, while
+        somebody asks.
+        """
         if self.paths is None:
             return
         if event == "open":
@@ -52,7 +60,8 @@ WATCH = _Watch()
 
 @contextmanager
 def written() -> Iterator[dict[str, bool]]:
-    """Give a table that grows by each path that is opened to be written, made, moved, touched or taken away.
+    """Give a table that grows by each path that is opened to be written, made, moved, touched or
+    taken away.
 
     It says whether there was something before.
     """
@@ -67,7 +76,9 @@ def written() -> Iterator[dict[str, bool]]:
 
 
 def left(paths: dict[str, bool], allowed: list[Path]) -> list[str]:
-    """Return the changed paths that concern others: outside of `allowed`, and not made and taken away again."""
+    """Return the changed paths that concern others: outside of `allowed`, and not made and taken
+    away again.
+    """
     roots = [os.path.realpath(folder) for folder in allowed]
     found = []
     for path, existed in paths.items():
@@ -81,7 +92,9 @@ def left(paths: dict[str, bool], allowed: list[Path]) -> list[str]:
 
 @contextmanager
 def descriptors() -> Iterator[IO[bytes]]:
-    """Let what is written to the descriptors of standard output and error go to a file, and give that file."""
+    """Let what is written to the descriptors of standard output and error go to a file, and give
+    that file.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with tempfile.TemporaryFile() as file:

@@ -1,4 +1,6 @@
-"""What the transforms of a vocabulary of numbers owe: a series in parts is the series, and it comes back."""
+"""What the transforms of a vocabulary of numbers owe: a series in parts is the series, and it comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,23 @@ CUTS = (1, 7, 8)
 """Rows after which a series is cut."""
 
 
-@check("V15", "a series goes through its transforms and comes back", "vocabulary", firm=True, since="1.1")
+@check(
+    "V15",
+    "a series goes through its transforms and comes back",
+    "vocabulary",
+    firm=True,
+    since="1.1",
+)
 def transformed(subject: VocabularySubject) -> Measured:
-    """Each row is undone by its origins, which saw nothing but the rows before; parts make the whole; all is saved.
+    """Each row is undone by its origins, which saw nothing but the rows before; parts make the
+    whole; all is saved.
 
     A series cut anywhere, beside another one or alone, gives the same rows, origins and states to
-    the bit; the origins of a row do not move when that row or a later one does, so that a forecast is
-    undone by what is known when it is made; the origins of the row to come are those that it has once
-    it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is handed in is
-    not written on, and what was learned is in what the vocabulary saves. To mend it: keep nothing of a
-    series on the object, all of it in the state, and build new arrays.
+    the bit; the origins of a row do not move when that row or a later one does, so that a forecast
+    is undone by what is known when it is made; the origins of the row to come are those that it has
+    once it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is
+    handed in is not written on, and what was learned is in what the vocabulary saves. To mend it:
+    keep nothing of a series on the object, all of it in the state, and build new arrays.
     """
     subject.yielding("numbers")
     built = subject.vocabulary()
@@ -50,16 +59,22 @@ def transformed(subject: VocabularySubject) -> Measured:
 
 
 def _sound(vocabulary: Vocabulary[Any]) -> None:
-    """Raise `Broken` unless the transforms are a list of them, the same at each call, with whole numbers."""
+    """Raise `Broken` unless the transforms are a list of them, the same at each call, with whole
+    numbers.
+    """
     one, other = vocabulary.transforms(), vocabulary.transforms()
-    demand(all(isinstance(step, Transform) for step in one), "transforms() gives what is no Transform")
+    demand(
+        all(isinstance(step, Transform) for step in one), "transforms() gives what is no Transform"
+    )
     alike = len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
     demand(alike, "transforms() gives new objects at each call: what they have learned is lost")
     for step in one:
         for name in ("lag", "width"):
             value = getattr(step, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            demand(whole, f"{name} of {type(step).__name__} is {value!r}, not a whole number from 0")
+            demand(
+                whole, f"{name} of {type(step).__name__} is {value!r}, not a whole number from 0"
+            )
 
 
 def _series(rows: int, salt: int) -> Floats:
@@ -80,7 +95,9 @@ def _fitted(subject: VocabularySubject, series: list[Floats]) -> Chain:
 
 
 def _comes_back(chain: Chain, values: Floats) -> Measured:
-    """Return how far a series is from what it was; raise `Broken` if parts, or later rows, tell on it."""
+    """Return how far a series is from what it was; raise `Broken` if parts, or later rows, tell on
+    it.
+    """
     rows = chain.scaled(values)
     start = chain.start(rows)
     kept = copy.deepcopy((rows, start))
@@ -90,7 +107,9 @@ def _comes_back(chain: Chain, values: Floats) -> Measured:
     demand(unspoilt, "apply or origins writes on the rows or the state that it is given")
     shape = [len(rows) + 1, chain.width, rows.shape[1]]
     demand(list(origins.shape) == shape, f"origins are {list(origins.shape)}, not {shape}")
-    demand(whole.shape == rows.shape, f"apply gives {list(whole.shape)} for rows {list(rows.shape)}")
+    demand(
+        whole.shape == rows.shape, f"apply gives {list(whole.shape)} for rows {list(rows.shape)}"
+    )
     demand(bool(np.isfinite(whole).all()), "a row becomes what is not finite")
 
     for cut in (*CUTS, chain.lag, len(rows)):
@@ -104,7 +123,10 @@ def _comes_back(chain: Chain, values: Floats) -> Measured:
         moved = rows.copy()
         moved[cut:] *= 1.5
         early = chain.origins(moved, start)[: cut + 1]
-        demand(same(early, origins[: cut + 1]), f"the origins of row {cut} move with a row that has not come before it")
+        demand(
+            same(early, origins[: cut + 1]),
+            f"the origins of row {cut} move with a row that has not come before it",
+        )
     back = chain.invert(whole, origins[:-1])[chain.lag :]
     wanted = values[chain.lag :]
     gap = np.abs(back - wanted) / np.abs(wanted).max(axis=0)
@@ -125,7 +147,9 @@ def _keeps_apart(chain: Chain, series: list[Floats]) -> None:
         for index, each in enumerate(rows):
             part, states[index] = chain.apply(each[at : at + 11], states[index], at)
             found[index].append(part)
-    apart = all(same(np.concatenate(parts), wanted) for parts, wanted in zip(found, alone, strict=True))
+    apart = all(
+        same(np.concatenate(parts), wanted) for parts, wanted in zip(found, alone, strict=True)
+    )
     demand(apart, "a series becomes another when a second one is read beside it")
 
 
@@ -137,4 +161,7 @@ def _is_saved(subject: VocabularySubject, chain: Chain, values: Floats) -> None:
     rows = chain.scaled(values)
     wanted, _ = chain.apply(rows, chain.start(rows), 0)
     found, _ = restored.apply(rows, restored.start(rows), 0)
-    demand(same(found, wanted), "what is restored transforms otherwise: save what the transforms have learned too")
+    demand(
+        same(found, wanted),
+        "what is restored transforms otherwise: save what the transforms have learned too",
+    )

@@ -46,7 +46,14 @@ from recurra.testing.encoder_checks import prepared
 from recurra.testing.hard_data import KNOWN, STRANGE
 from recurra.testing.measure import EXACT, ROWS, gap, gaps, worst
 from recurra.testing.subject import SEED, WIDTH, CellSubject, Subject
-from recurra.testing.subjects import SIZE, EncoderSubject, LossSubject, SourceSubject, VocabularySubject, demand
+from recurra.testing.subjects import (
+    SIZE,
+    EncoderSubject,
+    LossSubject,
+    SourceSubject,
+    VocabularySubject,
+    demand,
+)
 from recurra.testing.target_rules import asked
 from recurra.testing.target_subject import TargetSubject
 from recurra.testing.traces import descriptors, left, written
@@ -58,17 +65,18 @@ FIRST = 3
 
 @check("P09", "using it changes nothing around it", each=False, since=SINCE)
 def used_quietly(subject: Subject) -> None:
-    """Whatever it is asked to do, the process stays as it was: nothing is set, printed, opened or written.
+    """Whatever it is asked to do, the process stays as it was: nothing is set, printed, opened or
+    written.
 
-    It is built, and each of its methods is called, of a module in training and in evaluation. Before
-    and after are compared: the random numbers of torch, numpy and Python, torch's default type and
-    device, its threads and modes, what numpy does about errors, how things are printed, filters of
-    warnings, the environment, the current folder, `sys.path`, the locale, signals, timers, limits,
-    logging, functions of torch and of Python, threads and processes that are alive, open files. It
-    writes no file, wherever that lies, and nothing on its own options. All of these are everybody's:
-    a default type that one component sets changes what the others compute, and `--json` is spoilt by
-    what it prints. To mend it: give types and devices to what makes a tensor, use `np.errstate` and
-    `with open(...)`, and put back what must be set.
+    It is built, and each of its methods is called, of a module in training and in evaluation.
+    Before and after are compared: the random numbers of torch, numpy and Python, torch's default
+    type and device, its threads and modes, what numpy does about errors, how things are printed,
+    filters of warnings, the environment, the current folder, `sys.path`, the locale, signals,
+    timers, limits, logging, functions of torch and of Python, threads and processes that are alive,
+    open files. It writes no file, wherever that lies, and nothing on its own options. All of these
+    are everybody's: a default type that one component sets changes what the others compute, and
+    `--json` is spoilt by what it prints. To mend it: give types and devices to what makes a tensor,
+    use `np.errstate` and `with open(...)`, and put back what must be set.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(_empty_folder())
@@ -100,7 +108,9 @@ def used_quietly(subject: Subject) -> None:
 
 
 def _nothing_written(folder: Path, paths: dict[str, bool]) -> None:
-    """Raise `Broken` if something lies in the current folder, or was written where it concerns others."""
+    """Raise `Broken` if something lies in the current folder, or was written where it concerns
+    others.
+    """
     beside = sorted(path.name for path in folder.iterdir())
     demand(not beside, f"using it writes {', '.join(beside)} into the current folder")
     elsewhere = left(paths, [folder, *_caches()])
@@ -135,9 +145,11 @@ def _empty_folder() -> Iterator[Path]:
 
 
 def _seeds_nothing(use: Callable[[], object], what: str) -> None:
-    """Raise `Broken` if, whatever torch's random numbers were before, they are the same ones afterwards.
+    """Raise `Broken` if, whatever torch's random numbers were before, they are the same ones
+    afterwards.
 
-    Such a use is lent numbers of its own, as the engine lends them: it may draw from them, and not seed them.
+    Such a use is lent numbers of its own, as the engine lends them: it may draw from them, and not
+    seed them.
     """
     after = []
     for seed in (SEED, SEED + 1):
@@ -150,8 +162,11 @@ def _seeds_nothing(use: Callable[[], object], what: str) -> None:
 def _use_cell(subject: CellSubject) -> None:
     _seeds_nothing(partial(subject.entry.target, WIDTH, subject.options), "building it")
     dtype = finest(subject)
-    declared = [name for name, path in PATHS.items() if path.declared]  # what runs the component's own code
-    for name in (name for name in declared if PATHS[name].refusal(subject.cell(dtype=dtype)) is None):
+    # What runs the component's own code.
+    declared = [name for name, path in PATHS.items() if path.declared]
+    for name in (
+        name for name in declared if PATHS[name].refusal(subject.cell(dtype=dtype)) is None
+    ):
         cell = subject.cell(dtype=dtype, path=name)
         _call_cell(subject, cell, dtype)
         _seeds_nothing(partial(_call_cell, subject, cell.train(), dtype), "a call in training")
@@ -172,12 +187,15 @@ def _use_encoder(subject: EncoderSubject) -> None:
     for kind in subject.reads:
         encoder, x = subject.encoder(), subject.x(kind)
         _call_encoder(subject, encoder, x)
-        _seeds_nothing(partial(_call_encoder, subject, encoder.train(), x), "a call in training")  # it may draw
+        # It may draw.
+        _seeds_nothing(partial(_call_encoder, subject, encoder.train(), x), "a call in training")
         _seeds_nothing(partial(prepared, encoder), "prepare")
 
 
 def _call_encoder(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
-    """Run a window forwards and backwards; with a state, at positions and with new sequences in it too."""
+    """Run a window forwards and backwards; with a state, at positions and with new sequences in it
+    too.
+    """
     _backward([subject.run(encoder, x)[0]])
     if isinstance(encoder, StatefulEncoder):
         reset = torch.zeros(x.shape[:2], dtype=torch.bool)
@@ -193,7 +211,9 @@ def _use_loss(subject: LossSubject) -> None:
         loss = subject.loss()
         output, target = subject.pair(loss, kind)
         _call_loss(subject, loss, output.requires_grad_(), target)
-        _seeds_nothing(partial(_call_loss, subject, loss.train(), output, target), "a call in training")
+        _seeds_nothing(
+            partial(_call_loss, subject, loss.train(), output, target), "a call in training"
+        )
 
 
 def _call_loss(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> None:
@@ -239,7 +259,9 @@ def _use_source(subject: SourceSubject) -> None:
 
 
 def _read(pieces: Generator[Piece]) -> None:
-    """Read to the end. Raises `Broken` if at one of the first pieces, while others go on, something is changed."""
+    """Read to the end. Raises `Broken` if at one of the first pieces, while others go on, something
+    is changed.
+    """
     before = world.read()
     with closing(pieces):
         for index, _ in enumerate(pieces):
@@ -277,13 +299,14 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
 
 @check("C36", "the default type and the threads do not count", "cell", since=SINCE)
 def default_type(subject: CellSubject) -> Measured:
-    """Under another default type of torch a cell gives the same, in float64 within 1e-12, to the bit in float32.
+    """Under another default type of torch a cell gives the same, in float64 within 1e-12, to the
+    bit in float32.
 
     `torch.tensor(0.3)` is of the default type: made in float32 and taken to float64 it is another
     number than made in float64, and a cell with such a constant computes something else in a
     program that works in float64. With two threads it gives what it gives with one, as near as
-    rounding. To mend it: keep constants as numbers of Python, give `dtype=x.dtype` where a tensor is
-    made, and ask for no threads.
+    rounding. To mend it: keep constants as numbers of Python, give `dtype=x.dtype` where a tensor
+    is made, and ask for no threads.
     """
     found = []
     for dtype in precisions(subject):
@@ -299,7 +322,9 @@ def default_type(subject: CellSubject) -> Measured:
         with using(2), torch.no_grad():
             y, after = called(cell, x, subject.fresh(cell, x))
         bound = allowed(dtype, x.shape[1])
-        found.append(Measured(gaps([y, *after], answers[1]), bound, named(cell, kind, "with two threads")))
+        found.append(
+            Measured(gaps([y, *after], answers[1]), bound, named(cell, kind, "with two threads"))
+        )
     return worst(found)
 
 
@@ -314,13 +339,15 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 @check("E13", "used, it stays as it is", "encoder", firm=True, since=SINCE)
 def encoder_stays(subject: EncoderSubject) -> Measured:
-    """A call keeps nothing on the module, leaves earlier answers alone, and does not ask what is around it.
+    """A call keeps nothing on the module, leaves earlier answers alone, and does not ask what is
+    around it.
 
     Attributes, weights and buffers stay as they are, in training too; an answer that was given is
-    not written on when the next one is made; without gradients, in inference mode, with two threads and under
-    another default type the vectors are the same within 1e-12. One buffer for all answers makes of each the
-    last one, and two users of one network read each other's. To mend it: return new tensors, keep
-    what lasts in a `StatefulEncoder`'s state, and give `dtype` where a tensor is made.
+    not written on when the next one is made; without gradients, in inference mode, with two threads
+    and under another default type the vectors are the same within 1e-12. One buffer for all answers
+    makes of each the last one, and two users of one network read each other's. To mend it: return
+    new tensors, keep what lasts in a `StatefulEncoder`'s state, and give `dtype` where a tensor is
+    made.
     """
     found = []
     for kind in subject.reads:
@@ -332,25 +359,29 @@ def encoder_stays(subject: EncoderSubject) -> Measured:
             encoder.train(training)
             with torch.set_grad_enabled(training):
                 unchanged(encoder, partial(subject.run, encoder, other))
-        found.append(Measured(gap(first, held, "a vector"), ROWS, f"{kind}, an answer, after another call"))
+        found.append(
+            Measured(gap(first, held, "a vector"), ROWS, f"{kind}, an answer, after another call")
+        )
         typed = kind == "numbers" or next(encoder.parameters(), None) is not None
         for name, around in SURROUNDINGS.items():
             with around():
                 y = subject.run(encoder, x)[0].detach().clone()
-            y = y if typed else y.to(held.dtype)  # with no weights, the default type is that of the vectors
+            # With no weights, the default type is that of the vectors.
+            y = y if typed else y.to(held.dtype)
             found.append(Measured(gap(y, held, "a vector"), ROWS, f"{kind}, {name}"))
     return worst(found)
 
 
 @check("L10", "used, it stays as it is", "loss", firm=True, since=SINCE)
 def loss_stays(subject: LossSubject) -> Measured:
-    """A call keeps nothing on the module, leaves earlier answers alone, and does not ask what is around it.
+    """A call keeps nothing on the module, leaves earlier answers alone, and does not ask what is
+    around it.
 
     Attributes and buffers stay as they are; losses that were given are not written on when the next
-    ones are made; without gradients, in inference mode, with two threads and under another default type
-    they are the same within 1e-12. Validation measures without gradients what training minimises with them: a
-    loss that looks for them reports another one. To mend it: compute the same whatever
-    `torch.is_grad_enabled()` says, and return new tensors.
+    ones are made; without gradients, in inference mode, with two threads and under another default
+    type they are the same within 1e-12. Validation measures without gradients what training
+    minimises with them: a loss that looks for them reports another one. To mend it: compute the
+    same whatever `torch.is_grad_enabled()` says, and return new tensors.
     """
     found = []
     for kind in subject.reads:
@@ -365,12 +396,17 @@ def loss_stays(subject: LossSubject) -> Measured:
             found.append(Measured(value, EXACT, f"{kind}, an answer, after another call"))
             for name, around in SURROUNDINGS.items():
                 with around():
-                    again = [value.detach().clone() for value in _losses(subject, loss, output.detach(), target)]
+                    again = [
+                        value.detach().clone()
+                        for value in _losses(subject, loss, output.detach(), target)
+                    ]
                 found.append(Measured(gaps(again, held), ROWS, f"{kind}, {name}"))
     return worst(found)
 
 
 def _losses(subject: LossSubject, loss: Any, output: Tensor, target: Tensor) -> list[Tensor]:
-    """Return the losses of a stream of random numbers that is always the same, and the best guess."""
+    """Return the losses of a stream of random numbers that is always the same, and the best
+    guess.
+    """
     with seeded(SEED, "dropout"):
         return [subject.run(loss, output, target), subject.point(loss, output)]

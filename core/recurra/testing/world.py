@@ -40,7 +40,9 @@ World = dict[str, Any]
 
 
 class Aspect(NamedTuple):
-    """One thing that is shared: how it is read, how it is made what it was, and when two readings differ."""
+    """One thing that is shared: how it is read, how it is made what it was, and when two readings
+    differ.
+    """
 
     read: Callable[[], Any]
     restore: Callable[[Any], object]
@@ -78,7 +80,8 @@ def _set_environment(variables: dict[str, str]) -> None:
 
 def _set_filters(filters: list[Any]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]
-    warnings.simplefilter("ignore", append=True)  # which makes Python forget what it decided by the other filters
+    # Which makes Python forget what it decided by the other filters.
+    warnings.simplefilter("ignore", append=True)
     warnings.filters.pop()  # type: ignore[attr-defined]
 
 
@@ -112,7 +115,11 @@ def _set_logging(state: tuple[Any, ...]) -> None:
 def _hooks_of_all_modules() -> dict[str, tuple[Any, ...]]:
     """Return the hooks that torch calls for every module of the process."""
     tables = vars(torch.nn.modules.module)
-    names = [name for name in tables if name.startswith("_global_") and name.endswith(("hooks", "always_called"))]
+    names = [
+        name
+        for name in tables
+        if name.startswith("_global_") and name.endswith(("hooks", "always_called"))
+    ]
     return {name: tuple(tables[name].items()) for name in names}
 
 
@@ -155,7 +162,9 @@ def _set_backends(values: list[bool]) -> None:
 
 
 def _autocast() -> list[Any]:
-    return [(torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in AUTOCAST]
+    return [
+        (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in AUTOCAST
+    ]
 
 
 def _set_autocast(states: list[Any]) -> None:
@@ -168,7 +177,9 @@ TIMERS = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 
 
 def _timers() -> dict[int, tuple[bool, float]]:
-    """Return which timers run and how they repeat, not the seconds that are left, which pass by themselves."""
+    """Return which timers run and how they repeat, not the seconds that are left, which pass by
+    themselves.
+    """
     numbers = [getattr(signal, name) for name in TIMERS if hasattr(signal, name)]
     states = {number: signal.getitimer(number) for number in numbers}
     return {number: (left > 0, interval) for number, (left, interval) in states.items()}
@@ -182,7 +193,11 @@ def _set_timers(states: dict[int, tuple[bool, float]]) -> None:
 
 def _limits() -> dict[int, tuple[int, int]]:
     names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    return {number: resource.getrlimit(number) for name in names if (number := getattr(resource, name)) >= 0}
+    return {
+        number: resource.getrlimit(number)
+        for name in names
+        if (number := getattr(resource, name)) >= 0
+    }
 
 
 def _set_limits(limits: dict[int, tuple[int, int]]) -> None:
@@ -209,7 +224,9 @@ DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
 
 def _decimal() -> tuple[Any, ...]:
-    """Return how decimal numbers are computed; the flags, which any sum may raise, are not asked."""
+    """Return how decimal numbers are computed; the flags, which any sum may raise, are not
+    asked.
+    """
     context = decimal.getcontext()
     return (*(getattr(context, name) for name in DECIMAL), tuple(context.traps.items()))
 
@@ -260,8 +277,14 @@ def _loggers() -> dict[str, tuple[Any, ...]]:
     """Return what each logger lets through, and where to."""
     for name in LOGGERS:
         logging.getLogger(name)
-    found = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
-    return {name: (one.level, one.disabled, one.propagate, *one.handlers) for name, one in found.items()}
+    found = {
+        name: one
+        for name, one in logging.root.manager.loggerDict.items()
+        if isinstance(one, logging.Logger)
+    }
+    return {
+        name: (one.level, one.disabled, one.propagate, *one.handlers) for name, one in found.items()
+    }
 
 
 def _set_loggers(states: dict[str, tuple[Any, ...]]) -> None:
@@ -273,7 +296,9 @@ def _set_loggers(states: dict[str, tuple[Any, ...]]) -> None:
 
 
 def _lost(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Tell whether what was there is not there any more; an import, which is nobody's fault, may add to it."""
+    """Tell whether what was there is not there any more; an import, which is nobody's fault, may
+    add to it.
+    """
     return any(after.get(name) != state for name, state in before.items())
 
 
@@ -294,7 +319,9 @@ def _set_names(names: dict[str, Any]) -> None:
 
 def _renamed(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Tell whether a name was added or taken away, or stands for another thing."""
-    return after.keys() != before.keys() or any(after[name] is not value for name, value in before.items())
+    return after.keys() != before.keys() or any(
+        after[name] is not value for name, value in before.items()
+    )
 
 
 def _functions() -> list[dict[str, Any]]:
@@ -308,12 +335,17 @@ def _set_functions(tables: list[dict[str, Any]]) -> None:
 
 
 def _patched(after: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    """Return the functions that were replaced: modules add names to themselves as they are needed."""
-    return [name for name, value in before.items() if after.get(name) is not value and _function(value)]
+    """Return the functions that were replaced: modules add names to themselves as they are
+    needed.
+    """
+    return [
+        name for name, value in before.items() if after.get(name) is not value and _function(value)
+    ]
 
 
 def _function(value: object) -> bool:
-    return callable(value) and not isinstance(value, type)  # `torch.set_default_dtype` replaces a class
+    # `torch.set_default_dtype` replaces a class.
+    return callable(value) and not isinstance(value, type)
 
 
 def _any_patched(after: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
@@ -331,35 +363,51 @@ ASPECTS: dict[str, Aspect] = {
     "whether algorithms are deterministic": Aspect(
         torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode
     ),
-    "the precision of products": Aspect(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "the precision of products": Aspect(
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    ),
     "the hooks of all modules": Aspect(_hooks_of_all_modules, _set_hooks_of_all_modules),
-    "what numpy does about floating-point errors": Aspect(np.geterr, lambda modes: np.seterr(**modes)),
+    "what numpy does about floating-point errors": Aspect(
+        np.geterr, lambda modes: np.seterr(**modes)
+    ),
     "the filters of warnings": Aspect(lambda: [*warnings.filters], _set_filters),
     "the environment": Aspect(lambda: dict(os.environ), _set_environment),
     "the current folder": Aspect(os.getcwd, os.chdir),
-    "the folders of modules": Aspect(lambda: [*sys.path], lambda folders: sys.path.__setitem__(slice(None), folders)),
-    "the locale": Aspect(lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+    "the folders of modules": Aspect(
+        lambda: [*sys.path], lambda folders: sys.path.__setitem__(slice(None), folders)
+    ),
+    "the locale": Aspect(
+        lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)
+    ),
     "the handlers of signals": Aspect(_handlers, _set_handlers),
     "what is done about exceptions": Aspect(
         lambda: {name: getattr(sys, name) for name in ("excepthook", "unraisablehook")}, _set_hooks
     ),
     "logging": Aspect(_logging, _set_logging),
     "how deep calls may go": Aspect(sys.getrecursionlimit, sys.setrecursionlimit),
-    "whether garbage is collected": Aspect(gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    "whether garbage is collected": Aspect(
+        gc.isenabled, lambda on: gc.enable() if on else gc.disable()
+    ),
     "when garbage is collected": Aspect(gc.get_threshold, lambda counts: gc.set_threshold(*counts)),
     "how often threads take turns": Aspect(sys.getswitchinterval, sys.setswitchinterval),
     "whether anomalies are looked for": Aspect(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     "what torch computes with": Aspect(_backends, _set_backends),
     "whether types are cast": Aspect(_autocast, _set_autocast),
-    "how torch prints": Aspect(_torch_print, lambda options: vars(torch._tensor_str.PRINT_OPTS).update(options)),
+    "how torch prints": Aspect(
+        _torch_print, lambda options: vars(torch._tensor_str.PRINT_OPTS).update(options)
+    ),
     "how numpy prints": Aspect(np.get_printoptions, lambda options: np.set_printoptions(**options)),
     "whom numpy calls about errors": Aspect(np.geterrcall, np.seterrcall),
     "how decimal numbers are computed": Aspect(_decimal, _set_decimal),
     "the mask of new files": Aspect(_umask, os.umask),
-    "the folder of temporary files": Aspect(tempfile.gettempdir, lambda folder: setattr(tempfile, "tempdir", folder)),
+    "the folder of temporary files": Aspect(
+        tempfile.gettempdir, lambda folder: setattr(tempfile, "tempdir", folder)
+    ),
     "how long a socket waits": Aspect(socket.getdefaulttimeout, socket.setdefaulttimeout),
     "how nice the process is": Aspect(_niceness, _set_niceness),
-    "the processors that it may use": Aspect(_processors, lambda numbers: os.sched_setaffinity(0, numbers)),
+    "the processors that it may use": Aspect(
+        _processors, lambda numbers: os.sched_setaffinity(0, numbers)
+    ),
     "timers": Aspect(_timers, _set_timers),
     "limits of the process": Aspect(_limits, _set_limits),
     "what watches each call": Aspect(_watchers, _set_watchers, _others),
@@ -379,7 +427,11 @@ def read() -> World:
 
 def changes(before: Mapping[str, Any]) -> list[str]:
     """Return the names of what is not as it was."""
-    return [name for name, aspect in ASPECTS.items() if name in before and aspect.differs(aspect.read(), before[name])]
+    return [
+        name
+        for name, aspect in ASPECTS.items()
+        if name in before and aspect.differs(aspect.read(), before[name])
+    ]
 
 
 def restore(before: Mapping[str, Any]) -> None:

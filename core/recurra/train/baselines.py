@@ -1,10 +1,12 @@
 """What a simple rule reaches on the same elements: a figure without one beside it says little.
 
-Symbols: uniform, unigram, and n-grams with Witten-Bell smoothing (Bell, Cleary & Witten 1990): the estimate of a
-context gives way to that of the next shorter one by the share of new symbols that the context has shown,
-    p(s | c) = (n(c, s) + d(c) p(s | c')) / (n(c) + d(c)),  d(c) the number of different symbols seen after c.
-Series: naive (the last value again), drift (the line from the first value to the last), seasonal naive (the value one
-season ago).
+Symbols: uniform, unigram, and n-grams with Witten-Bell smoothing (Bell, Cleary & Witten 1990): the
+estimate of a context gives way to that of the next shorter one by the share of new symbols that the
+context has shown,
+    p(s | c) = (n(c, s) + d(c) p(s | c')) / (n(c) + d(c)),
+with d(c) the number of different symbols seen after c.
+Series: naive (the last value again), drift (the line from the first value to the last), seasonal
+naive (the value one season ago).
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ Ints = NDArray[np.int64]
 
 
 def positions(part: Examples, targets: bool) -> tuple[Ints, Ints]:
-    """Return positions of a split and where their sequences begin: all of them, or those that can be predicted."""
+    """Return positions of a split and where their sequences begin: all of them, or those that can
+    be predicted.
+    """
     low = np.maximum(part.low, part.begin + 1) if targets else part.low
     sizes = np.maximum(part.high - low, 0)
     owner = np.repeat(np.arange(len(low)), sizes)
@@ -36,7 +40,9 @@ def positions(part: Examples, targets: bool) -> tuple[Ints, Ints]:
 
 
 def ngram_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
-    """Return the nats per symbol of each rule on the next symbols of `held`, learned from `train`."""
+    """Return the nats per symbol of each rule on the next symbols of `held`, learned from
+    `train`.
+    """
     values, size = held.values, held.size
     seen, seen_begin = positions(train, targets=False)
     asked, asked_begin = positions(held, targets=True)
@@ -60,14 +66,18 @@ def ngram_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
     return found
 
 
-def _longer(context: Ints, values: NDArray[Any], where: Ints, begin: Ints, order: int, size: int) -> Ints:
+def _longer(
+    context: Ints, values: NDArray[Any], where: Ints, begin: Ints, order: int, size: int
+) -> Ints:
     """Return the identity of each position's context with one more symbol before it."""
     behind = where - order
     symbol = np.where(behind >= begin, values[np.maximum(behind, 0)].astype(np.int64), size)
     return np.unique(context * (size + 1) + symbol, return_inverse=True)[1].astype(np.int64)
 
 
-def _witten_bell(context: Ints, symbols: Ints, cut: int, shorter: NDArray[Any], size: int) -> NDArray[Any]:
+def _witten_bell(
+    context: Ints, symbols: Ints, cut: int, shorter: NDArray[Any], size: int
+) -> NDArray[Any]:
     """Return p(symbol | context) for the positions after `cut`, counted on those before it."""
     pairs = context * size + symbols
     known, counts = np.unique(pairs[:cut], return_counts=True)
@@ -88,7 +98,8 @@ def _nats(chance: NDArray[Any]) -> Metrics:
 
 
 def series_scale(train: Examples) -> Scale | None:
-    """Return the mean error, in training and by column, of saying again the value of a season ago, else the last.
+    """Return the mean error, in training and by column, of saying again the value of a season ago,
+    else the last.
 
     Nothing where no element of training has one so far before it.
     """
@@ -102,7 +113,9 @@ def series_scale(train: Examples) -> Scale | None:
 
 
 def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
-    """Return the errors of each rule one step ahead, on the elements of `held` that can be predicted."""
+    """Return the errors of each rule one step ahead, on the elements of `held` that can be
+    predicted.
+    """
     held = replace(held, low=np.maximum(held.low, held.begin + held.lag))
     where, begin = positions(held, targets=True)
     if not len(where):

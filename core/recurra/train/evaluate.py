@@ -30,10 +30,11 @@ def evaluate(
     window: int = 0,
     watch: Callable[[Whole, Tensor], None] = lambda batch, output: None,
 ) -> Tally:
-    """Return what is measured of a split, teacher-forced; `rows` and `window` change speed and memory, and no figure.
+    """Return what is measured of a split, teacher-forced; `rows` and `window` change speed and
+    memory, and no figure.
 
-    A `window` of 0 is as long as a bounded block of outputs allows. `watch` is shown whole sequences, and the outputs
-    for them, as they are measured.
+    A `window` of 0 is as long as a bounded block of outputs allows. `watch` is shown whole
+    sequences, and the outputs for them, as they are measured.
     """
     if not split.whole:
         return _tally(network, reader, segments(split.scored()), tally, rows, window)
@@ -46,7 +47,9 @@ def evaluate(
 def answered(
     network: Network, reader: Reader, split: Split, *, rows: int = 64, window: int = 0
 ) -> Iterator[tuple[Whole, Tensor]]:
-    """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them; longer ones first."""
+    """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them;
+    longer ones first.
+    """
     chosen = reader.answerable(split)
     steps = reader.store.ends[chosen] - reader.store.starts[chosen]
     for group in sequences.alike(steps, rows):
@@ -66,10 +69,11 @@ def cold_and_warm(
     rows: int = 64,
     window: int = 0,
 ) -> tuple[Metrics, int]:
-    """Return what the first steps cost in the midst of a sequence, and at how many places of the split.
+    """Return what the first steps cost in the midst of a sequence, and at how many places of the
+    split.
 
-    `cold` is the mean of the figure `key` from a fresh state, `warm` that of the same steps with the state carried up
-    to them. Neither is there where a split holds no such place.
+    `cold` is the mean of the figure `key` from a fresh state, `warm` that of the same steps with
+    the state carried up to them. Neither is there where a split holds no such place.
     """
     cold, warm = openings(split)
     found: Metrics = {}
@@ -79,7 +83,9 @@ def cold_and_warm(
     return found, len(cold[0])
 
 
-def _tally(network: Network, reader: Reader, spans: Spans, tally: Tally, rows: int, window: int) -> Tally:
+def _tally(
+    network: Network, reader: Reader, spans: Spans, tally: Tally, rows: int, window: int
+) -> Tally:
     """Add up the scored steps of segments, each read from a fresh state at its own position."""
     window = window or max(16, min(512, BLOCK // (rows * network.loss.output_size)))
     with _looking(network):

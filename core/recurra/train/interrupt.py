@@ -1,4 +1,6 @@
-"""Ctrl-C, and a polite request to end: the loop finishes its step and saves; a second one ends at once."""
+"""Ctrl-C, and a polite request to end: the loop finishes its step and saves; a second one ends at
+once.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from typing import Any
 
 @contextmanager
 def listening() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether an end was asked for; outside the main thread it never is."""
+    """Give a function that tells whether an end was asked for; outside the main thread it never
+    is.
+    """
     asked = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -23,9 +27,11 @@ def listening() -> Iterator[Callable[[], bool]]:
     before: dict[signal.Signals, Any] = {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # outside the main thread, and of a host that has signals to itself
+            with suppress(ValueError):
+                # Outside the main thread, and of a host that has signals to itself.
                 before[number] = signal.signal(number, note)
         yield asked.is_set
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's
+            # None: one that is not Python's.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,4 +1,6 @@
-"""The one training loop: batches in, updates out, with a look at the validation split and a checkpoint now and then."""
+"""The one training loop: batches in, updates out, with a look at the validation split and a
+checkpoint now and then.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
 """Carried states and the streams of random numbers, as they are between two updates."""
 
 EVERY = 60.0
-"""Seconds after which a checkpoint is written where a task names no number of steps and nothing is validated."""
+"""Seconds after which a checkpoint is written where a task names no number of steps and nothing is
+validated.
+"""
 
 
 class NotFinite(Exception):
@@ -57,7 +61,8 @@ class Trainer:
     progress: Progress = field(default_factory=Progress)
     watch: Watch = field(default_factory=Watch)
     carried: States | None = None
-    pending: list[float] = field(default_factory=list)  # sum and count of losses since the last mean
+    # Sum and count of losses since the last mean.
+    pending: list[float] = field(default_factory=list)
     held: int | None = None  # the step that was saved last
 
     def __post_init__(self) -> None:
@@ -68,10 +73,11 @@ class Trainer:
         self.saved = time.monotonic()
 
     def events(self) -> Iterator[Event]:
-        """Train until the end, a lack of improvement or a request to stop, and give what happens as it happens.
+        """Train until the end, a lack of improvement or a request to stop, and give what happens as
+        it happens.
 
-        Whoever listens takes each event before training goes on: what is `Saved` is then safe. Raises `RunError`
-        (RC060) before a loss or gradient that is not finite reaches the weights.
+        Whoever listens takes each event before training goes on: what is `Saved` is then safe.
+        Raises `RunError` (RC060) before a loss or gradient that is not finite reaches the weights.
         """
         self.network.train()
         clock = time.perf_counter()
@@ -97,7 +103,9 @@ class Trainer:
 
         yield from self._save()
         patience = f"no improvement in {self.training.patience} validations"
-        yield Ended(self.progress, patience if self._worn_out() else "all steps are done", done=True)
+        yield Ended(
+            self.progress, patience if self._worn_out() else "all steps are done", done=True
+        )
 
     def _back(self, before: Fleeting) -> Iterator[Saved]:
         """Go back to before the update that failed, and save that if it is finite."""
@@ -123,13 +131,19 @@ class Trainer:
                         break
 
     def _update(self, batches: list[Batch | Whole]) -> None:
-        """Add up the gradients of some batches and update the weights once. Raises `NotFinite` before it does."""
+        """Add up the gradients of some batches and update the weights once. Raises `NotFinite`
+        before it does.
+        """
         progress = self.progress
         self._set_rate()
         self._clear()
         scored = sum(batch.scored for batch in batches)
-        losses = [self._backward(index, batch, max(scored, 1)) for index, batch in enumerate(batches)]
-        norm = nn.utils.get_total_norm(weight.grad for weight in self.parameters if weight.grad is not None)
+        losses = [
+            self._backward(index, batch, max(scored, 1)) for index, batch in enumerate(batches)
+        ]
+        norm = nn.utils.get_total_norm(
+            weight.grad for weight in self.parameters if weight.grad is not None
+        )
         total = sum(map(float, losses))  # the first look at what the device has made of this update
         if not math.isfinite(total):
             raise NotFinite(f"the loss is {total}")
@@ -153,7 +167,9 @@ class Trainer:
             weight.grad = None
 
     def _step(self) -> None:
-        """Update the weights; torch refuses a rate too large for its arithmetic before it changes any."""
+        """Update the weights; torch refuses a rate too large for its arithmetic before it changes
+        any.
+        """
         try:
             self.optimizer.step()
         except RuntimeError as error:
@@ -162,11 +178,15 @@ class Trainer:
             raise NotFinite(f"an update is too large ({error})") from error
 
     def _fleeting(self) -> Fleeting:
-        """Return what the forward pass of an update changes: carried states, and streams of random numbers."""
+        """Return what the forward pass of an update changes: carried states, and streams of random
+        numbers.
+        """
         return self.carried, self._random()
 
     def _random(self) -> dict[str, Tensor]:
-        """Return the streams that training draws from: dropout's, and torch's own, which a plugin may use."""
+        """Return the streams that training draws from: dropout's, and torch's own, which a plugin
+        may use.
+        """
         streams = global_state(self.network.device)
         return streams | (self.network.noise.state() if self.network.noise is not None else {})
 
@@ -196,7 +216,8 @@ class Trainer:
     def _steps(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the outputs for the scored steps of windows, and the answers to them.
 
-        Nothing here waits for the device: what is to be known of a batch is looked at before it goes there.
+        Nothing here waits for the device: what is to be known of a batch is looked at before it
+        goes there.
         """
         carried = self.feed.carried
         anew = not carried or bool((batch.fresh | batch.reset[:, 0]).all())
@@ -207,7 +228,8 @@ class Trainer:
         batch = batch.to(self.network.device)
         states = None if anew else self.begun(batch) if some_fresh else self.carried
         reset = batch.reset if resets else None
-        if reset is not None and anew:  # fresh states stand where `position` says, and need no reset to 0
+        if reset is not None and anew:
+            # Fresh states stand where `position` says, and need no reset to 0.
             reset = reset.clone()
             reset[:, 0] = False
         output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
@@ -231,7 +253,9 @@ class Trainer:
         self.progress.rate = self.base_rates[0] * share
 
     def _mean(self) -> float | None:
-        """Return the mean loss since the last one that was given, about a hundred times in a run; else nothing."""
+        """Return the mean loss since the last one that was given, about a hundred times in a run;
+        else nothing.
+        """
         progress = self.progress
         if progress.step % max(1, progress.total // 100) and progress.step != progress.total:
             return None
@@ -251,12 +275,18 @@ class Trainer:
             value = metrics[self.monitor.name]
             if not math.isfinite(value):
                 yield from self._save()
-                raise self._diverged(f"the validation {self.monitor.name} is {value}", progress.step)
+                raise self._diverged(
+                    f"the validation {self.monitor.name} is {value}", progress.step
+                )
             better, validated = self._better(metrics), True
             yield Validated(progress, metrics, better)
 
         save = training.checkpoint_every
-        if (progress.step % save == 0 if save else validated or time.monotonic() - self.saved > EVERY) or better:
+        if (
+            progress.step % save == 0
+            if save
+            else validated or time.monotonic() - self.saved > EVERY
+        ) or better:
             yield from self._save(best=better)
 
     def _better(self, metrics: Metrics) -> bool:
@@ -272,7 +302,9 @@ class Trainer:
         return 0 < self.training.patience <= self.watch.waited
 
     def _save(self, best: bool = False) -> Iterator[Saved]:
-        """Give what is to be saved. Raises `RunError` (RC060) rather than give weights that are not finite."""
+        """Give what is to be saved. Raises `RunError` (RC060) rather than give weights that are not
+        finite.
+        """
         if not self._sound():
             raise self._diverged("a weight is not finite", self.progress.step)
         yield Saved(self.state(), best)
@@ -315,12 +347,18 @@ class Trainer:
         self.pending = list(state["pending"])
         if "carried" in tensors:
             rows = len(next(iter(tensors["carried"].values())))
-            self.carried = detached(unflatten(self.network.initial_states(rows), tensors["carried"]))
+            self.carried = detached(
+                unflatten(self.network.initial_states(rows), tensors["carried"])
+            )
         self._set_random(tensors["random"])
 
     def _diverged(self, what: str, step: int) -> RunError:
         """Return the error of what went wrong at a step, with what is saved and what to do."""
-        held = "nothing is saved" if self.held is None else f"the weights of step {self.held} are saved"
+        held = (
+            "nothing is saved"
+            if self.held is None
+            else f"the weights of step {self.held} are saved"
+        )
         cures = []
         if not self.training.clip_norm:
             cures.append("set training.clip_norm = 1.0")
@@ -344,7 +382,9 @@ def _scored(output: Tensor, batch: Batch, places: Tensor | None) -> tuple[Tensor
 
 
 def total_steps(training: Training, batches: int) -> int:
-    """Return the updates of a run: as many as it says, or those of its epochs (10 where it says nothing)."""
+    """Return the updates of a run: as many as it says, or those of its epochs (10 where it says
+    nothing).
+    """
     if training.steps is not None:
         return training.steps
     return (training.epochs or 10) * -(-batches // training.accumulate)

@@ -1,4 +1,6 @@
-"""What is measured of answers that are symbols, or numbers, and the sums of all that is measured of a split."""
+"""What is measured of answers that are symbols, or numbers, and the sums of all that is measured of
+a split.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ class Likelihood(Metric):
     @staticmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
         """Return three forms of one figure."""
-        return Figure("nats"), Figure("perplexity", least=1.0), Figure(f"bits_per_{vocabulary.unit}")
+        return (
+            Figure("nats"),
+            Figure("perplexity", least=1.0),
+            Figure(f"bits_per_{vocabulary.unit}"),
+        )
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add logits `[N, V]` and ids `[N]`."""
@@ -68,7 +74,9 @@ class Accuracy(Metric):
 
 @dataclass
 class Errors:
-    """Sums of errors of numbers, in the data's own units; of several columns those of each as well."""
+    """Sums of errors of numbers, in the data's own units; of several columns those of each as
+    well.
+    """
 
     scale: Scale | None = None
     count: int = 0
@@ -81,7 +89,8 @@ class Errors:
     def add(self, predicted: NDArray[Any], actual: NDArray[Any]) -> None:
         """Add predictions and what came, both `[..., F]`."""
         some = np.abs(actual) > NAUGHT
-        with np.errstate(over="ignore", invalid="ignore"):  # errors of a network that has gone wrong are infinite
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Errors of a network that has gone wrong are infinite.
             gap = np.asarray(predicted - actual, np.float64)
             self.absolute += float(np.abs(gap).sum())
             self.squared += float((gap**2).sum())
@@ -109,10 +118,11 @@ class Errors:
         return found
 
     def _scaled(self) -> float | None:
-        """Return the mean absolute scaled error (Hyndman & Koehler 2006, doi:10.1016/j.ijforecast.2006.03.001).
+        """Return the mean absolute scaled error (Hyndman & Koehler 2006,
+        doi:10.1016/j.ijforecast.2006.03.001).
 
-        Of several columns it is the mean over them: their own units cannot be added up. A column that never changed in
-        training has none.
+        Of several columns it is the mean over them: their own units cannot be added up. A column
+        that never changed in training has none.
         """
         if self.scale is None or not self.scale[0] > NAUGHT:
             return None
@@ -135,16 +145,22 @@ class Distance(Metric):
 
     @staticmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
-        """Return the figures; mape is there where a number is not 0, mase where training changes."""
+        """Return the figures; mape is there where a number is not 0, mase where training
+        changes.
+        """
         return Distance.FIGURES
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add scaled predictions and targets, `[N, F]`."""
-        predicted, actual = (self.vocabulary.decode(t.cpu().double().numpy()) for t in (output, target))
+        predicted, actual = (
+            self.vocabulary.decode(t.cpu().double().numpy()) for t in (output, target)
+        )
         self.errors.add(predicted, np.where(self._naught(target), 0.0, actual))
 
     def _naught(self, target: Tensor) -> NDArray[np.bool_]:
-        """Return which targets are 0 in the data: scaled and back, 0 is nearly 0, by which no error can be divided."""
+        """Return which targets are 0 in the data: scaled and back, 0 is nearly 0, by which no error
+        can be divided.
+        """
         try:
             zero = self.vocabulary.encode(np.zeros((1, target.shape[-1])))
         except InputError:  # a scale without a 0, as that of logarithms
@@ -161,11 +177,16 @@ class Distance(Metric):
 
 
 def known(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> dict[str, Figure]:
-    """Return each figure that is made of a split, by its name, in the order in which they are shown.
+    """Return each figure that is made of a split, by its name, in the order in which they are
+    shown.
 
     `vocabulary` is that of the answers.
     """
-    measured = (figure for metric in target.metrics(vocabulary.yields) for figure in metric.figures(vocabulary))
+    measured = (
+        figure
+        for metric in target.metrics(vocabulary.yields)
+        for figure in metric.figures(vocabulary)
+    )
     return {figure.name: figure for figure in (LOSS, *measured)}
 
 
@@ -184,8 +205,12 @@ class Tally:
         measured = Own(vocabulary) if chain else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
 
-    def add(self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None) -> None:
-        """Add scored steps: outputs `[N, V]` and targets; of a batch that was transformed, what undoing it takes."""
+    def add(
+        self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None
+    ) -> None:
+        """Add scored steps: outputs `[N, V]` and targets; of a batch that was transformed, what
+        undoing it takes.
+        """
         self.steps += len(output)
         self.loss += float(loss(output, target).double().sum())
         point = loss.point(output)

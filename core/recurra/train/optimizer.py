@@ -1,4 +1,6 @@
-"""Any optimizer of torch.optim by its name, its arguments checked against its own signature; and learning rates."""
+"""Any optimizer of torch.optim by its name, its arguments checked against its own signature; and
+learning rates.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,13 @@ FUSED: dict[str, tuple[type[optim.Optimizer], ...]] = {
     "cpu": (optim.Adam, optim.AdamW, optim.Adagrad),
     "cuda": (optim.Adam, optim.AdamW),
 }
-"""What is faster in torch's fused form, which makes a whole update in one kernel, by the kind of device."""
+"""What is faster in torch's fused form, which makes a whole update in one kernel, by the kind of
+device.
+"""
 LARGEST = 1e15
-"""The largest argument but a rate: torch does not check, and a step whose square leaves float32 is a traceback."""
+"""The largest argument but a rate: torch does not check, and a step whose square leaves float32 is
+a traceback.
+"""
 _BOUNDS: dict[str, tuple[float, float]] = {
     "alpha": (0, 1),
     "lr": (0, torch.finfo(torch.float32).max),
@@ -46,7 +52,9 @@ def known() -> dict[str, type[optim.Optimizer]]:
     found = {
         name.lower(): value
         for name, value in vars(optim).items()
-        if inspect.isclass(value) and issubclass(value, optim.Optimizer) and value is not optim.Optimizer
+        if inspect.isclass(value)
+        and issubclass(value, optim.Optimizer)
+        and value is not optim.Optimizer
     }
     return {name: value for name, value in found.items() if name not in _NEEDS_MORE}
 
@@ -55,11 +63,15 @@ def find(kind: str) -> type[optim.Optimizer]:
     """Return the class of a name, in any case. Raises `InputError` (RC020)."""
     folded = kind.lower().replace("_", "").replace("-", "")
     if folded in _NEEDS_MORE:
-        raise InputError.of("RC031", f"optimizer {kind!r} cannot be used here: {_NEEDS_MORE[folded]}")
+        raise InputError.of(
+            "RC031", f"optimizer {kind!r} cannot be used here: {_NEEDS_MORE[folded]}"
+        )
     classes = known()
     if folded not in classes:
         close = nearest(folded, classes)
-        raise InputError.of("RC020", f"torch.optim has no {kind!r}", allowed=listing(classes), nearest=close)
+        raise InputError.of(
+            "RC020", f"torch.optim has no {kind!r}", allowed=listing(classes), nearest=close
+        )
     return classes[folded]
 
 
@@ -82,10 +94,14 @@ def _made_of_signature(kind: type[optim.Optimizer]) -> type[BaseModel]:
         annotation = _without_tensor(hints.get(name, type(parameter.default)))
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         low, high = _BOUNDS.get(name, (-LARGEST, LARGEST)) if annotation is float else (None, None)
-        described = Field(default, ge=low, le=high, description=f"{name} of torch.optim.{kind.__name__}")
+        described = Field(
+            default, ge=low, le=high, description=f"{name} of torch.optim.{kind.__name__}"
+        )
         fields[name] = (annotation, described)
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    return cast(type[BaseModel], create_model(f"{kind.__name__}Arguments", __config__=config, **fields))
+    return cast(
+        type[BaseModel], create_model(f"{kind.__name__}Arguments", __config__=config, **fields)
+    )
 
 
 def _without_tensor(annotation: Any) -> Any:
@@ -102,27 +118,36 @@ def _without_tensor(annotation: Any) -> Any:
 def chosen(table: dict[str, Any]) -> tuple[type[optim.Optimizer], dict[str, Any]]:
     """Return the class and the arguments of an optimizer's table.
 
-    Raises `InputError` (RC020, RC031) for its kind, and `pydantic.ValidationError` for its arguments.
+    Raises `InputError` (RC020, RC031) for its kind, and `pydantic.ValidationError` for its
+    arguments.
     """
     kind = find(table["kind"])
-    options = options_of(kind).model_validate_json(to_json({k: v for k, v in table.items() if k != "kind"}))
+    options = options_of(kind).model_validate_json(
+        to_json({k: v for k, v in table.items() if k != "kind"})
+    )
     return kind, {name: getattr(options, name) for name in options.model_fields_set}
 
 
 def exchange(before: Any, after: Any) -> Exchange | None:
-    """Compare two optimizers by their names: they share the arguments that every one of torch's has, `lr` above all."""
+    """Compare two optimizers by their names: they share the arguments that every one of torch's
+    has, `lr` above all.
+    """
     try:
         classes = [find(kind) for kind in (before, after) if isinstance(kind, str)]
     except InputError:
         return None
     if len(classes) < 2 or classes[0] is classes[1]:
         return None
-    everywhere = set.intersection(*(set(options_of(kind).model_fields) for kind in known().values()))
+    everywhere = set.intersection(
+        *(set(options_of(kind).model_fields) for kind in known().values())
+    )
     return Exchange(options_of(classes[0]).model_fields.keys(), everywhere)
 
 
 def check(document: Document) -> list[Problem]:
-    """Return every fault of a task's table `training.optimizer`; one that is no table is told elsewhere."""
+    """Return every fault of a task's table `training.optimizer`; one that is no table is told
+    elsewhere.
+    """
     key = ("training", "optimizer")
     training = document.data.get("training")
     table = training.get("optimizer") if isinstance(training, dict) else None
@@ -131,7 +156,11 @@ def check(document: Document) -> list[Problem]:
     name, place = "training.optimizer.kind", document.place((*key, "kind"))
     kind = table.get("kind")
     if not isinstance(kind, str):
-        code, fact = ("RC010", "kind is missing") if kind is None else ("RC012", "kind must be a name, in quotes")
+        code, fact = (
+            ("RC010", "kind is missing")
+            if kind is None
+            else ("RC012", "kind must be a name, in quotes")
+        )
         return [Problem(code, fact, name, place, allowed=listing(known()))]
     try:
         chosen(table)
@@ -159,18 +188,27 @@ def build(
         raise InputError.of("RC013", fact, key="training.optimizer") from error
 
 
-def _fused_is_better(kind: type[optim.Optimizer], arguments: dict[str, Any], weights: Sequence[nn.Parameter]) -> bool:
-    """Tell whether torch has a fused form of an optimizer for these weights, and the task has not chosen a form.
+def _fused_is_better(
+    kind: type[optim.Optimizer], arguments: dict[str, Any], weights: Sequence[nn.Parameter]
+) -> bool:
+    """Tell whether torch has a fused form of an optimizer for these weights, and the task has not
+    chosen a form.
 
-    A rate above `LARGEST` keeps the plain form, which refuses what leaves float32 before it changes a weight.
+    A rate above `LARGEST` keeps the plain form, which refuses what leaves float32 before it changes
+    a weight.
     """
     if {"fused", "foreach"} & arguments.keys() or arguments.get("lr", 0) > LARGEST:
         return False
-    return all(weight.is_floating_point() and kind in FUSED.get(weight.device.type, ()) for weight in weights)
+    return all(
+        weight.is_floating_point() and kind in FUSED.get(weight.device.type, ())
+        for weight in weights
+    )
 
 
 class Rate:
-    """The learning rate over the run, as a share of the optimizer's own; remembers what a plateau has cut."""
+    """The learning rate over the run, as a share of the optimizer's own; remembers what a plateau
+    has cut.
+    """
 
     def __init__(self, schedule: Constant | Cosine | Linear | Plateau, total: int) -> None:
         self.schedule = schedule
@@ -205,7 +243,11 @@ class Rate:
 
     def save(self) -> dict[str, Any]:
         """Return what it remembers, as plain JSON."""
-        return {"cut": self.cut, "best": None if math.isinf(self.best) else self.best, "waited": self.waited}
+        return {
+            "cut": self.cut,
+            "best": None if math.isinf(self.best) else self.best,
+            "waited": self.waited,
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back what `save` gave."""

@@ -21,7 +21,9 @@ def split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor]
 
 
 def in_form(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved group of an optimizer, fused only where it is so here: not every device has that form."""
+    """Return a saved group of an optimizer, fused only where it is so here: not every device has
+    that form.
+    """
     return saved if own.get("fused") or not saved.get("fused") else saved | {"fused": own["fused"]}
 
 

@@ -1,4 +1,6 @@
-"""What a checkpoint must hold for training to go on from it: looked at whole before anything of it is taken."""
+"""What a checkpoint must hold for training to go on from it: looked at whole before anything of it
+is taken.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def check(trainer: Trainer, checkpoint: Checkpoint) -> None:
     _check_optimizer(trainer.optimizer, checkpoint.tensors.get("optimizer", {}), state.optimizer)
 
 
-def _check_optimizer(optimizer: optim.Optimizer, moments: dict[str, Tensor], saved: OptimizerState) -> None:
+def _check_optimizer(
+    optimizer: optim.Optimizer, moments: dict[str, Tensor], saved: OptimizerState
+) -> None:
     """Compare an optimizer's saved state with what the same optimizer holds after one step."""
     tensors, plain = split_optimizer(_stepped(optimizer).state_dict()["state"])
     expected: dict[str, Any] = {**tensors, **plain}
@@ -81,9 +85,13 @@ def _check_optimizer(optimizer: optim.Optimizer, moments: dict[str, Tensor], sav
     weights = {name.partition(".")[0] for name in held}
     for name in sorted(held.keys() | {n for n in expected if n.partition(".")[0] in weights}):
         if name not in held or name not in expected:
-            raise ValueError(f"the optimizer's {name} is {'missing' if name in expected else 'not of it'}")
+            raise ValueError(
+                f"the optimizer's {name} is {'missing' if name in expected else 'not of it'}"
+            )
         if not _alike(held[name], expected[name]):
-            raise ValueError(f"the optimizer's {name} is {_shape(held[name])}, not {_shape(expected[name])}")
+            raise ValueError(
+                f"the optimizer's {name} is {_shape(held[name])}, not {_shape(expected[name])}"
+            )
     groups = optimizer.state_dict()["param_groups"]
     if len(groups) != len(saved.groups):
         raise ValueError(f"the optimizer has {len(groups)} groups, not {len(saved.groups)}")
@@ -98,11 +106,14 @@ def _check_optimizer(optimizer: optim.Optimizer, moments: dict[str, Tensor], sav
 
 
 def _stepped(optimizer: optim.Optimizer) -> optim.Optimizer:
-    """Return a copy of an optimizer that has made a step of length 0, and so holds all that it will ever hold."""
+    """Return a copy of an optimizer that has made a step of length 0, and so holds all that it will
+    ever hold.
+    """
     twin = copy.deepcopy(optimizer)
     for group in twin.param_groups:
         group["lr"] = 0.0
-        group.setdefault("capturable", False)  # torch asks a copy for it where there is CUDA, and not each has it
+        # Torch asks a copy for it where there is CUDA, and not each has it.
+        group.setdefault("capturable", False)
         for weight in group["params"]:
             weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
     twin.step()
@@ -110,7 +121,9 @@ def _stepped(optimizer: optim.Optimizer) -> optim.Optimizer:
 
 
 def _alike(value: Any, like: Any) -> bool:
-    """Tell whether a saved value is of the kind of another: shape and type of a tensor, type of a plain value."""
+    """Tell whether a saved value is of the kind of another: shape and type of a tensor, type of a
+    plain value.
+    """
     if isinstance(like, Tensor) or isinstance(value, Tensor):
         both = isinstance(like, Tensor) and isinstance(value, Tensor)
         return both and value.shape == like.shape and value.dtype == like.dtype

@@ -1,4 +1,6 @@
-"""Jaeger et al. 2007, Optimization and applications of leaky-integrator neurons, doi:10.1016/j.neunet.2007.04.016."""
+"""Jaeger et al. 2007, Optimization and applications of leaky-integrator neurons,
+doi:10.1016/j.neunet.2007.04.016.
+"""
 
 from typing import NamedTuple
 
@@ -22,7 +24,9 @@ class Leaky(Cell[LeakyOptions]):
         super().__init__(input_size, options)
         self.map = nn.Linear(input_size + options.hidden_size, options.hidden_size)
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> LeakyState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> LeakyState:
         """Return zeros."""
         return LeakyState(torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype))
 

@@ -12,10 +12,14 @@ class LeakyOptions(CellOptions):
 class WavesOptions(Options):
     """Options of the code of waves."""
 
-    size: int = Field(16, ge=2, le=1 << 16, multiple_of=2, description="width of each symbol's vector; even")
+    size: int = Field(
+        16, ge=2, le=1 << 16, multiple_of=2, description="width of each symbol's vector; even"
+    )
 
 
 class RecallOptions(Options):
     """Options of recall."""
 
-    mark: str = Field("?", min_length=1, description="symbol at which the label of the sequence is asked for")
+    mark: str = Field(
+        "?", min_length=1, description="symbol at which the label of the sequence is asked for"
+    )

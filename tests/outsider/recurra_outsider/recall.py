@@ -1,4 +1,6 @@
-"""The label of a sequence is asked for in its midst, and only there: what came before must be remembered until then."""
+"""The label of a sequence is asked for in its midst, and only there: what came before must be
+remembered until then.
+"""
 
 import numpy as np
 
@@ -7,7 +9,9 @@ from recurra_outsider.options import RecallOptions
 
 
 class ReciprocalRank(Metric):
-    """The mean of 1 / r, where what came is the r-th likeliest of all classes (Voorhees 1999, TREC-8)."""
+    """The mean of 1 / r, where what came is the r-th likeliest of all classes (Voorhees 1999,
+    TREC-8).
+    """
 
     answers, total = 0, 0.0
 
@@ -28,7 +32,9 @@ class ReciprocalRank(Metric):
 
 
 class Recall(Target[RecallOptions]):
-    """Each step that holds the mark is answered by the label of its sequence, and no other step is asked."""
+    """Each step that holds the mark is answered by the label of its sequence, and no other step is
+    asked.
+    """
 
     asks = "label"
 
@@ -54,9 +60,15 @@ class Recall(Target[RecallOptions]):
     def baselines(self, train, held):
         """Return the rank by how often each label came in training."""
         came = self._asked(held)
-        frequent = np.argsort(-np.bincount(self._asked(train), minlength=held.classes), kind="stable")
+        frequent = np.argsort(
+            -np.bincount(self._asked(train), minlength=held.classes), kind="stable"
+        )
         rank = 1 + np.argsort(frequent)
-        return {"most frequent": {"mean_reciprocal_rank": float((1 / rank[came]).mean())}} if len(came) else {}
+        return (
+            {"most frequent": {"mean_reciprocal_rank": float((1 / rank[came]).mean())}}
+            if len(came)
+            else {}
+        )
 
     def _asked(self, part):
         """Return the label at each mark, where training has shown it."""

@@ -1,18 +1,20 @@
-"""The fused path: a kernel for the loop over time, made from `step` by recording it once and printing it as C.
+"""The fused path: a kernel for the loop over time, made from `step` by recording it once and
+printing it as C.
 
 Each pass stands in a file of its own, named for it, and what it makes can be printed:
 
     record     one step, written down: operations on values known by number
     split      what is computed before the loop over time, in it, and after it
     gradient   the loop's step together with its gradients
-    vectors    what a kernel computes of that for one row (`lower`, by `shape_rules` and `arithmetic_rules`)
+    vectors    what a kernel computes of that for one row (`lower`, by `shape_rules` and
+               `arithmetic_rules`)
     schedule   which vector is computed when, between the products
     layout     what the kernel is given, and where each pointer stands
     emit       C (`emit_c`); the only pass that knows the language
 
-`plan` joins the first three, `kernel` the others; `window` runs a kernel over a window, and `step` over one step
-of a whole network. `RECURRA_DUMP=FOLDER` keeps what each pass made of every kernel. A GRU on the way from `step`
-to C, at two inputs and three units:
+`plan` joins the first three, `kernel` the others; `window` runs a kernel over a window, and `step`
+over one step of a whole network. `RECURRA_DUMP=FOLDER` keeps what each pass made of every kernel. A
+GRU on the way from `step` to C, at two inputs and three units:
 
     r, z = sigmoid(x W_r + b_r + h U_r + c_r), sigmoid(x W_z + b_z + h U_z + c_z)
     n    = tanh(x W_n + b_n + r (h U_n + c_n))
@@ -38,7 +40,8 @@ v19 [B, 3] = sigmoid(v18)
 v33 [B, 3] = add(v31, v32)
 return v33, state v33
 
-The product of x hangs on no state: it leaves the loop, and is one product for all steps of a window.
+The product of x hangs on no state: it leaves the loop, and is one product for all steps of a
+window.
 
 >>> print(made["split"])
 before the loop
@@ -68,8 +71,9 @@ v36 [B, 3] = tanh_backward(v34, v23)
 gradient of v2 is v55
 gradient of v3 is v58
 
-A row of it, as vectors: the product h U is `saved0`, for the gradients read it again; a gate is a part of it.
-The gradient of U is a sum over rows and steps, of the state and what the kernel writes to `store0`:
+A row of it, as vectors: the product h U is `saved0`, for the gradients read it again; a gate is a
+part of it. The gradient of U is a sum over rows and steps, of the state and what the kernel writes
+to `store0`:
 
 >>> print(made["vectors"])
 t0 [3] = add(saved0[3:6], shared1[3:6])
@@ -146,12 +150,18 @@ from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
 
 class Kernels:
-    """The kernels of a process: what was compiled for each kind of cell, and which tensors of a cell it reads."""
+    """The kernels of a process: what was compiled for each kind of cell, and which tensors of a
+    cell it reads.
+    """
 
     def __init__(self) -> None:
-        self._compiled: dict[Any, Compiled | str] = {}  # by kind, options, widths and type; or why there is none
+        self._compiled: dict[
+            Any, Compiled | str
+        ] = {}  # by kind, options, widths and type; or why there is none
         self._alone = threading.Lock()  # no kernel is made twice
-        self._bound: WeakKeyDictionary[Recurrence, dict[Any, tuple[Compiled, list[Any]]]] = WeakKeyDictionary()
+        self._bound: WeakKeyDictionary[Recurrence, dict[Any, tuple[Compiled, list[Any]]]] = (
+            WeakKeyDictionary()
+        )
 
     def of(self, cell: Recurrence, dtype: torch.dtype) -> Compiled | str:
         """Return what was compiled for a cell, or why nothing was."""
@@ -177,7 +187,9 @@ class Kernels:
             places = []
             for path, name in compiled.plan.weights:
                 holder = cell.get_submodule(path)
-                places.append((holder._parameters if name in holder._parameters else holder._buffers, name))
+                places.append(
+                    (holder._parameters if name in holder._parameters else holder._buffers, name)
+                )
             bound[kind] = compiled, places
         return bound[kind]
 
@@ -199,14 +211,18 @@ def _made(cell: Recurrence, dtype: torch.dtype) -> Compiled:
     """Compile a kernel for a cell. Raises `Unsupported` or `Unbuildable`."""
     planned = plan(cell, dtype)
     made = kernel(planned.joint)
-    dump(f"{type(cell).__name__}-{str(dtype).removeprefix('torch.')}", partial(stages, planned, made))
+    dump(
+        f"{type(cell).__name__}-{str(dtype).removeprefix('torch.')}", partial(stages, planned, made)
+    )
 
     double = dtype == torch.float64
     return Compiled(planned, made, library(typed(made.source, double)), double)
 
 
 def _watched() -> bool:
-    """Tell whether torch has to see every operation: to compile them, for `torch.func`, or for gradients forward."""
+    """Tell whether torch has to see every operation: to compile them, for `torch.func`, or for
+    gradients forward.
+    """
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -217,9 +233,11 @@ def _watched() -> bool:
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
-    """Run over the window in a compiled loop; see `recurra.engine.paths.run` for the meaning of the arguments.
+    """Run over the window in a compiled loop; see `recurra.engine.paths.run` for the meaning of the
+    arguments.
 
-    Types narrower than float32 are computed in float32, but for the products before and after the loop.
+    Types narrower than float32 are computed in float32, but for the products before and after the
+    loop.
     """
     batch, steps, _ = x.shape
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -252,7 +270,10 @@ def _run(
     given = made.before(batch * steps, x.reshape(batch * steps, width), *weights)
     first, ready = len(made.parts.sequences), len(made.parts.sequences) + len(made.parts.aside)
     sequences, aside, shared = given[:first], given[first:ready], given[ready:]
-    by_row = [t.movedim(axis, 0) if axis else t for t, axis in zip(sequences, made.sequence_axes, strict=True)]
+    by_row = [
+        t.movedim(axis, 0) if axis else t
+        for t, axis in zip(sequences, made.sequence_axes, strict=True)
+    ]
     tensors = [*by_row, *shared, *state]
     if reset is not None:
         tensors += cell.initial_state(batch, device=x.device, dtype=x.dtype)
@@ -272,6 +293,10 @@ def _run(
     if made.after is None:
         return extras[0].to(x.dtype), rebuild(state, after)
     rows = [extra.reshape(batch * steps, *extra.shape[2:]).to(x.dtype) for extra in extras]
-    rows = [t.movedim(0, axis) if axis else t for t, axis in zip(rows, made.extra_axes, strict=True)]
+    rows = [
+        t.movedim(0, axis) if axis else t for t, axis in zip(rows, made.extra_axes, strict=True)
+    ]
     y: Tensor = made.after(batch * steps, *aside, *rows)[0].view(batch, steps, -1)
-    return (y if lengths is None else torch.where(live, y, torch.zeros_like(y))), rebuild(state, after)
+    return (y if lengths is None else torch.where(live, y, torch.zeros_like(y))), rebuild(
+        state, after
+    )

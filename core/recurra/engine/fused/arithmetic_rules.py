@@ -1,4 +1,5 @@
-"""What operations compute, as vectors of a row: elementwise, sums over a row, products with shared matrices.
+"""What operations compute, as vectors of a row: elementwise, sums over a row, products with shared
+matrices.
 
 A method `_name` is the rule of the operation `aten.name`, as in `shape_rules`.
 """
@@ -19,7 +20,9 @@ from recurra.engine.fused.vectors import Number, Operation, Rows, Vector, Vector
 
 @dataclass(frozen=True)
 class Product:
-    """A product of rows with a matrix that all share, in each of `groups` blocks: `[K]` times `[K, N]`."""
+    """A product of rows with a matrix that all share, in each of `groups` blocks: `[K]` times
+    `[K, N]`.
+    """
 
     rows: Rows
     matrix: int  # the value; [K, N] or [groups, K, N]
@@ -36,7 +39,9 @@ class Product:
 
 @dataclass(frozen=True)
 class Contraction:
-    """A sum over rows and steps: of `left`, or of each product of an element of `left` with one of `right`."""
+    """A sum over rows and steps: of `left`, or of each product of an element of `left` with one of
+    `right`.
+    """
 
     left: Rows
     right: Rows | None
@@ -47,12 +52,14 @@ class Contraction:
 class Lowering(ShapeRules):
     """Turns values of a program into rows, as they are asked for.
 
-    `rows` holds the inputs with a batch; all that depends on none of those is shared by the rows, and named by its
-    number in `shared`. `early` are the values that are there before the gradients come: their products are saved.
+    `rows` holds the inputs with a batch; all that depends on none of those is shared by the rows,
+    and named by its number in `shared`. `early` are the values that are there before the gradients
+    come: their products are saved.
     """
 
     products: list[Product] = field(default_factory=list)
-    saved: list[int] = field(default_factory=list)  # which products are early, in the order of their slots
+    # Which products are early, in the order of their slots.
+    saved: list[int] = field(default_factory=list)
     late: list[int] = field(default_factory=list)  # and which are not
 
     def __post_init__(self) -> None:
@@ -67,7 +74,9 @@ class Lowering(ShapeRules):
         return self.rows[value]
 
     def _enter(self, node: Node) -> None:
-        """Find the rows of what a node gives; its arguments first, without recursion as deep as the program is long."""
+        """Find the rows of what a node gives; its arguments first, without recursion as deep as the
+        program is long.
+        """
         wanted = [node]
         while wanted:
             node = wanted[-1]
@@ -109,16 +118,27 @@ class Lowering(ShapeRules):
         made = self.vectors
         called = self._named(name, wide)
         pieces = made.aligned([part for part in wide if part is not None])
-        vectors = [made.operation(called, [_narrow(made, v) for v in piece], piece[0].width) for piece in pieces]
+        vectors = [
+            made.operation(called, [_narrow(made, v) for v in piece], piece[0].width)
+            for piece in pieces
+        ]
         return Rows(shape, axis, made.joined(vectors))
 
     @staticmethod
     def _named(name: str, args: list[Any]) -> str:
-        """Return the name of an operation; with which of its arguments there are, where some are missing."""
-        return name if None not in args else f"{name}/{''.join('.' if arg is None else 'x' for arg in args)}"
+        """Return the name of an operation; with which of its arguments there are, where some are
+        missing.
+        """
+        return (
+            name
+            if None not in args
+            else f"{name}/{''.join('.' if arg is None else 'x' for arg in args)}"
+        )
 
     def _check_types(self, node: Node, name: str) -> None:
-        """Refuse numbers of other types than the kernel's; conditions and counts are well, and float32 made of them."""
+        """Refuse numbers of other types than the kernel's; conditions and counts are well, and
+        float32 made of them.
+        """
         if name.removeprefix("new_") in ("zeros", "ones") or name in FILLS:
             return
         if name == "sum" and self.program.dtypes[node.refs[0]] == torch.bool:
@@ -126,7 +146,10 @@ class Lowering(ShapeRules):
         for out in node.outs:
             dtype = self.program.dtypes[out]
             if dtype not in (torch.bool, torch.float32, self.real):
-                raise Unsupported(f"it computes with numbers of type {str(dtype).removeprefix('torch.')} ({node.name})")
+                raise Unsupported(
+                    f"it computes with numbers of type {str(dtype).removeprefix('torch.')}"
+                    f" ({node.name})"
+                )
 
     # sums
 
@@ -145,7 +168,11 @@ class Lowering(ShapeRules):
     def _reduce(self, node: Node, how: str) -> Rows:
         ref, axes, keep = filled(node, None, [], False)
         rows, dims = self.rows[ref.index], len(self.program.shapes[ref.index])
-        own = sorted({rows.own(axis, dims) for axis in axes} if axes else {rows.own(a, dims) for a in range(dims)})
+        own = sorted(
+            {rows.own(axis, dims) for axis in axes}
+            if axes
+            else {rows.own(a, dims) for a in range(dims)}
+        )
         axis, shape = self._frame(node.outs[0])
         return Rows(shape, axis, _over(self.vectors, rows, own, how))
 
@@ -175,7 +202,9 @@ class Lowering(ShapeRules):
             early = node.outs[0] in self.early
             slots = self.saved if early else self.late
             space = "saved" if early else "late"
-            self._products[key] = Rows(shape, axis, (self.vectors.load(space, len(slots), 0, groups * outer),))
+            self._products[key] = Rows(
+                shape, axis, (self.vectors.load(space, len(slots), 0, groups * outer),)
+            )
             slots.append(len(self.products))
             self.products.append(Product(rows, matrix, turned, groups, inner, outer))
         return Rows(shape, axis, self._products[key].vectors)
@@ -183,7 +212,9 @@ class Lowering(ShapeRules):
     def contraction(self, node: Node) -> Contraction | None:
         """Return what a node sums over the rows, if that is what it does."""
         name = node.name.removeprefix("aten.")
-        if any(self._has_rows(out) for out in node.outs) or not any(self._has_rows(ref) for ref in node.refs):
+        if any(self._has_rows(out) for out in node.outs) or not any(
+            self._has_rows(ref) for ref in node.refs
+        ):
             return None
         if name in ("mm", "bmm"):
             left, right = (self.of(arg.index) for arg in node.args)
@@ -202,13 +233,17 @@ def _over(made: Vectors, rows: Rows, own: list[int], how: str) -> tuple[Vector, 
     """Return the sum or maximum of rows over some of their own axes, which are dropped."""
     for axis in reversed(own):
         count, inner = rows.shape[axis], math.prod(rows.shape[axis + 1 :])
-        vectors = [v for part in made.table(rows, axis) for v in _over_first(made, part, count, inner, how)]
+        vectors = [
+            v for part in made.table(rows, axis) for v in _over_first(made, part, count, inner, how)
+        ]
         shape = (*rows.shape[:axis], *rows.shape[axis + 1 :])
         rows = Rows(shape, rows.axis, made.joined(vectors))
     return rows.vectors
 
 
-def _over_first(made: Vectors, part: tuple[Vector, ...], count: int, inner: int, how: str) -> list[Vector]:
+def _over_first(
+    made: Vectors, part: tuple[Vector, ...], count: int, inner: int, how: str
+) -> list[Vector]:
     """Return the sum or maximum over the first axis of a part `[count, inner]`.
 
     Of single elements it is one number, a reduction; of wider ones it is `count` vectors added up.

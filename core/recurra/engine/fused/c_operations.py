@@ -37,9 +37,18 @@ def _scaled(b: str, alpha: str) -> str:
 
 def _power(a: str, exponent: str) -> str:
     """Return a power; the usual exponents without a call."""
-    ready = {2.0: f"{a} * {a}", 3.0: f"{a} * {a} * {a}", 1.0: a, -1.0: f"1 / {a}", 0.5: f"r_sqrt({a})"}
+    ready = {
+        2.0: f"{a} * {a}",
+        3.0: f"{a} * {a} * {a}",
+        1.0: a,
+        -1.0: f"1 / {a}",
+        0.5: f"r_sqrt({a})",
+    }
     ready |= {-0.5: f"1 / r_sqrt({a})", -2.0: f"1 / ({a} * {a})", 4.0: f"({a} * {a}) * ({a} * {a})"}
-    return next((text for value, text in ready.items() if exponent == literal(value)), f"r_pow({a}, {exponent})")
+    return next(
+        (text for value, text in ready.items() if exponent == literal(value)),
+        f"r_pow({a}, {exponent})",
+    )
 
 
 def _clamped(a: str, low: str = "", high: str = "") -> str:

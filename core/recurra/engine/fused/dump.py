@@ -27,21 +27,32 @@ def passes(cell: Recurrence, dtype: torch.dtype = torch.float32) -> dict[str, ob
 
 def stages(planned: Plan, made: Kernel) -> dict[str, object]:
     """Return what each pass made of a cell, from its recorded step to the C."""
-    return {"record": planned.step, "split": planned.parts, "gradient": planned.joint, **made.stages()}
+    return {
+        "record": planned.step,
+        "split": planned.parts,
+        "gradient": planned.joint,
+        **made.stages(),
+    }
 
 
 def stages_of_step(joint: Joint, made: Kernel) -> dict[str, object]:
-    """Return what each pass made of one step of a network, which is neither split nor differentiated."""
+    """Return what each pass made of one step of a network, which is neither split nor
+    differentiated.
+    """
     return {"record": joint, **made.stages()}
 
 
 def dump(name: str, made: Callable[[], Mapping[str, object]]) -> None:
-    """Write what each pass made into a folder of its own under `RECURRA_DUMP`; nothing is asked if that is not set."""
+    """Write what each pass made into a folder of its own under `RECURRA_DUMP`; nothing is asked if
+    that is not set.
+    """
     base = os.environ.get("RECURRA_DUMP")
     if not base:
         return
 
-    texts = {f"{place}-{title}": f"{what}\n" for place, (title, what) in enumerate(made().items(), 1)}
+    texts = {
+        f"{place}-{title}": f"{what}\n" for place, (title, what) in enumerate(made().items(), 1)
+    }
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8]
     folder = Path(base).expanduser() / f"{name}-{digest}"
     try:
@@ -51,4 +62,8 @@ def dump(name: str, made: Callable[[], Mapping[str, object]]) -> None:
             (folder / f"{title}.{suffix}").write_text(text, encoding="utf-8")
     except OSError as error:
         reason = error.strerror or error
-        warnings.warn(f"RECURRA_DUMP: nothing can be written to {folder}: {reason}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"RECURRA_DUMP: nothing can be written to {folder}: {reason}",
+            RuntimeWarning,
+            stacklevel=2,
+        )

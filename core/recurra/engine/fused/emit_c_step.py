@@ -1,4 +1,6 @@
-"""A step in C: the lines of each segment for one row, with nothing computed twice. Nothing here knows a cell."""
+"""A step in C: the lines of each segment for one row, with nothing computed twice. Nothing here
+knows a cell.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ class StepText:
         self.inputs = [index for index in schedule.needed if schedule.direct(index) is None]
 
     def _kept(self) -> dict[Vector, tuple[int, int]]:
-        """Return what a later stage reads, and is kept for it: of each vector a number and its width."""
+        """Return what a later stage reads, and is kept for it: of each vector a number and its
+        width.
+        """
         schedule = self.schedule
         kept: dict[Vector, tuple[int, int]] = {}
         seen: set[Vector] = set()
@@ -40,7 +44,9 @@ class StepText:
         return kept
 
     def _earlier(self, vector: Vector, stage: Stage) -> bool:
-        """Tell whether a vector is there from a stage before; one number is, in the same segment, as a variable."""
+        """Tell whether a vector is there from a stage before; one number is, in the same segment,
+        as a variable.
+        """
         own = self.schedule.of(vector)
         return own[0] < stage[0] if vector.width == 1 else own < stage
 
@@ -56,31 +62,45 @@ class StepText:
         schedule = self.schedule
         stores = [store for store in schedule.stores if schedule.of(store.vector)[0] == number]
         kept = [vector for vector in self.scratch if schedule.of(vector)[0] == number]
-        reductions = [v for v in self._all() if isinstance(v, Reduction) and schedule.of(v)[0] == number]
+        reductions = [
+            v for v in self._all() if isinstance(v, Reduction) and schedule.of(v)[0] == number
+        ]
 
-        levels = {schedule.of(store.vector)[1] for store in stores} | {schedule.of(v)[1] for v in kept}
+        levels = {schedule.of(store.vector)[1] for store in stores} | {
+            schedule.of(v)[1] for v in kept
+        }
         levels |= {self._inside(reduction)[1] for reduction in reductions}
         for level in range(max(levels, default=-1) + 1):
             stage = number, level
             here = [store for store in stores if schedule.of(store.vector) == stage]
-            here += [Store(f"kept{self.scratch[v][0]}", 0, v) for v in kept if schedule.of(v) == stage]
+            here += [
+                Store(f"kept{self.scratch[v][0]}", 0, v) for v in kept if schedule.of(v) == stage
+            ]
             sums = [reduction for reduction in reductions if self._inside(reduction) == stage]
             yield from self._level(stage, here, sums)
 
     def _level(self, stage: Stage, stores: list[Store], sums: list[Reduction]) -> Iterator[str]:
-        """Give the lines of one stage: where its sums begin, its single numbers, a loop for each width."""
+        """Give the lines of one stage: where its sums begin, its single numbers, a loop for each
+        width.
+        """
         for reduction in sums:
             start = "-(real)INFINITY" if reduction.name == "amax" else "0"
             yield f"real {self._name(reduction)} = {start};"
 
         for vector in self._all():
-            if isinstance(vector, Operation) and vector.width == 1 and self.schedule.of(vector) == stage:
+            if (
+                isinstance(vector, Operation)
+                and vector.width == 1
+                and self.schedule.of(vector) == stage
+            ):
                 yield f"const real {self._name(vector)} = {self._expression(vector, stage)};"
 
         widths = {store.vector.width for store in stores}
         widths |= {part.width for reduction in sums for part in reduction.parts}
         for width in sorted(widths):
-            yield from self._loop(stage, width, [s for s in stores if s.vector.width == width], sums)
+            yield from self._loop(
+                stage, width, [s for s in stores if s.vector.width == width], sums
+            )
 
     def _all(self) -> list[Vector]:
         """Return all vectors, each after those that it is made of."""
@@ -97,9 +117,16 @@ class StepText:
             visit(store.vector)
         return list(ordered)
 
-    def _loop(self, stage: Stage, width: int, stores: list[Store], sums: list[Reduction]) -> Iterator[str]:
+    def _loop(
+        self, stage: Stage, width: int, stores: list[Store], sums: list[Reduction]
+    ) -> Iterator[str]:
         """Give one loop over the elements of a row: all of a stage that is as wide."""
-        added = [(reduction, part) for reduction in sums for part in reduction.parts if part.width == width]
+        added = [
+            (reduction, part)
+            for reduction in sums
+            for part in reduction.parts
+            if part.width == width
+        ]
         lines: list[str] = []
         done: set[Vector] = set()
         for vector in [*(part for _, part in added), *(store.vector for store in stores)]:
@@ -107,7 +134,9 @@ class StepText:
 
         for store in stores:
             place = f"{store.target}[{store.offset} + j]"
-            lines.append(f"{place} {'+=' if store.adds else '='} {self._value(store.vector, stage)};")
+            lines.append(
+                f"{place} {'+=' if store.adds else '='} {self._value(store.vector, stage)};"
+            )
         for reduction, part in added:
             name, value = self._name(reduction), self._value(part, stage)
             adds = reduction.name == "sum"
@@ -116,11 +145,16 @@ class StepText:
         if width == 1:
             yield from ("{ const long j = 0; (void)j;", *lines, "}")
             return
-        if all(reduction.name == "sum" for reduction, _ in added):  # a compiler adds vectors, but has no maximum
+        if all(reduction.name == "sum" for reduction, _ in added):
+            # A compiler adds vectors, but has no maximum.
             names = ", ".join(dict.fromkeys(self._name(reduction) for reduction, _ in added))
             clauses = f" reduction(+: {names})" if added else ""
             yield f'_Pragma("omp simd{clauses}")'
-        yield from (f"for (long j = 0; j < {width}; j++) {{", *(f"    {line}" for line in lines), "}")
+        yield from (
+            f"for (long j = 0; j < {width}; j++) {{",
+            *(f"    {line}" for line in lines),
+            "}",
+        )
 
     def _body(self, vector: Vector, stage: Stage, done: set[Vector], lines: list[str]) -> None:
         """Add the operations that a vector needs in this loop."""
@@ -134,7 +168,9 @@ class StepText:
         lines.append(f"const real {self._name(vector)} = {self._expression(vector, stage)};")
 
     def _expression(self, operation: Operation, stage: Stage) -> str:
-        return _written(operation.name, [self._value(operand, stage) for operand in operation.operands])
+        return _written(
+            operation.name, [self._value(operand, stage) for operand in operation.operands]
+        )
 
     def _value(self, vector: Vector, stage: Stage) -> str:
         """Return a vector's element j as it is read at a stage."""
@@ -151,7 +187,9 @@ class StepText:
 
 
 def _written(name: str, args: list[str]) -> str:
-    """Return an operation in C; `name:key` says that the last arguments have names, `name/x.x` which there are."""
+    """Return an operation in C; `name:key` says that the last arguments have names, `name/x.x`
+    which there are.
+    """
     name, _, present = name.partition("/")
     base, *keys = name.split(":")
     rest = iter(args)

@@ -21,8 +21,8 @@ from recurra.engine.fused.subgraph import Subgraph
 class Joint:
     """The loop's step with its gradients: the numbers of what goes in and comes out.
 
-    `outs` are the new state fields, then what else the step gives; `seeds` their gradients, `grads` those
-    of the inputs. A step without gradients has no seeds and no `grads`.
+    `outs` are the new state fields, then what else the step gives; `seeds` their gradients, `grads`
+    those of the inputs. A step without gradients has no seeds and no `grads`.
     """
 
     program: Program
@@ -47,7 +47,9 @@ class Joint:
 
 
 class _Seeded(torch.autograd.Function):
-    """A number whose gradients in some tensors are others, its seeds: torch, given seeds itself, imports sympy."""
+    """A number whose gradients in some tensors are others, its seeds: torch, given seeds itself,
+    imports sympy.
+    """
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor) -> Tensor:
@@ -61,12 +63,17 @@ class _Seeded(torch.autograd.Function):
         return None, *ctx.saved_tensors, *[None] * len(ctx.saved_tensors)
 
 
-def joint(program: Program, loop: Subgraph, sequences: list[int], shared: list[int], state: list[int]) -> Joint:
-    """Record the loop's step, which reads sequences, shared values and state in this order, and its gradients.
+def joint(
+    program: Program, loop: Subgraph, sequences: list[int], shared: list[int], state: list[int]
+) -> Joint:
+    """Record the loop's step, which reads sequences, shared values and state in this order, and its
+    gradients.
 
     Raises `Unsupported` where no gradient goes through it.
     """
-    inputs = [_leaf(program, value, counts=value in shared) for value in (*sequences, *shared, *state)]
+    inputs = [
+        _leaf(program, value, counts=value in shared) for value in (*sequences, *shared, *state)
+    ]
     trace = Trace(program.rows, REPLACED)
     numbers = [trace.input(t) for t in inputs]
     with torch.enable_grad(), trace:
@@ -82,7 +89,11 @@ def joint(program: Program, loop: Subgraph, sequences: list[int], shared: list[i
         wanted = [t for t in inputs if t.requires_grad]
         total = _Seeded.apply(len(pairs), *(t for t, _ in pairs), *(seed for _, seed in pairs))  # type: ignore[no-untyped-call]
         gained = torch.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
-    grads = {trace.number(t): trace.number(grad) for t, grad in zip(wanted, gained, strict=True) if grad is not None}
+    grads = {
+        trace.number(t): trace.number(grad)
+        for t, grad in zip(wanted, gained, strict=True)
+        if grad is not None
+    }
 
     first, second = len(sequences), len(sequences) + len(shared)
     return Joint(
@@ -100,5 +111,7 @@ def _leaf(program: Program, value: int, counts: bool) -> Tensor:
     """Return zeros like a value; one that is the same for all rows may count, or be a condition."""
     dtype = program.dtypes[value]
     if not dtype.is_floating_point and not counts:
-        raise Unsupported(f"it reads numbers of type {str(dtype).removeprefix('torch.')} in each step")
+        raise Unsupported(
+            f"it reads numbers of type {str(dtype).removeprefix('torch.')} in each step"
+        )
     return torch.zeros(program.shapes[value], dtype=dtype, requires_grad=dtype.is_floating_point)

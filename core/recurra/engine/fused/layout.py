@@ -1,8 +1,9 @@
-"""What a kernel's function is given, and in which order: the C is printed from it, and a call packed by it.
+"""What a kernel's function is given, and in which order: the C is printed from it, and a call
+packed by it.
 
-A function reads and writes tensors by pointers in one list. Which tensor stands where is said here alone:
-whoever packs a call names the tensors, and a name or a count that is not the function's is an error
-before anything is read.
+A function reads and writes tensors by pointers in one list. Which tensor stands where is said here
+alone: whoever packs a call names the tensors, and a name or a count that is not the function's is
+an error before anything is read.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ PASSED = [IN_C[name][1] for name in Arguments._fields]
 class Group:
     """Tensors of one name that a function is given, a row of each so many numbers wide.
 
-    They lie as `[B, T, width]` (step), `[B, width]` (row), `[threads, width]` (thread), as `[B, T, width]`
-    or `[B, width]` depending on whether they are kept (kept), as `[B, T, width]` or not at all (history),
-    or are the same for all rows (shared). `row` is how the stages call a row of them, and `shift` what is
-    added to its number there; without `row` they are read by other lines only.
+    They lie as `[B, T, width]` (step), `[B, width]` (row), `[threads, width]` (thread), as
+    `[B, T, width]` or `[B, width]` depending on whether they are kept (kept), as `[B, T, width]` or
+    not at all (history), or are the same for all rows (shared). `row` is how the stages call a row
+    of them, and `shift` what is added to its number there; without `row` they are read by other
+    lines only.
     """
 
     name: str
@@ -78,7 +80,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of a product: its slot among the shared values, whether it is [N, K], its groups and sizes."""
+    """A matrix of a product: its slot among the shared values, whether it is [N, K], its groups and
+    sizes.
+    """
 
     slot: int
     turned: bool
@@ -87,7 +91,9 @@ class Matrix:
     outer: int
 
     def strides(self, matrix: Tensor) -> list[int]:
-        """Return how far apart in memory the elements of a tensor are: down, across, and from group to group."""
+        """Return how far apart in memory the elements of a tensor are: down, across, and from group
+        to group.
+        """
         *group, down, across = matrix.stride()
         return [*([across, down] if self.turned else [down, across]), group[0] if group else 0]
 
@@ -147,12 +153,17 @@ class Layout:
     def pointers(self, given: Mapping[str, Sequence[Tensor]]) -> Any:
         """Return pointers to tensors, which are given by name, in the order of the function.
 
-        Raises `KeyError` for a name that is missing, and `ValueError` where a name has more or fewer tensors.
+        Raises `KeyError` for a name that is missing, and `ValueError` where a name has more or
+        fewer tensors.
         """
         parts = [given[name] for name in self._names]
         if [*map(len, parts)] != self._counts:
             pairs = zip(self._names, parts, self._counts, strict=True)
-            said = [f"{len(part)} of {name} for {count}" for name, part, count in pairs if len(part) != count]
+            said = [
+                f"{len(part)} of {name} for {count}"
+                for name, part, count in pairs
+                if len(part) != count
+            ]
             raise ValueError(f"a kernel is given other tensors than it reads: {', '.join(said)}")
         return pointers([tensor for part in parts for tensor in part])
 
@@ -161,11 +172,18 @@ class Layout:
         for group in self.groups:
             for index, width in enumerate(group.widths):
                 size = f", {width} wide" if group.lies != "shared" else ""
-                lines.append(f"{self.place(group.name, index):3} {group.name}{index}: {group.lies}{size}")
-        lines += [f"{self.place('own'):3} its own memory", f"{self.place('packed'):3} packed matrices"]
+                lines.append(
+                    f"{self.place(group.name, index):3} {group.name}{index}: {group.lies}{size}"
+                )
+        lines += [
+            f"{self.place('own'):3} its own memory",
+            f"{self.place('packed'):3} packed matrices",
+        ]
         for index, m in enumerate(self.matrices):
             turned = ", turned" if m.turned else ""
-            lines.append(f"matrix {index}: shared{m.slot}, {m.groups} x {m.inner} x {m.outer}{turned}")
+            lines.append(
+                f"matrix {index}: shared{m.slot}, {m.groups} x {m.inner} x {m.outer}{turned}"
+            )
         return "\n".join(lines)
 
 
@@ -188,7 +206,9 @@ def forward(lowered: Lowered, schedule: Schedule) -> Layout:
             Group("shared", [0] * len(lowered.shared), "shared", "shared"),
             *(Group(name, state, "row") for name in ("start", "final", "fresh")),
             Group("history", state, "history"),
-            Group("saved", [lowered.products[index].width for index in lowered.saved], "kept", "saved"),
+            Group(
+                "saved", [lowered.products[index].width for index in lowered.saved], "kept", "saved"
+            ),
             Group("extra", lowered.extras, "step", "extra", written=True),
         ),
         _matrices(lowered, schedule),
@@ -203,7 +223,9 @@ def backward(lowered: Lowered, schedule: Schedule) -> Layout:
             Group("seq", lowered.sequences, "step", "seq"),
             Group("shared", [0] * len(lowered.shared), "shared", "shared"),
             Group("history", state, "step", "state"),
-            Group("saved", [lowered.products[index].width for index in lowered.saved], "step", "saved"),
+            Group(
+                "saved", [lowered.products[index].width for index in lowered.saved], "step", "saved"
+            ),
             Group("given", lowered.extras, "step", "seed", shift=len(state)),
             Group("last", state, "row"),
             Group("dseq", lowered.sequences, "step", "dseq", written=True),
@@ -218,7 +240,10 @@ def backward(lowered: Lowered, schedule: Schedule) -> Layout:
 def _matrices(lowered: Lowered, schedule: Schedule) -> tuple[Matrix, ...]:
     """Return the matrices of the products of a function, in their order."""
     products = [lowered.products[index] for index in schedule.needed]
-    return tuple(Matrix(lowered.shared.index(p.matrix), p.turned, p.groups, p.inner, p.outer) for p in products)
+    return tuple(
+        Matrix(lowered.shared.index(p.matrix), p.turned, p.groups, p.inner, p.outer)
+        for p in products
+    )
 
 
 def _widths(rows: Sequence[Sequence[Any]]) -> list[int]:

@@ -1,8 +1,9 @@
-"""From a recorded program to what a kernel writes: its vectors, its products, and the sums over all rows.
+"""From a recorded program to what a kernel writes: its vectors, its products, and the sums over all
+rows.
 
-Each value that the next state, the extras and the gradients are made of becomes vectors of a row, by the
-rules of its operation. The gradient of a matrix is a sum over all rows and steps: a kernel writes its two
-sides, and one product over a whole window makes it of them.
+Each value that the next state, the extras and the gradients are made of becomes vectors of a row,
+by the rules of its operation. The gradient of a matrix is a sum over all rows and steps: a kernel
+writes its two sides, and one product over a whole window makes it of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from recurra.engine.fused.vectors import Load, Names, Rows, Vector, Vectors
 
 @dataclass(frozen=True)
 class Sum:
-    """What is added up for the gradient of a shared tensor: of `left` (and `right`) that a kernel wrote.
+    """What is added up for the gradient of a shared tensor: of `left` (and `right`) that a kernel
+    wrote.
 
     Each side is named by the kernel's tensor: dseq, store, state or seq, and its number.
     """
@@ -34,9 +36,10 @@ class Sum:
 class Lowered:
     """A step and its gradients as what a kernel writes.
 
-    `outs` are the next state and the extras, `gradients` what the kernel of the gradients writes at every
-    step, by the name it has there. `stores` are written as well, for products over all rows and steps, and
-    `sums` are added up; `totals` says of what the gradients of the shared tensors are made, by `finish`.
+    `outs` are the next state and the extras, `gradients` what the kernel of the gradients writes at
+    every step, by the name it has there. `stores` are written as well, for products over all rows
+    and steps, and `sums` are added up; `totals` says of what the gradients of the shared tensors
+    are made, by `finish`.
     """
 
     joint: Joint
@@ -63,8 +66,13 @@ class Lowered:
     def __str__(self) -> str:
         names = Names()
         fields = len(self.state)
-        written = [f"next{place}" for place in range(fields)] + [f"extra{place}" for place in range(len(self.extras))]
-        lines = [f"{name} = {names.row(out.vectors)}" for name, out in zip(written, self.outs, strict=True)]
+        written = [f"next{place}" for place in range(fields)] + [
+            f"extra{place}" for place in range(len(self.extras))
+        ]
+        lines = [
+            f"{name} = {names.row(out.vectors)}"
+            for name, out in zip(written, self.outs, strict=True)
+        ]
         for name, rows in self.gradients:
             lines.append(f"{name} = {names.row(rows.vectors)}")
         for place, row in enumerate(self.stores):
@@ -80,7 +88,8 @@ class Lowered:
 
 
 def lower(joint: Joint) -> Lowered:
-    """Return what a kernel computes of a step with its gradients; of a step alone, where there are none.
+    """Return what a kernel computes of a step with its gradients; of a step alone, where there are
+    none.
 
     Raises `Unsupported` for what it cannot do.
     """
@@ -95,7 +104,9 @@ def lower(joint: Joint) -> Lowered:
 
     rows = {value: row("seq", i, value) for i, value in enumerate(joint.sequences)}
     rows |= {value: row("state", i, value) for i, value in enumerate(joint.state)}
-    seeds = {value: row("seed", i, value) for i, value in enumerate(joint.seeds) if value is not None}
+    seeds = {
+        value: row("seed", i, value) for i, value in enumerate(joint.seeds) if value is not None
+    }
     late = program.reaches(seeds)
     early = {value for value in range(len(program.shapes)) if value not in late}
     low = Lowering(made, program, rows | seeds, early)
@@ -130,9 +141,14 @@ def lower(joint: Joint) -> Lowered:
 def _gradients(
     low: Lowering, joint: Joint, sequences: tuple[int, ...], state: tuple[int, ...]
 ) -> list[tuple[str, Rows]]:
-    """Return the gradients that the backward kernel writes at every step; zeros where there is none."""
+    """Return the gradients that the backward kernel writes at every step; zeros where there is
+    none.
+    """
     written: list[tuple[str, Rows]] = []
-    for kind, values, widths in (("dseq", joint.sequences, sequences), ("before", joint.state, state)):
+    for kind, values, widths in (
+        ("dseq", joint.sequences, sequences),
+        ("before", joint.state, state),
+    ):
         for i, value in enumerate(values):
             if value in joint.grads:
                 rows = low.of(joint.grads[value])
@@ -143,7 +159,9 @@ def _gradients(
 
 
 def _of_shared(low: Lowering, joint: Joint) -> tuple[dict[int, Contraction], Subgraph | None]:
-    """Return the sums over rows and steps, and what makes the gradients of shared tensors of them."""
+    """Return the sums over rows and steps, and what makes the gradients of shared tensors of
+    them.
+    """
     program = low.program
     wanted = [joint.grads[value] for value in joint.shared if value in joint.grads]
     if not wanted:
@@ -167,9 +185,13 @@ def _of_shared(low: Lowering, joint: Joint) -> tuple[dict[int, Contraction], Sub
 
 
 class _Sides:
-    """Where the sums over rows and steps find their sides, which the backward kernel writes if nobody else does."""
+    """Where the sums over rows and steps find their sides, which the backward kernel writes if
+    nobody else does.
+    """
 
-    def __init__(self, low: Lowering, joint: Joint, sequences: tuple[int, ...], state: tuple[int, ...]) -> None:
+    def __init__(
+        self, low: Lowering, joint: Joint, sequences: tuple[int, ...], state: tuple[int, ...]
+    ) -> None:
         self.widths = {"seq": sequences, "state": state}
         self.gradients = [
             (place, low.rows[joint.grads[value]].vectors)
@@ -188,7 +210,9 @@ class _Sides:
 
     def _side(self, rows: Rows) -> tuple[str, int]:
         match rows.vectors:
-            case (Load(width, ("seq" | "state") as space, slot, 0),) if self.widths[space][slot] == width:
+            case (Load(width, ("seq" | "state") as space, slot, 0),) if (
+                self.widths[space][slot] == width
+            ):
                 return space, slot  # it lies there already
 
         for place, gradient in self.gradients:

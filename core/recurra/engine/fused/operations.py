@@ -1,4 +1,6 @@
-"""What a kernel can compute for each element: operations of aten, and others said in terms of them."""
+"""What a kernel can compute for each element: operations of aten, and others said in terms of
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,15 @@ aten = torch.ops.aten
 
 ELEMENTWISE = frozenset(
     """
-    add sub rsub mul div true_divide neg reciprocal square pow exp exp2 expm1 log log1p log2 sqrt rsqrt
-    sin cos erf abs sign sgn sigmoid tanh relu leaky_relu maximum minimum clamp clamp_min clamp_max
-    lerp addcmul addcdiv where masked_fill fill eq ne lt le gt ge isnan
-    logical_not logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or bitwise_xor __and__
+    add sub rsub mul div true_divide neg reciprocal square pow exp exp2 expm1 log log1p log2 sqrt
+    rsqrt sin cos erf abs sign sgn sigmoid tanh relu leaky_relu maximum minimum clamp clamp_min
+    clamp_max lerp addcmul addcdiv where masked_fill fill eq ne lt le gt ge isnan logical_not
+    logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or bitwise_xor __and__
     sigmoid_backward tanh_backward threshold_backward same condition
     """.split()
 )
-"""Operations of each element by name, without `aten.` and overload; `same` repeats one, `condition` makes it 1 or 0.
+"""Operations of each element by name, without `aten.` and overload; `same` repeats one, `condition`
+makes it 1 or 0.
 
 Every way of writing a kernel writes all of them.
 """
@@ -67,7 +70,9 @@ def _gelu_backward(grad: Tensor, x: Tensor, approximate: str = "none") -> Tensor
 def _normal(x: Tensor, approximate: str) -> tuple[Tensor, Tensor]:
     """Return the normal distribution below x, and its density, or torch's approximation of both."""
     if approximate == "none":
-        return 0.5 * (1 + torch.erf(x * math.sqrt(0.5))), torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        return 0.5 * (1 + torch.erf(x * math.sqrt(0.5))), torch.exp(-0.5 * x * x) / math.sqrt(
+            2 * math.pi
+        )
     scale, cubic = math.sqrt(2 / math.pi), 0.044715
     t = torch.tanh(scale * (x + cubic * x * x * x))
     return 0.5 * (1 + t), 0.5 * (1 - t * t) * scale * (1 + 3 * cubic * x * x)
@@ -86,7 +91,13 @@ def _layer_norm(
 
 
 def _layer_norm_backward(
-    grad: Tensor, x: Tensor, shape: list[int], mean: Tensor, scale: Tensor, weight: Tensor | None, *_: Any
+    grad: Tensor,
+    x: Tensor,
+    shape: list[int],
+    mean: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     axes = list(range(-len(shape), 0))
     others = list(range(x.dim() - len(shape)))
@@ -115,7 +126,9 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     aten.silu_backward.default: _silu_backward,
     aten.gelu.default: _gelu,
     aten.gelu_backward.default: _gelu_backward,
-    aten.leaky_relu_backward.default: lambda grad, x, slope, of_result: torch.where(x > 0, grad, grad * slope),
+    aten.leaky_relu_backward.default: lambda grad, x, slope, of_result: torch.where(
+        x > 0, grad, grad * slope
+    ),
     aten.hardtanh.default: lambda x, low=-1, high=1: torch.clamp(x, low, high),
     aten.hardtanh_backward.default: lambda grad, x, low, high: torch.where(
         (x > low) & (x < high), grad, torch.zeros_like(grad)

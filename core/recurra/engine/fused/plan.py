@@ -1,4 +1,6 @@
-"""What is run for a window of a cell: the parts before and after the loop, and the loop's step with its gradients."""
+"""What is run for a window of a cell: the parts before and after the loop, and the loop's step with
+its gradients.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from recurra.engine.recurrence import Recurrence
 class Plan:
     """What is run for a window. Shapes are without the batch.
 
-    `before(rows, x, *weights)` gives the sequences that the loop reads, what `after` reads, and the tensors
-    that all rows share. `after(rows, *aside, *extras)` gives the output, where it is not `extras[0]` itself.
+    `before(rows, x, *weights)` gives the sequences that the loop reads, what `after` reads, and the
+    tensors that all rows share. `after(rows, *aside, *extras)` gives the output, where it is not
+    `extras[0]` itself.
     """
 
     step: Step
@@ -36,7 +39,9 @@ class Plan:
     extra_axes: list[int]
 
     def fits(self, rows: int, weights: Sequence[Tensor | None], state: Sequence[Tensor]) -> bool:
-        """Tell whether tensors are as large as those recorded: a kernel would read beyond others without a word."""
+        """Tell whether tensors are as large as those recorded: a kernel would read beyond others
+        without a word.
+        """
         pairs = [*zip(weights, self.weight_shapes, strict=True)]
         pairs += zip(state, [(rows, *width) for width in self.widths], strict=True)
         return all(t is not None and t.shape == shape for t, shape in pairs)
@@ -54,7 +59,9 @@ def _planned(recorded: Step, made: Parts) -> Plan:
     step, program = made.step, made.step.program
     sequences, shared, extras = made.sequences, made.shared, made.extras
     loop = subgraph(program, made.loop, [*sequences, *shared, *step.state], [*step.after, *extras])
-    before = subgraph(program, program.nodes, [step.x, *step.weights.values()], [*sequences, *made.aside, *shared])
+    before = subgraph(
+        program, program.nodes, [step.x, *step.weights.values()], [*sequences, *made.aside, *shared]
+    )
     after = None
     if extras != [step.y] or made.after:
         after = subgraph(program, made.after, [*made.aside, *extras], [step.y])
@@ -70,6 +77,9 @@ def _planned(recorded: Step, made: Parts) -> Plan:
         weight_shapes=[program.shapes[value] for value in step.weights.values()],
         widths=[program.shapes[value][1:] for value in step.state],
         sequence_axes=[program.batch(value) or 0 for value in sequences],
-        extra_shapes=[tuple(size for size in program.shapes[value] if size != program.rows) for value in extras],
+        extra_shapes=[
+            tuple(size for size in program.shapes[value] if size != program.rows)
+            for value in extras
+        ],
         extra_axes=[program.batch(value) or 0 for value in extras],
     )

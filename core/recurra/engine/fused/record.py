@@ -1,8 +1,9 @@
-"""Recording what a function does to tensors: straight-line operations of aten, each on values known by number.
+"""Recording what a function does to tensors: straight-line operations of aten, each on values known
+by number.
 
-The function runs on a batch whose size no other axis can be taken for, so that every axis tells by its
-size whether it is the batch. Gradients are recorded as well where `torch.autograd.grad` runs under the
-trace. Printed, a program has a line for each operation:
+The function runs on a batch whose size no other axis can be taken for, so that every axis tells by
+its size whether it is the batch. Gradients are recorded as well where `torch.autograd.grad` runs
+under the trace. Printed, a program has a line for each operation:
 
     v10 [B, 24] = addmm(v5, v0, v3)
 """
@@ -41,7 +42,9 @@ class Ref:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: its arguments hold `Ref`s where tensors stood; `outs` are the numbers of what it gives."""
+    """One operation: its arguments hold `Ref`s where tensors stood; `outs` are the numbers of what
+    it gives.
+    """
 
     func: Any
     args: tuple[Any, ...]
@@ -61,7 +64,9 @@ class Node:
         return refs
 
     def call(self, rows: int) -> str:
-        """Return the operation as a program is printed; sizes of a batch of so many rows are said as B."""
+        """Return the operation as a program is printed; sizes of a batch of so many rows are said
+        as B.
+        """
         arguments = [_written(arg, rows) for arg in self.args]
         named = ((key, value) for key, value in self.kwargs.items() if value is not None)
         arguments += [f"{key}={_written(value, rows)}" for key, value in named]
@@ -105,7 +110,9 @@ def swapped(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 @dataclass
 class Program:
-    """What was recorded: nodes in order, and the shape and type of every value; `rows` is the size of the batch."""
+    """What was recorded: nodes in order, and the shape and type of every value; `rows` is the size
+    of the batch.
+    """
 
     rows: int
     nodes: list[Node] = field(default_factory=list)
@@ -124,8 +131,12 @@ class Program:
         """Add a value; return its number."""
         self.shapes.append(tuple(like.shape))
         self.dtypes.append(like.dtype)
-        if sum(s == self.rows for s in like.shape) > 1 or any(s > self.rows and not s % self.rows for s in like.shape):
-            raise Unsupported(f"a value of shape {self.said(len(self.shapes) - 1)} mixes rows of the batch")
+        if sum(s == self.rows for s in like.shape) > 1 or any(
+            s > self.rows and not s % self.rows for s in like.shape
+        ):
+            raise Unsupported(
+                f"a value of shape {self.said(len(self.shapes) - 1)} mixes rows of the batch"
+            )
         return len(self.shapes) - 1
 
     def copied(self) -> Program:
@@ -171,10 +182,13 @@ class Program:
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every operation of aten into a program while it is entered.
 
-    `replaced` says operations in terms of others. With `cuts`, a `detach` is recorded too: a gradient ends there.
+    `replaced` says operations in terms of others. With `cuts`, a `detach` is recorded too: a
+    gradient ends there.
     """
 
-    def __init__(self, rows: int, replaced: dict[Any, Callable[..., Any]], cuts: bool = False) -> None:
+    def __init__(
+        self, rows: int, replaced: dict[Any, Callable[..., Any]], cuts: bool = False
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.program = Program(rows)
         self.replaced = replaced
@@ -184,7 +198,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler, which takes seconds, for the first operation on a trace."""
+        """Keep torch from importing its compiler, which takes seconds, for the first operation on a
+        trace.
+        """
         return False
 
     def input(self, tensor: Tensor) -> int:
@@ -195,7 +211,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the number of a tensor. Raises `Unsupported` for one that came from nowhere."""
         number = self._known.get(_key(tensor))
         if number is None:
-            raise Unsupported("it reads a tensor that is neither its input, its state, a parameter nor a buffer")
+            raise Unsupported(
+                "it reads a tensor that is neither its input, its state, a parameter nor a buffer"
+            )
         return number
 
     def _note(self, tensor: Tensor) -> int:
@@ -220,9 +238,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             cut = args[0].clone()
             self.program.nodes.append(Node(func, (self._ref(args[0]),), {}, (self._note(cut),)))
             return cut
-        if func is torch.ops.aten.lift_fresh.default and _key(args[0]) not in self._known:  # torch.tensor(0.5)
+        if func is torch.ops.aten.lift_fresh.default and _key(args[0]) not in self._known:
+            # torch.tensor(0.5)
             return self._constant(args[0])
-        told = swapped(tuple(args), self._ref), {key: swapped(value, self._ref) for key, value in kwargs.items()}
+        told = (
+            swapped(tuple(args), self._ref),
+            {key: swapped(value, self._ref) for key, value in kwargs.items()},
+        )
         given = func(*args, **kwargs)
         outs = given if isinstance(given, (tuple, list)) else (given,)
         if not all(isinstance(out, Tensor) for out in outs):
@@ -237,15 +259,27 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor
 
     def _overwritten(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """Write down what an operation in place gives, as a new value that its tensor has from here on."""
+        """Write down what an operation in place gives, as a new value that its tensor has from here
+        on.
+        """
         name = func.overloadpacket.__name__
-        pure = getattr(getattr(torch.ops.aten, name[:-1], None), func._overloadname, None) if name[-1] == "_" else None
+        pure = (
+            getattr(getattr(torch.ops.aten, name[:-1], None), func._overloadname, None)
+            if name[-1] == "_"
+            else None
+        )
         if func is torch.ops.aten.copy_.default:
             pure = _copied
         target: Tensor = args[0]
         storage = target.untyped_storage()._cdata
-        if pure is None or [key[0] for key in self._known].count(storage) != 1 or _key(target) not in self._known:
-            raise Unsupported(f"it writes into a tensor that it has other views of ({func.overloadpacket})")
+        if (
+            pure is None
+            or [key[0] for key in self._known].count(storage) != 1
+            or _key(target) not in self._known
+        ):
+            raise Unsupported(
+                f"it writes into a tensor that it has other views of ({func.overloadpacket})"
+            )
         with self:
             given = pure(*args, **kwargs)
         self._known[_key(target)] = self.number(given)

@@ -1,9 +1,10 @@
-"""The order of a step: which vectors are computed when, between its products and the sums over a row.
+"""The order of a step: which vectors are computed when, between its products and the sums over a
+row.
 
 A stage is (segment, level): segments stand between products, levels between sums over a row. What a
-later stage reads of an earlier one is kept in scratch memory, or in a variable where it is one number of
-the same row. A GRU's step has two segments, since r * (h U_n) waits for the product h U: the first
-computes nothing, the second everything elementwise.
+later stage reads of an earlier one is kept in scratch memory, or in a variable where it is one
+number of the same row. A GRU's step has two segments, since r * (h U_n) waits for the product h U:
+the first computes nothing, the second everything elementwise.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Store:
 
 @dataclass
 class Schedule:
-    """When each vector of a function is computed; its products by the space of their loads: saved or late."""
+    """When each vector of a function is computed; its products by the space of their loads: saved
+    or late.
+    """
 
     products: list[Product]
     space: str
@@ -40,7 +43,9 @@ class Schedule:
     _stage: dict[Vector, Stage] = field(default_factory=dict)
 
     def add(self, target: str, vectors: Iterable[Vector], adds: bool = False) -> None:
-        """Ask for vectors to be written one after the other, and for the products that they need."""
+        """Ask for vectors to be written one after the other, and for the products that they
+        need.
+        """
         at = 0
         for vector in vectors:
             self.stores.append(Store(target, at, vector, adds))
@@ -68,7 +73,9 @@ class Schedule:
                 self.add(f"input{index}", self.products[index].rows.vectors)
 
     def direct(self, index: int) -> int | None:
-        """Return which state field a product reads as it lies there, from its first number on, if it does."""
+        """Return which state field a product reads as it lies there, from its first number on, if
+        it does.
+        """
         match self.products[index].rows.vectors:
             case (Load(_, "state", slot, 0),) if self.space == "saved":
                 return slot
@@ -115,7 +122,10 @@ class Schedule:
                     level = self.of(store.vector)[1]
                     lines.append(f"    level {level}: {place} {sign} {names.of(store.vector)}")
             for index in self.after(segment):
-                lines.append(f"  then product {index}, of {self.products[index].inner} by {self.products[index].outer}")
+                lines.append(
+                    f"  then product {index}, of {self.products[index].inner} by"
+                    f" {self.products[index].outer}"
+                )
         return "\n".join([*names.lines, *lines])
 
 

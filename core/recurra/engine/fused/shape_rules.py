@@ -1,4 +1,5 @@
-"""Values of a recorded program as rows: which have a batch, and the operations that only rearrange them.
+"""Values of a recorded program as rows: which have a batch, and the operations that only rearrange
+them.
 
 A method `_name` is the rule of the operation `aten.name`: from a node to the rows of what it gives.
 """
@@ -15,17 +16,21 @@ from recurra.engine.fused.record import Node, Program, Ref, Unsupported
 from recurra.engine.fused.vectors import Rows, Vector, Vectors
 
 REARRANGED = {
-    "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "select", "slice", "split", "split_with_sizes",
-    "unbind", "squeeze", "unsqueeze", "expand", "clone", "_to_copy", "cat", "stack", "select_backward",
+    "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "select", "slice", "split",
+    "split_with_sizes",
+    "unbind", "squeeze", "unsqueeze", "expand", "clone", "_to_copy", "cat", "stack",
+    "select_backward",
     "slice_backward",
-    "zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "contiguous", "lift_fresh", "flip", "detach", "alias",
+    "zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "contiguous", "lift_fresh",
+    "flip", "detach", "alias",
 }  # fmt: skip
 """Operations that only rearrange, or make numbers."""
 
 
 @dataclass
 class ShapeRules:
-    """What is known of values: `rows` of those with a batch, numbers of those that all rows share in `shared`.
+    """What is known of values: `rows` of those with a batch, numbers of those that all rows share
+    in `shared`.
 
     `early` are the values that are there before the gradients come: their products are saved.
     """
@@ -35,7 +40,8 @@ class ShapeRules:
     rows: dict[int, Rows]
     early: set[int]
     shared: list[int] = field(default_factory=list)
-    by_element: set[int] = field(default_factory=set)  # which of `shared` are read by their elements
+    # Which of `shared` are read by their elements.
+    by_element: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.makers = self.program.makers()
@@ -82,14 +88,18 @@ class ShapeRules:
         ).vectors
 
     def _real(self, value: int) -> int:
-        """Return a value that all rows share in the kernel's type: a condition, or what counts, becomes a new value."""
+        """Return a value that all rows share in the kernel's type: a condition, or what counts,
+        becomes a new value.
+        """
         program = self.program
         if program.dtypes[value] == self.real or value in self.varied:
             return value
         if value not in self._converted:
             self._converted[value] = program.add(program.shapes[value], self.real)
             copied = torch.ops.aten._to_copy.default
-            program.nodes.append(Node(copied, (Ref(value),), {"dtype": self.real}, (self._converted[value],)))
+            program.nodes.append(
+                Node(copied, (Ref(value),), {"dtype": self.real}, (self._converted[value],))
+            )
         return self._converted[value]
 
     def slot(self, value: int) -> int:
@@ -102,7 +112,9 @@ class ShapeRules:
         return self._shared[value]
 
     def _view(self, node: Node) -> Rows:
-        return self.vectors.viewed(self.rows[node.args[0].index], self.program.shapes[node.outs[0]], self.program.rows)
+        return self.vectors.viewed(
+            self.rows[node.args[0].index], self.program.shapes[node.outs[0]], self.program.rows
+        )
 
     _unsafe_view = _reshape = _squeeze = _unsqueeze = _view
 
@@ -138,7 +150,11 @@ class ShapeRules:
         own = rows.own(axis, dims)
         index %= rows.shape[own]
         part = self.vectors.sliced(rows, own, index, index + 1)
-        return Rows((*part.shape[:own], *part.shape[own + 1 :]), part.axis - (axis % dims < rows.axis), part.vectors)
+        return Rows(
+            (*part.shape[:own], *part.shape[own + 1 :]),
+            part.axis - (axis % dims < rows.axis),
+            part.vectors,
+        )
 
     def _slice(self, node: Node) -> Rows:
         ref, axis, start, stop, step = filled(node, None, 0, None, None, 1)
@@ -164,10 +180,15 @@ class ShapeRules:
         own = rows.own(axis, len(self.program.shapes[ref.index]))
         whole = rows.shape[own]
         widths = (
-            sizes if isinstance(sizes, (list, tuple)) else [min(sizes, whole - at) for at in range(0, whole, sizes)]
+            sizes
+            if isinstance(sizes, (list, tuple))
+            else [min(sizes, whole - at) for at in range(0, whole, sizes)]
         )
         ends = [sum(widths[: index + 1]) for index in range(len(widths))]
-        return [self.vectors.sliced(rows, own, end - width, end) for width, end in zip(widths, ends, strict=True)]
+        return [
+            self.vectors.sliced(rows, own, end - width, end)
+            for width, end in zip(widths, ends, strict=True)
+        ]
 
     _split_with_sizes = _split
 
@@ -175,9 +196,13 @@ class ShapeRules:
         ref, axis = filled(node, None, 0)
         rows, dims = self.rows[ref.index], len(self.program.shapes[ref.index])
         own = rows.own(axis, dims)
-        parts = [self.vectors.sliced(rows, own, index, index + 1) for index in range(rows.shape[own])]
+        parts = [
+            self.vectors.sliced(rows, own, index, index + 1) for index in range(rows.shape[own])
+        ]
         place = rows.axis - (axis % dims < rows.axis)
-        return [Rows((*part.shape[:own], *part.shape[own + 1 :]), place, part.vectors) for part in parts]
+        return [
+            Rows((*part.shape[:own], *part.shape[own + 1 :]), place, part.vectors) for part in parts
+        ]
 
     def _expand(self, node: Node) -> Rows:
         axis, shape = self._frame(node.outs[0])
@@ -191,7 +216,9 @@ class ShapeRules:
         dims = len(shape) + 1
         if axis % dims == place:
             raise Unsupported("it mixes the rows of the batch")
-        return self.vectors.concatenated([self.rows[ref.index] for ref in refs], axis % dims - (axis % dims > place))
+        return self.vectors.concatenated(
+            [self.rows[ref.index] for ref in refs], axis % dims - (axis % dims > place)
+        )
 
     def _stack(self, node: Node) -> Rows:
         refs, axis = filled(node, None, 0)
@@ -208,7 +235,11 @@ class ShapeRules:
         axis, shape = self._frame(node.outs[0])
         name = node.name.removeprefix("aten.new_").removeprefix("aten.")
         value = {"zeros": 0.0, "ones": 1.0}.get(name)
-        return Rows(shape, axis, (self.vectors.number(node.args[-1] if value is None else value, math.prod(shape)),))
+        return Rows(
+            shape,
+            axis,
+            (self.vectors.number(node.args[-1] if value is None else value, math.prod(shape)),),
+        )
 
     _zeros = _ones = _full = _new_zeros = _new_ones = _new_full = _constant
 
@@ -229,7 +260,9 @@ class ShapeRules:
         if step != 1:
             raise Unsupported("it takes every other element of a row")
         own = axis % len(sizes) - (axis % len(sizes) > place)
-        return self._placed(self.rows[ref.index], shape, own, slice(start, stop).indices(shape[own])[0])
+        return self._placed(
+            self.rows[ref.index], shape, own, slice(start, stop).indices(shape[own])[0]
+        )
 
     def _placed(self, rows: Rows, shape: tuple[int, ...], own: int, start: int) -> Rows:
         """Return zeros of a shape with some rows standing in them."""

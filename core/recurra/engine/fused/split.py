@@ -1,8 +1,9 @@
-"""From one step of a cell, recorded, to the three parts of a window: before the loop, the loop, and after it.
+"""From one step of a cell, recorded, to the three parts of a window: before the loop, the loop, and
+after it.
 
-What the input alone decides is computed for all steps at once, before the loop over time. What the next
-state does not need can wait until after it. Both are run by torch, with its gradients; the loop is what
-is left, and becomes a kernel. For a GRU, whose step is
+What the input alone decides is computed for all steps at once, before the loop over time. What the
+next state does not need can wait until after it. Both are run by torch, with its gradients; the
+loop is what is left, and becomes a kernel. For a GRU, whose step is
 
     r, z = sigmoid(x W_r + b_r + h U_r + c_r), sigmoid(x W_z + b_z + h U_z + c_z)
     n    = tanh(x W_n + b_n + r (h U_n + c_n))
@@ -30,7 +31,9 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a cell, recorded: its program, and the numbers of what goes into it and comes out."""
+    """One step of a cell, recorded: its program, and the numbers of what goes into it and comes
+    out.
+    """
 
     program: Program
     x: int
@@ -52,9 +55,9 @@ class Step:
 class Parts:
     """The parts of a step, by the values that pass from one to the next.
 
-    Before the loop: `sequences`, of each step, and `shared`, the same for all rows, are computed for it,
-    and `aside` for what comes after. The loop's nodes give the next state and `extras`; then those of
-    `after` give the output, where it is not an extra itself.
+    Before the loop: `sequences`, of each step, and `shared`, the same for all rows, are computed
+    for it, and `aside` for what comes after. The loop's nodes give the next state and `extras`;
+    then those of `after` give the output, where it is not an extra itself.
     """
 
     step: Step
@@ -71,7 +74,9 @@ class Parts:
         first = [node for node in program.nodes if needed.intersection(node.outs)]
         lines = ["before the loop"]
         lines += [f"    {program.line(node)}" for node in first]
-        lines += [f"the loop, for each step: reads {_list(self.sequences)}; for all: {_list(self.shared)}"]
+        lines += [
+            f"the loop, for each step: reads {_list(self.sequences)}; for all: {_list(self.shared)}"
+        ]
         lines += [f"    {program.line(node)}" for node in self.loop]
         lines += [f"    next state {_list(step.after)}; gives {_list(self.extras)}"]
         lines += [f"after the loop: reads {_list([*self.aside, *self.extras])}"]
@@ -107,7 +112,11 @@ def recorded(cell: Recurrence, dtype: torch.dtype) -> Step:
     """Record one step of a cell in a type. Raises `Unsupported` if it cannot be a program."""
     width = cell.input_size
     held = {
-        name: torch.zeros(t.shape, dtype=dtype).requires_grad_() if t.is_floating_point() else t.detach().clone()
+        name: (
+            torch.zeros(t.shape, dtype=dtype).requires_grad_()
+            if t.is_floating_point()
+            else t.detach().clone()
+        )
         for name, t in tensors(cell).items()
     }
 
@@ -131,7 +140,12 @@ def recorded(cell: Recurrence, dtype: torch.dtype) -> Step:
             _Step(cell), {f"cell.{name}": t for name, t in held.items()}, (x, make(fields))
         )
     step = Step(
-        trace.program, numbers[0], numbers[1:], weights, trace.number(y), [trace.number(field) for field in after]
+        trace.program,
+        numbers[0],
+        numbers[1:],
+        weights,
+        trace.number(y),
+        [trace.number(field) for field in after],
     )
     _check(step)
     return step
@@ -153,7 +167,9 @@ def _check(step: Step) -> None:
 
 
 def split_products(step: Step) -> Step:
-    """Make a product of [x, h] side by side the sum of one with x, which can leave the loop, and one with h."""
+    """Make a product of [x, h] side by side the sum of one with x, which can leave the loop, and
+    one with h.
+    """
     program = step.program.copied()
     carried = program.reaches(step.state)
     makers = program.makers()
@@ -166,18 +182,27 @@ def split_products(step: Step) -> Step:
 
 
 def _side_by_side(node: Node, makers: dict[int, Node], carried: set[int]) -> list[Ref] | None:
-    """Return what stands side by side in the left factor of a product, if only some of it hangs on the state."""
+    """Return what stands side by side in the left factor of a product, if only some of it hangs on
+    the state.
+    """
     if node.func not in (aten.mm.default, aten.addmm.default) or node.kwargs:
         return None
     joint = makers.get(node.args[-2].index)
-    if joint is None or joint.name != "aten.cat" or len(joint.args) < 2 or joint.args[1] not in (1, -1):
+    if (
+        joint is None
+        or joint.name != "aten.cat"
+        or len(joint.args) < 2
+        or joint.args[1] not in (1, -1)
+    ):
         return None
     parts: list[Ref] = joint.args[0]
     return parts if {ref.index in carried for ref in parts} == {True, False} else None
 
 
 def _summed(program: Program, node: Node, parts: list[Ref]) -> list[Node]:
-    """Return the nodes of [a, b] M + bias as (a M_a + bias) + b M_b, M_a being the first rows of M."""
+    """Return the nodes of [a, b] M + bias as (a M_a + bias) + b M_b, M_a being the first rows of
+    M.
+    """
     *bias, _, matrix = node.args
     rows, columns = program.shapes[matrix.index]
     whole = node.outs[0]
@@ -208,7 +233,9 @@ def _summed(program: Program, node: Node, parts: list[Ref]) -> list[Node]:
 
 
 def parts(step: Step) -> Parts:
-    """Divide a step into before, loop and after. Raises `Unsupported` if its rows are not independent."""
+    """Divide a step into before, loop and after. Raises `Unsupported` if its rows are not
+    independent.
+    """
     _rows_are_apart(step.program)
     carried = step.program.reaches(step.state)
     given = _decided_by_the_input(step, carried)
@@ -244,13 +271,16 @@ def _decided_by_the_input(step: Step, carried: set[int]) -> set[int]:
 
 
 def _needed_by_the_next_state(step: Step, carried: set[int]) -> list[Node]:
-    """Return the nodes that hang on the state and lead to the next. GRU: from h U to h', all of them."""
+    """Return the nodes that hang on the state and lead to the next. GRU: from h U to h', all of
+    them.
+    """
     needed = step.program.needs([value for value in step.after if value in carried]) & carried
     return [node for node in step.program.nodes if needed.intersection(node.outs)]
 
 
 def _in_passing(step: Step, carried: set[int], loop: list[Node]) -> list[Node]:
-    """Return the nodes of the output alone that the loop computes in passing: elementwise, of what it has.
+    """Return the nodes of the output alone that the loop computes in passing: elementwise, of what
+    it has.
 
     GRU: none, since its output is its state. LSTM: none; its tanh(c) is needed by the next h.
     """
@@ -270,15 +300,18 @@ def _in_passing(step: Step, carried: set[int], loop: list[Node]) -> list[Node]:
 def _light(node: Node) -> bool:
     """Tell whether a kernel computes a node in passing: it is elementwise, or rearranges."""
     name = node.name.removeprefix("aten.")
-    return name in ELEMENTWISE or name in FILLS or name in REARRANGED or name in ELEMENTWISE_REPLACED
+    return (
+        name in ELEMENTWISE or name in FILLS or name in REARRANGED or name in ELEMENTWISE_REPLACED
+    )
 
 
 class _Reads:
     """Where the loop has the values from that it does not make.
 
-    `sequences`: computed before it for all steps at once; GRU: the three gates' x W + b. `shared`: the
-    same for all rows; GRU: the matrices U and their biases c. `again`: the nodes of what is light, and
-    made of a sequence: the loop computes it itself, since to read it would be more than to compute it.
+    `sequences`: computed before it for all steps at once; GRU: the three gates' x W + b. `shared`:
+    the same for all rows; GRU: the matrices U and their biases c. `again`: the nodes of what is
+    light, and made of a sequence: the loop computes it itself, since to read it would be more than
+    to compute it.
     """
 
     def __init__(self, step: Step, given: set[int], inside: set[int]) -> None:
@@ -290,7 +323,9 @@ class _Reads:
         self.again: list[Node] = []
 
     def _heavy(self) -> set[int]:
-        """Return what leads to a product of the input, and the product: before the loop it is one for all steps."""
+        """Return what leads to a product of the input, and the product: before the loop it is one
+        for all steps.
+        """
         program = self.step.program
         products = [out for node in program.nodes if not _light(node) for out in node.outs]
         return program.needs(value for value in products if value in self.given) & self.given
@@ -321,7 +356,11 @@ def _what_can_wait(step: Step, carried: set[int], loop: list[Node]) -> list[Node
     """Return the nodes of the output that the loop does not make. GRU: none."""
     shown = step.program.needs([step.y]) & carried
     inside = {id(node) for node in loop}
-    return [node for node in step.program.nodes if id(node) not in inside and shown.intersection(node.outs)]
+    return [
+        node
+        for node in step.program.nodes
+        if id(node) not in inside and shown.intersection(node.outs)
+    ]
 
 
 def _read_afterwards(

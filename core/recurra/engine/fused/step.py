@@ -1,7 +1,9 @@
-"""One step of a whole network as one kernel: its weights packed once, its buffers made once, nothing between layers.
+"""One step of a whole network as one kernel: its weights packed once, its buffers made once,
+nothing between layers.
 
-Where the inputs that can come are few, as symbols are, all that they alone decide is computed beforehand for each of
-them: the kernel then reads a row of a table in place of the lowest layer's product.
+Where the inputs that can come are few, as symbols are, all that they alone decide is computed
+beforehand for each of them: the kernel then reads a row of a table in place of the lowest layer's
+product.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from recurra.engine.fused.subgraph import Subgraph, subgraph
 from recurra.engine.fused.window import bound, tools
 
 Function = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
-"""From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after it."""
+"""From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after
+it.
+"""
 
 LIGHT = 1_000_000
 """Multiply-adds of a step below which a second thread costs more than it saves."""
@@ -37,9 +41,11 @@ LARGEST = 1 << 24
 
 
 class Step:
-    """A compiled step. It reads the weights again when one of them has changed, or when it is asked to (`renew`).
+    """A compiled step. It reads the weights again when one of them has changed, or when it is asked
+    to (`renew`).
 
-    The state is one tensor, the fields one after the other (`packed`, `fields`). Threads may share a step.
+    The state is one tensor, the fields one after the other (`packed`, `fields`). Threads may share
+    a step.
     """
 
     rows: int  # for which there are buffers
@@ -47,7 +53,8 @@ class Step:
     packing: bool  # whether the weights have to be packed in the next step
     first: Arguments  # of a step that packs the weights
     later: Arguments  # of one that does not
-    starts: list[tuple[int, int, int]]  # of each field: its pointers before and after, and where it begins
+    # Of each field: its pointers before and after, and where it begins.
+    starts: list[tuple[int, int, int]]
     reads: list[int]  # of each sequence: the place of its pointer
     place: int  # of the output's pointer
     pointers: Any
@@ -61,21 +68,37 @@ class Step:
         fields: Sequence[tuple[int, ...]],
         every: Callable[[], Tensor] | None = None,
     ) -> None:
-        """Record and compile `function`, which reads `weights`; raises `Unsupported` or `Unbuildable`.
+        """Record and compile `function`, which reads `weights`; raises `Unsupported` or
+        `Unbuildable`.
 
-        `width` is that of its input, `fields` are the shapes of the state fields without the batch. `every` gives all
-        inputs that can come, `[N, D]`; the step is then called with their numbers.
+        `width` is that of its input, `fields` are the shapes of the state fields without the batch.
+        `every` gives all inputs that can come, `[N, D]`; the step is then called with their
+        numbers.
         """
-        self.weights, self.width, self.shapes, self.every = list(weights), width, list(fields), every
+        self.weights, self.width, self.shapes, self.every = (
+            list(weights),
+            width,
+            list(fields),
+            every,
+        )
         self.dtype = self.weights[0].dtype
-        joint, self.before = _recorded(function, self.weights, width, self.shapes, every is not None)
+        joint, self.before = _recorded(
+            function, self.weights, width, self.shapes, every is not None
+        )
         made = kernel(joint)
         dump(f"step-{str(self.dtype).removeprefix('torch.')}", partial(stages_of_step, joint, made))
         self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
         double = self.dtype == torch.float64
-        if every is not None and len(every()) * sum(made.lowered.sequences) * self.dtype.itemsize > LARGEST:
+        if (
+            every is not None
+            and len(every()) * sum(made.lowered.sequences) * self.dtype.itemsize > LARGEST
+        ):
             raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
-        self.library, self.kernel, self.tools = library(typed(made.source, double)), made, tools(double)
+        self.library, self.kernel, self.tools = (
+            library(typed(made.source, double)),
+            made,
+            tools(double),
+        )
         self.function, self.layout = bound(self.library.forward), made.layouts[0]
         self.width_out = made.lowered.extras[0]
         self.lock = threading.Lock()
@@ -86,10 +109,15 @@ class Step:
         self.versions: list[int] = []
 
     def packed(self, fields: Sequence[Tensor]) -> Tensor:
-        """Return state fields `[B, ...]` as the step takes them. Raises `ValueError` for fields of another shape."""
+        """Return state fields `[B, ...]` as the step takes them. Raises `ValueError` for fields of
+        another shape.
+        """
         for field, shape in zip(fields, self.shapes, strict=True):
             if field.shape[1:] != shape or field.dtype != self.dtype:
-                raise ValueError(f"a state field is {tuple(field.shape)} {field.dtype}, not [B, {shape}] {self.dtype}")
+                raise ValueError(
+                    f"a state field is {tuple(field.shape)} {field.dtype}, not [B, {shape}]"
+                    f" {self.dtype}"
+                )
         return torch.cat([field.reshape(-1) for field in fields])
 
     def fields(self, state: Tensor) -> list[Tensor]:
@@ -112,7 +140,9 @@ class Step:
             if rows != self.rows:
                 self._sized(rows)
             if len(state) != self.room:
-                raise ValueError(f"a state of {len(state)} numbers for {rows} rows, which have {self.room}")
+                raise ValueError(
+                    f"a state of {len(state)} numbers for {rows} rows, which have {self.room}"
+                )
             places = self.pointers
             held = self._point(x)  # is read by the kernel, so it must not be let go of before
             after = torch.empty(self.room, dtype=self.dtype)
@@ -132,7 +162,9 @@ class Step:
         rows = self.rows
         if self.every is None:
             if x.shape != (rows, self.width) or x.dtype != self.dtype:
-                raise ValueError(f"an input is {tuple(x.shape)} {x.dtype}, not {(rows, self.width)} {self.dtype}")
+                raise ValueError(
+                    f"an input is {tuple(x.shape)} {x.dtype}, not {(rows, self.width)} {self.dtype}"
+                )
             parts = [x.contiguous()]
         elif rows == 1:
             index = int(x)
@@ -156,9 +188,15 @@ class Step:
                 every = self.every()
                 found = self.before(len(every), every, *weights)
                 pairs = zip(found, self.axes, strict=True)
-                self.tables = [table.movedim(axis, 0).reshape(len(every), -1).contiguous() for table, axis in pairs]
+                self.tables = [
+                    table.movedim(axis, 0).reshape(len(every), -1).contiguous()
+                    for table, axis in pairs
+                ]
                 self.rows_of_tables = [(t.data_ptr(), t.shape[1] * t.itemsize) for t in self.tables]
-        self.values = [t.contiguous() if by else t for t, by in zip(values, self.kernel.by_element, strict=True)]
+        self.values = [
+            t.contiguous() if by else t
+            for t, by in zip(values, self.kernel.by_element, strict=True)
+        ]
         self.memory = torch.empty(self.layout.room + 1, dtype=self.dtype)
         self.versions, self.packing, self.rows = versions, True, 0
 
@@ -179,12 +217,14 @@ class Step:
             "packed": [self.memory],
         }
         self.buffers |= {
-            name: [buffer(rows * width) for width in lowered.state] for name in ("start", "final", "fresh")
+            name: [buffer(rows * width) for width in lowered.state]
+            for name in ("start", "final", "fresh")
         }
         self.buffers["history"] = [buffer(0) for _ in lowered.state]
         self.pointers = layout.pointers(self.buffers)
 
-        # Each call writes the pointers of its input, of its state before and after, and of its output.
+        # Each call writes the pointers of its input, of its state before and after, and of its
+        # output.
         self.reads = [layout.place("seq", place) for place in range(len(lowered.sequences))]
         self.starts, offset = [], 0
         for place, width in enumerate(lowered.state):
@@ -205,16 +245,24 @@ class Step:
             lengths=None,
             tensors=self.pointers,
             matrices=pointers([self.values[matrix.slot] for matrix in layout.matrices]),
-            strides=longs([n for matrix in layout.matrices for n in matrix.strides(self.values[matrix.slot])]),
+            strides=longs(
+                [n for matrix in layout.matrices for n in matrix.strides(self.values[matrix.slot])]
+            ),
             tools=self.tools,
         )
         self.later = self.first._replace(packing=False)
 
 
 def _recorded(
-    function: Function, weights: list[Tensor], width: int, fields: list[tuple[int, ...]], hoist: bool
+    function: Function,
+    weights: list[Tensor],
+    width: int,
+    fields: list[tuple[int, ...]],
+    hoist: bool,
 ) -> tuple[Joint, Subgraph]:
-    """Record a step without gradients; with what makes its sequences of its inputs, which are those unless hoisted."""
+    """Record a step without gradients; with what makes its sequences of its inputs, which are those
+    unless hoisted.
+    """
     dtype = weights[0].dtype
     sizes = [size for shape in (*(w.shape for w in weights), *fields) for size in shape]
     rows = batch_beside([width, *sizes])

@@ -1,4 +1,6 @@
-"""Part of a recorded program as a Python function, for what runs outside the loop: over a whole window, or once."""
+"""Part of a recorded program as a Python function, for what runs outside the loop: over a whole
+window, or once.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ Subgraph = Callable[..., tuple[Tensor, ...]]
 """Called with the number of rows and the inputs; gives the outputs."""
 
 
-def subgraph(program: Program, nodes: Iterable[Node], inputs: Sequence[int], outputs: Sequence[int]) -> Subgraph:
-    """Return a function that runs those of the nodes that the outputs need, on any number of rows."""
+def subgraph(
+    program: Program, nodes: Iterable[Node], inputs: Sequence[int], outputs: Sequence[int]
+) -> Subgraph:
+    """Return a function that runs those of the nodes that the outputs need, on any number of
+    rows.
+    """
     needed = set(outputs)
     chosen: list[Node] = []
     for node in reversed(list(nodes)):
@@ -26,10 +32,14 @@ def subgraph(program: Program, nodes: Iterable[Node], inputs: Sequence[int], out
     lines = [f"def run(rows, {', '.join(f'v{index}' for index in dict.fromkeys(inputs))}):"]
     for node in chosen:
         arguments = [_argument(arg, program, names) for arg in node.args]
-        arguments += [f"{key}={_argument(value, program, names)}" for key, value in node.kwargs.items()]
+        arguments += [
+            f"{key}={_argument(value, program, names)}" for key, value in node.kwargs.items()
+        ]
         names[f"f{len(names)}"] = node.func
         outs = ", ".join(f"v{out}" for out in node.outs)
-        lines.append(f"    {outs}{',' if _many(node) else ''} = f{len(names) - 1}({', '.join(arguments)})")
+        lines.append(
+            f"    {outs}{',' if _many(node) else ''} = f{len(names) - 1}({', '.join(arguments)})"
+        )
     lines.append(f"    return ({''.join(f'v{out}, ' for out in outputs)})")
 
     exec("\n".join(lines), names)  # text made here, of operations that were recorded

@@ -1,8 +1,9 @@
-"""What a kernel computes in one step for one row, as vectors: loads, elementwise operations, sums over a row.
+"""What a kernel computes in one step for one row, as vectors: loads, elementwise operations, sums
+over a row.
 
 A value of a recorded program that has a batch axis becomes `Rows`: its other axes, flattened, as
-vectors one after the other. A GRU's gates `[B, 3 H]`, a product that is saved, are one vector, a load
-of 3 H numbers, and the reset gate is a load of its first H:
+vectors one after the other. A GRU's gates `[B, 3 H]`, a product that is saved, are one vector, a
+load of 3 H numbers, and the reset gate is a load of its first H:
 
     saved0[0:3H]   ->   sigmoid(saved0[0:H] + seq0[0:H])
 
@@ -25,7 +26,9 @@ FEW = 16
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """A vector of a row, so many numbers wide. Equal ones of a kernel are one object: see `Vectors`."""
+    """A vector of a row, so many numbers wide. Equal ones of a kernel are one object: see
+    `Vectors`.
+    """
 
     width: int
 
@@ -37,7 +40,9 @@ class Vector:
 
 @dataclass(frozen=True, eq=False)
 class Load(Vector):
-    """What lies in memory: in a tensor of a space, by its number there, from an element of its row on."""
+    """What lies in memory: in a tensor of a space, by its number there, from an element of its row
+    on.
+    """
 
     space: str
     slot: int
@@ -90,7 +95,9 @@ class Reduction(Vector):
 
 @dataclass(frozen=True)
 class Rows:
-    """A value with a batch axis: its other axes, which of all its axes is the batch, its elements in order."""
+    """A value with a batch axis: its other axes, which of all its axes is the batch, its elements
+    in order.
+    """
 
     shape: tuple[int, ...]
     axis: int
@@ -102,7 +109,9 @@ class Rows:
         return math.prod(self.shape)
 
     def own(self, axis: int, dims: int) -> int:
-        """Return which axis of `shape` an axis of the whole value is. Raises `Unsupported` for the batch."""
+        """Return which axis of `shape` an axis of the whole value is. Raises `Unsupported` for the
+        batch.
+        """
         axis %= dims
         if axis == self.axis:
             raise Unsupported("it mixes the rows of the batch")
@@ -134,13 +143,17 @@ class Names:
 
 
 class Vectors:
-    """The vectors of one kernel. Two equal ones are one object, so that nothing is computed twice."""
+    """The vectors of one kernel. Two equal ones are one object, so that nothing is computed
+    twice.
+    """
 
     def __init__(self) -> None:
         self._made: dict[Any, Vector] = {}
 
     def _one(self, kind: type[Vector], width: int, *what: Any) -> Any:
-        """Return the vector of this kind, width and content: the one that there is, or a new one."""
+        """Return the vector of this kind, width and content: the one that there is, or a new
+        one.
+        """
         key = (kind, width, *what)
         known = self._made.get(key)
         if known is None:
@@ -242,7 +255,9 @@ class Vectors:
     # rearranged
 
     def viewed(self, rows: Rows, shape: Sequence[int], batch: int) -> Rows:
-        """Return the same elements under another shape, that of the whole value with `batch` for its batch axis."""
+        """Return the same elements under another shape, that of the whole value with `batch` for
+        its batch axis.
+        """
         sizes = list(shape)
         axis = sizes.index(batch)
         before, after = sizes[:axis], sizes[axis + 1 :]
@@ -258,7 +273,9 @@ class Vectors:
         return [self.part(rows.vectors, index * width, width) for index in range(count)]
 
     def permuted(self, rows: Rows, order: Sequence[int]) -> Rows:
-        """Return the axes, the batch among them, in another order; the last of the others has to stay."""
+        """Return the axes, the batch among them, in another order; the last of the others has to
+        stay.
+        """
         own = [axis - (axis > rows.axis) for axis in order if axis != rows.axis]
         shape = tuple(rows.shape[axis] for axis in own)
         batch = list(order).index(rows.axis)
@@ -332,7 +349,11 @@ class Vectors:
             inner = math.prod(shape[place + 1 :])
             whole = Rows((*sizes[:place], inner), 0, vectors)
             vectors = self.joined(
-                [v for part in self.table(whole, place) for v in self._repeated(part, shape[place], inner)]
+                [
+                    v
+                    for part in self.table(whole, place)
+                    for v in self._repeated(part, shape[place], inner)
+                ]
             )
             sizes = (*sizes[:place], *shape[place:])
         return Rows(shape, axis, vectors)

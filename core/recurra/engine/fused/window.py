@@ -1,4 +1,6 @@
-"""Running a kernel over a window, and its gradients: the tensors by name, as the layout wants them."""
+"""Running a kernel over a window, and its gradients: the tensors by name, as the layout wants
+them.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,14 @@ from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
 LIGHT = 8_000_000
-"""Multiply-adds of a window, half a millisecond of them, that are not worth waiting for a second thread."""
+"""Multiply-adds of a window, half a millisecond of them, that are not worth waiting for a second
+thread.
+"""
 
 HEAVY = 300_000
-"""Multiply-adds of a step of a row above which threads that have no rows of their own share its products."""
+"""Multiply-adds of a step of a row above which threads that have no rows of their own share its
+products.
+"""
 
 
 @cache
@@ -83,8 +89,9 @@ class Window:
 def loop(compiled: Compiled, window: Window, tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the final state fields and the extras `[B, T, ...]`.
 
-    `tensors` are the sequences `[B * T, ...]`, the shared tensors, the start and what a reset starts from (empty if
-    there is none). Gradients are those of the kernel; second ones come from the steps one by one.
+    `tensors` are the sequences `[B * T, ...]`, the shared tensors, the start and what a reset
+    starts from (empty if there is none). Gradients are those of the kernel; second ones come from
+    the steps one by one.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         found: tuple[Tensor, ...] = _Loop.apply(compiled, window, *tensors)  # type: ignore[no-untyped-call]
@@ -96,7 +103,9 @@ class _Loop(torch.autograd.Function):
     """The loop with its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, compiled: Compiled, window: Window, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, compiled: Compiled, window: Window, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         """Run, and keep what the gradients read."""
         given, kept = _forward(compiled, window, list(tensors), keep=True)
         ctx.compiled, ctx.window, ctx.count = compiled, window, len(tensors)
@@ -112,26 +121,39 @@ class _Loop(torch.autograd.Function):
             with torch.enable_grad():
                 found = slowly(ctx.compiled.plan, ctx.window, tensors)
                 wanted = [t for t in tensors if t.requires_grad]
-                gained = iter(torch.autograd.grad(found, wanted, grads, create_graph=True, allow_unused=True))
+                gained = iter(
+                    torch.autograd.grad(found, wanted, grads, create_graph=True, allow_unused=True)
+                )
             return None, None, *(next(gained) if t.requires_grad else None for t in tensors)
         with single(ctx.compiled.light(ctx.window.batch, ctx.window.steps)):
             return None, None, *_backward(ctx.compiled, ctx.window, tensors, kept, list(grads))
 
 
-def _parts(compiled: Compiled, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+def _parts(
+    compiled: Compiled, tensors: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
     """Return sequences, shared tensors, start, and what a reset starts from."""
     made = compiled.plan.joint
     sequences, shared, fields = len(made.sequences), len(made.shared), len(made.state)
     rest = tensors[sequences + shared :]
-    return tensors[:sequences], tensors[sequences : sequences + shared], rest[:fields], rest[fields:]
+    return (
+        tensors[:sequences],
+        tensors[sequences : sequences + shared],
+        rest[:fields],
+        rest[fields:],
+    )
 
 
 def _forward(
     compiled: Compiled, window: Window, tensors: list[Tensor], keep: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Call the kernel; return final state and extras, and the states and products kept for the gradients."""
+    """Call the kernel; return final state and extras, and the states and products kept for the
+    gradients.
+    """
     kernel, batch, steps = compiled.kernel, window.batch, window.steps
-    sequences, shared, start, fresh = ([t.contiguous() for t in part] for part in _parts(compiled, tensors))
+    sequences, shared, start, fresh = (
+        [t.contiguous() for t in part] for part in _parts(compiled, tensors)
+    )
     with torch.no_grad():
         ready = kernel.once(batch, *shared)
 
@@ -156,16 +178,24 @@ def _forward(
 
 
 def _laid_out(kernel: Kernel, ready: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return the values for all rows, those that are read by their elements one element after the other."""
+    """Return the values for all rows, those that are read by their elements one element after the
+    other.
+    """
     return [t.contiguous() if by else t for t, by in zip(ready, kernel.by_element, strict=True)]
 
 
 def _backward(
-    compiled: Compiled, window: Window, tensors: list[Tensor], kept: list[Tensor], grads: list[Tensor]
+    compiled: Compiled,
+    window: Window,
+    tensors: list[Tensor],
+    kept: list[Tensor],
+    grads: list[Tensor],
 ) -> list[Tensor | None]:
     """Call the kernel; return the gradients of the tensors that `loop` was given."""
     kernel, batch, steps = compiled.kernel, window.batch, window.steps
-    sequences, shared, start, fresh = ([t.contiguous() for t in part] for part in _parts(compiled, tensors))
+    sequences, shared, start, fresh = (
+        [t.contiguous() for t in part] for part in _parts(compiled, tensors)
+    )
     ready = kernel.once(batch, *shared)
 
     like, lowered, made = start[0], kernel.lowered, compiled.plan.joint
@@ -195,7 +225,13 @@ def _backward(
 
     of_shared: list[Tensor | None] = [None] * len(shared)
     if lowered.finish is not None:
-        written = {"dseq": of_sequences, "store": stores, "sum": sums, "state": history, "seq": sequences}
+        written = {
+            "dseq": of_sequences,
+            "store": stores,
+            "sum": sums,
+            "state": history,
+            "seq": sequences,
+        }
         totals = [_total(total, written, rows) for total in lowered.totals]
         gained = iter(lowered.finish(batch, *shared, *totals))
         of_shared = [next(gained) if value in made.grads else None for value in made.shared]
@@ -215,7 +251,9 @@ def _total(total: Sum, written: dict[str, list[Tensor]], rows: int) -> Tensor:
     if total.groups == 1:
         return (left.t() @ right).view(total.shape)
     groups = total.groups
-    return torch.bmm(left.view(rows, groups, -1).permute(1, 2, 0), right.view(rows, groups, -1).transpose(0, 1))
+    return torch.bmm(
+        left.view(rows, groups, -1).permute(1, 2, 0), right.view(rows, groups, -1).transpose(0, 1)
+    )
 
 
 def _call(
@@ -226,14 +264,18 @@ def _call(
     ready: tuple[Tensor, ...],
     keep: bool,
 ) -> None:
-    """Call a function of the kernel on the tensors that it is given, by name, and memory of its own."""
+    """Call a function of the kernel on the tensors that it is given, by name, and memory of its
+    own.
+    """
     layout, batch, steps = compiled.kernel.layouts[reverse], window.batch, window.steps
     like = given["fresh"][0]
     given["own"] = [like.new_empty(batch * compiled.kernel.scratch[reverse] + 1)]
     given["packed"] = [like.new_empty(layout.room + 1)]
 
     matrices = [ready[matrix.slot] for matrix in layout.matrices]
-    strides = [n for matrix, t in zip(layout.matrices, matrices, strict=True) for n in matrix.strides(t)]
+    strides = [
+        n for matrix, t in zip(layout.matrices, matrices, strict=True) for n in matrix.strides(t)
+    ]
     reset = None if window.reset is None else window.reset.data_ptr()
     lengths = None if window.lengths is None else window.lengths.data_ptr()
     arguments = Arguments(
@@ -254,13 +296,20 @@ def slowly(plan: Plan, window: Window, tensors: list[Tensor]) -> tuple[Tensor, .
     for t in range(steps):
         if window.reset is not None:
             flags = window.reset[:, t].bool()
-            state = [torch.where(_like(flags, old), new, old) for new, old in zip(fresh, state, strict=True)]
-        x = [part[t].movedim(0, axis) for part, axis in zip(by_step, plan.sequence_axes, strict=True)]
+            state = [
+                torch.where(_like(flags, old), new, old)
+                for new, old in zip(fresh, state, strict=True)
+            ]
+        x = [
+            part[t].movedim(0, axis) for part, axis in zip(by_step, plan.sequence_axes, strict=True)
+        ]
         found = plan.loop(batch, *x, *weights, *state)
         live = None if window.lengths is None else t < window.lengths
         for index, extra in enumerate(found[fields:]):
             extra = extra.movedim(plan.extra_axes[index], 0)
-            given[index].append(extra if live is None else torch.where(_like(live, extra), extra, 0.0))
+            given[index].append(
+                extra if live is None else torch.where(_like(live, extra), extra, 0.0)
+            )
         new = list(found[:fields])
         state = new if live is None else [
             torch.where(_like(live, n), n, o) for n, o in zip(new, state, strict=True)

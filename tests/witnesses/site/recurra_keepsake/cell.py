@@ -17,13 +17,17 @@ class EbbState(NamedTuple):
 
 
 class Ebb(Cell[EbbOptions]):
-    """h_t = h_{t-1} + a z (tanh(n) - h_{t-1}), a = `leak`; z = sigmoid(g) and n, g = W [x_t, h_{t-1}] + b."""
+    """h_t = h_{t-1} + a z (tanh(n) - h_{t-1}), a = `leak`; z = sigmoid(g) and n, g = W [x_t,
+    h_{t-1}] + b.
+    """
 
     def __init__(self, input_size: int, options: EbbOptions) -> None:
         super().__init__(input_size, options)
         self.map = nn.Linear(input_size + options.hidden_size, 2 * options.hidden_size)
 
-    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> EbbState:
+    def initial_state(
+        self, batch_size: int, *, device: torch.device, dtype: torch.dtype
+    ) -> EbbState:
         """Return zeros."""
         zeros = torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype)
         return EbbState(zeros, zeros[:, :1])

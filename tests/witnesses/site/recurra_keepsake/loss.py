@@ -1,4 +1,6 @@
-"""Cross entropy with smoothed targets, from an output that holds one number more than there are symbols."""
+"""Cross entropy with smoothed targets, from an output that holds one number more than there are
+symbols.
+"""
 
 from typing import ClassVar, Literal
 
@@ -10,7 +12,9 @@ from recurra_keepsake.options import SmoothedOptions
 
 
 class Smoothed(Loss[SmoothedOptions]):
-    """The last output is the logarithm of a temperature, by which the logits before it are divided."""
+    """The last output is the logarithm of a temperature, by which the logits before it are
+    divided.
+    """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)
 
@@ -21,7 +25,9 @@ class Smoothed(Loss[SmoothedOptions]):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for outputs `[N, V + 1]` and ids `[N]`."""
         logits = self.point(output)
-        return functional.cross_entropy(logits, target, label_smoothing=self.options.share, reduction="none")
+        return functional.cross_entropy(
+            logits, target, label_smoothing=self.options.share, reduction="none"
+        )
 
     def point(self, output: Tensor) -> Tensor:
         """Return the logits `[..., V]`."""

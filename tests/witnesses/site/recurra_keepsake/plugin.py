@@ -5,7 +5,11 @@ from recurra import Component, hookimpl
 OFFERED = {
     "cell": ("ebb", "Ebb", "a leaky integrator with one gate"),
     "encoder": ("turns", "Turns", "each symbol as points on circles"),
-    "loss": ("smoothed", "Smoothed", "cross entropy with a share of the target spread over all symbols"),
+    "loss": (
+        "smoothed",
+        "Smoothed",
+        "cross entropy with a share of the target spread over all symbols",
+    ),
     "source": ("sums", "Sums", "sums of two numbers, as text"),
     "vocabulary": ("common", "Common", "characters, the most frequent first"),
 }

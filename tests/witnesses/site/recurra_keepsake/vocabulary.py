@@ -29,7 +29,9 @@ class Common(Vocabulary[CommonOptions]):
 
     @property
     def size(self) -> int:
-        """The number of characters, and one more for the unknown one where the policy asks for it."""
+        """The number of characters, and one more for the unknown one where the policy asks for
+        it.
+        """
         return len(self.symbols) + self.extra
 
     def fit(self, runs: Iterable[str]) -> None:
@@ -41,7 +43,9 @@ class Common(Vocabulary[CommonOptions]):
         self._learn(ordered[: self.options.max_size or None])
 
     def encode(self, values: str) -> NDArray[np.int64]:
-        """Return one id a character; raises `UnknownSymbol`, or leaves unknown ones out, as the policy says."""
+        """Return one id a character; raises `UnknownSymbol`, or leaves unknown ones out, as the
+        policy says.
+        """
         other = len(self.symbols) if self.extra else -1
         ids = np.fromiter((self.ids.get(symbol, other) for symbol in values), np.int64, len(values))
         unknown = np.flatnonzero(ids < 0)
@@ -51,10 +55,14 @@ class Common(Vocabulary[CommonOptions]):
 
     def decode(self, ids: NDArray[Any]) -> str:
         """Return the text of ids; the unknown character becomes U+FFFD."""
-        return "".join(self.symbols[i] if i < len(self.symbols) else UNKNOWN for i in np.asarray(ids).tolist())
+        return "".join(
+            self.symbols[i] if i < len(self.symbols) else UNKNOWN for i in np.asarray(ids).tolist()
+        )
 
     def save(self) -> dict[str, Any]:
-        """Return the code points in the order of their ids: plain JSON, all that `restore` needs."""
+        """Return the code points in the order of their ids: plain JSON, all that `restore`
+        needs.
+        """
         return {"points": [ord(symbol) for symbol in self.symbols]}
 
     def restore(self, saved: dict[str, Any]) -> None:
