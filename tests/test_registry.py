@@ -14,7 +14,7 @@ from terminal import command
 
 import recurra
 from recurra.catalog import HOME, Entry, discover
-from recurra.fit import needs
+from recurra.compatibility import needs
 from recurra.resolve import resolve
 from recurra.spec.shipped import tasks
 from recurra.testing import certificate

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recurra.blame import blaming
-from recurra.fit import check_fit
+from recurra.attribution import blaming
+from recurra.compatibility import check_compatibility
 from recurra.generate import arguments
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import load_data
@@ -50,7 +50,7 @@ def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
     """
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     with blaming(resolved), arithmetic(resolved.task.device):
-        check_fit(resolved)
+        check_compatibility(resolved)
         data = load_data(resolved)
         return summary(resolved, data)
 
@@ -74,7 +74,7 @@ def run(
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
     with blaming(resolved), arithmetic(resolved.task.device):
-        check_fit(resolved)
+        check_compatibility(resolved)
         data = load_data(resolved)
         resets = begins_inside(resolved, data)
         network, choices = build_network(

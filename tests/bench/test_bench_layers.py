@@ -123,6 +123,11 @@ def test_the_path_by_name_is_the_path_taken() -> None:
     """A cell that was told its path is said to have run on that one, two alike once."""
     cell = layers.built("lstm", TINY)
     cell.path = "eager"
-    assert layers.taken([cell, cell]) == layers.taken([cell], stepwise=True) == "eager"
+    assert (
+        layers.chosen_paths([cell, cell]) == layers.chosen_paths([cell], stepwise=True) == "eager"
+    )
     cell.step_path = "native"
-    assert (layers.taken([cell]), layers.taken([cell], stepwise=True)) == ("eager", "native")
+    assert (layers.chosen_paths([cell]), layers.chosen_paths([cell], stepwise=True)) == (
+        "eager",
+        "native",
+    )

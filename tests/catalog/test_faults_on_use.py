@@ -56,9 +56,9 @@ LATE = {
     ),
     "raises in its step": (
         hook(),
-        CELL.replace("(state[0], t", "(state[9], t"),
+        CELL.replace("(state[0], n", "(state[9], n"),
         "RC071",
-        "sound_cell.py:17",
+        "sound_cell.py:18",
     ),
 }
 

@@ -179,8 +179,8 @@ def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
     nothing = hand.vocabulary.decode(np.zeros((1, 1)))
     there = hand.session().feed(nothing).feed(np.diff(values[:24]))
     here = ours.session().feed(values[:24])
-    summed = values[23] + np.cumsum([there.foresee()[0] for _ in range(4)])
-    assert np.array([here.foresee()[0] for _ in range(4)]) == pytest.approx(summed, rel=1e-5)
+    summed = values[23] + np.cumsum([there.forecast_step()[0] for _ in range(4)])
+    assert np.array([here.forecast_step()[0] for _ in range(4)]) == pytest.approx(summed, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_figures_are_in_the_units_of_the_data(tmp_path: Path) -> None:
                 # A single difference is not enough to go on from, but the network has read it.
                 session = run.session().feed_ids(values[:at])
                 session.stream.count += 1
-            errors.append(abs(float(session.foresee()[0]) - float(values[at, 0])))
+            errors.append(abs(float(session.forecast_step()[0]) - float(values[at, 0])))
     metrics = run.result["metrics"]
     assert metrics["mae"] == pytest.approx(np.mean(errors), rel=1e-5)
 
@@ -280,19 +280,19 @@ def test_a_session_is_cut_copied_and_saved_anywhere(tmp_path: Path) -> None:
     )
     values = np.array(WAVES[2], float)
     whole = run.session().feed(values)
-    wanted = [float(whole.foresee()[0]) for _ in range(4)]
+    wanted = [float(whole.forecast_step()[0]) for _ in range(4)]
 
     session = run.session().feed(values[:2])
     with pytest.raises(InputError, match="3 more steps must come"):
-        session.copy().foresee()
+        session.copy().forecast_step()
     session.feed(values[2:9])
     session.save(tmp_path / "state")
     session = recurra.load(run.path).session().restore(tmp_path / "state")
     stranger = session.copy().feed(values[:5])
     session.feed(values[9:])
-    stranger.foresee()
-    found = [float(session.foresee()[0]) for _ in range(2)]
-    found += [float(session.copy().foresee()[0])]
+    stranger.forecast_step()
+    found = [float(session.forecast_step()[0]) for _ in range(2)]
+    found += [float(session.copy().forecast_step()[0])]
     assert found == pytest.approx(wanted[:3], rel=1e-6)
 
 

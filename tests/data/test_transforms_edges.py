@@ -86,8 +86,8 @@ def test_a_feed_that_is_refused_has_not_been_read(tmp_path: Path) -> None:
     session = run.session().feed(WAVE[:10])
     with pytest.raises(InputError):
         session.feed([1e139])
-    assert session.feed(WAVE[10:12]).foresee() == pytest.approx(
-        run.session().feed(WAVE[:12]).foresee()
+    assert session.feed(WAVE[10:12]).forecast_step() == pytest.approx(
+        run.session().feed(WAVE[:12]).forecast_step()
     )
 
 
@@ -226,7 +226,7 @@ def test_a_series_of_the_task_keeps_its_scale(tmp_path: Path) -> None:
     path = write(tmp_path, about(SERIES, "inline", values=WAVE))
     run = recurra.run(path, {"vocabulary.scale_by": "series"}, runs=tmp_path / "runs")
     session = run.session().feed(WAVE[:36]).feed(WAVE[36:48])
-    wanted = [float(session.foresee()[0]) for _ in range(3)]
+    wanted = [float(session.forecast_step()[0]) for _ in range(3)]
     found = np.array(run.result["forecast"]["last_series"]["model"])[:, 0]
     assert found.tolist() == pytest.approx(wanted, rel=1e-5)
 
@@ -241,10 +241,10 @@ def test_a_scale_of_its_own_does_not_depend_on_how_a_series_is_fed(tmp_path: Pat
     try:
         for value in WAVE:
             session.feed([value])
-        found = session.foresee()
+        found = session.forecast_step()
     except InputError:
         return
-    assert found == pytest.approx(run.session().feed(WAVE).foresee(), rel=1e-5)
+    assert found == pytest.approx(run.session().feed(WAVE).forecast_step(), rel=1e-5)
 
 
 def test_every_batch_of_training_has_something_to_learn_from(tmp_path: Path) -> None:

@@ -105,12 +105,12 @@ def test_the_fastest_path_is_taken_and_kept(clock, cache, monkeypatch, fast):
     clock.steps = {name: 5e-4 for name in paths.PATHS} | {fast: 1e-4}
     cell = build("leaky", 3, 4)
     cell(window())
-    assert set(cell.taken.values()) == {fast} and clock.runs
+    assert set(cell.chosen_paths.values()) == {fast} and clock.runs
     clock.runs.clear()
     forget(monkeypatch)
     again = build("leaky", 3, 4)
     again(window())
-    assert set(again.taken.values()) == {fast} and not clock.runs
+    assert set(again.chosen_paths.values()) == {fast} and not clock.runs
     assert choice.explain(again, 2, 5).path == fast
     assert len(list(cache.iterdir())) == 1
 
@@ -121,7 +121,7 @@ def test_a_path_by_name_is_forced(clock):
     paths.PATHS["first"] = Path(lambda *given: ran.append(1) or eager.run(*given))
     cell.path = "first"
     cell(window())
-    assert ran and not clock.runs and not cell.taken
+    assert ran and not clock.runs and not cell.chosen_paths
 
 
 def test_single_steps_may_have_a_path_of_their_own(clock):
@@ -165,7 +165,7 @@ def test_a_liar_is_never_taken_though_it_is_the_fastest(clock):
     cell = build("leaky", 3, 4)
     with pytest.warns(RuntimeWarning, match="path second is dropped"):
         cell(window())
-    assert set(cell.taken.values()) == {"first"}
+    assert set(cell.chosen_paths.values()) == {"first"}
     assert "second" not in {name for name, *_ in clock.runs}
     told = choice.explain(cell, 2, 5)
     assert "differs by" in told.refused["second"] and set(told.seconds) == {"first", "eager"}
@@ -190,7 +190,7 @@ def test_a_timing_on_disk_of_a_path_that_is_no_more_proved_is_not_followed(
     cell = build("leaky", 3, 4)
     with pytest.warns(RuntimeWarning, match="dropped"):
         cell(window())
-    assert set(cell.taken.values()) == {"first"}
+    assert set(cell.chosen_paths.values()) == {"first"}
 
 
 def test_a_path_that_fails_on_a_window_is_not_taken_there(cache):
@@ -206,7 +206,7 @@ def test_a_path_that_fails_on_a_window_is_not_taken_there(cache):
     paths.PATHS = {"first": Path(no_float32), "eager": Path(eager.run)}
     cell = build("leaky", 3, 4, torch.float32)
     cell(window().float())
-    assert set(cell.taken.values()) == {"eager"}
+    assert set(cell.chosen_paths.values()) == {"eager"}
     assert choice.explain(cell, 2, 5).refused == {"first": "it does not run on such a window"}
 
 
@@ -260,7 +260,7 @@ def test_a_file_that_is_not_what_was_written_is_measured_again(clock, cache, mon
     forget(monkeypatch)
     cell = build("leaky", 3, 4)
     cell(window())
-    assert set(cell.taken.values()) == {"second"} and clock.runs
+    assert set(cell.chosen_paths.values()) == {"second"} and clock.runs
     assert file.read_text() == text and list(cache.iterdir()) == [file]
 
 
@@ -280,7 +280,7 @@ def test_a_file_that_cannot_be_read_is_measured_again(clock, cache, monkeypatch,
     cell = build("leaky", 3, 4)
     with warnings.catch_warnings(action="ignore", category=Unkept):
         cell(window())
-    assert set(cell.taken.values()) == {"second"} and clock.runs
+    assert set(cell.chosen_paths.values()) == {"second"} and clock.runs
 
 
 def test_timings_of_a_busy_machine_are_marked_and_made_again(clock, cache, monkeypatch):
@@ -382,7 +382,7 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_measured_in_each_proce
     clock.runs.clear()
     cell = build("leaky", 3, 4)
     cell(window())
-    assert set(cell.taken.values()) == {"second"} and not clock.runs
+    assert set(cell.chosen_paths.values()) == {"second"} and not clock.runs
 
 
 def test_a_full_disk_leaves_nothing_half_written(clock, cache, monkeypatch):
@@ -416,7 +416,7 @@ def test_what_another_process_wrote_meanwhile_is_taken(clock, cache, monkeypatch
     monkeypatch.setattr(choice, "measure", slowly)
     cell = build("leaky", 3, 4)
     cell(window())
-    assert set(cell.taken.values()) == {"first"}
+    assert set(cell.chosen_paths.values()) == {"first"}
     assert json.loads(file.read_text()) == theirs
 
 
@@ -431,7 +431,7 @@ cell = GRU(3, GRUOptions(hidden_size=4))
 for batch in (1, 16):
     for steps in (2, 32):
         cell(torch.randn(batch, steps, 3))
-taken = [([1 << bits - 1 for bits in key[:2]], path) for key, path in cell.taken.items()]
+taken = [([1 << bits - 1 for bits in key[:2]], path) for key, path in cell.chosen_paths.items()]
 print(json.dumps(sorted(taken)))
 """
 
@@ -591,7 +591,7 @@ def test_measuring_disturbs_nothing(cache):
             FlopCounterMode(display=False) as two,
         ):
             z, _ = cell(x)
-    assert cell.taken and torch.equal(y, z)
+    assert cell.chosen_paths and torch.equal(y, z)
     assert len(saved) == 2 * kept and one.get_total_flops() == two.get_total_flops()
     assert not said and not counted and cell.training
     assert torch.equal(random, torch.get_rng_state()) and torch.equal(x, copied) and x.grad is None
@@ -651,7 +651,7 @@ def test_a_cell_in_a_cell_is_not_measured_within_a_proof(clock):
 
     cell = Outer(3, CellOptions(hidden_size=4)).double()
     choice.explain(cell, 2, 5)
-    assert not cell.inner.taken
+    assert not cell.inner.chosen_paths
 
 
 def transforms(cell, x):
@@ -700,7 +700,7 @@ def test_forward_mode_and_export_run_the_loop(cache, monkeypatch):
         assert torch.autograd.forward_ad.unpack_dual(y).tangent is not None
     program = torch.export.export(cell, (x,))
     torch.testing.assert_close(program.module()(x)[0], y)
-    assert not cell.taken
+    assert not cell.chosen_paths
 
 
 def test_one_path_alone_is_not_measured(clock):
@@ -736,7 +736,7 @@ def test_a_window_of_nothing_is_not_measured(clock, batch, steps):
     """It has no rows, or no steps, and no cost."""
     cell = build("leaky", 3, 4)
     assert cell(window(batch, steps))[0].shape == (batch, steps, 4)
-    assert not clock.runs and not cell.taken
+    assert not clock.runs and not cell.chosen_paths
 
 
 @settings(deadline=None, max_examples=50)

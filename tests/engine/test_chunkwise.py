@@ -243,7 +243,7 @@ def test_a_form_that_equals_step_is_taken():
     """It is proved at its first use, and runs from then on."""
     cell = build(torch.float32)
     y, _ = cell(torch.randn(2, 6, 2))
-    assert set(cell.taken.values()) == {"chunkwise"} and y.dtype == torch.float32
+    assert set(cell.chosen_paths.values()) == {"chunkwise"} and y.dtype == torch.float32
     assert len(cell.seen) == 1
 
 
@@ -266,7 +266,7 @@ def test_a_form_that_differs_from_step_is_dropped(monkeypatch, fault):
     x = torch.randn(2, 6, 2)
     with pytest.warns(RuntimeWarning, match=f"path chunkwise is dropped: .*{FAULTS[fault]}"):
         y, _ = cell(x)
-    assert set(cell.taken.values()) == {"eager"}
+    assert set(cell.chosen_paths.values()) == {"eager"}
     assert torch.equal(
         y, eager.run(cell, x, cell.initial_state(2, device=x.device, dtype=x.dtype), None, None)[0]
     )

@@ -145,7 +145,7 @@ def test_a_cell_that_picks_its_path_gives_what_step_gives(monkeypatch, liar):
     monkeypatch.setattr(paths, "PATHS", {"liar": Path(liar), "eager": Path(eager.run)})
     with pytest.warns(RuntimeWarning, match="dropped"):
         found, _ = cell(x)
-    assert set(cell.taken.values()) == {"eager"}
+    assert set(cell.chosen_paths.values()) == {"eager"}
     assert torch.equal(found, wanted)
 
 

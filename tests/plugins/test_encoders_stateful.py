@@ -121,7 +121,7 @@ length = 10
     assert list(recurra.load(run.path).generate()) == pytest.approx(wanted, abs=0.4)
     session = run.session(position=138)
     session.feed([1.0])
-    assert session.foresee()[0] == pytest.approx(3.0 if 139 % 9 == 4 else 1.0, abs=0.4)
+    assert session.forecast_step()[0] == pytest.approx(3.0 if 139 % 9 == 4 else 1.0, abs=0.4)
 
 
 def test_every_lane_reads_its_own_clock(tmp_path, monkeypatch):

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recurra.catalog import discover
+from recurra.compatibility import check_compatibility
 from recurra.errors import CODES, InputError, Problem, RecurraError
-from recurra.fit import check_fit
 from recurra.resolve import resolve
 from recurra.spec.checking import describe, dotted, literal, path_of
 from recurra.spec.positions import Path as Key
@@ -568,7 +568,7 @@ def test_a_problem_of_a_layer_is_placed_in_its_table(task: Write) -> None:
     stack = "[[cell.stack]]\nkind = 'gru'\n[[cell.stack]]\nbidirectional = true"
     text = HELLO.replace("[cell]", stack)
     with pytest.raises(InputError) as caught:
-        check_fit(resolve(task(text)))
+        check_compatibility(resolve(task(text)))
     (problem,) = caught.value.problems
     assert problem.key == "cell.stack[1].bidirectional" and problem.place is not None
     assert problem.place.text == "bidirectional = true"

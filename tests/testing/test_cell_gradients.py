@@ -13,7 +13,7 @@ from torch import nn
 
 from recurra import CellOptions, ScanCell, ScanState
 from recurra.engine.recurrence import detach
-from recurra.testing.cell_gradients import SPLITS, _joined
+from recurra.testing.checks.cell.gradients import SPLITS, _joined
 
 
 class UsesData(Honest):

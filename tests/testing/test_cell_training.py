@@ -14,8 +14,8 @@ from liars.module import LIARS
 from liars.values import Honest, LeakyState, Windowed
 
 from recurra import CellOptions
-from recurra.testing.cell_training import _alive, _work
 from recurra.testing.check import Measured
+from recurra.testing.checks.cell.training import _alive, _work
 from recurra.testing.suite import examine
 
 

@@ -18,8 +18,8 @@ from torch import nn
 from recurra import Cell, CellOptions
 from recurra.catalog import discover
 from recurra.engine.recurrence import map_state
-from recurra.testing.cell_values import LOSS
 from recurra.testing.check import CHECKS, Measured
+from recurra.testing.checks.cell.values import LOSS
 from recurra.testing.suite import all_checks, examine
 
 laws = settings(deadline=None, max_examples=12)

@@ -19,7 +19,8 @@ from recurra.catalog import discover
 from recurra.testing import hard_data
 from recurra.testing.check import Broken
 from recurra.testing.slopes import SLOPE, slope_gap
-from recurra.testing.subjects import EncoderSubject, SourceSubject
+from recurra.testing.subjects.encoder import EncoderSubject
+from recurra.testing.subjects.source import SourceSubject
 from recurra.testing.suite import examine, prescribed
 
 MODULES = {

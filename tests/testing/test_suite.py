@@ -36,7 +36,7 @@ from recurra.errors import InputError
 from recurra.testing import all_checks, examine, prescribed, world
 from recurra.testing import suite as suite_module
 from recurra.testing.check import CHECKS, Broken, Check, Measured, NotApplicable, Verdict
-from recurra.testing.general import bounds_on
+from recurra.testing.checks.general import bounds_on
 from recurra.testing.measure import gap
 from recurra.testing.option_sets import (
     LIMIT,

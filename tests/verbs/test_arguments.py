@@ -113,10 +113,10 @@ def test_a_session_refuses_what_its_run_has_no_use_for(made: Any) -> None:
         assert run.session(position=0).position == 0
     assert made.clock.session(position=5).position == 5
     symbols, numbers = made.text.session().feed("hel"), made.number.session().feed([1.0, 2.0])
-    for ask in (numbers.chances, lambda: numbers.draw(Sampling()), symbols.foresee):
+    for ask in (numbers.chances, lambda: numbers.draw(Sampling()), symbols.forecast_step):
         refused(ask)
     assert numbers.position == 2 and symbols.position == 3
-    assert len(numbers.foresee()) == 1 and float(symbols.chances().sum()) == pytest.approx(1)
+    assert len(numbers.forecast_step()) == 1 and float(symbols.chances().sum()) == pytest.approx(1)
 
 
 def test_a_clock_takes_a_place(made: Any) -> None:
@@ -157,7 +157,7 @@ def test_what_follows_a_prompt_is_finite(power: int, made: Any) -> None:
             continue
         assert power < 40
         if isinstance(followed, Session):
-            assert np.isfinite(followed.foresee()).all()
+            assert np.isfinite(followed.forecast_step()).all()
         else:
             assert np.isfinite(list(followed)).all()
 
@@ -173,10 +173,10 @@ def test_a_forecast_that_is_not_finite_is_an_error(
         broken = session.copy()
         broken.output = session.output * value
         with pytest.raises(RunError, match="not finite"):
-            broken.foresee()
+            broken.forecast_step()
     monkeypatch.setattr(made.number.vocabulary, "decode", lambda ids: np.array([np.inf]))
     with pytest.raises(RunError, match="beyond all numbers"):
-        session.foresee()
+        session.forecast_step()
 
 
 def test_sessions_are_as_strict(made: Any) -> None:

@@ -119,7 +119,7 @@ def test_a_warm_series_goes_on_from_its_end(tmp_path: Path) -> None:
     values = [float(t) for t in range(1, 21)]
     assert list(run.generate(warm=True)) == list(run.generate())
     session = run.session().feed(values).feed([21.0, 22.0])
-    assert next(run.generate([21.0, 22.0], warm=True)) == float(session.foresee()[0])
+    assert next(run.generate([21.0, 22.0], warm=True)) == float(session.forecast_step()[0])
 
 
 def test_what_warm_cannot_be_is_refused(carried: Run, tmp_path: Path) -> None:

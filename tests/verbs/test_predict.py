@@ -212,7 +212,7 @@ def test_a_forecast_is_that_of_a_session_fed_by_hand(length: int, made: Made) ->
     session = made["series"].session()
     for step in row[:length]:
         session.feed([step])
-    by_hand = [session.foresee().tolist() for _ in range(4)]
+    by_hand = [session.forecast_step().tolist() for _ in range(4)]
     (answer,) = made["series"].predict([row[:length]], horizon=4)
     np.testing.assert_allclose(answer["predicted"], by_hand, rtol=1e-4, atol=1e-6)
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from trials import PROSE, about, trained, write
 
 import recurra
+from recurra.compatibility import check_compatibility
 from recurra.errors import InputError, RecurraError
-from recurra.fit import check_fit
 from recurra.job import preflight, scan
 from recurra.job.build import build_network
 from recurra.job.data import load_data
@@ -362,7 +362,7 @@ def test_every_figure_of_a_validation_can_be_monitored(text: str, tmp_path: Path
     network, _ = build_network(resolved, data.vocabulary.size)
     printed = evaluate(network, data.reader, data.splits["validation"], data.tally()).values()
     for name in printed:
-        check_fit(resolve(task, {"training.monitor": name}))
+        check_compatibility(resolve(task, {"training.monitor": name}))
     with pytest.raises(InputError) as caught:
-        check_fit(resolve(task, {"training.monitor": "else"}))
+        check_compatibility(resolve(task, {"training.monitor": "else"}))
     assert set(caught.value.problems[0].allowed.split(", ")) == printed.keys()

@@ -89,7 +89,7 @@ def opened(run: Run) -> Session:
     """
     if run.vocabulary.yields == "numbers":
         session = run.session(position=3 * counts_steps(run.network)).feed([10.0, 20.0, 30.0])
-        session.foresee()
+        session.forecast_step()
         return session
     session = run.session(seed=7, streams=2).feed(run.prompt())
     for _ in range(3):
@@ -100,7 +100,7 @@ def opened(run: Run) -> Session:
 def onward(session: Session) -> list[Any]:
     """Return what a session gives next."""
     if session.vocabulary.yields == "numbers":
-        return [session.foresee().tolist() for _ in range(DRAWS)]
+        return [session.forecast_step().tolist() for _ in range(DRAWS)]
     return [session.draw(Sampling(temperature=1.0, top_k=8)).tolist() for _ in range(DRAWS)]
 
 

@@ -137,5 +137,5 @@ def taken(cells: list[Cell[Any]], *, stepwise: bool = False) -> str:
     names: list[str] = []
     for cell in cells:
         named = cell.step_path if stepwise and cell.step_path else cell.path
-        names += cell.taken.values() if named == "auto" else [named]
+        names += cell.chosen_paths.values() if named == "auto" else [named]
     return ", ".join(dict.fromkeys(names))

@@ -14,7 +14,7 @@ from recurra.testing import certificate
 from recurra.testing.check import LEVELS, SUITE, Check
 from recurra.testing.lookup import find
 from recurra.testing.records import Record, Report
-from recurra.testing.subject import SEED
+from recurra.testing.subjects.subject import SEED
 from recurra.testing.suite import Examination, all_checks
 
 WORDS = {

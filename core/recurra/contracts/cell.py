@@ -37,7 +37,7 @@ class Cell(nn.Module, ABC, Generic[O]):
         self.options = options
         self.path = "auto"
         self.step_path = ""
-        self.taken: dict[Any, str] = {}
+        self.chosen_paths: dict[Any, str] = {}
 
     @abstractmethod
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Any:

@@ -138,7 +138,7 @@ class Chain:
         """
         return np.asarray(self.vocabulary.decode(self.undone(rows, origins)), np.float64)
 
-    def foreseen(self, values: NDArray[Any], point: NDArray[Any]) -> Floats:
+    def forecast(self, values: NDArray[Any], point: NDArray[Any]) -> Floats:
         """Return answers of the network to rows `[n, F]` in the data's own units, each about the
         row after.
         """

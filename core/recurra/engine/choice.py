@@ -91,7 +91,9 @@ class Choice:
 
 
 def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> str:
-    """Return the path for a call of a cell on inputs `[B, T, D]`; `cell.taken` holds the answers.
+    """Return the path for a call of a cell on inputs `[B, T, D]`.
+
+    `cell.chosen_paths` holds the answers, by what the choice hangs on.
 
     A call that is compiled, exported, traced or transformed runs eager, and nothing is proved or
     measured.
@@ -115,11 +117,11 @@ def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> 
         torch.get_num_threads(),
         torch.is_autocast_enabled(x.device.type),
     )
-    path: str | None = cell.taken.get(key)
+    path: str | None = cell.chosen_paths.get(key)
     if path is None:
         if not x.shape[0] or not x.shape[1] or _cannot_measure(x):
             return "eager"
-        path = cell.taken[key] = Choice.of(cell, Window.of(x, reset, lengths)).path
+        path = cell.chosen_paths[key] = Choice.of(cell, Window.of(x, reset, lengths)).path
     return path
 
 

@@ -4,8 +4,8 @@ Which path runs this window? From the call of a cell to the answer, each step wi
 
 1. `Cell.forward` (contracts/cell.py) takes the path that `cell.path` names. Where that is `auto`,
    it asks `pick` (choice.py), at every call.
-2. `pick` mostly finds the answer in `cell.taken`. A call that is compiled, exported, traced or
-   transformed runs eager. Else it makes the `Window` of the call (window.py), the class in which
+2. `pick` mostly finds the answer in `cell.chosen_paths`. A call that is compiled, exported, traced
+   or transformed runs eager. Else it makes the `Window` of the call (window.py), the class in which
    all windows that are about as large and run alike have one answer, and asks
    `Choice.of(cell, window)` (choice.py).
 3. `Choice.of` asks `PROOFS.refused` (proof.py) which paths are out. One refuses a cell by a

@@ -144,7 +144,7 @@ class Symbols(Elements):
     """Ids: a prompt is text or tokens, and what follows is drawn."""
 
     name, other = "symbols", "numbers"
-    lacks: ClassVar[Mapping[str, str]] = {"foresee": "draw(Sampling()) gives the next symbol"}
+    lacks: ClassVar[Mapping[str, str]] = {"forecast_step": "draw(Sampling()) gives the next symbol"}
     ended = True
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
@@ -218,7 +218,7 @@ class Numbers(Elements):
     name, other = "numbers", "symbols"
     lacks: ClassVar[Mapping[str, str]] = {
         "chances": "expected() gives what the network says of the next numbers",
-        "draw": "foresee() gives the next numbers",
+        "draw": "forecast_step() gives the next numbers",
     }
     unused = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
 

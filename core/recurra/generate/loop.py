@@ -91,4 +91,4 @@ def _overlap(text: str, stop: str) -> int:
 def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:
     """Give the next steps in the data's units, `[F]` each, every one fed back as if it had come."""
     for _ in range(length):
-        yield session.foresee()
+        yield session.forecast_step()

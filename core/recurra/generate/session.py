@@ -194,13 +194,13 @@ class Session:
         self._step(ids)
         return ids.cpu().numpy()
 
-    def foresee(self) -> NDArray[np.float64]:
+    def forecast_step(self) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
 
         Raises `InputError` (RC080) for a run of symbols, and `RunError` (RC060) if they are not
         finite.
         """
-        self.elements.has("foresee")
+        self.elements.has("forecast_step")
         scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))

@@ -19,7 +19,7 @@ from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS, Counts
-from recurra.job.paths import Taken, choose_paths
+from recurra.job.paths import Execution, choose_paths
 from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import Layer, layer
@@ -42,7 +42,7 @@ def build_network(
     answers: int = 0,
     counts: Callable[[], Counts] | None = None,
     resets: bool = False,
-    taken: Taken | None = None,
+    taken: Execution | None = None,
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
@@ -87,7 +87,7 @@ def build_network(
 
 
 def sized(
-    resolved: Resolved, network: Network, taken: Taken | None = None
+    resolved: Resolved, network: Network, taken: Execution | None = None
 ) -> AbstractContextManager[None]:
     """Return what sets the threads that a task of this size is worth.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recurra.engine.choice import Choice
 from recurra.job.data import Data
-from recurra.job.paths import Taken
+from recurra.job.paths import Execution
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder, environment
@@ -17,7 +17,7 @@ def describe(
     folder.write_task(resolved.toml())
     folder.write("plugins.json", plugins(resolved))
     folder.write(
-        "environment.json", environment(device=str(network.device), **Taken.record(choices))
+        "environment.json", environment(device=str(network.device), **Execution.record(choices))
     )
     learned = network.loss.save()
     folder.write("data.json", data.summary() | ({"loss": learned} if learned else {}))

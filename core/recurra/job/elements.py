@@ -142,7 +142,7 @@ class Elements(Protocol):
         """
         yield from ()
 
-    def foresee(self, task: Task, data: Data, trial: Network) -> None:
+    def rehearse(self, task: Task, data: Data, trial: Network) -> None:
         """Forecast a few steps of one series, after a few of its history."""
         return
 
@@ -385,7 +385,7 @@ class Numbers(Elements):
                 "RC014", fact, "expect.forecast", cure=f"generation.length = {len(expected)}"
             )
 
-    def foresee(self, task: Task, data: Data, trial: Network) -> None:
+    def rehearse(self, task: Task, data: Data, trial: Network) -> None:
         """Forecast as the final figures do, and measure what the baselines say."""
         season = task.sequence.season
         if not task.generation.length or data.held_out() == "train":
@@ -454,7 +454,7 @@ class Numbers(Elements):
     ) -> list[dict[str, Any]]:
         """Return numbers in their own units."""
         given = point.cpu().numpy()
-        own = answers.decode(given) if read is None else Chain(answers).foreseen(read, given)
+        own = answers.decode(given) if read is None else Chain(answers).forecast(read, given)
         return [{"predicted": row} for row in own.tolist()]
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
@@ -462,7 +462,7 @@ class Numbers(Elements):
         row = np.ones((1, vocabulary.size))
         chain = Chain(vocabulary)
         read = chain.scaled(row)
-        for found in (read, chain.foreseen(row, read), vocabulary.decode(read)):
+        for found in (read, chain.forecast(row, read), vocabulary.decode(read)):
             if np.shape(found) != row.shape or not np.isfinite(found).all():
                 raise ValueError(
                     f"a row of {vocabulary.size} numbers becomes {np.shape(found)}, or is not"

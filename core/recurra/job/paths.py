@@ -17,7 +17,7 @@ from recurra.runs.records import Environment
 
 
 @dataclass(frozen=True)
-class Taken:
+class Execution:
     """What a run records of how it was made.
 
     The paths of its cells and of their single steps, threads, and the scheme of its randomness.
@@ -29,10 +29,10 @@ class Taken:
     randomness: int = SCHEME
 
     @staticmethod
-    def of(environment: Environment) -> Taken:
+    def of(environment: Environment) -> Execution:
         """Return what environment.json holds."""
         step_paths = environment.step_paths or environment.paths
-        return Taken(environment.paths, step_paths, environment.threads, environment.randomness)
+        return Execution(environment.paths, step_paths, environment.threads, environment.randomness)
 
     @staticmethod
     def record(choices: Sequence[Choice]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def choose_paths(
     resolved: Resolved,
     network: Network,
     resets: bool,
-    recorded: Taken | None,
+    recorded: Execution | None,
 ) -> list[Choice]:
     """Set the path of each cell, and that of its single steps; return the choices."""
     network.compiles_steps = resolved.task.device.path in ("auto", "fused")

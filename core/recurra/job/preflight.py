@@ -17,12 +17,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from recurra.compatibility import NO_METRIC, validation_problems
 from recurra.contracts.metric import LOSS, Metrics
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
 from recurra.data.splits import Split, place_of
 from recurra.errors import InputError, Problem
-from recurra.fit import NO_METRIC, validation_problems
 from recurra.generate.session import Session
 from recurra.job.data import Data
 from recurra.job.elements import FEW
@@ -200,7 +200,7 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
                 _finite(resolved, tally.values())
         if not data.target.generates:
             return
-        data.elements.foresee(resolved.task, data, trial)
+        data.elements.rehearse(resolved.task, data, trial)
         _generate(resolved, data, trial)
         if steep:
             _go_back(resolved, data, trial)

@@ -13,7 +13,7 @@ from recurra.data.store import Store
 from recurra.errors import InputError, PluginError, Problem, RecurraError, RunError
 from recurra.job.data import Data, load_data
 from recurra.job.elements import ELEMENTS
-from recurra.job.paths import Taken
+from recurra.job.paths import Execution
 from recurra.model.device import of_here
 from recurra.model.network import Network
 from recurra.resolve import resolve
@@ -102,11 +102,11 @@ def relearn(network: Network, folder: RunFolder) -> None:
         network.loss.restore(saved)
 
 
-def recorded_paths(folder: RunFolder, resolved: Resolved) -> Taken:
+def recorded_paths(folder: RunFolder, resolved: Resolved) -> Execution:
     """Return the paths that a run records. Raises `RunError` (RC052) if they are not one for each
     cell.
     """
-    taken = Taken.of(folder.records.environment())
+    taken = Execution.of(folder.records.environment())
     cells = sum(
         part.options.num_layers * (1 + part.options.bidirectional) for part in resolved.cells
     )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from recurra.blame import blaming
+from recurra.attribution import blaming
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
 from recurra.data.splits import SPLITS, SplitName

@@ -14,7 +14,7 @@ from recurra.contracts.cell import Cell
 from recurra.engine.recurrence import State, map_state
 from recurra.testing.check import Broken
 from recurra.testing.measure import FLOAT64, float32
-from recurra.testing.subject import CellSubject
+from recurra.testing.subjects.cell import CellSubject
 
 BRIEF, SHORT, LONG = 9, 17, 70
 """Steps of a window: where every step is paid for, where a few more are worth it, and where a form

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from recurra.testing.subject import Subject
+    from recurra.testing.subjects.subject import Subject
 
 SUITE = "1.1"
 """The version of the suite. A new check that must pass comes only with a new minor version."""
@@ -80,8 +80,9 @@ class Check:
 
     @property
     def text(self) -> str:
-        """The law, why it matters and how to mend what breaks it."""
-        return inspect.getdoc(self.measure) or ""
+        """The law on a line of its own, why it matters and how to mend what breaks it."""
+        law, blank, rest = (inspect.getdoc(self.measure) or "").partition("\n\n")
+        return " ".join(law.split()) + blank + rest
 
 
 CHECKS: dict[str, Check] = {}

@@ -31,7 +31,7 @@ from recurra.data.store import Store
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.shapes import Encoded, Inputs
-from recurra.testing.subject import SEED
+from recurra.testing.subjects.subject import SEED
 from recurra.train.evaluate import answered, evaluate
 from recurra.train.metrics import Tally
 

@@ -18,32 +18,33 @@ from recurra.testing.check import CHECKS, Broken, Check, Level, Measured, NotApp
 from recurra.testing.isolation import alone
 from recurra.testing.option_sets import Sets, sets_of, validated
 from recurra.testing.records import Record, Report
-from recurra.testing.subject import SEED, SUBJECTS, Subject
+from recurra.testing.subjects import SUBJECTS
+from recurra.testing.subjects.subject import SEED, Subject
 
 MODULES = (
     "general",
-    "cell_values",
-    "cell_rows",
-    "cell_state",
-    "cell_gradients",
-    "cell_paths",
-    "cell_module",
-    "cell_compile",
-    "cell_training",
-    "encoder_checks",
-    "encoder_streams",
-    "vocabulary_checks",
-    "transform_checks",
-    "loss_checks",
-    "source_checks",
-    "source_columns",
-    "target_checks",
-    "target_use",
-    "target_rules",
     "use",
     "use_of_data",
+    "cell.values",
+    "cell.rows",
+    "cell.state",
+    "cell.gradients",
+    "cell.paths",
+    "cell.module",
+    "cell.compilers",
+    "cell.training",
+    "encoder.steps",
+    "encoder.streams",
+    "vocabulary.encoding",
+    "vocabulary.transforms",
+    "loss",
+    "source.pieces",
+    "source.columns",
+    "target.answers",
+    "target.use",
+    "target.rules",
 )
-"""The modules of this room that hold checks."""
+"""The modules of `checks`, by kind."""
 
 PRESCRIBED = {
     "cell": (35, 45),
@@ -62,7 +63,7 @@ HERE = str(Path(__file__).parent)
 def all_checks() -> dict[str, Check]:
     """Return every check by its id, in order; the modules that hold them are imported now."""
     for name in MODULES:
-        import_module(f"recurra.testing.{name}")
+        import_module(f"recurra.testing.checks.{name}")
     return dict(sorted(CHECKS.items(), key=lambda item: ("PCRVTELS".find(item[0][0]), item[0])))
 
 

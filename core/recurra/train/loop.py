@@ -39,7 +39,7 @@ class NotFinite(Exception):
 
 
 @dataclass
-class Watch:
+class EarlyStopping:
     """Early stopping: the best validation so far, and how many have passed since."""
 
     best: float = math.inf
@@ -59,7 +59,7 @@ class Trainer:
     validate: Callable[[], Metrics] | None = None
     stop_asked: Callable[[], bool] = lambda: False
     progress: Progress = field(default_factory=Progress)
-    watch: Watch = field(default_factory=Watch)
+    watch: EarlyStopping = field(default_factory=EarlyStopping)
     carried: States | None = None
     # Sum and count of losses since the last mean.
     pending: list[float] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Trainer:
             self.progress.seconds += now - clock
             yield Updated(self.progress, self._mean())
             yield from self._look()
-            if self._worn_out():
+            if self._out_of_patience():
                 break
             if self.stop_asked() and self.progress.step < self.progress.total:
                 yield from self._save()
@@ -104,7 +104,7 @@ class Trainer:
         yield from self._save()
         patience = f"no improvement in {self.training.patience} validations"
         yield Ended(
-            self.progress, patience if self._worn_out() else "all steps are done", done=True
+            self.progress, patience if self._out_of_patience() else "all steps are done", done=True
         )
 
     def _back(self, before: Fleeting) -> Iterator[Saved]:
@@ -118,7 +118,7 @@ class Trainer:
     def _updates(self) -> Iterator[list[Batch | Whole]]:
         """Give the batches of each update, epoch after epoch, from where training stands."""
         group: list[Batch | Whole] = []
-        while self.progress.step < self.progress.total and not self._worn_out():
+        while self.progress.step < self.progress.total and not self._out_of_patience():
             for batch in self.feed.epoch(self.progress.epoch, skip=self.progress.batch):
                 group.append(batch)
                 last = self.progress.batch + len(group) == self.feed.batches
@@ -293,11 +293,15 @@ class Trainer:
         """Take note of a validation; return whether it is the best so far."""
         value = self.monitor.cost(metrics[self.monitor.name])
         better = value < self.watch.best - self.training.min_delta
-        self.watch = Watch(value, 0) if better else Watch(self.watch.best, self.watch.waited + 1)
+        self.watch = (
+            EarlyStopping(value, 0)
+            if better
+            else EarlyStopping(self.watch.best, self.watch.waited + 1)
+        )
         self.rate.observe(value)
         return better
 
-    def _worn_out(self) -> bool:
+    def _out_of_patience(self) -> bool:
         """Tell whether validation has not improved for as long as the task allows."""
         return 0 < self.training.patience <= self.watch.waited
 
@@ -342,7 +346,7 @@ class Trainer:
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.held = checkpoint.step
-        self.watch = Watch(**state["watch"]) if state["watch"] else Watch()
+        self.watch = EarlyStopping(**state["watch"]) if state["watch"] else EarlyStopping()
         self.rate.restore(state["rate"])
         self.pending = list(state["pending"])
         if "carried" in tensors:

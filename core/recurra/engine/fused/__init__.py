@@ -143,7 +143,7 @@ from recurra.engine.fused.emit_c import typed
 from recurra.engine.fused.kernel import kernel
 from recurra.engine.fused.plan import plan
 from recurra.engine.fused.record import Unsupported
-from recurra.engine.fused.window import Compiled, Window, loop
+from recurra.engine.fused.window import Call, Compiled, loop
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
@@ -279,14 +279,14 @@ def _run(
         tensors += cell.initial_state(batch, device=x.device, dtype=x.dtype)
     if any(t.dtype != wide for t in tensors):
         tensors = [t.to(wide) if t.is_floating_point() else t for t in tensors]
-    window = Window(
+    call = Call(
         batch,
         steps,
         None if reset is None else reset.contiguous().view(torch.uint8),
         None if lengths is None else lengths.to(torch.int64).contiguous(),
         *compiled.shared_out(batch, steps),
     )
-    found = loop(compiled, window, tensors)
+    found = loop(compiled, call, tensors)
     fields = len(made.widths)
     after = [new.to(old.dtype) for new, old in zip(found[:fields], state, strict=True)]
     extras = found[fields:]

@@ -75,7 +75,7 @@ class Compiled:
 
 
 @dataclass
-class Window:
+class Call:
     """The size of a window and its flags, as a kernel takes them."""
 
     batch: int
@@ -86,7 +86,7 @@ class Window:
     columns: bool  # whether threads share each product, or have rows of their own
 
 
-def loop(compiled: Compiled, window: Window, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+def loop(compiled: Compiled, call: Call, tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the final state fields and the extras `[B, T, ...]`.
 
     `tensors` are the sequences `[B * T, ...]`, the shared tensors, the start and what a reset
@@ -94,21 +94,19 @@ def loop(compiled: Compiled, window: Window, tensors: list[Tensor]) -> tuple[Ten
     the steps one by one.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        found: tuple[Tensor, ...] = _Loop.apply(compiled, window, *tensors)  # type: ignore[no-untyped-call]
+        found: tuple[Tensor, ...] = _Loop.apply(compiled, call, *tensors)  # type: ignore[no-untyped-call]
         return found
-    return _forward(compiled, window, tensors, keep=False)[0]
+    return _forward(compiled, call, tensors, keep=False)[0]
 
 
 class _Loop(torch.autograd.Function):
     """The loop with its gradients."""
 
     @staticmethod
-    def forward(
-        ctx: Any, compiled: Compiled, window: Window, *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, compiled: Compiled, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Run, and keep what the gradients read."""
-        given, kept = _forward(compiled, window, list(tensors), keep=True)
-        ctx.compiled, ctx.window, ctx.count = compiled, window, len(tensors)
+        given, kept = _forward(compiled, call, list(tensors), keep=True)
+        ctx.compiled, ctx.call, ctx.count = compiled, call, len(tensors)
         ctx.save_for_backward(*tensors, *kept)
         return given
 
@@ -119,14 +117,14 @@ class _Loop(torch.autograd.Function):
         tensors, kept = saved[: ctx.count], saved[ctx.count :]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted: the kernel has none
             with torch.enable_grad():
-                found = slowly(ctx.compiled.plan, ctx.window, tensors)
+                found = slowly(ctx.compiled.plan, ctx.call, tensors)
                 wanted = [t for t in tensors if t.requires_grad]
                 gained = iter(
                     torch.autograd.grad(found, wanted, grads, create_graph=True, allow_unused=True)
                 )
             return None, None, *(next(gained) if t.requires_grad else None for t in tensors)
-        with single(ctx.compiled.light(ctx.window.batch, ctx.window.steps)):
-            return None, None, *_backward(ctx.compiled, ctx.window, tensors, kept, list(grads))
+        with single(ctx.compiled.light(ctx.call.batch, ctx.call.steps)):
+            return None, None, *_backward(ctx.compiled, ctx.call, tensors, kept, list(grads))
 
 
 def _parts(
@@ -145,12 +143,12 @@ def _parts(
 
 
 def _forward(
-    compiled: Compiled, window: Window, tensors: list[Tensor], keep: bool
+    compiled: Compiled, call: Call, tensors: list[Tensor], keep: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     """Call the kernel; return final state and extras, and the states and products kept for the
     gradients.
     """
-    kernel, batch, steps = compiled.kernel, window.batch, window.steps
+    kernel, batch, steps = compiled.kernel, call.batch, call.steps
     sequences, shared, start, fresh = (
         [t.contiguous() for t in part] for part in _parts(compiled, tensors)
     )
@@ -173,7 +171,7 @@ def _forward(
         "saved": saved,
         "extra": extras,
     }
-    _call(compiled, False, window, given, ready, keep)
+    _call(compiled, False, call, given, ready, keep)
     return (*final, *extras), [*history, *saved]
 
 
@@ -186,13 +184,13 @@ def _laid_out(kernel: Kernel, ready: tuple[Tensor, ...]) -> list[Tensor]:
 
 def _backward(
     compiled: Compiled,
-    window: Window,
+    call: Call,
     tensors: list[Tensor],
     kept: list[Tensor],
     grads: list[Tensor],
 ) -> list[Tensor | None]:
     """Call the kernel; return the gradients of the tensors that `loop` was given."""
-    kernel, batch, steps = compiled.kernel, window.batch, window.steps
+    kernel, batch, steps = compiled.kernel, call.batch, call.steps
     sequences, shared, start, fresh = (
         [t.contiguous() for t in part] for part in _parts(compiled, tensors)
     )
@@ -205,7 +203,7 @@ def _backward(
     layout = kernel.layouts[1]
     of_sequences = [torch.empty_like(t) for t in sequences]
     stores = [like.new_empty(rows, width) for width in layout.widths["store"]]
-    sums = [like.new_zeros(window.threads, width) for width in layout.widths["sum"]]
+    sums = [like.new_zeros(call.threads, width) for width in layout.widths["sum"]]
     of_start = [torch.empty_like(field) for field in start]
     of_fresh = [torch.zeros_like(field) for field in fresh]
     given = {
@@ -221,7 +219,7 @@ def _backward(
         "first": of_start,
         "fresh": of_fresh or of_start,
     }
-    _call(compiled, True, window, given, ready, keep=True)
+    _call(compiled, True, call, given, ready, keep=True)
 
     of_shared: list[Tensor | None] = [None] * len(shared)
     if lowered.finish is not None:
@@ -259,7 +257,7 @@ def _total(total: Sum, written: dict[str, list[Tensor]], rows: int) -> Tensor:
 def _call(
     compiled: Compiled,
     reverse: bool,
-    window: Window,
+    call: Call,
     given: dict[str, list[Tensor]],
     ready: tuple[Tensor, ...],
     keep: bool,
@@ -267,7 +265,7 @@ def _call(
     """Call a function of the kernel on the tensors that it is given, by name, and memory of its
     own.
     """
-    layout, batch, steps = compiled.kernel.layouts[reverse], window.batch, window.steps
+    layout, batch, steps = compiled.kernel.layouts[reverse], call.batch, call.steps
     like = given["fresh"][0]
     given["own"] = [like.new_empty(batch * compiled.kernel.scratch[reverse] + 1)]
     given["packed"] = [like.new_empty(layout.room + 1)]
@@ -276,26 +274,26 @@ def _call(
     strides = [
         n for matrix, t in zip(layout.matrices, matrices, strict=True) for n in matrix.strides(t)
     ]
-    reset = None if window.reset is None else window.reset.data_ptr()
-    lengths = None if window.lengths is None else window.lengths.data_ptr()
+    reset = None if call.reset is None else call.reset.data_ptr()
+    lengths = None if call.lengths is None else call.lengths.data_ptr()
     arguments = Arguments(
-        steps, batch, window.threads, window.columns, keep, True, reset, lengths,
+        steps, batch, call.threads, call.columns, keep, True, reset, lengths,
         layout.pointers(given), pointers(matrices), longs(strides), compiled.tools,
     )  # fmt: skip
     compiled.functions[reverse](*arguments)
 
 
-def slowly(plan: Plan, window: Window, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+def slowly(plan: Plan, call: Call, tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """Return what `loop` does, by torch, step by step: for gradients of gradients."""
-    batch, steps = window.batch, window.steps
+    batch, steps = call.batch, call.steps
     sequences, shared, fields = len(plan.joint.sequences), len(plan.joint.shared), len(plan.widths)
     by_step = [t.view(batch, steps, *t.shape[1:]).unbind(1) for t in tensors[:sequences]]
     weights = tensors[sequences : sequences + shared]
     state, fresh = tensors[sequences + shared :][:fields], tensors[sequences + shared + fields :]
     given: list[list[Tensor]] = [[] for _ in plan.extra_shapes]
     for t in range(steps):
-        if window.reset is not None:
-            flags = window.reset[:, t].bool()
+        if call.reset is not None:
+            flags = call.reset[:, t].bool()
             state = [
                 torch.where(_like(flags, old), new, old)
                 for new, old in zip(fresh, state, strict=True)
@@ -304,7 +302,7 @@ def slowly(plan: Plan, window: Window, tensors: list[Tensor]) -> tuple[Tensor, .
             part[t].movedim(0, axis) for part, axis in zip(by_step, plan.sequence_axes, strict=True)
         ]
         found = plan.loop(batch, *x, *weights, *state)
-        live = None if window.lengths is None else t < window.lengths
+        live = None if call.lengths is None else t < call.lengths
         for index, extra in enumerate(found[fields:]):
             extra = extra.movedim(plan.extra_axes[index], 0)
             given[index].append(

@@ -1,0 +1,447 @@
+"""Checks of an encoder: each step's vector from that step alone, or from a state that carries what
+came before.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from recurra.contracts.encoder import Encoder, StatefulEncoder
+from recurra.engine.recurrence import map_state
+from recurra.errors import InputError
+from recurra.randomness import seeded
+from recurra.testing.answers import demand
+from recurra.testing.check import Broken, Measured, NotApplicable, check
+from recurra.testing.measure import BFLOAT16, EXACT, ROWS, float32, gap, gaps, worst
+from recurra.testing.slopes import SLOPE, slope_gap
+from recurra.testing.subjects.encoder import EncoderSubject
+from recurra.testing.subjects.reader import SIZE, Reads
+from recurra.testing.subjects.subject import SEED
+
+NAMES = [chr(ord("a") + index) for index in range(SIZE)]
+"""What symbols, or features, are called."""
+REFUSALS = (IndexError, ValueError, RuntimeError)
+
+
+@check("E01", "shapes are as declared", "encoder", firm=True)
+def shapes(subject: EncoderSubject) -> None:
+    """Inputs of B rows and T steps give vectors `[B, T, output_size]`, for every B, every size, and
+    T = 0 too.
+
+    The first cell is built `output_size` wide before the encoder has seen anything. An encoder that
+    squeezes an axis of length 1, or stacks what a loop over the steps gave, works until a batch has
+    one row, or a window no step. A state is a NamedTuple of tensors `[B, ...]` that keep their
+    shapes and types; no step at all leaves it as it was. To mend it: set `output_size` in the
+    constructor, and name every axis of a reshape.
+    """
+    for kind in subject.reads:
+        for size in (1, SIZE):
+            encoder = subject.encoder(size)
+            width = getattr(encoder, "output_size", None)
+            demand(isinstance(width, int) and width > 0, f"output_size is {width!r}")
+            for batch, steps in ((1, 1), (3, 1), (1, 17), (3, 17), (3, 0)):
+                _shaped(subject, encoder, subject.x(kind, batch, steps, size))
+
+
+def _shaped(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
+    wanted = [*x.shape[:2], encoder.output_size]
+    start = subject.fresh(encoder, x)
+    y, state = subject.run(encoder, x, start)
+    demand(
+        list(y.shape) == wanted,
+        f"inputs {list(x.shape)} give vectors {list(y.shape)}, not {wanted}",
+    )
+    demand(y.is_floating_point(), f"vectors are {y.dtype}")
+    kinds = [[(field.shape, field.dtype) for field in one] for one in (start, state)]
+    demand(kinds[0] == kinds[1], f"a state {kinds[0]} becomes {kinds[1]}")
+    demand(bool(x.shape[1]) or gaps(state, start, "state") == 0, "no step at all changes the state")
+
+
+@check("E02", "no vector looks where it must not", "encoder", firm=True)
+def locality(subject: EncoderSubject) -> Measured:
+    """A step's vector depends on that step alone; that of a `StatefulEncoder`, on it and on earlier
+    ones.
+
+    y(x with x[t] changed) = y(x) at every other step, and y(x[p]) = y(x)[p] for a permutation p of
+    the steps, within 1e-12 in float64; a stateful encoder: y[:t] stays what it is, whatever x[t:]
+    becomes. An encoder that looks ahead sees the very symbol that the network is to predict:
+    training is splendid, and generation is nonsense. One that counts its steps gives other vectors
+    when a sequence is read in windows. In training the same holds, of an encoder that draws nothing
+    there. To mend it: pad a convolution on the left alone, take no mean over time, and derive from
+    `StatefulEncoder` where the past is needed.
+    """
+    found = []
+    for kind, encoder, mode in _modes(subject):
+        x = subject.x(kind)
+        whole, _ = subject.run(encoder, x)
+        for at in (0, 3, 6):
+            for changed in _changes(subject, kind, x, at, isinstance(encoder, StatefulEncoder)):
+                y, _ = subject.run(encoder, changed)
+                keep = (
+                    torch.arange(x.shape[1]) < at
+                    if isinstance(encoder, StatefulEncoder)
+                    else _all_but(x, at)
+                )
+                found.append(
+                    Measured(
+                        gap(y[:, keep], whole[:, keep], "a vector"),
+                        ROWS,
+                        f"{mode}, step {at} changed",
+                    )
+                )
+        if not isinstance(encoder, StatefulEncoder):
+            order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
+            y, _ = subject.run(encoder, x[:, order])
+            found.append(
+                Measured(
+                    gap(y, whole[:, order], "a vector"), ROWS, f"{mode}, steps in another order"
+                )
+            )
+    return worst(found)
+
+
+def _modes(subject: EncoderSubject) -> Iterator[tuple[Reads, Encoder[Any], str]]:
+    """Give the encoder for all that it reads, in evaluation, and in training unless it draws
+    there.
+    """
+    for kind in subject.reads:
+        yield kind, subject.encoder(), kind
+        encoder = subject.encoder().train()
+        with seeded(SEED, "dropout"):
+            streams = _streams()
+            subject.run(encoder, subject.x(kind))
+            drawn = _streams() != streams
+        if not drawn:
+            yield kind, encoder, f"{kind}, in training"
+
+
+def _all_but(x: Tensor, at: int) -> Tensor:
+    return torch.arange(x.shape[1]) != at
+
+
+def _changes(
+    subject: EncoderSubject, kind: Reads, x: Tensor, at: int, after: bool
+) -> Iterator[Tensor]:
+    """Give inputs that differ at step `at`, or from it on `after`."""
+    place = slice(at, None) if after else slice(at, at + 1)
+    others = (
+        [(x + 1) % SIZE]
+        if kind == "symbols"
+        else [subject.x(kind, salt=1), torch.full_like(x, 1e6)]
+    )
+    for other in others:
+        changed = x.clone()
+        changed[:, place] = other[:, place]
+        yield changed
+
+
+@check("E03", "rows are independent", "encoder", firm=True)
+def rows(subject: EncoderSubject) -> Measured:
+    """A row alone gives what it gives in a batch, within 1e-12; another row's values change
+    nothing, nan neither.
+
+    A mean or a norm over the batch makes a figure depend on which rows happen to stand side by
+    side, and generation, with its one row, differs from training. In training the same holds, of an
+    encoder that draws nothing there. To mend it: no operation over the first axis, and `where` in
+    place of a product with a mask: 0 times nan is nan.
+    """
+    found = []
+    for kind, encoder, mode in _modes(subject):
+        x = subject.x(kind)
+        whole, state = subject.run(encoder, x)
+        for row in range(len(x)):
+            y, after = subject.run(encoder, x[row : row + 1])
+            own = map_state(lambda field: field[row : row + 1], state)  # noqa: B023
+            value = max(gap(y, whole[row : row + 1], "a row"), gaps(after, own, "state"))
+            found.append(Measured(value, ROWS, f"{mode}, row {row} alone"))
+        changed = x.clone()
+        changed[0] = (x[0] + 1) % SIZE if kind == "symbols" else torch.nan
+        y, _ = subject.run(encoder, changed)
+        found.append(Measured(gap(y[1:], whole[1:], "a row"), EXACT, f"{mode}, row 0 changed"))
+        if isinstance(encoder, StatefulEncoder):
+            found.append(_positions(subject, encoder, x))
+    return worst(found)
+
+
+def _positions(subject: EncoderSubject, encoder: StatefulEncoder[Any], x: Tensor) -> Measured:
+    """Each row starts at a position of its own; none at all is 0."""
+    places = torch.tensor([0, 5, 1000])
+    together = subject.fresh(encoder, x, places)
+    apart = [subject.fresh(encoder, x[:1], places[row : row + 1]) for row in range(3)]
+    joined = [torch.cat(fields) for fields in zip(*apart, strict=True)]
+    none = map_state(lambda field: field[:1], subject.fresh(encoder, x))
+    return Measured(
+        max(gaps(together, joined, "state"), gaps(apart[0], none, "state")),
+        EXACT,
+        "rows at positions",
+    )
+
+
+@check("E04", "a value that is no number stays in its step", "encoder")
+def poison(subject: EncoderSubject) -> Measured:
+    """A nan at one step reaches no other step of its row; with a state, no earlier step.
+
+    Sources refuse missing values, so that nothing here has to stand for one. But what lies in the
+    unused part of a buffer may be anything, and it must not reach a step that is used. To mend it:
+    `where` in place of a product with 0.
+    """
+    if "numbers" not in subject.reads:
+        raise NotApplicable("it reads no numbers")
+    encoder, x = subject.encoder(), subject.x("numbers")
+    whole, _ = subject.run(encoder, x)
+    x[1, 3] = torch.nan
+    y, _ = subject.run(encoder, x)
+    steps = torch.arange(x.shape[1])
+    clean = steps < 3 if isinstance(encoder, StatefulEncoder) else steps != 3
+    return Measured(gap(y[1, clean], whole[1, clean], "a vector"), EXACT)
+
+
+@check("E05", "nothing is learned but by gradients", "encoder", firm=True)
+def built(subject: EncoderSubject) -> Measured:
+    """The same seed builds the same weights, and what passes through changes none, in training
+    neither.
+
+    What an encoder learned from whatever passes through, a running mean for one, it would learn
+    from the validation and the test split too, and no two evaluations would agree. `prepare` takes
+    what comes from outside, such as vectors of a file, and gives the same each time. To mend it:
+    scale numbers in the vocabulary, which is fitted on the training split alone.
+    """
+    values = []
+    for kind in subject.reads:
+        encoder, again = subject.encoder(), subject.encoder()
+        prepared(encoder), prepared(again)
+        values.append(_difference(encoder, again.state_dict()))
+        before = _copied(encoder)
+        for training in (True, False):
+            encoder.train(training)
+            subject.run(encoder, subject.x(kind))
+            values.append(_difference(encoder, before))
+    return Measured(max(values), EXACT)
+
+
+def prepared(encoder: Encoder[Any], names: list[str] | None = None) -> Encoder[Any]:
+    """Prepare an encoder as for a new run; one that finds our names in no file of its own stays as
+    it is.
+    """
+    try:
+        encoder.prepare([*NAMES] if names is None else names)
+    except InputError:
+        pass
+    return encoder
+
+
+def _copied(encoder: Encoder[Any]) -> dict[str, Tensor]:
+    """Return a copy of what an encoder saves."""
+    return {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+
+
+def _difference(encoder: Encoder[Any], wanted: dict[str, Tensor]) -> float:
+    found = encoder.state_dict()
+    demand(
+        found.keys() == wanted.keys(),
+        f"what it saves changes from {sorted(wanted)} to {sorted(found)}",
+    )
+    return max((gap(found[name], value, name) for name, value in wanted.items()), default=0.0)
+
+
+@check("E06", "an id out of range is refused", "encoder", firm=True)
+def out_of_range(subject: EncoderSubject) -> None:
+    """An id below 0, or of `size` and above, raises `IndexError`, `ValueError` or `RuntimeError`.
+
+    A table indexed in Python takes -1 for its last row, and a clamp or a modulo gives some other
+    symbol's vector: the fault of a vocabulary that no longer fits its encoder then trains in
+    silence. To mend it: use `nn.Embedding` or `one_hot`, which refuse such an id, or compare before
+    you look up.
+    """
+    if "symbols" not in subject.reads:
+        raise NotApplicable("it reads no symbols")
+    for wrong in (-1, SIZE, SIZE + 100):
+        encoder, x = subject.encoder(), subject.x("symbols")
+        x[1, 2] = wrong
+        try:
+            subject.run(encoder, x)
+        except REFUSALS:
+            continue
+        raise Broken(f"of {SIZE} symbols, id {wrong} is taken for one")
+
+
+@check("E07", "the same again", "encoder", firm=True)
+def deterministic(subject: EncoderSubject) -> Measured:
+    """In evaluation the same inputs give the same vectors, whatever came between, and no random
+    number is drawn.
+
+    Noise that is drawn and multiplied by 0 still shifts every draw after it: sampled text would
+    depend on the encoder. In training, what is drawn follows torch's seed alone. To mend it: draw
+    only where `self.training` holds, keep what must last in a `StatefulEncoder`'s state, and
+    nothing on the module.
+    """
+    found = []
+    for kind in subject.reads:
+        encoder, x = subject.encoder(), subject.x(kind)
+        streams = _streams()
+        first, _ = subject.run(encoder, x)
+        subject.run(encoder, subject.x(kind, batch=2, steps=3, salt=1))
+        second, _ = subject.run(encoder, x)
+        demand(_streams() == streams, "random numbers are drawn in evaluation")
+        found.append(Measured(gap(second, first, "a vector"), EXACT, f"{kind}, evaluation"))
+        encoder.train()
+        drawn = []
+        for _ in range(2):
+            torch.manual_seed(SEED)
+            drawn.append(subject.run(encoder, x)[0])
+        found.append(
+            Measured(gap(drawn[0], drawn[1], "a vector"), EXACT, f"{kind}, training under one seed")
+        )
+    return worst(found)
+
+
+def _streams() -> tuple[Any, ...]:
+    """Return what tells that a global stream of random numbers was drawn from."""
+    _, keys, place, *_ = np.random.get_state()
+    return torch.get_rng_state().tolist(), list(keys), place, random.getstate()
+
+
+@check("E08", "what is saved is all there is", "encoder", firm=True)
+def saved(subject: EncoderSubject) -> Measured:
+    """Weights written as safetensors make another instance give the very same vectors, bit by bit.
+
+    The other instance is drawn from another seed, and not prepared, as when a run is loaded. A
+    random table kept as a plain attribute is not in `state_dict`, so that the loaded model is
+    another one; tensors that share memory cannot be written. To mend it: every tensor is a
+    parameter or a buffer that is saved, or follows from the options alone.
+    """
+    values = []
+    for kind in subject.reads:
+        encoder, x = (
+            prepared(subject.encoder(dtype=torch.float32)),
+            subject.x(kind, dtype=torch.float32),
+        )
+        again = subject.encoder(dtype=torch.float32, seed=SEED + 1)
+        again.load_state_dict(load(save(dict(encoder.state_dict()))))
+        values.append(gap(subject.run(again, x)[0], subject.run(encoder, x)[0], "a vector"))
+    return Measured(max(values), EXACT)
+
+
+@check("E09", "gradients are slopes", "encoder", firm=True)
+def gradients(subject: EncoderSubject) -> Measured:
+    """The gradient of the vectors by the weights, and by numbers, is their slope along random
+    directions in float64.
+
+    A weight that is detached, or read through `.data`, is never trained; the model learns around it
+    and is only worse. A constructor that freezes weights says so by `requires_grad = False`. To
+    mend it: compute with the parameter itself.
+    """
+    values = []
+    for kind in subject.reads:
+        encoder, x = subject.encoder(), subject.x(kind, batch=2, steps=4)
+        leaves: list[Tensor] = [weight for weight in encoder.parameters() if weight.requires_grad]
+        if kind == "numbers":
+            leaves.append(x.requires_grad_())
+        function = lambda e=encoder, x=x: subject.run(e, x)[0].double()  # noqa: E731
+        values.append(slope_gap(function, leaves, subject.generator(2)))
+    return Measured(max(values), SLOPE)
+
+
+@check("E10", "types and devices", "encoder")
+def types(subject: EncoderSubject) -> Measured:
+    """Vectors have the type of the weights, or of the numbers, and stand where these stand; float32
+    is near float64.
+
+    On the meta device a tensor made with `torch.arange(n)`, on the CPU, meets one that is not, and
+    torch refuses: the error that a GPU would give. Under bfloat16 autocast vectors keep to 2e-2 of
+    their own size. To mend it: make tensors with `x.new_zeros` or `device=x.device`, and constants
+    as buffers.
+    """
+    found = []
+    for kind in subject.reads:
+        wide = subject.encoder()
+        narrow = copy.deepcopy(wide).float()
+        x = subject.x(kind)
+        y = subject.run(wide, x)[0]
+        if kind == "numbers" or next(wide.parameters(), None) is not None:
+            demand(y.dtype == torch.float64, f"in float64 the vectors are {y.dtype}")
+        single, _ = subject.run(narrow, subject.x(kind, dtype=torch.float32))
+        found.append(
+            Measured(
+                gap(single.double(), y.double(), "a vector"),
+                float32(x.shape[1]),
+                f"{kind}, float32",
+            )
+        )
+        if "bfloat16" not in subject.entry.component.lacks:
+            with torch.autocast("cpu", torch.bfloat16):
+                half, _ = subject.run(narrow, subject.x(kind, dtype=torch.float32))
+            ratio = _rms(half.float() - single) / max(_rms(single), 1e-30)
+            found.append(Measured(ratio, BFLOAT16, f"{kind}, bfloat16 autocast"))
+        meta, _ = subject.run(
+            narrow.to("meta"), x.to("meta") if kind == "symbols" else x.float().to("meta")
+        )
+        demand(
+            meta.device.type == "meta", f"inputs on the meta device give vectors on {meta.device}"
+        )
+    return worst(found)
+
+
+def _rms(value: Tensor) -> float:
+    return float(value.double().square().mean().sqrt())
+
+
+@check("E12", "inputs are only read", "encoder", firm=True)
+def inputs(subject: EncoderSubject) -> Measured:
+    """What is passed in is not changed, and how it lies in memory makes no difference.
+
+    The same tensor is the target of the loss: an encoder that scales its input in place moves what
+    is to be predicted. Generation gives one row expanded to many, and evaluation a slice: `view`
+    refuses both. Positions, resets and the names that `prepare` is given are others' too. To mend
+    it: no method that ends in `_` on an input, and `reshape` in place of `view`.
+    """
+    values = []
+    for kind in subject.reads:
+        encoder, x = subject.encoder(), subject.x(kind)
+        wanted, _ = subject.run(encoder, x)
+        held, version = x.clone(), x._version
+        values.append(gap(_raw(encoder, subject, x), wanted, "a vector"))
+        demand(torch.equal(x, held) and x._version == version, f"{kind}: the inputs are changed")
+        turned = x.transpose(0, 1).contiguous().transpose(0, 1)
+        values.append(gap(_raw(encoder, subject, turned), wanted, "a vector"))
+        spread = x[:1].expand(3, *x.shape[1:])
+        values.append(
+            gap(_raw(encoder, subject, spread), subject.run(encoder, spread)[0], "a vector")
+        )
+        wide = torch.cat([x, x], dim=1)[:, : x.shape[1]]
+        values.append(gap(_raw(encoder, subject, wide), wanted, "a vector"))
+        _lent(subject, encoder, x)
+    return Measured(max(values), ROWS)
+
+
+def _lent(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
+    """Raise `Broken` if names, positions or resets are written on."""
+    names = [*NAMES]
+    prepared(subject.encoder(), names)
+    demand(names == NAMES, "prepare changes the names that it is given")
+    if not isinstance(encoder, StatefulEncoder):
+        return
+    position, reset = torch.arange(3), torch.eye(*x.shape[:2], dtype=torch.bool)
+    subject.run(encoder, x, subject.fresh(encoder, x, position), reset)
+    demand(not position._version, "the positions that are passed in are changed")
+    demand(not reset._version, "the resets that are passed in are changed")
+
+
+def _raw(encoder: Encoder[Any], subject: EncoderSubject, x: Tensor) -> Tensor:
+    """Return the vectors of these very inputs, and not of a copy."""
+    if isinstance(encoder, StatefulEncoder):
+        state = subject.fresh(encoder, x)
+        held = map_state(torch.clone, state)
+        y: Tensor = encoder.advance(x, state)[0]
+        demand(gaps(state, held, "state") == 0, "the state that is passed in is changed")
+        return y
+    given: Tensor = encoder(x)
+    return given

@@ -1,0 +1,447 @@
+"""Checks of a source: the same pieces whenever it is read, and a fingerprint that knows when they
+change.
+"""
+
+from __future__ import annotations
+
+import gc
+import glob
+import gzip
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from recurra.contracts.source import Piece, Source
+from recurra.contracts.vocabulary import Element, Values
+from recurra.errors import InputError
+from recurra.testing import child
+from recurra.testing.answers import demand
+from recurra.testing.check import Broken, Measured, NotApplicable, check
+from recurra.testing.hard_data import joined
+from recurra.testing.subjects.source import SourceSubject
+
+CHEAP = 0.25
+"""Seconds that a fingerprint may take."""
+GROWN, LINES = 3 << 19, 120_000
+"""Bytes to which a file is grown, beyond the block that most readers take, and lines at most."""
+
+
+def _same(one: Piece, other: Piece) -> bool:
+    if bool(one.start) != bool(other.start) or type(one.values) is not type(other.values):
+        return False
+    if dict(one.columns) != dict(other.columns):
+        return False
+    if isinstance(one.values, np.ndarray):
+        return one.values.dtype == other.values.dtype and np.array_equal(
+            one.values, other.values, equal_nan=True
+        )
+    return bool(one.values == other.values)
+
+
+def equal(found: list[Piece], wanted: list[Piece], what: str) -> None:
+    """Raise `Broken` unless the pieces are the same."""
+    demand(len(found) == len(wanted), f"{what}: {len(found)} pieces, not {len(wanted)}")
+    for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        demand(_same(one, other), f"{what}: piece {index} is another one")
+
+
+@check("S01", "read again, it gives the same", "source", firm=True)
+def repeatable(subject: SourceSubject) -> None:
+    """Reading twice, in turns, or from another instance gives the same pieces, and a piece stays
+    what it was.
+
+    A corpus is read once to fit the vocabulary and once to encode it; a run that is resumed reads
+    it again. A file that is opened in the constructor is empty the second time, and one buffer for
+    all pieces makes of each the last one. To mend it: open and begin in `read`, derive random data
+    from a seed among the options, and yield a new array each time.
+    """
+    for element, pieces in subject.given():
+        source = subject.source()
+        equal(subject.pieces(source, element), pieces, f"{element}, another instance")
+        equal(subject.pieces(source, element), pieces, f"{element}, read again")
+        equal(list(subject.reader(source, element)), pieces, f"{element}, kept until the end")
+        turns = list(zip_longest(subject.reader(source, element), subject.reader(source, element)))
+        whole = all(None not in turn for turn in turns)
+        demand(whole, f"{element}: two that read in turns get different numbers of pieces")
+        for index in (0, 1):
+            equal([turn[index] for turn in turns], pieces, f"{element}, in turns")
+
+
+@check("S02", "pieces are what was asked for", "source", firm=True)
+def pieces_are_typed(subject: SourceSubject) -> None:
+    """Text is a `str`, tokens a `list` of `str`, numbers an array `[n, F]` of finite float64, of
+    one width F.
+
+    What it offers and its options do not hold, it refuses by `InputError`; at least one thing it
+    gives. An array of float32 has lost what the vocabulary would have scaled; a missing value must
+    be refused or filled in here, since nothing after it knows what nan means. To mend it: convert
+    with `np.asarray(rows, np.float64)`, and raise `InputError` (RC042) with the row.
+    """
+    for element, pieces in subject.given():
+        widths = set()
+        for index, piece in enumerate(pieces):
+            fault = _fault(element, piece.values)
+            demand(not fault, f"{element}, piece {index}: {fault}")
+            widths.add(piece.values.shape[1] if element == "numbers" else 1)
+        demand(any(len(piece.values) for piece in pieces), f"{element}: there is nothing at all")
+        demand(len(widths) == 1, f"{element}: rows are {sorted(widths)} wide")
+
+
+def _fault(element: Element, values: Values) -> str:
+    """Return what is wrong with the values of a piece."""
+    if element == "text":
+        return "" if isinstance(values, str) else f"{type(values).__name__}, not str"
+    if element == "tokens":
+        right = isinstance(values, list) and all(isinstance(token, str) for token in values)
+        return "" if right else f"{type(values).__name__} that is no list of str"
+    if not (isinstance(values, np.ndarray) and values.dtype == np.float64 and values.ndim == 2):
+        described = (
+            f"{values.dtype} {list(values.shape)}"
+            if isinstance(values, np.ndarray)
+            else type(values).__name__
+        )
+        return f"{described}, not float64 [n, F]"
+    return "" if np.isfinite(values).all() else "a value is not finite"
+
+
+@check("S03", "sequences have a start, and features a name", "source", firm=True)
+def starts(subject: SourceSubject) -> None:
+    """The first piece starts a sequence, `start` is a bool, and `features` names each column of
+    numbers, or none.
+
+    A piece without `start` goes on where the one before it ended: a network that carries its state
+    reads it so. The names are shown beside forecasts, each to its column. To mend it: yield
+    `Piece(values, start)`, with `start` true for the first piece of each sequence.
+    """
+    for element, pieces in subject.given():
+        demand(
+            all(isinstance(piece.start, bool) for piece in pieces), f"{element}: a start is no bool"
+        )
+        demand(
+            not pieces or pieces[0].start, f"{element}: the first piece does not start a sequence"
+        )
+        source = subject.source()
+        names = source.features()
+        listed(names, "features")
+        listed(source.gaps(), "gaps")
+        subject.pieces(source, element)
+        listed(source.gaps(), "gaps")
+        if element == "numbers" and names:
+            width = pieces[0].values.shape[1]
+            demand(
+                len(names) == width, f"{len(names)} features are named, and rows are {width} wide"
+            )
+
+
+def listed(names: Any, what: str) -> None:
+    """Raise `Broken` unless these are names, in a list."""
+    right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    demand(right, f"{what} gives {names!r:.60}, not a list of str")
+
+
+ELSEWHERE = """
+target, options = argument
+model = getattr(load(*options[0]), options[1])
+tell(getattr(load(*target[0]), target[1])(model.model_validate_json(options[2])).fingerprint())
+"""
+
+
+@check("S04", "the fingerprint is firm and cheap", "source", firm=True, each=False)
+def fingerprint_is_stable(subject: SourceSubject) -> Measured:
+    """The fingerprint is one text: asked again, of another instance, after reading, and in another
+    process.
+
+    It is asked for whenever a task runs, to find what was encoded before, and must not read the
+    data: less than 0.25 s. Python's `hash` of a text is another number in every process, so that
+    nothing is ever found again. To mend it: take names, sizes and times of files, or `hashlib` of
+    what the options hold.
+    """
+    source = subject.source()
+    first = source.fingerprint()
+    demand(isinstance(first, str) and bool(first), f"the fingerprint is {first!r:.60}")
+    list(subject.given())
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        found = subject.source().fingerprint()
+        taken.append(time.perf_counter() - start)
+        demand(found == first, "the fingerprint of another instance is another one")
+    demand(source.fingerprint() == first, "the fingerprint changes by being asked for")
+    _unread(subject)
+    demand(_elsewhere(subject) == first, "in another process the fingerprint is another one")
+    return Measured(min(taken), CHEAP, "seconds for a fingerprint")
+
+
+def _unread(subject: SourceSubject) -> None:
+    """Raise `Broken` if the fingerprint is made by reading."""
+
+    def read(self: Source[Any], element: Element) -> NoReturn:
+        raise Broken("the fingerprint reads the data")
+
+    watched = type("Watched", (subject.entry.target,), {"read": read})
+    watched(subject.source().options).fingerprint()
+
+
+def _elsewhere(subject: SourceSubject) -> Any:
+    """Return the fingerprint that a process with other hashes gives."""
+    component, options = subject.entry.component, subject.source().options.model_dump_json()
+    names = [name.partition(":")[2] for name in (component.target, component.options)]
+    places = [child.origin(subject.entry, name) for name in (component.target, component.options)]
+    argument = [[places[0], names[0]], [places[1], names[1], options]]
+    return child.run(
+        ELSEWHERE, argument, PYTHONHASHSEED="2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    )
+
+
+@check("S05", "the fingerprint follows the files", "source", firm=True)
+def fingerprint_follows(subject: SourceSubject) -> None:
+    """A file that grew, or holds something else of the same length, has another fingerprint.
+
+    What was encoded under an old fingerprint is taken for the data of today: the task trains on
+    text that is no longer there. Read again, it gives what stands there now, as a copy of the file
+    does. To mend it: name, size and `st_mtime_ns` of every file, and a cache, if any, by the
+    fingerprint.
+    """
+    for shorter in (True, False):
+        _read_anew(subject, shorter)
+    with _copies(subject) as (source, path):
+        first = source.fingerprint()
+        content, times = path.read_bytes(), path.stat()
+        path.write_bytes(content + content[-1:])
+        demand(source.fingerprint() != first, "a file grew, and the fingerprint is the same")
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 2_000_000_000))
+        demand(
+            source.fingerprint() != first,
+            "a file holds something else, and the fingerprint is the same",
+        )
+
+
+def _read_anew(subject: SourceSubject, shorter: bool) -> None:
+    """Raise `Broken` if a source that has read a file gives something else of it, once it changed,
+    than a new one.
+    """
+    with _copies(subject) as (source, path), _copies(subject) as (other, copy):
+        _today(subject, source)
+        content = path.read_bytes()
+        for file in (path, copy):
+            file.write_bytes(content[: len(content) // 2] if shorter else content + content)
+        now, wanted = _today(subject, source), _today(subject, other)
+        demand(now.keys() == wanted.keys(), "a file is changed, and what the source gives is not")
+        for element, pieces in wanted.items():
+            equal(now[element], pieces, f"{element}, of a file that is changed")
+
+
+def _today(subject: SourceSubject, source: Source[Any]) -> dict[Element, list[Piece]]:
+    """Return what a source gives now, of each element that it does not refuse."""
+    found = {}
+    for element in subject.offers:
+        try:
+            found[element] = subject.pieces(source, element)
+        except InputError:
+            continue
+    return found
+
+
+@contextmanager
+def _copies(subject: SourceSubject) -> Iterator[tuple[Source[Any], Path]]:
+    """Lend the source over copies of all its files, and the largest of these copies.
+
+    Raises `NotApplicable` if its options name no file.
+    """
+    named = subject.files()
+    with tempfile.TemporaryDirectory() as folder:
+        moved = {path: _copied(path, Path(folder) / str(index)) for index, path in enumerate(named)}
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        demand(bool(files), f"there is no file {named[0]}")
+        yield (
+            subject.source(lambda path: moved[path]),
+            max(files, key=lambda path: path.stat().st_size),
+        )
+
+
+def _copied(path: Path, into: Path) -> Path:
+    """Copy a file, a folder or all that a pattern matches into a folder; return its path, or the
+    pattern, there.
+
+    A part of the path that exists is no pattern, whatever marks it holds.
+    """
+    root = path.parent
+    while not root.exists():
+        root = root.parent
+    into.mkdir(parents=True)
+    pattern = glob.escape(path.name) if path.exists() else str(path.relative_to(root))
+    for found in [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]:
+        target = into / found.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if found.is_dir():
+            shutil.copytree(found, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(found, target)
+    return into / path.relative_to(root)
+
+
+@check("S06", "what cannot be read is told", "source", firm=True)
+def unreadable(subject: SourceSubject) -> None:
+    """A file that is missing, or a folder in its place, raises `InputError` that names it; so may
+    bytes at random.
+
+    No other exception comes out: a traceback tells the author of the source where it happened, and
+    the author of the task nothing. To mend it: catch `OSError` and what the parser raises, and
+    raise `InputError` (RC040 for a file, RC042 for a value in it) with the path and the row.
+    """
+    named = subject.files()
+    with tempfile.TemporaryDirectory() as folder:
+        missing = {
+            path: Path(folder) / f"missing{index}" / path.name for index, path in enumerate(named)
+        }
+        _refused(
+            subject,
+            subject.source(lambda path: missing[path]),
+            "a file that is missing",
+            named[0].name,
+        )
+        if named[0].is_file():
+            _refused(
+                subject, subject.source(lambda path: Path(folder)), "a folder", Path(folder).name
+            )
+    with _copies(subject) as (source, path):
+        path.write_bytes(np.random.Generator(np.random.Philox(5)).bytes(3000))
+        _read_or_refused(subject, source)
+
+
+def _refused(subject: SourceSubject, source: Source[Any], what: str, name: str) -> None:
+    for element in subject.offers:
+        try:
+            source.fingerprint()
+            list(subject.reader(source, element))
+        except InputError as error:
+            demand(name in str(error), f"{what}: the error does not name it: {error!s:.100}")
+            continue
+        raise Broken(f"{what} is read as {element}")
+
+
+def _read_or_refused(subject: SourceSubject, source: Source[Any]) -> None:
+    for element in subject.offers:
+        try:
+            pieces = list(subject.reader(source, element))
+        except InputError:
+            continue
+        faults = [fault for piece in pieces if (fault := _fault(element, piece[0]))]
+        demand(not faults, f"bytes at random are read as {element}: {faults[:1]}")
+
+
+@check("S07", "blocks do not show", "source", firm=True, each=False)
+def blocks(subject: SourceSubject) -> None:
+    """A file that grew by its last line, many thousand times, gives what it gave, and then that
+    line's share each time.
+
+    So large a file is read in blocks: a line, or a character of several bytes, that a block cuts
+    must come whole, and sequences must begin where they did. To mend it: hold back what comes after
+    the last line end, and decode with `codecs.getincrementaldecoder`.
+    """
+    for element, _ in subject.given():
+        with _copies(subject) as (source, path):
+            first, line = _lines(path)
+            many = min(GROWN // len(line) + 1, LINES)
+            try:
+                plain, one, two, grown = (
+                    _grown(subject.reader(source, element), element, path, first + line * n)
+                    for n in (0, 1, 2, many)
+                )
+            except InputError as error:
+                raise NotApplicable(f"its file does not grow by a line: {error!s:.80}") from error
+        share = _beyond(plain, one)
+        if share is None or _beyond(one, two) != share:
+            raise NotApplicable("its data does not grow by a line of its file")
+        values = joined([plain.values, *[one.values[len(plain.values) :]] * many], element)
+        demand(
+            _same(Piece(grown.values), Piece(values)),
+            f"{element}: a large file gives other values than small ones",
+        )
+        length, begins = len(one.values) - len(plain.values), share[1]
+        places = [
+            len(plain.values) + turn * length + place for turn in range(many) for place in begins
+        ]
+        demand(
+            grown.starts == plain.starts + places,
+            f"{element}: sequences of a large file begin elsewhere",
+        )
+
+
+class Whole(NamedTuple):
+    """All values of a source, put together, and the positions at which its sequences start."""
+
+    values: Values
+    starts: list[int]
+
+
+def _grown(reader: Iterator[Piece], element: Element, path: Path, content: bytes) -> Whole:
+    """Return what a reader that has not begun gives of a file with this content."""
+    with _opened(path, "wb") as file:
+        file.write(content)
+    parts, starts, count = [], [], 0
+    for values, start, _ in reader:
+        starts += [count] if start else []
+        parts.append(values)
+        count += len(values)
+    return Whole(joined(parts, element), starts)
+
+
+def _lines(path: Path) -> tuple[bytes, bytes]:
+    """Return a file's content, which then ends with a newline, and its last line."""
+    with _opened(path, "rb") as file:
+        content: bytes = file.read().rstrip(b"\r\n") + b"\n"
+    return content, content[content[:-1].rfind(b"\n") + 1 :]
+
+
+def _opened(path: Path, mode: str) -> Any:
+    return gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)
+
+
+def _beyond(small: Whole, large: Whole) -> tuple[Any, list[int]] | None:
+    """Return the values and starts that one has beyond the other, or none if it does not begin with
+    it.
+    """
+    count = len(small.values)
+    begins = _same(Piece(large.values[:count]), Piece(small.values)) and len(large.values) > count
+    if not begins or large.starts[: len(small.starts)] != small.starts:
+        return None
+    more = large.values[count:]
+    places = [place - count for place in large.starts[len(small.starts) :]]
+    return (more.tolist() if isinstance(more, np.ndarray) else more), places
+
+
+@check("S08", "one can stop early", "source")
+def stops_early(subject: SourceSubject) -> None:
+    """A reader that takes one piece and no more leaves nothing open, and the next one gets
+    everything.
+
+    An error in the middle of a corpus, or an interruption, ends the reading there. A file that is
+    left to the garbage collector stays open, on some systems locked. To mend it: open files in a
+    `with` of the generator that reads them.
+    """
+    for element, pieces in subject.given():
+        source = subject.source()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", ResourceWarning)
+            reader = subject.reader(source, element)
+            next(iter(reader), None)
+            del reader
+            gc.collect(1)
+        left = [
+            str(warning.message)
+            for warning in said
+            if issubclass(warning.category, ResourceWarning)
+        ]
+        demand(not left, f"{element}: {left[0] if left else ''}")
+        equal(subject.pieces(source, element), pieces, f"{element}, after one that stopped early")

@@ -1,0 +1,168 @@
+"""What the transforms of a vocabulary of numbers owe: a series in parts is the series, and it comes
+back.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.transform import Floats, Transform
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Chain, States
+from recurra.data.splits import Split
+from recurra.data.store import Store
+from recurra.testing.answers import demand, through_json
+from recurra.testing.check import Measured, NotApplicable, check
+from recurra.testing.checks.vocabulary.encoding import same
+from recurra.testing.measure import FLOAT64, worst
+from recurra.testing.subjects.vocabulary import VocabularySubject
+
+ROWS = 60
+"""Rows of each series beyond those that have no value."""
+CUTS = (1, 7, 8)
+"""Rows after which a series is cut."""
+
+
+@check(
+    "V15",
+    "a series goes through its transforms and comes back",
+    "vocabulary",
+    firm=True,
+    since="1.1",
+)
+def transformed(subject: VocabularySubject) -> Measured:
+    """Each row is undone by its origins, which saw nothing but the rows before; parts make the
+    whole; all is saved.
+
+    A series cut anywhere, beside another one or alone, gives the same rows, origins and states to
+    the bit; the origins of a row do not move when that row or a later one does, so that a forecast
+    is undone by what is known when it is made; the origins of the row to come are those that it has
+    once it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is
+    handed in is not written on, and what was learned is in what the vocabulary saves. To mend it:
+    keep nothing of a series on the object, all of it in the state, and build new arrays.
+    """
+    subject.yielding("numbers")
+    built = subject.vocabulary()
+    _sound(built)
+    if not built.transforms():
+        raise NotApplicable("it has no transforms")
+    lag = sum(step.lag for step in built.transforms())
+    series = [_series(lag + ROWS, salt) for salt in (0, 1)]
+    chain = _fitted(subject, series)
+    found = [_comes_back(chain, values) for values in series]
+    _keeps_apart(chain, series)
+    _is_saved(subject, chain, series[0])
+    return worst(found)
+
+
+def _sound(vocabulary: Vocabulary[Any]) -> None:
+    """Raise `Broken` unless the transforms are a list of them, the same at each call, with whole
+    numbers.
+    """
+    one, other = vocabulary.transforms(), vocabulary.transforms()
+    demand(
+        all(isinstance(step, Transform) for step in one), "transforms() gives what is no Transform"
+    )
+    alike = len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    demand(alike, "transforms() gives new objects at each call: what they have learned is lost")
+    for step in one:
+        for name in ("lag", "width"):
+            value = getattr(step, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            demand(
+                whole, f"{name} of {type(step).__name__} is {value!r}, not a whole number from 0"
+            )
+
+
+def _series(rows: int, salt: int) -> Floats:
+    """Return numbers above 0 that wander, of two features."""
+    steps = np.random.Generator(np.random.Philox(salt)).normal(0, 0.1, (rows, 2))
+    found: Floats = np.exp(steps.cumsum(axis=0)) * (1 + 10 * salt)
+    return found
+
+
+def _fitted(subject: VocabularySubject, series: list[Floats]) -> Chain:
+    """Return the chain of a vocabulary that is fitted on all series."""
+    chain = Chain(subject.vocabulary(*[values.copy() for values in series]))
+    sizes = np.array([len(values) for values in series])
+    ends = sizes.cumsum()
+    store = Store(np.concatenate(series), ends - sizes, "")
+    chain.fit(store, Split(ends - sizes, ends, ends - sizes))
+    return chain
+
+
+def _comes_back(chain: Chain, values: Floats) -> Measured:
+    """Return how far a series is from what it was; raise `Broken` if parts, or later rows, tell on
+    it.
+    """
+    rows = chain.scaled(values)
+    start = chain.start(rows)
+    kept = copy.deepcopy((rows, start))
+    whole, end = chain.apply(rows, start, 0)
+    origins = chain.origins(rows, start)
+    unspoilt = same(rows, kept[0]) and _alike(start, kept[1])
+    demand(unspoilt, "apply or origins writes on the rows or the state that it is given")
+    shape = [len(rows) + 1, chain.width, rows.shape[1]]
+    demand(list(origins.shape) == shape, f"origins are {list(origins.shape)}, not {shape}")
+    demand(
+        whole.shape == rows.shape, f"apply gives {list(whole.shape)} for rows {list(rows.shape)}"
+    )
+    demand(bool(np.isfinite(whole).all()), "a row becomes what is not finite")
+
+    for cut in (*CUTS, chain.lag, len(rows)):
+        head, between = chain.apply(rows[:cut], start, 0)
+        tail, after = chain.apply(rows[cut:], between, cut)
+        parts = same(np.concatenate([head, tail]), whole) and _alike(after, end)
+        demand(parts, f"cut after {cut} rows, a series becomes another")
+        rest = chain.origins(rows[cut:], between)
+        demand(same(rest, origins[cut:]), f"cut after {cut} rows, a series has other origins")
+
+        moved = rows.copy()
+        moved[cut:] *= 1.5
+        early = chain.origins(moved, start)[: cut + 1]
+        demand(
+            same(early, origins[: cut + 1]),
+            f"the origins of row {cut} move with a row that has not come before it",
+        )
+    back = chain.invert(whole, origins[:-1])[chain.lag :]
+    wanted = values[chain.lag :]
+    gap = np.abs(back - wanted) / np.abs(wanted).max(axis=0)
+    return Measured(float(gap.max()), FLOAT64)
+
+
+def _alike(one: States, other: States) -> bool:
+    return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _keeps_apart(chain: Chain, series: list[Floats]) -> None:
+    """Raise `Broken` if one series tells on another that is read between its rows."""
+    rows = [chain.scaled(values) for values in series]
+    alone = [chain.apply(each, chain.start(each), 0)[0] for each in rows]
+    states = [chain.start(each) for each in rows]
+    found: list[list[NDArray[Any]]] = [[], []]
+    for at in range(0, len(rows[0]), 11):
+        for index, each in enumerate(rows):
+            part, states[index] = chain.apply(each[at : at + 11], states[index], at)
+            found[index].append(part)
+    apart = all(
+        same(np.concatenate(parts), wanted) for parts, wanted in zip(found, alone, strict=True)
+    )
+    demand(apart, "a series becomes another when a second one is read beside it")
+
+
+def _is_saved(subject: VocabularySubject, chain: Chain, values: Floats) -> None:
+    """Raise `Broken` unless a vocabulary that is restored transforms as the one that was saved."""
+    again = subject.vocabulary()
+    again.restore(through_json(chain.vocabulary.save()))
+    restored = Chain(again)
+    rows = chain.scaled(values)
+    wanted, _ = chain.apply(rows, chain.start(rows), 0)
+    found, _ = restored.apply(rows, restored.start(rows), 0)
+    demand(
+        same(found, wanted),
+        "what is restored transforms otherwise: save what the transforms have learned too",
+    )

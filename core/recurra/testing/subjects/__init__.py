@@ -1,0 +1,28 @@
+"""What the checks are given: a component of each kind under one set of options, small, and always
+drawn the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from recurra.testing.subjects.cell import CellSubject
+from recurra.testing.subjects.encoder import EncoderSubject
+from recurra.testing.subjects.loss import LossSubject
+from recurra.testing.subjects.source import SourceSubject
+from recurra.testing.subjects.subject import Subject
+from recurra.testing.subjects.target import TargetSubject
+from recurra.testing.subjects.vocabulary import VocabularySubject
+
+SUBJECTS: Mapping[str, type[Subject]] = MappingProxyType(
+    {
+        "cell": CellSubject,
+        "encoder": EncoderSubject,
+        "vocabulary": VocabularySubject,
+        "loss": LossSubject,
+        "source": SourceSubject,
+        "target": TargetSubject,
+    }
+)
+"""What a check of each kind is given."""
