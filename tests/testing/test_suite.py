@@ -41,9 +41,9 @@ from recurra.testing.measure import gap
 from recurra.testing.option_sets import (
     LIMIT,
     Sets,
-    _pairwise,
     allowed,
     bad_tables,
+    pairwise,
     sets_of,
     small,
     values_of,
@@ -497,7 +497,7 @@ def test_pairs_are_covered_with_few_sets(values: dict[str, list[int]]) -> None:
     """A covering by pairs is one: nothing is left out, no set is empty, and it is far smaller than
     all combinations.
     """
-    tables = _pairwise(values, {"base": 0})
+    tables = pairwise(values, {"base": 0})
     for one, other in combinations(values, 2):
         wanted = {(a, b) for a in values[one] for b in values[other]}
         assert {(table[one], table[other]) for table in tables} == wanted

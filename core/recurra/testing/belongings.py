@@ -21,8 +21,9 @@ from recurra.testing.check import Broken
 
 
 def unchanged(module: nn.Module, call: Callable[[], object], what: str = "a call") -> None:
-    """Raise `Broken` if a second call changes an attribute, a weight or a buffer; a first may fill
-    a cache.
+    """Raise `Broken` if a second call changes an attribute, a weight or a buffer.
+
+    A first one may fill a cache.
     """
     call()
     before = belongings(module)
@@ -50,50 +51,43 @@ def changed(
 
 
 def belongings(module: nn.Module) -> dict[str, list[object]]:
-    """Return what a module and its parts hold, and what their classes and modules hold for all of
-    them.
-    """
-    own = {
-        f"{name}.{key}".removeprefix("."): list(_atoms(value))
-        for name, part in module.named_modules()
-        for key, value in vars(part).items()
-    }
+    """Return what a module and its parts hold, and what their classes and modules share."""
+    own = {}
+    for name, part in module.named_modules():
+        for key, value in vars(part).items():
+            own[f"{name}.{key}".removeprefix(".")] = list(_atoms(value))
     return own | shared(type(module))
 
 
-def owned(thing: object) -> dict[str, list[object]]:
-    """Return what an object that is no module holds, and what its class and module hold for all of
-    its kind.
-    """
-    return {key: list(_atoms(value)) for key, value in vars(thing).items()} | shared(type(thing))
+def owned(component: object) -> dict[str, list[object]]:
+    """Return what an object that is no module holds, and what its class and module share."""
+    own = {key: list(_atoms(value)) for key, value in vars(component).items()}
+    return own | shared(type(component))
 
 
 def shared(kind: type) -> dict[str, list[object]]:
-    """Return what the classes that a component derives from, and their modules, hold in lists,
-    tables and arrays.
-    """
-    found = {}
+    """Return the lists, tables and arrays of a component's classes, and of their modules."""
+    held = {}
     for part in kind.__mro__:
         if part.__module__.startswith(FOREIGN):
             continue
-        places = {
-            part.__qualname__: vars(part),
-            part.__module__: vars(sys.modules.get(part.__module__, part)),
-        }
-        for place, table in places.items():
+        module = sys.modules.get(part.__module__, part)
+        for place, table in ((part.__qualname__, vars(part)), (part.__module__, vars(module))):
             for key, value in list(table.items()):
                 if isinstance(value, HOLDERS) and not key.startswith("__"):
-                    found[f"{place}.{key}"] = list(_atoms(value))
-    return found
+                    held[f"{place}.{key}"] = list(_atoms(value))
+    return held
 
 
 def written_on(options: object) -> list[object]:
-    """Return what options hold, each value with its identity: one that is replaced by an equal one
-    was written on.
+    """Return what options hold, each value with its identity.
+
+    So one that is replaced by an equal one counts as written on.
     """
-    return [
-        part for key, value in vars(options).items() for part in (key, id(value), *_atoms(value))
-    ]
+    held: list[object] = []
+    for key, value in vars(options).items():
+        held += [key, id(value), *_atoms(value)]
+    return held
 
 
 FOREIGN = ("torch.", "builtins", "typing", "abc", "recurra.contracts", "pydantic")
@@ -101,15 +95,11 @@ FOREIGN = ("torch.", "builtins", "typing", "abc", "recurra.contracts", "pydantic
 HOLDERS = (list, dict, set, deque, bytearray, np.ndarray, Tensor)
 """What can grow, or be written on."""
 MOST = 20_000
-"""Atoms that are looked at, of each attribute: what holds more is compared as far as that, and by
-its size.
-"""
+"""Atoms of an attribute that are looked at: beyond them the size alone is compared."""
 
 
 def _atoms(value: Any) -> Iterator[object]:
-    """Give what can be compared of a value and of all that it holds, each thing once, up to a
-    bound.
-    """
+    """Give what can be compared of a value and of all that it holds, each once, up to a bound."""
     yield from islice(_parts(value, set()), MOST)
 
 
@@ -120,13 +110,15 @@ def _parts(value: Any, seen: set[int]) -> Iterator[object]:
         seen.add(id(value))
 
     if isinstance(value, Tensor):
-        yield from (value, value._version)
-    elif isinstance(value, (np.ndarray, bytearray)):
-        yield from (
-            type(value),
-            getattr(value, "shape", ()),
-            bytes(memoryview(_plain(value)).cast("B")[:MOST]),
-        )
+        yield value
+        yield value._version
+    elif isinstance(value, np.ndarray):
+        yield type(value)
+        yield value.shape
+        yield np.ascontiguousarray(value).tobytes()[:MOST]
+    elif isinstance(value, bytearray):
+        yield type(value)
+        yield bytes(value[:MOST])
     elif isinstance(value, dict):
         yield len(value)
         for key, part in list(value.items()):
@@ -144,19 +136,8 @@ def _parts(value: Any, seen: set[int]) -> Iterator[object]:
         yield value
 
 
-def _plain(value: Any) -> Any:
-    """Return an array as its bytes lie in memory, one after the other."""
-    return (
-        np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-        if isinstance(value, np.ndarray)
-        else value
-    )
-
-
 def _looked_into(value: object) -> bool:
-    """Tell whether an object is a plain one, with attributes of its own: no module, class or
-    function.
-    """
+    """Tell whether an object is a plain one, with attributes: no module, class or function."""
     if isinstance(value, (nn.Module, type, ModuleType)) or callable(value):
         return False
     return hasattr(value, "__dict__") and not type(value).__module__.startswith(("torch", "numpy"))

@@ -1,5 +1,6 @@
-"""How a check calls a cell: by its own `forward`, on copies, and with a look at the answer before
-it is used.
+"""How a check calls a cell.
+
+By its own `forward`, on copies, and with a look at the answer before it is used.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from recurra.testing.measure import FLOAT64, float32
 from recurra.testing.subjects.cell import CellSubject
 
 BRIEF, SHORT, LONG = 9, 17, 70
-"""Steps of a window: where every step is paid for, where a few more are worth it, and where a form
-may cut chunks.
+"""Steps of a window: where each is paid for, where a few more are worth it, where chunks are
+cut.
 """
 SLOPE = 1e-8
 """Bound in float64 of the difference of two gradients that should be the same."""
@@ -31,28 +32,29 @@ def called(
     reset: Tensor | None = None,
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Return the outputs and the state of a call of the cell itself. Raises `Broken` if it gives
-    anything else.
+    """Return the outputs and the state of a call of the cell itself.
+
+    Raises `Broken` if it gives anything else.
     """
-    flags = {
-        name: given for name, given in (("reset", reset), ("lengths", lengths)) if given is not None
-    }
-    answer: Any = cell(x, state, **flags)
+    # A flag that is not there is left out, for a cell need not know of it.
+    flags = {"reset": reset, "lengths": lengths}
+    answer: Any = cell(x, state, **{name: flag for name, flag in flags.items() if flag is not None})
     if not (isinstance(answer, tuple) and len(answer) == 2):
         raise Broken(f"the cell gives {type(answer).__name__}, not outputs and a state")
+
     y, after = answer
     if not isinstance(y, Tensor):
         raise Broken(f"the outputs are {type(y).__name__}, not a tensor")
-    if tuple(y.shape) != (*x.shape[:2], cell.output_size):
-        raise Broken(
-            f"the outputs have shape {list(y.shape)}, not {[*x.shape[:2], cell.output_size]}"
-        )
+    expected = [*x.shape[:2], cell.output_size]
+    if list(y.shape) != expected:
+        raise Broken(f"the outputs have shape {list(y.shape)}, not {expected}")
+
     if not (isinstance(after, tuple) and all(isinstance(field, Tensor) for field in after)):
         raise Broken(f"the state is {type(after).__name__}, not a NamedTuple of tensors")
-    if alien := [
-        list(field.shape) for field in after if not field.dim() or field.shape[0] != x.shape[0]
-    ]:
-        raise Broken(f"a field of the state has shape {alien[0]}, not [{x.shape[0]}, ...]")
+    rows = x.shape[0]
+    for field in after:
+        if not field.dim() or field.shape[0] != rows:
+            raise Broken(f"a field of the state has shape {list(field.shape)}, not [{rows}, ...]")
     return y, after
 
 
@@ -63,12 +65,12 @@ def run(
     reset: Tensor | None = None,
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Call the cell on contiguous copies, so that a cell that writes on them fails where that is
-    the question.
+    """Call the cell on contiguous copies.
+
+    A cell that writes on them fails where that is the question, and nowhere else.
     """
-    return called(
-        cell, x.clone(memory_format=torch.contiguous_format), copied(state), reset, lengths
-    )
+    inputs = x.clone(memory_format=torch.contiguous_format)
+    return called(cell, inputs, copied(state), reset, lengths)
 
 
 def copied(state: State) -> State:
@@ -87,35 +89,35 @@ def leaves(state: State) -> State:
 
 
 def slopes(values: Sequence[Tensor], x: Tensor, state: State, cell: Cell[Any]) -> list[Tensor]:
-    """Return the gradients that one number made of `values` has for the input, each field of the
-    state and each weight.
+    """Return the gradients of one number made of `values`.
 
-    A field that counts keeps its place, with zeros; the graph is kept. Raises `Broken` if there is
-    none.
+    They are for the input, each field of the state, and each weight. A field that counts keeps its
+    place, with zeros; the graph is kept. Raises `Broken` if there is none.
     """
     total = _total(values)
     if not total.requires_grad:
         raise Broken("what the cell gives has no gradient")
     fields = [field for field in state if field.requires_grad]
     weights = [weight for weight in cell.parameters() if weight.requires_grad]
-    found = iter(
-        torch.autograd.grad(
-            total, [x, *fields, *weights], retain_graph=True, materialize_grads=True
-        )
-    )
-    of_x = next(found)
-    of_state = [next(found) if field.requires_grad else torch.zeros_like(field) for field in state]
-    return [of_x, *of_state, *found]
+
+    leaves = [x, *fields, *weights]
+    gradients = torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True)
+    of_x, of_fields, of_weights = gradients[0], iter(gradients[1:]), gradients[1 + len(fields) :]
+    of_state = [
+        next(of_fields) if field.requires_grad else torch.zeros_like(field) for field in state
+    ]
+    return [of_x, *of_state, *of_weights]
 
 
 def _total(values: Sequence[Tensor]) -> Tensor:
     """Return one number that depends on every value, none of them alike: the sum of v cos v."""
-    found = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64)
     for value in values:
-        if value.is_floating_point():  # a field may hold -inf, which stands for nothing yet
-            known = torch.where(torch.isfinite(value), value, torch.zeros_like(value))
-            found = found + (known * torch.cos(known)).sum()
-    return found
+        if value.is_floating_point():
+            # A field may hold -inf, which stands for nothing yet.
+            finite = torch.where(torch.isfinite(value), value, torch.zeros_like(value))
+            total = total + (finite * torch.cos(finite)).sum()
+    return total
 
 
 def can(subject: CellSubject, capability: str) -> bool:
@@ -134,15 +136,14 @@ def precisions(subject: CellSubject) -> list[torch.dtype]:
 
 
 def allowed(dtype: torch.dtype, steps: int, bound: float = FLOAT64) -> float:
-    """Return the bound of a difference: in float64 the one given, in float32 one that grows with
-    the steps.
-    """
+    """Return the bound of a difference: in float32 it is one that grows with the steps."""
     return bound if dtype == torch.float64 else max(bound, float32(steps))
 
 
 def chunked(cell: Cell[Any]) -> bool:
-    """Tell whether a window may be computed in chunks: a form that is neither the loop nor a kernel
-    of torch's.
+    """Tell whether a window may be computed in chunks.
+
+    So may any form that is neither the loop nor a kernel of torch's.
     """
     return cell.path not in ("native", "eager") or type(cell).forward is not Cell.forward
 
@@ -150,8 +151,7 @@ def chunked(cell: Cell[Any]) -> bool:
 def ready(
     subject: CellSubject, batch: int, dtype: torch.dtype, steps: int = BRIEF, longer: int = LONG
 ) -> Iterator[tuple[Cell[Any], Tensor, State]]:
-    """Give the cell on each of its paths, with inputs `[B, T, D]` and a state that is not the
-    initial one.
+    """Give the cell on each of its paths, with inputs `[B, T, D]` and a state of a few steps later.
 
     T is `steps`, and `longer` where the window may be computed in chunks.
     """

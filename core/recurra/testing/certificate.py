@@ -53,8 +53,9 @@ class Standing:
 
 
 def write(entry: Entry, report: Report) -> Path:
-    """Write the certificate of a whole report; return its file. Raises `InputError` (RC080),
-    `RunError` (RC053).
+    """Write the certificate of a whole report; return its file.
+
+    Raises `InputError` (RC080) if checks are missing, and `RunError` (RC053).
     """
     target = module_file(entry, entry.component.target)
     if target is None:
@@ -67,22 +68,24 @@ def write(entry: Entry, report: Report) -> Path:
             " checks ran"
         )
         raise InputError.of("RC080", fact, cure="a certificate is of all of them")
+
     path = target.with_name(FILE)
-    given = _read(path)
-    given[_key(entry)] = {
+    failed = [one.id for one in report.records if one.verdict in ("FAIL", "XPASS", "ERROR")]
+    waived = [one.id for one in report.records if one.verdict == "WAIVED"]
+    sources = {module: _digest(file) for module, file in sorted(_sources(entry).items())}
+    certificates = _read(path)
+    certificates[_key(entry)] = {
         "suite": report.suite,
         "level": report.level,
         "recurra": recurra.__version__,
         "torch": report.torch,
         "verdicts": report.counts,
-        "failed": [
-            record.id for record in report.records if record.verdict in ("FAIL", "XPASS", "ERROR")
-        ],
-        "waived": [record.id for record in report.records if record.verdict == "WAIVED"],
+        "failed": failed,
+        "waived": waived,
         "declared": _declared(entry),
-        "sources": {module: _digest(file) for module, file in sorted(_sources(entry).items())},
+        "sources": sources,
     }
-    write_json(path, dict(sorted(given.items())))
+    write_json(path, dict(sorted(certificates.items())))
     return path
 
 
@@ -92,13 +95,7 @@ def standing(entry: Entry) -> Standing:
     given = _read(target.with_name(FILE)).get(_key(entry)) if target else None
     try:
         return _judged(entry, given) if given and _sound(given) else Standing("unproved")
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OSError,
-    ):
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):
         # A file that is not what we wrote.
         return Standing("unproved")
 
@@ -119,18 +116,20 @@ def _sound(given: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def _judged(entry: Entry, given: dict[str, Any]) -> Standing:
-    files = {name: module_file(entry, name) for name in given["sources"]}
-    fresh = all(
-        file is not None and _digest(file) == given["sources"][name] for name, file in files.items()
-    )
-    # There are laws that it was never held to.
-    outgrown = _numbers(given["suite"]) < _numbers(SUITE)
+    suite, level = given["suite"], given["level"]
+    fresh = all(_is_fresh(entry, name, digest) for name, digest in given["sources"].items())
+    # A suite that has grown holds laws that the component was never held to.
+    outgrown = _numbers(suite) < _numbers(SUITE)
     if not fresh or outgrown or given["declared"] != _declared(entry):
-        return Standing("stale", given["suite"], given["level"])
+        return Standing("stale", suite, level)
+
     failed, waived = tuple(given["failed"]), tuple(given["waived"])
-    return Standing(
-        "failed" if failed else "proved", given["suite"], given["level"], failed, waived
-    )
+    return Standing("failed" if failed else "proved", suite, level, failed, waived)
+
+
+def _is_fresh(entry: Entry, module: str, digest: str) -> bool:
+    file = module_file(entry, module)
+    return file is not None and _digest(file) == digest
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -139,10 +138,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        held = read_json(path)
+        certificates = read_json(path)
     except (OSError, ValueError):
         return {}
-    return held if isinstance(held, dict) else {}
+    return certificates if isinstance(certificates, dict) else {}
 
 
 def _key(entry: Entry) -> str:
@@ -171,35 +170,39 @@ def module_file(entry: Entry, target: str) -> Path | None:
         return None
     if spec is None:
         return None
-    places = [Path(place).joinpath(*rest) for place in spec.submodule_search_locations or ()]
-    files = [
-        file
-        for place in places
-        for file in (place.with_suffix(".py"), place / "__init__.py")
-        if file.is_file()
-    ]
-    alone = Path(spec.origin) if spec.origin and not rest and not places else None
-    return files[0] if files else alone
+
+    # A package has folders, in which its parts are looked for; a module alone is its own file.
+    folders = list(spec.submodule_search_locations or ())
+    for folder in folders:
+        place = Path(folder).joinpath(*rest)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return Path(spec.origin) if spec.origin and not rest and not folders else None
 
 
 def _sources(entry: Entry) -> dict[str, Path]:
-    """Return the modules that a component is made of: those of target and options, and what they
-    import beside them.
+    """Return the modules that a component is made of.
+
+    They are those of its target and options, and what these import out of the same distribution.
     """
-    found: dict[str, Path] = {}
-    waiting = [name.partition(":")[0] for name in (entry.component.target, entry.component.options)]
+    sources: dict[str, Path] = {}
+    component = entry.component
+    waiting = [name.partition(":")[0] for name in (component.target, component.options)]
     while waiting:
         module = waiting.pop()
         file = module_file(entry, module)
-        if file is None and "." in module:  # a name that is taken out of a module
+        if file is None and "." in module:
+            # A name that is taken out of a module.
             module = module.rpartition(".")[0]
             file = module_file(entry, module)
-        if module in found or file is None:
+        if module in sources or file is None:
             continue
-        found[module] = file
+
+        sources[module] = file
         home = module.partition(".")[0]
         waiting += [name for name in _imported(module, file) if name.partition(".")[0] == home]
-    return found
+    return sources
 
 
 def _imported(module: str, file: Path) -> Iterator[str]:
@@ -209,15 +212,16 @@ def _imported(module: str, file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = (
-                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            )
-            whole = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{whole}.{alias.name}" for alias in node.names)
+            parts = [node.module] if node.module else []
+            if node.level:
+                # One dot is the package itself, and each more the one above.
+                folders = package.split(".")
+                parts = [*folders[: len(folders) - node.level + 1], *parts]
+            yield from (".".join([*parts, alias.name]) for alias in node.names)
 
 
 def _digest(file: Path) -> str:
-    """Return the hash of a file's text; the end of its lines, which git may change, does not
+    """Return the hash of a file's text; the ends of its lines, which git may change, do not
     count.
     """
     return hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

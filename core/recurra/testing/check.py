@@ -48,15 +48,11 @@ class Measured:
 
 
 class Broken(Exception):
-    """A law that does not hold, where no number tells how much: a wrong shape, an error that should
-    not be.
-    """
+    """A law that does not hold, where no number tells how much: a wrong shape, a needless error."""
 
 
 class NotApplicable(Exception):
-    """The component declares that it lacks what a check is about; the message names the capability
-    or the reason.
-    """
+    """The component declares that it lacks what a check is about; the message says what."""
 
 
 @dataclass(frozen=True)

@@ -22,34 +22,42 @@ def float32(steps: int) -> float:
     return min(max(2e-7 * steps, 1e-5), 1e-3)
 
 
-def gap(found: Tensor, wanted: Tensor, what: str = "a value") -> float:
-    """Return the greatest absolute difference over max(1, the greatest wanted).
+def gap(actual: Tensor, expected: Tensor, what: str = "a value") -> float:
+    """Return the greatest absolute difference over max(1, the greatest expected).
 
     It is infinite where nan and inf do not stand in the same places. Raises `Broken` if shapes or
     types differ.
     """
-    if found.shape != wanted.shape:
-        raise Broken(f"{what} has shape {list(found.shape)}, not {list(wanted.shape)}")
-    if found.dtype != wanted.dtype:
-        raise Broken(f"{what} is {found.dtype}, not {wanted.dtype}")
-    if not found.numel():
+    if actual.shape != expected.shape:
+        raise Broken(f"{what} has shape {list(actual.shape)}, not {list(expected.shape)}")
+    if actual.dtype != expected.dtype:
+        raise Broken(f"{what} is {actual.dtype}, not {expected.dtype}")
+
+    if not actual.numel():
         return 0.0
-    if not found.is_floating_point():
-        return float((found != wanted).any())
-    finite = torch.isfinite(wanted)
-    if not torch.equal(torch.isfinite(found), finite):
+    if not actual.is_floating_point():
+        return float((actual != expected).any())
+
+    # What is not finite must stand in the same places, and has no difference of its own.
+    finite = torch.isfinite(expected)
+    if not torch.equal(torch.isfinite(actual), finite):
         return float("inf")
-    difference = (found - wanted)[finite].abs()
-    scale = max(1.0, wanted[finite].abs().max().item()) if difference.numel() else 1.0
-    return difference.max().item() / scale if difference.numel() else 0.0
+    if not finite.any():
+        return 0.0
+
+    difference = (actual - expected)[finite].abs().max().item()
+    greatest = expected[finite].abs().max().item()
+    return difference / max(1.0, greatest)
 
 
-def gaps(found: Sequence[Tensor], wanted: Sequence[Tensor], what: str = "value") -> float:
+def gaps(actual: Sequence[Tensor], expected: Sequence[Tensor], what: str = "value") -> float:
     """Return the greatest gap of several tensors, such as the fields of a state."""
-    if len(found) != len(wanted):
-        raise Broken(f"there are {len(found)} of {what}, not {len(wanted)}")
-    pairs = enumerate(zip(found, wanted, strict=True))
-    return max((gap(one, other, f"{what} {index}") for index, (one, other) in pairs), default=0.0)
+    if len(actual) != len(expected):
+        raise Broken(f"there are {len(actual)} of {what}, not {len(expected)}")
+    worst = 0.0
+    for index, (one, other) in enumerate(zip(actual, expected, strict=True)):
+        worst = max(worst, gap(one, other, f"{what} {index}"))
+    return worst
 
 
 def worst(findings: Sequence[Measured]) -> Measured:

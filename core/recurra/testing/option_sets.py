@@ -1,5 +1,6 @@
-"""The sets of options that a component is checked under: its defaults, small, and corners of what
-its model allows.
+"""The sets of options that a component is checked under.
+
+They are its defaults, small, and corners of what its model allows.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sets:
-    """Tables of options: those of the mathematical checks, the default first, and those that are
-    only tried once.
+    """Tables of options.
 
+    The mathematical checks run on `checked`, the default first; `corners` are only tried once.
     `refused` counts the combinations that the model's own rules do not allow.
     """
 
@@ -53,17 +54,16 @@ def folder(entry: Entry) -> Path:
 
 
 def validated(entry: Entry, table: Mapping[str, Any]) -> Options:
-    """Return the options of a table. Raises `PluginError` (RC071) if the component's own model
-    refuses them.
+    """Return the options of a table.
+
+    Raises `PluginError` (RC071) if the component's own model refuses them.
     """
     try:
         return _validate(entry, table)
     except Exception as error:
-        cure = (
-            "give `examples` in the component, or `options` in the contract class: tables that are"
-            " valid"
-        )
         fact = f"{entry.qualified}: options {dict(table)} are refused: {error}"
+        cure = "give `examples` in the component, or `options` in the contract class:"
+        cure += " tables that are valid"
         raise PluginError.of("RC071", fact, cure=cure) from error
 
 
@@ -82,26 +82,29 @@ def allowed(entry: Entry, table: Mapping[str, Any]) -> bool:
 
 
 def sets_of(entry: Entry, given: Sequence[Mapping[str, Any]] | None = None) -> Sets:
-    """Return the sets for a component: those `given`, else its own examples, else made from its
-    options model.
+    """Return the sets for a component.
 
-    Raises `PluginError` (RC071) if the model refuses one that was given, or has options with no
-    default and no example.
+    They are those `given`, else its own examples, else made from its options model. Raises
+    `PluginError` (RC071) if the model refuses one that was given, or has options with no default
+    and no example.
     """
     tables = entry.component.examples if given is None else given
-    checked = tuple(small(entry, table) for table in tables) or (small(entry, _required(entry)),)
-    corners, refused = _kept(entry, _pairwise(_values(entry.options), checked[0]), checked[0])
+    checked = tuple(small(entry, table) for table in tables or [_required(entry)])
+    default = checked[0]
+    corners, refused = _allowed_of(entry, pairwise(_values(entry.options), default), default)
     if tables:
         return Sets(checked, corners, refused)
-    choices = _choices(entry.options, checked[0])
-    drawn, declined = _kept(entry, _pairwise(choices, checked[0]), checked[0])
-    usual = {**{name: values[0] for name, values in choices.items()}, **checked[0]}
-    return Sets((checked[0], *_spread(usual, drawn)), corners, refused + declined)
+
+    choices = _choices(entry.options, default)
+    drawn, declined = _allowed_of(entry, pairwise(choices, default), default)
+    usual = {name: values[0] for name, values in choices.items()} | default
+    return Sets((default, *_spread(usual, drawn)), corners, refused + declined)
 
 
 def small(entry: Entry, table: Mapping[str, Any]) -> Table:
-    """Return a table with sizes that are not named made small, as far as the component's own rules
-    allow it.
+    """Return a table with the sizes that it does not name made small.
+
+    The component's own rules have the last word: where they refuse small sizes, larger are tried.
     """
     for sizes in _shrinks(entry):
         candidate = {**sizes, **table}
@@ -129,28 +132,35 @@ def _is_width(name: str, rule: Table) -> bool:
 
 def _required(entry: Entry) -> Table:
     """Return a value for each option without a default, where its rule names one."""
-    missing = entry.options.model_json_schema().get("required", [])
-    return {name: found[0] for name, found in _values(entry.options).items() if name in missing}
+    required = entry.options.model_json_schema().get("required", [])
+    values = _values(entry.options)
+    return {name: values[name][0] for name in values if name in required}
 
 
-def _kept(entry: Entry, tables: Sequence[Table], base: Table) -> tuple[tuple[Table, ...], int]:
-    """Return the tables that the model allows, and how many it does not; a value lost with a table
-    is tried alone.
+def _allowed_of(
+    entry: Entry, tables: Sequence[Table], base: Table
+) -> tuple[tuple[Table, ...], int]:
+    """Return the tables that the model allows, and how many it does not.
+
+    A value that is lost with a refused table is tried once more, alone beside the base's.
     """
     good = [table for table in tables if allowed(entry, table)]
     bad = [table for table in tables if table not in good]
-    seen = {(name, repr(value)) for table in [base, *good] for name, value in table.items()}
-    for name, value in ((name, value) for table in bad for name, value in table.items()):
-        alone = {**base, name: value}
-        if (name, repr(value)) not in seen and allowed(entry, alone):
-            good.append(alone)
-            seen.add((name, repr(value)))
+    seen = set[tuple[str, str]]().union(*map(_singles, [base, *good]))
+
+    for table in bad:
+        for name, value in table.items():
+            alone = {**base, name: value}
+            if (name, repr(value)) not in seen and allowed(entry, alone):
+                good.append(alone)
+                seen.add((name, repr(value)))
     return tuple(good), len(bad)
 
 
 def _spread(usual: Table, tables: Sequence[Table]) -> Iterator[Table]:
-    """Give at most `LIMIT` - 1 tables beside the usual one: each has most of the values, and pairs,
-    not yet seen.
+    """Give at most `LIMIT` - 1 tables beside the usual one.
+
+    Each has the most of the values, and then of the pairs, that none before it had.
     """
     seen = _features(usual)
     for _ in range(LIMIT - 1):
@@ -168,39 +178,53 @@ def _news(table: Table, seen: set[Any]) -> tuple[int, int]:
     return singles, len(new) - singles
 
 
+def _singles(table: Table) -> set[tuple[str, str]]:
+    """Return the values of a table, each with its option."""
+    return {(name, repr(value)) for name, value in table.items()}
+
+
 def _features(table: Table) -> set[Any]:
     """Return the values of a table, each with its option, and the pairs of them."""
-    singles = [(name, repr(value)) for name, value in table.items()]
-    return {*singles, *(frozenset(pair) for pair in combinations(singles, 2))}
+    singles = _singles(table)
+    return singles | {frozenset(pair) for pair in combinations(singles, 2)}
 
 
-def _pairwise(values: dict[str, list[Any]], base: Table) -> list[Table]:
-    """Return tables that hold every two values of two options together, drawn greedily; always the
-    same.
+Pair = frozenset[tuple[str, int]]
+"""Two options, each with the place of one of its values."""
+
+
+def pairwise(values: Mapping[str, Sequence[Any]], base: Table) -> list[Table]:
+    """Return tables that together hold every two values of two options; always the same ones.
+
+    They are drawn greedily: each begins with the first pair that no table holds yet, and takes of
+    every other option the value that makes the most of such pairs with those it has.
     """
     if len(values) == 1:
-        return [{**base, name: value} for name, found in values.items() for value in found]
-    names = list(values)
-    open_pairs = {
-        frozenset({(one, i), (other, j)})
-        for one, other in combinations(names, 2)
-        for i in range(len(values[one]))
-        for j in range(len(values[other]))
-    }
+        return [{**base, name: value} for name in values for value in values[name]]
+
+    missing: set[Pair] = set()
+    for one, other in combinations(values, 2):
+        places = product(range(len(values[one])), range(len(values[other])))
+        missing |= {frozenset({(one, i), (other, j)}) for i, j in places}
+
     tables = []
-    while open_pairs:
-        row = dict(min(map(sorted, open_pairs)))
-        for name in names:
+    while missing:
+        row = dict(min(map(sorted, missing)))
+        for name in values:
             if name not in row:
-                row[name] = max(
-                    range(len(values[name])),
-                    key=lambda i: sum(
-                        frozenset({(name, i), chosen}) in open_pairs for chosen in row.items()
-                    ),  # noqa: B023
-                )
-        open_pairs -= {frozenset(pair) for pair in combinations(row.items(), 2)}
-        tables.append({**base, **{name: values[name][row[name]] for name in names}})
+                row[name] = _best_place(name, len(values[name]), row, missing)
+        missing -= {frozenset(pair) for pair in combinations(row.items(), 2)}
+        tables.append({**base, **{name: values[name][row[name]] for name in values}})
     return tables
+
+
+def _best_place(name: str, count: int, row: Mapping[str, int], missing: set[Pair]) -> int:
+    """Return the place of the value that makes the most missing pairs with a row's."""
+
+    def gain(place: int) -> int:
+        return sum(frozenset({(name, place), other}) in missing for other in row.items())
+
+    return max(range(count), key=gain)
 
 
 def _rules(model: type[Options]) -> Iterator[tuple[str, Table]]:
@@ -208,10 +232,8 @@ def _rules(model: type[Options]) -> Iterator[tuple[str, Table]]:
     schema = model.model_json_schema()
     for name, rule in schema.get("properties", {}).items():
         if name not in ENGINE:
-            yield (
-                name,
-                {**_resolved(rule, schema), **{k: v for k, v in rule.items() if k == "default"}},
-            )
+            default = {"default": rule["default"]} if "default" in rule else {}
+            yield name, _resolved(rule, schema) | default
 
 
 def _resolved(rule: Table, schema: Table) -> Table:
@@ -224,29 +246,29 @@ def _resolved(rule: Table, schema: Table) -> Table:
 
 def _values(model: type[Options]) -> dict[str, list[Any]]:
     """Return what each option is tried with: every choice, and the bounds of every number."""
-    found = {name: values_of(rule) for name, rule in _rules(model)}
-    return {name: values for name, values in found.items() if values}
+    values = {name: values_of(rule) for name, rule in _rules(model)}
+    return {name: some for name, some in values.items() if some}
 
 
 def _choices(model: type[Options], base: Table) -> dict[str, list[Any]]:
-    """Return what the mathematics runs with: every choice, and the bounds of small integers, beside
-    the base's value.
+    """Return what the mathematics runs with.
 
-    The bounds of real numbers are left out: a decay of 0 is allowed, and there is nothing to learn
-    from it.
+    That is every choice, and the bounds of small integers, the base's own value first. The bounds
+    of real numbers are left out: a decay of 0 is allowed, and there is nothing to learn from it.
     """
-    found = {}
+    choices = {}
     for name, rule in _rules(model):
         values = [value for value in values_of(rule) if not isinstance(value, float)]
         if values and name != "hidden_size" and not _is_width(name, rule):
             usual = base.get(name, rule.get("default", values[0]))
-            found[name] = [usual, *(value for value in values if value != usual)]
-    return found
+            choices[name] = [usual, *(value for value in values if value != usual)]
+    return choices
 
 
 def values_of(rule: Mapping[str, Any]) -> list[Any]:
-    """Return the values of a rule of JSON Schema that are worth a try: all of a choice, the bounds
-    of a number.
+    """Return the values of a rule of JSON Schema that are worth a try.
+
+    They are all of a choice, and the bounds of a number.
     """
     if "anyOf" in rule:
         return [value for part in rule["anyOf"] for value in values_of(part)]
@@ -264,11 +286,15 @@ def values_of(rule: Mapping[str, Any]) -> list[Any]:
 
 
 def _integers(rule: Mapping[str, Any]) -> list[int]:
+    """Return the least and the greatest integer that a rule allows, where it bounds them."""
     step = rule.get("multipleOf", 1)
-    lowest = rule.get("minimum", rule.get("exclusiveMinimum", -WIDEST) + 1)
-    highest = rule.get("maximum", rule.get("exclusiveMaximum", WIDEST + 2) - 1)
-    bounds = [-(-lowest // step) * step] if "minimum" in rule or "exclusiveMinimum" in rule else []
-    bounds += [highest // step * step] if "maximum" in rule or "exclusiveMaximum" in rule else []
+    bounds = []
+    if "minimum" in rule or "exclusiveMinimum" in rule:
+        lowest = rule["minimum"] if "minimum" in rule else rule["exclusiveMinimum"] + 1
+        bounds.append(-(-lowest // step) * step)
+    if "maximum" in rule or "exclusiveMaximum" in rule:
+        highest = rule["maximum"] if "maximum" in rule else rule["exclusiveMaximum"] - 1
+        bounds.append(highest // step * step)
     return [int(bound) for bound in dict.fromkeys(bounds) if abs(bound) <= WIDEST]
 
 
@@ -292,9 +318,7 @@ WRONG: dict[str, Any] = {
 
 
 def bad_tables(model: type[Options], base: Mapping[str, Any]) -> Iterator[tuple[str, Table, str]]:
-    """Give tables that a model must refuse, one fault in each: the option, the table, and what is
-    wrong with it.
-    """
+    """Give tables that a model must refuse: the option, the table, and its one fault."""
     for name, rule in _rules(model):
         for value, why in bad_values(rule):
             yield name, {**base, name: value}, why
@@ -306,27 +330,21 @@ def bad_values(rule: Mapping[str, Any]) -> list[tuple[Any, str]]:
     types = _types(rule)
     if not types:
         return []
-    bad = [
-        (value, f"not {' or '.join(sorted(types))}")
-        for kind, value in WRONG.items()
-        if kind not in types
-    ]
-    choices = [part for part in rule.get("anyOf", [rule]) if "enum" in part or "const" in part]
-    if (
-        choices
-        and "string" in types
-        and len(choices) == len([p for p in rule.get("anyOf", [rule]) if _is_text(p)])
-    ):
+    why = f"not {' or '.join(sorted(types))}"
+    bad = [(value, why) for kind, value in WRONG.items() if kind not in types]
+
+    # Another text is wrong only where every text that is allowed is one of a choice.
+    parts = rule.get("anyOf", [rule])
+    choices = [part for part in parts if "enum" in part or "const" in part]
+    texts = [part for part in parts if "string" in _types(part)]
+    if choices and texts and len(choices) == len(texts):
         bad.append((WRONG["string"], "not one of the choices"))
+
     if types & {"integer", "number"}:
         bad += [(value, "not finite") for value in (float("nan"), float("inf"))]
-    if len(rule.get("anyOf", [rule])) == 1:
+    if len(parts) == 1:
         bad += [(value, "out of range") for value in _beyond(rule)]
     return bad
-
-
-def _is_text(rule: Mapping[str, Any]) -> bool:
-    return "string" in _types(rule)
 
 
 def _types(rule: Mapping[str, Any]) -> set[str]:
@@ -343,7 +361,11 @@ def _types(rule: Mapping[str, Any]) -> set[str]:
 
 def _beyond(rule: Mapping[str, Any]) -> list[Any]:
     """Return values just outside of each bound."""
-    away = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}
-    bounds = [(rule[name], step) for name, step in away.items() if name in rule]
+    steps = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}
     whole = "integer" in _types(rule)
-    return [bound + step * (1 if whole else max(1.0, abs(bound))) for bound, step in bounds]
+    beyond = []
+    for name, step in steps.items():
+        if name in rule:
+            bound = rule[name]
+            beyond.append(bound + step * (1 if whole else max(1.0, abs(bound))))
+    return beyond

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -206,21 +206,23 @@ class Case:
         return Case(self.reads, self.vocabulary, self.answers, store, labels)
 
 
-def case(reads: Elements, asks: str, width: int = 2) -> Case:
+def case(reads: Elements, asks: Role, width: int = 2) -> Case:
     """Return sequences of symbols or of columns of numbers, whose elements or labels are asked."""
     draw = np.random.Generator(np.random.Philox(3))
     total = sum(LENGTHS)
     ends = np.cumsum(LENGTHS)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+
     values: NDArray[Any] = draw.integers(0, len(SYMBOLS), total)
     vocabulary: Vocabulary[Any] = Letters(SYMBOLS)
     if reads == "numbers":
         values, vocabulary = draw.normal(6, 1, (total, width)), Numbers(width)
     if asks == "input":
         return Case(reads, vocabulary, vocabulary, Store(values, starts, ""), None)
+
     labels = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
-    named = [CLASSES[label] for label in labels.tolist()]
-    store = Store(values, starts, "", columns={cast(Role, asks): named})
+    names = [CLASSES[label] for label in labels.tolist()]
+    store = Store(values, starts, "", columns={asks: names})
     return Case(reads, vocabulary, Labels(CLASSES), store, labels)
 
 
@@ -254,8 +256,8 @@ def measured(
     """Return what is measured of all sequences, or some, by the core's own evaluation."""
     tally = Recorded(target, case)
     split = case.split(target, only)
-    reader = case.reader(target)
-    return cast(Recorded, evaluate(network, reader, split, tally, rows=rows, window=window))
+    evaluate(network, case.reader(target), split, tally, rows=rows, window=window)
+    return tally
 
 
 def outputs(case: Case, target: Target[Any], network: Network) -> list[Tensor]:
@@ -267,6 +269,7 @@ def outputs(case: Case, target: Target[Any], network: Network) -> list[Tensor]:
 
 
 def _steps(reader: Reader, split: Split, network: Network) -> Iterator[Tensor]:
+    """Give the outputs of every window, its state carried to the next."""
     for group in groups(reader, split, window=SHORT):
         states = None
         for batch in group:
@@ -292,7 +295,7 @@ def perfect(case: Case, answers: Tensor) -> Tensor:
     return functional.one_hot(answers, case.answers.size).double() * SURE
 
 
-def relative(found: Metrics, wanted: Metrics) -> float:
-    """Return the greatest difference of figures, over max(1, the wanted)."""
-    gaps = [abs(found[name] - value) / max(1.0, abs(value)) for name, value in wanted.items()]
+def relative(actual: Metrics, expected: Metrics) -> float:
+    """Return the greatest difference of figures, over max(1, the expected)."""
+    gaps = [abs(actual[name] - value) / max(1.0, abs(value)) for name, value in expected.items()]
     return max((gap if gap == gap else float("inf") for gap in gaps), default=0.0)

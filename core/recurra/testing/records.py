@@ -14,8 +14,9 @@ GOOD = ("PASS", "WAIVED", "N/A")
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one check: its verdict, what was measured on the worst set of options, and how
-    long it took.
+    """What became of one check.
+
+    `value` was measured on the worst set of `options`, and must not be above `bound`.
     """
 
     id: str
@@ -37,16 +38,17 @@ class Record:
     @property
     def under(self) -> str:
         """The set of options that was worst, as a task file would say it."""
-        return (
-            ", ".join(f"{name} = {value!r}" for name, value in self.options.items())
-            or "the defaults"
-        )
+        options = [f"{name} = {value!r}" for name, value in self.options.items()]
+        return ", ".join(options) or "the defaults"
 
     def __str__(self) -> str:
-        lines = [f"{self.id} {self.title}: {self.verdict}", f"  measured: {self.measured}"]
-        return "\n".join(
-            [*lines, f"  options: {self.under}", f"  to mend it: recurra plugins explain {self.id}"]
-        )
+        lines = [
+            f"{self.id} {self.title}: {self.verdict}",
+            f"  measured: {self.measured}",
+            f"  options: {self.under}",
+            f"  to mend it: recurra plugins explain {self.id}",
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """How often each verdict was given."""
-        found = Counter(record.verdict for record in self.records)
-        return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
+        counts = Counter(record.verdict for record in self.records)
+        return {verdict: counts[verdict] for verdict in VERDICTS if verdict in counts}
 
     @property
     def missing(self) -> int:
@@ -83,9 +85,8 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether every prescribed check ran, and none failed."""
-        return self.missing <= 0 < len(self.records) and all(
-            record.verdict in GOOD for record in self.records
-        )
+        complete = self.missing <= 0 < len(self.records)
+        return complete and all(record.verdict in GOOD for record in self.records)
 
     def data(self) -> dict[str, Any]:
         """Return the report as plain data, for `--json`."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from recurra.testing.isolation import alone
 from recurra.testing.option_sets import Sets, sets_of, validated
 from recurra.testing.records import Record, Report
 from recurra.testing.subjects import SUBJECTS
-from recurra.testing.subjects.subject import SEED, Subject
+from recurra.testing.subjects.subject import SEED
 
 MODULES = (
     "general",
@@ -54,9 +56,12 @@ PRESCRIBED = {
     "source": (19, 19),
     "target": (20, 20),
 }
-"""How many checks each kind is held to, at level core and full: one that is lost is an error, and
-not a green run.
+"""How many checks each kind is held to, at level core and full.
+
+One that is lost is an error, and not a green run.
 """
+WAIVED: Mapping[Verdict, Verdict] = MappingProxyType({"FAIL": "WAIVED", "PASS": "XPASS"})
+"""What becomes of a verdict that is waived."""
 HERE = str(Path(__file__).parent)
 
 
@@ -68,15 +73,9 @@ def all_checks() -> dict[str, Check]:
 
 
 def prescribed(kind: str, level: Level = "core") -> list[Check]:
-    """Return the checks that a component of a kind must keep: at level `full`, those of `core`
-    too.
-    """
-    checks = all_checks().values()
-    return [
-        c
-        for c in checks
-        if (not c.kinds or kind in c.kinds) and (level == "full" or c.level == "core")
-    ]
+    """Return the checks that a component of a kind must keep; `full` holds those of `core` too."""
+    checks = [check for check in all_checks().values() if not check.kinds or kind in check.kinds]
+    return [check for check in checks if level == "full" or check.level == "core"]
 
 
 def examine(
@@ -86,12 +85,11 @@ def examine(
     only: Iterable[str] | None = None,
     heard: Callable[[Record], None] | None = None,
 ) -> Report:
-    """Run the checks of a component on its sets of options, or on those given; `only` names some of
-    the checks.
+    """Run the checks of a component on its sets of options, or on those given.
 
-    `heard` is told each record as it is made. Raises `InputError` (RC080) for a check that is not
-    prescribed, and `PluginError` if the component cannot be imported (RC070), or says what no suite
-    can hold it to (RC071).
+    `only` names some of the checks; `heard` is told each record as it is made. Raises `InputError`
+    (RC080) for a check that is not prescribed, and `PluginError` if the component cannot be
+    imported (RC070), or says what no suite can hold it to (RC071).
     """
     return Examination(entry, level, sets).examine(only, heard)
 
@@ -113,86 +111,74 @@ class Examination:
     def examine(
         self, only: Iterable[str] | None = None, heard: Callable[[Record], None] | None = None
     ) -> Report:
-        """Run the checks, all or those of these ids, and return the report; `heard` is told each
-        record at once.
+        """Run the checks, all or those of these ids, and return the report.
+
+        `heard` is told each record at once.
         """
         start = time.perf_counter()
         checks = self.chosen(only)
         records = []
         for check in checks:
-            records.append(self.run(check))
+            record = self.run(check)
+            records.append(record)
             if heard:
-                heard(records[-1])
-        return self._report(
-            records, len(checks) if only is not None else None, time.perf_counter() - start
-        )
+                heard(record)
+
+        expected = None if only is None else len(checks)
+        return self._report(records, expected, time.perf_counter() - start)
 
     def chosen(self, only: Iterable[str] | None) -> list[Check]:
-        """Return the checks of these ids, or all. Raises `InputError` (RC080) for one that is not
-        among them.
-        """
+        """Return the checks of these ids, or all. Raises `InputError` (RC080) for an unknown id."""
         if only is None:
             return self.checks
-        wanted = {name.upper() for name in only}
+        names = {name.upper() for name in only}
         ids = [check.id for check in self.checks]
-        for name in sorted(wanted - set(ids)):
+        for name in sorted(names - set(ids)):
             fact = f"level {self.level} of a {self.entry.component.kind} has no check {name!r}"
             raise InputError.of("RC080", fact, allowed=listing(ids, 99), nearest=nearest(name, ids))
-        return [check for check in self.checks if check.id in wanted]
+        return [check for check in self.checks if check.id in names]
 
     def run(self, check: Check) -> Record:
-        """Run one check on each set of options, or on the first alone; the record is of the
-        worst.
-        """
+        """Run one check on each set of options, or on the first; the record is of the worst."""
         start = time.perf_counter()
         tables = self.sets.checked if check.each else self.sets.checked[:1]
-        found = [self._on(check, table) for table in tables]
-        record = max(found, key=_badness)
-        verdict = record.verdict
+        record = max((self._on(check, table) for table in tables), key=_badness)
+
+        # A waiver is for what fails: one that is needed no more is told, so that it goes.
+        verdict, detail = record.verdict, [record.detail]
         if reason := self.entry.component.waivers.get(check.id):
-            verdict = {"FAIL": "WAIVED", "PASS": "XPASS"}.get(verdict, verdict)  # type: ignore[assignment]
-        else:
-            reason = ""
-        detail = "; ".join(part for part in (record.detail, reason and f"waived: {reason}") if part)
-        seconds = time.perf_counter() - start
-        return Record(
-            check.id,
-            check.title,
-            verdict,
-            record.value,
-            record.bound,
-            detail,
-            record.options,
-            round(seconds, 3),
+            verdict = WAIVED.get(verdict, verdict)
+            detail.append(f"waived: {reason}")
+        seconds = round(time.perf_counter() - start, 3)
+        return replace(
+            record, verdict=verdict, detail="; ".join(filter(None, detail)), seconds=seconds
         )
 
     def _on(self, check: Check, table: dict[str, Any]) -> Record:
-        """Run one check on one set of options. An exception of the component's is a failure, one of
-        ours an error.
-        """
+        """Run one check on one set of options."""
         try:
             with alone(SEED):
                 options = validated(self.entry, table)
-                make = SUBJECTS.get(self.entry.component.kind, Subject)
-                found = (
-                    check.measure(make(self.entry, options, table, self.sets.corners)) or Measured()
-                )
-            verdict: Verdict = "PASS" if found.passed else "FAIL"
+                make = SUBJECTS[self.entry.component.kind]
+                subject = make(self.entry, options, table, self.sets.corners)
+                measured = check.measure(subject) or Measured()
+            verdict: Verdict = "PASS" if measured.passed else "FAIL"
         except NotApplicable as error:
-            verdict, found = "N/A", Measured(detail=str(error))
+            verdict, measured = "N/A", Measured(detail=str(error))
         except Broken as error:
-            verdict, found = "FAIL", Measured(detail=str(error))
+            verdict, measured = "FAIL", Measured(detail=str(error))
         except (Exception, SystemExit) as error:
+            # What is raised in the component's code is its failure, in ours an error of the suite.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             verdict = "ERROR" if frame.filename.startswith(HERE) else "FAIL"
             message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            found = Measured(detail=f"{message} ({frame.filename}:{frame.lineno})")
-        return Record(check.id, check.title, verdict, found.value, found.bound, found.detail, table)
+            measured = Measured(detail=f"{message} ({frame.filename}:{frame.lineno})")
+        return Record(
+            check.id, check.title, verdict, measured.value, measured.bound, measured.detail, table
+        )
 
-    def _report(self, records: Iterable[Record], wanted: int | None, seconds: float) -> Report:
-        """Return the report of these records; `wanted` is how many there should be, else as many as
-        prescribed.
-        """
+    def _report(self, records: Iterable[Record], expected: int | None, seconds: float) -> Report:
+        """Return the report of these records; `expected` is their number, else all prescribed."""
         component, plugin = self.entry.component, self.entry.plugin
         named = {
             "kind": component.kind,
@@ -201,7 +187,7 @@ class Examination:
             "version": plugin.version,
             "api": component.api,
         }
-        count = PRESCRIBED[component.kind][self.level == "full"] if wanted is None else wanted
+        count = PRESCRIBED[component.kind][self.level == "full"] if expected is None else expected
         sets, refused = self.sets.checked, self.sets.refused
         made = tuple(records)
         return Report(

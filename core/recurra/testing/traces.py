@@ -1,6 +1,4 @@
-"""What Python code does outside of itself while it is watched: files that it writes, and what goes
-to its output.
-"""
+"""What Python code does outside of itself while it is watched: files that it writes, and output."""
 
 from __future__ import annotations
 
@@ -25,14 +23,13 @@ CHANGES = {
     "os.chmod": (0,),
     "os.chown": (0,),
 }
-"""What changes a file or a folder: what Python calls it when it reports it, and which arguments are
-paths.
-"""
+"""What changes a file or a folder, as Python reports it, and which of its arguments are paths."""
 
 
 class _Watch:
-    """The one hook of the process: Python reports to it whatever is opened, and it can never be
-    taken away.
+    """The one hook of the process, which can never be taken away.
+
+    Python reports to it whatever is opened.
     """
 
     def __init__(self) -> None:
@@ -40,8 +37,9 @@ class _Watch:
         self.paths: dict[str, bool] | None = None
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Write down the path of what is about to be changed, and whether it is there, while
-        somebody asks.
+        """Write down the path of what is about to be changed, and whether it is there.
+
+        Nothing is written down while nobody asks.
         """
         if self.paths is None:
             return
@@ -60,8 +58,7 @@ WATCH = _Watch()
 
 @contextmanager
 def written() -> Iterator[dict[str, bool]]:
-    """Give a table that grows by each path that is opened to be written, made, moved, touched or
-    taken away.
+    """Give a table that grows by each path that is written, made, moved, touched or removed.
 
     It says whether there was something before.
     """
@@ -76,24 +73,22 @@ def written() -> Iterator[dict[str, bool]]:
 
 
 def left(paths: dict[str, bool], allowed: list[Path]) -> list[str]:
-    """Return the changed paths that concern others: outside of `allowed`, and not made and taken
-    away again.
-    """
+    """Return the changed paths outside of `allowed`, without what was made and removed again."""
     roots = [os.path.realpath(folder) for folder in allowed]
-    found = []
+    foreign = []
     for path, existed in paths.items():
         real = os.path.realpath(path)
-        own = any(real == root or real.startswith(root + os.sep) for root in roots)
-        own = own or "__pycache__" in real or real.startswith(("/dev/", "/proc/"))
-        if not own and (existed or os.path.lexists(path)):
-            found.append(path)
-    return found
+        inside = any(real == root or real.startswith(root + os.sep) for root in roots)
+        ignored = "__pycache__" in real or real.startswith(("/dev/", "/proc/"))
+        if not inside and not ignored and (existed or os.path.lexists(path)):
+            foreign.append(path)
+    return foreign
 
 
 @contextmanager
 def descriptors() -> Iterator[IO[bytes]]:
-    """Let what is written to the descriptors of standard output and error go to a file, and give
-    that file.
+    """Let what goes to the descriptors of standard output and error go to the file that is
+    given.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
