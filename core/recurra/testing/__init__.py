@@ -1,5 +1,4 @@
-"""The contract suite: what a plugin must keep, measured; for pytest, for Python and for the command
-line.
+"""The contract suite: what a plugin must keep, measured; for pytest, Python and the terminal.
 
     from recurra.testing import CellContract
 

@@ -17,8 +17,9 @@ def demand(holds: bool, fact: str) -> None:
 
 
 def through_json(saved: Any) -> dict[str, Any]:
-    """Return what `save` gave as it comes back from a file. Raises `Broken` if that is no table of
-    plain JSON.
+    """Return what `save` gave as it comes back from a file.
+
+    Raises `Broken` if that is no table of plain JSON.
     """
     demand(isinstance(saved, dict), f"save gives {type(saved).__name__}, not a dict")
     try:

@@ -18,9 +18,7 @@ from recurra.testing.measure import FLOAT64, float32
 from recurra.testing.subjects.cell import CellSubject
 
 BRIEF, SHORT, LONG = 9, 17, 70
-"""Steps of a window: where each is paid for, where a few more are worth it, where chunks are
-cut.
-"""
+"""Steps of a window: if each is paid for, if a few more are worth it, and if chunks are cut."""
 SLOPE = 1e-8
 """Bound in float64 of the difference of two gradients that should be the same."""
 

@@ -1,5 +1,4 @@
-"""A certificate: what the suite found, kept beside the component's code, and worth nothing once
-that code has changed.
+"""A certificate: what the suite found, worth nothing once the component's code has changed.
 
 One `contract.json` a folder holds those of all components whose module stands there. Reading it
 imports nothing.
@@ -28,8 +27,7 @@ State: TypeAlias = Literal["proved", "failed", "stale", "unproved"]
 
 @dataclass(frozen=True)
 class Standing:
-    """What a certificate says of a component now: which suite it kept, and which checks it failed
-    or has waived.
+    """What a certificate says now: which suite was kept, which checks failed or are waived.
 
     `stale`: it was given to other code, for other promises, or by an earlier suite than there are
     now.
@@ -221,7 +219,5 @@ def _imported(module: str, file: Path) -> Iterator[str]:
 
 
 def _digest(file: Path) -> str:
-    """Return the hash of a file's text; the ends of its lines, which git may change, do not
-    count.
-    """
+    """Return the hash of a file's text without the ends of its lines, which git may change."""
     return hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

@@ -1,6 +1,4 @@
-"""Another process, that sees the same modules as this one: for what must hold in a fresh
-interpreter.
-"""
+"""A fresh interpreter that sees the same modules as this one, for what must hold there."""
 
 from __future__ import annotations
 
@@ -38,8 +36,9 @@ argument = json.loads(sys.argv[2])
 
 
 def run(code: str, argument: Any = None, **variables: str) -> Any:
-    """Run `code` in a fresh interpreter with `argument`; return what it gives to `tell`, both plain
-    data.
+    """Run `code` in a fresh interpreter; return what it gives to `tell`.
+
+    `argument` and what is given back are plain data.
 
     `variables` are those of the environment that it has beside ours. Raises `Broken` with the last
     line of its errors if the child fails, and with all that it printed if it prints.

@@ -33,9 +33,7 @@ def hold(record: Record) -> None:
 
 
 def marks(check: Check, component: Component) -> list[pytest.MarkDecorator]:
-    """Return the marks of a check's test: that of the suite, and for a waiver a strict expected
-    failure.
-    """
+    """Return the marks of a check's test; a waived one is expected to fail, strictly."""
     found = [pytest.mark.contract]
     if check.id in component.waivers:
         reason = component.waivers[check.id]
@@ -44,8 +42,9 @@ def marks(check: Check, component: Component) -> list[pytest.MarkDecorator]:
 
 
 class Contract:
-    """The contract of one component, as tests: derive from the class of its kind and name the
-    component.
+    """The contract of one component, as tests.
+
+    Derive from the class of its kind and name the component:
 
         class TestLeaky(CellContract):
             component = "leaky"

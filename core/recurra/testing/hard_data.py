@@ -49,8 +49,9 @@ def joined(parts: list[Values], reads: Element) -> Values:
 
 
 def runs(reads: Element, positive: bool = False) -> list[Values]:
-    """Return runs of an element, one of them empty; a text ends with a newline, where a source may
-    cut it.
+    """Return runs of an element, one of them empty.
+
+    A text ends with a newline, where a source may cut it.
     """
     if reads == "numbers":
         table = numbers(positive)
@@ -62,8 +63,9 @@ def runs(reads: Element, positive: bool = False) -> list[Values]:
 
 
 def numbers(positive: bool = False, rows: int = 40) -> NDArray[np.float64]:
-    """Return a table of features of all sizes, the third of them constant; the first two may be
-    `positive` as well.
+    """Return a table of features of all sizes, the third of them constant.
+
+    The first two may be `positive` as well.
     """
     draw = np.random.Generator(np.random.Philox(7))
     plain, tiny, large = (

@@ -1,6 +1,4 @@
-"""What a process has going: threads, open files and processes of its own, which nobody should leave
-behind.
-"""
+"""What a process has going, and nobody should leave behind: threads, files, processes."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def open_files() -> set[str]:
 
 
 def _target(entry: Path) -> str:
-    """Return the path of an open file; "" for a pipe, a device, and the folder that is just being
-    read.
-    """
+    """Return the path of an open file; "" for a pipe, a device, and the folder that is read."""
     try:
         path = os.readlink(entry)
     except OSError:
@@ -41,9 +37,7 @@ def _target(entry: Path) -> str:
 
 
 def processes() -> set[int]:
-    """Return the ids of the processes that this one has started and that are not over, where the
-    system tells.
-    """
+    """Return the ids of the processes started here that are not over, where the system tells."""
     lists = Path("/proc/self/task").glob("*/children")
     return {int(number) for path in lists for number in _text(path).split()}
 

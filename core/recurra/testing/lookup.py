@@ -11,8 +11,9 @@ from recurra.errors import InputError, nearest
 
 
 def find(name: str, kind: str | None = None, files: Iterable[Path] = ()) -> list[Entry]:
-    """Return what a name, short or qualified, means: the component of a `kind`, or one of each kind
-    that has it.
+    """Return what a name, short or qualified, means.
+
+    That is the component of a `kind`, or one of each kind that has the name.
 
     `files` are local plugin files. Raises `InputError` (RC020, RC021) if there is none or it is not
     clear which, and `PluginError` (RC022, RC070) if the plugin that should offer it did not load.

@@ -1,5 +1,6 @@
-"""The suite under a bare `pytest`: one line of configuration names a component, and no test file is
-needed.
+"""The suite under a bare `pytest`: one line of configuration names a component.
+
+No test file is needed.
 
 pytest imports this module in every project where recurra is installed, before anything else: it
 does nothing, and imports nothing but pytest, unless the line is there.
@@ -67,9 +68,7 @@ def pytest_collection_modifyitems(
 
 
 def _whole(config: pytest.Config) -> bool:
-    """Tell whether the whole project is tested: a file or a folder that is named means only
-    itself.
-    """
+    """Tell whether the whole project is tested, and not only a named file or folder."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return True
     here = config.invocation_params.dir
@@ -141,9 +140,7 @@ class ContractItem(pytest.Item):
         hold(record)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what is printed of a failure: what was measured and how to go on, with no
-        traceback.
-        """
+        """Return what is printed of a failure: what was measured, how to go on, no traceback."""
         from recurra.testing.contract import SuiteError
 
         if isinstance(excinfo.value, SuiteError):

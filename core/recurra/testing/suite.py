@@ -204,9 +204,7 @@ class Examination:
 
 
 def _badness(record: Record) -> tuple[int, float]:
-    """Return the order of records of one check: errors, failures, passes by margin, not
-    applicable.
-    """
+    """Return the order of records: errors, failures, passes by margin, not applicable."""
     order = ("N/A", "PASS", "FAIL", "ERROR").index(record.verdict)
     return order, Measured(record.value, record.bound).margin
 

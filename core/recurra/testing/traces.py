@@ -87,9 +87,7 @@ def left(paths: dict[str, bool], allowed: list[Path]) -> list[str]:
 
 @contextmanager
 def descriptors() -> Iterator[IO[bytes]]:
-    """Let what goes to the descriptors of standard output and error go to the file that is
-    given.
-    """
+    """Let what goes to the descriptors of standard output and error go to a file; give it."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with tempfile.TemporaryFile() as file:

@@ -40,9 +40,7 @@ World = dict[str, Any]
 
 
 class Aspect(NamedTuple):
-    """One thing that is shared: how it is read, how it is made what it was, and when two readings
-    differ.
-    """
+    """One thing that is shared: how it is read and restored, and when two readings differ."""
 
     read: Callable[[], Any]
     restore: Callable[[Any], object]
@@ -177,8 +175,9 @@ TIMERS = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 
 
 def _timers() -> dict[int, tuple[bool, float]]:
-    """Return which timers run and how they repeat, not the seconds that are left, which pass by
-    themselves.
+    """Return which timers run and how they repeat.
+
+    The seconds that are left pass by themselves.
     """
     numbers = [getattr(signal, name) for name in TIMERS if hasattr(signal, name)]
     states = {number: signal.getitimer(number) for number in numbers}
@@ -224,9 +223,7 @@ DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
 
 def _decimal() -> tuple[Any, ...]:
-    """Return how decimal numbers are computed; the flags, which any sum may raise, are not
-    asked.
-    """
+    """Return how decimal numbers are computed, without the flags, which any sum may raise."""
     context = decimal.getcontext()
     return (*(getattr(context, name) for name in DECIMAL), tuple(context.traps.items()))
 
@@ -296,9 +293,7 @@ def _set_loggers(states: dict[str, tuple[Any, ...]]) -> None:
 
 
 def _lost(after: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Tell whether what was there is not there any more; an import, which is nobody's fault, may
-    add to it.
-    """
+    """Tell whether something is gone; an import, which is nobody's fault, may add to it."""
     return any(after.get(name) != state for name, state in before.items())
 
 
@@ -335,9 +330,7 @@ def _set_functions(tables: list[dict[str, Any]]) -> None:
 
 
 def _patched(after: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    """Return the functions that were replaced: modules add names to themselves as they are
-    needed.
-    """
+    """Return the functions that were replaced; names may be added, as a module needs them."""
     return [
         name for name, value in before.items() if after.get(name) is not value and _function(value)
     ]
