@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recurra import InputError
 from recurra_sources import encodings
-from recurra_sources.names import half_pair, readable
+from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.patterns import state_of
 
 BLOCK = 1 << 20
@@ -68,6 +68,7 @@ def lines(path: Path, encoding: str) -> Iterator[str]:
 
     Raises `InputError` as `blocks` does, and (RC042) for an endless line.
     """
+    # A line may stand in several blocks: its parts wait for the one that ends it.
     number = 1
     parts: list[str] = []
     length = 0
@@ -153,6 +154,7 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
 
             yield gzip.GzipFile(fileobj=raw) if packed else raw
 
+            # Whoever reads goes on here once it is done.
             if _stamp(os.fstat(raw.fileno())) != before:
                 raise changed(readable(path))
     except (OSError, EOFError, zlib.error) as error:
@@ -213,11 +215,13 @@ def _check_whole(path: Path, text: str, count: _LineCount) -> None:
     elif (half := half_pair(text)) is not None:
         at = half
         what = f"{ascii(text[at])} is half a surrogate pair"
-        cure = "mend the text where it was cut: such a half is no character"
+        cure = HALF_CURE
     else:
         return
+
     count.add(text[:at])
-    raise InputError.of("RC042", f"{readable(path)}:{count.line}: {what}", key="source", cure=cure)
+    fact = f"{readable(path)}:{count.line}: {what}"
+    raise InputError.of("RC042", fact, key="source", cure=cure)
 
 
 def _not_decoded(

@@ -12,7 +12,7 @@ from pydantic import model_validator
 from recurra import Element, Field, InputError, Options, Piece, Role, Source
 from recurra_sources import labels
 from recurra_sources.labels import Fold
-from recurra_sources.names import half_pair
+from recurra_sources.names import HALF_CURE, half_pair
 
 FORMS: dict[str, Element] = {
     "text": "text",
@@ -135,6 +135,7 @@ class Inline(Source[InlineOptions]):
             raise InputError.of("RC030", fact, key="source")
 
         for index, sequence in enumerate(sequences):
+            # A sequence of nothing has no piece, but it has its place in the order of labels.
             if not sequence:
                 continue
 
@@ -174,5 +175,4 @@ def _check_whole(text: str) -> None:
     at = half_pair(text)
     if at is not None:
         fact = f"the inline source holds {ascii(text[at])}, half a surrogate pair"
-        cure = "mend the text where it was cut: such a half is no character"
-        raise InputError.of("RC042", fact, key="source", cure=cure)
+        raise InputError.of("RC042", fact, key="source", cure=HALF_CURE)

@@ -11,15 +11,17 @@ MARKS = " \t\r\n\ufeff\u200b\u00ef\u00bb\u00bf\"'"
 """What surrounds a name unseen: spaces, quotes, a byte-order mark, also read as Latin-1."""
 MOST = 2000
 """Names that are compared letter by letter, at most."""
+HALF_CURE = "mend the text where it was cut: such a half is no character"
+"""What to do about half a surrogate pair."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that differs least, or nothing.
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return which of some names differs least, or nothing.
 
     It differs by its case or its surroundings alone, else by few letters.
     """
     # Backwards, so that of several names that are folded to one the first stays.
-    others = reversed(list(known)[:MOST])
+    others = reversed(list(names)[:MOST])
     by_folded = {_folded(other): other for other in others}
     folded = _folded(name)
     if folded in by_folded:

@@ -86,11 +86,13 @@ def _below(folder: str, parts: Sequence[str]) -> Iterator[str]:
         if exists:
             yield from _below(path, rest)
     elif part == "**":
+        # Any number of folders stands for it, none too; at the end it means the files in them.
         for inner in _tree(folder):
             yield from _below(inner, rest or ("*",))
     else:
-        hidden = part.startswith(".")
-        names = [name for name in _names(folder) if hidden or not name.startswith(".")]
+        names = _names(folder)
+        if not part.startswith("."):
+            names = [name for name in names if not name.startswith(".")]
         for name in fnmatch.filter(names, part):
             yield from _below(os.path.join(folder, name), rest)
 
@@ -107,7 +109,8 @@ def _tree(folder: str) -> Iterator[str]:
 
         seen.add((state.st_dev, state.st_ino))
         yield here
-        inner = (os.path.join(here, name) for name in _names(here) if not name.startswith("."))
+        names = [name for name in _names(here) if not name.startswith(".")]
+        inner = (os.path.join(here, name) for name in names)
         waiting += filter(os.path.isdir, inner)
 
 

@@ -14,7 +14,7 @@ from recurra import Field, InputError
 from recurra_sources import files, numbers
 from recurra_sources.applying import For
 from recurra_sources.columns import Table, indexed
-from recurra_sources.names import half_pair, readable
+from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.table_options import TableOptions
 from recurra_sources.unfolding import Unfolding
 
@@ -356,5 +356,4 @@ def _check_text(text: str, path: Path, number: int, what: str) -> None:
     at = half_pair(text)
     if at is not None:
         fact = f"{readable(path)}:{number}: {what} holds {ascii(text[at])}, half a surrogate pair"
-        cure = "mend the text where it was cut: such a half is no character"
-        raise InputError.of("RC042", fact, key="source.path", cure=cure)
+        raise InputError.of("RC042", fact, key="source.path", cure=HALF_CURE)

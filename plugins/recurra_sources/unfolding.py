@@ -70,6 +70,7 @@ class Unfolding:
 
     def _series(self, place: str, steps: list[Any]) -> list[Cells]:
         """Return the steps of one column: a number each, or a list of numbers each."""
+        # A missing step is as wide as all others.
         widths = {len(step) if _is_list(step) else 1 for step in steps if step is not None}
         if widths and self.width:
             widths.add(self.width)
