@@ -9,8 +9,8 @@ from recurra import Component, hookimpl
 def recurra_components() -> list[Component]:
     """Return the targets."""
     rows = [
-        ("next", "Next", "the element after each step", ""),
-        ("label", "Label", "one class a sequence", ""),
+        ("next", "Next", "the element after each step"),
+        ("label", "Label", "one class a sequence"),
     ]
     return [
         Component(
@@ -19,8 +19,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_targets.{name}:{title}",
             options=f"recurra_targets.options:{title}Options",
             summary=summary,
-            cite=cite,
             api="1.1",
         )
-        for name, title, summary, cite in rows
+        for name, title, summary in rows
     ]
