@@ -245,11 +245,11 @@ LAYOUTS = {
     "one for all steps": lambda a: a[:, :1],
     "one for all rows": lambda a: a[:1],
     "one for all": lambda a: a[0, 0],
-    "one for all lanes": lambda a: (
+    "one for all channels": lambda a: (
         a.flatten(2)[..., :1].view(*a.shape[:2], *[1] * (a.dim() - 2)) if a.dim() > 2 else a
     ),
     "steps apart": lambda a: a.repeat_interleave(2, 1)[:, ::2],
-    "lanes apart": lambda a: a.repeat_interleave(2, -1)[..., ::2],
+    "channels apart": lambda a: a.repeat_interleave(2, -1)[..., ::2],
     "conjugate": lambda a: a.conj(),
     "negative": lambda a: torch._neg_view(a),
 }
@@ -300,15 +300,13 @@ def test_the_kernels_are_the_loop(dtype, shape, seed, begins, layout, threads, l
 @compiled
 @every_width
 @pytest.mark.parametrize("batch", [1, 3])
-def test_bits_depend_neither_on_threads_nor_on_the_place_of_a_lane(dtype, batch):
-    """Each lane alone, and all of them on one thread or more, give the same states and gradients to
-    the bit.
-    """
+def test_bits_depend_neither_on_threads_nor_on_the_place_of_a_channel(dtype, batch):
+    """Each channel alone, and all on one thread or more, give the same bits, gradients as well."""
     case = draw((batch, 9, [45]), 4, dtype)
 
-    def run(lanes: slice, threads: int) -> list[Tensor]:
+    def run(channels: slice, threads: int) -> list[Tensor]:
         torch.set_num_threads(threads)
-        given_in = [part[..., lanes].detach().clone().requires_grad_() for part in case]
+        given_in = [part[..., channels].detach().clone().requires_grad_() for part in case]
         flags = case.flags(3)
         h = linear_scan(*given_in[:3], flags, given_in[3])
         return [h, *torch.autograd.grad(h, given_in, torch.ones_like(h) * 0.3)]
@@ -394,8 +392,8 @@ def test_a_decay_that_is_the_same_for_all_steps_has_no_gradient_of_every_step():
 
 
 @every_type
-def test_flags_of_each_lane_are_those_of_the_definition(dtype):
-    """A sequence may begin in some lanes and not in others; no kernel is asked."""
+def test_flags_of_each_channel_are_those_of_the_definition(dtype):
+    """A sequence may begin in some channels and not in others; no kernel is asked."""
     case = draw((2, 6, [5]), 3, dtype)
     flags = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(2)) < 0.3
     with kernels() as (forward, _):
@@ -461,7 +459,7 @@ def test_what_is_recorded_computes_with_other_numbers(recorder):
 
 @compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-def test_a_window_of_no_rows_or_no_lanes(dtype):
+def test_a_window_of_no_rows_or_no_channels(dtype):
     """Nothing comes of nothing, with gradients of the right shapes."""
     for shape in ((0, 3, [4]), (2, 3, [0])):
         case = draw(shape, 0, dtype)
