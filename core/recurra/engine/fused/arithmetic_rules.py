@@ -14,7 +14,7 @@ import torch
 from recurra.engine.fused.operations import ELEMENTWISE, FILLS, IGNORED
 from recurra.engine.fused.record import Node, Unsupported, type_text
 from recurra.engine.fused.shape_rules import ShapeRules, filled
-from recurra.engine.fused.vectors import Number, Operation, Rows, Vector, Vectors
+from recurra.engine.fused.vectors import Number, Operation, Row, Rows, Vector, Vectors, without
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Lowering(ShapeRules):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._products: dict[tuple[tuple[Vector, ...], int, bool], Vector] = {}
+        self._products: dict[tuple[Row, int, bool], Vector] = {}
 
     def of(self, value: int) -> Rows:
         """Return the rows of a value. Raises `Unsupported` where a kernel cannot compute it."""
@@ -76,7 +76,8 @@ class Lowering(ShapeRules):
         pending = [node]
         while pending:
             node = pending[-1]
-            missing = [ref for ref in node.refs if self._has_rows(ref) and ref not in self.rows]
+            with_rows = filter(self.program.has_batch, node.refs)
+            missing = [ref for ref in with_rows if ref not in self.rows]
             if missing:
                 pending += [self.makers[ref] for ref in missing]
                 continue
@@ -111,7 +112,8 @@ class Lowering(ShapeRules):
     def _elementwise(self, node: Node, name: str) -> Rows:
         axis, shape = self._frame(node.outs[0])
         args = [self._wide(arg, shape, axis) for arg in node.args]
-        if name == "add" and self.program.dtypes[node.outs[0]] == torch.bool:
+        dtype = self.program.dtypes[node.outs[0]]
+        if name == "add" and dtype == torch.bool:
             name = "logical_or"
         for key, value in node.kwargs.items():
             if value is None or key in IGNORED:
@@ -130,7 +132,7 @@ class Lowering(ShapeRules):
         return Rows(shape, axis, self.vectors.joined(vectors))
 
     @staticmethod
-    def _named(name: str, args: list[tuple[Vector, ...] | None]) -> str:
+    def _named(name: str, args: list[Row | None]) -> str:
         """Return the name of an operation with its arguments that are there, if some are missing.
 
         A clamp without its lower bound is `clamp/x.x`.
@@ -182,9 +184,9 @@ class Lowering(ShapeRules):
     def _mm(self, node: Node) -> Rows:
         left, right = (ref.index for ref in node.args)
         self._frame(node.outs[0])  # refuses what has no batch
-        if self._has_rows(left) and not self._has_rows(right):
+        if self.program.has_batch(left) and not self.program.has_batch(right):
             return self._product(node, left, right, turned=False)
-        if self._has_rows(right) and not self._has_rows(left):
+        if self.program.has_batch(right) and not self.program.has_batch(left):
             return self._product(node, right, left, turned=True)
         raise Unsupported(f"a kernel has no {node.name} of two values that differ by row")
 
@@ -197,28 +199,32 @@ class Lowering(ShapeRules):
         """
         sizes = self.program.shapes[matrix]
         groups = sizes[0] if len(sizes) == 3 else 1
-        inner, outer = (sizes[-1], sizes[-2]) if turned else (sizes[-2], sizes[-1])
+        *_, inner, outer = sizes
+        if turned:
+            inner, outer = outer, inner
 
         # The batch has to be the axis that the product does not sum over.
         axis, shape = self._frame(node.outs[0])
         rows = self.rows[value]
-        if rows.axis != len(sizes) - (1 if turned else 2):
+        batch = len(sizes) - 1 if turned else len(sizes) - 2
+        if rows.axis != batch:
             raise Unsupported("it mixes the rows of the batch")
         self.slot(matrix)
 
         key = (rows.vectors, matrix, turned)
         if key not in self._products:
+            product = Product(rows, matrix, turned, groups, inner, outer)
             early = node.outs[0] in self.early
             space, slots = ("saved", self.saved) if early else ("late", self.late)
-            self._products[key] = self.vectors.load(space, len(slots), 0, groups * outer)
+            self._products[key] = self.vectors.load(space, len(slots), 0, product.width)
             slots.append(len(self.products))
-            self.products.append(Product(rows, matrix, turned, groups, inner, outer))
+            self.products.append(product)
         return Rows(shape, axis, (self._products[key],))
 
     def contraction(self, node: Node) -> Contraction | None:
         """Return what a node sums over the rows, if that is what it does."""
-        reads_rows = any(self._has_rows(ref) for ref in node.refs)
-        if not reads_rows or any(self._has_rows(out) for out in node.outs):
+        reads_rows = any(self.program.has_batch(ref) for ref in node.refs)
+        if not reads_rows or any(self.program.has_batch(out) for out in node.outs):
             return None
 
         name = node.name.removeprefix("aten.")
@@ -241,7 +247,7 @@ class Lowering(ShapeRules):
         return Rows((), 0, _over(self.vectors, rows, own, "sum"))
 
 
-def _over(vectors: Vectors, rows: Rows, own: list[int], how: str) -> tuple[Vector, ...]:
+def _over(vectors: Vectors, rows: Rows, own: list[int], how: str) -> Row:
     """Return the sum or maximum of rows over some of their own axes, which are dropped."""
     # From the last axis to the first, so that an axis that is dropped leaves the others' numbers.
     for axis in reversed(own):
@@ -249,13 +255,11 @@ def _over(vectors: Vectors, rows: Rows, own: list[int], how: str) -> tuple[Vecto
         totals: list[Vector] = []
         for part in vectors.table(rows, axis):
             totals += _over_first(vectors, part, count, inner, how)
-        rows = Rows(rows.without(axis), rows.axis, vectors.joined(totals))
+        rows = Rows(without(rows.shape, axis), rows.axis, vectors.joined(totals))
     return rows.vectors
 
 
-def _over_first(
-    vectors: Vectors, part: tuple[Vector, ...], count: int, inner: int, how: str
-) -> list[Vector]:
+def _over_first(vectors: Vectors, part: Row, count: int, inner: int, how: str) -> list[Vector]:
     """Return the sum or maximum over the first axis of a part `[count, inner]`.
 
     Of single elements it is one number, a reduction; of wider ones it is `count` vectors added up.

@@ -15,7 +15,7 @@ from recurra.engine.fused.arithmetic_rules import Contraction, Lowering, Product
 from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.record import Node, Program, Unsupported
 from recurra.engine.fused.subgraph import Subgraph, subgraph
-from recurra.engine.fused.vectors import Load, Names, Rows, Vector, Vectors
+from recurra.engine.fused.vectors import Load, Names, Row, Rows, Vectors, without
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Lowered:
     by_element: set[int]
     outs: list[Rows]
     gradients: list[tuple[str, Rows]]
-    stores: list[tuple[Vector, ...]]
-    sums: list[tuple[Vector, ...]]
+    stores: list[Row]
+    sums: list[Row]
     totals: tuple[Sum, ...]
     finish: Subgraph | None
 
@@ -76,7 +76,7 @@ class Lowered:
                 lines.append(f"{space}{slot} = {names.row(product.rows.vectors)} times {matrix}")
         return "\n".join([*names.lines, *lines])
 
-    def _written(self) -> Iterator[tuple[str, tuple[Vector, ...]]]:
+    def _written(self) -> Iterator[tuple[str, Row]]:
         """Give each row that a kernel writes at every step, with its name there."""
         fields = len(self.state)
         for place, out in enumerate(self.outs):
@@ -89,8 +89,7 @@ class Lowered:
 
 
 def lower(joint: Joint) -> Lowered:
-    """Return what a kernel computes of a step with its gradients; of a step alone, where there are
-    none.
+    """Return what a kernel computes of a step with its gradients, or of a step alone.
 
     Raises `Unsupported` for what it cannot do.
     """
@@ -141,8 +140,9 @@ def _loads(
         shape, axis = program.shapes[value], program.batch(value)
         if axis is None:
             raise Unsupported("a value of its loop has no batch")
-        own = (*shape[:axis], *shape[axis + 1 :])
-        loads[value] = Rows(own, axis, (vectors.load(space, slot, 0, math.prod(own)),))
+        own = without(shape, axis)
+        load = vectors.load(space, slot, 0, math.prod(own))
+        loads[value] = Rows(own, axis, (load,))
     return loads
 
 
@@ -190,7 +190,7 @@ def _of_shared(lowering: Lowering, joint: Joint) -> tuple[dict[int, Contraction]
             contracted[node.outs[0]] = total
             continue
 
-        if any(program.batch(ref) is not None for ref in node.refs):
+        if any(program.has_batch(ref) for ref in node.refs):
             raise Unsupported(f"a kernel has no {node.name} over the rows of the batch")
         behind.insert(0, node)
         needed.update(node.refs)
@@ -211,8 +211,8 @@ class _Sides:
             for place, value in enumerate(joint.sequences)
             if value in grads
         ]
-        self.stores: list[tuple[Vector, ...]] = []
-        self.sums: list[tuple[Vector, ...]] = []
+        self.stores: list[Row] = []
+        self.sums: list[Row] = []
 
     def sum(self, shape: tuple[int, ...], total: Contraction) -> Sum:
         """Return where a sum finds its sides."""

@@ -185,6 +185,10 @@ class Program:
         shape = self.shapes[index]
         return shape.index(self.rows) if self.rows in shape else None
 
+    def has_batch(self, index: int) -> bool:
+        """Tell whether a value has a batch axis."""
+        return self.rows in self.shapes[index]
+
     def makers(self) -> dict[int, Node]:
         """Return the node that each value comes from."""
         return {out: node for node in self.nodes for out in node.outs}

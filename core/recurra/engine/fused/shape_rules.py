@@ -12,7 +12,16 @@ from typing import Any
 import torch
 
 from recurra.engine.fused.record import Node, Program, Ref, Unsupported
-from recurra.engine.fused.vectors import Rows, Vector, Vectors
+from recurra.engine.fused.vectors import (
+    Row,
+    Rows,
+    Shape,
+    Vectors,
+    own_axis,
+    resized,
+    widened,
+    without,
+)
 
 REARRANGED = frozenset(
     """
@@ -47,31 +56,29 @@ class ShapeRules:
         self._shared: dict[int, int] = {}
         self._converted: dict[int, int] = {}
 
-    def _has_rows(self, value: int) -> bool:
-        return self.program.batch(value) is not None
-
-    def _frame(self, value: int) -> tuple[int, tuple[int, ...]]:
+    def _frame(self, value: int) -> tuple[int, Shape]:
         """Return the batch axis of a value and the sizes of its others."""
         axis = self.program.batch(value)
         if axis is None:
             raise Unsupported("it mixes the rows of the batch")
         shape = self.program.shapes[value]
-        return axis, (*shape[:axis], *shape[axis + 1 :])
+        return axis, without(shape, axis)
 
     def _dims(self, value: int) -> int:
         """Return how many axes a value has, the batch among them."""
         return len(self.program.shapes[value])
 
-    def _wide(self, arg: Any, shape: tuple[int, ...], axis: int) -> tuple[Vector, ...] | None:
+    def _wide(self, arg: Any, shape: Shape, axis: int) -> Row | None:
         """Return an argument repeated to a shape; None for one that is not there."""
         if arg is None:
             return None
         if not isinstance(arg, Ref):
-            return (self.vectors.number(float(arg), math.prod(shape)),)
+            width = math.prod(shape)
+            return (self.vectors.number(float(arg), width),)
 
         # Of fewer axes than the result, the missing ones are in front, and 1 wide.
         missing = len(shape) + 1 - self._dims(arg.index)
-        if self._has_rows(arg.index):
+        if self.program.has_batch(arg.index):
             rows = self.rows[arg.index]
             if rows.axis + missing != axis:
                 raise Unsupported("it mixes the rows of the batch")
@@ -81,10 +88,10 @@ class ShapeRules:
             full = (*[1] * missing, *self.program.shapes[arg.index])
             if full[axis] != 1:
                 raise Unsupported("it tells the rows of the batch apart")
-            whole = self._shared_row(arg.index, (*full[:axis], *full[axis + 1 :]), axis)
+            whole = self._shared_row(arg.index, without(full, axis), axis)
         return self.vectors.expanded(whole, shape, axis).vectors
 
-    def _shared_row(self, value: int, shape: tuple[int, ...], axis: int) -> Rows:
+    def _shared_row(self, value: int, shape: Shape, axis: int) -> Rows:
         """Return a value that all rows share as the row of each of them."""
         slot = self.slot(self._real(value))
         self.by_element.add(slot)
@@ -128,7 +135,8 @@ class ShapeRules:
     def _clone(self, node: Node) -> Rows:
         value = node.args[0].index
         rows = self.rows[value]
-        old, new = self.program.dtypes[value], self.program.dtypes[node.outs[0]]
+        old = self.program.dtypes[value]
+        new = self.program.dtypes[node.outs[0]]
         if old == self.real and new not in (old, torch.bool):
             raise Unsupported(f"it changes the type of a value ({new})")
         if new != torch.bool or old == new:
@@ -168,19 +176,20 @@ class ShapeRules:
         part = self.vectors.sliced(rows, own, index, index + 1)
         # An own axis below the batch's is one before it, and the batch moves down.
         batch = rows.axis - 1 if own < rows.axis else rows.axis
-        return Rows(part.without(own), batch, part.vectors)
+        return Rows(without(part.shape, own), batch, part.vectors)
 
     def _slice(self, node: Node) -> Rows:
         ref, axis, start, stop, step = filled(node, None, 0, None, None, 1)
         rows, dims = self.rows[ref.index], self._dims(ref.index)
         if axis % dims == rows.axis:
-            whole = (start or 0) == 0 and (stop is None or stop >= self.program.rows)
-            if whole:
+            to_the_end = stop is None or stop >= self.program.rows
+            if not start and to_the_end:
                 return rows
             raise Unsupported("it takes some rows of the batch")
 
         own = rows.own(axis, dims)
-        first, last, stride = slice(start, stop, step).indices(rows.shape[own])
+        size = rows.shape[own]
+        first, last, stride = slice(start, stop, step).indices(size)
         return self.vectors.sliced(rows, own, first, last, stride)
 
     def _flip(self, node: Node) -> Rows:
@@ -214,7 +223,8 @@ class ShapeRules:
         ref, axis = filled(node, None, 0)
         rows = self.rows[ref.index]
         own = rows.own(axis, self._dims(ref.index))
-        return [self._selected(rows, own, index) for index in range(rows.shape[own])]
+        count = rows.shape[own]
+        return [self._selected(rows, own, index) for index in range(count)]
 
     def _expand(self, node: Node) -> Rows:
         axis, shape = self._frame(node.outs[0])
@@ -228,7 +238,7 @@ class ShapeRules:
         axis %= len(shape) + 1
         if axis == place:
             raise Unsupported("it mixes the rows of the batch")
-        own = axis - 1 if axis > place else axis
+        own = own_axis(axis, place)
         parts = [self.rows[ref.index] for ref in refs]
         return self.vectors.concatenated(parts, own)
 
@@ -236,14 +246,15 @@ class ShapeRules:
         refs, axis = filled(node, None, 0)
         place, shape = self._frame(node.outs[0])
         axis %= len(shape) + 1
-        own = axis - 1 if axis > place else axis
+        own = own_axis(axis, place)
 
         # On the last axis, elements of one value would stand between those of another.
         parts = [self.rows[ref.index] for ref in refs]
         first = parts[0]
-        if own == len(first.shape) and first.size > 1 and first.shape[-1] != 1:
+        on_last = own == len(first.shape)
+        if on_last and first.size > 1 and first.shape[-1] != 1:
             raise Unsupported("it weaves values into one another (stack on the last axis)")
-        wide = [_with_axis(part, own, place) for part in parts]
+        wide = [Rows(widened(part.shape, own), place, part.vectors) for part in parts]
         return Rows(shape, place, self.vectors.concatenated(wide, own).vectors)
 
     def _constant(self, node: Node) -> Rows:
@@ -251,7 +262,8 @@ class ShapeRules:
         name = node.name.removeprefix("aten.").removeprefix("new_")
         values = {"zeros": 0.0, "ones": 1.0}
         value = values[name] if name in values else node.args[-1]  # of `full`
-        return Rows(shape, axis, (self.vectors.number(value, math.prod(shape)),))
+        number = self.vectors.number(value, math.prod(shape))
+        return Rows(shape, axis, (number,))
 
     _zeros = _ones = _full = _new_zeros = _new_ones = _new_full = _constant
 
@@ -259,8 +271,9 @@ class ShapeRules:
         ref, sizes, axis, index = node.args
         place, shape = self._frame(node.outs[0])
         axis %= len(sizes)
-        own = axis - 1 if axis > place else axis
-        inside = _with_axis(self.rows[ref.index], own, place)
+        own = own_axis(axis, place)
+        rows = self.rows[ref.index]
+        inside = Rows(widened(rows.shape, own), place, rows.vectors)
         return self._placed(inside, shape, own, index % shape[own])
 
     def _slice_backward(self, node: Node) -> Rows:
@@ -272,17 +285,17 @@ class ShapeRules:
         if step != 1:
             raise Unsupported("it takes every other element of a row")
 
-        own = axis - 1 if axis > place else axis
+        own = own_axis(axis, place)
         first, _, _ = slice(start, stop).indices(shape[own])
         return self._placed(self.rows[ref.index], shape, own, first)
 
-    def _placed(self, rows: Rows, shape: tuple[int, ...], own: int, start: int) -> Rows:
+    def _placed(self, rows: Rows, shape: Shape, own: int, start: int) -> Rows:
         """Return zeros of a shape with some rows standing in them."""
-        before, after = shape[:own], shape[own + 1 :]
 
         def zeros(size: int) -> Rows:
-            sizes = (*before, size, *after)
-            return Rows(sizes, rows.axis, (self.vectors.number(0.0, math.prod(sizes)),))
+            sizes = resized(shape, own, size)
+            number = self.vectors.number(0.0, math.prod(sizes))
+            return Rows(sizes, rows.axis, (number,))
 
         parts = [rows]
         rest = shape[own] - start - rows.shape[own]
@@ -296,9 +309,3 @@ class ShapeRules:
 def filled(node: Node, *defaults: Any) -> list[Any]:
     """Return the arguments of a node, with defaults where it is called with fewer."""
     return [*node.args, *defaults[len(node.args) :]]
-
-
-def _with_axis(rows: Rows, own: int, batch: int) -> Rows:
-    """Return rows with one more own axis, of size 1."""
-    shape = (*rows.shape[:own], 1, *rows.shape[own:])
-    return Rows(shape, batch, rows.vectors)

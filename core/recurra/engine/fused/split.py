@@ -217,15 +217,15 @@ def _side_by_side(node: Node, makers: dict[int, Node], carried: set[int]) -> lis
         return None
 
     left = makers.get(node.args[-2].index)
-    if left is None or left.name != "aten.cat":
+    if left is None or left.name != "aten.cat" or len(left.args) != 2:
         return None
-    along_last_axis = len(left.args) == 2 and left.args[1] in (1, -1)
-    if not along_last_axis:
+    factors, axis = left.args
+    if axis not in (1, -1):
         return None
 
-    factors: list[Ref] = left.args[0]
-    on_state = {ref.index in carried for ref in factors}
-    return factors if on_state == {True, False} else None
+    refs: list[Ref] = factors
+    on_state = {ref.index in carried for ref in refs}
+    return refs if on_state == {True, False} else None
 
 
 def _sum_of_products(program: Program, node: Node, factors: list[Ref]) -> list[Node]:
@@ -245,15 +245,15 @@ def _sum_of_products(program: Program, node: Node, factors: list[Ref]) -> list[N
         # The rows of M that belong to this factor.
         stop = start + program.shapes[factor.index][1]
         block = program.add((stop - start, columns), dtype)
-        nodes.append(Node(aten.slice.Tensor, (matrix, 0, start, stop), {}, (block,)))
+        nodes.append(_node(aten.slice.Tensor, (matrix, 0, start, stop), block))
 
         # The first product takes the bias along, where there is one.
         product = program.add(result_shape, result_dtype)
         operands = (factor, Ref(block))
         if bias and start == 0:
-            nodes.append(Node(aten.addmm.default, (*bias, *operands), {}, (product,)))
+            nodes.append(_node(aten.addmm.default, (*bias, *operands), product))
         else:
-            nodes.append(Node(aten.mm.default, operands, {}, (product,)))
+            nodes.append(_node(aten.mm.default, operands, product))
 
         start = stop
         if total is None:
@@ -262,17 +262,22 @@ def _sum_of_products(program: Program, node: Node, factors: list[Ref]) -> list[N
 
         # The last sum is the value that the whole product was.
         added = result if stop == matrix_rows else program.add(result_shape, result_dtype)
-        nodes.append(Node(aten.add.Tensor, (Ref(total), Ref(product)), {}, (added,)))
+        nodes.append(_node(aten.add.Tensor, (Ref(total), Ref(product)), added))
         total = added
     return nodes
+
+
+def _node(func: Any, args: tuple[Any, ...], out: int) -> Node:
+    return Node(func, args, {}, (out,))
 
 
 # the questions
 
 
 def parts(step: Step) -> Parts:
-    """Divide a step into before, loop and after. Raises `Unsupported` if its rows are not
-    independent.
+    """Divide a step into before, loop and after.
+
+    Raises `Unsupported` if its rows are not independent.
     """
     _rows_are_apart(step.program)
     carried = step.program.reaches(step.state)
@@ -292,7 +297,10 @@ def parts(step: Step) -> Parts:
         return Parts(step, sequences, shared, aside=[], loop=loop, extras=[step.y], after=[])
     after = _what_can_wait(step, carried, loop)
     read = _read_afterwards(step, after)
-    extras = sorted(v for v in read if v in reads.inside and (v in carried or v not in of_input))
+
+    # What the loop has, it gives; what the input alone decides was there before it.
+    of_loop = read & reads.inside
+    extras = sorted(of_loop & carried | of_loop - of_input)
     aside = sorted(read.difference(extras))
     return Parts(step, sequences, shared, aside, loop, extras, after)
 
@@ -300,8 +308,9 @@ def parts(step: Step) -> Parts:
 def _rows_are_apart(program: Program) -> None:
     """Refuse a program that mixes the rows of the batch."""
     for node in program.nodes:
-        reads_rows = any(program.batch(ref) is not None for ref in node.refs)
-        if reads_rows and any(program.batch(out) is None for out in node.outs):
+        reads_rows = any(program.has_batch(ref) for ref in node.refs)
+        gives_rows = all(program.has_batch(out) for out in node.outs)
+        if reads_rows and not gives_rows:
             raise Unsupported(f"it mixes the rows of the batch ({node.name})")
 
 
@@ -309,8 +318,8 @@ def _decided_by_the_input(step: Step, carried: set[int]) -> set[int]:
     """Return what the input alone decides, of each row. GRU: x W + b of the three gates."""
     program = step.program
     of_input = program.reaches([step.x])
-    of_rows = {value for value in range(len(program.shapes)) if program.batch(value) is not None}
-    return (of_input | of_rows) - carried
+    of_rows = filter(program.has_batch, range(len(program.shapes)))
+    return of_input.union(of_rows) - carried
 
 
 def _needed_by_the_next_state(step: Step, carried: set[int]) -> list[Node]:

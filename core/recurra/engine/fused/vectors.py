@@ -46,7 +46,8 @@ class Load(Vector):
     offset: int
 
     def __str__(self) -> str:
-        return f"{self.space}{self.slot}[{self.offset}:{self.offset + self.width}]"
+        end = self.offset + self.width
+        return f"{self.space}{self.slot}[{self.offset}:{end}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +91,39 @@ class Reduction(Vector):
         return self.operands
 
 
+Row = tuple[Vector, ...]
+"""Vectors one after the other."""
+
+Shape = tuple[int, ...]
+
+
+def without(shape: Shape, axis: int) -> Shape:
+    """Return a shape without one of its axes."""
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def resized(shape: Shape, axis: int, size: int) -> Shape:
+    """Return a shape with another size of one of its axes."""
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def widened(shape: Shape, axis: int) -> Shape:
+    """Return a shape with one more axis, of size 1."""
+    return (*shape[:axis], 1, *shape[axis:])
+
+
+def own_axis(axis: int, batch: int) -> int:
+    """Return which of the axes beside the batch an axis is: of [2, B, H], axis 2 is own axis 1."""
+    return axis - 1 if axis > batch else axis
+
+
 @dataclass(frozen=True)
 class Rows:
     """A row of a value that has a batch axis; its other axes are its own."""
 
-    shape: tuple[int, ...]  # the sizes of its own axes
+    shape: Shape  # the sizes of its own axes
     axis: int  # which of all its axes is the batch
-    vectors: tuple[Vector, ...]  # its elements in order
+    vectors: Row  # its elements in order
 
     @property
     def size(self) -> int:
@@ -106,21 +133,17 @@ class Rows:
     def own(self, axis: int, dims: int) -> int:
         """Return which own axis an axis of the whole value, of `dims` axes, is.
 
-        Raises `Unsupported` for the batch. Of [2, B, H], axis 2 is own axis 1.
+        Raises `Unsupported` for the batch.
         """
         axis %= dims
         if axis == self.axis:
             raise Unsupported("it mixes the rows of the batch")
 
-        return axis - 1 if axis > self.axis else axis
+        return own_axis(axis, self.axis)
 
     def inner(self, axis: int) -> int:
         """Return how many elements one index of an own axis has."""
         return math.prod(self.shape[axis + 1 :])
-
-    def without(self, axis: int) -> tuple[int, ...]:
-        """Return the shape without one of its axes."""
-        return (*self.shape[:axis], *self.shape[axis + 1 :])
 
 
 V = TypeVar("V", bound=Vector)
@@ -133,7 +156,7 @@ class Names:
         self.lines: list[str] = []
         self._names: dict[Vector, str] = {}
 
-    def row(self, vectors: tuple[Vector, ...]) -> str:
+    def row(self, vectors: Row) -> str:
         """Return a row of vectors, one after the other."""
         return " ; ".join(self.of(vector) for vector in vectors)
 
@@ -209,7 +232,7 @@ class Vectors:
 
         raise AssertionError("one number has no parts")
 
-    def part(self, vectors: Iterable[Vector], start: int, width: int) -> tuple[Vector, ...]:
+    def part(self, vectors: Iterable[Vector], start: int, width: int) -> Row:
         """Return the vectors of a part of a row."""
         stop = start + width
         inside: list[Vector] = []
@@ -222,7 +245,7 @@ class Vectors:
             at = end
         return self.joined(inside)
 
-    def joined(self, vectors: Sequence[Vector]) -> tuple[Vector, ...]:
+    def joined(self, vectors: Sequence[Vector]) -> Row:
         """Return vectors with neighbours in memory made one, and equal numbers side by side too."""
         joined: list[Vector] = []
         for vector in vectors:
@@ -246,7 +269,7 @@ class Vectors:
                     return self.number(first.value, width)
         return None
 
-    def aligned(self, rows: Sequence[tuple[Vector, ...]]) -> list[tuple[Vector, ...]]:
+    def aligned(self, rows: Sequence[Row]) -> list[Row]:
         """Return rows of equal width cut at the same places, one tuple for each piece.
 
         A row of 3 and 6 numbers beside one of 6 and 3 gives three pieces of 3.
@@ -258,11 +281,12 @@ class Vectors:
         pieces = []
         start = 0
         for end in sorted(ends):
-            pieces.append(tuple(self._piece(row, start, end - start) for row in rows))
+            width = end - start
+            pieces.append(tuple(self._piece(row, start, width) for row in rows))
             start = end
         return pieces
 
-    def _piece(self, row: tuple[Vector, ...], start: int, width: int) -> Vector:
+    def _piece(self, row: Row, start: int, width: int) -> Vector:
         (piece,) = self.part(row, start, width)  # cut where every row is, it is one
         return piece
 
@@ -277,7 +301,7 @@ class Vectors:
 
         return Rows((*before, *after), axis, rows.vectors)
 
-    def table(self, rows: Rows, axes: int) -> list[tuple[Vector, ...]]:
+    def table(self, rows: Rows, axes: int) -> list[Row]:
         """Return the elements in equal parts, one for each index of the first `axes` axes."""
         count = math.prod(rows.shape[:axes])
         width = rows.size // count if count else 0
@@ -288,7 +312,7 @@ class Vectors:
 
         The last of the own axes has to stay: a kernel reads its elements side by side.
         """
-        own = [axis - (axis > rows.axis) for axis in order if axis != rows.axis]
+        own = [own_axis(axis, rows.axis) for axis in order if axis != rows.axis]
         shape = tuple(rows.shape[axis] for axis in own)
         batch = list(order).index(rows.axis)
 
@@ -321,13 +345,13 @@ class Vectors:
         vectors: list[Vector] = []
         for part in self.table(rows, axis):
             if step == 1:
-                vectors += self.part(part, start * inner, (stop - start) * inner)
+                width = (stop - start) * inner
+                vectors += self.part(part, start * inner, width)
                 continue
             for index in range(start, stop, step):
                 vectors += self.part(part, index * inner, inner)
 
-        size = len(range(start, stop, step))
-        shape = (*rows.shape[:axis], size, *rows.shape[axis + 1 :])
+        shape = resized(rows.shape, axis, len(range(start, stop, step)))
         return Rows(shape, rows.axis, self.joined(vectors))
 
     def flipped(self, rows: Rows, axis: int) -> Rows:
@@ -346,7 +370,7 @@ class Vectors:
         """Return values one after the other along an own axis."""
         first = parts[0]
         size = sum(part.shape[axis] for part in parts)
-        shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
+        shape = resized(first.shape, axis, size)
 
         # For each index of the axes before, what every value has there: a0 b0 a1 b1.
         tables = [self.table(part, axis) for part in parts]
@@ -356,7 +380,7 @@ class Vectors:
                 vectors += entry
         return Rows(shape, first.axis, self.joined(vectors))
 
-    def expanded(self, rows: Rows, shape: tuple[int, ...], axis: int) -> Rows:
+    def expanded(self, rows: Rows, shape: Shape, axis: int) -> Rows:
         """Return a value with axes of size 1, or none in front, repeated to a shape of own axes."""
         if rows.shape == shape:
             return Rows(shape, axis, rows.vectors)
@@ -378,7 +402,7 @@ class Vectors:
             sizes = (*sizes[:place], *shape[place:])
         return Rows(shape, axis, vectors)
 
-    def _repeated(self, part: tuple[Vector, ...], count: int, inner: int) -> Sequence[Vector]:
+    def _repeated(self, part: Row, count: int, inner: int) -> Sequence[Vector]:
         """Return a part of `inner` elements repeated; one element becomes a vector of it."""
         if inner != 1:
             return part * count
