@@ -181,6 +181,7 @@ class Function:
         lines.append("const long id = THREAD, n = THREADS, r0 = PART(B, id), r1 = PART(B, id + 1);")
         lines.append("const long R0 = columns ? 0 : r0, R1 = columns ? B : r1;")
 
+        # A thread copies the state of its rows in, and out again at the end.
         now = ", ".join(f"a{i}" for i, _ in self._fields())
         after = ", ".join(f"b{i}" for i, _ in self._fields())
         lines.append(f"real *now[] = {{{now}}}, *next[] = {{{after}}};")
@@ -212,6 +213,7 @@ class Function:
         if is_first:
             yield from edges.first
 
+        # A row that is over takes no part in a step, but what it writes must hold something.
         dead: list[str] = []
         if is_first:
             dead += edges.dead_first
@@ -267,6 +269,7 @@ class Function:
             yield f"real *{old}{i} = now[{i}] + b * {width}; (void){old}{i};"
             yield f"real *restrict {new}{i} = next[{i}] + b * {width}; (void){new}{i};"
 
+        # Tensors that are read by other lines have no name for a row.
         for group in self.layout.groups:
             if not group.row:
                 continue

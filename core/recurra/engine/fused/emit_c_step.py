@@ -111,6 +111,7 @@ class StepText:
             if self.schedule.of(vector) == stage:
                 yield self._definition(vector, stage)
 
+        # Vectors of one width are computed in one loop, each element after the other.
         widths = {store.vector.width for store in stores}
         for reduction in sums:
             widths.update(part.width for part in reduction.parts)

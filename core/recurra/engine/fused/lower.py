@@ -185,11 +185,13 @@ def _of_shared(lowering: Lowering, joint: Joint) -> tuple[dict[int, Contraction]
         if not needed.intersection(node.outs):
             continue
 
+        # A sum over rows is the kernel's; what it is made of needs not be followed.
         total = lowering.contraction(node)
         if total is not None:
             contracted[node.outs[0]] = total
             continue
 
+        # The nodes behind the sums are run by torch, once a window.
         if any(program.has_batch(ref) for ref in node.refs):
             raise Unsupported(f"a kernel has no {node.name} over the rows of the batch")
         behind.insert(0, node)

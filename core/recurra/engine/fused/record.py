@@ -155,9 +155,9 @@ class Program:
         index = self.add(tuple(like.shape), like.dtype)
 
         # [B, B] compares rows with one another, and [4B, 2] folds the batch into another axis.
-        batch_axes = sum(size == self.rows for size in like.shape)
-        folded = any(size > self.rows and size % self.rows == 0 for size in like.shape)
-        if batch_axes > 1 or folded:
+        batches = [size for size in like.shape if size and size % self.rows == 0]
+        folded = any(size != self.rows for size in batches)
+        if len(batches) > 1 or folded:
             raise Unsupported(f"a value of shape {self.shape_text(index)} mixes rows of the batch")
         return index
 

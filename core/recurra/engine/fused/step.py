@@ -79,6 +79,7 @@ class Step:
         self.every = every
         self.dtype = self.weights[0].dtype
 
+        # Where all inputs are known, what they alone decide is computed for each beforehand.
         hoist = every is not None
         joint, self.before = _recorded(function, self.weights, width, self.shapes, hoist)
         self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
@@ -246,6 +247,7 @@ class Step:
         for matrix, tensor in zip(layout.matrices, matrices, strict=True):
             strides += matrix.strides(tensor)
 
+        # Threads have rows of their own, or columns of each product where there are fewer rows.
         threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
         self.first = Arguments(
             steps=1,
@@ -290,6 +292,7 @@ def _recorded(
     with torch.random.fork_rng(devices=[]), torch.no_grad(), trace:
         y, after = function(x, state)
 
+    # The output is an extra: it stands behind the state, as that of a cell does.
     program = trace.program
     outs = [trace.number(field) for field in after]
     outs.append(trace.number(y))

@@ -113,9 +113,9 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, compiled: Compiled, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Run, and keep what the gradients read."""
-        outs, history = _forward(compiled, call, list(tensors), keep=True)
+        outs, intermediates = _forward(compiled, call, list(tensors), keep=True)
         ctx.compiled, ctx.call, ctx.count = compiled, call, len(tensors)
-        ctx.save_for_backward(*tensors, *history)
+        ctx.save_for_backward(*tensors, *intermediates)
         return outs
 
     @staticmethod
@@ -123,13 +123,14 @@ class _Loop(torch.autograd.Function):
         """Return the gradients of all tensors."""
         compiled, call = ctx.compiled, ctx.call
         saved = list(ctx.saved_tensors)
-        tensors, history = saved[: ctx.count], saved[ctx.count :]
+        tensors = saved[: ctx.count]
+        intermediates = saved[ctx.count :]
 
         # A gradient of this gradient is asked for, which the kernel does not have.
         if torch.is_grad_enabled():
             return None, None, *_slow_gradients(compiled.plan, call, tensors, grads)
         with single(compiled.light(call.batch, call.steps)):
-            return None, None, *_backward(compiled, call, tensors, history, list(grads))
+            return None, None, *_backward(compiled, call, tensors, intermediates, list(grads))
 
 
 def _slow_gradients(
@@ -162,9 +163,10 @@ def _parts(
 def _forward(
     compiled: Compiled, call: Call, tensors: list[Tensor], keep: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Call the kernel; return its outputs, and what is kept for the gradients.
+    """Call the kernel; return its outputs, and the intermediates that the gradients read.
 
-    The outputs are the final state and the extras; kept are the states and products of all steps.
+    The outputs are the final state and the extras; the intermediates are the states and products
+    of all steps.
     """
     kernel, plan = compiled.kernel, compiled.plan
     batch, steps = call.batch, call.steps
@@ -209,7 +211,7 @@ def _backward(
     compiled: Compiled,
     call: Call,
     tensors: list[Tensor],
-    kept: list[Tensor],
+    intermediates: list[Tensor],
     grads: list[Tensor],
 ) -> list[Tensor | None]:
     """Call the kernel; return the gradients of the tensors that `loop` was given."""
@@ -221,7 +223,8 @@ def _backward(
 
     # What the kernel reads: the states and products of all steps, and the gradients of its outputs.
     fields = len(start)
-    history, saved = kept[:fields], kept[fields:]
+    history = intermediates[:fields]
+    saved = intermediates[fields:]
     grads = [grad.contiguous() for grad in grads]
 
     # What it writes; sums are added to, one row of each by every thread.
