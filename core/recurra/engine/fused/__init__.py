@@ -1,4 +1,4 @@
-"""The fused path: a kernel for the loop over time, which `step` is recorded and printed as C for.
+"""The fused path: a kernel for the loop over time, printed as C of a step that is recorded once.
 
 Each pass stands in a file of its own, named for it, and what it makes can be printed:
 
