@@ -133,18 +133,18 @@ class Ledger:
         self.total += len(values)
         return values
 
-    def fingerprint(self, saved: Learned) -> str:
-        """Return a hash of the pieces and of what the vocabulary saves.
+    def fingerprint(self, learned: Learned) -> str:
+        """Return a hash of the pieces and of what the vocabulary has learned.
 
         Ids alone do not tell which symbols they stand for.
         """
-        learned = json.dumps(saved, sort_keys=True)
+        text = json.dumps(learned, sort_keys=True)
         whole = self.digest.copy()
-        whole.update(learned.encode())
+        whole.update(text.encode())
         return str(whole.hexdigest())
 
-    def store(self, values: Array, saved: Learned) -> Store:
+    def store(self, values: Array, learned: Learned) -> Store:
         """Return the corpus of all pieces, whose values are in memory."""
         starts = np.array(self.starts, np.int64)
-        fingerprint = self.fingerprint(saved)
+        fingerprint = self.fingerprint(learned)
         return Store(values, starts, fingerprint, columns=self.columns)
