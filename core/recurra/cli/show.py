@@ -12,7 +12,7 @@ from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
 from recurra.engine.choice import Choice
 from recurra.job.figures import Column, Confusion, Figures, Forecast, Result, Wrong
-from recurra.job.report import DataSizes, NumberVocabulary, Report, SymbolVocabulary
+from recurra.job.report import DataSizes, Memory, NumberVocabulary, Report, SymbolVocabulary
 
 NARROWEST = 80
 """Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
@@ -40,7 +40,7 @@ class _Printer:
         _Wide(highlight=False, soft_wrap=True, markup=False, emoji=False).print(what, **options)
 
 
-_console = _Printer()
+_print = _Printer().print
 STEPS_SHOWN = 24
 """Steps of a forecast that are printed."""
 COLUMNS_SHOWN = 8
@@ -49,8 +49,6 @@ CLASSES_SHOWN = 16
 """Classes up to which a confusion is printed."""
 _UNITS = {"mape": " %"}
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
-_INDENT = " " * 12
-"""What stands before a line of a report that goes on with the one above."""
 
 
 def result(result: Result, notes: Sequence[str] = (), steps_before: int = 0) -> None:
@@ -58,42 +56,45 @@ def result(result: Result, notes: Sequence[str] = (), steps_before: int = 0) -> 
 
     `notes` are what a change of kind left out of the task; `steps_before` were made earlier.
     """
+    task, weights = result["task"], result["parameters"]
     steps = _steps(result, steps_before)
-    _console.print(f"\n{result['task']}: {result['parameters']:,} parameters, {steps}")
+    _print(f"\n{task}: {weights:,} parameters, {steps}")
     _task_notes(notes)
     figures(result)
 
+    # The last step is not always the best.
     best, last = result["weights_of_step"], result["steps"]
     if best != last:
-        _console.print(
-            f"weights:   those of step {best} of {last}, the best on the validation split"
-        )
+        _print(f"weights:   those of step {best} of {last}, the best on the validation split")
     generated = result.get("generated")
     if isinstance(generated, str):
-        _console.print(f"generated: {visible(generated)}")
+        _print(f"generated: {visible(generated)}")
     elif generated is not None:
-        _console.print("next:      " + ", ".join(numbers(value) for value in generated))
-    _console.print(f"run:       {result['run']}")
+        steps = ", ".join(map(numbers, generated))
+        _print(f"next:      {steps}")
+    _print(f"run:       {result['run']}")
 
 
 def _steps(result: Result, before: int) -> str:
     """Return how many steps there are, and how long those took that were made now."""
-    total = result["steps"]
+    total, seconds = result["steps"], result["seconds"]
     if before == total:
         return f"{total} steps, all of them made before"
     now = f", {total - before} of them now," if before else ""
-    return f"{total} steps{now} in {result['seconds']:.1f} s"
+    return f"{total} steps{now} in {seconds:.1f} s"
 
 
 def _task_notes(notes: Sequence[str]) -> None:
     """Print what a change of kind left out of the task."""
     for note in notes:
-        _console.print(f"note: {note}")
+        _print(f"note: {note}")
 
 
 def figures(figures: Figures) -> None:
     """Print metrics with the baselines beside them, and the verdict."""
-    split, forecast = f"{figures['split']} split", figures.get("forecast")
+    split = f"{figures['split']} split"
+    forecast = figures.get("forecast")
+    # Where there is a forecast, its table follows, of the same split.
     title = f"{split}, one step ahead" if forecast else split
     _ladder(title, figures["metrics"], figures["baselines"])
     _columns(figures.get("columns", []))
@@ -102,24 +103,23 @@ def figures(figures: Figures) -> None:
     _most_wrong(figures.get("most_wrong", []))
 
     if beginnings := figures.get("beginnings"):
-        _console.print(
-            f"cold and warm: the first steps, {beginnings['steps']} at most, at"
-            f" {beginnings['places']} places of the split, from a fresh state and after up to"
-            f" {beginnings['before']:,} steps before"
+        steps, places = beginnings["steps"], beginnings["places"]
+        before = beginnings["before"]
+        _print(
+            f"cold and warm: the first steps, {steps} at most, at {places} places of the split,"
+            f" from a fresh state and after up to {before:,} steps before"
         )
     _notes(figures["notes"])
     if forecast:
         _forecast(split, forecast)
-    _console.print(f"verdict:   {figures['verdict']}")
+    _print(f"verdict:   {figures['verdict']}")
 
 
 def _confusion(confusion: Confusion) -> None:
     """Print what was said of each class, a row for each that came."""
     names = [_class(name) for name in confusion["classes"]]
     if len(names) > CLASSES_SHOWN:
-        _console.print(
-            f"  note: the confusion of {len(names):,} classes is in --json and result.json"
-        )
+        _print(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
         return
 
     # The columns have the numbers of the classes, which stand in full before the rows.
@@ -130,16 +130,17 @@ def _confusion(confusion: Confusion) -> None:
     for number, (name, counts) in enumerate(zip(names, confusion["counts"], strict=True), 1):
         cells = [f"{count:,}" if count else "." for count in counts]
         table.add_row(f"{number} {name}", *cells)
-    _console.print(table)
+    _print(table)
 
 
 def _most_wrong(sequences: list[Wrong]) -> None:
     """Print the sequences that were most wrong."""
     for wrong in sequences:
-        came, predicted = _class(wrong["came"]), _class(wrong["predicted"])
-        _console.print(
-            f"  most wrong: sequence {wrong['sequence']} is {came}, said to be {predicted} (p"
-            f" {wrong['chance']:.2g})"
+        sequence, chance = wrong["sequence"], wrong["chance"]
+        came = _class(wrong["came"])
+        predicted = _class(wrong["predicted"])
+        _print(
+            f"  most wrong: sequence {sequence} is {came}, said to be {predicted} (p {chance:.2g})"
         )
 
 
@@ -154,13 +155,13 @@ def _columns(columns: list[Column]) -> None:
         _ladder(visible(column["name"]), column["metrics"], column["baselines"])
     more = len(columns) - COLUMNS_SHOWN
     if more > 0:
-        _console.print(f"  note: {more:,} more columns are in --json and result.json")
+        _print(f"  note: {more:,} more columns are in --json and result.json")
 
 
 def _notes(notes: list[str]) -> None:
     """Print what is to be said of a table: the bounds that it was made under, and what it lacks."""
     for note in notes:
-        _console.print(f"  note: {note}")
+        _print(f"  note: {note}")
 
 
 def _table(title: str | None, style: str | None = None) -> Table:
@@ -177,8 +178,9 @@ def _ladder(title: str, metrics: Metrics, baselines: dict[str, Metrics]) -> None
     cells = [_figure(name, value) for name, value in metrics.items()]
     table.add_row("model", *cells, style="bold")
     for rule, row in baselines.items():
-        table.add_row(rule, *(_figure(name, row.get(name)) for name in metrics))
-    _console.print(table)
+        cells = [_figure(name, row.get(name)) for name in metrics]
+        table.add_row(rule, *cells)
+    _print(table)
 
 
 def _forecast(split: str, forecast: Forecast) -> None:
@@ -204,8 +206,9 @@ def _series(rows: dict[str, list[list[float]]], index: int, title: str) -> None:
         if step > STEPS_SHOWN:
             table.add_row("...")
             break
-        table.add_row(str(step), *(f"{value[index]:z.6g}" for value in values))
-    _console.print(table)
+        cells = [f"{columns[index]:z.6g}" for columns in values]
+        table.add_row(str(step), *cells)
+    _print(table)
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -225,46 +228,63 @@ def numbers(value: Any) -> str:
 
 def report(report: Report) -> None:
     """Print what `recurra check` found."""
-    _console.print(f"{report.task}: the task is sound")
+    _print(f"{report.task}: the task is sound")
     _task_notes(report.notes)
-    components = ", ".join(f"{kind} {name}" for kind, name in report.components.items())
-    _console.print(f"components  {components}")
-    _console.print(f"device      {report.device}")
+    components = [f"{kind} {name}" for kind, name in report.components.items()]
+    _line("components", ", ".join(components))
+    _line("device", report.device)
     _data(report.data)
     _vocabulary(report.vocabulary)
     _shapes(report)
+    _parts(report)
 
+    training = report.training
+    predictions = training.tokens_per_step
+    _line("training", f"{training.steps} steps of {predictions} predictions")
+    _memory(report.memory)
+    total = _duration(report.seconds)
+    milliseconds = report.seconds_per_step * 1000
+    _line("time", f"about {total}: {milliseconds:.2g} ms a step, measured")
+
+
+def _line(heading: str, text: str) -> None:
+    """Print a line of a report behind its heading; without one it goes on with the line above."""
+    _print(f"{heading:12}{text}")
+
+
+def _parts(report: Report) -> None:
+    """Print the size of each part of the network, and of all together."""
     for part in report.parts:
         path = f"  path {part.choice.path}" if part.choice else ""
-        _console.print(f"{part.name:12}{part.parameters:>12,} parameters{path}")
+        _line(part.name, f"{part.parameters:>12,} parameters{path}")
         if part.choice:
             _paths(part.choice)
-    _console.print(f"{'together':12}{report.parameters:>12,} parameters")
+    _line("together", f"{report.parameters:>12,} parameters")
 
-    training, memory = report.training, report.memory
-    _console.print(f"training    {training.steps} steps of {training.tokens_per_step} predictions")
-    detail = ", ".join(f"{name} {_bytes(size)}" for name, size in memory.parts().items())
-    _console.print(f"memory      about {_bytes(memory.total)}: {detail}")
-    step = f"{report.seconds_per_step * 1000:.2g} ms a step"
-    _console.print(f"time        about {_duration(report.seconds)}: {step}, measured")
+
+def _memory(memory: Memory) -> None:
+    """Print how much memory training takes, and what for."""
+    sizes = memory.parts().items()
+    detail = ", ".join(f"{name} {_bytes(size)}" for name, size in sizes)
+    _line("memory", f"about {_bytes(memory.total)}: {detail}")
 
 
 def _shapes(report: Report) -> None:
     """Print what each stage of the network gives, in one line, and below it what states hold."""
     stages = [f"{stage.name} {stage.shape}" for stage in report.shapes if not stage.is_state]
-    _console.print("shapes      " + " -> ".join(stages))
+    _line("shapes", " -> ".join(stages))
     for stage in report.shapes:
         if stage.is_state:
-            _console.print(f"{_INDENT}{stage.title} {stage.shape}")
+            _line("", f"{stage.title} {stage.shape}")
 
 
 def _paths(choice: Choice) -> None:
     """Print what each path costs, what single steps run on, and why other paths are refused."""
-    _console.print(f"{_INDENT}{_costs(choice)}")
+    _line("", _costs(choice))
     if one := choice.one_step:
-        _console.print(f"{_INDENT}one step at a time: {one.path}; {_costs(one)}")
+        _line("", f"one step at a time: {one.path}; {_costs(one)}")
     for path, why in choice.refused.items():
-        _console.print(f"{_INDENT}not {path}: {why}")
+        _line("", f"not {path}: {why}")
 
 
 def _costs(choice: Choice) -> str:
@@ -286,16 +306,13 @@ def _moment(seconds: float) -> str:
 
 def _data(data: DataSizes) -> None:
     """Print how large the data is, and each split that holds any."""
-    _console.print(
-        f"data        {data.elements:,} elements in {data.sequences:,} sequences, cut into"
-        f" {data.cut}"
-    )
+    total = f"{data.elements:,} elements in {data.sequences:,} sequences"
+    _line("data", f"{total}, cut into {data.cut}")
     for name, split in data.splits.items():
         if split.elements:
-            _console.print(
-                f"  {name:12}{split.elements:,} elements, {split.predicted:,} predicted,"
-                f" {split.windows:,} windows"
-            )
+            elements = f"{split.elements:,} elements"
+            answers = f"{split.predicted:,} predicted, {split.windows:,} windows"
+            _print(f"  {name:12}{elements}, {answers}")
 
 
 def _vocabulary(vocabulary: SymbolVocabulary | NumberVocabulary) -> None:
@@ -305,10 +322,11 @@ def _vocabulary(vocabulary: SymbolVocabulary | NumberVocabulary) -> None:
         return
 
     size, symbols = vocabulary.size, vocabulary.symbols
-    text = "  ".join(f"{index}:{symbol!r}" for index, symbol in enumerate(symbols))
-    if size > len(symbols):
-        text += f"  and {size - len(symbols)} more"
-    _console.print(f"vocabulary  {size} symbols  {text}")
+    texts = [f"{index}:{symbol!r}" for index, symbol in enumerate(symbols)]
+    more = size - len(symbols)
+    if more > 0:
+        texts.append(f"and {more} more")
+    _line("vocabulary", f"{size} symbols  {'  '.join(texts)}")
 
 
 def _features(vocabulary: NumberVocabulary) -> None:
@@ -320,9 +338,9 @@ def _features(vocabulary: NumberVocabulary) -> None:
         f"{name}: (x - {shift:zg}) / {scale:zg}"
         for name, shift, scale in zip(names, shifts, scales, strict=False)
     ]
-    _console.print(f"vocabulary  {vocabulary.size} features  {'; '.join(formulas)}")
+    _line("vocabulary", f"{vocabulary.size} features  {'; '.join(formulas)}")
     for transform in vocabulary.transforms:
-        _console.print(f"  then      {transform}")
+        _line("  then", transform)
 
 
 def _bytes(size: float) -> str:

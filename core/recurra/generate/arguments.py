@@ -23,7 +23,8 @@ def whole(name: str, value: Any, least: int = 0, most: int = MOST) -> int:
     except TypeError:
         number = None
     if number is None or not least <= number <= most:
-        fact, allowed = f"{name} cannot be {shown(value)}", f"a whole number from {least} to {most}"
+        fact = f"{name} cannot be {shown(value)}"
+        allowed = f"a whole number from {least} to {most}"
         raise InputError.of("RC080", fact, got=shown(value), allowed=allowed)
     return number
 

@@ -8,7 +8,7 @@ import json
 import math
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +138,8 @@ class Session:
 
     def _step(self, x: Tensor) -> None:
         """Read one step of ids `[B]` or numbers `[B, F]`, where something has been read before."""
-        output, self._carried = self.stepper(self.network, x, cast(States, self._carried))
+        assert self._carried is not None
+        output, self._carried = self.stepper(self.network, x, self._carried)
         self.output = self.network.point(output)
         self.position += 1
         self.elements.note(self.seen, x.unsqueeze(1))

@@ -313,6 +313,7 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
         raise _nothing_to_predict(train)
 
     seed = resolved.task.seed
+    # Lanes run side by side through one text: a batch takes a window of each, and one step more.
     if sequence.carry:
         if train.elements < batch * sequence.length + 1:
             raise _too_few_elements(train, batch, sequence.length)

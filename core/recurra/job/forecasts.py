@@ -72,12 +72,13 @@ def forecast(
     if not begun:
         return None
 
+    # Each series is read once, and compared with what each rule says after the same history.
     errors, rules = Errors(data.scale), Rules(data.scale)
     rows: dict[str, NDArray[Any]] = {}
     for series in begun:
-        session = Session(
-            network, data.vocabulary, position=series.position, known=series.known
-        ).feed(series.history)
+        position, known = series.position, series.known
+        session = Session(network, data.vocabulary, position=position, known=known)
+        session.feed(series.history)
         predicted = _free_running(session, series.future)
         errors.add(predicted, series.future)
 
@@ -133,11 +134,13 @@ def history_and_future(
 
     begun = []
     for row in sampled(able, limit).tolist():
-        begin, origin, stop = int(part.begin[row]), int(origins[row]), int(stops[row])
+        begin, origin = int(part.begin[row]), int(origins[row])
+        stop = int(stops[row])
         first = max(begin, origin - HISTORY)
         known = None
         if data.by_series:
-            known = known_of(int(store.sequence(np.array([begin]))[0]))
+            series = store.sequence(np.array([begin]))[0]
+            known = known_of(int(series))
         history = np.asarray(store.values[first:origin])
         future = np.asarray(store.values[origin:stop])
         begun.append(Begun(first - begin, known, history, future))

@@ -185,21 +185,21 @@ class Predictor:
 
     def _nats(self, x: Tensor) -> float | None:
         """Return the mean of -log p of each symbol `[T]` after the first; none of a single one."""
-        asked = len(x) - 1
-        if asked < 1:
+        predictions = len(x) - 1
+        if predictions < 1:
             return None
 
         # A long sequence is read in parts, with the states carried from one to the next.
         x = x.to(self.network.device)
         states, total = None, 0.0
         with torch.no_grad():
-            for start in range(0, asked, sequences.LONGEST):
-                end = min(start + sequences.LONGEST, asked)
+            for start in range(0, predictions, sequences.LONGEST):
+                end = min(start + sequences.LONGEST, predictions)
                 output, states = self.network(x[None, start:end], states)
                 point = self.network.loss.point(output[0]).double()
                 came = x[start + 1 : end + 1]
                 total += float(functional.cross_entropy(point, came, reduction="sum"))
-        return total / asked
+        return total / predictions
 
 
 def _of_row(error: InputError, name: str) -> InputError:

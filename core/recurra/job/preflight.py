@@ -266,14 +266,16 @@ def _largest(train: Split, values: NDArray[Any]) -> tuple[int, int, int]:
 def _beginning(part: Split) -> Split:
     """Return the first few predictions of a split."""
     if part.whole:
-        return replace(part, low=part.low[:FEW], high=part.high[:FEW], begin=part.begin[:FEW])
+        low, high, begin = part.low[:FEW], part.high[:FEW], part.begin[:FEW]
+        return replace(part, low=low, high=high, begin=begin)
 
     # The first span that holds an answer, and the step that gives it.
     row = int(np.flatnonzero(part.high > part.first_targets)[0])
     first = int(part.first_targets[row])
-    high = min(int(part.high[row]), first + FEW)
-    begin = first - max(part.reach, part.lag)
-    return replace(part, low=np.array([first]), high=np.array([high]), begin=np.array([begin]))
+    end = min(int(part.high[row]), first + FEW)
+    before = first - max(part.reach, part.lag)
+    low, high = np.array([first]), np.array([end])
+    return replace(part, low=low, high=high, begin=np.array([before]))
 
 
 def _known(resolved: Resolved, metrics: Metrics) -> None:

@@ -116,8 +116,9 @@ class MostWrong:
     def look(self, batch: Whole, output: Tensor) -> None:
         """Take note of those that were answered wrongly."""
         point = self.loss.point(output)
-        chances = point.double().softmax(dim=-1).gather(1, batch.y[:, None])[:, 0]
-        columns = (chances, batch.rows, batch.y, point.argmax(dim=-1))
+        chances = point.double().softmax(dim=-1)
+        of_what_came = chances.gather(1, batch.y[:, None])[:, 0]
+        columns = (of_what_came, batch.rows, batch.y, point.argmax(dim=-1))
         answers = map(Miss, *(column.tolist() for column in columns))
         misses = [answer for answer in answers if answer.came != answer.predicted]
         self.misses = heapq.nsmallest(MOST_WRONG, self.misses + misses)

@@ -174,7 +174,8 @@ class _Extremes:
     """The least and the greatest of each feature, as it came and as the network reads it."""
 
     def __init__(self, features: int) -> None:
-        self.raw = np.array([[np.inf], [-np.inf]]).repeat(features, axis=1)  # 2 F
+        nothing = np.array([[np.inf], [-np.inf]])
+        self.raw = nothing.repeat(features, axis=1)  # 2 F
         self.scaled = self.raw.copy()
 
     def add(self, block: NDArray[Any], rows: torch.Tensor) -> None:
@@ -249,7 +250,8 @@ def _lossy(
     wrong = ~torch.isfinite(values)
     if bool(wrong.any()) and not bool(wrong.all()):
         row = int(torch.nonzero(wrong)[0])
-        fact = f"the loss of {block[row].tolist()} is {float(values[row]):g}: {place(row)}"
+        numbers, value = block[row].tolist(), float(values[row])
+        fact = f"the loss of {numbers} is {value:g}: {place(row)}"
         cure = "another loss, or another vocabulary.scale"
         raise InputError.of("RC042", fact, key="loss", cure=cure)
     return np.asarray(values.double().cpu().numpy(), np.float64)

@@ -116,8 +116,8 @@ def _classes(data: Data) -> Classes:
     """Return the classes, and how often each comes in training."""
     names, counts = data.counts()
     # Of many classes, the first are shown.
-    shown = zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)
-    return Classes(len(names), dict(shown))
+    first = zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)
+    return Classes(len(names), dict(first))
 
 
 def _stages(network: Network, batch: Batch | Whole) -> list[Stage]:
