@@ -23,6 +23,7 @@ from recurra.job.reopen import (
     resolved_again,
     same_data,
 )
+from recurra.job.report import Report
 from recurra.job.results import check_bands
 from recurra.job.run import Run
 from recurra.job.summary import summary
@@ -48,6 +49,11 @@ def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
     """Return everything that can be known of a task without training it. Raises `InputError` or
     `PluginError`.
     """
+    return report(task, overrides).as_data()
+
+
+def report(task: str | Path, overrides: Overrides = ()) -> Report:
+    """Return what `check` does, before it is plain data."""
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
@@ -117,21 +123,23 @@ def resume(
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
-        taken = recorded_paths(folder, resolved)
+        execution = recorded_paths(folder, resolved)
         data = same_data(folder, resolved)
         network, choices = build_network(
             resolved,
             data.vocabulary.size,
             answers=data.answers.size,
             resets=begins_inside(resolved, data),
-            taken=taken,
+            execution=execution,
         )
         relearn(network, folder)
-        warn_of_other_paths(folder, taken.paths, choices)
+        warn_of_other_paths(folder, execution.paths, choices)
         warn_of_other_device(folder, str(network.device))
         folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
-        with sized(resolved, network, taken):
-            this = Run(folder, resolved, data.vocabulary, data.answers, network, taken.randomness)
+        with sized(resolved, network, execution):
+            this = Run(
+                folder, resolved, data.vocabulary, data.answers, network, execution.randomness
+            )
             return train(this, data, observer, resume=True)
 
 
@@ -152,9 +160,11 @@ def load(path: str | Path, which: str = "best") -> Run:
     warn_of_changed_files(folder, [part.entry for part in resolved.used])
     with blaming(resolved), arithmetic(resolved.task.device):
         vocabulary = learned_vocabulary(folder, resolved, verified)
-        taken = recorded_paths(folder, resolved)
+        execution = recorded_paths(folder, resolved)
         answers = learned_answers(folder, resolved, vocabulary)
-        network, _ = build_network(resolved, vocabulary.size, answers=answers.size, taken=taken)
+        network, _ = build_network(
+            resolved, vocabulary.size, answers=answers.size, execution=execution
+        )
         relearn(network, folder)
         fill(network, checkpoint, folder)
-    return Run(folder, resolved, vocabulary, answers, network.eval(), taken.randomness)
+    return Run(folder, resolved, vocabulary, answers, network.eval(), execution.randomness)

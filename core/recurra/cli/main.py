@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -88,12 +88,11 @@ def run(
 ) -> None:
     """Check, train, evaluate and generate one task."""
     from recurra import verbs
-    from recurra.cli import show
     from recurra.cli.display import watcher
 
     overrides = [*override, *([f"seed={seed}"] if seed is not None else [])]
     done = verbs.run(task, overrides, runs=runs, observer=watcher(quiet=as_json), expect=expect)
-    _finish_run(done, show.result, expect, as_json)
+    _finish_run(done, expect, as_json)
 
 
 @app.command()
@@ -110,23 +109,22 @@ def resume(
 ) -> None:
     """Go on with a run from its last whole checkpoint, bit for bit."""
     from recurra import verbs
-    from recurra.cli import show
     from recurra.cli.display import watcher
 
     done = verbs.resume(
         run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins, expect=expect
     )
-    _finish_run(done, show.result, expect, as_json)
+    _finish_run(done, expect, as_json)
 
 
-def _finish_run(
-    done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool
-) -> None:
-    notes = {"task_notes": done.resolved.notes} if done.resolved.notes else {}
+def _finish_run(done: Any, expect: bool, as_json: bool) -> None:
+    from recurra.cli import show
+
+    notes = done.resolved.notes
     if as_json:
-        print_json(done.result | notes)
+        print_json(done.result | ({"task_notes": notes} if notes else {}))
     else:
-        show(done.result | notes | {"steps_before": done.steps_before})
+        show.result(done.result, notes, done.steps_before)
     broken = done.result["broken_bands"]
     if expect and broken:
         raise RunError(
@@ -141,8 +139,8 @@ def check(task: TaskFile, override: Override = [], as_json: Json = False) -> Non
     from recurra import verbs
     from recurra.cli import show
 
-    report = verbs.check(task, override)
-    print_json(report) if as_json else show.report(report)
+    report = verbs.report(task, override)
+    print_json(report.as_data()) if as_json else show.report(report)
 
 
 @app.command()

@@ -47,7 +47,7 @@ class Layer(Protocol):
         ...
 
 
-def layer(make: Make, width: int, options: CellOptions) -> nn.Module:
+def layer(make: Make, width: int, options: CellOptions) -> Cell[Any] | Bidirectional | Block:
     """Return one layer for inputs of a width, as the options that every cell has say."""
 
     ahead = make(width)
