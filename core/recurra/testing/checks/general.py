@@ -47,7 +47,7 @@ TRIES = 3
 
 
 @check("P01", "loads, and is what it says", firm=True, each=False)
-def loads(subject: Subject) -> None:
+def loads(subject: Subject[Any]) -> None:
     """The plugin loads, target and options are classes of the kind that is declared, and nothing
     abstract is left.
 
@@ -101,7 +101,7 @@ tell({"spent": spent, "said": said.getvalue()[:80], "changed": changed, "heavy":
 
 
 @check("P02", "listing it is light", firm=True, each=False)
-def listed_lightly(subject: Subject) -> Measured:
+def listed_lightly(subject: Subject[Any]) -> Measured:
     """Importing the plugin's module, in a fresh process, loads no torch, prints nothing and changes
     nothing.
 
@@ -127,7 +127,7 @@ def listed_lightly(subject: Subject) -> Measured:
     return Measured(spent, LISTING, f"ms to import {module}")
 
 
-def _installed(subject: Subject) -> None:
+def _installed(subject: Subject[Any]) -> None:
     if subject.entry.plugin.module:
         raise NotApplicable("it is a local file, which only its own task loads")
 
@@ -157,7 +157,7 @@ tell([name for name in before if before[name] != after[name]])
 
 
 @check("P03", "importing it changes nothing", each=False)
-def imported_quietly(subject: Subject) -> None:
+def imported_quietly(subject: Subject[Any]) -> None:
     """Importing target and options leaves the process as it was: the default type and device,
     random numbers, threads.
 
@@ -176,7 +176,7 @@ def imported_quietly(subject: Subject) -> None:
 
 
 @check("P04", "bad options are refused", firm=True, each=False)
-def bad_options(subject: Subject) -> Measured:
+def bad_options(subject: Subject[Any]) -> Measured:
     """Each option refuses what it cannot mean, and the error names that option.
 
     Tried for every option: values of another type, `true` for a number, a number beyond each bound,
@@ -208,7 +208,7 @@ def bad_options(subject: Subject) -> Measured:
 
 
 @check("P05", "every choice and bound runs", each=False)
-def corners_run(subject: Subject) -> Measured:
+def corners_run(subject: Subject[Any]) -> Measured:
     """What the options model allows can be built and run: every choice, and every bound of a
     number, in pairs.
 
@@ -228,7 +228,7 @@ def corners_run(subject: Subject) -> Measured:
     return Measured(detail=f"{len(tables)} sets of options")
 
 
-def _run_cell(subject: Subject) -> None:
+def _run_cell(subject: Subject[Any]) -> None:
     cell = subject.build(5)
     x = torch.randn(2, 5, generator=subject.generator())
     with torch.enable_grad():
@@ -239,14 +239,14 @@ def _run_cell(subject: Subject) -> None:
     _all_finite(found, "a step or its gradients")
 
 
-def _run_encoder(subject: Subject) -> None:
+def _run_encoder(subject: Subject[Any]) -> None:
     x = torch.tensor([[0, 1, 2], [4, 3, 0]])
     for read in subject.entry.target.reads:
         built = subject.build(5)
         _all_finite([built(x if read == "symbols" else torch.ones(2, 3, 5))], "an encoded step")
 
 
-def _run_loss(subject: Subject) -> None:
+def _run_loss(subject: Subject[Any]) -> None:
     for read in subject.entry.target.reads:
         loss = subject.build(5)
         target = torch.tensor([0, 1, 4]) if read == "symbols" else torch.ones(3, 5)
@@ -263,7 +263,7 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def _run_vocabulary(subject: Subject) -> None:
+def _run_vocabulary(subject: Subject[Any]) -> None:
     vocabulary = subject.build()
     sample = SAMPLES[subject.entry.target.reads]
     vocabulary.fit([sample])
@@ -272,12 +272,12 @@ def _run_vocabulary(subject: Subject) -> None:
         raise Broken("an encoded value is not finite")
 
 
-def _run_source(subject: Subject) -> None:
+def _run_source(subject: Subject[Any]) -> None:
     if not isinstance(subject.build().fingerprint(), str):
         raise Broken("fingerprint gives no text")
 
 
-def _run_target(subject: Subject) -> None:
+def _run_target(subject: Subject[Any]) -> None:
     target = subject.build()
     for elements in ("symbols", "numbers") if target.asks == "input" else ("symbols",):
         with suppress(InputError):
@@ -287,7 +287,7 @@ def _run_target(subject: Subject) -> None:
         raise Broken("pooling gives no text")
 
 
-RUNS: dict[str, Callable[[Subject], None]] = {
+RUNS: dict[str, Callable[[Subject[Any]], None]] = {
     "cell": _run_cell,
     "encoder": _run_encoder,
     "loss": _run_loss,
@@ -304,7 +304,7 @@ def _all_finite(tensors: list[torch.Tensor], what: str) -> None:
 
 
 @check("P06", "it says what it is", each=False)
-def described(subject: Subject) -> None:
+def described(subject: Subject[Any]) -> None:
     """The target has a docstring, the component a summary of one line, every option a description
     and a valid default.
 
@@ -345,7 +345,7 @@ def _takes(model: type[Options], table: Mapping[str, Any], name: str) -> None:
 
 
 @check("P07", "options survive a task file", firm=True, each=False)
-def options_survive(subject: Subject) -> Measured:
+def options_survive(subject: Subject[Any]) -> Measured:
     """Options written to TOML and read back are equal: parse(write(options)) == options, on every
     set that is tried.
 
@@ -369,7 +369,7 @@ def options_survive(subject: Subject) -> Measured:
 
 
 @check("P08", "it says which recurra it needs", each=False)
-def bounded(subject: Subject) -> Measured:
+def bounded(subject: Subject[Any]) -> Measured:
     """The distribution depends on recurra with a lower and an upper bound, as in `recurra>=0.1,<1`.
 
     A release of a plugin cannot be changed once it is out: without an upper bound the next major

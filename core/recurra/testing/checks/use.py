@@ -63,7 +63,7 @@ FIRST = 3
 
 
 @check("P09", "using it changes nothing around it", each=False, since=SINCE)
-def used_quietly(subject: Subject) -> None:
+def used_quietly(subject: Subject[Any]) -> None:
     """Whatever it is asked to do, the process stays as it was: nothing is set, printed, opened or
     written.
 
