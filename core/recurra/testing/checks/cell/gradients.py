@@ -28,6 +28,7 @@ from recurra.testing.calls import (
     slopes,
 )
 from recurra.testing.check import Broken, Measured, NotApplicable, check
+from recurra.testing.checks.cell.compared import traced
 from recurra.testing.measure import EXACT, gap, worst
 from recurra.testing.slopes import SLOPE as DIFFERENCE
 from recurra.testing.slopes import slope_gap
@@ -40,8 +41,6 @@ LONGEST = 400
 DIRECTIONS = 2
 """Random directions for each tensor."""
 
-Window: TypeAlias = Callable[..., tuple[Tensor, State]]
-"""A form of a cell over a window."""
 Pairs: TypeAlias = tuple[Tensor, Tensor]
 """a and b of h -> a * h + b, `[B, T, ...]`."""
 
@@ -87,25 +86,17 @@ def paths_have_the_gradients(subject: CellSubject) -> Measured:
     dtype = finest(subject)
     findings = []
     for cell, x, start in ready(subject, 3, dtype, BRIEF, LONG):
-        gradients = _gradients(run, cell, x, start)
-        expected = _gradients(subject.stepped, cell, x, start)
+        whole = traced(run, cell, x, start)
+        loop = traced(subject.stepped, cell, x, start)
         fields = [f"state {label}" for label in _labels(start)]
         names = ["the input", *fields, *_learning(cell)]
 
         bound = allowed(x.dtype, x.shape[1], SLOPE)
-        for name, grad, right in zip(names, gradients, expected, strict=True):
+        for name, grad, right in zip(names, whole.gradients, loop.gradients, strict=True):
             value = gap(grad, right, f"the gradient of {name}")
             what = named(cell, f"gradient of {name}")
             findings.append(Measured(value, bound, what))
     return worst(findings)
-
-
-def _gradients(window: Window, cell: Cell[Any], x: Tensor, start: State) -> list[Tensor]:
-    """Return the gradients of a window's outputs and final state, for all that has one."""
-    leaf = x.clone().requires_grad_()
-    state = leaves(start)
-    y, after = window(cell, leaf, state)
-    return slopes([y, *after], leaf, state, cell)
 
 
 @check("C16", "gradients have gradients", "cell")
