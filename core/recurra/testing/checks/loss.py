@@ -226,8 +226,8 @@ def minimum(subject: LossSubject) -> Measured:
         excesses = []
         for salt in (0, 4, 5, 6):
             other, _ = subject.pair(loss, kind, salt=salt)
-            excess = least - subject.run(loss, other, target)
-            excesses.append(float(excess.max()))
+            above = least - subject.run(loss, other, target)
+            excesses.append(float(above.max()))
         # A nan stays what it is, and breaks the law.
         excess = max(excesses)
         value = excess if math.isnan(excess) else max(excess, 0.0)
