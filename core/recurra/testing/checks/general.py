@@ -70,6 +70,7 @@ def loads(subject: Subject[Any]) -> None:
     numbers = component.api.split(".")
     if not (len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
         raise Broken(f"api {component.api!r} must read MAJOR.MINOR, as {API[0]}.{API[1]}")
+    # Compared as numbers: 1.10 is later than 1.9.
     if tuple(map(int, numbers)) > API:
         raise Broken(
             f"it was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
@@ -125,6 +126,7 @@ def listed_lightly(subject: Subject[Any]) -> Measured:
     if report["changed"]:
         raise Broken(f"importing {module} changes {report['changed'][0]}")
 
+    # Slow once may be chance: the fastest of a few tries counts.
     spent = report["spent"]
     for _ in range(TRIES):
         if spent > LISTING:
@@ -200,6 +202,7 @@ def bad_options(subject: Subject[Any]) -> Measured:
     tried = 0
     for name, table, why in bad_tables(model, subject.table):
         tried += 1
+        # The error must be about this option, and not about another that suffers from it.
         what = f"{name} = {table[name]!r} ({why})"
         try:
             validate_options(model, table, anchored)
@@ -229,6 +232,7 @@ def corners_run(subject: Subject[Any]) -> Measured:
     mend it: narrow the bounds, or add a rule between options as a pydantic `model_validator`.
     """
     tables = [subject.table, *(table for table in subject.sets if table != subject.table)]
+    # What is wrong is told with the options under which it is.
     run = RUNS[subject.entry.component.kind]
     for table in tables:
         options = validated(subject.entry, table)
@@ -243,6 +247,7 @@ def corners_run(subject: Subject[Any]) -> Measured:
 
 
 def _run_cell(subject: Subject[Any]) -> None:
+    """Run a step, forwards and backwards."""
     cell = subject.build(5)
     x = torch.randn(2, 5, generator=subject.generator())
     with torch.enable_grad():
@@ -255,6 +260,7 @@ def _run_cell(subject: Subject[Any]) -> None:
 
 
 def _run_encoder(subject: Subject[Any]) -> None:
+    """Encode a few steps of all that it reads."""
     ids = torch.tensor([[0, 1, 2], [4, 3, 0]])
     for read in subject.entry.target.reads:
         encoder = subject.build(5)
@@ -263,6 +269,7 @@ def _run_encoder(subject: Subject[Any]) -> None:
 
 
 def _run_loss(subject: Subject[Any]) -> None:
+    """Take the loss of a few steps of all that it reads."""
     for read in subject.entry.target.reads:
         loss = subject.build(5)
         target = torch.tensor([0, 1, 4]) if read == "symbols" else torch.ones(3, 5)
@@ -278,6 +285,7 @@ SAMPLES: dict[str, Any] = {
 
 
 def _run_vocabulary(subject: Subject[Any]) -> None:
+    """Fit it on a sample, and encode that."""
     vocabulary = subject.build()
     sample = SAMPLES[subject.entry.target.reads]
     vocabulary.fit([sample])
@@ -287,11 +295,13 @@ def _run_vocabulary(subject: Subject[Any]) -> None:
 
 
 def _run_source(subject: Subject[Any]) -> None:
+    """Ask for the fingerprint."""
     if not isinstance(subject.build().fingerprint(), str):
         raise Broken("fingerprint gives no text")
 
 
 def _run_target(subject: Subject[Any]) -> None:
+    """Ask what is measured, and how a sequence is pooled."""
     target = subject.build()
     # Numbers are answers only where the input is asked: a column gives names.
     answers = ("symbols", "numbers") if target.asks == "input" else ("symbols",)
@@ -342,6 +352,7 @@ def described(subject: Subject[Any]) -> None:
         if not (field.description or "").strip():
             raise Broken(f"option {name} has no description")
 
+    # Each default is put into a table that is valid, in place of what stands there.
     table = subject.options.model_dump(mode="json", exclude_none=True)
     for name, field in model.model_fields.items():
         if field.is_required():
@@ -383,6 +394,7 @@ def options_survive(subject: Subject[Any]) -> Measured:
     tables = [subject.table, *subject.sets]
     for table in tables:
         options = validated(subject.entry, table)
+        # TOML has no null: what is None is left out, and must come back by its default.
         plain = options.model_dump(mode="json", exclude_none=True)
         text = tomli_w.dumps(plain)
         try:

@@ -52,12 +52,15 @@ def shapes(subject: LossSubject) -> None:
         for size, training in ((1, True), (SIZE, True), (SIZE, False)):
             loss = subject.loss(size, training=training)
             width = loss.output_size
-            demand(isinstance(width, int) and width > 0, f"output_size is {width!r}")
+            fact = f"output_size is {width!r}"
+            demand(isinstance(width, int) and width > 0, fact)
+            # One step, and none, must keep the axis.
             for steps in (7, 1, 0):
                 output, target = subject.pair(loss, kind, steps)
                 values = subject.run(loss, output, target)
                 shape = list(values.shape)
-                demand(shape == [steps], f"{steps} steps give losses {shape}, not [{steps}]")
+                fact = f"{steps} steps give losses {shape}, not [{steps}]"
+                demand(shape == [steps], fact)
                 fact = f"outputs in {output.dtype} give losses in {values.dtype}"
                 demand(values.dtype == output.dtype, fact)
 
@@ -79,6 +82,7 @@ def independence(subject: LossSubject) -> Measured:
         value = gap(_alone(subject, loss, output, target, whole), whole, "a loss")
         findings.append(Measured(value, ROWS, f"{kind}, each step alone"))
 
+        # 0 times nan is nan: a product with a mask does not keep it out.
         poisoned = output.clone()
         poisoned[0] = torch.nan
         values = subject.run(loss, poisoned, target)
@@ -182,6 +186,7 @@ def point_shapes(subject: LossSubject) -> Measured:
     values = []
     for size in (1, SIZE):
         loss = subject.loss(size)
+        # A single step, some, rows of some, and none.
         for shape in ((), (4,), (2, 3), (0,)):
             draw = subject.generator(3)
             output = torch.randn(*shape, loss.output_size, generator=draw, dtype=torch.float64)
@@ -220,7 +225,8 @@ def minimum(subject: LossSubject) -> Measured:
         before = _distance(subject, loss, output, target, kind)
         after = _distance(subject, loss, best, target, kind)
         bound = LEFT if kind == "numbers" else EXACT
-        findings.append(Measured(after / max(before, 1e-30), bound, f"{kind}, distance"))
+        what = f"{kind}, distance"
+        findings.append(Measured(after / max(before, 1e-30), bound, what))
 
         least = subject.run(loss, best, target)
         excesses = []
@@ -270,6 +276,7 @@ def extremes(subject: LossSubject) -> None:
     for kind in subject.reads:
         loss = subject.loss(dtype=torch.float32)
         output, target = subject.pair(loss, kind, dtype=torch.float32)
+        # The outputs of right symbols are great once, and small once.
         for scale in (FAR, -FAR):
             leaf = (output.sign() * scale).requires_grad_()
             values = subject.run(loss, leaf, target)
@@ -328,8 +335,10 @@ def types(subject: LossSubject) -> Measured:
         narrow = subject.loss(dtype=torch.float32, training=loss.training)
         single = subject.run(narrow, output.float(), answers)
         value = gap(single.double(), expected, "a loss")
-        findings.append(Measured(value, float32(SIZE), f"{kind}, float32"))
+        what = f"{kind}, float32"
+        findings.append(Measured(value, float32(SIZE), what))
 
+        # On the meta device, a constant on the CPU is refused as a GPU would refuse it.
         meta = subject.run(loss.to("meta"), output.to("meta"), target.to("meta"))
         fact = f"outputs on the meta device give losses on {meta.device}"
         demand(meta.device.type == "meta", fact)

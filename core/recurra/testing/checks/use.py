@@ -92,6 +92,7 @@ def used_quietly(subject: Subject[Any]) -> None:
         use = USES[subject.entry.component.kind]
         with written() as paths:
             use(subject)
+        # What only waits to be collected is not left behind.
         gc.collect(0)
 
         changed = world.changes(before)
@@ -135,7 +136,8 @@ def _nothing_written(folder: Path, paths: dict[str, bool]) -> None:
     beside = sorted(path.name for path in folder.iterdir())
     demand(not beside, f"using it writes {', '.join(beside)} into the current folder")
     elsewhere = left(paths, [folder, *_caches()])
-    demand(not elsewhere, f"using it writes or touches {', '.join(elsewhere)[:200]}")
+    fact = f"using it writes or touches {', '.join(elsewhere)[:200]}"
+    demand(not elsewhere, fact)
 
 
 def _caches() -> list[Path]:
@@ -181,6 +183,7 @@ def _seeds_nothing(use: Callable[[], object], what: str) -> None:
 
 
 def _use_cell(subject: CellSubject) -> None:
+    """Build it, and call it on each path that runs its own code."""
     _seeds_nothing(partial(subject.entry.target, WIDTH, subject.options), "building it")
     dtype = finest(subject)
     for name, path in PATHS.items():
@@ -206,6 +209,7 @@ def _call_cell(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> Non
 
 
 def _use_encoder(subject: EncoderSubject) -> None:
+    """Build, call and prepare it, for all that it reads."""
     _seeds_nothing(partial(subject.entry.target, SIZE, subject.options), "building it")
     for kind in subject.reads:
         encoder = subject.encoder()
@@ -231,6 +235,7 @@ def _call_encoder(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> 
 
 
 def _use_loss(subject: LossSubject) -> None:
+    """Build, prepare, restore and call it, for all that it reads."""
     _seeds_nothing(partial(subject.entry.target, SIZE, subject.options), "building it")
     _seeds_nothing(partial(subject.prepared, subject.unprepared()), "prepare")
     subject.restored(subject.unprepared(), subject.loss().save())
@@ -244,6 +249,7 @@ def _use_loss(subject: LossSubject) -> None:
 
 
 def _call_loss(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> None:
+    """Take the loss, forwards and backwards, and the best guess."""
     _backward([subject.run(loss, output, target)])
     subject.point(loss, output)
 
@@ -256,6 +262,7 @@ def _backward(values: list[Tensor]) -> None:
 
 
 def _use_vocabulary(subject: VocabularySubject) -> None:
+    """Fit, encode, decode, save, restore, parse and stream."""
     vocabulary, whole = subject.fitted()
     ids = subject.encoded(vocabulary, whole)
     vocabulary.decode(ids)
@@ -274,6 +281,7 @@ def _use_vocabulary(subject: VocabularySubject) -> None:
 
 
 def _use_source(subject: SourceSubject) -> None:
+    """Ask it for all that it can say, and read all that it offers."""
     source = subject.source()
     options = written_on(source.options)
     source.fingerprint()
@@ -299,6 +307,7 @@ def _read(pieces: Generator[Piece]) -> None:
 
 
 def _use_target(subject: TargetSubject) -> None:
+    """Build it, and ask it all that it can say."""
     _seeds_nothing(subject.target, "building it")
     for case in subject.cases():
         _seeds_nothing(partial(asked, subject, case), "asking it")
@@ -347,6 +356,7 @@ def default_type(subject: CellSubject) -> Measured:
             with _default(usual), torch.no_grad():
                 y, after = called(cell, x, subject.fresh(cell, x))
                 answers.append([y, *after])
+        # To the bit in float32: a constant of Python is rounded to it either way.
         in_single, in_double = answers
         bound = ROWS if dtype == torch.float64 else EXACT
         value = gaps(in_double, in_single)
@@ -403,7 +413,8 @@ def encoder_stays(subject: EncoderSubject) -> Measured:
             if not typed:
                 y = y.to(before.dtype)
             value = gap(y, before, "a vector")
-            findings.append(Measured(value, ROWS, f"{kind}, {name}"))
+            what = f"{kind}, {name}"
+            findings.append(Measured(value, ROWS, what))
     return worst(findings)
 
 
@@ -432,6 +443,7 @@ def loss_stays(subject: LossSubject) -> Measured:
             other = subject.pair(loss, kind, salt=5)
             first = _losses(subject, loss, output.requires_grad_(), target)
             before = _copies(first)
+            # Other steps are measured in between, which must not write on the first answer.
             unchanged(loss, partial(_losses, subject, loss, *other))
             value = gaps([answer.detach() for answer in first], before)
             findings.append(Measured(value, EXACT, f"{kind}, an answer, after another call"))
@@ -440,7 +452,8 @@ def loss_stays(subject: LossSubject) -> Measured:
                 with around():
                     again = _copies(_losses(subject, loss, output.detach(), target))
                 value = gaps(again, before)
-                findings.append(Measured(value, ROWS, f"{kind}, {name}"))
+                what = f"{kind}, {name}"
+                findings.append(Measured(value, ROWS, what))
     return worst(findings)
 
 

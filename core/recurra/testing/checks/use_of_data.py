@@ -56,6 +56,7 @@ def learns_in_fit_alone(subject: VocabularySubject) -> None:
     tables = shared(type(vocabulary))
     _used(subject, vocabulary)
 
+    # What stands on the class is everybody's.
     name = changed(tables, shared(type(vocabulary)), opaque=False)
     demand(not name, f"using it changes {name}, which all share")
     after = _answers(subject, vocabulary, whole)
@@ -80,8 +81,9 @@ def _keeps_no_run(subject: VocabularySubject) -> None:
         vocabulary.encode(run)
     gc.collect(0)
     after = [sys.getrefcount(run) for run in runs]
-    kept = [many for few, many in zip(before, after, strict=True) if many > few]
-    demand(len(kept) <= MANY // 2, f"of {MANY} runs that it has encoded it keeps {len(kept)}")
+    more = [many for few, many in zip(before, after, strict=True) if many > few]
+    fact = f"of {MANY} runs that it has encoded it keeps {len(more)}"
+    demand(len(more) <= MANY // 2, fact)
 
 
 def _spelt(subject: VocabularySubject, number: int) -> Values:
@@ -152,6 +154,7 @@ def _used(subject: VocabularySubject, vocabulary: Vocabulary[Any]) -> None:
         if subject.reads != "numbers":
             vocabulary.parse("one day\n")
 
+    # Another instance learns something else, and a third takes that over.
     data = subject.data()[:1] if subject.reads == "numbers" else [KNOWN[subject.reads]]
     other = subject.vocabulary(*data)
     subject.restored(subject.vocabulary(), other.save())
@@ -183,19 +186,21 @@ def shares_nothing(subject: VocabularySubject) -> None:
     own = [_copied(run) for run in data]
     vocabulary = subject.vocabulary(*own)
     size = vocabulary.size
-    demand(type(size) is int, f"the size is a {type(size).__name__}, not an int")
+    fact = f"the size is a {type(size).__name__}, not an int"
+    demand(type(size) is int, fact)
 
     whole = next(run for run in data if len(run))
     expected = subject.encoded(vocabulary, whole).copy()
     back = _copied(vocabulary.decode(expected))
 
-    def answers_as_before(what: str, asked: Vocabulary[Any] = vocabulary) -> None:
-        ids = subject.encoded(asked, whole)
+    def answers_as_before(what: str, instance: Vocabulary[Any] = vocabulary) -> None:
+        ids = subject.encoded(instance, whole)
         demand(same(ids, expected), f"{what} changes it")
 
     def decodes_as_before(what: str) -> None:
         demand(same(vocabulary.decode(expected), back), f"{what} changes it")
 
+    # Each thing that was passed in or out is written on, and then it is asked again.
     for run in own:
         _spoilt(run)
     answers_as_before("writing on what it was fitted on")
@@ -263,6 +268,7 @@ def long_data(subject: VocabularySubject) -> Measured:
         of_values = _relative(back, np.concatenate([part] * times))
         return Measured(max(of_ids, of_values), FLOAT64)
 
+    # To the last one: a counter that begins anew is wrong only far behind.
     equal_ids = np.array_equal(ids, expected)
     demand(equal_ids, f"{len(long):,} elements have other ids than their parts")
     if vocabulary.lossless:
@@ -306,6 +312,7 @@ def company(subject: VocabularySubject) -> Measured:
     if not subject.symbols:
         return _numbers_in_company(vocabulary, drawn, expected, layouts)
 
+    # The same ids, which only lie otherwise, are of another type, or stand alone.
     for name, ids in layouts.items():
         decoded = vocabulary.decode(ids)
         demand(same(decoded, expected), f"ids that lie in memory {name} decode otherwise")
@@ -373,6 +380,7 @@ def asked_in_any_order(subject: SourceSubject) -> None:
         listed(source.features(), "features")
         fingerprint, features = source.fingerprint(), [*source.features()]
 
+        # In part, whole and again: after each, it is asked what it said before.
         next(iter(subject.reader(source, element)), None)
         _unmoved(source, fingerprint, features, "reading a piece")
         _same_elsewhere(subject, source, element, pieces)

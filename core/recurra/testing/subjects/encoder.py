@@ -72,6 +72,7 @@ class EncoderSubject(Reader[Encoder[Any]]):
         if not isinstance(encoder, StatefulEncoder):
             return tensor(encoder(x), "what forward gives"), ()
 
+        # Whoever gives no state begins with the initial one.
         start = self.fresh(encoder, x) if state is None else state
         answer = encoder.advance(x, start, reset=reset)
         pair = isinstance(answer, tuple) and len(answer) == 2

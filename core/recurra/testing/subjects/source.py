@@ -104,7 +104,8 @@ class SourceSubject(Subject[Source[Any]]):
         demand(isinstance(columns, Mapping), f"columns gives {type(columns).__name__}, not a table")
 
         for role, elements in columns.items():
-            demand(role in ROLES, f"columns names {role!r}, not one of {', '.join(ROLES)}")
+            fact = f"columns names {role!r}, not one of {', '.join(ROLES)}"
+            demand(role in ROLES, fact)
             sound = names_some(elements, ELEMENTS)
             demand(sound, f"columns says {role} is {elements!r:.60}, not a tuple of elements")
 

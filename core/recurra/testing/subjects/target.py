@@ -45,7 +45,8 @@ class TargetSubject(Subject[Target[Any]]):
                 refusals.append(str(error))
                 continue
             yield sequences
-        demand(len(refusals) < len(ELEMENTS), f"it measures no answers: {refusals[:1]}")
+        fact = f"it measures no answers: {refusals[:1]}"
+        demand(len(refusals) < len(ELEMENTS), fact)
 
     @staticmethod
     def metrics(target: Target[Any], case: Case) -> list[type[Metric]]:
@@ -109,18 +110,20 @@ class TargetSubject(Subject[Target[Any]]):
 
         demand(isinstance(flags, Tensor), f"scored gives {type(flags).__name__}, not flags")
         sound = flags.shape == shape and flags.dtype == torch.bool
-        demand(sound, f"scored gives {flags.dtype} {list(flags.shape)}, not bool {list(shape)}")
+        fact = f"scored gives {flags.dtype} {list(flags.shape)}, not bool {list(shape)}"
+        demand(sound, fact)
         fact = f"scored gives flags on {flags.device} for a window elsewhere"
         demand(flags.device == device, fact)
         return flags
 
     @staticmethod
-    def rules(target: Target[Any], train: Examples, held: Examples) -> dict[str, Metrics]:
+    def rules(target: Target[Any], train: Examples, held_out: Examples) -> dict[str, Metrics]:
         """Return the figures of each simple rule. Raises `Broken` if these are none."""
-        rules = target.baselines(train, held)
+        rules = target.baselines(train, held_out)
         demand(isinstance(rules, Mapping), f"baselines gives {type(rules).__name__}, not a table")
         for rule in rules:
-            demand(isinstance(rule, str) and bool(rule.strip()), f"a rule is called {rule!r:.40}")
+            fact = f"a rule is called {rule!r:.40}"
+            demand(isinstance(rule, str) and bool(rule.strip()), fact)
         return {rule: _row(rule, answer) for rule, answer in rules.items()}
 
 
@@ -128,16 +131,19 @@ def _row(rule: str, answer: Any) -> Metrics:
     """Return the figures of a rule, which are given as they are, or as sums."""
     plain = isinstance(answer, dict)
     sums = hasattr(answer, "metrics")
-    demand(plain or sums, f"rule {rule!r} has {type(answer).__name__}, not figures")
+    fact = f"rule {rule!r} has {type(answer).__name__}, not figures"
+    demand(plain or sums, fact)
     figures = answer if plain else answer.metrics()
     return numbers(figures, f"rule {rule!r}")
 
 
 def numbers(figures: Metrics, what: str) -> Metrics:
     """Return figures. Raises `Broken` if these are no numbers by their names."""
-    demand(isinstance(figures, dict), f"{what} gives {type(figures).__name__}, not figures")
+    fact = f"{what} gives {type(figures).__name__}, not figures"
+    demand(isinstance(figures, dict), fact)
     for name, value in figures.items():
         number = isinstance(value, float | int) and not isinstance(value, bool)
         pair = f"{name!r:.40} = {value!r:.40}"
-        demand(number and isinstance(name, str), f"{what} gives {pair}, which is no number")
+        fact = f"{what} gives {pair}, which is no number"
+        demand(number and isinstance(name, str), fact)
     return figures

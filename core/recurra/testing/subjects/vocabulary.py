@@ -29,7 +29,8 @@ class VocabularySubject(Subject[Vocabulary[Any]]):
     def reads(self) -> Element:
         """What it takes of a source."""
         reads: Element = self.entry.target.reads
-        demand(reads in ELEMENTS, f"reads is {reads!r}, not one of {', '.join(ELEMENTS)}")
+        fact = f"reads is {reads!r}, not one of {', '.join(ELEMENTS)}"
+        demand(reads in ELEMENTS, fact)
         return reads
 
     @property
@@ -91,7 +92,8 @@ class VocabularySubject(Subject[Vocabulary[Any]]):
     def size(vocabulary: Vocabulary[Any]) -> int:
         """Return its size. Raises `Broken` if that is no whole number."""
         size = vocabulary.size
-        demand(isinstance(size, int | np.integer), f"the size is {size!r:.60}")
+        fact = f"the size is {size!r:.60}"
+        demand(isinstance(size, int | np.integer), fact)
         return int(size)
 
     @staticmethod
@@ -121,5 +123,6 @@ class VocabularySubject(Subject[Vocabulary[Any]]):
     def encoded(vocabulary: Vocabulary[Any], values: Values) -> NDArray[Any]:
         """Return what it encodes of a copy of values. Raises `Broken` if that is no array."""
         ids = vocabulary.encode(copy.copy(values))
-        demand(isinstance(ids, np.ndarray), f"encode gives {type(ids).__name__}, not an array")
+        fact = f"encode gives {type(ids).__name__}, not an array"
+        demand(isinstance(ids, np.ndarray), fact)
         return ids

@@ -91,6 +91,7 @@ def paths_have_the_gradients(subject: CellSubject) -> Measured:
         fields = [f"state {label}" for label in _labels(start)]
         names = ["the input", *fields, *_learning(cell)]
 
+        # One by one, so that a finding says which weight's gradient is wrong.
         bound = allowed(x.dtype, x.shape[1], SLOPE)
         for name, grad, right in zip(names, whole.gradients, loop.gradients, strict=True):
             value = gap(grad, right, f"the gradient of {name}")

@@ -52,6 +52,7 @@ def seeds_decide(subject: CellSubject) -> Measured:
     cell = subject.cell(dtype=SINGLE)
     x = subject.x(3, STEPS, dtype=SINGLE)
     with torch.no_grad():
+        # Equal outputs are not enough: noise times 0 still moves a generator.
         before = _generators()
         first, _ = called(cell, x, None)
         second, _ = called(cell, x, None)
@@ -128,6 +129,7 @@ def size_is_known(subject: CellSubject) -> Measured:
     """
     cell = subject.cell(dtype=SINGLE)
     sizes = _sizes(cell)
+    # Every size that a row of the state has had: there must be but one.
     bytes_a_row = set[int]()
     for batch, steps in ((1, 1), (7, 12), (2, 70)):
         x = subject.x(batch, steps, dtype=SINGLE)
@@ -172,6 +174,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def _bytes(state: State) -> int:
+    """Return the bytes of all fields."""
     return sum(field.numel() * field.element_size() for field in state)
 
 
@@ -198,6 +201,7 @@ def saved_and_loaded(subject: CellSubject) -> Measured:
             answers.append(_saved(subject, table, x, home / f"{index}.safetensors"))
         _reload(subject, tables, home)
 
+        # What the other process made of them lies beside the weights.
         for index, (table, outputs) in enumerate(zip(tables, answers, strict=True)):
             there = load_file(home / f"{index}.found.safetensors")
             values = [there[name] for name in outputs]

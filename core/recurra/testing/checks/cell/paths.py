@@ -49,6 +49,7 @@ def every_path_is_step(subject: CellSubject) -> Measured:
     for dtype in precisions(subject):
         for path in subject.paths(dtype):
             cell = subject.cell(dtype=dtype, path=path)
+            # A single step is a window too, which some paths treat apart.
             for steps in (1, SHORT):
                 x = subject.x(4, steps, dtype=dtype)
                 findings += _against_rows(subject, cell, x)

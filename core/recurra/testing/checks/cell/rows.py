@@ -49,8 +49,10 @@ def rows_are_independent(subject: CellSubject) -> Measured:
             for row in range(4):
                 alone = run(cell, x[[row]], pick(start, [row]))
                 value = difference((y[[row]], pick(after, [row])), alone)
-                findings.append(Measured(value, bound, named(cell, f"row {row} alone")))
+                what = named(cell, f"row {row} alone")
+                findings.append(Measured(value, bound, what))
 
+        # A guard against NaN that looks at all rows changes those that have none.
         for lengths in (None, *_ragged(subject, x)):
             value = _spread_of_poison(cell, x, start, lengths)
             what = "NaN in another row"
@@ -121,7 +123,8 @@ def rows_can_be_chosen(subject: CellSubject) -> Measured:
             for row, beam in enumerate(beams):
                 alone = run(cell, more[[row]], pick(after, [beam]))
                 value = difference((y[[row]], pick(last, [row])), alone)
-                findings.append(Measured(value, bound, named(cell, f"beam {row} of row {beam}")))
+                what = named(cell, f"beam {row} of row {beam}")
+                findings.append(Measured(value, bound, what))
     return worst(findings)
 
 
@@ -142,6 +145,7 @@ def padding_is_inert(subject: CellSubject) -> Measured:
     for cell, x, start in ready(subject, 4, finest(subject)):
         steps = x.shape[1]
         lengths = torch.tensor([steps * 2 // 3, steps, 0, 1])
+        # [4, T]: true at the steps that lie behind a row's length.
         outside = torch.arange(steps) >= lengths.unsqueeze(1)
         clean = _padded(cell, x, start, outside, lengths, 0.0)
 
@@ -156,7 +160,8 @@ def padding_is_inert(subject: CellSubject) -> Measured:
         for kind, fill in (("NaN", torch.nan), ("1e6", 1e6)):
             filled = _padded(cell, x, start, outside, lengths, fill)
             value = _differ(filled, clean)
-            findings.append(Measured(value, EXACT, named(cell, f"{kind} in the padding")))
+            what = named(cell, f"{kind} in the padding")
+            findings.append(Measured(value, EXACT, what))
         if can(subject, "resets"):
             marked = _padded(cell, x, start, outside, lengths, 0.0, outside)
             plain = _padded(cell, x, start, outside, lengths, 0.0, torch.zeros_like(outside))
@@ -213,6 +218,7 @@ def _cut(cell: Cell[Any], x: Tensor, start: State, lengths: Tensor) -> Trace:
     for row, length in enumerate(lengths.tolist()):
         y = x.new_zeros(1, 0, cell.output_size)
         end = pick(state, [row])
+        # A row of length 0 is not run at all: it keeps its state.
         if length:
             y, end = run(cell, leaf[[row], :length], end)
         padding = y.new_zeros(1, steps - length, cell.output_size)
@@ -241,6 +247,7 @@ def left_padding(subject: CellSubject) -> Measured:
         begins = [0, 3, steps // 2, steps - 5]
         reset = torch.zeros(4, steps, dtype=torch.bool)
         reset[range(4), begins] = True
+        # What stands before a row's beginning is loud, so that a leak is seen.
         before = torch.arange(steps) < torch.tensor(begins).unsqueeze(1)
         x = torch.where(before.unsqueeze(-1), 100 * x, x)
 
@@ -270,6 +277,7 @@ def _against_alone(
     findings = []
     with torch.no_grad():
         y, after = run(cell, x, start, reset, lengths)
+        # Alone, a sequence begins at the window's first step, from the initial state.
         for row, begin in enumerate(begins):
             end = steps if ends is None else ends[row]
             piece = x[[row], begin:end]
@@ -314,6 +322,7 @@ def resets_cut(subject: CellSubject) -> Measured:
                 value = _spread_over_resets(cell, x[[row]], pick(start, [row]), reset[[row]], at)
             findings.append(Measured(value, EXACT, named(cell, "NaN before a reset")))
 
+        # `leaf` and `state` are shared by both ways, so that gradients are for the same things.
         alone, ends = _separate(subject, cell, leaf, state, marks)
         value = difference((y, after), (alone, ends))
         bound = allowed(x.dtype, steps)

@@ -173,6 +173,7 @@ def initial_state(subject: CellSubject) -> Measured:
         _follows(subject.cell(dtype=dtype), dtype)
     _learns(subject.cell(dtype=finest(subject)), subject.generator(13))
 
+    # To the bit: with no state, the engine is to take just the initial one.
     findings = []
     for path in subject.paths():
         without = _begun(subject, path, explicit=False)

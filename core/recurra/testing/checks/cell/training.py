@@ -54,6 +54,7 @@ def stays_bounded(subject: CellSubject) -> Measured:
     """
     cell = subject.cell(dtype=SINGLE)
     x = subject.x(4, STEPS, dtype=SINGLE)
+    # Row 0 stays N(0, 1), and is the one that is measured.
     x[1] = 0.0
     x[2] = 1.0
     x[3] *= 1e3
@@ -91,6 +92,7 @@ def gradients_reach_back(subject: CellSubject) -> Measured:
     total = (y[0, -1] * weights).sum()
     (grad,) = torch.autograd.grad(total, x)
 
+    # The last output is that of step `STEPS`, counted from 0.
     sizes = {lag: grad[0, STEPS - lag].norm().item() for lag in LAGS}
     detail = ", ".join(f"{size:.1e} at lag {lag:,}" for lag, size in sizes.items())
     greatest = grad.abs().max().item()
@@ -123,6 +125,7 @@ def cost_is_linear(subject: CellSubject) -> Measured:
         cell = subject.cell(dtype=SINGLE, path=path)
         short = work(cell, subject.x(2, 256, dtype=SINGLE))
         long = work(cell, subject.x(2, 512, dtype=SINGLE))
+        # Work that grows with the square of the steps is four times as much.
         where = f"path {path}"
         more = long.operations / short.operations
         findings.append(Measured(more, LINEAR, f"{where}, operations for twice as many steps"))
@@ -221,6 +224,7 @@ def learns_to_remember(subject: CellSubject) -> Measured:
     wrong = []
     for seed in range(SEEDS):
         wrong.append(_recall(wide, seed))
+        # As soon as enough seeds have learned, the others need not be tried.
         learned = [share for share in wrong if share <= 1 - RIGHT]
         if len(learned) == NEEDED:
             break
@@ -274,6 +278,7 @@ def fits(subject: CellSubject) -> Measured:
         y, _ = called(cell, x, None)
         loss = functional.mse_loss(head(y[:, -1]), targets)
         _update(optimizer, loss)
+        # The first loss, which is never 0: the targets are drawn at random.
         last = loss.item()
         first = first or last
         if last <= FALL * first:
@@ -294,6 +299,7 @@ def _trained(
 
 
 def _update(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    """Take one step of training."""
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()
@@ -316,6 +322,7 @@ def modes_leave_it(subject: CellSubject) -> Measured:
     before = {name: value.clone() for name, value in cell.state_dict().items()}
     first = _in_training(cell, x)
 
+    # A cell that folds its weights in `eval()` does so here.
     cell.eval()
     findings = []
     for path in subject.paths():
@@ -342,8 +349,10 @@ def modes_leave_it(subject: CellSubject) -> Measured:
 
 
 def _in_training(cell: Cell[Any], x: Tensor) -> Tensor:
+    """Return the outputs of a window, with random numbers that are always the same."""
     with seeded(SEED, "dropout"), torch.no_grad():
-        return called(cell, x, None)[0]
+        y, _ = called(cell, x, None)
+    return y
 
 
 @check("R33", "speed", "cell", level="full", each=False)

@@ -128,7 +128,8 @@ def step_equals_forward(subject: CellSubject) -> Measured:
                 if not fine:
                     bound += LOSS * _lost(subject, cell, x, start, expected[0])
             value = difference(answer, expected)
-            findings.append(Measured(value, bound, named(cell, _name(dtype))))
+            what = named(cell, _name(dtype))
+            findings.append(Measured(value, bound, what))
     return worst(findings)
 
 
@@ -165,7 +166,8 @@ def chunks_equal_the_whole(subject: CellSubject) -> Measured:
 
                 for cuts in _cuts(steps, subject.generator(3)):
                     value = difference(_in_chunks(cell, x, start, cuts), expected)
-                    findings.append(Measured(value, bound, named(cell, f"cut at {cuts}")))
+                    what = named(cell, f"cut at {cuts}")
+                    findings.append(Measured(value, bound, what))
     return worst(findings)
 
 
@@ -260,7 +262,8 @@ def layout_in_memory(subject: CellSubject) -> Measured:
                 answer = called(cell, view, state, reset)
                 expected = run(cell, view, state, plain)
                 value = difference(answer, expected)
-                findings.append(Measured(value, bound, named(cell, f"input and state {kind}")))
+                what = named(cell, f"input and state {kind}")
+                findings.append(Measured(value, bound, what))
 
         slope = _spread_slope(cell, x, start)
         findings.append(Measured(slope, bound, named(cell, "a gradient that is expanded")))

@@ -46,7 +46,8 @@ def shapes(subject: EncoderSubject) -> None:
         for size in (1, SIZE):
             encoder = subject.encoder(size)
             width = getattr(encoder, "output_size", None)
-            demand(isinstance(width, int) and width > 0, f"output_size is {width!r}")
+            fact = f"output_size is {width!r}"
+            demand(isinstance(width, int) and width > 0, fact)
             for batch, steps in ((1, 1), (3, 1), (1, 17), (3, 17), (3, 0)):
                 _shaped(subject, encoder, subject.x(kind, batch, steps, size))
 
@@ -88,12 +89,14 @@ def locality(subject: EncoderSubject) -> Measured:
         x = subject.x(kind)
         steps = torch.arange(x.shape[1])
         whole, _ = subject.run(encoder, x)
+        # One that carries a state may let a change reach what comes later.
         for at in (0, 3, 6):
             untouched = steps < at if stateful else steps != at
             for changed in _changes(subject, kind, x, at, stateful):
                 y, _ = subject.run(encoder, changed)
                 value = gap(y[:, untouched], whole[:, untouched], "a vector")
-                findings.append(Measured(value, ROWS, f"{mode}, step {at} changed"))
+                what = f"{mode}, step {at} changed"
+                findings.append(Measured(value, ROWS, what))
 
         if not stateful:
             order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
@@ -152,7 +155,8 @@ def rows(subject: EncoderSubject) -> Measured:
             own = map_state(lambda field: field[only], state)  # noqa: B023
             of_row = gap(y, whole[only], "a row")
             value = max(of_row, gaps(after, own, "state"))
-            findings.append(Measured(value, ROWS, f"{mode}, row {row} alone"))
+            what = f"{mode}, row {row} alone"
+            findings.append(Measured(value, ROWS, what))
 
         changed = x.clone()
         changed[0] = (x[0] + 1) % SIZE if kind == "symbols" else torch.nan
@@ -217,6 +221,7 @@ def built(subject: EncoderSubject) -> Measured:
         again = prepared(subject.encoder())
         values.append(_difference(encoder, again.state_dict()))
 
+        # A running mean would move here, in training or in evaluation.
         before = _copied(encoder)
         for training in (True, False):
             encoder.train(training)
@@ -292,6 +297,7 @@ def deterministic(subject: EncoderSubject) -> Measured:
         value = gap(second, first, "a vector")
         findings.append(Measured(value, EXACT, f"{kind}, evaluation"))
 
+        # In training it may draw, from torch's stream alone.
         encoder.train()
         answers = []
         for _ in range(2):
@@ -324,6 +330,7 @@ def saved(subject: EncoderSubject) -> Measured:
         x = subject.x(kind, dtype=torch.float32)
         encoder = prepared(subject.encoder(dtype=torch.float32))
         written = save(dict(encoder.state_dict()))
+        # Drawn from another seed: what is not saved differs.
         again = subject.encoder(dtype=torch.float32, seed=SEED + 1)
         again.load_state_dict(load(written))
 
@@ -384,7 +391,8 @@ def types(subject: EncoderSubject) -> Measured:
             demand(y.dtype == torch.float64, f"in float64 the vectors are {y.dtype}")
         single, _ = subject.run(narrow, single_x)
         value = gap(single.double(), y.double(), "a vector")
-        findings.append(Measured(value, float32(x.shape[1]), f"{kind}, float32"))
+        what = f"{kind}, float32"
+        findings.append(Measured(value, float32(x.shape[1]), what))
 
         if "bfloat16" not in subject.entry.component.lacks:
             with torch.autocast("cpu", torch.bfloat16):

@@ -37,7 +37,8 @@ def streaming(subject: EncoderSubject) -> Measured:
                 pieces.append(y)
             of_vectors = gap(torch.cat(pieces, dim=1), whole, "a vector")
             value = max(of_vectors, gaps(state, last, "state"))
-            findings.append(Measured(value, ROWS, f"{kind}, pieces of {cuts} steps"))
+            what = f"{kind}, pieces of {cuts} steps"
+            findings.append(Measured(value, ROWS, what))
 
         # One of single steps has no state: it is `forward` that has been called.
         if isinstance(encoder, StatefulEncoder):

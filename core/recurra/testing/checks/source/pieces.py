@@ -1,6 +1,4 @@
-"""Checks of a source: the same pieces whenever it is read, and a fingerprint that knows when they
-change.
-"""
+"""Checks of a source: the same pieces at each reading, a fingerprint that knows of changes."""
 
 from __future__ import annotations
 
@@ -55,7 +53,8 @@ def _same_values(one: Values, other: Values) -> bool:
 
 def equal(pieces: list[Piece], expected: list[Piece], what: str) -> None:
     """Raise `Broken` unless the pieces are the same."""
-    demand(len(pieces) == len(expected), f"{what}: {len(pieces)} pieces, not {len(expected)}")
+    fact = f"{what}: {len(pieces)} pieces, not {len(expected)}"
+    demand(len(pieces) == len(expected), fact)
     for index, (one, other) in enumerate(zip(pieces, expected, strict=True)):
         demand(_same(one, other), f"{what}: piece {index} is another one")
 
@@ -102,8 +101,10 @@ def pieces_are_typed(subject: SourceSubject) -> None:
             fault = _fault(element, piece.values)
             demand(not fault, f"{element}, piece {index}: {fault}")
             widths.add(piece.values.shape[1] if element == "numbers" else 1)
-        demand(any(len(piece.values) for piece in pieces), f"{element}: there is nothing at all")
-        demand(len(widths) == 1, f"{element}: rows are {sorted(widths)} wide")
+        fact = f"{element}: there is nothing at all"
+        demand(any(len(piece.values) for piece in pieces), fact)
+        fact = f"{element}: rows are {sorted(widths)} wide"
+        demand(len(widths) == 1, fact)
 
 
 def _fault(element: Element, values: Values) -> str:
@@ -136,6 +137,7 @@ def starts(subject: SourceSubject) -> None:
         begun = not pieces or pieces[0].start
         demand(begun, f"{element}: the first piece does not start a sequence")
 
+        # Asked before the data is read, and after: a list must come both times.
         source = subject.source()
         names = source.features()
         listed(names, "features")
@@ -174,9 +176,11 @@ def fingerprint_is_stable(subject: SourceSubject) -> Measured:
     """
     source = subject.source()
     first = source.fingerprint()
-    demand(isinstance(first, str) and bool(first), f"the fingerprint is {first!r:.60}")
+    fact = f"the fingerprint is {first!r:.60}"
+    demand(isinstance(first, str) and bool(first), fact)
     list(subject.given())
 
+    # The fastest of three: the machine may be busy.
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -294,6 +298,7 @@ def _copied(path: Path, into: Path) -> Path:
         root = root.parent
     into.mkdir(parents=True)
 
+    # What does not exist is a pattern from the last folder that does, such as `**/*.txt`.
     pattern = glob.escape(path.name) if path.exists() else str(path.relative_to(root))
     for name in glob.glob(pattern, root_dir=root, recursive=True):
         origin, target = root / name, into / name
@@ -325,6 +330,7 @@ def unreadable(subject: SourceSubject) -> None:
             source = subject.source(lambda path: home)
             _refused(subject, source, "a folder", home.name)
 
+    # Bytes at random may be refused, or be data by chance.
     with _copies(subject) as (source, path):
         draw = np.random.Generator(np.random.Philox(5))
         path.write_bytes(draw.bytes(3000))
@@ -338,7 +344,8 @@ def _refused(subject: SourceSubject, source: Source[Any], what: str, name: str) 
             source.fingerprint()
             list(subject.reader(source, element))
         except InputError as error:
-            demand(name in str(error), f"{what}: the error does not name it: {error!s:.100}")
+            fact = f"{what}: the error does not name it: {error!s:.100}"
+            demand(name in str(error), fact)
             continue
         raise Broken(f"{what} is read as {element}")
 
@@ -376,6 +383,7 @@ def blocks(subject: SourceSubject) -> None:
             except InputError as error:
                 raise NotApplicable(f"its file does not grow by a line: {error!s:.80}") from error
 
+        # What a line adds: if a second one adds as much, so must many.
         share = _beyond(plain, one)
         if share is None or _beyond(one, two) != share:
             raise NotApplicable("its data does not grow by a line of its file")
@@ -468,6 +476,7 @@ def stops_early(subject: SourceSubject) -> None:
             warnings.simplefilter("always", ResourceWarning)
             reader = subject.reader(source, element)
             next(iter(reader), None)
+            # An open file warns when it is collected.
             del reader
             gc.collect(1)
         for warning in warned:

@@ -52,8 +52,10 @@ def declared(subject: TargetSubject) -> None:
     demand(not faults, "; ".join(faults))
     fact = f"pooling is {target.pooling!r:.40}, not one of {', '.join(POOLINGS)}"
     demand(target.pooling in POOLINGS, fact)
-    demand(isinstance(target.causal, bool), f"causal is {target.causal!r:.40}, not True or False")
+    fact = f"causal is {target.causal!r:.40}, not True or False"
+    demand(isinstance(target.causal, bool), fact)
 
+    # Whether the elements themselves are the answers, and whether each sequence has but one.
     own = kind.asks == "input"
     whole = kind.scope == "sequence"
     if whole:
@@ -97,6 +99,7 @@ def scored_steps(subject: TargetSubject) -> None:
         same = torch.equal(torch.cat(rows), first)
         demand(same, f"{case.reads}: a row alone is scored otherwise than among others")
 
+        # Cut anywhere, the second part says by its positions where it begins.
         for at in range(1, first.shape[1]):
             parts = [subject.scored(target, part) for part in _cut(window, at)]
             same = torch.equal(torch.cat(parts, dim=1), first)
@@ -156,6 +159,7 @@ def answers_are_no_input(subject: TargetSubject) -> Measured:
         value = gaps(after, before, "outputs")
         findings.append(Measured(value, EXACT, f"{case.reads}, outputs"))
 
+        # Outputs that say `answers`: right for these, wrong for any others.
         _, answers = drawn(case, MANY)
         wrong = answers + 1
         if case.kind == "symbols":
@@ -204,8 +208,10 @@ def figures_are_made(subject: TargetSubject) -> None:
         sums = subject.filled(metric, case, (output, answers))
         values = subject.values(sums, metric.__name__)
         missing = sorted(figures.keys() - values.keys())
-        demand(not missing, f"{metric.__name__} gives no {missing[:1]}")
+        fact = f"{metric.__name__} gives no {missing[:1]}"
+        demand(not missing, fact)
 
+        # The same bounds hold for hard answers, and for each column alone.
         rows = [values]
         for pair in _hard(case, output, answers):
             rows.append(_figures(subject, metric, case, pair))
@@ -237,18 +243,21 @@ def _hard(case: Case, output: Tensor, answers: Tensor) -> Iterator[Pair]:
 def _within(metric: type[Metric], named: dict[str, Figure], row: Metrics) -> None:
     """Raise `Broken` if a figure has no name, is no number, or lies beyond its bounds."""
     for name, value in row.items():
-        demand(name in named, f"{metric.__name__} gives {name!r:.40}, which figures does not name")
+        fact = f"{metric.__name__} gives {name!r:.40}, which figures does not name"
+        demand(name in named, fact)
         figure = named[name]
         demand(math.isfinite(value), f"{name} is {value}")
         slack = ROUNDING * max(1.0, abs(value))
         inside = figure.least - slack <= value <= figure.most + slack
-        demand(inside, f"{name} is {value:g}, not between {figure.least:g} and {figure.most:g}")
+        fact = f"{name} is {value:g}, not between {figure.least:g} and {figure.most:g}"
+        demand(inside, fact)
 
 
 def _plain(metric: type[Metric], detail: Any) -> None:
     """Raise `Broken` if what is more than numbers is no plain JSON."""
     what = f"detail of {metric.__name__}"
-    demand(isinstance(detail, dict), f"{what} gives {type(detail).__name__}, not a table")
+    fact = f"{what} gives {type(detail).__name__}, not a table"
+    demand(isinstance(detail, dict), fact)
     try:
         text = json.dumps(detail, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -334,4 +343,5 @@ def _prefers(figure: Figure, right: float, other: float) -> None:
     """Raise `Broken` if a figure is better for another prediction than for a right one."""
     best, cost = figure.cost(right), figure.cost(other)
     holds = best <= cost + ROUNDING * max(1.0, abs(cost))
-    demand(holds, f"{figure.name}: {other:g} for others, {right:g} for right")
+    fact = f"{figure.name}: {other:g} for others, {right:g} for right"
+    demand(holds, fact)

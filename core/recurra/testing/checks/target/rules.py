@@ -80,6 +80,7 @@ def judged_by(subject: TargetSubject) -> None:
                 demand(isinstance(key, str), f"judged gives {key!r:.60}, not the name of a figure")
                 demand(key in names, f"judged names {key!r}, which no metric gives")
 
+                # The model's row and those of all rules.
                 lacking = [row for row in rows if key not in row]
                 share = f"{len(lacking)} of {len(rows)} rows"
                 demand(not lacking, f"judged names {key!r}, which {share} lack")
@@ -141,6 +142,7 @@ def rules_are_blind(subject: TargetSubject) -> Measured:
     for case in _cases(subject):
         target = subject.target()
         figures = subject.figures(target, case)
+        # In each turn another answer is the common one.
         turns = []
         for turn in range(_answers(case)):
             train, held_out = _turn(case, target, turn)
@@ -202,11 +204,11 @@ def _turn(case: Case, target: Target[Any], turn: int, strange: Any = 0) -> Split
     nobody's.
     """
     kinds = [_sequence(case, target.reach, salt) for salt in range(3)]
-    known = []
+    learned = []
     for sequence in kinds:
-        known += [(sequence, answer) for answer in range(_answers(case))]
+        learned += [(sequence, answer) for answer in range(_answers(case))]
     copies = [(kinds[0], answer) for answer in _asked(case, turn).tolist()]
-    train = _examples(case, known, asked_last=False)
+    train = _examples(case, learned, asked_last=False)
     held_out = _examples(case, copies, asked_last=True)
 
     gap = np.full((GAP, *kinds[0].shape[1:]), strange, kinds[0].dtype)
@@ -264,12 +266,14 @@ def _element(kind: Elements, answer: int) -> NDArray[Any]:
 def _sound(figures: dict[str, Figure], rows: list[dict[str, Metrics]]) -> None:
     """Raise `Broken` if a figure of a rule is none of the metrics', or not what it can be."""
     for row in rows:
-        demand(len(row) == len(rows[0]), f"there are rules {sorted(row)} and {sorted(rows[0])}")
+        fact = f"there are rules {sorted(row)} and {sorted(rows[0])}"
+        demand(len(row) == len(rows[0]), fact)
         for rule, values in row.items():
             what = f"rule {rule!r} has"
             demand(bool(values), f"{what} no figure")
             for name, value in values.items():
-                demand(name in figures, f"{what} {name!r:.40}, which no metric gives")
+                fact = f"{what} {name!r:.40}, which no metric gives"
+                demand(name in figures, fact)
                 figure = figures[name]
                 slack = FLOAT64 * max(1.0, abs(value))
                 inside = figure.least - slack <= value <= figure.most + slack
@@ -375,7 +379,8 @@ def _compared(one: dict[str, Metrics], other: dict[str, Metrics], what: str) -> 
     """Return how the figures of rules differ. Raises `Broken` if there are others."""
     demand(one.keys() == other.keys(), f"{what}: there are other rules")
     for rule, row in one.items():
-        demand(row.keys() == other[rule].keys(), f"{what}: rule {rule!r} has other figures")
+        fact = f"{what}: rule {rule!r} has other figures"
+        demand(row.keys() == other[rule].keys(), fact)
     gap = max((relative(other[rule], row) for rule, row in one.items()), default=0.0)
     return Measured(gap, FLOAT64, what)
 
@@ -412,6 +417,7 @@ def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
     batch = case.reader(target).cut(low, steps, low)
     behind = torch.arange(batch.x.shape[1]) >= torch.from_numpy(steps)[:, None]
 
+    # NaN, where there is one; an id that exists, where there is none.
     x, answers = batch.x.clone(), batch.y.clone()
     for part in (x, answers):
         part[behind] = torch.nan if part.is_floating_point() else 0
@@ -423,4 +429,5 @@ def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
     tally = Tally(target, case.answers, case.scale)
     tally.add(output, answers[flags], case.network(target).loss)
     wrong = [name for name, value in tally.values().items() if not math.isfinite(value)]
-    demand(not wrong, f"{case.reads}: nan behind the end of a row reaches {wrong[:1]}")
+    fact = f"{case.reads}: nan behind the end of a row reaches {wrong[:1]}"
+    demand(not wrong, fact)

@@ -36,7 +36,8 @@ def company(subject: TargetSubject) -> Measured:
         count = _questions(subject, case, target)
         fact = f"{case.reads}: {whole.steps} answers are scored, and it says {count}"
         demand(whole.steps == count, fact)
-        demand(count > 0, f"{case.reads}: nothing is scored of {len(case.store)} elements")
+        fact = f"{case.reads}: nothing is scored of {len(case.store)} elements"
+        demand(count > 0, fact)
 
         # A run is loaded by building everything anew, and taking the weights.
         again = subject.target()
@@ -52,9 +53,11 @@ def company(subject: TargetSubject) -> Measured:
             fact = f"{case.reads}, {name}: {way.steps} answers are scored, not {whole.steps}"
             demand(way.steps == whole.steps, fact)
             of_outputs = gap(way.sorted(), whole.sorted(), "outputs")
-            findings.append(Measured(of_outputs, FLOAT64, f"{case.reads}, {name}"))
+            what = f"{case.reads}, {name}"
+            findings.append(Measured(of_outputs, FLOAT64, what))
             of_figures = relative(way.values(), whole.values())
-            findings.append(Measured(of_figures, FLOAT64, f"{case.reads}, figures {name}"))
+            what = f"{case.reads}, figures {name}"
+            findings.append(Measured(of_figures, FLOAT64, what))
 
         value = gap(_each_alone(case, target, network), whole.sorted(), "outputs")
         findings.append(Measured(value, FLOAT64, f"{case.reads}, each alone"))
