@@ -79,7 +79,8 @@ def independence(subject: LossSubject) -> Measured:
     for kind, loss in _both(subject):
         output, target = subject.pair(loss, kind)
         whole = subject.run(loss, output, target)
-        value = gap(_alone(subject, loss, output, target, whole), whole, "a loss")
+        alone = _alone(subject, loss, output, target, whole)
+        value = gap(alone, whole, "a loss")
         findings.append(Measured(value, ROWS, f"{kind}, each step alone"))
 
         # 0 times nan is nan: a product with a mask does not keep it out.
@@ -117,7 +118,8 @@ def _in_parts(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Ten
     targets = target.repeat_interleave(times, dim=0)
 
     values = []
-    for part, answers in zip(torch.split(outputs, PART), torch.split(targets, PART), strict=True):
+    parts = torch.split(outputs, PART), torch.split(targets, PART)
+    for part, answers in zip(*parts, strict=True):
         values.append(subject.run(loss, part, answers))
     whole = subject.run(loss, outputs, targets)
     return gap(whole, torch.cat(values), "a loss")
@@ -146,7 +148,8 @@ def _masked(subject: LossSubject, loss: Loss[Any], kind: Reads) -> float:
     leaf = output.clone().requires_grad_()
     values = subject.run(loss, leaf[mask], target[mask])
     (grad,) = torch.autograd.grad(values.sum(), leaf)
-    demand(bool(torch.isfinite(grad).all()), f"{kind}: nan in masked steps reaches the gradient")
+    finite = bool(torch.isfinite(grad).all())
+    demand(finite, f"{kind}: nan in masked steps reaches the gradient")
     return _size(grad[~mask])
 
 
@@ -226,7 +229,8 @@ def minimum(subject: LossSubject) -> Measured:
         after = _distance(subject, loss, best, target, kind)
         bound = LEFT if kind == "numbers" else EXACT
         what = f"{kind}, distance"
-        findings.append(Measured(after / max(before, 1e-30), bound, what))
+        share = after / max(before, 1e-30)
+        findings.append(Measured(share, bound, what))
 
         least = subject.run(loss, best, target)
         excesses = []

@@ -63,9 +63,8 @@ class TargetSubject(Subject[Target[Any]]):
     def figures(self, target: Target[Any], case: Case) -> dict[str, Figure]:
         """Return all figures that are made of the answers, by name."""
         figures = {LOSS.name: LOSS}
-        groups = [self.figures_of(metric, case) for metric in self.metrics(target, case)]
-        for group in groups:
-            for figure in group:
+        for metric in self.metrics(target, case):
+            for figure in self.figures_of(metric, case):
                 figures[figure.name] = figure
         return figures
 

@@ -48,7 +48,8 @@ def rows_are_independent(subject: CellSubject) -> Measured:
             y, after = run(cell, x, start)
             for row in range(4):
                 alone = run(cell, x[[row]], pick(start, [row]))
-                value = difference((y[[row]], pick(after, [row])), alone)
+                together = y[[row]], pick(after, [row])
+                value = difference(together, alone)
                 what = named(cell, f"row {row} alone")
                 findings.append(Measured(value, bound, what))
 
@@ -82,8 +83,8 @@ def _spread_of_poison(cell: Cell[Any], x: Tensor, start: State, lengths: Tensor 
         y, after = run(cell, leaf, state, lengths=lengths)
 
         # The weights are shared by all rows: only inputs and state have gradients of a row.
-        grads = slopes([y, *after], leaf, state, cell)[: 1 + len(state)]
-        values = [y, *after, *grads]
+        grads = slopes([y, *after], leaf, state, cell)
+        values = [y, *after, *grads[: 1 + len(state)]]
         answers.append([value[others].detach() for value in values])
     clean, poisoned = answers
     return gaps(poisoned, clean)
@@ -122,7 +123,8 @@ def rows_can_be_chosen(subject: CellSubject) -> Measured:
             y, last = run(cell, more, pick(after, beams))
             for row, beam in enumerate(beams):
                 alone = run(cell, more[[row]], pick(after, [beam]))
-                value = difference((y[[row]], pick(last, [row])), alone)
+                together = y[[row]], pick(last, [row])
+                value = difference(together, alone)
                 what = named(cell, f"beam {row} of row {beam}")
                 findings.append(Measured(value, bound, what))
     return worst(findings)
@@ -183,7 +185,9 @@ def _left_behind(clean: Trace, start: State, outside: Tensor) -> float:
     behind = [y[outside], of_x[outside]]
     nothing = [torch.zeros_like(value) for value in behind]
     after = rebuild(start, fields)
-    return gaps([*behind, *pick(after, [2])], [*nothing, *pick(start, [2])])
+    values = [*behind, *pick(after, [2])]
+    expected = [*nothing, *pick(start, [2])]
+    return gaps(values, expected)
 
 
 def _differ(one: Trace, other: Trace) -> float:
@@ -282,7 +286,8 @@ def _against_alone(
             end = steps if ends is None else ends[row]
             piece = x[[row], begin:end]
             alone = run(cell, piece, subject.fresh(cell, piece))
-            value = difference((y[[row], begin:end], pick(after, [row])), alone)
+            inside = y[[row], begin:end], pick(after, [row])
+            value = difference(inside, alone)
             what = named(cell, f"steps {begin} to {end} of {steps}")
             findings.append(Measured(value, bound, what))
     return findings
@@ -318,8 +323,9 @@ def resets_cut(subject: CellSubject) -> Measured:
         for row, at in enumerate(marks):
             if not at:
                 continue
+            before = pick(start, [row])
             with torch.no_grad():
-                value = _spread_over_resets(cell, x[[row]], pick(start, [row]), reset[[row]], at)
+                value = _spread_over_resets(cell, x[[row]], before, reset[[row]], at)
             findings.append(Measured(value, EXACT, named(cell, "NaN before a reset")))
 
         # `leaf` and `state` are shared by both ways, so that gradients are for the same things.

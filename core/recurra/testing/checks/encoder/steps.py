@@ -179,7 +179,8 @@ def _positions(subject: EncoderSubject, encoder: StatefulEncoder[Any], x: Tensor
     joined = [torch.cat(fields) for fields in zip(*apart, strict=True)]
     of_rows = gaps(together, joined, "state")
 
-    without = map_state(lambda field: field[:1], subject.fresh(encoder, x))
+    fresh = subject.fresh(encoder, x)
+    without = map_state(lambda field: field[:1], fresh)
     of_first = gaps(apart[0], without, "state")
     return Measured(max(of_rows, of_first), EXACT, "rows at positions")
 
@@ -202,7 +203,8 @@ def poison(subject: EncoderSubject) -> Measured:
     y, _ = subject.run(encoder, x)
     steps = torch.arange(x.shape[1])
     clean = steps < 3 if isinstance(encoder, StatefulEncoder) else steps != 3
-    return Measured(gap(y[1, clean], whole[1, clean], "a vector"), EXACT)
+    value = gap(y[1, clean], whole[1, clean], "a vector")
+    return Measured(value, EXACT)
 
 
 @check("E05", "nothing is learned but by gradients", "encoder", firm=True)
@@ -242,7 +244,8 @@ def prepared(encoder: Encoder[Any], names: list[str] | None = None) -> Encoder[A
 
 def _copied(encoder: Encoder[Any]) -> dict[str, Tensor]:
     """Return a copy of what an encoder saves."""
-    return {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    weights = encoder.state_dict()
+    return {name: value.detach().clone() for name, value in weights.items()}
 
 
 def _difference(encoder: Encoder[Any], expected: dict[str, Tensor]) -> float:
@@ -250,7 +253,8 @@ def _difference(encoder: Encoder[Any], expected: dict[str, Tensor]) -> float:
     weights = encoder.state_dict()
     fact = f"what it saves changes from {sorted(expected)} to {sorted(weights)}"
     demand(weights.keys() == expected.keys(), fact)
-    return max((gap(weights[name], value, name) for name, value in expected.items()), default=0.0)
+    differences = [gap(weights[name], value, name) for name, value in expected.items()]
+    return max(differences, default=0.0)
 
 
 @check("E06", "an id out of range is refused", "encoder", firm=True)
@@ -437,7 +441,8 @@ def inputs(subject: EncoderSubject) -> Measured:
         spread = x[:1].expand(3, *x.shape[1:])
         of_row, _ = subject.run(encoder, spread)
         values.append(gap(_raw(encoder, subject, spread), of_row, "a vector"))
-        part = torch.cat([x, x], dim=1)[:, : x.shape[1]]
+        longer = torch.cat([x, x], dim=1)
+        part = longer[:, : x.shape[1]]
         values.append(gap(_raw(encoder, subject, part), expected, "a vector"))
         _lent(subject, encoder, x)
     return Measured(max(values), ROWS)

@@ -88,7 +88,8 @@ def scored_steps(subject: TargetSubject) -> None:
         before = [part.clone() for part in window]
         flags = subject.scored(target, window)
         first = flags.clone()
-        equal = all(torch.equal(part, old) for part, old in zip(window, before, strict=True))
+        pairs = zip(window, before, strict=True)
+        equal = all(torch.equal(part, old) for part, old in pairs)
         written = any(part._version for part in window)
         demand(equal and not written, f"{case.reads}: scored changes what it is given")
 
@@ -127,8 +128,9 @@ def _elements(vocabulary: Vocabulary[Any], shape: tuple[int, int], draw: torch.G
 
 def _cut(window: Window, at: int) -> tuple[Window, Window]:
     """Return a window as two: up to a step, and from it on."""
-    before = Window(window.x[:, :at], window.answers[:, :at], window.position)
-    after = Window(window.x[:, at:], window.answers[:, at:], window.position + at)
+    x, answers, position = window
+    before = Window(x[:, :at], answers[:, :at], position)
+    after = Window(x[:, at:], answers[:, at:], position + at)
     return before, after
 
 
@@ -249,7 +251,8 @@ def _within(metric: type[Metric], named: dict[str, Figure], row: Metrics) -> Non
         demand(math.isfinite(value), f"{name} is {value}")
         slack = ROUNDING * max(1.0, abs(value))
         inside = figure.least - slack <= value <= figure.most + slack
-        fact = f"{name} is {value:g}, not between {figure.least:g} and {figure.most:g}"
+        bounds = f"{figure.least:g} and {figure.most:g}"
+        fact = f"{name} is {value:g}, not between {bounds}"
         demand(inside, fact)
 
 
@@ -279,7 +282,8 @@ def sums(subject: TargetSubject) -> Measured:
         output, answers = drawn(case, MANY)
         whole = _figures(subject, metric, case, (output, answers))
 
-        pieces = list(zip(torch.split(output, PARTS), torch.split(answers, PARTS), strict=True))
+        parts = torch.split(output, PARTS), torch.split(answers, PARTS)
+        pieces = list(zip(*parts, strict=True))
         turned = output.flip(0), answers.flip(0)
         rows = {
             "in parts": _in_turns(subject, metric, case, pieces),
@@ -307,7 +311,8 @@ def _in_turns(
     pieces: list[Pair],
 ) -> Metrics:
     """Return the figures of pieces that are asked for in between, while others are filled too."""
-    mine, others = metric(case.answers, case.scale), metric(case.answers, case.scale)
+    mine = metric(case.answers, case.scale)
+    others = metric(case.answers, case.scale)
     for output, answers in pieces:
         mine.add(output.clone(), answers.clone())
         others.add(*drawn(case, MANY, salt=3))

@@ -57,7 +57,8 @@ def asked(subject: TargetSubject, case: Case) -> None:
     held_out = _of(case, HELD, case.scale)
     rules = subject.rules(target, train, held_out)
     subject.figures(target, case)
-    target.judged(case.kind, [tally.values(), *rules.values()], case.columns)
+    rows = [tally.values(), *rules.values()]
+    target.judged(case.kind, rows, case.columns)
 
 
 @check("T07", "the verdict is about what all have", "target", firm=True, since=SINCE)
@@ -174,7 +175,8 @@ def _gains(
     for place, rule in enumerate(tables[0]):
         rows = [list(table.values())[place] for table in tables]
         for name, cost in _costs(figures, rows).items():
-            gain = max(best[name] - cost, 0.0) / max(1.0, abs(best[name]))
+            least = best[name]
+            gain = max(least - cost, 0.0) / max(1.0, abs(least))
             what = f"{case.reads}: {rule}, {name}, better than a guess by"
             findings.append(Measured(gain, TOLERANCE, what))
     return findings
@@ -204,14 +206,15 @@ def _turn(case: Case, target: Target[Any], turn: int, strange: Any = 0) -> Split
     nobody's.
     """
     kinds = [_sequence(case, target.reach, salt) for salt in range(3)]
+    copied = kinds[0]
     learned = []
     for sequence in kinds:
         learned += [(sequence, answer) for answer in range(_answers(case))]
-    copies = [(kinds[0], answer) for answer in _asked(case, turn).tolist()]
+    copies = [(copied, answer) for answer in _asked(case, turn).tolist()]
     train = _examples(case, learned, asked_last=False)
     held_out = _examples(case, copies, asked_last=True)
 
-    gap = np.full((GAP, *kinds[0].shape[1:]), strange, kinds[0].dtype)
+    gap = np.full((GAP, *copied.shape[1:]), strange, copied.dtype)
     values = np.concatenate([gap, train.values, gap, held_out.values, gap])
     second = GAP + len(train.values) + GAP
     return _moved(train, values, GAP), _moved(held_out, values, second)
@@ -219,9 +222,8 @@ def _turn(case: Case, target: Target[Any], turn: int, strange: Any = 0) -> Split
 
 def _moved(part: Examples, values: NDArray[Any], by: int) -> Examples:
     """Return examples that stand in a larger array."""
-    return replace(
-        part, values=values, low=part.low + by, high=part.high + by, begin=part.begin + by
-    )
+    low, high, begin = part.low + by, part.high + by, part.begin + by
+    return replace(part, values=values, low=low, high=high, begin=begin)
 
 
 def _sequence(case: Case, reach: int, salt: int) -> NDArray[Any]:
@@ -260,7 +262,9 @@ def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
 
 def _element(kind: Elements, answer: int) -> NDArray[Any]:
     """Return an answer as an element."""
-    return np.array([[FINALS[answer]]]) if kind == "numbers" else np.array([answer], np.uint8)
+    if kind == "numbers":
+        return np.array([[FINALS[answer]]])
+    return np.array([answer], np.uint8)
 
 
 def _sound(figures: dict[str, Figure], rows: list[dict[str, Metrics]]) -> None:
@@ -277,7 +281,8 @@ def _sound(figures: dict[str, Figure], rows: list[dict[str, Metrics]]) -> None:
                 figure = figures[name]
                 slack = FLOAT64 * max(1.0, abs(value))
                 inside = figure.least - slack <= value <= figure.most + slack
-                fact = f"{what} {name} {value:g}, not {figure.least:g} to {figure.most:g}"
+                bounds = f"{figure.least:g} to {figure.most:g}"
+                fact = f"{what} {name} {value:g}, not {bounds}"
                 demand(inside and math.isfinite(value), fact)
 
 
@@ -336,7 +341,8 @@ def _guesses(case: Case) -> Iterator[Tensor]:
     """Give constant predictions: each class, all alike, some drawn; numbers as far as they come."""
     if case.kind == "numbers":
         lattice = [*np.linspace(min(FINALS), max(FINALS), LATTICE), *FINALS]
-        yield from torch.from_numpy(case.answers.encode(np.array(lattice)[:, None]))
+        guesses = case.answers.encode(np.array(lattice)[:, None])
+        yield from torch.from_numpy(guesses)
         return
     size = case.answers.size
     yield from perfect(case, torch.arange(size))
@@ -379,10 +385,11 @@ def _compared(one: dict[str, Metrics], other: dict[str, Metrics], what: str) -> 
     """Return how the figures of rules differ. Raises `Broken` if there are others."""
     demand(one.keys() == other.keys(), f"{what}: there are other rules")
     for rule, row in one.items():
-        fact = f"{what}: rule {rule!r} has other figures"
-        demand(row.keys() == other[rule].keys(), fact)
-    gap = max((relative(other[rule], row) for rule, row in one.items()), default=0.0)
-    return Measured(gap, FLOAT64, what)
+        alike = row.keys() == other[rule].keys()
+        demand(alike, f"{what}: rule {rule!r} has other figures")
+
+    differences = [relative(other[rule], row) for rule, row in one.items()]
+    return Measured(max(differences, default=0.0), FLOAT64, what)
 
 
 def _strange(case: Case) -> list[Any]:
@@ -415,7 +422,8 @@ def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
     steps = split.high - split.low - target.reach
     low, steps = split.low[steps > 0], steps[steps > 0]
     batch = case.reader(target).cut(low, steps, low)
-    behind = torch.arange(batch.x.shape[1]) >= torch.from_numpy(steps)[:, None]
+    ends = torch.from_numpy(steps)
+    behind = torch.arange(batch.x.shape[1]) >= ends[:, None]
 
     # NaN, where there is one; an id that exists, where there is none.
     x, answers = batch.x.clone(), batch.y.clone()
@@ -428,6 +436,7 @@ def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
     output, _ = drawn(case, int(flags.sum()))
     tally = Tally(target, case.answers, case.scale)
     tally.add(output, answers[flags], case.network(target).loss)
-    wrong = [name for name, value in tally.values().items() if not math.isfinite(value)]
+    figures = tally.values()
+    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     fact = f"{case.reads}: nan behind the end of a row reaches {wrong[:1]}"
     demand(not wrong, fact)

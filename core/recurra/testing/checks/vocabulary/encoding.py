@@ -125,6 +125,7 @@ def any_ids(subject: VocabularySubject) -> None:
     subject.yielding("symbols")
     vocabulary, _ = subject.fitted()
     for index in range(min(subject.size(vocabulary), FEW)):
+        # A symbol is how a person sees an id; its text is what it stands for.
         symbol = vocabulary.symbol(index)
         fact = f"symbol {index} is shown as {type(symbol).__name__}"
         demand(isinstance(symbol, str), fact)
@@ -159,7 +160,7 @@ def saved(subject: VocabularySubject) -> None:
     depend on either. To mend it: save lists and restore every field from them.
     """
     vocabulary, whole = subject.fitted()
-    other = subject.data()[:1] if subject.reads == "numbers" else [KNOWN[subject.reads]]
+    other = _other_data(subject)
     used = subject.vocabulary(*other)
     table = vocabulary.save()
 
@@ -279,16 +280,22 @@ def _fitted_in_parts(
     yield "two runs", subject.vocabulary(*_halves(data, subject))
 
     # Those that are fitted once more, on a list, have been fitted on this before.
-    other = data[:1] if subject.reads == "numbers" else [KNOWN[subject.reads]]
     earlier: dict[str, list[Values]] = {
         "a list": [],
         "the same again": data,
-        "something else before": other,
+        "something else before": _other_data(subject),
     }
     for name, runs in earlier.items():
         vocabulary = subject.vocabulary(*runs)
         vocabulary.fit([*data])
         yield name, vocabulary
+
+
+def _other_data(subject: VocabularySubject) -> list[Values]:
+    """Return data that has less to learn than the hard runs have."""
+    if subject.reads == "numbers":
+        return subject.data()[:1]
+    return [KNOWN[subject.reads]]
 
 
 def _halves(data: list[Values], subject: VocabularySubject) -> list[Values]:
@@ -330,6 +337,7 @@ def numbers_come_back(subject: VocabularySubject) -> Measured:
         vocabulary = subject.vocabulary(table[:30, :width])
         size = subject.size(vocabulary)
         demand(size == width, f"{width} features give a size of {size}")
+        # What it was fitted on, what it was not, a row, none, and beyond all of it.
         for rows in (table[:30], table[30:], table[:1], table[:0], table * 1.5):
             values = np.ascontiguousarray(rows[:, :width])
             encoded = subject.encoded(vocabulary, values)
@@ -348,7 +356,8 @@ def _are_numbers(encoded: NDArray[Any], shape: tuple[int, ...]) -> None:
     demand(encoded.shape == shape, fact)
     demand(np.issubdtype(encoded.dtype, np.floating), f"numbers become {encoded.dtype}")
     demand(bool(np.isfinite(encoded).all()), "numbers become what is not finite")
-    constant = float(np.abs(encoded[:, 2:3]).max(initial=0))
+    third = np.abs(encoded[:, 2:3])
+    constant = float(third.max(initial=0))
     demand(constant < 1e6, f"a feature that never changes becomes {constant:.3g}")
 
 

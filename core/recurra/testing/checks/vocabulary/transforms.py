@@ -63,7 +63,8 @@ def _sound(vocabulary: Vocabulary[Any]) -> None:
     one, other = vocabulary.transforms(), vocabulary.transforms()
     sound = all(isinstance(step, Transform) for step in one)
     demand(sound, "transforms() gives what is no Transform")
-    alike = len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    pairs = zip(one, other, strict=False)
+    alike = len(one) == len(other) and all(a is b for a, b in pairs)
     demand(alike, "transforms() gives new objects at each call: what they have learned is lost")
 
     for step in one:
@@ -78,7 +79,8 @@ def _series(rows: int, salt: int) -> Floats:
     """Return numbers above 0 that wander, of two features."""
     draw = np.random.Generator(np.random.Philox(salt))
     steps = draw.normal(0, 0.1, (rows, 2))
-    values: Floats = np.exp(steps.cumsum(axis=0)) * (1 + 10 * salt)
+    walk = np.exp(steps.cumsum(axis=0))
+    values: Floats = walk * (1 + 10 * salt)
     return values
 
 
@@ -130,28 +132,35 @@ def _comes_back(chain: Chain, values: Floats) -> Measured:
         demand(same(early, origins[: cut + 1]), fact)
 
     # The first rows have no origin: they are lost.
-    back = chain.invert(whole, origins[:-1])[chain.lag :]
-    expected = values[chain.lag :]
-    gap = np.abs(back - expected) / np.abs(expected).max(axis=0)
+    undone = chain.invert(whole, origins[:-1])
+    back, expected = undone[chain.lag :], values[chain.lag :]
+    scale = np.abs(expected).max(axis=0)
+    gap = np.abs(back - expected) / scale
     return Measured(float(gap.max()), FLOAT64)
 
 
 def _alike(one: States, other: States) -> bool:
     """Tell whether the states of all transforms are the same."""
-    return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    if len(one) != len(other):
+        return False
+    return all(same(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _keeps_apart(chain: Chain, series: list[Floats]) -> None:
     """Raise `Broken` if one series tells on another that is read between its rows."""
     rows = [chain.scaled(values) for values in series]
-    alone = [chain.apply(each, chain.start(each), 0)[0] for each in rows]
+    alone = []
+    for each in rows:
+        whole, _ = chain.apply(each, chain.start(each), 0)
+        alone.append(whole)
 
     # A few rows of one, a few of the other, in turns.
     states = [chain.start(each) for each in rows]
     parts: list[list[NDArray[Any]]] = [[], []]
     for at in range(0, len(rows[0]), 11):
         for index, each in enumerate(rows):
-            part, states[index] = chain.apply(each[at : at + 11], states[index], at)
+            few = each[at : at + 11]
+            part, states[index] = chain.apply(few, states[index], at)
             parts[index].append(part)
 
     for of_series, whole in zip(parts, alone, strict=True):
