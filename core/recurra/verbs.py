@@ -46,8 +46,9 @@ Overrides = Iterable[str] | Mapping[str, Any]
 
 
 def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
-    """Return everything that can be known of a task without training it. Raises `InputError` or
-    `PluginError`.
+    """Return everything that can be known of a task without training it.
+
+    Raises `InputError` or `PluginError`.
     """
     return report(task, overrides).as_data()
 
@@ -79,6 +80,7 @@ def run(
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
+
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
         data = load_data(resolved)
@@ -91,9 +93,11 @@ def run(
             counts=data.counts,
             resets=resets,
         )
-        build_optimizer(resolved, network)
+        build_optimizer(resolved, network)  # for its faults alone: training builds its own
+
         with sized(resolved, network):
             preflight(resolved, data, network)
+            # What can be refused before training has been: from here on a run is written.
             folder = RunFolder.create(place, resolved.task.name)
             describe(folder, resolved, data, network, choices)
             this = Run(folder, resolved, data.vocabulary, data.answers, network, SCHEME)
@@ -122,24 +126,27 @@ def resume(
     check_bands(resolved, expect)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
+
     with blaming(resolved), arithmetic(resolved.task.device):
-        execution = recorded_paths(folder, resolved)
+        # It goes on on the paths that it has recorded, so that every bit is the same.
+        recorded = recorded_paths(folder, resolved)
         data = same_data(folder, resolved)
         network, choices = build_network(
             resolved,
             data.vocabulary.size,
             answers=data.answers.size,
             resets=begins_inside(resolved, data),
-            execution=execution,
+            execution=recorded,
         )
         relearn(network, folder)
-        warn_of_other_paths(folder, execution.paths, choices)
+
+        warn_of_other_paths(folder, recorded.paths, choices)
         warn_of_other_device(folder, str(network.device))
         folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
-        with sized(resolved, network, execution):
-            this = Run(
-                folder, resolved, data.vocabulary, data.answers, network, execution.randomness
-            )
+
+        with sized(resolved, network, recorded):
+            randomness = recorded.randomness
+            this = Run(folder, resolved, data.vocabulary, data.answers, network, randomness)
             return train(this, data, observer, resume=True)
 
 
@@ -158,13 +165,16 @@ def load(path: str | Path, which: str = "best") -> Run:
     warn_of_others(folder)
     resolved = resolved_again(folder)
     warn_of_changed_files(folder, [part.entry for part in resolved.used])
+
     with blaming(resolved), arithmetic(resolved.task.device):
+        # What the run has learned is read from its folder: the data may be gone.
         vocabulary = learned_vocabulary(folder, resolved, verified)
-        execution = recorded_paths(folder, resolved)
+        recorded = recorded_paths(folder, resolved)
         answers = learned_answers(folder, resolved, vocabulary)
+
         network, _ = build_network(
-            resolved, vocabulary.size, answers=answers.size, execution=execution
+            resolved, vocabulary.size, answers=answers.size, execution=recorded
         )
         relearn(network, folder)
         fill(network, checkpoint, folder)
-    return Run(folder, resolved, vocabulary, answers, network.eval(), execution.randomness)
+    return Run(folder, resolved, vocabulary, answers, network.eval(), recorded.randomness)

@@ -25,8 +25,8 @@ class Cell(nn.Module, ABC, Generic[O]):
     otherwise.
 
     `path` names the execution path; under `auto` each class of windows takes the fastest that is
-    proved, as `taken` keeps. Beside a path by name, `step_path` may name another one for windows of
-    one step without gradients.
+    proved, as `chosen_paths` keeps. Beside a path by name, `step_path` may name another one for
+    windows of one step without gradients.
     """
 
     def __init__(self, input_size: int, options: O) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from recurra.engine import load, paths, proof, timings
+from recurra.engine import load, proof, timings
 from recurra.engine.isolated import is_isolated
 from recurra.engine.measure import measure
 from recurra.engine.recurrence import Recurrence
@@ -65,7 +65,7 @@ class Choice:
     def of(cls, cell: Recurrence, window: Window) -> Choice:
         """Return the choice for a class of windows: the fastest of the paths that are proved."""
         refused = proof.PROOFS.refused(cell)
-        proved = [path for path in paths.PATHS if path not in refused]
+        proved = proof.PROOFS.proved(cell)
 
         # Where nothing is measured, the note says why.
         if len(proved) == 1:

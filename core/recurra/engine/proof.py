@@ -48,6 +48,11 @@ class Proofs:
         objections = {path: self.objection(cell, path) for path in paths.PATHS}
         return {path: reason for path, reason in objections.items() if reason is not None}
 
+    def proved(self, cell: Recurrence) -> list[str]:
+        """Return the paths that a cell can run on, in their order: all that are not refused."""
+        refused = self.refused(cell)
+        return [path for path in paths.PATHS if path not in refused]
+
     def accepting(self, cell: Recurrence) -> list[str]:
         """Return the paths that do not refuse a cell, for a contract to check.
 
