@@ -1,8 +1,7 @@
-"""Checkpoints: written whole under a temporary name, then renamed; every file's hash is in the
-manifest.
+"""Checkpoints: each is written whole under a temporary name, then renamed.
 
-checkpoints/step-120/    weights, optimizer,
-carried and random tensors as safetensors; state.json; manifest.json
+checkpoints/step-120/    weights, optimizer, carried and random tensors as safetensors; state.json;
+                         manifest.json, with the hash of each other file
 checkpoints/index.json   which one is the last, which the best, and the hash of each manifest
 """
 
@@ -53,8 +52,9 @@ class Manifest(Model):
 
 @dataclass
 class Checkpoint:
-    """What a run needs to go on as if it had not stopped: groups of named tensors, and plain
-    state.
+    """What a run needs to go on as if it had not stopped.
+
+    It is groups of named tensors, and plain state.
     """
 
     step: int
@@ -70,8 +70,9 @@ class Checkpoints:
         self._whole: set[int] = set()  # steps of checkpoints that were written or read here
 
     def create(self) -> None:
-        """Make the folder, with an index that names no checkpoint yet. Raises `RunError`
-        (RC053).
+        """Make the folder, with an index that names no checkpoint yet.
+
+        Raises `RunError` (RC053).
         """
         with files.guarded(self.path):
             self.path.mkdir()
@@ -99,8 +100,9 @@ class Checkpoints:
         return index
 
     def save(self, checkpoint: Checkpoint, best: bool) -> None:
-        """Write a checkpoint, point to it, and drop those that nothing points to. Raises `RunError`
-        (RC053).
+        """Write a checkpoint, point to it, and drop those that nothing points to.
+
+        Raises `RunError` (RC053).
         """
         target = self.path / f"step-{checkpoint.step}"
         before = self._index()
@@ -198,8 +200,9 @@ class Checkpoints:
         return problem
 
     def last_whole(self) -> Checkpoint:
-        """Read the last checkpoint or, if it is damaged and the best one is not, that. Raises as
-        `load` does.
+        """Read the last checkpoint or, if it is damaged and the best one is not, that.
+
+        Raises as `load` does.
         """
         try:
             return self.load("last")
@@ -210,8 +213,9 @@ class Checkpoints:
                 raise error from None
 
     def _read(self, index: Index, step: int) -> Checkpoint:
-        """Read a checkpoint. Raises `RunError` (RC052) if anything of it is not what was
-        written.
+        """Read a checkpoint.
+
+        Raises `RunError` (RC052) if anything of it is not what was written.
         """
         folder = self.path / f"step-{step}"
         with reading(folder, CURE):

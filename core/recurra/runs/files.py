@@ -50,8 +50,9 @@ def _remedy(error: OSError) -> str:
 
 
 def write_text(path: Path, text: str, saved: str = "") -> None:
-    """Write a whole file, or none of it. Raises `RunError` (RC053), which says what was `saved`
-    before.
+    """Write a whole file, or none of it.
+
+    Raises `RunError` (RC053), which says what was `saved` before.
     """
     with guarded(path, saved):
         _write(path, text.encode("utf-8", "backslashreplace"))
@@ -65,8 +66,9 @@ def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
 
 @contextmanager
 def streamed(path: Path) -> Iterator[IO[str]]:
-    """Give a file of text to write to, which takes its name once all is written. Raises `RunError`
-    (RC053).
+    """Give a file of text to write to, which takes its name once all is written.
+
+    Raises `RunError` (RC053).
     """
     with guarded(path, "or give another path"):
         if not path.name:
@@ -83,8 +85,9 @@ def streamed(path: Path) -> Iterator[IO[str]]:
 
 
 def _leads_elsewhere(path: Path) -> bool:
-    """Tell whether what stands there is a device, a pipe or a link: it stays, and is written
-    through.
+    """Tell whether what stands there is a device, a pipe or a link.
+
+    It stays, and is written through.
     """
     return path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir())
 
@@ -102,8 +105,9 @@ def _write(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _becoming(path: Path, work: Path, **how: Any) -> Iterator[IO[Any]]:
-    """Give a file to write to, which takes the name of another once all is on the disk, and else is
-    gone.
+    """Give a file to write to, which takes the name of another once all is on the disk.
+
+    Where a write fails, it is gone.
     """
     try:
         with work.open(**how) as file:
@@ -123,8 +127,9 @@ def _clear(work: Path) -> None:
 
 
 def append(path: Path, text: str, saved: str = "") -> None:
-    """Append to a file. Raises `RunError` (RC053); then nothing of the text stays, where it can be
-    taken back.
+    """Append to a file.
+
+    Raises `RunError` (RC053); then nothing of the text stays, where it can be taken back.
     """
     before = size(path)
     with guarded(path, saved):
@@ -157,8 +162,9 @@ def write_json(path: Path, value: Any, saved: str = "") -> None:
 
 
 def json_text(value: Any) -> str:
-    """Return JSON as it is written for people; half a surrogate pair, which UTF-8 has no bytes for,
-    is escaped.
+    """Return JSON as it is written for people.
+
+    Half a surrogate pair, which UTF-8 has no bytes for, is escaped.
     """
     text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     halves = re.search("[\ud800-\udfff]", text)
@@ -166,9 +172,7 @@ def json_text(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return plain data with every figure that is not finite as text, since JSON holds none, and -0
-    as 0.
-    """
+    """Return plain data as JSON can hold it: a figure that is not finite is text, and -0 is 0."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -184,11 +188,10 @@ def read_json(path: Path) -> Any:
 
 
 def parsed(content: bytes | str) -> Any:
-    """Return what strict JSON holds: each key once, every number finite. Raises `ValueError` that
-    says what is wrong.
+    """Return what strict JSON holds: each key once, every number finite.
 
-    A text that nests too deeply, and a number beyond all numbers, are faults of the text like any
-    other.
+    Raises `ValueError` that says what is wrong. A text that nests too deeply, and a number beyond
+    all numbers, are faults of the text like any other.
     """
     text = content if isinstance(content, str) else content.decode("utf-8")
     try:
@@ -203,8 +206,9 @@ def parsed(content: bytes | str) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these pairs. Raises `ValueError` where a key comes twice: which one
-    counts is not said.
+    """Return the object of these pairs.
+
+    Raises `ValueError` where a key comes twice: which one counts is not said.
     """
     table = dict(pairs)
     if len(table) < len(pairs):

@@ -33,7 +33,7 @@ class RunFolder:
     task.toml           the whole resolved task, read back equal
     plugins.json        qualified name, distribution and version of each component
     environment.json    versions, machine, device, threads, execution paths,
-    the scheme of random numbers
+                        the scheme of random numbers
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
     hashes.json         a hash of each of the files above, see `recurra.runs.records`
@@ -70,8 +70,9 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open a run's folder; a task's folder stands for its newest run. Raises `InputError`
-        (RC051).
+        """Open a run's folder; a task's folder stands for its newest run.
+
+        Raises `InputError` (RC051).
         """
         path = Path(path)
         if not _holds_task(path):
@@ -89,8 +90,9 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process from training this run meanwhile. Raises `InputError` (RC055) if
-        one does.
+        """Keep every other process from training this run meanwhile.
+
+        Raises `InputError` (RC055) if one does.
         """
         try:
             with system.locked(self.path / "task.toml"):
@@ -138,10 +140,10 @@ class RunFolder:
             return None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl; a line that is none, such as one that was cut off,
-        is left out.
+        """Return the records of metrics.jsonl.
 
-        Raises `RunError` (RC052) if the file cannot be read at all.
+        A line that is none, such as one that was cut off, is left out. Raises `RunError` (RC052) if
+        the file cannot be read at all.
         """
         path = self.path / "metrics.jsonl"
         if not os.path.lexists(path):
@@ -177,8 +179,9 @@ class RunFolder:
 
 
 def _begins_sample(content: bytes, place: int) -> bool:
-    """Tell whether a sample begins at a place, or the text ends there or before: it was not edited
-    meanwhile.
+    """Tell whether a sample begins at a place, or the text ends there or before.
+
+    Then it was not edited meanwhile.
     """
     return place >= len(content) or content.startswith(b"--- step ", place)
 

@@ -1,5 +1,4 @@
-"""Every file of a run that is read back: each against a model, and against the run's own hash of
-it.
+"""Every file of a run that is read back, against a model and against its recorded hash.
 
 hashes.json holds the hash of each of `SEALED`. It is written once they all are, and anew when a
 resumed run records what it goes on with. A run from before there were hashes is read as it is, and
@@ -31,8 +30,9 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Model(BaseModel):
-    """Base of what a file holds: no value is taken for another type; keys of a later version may
-    stand beside.
+    """Base of what a file holds: no value is taken for another type.
+
+    Keys of a later version may stand beside.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
@@ -185,8 +185,9 @@ class Records:
         self._write({name: [files.digest(self.folder / name)] for name in SEALED})
 
     def amend(self, name: str, text: str) -> None:
-        """Write one of the files anew, so that at no moment it and its hash disagree. Raises
-        `RunError` (RC053).
+        """Write one of the files anew, so that at no moment it and its hash disagree.
+
+        Raises `RunError` (RC053).
         """
         recorded = self.hashes()
         path, new = self.folder / name, files.digest_of(text.encode())

@@ -1,6 +1,4 @@
-"""Whether a run is used as it was made: with plugins of the same versions, on the same execution
-paths.
-"""
+"""Whether a run is used as it was made: with the same plugins, on the same execution paths."""
 
 from __future__ import annotations
 
@@ -15,8 +13,7 @@ from recurra.runs.folder import RunFolder
 
 
 def warn_of_others(folder: RunFolder) -> None:
-    """Warn (`OtherVersion`) if a distribution that a run uses is installed in another version than
-    the run records.
+    """Warn (`OtherVersion`) if a distribution is installed in another version than recorded.
 
     One that is not installed at all is not told here: it is an error once its component is looked
     for.
@@ -37,9 +34,7 @@ def warn_of_others(folder: RunFolder) -> None:
 
 
 def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
-    """Return the local plugin files that are not what they were when the run was made, of the
-    components in use.
-    """
+    """Return the local plugin files in use that have changed since the run was made."""
     recorded = {plugin.name: plugin.version for plugin in folder.records.plugins()}
     local = [entry for entry in used if entry.plugin.module]
     origins = [
@@ -51,8 +46,9 @@ def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
 
 
 def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
-    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made: a comment
-    alone may be enough.
+    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made.
+
+    A comment alone may be enough.
     """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
@@ -60,8 +56,9 @@ def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
 
 
 def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
-    """Raise `InputError` (RC045) if a local plugin file was edited since: training would not go on
-    as it began.
+    """Raise `InputError` (RC045) if a local plugin file was edited since the run was made.
+
+    Training would not go on as it began.
     """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
@@ -75,8 +72,9 @@ def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
 def warn_of_other_paths(
     folder: RunFolder, recorded: Sequence[str], choices: Sequence[Choice]
 ) -> None:
-    """Warn (`OtherVersion`) if a run goes on on another path than it records: its bits are then no
-    more the same.
+    """Warn (`OtherVersion`) if a run goes on on another path than it records.
+
+    Its bits are then no more the same.
     """
     for before, choice in zip(recorded, choices, strict=True):
         if choice.path != before:
@@ -91,8 +89,9 @@ def warn_of_other_paths(
 
 
 def warn_of_other_device(folder: RunFolder, now: str) -> None:
-    """Warn (`OtherVersion`) if a run goes on on a device of another kind: its bits are then no more
-    the same.
+    """Warn (`OtherVersion`) if a run goes on on a device of another kind.
+
+    Its bits are then no more the same.
     """
     before = folder.records.environment().device
     if before and before.partition(":")[0] != now.partition(":")[0]:
