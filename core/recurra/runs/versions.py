@@ -19,30 +19,29 @@ def warn_of_others(folder: RunFolder) -> None:
     for.
     """
     recorded = {plugin.distribution: plugin.version for plugin in folder.records.plugins()}
-    others = [
-        f"{name} {before} (now {now})"
-        for name, before in recorded.items()
-        if not name.startswith("file:") and (now := _installed(name)) not in (before, None)
-    ]
+    others = []
+    for name, before in recorded.items():
+        # A local file has no version: its text is compared elsewhere.
+        if name.startswith("file:"):
+            continue
+        now = _installed(name)
+        if now not in (before, None):
+            others.append(f"{name} {before} (now {now})")
     if others:
-        cure = "its weights may mean something else"
-        warnings.warn(
-            f"{folder.path} was made with {' and '.join(others)}; {cure}",
-            OtherVersion,
-            stacklevel=3,
-        )
+        fact = f"{folder.path} was made with {' and '.join(others)}"
+        warnings.warn(f"{fact}; its weights may mean something else", OtherVersion, stacklevel=3)
 
 
 def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
     """Return the local plugin files in use that have changed since the run was made."""
     recorded = {plugin.name: plugin.version for plugin in folder.records.plugins()}
-    local = [entry for entry in used if entry.plugin.module]
-    origins = [
-        entry.plugin.origin
-        for entry in local
-        if recorded.get(entry.qualified) != entry.plugin.version
-    ]
-    return list(dict.fromkeys(origins))
+    # A dict for its order: a file may offer several components.
+    origins: dict[str, None] = {}
+    for entry in used:
+        plugin = entry.plugin
+        if plugin.module and recorded.get(entry.qualified) != plugin.version:
+            origins[plugin.origin] = None
+    return list(origins)
 
 
 def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
@@ -94,7 +93,9 @@ def warn_of_other_device(folder: RunFolder, now: str) -> None:
     Its bits are then no more the same.
     """
     before = folder.records.environment().device
-    if before and before.partition(":")[0] != now.partition(":")[0]:
+    # cuda:1 is of the same kind as cuda:0.
+    same_kind = before.partition(":")[0] == now.partition(":")[0]
+    if before and not same_kind:
         fact = f"{folder.path} was trained on {before}, and goes on on {now}"
         more = "it is equal up to rounding, but for the noise of dropout"
         warnings.warn(f"{fact}: {more}", OtherVersion, stacklevel=3)
