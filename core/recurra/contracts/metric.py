@@ -23,10 +23,10 @@ Scale: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that is said of a split: its name, whether more of it is better, and between what
-    it can lie.
+    """One number that is said of a split.
 
-    `title` is how a sentence calls it, where its name does not do.
+    It has a name, may be better the higher it is, and lies between `least` and `most`. `title` is
+    how a sentence calls it, where its name does not do.
     """
 
     name: str
@@ -73,14 +73,16 @@ class Metric(ABC):
 
     @abstractmethod
     def add(self, output: Tensor, target: Tensor) -> None:
-        """Add what is scored: what the loss takes for the predictions, `[N, V]` or `[N, F]`, and
-        the answers.
+        """Add what is scored: predictions `[N, V]` or `[N, F]`, and the answers.
+
+        The predictions are what the loss takes for them.
         """
 
     @abstractmethod
     def values(self) -> Metrics:
-        """Return the figures, of at least one answer; one that cannot be made of these is left
-        out.
+        """Return the figures, of at least one answer.
+
+        One that cannot be made of these answers is left out.
         """
 
     def columns(self) -> Sequence[Sums]:
