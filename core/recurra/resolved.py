@@ -35,10 +35,8 @@ class Part:
 
     def table(self) -> dict[str, Any]:
         """Return the table of the resolved task: the qualified kind and every option."""
-        return {
-            "kind": self.entry.qualified,
-            **self.options.model_dump(mode="json", exclude_none=True),
-        }
+        options = self.options.model_dump(mode="json", exclude_none=True)
+        return {"kind": self.entry.qualified, **options}
 
 
 @dataclass
@@ -68,19 +66,23 @@ class Resolved:
     @cached_property
     def target(self) -> Target[Any]:
         """What is asked of a sequence."""
-        made: Target[Any] = self.parts["target"].build()
-        return made
+        target: Target[Any] = self.parts["target"].build()
+        return target
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
         """What the columns of the data are for."""
         with self.placing():
-            return tuple(self.parts["source"].build().columns())
+            source = self.parts["source"].build()
+            return tuple(source.columns())
 
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:
         """The kind of vocabulary that the answers are of."""
-        return self.parts["vocabulary"].entry.target if self.target.asks == "input" else Labels
+        if self.target.asks != "input":
+            return Labels
+        vocabulary: type[Vocabulary[Any]] = self.parts["vocabulary"].entry.target
+        return vocabulary
 
     @property
     def used(self) -> list[Part]:
@@ -90,16 +92,15 @@ class Resolved:
     def tables(self) -> dict[str, Any]:
         """Return the whole task as plain tables: read back, they give an equal task."""
         tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
-        free = tables["training"]["optimizer"]  # no model of ours says what may be None in it
-        tables["training"]["optimizer"] = {
-            name: value for name, value in free.items() if value is not None
-        }
+        # No model of ours says what may be None among an optimizer's arguments.
+        optimizer = tables["training"]["optimizer"]
+        present = {name: value for name, value in optimizer.items() if value is not None}
+        tables["training"]["optimizer"] = present
+
         for name, part in self.parts.items():
             tables[name] = part.table()
-        stacked = "stack" in self.task.cell
-        tables["cell"] = (
-            {"stack": [part.table() for part in self.cells]} if stacked else self.cells[0].table()
-        )
+        layers = [part.table() for part in self.cells]
+        tables["cell"] = {"stack": layers} if "stack" in self.task.cell else layers[0]
         return tables
 
     def toml(self) -> str:
@@ -112,9 +113,8 @@ class Resolved:
         try:
             yield
         except RecurraError as error:
-            raise type(error)(
-                self.place(problem) for problem in error.problems
-            ) from error.__cause__
+            placed = [self.place(problem) for problem in error.problems]
+            raise type(error)(placed) from error.__cause__
 
     def place(self, problem: Problem) -> Problem:
         """Return a problem with its place in the task file, if it names a key and has none."""
