@@ -48,7 +48,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be as a process that has just begun."""
     monkeypatch.setattr(build, "_loaded", {})
     monkeypatch.setattr(build, "_unfit", {})
-    monkeypatch.setattr("recurra.cache._told", set())
+    monkeypatch.setattr("recurra.cache._warned", set())
     monkeypatch.setattr(fused, "KERNELS", fused.Kernels())
     monkeypatch.setattr(proof, "PROOFS", proof.Proofs())
     onepass._kernels.cache_clear()

@@ -42,7 +42,7 @@ def cache(tmp_path, monkeypatch) -> File:
 def forget(monkeypatch) -> None:
     """Be as a process that has just begun."""
     monkeypatch.setattr(timings, "TIMINGS", timings.KnownTimings())
-    monkeypatch.setattr("recurra.cache._told", set())
+    monkeypatch.setattr("recurra.cache._warned", set())
 
 
 def clock(monkeypatch, cache):

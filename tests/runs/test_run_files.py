@@ -273,7 +273,7 @@ def test_without_locks_a_run_trains_with_a_warning(
         raise OSError(answer, "refused")
 
     monkeypatch.setattr(system.fcntl, "flock", refuse)
-    monkeypatch.setattr(system, "_said", set())
+    monkeypatch.setattr(system, "_warned", set())
     with pytest.warns(Unguarded) as said, RunFolder(copy).held(), RunFolder(copy).held():
         pass
     assert len(said) == 1
@@ -319,7 +319,7 @@ def test_a_home_that_is_none_costs_the_cache_alone(
     monkeypatch.setattr(corpus.build, "__defaults__", (1, *corpus.build.__defaults__[1:]))
     for home in ("", "relative", str(tmp_path / "file")):
         monkeypatch.setenv("HOME", home)
-        monkeypatch.setattr("recurra.cache._told", set())
+        monkeypatch.setattr("recurra.cache._warned", set())
         with pytest.warns(Unkept, match="anew in each process") as said:
             recurra.check(write(tmp_path, PROSE))
         assert len(said) == 1

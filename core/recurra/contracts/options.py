@@ -16,9 +16,8 @@ class Options(BaseModel):
 
 
 class BlockOptions(Options):
-    """What stands round a cell in a deep stack.
-
-    A block is x + cell(norm(x)), then x + feed_forward(norm(x)).
+    """What stands round a cell in a deep stack: x + cell(norm(x)), then x +
+    feed_forward(norm(x)).
     """
 
     norm: Literal["rms", "layer"] = Field(
