@@ -12,7 +12,7 @@ import tomli_w
 
 from recurra.catalog import Catalog, Entry
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.labels import Labels
+from recurra.data.answers import ANSWERS
 from recurra.errors import Problem, RecurraError
 from recurra.spec import checking
 from recurra.spec.document import Document
@@ -79,7 +79,10 @@ class Resolved:
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:
         """The kind of vocabulary that the answers are of."""
-        return self.parts["vocabulary"].entry.target if self.target.asks == "input" else Labels
+        if self.target.asks == "input":
+            vocabulary: type[Vocabulary[Any]] = self.parts["vocabulary"].entry.target
+            return vocabulary
+        return ANSWERS[self.target.answers]
 
     @property
     def used(self) -> list[Part]:

@@ -126,11 +126,19 @@ def _confusion(found: dict[str, Any]) -> None:
                 f"  note: the confusion of {len(names):,} classes is in --json and result.json"
             )
     for row in found.get("most_wrong", []):
-        came, said = _class(row["came"]), _class(row["predicted"])
+        came, said = _answer(row["came"]), _answer(row["predicted"])
+        chance = f" (p {row['chance']:.2g})" if "chance" in row else ""
         _console.print(
-            f"  most wrong: sequence {row['sequence']} is {came}, said to be {said} (p"
-            f" {row['chance']:.2g})"
+            f"  most wrong: sequence {row['sequence']} is {came}, said to be {said}{chance}"
         )
+
+
+def _answer(value: str | float | list[float]) -> str:
+    """Return a class, a number or several as they are told in a sentence."""
+    if isinstance(value, str):
+        return _class(value)
+    numbers = value if isinstance(value, list) else [value]
+    return ", ".join(f"{number:zg}" for number in numbers)
 
 
 def _class(name: str) -> str:

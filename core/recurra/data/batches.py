@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.target import Window
+from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
-from recurra.data.labels import UNSEEN
 from recurra.data.splits import Split
 from recurra.data.store import Store
 from recurra.randomness import numpy_stream
@@ -62,8 +62,9 @@ class Batch(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """Whole sequences, ids `[B, T]` or numbers `[B, T, F]`: the answer to each `[B]`, its `steps`,
-    and its place.
+    """Whole sequences, ids `[B, T]` or numbers `[B, T, F]`.
+
+    `y` `[B]` or `[B, F]` is the answer to each, and `rows` `[B]` is its place among all.
     """
 
     x: Tensor
@@ -86,18 +87,19 @@ class Reader:
     """Cuts batches from a store: rows that begin at given positions, each with its own number of
     steps.
 
-    An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the
-    ids of what is asked of whole sequences, `UNSEEN` where nothing can be answered, belong to each
-    step. Of the steps that have an answer those are scored that are `chosen`. Where numbers are
-    transformed, `rows` holds what has become of them, with `origins` numbers of each feature to
-    undo it, and the first `lag` elements of a sequence are the answer to nothing.
+    An answer lies `reach` steps past the one that gives it; those of `labels`, which are what is
+    asked of whole sequences, ids `[n]`, `UNSEEN` where nothing can be answered, or scaled numbers
+    `[n, F]`, belong to each step. Of the steps that have an answer those are scored that are
+    `chosen`. Where numbers are transformed, `rows` holds what has become of them, with `origins`
+    numbers of each feature to undo it, and the first `lag` elements of a sequence are the answer to
+    nothing.
     """
 
     store: Store
     encode: Encode
     dtype: torch.dtype
     reach: int = 1
-    labels: NDArray[np.int64] | None = None
+    labels: NDArray[Any] | None = None
     chosen: Callable[[Window], Flags | None] | None = None
     rows: Store | None = None
     origins: int = 0
@@ -139,7 +141,7 @@ class Reader:
             mask &= offsets >= unscored[:, None]
         if self.labels is not None:
             y = self.labels[self.store.sequence(first[:, None] + offsets)]
-            mask &= y != UNSEEN
+            mask &= can_be_given(y)
         fresh = torch.ones(len(first), dtype=torch.bool)
         read, answers, position = self._tensor(x), self._tensor(y), torch.from_numpy(first - begin)
         undo = NOTHING
@@ -157,7 +159,7 @@ class Reader:
             "what is asked of whole sequences stands in a column of its own"
         )
         rows = self.store.sequence(split.low)
-        answerable: NDArray[np.int64] = rows[self.labels[rows] != UNSEEN]
+        answerable: NDArray[np.int64] = rows[can_be_given(self.labels[rows])]
         return answerable
 
     def whole(self, rows: NDArray[np.int64]) -> Whole:
@@ -173,6 +175,8 @@ class Reader:
             "what is asked of whole sequences stands in a column of its own"
         )
         answers = torch.from_numpy(self.labels[rows])
+        if answers.is_floating_point():
+            answers = answers.to(self.dtype)
         return Whole(self._tensor(values), answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
     def read(self, values: NDArray[Any]) -> NDArray[Any]:

@@ -48,6 +48,11 @@ class Labels(Vocabulary[Options]):
                 "RC041", fact, key="target", cure="give it sequences of two classes or more"
             )
 
+    @staticmethod
+    def read(column: list[str]) -> list[str]:
+        """Return the labels that a column holds: all of it."""
+        return column
+
     def encode(self, values: list[str]) -> NDArray[Any]:
         """Return ids `[n]`, `UNSEEN` for a label that training has not shown."""
         return np.array([self._ids.get(name, UNSEEN) for name in values], np.int64)
@@ -55,6 +60,14 @@ class Labels(Vocabulary[Options]):
     def decode(self, ids: NDArray[Any]) -> list[str]:
         """Return the labels of ids."""
         return [self.classes[index] for index in np.asarray(ids).tolist()]
+
+    def plain(self, encoded: NDArray[Any]) -> NDArray[Any]:
+        """Return the answers to sequences as a baseline sees them: ids `[n]`."""
+        return encoded
+
+    def record(self) -> dict[str, Any]:
+        """Return what data.json says of them."""
+        return {"labels": self.classes}
 
     def save(self) -> dict[str, Any]:
         """Return the labels."""

@@ -81,15 +81,15 @@ class Split:
 
 
 def split(
-    store: Store, sequence: Sequence, reach: int = 1, whole: bool = False
+    store: Store, sequence: Sequence, reach: int = 1, whole: bool = False, by_class: bool = True
 ) -> dict[SplitName, Split]:
     """Return the three splits, the same whatever the seed of a run.
 
     An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence. Where
     the data says of each sequence in which split it is, so it is. Else by `split_by` one line of
-    all steps is cut into stretches, or each sequence is, or whole sequences are drawn, of each
-    label its share. Raises `InputError` (RC041) if counts do not add up to what there is, and if
-    the data gives nothing to training.
+    all steps is cut into stretches, or each sequence is, or whole sequences are drawn, `by_class`
+    of each label its share. Raises `InputError` (RC041) if counts do not add up to what there is,
+    and if the data gives nothing to training.
     """
     if (folds := store.columns.get("fold")) is not None:
         return _of_rows(store, _given(folds), reach, whole)
@@ -108,7 +108,7 @@ def split(
             for name, low, high in zip(SPLITS, cuts, cuts[1:], strict=False)
         }
     labels = store.columns.get("label")
-    drawn = _drawn(total, sizes) if labels is None else _stratified(labels, sizes)
+    drawn = _drawn(total, sizes) if labels is None or not by_class else _stratified(labels, sizes)
     return _of_rows(store, drawn, reach, whole)
 
 

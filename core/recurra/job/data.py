@@ -15,10 +15,10 @@ from recurra.contracts.metric import Scale
 from recurra.contracts.source import Role, Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.answers import Answers, answered, can_be_given
 from recurra.data.batches import Feed, Lanes, Reader, Sequences, Windows
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
-from recurra.data.labels import UNSEEN, Labels
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, place_of, split
 from recurra.data.store import Store
@@ -83,7 +83,7 @@ class Data:
             self.vocabulary,
             self.reader,
             self.splits[name],
-            self.answers.size,
+            self.answers,
             self.season,
             self.scale,
         )
@@ -103,7 +103,9 @@ class Data:
         or its first part.
         """
         held, size = self.examples("train"), self.answers.size
-        parts = held.sequences() if held.answers is None else [held.answers[held.answers != UNSEEN]]
+        parts = held.sequences()
+        if held.answers is not None:
+            parts = iter([held.answers[can_be_given(held.answers)]])
         counts = np.zeros(size, np.int64)
         for part in parts:
             counts += np.bincount(part, minlength=size)
@@ -117,7 +119,8 @@ class Data:
             return []
         rows = self.store.sequence(self.splits[name].begin)
         labels = self.store.columns[self.target.asks]
-        return [labels[row] for row in rows.tolist() if self.reader.labels[row] == UNSEEN]
+        known = can_be_given(self.reader.labels)
+        return [labels[row] for row in rows.tolist() if not known[row]]
 
     def names(self) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of the features."""
@@ -138,11 +141,7 @@ class Data:
             "sequences": len(self.store.starts),
             "splits": {name: part.elements for name, part in self.splits.items()},
             "features": self.source.features(),
-            **(
-                {"labels": self.answers.save()["classes"]}
-                if isinstance(self.answers, Labels)
-                else {}
-            ),
+            **(self.answers.record() if isinstance(self.answers, Answers) else {}),
             **self._generated_from(),
         }
 
@@ -161,13 +160,17 @@ def examples(
     vocabulary: Vocabulary[Any],
     reader: Reader,
     part: Split,
-    classes: int,
+    answers: Vocabulary[Any],
     season: int = 0,
     scale: Scale | None = None,
 ) -> Examples:
     """Return a split as a baseline sees it: the part of it that figures are made of."""
     part, store = part.scored(), reader.store
-    answers = None if reader.labels is None else reader.labels[store.sequence(part.begin)]
+    of_sequences = None
+    if reader.labels is not None:
+        of_sequences = reader.labels[store.sequence(part.begin)]
+        if isinstance(answers, Answers):
+            of_sequences = answers.plain(of_sequences)
     return Examples(
         vocabulary.yields,
         store.values,
@@ -175,8 +178,8 @@ def examples(
         part.high,
         part.begin,
         vocabulary.size,
-        classes,
-        answers,
+        answers.size,
+        of_sequences,
         season,
         scale,
         part.lag,
@@ -200,7 +203,13 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         own = asked + (("fold",) if "fold" in resolved.roles else ())
         store = build(source, vocabulary, identity=identity, owners=names, roles=own)
         check(store)
-        splits = split(store, task.sequence, target.reach, target.scope == "sequence")
+        splits = split(
+            store,
+            task.sequence,
+            target.reach,
+            target.scope == "sequence",
+            by_class=ELEMENTS[target.answers].by_class,
+        )
         chain = ELEMENTS[vocabulary.yields].fit(resolved, vocabulary, store, splits)
         target.prepare(ELEMENTS[vocabulary.yields].names(source, vocabulary))
         answers, labels = _answers(target, vocabulary, store, splits["train"])
@@ -208,8 +217,8 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         reader = Reader(store, vocabulary.encode, dtype, target.reach, labels, target.scored)
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
-        learned = examples(vocabulary, reader, splits["train"], answers.size, season)
-        scale = ELEMENTS[answers.yields].scale(learned)
+        learned = examples(vocabulary, reader, splits["train"], answers, season)
+        scale = ELEMENTS[answers.yields].scale(learned) if target.asks == "input" else None
         feed = _feed(resolved, reader, splits["train"])
         data = Data(
             source, vocabulary, store, splits, reader, feed, target, answers, scale, season, chain
@@ -222,16 +231,14 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
 
 def _answers(
     target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split
-) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
-    """Return what the answers are of, and the ids of those of whole sequences.
+) -> tuple[Vocabulary[Any], NDArray[Any] | None]:
+    """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
 
-    Labels are fitted on the training split; elsewhere one that is not there is `UNSEEN`.
+    They are fitted on the training split; elsewhere a label that is not there is `UNSEEN`.
     """
     if target.asks == "input":
         return vocabulary, None
-    column, labels = store.columns[target.asks], Labels()
-    labels.fit([[column[row] for row in store.sequence(train.begin).tolist()]])
-    return labels, labels.encode(column)
+    return answered(target.answers, store.columns[target.asks], store.sequence(train.begin))
 
 
 def _transformed(

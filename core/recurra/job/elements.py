@@ -69,13 +69,14 @@ class Elements(Protocol):
 
     `prompt` is what a prompt must be; `made` is what is expected of what goes on; `told` are the
     columns beside the continuation of a sequence; `cost` is the figure that tells what the first
-    steps cost.
+    steps cost; `by_class` tells whether each split has its share of each answer.
     """
 
     prompt: ClassVar[str]
     made: ClassVar[str]
     told: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[str]
+    by_class: ClassVar[bool]
 
     # the data
 
@@ -115,6 +116,9 @@ class Elements(Protocol):
 
     def summary(self, data: Data) -> dict[str, Any]:
         """Return what the report says of the vocabulary."""
+
+    def answers(self, data: Data) -> dict[str, Any]:
+        """Return what the report says of answers that stand in a column of their own."""
 
     # the network
 
@@ -203,6 +207,7 @@ class Symbols(Elements):
     """
 
     prompt, made, told, cost = "text", "generated", ("nats",), "nats"
+    by_class = True
 
     def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
         """Return the names of the symbols."""
@@ -240,6 +245,12 @@ class Symbols(Elements):
         vocabulary = data.vocabulary
         shown = [vocabulary.symbol(index) for index in range(min(vocabulary.size, SYMBOLS_SHOWN))]
         return {"size": vocabulary.size, "symbols": shown}
+
+    def answers(self, data: Data) -> dict[str, Any]:
+        """Return the classes, and how often each comes in training."""
+        names, counts = data.counts()
+        some = zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)
+        return {"size": len(names), "classes": dict(some)}
 
     def prepare(self, loss: Loss[Any], counts: Callable[[], Counts]) -> None:
         """Tell a loss the names of the answers, and how often each comes."""
@@ -336,6 +347,7 @@ class Numbers(Elements):
     """
 
     prompt, made, cost = "a list of numbers", "forecast", "loss"
+    by_class = False
 
     def fit(
         self,
@@ -371,6 +383,10 @@ class Numbers(Elements):
         vocabulary = data.vocabulary
         told = {"size": vocabulary.size, "features": data.source.features(), **vocabulary.save()}
         return told | {"transforms": [str(step) for step in vocabulary.transforms()]}
+
+    def answers(self, data: Data) -> dict[str, Any]:
+        """Return how many numbers answer a sequence, and their scale."""
+        return {"size": data.answers.size, **data.answers.save()}
 
     def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
         """Scale every number there is, and let the loss see it."""
@@ -455,7 +471,7 @@ class Numbers(Elements):
         """Return numbers in their own units."""
         given = point.cpu().numpy()
         own = answers.decode(given) if read is None else Chain(answers).forecast(read, given)
-        return [{"predicted": row} for row in own.tolist()]
+        return [{"predicted": row[0] if len(row) == 1 else row} for row in own.tolist()]
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
         """Scale a row of ones, transform it, and back: it must be a row of numbers all the way."""

@@ -39,7 +39,7 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     midst, `warm`.
     """
     split, target = data.splits[name], data.target
-    wrong = MostWrong(network.loss)
+    wrong = WRONG[data.answers.yields](network.loss)
     tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
     rules = target.baselines(data.examples("train"), data.examples(name))
     found: Figures = {
@@ -77,6 +77,30 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     return found
 
 
+class FarthestOff:
+    """The sequences whose numbers lie farthest from what the network says, scaled, of all shown."""
+
+    def __init__(self, loss: Loss[Any]) -> None:
+        self.loss = loss
+        self.rows: list[tuple[float, int, list[float], list[float]]] = []
+
+    def look(self, batch: Whole, output: Tensor) -> None:
+        """Take note of those that are farthest off."""
+        point = self.loss.point(output).double()
+        answers = batch.y.double()
+        away = (point - answers).square().sum(dim=-1)
+        columns = (away, batch.rows, answers, point)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        self.rows = heapq.nlargest(MOST_WRONG, [*self.rows, *rows])
+
+    def told(self, data: Data) -> list[dict[str, Any]]:
+        """Return where they stand, what came and what was said, in the data's own units."""
+        return [
+            {"sequence": row + 1, "came": _own(data, came), "predicted": _own(data, predicted)}
+            for _, row, came, predicted in self.rows
+        ]
+
+
 class MostWrong:
     """The sequences whose answer the network gave the least chance, of all that it is shown."""
 
@@ -106,6 +130,19 @@ class MostWrong:
             {"sequence": row + 1, "came": name(came), "predicted": name(said), "chance": chance}
             for chance, row, came, said in self.found
         ]
+
+
+def _own(data: Data, scaled: list[float]) -> float | list[float]:
+    """Return the numbers that answer a sequence, in the data's own units; one alone is no list."""
+    numbers: list[float] = data.answers.decode(np.array([scaled]))[0].tolist()
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+WRONG: dict[str, type[MostWrong] | type[FarthestOff]] = {
+    "symbols": MostWrong,
+    "numbers": FarthestOff,
+}
+"""What looks for the worst answers to whole sequences, by what these are."""
 
 
 def _unseen(data: Data, name: SplitName) -> list[str]:

@@ -16,7 +16,6 @@ from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import Data
-from recurra.job.elements import SYMBOLS_SHOWN
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.model import sequences
@@ -59,7 +58,11 @@ def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
         "device": str(network.device),
         "data": _data(data, task.sequence.length),
         "vocabulary": data.elements.summary(data),
-        **({"answers": _answers(data)} if data.answers is not data.vocabulary else {}),
+        **(
+            {"answers": data.answer_elements.answers(data)}
+            if data.answers is not data.vocabulary
+            else {}
+        ),
         "shapes": _shapes(network, batch),
         "layers": _layers(network, choices),
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -92,15 +95,6 @@ def _data(data: Data, length: int) -> dict[str, Any]:
             }
             for name, part in data.splits.items()
         },
-    }
-
-
-def _answers(data: Data) -> dict[str, Any]:
-    """Return the classes, and how often each comes in training."""
-    names, counts = data.counts()
-    return {
-        "size": len(names),
-        "classes": dict(zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)),
     }
 
 
