@@ -82,22 +82,28 @@ class FarthestOff:
 
     def __init__(self, loss: Loss[Any]) -> None:
         self.loss = loss
-        self.rows: list[tuple[float, int, list[float], list[float]]] = []
+        self.rows: list[tuple[float, int, list[float]]] = []
 
     def look(self, batch: Whole, output: Tensor) -> None:
         """Take note of those that are farthest off."""
         point = self.loss.point(output).double()
         answers = batch.y.double()
         away = (point - answers).square().sum(dim=-1)
-        columns = (away, batch.rows, answers, point)
+        columns = (away, batch.rows, point)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         self.rows = heapq.nlargest(MOST_WRONG, [*self.rows, *rows])
 
     def told(self, data: Data) -> list[dict[str, Any]]:
         """Return where they stand, what came and what was said, in the data's own units."""
+        labels = data.reader.labels
+        assert labels is not None, "whole sequences are asked"
         return [
-            {"sequence": row + 1, "came": _own(data, came), "predicted": _own(data, predicted)}
-            for _, row, came, predicted in self.rows
+            {
+                "sequence": row + 1,
+                "came": _own(data, labels[row]),
+                "predicted": _own(data, predicted),
+            }
+            for _, row, predicted in self.rows
         ]
 
 
@@ -132,7 +138,7 @@ class MostWrong:
         ]
 
 
-def _own(data: Data, scaled: list[float]) -> float | list[float]:
+def _own(data: Data, scaled: Any) -> float | list[float]:
     """Return the numbers that answer a sequence, in the data's own units; one alone is no list."""
     numbers: list[float] = data.answers.decode(np.array([scaled]))[0].tolist()
     return numbers[0] if len(numbers) == 1 else numbers
