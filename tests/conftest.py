@@ -1,6 +1,4 @@
-"""What all tests share: random examples that are always the same, a cache folder of their own,
-small tasks.
-"""
+"""What all tests share: examples that are always the same, a cache of their own, small tasks."""
 
 from __future__ import annotations
 
@@ -52,16 +50,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not choose
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Make every law that is quick draw many times its examples; under `-m slow` these laws are
-    slow ones too.
+    """Make every law that is quick draw many times its examples.
+
+    Under `-m slow` these laws are slow ones too.
     """
     if config.option.examples is None:
         return
+
     laws = [item for item in items if is_law(item) and not item.get_closest_marker("slow")]
     # Of one law each parameter is an item.
     functions = {id(item.function): item.function for item in laws}
     for function in functions.values():
         widen(function, config.option.examples)
+
     for item in laws if config.option.markexpr == "slow" else ():
         item.add_marker(pytest.mark.slow)
 
@@ -72,8 +73,9 @@ def is_law(item: pytest.Item) -> bool:
 
 
 def widen(law: Callable[..., None], times: int) -> None:
-    """Let a law draw so many times its examples: Hypothesis keeps a law's settings in this
-    attribute.
+    """Let a law draw so many times its examples.
+
+    Hypothesis keeps a law's settings in this attribute.
     """
     own = law._hypothesis_internal_use_settings
     law._hypothesis_internal_use_settings = settings(own, max_examples=times * own.max_examples)
@@ -84,15 +86,15 @@ AS_A_USER = {
     "test_terminals.py",
     "test_witnesses.py",
 }  # fmt: skip
-"""Tests of what the compiler does, and those that compare bits with other processes: their kernels
-are a user's.
+"""Tests whose kernels are a user's: of what the compiler does, or of bits in other processes.
 
 Those of all others are compiled quickly by default, and as a user's are under `-m slow`, which
 draws the laws anew.
 """
 UNOPTIMISED = tuple(tuple("-O0" if flag == "-O3" else flag for flag in flags) for flags in SETS)
-"""Flags of the compiler that make it four times as quick: what is compiled means the same, and
-proves itself.
+"""Flags of the compiler that make it four times as quick.
+
+What is compiled means the same, and proves itself.
 """
 COMPILED: dict[tuple[tuple[str, ...], ...], Kernels] = {}
 """What this process has compiled, by the flags."""
@@ -163,9 +165,7 @@ length = 3
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of compiled kernels, which all tests share: each takes a while to
-    compile.
-    """
+    """Return the folder of kernels, which all tests share: each takes a while to compile."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-") else base) / "kernels"
     folder.mkdir(exist_ok=True)
@@ -174,8 +174,9 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a cache folder that is not there yet: it is made where something is kept in it, and most
-    tests need none.
+    """Give a cache folder that is not there yet.
+
+    It is made where something is kept in it, and most tests need none.
     """
     folder = tmp_path_factory.getbasetemp() / "caches"
     return (folder / str(number) for number in itertools.count())
@@ -185,11 +186,13 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _world_of_modules(
     request: pytest.FixtureRequest, caches: Iterator[Path], kernels: Path
 ) -> Iterator[None]:
-    """Keep what the tests of a module share from the user's cache; its kernels are a user's, or
-    quickly compiled.
+    """Keep what the tests of a module share from the user's cache.
+
+    Its kernels are compiled as a user's are, or quickly.
     """
     as_a_user = request.path.name in AS_A_USER or request.config.option.markexpr != "not slow"
     sets = SETS if as_a_user else UNOPTIMISED
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recurra.engine.build.kernel_folder", lambda: kernels)
         patch.setattr("recurra.engine.build.SETS", sets)
@@ -201,12 +204,11 @@ def _world_of_modules(
 
 @pytest.fixture(autouse=True)
 def _own_world(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test to its own cache folder, random numbers, one thread, and plugins that are
-    installed.
-    """
+    """Keep a test to a cache and random numbers of its own, one thread, and installed plugins."""
     monkeypatch.setenv("RECURRA_CACHE", str(next(caches)))
     for name in ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK", "RECURRA_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
+
     torch.set_num_threads(1)
     torch.default_generator.manual_seed(0)  # torch.manual_seed would import torch's compiler
     np.random.seed(0)
@@ -221,6 +223,7 @@ def task(tmp_path: Path) -> Callable[..., Path]:
         for old, new in changes:
             assert old in text, f"the task holds no {old!r}"
             text = text.replace(old, new)
+
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return path
@@ -237,14 +240,16 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty folder for distributions; what is imported from it, or from local files, is
-    forgotten afterwards.
+    """Give an empty folder for distributions.
+
+    What is imported from it, or from local files, is forgotten afterwards.
     """
     before = set(sys.modules)
-    made = Site(tmp_path / "site")
-    monkeypatch.syspath_prepend(made.path)
+    folder = Site(tmp_path / "site")
+    monkeypatch.syspath_prepend(folder.path)
     monkeypatch.chdir(tmp_path)
-    yield made
+    yield folder
+
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None) or ""
         if file.startswith(str(tmp_path)):

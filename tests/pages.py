@@ -24,14 +24,14 @@ def page(name: str) -> str:
 
 def blocks(language: str) -> list[str]:
     """Return the fenced blocks of a language, those of the README first."""
-    found = [match for text in PAGES.values() for match in BLOCK.findall(text)]
-    return [body for of, body in found if of == language]
+    matches = [match for text in PAGES.values() for match in BLOCK.findall(text)]
+    return [body for of, body in matches if of == language]
 
 
 def block(language: str, begins: str) -> str:
     """Return the one block of a language that begins so."""
-    (found,) = [body for body in blocks(language) if body.startswith(begins)]
-    return found
+    (body,) = [body for body in blocks(language) if body.startswith(begins)]
+    return body
 
 
 def section(text: str, heading: str) -> str:
@@ -47,8 +47,8 @@ def rows(text: str) -> list[list[str]]:
     """Return the cells of each row of the tables of a text, but for the heads of their columns."""
     lines = text.splitlines()
     heads = {number - 1 for number, line in enumerate(lines) if re.fullmatch(r"[|-]+", line)}
-    said = [line for n, line in enumerate(lines) if line.startswith("| ") and n not in heads]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in said]
+    body = [line for n, line in enumerate(lines) if line.startswith("| ") and n not in heads]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in body]
 
 
 def quoted(cell: str) -> list[str]:
@@ -63,5 +63,5 @@ def prose(text: str) -> str:
 
 def anchors(path: Path) -> set[str]:
     """Return the anchors of a page's headings, as they are made of them where the page is shown."""
-    found = HEADING.findall(prose(path.read_text(encoding="utf-8")))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+    headings = HEADING.findall(prose(path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

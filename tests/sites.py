@@ -1,6 +1,4 @@
-"""Distributions that a test installs in a folder of its own, sound and broken, and what the catalog
-makes of them.
-"""
+"""Distributions that a test installs in its own folder, and what the catalog makes of them."""
 
 from __future__ import annotations
 
@@ -83,15 +81,18 @@ class Site:
         version: str = "1.0",
         metadata: bool = True,
     ) -> Path:
-        """Install a distribution whose only module is a plugin; the entry's name is the
-        distribution's by default.
+        """Install a distribution whose only module is a plugin.
+
+        The entry's name is the distribution's by default.
         """
         stem = re.sub(r"\W", "_", distribution)
+
         module, info = f"{stem}_plugin", self.path / f"{stem}-{version}.dist-info"
         info.mkdir()
         if metadata:
             lines = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
             (info / "METADATA").write_text(lines, encoding="utf-8")
+
         points = f"[recurra.plugins]\n{entry or distribution} = {module}\n"
         (info / "entry_points.txt").write_text(points, encoding="utf-8")
         return self.write(module, text)
@@ -104,8 +105,8 @@ def names(catalog: Catalog, kind: str = "cell") -> list[str]:
 
 def record(catalog: Catalog, distribution: str) -> Plugin:
     """Return what became of the one plugin of a distribution."""
-    (found,) = [plugin for plugin in catalog.plugins if plugin.distribution == distribution]
-    return found
+    (plugin,) = [plugin for plugin in catalog.plugins if plugin.distribution == distribution]
+    return plugin
 
 
 @cache

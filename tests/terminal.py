@@ -1,5 +1,6 @@
-"""The command line as the tests call it: in a process of its own, or in this one, which has torch
-imported already.
+"""The command line as the tests call it.
+
+It runs in a process of its own, or in this one, which has torch imported already.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Ended:
     @property
     def last(self) -> dict[str, Any]:
         """The one JSON object of the last line."""
-        found = json.loads(self.out.splitlines()[-1])
-        assert isinstance(found, dict)
-        return found
+        value = json.loads(self.out.splitlines()[-1])
+        assert isinstance(value, dict)
+        return value
 
     def tidy(self, code: int) -> Ended:
         """Check the exit code, and that nobody is shown a traceback."""
@@ -50,8 +51,9 @@ class Ended:
 
 
 def world(**more: str) -> dict[str, str]:
-    """Return the environment of a process: one core, and the cache of this test, with the kernels
-    of all tests.
+    """Return the environment of a process: one core, and the cache of this test.
+
+    The kernels in it are those of all tests.
     """
     cache = Path(os.environ["RECURRA_CACHE"])
     cache.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,4 @@
-"""Small trials that cover all that training carries from step to step, and what a run leaves,
-without its timings.
-"""
+"""Small trials of all that training carries from step to step, and what a run leaves."""
 
 from __future__ import annotations
 
@@ -147,8 +145,8 @@ class Stopper(Silent):
 
 def about(task: str, kind: str, /, **options: Any) -> str:
     """Return a task with another source: JSON's strings and lists of numbers are TOML's too."""
-    given = {"kind": kind, **options}
-    rows = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+    settings = {"kind": kind, **options}
+    rows = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()]
     head, _, rest = task.partition("[source]\n")
     return head + "[source]\n" + "\n".join(rows) + "\n\n" + rest[rest.index("\n[") + 1 :]
 
@@ -169,6 +167,7 @@ def trained(folder: Path, name: str, stops: Iterable[int] = (), **more: Any) -> 
         return recurra.run(write(folder, text), {**changes, **more}, runs=runs, observer=stopper)
     except Interrupted:
         pass
+
     while True:
         try:
             return recurra.resume(runs / "task", observer=stopper)
@@ -177,26 +176,29 @@ def trained(folder: Path, name: str, stops: Iterable[int] = (), **more: Any) -> 
 
 
 def left(run: Run) -> dict[str, Any]:
-    """Return all that a run has left but its timings and its place: checkpoints, metrics, samples
-    and result.
+    """Return all that a run has left but its timings and its place.
+
+    These are checkpoints, metrics, samples and result.
     """
-    found: dict[str, Any] = {}
+    remains: dict[str, Any] = {}
     for path in sorted((run.path / "checkpoints").rglob("*")):
         if path.suffix == ".safetensors":
-            found[str(path.relative_to(run.path))] = path.read_bytes()
+            remains[str(path.relative_to(run.path))] = path.read_bytes()
         elif path.name == "state.json":
             state = json.loads(path.read_text())
             state["progress"].pop("seconds")
-            found[str(path.relative_to(run.path))] = state
+            remains[str(path.relative_to(run.path))] = state
+
     for name in ("metrics.jsonl", "samples.txt", "task.toml", "vocabulary.json", "data.json"):
         if (run.path / name).exists():  # of what generates nothing there are no samples
-            found[name] = (run.path / name).read_bytes()
+            remains[name] = (run.path / name).read_bytes()
+
     result = json.loads((run.path / "result.json").read_text())
-    found["result"] = {
+    remains["result"] = {
         k: v for k, v in result.items() if k not in ("run", "seconds", "tokens_per_second")
     }
-    found["index"] = run.folder.checkpoints.index()
-    return found
+    remains["index"] = run.folder.checkpoints.index()
+    return remains
 
 
 def differences(one: Run, other: Run) -> list[str]:
@@ -206,11 +208,12 @@ def differences(one: Run, other: Run) -> list[str]:
 
 
 def as_before(folder: Path) -> None:
-    """Make a run's folder one of before there were hashes, so that its files may be those of an
-    older version.
+    """Make a run's folder one of before there were hashes.
+
+    Its files may then be those of an older version.
     """
     (folder / "hashes.json").unlink()
     path = folder / "environment.json"
-    held = json.loads(path.read_text(encoding="utf-8"))
-    del held["format"]
-    path.write_text(json.dumps(held), encoding="utf-8")
+    environment = json.loads(path.read_text(encoding="utf-8"))
+    del environment["format"]
+    path.write_text(json.dumps(environment), encoding="utf-8")

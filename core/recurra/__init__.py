@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
-"""How long a thread that waits for others may spin before it sleeps: turns of a loop, and
-milliseconds.
+"""How long a thread that waits for others may spin before it sleeps.
 
-By default the threads of torch and of compiled kernels spin for milliseconds, each time they wait.
-Beside another process that wants the core, they keep it from the very thread for which they wait.
-OpenMP reads this once, when torch is imported: where that was done before, all stays as it was.
+It is in turns of a loop, and in milliseconds. By default the threads of torch and of compiled
+kernels spin for milliseconds, each time they wait. Beside another process that wants the core, they
+keep it from the very thread for which they wait. OpenMP reads this once, when torch is imported:
+where that was done before, all stays as it was.
 """
 
 if not os.environ.keys() & {"OMP_WAIT_POLICY", *_WAITING}:

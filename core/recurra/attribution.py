@@ -1,6 +1,4 @@
-"""Whose fault it is: what goes wrong in a run becomes an error that names memory, the disk or a
-plugin.
-"""
+"""Whose fault it is: what goes wrong in a run names memory, the disk or a plugin."""
 
 from __future__ import annotations
 

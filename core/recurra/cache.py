@@ -1,5 +1,6 @@
-"""Where recurra keeps what it can make again: encoded corpora, compiled kernels, and figures of how
-fast a path is.
+"""Where recurra keeps what it can make again.
+
+It is encoded corpora, compiled kernels, and figures of how fast a path is.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _told: set[Path] = set()  # folders of which it was said that nothing can be kep
 
 
 def cache_folder() -> Path:
-    """Return the folder of caches: `RECURRA_CACHE`, the user's cache folder, or without a home one
-    of this process.
+    """Return the folder of caches.
+
+    It is `RECURRA_CACHE`, the user's cache folder, or without a home one of this process.
     """
     named = os.environ.get("RECURRA_CACHE")
     if named:

@@ -1,6 +1,4 @@
-"""Whether the parts of a task fit each other: what each gives and takes, and what the task needs of
-a cell.
-"""
+"""Whether the parts of a task fit each other: what each gives, takes and needs."""
 
 from __future__ import annotations
 
@@ -25,8 +23,9 @@ NO_METRIC = "there is no such metric here"
 
 
 def check_compatibility(resolved: Resolved) -> None:
-    """Check that the components fit each other and the task. Raises `InputError` (RC014, RC030,
-    RC031), all at once.
+    """Check that the components fit each other and the task.
+
+    Raises `InputError` (RC014, RC030, RC031), all at once.
     """
     parts = resolved.parts
     source, vocabulary, encoder, loss, _ = (
@@ -73,8 +72,9 @@ def check_compatibility(resolved: Resolved) -> None:
 
 
 def _column_problems(resolved: Resolved) -> Iterator[Problem]:
-    """Give a problem for a column that is asked for and not given, and for keys that a whole
-    sequence does not use.
+    """Give a problem for a column that is asked for and not given.
+
+    Likewise for keys that a whole sequence does not use.
     """
     target, sequence, parts = resolved.target, resolved.task.sequence, resolved.parts
     name, source = (parts[kind].entry.component.name for kind in ("target", "source"))
@@ -115,9 +115,7 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
 
 
 def _cut_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
-    """Give a problem for a way to split that the target, or the state that is carried, has no use
-    for.
-    """
+    """Give a problem for a way to split that the target, or a carried state, has no use for."""
     by = sequence.split_by
     if target.scope == "sequence" and by not in ("auto", "sequence"):
         fact = f"target {name!r} answers a sequence once, and split_by = {by!r} would cut it"
@@ -150,9 +148,7 @@ def validates(resolved: Resolved) -> bool:
 
 
 def needs(task: Task) -> dict[str, str]:
-    """Return the capabilities that a task asks of its cells and its encoder, each with the
-    reason.
-    """
+    """Return the capabilities that a task asks of its cells and its encoder, with the reasons."""
     asked = {"carry": "evaluation and generation go on from the state of the step before"}
     if task.sequence.carry:
         asked["resets"] = "with sequence.carry = true a new sequence can begin inside a window"
@@ -162,8 +158,9 @@ def needs(task: Task) -> dict[str, str]:
 
 
 def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
-    """Return a problem for each thing that the task needs and a component lacks, with those of its
-    kind that fit.
+    """Return a problem for each thing that the task needs and a component lacks.
+
+    It names those of its kind that fit.
     """
     asked, component = needs(resolved.task), part.entry.component
     able = [
@@ -195,8 +192,9 @@ _BASES: dict[str, type] = {
 
 
 def _expect(part: Part, base: type) -> Any:
-    """Return a component's class if it keeps the contract of its kind. Raises `PluginError`
-    (RC071).
+    """Return a component's class if it keeps the contract of its kind.
+
+    Raises `PluginError` (RC071).
     """
     target = part.entry.target
     if not (isinstance(target, type) and issubclass(target, base)):

@@ -23,8 +23,9 @@ VARIABLES = ("RECURRA_PLUGINS", "RECURRA_PLUGINS_BLOCK")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a plugin, a name or a variable that is wrong, a fault, or only worth knowing,
-    a note.
+    """Something about a plugin, a name or a variable that is wrong, or only worth knowing.
+
+    What is wrong is a fault, and the rest is a note.
     """
 
     about: str
@@ -59,10 +60,10 @@ class Report:
 
 
 def examine() -> Report:
-    """Load every plugin that may load, import every component that it offers, and report what is
-    wrong with them.
+    """Load every plugin and import every component; report what is wrong with them.
 
-    A plugin that fails stops nothing here, under RECURRA_PLUGINS_STRICT neither.
+    A plugin that may not load is left alone. A plugin that fails stops nothing here, under
+    RECURRA_PLUGINS_STRICT neither.
     """
     catalog = discover(policy=replace(Policy.from_environment(), strict=False))
     found = [*variables(catalog), *_names(catalog)]
@@ -75,8 +76,9 @@ def examine() -> Report:
 
 
 def variables(catalog: Catalog) -> Iterator[Finding]:
-    """Give the variables that are odd: unknown, without meaning, or with names that mean no
-    plugin.
+    """Give the variables that are odd.
+
+    They are unknown, without meaning, or have names in them that mean no plugin.
     """
     for oddity in odd_variables():
         yield Finding(oddity.partition(" ")[0].partition("=")[0], oddity, "change or unset it")
@@ -100,8 +102,9 @@ def names_in_variables(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _names(catalog: Catalog) -> Iterator[Finding]:
-    """Give the names that several distributions offer, and those that mean recurra's own
-    component.
+    """Give the names that several distributions offer.
+
+    Some of them mean recurra's own component.
     """
     offered: dict[tuple[str, str], list[Entry]] = {}
     for entry in catalog.entries:
@@ -163,8 +166,9 @@ tell((time.perf_counter() - start) * 1000)
 
 
 def _time_again(plugin: Plugin) -> float:
-    """Return the milliseconds of importing a plugin's module in a fresh process: the machine may
-    have been busy.
+    """Return the milliseconds of importing a plugin's module in a fresh process.
+
+    The machine may have been busy when it was imported here.
     """
     from recurra.testing import child
     from recurra.testing.check import Broken
@@ -176,9 +180,7 @@ def _time_again(plugin: Plugin) -> float:
 
 
 def _component(entry: Entry) -> Iterator[Finding]:
-    """Give what is wrong with a component: what it declares, and what is there once it is
-    imported.
-    """
+    """Give what is wrong with a component, as it is declared and once it is imported."""
     about, component = _named(entry.plugin), entry.component
     if not re.fullmatch(r"\d+\.\d+", component.api):
         fact = f"{entry.qualified}: api {component.api!r} must read MAJOR.MINOR"
@@ -211,8 +213,9 @@ def _unimportable(entry: Entry, part: str) -> Iterator[Problem]:
 
 
 def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
-    """Give where a component is not what it says: its class, what it lacks and claims, its
-    waivers.
+    """Give where a component is not what it says: its class, its promises, its waivers.
+
+    What it promises is what it lacks and what it claims.
     """
     from recurra.contracts import declared
     from recurra.testing.suite import misdeclared
@@ -250,10 +253,10 @@ UNPROVED = {
 
 
 def _certificates(catalog: Catalog) -> Iterator[Finding]:
-    """Give the components whose certificate says that they fail, and by distribution those that
-    have none that counts.
+    """Give the components whose certificate says that they fail.
 
-    recurra's own are held to the suite by its tests, and need no certificate.
+    Those that have none that counts are given by distribution. recurra's own are held to the suite
+    by its tests, and need no certificate.
     """
     from recurra.testing.certificate import standing
 

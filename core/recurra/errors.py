@@ -101,8 +101,9 @@ WINDOW = 160
 
 @dataclass(frozen=True)
 class Place:
-    """Where a problem stands: a file with line and column (from 1), or a word for another origin
-    such as `-o`.
+    """Where a problem stands: a file with line and column, from 1.
+
+    It may be a word for another origin, such as `-o`.
     """
 
     file: str
@@ -115,9 +116,7 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def excerpt(self) -> str:
-        """Return the source line with the span underlined, or nothing where the place has no
-        line.
-        """
+        """Return the source line with the span underlined, where the place has a line."""
         if not self.line or not self.text:
             return ""
         number = str(self.line)
@@ -183,8 +182,9 @@ class Problem:
 
 
 class RecurraError(Exception):
-    """Base of every error that recurra raises on purpose; `exit_code` is what the command
-    returns.
+    """Base of every error that recurra raises on purpose.
+
+    `exit_code` is what the command returns.
     """
 
     exit_code = 1
@@ -227,26 +227,30 @@ class RecurraWarning(Warning):
 
 
 class OtherVersion(RecurraWarning, UserWarning):
-    """A run is opened with another plugin version, execution path or device, or fewer threads than
-    it was made with.
+    """A run is opened with other plugins, or on another path or device, than it was made with.
+
+    It may be another version of a plugin, another execution path, or fewer threads.
     """
 
 
 class Unkept(RecurraWarning, RuntimeWarning):
-    """The cache folder cannot be written, and what would be kept there is made anew in each
-    process.
+    """The cache folder cannot be written.
+
+    What would be kept there is made anew in each process.
     """
 
 
 class Unverified(RecurraWarning, UserWarning):
-    """A run or a saved state is read that records no hashes, so nothing tells whether its files
-    were changed.
+    """A run or a saved state is read that records no hashes.
+
+    So nothing tells whether its files were changed.
     """
 
 
 class Unguarded(RecurraWarning, RuntimeWarning):
-    """The system refuses what would guard a run, such as a lock on its files; the run goes on
-    without it.
+    """The system refuses what would guard a run, such as a lock on its files.
+
+    The run goes on without it.
     """
 
 
@@ -265,6 +269,4 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
 
 
 class Unsuited(RecurraWarning, UserWarning):
-    """A component does not suit the data that it is given: it works, but hardly as somebody
-    hopes.
-    """
+    """A component does not suit its data: it works, but hardly as somebody hopes."""

@@ -30,51 +30,60 @@ ROUNDS = 10
 """The constants of Philox-4x32-10."""
 
 LOW = np.uint64(0xFFFFFFFF)
+"""The bits of a word; the product of two words is a low and a high word."""
 HALF = np.uint64(32)
+"""How many bits a word has."""
 
 
 def derive(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed for the stream called `names` under the run's `seed`."""
-    text = "/".join(str(part) for part in (seed, *names))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    text = "/".join(map(str, (seed, *names)))
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    number = int.from_bytes(digest, "big")
+    return number >> 1
 
 
 def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:
     """Return a numpy generator for one named stream."""
-    return np.random.Generator(np.random.Philox(derive(seed, *names)))
+    bits = np.random.Philox(derive(seed, *names))
+    return np.random.Generator(bits)
 
 
 def torch_stream(
     seed: int, *names: str | int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """Return a torch generator for one named stream on a device."""
-    return torch.Generator(device=device).manual_seed(derive(seed, *names))
+    generator = torch.Generator(device=device)
+    return generator.manual_seed(derive(seed, *names))
 
 
 @contextmanager
 def seeded(seed: int, *names: str | int, device: torch.device | None = None) -> Iterator[None]:
-    """Lend torch's global generators, the CPU's and a CUDA device's, to one named stream; give them
-    back as they were.
+    """Lend torch's global generators to one named stream, and give them back as they were.
 
-    For code that can draw from them alone, as the initialisation of torch's own modules does, and a
-    plugin's dropout.
+    They are the CPU's and a CUDA device's. This is for code that can draw from them alone, as the
+    initialisation of torch's own modules does, and a plugin's dropout.
     """
+    key = derive(seed, *names)
     cuda = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(derive(seed, *names))
+        torch.default_generator.manual_seed(key)
         if cuda:
-            with torch.cuda.device(device):  # it seeds the present one alone
-                torch.cuda.manual_seed(derive(seed, *names))
+            # torch seeds the present device alone.
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(key)
         yield
 
 
-def global_state(device: torch.device) -> dict[str, torch.Tensor]:
+def global_state(device: torch.device) -> dict[str, Tensor]:
     """Return the state of torch's global generators, the CPU's and that of a CUDA device."""
     states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
-def set_global_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
+def set_global_state(states: dict[str, Tensor], device: torch.device) -> None:
     """Take back what `global_state` gave, as far as this device has it."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
@@ -82,50 +91,53 @@ def set_global_state(states: dict[str, torch.Tensor], device: torch.device) -> N
 
 
 def philox(counters: NDArray[np.uint32], key: int) -> NDArray[np.uint32]:
-    """Return the random words `[..., 4]` of counters `[..., 4]` under a key of 64 bits, by
-    Philox-4x32-10.
+    """Return the random words `[..., 4]` of counters `[..., 4]` under a key, by Philox-4x32-10.
 
-    Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3",
-    doi:10.1145/2063384.2063405.
+    The key has 64 bits. Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as
+    1, 2, 3", doi:10.1145/2063384.2063405.
     """
-    a, b, c, d = (counters[..., word].astype(np.uint64) for word in range(4))
+    # Words of 32 bits in 64, so that the product of two is whole.
+    a, b, c, d = np.moveaxis(counters.astype(np.uint64), -1, 0)
     low, high = key & 0xFFFFFFFF, key >> 32
 
     for _ in range(ROUNDS):
-        one, two = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
-        a, b, c, d = (
-            (two >> HALF) ^ b ^ np.uint64(low),
-            two & LOW,
-            (one >> HALF) ^ d ^ np.uint64(high),
-            one & LOW,
-        )
-        low, high = (low + WEYL[0]) & 0xFFFFFFFF, (high + WEYL[1]) & 0xFFFFFFFF
-    return np.stack([a, b, c, d], axis=-1).astype(np.uint32)
+        first = a * MULTIPLIERS[0]
+        second = c * MULTIPLIERS[1]
+        a = (second >> HALF) ^ b ^ np.uint64(low)
+        c = (first >> HALF) ^ d ^ np.uint64(high)
+        b = second & LOW
+        d = first & LOW
+
+        # Each round has a key of its own.
+        low = (low + WEYL[0]) & 0xFFFFFFFF
+        high = (high + WEYL[1]) & 0xFFFFFFFF
+
+    words = np.stack([a, b, c, d], axis=-1)
+    return words.astype(np.uint32)
 
 
 def uniforms(key: int, first: int, count: int, streams: int) -> NDArray[np.float64]:
-    """Return the numbers in [0, 1) of `count` steps from `first` on of each stream,
-    `[count, streams]`.
+    """Return a number in [0, 1) for each step and stream, `[count, streams]`.
 
-    That of a step and a stream is made of the first two words of the counter (step, stream), 64
-    bits each, as a multiple of 2^-52; times a sum s of chances it stays below s, which 2^-53 could
-    round up to.
+    The steps are `count` from `first` on. The number of a step and a stream is made of the first
+    two words of the counter (step, stream), 64 bits each, as a multiple of 2^-52; times a sum s of
+    chances it stays below s, which 2^-53 could round up to.
     """
     steps = np.arange(first, first + count, dtype=np.uint64)[:, None]
     owners = np.arange(streams, dtype=np.uint64)[None, :]
-    words = [steps & LOW, steps >> HALF, owners & LOW, owners >> HALF]
-    found = philox(np.stack(np.broadcast_arrays(*words), axis=-1).astype(np.uint32), key).astype(
-        np.uint64
-    )
-    return ((found[..., 0] << np.uint64(20)) | (found[..., 1] >> np.uint64(12))).astype(
-        np.float64
-    ) * 2.0**-52
+    halves = np.broadcast_arrays(steps & LOW, steps >> HALF, owners & LOW, owners >> HALF)
+    counters = np.stack(halves, axis=-1).astype(np.uint32)
+    words = philox(counters, key).astype(np.uint64)
+
+    # 52 random bits: all 32 of the first word, then the upper 20 of the second.
+    upper = words[..., 0] << np.uint64(20)
+    lower = words[..., 1] >> np.uint64(12)
+    bits = upper | lower
+    return bits.astype(np.float64) * 2.0**-52
 
 
 class Noise:
-    """What dropout draws from: each of its calls, in a batch of an update, has a stream of its
-    own.
-    """
+    """What dropout draws from: each call, in a batch of an update, has a stream of its own."""
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
         self.seed = seed
@@ -138,16 +150,16 @@ class Noise:
         self.calls = 0
 
     def mask(self, x: Tensor, share: float) -> Tensor:
-        """Return 1 for each element of `x` that is kept and 0 for a `share` of them, drawn row
-        after row.
-        """
+        """Return 0 for a `share` of the elements of `x` and 1 for the rest, drawn row after row."""
         key = derive(self.seed, "dropout", *self.place, self.calls)
         self.calls += 1
         if x.device.type != "cpu":
-            drawn = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-            return drawn.bernoulli_(1 - share, generator=self.generator.manual_seed(key))
+            mask = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+            generator = self.generator.manual_seed(key)
+            return mask.bernoulli_(1 - share, generator=generator)
 
-        numbers = np.random.Generator(np.random.Philox(key=key)).random(x.shape, np.float32)
+        stream = np.random.Generator(np.random.Philox(key=key))
+        numbers = stream.random(x.shape, np.float32)
         return torch.from_numpy(numbers >= share).to(x.dtype)
 
     def state(self) -> dict[str, Tensor]:
@@ -166,9 +178,7 @@ class FlowingNoise(Noise):
         self.generator.manual_seed(derive(seed, "dropout"))
 
     def mask(self, x: Tensor, share: float) -> Tensor:
-        """Return 1 for what is kept and 0 for what is dropped, in the order in which `x` lies in
-        memory.
-        """
+        """Return 0 for what is dropped and 1 for the rest, in the order of `x` in memory."""
         return torch.empty_like(x).bernoulli_(1 - share, generator=self.generator)
 
     def state(self) -> dict[str, Tensor]:

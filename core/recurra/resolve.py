@@ -1,5 +1,4 @@
-"""From a task file to a resolved task: the core's tables checked, each component found, and its own
-table checked.
+"""From a task file to a resolved task: its tables checked, and each component found.
 
 The natural circle between the task language and the plugins is cut here: `spec` never sees a
 plugin, and a plugin never sees the file.
@@ -11,8 +10,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,9 +28,6 @@ from recurra.spec.reading import read
 from recurra.spec.tables import COMPONENT_TABLES, SCHEDULES, Task
 from recurra.surroundings import cores, most_threads
 
-if TYPE_CHECKING:
-    pass
-
 
 def resolve(
     path: str | Path,
@@ -38,72 +35,109 @@ def resolve(
     *,
     recorded: bool = False,
 ) -> Resolved:
-    """Read and check a task file, or the task that a run has `recorded`, which an older version may
-    have written.
+    """Read and check a task file, or the task that a run has `recorded`.
 
-    Raises `InputError` or `PluginError` with every problem at once.
+    An older version may have written that of a run. Raises `InputError` or `PluginError` with every
+    problem at once.
     """
     document = read(path, overrides)
     if not document.data:
-        raise InputError(checking.check(document)[1])
+        _, problems = checking.check(document)
+        raise InputError(problems)
     versions.settled(document)
     if recorded:
         versions.complete(document)
-    unreadable = [_half(document, *found) for found in _halves(document.data)]
-    if unreadable:
-        raise InputError(unreadable)
+    _refuse_halves(document, document.data)
     files, missing = _plugin_files(document)
     if missing:
-        raise InputError([*checking.check(document)[1], *missing])
+        _, problems = checking.check(document)
+        raise InputError(problems + missing)
     catalog = discover(files)
 
+    # What belongs to a kind that was replaced goes before anything is checked.
     notes = _settle_kinds(document, catalog)
     task, problems = checking.check(document)
-    problems += _stack_problems(document) + _optimizer_problems(document)
+    problems += _stack_problems(document)
+    problems += _optimizer_problems(document)
     if task is not None and not recorded:
-        problems += _thread_problems(document, task) + _name_problems(document, task)
-    parts, cells = {}, []
-    faults: list[RecurraError] = []
-    for key in _component_keys(document):
-        try:
-            part = _part(document, catalog, key)
-            if not recorded and (beyond := list(_beyond(document, key, part.options))):
-                raise InputError(beyond)
-        except RecurraError as error:
-            faults.append(error)
-            continue
-        if key[0] == "cell":
-            cells.append(part)
-        else:
-            parts[str(key[0])] = part
-    everything = [*problems, *(problem for fault in faults for problem in fault.problems)]
-    if everything:
-        only_plugins = not problems and all(isinstance(fault, PluginError) for fault in faults)
-        raise (PluginError if only_plugins else InputError)(
-            _explained(problem, notes) for problem in everything
-        )
+        problems += _thread_problems(document, task)
+        problems += _name_problems(document, task)
+    components = _components(document, catalog, recorded)
+    _refuse(problems, components.faults, notes)
+
     assert task is not None
     if recorded:
         task = _with_threads_of_here(task)
-    name = task.name.strip(".") and task.name or Path(path).stem
-    task = task.model_copy(
-        update={"name": name if name == task.name or usable_name(name) else "task"}
-    )
+    task = _with_name(task, Path(path))
     sequence = document.table(("sequence",)) or {}
-    if "length" not in sequence and _whole(parts["target"]):
-        task = task.model_copy(update={"sequence": task.sequence.model_copy(update={"length": 0})})
-    resolved = Resolved(document, task, catalog, parts, cells, [*notes.values()])
-    unwritable = [_half(document, *found) for found in _halves(resolved.tables())]
-    if unwritable:
-        raise InputError(unwritable)
+    if "length" not in sequence and _whole(components.parts["target"]):
+        task = _with_length(task, 0)
+
+    resolved = Resolved(
+        document, task, catalog, components.parts, components.cells, list(notes.values())
+    )
+    _refuse_halves(document, resolved.tables())
     return resolved
 
 
-def _whole(target: Part) -> bool:
-    """Tell whether a target answers a sequence once, which is then one window unless the task says
-    otherwise.
+class Components(NamedTuple):
+    """A task's components: its parts by their tables, its cells, and what is wrong with others."""
+
+    parts: dict[str, Part]
+    cells: list[Part]
+    faults: list[RecurraError]
+
+
+def _components(document: Document, catalog: Catalog, recorded: bool) -> Components:
+    """Find the component of each table, and check its options."""
+    components = Components({}, [], [])
+    for key in _component_keys(document):
+        try:
+            part = _part(document, catalog, key)
+            if not recorded:
+                _refuse_beyond(document, key, part.options)
+        except RecurraError as error:
+            components.faults.append(error)
+            continue
+        if key[0] == "cell":
+            components.cells.append(part)
+        else:
+            components.parts[str(key[0])] = part
+    return components
+
+
+def _refuse(problems: list[Problem], faults: list[RecurraError], notes: dict[str, str]) -> None:
+    """Raise all problems, and those of the components' faults, as one error, if there are any.
+
+    It is a `PluginError` where plugins alone are at fault, else an `InputError`.
     """
+    everything = list(problems)
+    for fault in faults:
+        everything += fault.problems
+    if not everything:
+        return
+    explained = [_explained(problem, notes) for problem in everything]
+    if not problems and all(isinstance(fault, PluginError) for fault in faults):
+        raise PluginError(explained)
+    raise InputError(explained)
+
+
+def _whole(target: Part) -> bool:
+    """Tell whether a target answers a sequence once: it is one window unless the task says else."""
     return getattr(target.entry.target, "scope", "step") == "sequence"
+
+
+def _with_name(task: Task, path: Path) -> Task:
+    """Return the task with the name of its file, where it has none of its own."""
+    if task.name.strip("."):
+        return task
+    name = path.stem if usable_name(path.stem) else "task"
+    return task.model_copy(update={"name": name})
+
+
+def _with_length(task: Task, length: int) -> Task:
+    sequence = task.sequence.model_copy(update={"length": length})
+    return task.model_copy(update={"sequence": sequence})
 
 
 def _name_problems(document: Document, task: Task) -> list[Problem]:
@@ -121,7 +155,8 @@ def _thread_problems(document: Document, task: Task) -> list[Problem]:
     if threads <= most:
         return []
     fact = f"this machine has {cores()} cores, and so many threads would wait for each other"
-    place, allowed = document.place(("device", "threads")), f"0, which is torch's choice, to {most}"
+    place = document.place(("device", "threads"))
+    allowed = f"0, which is torch's choice, to {most}"
     return [Problem("RC031", fact, "device.threads", place, str(threads), allowed)]
 
 
@@ -132,94 +167,112 @@ def _with_threads_of_here(task: Task) -> Task:
         return task
     fact = f"the run was made with {device.threads} threads, and this machine has {cores()} cores"
     warnings.warn(f"{fact}: so many are used", OtherVersion, stacklevel=3)
-    return task.model_copy(update={"device": device.model_copy(update={"threads": cores()})})
+    here = device.model_copy(update={"threads": cores()})
+    return task.model_copy(update={"device": here})
 
 
-def _halves(value: Any, key: Key = ()) -> Iterator[tuple[Key, str, int]]:
-    """Give each text in plain tables that no file can hold: its key, the text, and where half a
-    surrogate pair is.
+def _refuse_halves(document: Document, tables: dict[str, Any]) -> None:
+    """Raise `InputError` (RC002) if a text in plain tables is one that no file can hold.
 
     None comes from a TOML file, but from Python, or from a folder whose name is not UTF-8.
     """
-    if isinstance(value, str) and (at := broken_text(value)) >= 0:
-        yield key, value, at
+    problems = []
+    for key, text in _texts(tables):
+        if broken_text(text) >= 0:
+            problems.append(_half(document, key, text))
+    if problems:
+        raise InputError(problems)
+
+
+def _texts(value: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """Give each text in plain tables with its key; the name of a key is at its table's key."""
+    if isinstance(value, str):
+        yield key, value
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _halves(name, key)
-            yield from _halves(inner, (*key, str(name)))
+            yield from _texts(name, key)
+            yield from _texts(inner, (*key, str(name)))
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            yield from _halves(inner, (*key, index))
+            yield from _texts(inner, (*key, index))
 
 
-def _half(document: Document, key: Key, text: str, at: int) -> Problem:
+def _half(document: Document, key: Key, text: str) -> Problem:
     """Return the problem of a text that no file can hold."""
+    at = broken_text(text)
     fact = (
         "a text cannot be read or written: it holds half of a surrogate pair,"
         f" U+{ord(text[at]):04X}, at {at}"
     )
-    shown = ascii(text[max(0, at - 20) : at + 20])
+    excerpt = ascii(text[max(0, at - 20) : at + 20])
     cure = "give text that UTF-8 can hold; a task and its data lie in folders whose names are UTF-8"
-    return Problem("RC002", fact, checking.dotted(key), document.place(key), got=shown, cure=cure)
+    name, place = checking.dotted(key), document.place(key)
+    return Problem("RC002", fact, name, place, got=excerpt, cure=cure)
 
 
 def _optimizer_problems(document: Document) -> list[Problem]:
-    from recurra.train import optimizer  # imports torch, which a list of plugins must not
+    # Here, since it imports torch, which a list of plugins must not.
+    from recurra.train import optimizer
 
     return optimizer.check(document)
 
 
 def _settle_kinds(document: Document, catalog: Catalog) -> dict[str, str]:
-    """Leave out the options of kinds that a layer has replaced; return a note for each table, by
-    its name.
-    """
+    """Leave out the options of kinds that a layer has replaced; return a note by table."""
     from recurra.train import optimizer
 
-    def component(kind: str) -> Callable[[Any, Any], Exchange | None]:
-        return lambda before, after: _exchange(
-            _model(catalog, kind, before), _model(catalog, kind, after)
-        )
+    exchanges: dict[Key, Callable[[Any, Any], Exchange | None]] = {}
+    for kind in COMPONENT_TABLES:
+        exchanges[(kind,)] = partial(_exchange_components, catalog, kind)
+    exchanges["training", "schedule"] = _exchange_schedules
+    exchanges["training", "optimizer"] = optimizer.exchange
 
-    def schedule(before: Any, after: Any) -> Exchange | None:
-        models = [
-            SCHEDULES.get(kind) if isinstance(kind, str) else None for kind in (before, after)
-        ]
-        return _exchange(*models)
+    notes = {}
+    for key, exchange in exchanges.items():
+        table = checking.dotted(key)
+        sentences = list(document.given_way.get(table, []))
+        sentences += settle(document, key, exchange)
+        if sentences:
+            notes[table] = "; ".join(sentences)
+    return notes
 
-    tables: dict[Key, Callable[[Any, Any], Exchange | None]] = {
-        (kind,): component(kind) for kind in COMPONENT_TABLES
-    }
-    tables |= {("training", "schedule"): schedule, ("training", "optimizer"): optimizer.exchange}
-    notes = {
-        checking.dotted(key): settle(document, key, exchange) for key, exchange in tables.items()
-    }
-    for table, said in document.given_way.items():
-        notes[table] = [*said, *notes.get(table, [])]
-    return {name: "; ".join(said) for name, said in notes.items() if said}
+
+def _exchange_components(catalog: Catalog, kind: str, before: Any, after: Any) -> Exchange | None:
+    """Compare two components of a kind, by their names."""
+    return _exchange(_model(catalog, kind, before), _model(catalog, kind, after))
+
+
+def _exchange_schedules(before: Any, after: Any) -> Exchange | None:
+    """Compare two schedules, by their names."""
+    if not isinstance(before, str) or not isinstance(after, str):
+        return None
+    return _exchange(SCHEDULES.get(before), SCHEDULES.get(after))
 
 
 def _exchange(before: type[BaseModel] | None, after: type[BaseModel] | None) -> Exchange | None:
-    return (
-        None if before is None or after is None or before is after else Exchange.of(before, after)
-    )
+    if before is None or after is None or before is after:
+        return None
+    return Exchange.of(before, after)
 
 
 def _model(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:
     """Return the options of a component, if there is one of that name that can be imported."""
+    if not isinstance(name, str):
+        return None
     try:
-        return catalog.find(kind, name).options if isinstance(name, str) else None
+        model: type[BaseModel] = catalog.find(kind, name).options
     except RecurraError:
         return None
+    return model
 
 
 def _explained(problem: Problem, notes: dict[str, str]) -> Problem:
     """Return a problem that says what a change of kind left out of its table."""
-    said = [
-        note
-        for table, note in notes.items()
-        if problem.key == table or problem.key.startswith(f"{table}.")
-    ]
-    return replace(problem, cure="; ".join(part for part in (problem.cure, *said) if part))
+    sentences = [problem.cure] if problem.cure else []
+    for table, note in notes.items():
+        if problem.key == table or problem.key.startswith(f"{table}."):
+            sentences.append(note)
+    return replace(problem, cure="; ".join(sentences))
 
 
 def usable_name(name: str) -> bool:
@@ -228,69 +281,69 @@ def usable_name(name: str) -> bool:
 
 
 def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
-    """Return the local plugin files of a task, of one with other faults too, and a problem for each
-    that is missing.
+    """Return the local plugin files of a task, and a problem for each that is missing.
+
+    The task has not been checked yet, and may have other faults.
     """
     key = ("plugins", "files")
-    names = (document.table(("plugins",)) or {}).get("files")
-    names = names if isinstance(names, list) else []
-    files = [Path(document.anchor(key, name)) for name in names if isinstance(name, str) and name]
-    missing = [
-        Problem(
-            "RC001",
-            f"the plugin file does not exist: {path}",
-            checking.dotted(key),
-            document.place(key),
-        )
-        for path in files
-        if not os.path.isfile(path)
-    ]
+    table = document.table(("plugins",)) or {}
+    names = table.get("files")
+    if not isinstance(names, list):
+        return [], []
+
+    files, missing = [], []
+    for name in names:
+        if not isinstance(name, str) or not name:
+            continue
+        path = Path(document.anchor(key, name))
+        files.append(path)
+        if not os.path.isfile(path):
+            fact = f"the plugin file does not exist: {path}"
+            missing.append(Problem("RC001", fact, checking.dotted(key), document.place(key)))
     return files, missing
 
 
 def _component_keys(document: Document) -> list[Key]:
     """Return the key of each component table that is there and is a table."""
-    data = document.data
-    keys: list[Key] = [
-        (name,) for name in COMPONENT_TABLES if name != "cell" and isinstance(data.get(name), dict)
-    ]
-    cell = data.get("cell")
-    if not isinstance(cell, dict):
-        return keys
-    if "stack" not in cell:
-        return [*keys, ("cell",)]
-    layers = cell["stack"] if isinstance(cell["stack"], list) else []
-    return [*keys, *(("cell", "stack", index) for index in range(len(layers)))]
+    keys: list[Key] = []
+    for name in COMPONENT_TABLES:
+        if name != "cell" and isinstance(document.data.get(name), dict):
+            keys.append((name,))
+
+    cell = document.table(("cell",))
+    if cell is not None and "stack" not in cell:
+        keys.append(("cell",))
+    elif cell is not None and isinstance(cell["stack"], list):
+        keys += [("cell", "stack", index) for index in range(len(cell["stack"]))]
+    return keys
 
 
 def _stack_problems(document: Document) -> list[Problem]:
     """Return what is wrong with a stack: it is a list of tables, and stands alone in [cell]."""
-    cell = document.data.get("cell")
-    if not isinstance(cell, dict) or "stack" not in cell:
+    cell = document.table(("cell",))
+    if cell is None or "stack" not in cell:
         return []
+    problems = []
     cure = "with [[cell.stack]] every layer has a table of its own; put the key there"
-    found = [
-        Problem(
-            "RC011",
-            f"{name} has no place beside stack",
-            f"cell.{name}",
-            document.place(("cell", name)),
-            cure=cure,
-        )
-        for name in cell
-        if name != "stack"
-    ]
+    for name in cell:
+        if name == "stack":
+            continue
+        fact = f"{name} has no place beside stack"
+        place = document.place(("cell", name))
+        problems.append(Problem("RC011", fact, f"cell.{name}", place, cure=cure))
+
     layers = cell["stack"]
-    if not isinstance(layers, list) or not layers:
-        code, fact = (
-            ("RC013", "stack is empty") if layers == [] else ("RC012", "stack has the wrong type")
-        )
-        place, allowed = (
-            document.place(("cell", "stack")),
-            "[[cell.stack]] tables, one for each layer",
-        )
-        found.append(Problem(code, fact, "cell.stack", place, checking.literal(layers), allowed))
-    return found
+    if layers == []:
+        code, fact = "RC013", "stack is empty"
+    elif not isinstance(layers, list):
+        code, fact = "RC012", "stack has the wrong type"
+    else:
+        return problems
+    place = document.place(("cell", "stack"))
+    allowed = "[[cell.stack]] tables, one for each layer"
+    got = checking.literal(layers)
+    problems.append(Problem(code, fact, "cell.stack", place, got, allowed))
+    return problems
 
 
 def _part(document: Document, catalog: Catalog, key: Key) -> Part:
@@ -302,23 +355,21 @@ def _part(document: Document, catalog: Catalog, key: Key) -> Part:
     name = checking.dotted(key)
     if not isinstance(table, dict):
         raise InputError.of("RC012", f"{name} must be a table", key=name, place=document.place(key))
-    given = table.get("kind")
-    if not isinstance(given, str):
-        known = listing(entry.component.name for entry in catalog.of_kind(kind))
-        code, fact = (
-            ("RC010", "kind is missing")
-            if given is None
-            else ("RC012", "kind must be a name, in quotes")
-        )
+
+    component = table.get("kind")
+    if not isinstance(component, str):
+        code, fact = "RC012", "kind must be a name, in quotes"
+        if component is None:
+            code, fact = "RC010", "kind is missing"
+        allowed = listing(entry.component.name for entry in catalog.of_kind(kind))
         place = document.place((*key, "kind"))
-        raise InputError.of(code, fact, key=f"{name}.kind", place=place, allowed=known)
+        raise InputError.of(code, fact, key=f"{name}.kind", place=place, allowed=allowed)
     try:
-        entry = catalog.find(kind, given)
+        entry = catalog.find(kind, component)
     except RecurraError as error:
         place = document.place((*key, "kind"))
-        raise type(error)(
-            replace(p, key=f"{name}.kind", place=place) for p in error.problems
-        ) from error
+        placed = [replace(problem, key=f"{name}.kind", place=place) for problem in error.problems]
+        raise type(error)(placed) from error
     return Part(entry, _options(document, entry, key, table))
 
 
@@ -338,21 +389,26 @@ def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) 
     except RecurraError:
         raise
     except Exception as error:
+        # Whatever a validator of the plugin's own raises.
         fact = f"the options of {entry.qualified} failed: {type(error).__name__}: {error}"
-        raise PluginError.of(
-            "RC071", fact, key=checking.dotted(key), place=document.place(key)
-        ) from error
+        name, place = checking.dotted(key), document.place(key)
+        raise PluginError.of("RC071", fact, key=name, place=place) from error
 
 
-def _beyond(document: Document, key: Key, options: Options) -> Iterator[Problem]:
-    """Give a problem for each whole number of a component that no array could hold."""
+def _refuse_beyond(document: Document, key: Key, options: Options) -> None:
+    """Raise `InputError` (RC013) if an option is a whole number that no array could hold."""
     least, most = -(1 << 63), (1 << 63) - 1
+    allowed = f"an integer, at least {least}, at most {most}"
+    problems = []
     for inner, number in _whole_numbers(options.model_dump()):
-        if not least <= number <= most:
-            where = (*key, *inner)
-            fact = f"{inner[-1]} is not allowed: no whole number of 64 bits"
-            place, allowed = document.place(where), f"an integer, at least {least}, at most {most}"
-            yield Problem("RC013", fact, checking.dotted(where), place, str(number)[:80], allowed)
+        if least <= number <= most:
+            continue
+        fact = f"{inner[-1]} is not allowed: no whole number of 64 bits"
+        option = (*key, *inner)
+        name, place = checking.dotted(option), document.place(option)
+        problems.append(Problem("RC013", fact, name, place, str(number)[:80], allowed))
+    if problems:
+        raise InputError(problems)
 
 
 def _whole_numbers(value: Any, key: Key = ()) -> Iterator[tuple[Key, int]]:

@@ -57,8 +57,9 @@ class Resolved:
         return f"cell.stack.{index}" if "stack" in self.task.cell else "cell"
 
     def in_one_window(self, longest: int) -> None:
-        """Take the longest sequence for the length of a window, where the task says that all of it
-        shall be one.
+        """Take the longest sequence for the length of a window, where the task says no length.
+
+        All of a sequence shall then be one window.
         """
         if not self.task.sequence.length:
             sequence = self.task.sequence.model_copy(update={"length": longest})

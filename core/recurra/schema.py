@@ -1,5 +1,6 @@
-"""The task language as a JSON Schema, with the options of every installed component, for editors
-and for lists.
+"""The task language as a JSON Schema, with the options of every installed component.
+
+It is for editors and for lists.
 """
 
 from __future__ import annotations
@@ -79,9 +80,7 @@ def json_schema(catalog: Catalog) -> dict[str, Any]:
 def _table_schema(
     kind: str, catalog: Catalog, definitions: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a component's table may hold, and what it must hold, each by the `kind` that it
-    names.
-    """
+    """Return what a component's table may hold, and what it must, by the `kind` that it names."""
     names: list[str] = []
     may: list[dict[str, Any]] = []
     must: list[dict[str, Any]] = []
@@ -115,8 +114,9 @@ def _schedule_schema(definitions: dict[str, Any]) -> dict[str, Any]:
 def _choice(
     entry: Entry, catalog: Catalog, definitions: dict[str, Any]
 ) -> tuple[dict[str, str], list[str]]:
-    """Add one component's table to the definitions; return the reference to it, and the options
-    that it must have.
+    """Add one component's table to the definitions.
+
+    Returns the reference to it, and the options that it must have.
     """
     name = f"{entry.component.kind}.{entry.qualified.replace('/', '.')}"
     table = _options_schema(entry, f"#/$defs/{name}.{{model}}")
@@ -131,8 +131,9 @@ def _choice(
 
 
 def _options_schema(entry: Entry, references: str) -> dict[str, Any]:
-    """Return the schema of a component's options; where they are broken, an open table that says
-    so.
+    """Return the schema of a component's options.
+
+    Where they are broken, it is an open table that says so.
     """
     try:
         return dict(entry.options.model_json_schema(ref_template=references))

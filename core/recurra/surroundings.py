@@ -1,9 +1,8 @@
-"""What can be wrong around recurra, found before it stops a command: damaged distributions, odd
-variables.
+"""What can be wrong around recurra, found before it stops a command.
 
-torch and pydantic read the entry points of every distribution while they are imported, and one file
-that cannot be read ends the import. So these lists are read here first, and where one is damaged,
-both are told to leave them alone.
+There may be damaged distributions, and odd variables. torch and pydantic read the entry points of
+every distribution while they are imported, and one file that cannot be read ends the import. So
+these lists are read here first, and where one is damaged, both are told to leave them alone.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ LEFT_ALONE = {
     "torch": ("TORCH_DEVICE_BACKEND_AUTOLOAD", "0"),
     "pydantic": ("PYDANTIC_DISABLE_PLUGINS", "__all__"),
 }
-"""The variable by which a package is told not to read entry points: its own plugins are then not
-loaded.
+"""The variable by which a package is told not to read entry points.
+
+Its own plugins are then not loaded.
 """
 
 VARIABLES = {
@@ -38,8 +38,9 @@ VARIABLES = {
 
 
 CROWD = 4
-"""Threads a core, at most: with many more each waits for the others, and the system may not have
-them.
+"""Threads a core, at most.
+
+With many more each waits for the others, and the system may not have them.
 """
 
 
@@ -58,9 +59,7 @@ class Damaged(RecurraWarning, RuntimeWarning):
 
 
 def identity(distribution: Any) -> tuple[str, str]:
-    """Return name and version of a distribution: what its metadata say, or else the name of their
-    folder.
-    """
+    """Return name and version of a distribution, as its metadata or its folder say."""
     try:
         said = distribution.metadata
         name, version = said.get("Name"), said.get("Version")
@@ -84,14 +83,13 @@ def damaged() -> Iterator[tuple[Any, Exception]]:
 
 
 class _Lookout:
-    """Stands before all finders of modules until torch or pydantic is first imported, and finds
-    nothing itself.
+    """Stands before all finders of modules until torch or pydantic is first imported.
+
+    It finds nothing itself.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Look at the installed distributions before a package does that would stumble over
-        them.
-        """
+        """Look at the installed distributions before a package does that they would stop."""
         if name not in LEFT_ALONE:
             return
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
@@ -99,8 +97,9 @@ class _Lookout:
 
 
 def leave_damaged_alone() -> None:
-    """Tell torch and pydantic to read no entry points, with a warning (`Damaged`), if any cannot be
-    read.
+    """Tell torch and pydantic to read no entry points, if any cannot be read.
+
+    It warns (`Damaged`) of that.
     """
     names = [
         f"{' '.join(identity(one))} ({' '.join(str(error).split())})" for one, error in damaged()
@@ -123,9 +122,7 @@ def look_out() -> None:
 
 
 def odd_variables() -> Iterator[str]:
-    """Give a sentence for each variable of recurra's that is not known, or whose value means
-    nothing.
-    """
+    """Give a sentence for each variable of recurra's that is unknown or means nothing."""
     for name, value in os.environ.items():
         if not name.startswith("RECURRA_"):
             continue

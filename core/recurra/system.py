@@ -1,9 +1,8 @@
-"""What a system may refuse: locks, syncs, renames, homes and temporary folders, each asked for in
-this one place.
+"""What a system may refuse, each thing asked for in this one place.
 
-A file system over a network, a container or a service lacks what a desk has. What only guards a run
-(a lock, a sync) is then left out with a word; what a run cannot do without (a write) is an error of
-the caller.
+It is locks, syncs, renames, homes and temporary folders. A file system over a network, a container
+or a service lacks what a desk has. What only guards a run (a lock, a sync) is then left out with a
+word; what a run cannot do without (a write) is an error of the caller.
 """
 
 from __future__ import annotations
@@ -33,8 +32,9 @@ def _numbers(*names: str) -> frozenset[int]:
 
 
 ANOTHER_HOLDS = _numbers("EWOULDBLOCK", "EAGAIN", "EACCES")
-"""How a lock says that another process holds it; every other error says that there are no locks
-here.
+"""How a lock says that another process holds it.
+
+Every other error says that there are no locks here.
 """
 
 UNSUPPORTED = _numbers(
@@ -43,8 +43,9 @@ UNSUPPORTED = _numbers(
 """How a system says that it has no such call, or not for this file."""
 
 UNSYNCED = UNSUPPORTED | _numbers("EROFS", "EBADF", "EACCES", "EISDIR", "ENOLCK")
-"""How a system says that it syncs no such file; that the disk is full or broken (ENOSPC, EIO) is
-never one of them.
+"""How a system says that it syncs no such file.
+
+That the disk is full or broken (ENOSPC, EIO) is never one of them.
 """
 
 _said: set[str] = set()  # what was said once in this process
@@ -63,8 +64,9 @@ class Held(Exception):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock meanwhile. Raises `Held`; where files cannot be locked, warns
-    (`Unguarded`) and goes on.
+    """Hold a file's lock meanwhile.
+
+    Raises `Held`; where files cannot be locked, warns (`Unguarded`) and goes on.
     """
     with _opened(path) as file:
         if fcntl is not None and file is not None:
@@ -83,8 +85,9 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes] | None]:
-    """Open a file to lock it: for writing where that may be, since over NFS no other lock is
-    exclusive.
+    """Open a file to lock it.
+
+    It is opened for writing where that may be, since over NFS no other lock is exclusive.
     """
     file: IO[bytes] | None = None
     for mode in ("r+b", "rb"):
@@ -99,8 +102,9 @@ def _opened(path: Path) -> Iterator[IO[bytes] | None]:
 
 
 def sync(handle: int) -> None:
-    """Bring a file to the disk, where the system can. Raises `OSError` if the disk is full or
-    fails.
+    """Bring a file to the disk, where the system can.
+
+    Raises `OSError` if the disk is full or fails.
     """
     try:
         os.fsync(handle)
@@ -151,8 +155,9 @@ def _copied(work: Path, target: Path) -> None:
 
 
 def home() -> Path | None:
-    """Return the user's home folder; nothing where the system knows none, or `HOME` is no absolute
-    path.
+    """Return the user's home folder, if there is one.
+
+    The system may know none, and `HOME` may be no absolute path.
     """
     named = os.environ.get("HOME")
     if named is not None and not os.path.isabs(named):

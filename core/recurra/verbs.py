@@ -23,6 +23,7 @@ from recurra.job.reopen import (
     resolved_again,
     same_data,
 )
+from recurra.job.report import Report
 from recurra.job.results import check_bands
 from recurra.job.run import Run
 from recurra.job.summary import summary
@@ -45,9 +46,15 @@ Overrides = Iterable[str] | Mapping[str, Any]
 
 
 def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
-    """Return everything that can be known of a task without training it. Raises `InputError` or
-    `PluginError`.
+    """Return everything that can be known of a task without training it.
+
+    Raises `InputError` or `PluginError`.
     """
+    return report(task, overrides).as_data()
+
+
+def report(task: str | Path, overrides: Overrides = ()) -> Report:
+    """Return what `check` does, before it is plain data."""
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
@@ -73,6 +80,7 @@ def run(
     resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
+
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
         data = load_data(resolved)
@@ -85,9 +93,11 @@ def run(
             counts=data.counts,
             resets=resets,
         )
-        build_optimizer(resolved, network)
+        build_optimizer(resolved, network)  # for its faults alone: training builds its own
+
         with sized(resolved, network):
             preflight(resolved, data, network)
+            # What can be refused before training has been: from here on a run is written.
             folder = RunFolder.create(place, resolved.task.name)
             describe(folder, resolved, data, network, choices)
             this = Run(folder, resolved, data.vocabulary, data.answers, network, SCHEME)
@@ -116,22 +126,27 @@ def resume(
     check_bands(resolved, expect)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
+
     with blaming(resolved), arithmetic(resolved.task.device):
-        taken = recorded_paths(folder, resolved)
+        # It goes on on the paths that it has recorded, so that every bit is the same.
+        recorded = recorded_paths(folder, resolved)
         data = same_data(folder, resolved)
         network, choices = build_network(
             resolved,
             data.vocabulary.size,
             answers=data.answers.size,
             resets=begins_inside(resolved, data),
-            taken=taken,
+            execution=recorded,
         )
         relearn(network, folder)
-        warn_of_other_paths(folder, taken.paths, choices)
+
+        warn_of_other_paths(folder, recorded.paths, choices)
         warn_of_other_device(folder, str(network.device))
         folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
-        with sized(resolved, network, taken):
-            this = Run(folder, resolved, data.vocabulary, data.answers, network, taken.randomness)
+
+        with sized(resolved, network, recorded):
+            randomness = recorded.randomness
+            this = Run(folder, resolved, data.vocabulary, data.answers, network, randomness)
             return train(this, data, observer, resume=True)
 
 
@@ -150,11 +165,16 @@ def load(path: str | Path, which: str = "best") -> Run:
     warn_of_others(folder)
     resolved = resolved_again(folder)
     warn_of_changed_files(folder, [part.entry for part in resolved.used])
+
     with blaming(resolved), arithmetic(resolved.task.device):
+        # What the run has learned is read from its folder: the data may be gone.
         vocabulary = learned_vocabulary(folder, resolved, verified)
-        taken = recorded_paths(folder, resolved)
+        recorded = recorded_paths(folder, resolved)
         answers = learned_answers(folder, resolved, vocabulary)
-        network, _ = build_network(resolved, vocabulary.size, answers=answers.size, taken=taken)
+
+        network, _ = build_network(
+            resolved, vocabulary.size, answers=answers.size, execution=recorded
+        )
         relearn(network, folder)
         fill(network, checkpoint, folder)
-    return Run(folder, resolved, vocabulary, answers, network.eval(), taken.randomness)
+    return Run(folder, resolved, vocabulary, answers, network.eval(), recorded.randomness)

@@ -19,15 +19,15 @@ class GRUState(NamedTuple):
 
 
 class GRU(GatedCell[GRUOptions]):
-    """The gated recurrent unit, with the reset gate after the product, as in cuDNN and torch, or
-    before, as at first.
+    """The gated recurrent unit, with the reset gate after the product, or before, as at first.
 
     r, z = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), the first two thirds
     n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn))
     h_t = (1 - z) * n + z * h_{t-1}; the output is h_t.
 
-    With `reset = "before"`, the paper's form, n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1})):
-    `weight_hh` is then of r and z alone, W_hn is `weight_hn` `[H, H]`, and there is no b_hh.
+    So cuDNN and torch have it. With `reset = "before"`, the paper's form,
+    n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1})): `weight_hh` is then of r and z alone, W_hn is
+    `weight_hn` `[H, H]`, and there is no b_hh.
     """
 
     gates = 3
@@ -36,9 +36,10 @@ class GRU(GatedCell[GRUOptions]):
 
     def __init__(self, input_size: int, options: GRUOptions) -> None:
         before = options.reset == "before"
-        super().__init__(
-            input_size, options, recurrent_gates=2 if before else 3, biases=1 if before else 2
-        )
+        recurrent_gates = 2 if before else 3
+        biases = 1 if before else 2
+        super().__init__(input_size, options, recurrent_gates=recurrent_gates, biases=biases)
+
         self.weight_hn: nn.Parameter | None = None
         if before:
             self.weight_hn = nn.Parameter(torch.empty(self.hidden_size, self.hidden_size))
@@ -53,4 +54,6 @@ class GRU(GatedCell[GRUOptions]):
 
     def native(self) -> Native | None:
         """Return the map to torch's kernel, which resets after the product."""
-        return Native("gru", self.maps()) if self.options.reset == "after" else None
+        if self.options.reset == "before":
+            return None
+        return Native("gru", self.maps())

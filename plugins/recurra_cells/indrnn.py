@@ -32,7 +32,8 @@ class IndRNN(GatedCell[IndRNNOptions]):
 
     def __init__(self, input_size: int, options: IndRNNOptions) -> None:
         super().__init__(input_size, options, recurrent_gates=0)
-        self.u = nn.Parameter(torch.empty(self.hidden_size).uniform_(0, options.recurrent_bound))
+        u = torch.empty(self.hidden_size).uniform_(0, options.recurrent_bound)
+        self.u = nn.Parameter(u)
 
     def update(self, x: Tensor, h: Tensor, state: IndRNNState) -> IndRNNState:
         """Return the squashed sum of the input's share and the own past."""

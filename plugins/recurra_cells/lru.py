@@ -1,4 +1,5 @@
-"""Orvieto et al. 2023, Resurrecting recurrent neural networks for long sequences,
+"""Orvieto et al. 2023, Resurrecting recurrent neural networks for long sequences.
+
 arXiv:2303.06349.
 """
 
@@ -33,9 +34,13 @@ class LRU(ScanCell[LRUOptions]):
         self.nu_log = nn.Parameter(torch.empty(hidden))
         self.theta_log = nn.Parameter(torch.empty(hidden))
         self.gamma_log = nn.Parameter(torch.empty(hidden))
-        self.B = nn.Parameter(torch.randn(hidden, 2, input_size) / (2 * input_size) ** 0.5)
-        self.C = nn.Parameter(torch.randn(hidden, hidden, 2) / hidden**0.5)
-        self.D = nn.Parameter(torch.randn(hidden, input_size) / input_size**0.5)
+
+        b = torch.randn(hidden, 2, input_size) / (2 * input_size) ** 0.5
+        c = torch.randn(hidden, hidden, 2) / hidden**0.5
+        d = torch.randn(hidden, input_size) / input_size**0.5
+        self.B = nn.Parameter(b)
+        self.C = nn.Parameter(c)
+        self.D = nn.Parameter(d)
         self._place()
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,11 +59,16 @@ class LRU(ScanCell[LRUOptions]):
 
     @torch.no_grad()
     def _place(self) -> None:
-        """Put the eigenvalues on the ring, their area even, and scale the inputs to match."""
+        """Put the eigenvalues on the ring, their area even, and scale the inputs to match.
+
+        |lambda|^2 is uniform between the squares of the radii, and nu is -log |lambda|.
+        """
         inner, outer = self.options.r_min**2, self.options.r_max**2
         # Above 0, for their logarithms are taken.
         area, turn = 1 - torch.rand(2, self.hidden_size, dtype=torch.float64)
-        nu = -0.5 * torch.log((inner + area * (outer - inner)).clamp(max=1 - 1e-15))
+        square = inner + area * (outer - inner)
+        nu = -0.5 * torch.log(square.clamp(max=1 - 1e-15))
+
         self.nu_log.copy_(torch.log(nu))
         self.theta_log.copy_(torch.log(turn * self.options.max_phase))
         self.gamma_log.copy_(0.5 * torch.log(-torch.expm1(-2 * nu)))

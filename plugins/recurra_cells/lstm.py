@@ -52,36 +52,39 @@ class LSTM(GatedCell[LSTMOptions]):
     recurrent_bias = True
 
     def __init__(self, input_size: int, options: LSTMOptions) -> None:
-        super().__init__(
-            input_size,
-            options,
-            gates=3 if options.coupled else 4,
-            biases=0 if options.layer_norm else 2,
-            output_size=options.projection or None,
-        )
-        hidden, bound = self.hidden_size, 1 / math.sqrt(self.hidden_size)
+        gates = 3 if options.coupled else 4
+        biases = 0 if options.layer_norm else 2
+        output_size = options.projection or None
+        super().__init__(input_size, options, gates=gates, biases=biases, output_size=output_size)
+
+        hidden = self.hidden_size
+        bound = 1 / math.sqrt(hidden)
         uniform = options.init == "uniform"
         self.weight_hr: nn.Parameter | None = None
         if options.projection:
             self.weight_hr = nn.Parameter(torch.empty(options.projection, hidden))
-            (
+            if uniform:
                 nn.init.uniform_(self.weight_hr, -bound, bound)
-                if uniform
-                else nn.init.xavier_uniform_(self.weight_hr)
-            )
+            else:
+                nn.init.xavier_uniform_(self.weight_hr)
+
         self.peepholes: nn.Parameter | None = None
         if options.peephole:
             self.peepholes = nn.Parameter(torch.zeros(self.gates - 1, hidden))  # i f o, or f o
             if uniform:
                 nn.init.uniform_(self.peepholes, -bound, bound)
+
         if options.layer_norm:
             self.norm_x = nn.LayerNorm(self.gates * hidden)
             self.norm_h = nn.LayerNorm(self.gates * hidden)
             self.norm_c = nn.LayerNorm(hidden)
+
         bias = self.norm_x.bias if options.layer_norm else self.bias_ih
         assert bias is not None
         with torch.no_grad():
-            bias.view(self.gates, hidden)[self.gates - 3] += options.forget_bias
+            # The forget gate is the last but two: of i f g o, or of f g o.
+            of_gates = bias.view(self.gates, hidden)
+            of_gates[self.gates - 3] += options.forget_bias
 
     def update(self, x: Tensor, h: Tensor, state: LSTMState) -> LSTMState:
         """Return what the gates let into the memory, keep in it and show of it."""
@@ -95,17 +98,16 @@ class LSTM(GatedCell[LSTMOptions]):
         c = f * state.c + i * torch.tanh(g)
         if self.peepholes is not None:
             o = o + self.peepholes[-1] * c
-        shown = torch.sigmoid(o) * torch.tanh(self.norm_c(c) if self.options.layer_norm else c)
+        hidden = torch.sigmoid(o) * torch.tanh(self.norm_c(c) if self.options.layer_norm else c)
         return LSTMState(
-            shown if self.weight_hr is None else functional.linear(shown, self.weight_hr), c
+            hidden if self.weight_hr is None else functional.linear(hidden, self.weight_hr), c
         )
 
     def native(self) -> Native | None:
-        """Return the map to torch's kernel, which knows none of the variants as it is called
-        here.
-        """
+        """Return the map to torch's kernel, which knows none of the variants as called here."""
         options = self.options
-        if options.peephole or options.layer_norm or options.projection or options.coupled:
+        varied = options.peephole or options.layer_norm or options.projection or options.coupled
+        if varied:
             return None
         return Native("lstm", self.maps())
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import field_validator
 
 from recurra import CellOptions, Field
+from recurra_cells.options import dividing
 
 
 class MatrixOptions(CellOptions):
@@ -18,15 +19,7 @@ class MatrixOptions(CellOptions):
         description="matrices side by side, each hidden_size/heads square; 1 is the widest memory",
     )
 
-    @field_validator("heads")
-    @classmethod
-    def _dividing(cls, heads: int, info: ValidationInfo) -> int:
-        hidden = info.data.get("hidden_size")
-        if hidden is not None and hidden % heads:
-            raise ValueError(
-                f"heads must divide hidden_size; got {heads} with hidden_size = {hidden}"
-            )
-        return heads
+    _heads_divide = field_validator("heads")(dividing)
 
 
 class MLSTMOptions(MatrixOptions):

@@ -33,7 +33,8 @@ class MGU(GatedCell[MGUOptions]):
 
     def __init__(self, input_size: int, options: MGUOptions) -> None:
         super().__init__(input_size, options, recurrent_gates=1)
-        self.weight_hn = nn.Parameter(torch.empty(self.hidden_size, self.hidden_size))
+        hidden = self.hidden_size
+        self.weight_hn = nn.Parameter(torch.empty(hidden, hidden))
         self.begin(self.weight_hn)
 
     def update(self, x: Tensor, h: Tensor, state: MGUState) -> MGUState:

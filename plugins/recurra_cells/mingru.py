@@ -33,8 +33,9 @@ class MinGRU(ScanCell[MinGRUOptions]):
 
 
 def activated(candidate: Tensor, activation: str) -> Tensor:
-    """Return the candidate as it is, or through the paper's g, never negative: x + 0.5 from 0 on,
-    sigmoid(x) below.
+    """Return the candidate as it is, or through the paper's g, which is never negative.
+
+    g(x) is x + 0.5 from 0 on, and sigmoid(x) below.
     """
     if activation == "identity":
         return candidate

@@ -12,8 +12,9 @@ from recurra_cells.scan_options import MinLSTMOptions
 
 
 class MinLSTM(ScanCell[MinLSTMOptions]):
-    """The LSTM without what its gates read from the state, its forget and input gate scaled so that
-    they add up to 1.
+    """The LSTM without what its gates read from the state.
+
+    Its forget and input gate are scaled so that they add up to 1:
 
     f, i = sigmoid(W x_t + b), the first two thirds, and n_t = W x_t + b, the last
     h_t = f / (f + i) * h_{t-1} + i / (f + i) * g(n_t); the output is h_t.

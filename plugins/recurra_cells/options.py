@@ -9,6 +9,14 @@ from pydantic import ValidationInfo, field_validator
 from recurra import Field, GatedOptions
 
 
+def dividing(heads: int, info: ValidationInfo) -> int:
+    """Return a number of heads that divides the hidden size. Raises `ValueError`."""
+    hidden = info.data.get("hidden_size")
+    if hidden is not None and hidden % heads:
+        raise ValueError(f"heads must divide hidden_size; got {heads} with hidden_size = {hidden}")
+    return heads
+
+
 class RNNOptions(GatedOptions):
     """Options of the simple recurrent network."""
 
@@ -123,12 +131,4 @@ class SLSTMOptions(GatedOptions):
         ),
     )
 
-    @field_validator("heads")
-    @classmethod
-    def _dividing(cls, heads: int, info: ValidationInfo) -> int:
-        hidden = info.data.get("hidden_size")
-        if hidden is not None and hidden % heads:
-            raise ValueError(
-                f"heads must divide hidden_size; got {heads} with hidden_size = {hidden}"
-            )
-        return heads
+    _heads_divide = field_validator("heads")(dividing)

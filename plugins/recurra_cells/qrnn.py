@@ -10,8 +10,9 @@ from recurra_cells.scan_options import QRNNOptions
 
 
 class QRNN(ScanCell[QRNNOptions]):
-    """The quasi-recurrent network: a causal convolution over `window` steps gives the gates, and a
-    pooling mixes them.
+    """The quasi-recurrent network: a convolution gives the gates, and a pooling mixes them.
+
+    The convolution is causal, over `window` steps.
 
     z_t = tanh(W_z * x_t + b_z); f_t, o_t, i_t = sigmoid(W * x_t + b), with * the convolution
     c_t = f_t * c_{t-1} + (1 - f_t) * z_t, with pooling "f" and "fo"
@@ -25,13 +26,15 @@ class QRNN(ScanCell[QRNNOptions]):
         super().__init__(input_size, options)
         self.context = options.window - 1
         width = options.window * input_size
+        hidden = self.hidden_size
         pooled = 3 if options.pooling == "ifo" else 2
-        self.pooled = nn.Linear(width, pooled * self.hidden_size)
-        self.output = nn.Linear(width, self.hidden_size) if options.pooling != "f" else None
+        self.pooled = nn.Linear(width, pooled * hidden)
+        self.output = nn.Linear(width, hidden) if options.pooling != "f" else None
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is kept of the memory and what comes in, `[B, T, H]`, for windows
-        `[B, T, window, D]`.
+        """Return what is kept of the memory and what comes in, `[B, T, H]`.
+
+        `x` holds windows, `[B, T, window, D]`.
         """
         z, f, *i = self.pooled(x.flatten(2)).split(self.hidden_size, dim=-1)
         comes_in = torch.sigmoid(i[0]) if i else torch.sigmoid(-f)

@@ -1,4 +1,5 @@
-"""De et al. 2024, Griffin: mixing gated linear recurrences with local attention,
+"""De et al. 2024, Griffin: mixing gated linear recurrences with local attention.
+
 arXiv:2402.19427.
 """
 
@@ -14,8 +15,9 @@ from recurra_cells.scan_options import RGLRUOptions
 SHARPNESS = 8.0
 """c of the paper: how many times the least decay is taken where the recurrence gate is open."""
 LEAST = 1e-24
-"""Least -log a_t^2: below it a_t and its gradient are what they are at it, and 1 / sqrt of it is
-still finite.
+"""Least -log a_t^2.
+
+Below it a_t and its gradient are what they are at it, and 1 / sqrt of it is still finite.
 """
 
 
@@ -33,11 +35,14 @@ class RGLRU(ScanCell[RGLRUOptions]):
 
     def __init__(self, input_size: int, options: RGLRUOptions) -> None:
         super().__init__(input_size, options)
-        width = self.hidden_size // options.heads
-        self.of_input = nn.Linear(input_size, self.hidden_size)
-        self.weight = nn.Parameter(torch.randn(options.heads, width, 2 * width) / width**0.5)
-        self.bias = nn.Parameter(torch.zeros(2, self.hidden_size))
-        self.decay = nn.Parameter(torch.empty(self.hidden_size))
+        hidden, heads = self.hidden_size, options.heads
+        width = hidden // heads
+        self.of_input = nn.Linear(input_size, hidden)
+
+        weight = torch.randn(heads, width, 2 * width) / width**0.5
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(2, hidden))
+        self.decay = nn.Parameter(torch.empty(hidden))
         self._draw_decay()
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,8 +57,9 @@ class RGLRU(ScanCell[RGLRUOptions]):
         return h
 
     def _gates(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the recurrence gate and the input gate, `[B, T, H]`, each head's from its own part
-        of u.
+        """Return the recurrence gate and the input gate, `[B, T, H]`.
+
+        Each head's are made of its own part of u.
         """
         heads = u.view(*u.shape[:-1], self.options.heads, -1)
         r, i = torch.einsum("bthw,hwo->btho", heads, self.weight).chunk(2, dim=-1)
@@ -64,8 +70,8 @@ class RGLRU(ScanCell[RGLRUOptions]):
     @torch.no_grad()
     def _draw_decay(self) -> None:
         """Set the decay so that its sigmoid to the power of c is uniform in [0.9, 0.999]."""
-        log_a = (
-            torch.log(torch.empty(self.hidden_size, dtype=torch.float64).uniform_(0.9, 0.999))
-            / SHARPNESS
-        )
-        self.decay.copy_(log_a - torch.log(-torch.expm1(log_a)))  # the logit of a
+        power = torch.empty(self.hidden_size, dtype=torch.float64).uniform_(0.9, 0.999)
+        log_a = torch.log(power) / SHARPNESS
+        # The decay is the logit of a.
+        logit = log_a - torch.log(-torch.expm1(log_a))
+        self.decay.copy_(logit)

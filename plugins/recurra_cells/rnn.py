@@ -39,6 +39,6 @@ class RNN(GatedCell[RNNOptions]):
 
     def native(self) -> Native:
         """Return the map to torch's kernel."""
-        return Native(
-            "rnn_tanh" if self.options.nonlinearity == "tanh" else "rnn_relu", self.maps()
-        )
+        if self.options.nonlinearity == "tanh":
+            return Native("rnn_tanh", self.maps())
+        return Native("rnn_relu", self.maps())

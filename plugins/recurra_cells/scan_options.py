@@ -1,5 +1,6 @@
-"""Options of the first-party cells whose recurrence is linear in the state; this module imports no
-torch.
+"""Options of the first-party cells whose recurrence is linear in the state.
+
+This module imports no torch.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Beck et al. 2024, xLSTM: Extended long short-term memory, arXiv:2405.04517; the cell with a
-scalar memory.
+"""The sLSTM: Beck et al. 2024, xLSTM: Extended long short-term memory, arXiv:2405.04517.
+
+It is the paper's cell with a scalar memory.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ NOTHING = -1e30
 
 
 class SLSTMState(NamedTuple):
-    """h: the output; c: the memory; n: what the gates have let in, in all; m: the logarithm of
-    both's scale; [B, H].
+    """Four tensors, each [B, H].
+
+    h: the output; c: the memory; n: what the gates have let in, in all; m: the logarithm of the
+    scale of c and n.
     """
 
     h: Tensor
@@ -48,8 +51,10 @@ class SLSTM(GatedCell[SLSTMOptions]):
     def __init__(self, input_size: int, options: SLSTMOptions) -> None:
         super().__init__(input_size, options, heads=options.heads)
         assert self.bias_ih is not None
+        hidden = self.hidden_size
         with torch.no_grad():
-            self.bias_ih[self.hidden_size : 2 * self.hidden_size] += options.forget_bias
+            # The forget gate is the second of i f z o.
+            self.bias_ih[hidden : 2 * hidden] += options.forget_bias
 
     def initial_state(
         self, batch_size: int, *, device: torch.device, dtype: torch.dtype
@@ -61,8 +66,9 @@ class SLSTM(GatedCell[SLSTMOptions]):
     def update(self, x: Tensor, h: Tensor, state: SLSTMState) -> SLSTMState:
         """Return the averages after one more value with its weight, over the new scale."""
         i, f, z, o = x + h
-        kept = state.m + (functional.logsigmoid(f) if self.options.forget == "sigmoid" else f)
-        m = torch.maximum(kept, i)
-        old, new = torch.exp(kept - m), torch.exp(i - m)
+        log_old = state.m + (functional.logsigmoid(f) if self.options.forget == "sigmoid" else f)
+        # The greater exponent is taken off both: neither exponential can overflow.
+        m = torch.maximum(log_old, i)
+        old, new = torch.exp(log_old - m), torch.exp(i - m)
         c, n = old * state.c + new * torch.tanh(z), old * state.n + new
         return SLSTMState(torch.sigmoid(o) * c / n, c, n, m)

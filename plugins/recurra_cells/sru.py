@@ -20,9 +20,11 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class SRU(ScanCell[SRUOptions]):
     """The simple recurrent unit, with gates from the input alone.
 
-    n_t = W x_t f_t, r_t = sigmoid(W_f x_t + b_f), sigmoid(W_r x_t + b_r) c_t = f_t * c_{t-1} + (1 -
-    f_t) * n_t The output is r_t * g(c_t) + (1 - r_t) * x_t, with g = `activation`, and W_p x_t for
-    x_t where the widths differ.
+    n_t = W x_t
+    f_t, r_t = sigmoid(W_f x_t + b_f), sigmoid(W_r x_t + b_r)
+    c_t = f_t * c_{t-1} + (1 - f_t) * n_t
+    The output is r_t * g(c_t) + (1 - r_t) * x_t, with g = `activation`, and W_p x_t for x_t where
+    the widths differ.
 
     This is version 1 of the paper. Later ones (Lei et al. 2018, Simple recurrent units for highly
     parallelizable recurrence) add v * c_{t-1} to what the gates read; that is not linear in the
@@ -35,9 +37,9 @@ class SRU(ScanCell[SRUOptions]):
         self.candidate = nn.Linear(input_size, hidden, bias=False)
         self.forget = nn.Linear(input_size, hidden)
         self.highway = nn.Linear(input_size, hidden)
-        self.projection = (
-            nn.Linear(input_size, hidden, bias=False) if input_size != hidden else nn.Identity()
-        )
+        self.projection: nn.Module = nn.Identity()
+        if input_size != hidden:
+            self.projection = nn.Linear(input_size, hidden, bias=False)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is kept of the memory and what comes in, `[B, T, H]`."""

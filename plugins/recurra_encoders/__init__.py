@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from recurra import Component, hookimpl
 
+EXAMPLES = {"calendar": ({"periods": [12.0]}, {"periods": [7.0, 365.25], "harmonics": 2})}
+"""Tables that an encoder is checked under whose options have no default."""
+
 
 @hookimpl
 def recurra_components() -> list[Component]:
@@ -27,11 +30,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_encoders.{name}:{title}",
             options=f"recurra_encoders.options:{title}Options",
             summary=summary,
-            examples=(
-                ({"periods": [12.0]}, {"periods": [7.0, 365.25], "harmonics": 2})
-                if name == "calendar"
-                else ()
-            ),
+            examples=EXAMPLES.get(name, ()),
         )
         for name, title, summary in rows
     ]

@@ -18,12 +18,12 @@ class Tail(NamedTuple):
 
 
 class Convolution(StatefulEncoder[ConvolutionOptions]):
-    """y_t = silu(W [v_{t-k+1}, ..., v_t] + b), v = the numbers of a step, or the vector of its
-    symbol.
+    """y_t = silu(W [v_{t-k+1}, ..., v_t] + b), with a vector v for each step.
 
-    It shows each step's near past at once, zeros before the start, and leaves what is further back
-    to the cells. With its activation it is the short convolution that modern recurrent blocks begin
-    with (Gu and Dao, arXiv:2312.00752).
+    v is the numbers of the step, or the vector of its symbol. The convolution shows each step's
+    near past at once, zeros before the start, and leaves what is further back to the cells. With
+    its activation it is the short convolution that modern recurrent blocks begin with (Gu and Dao,
+    arXiv:2312.00752).
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols", "numbers")
@@ -43,18 +43,18 @@ class Convolution(StatefulEncoder[ConvolutionOptions]):
         position: Tensor | None = None,
     ) -> Tail:
         """Return zeros."""
-        return Tail(
-            torch.zeros(
-                batch_size, self.options.width - 1, self.options.size, device=device, dtype=dtype
-            )
-        )
+        shape = (batch_size, self.options.width - 1, self.options.size)
+        return Tail(torch.zeros(shape, device=device, dtype=dtype))
 
     def advance(
         self, x: Tensor, state: Tail, *, reset: Tensor | None = None
     ) -> tuple[Tensor, Tail]:
         """Return `[B, T, D]` for ids `[B, T]` or numbers `[B, T, F]`, and the last inputs."""
-        vectors = (
-            x @ self.weight if x.is_floating_point() else nn.functional.embedding(x, self.weight)
-        )
+        if x.is_floating_point():
+            vectors = x @ self.weight
+        else:
+            vectors = nn.functional.embedding(x, self.weight)
+
         windows, tail = lagged(vectors, state.tail, reset, None)  # B T k D
-        return nn.functional.silu(self.map(windows.flatten(2))), Tail(tail)
+        y = self.map(windows.flatten(2))
+        return nn.functional.silu(y), Tail(tail)

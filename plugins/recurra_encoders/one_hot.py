@@ -19,4 +19,5 @@ class OneHot(Encoder[OneHotOptions]):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[B, T, V]` for ids `[B, T]`."""
-        return functional.one_hot(x, self.size).to(torch.get_default_dtype())  # B T V
+        vectors = functional.one_hot(x, self.size)  # B T V
+        return vectors.to(torch.get_default_dtype())

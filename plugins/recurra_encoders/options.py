@@ -59,10 +59,10 @@ class CalendarOptions(Options):
     def _each_wave_is_another(self) -> CalendarOptions:
         if len(set(self.periods)) < len(self.periods):
             raise ValueError("periods: a period stands there twice")
-        if self.periods and self.harmonics > max(1, min(self.periods) / 2):
-            raise ValueError(
-                f"harmonics: above half a period, here {min(self.periods) / 2:g}, the waves repeat"
-            )
+
+        half = min(self.periods) / 2
+        if self.harmonics > max(1, half):
+            raise ValueError(f"harmonics: above half a period, here {half:g}, the waves repeat")
         return self
 
 

@@ -8,15 +8,13 @@ from recurra import Component, hookimpl
 @hookimpl
 def recurra_components() -> list[Component]:
     """Return the losses."""
+    likelihood = "negative log-likelihood of the symbol that came, in nats"
+    paper = "Huber 1964, doi:10.1214/aoms/1177703732"
     rows = [
-        (
-            "cross_entropy",
-            "CrossEntropy",
-            "negative log-likelihood of the symbol that came, in nats",
-        ),
-        ("mse", "MSE", "squared error, mean over the features"),
-        ("mae", "MAE", "absolute error, mean over the features"),
-        ("huber", "Huber", "squared error near 0, absolute beyond delta"),
+        ("cross_entropy", "CrossEntropy", likelihood, "", "1.1"),
+        ("mse", "MSE", "squared error, mean over the features", "", "1.0"),
+        ("mae", "MAE", "absolute error, mean over the features", "", "1.0"),
+        ("huber", "Huber", "squared error near 0, absolute beyond delta", paper, "1.0"),
     ]
     return [
         Component(
@@ -25,8 +23,8 @@ def recurra_components() -> list[Component]:
             target=f"recurra_losses.{name}:{title}",
             options=f"recurra_losses.options:{title}Options",
             summary=summary,
-            cite="Huber 1964, doi:10.1214/aoms/1177703732" if name == "huber" else "",
-            api="1.1" if name == "cross_entropy" else "1.0",
+            cite=cite,
+            api=api,
         )
-        for name, title, summary in rows
+        for name, title, summary, cite, api in rows
     ]

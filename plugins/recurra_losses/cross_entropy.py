@@ -34,20 +34,24 @@ class CrossEntropy(Loss[CrossEntropyOptions]):
 
     def __init__(self, size: int, options: CrossEntropyOptions) -> None:
         super().__init__(size, options)
-        weighted = options.class_weights is not None
-        learned = torch.ones(size, dtype=torch.float32) if weighted else None
-        self.register_buffer("weights", learned, persistent=False)  # C
+        weights = None
+        if options.class_weights is not None:
+            weights = torch.ones(size, dtype=torch.float32)
+        self.register_buffer("weights", weights, persistent=False)  # C
 
     def prepare(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
         """Learn the weights of the classes. Raises `InputError` (RC013) for a name that is none."""
         chosen = self.options.class_weights
-        if chosen is not None:
-            weights = balanced(counts) if chosen == "balanced" else named(chosen, names, counts)
-            self.restore({"weights": weights.tolist()})
+        if chosen is None:
+            return
+        weights = balanced(counts) if chosen == "balanced" else named(chosen, names, counts)
+        self.restore({"weights": weights.tolist()})
 
     def save(self) -> dict[str, Any]:
         """Return the weights, where there are any."""
-        return {} if self.weights is None else {"weights": self.weights.tolist()}
+        if self.weights is None:
+            return {}
+        return {"weights": self.weights.tolist()}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take the weights, where there are any, to the device on which the loss is."""
@@ -74,7 +78,8 @@ class CrossEntropy(Loss[CrossEntropyOptions]):
     ) -> Tensor:
         """Return `[N]`, of which each term of the cross-entropy is made less by (1 - p)^gamma."""
         log_p = output.log_softmax(dim=-1)  # N C
-        own = _less(log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1), self.options.focal)  # N
+        log_own = log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)  # N
+        own = _less(log_own, self.options.focal)  # N
         if weights is not None:
             own = own * weights[target]
         if not share:

@@ -12,14 +12,15 @@ from recurra_losses.options import HuberOptions
 
 
 class Huber(Loss[HuberOptions]):
-    """0.5 e^2 for |e| <= delta, delta (|e| - 0.5 delta) beyond; mean over a step's features, in
-    scaled units.
+    """0.5 e^2 for |e| <= delta, and delta (|e| - 0.5 delta) beyond.
+
+    It is the mean over a step's features, in scaled units.
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""
-        return functional.huber_loss(
-            output, target, delta=self.options.delta, reduction="none"
-        ).mean(dim=-1)
+        delta = self.options.delta
+        losses = functional.huber_loss(output, target, delta=delta, reduction="none")
+        return losses.mean(dim=-1)

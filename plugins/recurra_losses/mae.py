@@ -18,4 +18,5 @@ class MAE(Loss[MAEOptions]):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""
-        return functional.l1_loss(output, target, reduction="none").mean(dim=-1)
+        losses = functional.l1_loss(output, target, reduction="none")
+        return losses.mean(dim=-1)

@@ -18,4 +18,5 @@ class MSE(Loss[MSEOptions]):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""
-        return functional.mse_loss(output, target, reduction="none").mean(dim=-1)
+        losses = functional.mse_loss(output, target, reduction="none")
+        return losses.mean(dim=-1)

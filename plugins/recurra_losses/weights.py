@@ -20,7 +20,8 @@ def balanced(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     n are the answers, and C the classes that come at all; one that never comes weighs 1. Of counts
     [6, 2, 0] the weights are [2/3, 2, 1], and 6 * 2/3 + 2 * 2 is 8 again: their mean is 1.
     """
-    weights, comes = np.ones(len(counts)), counts > 0
+    weights = np.ones(len(counts))
+    comes = counts > 0
     weights[comes] = counts.sum() / (comes.sum() * counts[comes])
     return weights
 
@@ -33,8 +34,9 @@ def named(
     A class that is not in the table weighs 1 before they are scaled. Raises `InputError` (RC013)
     for a name in the table that is no class.
     """
-    known = set(names)
-    if unknown := [name for name in table if name not in known]:
+    classes = set(names)
+    unknown = [name for name in table if name not in classes]
+    if unknown:
         raise _unknown(unknown, names)
 
     weights = np.array([table.get(name, 1.0) for name in names])
@@ -44,15 +46,19 @@ def named(
 
 def _unknown(unknown: Sequence[str], names: Sequence[str]) -> InputError:
     """Return the error of names that are no class, with the class that the first may have meant."""
-    several = len(unknown) > 1
-    what = f"{len(unknown)} names are no classes" if several else f"{unknown[0]!r} is no class"
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    what = f"{unknown[0]!r} is no class"
+    if len(unknown) > 1:
+        what = f"{len(unknown)} names are no classes"
+
+    allowed = ", ".join(map(repr, names[:FEW]))
+    if len(names) > FEW:
+        allowed += f" and {len(names) - FEW} more"
     return InputError.of(
         "RC013",
         f"{what} of the answers",
         key="loss.class_weights",
         got=", ".join(map(repr, unknown[:FEW])),
-        allowed=", ".join(map(repr, names[:FEW])) + more,
+        allowed=allowed,
         nearest="".join(get_close_matches(unknown[0], names, n=1)),
         cure="write the names as the data has them; a class that is left out weighs 1",
     )

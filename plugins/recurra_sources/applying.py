@@ -1,6 +1,4 @@
-"""Options that count for some elements alone: each says so, and is refused where it would be
-ignored.
-"""
+"""Options that count for some elements alone: each says so, and is refused elsewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +8,10 @@ from recurra import Element, InputError, Options
 
 
 class For:
-    """Stands in the annotation of an option, and says for which elements it counts, or for which
-    one value of it does.
+    """Stands in the annotation of an option, and says for which elements it counts.
 
-    `Annotated[str, For("numbers")]` has no meaning for text and tokens.
+    `Annotated[str, For("numbers")]` has no meaning for text and tokens. With a `value` that is said
+    of this one value of the option alone.
     """
 
     def __init__(self, *elements: Element, value: Any = None) -> None:
@@ -22,18 +20,18 @@ class For:
 
 
 def refuse_unused(options: Options, element: Element) -> None:
-    """Raise `InputError` (RC030) for an option that was changed and has no meaning for what the
-    vocabulary reads.
-    """
+    """Raise `InputError` (RC030) for an option that was changed and counts for other elements."""
     for name, field in type(options).model_fields.items():
         value = getattr(options, name)
+        if value == field.default:
+            continue
+
         for mark in field.metadata:
-            if not isinstance(mark, For) or element in mark.elements or value == field.default:
+            if not isinstance(mark, For) or element in mark.elements:
                 continue
             if mark.value is None or mark.value == value:
-                meant = " and ".join(mark.elements)
-                fact = (
-                    f"{name} = {value!r} is for {meant} alone, but the vocabulary reads {element}"
-                )
+                others = " and ".join(mark.elements)
+                fact = f"{name} = {value!r} is for {others} alone"
+                fact += f", but the vocabulary reads {element}"
                 cure = f"leave {name} out, or take another vocabulary"
                 raise InputError.of("RC030", fact, key=f"source.{name}", cure=cure)

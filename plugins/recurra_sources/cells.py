@@ -10,11 +10,16 @@ from recurra_sources.labels import FOLDS
 Place: TypeAlias = int | str
 """The line at which a row begins; where a line holds several steps, `3, step 2`."""
 Row: TypeAlias = tuple[Place, list[Any]]
-"""Where a row stands, and its cells: text, none where there is nothing, else what is neither. A
-blank line, which is no row but stands between rows, has no cells.
+"""Where a row stands, and its cells: text, none where there is nothing, else what is neither.
+
+A blank line, which is no row but stands between rows, has no cells.
 """
 Cells: TypeAlias = list[Any]
 """A row whose cells are read: numbers, or texts."""
+Reading: TypeAlias = tuple[Any, str]
+"""The value of a cell and no fault; or none, and what is wrong with the cell."""
+Reader: TypeAlias = Callable[[Any], Reading]
+"""What reads a cell."""
 
 
 def is_missing(cell: Any) -> bool:
@@ -22,31 +27,43 @@ def is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def text(cell: Any) -> tuple[Any, str]:
-    """Return a cell that is a text, or none and what is wrong with it; an empty one is one too."""
+def text(cell: Any) -> Reading:
+    """Return a cell that is a text; an empty one is one too."""
     if cell is None:
         return None, "missing"
-    return (str(cell), "") if isinstance(cell, str) else (None, "is not text")
+    if not isinstance(cell, str):
+        return None, "is not text"
+    return str(cell), ""
 
 
-def whole_text(cell: Any) -> tuple[Any, str]:
+def whole_text(cell: Any) -> Reading:
     """Return a cell that is the text of a whole sequence, which has one character or more."""
-    return text(cell if cell != "" else None)
+    if cell == "":
+        return None, "missing"
+    return text(cell)
 
 
-def named(cell: Any) -> tuple[Any, str]:
+def named(cell: Any) -> Reading:
     """Return a cell that is the name of a token, of a group or of a class."""
-    return (None, "missing") if is_missing(cell) else text(cell)
+    if is_missing(cell):
+        return None, "missing"
+    return text(cell)
 
 
-def fold(cell: Any) -> tuple[Any, str]:
+def fold(cell: Any) -> Reading:
     """Return a cell that tells in which split a sequence is."""
     name, fault = named(cell)
-    return (name, fault) if fault or name in FOLDS else (None, f"is none of {', '.join(FOLDS)}")
+    if fault:
+        return None, fault
+    if name not in FOLDS:
+        return None, f"is none of {', '.join(FOLDS)}"
+    return name, ""
 
 
-def number(cell: Any, read: Callable[[str], tuple[float | None, str]]) -> tuple[Any, str]:
+def number(cell: Any, read: Callable[[str], tuple[float | None, str]]) -> Reading:
     """Return a cell that is a number, as `read` reads what is written."""
     if is_missing(cell):
         return None, "missing"
-    return read(cell) if isinstance(cell, str) else (None, "is not a number")
+    if not isinstance(cell, str):
+        return None, "is not a number"
+    return read(cell)

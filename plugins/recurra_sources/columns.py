@@ -1,11 +1,13 @@
-"""What every table has: columns, groups, labels, folds, missing cells. A row is a step of a series
-or of tokens, or one whole text; with a label or a fold and no group it is a whole sequence.
+"""What every table has: columns, groups, labels, folds, missing cells.
+
+A row is a step of a series or of tokens, or one whole text; with a label or a fold and no group it
+is a whole sequence.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -17,7 +19,7 @@ from recurra import Element, InputError, Piece, Role, Source
 from recurra_sources import cells as read_as
 from recurra_sources import files, labels
 from recurra_sources.applying import refuse_unused
-from recurra_sources.cells import Cells, Place, Row
+from recurra_sources.cells import Cells, Place, Reader, Row
 from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
 from recurra_sources.names import nearest, readable
@@ -26,6 +28,7 @@ from recurra_sources.table_options import TableOptions
 from recurra_sources.unfolding import Unfolding
 
 CHUNK = 1 << 14
+"""Rows of a sequence that are given at a time."""
 
 
 class Step(NamedTuple):
@@ -52,8 +55,9 @@ class Table(Source[O]):
 
     @abstractmethod
     def written(self) -> Iterator[tuple[int, Any]]:
-        """Give each row as it is written, and the line where it begins; nothing for a blank
-        line.
+        """Give each row as it is written, and the line where it begins.
+
+        A blank line is nothing, in the place of a row.
         """
 
     @abstractmethod
@@ -79,9 +83,8 @@ class Table(Source[O]):
             fact = f"{len(options.columns)} columns are named, but {element} are read from one"
             raise InputError.of("RC030", fact, key="source.columns")
 
-        if options.settled and (
-            options.whole_rows or (options.group is None and element == "text")
-        ):
+        sequence_a_row = options.whole_rows or (options.group is None and element == "text")
+        if options.settled and sequence_a_row:
             yield from self._one_by_one(element)
         else:
             yield from self._sequences(self.rows(), element)
@@ -93,25 +96,29 @@ class Table(Source[O]):
             if not row:
                 continue
             count += 1
+
             try:
-                pieces = [*self._sequences(iter([(line, self.cells(line, row))]), element)]
+                cells = self.cells(line, row)
+                pieces = [*self._sequences(iter([(line, cells)]), element)]
             except InputError as error:
                 pieces = [Piece(error)]
-            yield from (
-                piece._replace(columns={"series": str(count)}) if piece.start else piece
-                for piece in pieces
-            )
+            yield from _named(pieces, str(count))
 
     def _sequences(self, lines: Iterator[Row], element: Element) -> Iterator[Piece]:
         """Give the pieces of all sequences that rows hold."""
         options = self.options
         steps = self._complete(lines, element)
         if options.group is None and not options.whole_rows:
-            # all rows are one series, but each text stands by itself
+            # All rows are one series, but each text stands by itself.
             rows = (step.values for step in steps)
-            yield from (Piece(cells[0]) for cells in rows) if element == "text" else _chunks(rows)
+            if element == "text":
+                yield from (Piece(cells[0]) for cells in rows)
+            else:
+                yield from _chunks(rows)
             return
 
+        # The rows of a group follow each other: a group that comes again is refused. The number of
+        # a row, which stands for a group where each row is a sequence, never does.
         seen: set[str] = set()
         for group, inside in groupby(steps, key=attrgetter("group")):
             if group in seen:
@@ -129,8 +136,7 @@ class Table(Source[O]):
         rows = self._of_one_label(first, chain([first], steps))
         pieces = self._joined(rows) if element == "text" else _chunks(rows)
         if first.label is None and first.fold is None:
-            named: Mapping[Role, Any] = {"series": first.group} if first.group is not None else {}
-            yield from (piece._replace(columns=named) if piece.start else piece for piece in pieces)
+            yield from _named(pieces, first.group)
             return
 
         start = True
@@ -139,46 +145,49 @@ class Table(Source[O]):
                 yield labels.piece(piece.values, start, first.label, first.fold)
                 start = False
         if start and self.options.missing != "drop":
-            fact = (
-                f"{readable(self.options.path)}:{first.place}: the texts of group {first.group!r}"
-                " are all empty"
-            )
-            cure = (
-                'mend the rows, or set source.missing = "drop": then a group without a text is'
-                " left out"
-            )
-            raise InputError.of("RC042", fact, key="source.columns", cure=cure)
+            raise self._all_empty(first)
 
     def _of_one_label(self, first: Step, steps: Iterator[Step]) -> Iterator[Cells]:
-        """Give the cells of one sequence. Raises `InputError` (RC042) where its label or fold
-        changes.
+        """Give the cells of one sequence.
+
+        Raises `InputError` (RC042) where its label or fold changes.
         """
         for step in steps:
-            for role, here, before in (
-                ("label", step.label, first.label),
-                ("fold", step.fold, first.fold),
-            ):
-                if here != before:
-                    path = readable(self.options.path)
-                    fact = (
-                        f"{path}:{step.place}: group {step.group!r} has the {role} {here!r} here,"
-                        " and "
-                    )
-                    fact += f"{before!r} at {path}:{first.place}: a sequence has one {role}"
-                    cure = (
-                        "mend the rows, or name as source.group the column whose values have one"
-                        f" {role} each"
-                    )
-                    raise InputError.of("RC042", fact, key=f"source.{role}", cure=cure)
+            if step.label != first.label:
+                raise self._changing("label", first, first.label, step, step.label)
+            if step.fold != first.fold:
+                raise self._changing("fold", first, first.fold, step, step.fold)
             yield step.values
 
     def _joined(self, rows: Iterator[Cells]) -> Iterator[Piece]:
         """Give the texts of one group, with what stands between them."""
         separator = "\n" if self.options.separator is None else self.options.separator
-        for index, (text,) in enumerate(rows):
-            yield Piece(f"{separator}{text}" if index else str(text), not index)
+        start = True
+        for (text,) in rows:
+            yield Piece(str(text) if start else f"{separator}{text}", start)
+            start = False
+
+    def _all_empty(self, first: Step) -> InputError:
+        """Return the error of a group of texts without a character, which begins with `first`."""
+        where = f"{readable(self.options.path)}:{first.place}"
+        fact = f"{where}: the texts of group {first.group!r} are all empty"
+        cure = (
+            'mend the rows, or set source.missing = "drop": then a group without a text is left out'
+        )
+        return InputError.of("RC042", fact, key="source.columns", cure=cure)
+
+    def _changing(
+        self, role: str, first: Step, before: str | None, step: Step, here: str | None
+    ) -> InputError:
+        """Return the error of a sequence with two labels, or two folds."""
+        path = readable(self.options.path)
+        fact = f"{path}:{step.place}: group {step.group!r} has the {role} {here!r} here"
+        fact += f", and {before!r} at {path}:{first.place}: a sequence has one {role}"
+        cure = "mend the rows, or name as source.group the column whose values have one"
+        return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {role} each")
 
     def _scattered(self, group: Any) -> InputError:
+        """Return the error of a group whose rows do not follow each other."""
         fact = f"{readable(self.options.path)}: group {group!r} comes again after another group"
         cure = (
             f"sort the file by {self.options.group}, so that the rows of a group follow each other"
@@ -186,21 +195,25 @@ class Table(Source[O]):
         return InputError.of("RC042", fact, key="source.group", cure=cure)
 
     def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
-        """Give rows with every cell read, and missing ones mended as the task says; report all that
-        are wrong.
+        """Give rows with every cell read, and missing ones mended as the task says.
+
+        Raises `InputError` (RC042) with all that cannot be read, after the last row.
         """
         options = self.options
+        names_beside = options.beside
         beside = self.readers()
-        if options.whole_rows:  # the number of a row is its group
+        if options.whole_rows:
+            # The number of a row is its group, and stands behind the other cells.
             rows = Unfolding(options.path, options.columns, element).rows(rows, beside)
             beside = [*beside, read_as.named]
         grouped = options.group is not None or options.whole_rows
+
         read_cell = self._reader(element)
         faults = Faults(options, element)
+        self._gaps = gaps = Gaps(grouped)
         last: list[Any] = [None] * len(options.named)
         group = None
-        kept = dropped = 0
-        self._gaps = gaps = Gaps(grouped)
+        whole = dropped = 0
 
         for place, cells in rows:
             if not cells:
@@ -209,42 +222,45 @@ class Table(Source[O]):
 
             if grouped and cells[-1] != group:
                 # A sequence takes nothing from the one before.
-                last, group = (
-                    [None] * len(cells),
-                    cells[-1],
-                )
+                group = cells[-1]
+                last = [None] * len(cells)
                 gaps.begin()
 
             width = len(cells) - len(beside)
+            readers = [read_cell] * width + beside
             values: Cells = []
-            for index, cell in enumerate(cells):
-                value, fault = (read_cell if index < width else beside[index - width])(cell)
+            for index, (read, cell) in enumerate(zip(readers, cells, strict=True)):
+                value, fault = read(cell)
                 if fault:
-                    before = None if grouped and index == len(cells) - 1 else last[index]
-                    if fault == "missing" and options.missing == "forward" and before is not None:
-                        value, fault = before, ""
-                    elif fault != "missing" or options.missing != "drop":
+                    is_group = grouped and index == len(cells) - 1
+                    before = None if is_group else last[index]
+                    missing = fault == "missing"
+                    if missing and options.missing == "forward" and before is not None:
+                        value = before
+                    elif not missing or options.missing != "drop":
                         faults.add(place, self._name(index, width), cell, fault)
-                        if fault == "missing":
+                        if missing:
                             faults.note_missing(before is not None)
                 values.append(value)
 
             if options.settled:
-                faults.raise_any(kept)  # at once, or a sequence would be answered without this step
+                # At once, or a sequence would be answered without this step.
+                faults.raise_any(whole)
             if None in values:
                 gaps.leave(place)
                 dropped += 1
                 continue
+
             gaps.keep()
-            kept += 1
+            whole += 1
             last = values
-            said = dict(zip(options.beside, values[width:], strict=False))
-            label, fold = (
-                said[name] if name is not None else None for name in (options.label, options.fold)
-            )
+            about = dict(zip(names_beside, values[width:], strict=False))
+            label = None if options.label is None else about[options.label]
+            fold = None if options.fold is None else about[options.fold]
             yield Step(place, values[:width], label, fold, values[-1] if grouped else None)
-        faults.raise_any(kept)
-        if dropped and not kept and not options.settled:
+
+        faults.raise_any(whole)
+        if dropped and not whole and not options.settled:
             raise self._all_dropped(dropped)
 
     def _name(self, index: int, width: int) -> str:
@@ -255,23 +271,20 @@ class Table(Source[O]):
         return [*columns, *self.options.beside][index]
 
     def _all_dropped(self, count: int) -> InputError:
+        """Return the error of a table of which nothing is left."""
         names = ", ".join(self.options.named)
         where = f"all {count} rows of {readable(self.options.path)}"
         fact = f'missing = "drop" leaves out {where}: each lacks a cell of {names}'
         cure = "name columns that are filled, or another source.missing"
         return InputError.of("RC041", fact, key="source.missing", cure=cure)
 
-    def readers(self) -> list[Callable[[Any], tuple[Any, str]]]:
+    def readers(self) -> list[Reader]:
         """Return what reads the cells beside those that are read, in their order."""
-        return [
-            read_as.fold if name == self.options.fold else read_as.named
-            for name in self.options.beside
-        ]
+        fold = self.options.fold
+        return [read_as.fold if name == fold else read_as.named for name in self.options.beside]
 
-    def _reader(self, element: Element) -> Callable[[Any], tuple[Any, str]]:
-        """Return what reads a cell as an element: it gives its value or none, and what is wrong
-        with it.
-        """
+    def _reader(self, element: Element) -> Reader:
+        """Return what reads a cell as an element."""
         if element == "numbers":
             return lambda cell: read_as.number(cell, self.number)
         if element == "tokens":
@@ -279,39 +292,41 @@ class Table(Source[O]):
         return read_as.whole_text if self.options.whole_rows else read_as.text
 
     def _file(self) -> Path:
-        found = matching([self.options.path]).files
-        if len(found) > 1:
-            names = ", ".join(readable(path.name) for path in found[:5])
-            fact = (
-                f"{readable(self.options.path)} stands for {len(found)} files, and a table is one"
-            )
+        """Return the file. Raises `InputError` (RC040) unless the path stands for one."""
+        paths = matching([self.options.path]).files
+        if len(paths) > 1:
+            pattern = readable(self.options.path)
+            fact = f"{pattern} stands for {len(paths)} files, and a table is one"
+            names = ", ".join(readable(path.name) for path in paths[:5])
             raise InputError.of("RC040", fact, key="source.path", got=names)
-        return found[0]
+        return paths[0]
 
     def _no_column(
-        self, name: str, known: list[str], where: str = "", cure: str = ""
+        self, name: str, columns: list[str], where: str = "", cure: str = ""
     ) -> InputError:
+        """Return the error of a column that is none of those of the table."""
         fact = f"{readable(self.options.path)}{where} has no column {name!r}"
-        shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        close = nearest(name, known)
-        return InputError.of(
-            "RC040", fact, key=self._key(name), allowed=shown, nearest=close, cure=cure
-        )
+        allowed = ", ".join(columns[:20])
+        if len(columns) > 20:
+            allowed += f" and {len(columns) - 20} more"
+        close = nearest(name, columns)
+        key = self._key(name)
+        return InputError.of("RC040", fact, key=key, allowed=allowed, nearest=close, cure=cure)
 
     def _twice(self, name: str, where: str) -> InputError:
+        """Return the error of a name that several columns have."""
         fact = f"{readable(self.options.path)}{where} has several columns {name!r}"
-        return InputError.of(
-            "RC042", fact, key=self._key(name), cure="give each column a name of its own"
-        )
+        cure = "give each column a name of its own"
+        return InputError.of("RC042", fact, key=self._key(name), cure=cure)
 
     def _key(self, name: str) -> str:
         """Return the option that names a column."""
-        if name in self.options.columns:
-            return "source.columns"
         options = self.options
-        return next(
-            f"source.{key}" for key in ("label", "fold", "group") if name == getattr(options, key)
-        )
+        if name in options.columns:
+            return "source.columns"
+        if name == options.label:
+            return "source.label"
+        return "source.fold" if name == options.fold else "source.group"
 
     def fingerprint(self) -> str:
         """Return a hash of name, size and time of the file."""
@@ -328,36 +343,44 @@ class Table(Source[O]):
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and the label and the fold where columns of them are named."""
-        return labels.roles(
-            self.offers, self.options.label is not None, self.options.fold is not None
-        )
+        labelled = self.options.label is not None
+        folded = self.options.fold is not None
+        return labels.roles(self.offers, labelled, folded)
 
     def features(self) -> list[str]:
         """Return the names of the columns."""
         return list(self.options.columns)
 
     def gaps(self) -> list[str]:
-        """Return the rows, and the blank lines, that the last reading left out before others of
-        their sequence.
+        """Return what the last reading left out before other rows of its sequence.
+
+        That is rows, and blank lines.
         """
         return list(self._gaps.rows)
 
 
+def _named(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
+    """Give pieces, of which each that starts a sequence carries its name, where it has one."""
+    columns: Mapping[Role, Any] = {} if name is None else {"series": name}
+    for piece in pieces:
+        yield piece._replace(columns=columns) if piece.start else piece
+
+
 def _chunks(rows: Iterator[Cells]) -> Iterator[Piece]:
-    """Give the rows of one sequence, many at a time: tokens of one column, or numbers of
-    several.
-    """
-    start, held = True, []
+    """Give the rows of one sequence, many at a time."""
+    chunk: list[Cells] = []
+    start = True
     for cells in rows:
-        held.append(cells)
-        if len(held) == CHUNK:
-            yield Piece(_together(held), start)
-            start, held = False, []
-    if held:
-        yield Piece(_together(held), start)
+        chunk.append(cells)
+        if len(chunk) == CHUNK:
+            yield Piece(_together(chunk), start)
+            chunk, start = [], False
+    if chunk:
+        yield Piece(_together(chunk), start)
 
 
 def _together(rows: list[Cells]) -> Any:
+    """Return rows as elements: tokens of one column, or numbers of several."""
     if isinstance(rows[0][0], str):
         return [cells[0] for cells in rows]
     return np.array(rows, np.float64)

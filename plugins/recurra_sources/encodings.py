@@ -23,7 +23,9 @@ MARKS = (
 )
 """Byte-order marks, and the encodings that have them; that of UTF-32 begins like that of UTF-16."""
 GZIP = b"\x1f\x8b"
+"""How a file begins that gzip has packed."""
 TAR = re.compile(rb".{257}ustar", re.DOTALL)
+"""How a tar archive begins."""
 PACKED = (
     (rb"\x1f\x8b", "packed with gzip", "let its name end in .gz"),
     (rb"\x1f\x9d", "packed with compress", "unpack it first"),
@@ -58,22 +60,24 @@ ENOUGH = 64
 
 
 def known_encoding(name: str) -> str:
-    """Return the name if Python knows the encoding, and it is one of text files. Raises
-    `ValueError`.
-    """
+    """Return a name that Python knows, of an encoding of text files. Raises `ValueError`."""
     try:
         "".encode(name)
         codecs.getincrementaldecoder(name)
         if canonical(name) in NO_FILES:
             raise ValueError
-    except (LookupError, ValueError, TypeError):  # unknown, not of text, a name with a zero in it
+    except (LookupError, ValueError, TypeError):
+        # The name is unknown, or not of an encoding of text, or has a zero in it.
         close = nearest(name, ["utf-8", "utf-16", "utf-32", "latin-1", "cp1252", "ascii", *aliases])
-        hint = f'; did you mean "{close}"?' if close and _decodes(close) else ""
+        hint = ""
+        if close and _decodes(close):
+            hint = f'; did you mean "{close}"?'
         raise ValueError(f"Python knows no encoding {name!r} of text{hint}") from None
     return name
 
 
 def _decodes(name: str) -> bool:
+    """Tell whether a name is of an encoding of text files."""
     try:
         "".encode(name)
     except (LookupError, ValueError):
@@ -100,15 +104,20 @@ def of_zeros(head: bytes) -> str:
     if len(whole) < 8:
         return ""
 
-    zeros = [whole[place::4].count(0) / (len(whole) // 4) for place in range(4)]
-    full, free = [share > 0.6 for share in zeros], [share == 0 for share in zeros]
+    # The share of zeros among the first of four bytes, the second, and so on.
+    fours = len(whole) // 4
+    zeros = [whole[place::4].count(0) / fours for place in range(4)]
+    full = [share > 0.6 for share in zeros]
+    free = [share == 0 for share in zeros]
     if all(full[1:]) and free[0]:
         return "utf-32-le"
     if all(full[:3]) and free[3]:
         return "utf-32-be"
     if full[1] and full[3] and free[0] and free[2]:
         return "utf-16-le"
-    return "utf-16-be" if full[0] and full[2] and free[1] and free[3] else ""
+    if full[0] and full[2] and free[1] and free[3]:
+        return "utf-16-be"
+    return ""
 
 
 class Contradiction(NamedTuple):
@@ -119,39 +128,46 @@ class Contradiction(NamedTuple):
 
 
 def contradiction(encoding: str, head: bytes, unpacked: bool = False) -> Contradiction | None:
-    """Return what the beginning of a file says against an encoding in which it might well be read
-    without an error, or nothing.
+    """Return what the beginning of a file says against an encoding, or nothing.
 
-    `unpacked` tells that these bytes come out of a file that was packed.
+    In that encoding it might well be read without an error. `unpacked` tells that these bytes come
+    out of a file that was packed.
     """
-    if packed := _packed(head, unpacked):
+    packed = _packed(head, unpacked)
+    if packed:
         return packed
 
+    # A mark decides, whatever follows it.
     name = canonical(encoding)
     for mark, having in MARKS:
         if head.startswith(mark):
+            if name in having:
+                return None
             fact = f"it begins with the byte-order mark of {having[0]}"
-            return None if name in having else Contradiction(fact, _set(having[0]))
+            return Contradiction(fact, _set(having[0]))
 
-    if (zeros := of_zeros(head)) and zeros != name:
-        return Contradiction("zeros stand between its letters", _set(zeros))
+    suggested = of_zeros(head)
+    if suggested and suggested != name:
+        return Contradiction("zeros stand between its letters", _set(suggested))
 
-    if _wide(name) and len(head) >= ENOUGH and 0 not in head and _is_utf8(head, ended=False):
+    without_zeros = len(head) >= ENOUGH and 0 not in head
+    if _wide(name) and without_zeros and _is_utf8(head, ended=False):
         return Contradiction("it has one byte a letter", _set("utf-8"))
     return None
 
 
 def _packed(head: bytes, unpacked: bool) -> Contradiction | None:
     """Return what a file is that holds no text at all."""
-    for beginning, what, cure in PACKED if BINARY.search(head) else ():
+    if not BINARY.search(head):
+        return None
+
+    for beginning, what, cure in PACKED:
         if not re.match(beginning, head, re.DOTALL):
             continue
         if head.startswith(GZIP):
             if TAR.match(_unzipped(head)):
-                what, cure = (
-                    "a tar archive, packed with gzip",
-                    "take the files out first, as with tar -xzf",
-                )
+                what = "a tar archive, packed with gzip"
+                cure = "take the files out first, as with tar -xzf"
             elif unpacked:
                 what, cure = "packed with gzip twice", "unpack it once"
         return Contradiction(f"it is {what}", cure)
@@ -167,25 +183,28 @@ def _unzipped(head: bytes) -> bytes:
 
 
 def _set(name: str) -> str:
+    """Return the advice to name an encoding."""
     return f'set source.encoding = "{name}"'
 
 
 def _wide(name: str) -> bool:
+    """Tell whether an encoding has two bytes a letter, or four."""
     return name.startswith(("utf-16", "utf-32"))
 
 
 def advice(
     encoding: str, head: bytes, before: bytes = b"", wrong: bytes = b"", ended: bool = False
 ) -> str:
-    """Return what to do about bytes that are not in an encoding, and do not contradict it from the
-    beginning: a file's head, what stands `before` the wrong byte, and what from there on.
+    """Return what to do about bytes that are not in an encoding, which the beginning does not tell.
 
-    `ended` tells that the file ended inside a character. An encoding is named only if it reads
-    all of this, and only where what was read before does not speak for the one that the task has.
+    They are a file's head, what stands `before` the wrong byte, and what from there on. `ended`
+    tells that the file ended inside a character. An encoding is named only if it reads all of this,
+    and only where what was read before does not speak for the one that the task has.
     """
     name = canonical(encoding)
+    as_utf8 = name in MARKS[-1][1]
     zeros = 0 in head + wrong
-    if name not in MARKS[-1][1] and not zeros and _is_utf8(head, ended) and _is_utf8(wrong, ended):
+    if not as_utf8 and not zeros and _is_utf8(head, ended) and _is_utf8(wrong, ended):
         return _set("utf-8")
     if not wrong:
         return "the file has no byte-order mark: set source.encoding to how it was written"
@@ -198,8 +217,9 @@ def advice(
     if zeros:
         return "the file holds zeros, as text does not: name a file of text"
 
-    if _mostly_utf8(head + b"\n" + before + wrong):  # apart, or their ends would make a letter
-        if name in MARKS[-1][1]:
+    # The newline keeps them apart, or their ends would make a letter.
+    if _mostly_utf8(head + b"\n" + before + wrong):
+        if as_utf8:
             return "mend the file there: it is UTF-8 but for this byte, and perhaps a few more"
         return f"{_set('utf-8')}, and mend the file where it is not"
     if HALF_PAIR.match(wrong):
@@ -208,10 +228,9 @@ def advice(
         other = "set source.encoding to another, if the file was written in that"
         return f"mend the file there: it is no character of {encoding}; or {other}"
 
+    cure = "set source.encoding to how the file was written"
     likely = " or ".join(f'"{other}"' for other in _likely(head, wrong))
-    return "set source.encoding to how the file was written" + (
-        f", as in {likely}" if likely else ""
-    )
+    return f"{cure}, as in {likely}" if likely else cure
 
 
 def _mostly_utf8(raw: bytes) -> bool:
@@ -227,12 +246,13 @@ def _mostly_utf8(raw: bytes) -> bool:
 
 
 def _likely(head: bytes, wrong: bytes) -> list[str]:
-    """Return the encoding of one byte a letter that bytes suggest, or some others where every other
-    letter has marks; none that cannot read them.
+    """Return the encodings that bytes suggest, of those that can read them.
 
-    Bytes 0x80 to 0x9f are letters, quotes and dashes in cp1252, and control characters in Latin-1.
+    It is one of one byte a letter, or some others where every third byte or more is no ASCII. Bytes
+    0x80 to 0x9f are letters, quotes and dashes in cp1252, and control characters in Latin-1.
     """
-    if 3 * sum(byte >= 0x80 for byte in head) > len(head):
+    beyond_ascii = sum(byte >= 0x80 for byte in head)
+    if 3 * beyond_ascii > len(head):
         return [name for name in ("gb18030", "shift_jis", "cp1251") if _reads(name, head, wrong)]
 
     controls = any(0x80 <= byte < 0xA0 for byte in head + wrong)
@@ -251,8 +271,9 @@ def _reads(name: str, *parts: bytes) -> bool:
 
 
 def _is_utf8(raw: bytes, ended: bool) -> bool:
-    """Tell whether bytes are UTF-8; unless the file `ended` with them, they may end inside a
-    character.
+    """Tell whether bytes are UTF-8.
+
+    Unless the file `ended` with them, they may end inside a character.
     """
     try:
         codecs.getincrementaldecoder("utf-8")().decode(raw, final=ended)

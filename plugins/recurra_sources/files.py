@@ -14,23 +14,23 @@ from pathlib import Path
 
 from recurra import InputError
 from recurra_sources import encodings
-from recurra_sources.names import half_pair, readable
+from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.patterns import state_of
 
 BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 LONGEST = 1 << 26
 """Characters of a line, or of a cell of a table, at most: each is held in memory."""
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Return a hash of names, sizes and times of files, which changes with them and reads
-    nothing.
-    """
+    """Return a hash of names, sizes and times of files, without reading them."""
     folders = {path.parent: os.path.realpath(path.parent) for path in paths}
     digest = hashlib.sha256()
     for path in paths:
         name = os.path.join(folders[path.parent], path.name)
-        digest.update(repr((os.fsencode(name), *_stamp(state_of(path)))).encode())
+        stamp = _stamp(state_of(path))
+        digest.update(repr((os.fsencode(name), *stamp)).encode())
     return digest.hexdigest()
 
 
@@ -41,33 +41,37 @@ def blocks(path: Path, encoding: str) -> Iterator[str]:
     `InputError` (RC040, RC044) if the file cannot be read, is not in this encoding, or changes
     meanwhile.
     """
-    held, begun = "", False
+    waiting, begun = "", False
     for text in _decoded(path, encoding):
-        held += text if begun else text.removeprefix("\ufeff")
+        waiting += text if begun else text.removeprefix("\ufeff")
         begun = begun or bool(text)
 
-        cut = held.rfind("\n") + 1 or held.rfind(" ")
-        if cut <= 0 and len(held) > BLOCK:
-            cut = len(held) - held.endswith("\r")
+        # Without a newline or a space, all is given, but for a CR that an LF may follow.
+        cut = waiting.rfind("\n") + 1 or waiting.rfind(" ")
+        if cut <= 0 and len(waiting) > BLOCK:
+            cut = len(waiting) - waiting.endswith("\r")
         if cut > 0:
-            yield held[:cut]
-            held = held[cut:]
-    if held:
-        yield held
+            yield waiting[:cut]
+            waiting = waiting[cut:]
+
+    if waiting:
+        yield waiting
 
 
 def split_lines(text: str) -> Iterator[str]:
-    """Give the lines of a text with their ends: LF, CRLF and CR alone; `str.splitlines` knows
-    more.
-    """
+    """Give the lines of a text with their ends, LF, CRLF and CR; `str.splitlines` knows more."""
     yield from io.StringIO(text, newline="")
 
 
 def lines(path: Path, encoding: str) -> Iterator[str]:
-    """Give a file's lines, with their ends. Raises `InputError` as `blocks` does, and (RC042) for
-    an endless line.
+    """Give a file's lines, with their ends.
+
+    Raises `InputError` as `blocks` does, and (RC042) for an endless line.
     """
-    number, parts, length = 1, [], 0
+    # A line may stand in several blocks: its parts wait for the one that ends it.
+    number = 1
+    parts: list[str] = []
+    length = 0
     for block in blocks(path, encoding):
         for part in split_lines(block):
             parts.append(part)
@@ -78,15 +82,18 @@ def lines(path: Path, encoding: str) -> Iterator[str]:
 
             if part.endswith(("\n", "\r")):
                 yield "".join(parts)
-                number, parts, length = number + 1, [], 0
+                number += 1
+                parts, length = [], 0
     if parts:
         yield "".join(parts)
 
 
 def _decoded(path: Path, encoding: str) -> Iterator[str]:
+    """Give a file's text, as it is decoded. Raises `InputError` as `blocks` does."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    seen = waiting = 0
     count = _LineCount()
+    # Bytes before the last that were read, and those among them that wait for the rest of theirs.
+    seen = waiting = 0
     with _opened(path) as file:
         _check_head(path, file.read(encodings.SAMPLE), encoding)
         file.seek(0)
@@ -102,10 +109,12 @@ def _decoded(path: Path, encoding: str) -> Iterator[str]:
                 yield text
                 seen += len(raw)
         except UnicodeDecodeError as error:
+            # An error counts from the first byte that waited.
             at = max(seen - waiting, 0) + error.start
             count.add(error.object[: error.start].decode(error.encoding, "ignore"))
             raise _not_decoded(path, encoding, error, at, count.line, ended) from error
-        except UnicodeError as error:  # such as a missing byte-order mark
+        except UnicodeError as error:
+            # Such as a missing byte-order mark.
             fact = f"{readable(path)} is not {encoding} text: {error}"
             cure = encodings.advice(encoding, _head(path))
             raise InputError.of("RC040", fact, key="source.encoding", cure=cure) from error
@@ -122,7 +131,9 @@ class _LineCount:
         if not text:
             return
         self.line += text.count("\n") + text.count("\r") - text.count("\r\n")
-        self.line -= self.after_cr and text[0] == "\n"
+        if self.after_cr and text[0] == "\n":
+            # A CRLF was cut in two, and its CR is counted.
+            self.line -= 1
         self.after_cr = text[-1] == "\r"
 
 
@@ -130,32 +141,36 @@ class _LineCount:
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading, unpacked where it is .gz.
 
-    Raises `InputError`: RC040 if it cannot be read, RC044 if it changes until it was read to its
+    Raises `InputError`: RC040 if it cannot be read, RC044 if it changes before it is read to its
     end.
     """
     packed = _is_packed(path)
     try:
         with path.open("rb") as raw:
             before = _stamp(os.fstat(raw.fileno()))
-            if packed and not before[0]:
+            size = before[0]
+            if packed and not size:
                 raise gzip.BadGzipFile("it is empty, as no packed file is")
 
             yield gzip.GzipFile(fileobj=raw) if packed else raw
 
+            # Whoever reads goes on here once it is done.
             if _stamp(os.fstat(raw.fileno())) != before:
                 raise changed(readable(path))
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        cure = (
-            "a file that is not packed has another name, and one that is cut off must come whole"
-            if packed
-            else ""
-        )
         fact = f"{readable(path)} cannot be read: {reason}"
+        cure = ""
+        if packed:
+            cure = (
+                "a file that is not packed has another name, and one that is cut off must come"
+                " whole"
+            )
         raise InputError.of("RC040", fact, key="source", cure=cure) from error
 
 
 def _is_packed(path: Path) -> bool:
+    """Return whether a file is packed, as its name says."""
     return path.suffix.lower() == ".gz"
 
 
@@ -166,6 +181,7 @@ def changed(what: str) -> InputError:
 
 
 def _stamp(state: os.stat_result) -> tuple[int, int, int]:
+    """Return the size of a file first, and what else changes with it."""
     return state.st_size, state.st_mtime_ns, state.st_ino
 
 
@@ -176,43 +192,48 @@ def _head(path: Path) -> bytes:
 
 
 def _check_head(path: Path, head: bytes, encoding: str) -> None:
-    """Raise `InputError` (RC040) for a file whose beginning says that it is no text, or is written
-    in another encoding than the task names: it might be read all the same, as other letters.
+    """Raise `InputError` (RC040) for a file whose beginning contradicts the encoding of the task.
+
+    It says that the file is no text, or is written in another encoding: it might be read all the
+    same, as other letters.
     """
-    against = encodings.contradiction(encoding, head, unpacked=_is_packed(path))
-    if against:
-        fact = f"{readable(path)} is not {encoding} text: {against.fact}"
-        raise InputError.of("RC040", fact, key="source.encoding", cure=against.cure)
+    contradiction = encodings.contradiction(encoding, head, unpacked=_is_packed(path))
+    if contradiction:
+        fact = f"{readable(path)} is not {encoding} text: {contradiction.fact}"
+        raise InputError.of("RC040", fact, key="source.encoding", cure=contradiction.cure)
 
 
 def _check_whole(path: Path, text: str, count: _LineCount) -> None:
-    """Raise `InputError` (RC042) for a NUL, and for half a surrogate pair, which a few encodings
-    let pass.
+    """Raise `InputError` (RC042) for a NUL, and for half a surrogate pair.
+
+    A few encodings let such a half pass.
     """
     at = text.find("\0")
     if at >= 0:
-        what, cure = (
-            "a NUL stands here, as in no text",
-            "name a file of text, or take the NULs out of it",
-        )
+        what = "a NUL stands here, as in no text"
+        cure = "name a file of text, or take the NULs out of it"
     elif (half := half_pair(text)) is not None:
         at = half
         what = f"{ascii(text[at])} is half a surrogate pair"
-        cure = "mend the text where it was cut: such a half is no character"
+        cure = HALF_CURE
     else:
         return
+
     count.add(text[:at])
-    raise InputError.of("RC042", f"{readable(path)}:{count.line}: {what}", key="source", cure=cure)
+    fact = f"{readable(path)}:{count.line}: {what}"
+    raise InputError.of("RC042", fact, key="source", cure=cure)
 
 
 def _not_decoded(
     path: Path, encoding: str, error: UnicodeDecodeError, at: int, line: int, ended: bool
 ) -> InputError:
     """Return the error of bytes that are not in the encoding that the task names."""
-    byte = error.object[error.start]
-    fact = f"{readable(path)} is not {encoding} text: byte {byte:#04x} at offset {at}, line {line}"
-    first = max(error.start - encodings.SAMPLE, 0)
-    before = error.object[first : error.start]
-    wrong = error.object[error.start :][: encodings.SAMPLE]
+    raw, start = error.object, error.start
+    fact = f"{readable(path)} is not {encoding} text"
+    fact += f": byte {raw[start]:#04x} at offset {at}, line {line}"
+
+    first = max(start - encodings.SAMPLE, 0)
+    before = raw[first:start]
+    wrong = raw[start : start + encodings.SAMPLE]
     cure = encodings.advice(encoding, _head(path), before, wrong, ended)
     return InputError.of("RC040", fact, key="source.encoding", cure=cure)

@@ -30,6 +30,7 @@ def check(matches: Matches) -> None:
     A file beside folders of labels would be of a class that is called as what holds them all, and a
     file that is named twice, by links, may lie in folders of two labels.
     """
+    # One file of each folder.
     holds: dict[Path, Path] = {}
     for path in matches.files:
         holds.setdefault(_folder(path), path)
@@ -37,11 +38,9 @@ def check(matches: Matches) -> None:
     for folder, path in holds.items():
         outer = next((parent for parent in folder.parents if parent in holds), None)
         if outer is not None:
-            fact = (
-                f"{readable(holds[outer])} lies in {readable(outer.name)}, and so does the folder"
-                " of another "
-            )
-            fact += f"label, {readable(folder.relative_to(outer))} with {readable(path.name)}"
+            inner = readable(folder.relative_to(outer))
+            fact = f"{readable(holds[outer])} lies in {readable(outer.name)}"
+            fact += f", and so does the folder of another label, {inner} with {readable(path.name)}"
             raise InputError.of("RC040", fact, key="source.labels", cure=CURE)
 
     for path, first in matches.again:
@@ -51,4 +50,6 @@ def check(matches: Matches) -> None:
 
 
 def _folder(path: Path) -> Path:
-    return Path(os.path.abspath(path)).parent
+    """Return the folder that a file lies in, from the root on."""
+    absolute = Path(os.path.abspath(path))
+    return absolute.parent

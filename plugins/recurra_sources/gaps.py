@@ -21,9 +21,7 @@ class Gaps:
         self.begun = self.grouped
 
     def leave(self, place: int | str, what: str = "line") -> None:
-        """Leave out what stands at a line: a row, a step of it, or a blank line that might have
-        been one.
-        """
+        """Leave out what stands at a line: a row, a step of it, or a blank line."""
         self.waiting.append(f"{what} {place}")
 
     def keep(self) -> None:

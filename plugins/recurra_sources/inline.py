@@ -12,7 +12,7 @@ from pydantic import model_validator
 from recurra import Element, Field, InputError, Options, Piece, Role, Source
 from recurra_sources import labels
 from recurra_sources.labels import Fold
-from recurra_sources.names import half_pair
+from recurra_sources.names import HALF_CURE, half_pair
 
 FORMS: dict[str, Element] = {
     "text": "text",
@@ -25,9 +25,7 @@ FORMS: dict[str, Element] = {
 
 
 class InlineOptions(Options):
-    """Options of inline: exactly one of the five that hold sequences, their labels and their
-    folds.
-    """
+    """Options of inline: exactly one that holds sequences, their labels and their folds."""
 
     text: str | None = Field(None, description="one sequence of text")
     texts: list[str] | None = Field(None, description="several sequences of text")
@@ -59,22 +57,23 @@ class InlineOptions(Options):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> InlineOptions:
-        given = [name for name in FORMS if getattr(self, name) is not None]
-        if len(given) != 1:
+        names = [name for name in FORMS if getattr(self, name) is not None]
+        if len(names) != 1:
+            got = names or "none"
             raise ValueError(
-                f"give exactly one of text, texts, tokens, values and series; got {given or 'none'}"
+                f"give exactly one of text, texts, tokens, values and series; got {got}"
             )
         return self
 
     @model_validator(mode="after")
     def _steps_have_one_width(self) -> InlineOptions:
-        name, sequences = self.held()
+        name, sequences = self.content()
         if FORMS[name] != "numbers":
             return self
 
-        widths = {
-            len(row) if isinstance(row, list) else 1 for series in sequences for row in series
-        }
+        widths = set()
+        for series in sequences:
+            widths |= {len(step) if isinstance(step, list) else 1 for step in series}
         if 0 in widths:
             raise ValueError(f"{name}: every step must have one number or more; one has none")
         if len(widths) > 1:
@@ -87,7 +86,8 @@ class InlineOptions(Options):
     def _every_sequence_has_a_label(self) -> InlineOptions:
         if self.labels is None:
             return self
-        name, sequences = self.held()
+
+        name, sequences = self.content()
         if len(self.labels) != len(sequences):
             raise ValueError(
                 f"labels: give one label for each sequence; got {len(self.labels)}, and {name}"
@@ -98,14 +98,13 @@ class InlineOptions(Options):
             if not str(label).strip():
                 raise ValueError(f"labels: labels[{index}] is empty")
             if not sequence:
-                raise ValueError(
-                    f"labels: labels[{index}] is {label!r}, and the sequence that it is of is empty"
-                )
+                where = f"labels[{index}] is {label!r}"
+                raise ValueError(f"labels: {where}, and the sequence that it is of is empty")
         return self
 
     @model_validator(mode="after")
     def _every_sequence_has_a_fold(self) -> InlineOptions:
-        name, sequences = self.held()
+        name, sequences = self.content()
         if self.folds is not None and len(self.folds) != len(sequences):
             raise ValueError(
                 f"folds: give one fold for each sequence; got {len(self.folds)}, and {name} holds"
@@ -113,13 +112,13 @@ class InlineOptions(Options):
             )
         return self
 
-    def held(self) -> tuple[str, list[Any]]:
+    def content(self) -> tuple[str, list[Any]]:
         """Return the option that holds sequences, and these."""
         name = next(name for name in FORMS if getattr(self, name) is not None)
         value = getattr(self, name)
-        several = name in ("texts", "series") or (
-            name == "tokens" and any(isinstance(each, list) for each in value)
-        )
+        several = name in ("texts", "series")
+        if name == "tokens":
+            several = any(isinstance(each, list) for each in value)
         return name, value if several else [value]
 
 
@@ -130,20 +129,25 @@ class Inline(Source[InlineOptions]):
 
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each sequence as one piece."""
-        name, sequences = self.options.held()
+        name, sequences = self.options.content()
         if sequences and FORMS[name] != element:
             fact = f"the inline source holds {FORMS[name]}, but the vocabulary reads {element}"
             raise InputError.of("RC030", fact, key="source")
 
         for index, sequence in enumerate(sequences):
+            # A sequence of nothing has no piece, but it has its place in the order of labels.
             if not sequence:
                 continue
+
             values: Any = sequence if isinstance(sequence, str) else [*sequence]
             if element == "numbers":
-                values = np.array(sequence, np.float64).reshape(len(sequence), -1)
+                numbers = np.array(sequence, np.float64)
+                values = numbers.reshape(len(sequence), -1)
             else:
                 _check_whole("".join(sequence))
-            fold = None if self.options.folds is None else self.options.folds[index]
+
+            folds = self.options.folds
+            fold = None if folds is None else folds[index]
             yield labels.piece(values, True, self._label(index), fold)
 
     def _label(self, index: int) -> str | None:
@@ -156,15 +160,14 @@ class Inline(Source[InlineOptions]):
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""
-        return hashlib.sha256(
-            self.options.model_dump_json().encode("utf-8", "surrogatepass")
-        ).hexdigest()
+        content = self.options.model_dump_json()
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and the labels and folds where there are such."""
-        return labels.roles(
-            self.offers, self.options.labels is not None, self.options.folds is not None
-        )
+        labelled = self.options.labels is not None
+        folded = self.options.folds is not None
+        return labels.roles(self.offers, labelled, folded)
 
 
 def _check_whole(text: str) -> None:
@@ -172,5 +175,4 @@ def _check_whole(text: str) -> None:
     at = half_pair(text)
     if at is not None:
         fact = f"the inline source holds {ascii(text[at])}, half a surrogate pair"
-        cure = "mend the text where it was cut: such a half is no character"
-        raise InputError.of("RC042", fact, key="source", cure=cure)
+        raise InputError.of("RC042", fact, key="source", cure=HALF_CURE)

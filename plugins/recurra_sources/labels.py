@@ -1,5 +1,6 @@
-"""What is said of a whole sequence, its label and its fold: one text each, which the piece carries
-that starts it.
+"""What is said of a whole sequence: its label and its fold.
+
+They are one text each, which the piece carries that starts the sequence.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ def roles(
 
 
 def piece(values: Any, start: bool, label: str | None, fold: str | None = None) -> Piece:
-    """Return a piece of a sequence; the one that starts it carries its label and its fold, if it
-    has such.
-    """
-    said: dict[Role, str | None] = {"label": label, "fold": fold}
-    columns = {role: text for role, text in said.items() if start and text is not None}
-    return Piece(values, start, columns) if columns else Piece(values, start)
+    """Return a piece of a sequence; the one that starts it carries its label and its fold."""
+    if not start or (label is None and fold is None):
+        return Piece(values, start)
+
+    columns: dict[Role, str] = {}
+    if label is not None:
+        columns["label"] = label
+    if fold is not None:
+        columns["fold"] = fold
+    return Piece(values, start, columns)

@@ -18,11 +18,13 @@ from recurra import InputError
 from recurra_sources.names import nearest, readable
 
 Identity = tuple[int, int]
+"""The device and the number of a file, which all its names share."""
 
 
 class Matches(NamedTuple):
-    """The files that names and patterns stand for, and those that came again, each with its name
-    the first time.
+    """The files that names and patterns stand for.
+
+    `again` are those that came again, each with its name the first time.
     """
 
     files: list[Path]
@@ -41,7 +43,6 @@ def matching(patterns: Sequence[str]) -> Matches:
         folder, rest = _literal(pattern)
         paths = sorted(_below(folder, rest)) if rest else [pattern]
         states = [(path, state_of(path)) for path in paths]
-
         if rest:
             states = [(path, state) for path, state in states if not stat.S_ISDIR(state.st_mode)]
         if not states:
@@ -51,9 +52,11 @@ def matching(patterns: Sequence[str]) -> Matches:
         for path, state in states:
             _check_regular(path, state)
             identity = (state.st_dev, state.st_ino)
-            first = files.setdefault(identity, Path(path))
-            if identity in before or first != Path(path):  # one pattern may lead to a path twice
-                again.append((Path(path), first))
+            file = Path(path)
+            first = files.setdefault(identity, file)
+            # One pattern may lead to the same path twice, which is no second name.
+            if identity in before or first != file:
+                again.append((file, first))
     return Matches(list(files.values()), again)
 
 
@@ -64,7 +67,8 @@ def _literal(pattern: str) -> tuple[str, tuple[str, ...]]:
     """
     parts = Path(pattern).parts
     for index, part in enumerate(parts):
-        if glob.has_magic(part) and not os.path.lexists(os.path.join(*parts[: index + 1])):
+        path = os.path.join(*parts[: index + 1])
+        if glob.has_magic(part) and not os.path.lexists(path):
             return os.path.join("", *parts[:index]), parts[index:]
     return pattern, ()
 
@@ -77,14 +81,18 @@ def _below(folder: str, parts: Sequence[str]) -> Iterator[str]:
 
     part, rest = parts[0], parts[1:]
     path = os.path.join(folder, part)
-    if not glob.has_magic(part) or os.path.lexists(path):
-        yield from _below(path, rest) if os.path.lexists(path) else ()
+    exists = os.path.lexists(path)
+    if exists or not glob.has_magic(part):
+        if exists:
+            yield from _below(path, rest)
     elif part == "**":
+        # Any number of folders stands for it, none too; at the end it means the files in them.
         for inner in _tree(folder):
             yield from _below(inner, rest or ("*",))
     else:
-        hidden = part.startswith(".")
-        names = [name for name in _names(folder) if hidden or not name.startswith(".")]
+        names = _names(folder)
+        if not part.startswith("."):
+            names = [name for name in names if not name.startswith(".")]
         for name in fnmatch.filter(names, part):
             yield from _below(os.path.join(folder, name), rest)
 
@@ -93,20 +101,23 @@ def _tree(folder: str) -> Iterator[str]:
     """Give a folder and all folders below it, each once: links may lead round in a circle."""
     seen: set[Identity] = set()
     waiting = [folder] if os.path.isdir(folder or os.curdir) else []
-    for here in waiting:  # which grows on the way
+    # The list grows on the way.
+    for here in waiting:
         state = os.stat(here or os.curdir)
         if (state.st_dev, state.st_ino) in seen:
             continue
 
         seen.add((state.st_dev, state.st_ino))
         yield here
-        inner = (os.path.join(here, name) for name in _names(here) if not name.startswith("."))
+        names = [name for name in _names(here) if not name.startswith(".")]
+        inner = (os.path.join(here, name) for name in names)
         waiting += filter(os.path.isdir, inner)
 
 
 def _names(folder: str) -> list[str]:
-    """Return what a folder holds, sorted; nothing where it is no folder. Raises `InputError`
-    (RC040).
+    """Return what a folder holds, sorted. Raises `InputError` (RC040).
+
+    It is nothing where there is no such folder.
     """
     try:
         return sorted(os.listdir(folder or os.curdir))
@@ -124,17 +135,15 @@ def state_of(path: str | Path) -> os.stat_result:
         return os.stat(path)
     except FileNotFoundError as error:
         raise _no_file(str(path)) from error
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a circle of links, no permission; a name that no file can have
+    except (OSError, ValueError) as error:
+        # Links run in a circle, or there is no permission, or no file can have that name.
         reason = getattr(error, "strerror", None) or error
-        raise InputError.of(
-            "RC040", f"{readable(path)} cannot be read: {reason}", key="source"
-        ) from error
+        fact = f"{readable(path)} cannot be read: {reason}"
+        raise InputError.of("RC040", fact, key="source") from error
 
 
 def _no_file(path: str) -> InputError:
+    """Return the error of a name that no file has."""
     if os.path.islink(path):
         target = readable(os.readlink(path))
         fact = f"{readable(path)} is a link to {target}, which does not exist"
@@ -142,13 +151,9 @@ def _no_file(path: str) -> InputError:
 
     folder, name = os.path.split(path)
     beside = _names(folder) if os.path.isdir(folder or os.curdir) else []
-    return InputError.of(
-        "RC040",
-        f"there is no file {readable(path)}",
-        key="source",
-        nearest=readable(nearest(name, beside)),
-        cure=_where_from(path),
-    )
+    close = readable(nearest(name, beside))
+    fact = f"there is no file {readable(path)}"
+    return InputError.of("RC040", fact, key="source", nearest=close, cure=_where_from(path))
 
 
 def _where_from(path: str) -> str:
@@ -170,29 +175,20 @@ RELATIVE = "a path that does not begin with / is taken from the task file's fold
 
 
 def _nothing(pattern: str, rest: Sequence[str]) -> InputError:
+    """Return the error of a pattern, or of a name, that stands for no file."""
     if not any(map(glob.has_magic, rest)):
         return _no_file(pattern)
     cure = _where_from(pattern)
     return InputError.of("RC040", f"no file matches {readable(pattern)}", key="source", cure=cure)
 
 
+WRITE_FIRST = "write what comes out of it to a file first: data is read more than once"
+
 KINDS = (
     (stat.S_ISDIR, "a directory", "name a file in it, or a pattern such as {name}/*.txt"),
-    (
-        stat.S_ISFIFO,
-        "a named pipe, not a file",
-        "write what comes out of it to a file first: data is read more than once",
-    ),
-    (
-        stat.S_ISSOCK,
-        "a socket, not a file",
-        "write what comes out of it to a file first: data is read more than once",
-    ),
-    (
-        stat.S_ISCHR,
-        "a device, not a file",
-        "write what comes out of it to a file first: data is read more than once",
-    ),
+    (stat.S_ISFIFO, "a named pipe, not a file", WRITE_FIRST),
+    (stat.S_ISSOCK, "a socket, not a file", WRITE_FIRST),
+    (stat.S_ISCHR, "a device, not a file", WRITE_FIRST),
     (stat.S_ISBLK, "a device, not a file", "write what is on it to a file first"),
 )
 """What is no file, what it is called, and what to do."""

@@ -1,5 +1,6 @@
-"""The documentation topics that every CPython carries, in `pydoc_data.topics`: real English, and no
-download.
+"""The documentation topics that every CPython carries, in `pydoc_data.topics`.
+
+They are real English, and need no download.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ class PythonDocs(Source[PythonDocsOptions]):
     offers: ClassVar[tuple[Element, ...]] = ("text",)
 
     def _text(self) -> str:
+        """Return all topics. Raises `InputError` (RC040) where this Python has none."""
         try:
             from pydoc_data.topics import topics
         except ImportError as error:
             fact = "this Python was built without pydoc_data.topics"
-            raise InputError.of(
-                "RC040", fact, key="source.kind", cure="use CPython as python.org builds it"
-            ) from error
+            cure = "use CPython as python.org builds it"
+            raise InputError.of("RC040", fact, key="source.kind", cure=cure) from error
         return "".join(topics[name] for name in sorted(topics))
 
     def read(self, element: Element) -> Iterator[Piece]:

@@ -1,6 +1,4 @@
-"""What a task says of a table: its columns, who they are for, and what to do about cells that are
-missing.
-"""
+"""What a task says of a table: its columns, what they are for, and what missing cells become."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ class TableOptions(Options):
     _alike: bool | None = PrivateAttr(default=None)
 
     def over(self, path: str) -> Self:
-        """Return the same options for another file, whose rows are what they were, without
-        labels.
-        """
+        """Return the same options, without labels, for another file with rows as they were."""
         other = self.model_copy(update={"path": path, "label": None, "fold": None})
         other._alike = self.whole_rows
         return other
@@ -77,8 +73,9 @@ class TableOptions(Options):
     @classmethod
     def _columns_differ(cls, columns: list[str]) -> list[str]:
         for name in columns:
-            if columns.count(name) > 1:
-                raise ValueError(f"{name!r} is named {columns.count(name)} times")
+            times = columns.count(name)
+            if times > 1:
+                raise ValueError(f"{name!r} is named {times} times")
         return columns
 
     @model_validator(mode="after")
@@ -104,22 +101,19 @@ class TableOptions(Options):
 
     @model_validator(mode="after")
     def _fold_stands_apart(self) -> TableOptions:
-        others = [(name, "one of the columns that are read") for name in self.columns]
-        others += [
-            (name, what)
-            for name, what in ((self.label, "the label"), (self.group, "the group"))
-            if name
-        ]
-        for name, what in others:
-            if name == self.fold:
-                raise ValueError(f"fold: {name!r} is {what} too: it must be a column by itself")
+        others = {name: "one of the columns that are read" for name in self.columns}
+        if self.label:
+            others.setdefault(self.label, "the label")
+        if self.group:
+            others.setdefault(self.group, "the group")
+        if self.fold in others:
+            what = others[self.fold]
+            raise ValueError(f"fold: {self.fold!r} is {what} too: it must be a column by itself")
         return self
 
     @property
     def beside(self) -> list[str]:
-        """The columns that say something of a sequence: the label, the fold and the group, if
-        named.
-        """
+        """The columns that say something of a sequence: label, fold and group, where named."""
         return [name for name in (self.label, self.fold, self.group) if name is not None]
 
     @property
@@ -132,4 +126,5 @@ class TableOptions(Options):
         """Whether each row is a whole sequence."""
         if self._alike is not None:
             return self._alike
-        return self.group is None and (self.label is not None or self.fold is not None)
+        labelled = self.label is not None or self.fold is not None
+        return labelled and self.group is None

@@ -14,20 +14,19 @@ from recurra import Field, InputError
 from recurra_sources import files, numbers
 from recurra_sources.applying import For
 from recurra_sources.columns import Table, indexed
-from recurra_sources.names import half_pair, readable
+from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.table_options import TableOptions
 from recurra_sources.unfolding import Unfolding
 
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
-
-
 COMMENTS = ("#", "//", "%")
 """How lines begin that are comments where others read them."""
 ARRAY = (
     "each line holds one whole JSON object; in a file of one array each element must get a line of"
     " its own"
 )
+"""What to do about a line that is no object."""
 
 
 def _mark(character: str) -> str:
@@ -39,7 +38,8 @@ def _mark(character: str) -> str:
 
 def _decimal_mark(character: str) -> str:
     """Return a character that may stand before decimals. Raises `ValueError`."""
-    if len(character) != 1 or character.isalnum() or character.isspace() or character in "+-_\"'":
+    of_numbers = character.isalnum() or character in "+-_"
+    if len(character) != 1 or of_numbers or character.isspace() or character in "\"'":
         raise ValueError('it must be one character, as in "." or ","')
     return character
 
@@ -75,15 +75,18 @@ class Csv(Table[CsvOptions]):
         """Give the rows after the first, which names the columns."""
         path, options = self._file(), self.options
         rows = _rows(path, options.encoding, options.delimiter)
-        self._header = [name.strip() for name in next(rows, (0, []))[1]]
+        _, header = next(rows, (0, []))
+        self._header = [name.strip() for name in header]
         self._places = [self._place(path, self._header, name) for name in options.named]
         yield from rows
 
     def cells(self, line: int, row: list[str]) -> list[Any]:
         """Return the cells of the named columns."""
-        if row and len(row) != len(self._header):
+        if not row:
+            return []
+        if len(row) != len(self._header):
             row = self._fitted(self._file(), line, row, self._header)
-        return [row[place] for place in self._places] if row else []
+        return [row[place] for place in self._places]
 
     def _place(self, path: Path, header: list[str], name: str) -> int:
         """Return where a column stands. Raises `InputError` (RC040, RC041, RC042)."""
@@ -98,39 +101,43 @@ class Csv(Table[CsvOptions]):
 
     def _why_no_column(self, header: list[str]) -> str:
         """Return what the header tells of: another delimiter, or that there is none."""
-        if all(numbers.number(name, self.options.decimal)[0] is not None for name in header):
+        values = [self.number(name)[0] for name in header]
+        if None not in values:
             return (
                 "the first row holds numbers alone: put a row with the names of the columns"
                 " before it"
             )
         if header[0].startswith(COMMENTS):
             return "the first line is a comment: take it out, for the first row names the columns"
-        if len(header) == 1:
-            for mark, written in USUAL.items():
-                if mark in header[0] and mark != self.options.delimiter:
-                    return f"set source.delimiter = {written}, if that stands between the names"
+        if len(header) > 1:
+            return ""
+
+        for mark, written in USUAL.items():
+            if mark in header[0] and mark != self.options.delimiter:
+                return f"set source.delimiter = {written}, if that stands between the names"
         return ""
 
     def _fitted(self, path: Path, line: int, cells: list[str], header: list[str]) -> list[Any]:
-        """Return a row as wide as the header: without empty cells beyond it, its lacking ones
-        missing.
+        """Return a row as wide as the header.
 
-        Raises `InputError` (RC042) for a row that is too long, and under missing = "error" for one
-        that is too short: which of its cells lacks a delimiter, or has one too many, is not known.
+        Empty cells beyond it are taken off, and those that lack are missing. Raises `InputError`
+        (RC042) for a row that is too long, and under missing = "error" for one that is too short:
+        which of its cells lacks a delimiter, or has one too many, is not known.
         """
         cells = list(cells)
         while len(cells) > len(header) and not cells[-1].strip():
             del cells[-1]
+
         short = len(header) - len(cells)
-        unnamed = not any(header[len(cells) :])  # as where the header ends with delimiters
-        if short == 0 or (short > 0 and (unnamed or self.options.missing != "error")):
+        # What lacks may have no name either, where the header ends with delimiters.
+        unnamed = not any(header[len(cells) :])
+        may_be_short = unnamed or self.options.missing != "error"
+        if short == 0 or (short > 0 and may_be_short):
             return [*cells, *[None] * short]
 
         have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-        fact = (
-            f"{readable(path)}:{line}: the row has {have}, and the header names {len(header)}"
-            " columns"
-        )
+        fact = f"{readable(path)}:{line}: the row has {have}"
+        fact += f", and the header names {len(header)} columns"
         if self.options.settled:
             cure = "mend the row; a cell that holds the delimiter stands in quotes"
         elif short > 0:
@@ -158,7 +165,8 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
     """
     reader = csv.reader(files.lines(path, encoding), delimiter=delimiter, strict=True)
     width = 0
-    blank: list[int] = []  # lines that mean something only if a row follows
+    # Blank lines mean something only if a row follows: until then they wait.
+    blank: list[int] = []
     while True:
         line = reader.line_num + 1
         try:
@@ -168,8 +176,8 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
         if cells is None:
             return
 
-        spaces = len(cells) == 1 and width != 1 and not cells[0].strip()
-        if not cells or spaces:
+        spaces_alone = len(cells) == 1 and width != 1 and not cells[0].strip()
+        if not cells or spaces_alone:
             if width:
                 blank.append(line)
             continue
@@ -182,8 +190,9 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
-    """Return the next row, its cells as long as need be; the limit, which all of a process shares,
-    stays what it is.
+    """Return the next row, or nothing after the last; a cell may be as long as need be.
+
+    The limit of its length, which all of a process shares, stays what it is.
     """
     limit = csv.field_size_limit(files.LONGEST)
     try:
@@ -199,10 +208,8 @@ def _torn(path: Path, line: int, last: int, reason: str) -> InputError:
     if "end of data" in reason:
         fact = f"{place}: the row that begins here has a quote that is never closed"
     elif "field limit" in reason:
-        fact = (
-            f"{place}: a cell of the row that begins here is longer than {files.LONGEST:,}"
-            " characters"
-        )
+        fact = f"{place}: a cell of the row that begins here is longer than"
+        fact += f" {files.LONGEST:,} characters"
         cure = f"is a quote never closed? {cure}"
     elif "expected after" in reason:
         until = f" and goes on to line {last}" if last > line else ""
@@ -228,28 +235,34 @@ class Jsonl(Table[JsonlOptions]):
 
     def written(self) -> Iterator[tuple[int, str]]:
         """Give the lines, from 1."""
-        self._path, self._unseen = self._file(), {*self.options.named}
-        self._known: list[str] = []
-        for number, line in enumerate(files.lines(self._path, self.options.encoding), 1):
+        self._path = self._file()
+        self._unseen = {*self.options.named}
+        self._keys: list[str] = []  # of the last object
+        lines = files.lines(self._path, self.options.encoding)
+        for number, line in enumerate(lines, 1):
             yield number, line if line.strip() else ""
 
-        if self._known and self._unseen:  # which missing = "drop" would have made an empty table of
-            raise self._no_column(min(self._unseen), self._known)
+        # A key that no line has is a mistake, which missing = "drop" would make an empty table of.
+        if self._keys and self._unseen:
+            raise self._no_column(min(self._unseen), self._keys)
 
     def cells(self, line: int, row: str) -> list[Any]:
         """Return the values of the named keys."""
         if not row:
             return []
         record = _record(self._path, line, row)
-        self._known = list(record)
-        for name in self.options.named:
+        self._keys = list(record)
+        names = self.options.named
+        for name in names:
             self._check(name, record, self._path, line)
         self._unseen -= record.keys()
-        return [record.get(name, (None,))[0] for name in self.options.named]
+        return [record.get(name, (None,))[0] for name in names]
 
     def _check(self, name: str, record: dict[str, list[Any]], path: Path, number: int) -> None:
-        """Raise `InputError` (RC040, RC042) if a key lacks where it must not, stands twice, or
-        holds a broken text.
+        """Check the values of a key.
+
+        Raises `InputError` (RC040, RC042) if it lacks where it must not, stands twice, or holds a
+        broken text.
         """
         values = record.get(name, [])
         if not values and self.options.missing == "error":
@@ -257,17 +270,17 @@ class Jsonl(Table[JsonlOptions]):
         if len(values) > 1:
             raise self._twice(name, f", line {number},")
         for value in values:
-            parts = (
-                [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
-            )
-            text = value if isinstance(value, str) else "".join(parts)
+            if isinstance(value, list):
+                text = "".join(part for part in value if isinstance(part, str))
+            else:
+                text = value if isinstance(value, str) else ""
             _check_text(text, path, number, f"the value of {name!r}")
 
     def features(self) -> list[str]:
-        """Return the names of the columns; `x[0]`, `x[1]` and so on of one that holds several a
-        step.
+        """Return the names of the columns.
 
-        How many they are is read of the first row that tells.
+        They are `x[0]`, `x[1]` and so on of one that holds several numbers a step. How many is read
+        of the first row that tells.
         """
         names = super().features()
         if not self.options.whole_rows or len(names) > 1:
@@ -285,27 +298,28 @@ class Jsonl(Table[JsonlOptions]):
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
-    """Return the values of each key of a line's object: several where the key stands more than
-    once.
+    """Return the values of each key of a line's object: several of a key that stands again.
 
     Raises `InputError` (RC042).
     """
     where = f"{readable(path)}:{number}"
     try:
-        pairs = _DECODER.decode(line.rstrip())  # an error at the end is in this line
+        # Without its end, so that an error there is in this line.
+        pairs = _DECODER.decode(line.rstrip())
     except json.JSONDecodeError as error:
         fact = f"{where}:{error.colno} is not JSON: {error.msg}"
         raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
     except RecursionError as error:
         fact = f"{where} cannot be read: its brackets stand one inside another too often"
         raise InputError.of("RC042", fact, key="source.path", cure=ARRAY) from error
-    except ValueError as error:  # NaN
+    except ValueError as error:
+        # It holds NaN, or an infinite number.
+        fact = f"{where} cannot be read: {error}"
         cure = "write null there; missing says what is done about it"
-        raise InputError.of(
-            "RC042", f"{where} cannot be read: {error}", key="source.path", cure=cure
-        ) from error
+        raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
     if not isinstance(pairs, _Pairs):
-        raise InputError.of("RC042", f"{where} is not a JSON object", key="source.path", cure=ARRAY)
+        fact = f"{where} is not a JSON object"
+        raise InputError.of("RC042", fact, key="source.path", cure=ARRAY)
 
     record: dict[str, list[Any]] = {}
     for name, value in pairs:
@@ -328,6 +342,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _no_number(name: str) -> NoReturn:
+    """Refuse a number that Python reads, and JSON does not have."""
     raise ValueError(f"{name} is no number of JSON; what is missing is written null")
 
 
@@ -341,5 +356,4 @@ def _check_text(text: str, path: Path, number: int, what: str) -> None:
     at = half_pair(text)
     if at is not None:
         fact = f"{readable(path)}:{number}: {what} holds {ascii(text[at])}, half a surrogate pair"
-        cure = "mend the text where it was cut: such a half is no character"
-        raise InputError.of("RC042", fact, key="source.path", cure=cure)
+        raise InputError.of("RC042", fact, key="source.path", cure=HALF_CURE)

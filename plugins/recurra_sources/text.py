@@ -43,17 +43,19 @@ class TextOptions(Options):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> TextOptions:
-        if (self.path is None) == (self.paths is None) or self.paths == []:
+        both_or_none = (self.path is None) == (self.paths is None)
+        if both_or_none or self.paths == []:
             raise ValueError("path: give exactly one of path and paths")
         return self
 
     @field_validator("paths")
     @classmethod
     def _paths_differ(cls, paths: list[str] | None) -> list[str] | None:
-        named = [os.path.normpath(path) for path in paths or []]
-        for path, name in zip(paths or [], named, strict=True):
-            if named.count(name) > 1:
-                raise ValueError(f"{path!r} is named {named.count(name)} times")
+        names = [os.path.normpath(path) for path in paths or []]
+        for path, name in zip(paths or [], names, strict=True):
+            times = names.count(name)
+            if times > 1:
+                raise ValueError(f"{path!r} is named {times} times")
         return paths
 
 
@@ -65,10 +67,13 @@ class Text(Source[TextOptions]):
     def __init__(self, options: TextOptions) -> None:
         super().__init__(options)
         self._warned = False
-        self._naming = False  # whether each file is told by its name
+        # Whether each sequence carries the name of its file, as of another file than the run's.
+        self._naming = False
 
     def _matches(self) -> Matches:
-        matches = matching(self.options.paths or [str(self.options.path)])
+        """Return the files. Warns once (`Unsuited`) of those that come more than once."""
+        patterns = self.options.paths or [str(self.options.path)]
+        matches = matching(patterns)
         if matches.again and not self._warned:
             self._warned = True
             warnings.warn(_again(matches.again), Unsuited, stacklevel=2)
@@ -77,35 +82,40 @@ class Text(Source[TextOptions]):
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each file block by block, or each line, in parts where it is long."""
         for path, label in self._labelled():
-            start = True
-            for block in files.blocks(path, self.options.encoding):
-                if self.options.each == "file":
-                    piece = labels.piece(block, start, label)
-                    yield (
-                        piece._replace(columns={"series": readable(path)})
-                        if start and self._naming
-                        else piece
-                    )
-                    start = False
-                    continue
+            if self.options.each == "file":
+                yield from self._whole_file(path, label)
+            else:
+                yield from self._lines(path, label)
 
-                for part in files.split_lines(block):
-                    yield labels.piece(part, start, label)
-                    start = part.endswith(("\n", "\r"))
+    def _whole_file(self, path: Path, label: str | None) -> Iterator[Piece]:
+        """Give a file block by block.
 
-            if start and self.options.each == "file" and (label is not None or self._naming):
-                of_label = (
-                    f": there is nothing that its label {label!r} could be of"
-                    if label is not None
-                    else ""
-                )
-                fact = f"{readable(path)} is empty{of_label}"
-                raise InputError.of("RC042", fact, key="source.labels", cure="take the file out")
+        Raises `InputError` (RC042) for an empty one where something is said of it.
+        """
+        start = True
+        for block in files.blocks(path, self.options.encoding):
+            piece = labels.piece(block, start, label)
+            if start and self._naming:
+                piece = piece._replace(columns={"series": readable(path)})
+            yield piece
+            start = False
+
+        if start and (label is not None or self._naming):
+            fact = f"{readable(path)} is empty"
+            if label is not None:
+                fact += f": there is nothing that its label {label!r} could be of"
+            raise InputError.of("RC042", fact, key="source.labels", cure="take the file out")
+
+    def _lines(self, path: Path, label: str | None) -> Iterator[Piece]:
+        """Give each line of a file, in as many parts as there are blocks that it stands in."""
+        start = True
+        for block in files.blocks(path, self.options.encoding):
+            for part in files.split_lines(block):
+                yield labels.piece(part, start, label)
+                start = part.endswith(("\n", "\r"))
 
     def _labelled(self) -> list[tuple[Path, str | None]]:
-        """Return the files, each with its label where they have one. Raises `InputError`
-        (RC040).
-        """
+        """Return the files and their labels, if any. Raises `InputError` (RC040)."""
         matches = self._matches()
         if self.options.labels is None:
             return [(path, None) for path in matches.files]
@@ -115,14 +125,18 @@ class Text(Source[TextOptions]):
     def fingerprint(self) -> str:
         """Return a hash of names, sizes and times of the files, and of their labels."""
         labelled = self._labelled()
-        found = files.fingerprint([path for path, _ in labelled])
+        of_files = files.fingerprint([path for path, _ in labelled])
         if self.options.labels is None:
-            return found
-        return hashlib.sha256(repr((found, [label for _, label in labelled])).encode()).hexdigest()
+            return of_files
+
+        names = [label for _, label in labelled]
+        content = repr((of_files, names))
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def over(self, path: str) -> Text:
         """Return a source that reads another file, or pattern, in the same form, without labels."""
-        other = Text(self.options.model_copy(update={"path": path, "paths": None, "labels": None}))
+        options = self.options.model_copy(update={"path": path, "paths": None, "labels": None})
+        other = Text(options)
         other._naming = True
         return other
 
@@ -138,9 +152,14 @@ class Text(Source[TextOptions]):
 
 def _again(again: list[tuple[Path, Path]]) -> str:
     """Return the warning of files that come more than once."""
-    names = [
-        readable(path.name) + ("" if path == first else f" as {readable(first.name)}")
-        for path, first in again[:SHOWN]
-    ]
-    more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
-    return f"source: a file is read once, and these come again: {', '.join(names)}{more}"
+    names = []
+    for path, first in again[:SHOWN]:
+        name = readable(path.name)
+        if path != first:
+            name += f" as {readable(first.name)}"
+        names.append(name)
+
+    message = f"source: a file is read once, and these come again: {', '.join(names)}"
+    if len(again) > SHOWN:
+        message += f" and {len(again) - SHOWN} more"
+    return message

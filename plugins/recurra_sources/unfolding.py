@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from recurra import Element, InputError
-from recurra_sources.cells import Cells, Place, Row, is_missing
+from recurra_sources.cells import Cells, Place, Reader, Row, is_missing
 from recurra_sources.names import readable
 
 
@@ -19,12 +19,12 @@ class Unfolding:
     """
 
     def __init__(self, path: str, columns: list[str], element: Element) -> None:
-        self.path, self.columns, self.element = readable(path), columns, element
+        self.path = readable(path)
+        self.columns = columns
+        self.element = element
         self.width = 0
 
-    def rows(
-        self, rows: Iterator[Row], beside: list[Callable[[Any], tuple[Any, str]]]
-    ) -> Iterator[Row]:
+    def rows(self, rows: Iterator[Row], beside: list[Reader]) -> Iterator[Row]:
         """Give the steps of rows: they end as these do, and with their number as a group.
 
         `beside` is what reads the cells at the end of a row, which say something of the sequence.
@@ -36,13 +36,17 @@ class Unfolding:
                 continue
             count += 1
 
-            columns, said = cells[: len(self.columns)], cells[len(self.columns) :]
+            width = len(self.columns)
+            columns, ends = cells[:width], cells[width:]
             steps = self.steps(f"{self.path}:{line}", columns)
-            if any(read(cell)[1] for read, cell in zip(beside, said, strict=True)):
-                steps = steps[:1]  # what is wrong with it is said once a row
+            faults = (read(cell)[1] for read, cell in zip(beside, ends, strict=True))
+            if any(faults):
+                # The cells at the end are those of each step: what is wrong is reported once.
+                steps = steps[:1]
+
             for number, step in enumerate(steps, 1):
                 place: Place = f"{line}, step {number}" if len(steps) > 1 else line
-                yield place, [*step, *said, str(count)]
+                yield place, [*step, *ends, str(count)]
 
     def steps(self, place: str, columns: Cells) -> list[Cells]:
         """Return the steps of a sequence, at least one: where it holds none, one that is missing.
@@ -66,26 +70,34 @@ class Unfolding:
 
     def _series(self, place: str, steps: list[Any]) -> list[Cells]:
         """Return the steps of one column: a number each, or a list of numbers each."""
+        # A missing step is as wide as all others.
         widths = {len(step) if _is_list(step) else 1 for step in steps if step is not None}
-        widths |= {self.width} if self.width and widths else set()
+        if widths and self.width:
+            widths.add(self.width)
         if 0 in widths or len(widths) > 1:
             fact = f"{place}: every step of {self.columns[0]} must hold the same number of features"
             fact += ", and one at least"
+            got = str(sorted(widths))
             cure = "give each step a list of as many numbers as in the first row"
-            raise InputError.of(
-                "RC042", fact, key="source.columns", got=str(sorted(widths)), cure=cure
-            )
+            raise InputError.of("RC042", fact, key="source.columns", got=got, cure=cure)
 
         self.width = max(widths, default=self.width)
         missing = [None] * (self.width or 1)
-        return [missing if step is None else step if _is_list(step) else [step] for step in steps]
+        rows: list[Cells] = []
+        for step in steps:
+            if step is None:
+                rows.append(missing)
+            else:
+                rows.append(step if _is_list(step) else [step])
+        return rows
 
     def _side_by_side(self, place: str, columns: Cells) -> list[Cells]:
         """Return the steps of several columns: a number of each."""
         lists = [cell for cell in columns if _is_list(cell)]
         if any(map(_holds_nothing, columns)):
-            # without one column no step is whole: the first one stands for all
-            return [[next(iter(cell), None) if _is_list(cell) else cell for cell in columns]]
+            # Without one column no step is whole: the first one stands for all.
+            firsts = [next(iter(cell), None) if _is_list(cell) else cell for cell in columns]
+            return [firsts]
         if not lists:
             return [columns]
 
@@ -105,4 +117,6 @@ def _is_list(cell: Any) -> bool:
 
 
 def _holds_nothing(cell: Any) -> bool:
-    return is_missing(cell) or (_is_list(cell) and not cell)
+    """Return whether a cell is missing, or a list of nothing."""
+    empty_list = _is_list(cell) and not cell
+    return empty_list or is_missing(cell)

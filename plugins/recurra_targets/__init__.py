@@ -9,9 +9,9 @@ from recurra import Component, hookimpl
 def recurra_components() -> list[Component]:
     """Return the targets."""
     rows = [
-        ("next", "Next", "the element after each step", ""),
-        ("label", "Label", "one class a sequence", ""),
-        ("value", "Value", "numbers for a sequence", ""),
+        ("next", "Next", "the element after each step"),
+        ("label", "Label", "one class a sequence"),
+        ("value", "Value", "numbers for a sequence"),
     ]
     return [
         Component(
@@ -20,8 +20,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_targets.{name}:{title}",
             options=f"recurra_targets.options:{title}Options",
             summary=summary,
-            cite=cite,
             api="1.1",
         )
-        for name, title, summary, cite in rows
+        for name, title, summary in rows
     ]

@@ -22,14 +22,21 @@ def ngrams(sequences: Sequence[NDArray[Any]], n: int, symbols: int) -> tuple[Int
     follow each other in one stream and share the marks between them, too few for an n-gram.
     """
     lengths = np.array([len(sequence) for sequence in sequences])
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    stream = np.full(len(owner) + (n - 1) * (len(lengths) + 1), symbols)  # no symbol's id
-    stream[np.arange(len(owner)) + (n - 1) * (owner + 1)] = np.concatenate(sequences)
+    numbers = np.arange(len(lengths))
+    owner = np.repeat(numbers, lengths)
 
+    # The mark is the first id that is no symbol's; before a symbol stand the marks of its own
+    # sequence and of all before it.
+    marks = n - 1
+    stream = np.full(len(owner) + marks * (len(lengths) + 1), symbols)
+    place = np.arange(len(owner)) + marks * (owner + 1)
+    stream[place] = np.concatenate(sequences)
+
+    # An n-gram is a number of n digits to the base of all ids.
     codes = np.zeros(len(stream) - n + 1, np.int64)
-    for place in range(n):
-        codes = codes * (symbols + 1) + stream[place : place + len(codes)]
-    return codes, np.repeat(np.arange(len(lengths)), lengths + n - 1)
+    for digit in range(n):
+        codes = codes * (symbols + 1) + stream[digit : digit + len(codes)]
+    return codes, np.repeat(numbers, lengths + n - 1)
 
 
 class NaiveBayes:
@@ -51,27 +58,33 @@ class NaiveBayes:
         """Learn from m sequences of ids below `symbols`, and their classes `[m]`."""
         self.n, self.symbols, self.answers = n, symbols, answers
         codes, owner = ngrams(sequences, n, symbols)
-        known, times = np.unique(codes, return_counts=True)
+        different, times = np.unique(codes, return_counts=True)
         by_frequency = np.argsort(-times, kind="stable")
-        self.known = np.sort(known[by_frequency[: TABLE // classes]])  # V
+        most_frequent = by_frequency[: TABLE // classes]
+        self.known_codes = np.sort(different[most_frequent])  # V
+        width = len(self.known_codes)
 
+        # A pair of class and n-gram is one number, which is counted.
         self.grams, self.owner = self._look_up(codes, owner)
-        cells = answers[self.owner] * len(self.known) + self.grams
-        counts = np.bincount(cells, minlength=classes * len(self.known))
-        self.counts = counts.reshape(classes, len(self.known))  # k(c, g), C V
+        cells = answers[self.owner] * width + self.grams
+        counts = np.bincount(cells, minlength=classes * width)
+        self.counts = counts.reshape(classes, width)  # k(c, g), C V
+
         self.totals = self.counts.sum(axis=1)  # k(c), C
         self.members = np.bincount(answers, minlength=classes)  # C
         self.logs = np.log1p(self.counts)
 
     def chances(self, sequences: Sequence[NDArray[Any]]) -> Floats:
         """Return log p(c | s), `[m, C]`, of m sequences."""
-        grams, owner = self._look_up(*ngrams(sequences, self.n, self.symbols))
+        codes, owner = ngrams(sequences, self.n, self.symbols)
+        grams, owner = self._look_up(codes, owner)
         lengths = np.bincount(owner, minlength=len(sequences))
         with np.errstate(divide="ignore"):
             prior = np.log(self.members / len(self.answers))
         chances = self._sums(grams, owner, len(sequences)) + prior
-        chances -= lengths[:, None] * np.log(self.totals + len(self.known))
-        return np.asarray(chances - np.logaddexp.reduce(chances, axis=1, keepdims=True))
+        chances -= lengths[:, None] * np.log(self.totals + len(self.known_codes))
+        total = np.logaddexp.reduce(chances, axis=1, keepdims=True)
+        return np.asarray(chances - total)
 
     def left_out(self) -> Floats:
         """Return log p(c | s), `[m, C]`, of its own sequences, each by what all others teach.
@@ -80,33 +93,41 @@ class NaiveBayes:
         to the counts is taken off. An n-gram that it alone shows is unknown to the others: it is
         not one of their V, and is not asked.
         """
-        m, width = len(self.answers), len(self.known)
+        m, width = len(self.answers), len(self.known_codes)
+
+        # One entry for each n-gram of each sequence: how often it stands there, how often its
+        # class shows it elsewhere, and whether nothing else shows it.
         cells, times = np.unique(self.owner * width + self.grams, return_counts=True)
         owner, grams = cells // width, cells % width
         others = self.counts[self.answers[owner], grams] - times
-        alone = self.counts.sum(axis=0)[grams] == times
+        in_all = self.counts.sum(axis=0)
+        alone = in_all[grams] == times
 
         def total(values: NDArray[Any]) -> Floats:
             return np.asarray(np.bincount(owner, values, minlength=m), np.float64)
 
-        lengths, different = total(times * ~alone), width - total(alone)
+        lengths = total(times * ~alone)
+        different = width - total(alone)
         with np.errstate(divide="ignore"):
             # Of a class that is not its own, the others know as much as all do.
             chances = self._sums(self.grams, self.owner, m) + np.log(self.members)
             size = np.maximum(self.totals + different[:, None], 1)
             chances -= lengths[:, None] * np.log(size)
 
+            # Of its own class, they know what is left without it.
             own = np.log(self.members[self.answers] - 1) + total(times * np.log1p(others))
             size = np.maximum(self.totals[self.answers] - total(times) + different, 1)
             own -= lengths * np.log(size)
+
         chances[np.arange(m), self.answers] = own
         return chances
 
     def _look_up(self, codes: Ints, owner: Ints) -> tuple[Ints, Ints]:
-        """Return the places of n-grams in `known`, and whose they are, less the unknown ones."""
-        place = np.minimum(np.searchsorted(self.known, codes), len(self.known) - 1)
-        known = self.known[place] == codes
-        return place[known], owner[known]
+        """Return the places of known n-grams in `known_codes`, and whose they are."""
+        place = np.searchsorted(self.known_codes, codes)
+        place = np.minimum(place, len(self.known_codes) - 1)
+        is_known = self.known_codes[place] == codes
+        return place[is_known], owner[is_known]
 
     def _sums(self, grams: Ints, owner: Ints, m: int) -> Floats:
         """Return the sums of log(k(c, g) + 1) over the n-grams of each sequence, `[m, C]`."""

@@ -54,12 +54,17 @@ class Deviations:
             figures["r2"] = float((1 - columns[varies] / self.spread[varies]).mean())
         return figures
 
-    def column(self, index: int) -> Deviations:
-        """Return the sums of one column alone."""
-        alone = Deviations(1)
+    @property
+    def columns(self) -> Sequence[Deviations]:
+        """Return the sums of each column, where there are several."""
+        width = len(self.mean)
+        return [self._column(index) for index in range(width)] if width > 1 else ()
+
+    def _column(self, index: int) -> Deviations:
+        alone, part = Deviations(1), slice(index, index + 1)
         alone.count = self.count
-        for name in ("absolute", "squared", "mean", "spread"):
-            setattr(alone, name, getattr(self, name)[index : index + 1])
+        alone.absolute, alone.squared = self.absolute[part], self.squared[part]
+        alone.mean, alone.spread = self.mean[part], self.spread[part]
         return alone
 
 
@@ -94,5 +99,4 @@ class Deviation(Metric):
 
     def columns(self) -> Sequence[Deviations]:
         """Return the sums of each column, where there are several."""
-        width = len(self.sums.mean)
-        return [self.sums.column(index) for index in range(width)] if width > 1 else ()
+        return self.sums.columns

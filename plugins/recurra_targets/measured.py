@@ -44,11 +44,16 @@ class Pairs:
         predicted = self._sums(column, times)
         right = self._sums(row, times * (row == column))
 
-        occurs, met = came > 0, came + predicted > 0
+        # A mean is over the classes that have the figure: elsewhere it would divide by 0.
+        occurs = came > 0
+        recall = right[occurs] / came[occurs]
+        total = came + predicted
+        met = total > 0
+        f1 = 2 * right[met] / total[met]
         return {
             "accuracy": float(right.sum() / came.sum()),
-            "balanced_accuracy": float((right[occurs] / came[occurs]).mean()),
-            "macro_f1": float((2 * right[met] / (came + predicted)[met]).mean()),
+            "balanced_accuracy": float(recall.mean()),
+            "macro_f1": float(f1.mean()),
         }
 
     def matrix(self) -> tuple[list[int], NDArray[np.int64]]:
@@ -58,11 +63,14 @@ class Pairs:
         column are those of the rest.
         """
         row, column, times = self._cells()
-        by_frequency = np.argsort(-self._sums(row, times), kind="stable")
+        came = self._sums(row, times)
+        by_frequency = np.argsort(-came, kind="stable")
         single = np.sort(by_frequency[:LARGEST])
 
+        # Where each class stands: the rest share the place behind those that stand by themselves.
         place = np.full(self.classes, len(single))
         place[single] = np.arange(len(single))
+
         width = min(self.classes, LARGEST + 1)
         counts = np.zeros((width, width), np.int64)
         np.add.at(counts, (place[row], place[column]), times)
@@ -75,7 +83,9 @@ class Pairs:
         return cells // self.classes, cells % self.classes, times
 
     def _sums(self, classes: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray(np.bincount(classes, times, minlength=self.classes), np.float64)
+        """Return how often each class stands there, `[C]`."""
+        sums = np.bincount(classes, times, minlength=self.classes)
+        return np.asarray(sums, np.float64)
 
 
 class Confusion(Metric):
@@ -101,7 +111,8 @@ class Confusion(Metric):
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add logits `[N, C]` and ids `[N]`."""
-        self.pairs.add(target.cpu().numpy(), output.argmax(dim=-1).cpu().numpy())
+        predicted = output.argmax(dim=-1)
+        self.pairs.add(target.cpu().numpy(), predicted.cpu().numpy())
 
     def values(self) -> Metrics:
         """Return the means; `Pairs.metrics` says what a class counts that never occurs."""
@@ -117,13 +128,15 @@ class Confusion(Metric):
         single, counts = self.pairs.matrix()
         names = [self.vocabulary.symbol(index) for index in single]
         rest = [REST] * (len(counts) - len(single))
-        return {"confusion": {"classes": names + rest, "counts": counts.tolist()}}
+        confusion = {"classes": names + rest, "counts": counts.tolist()}
+        return {"confusion": confusion}
 
 
 class LogLoss(Metric):
     """The mean of -log p, p the chance that was given to the class that came."""
 
-    answers, nats = 0, 0.0
+    answers = 0
+    nats = 0.0
 
     @staticmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:

@@ -32,9 +32,7 @@ RULES: dict[Elements, Callable[[Examples, Examples], Mapping[str, Metrics | Sums
 
 
 class Next(Target[NextOptions]):
-    """Each element is answered by the next one, which can be read in its turn: text, or a
-    forecast.
-    """
+    """Each element is answered by the next, which can be read in its turn: text, or a forecast."""
 
     asks: ClassVar[Role] = "input"
     reach: ClassVar[int] = 1
@@ -45,12 +43,11 @@ class Next(Target[NextOptions]):
         return MEASURED[elements]
 
     def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
-        """Return nats; of numbers the error, scaled where several columns have units of their
-        own.
-        """
+        """Return nats; of numbers the error, scaled where several columns have their own units."""
         if elements == "symbols":
             return "nats"
-        return "mase" if columns > 1 and all("mase" in row for row in rows) else "mae"
+        scaled = columns > 1 and all("mase" in row for row in rows)
+        return "mase" if scaled else "mae"
 
     def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:
         """Return n-grams, or the rules of series one step ahead."""

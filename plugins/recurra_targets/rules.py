@@ -57,7 +57,8 @@ class Lesson:
 
     def only(self, rows: NDArray[Any]) -> Lesson:
         """Return some of them."""
-        return Lesson([self.sequences[row] for row in rows.tolist()], self.answers[rows])
+        sequences = [self.sequences[row] for row in rows.tolist()]
+        return Lesson(sequences, self.answers[rows])
 
 
 def label_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
@@ -70,7 +71,9 @@ def label_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
     exam = _lesson(held, np.unique(lesson.answers))
     if not len(exam.answers):
         return {}
-    rules = {"majority": majority(lesson, train)} | RULES[train.elements](lesson, train)
+
+    rules = {"majority": majority(lesson, train)}
+    rules |= RULES[train.elements](lesson, train)
     return {name: _scores(rule, exam, train.classes) for name, rule in rules.items()}
 
 
@@ -82,24 +85,30 @@ def majority(lesson: Lesson, train: Examples) -> Rule:
 
     def answer(sequences: Sequences) -> tuple[Ints, Floats]:
         n = len(sequences)
-        return np.full(n, np.argmax(members)), np.broadcast_to(shares, (n, len(shares)))
+        commonest = np.full(n, np.argmax(members))
+        return commonest, np.broadcast_to(shares, (n, len(shares)))
 
     return answer
 
 
 def number_rules(lesson: Lesson, train: Examples) -> dict[str, Rule]:
     """Say the class of the nearest sequence, and the one of which a linear rule says most."""
-    lesson = lesson.only(_spaced(lesson.answers, NEIGHBOURS))
-    read = Vectors(lesson.sequences)
-    known = read.of(lesson.sequences)
+    lesson = lesson.only(spaced(lesson.answers, NEIGHBOURS))
+    to_vectors = Vectors(lesson.sequences)
+    learned = to_vectors.of(lesson.sequences)
+
+    # Ridge answers a 1 for the class of a sequence, and a 0 for each other one.
     classes, place = np.unique(lesson.answers, return_inverse=True)
-    line = Ridge(known, np.eye(len(classes))[place])
+    one_hot = np.eye(len(classes))[place]
+    line = Ridge(learned, one_hot)
 
     def neighbour(sequences: Sequences) -> tuple[Ints, None]:
-        return lesson.answers[nearest(read.of(sequences), known)], None
+        vectors = to_vectors.of(sequences)
+        return lesson.answers[nearest(vectors, learned)], None
 
     def ridge(sequences: Sequences) -> tuple[Ints, None]:
-        return classes[np.argmax(line.predict(read.of(sequences)), axis=1)], None
+        scores = line.predict(to_vectors.of(sequences))
+        return classes[np.argmax(scores, axis=1)], None
 
     return {"1-NN": neighbour, "ridge": ridge}
 
@@ -108,13 +117,15 @@ def symbol_rules(lesson: Lesson, train: Examples) -> dict[str, Rule]:
     """Say the likeliest class by n-grams."""
     if train.classes > CLASSES:
         return {}
-    lesson = lesson.only(_affordable(lesson, train.classes))
+    lesson = lesson.only(affordable(lesson, train.classes))
 
     def learned(n: int) -> NaiveBayes:
         return NaiveBayes(lesson.sequences, lesson.answers, n, train.size, train.classes)
 
+    # How often it is right of sequences that it has not learned: a larger n may only remember more.
     def right(bayes: NaiveBayes) -> int:
-        return int((np.argmax(bayes.left_out(), axis=1) == lesson.answers).sum())
+        predicted = np.argmax(bayes.left_out(), axis=1)
+        return int((predicted == lesson.answers).sum())
 
     best = max(map(learned, ORDERS), key=right)
 
@@ -131,43 +142,53 @@ RULES = {"numbers": number_rules, "symbols": symbol_rules}
 def _lesson(examples: Examples, classes: Ints) -> Lesson:
     """Return the sequences whose class is one of these."""
     assert examples.answers is not None, "whole sequences are asked"
+    every = Lesson(list(examples.sequences()), examples.answers)
     rows = np.flatnonzero(np.isin(examples.answers, classes))
-    return Lesson(list(examples.sequences()), examples.answers).only(rows)
+    return every.only(rows)
 
 
-def _spaced(answers: Ints, most: int) -> Ints:
+def spaced(answers: Ints, most: int) -> Ints:
     """Return at most so many rows, evenly spaced in the order of classes: each has its share."""
     order = np.argsort(answers, kind="stable")
-    some = np.linspace(0, len(order) - 1, min(most, len(order))).astype(np.int64)
-    return np.sort(order[some])
+    count = min(most, len(order))
+    places = np.linspace(0, len(order) - 1, count).astype(np.int64)
+    return np.sort(order[places])
 
 
-def _affordable(lesson: Lesson, classes: int) -> Ints:
+def affordable(lesson: Lesson, classes: int) -> Ints:
     """Return rows with about as many symbols as may be learned from, one a class at least."""
+    symbols = min(SYMBOLS, SCORES // classes)
     total = sum(map(len, lesson.sequences))
-    most = len(lesson.answers) * min(SYMBOLS, SCORES // classes) // total
-    first = np.unique(lesson.answers, return_index=True)[1]
-    return np.union1d(_spaced(lesson.answers, most), first)
+    most = len(lesson.answers) * symbols // total
+    _, first_of_class = np.unique(lesson.answers, return_index=True)
+    return np.union1d(spaced(lesson.answers, most), first_of_class)
 
 
 def _scores(rule: Rule, exam: Lesson, classes: int) -> Metrics:
     """Return the figures of a rule."""
-    pairs, chances_of_answers = Pairs(classes), []
+    pairs = Pairs(classes)
+    chances_of_answers = []
     for rows in _blocks(exam.sequences):
         part = exam.only(rows)
         predicted, chances = rule(part.sequences)
         pairs.add(part.answers, predicted)
         if chances is not None:
-            chances_of_answers.append(chances[np.arange(len(rows)), part.answers])
+            of_answers = chances[np.arange(len(rows)), part.answers]
+            chances_of_answers.append(of_answers)
 
     metrics = pairs.metrics()
     if chances_of_answers:
-        metrics["log_loss"] = 0.0 - float(np.concatenate(chances_of_answers).mean())
+        mean = np.concatenate(chances_of_answers).mean()
+        metrics["log_loss"] = 0.0 - float(mean)
     return metrics
 
 
 def _blocks(sequences: Sequences) -> Iterator[Ints]:
     """Give the rows of sequences that are answered at a time."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
-    block = ends // ELEMENTS + np.arange(len(ends)) // ROWS  # neither ever falls
-    yield from np.split(np.arange(len(ends)), np.flatnonzero(np.diff(block)) + 1)
+    rows = np.arange(len(ends))
+
+    # Neither quotient ever falls: their sum changes where either says that a block begins.
+    block = ends // ELEMENTS + rows // ROWS
+    begins = np.flatnonzero(np.diff(block)) + 1
+    yield from np.split(rows, begins)

@@ -36,11 +36,13 @@ class Vectors:
 
     def __init__(self, sequences: Sequence[NDArray[Any]]) -> None:
         # In parts of a column's largest value, no square of a number is beyond all numbers.
-        largest = np.max([np.abs(sequence).max(axis=0) for sequence in sequences], axis=0)
+        largest_of_each = [np.abs(sequence).max(axis=0) for sequence in sequences]
+        largest = np.max(largest_of_each, axis=0)
         self.unit: Floats = np.where(largest > 0, largest, 1.0)  # F
 
         longest = max(map(len, sequences))
-        self.pooled = math.ceil(longest / max(1, DIMENSION // len(self.unit)))
+        most_steps = max(1, DIMENSION // len(self.unit))
+        self.pooled = math.ceil(longest / most_steps)
         self.steps = math.ceil(longest / self.pooled)
 
         vectors = self._stretched(sequences)
@@ -50,17 +52,24 @@ class Vectors:
 
     def of(self, sequences: Sequence[NDArray[Any]]) -> Floats:
         """Return the vectors `[n, D]` of n sequences."""
-        with np.errstate(over="ignore", invalid="ignore"):  # beyond all measure of training
+        # A number may be beyond all measure of training.
+        with np.errstate(over="ignore", invalid="ignore"):
             return (self._stretched(sequences) - self.mean) / self.deviation
 
     def _stretched(self, sequences: Sequence[NDArray[Any]]) -> Floats:
-        return np.stack([stretched(self._pooled(one), self.steps).ravel() for one in sequences])
+        """Return the vectors before they are scaled."""
+        vectors = []
+        for sequence in sequences:
+            rows = stretched(self._pooled(sequence), self.steps)
+            vectors.append(rows.ravel())
+        return np.stack(vectors)
 
     def _pooled(self, sequence: NDArray[Any]) -> Floats:
         """Return the means of every `pooled` steps, in parts of the columns' largest values."""
         begin = np.arange(0, len(sequence), self.pooled)
         sizes = np.diff(begin, append=len(sequence))
-        means: Floats = np.add.reduceat(sequence / self.unit, begin) / sizes[:, None]
+        sums = np.add.reduceat(sequence / self.unit, begin)
+        means: Floats = sums / sizes[:, None]
         return means
 
 
@@ -73,16 +82,20 @@ def stretched(sequence: Floats, steps: int) -> Floats:
     return sequence[before] * (1 - share) + sequence[after] * share
 
 
-def nearest(vectors: Floats, known: Floats) -> NDArray[np.int64]:
-    """Return which of `known` `[m, D]` is nearest to each of `vectors` `[n, D]`.
+def nearest(vectors: Floats, learned: Floats) -> NDArray[np.int64]:
+    """Return which of `learned` `[m, D]` is nearest to each of `vectors` `[n, D]`.
 
     Of several that are equally near, but for rounding, it is the first.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        square, squares = (vectors**2).sum(axis=1)[:, None], (known**2).sum(axis=1)
-        distance = square + squares - 2 * vectors @ known.T  # n m, squared
+        # |x - y|^2 = |x|^2 + |y|^2 - 2 x . y
+        square = (vectors**2).sum(axis=1)[:, None]  # n 1
+        squares = (learned**2).sum(axis=1)  # m
+        distance = square + squares - 2 * vectors @ learned.T  # n m, squared
+
         slack = ROUNDING * (square + squares.max())
-        close = distance <= distance.min(axis=1, keepdims=True) + slack
+        least = distance.min(axis=1, keepdims=True)
+        close = distance <= least + slack
         return np.asarray(np.argmax(close, axis=1))
 
 
@@ -98,14 +111,21 @@ class Ridge:
 
     def __init__(self, vectors: Floats, answers: Floats) -> None:
         """Learn from vectors `[n, D]` and the numbers `[n, C]` that answer them."""
-        self.middle, self.intercept = vectors.mean(axis=0), answers.mean(axis=0)
+        self.middle = vectors.mean(axis=0)
+        self.intercept = answers.mean(axis=0)
         centred = vectors - self.middle
+
         # By torch, whose threads do not spin while they wait: beside others numpy's take minutes.
-        values, basis = torch.linalg.eigh(torch.from_numpy(centred @ centred.T))
-        self.values, self.basis = np.maximum(values.numpy(), 0), basis.numpy()  # n, n n
+        products = torch.from_numpy(centred @ centred.T)
+        values, basis = torch.linalg.eigh(products)
+        self.values = np.maximum(values.numpy(), 0)  # n
+        self.basis = basis.numpy()  # n n
         self.turned = self.basis.T @ (answers - self.intercept)  # n C
 
-        self.alpha = min(ALPHAS, key=lambda alpha: float((self.left_out(alpha) ** 2).sum()))
+        def error(alpha: float) -> float:
+            return float((self.left_out(alpha) ** 2).sum())
+
+        self.alpha = min(ALPHAS, key=error)
         scaled = self.turned / (self.values + self.alpha)[:, None]
         self.weights: Floats = centred.T @ (self.basis @ scaled)  # D C
 
@@ -114,9 +134,11 @@ class Ridge:
         part = alpha / (self.values + alpha)
         errors = self.basis @ (part[:, None] * self.turned)
         free = self.basis**2 @ part - 1 / len(part)  # 1 - 1/n - H[i, i]
-        return np.asarray(errors / np.maximum(free, np.finfo(np.float64).eps)[:, None])
+        divisor = np.maximum(free, np.finfo(np.float64).eps)
+        return np.asarray(errors / divisor[:, None])
 
     def predict(self, vectors: Floats) -> Floats:
         """Return numbers `[m, C]` for vectors `[m, D]`."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray((vectors - self.middle) @ self.weights + self.intercept)
+            centred = vectors - self.middle
+            return np.asarray(centred @ self.weights + self.intercept)

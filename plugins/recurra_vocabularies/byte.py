@@ -17,8 +17,9 @@ class ByteOptions(Options):
 
 
 class Byte(Vocabulary[ByteOptions]):
-    """The 256 bytes; a text is its UTF-8. Bytes that are no UTF-8, which a network may generate,
-    become U+FFFD.
+    """The 256 bytes; a text is its UTF-8.
+
+    Bytes that are no UTF-8, which a network may generate, become U+FFFD.
     """
 
     unit: ClassVar[str] = "byte"
@@ -42,7 +43,8 @@ class Byte(Vocabulary[ByteOptions]):
 
     def decode(self, ids: NDArray[Any]) -> str:
         """Return the text of bytes."""
-        raw = np.asarray(ids).astype(np.uint8).tobytes()
+        values = np.asarray(ids).astype(np.uint8)
+        raw = values.tobytes()
         try:
             return raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
@@ -50,7 +52,8 @@ class Byte(Vocabulary[ByteOptions]):
 
     def symbol(self, index: int) -> str:
         """Return a printable ASCII character, or the byte in hexadecimal."""
-        return chr(index) if 0x20 <= index < 0x7F else f"\\x{index:02x}"
+        printable = 0x20 <= index < 0x7F
+        return chr(index) if printable else f"\\x{index:02x}"
 
     def streamer(self) -> Callable[[int], str]:
         """Return a function that gives a character once all its bytes have come."""

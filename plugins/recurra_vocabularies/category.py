@@ -44,4 +44,9 @@ class Category(TokenTable[CategoryOptions]):
 
     def streamer(self) -> Callable[[int], str]:
         """Return a function that gives each token after a space."""
-        return lambda index: " " + self.names(np.array([index]))[0]
+
+        def give(index: int) -> str:
+            (token,) = self.names(np.array([index]))
+            return " " + token
+
+        return give

@@ -19,8 +19,9 @@ class CharacterOptions(SymbolOptions):
 
 
 class Character(Vocabulary[CharacterOptions]):
-    """One id for each code point that the text holds, in the order of Unicode; the unknown token
-    comes last.
+    """One id for each code point that the text holds, in the order of Unicode.
+
+    The unknown token comes last.
     """
 
     unit: ClassVar[str] = "character"
@@ -30,26 +31,31 @@ class Character(Vocabulary[CharacterOptions]):
         self._learn(np.zeros(0, np.uint32))
 
     def _learn(self, points: NDArray[np.uint32]) -> None:
+        """Give each code point its id, and each other one that of the unknown token, or -1."""
         self.points = points
         self.extra = self.options.unknown == "token"
-        self.table = np.full(POINTS, len(points) if self.extra else -1, np.int64)
+        unknown = len(points) if self.extra else -1
+        self.table = np.full(POINTS, unknown, np.int64)
         self.table[points] = np.arange(len(points))
 
     @property
     def size(self) -> int:
         """The number of characters, and one more for the unknown token."""
-        return len(self.points) + (self.extra and len(self.points) > 0)
+        count = len(self.points)
+        return count + 1 if self.extra and count else count
 
     def fit(self, runs: Iterable[str]) -> None:
         """Take every character of the text."""
         seen = np.zeros(POINTS, bool)
         for run in runs:
             seen[_points(run)] = True
-        self._learn(np.flatnonzero(seen).astype(np.uint32))
+        points = np.flatnonzero(seen)
+        self._learn(points.astype(np.uint32))
 
     def encode(self, values: str) -> NDArray[np.int64]:
-        """Return one id a character; raises `UnknownSymbol`, or leaves unknown ones out, as the
-        policy says.
+        """Return one id a character.
+
+        Raises `UnknownSymbol`, or leaves unknown ones out, as the policy says.
         """
         ids = self.table[_points(values)]
         missing = ids < 0
@@ -62,17 +68,20 @@ class Character(Vocabulary[CharacterOptions]):
 
     def decode(self, ids: NDArray[Any]) -> str:
         """Return the text; the unknown token becomes U+FFFD."""
-        points = np.append(self.points, np.uint32(ord(UNKNOWN)))[np.asarray(ids, np.int64)]
-        return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        table = np.append(self.points, np.uint32(ord(UNKNOWN)))
+        points = table[np.asarray(ids, np.int64)]
+        raw = points.astype("<u4").tobytes()
+        return raw.decode("utf-32-le", "surrogatepass")
 
     def symbol(self, index: int) -> str:
-        """Return the character; the unknown token has a name of its own where the text holds U+FFFD
-        itself.
+        """Return the character, or U+FFFD for the unknown token.
+
+        That has a name of its own where the text holds U+FFFD itself.
         """
         unknown = index == len(self.points)
-        return (
-            "<unknown>" if unknown and ord(UNKNOWN) in self.points else self.text(np.array([index]))
-        )
+        if unknown and ord(UNKNOWN) in self.points:
+            return "<unknown>"
+        return self.text(np.array([index]))
 
     def save(self) -> dict[str, Any]:
         """Return the code points."""
@@ -84,4 +93,6 @@ class Character(Vocabulary[CharacterOptions]):
 
 
 def _points(text: str) -> NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    """Return the code points of a text."""
+    raw = text.encode("utf-32-le", "surrogatepass")
+    return np.frombuffer(raw, np.uint32)

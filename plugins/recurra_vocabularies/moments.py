@@ -19,7 +19,8 @@ class Moments:
     """
 
     def __init__(self, tiny: float = 0.0) -> None:
-        self.count, self.tiny = 0, tiny
+        self.tiny = tiny
+        self.count = 0
         self.mean, self.squares = np.zeros(1), np.zeros(1)
         self.low, self.high = np.array([np.inf]), np.array([-np.inf])
 
@@ -29,25 +30,28 @@ class Moments:
             return
         delta = run.mean(axis=0) - self.mean
         total = self.count + len(run)
-        self.squares = (
-            self.squares + run.var(axis=0) * len(run) + delta**2 * (self.count * len(run) / total)
-        )
+
+        # The squares about the common mean: those about each one's own, and what lies between.
+        within = run.var(axis=0) * len(run)
+        between = delta**2 * (self.count * len(run) / total)
+        self.squares = self.squares + within + between
         self.mean = self.mean + delta * (len(run) / total)
-        self.low, self.high = (
-            np.minimum(self.low, run.min(axis=0)),
-            np.maximum(self.high, run.max(axis=0)),
-        )
+
+        self.low = np.minimum(self.low, run.min(axis=0))
+        self.high = np.maximum(self.high, run.max(axis=0))
         self.count = total
 
     @property
     def greatest(self) -> Floats:
         """The greatest magnitude of each feature."""
-        return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
+        greatest = np.maximum(np.abs(self.low), np.abs(self.high))
+        return np.asarray(greatest)
 
     @property
     def changes(self) -> NDArray[np.bool_]:
         """Which features are not constant: rounding alone gives one that is some variance."""
-        return np.asarray(self.high - self.low > self.tiny * self.greatest)
+        changes = self.high - self.low > self.tiny * self.greatest
+        return np.asarray(changes)
 
     @property
     def variance(self) -> Floats:
@@ -56,14 +60,14 @@ class Moments:
 
     def scale(self, kind: ScaleKind) -> tuple[Floats, Floats]:
         """Return shift and scale of at least one row; where the scale would be 0, it is 1."""
-        zero = np.zeros_like(self.mean)
-        shift, scale = {
-            "max": (zero, self.greatest),
-            "minmax": (self.low, np.where(self.changes, self.high - self.low, 0.0)),
-            "standard": (
-                np.where(self.changes, self.mean, self.low),
-                np.where(self.changes, np.sqrt(self.variance), 0.0),
-            ),
-            "none": (zero, np.ones_like(self.mean)),
-        }[kind]
+        shift = np.zeros_like(self.mean)
+        scale = np.ones_like(self.mean)
+        if kind == "max":
+            scale = self.greatest
+        elif kind == "minmax":
+            shift = self.low
+            scale = np.where(self.changes, self.high - self.low, 0.0)
+        elif kind == "standard":
+            shift = np.where(self.changes, self.mean, self.low)
+            scale = np.where(self.changes, np.sqrt(self.variance), 0.0)
         return shift, np.where(scale > 0, scale, 1.0)

@@ -71,11 +71,10 @@ class NumericOptions(Options):
 
 
 class Numeric(Vocabulary[NumericOptions]):
-    """(x - shift) / scale by feature, from the training split alone; where the scale would be 0, it
-    is 1.
+    """(x - shift) / scale by feature, from the training split alone.
 
-    With `log` or `box_cox`, x stands for its logarithm, or for its power, here and everywhere
-    below.
+    Where the scale would be 0, it is 1. With `log` or `box_cox`, x stands for its logarithm, or for
+    its power, here and everywhere below.
     """
 
     reads: ClassVar[Element] = "numbers"
@@ -86,8 +85,8 @@ class Numeric(Vocabulary[NumericOptions]):
         super().__init__(options)
         self.shift: Floats = np.zeros(0)
         self.scale: Floats = np.ones(0)
-        fixed = 0.0 if options.log else options.box_cox
-        self.power: Floats | None = None if isinstance(fixed, str) else np.array([fixed])
+        power = 0.0 if options.log else options.box_cox
+        self.power: Floats | None = None if isinstance(power, str) else np.array([power])
         self._transforms = _transforms(options)
 
     @property
@@ -97,20 +96,27 @@ class Numeric(Vocabulary[NumericOptions]):
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale in one pass, and the power where it is to be learned."""
-        kind: ScaleKind = "none" if self.options.scale_by == "series" else self.options.scale
+        by_series = self.options.scale_by == "series"
+        kind: ScaleKind = "none" if by_series else self.options.scale
         if self.options.box_cox == "fit":
-            search = Search()
-            for run in runs:
-                search.add(self._positive(run))
-            if search.logs.count:
-                self.power = search.powers()
-                self.shift, self.scale = search.scale(self.power, kind)
+            self._fit_power(runs, kind)
             return
+
         moments = Moments()
         for run in runs:
             moments.add(self._powered(run))
+
         if moments.count:
             self.shift, self.scale = moments.scale(kind)
+
+    def _fit_power(self, runs: Iterable[Floats], kind: ScaleKind) -> None:
+        """Learn the likeliest power, and shift and scale of what it gives."""
+        search = Search()
+        for run in runs:
+            search.add(self._positive(run))
+        if search.logs.count:
+            self.power = search.powers()
+            self.shift, self.scale = search.scale(self.power, kind)
 
     def encode(self, values: Floats) -> Floats:
         """Return scaled numbers `[n, F]`."""
@@ -120,8 +126,8 @@ class Numeric(Vocabulary[NumericOptions]):
 
     def decode(self, ids: Floats) -> Floats:
         """Return numbers in the data's own units."""
+        # What becomes infinite stays so: who reads it reports it.
         with np.errstate(over="ignore", invalid="ignore"):
-            # Infinite is what it is, and told by who reads it.
             values = np.asarray(ids, np.float64) * self.scale + self.shift
             return values if self.power is None else backward(values, self.power)
 
@@ -130,24 +136,25 @@ class Numeric(Vocabulary[NumericOptions]):
         return self._transforms
 
     def _powered(self, values: Floats) -> Floats:
-        """Return what is scaled. Raises `InputError` (RC042) for a value that has no logarithm, and
-        no power.
+        """Return what is scaled.
+
+        Raises `InputError` (RC042) for a value that has no logarithm, and no power.
         """
         return values if self.power is None else forward(self._positive(values), self.power)
 
     def _positive(self, values: Floats) -> Floats:
-        if (values > 0).all():
+        """Return the values. Raises `InputError` (RC042) where one is not above 0."""
+        positive = values > 0
+        if positive.all():
             return values
-        key, what = (
-            ("log", "logarithm") if self.options.log else ("box_cox", "power of Box and Cox")
-        )
-        fact = f"the value {values[~(values > 0)][0]:g} has no {what}"
-        raise InputError.of(
-            "RC042",
-            fact,
-            key=f"vocabulary.{key}",
-            cure=f"leave {key} out, or shift the data above 0",
-        )
+
+        first = values[~positive][0]
+        key, what = "box_cox", "power of Box and Cox"
+        if self.options.log:
+            key, what = "log", "logarithm"
+        fact = f"the value {first:g} has no {what}"
+        cure = f"leave {key} out, or shift the data above 0"
+        raise InputError.of("RC042", fact, key=f"vocabulary.{key}", cure=cure)
 
     def save(self) -> dict[str, Any]:
         """Return shift and scale, the powers that were learned, and what the transforms have."""
@@ -159,28 +166,37 @@ class Numeric(Vocabulary[NumericOptions]):
         return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take back what `save` gave. Raises `ValueError` if that is no shift and scale a
-        feature.
+        """Take back what `save` gave.
+
+        Raises `ValueError` if that is no shift and scale a feature.
         """
-        shift, scale = (np.array(saved[name], np.float64) for name in ("shift", "scale"))
+        shift = np.array(saved["shift"], np.float64)
+        scale = np.array(saved["scale"], np.float64)
         if shift.ndim != 1 or shift.shape != scale.shape or not scale.all():
             raise ValueError(f"shift is {shift.tolist()} and scale {scale.tolist()}")
         self.shift, self.scale = shift, scale
         if "power" in saved:
             self.power = np.array(saved["power"])
-        for transform, own in zip(self._transforms, saved.get("transforms", ()), strict=True):
+
+        of_transforms = saved.get("transforms", ())
+        for transform, own in zip(self._transforms, of_transforms, strict=True):
             transform.restore(own)
 
 
 def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
-    """Return what follows: a scale for each series, seasonal differences, those from step to step,
-    and their scale.
+    """Return what follows.
+
+    It is a scale for each series, seasonal differences, those from step to step, and their scale.
     """
-    lags = [options.seasonal_difference] * (options.seasonal_difference > 0) + [
-        1
-    ] * options.difference
-    found: list[Transform] = [SeriesScale(options.scale)] if options.scale_by == "series" else []
-    found += [Difference(lag) for lag in lags]
+    transforms: list[Transform] = []
+    if options.scale_by == "series":
+        transforms.append(SeriesScale(options.scale))
+
+    lags = [1] * options.difference
+    if options.seasonal_difference:
+        lags = [options.seasonal_difference, *lags]
+    transforms += [Difference(lag) for lag in lags]
+
     if lags and options.scale != "none":
-        found.append(Rescale(options.scale))
-    return tuple(found)
+        transforms.append(Rescale(options.scale))
+    return tuple(transforms)

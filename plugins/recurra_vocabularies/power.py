@@ -1,6 +1,4 @@
-"""Powers of numbers above 0, by which a series whose swings grow with its level becomes an even
-one.
-"""
+"""Powers of numbers above 0, which even out a series whose swings grow with its level."""
 
 from __future__ import annotations
 
@@ -9,11 +7,11 @@ import numpy as np
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
 POWERS = np.linspace(0, 1, 21)
-"""Powers among which the one of training is looked for: a twentieth more or less makes no
-difference that one sees.
+"""Powers among which the one of training is looked for.
 
-A negative one would make infinity of numbers that a network may give, and of one above 1 small
-numbers come back in halves of their digits.
+A twentieth more or less makes no difference that one sees. A negative one would make infinity of
+numbers that a network may give, and of one above 1 small numbers come back in halves of their
+digits.
 """
 
 
@@ -29,15 +27,17 @@ def forward(values: Floats, power: Floats) -> Floats:
 
 def backward(values: Floats, power: Floats) -> Floats:
     """Return the x of x^p, 0 where there is none so small."""
-    even = power == 0
+    is_log = power == 0
     with np.errstate(over="ignore"):
-        roots = np.maximum(values, 0.0) ** (1 / np.where(even, 1.0, power))
-        return np.where(even, np.exp(values), roots)
+        exponent = 1 / np.where(is_log, 1.0, power)
+        roots = np.maximum(values, 0.0) ** exponent
+        return np.where(is_log, np.exp(values), roots)
 
 
 class Search:
-    """The likeliest power of each feature, in one pass: that of which the results look most like a
-    normal law.
+    """The likeliest power of each feature, in one pass.
+
+    It is the one whose results look most like a normal law.
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,9 @@ class Search:
         if not len(run):
             return
         self.logs.add(np.log(run))
+        features = run.shape[1]
         for power, moments in zip(POWERS, self.moments, strict=True):
-            moments.add(forward(run, np.full(run.shape[1], power)))
+            moments.add(forward(run, np.full(features, power)))
 
     def powers(self) -> Floats:
         """Return the power `[F]` of the greatest likelihood; 1 for a feature that is constant.
@@ -59,18 +60,21 @@ class Search:
         does not hang on p, where the variance is that of (x^p - 1) / p.
         """
         divisor = np.where(POWERS == 0, 1.0, POWERS)[:, None]
+        variances = np.stack([moments.variance for moments in self.moments])  # powers F
         with np.errstate(divide="ignore", invalid="ignore"):
-            spread = np.log(np.stack([moments.variance for moments in self.moments]) / divisor**2)
+            spread = np.log(variances / divisor**2)
         gain = (POWERS[:, None] - 1) * self.logs.mean - spread / 2
-        best = POWERS[np.nan_to_num(gain, nan=-np.inf, posinf=-np.inf).argmax(axis=0)]
+
+        # A power that cannot be judged, its variance 0 or no number, is never the best.
+        gain = np.nan_to_num(gain, nan=-np.inf, posinf=-np.inf)
+        best = POWERS[gain.argmax(axis=0)]
         return np.where(self.logs.changes, best, 1.0)
 
     def scale(self, power: Floats, kind: ScaleKind) -> tuple[Floats, Floats]:
         """Return shift and scale of what those powers give."""
         rows = np.searchsorted(POWERS, power)
-        scales = [moments.scale(kind) for moments in self.moments]
         features = np.arange(len(power))
-        shift, scale = (
-            np.stack([pair[index] for pair in scales])[rows, features] for index in (0, 1)
-        )
-        return shift, scale
+        pairs = [moments.scale(kind) for moments in self.moments]
+        shifts = np.stack([shift for shift, _ in pairs])  # powers F
+        scales = np.stack([scale for _, scale in pairs])  # powers F
+        return shifts[rows, features], scales[rows, features]

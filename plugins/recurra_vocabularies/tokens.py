@@ -24,42 +24,45 @@ class TokenTable(Vocabulary[O]):
         self._learn([])
 
     def _learn(self, tokens: list[str]) -> None:
+        """Give each token its id, and the unknown one a name that none of them has."""
         self.tokens = tokens
         self.ids = {token: index for index, token in enumerate(tokens)}
         self.unknown = UNKNOWN
-        while self.unknown in self.ids:  # a token of the data may have that very name
+        while self.unknown in self.ids:
             self.unknown = f"<{self.unknown}>"
 
     @property
     def size(self) -> int:
         """The number of tokens, and one more for the unknown one."""
-        return len(self.tokens) + (self.options.unknown == "token" and bool(self.tokens))
+        count = len(self.tokens)
+        return count + 1 if self.options.unknown == "token" and count else count
 
     def count(
         self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0
     ) -> Counter[str]:
-        """Keep the tokens that come at least `min_count` times, the most frequent `max_size` of
-        them, sorted.
+        """Learn the tokens that come at least `min_count` times, and return how often each comes.
 
-        Returns how often each token comes.
+        Of more than `max_size`, where that is not 0, it takes the most frequent. They are sorted.
         """
         counts: Counter[str] = Counter()
         for run in runs:
             counts.update(run)
-        kept = [token for token, times in counts.items() if times >= min_count]
+
+        frequent = [token for token, times in counts.items() if times >= min_count]
         if max_size:
-            kept = sorted(kept, key=lambda token: (-counts[token], token))[:max_size]
-        self._learn(sorted(kept))
+            by_frequency = sorted(frequent, key=lambda token: (-counts[token], token))
+            frequent = by_frequency[:max_size]
+        self._learn(sorted(frequent))
         return counts
 
     def number(self, tokens: list[str]) -> NDArray[np.int64]:
-        """Return the ids of tokens; raises `UnknownSymbol`, or leaves unknown ones out, as the
-        policy says.
+        """Return the ids of tokens.
+
+        Raises `UnknownSymbol`, or leaves unknown ones out, as the policy says.
         """
         fallback = len(self.tokens) if self.options.unknown == "token" else -1
-        ids = np.fromiter(
-            (self.ids.get(token, fallback) for token in tokens), np.int64, len(tokens)
-        )
+        numbers = (self.ids.get(token, fallback) for token in tokens)
+        ids = np.fromiter(numbers, np.int64, len(tokens))
         missing = ids < 0
         if missing.any():
             if self.options.unknown == "error":
@@ -70,10 +73,9 @@ class TokenTable(Vocabulary[O]):
 
     def names(self, ids: NDArray[Any]) -> list[str]:
         """Return the tokens of ids."""
-        return [
-            self.tokens[i] if i < len(self.tokens) else self.unknown
-            for i in np.asarray(ids).tolist()
-        ]
+        size = len(self.tokens)
+        numbers = np.asarray(ids).tolist()
+        return [self.tokens[i] if i < size else self.unknown for i in numbers]
 
     def save(self) -> dict[str, Any]:
         """Return the tokens."""

@@ -1,6 +1,4 @@
-"""What numbers go through behind their scale: differences, and a scale of their own for each
-series.
-"""
+"""What numbers go through behind their scale: differences, and a scale for each series."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from recurra import Transform
 from recurra_vocabularies.moments import Floats, Moments, ScaleKind
 
 TINY = 1e-12
-"""What is no larger counts as 0, as a part of the level: it is rounding, that of a straight line's
-differences too.
+"""What is no larger counts as 0, as a part of the level.
+
+It is rounding, that of a straight line's differences too.
 """
 
 
@@ -31,7 +30,9 @@ class Difference(Transform):
         self.lag = lag
 
     def __str__(self) -> str:
-        return f"difference to the step {f'{self.lag:,} ' * (self.lag > 1)}before"
+        if self.lag == 1:
+            return "difference to the step before"
+        return f"difference to the step {self.lag:,} before"
 
     def start(self, known: Floats) -> Floats:
         """Return zeros: nothing came before."""
@@ -40,7 +41,8 @@ class Difference(Transform):
     def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
         """Return differences, and the last rows."""
         line = np.concatenate([state, values])
-        return values - line[: len(values)], line[len(values) :]
+        before = line[: len(values)]
+        return values - before, line[len(values) :]
 
     def origins(self, values: Floats, state: Floats) -> Floats:
         """Return the rows that are taken from the next ones."""
@@ -53,10 +55,10 @@ class Difference(Transform):
 
 
 class Rescale(Transform):
-    """(x - shift) / scale by feature, as training has it: differences are much smaller than what
-    they are of.
+    """(x - shift) / scale by feature, as training has it.
 
-    What they are of is scaled, and so about 1: what changes less than `TINY` is constant.
+    Differences are much smaller than what they are of. That is scaled, and so about 1: what changes
+    less than `TINY` is constant.
     """
 
     def __init__(self, kind: ScaleKind) -> None:
@@ -72,10 +74,13 @@ class Rescale(Transform):
         moments = Moments()
         for run in runs:
             moments.add(np.where(np.abs(run) > TINY, run, 0.0))
-        if moments.count:
-            even = moments.high - moments.low <= TINY
-            shift, scale = moments.scale(self.kind)
-            self.shift, self.scale = np.where(even, moments.low, shift), np.where(even, 1.0, scale)
+        if not moments.count:
+            return
+
+        constant = moments.high - moments.low <= TINY
+        shift, scale = moments.scale(self.kind)
+        self.shift = np.where(constant, moments.low, shift)
+        self.scale = np.where(constant, 1.0, scale)
 
     def start(self, known: Floats) -> Floats:
         """Return nothing: this is the same for all series."""
@@ -99,12 +104,14 @@ class Rescale(Transform):
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back shift and scale."""
-        self.shift, self.scale = np.array(saved["shift"]), np.array(saved["scale"])
+        self.shift = np.array(saved["shift"])
+        self.scale = np.array(saved["scale"])
 
 
 class SeriesScale(Transform):
-    """(x - shift) / scale by feature, as the known rows of each series have it; both are its state
-    and its origins.
+    """(x - shift) / scale by feature, as the known rows of each series have it.
+
+    Shift and scale are its state, and its origins.
     """
 
     by_series: ClassVar[bool] = True
@@ -117,16 +124,20 @@ class SeriesScale(Transform):
         return f"each series scaled by its own part in training ({self.kind})"
 
     def start(self, known: Floats) -> Floats:
-        """Return shift and scale: 0 and 1 where nothing is known, and the level itself for both of
-        a constant.
+        """Return shift and scale.
+
+        They are 0 and 1 where nothing is known, and the level itself for both of a constant.
         """
         moments = Moments(TINY)
         moments.add(known)
         if not moments.count:
-            return np.stack([np.zeros(known.shape[1]), np.ones(known.shape[1])])
+            features = known.shape[1]
+            return np.stack([np.zeros(features), np.ones(features)])
+
         shift, scale = moments.scale(self.kind)
         level = np.where(moments.greatest > 0, moments.greatest, 1.0)
-        return np.stack([shift, np.where(moments.changes, scale, level)])
+        scale = np.where(moments.changes, scale, level)
+        return np.stack([shift, scale])
 
     def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
         """Return scaled rows."""

@@ -34,8 +34,7 @@ class WordOptions(SymbolOptions):
 
 
 class Word(TokenTable[WordOptions]):
-    """Words with the single space before them, punctuation marks the same, and other white space by
-    itself.
+    """Words and punctuation marks with the single space before them, other white space by itself.
 
     Decoding joins the tokens and gives the very text back, but for unknown words and folded case.
     """
@@ -45,19 +44,20 @@ class Word(TokenTable[WordOptions]):
     @property
     def lossless(self) -> bool:
         """Whether every word is kept, in its own case."""
-        return not (self.options.lowercase or self.options.min_count > 1 or self.options.max_size)
+        options = self.options
+        return not (options.lowercase or options.min_count > 1 or options.max_size)
 
     def split(self, text: str) -> list[str]:
         """Return the tokens of a text; joined, they are the text."""
         return TOKEN.findall(text.lower() if self.options.lowercase else text)
 
     def fit(self, runs: Iterable[str]) -> None:
-        """Count the words. Warns (`Unsuited`) if the text is in a script that puts no spaces
-        between them.
+        """Count the words.
+
+        Warns (`Unsuited`) if the text is in a script that puts no spaces between them.
         """
-        counts = self.count(
-            (self.split(run) for run in runs), self.options.min_count, self.options.max_size
-        )
+        words = (self.split(run) for run in runs)
+        counts = self.count(words, self.options.min_count, self.options.max_size)
         if fault := unsuited(counts):
             warnings.warn(fault, Unsuited, stacklevel=2)
 

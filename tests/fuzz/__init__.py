@@ -1,3 +1,4 @@
-"""Whatever comes in, what comes out is a result or one of recurra's own errors: inputs at random,
-and who watches.
+"""Inputs at random, and who watches what comes out.
+
+It is a result or one of recurra's own errors, whatever comes in.
 """

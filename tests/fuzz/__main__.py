@@ -1,5 +1,7 @@
-"""python -m fuzz lines/17 runs one case again, by its name; python -m fuzz 60 tries new ones for so
-many seconds.
+"""Runs cases: one again by its name, or new ones for so many seconds.
+
+python -m fuzz lines/17
+python -m fuzz 60
 """
 
 from __future__ import annotations

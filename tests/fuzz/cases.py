@@ -1,6 +1,4 @@
-"""Cases by name: each is drawn from its name alone, so that one that fails can be run again by
-itself.
-"""
+"""Cases by name: each is drawn from its name alone, so that one that fails can be run again."""
 
 from __future__ import annotations
 
@@ -24,8 +22,9 @@ SHOWN = 500
 
 @dataclass
 class Case:
-    """One case: its name, what it is drawn from, a folder of its own, the input, and what went
-    wrong.
+    """One case: what it is drawn from, its input, and what went wrong.
+
+    It is drawn from its name, and has a folder of its own.
     """
 
     name: str
@@ -74,6 +73,7 @@ class Report:
             " runs one again"
         ]
         rows += [f"{len(seen):6}  {kind}   {seen[0][0]}" for kind, seen in kinds]
+
         for kind, seen in kinds:
             name, detail, text = seen[0]
             rows += ["", f"== {kind}", f"{name}: {detail}", text[:SHOWN]]
@@ -87,8 +87,7 @@ def survey(
     until: float = math.inf,
     report: Report | None = None,
 ) -> Report:
-    """Run the cases of a family, those of these numbers, until it is too late; return all their
-    faults.
+    """Run the cases of a family with these numbers, until it is too late; return all faults.
 
     What `commons` holds is made once and shared; each case has a folder of its own, for as long as
     it lasts.
@@ -96,6 +95,7 @@ def survey(
     report = report or Report()
     before = Path.cwd()
     world = {"RECURRA_CACHE": str(commons / "cache"), "RECURRA_MEASURE": "0"}
+
     with (
         tempfile.TemporaryDirectory(prefix="fuzz-") as base,
         mock.patch.dict(os.environ, world),
@@ -105,6 +105,7 @@ def survey(
         for number in numbers:
             if time.monotonic() > until:
                 break
+
             case = Case(f"{family.__name__}/{number}", Path(base) / "case", commons)
             case.folder.mkdir(parents=True)
             os.chdir(case.folder)

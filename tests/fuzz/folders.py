@@ -1,5 +1,6 @@
-"""What recurra has written and reads back, damaged: runs, sessions, corpora, timings of paths,
-certificates.
+"""What recurra has written and reads back, damaged.
+
+These are runs, sessions, corpora, timings of paths, and certificates.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from recurra.job.run import Run
 from recurra.testing.certificate import FILE, standing
 
 TASKS = ("hello_gru", "python_docs", "airline")
-"""Runs that differ in what they hold: no validation, carried states and a best checkpoint,
-numbers.
+"""Runs that differ in what they hold.
+
+No validation; carried states and a best checkpoint; numbers.
 """
 FREE = ("task.toml", "metrics.jsonl", "samples.txt")
 """Files that a person may change, or that nothing is computed from."""
@@ -87,12 +89,14 @@ def same(one: Any, other: Any) -> bool:
 
 
 def runs(case: Case) -> None:
-    """A file of a run, of today or of before, is damaged; the run is opened, evaluated, generated
-    from and resumed.
+    """A file of a run is damaged; the run is opened, evaluated, generated from and resumed.
+
+    It is a run of today or of before.
     """
     name = case.random.choice(TASKS)
     new = case.random.random() < 0.6
     before = pristine(case.commons, name)
+
     folder = case.folder / "a" / "run"
     shutil.copytree(before.path if new else witnesses.HERE / "runs" / name, folder)
     shutil.copytree(witnesses.HERE / "data", case.folder / "data")
@@ -101,13 +105,17 @@ def runs(case: Case) -> None:
     else:
         shutil.copytree(folder, case.folder / "runs" / name)
         folder = case.folder / "runs" / name
+
     damaged, what = damage(case.random, folder)
     case.input = f"{name}, {'of today' if new else 'of before'}: {damaged}: {what}"
+
     with mock.patch.object(resolving, "discover", quickly):
         if case.random.random() < 0.5:
             outcome, expected = case.attempt(lambda: said(recurra.load(folder))), before.loaded
         else:
             outcome, expected = case.attempt(lambda: resumed(folder)), before.resumed
+
+    # A run of before has no hashes by which a change could be noticed.
     altered = outcome.done and not outcome.warned and not same(outcome.value, expected)
     if new and altered and damaged not in FREE:
         case.fault(
@@ -125,13 +133,16 @@ def damage(random: Random, folder: Path) -> tuple[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() or random.random() < 0.1)
     path = random.choice(paths)
     name = str(path.relative_to(folder))
+
     draw = random.random()
     if path.is_dir() or draw < 0.12:
         return name, _misplaced(random, path)
+
     if path.suffix in (".json", ".jsonl") and draw < 0.75:
         return name, _as_data(random, path)
     if path.suffix == ".safetensors" and draw < 0.5:
         return name, _header(random, path)
+
     raw, what = values.corrupted(random, path.read_bytes())
     path.write_bytes(raw)
     return name, what
@@ -150,9 +161,12 @@ def _misplaced(random: Random, path: Path) -> str:
             "empty folder",
         ]
     )
+
     if what == "renamed":
         path.rename(path.with_name(f"{path.name}x"))
         return what
+
+    # All others begin with what was there gone.
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     if what == "a folder":
         (path / "inner").mkdir(parents=True)
@@ -177,8 +191,9 @@ def _as_data(random: Random, path: Path) -> str:
 
 
 def _header(random: Random, path: Path) -> str:
-    """Change the header of a safetensors file: names, types, shapes and places of its tensors, and
-    what it says.
+    """Change the header of a safetensors file.
+
+    It holds names, types, shapes and places of its tensors, and what the file says of itself.
     """
     raw = path.read_bytes()
     size = struct.unpack("<Q", raw[:8])[0]
@@ -205,6 +220,7 @@ def sessions(case: Case) -> None:
     run, saved, expected = _session(case.commons, name)
     path = case.folder / "session.safetensors"
     shutil.copy(saved, path)
+
     draw = case.random.random()
     if draw < 0.1:
         what = _misplaced(case.random, path)
@@ -213,8 +229,11 @@ def sessions(case: Case) -> None:
     else:
         raw, what = values.corrupted(case.random, path.read_bytes())
         path.write_bytes(raw)
+
     case.input = f"session of {name}: {what}"
     outcome = case.attempt(lambda: witnesses.onward(run.session().restore(path)))
+
+    # A header or a tensor that was changed must be noticed: a session has a hash.
     if outcome.done and not outcome.warned and not same(outcome.value, expected):
         case.fault(
             "nobody notices that a saved session was changed",
@@ -223,9 +242,7 @@ def sessions(case: Case) -> None:
 
 
 def corpora(case: Case) -> None:
-    """A file of an encoded corpus in the cache folder is damaged; the corpus is the same all the
-    same.
-    """
+    """A file of an encoded corpus in the cache folder is damaged; the corpus is no other for it."""
     task = witnesses.HERE / "runs" / "hello_prefixes" / "task.toml"
     cache = case.folder / "cache"
     with mock.patch.object(resolving, "discover", quickly):
@@ -237,6 +254,7 @@ def corpora(case: Case) -> None:
         )
         damaged, case.input = damage(case.random, cache)
         outcome = case.attempt(lambda: witnesses.stored(task, cache))
+
     if outcome.error is not None:
         case.fault("a damaged cache is in the way", str(outcome.error))
     elif outcome.done and not damaged.endswith("values.bin"):
@@ -254,8 +272,9 @@ def corpora(case: Case) -> None:
 
 
 def measured(case: Case) -> None:
-    """The file in which a measurement is kept is damaged; another one is made, and nothing else
-    comes of it.
+    """The file in which a measurement is kept is damaged.
+
+    Another one is made, and nothing else comes of it.
     """
     question, names = {"format": 1, "cell": "fuzz"}, ["native", "eager"]
     seconds = {"native": 1e-3, "eager": 2e-3}
@@ -275,11 +294,14 @@ def measured(case: Case) -> None:
         case.input = f"{damaged}: {what}"
         outcome = case.attempt(recall)
         mended = case.attempt(recall)
+
+    # What is damaged is measured anew, and kept for the next.
     for result in (outcome, mended):
         if result.error is not None:
             case.fault("a damaged cache is in the way", str(result.error))
         elif result.done and not result.value.seconds.keys() <= {*names}:
             case.fault("timings of other paths", str(result.value))
+
     if mended.done and len(measurements) == 2 and mended.value.seconds != seconds:
         case.fault("what was measured again is not what is read", str(mended.value))
 
@@ -291,9 +313,11 @@ def certificates(case: Case) -> None:
     alone = case.folder / "alone"
     alone.mkdir()
     shutil.move(package / FILE, alone)
+
     _, case.input = damage(case.random, alone)
     for path in alone.iterdir():
         shutil.move(path, package)
+
     with witnesses.installed(case.folder / "site"):
         entries = [entry for entry in discover().entries if witnesses.PLUGIN in entry.plugin.origin]
         case.attempt(lambda: [str(standing(entry)) for entry in entries])

@@ -1,5 +1,6 @@
-"""Watches one call: nothing may come out of it but a result or a `RecurraError`, in time, and
-within its own folder.
+"""Watches one call.
+
+Nothing may come out of it but a result or a `RecurraError`, in time, and within its own folder.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from conftest import REPOSITORY
 from recurra.errors import CODES, PluginError, RecurraError
 
 SECONDS = {signal.ITIMER_PROF: 30.0, signal.ITIMER_REAL: 200.0}
-"""How long one call may take: of the processor, and by the clock of a machine that is busy with
-others.
+"""How long one call may take, of the processor and by the clock.
+
+The clock is that of a machine that is busy with others.
 """
 MEMORY = 3 << 30
-"""Bytes that one call may add to the process: what asks for more is told that there is no
-memory.
+"""Bytes that one call may add to the process.
+
+What asks for more is told that there is no memory.
 """
 tempfile.gettempdir()  # which tries, once a process, where a file can be written
 STATM = Path("/proc/self/statm")
@@ -44,8 +47,9 @@ class Hang(BaseException):
 
 @dataclass(frozen=True)
 class Fault:
-    """What should not have come out of a call: its kind, which is that of many cases, and what was
-    seen of this one.
+    """What should not have come out of a call.
+
+    Many cases are of one kind; the detail is what was seen of this one.
     """
 
     kind: str
@@ -106,18 +110,21 @@ def _told(error: BaseException) -> str:
 
 
 def _misspoken(error: RecurraError) -> Iterator[Fault]:
-    """Give what is wrong with one of our own errors: it cannot be shown, or it hides that our own
-    plugin failed.
+    """Give what is wrong with one of our own errors.
+
+    It may be one that cannot be shown, or that hides that our own plugin failed.
     """
     try:
         str(error).encode("utf-8", "backslashreplace")
         json.dumps([problem.record() for problem in error.problems])
     except Exception as fault:
         yield Fault(f"an error that cannot be shown {place(error.__traceback__)}", _told(fault))
+
     if not error.problems or any(p.code not in CODES or not p.fact for p in error.problems):
         yield Fault(
             f"an error that says nothing {place(error.__traceback__)}", repr(error.problems)
         )
+
     cause = error.__cause__
     if (
         isinstance(error, PluginError)
@@ -141,10 +148,12 @@ def _in_time() -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> None:
         raise Hang(f"stopped by {signal.Signals(number).name}")
 
+    # A call that heeds no signal, in C say, is ended with its process.
     before = {number: signal.signal(number, ring) for number in (signal.SIGPROF, signal.SIGALRM)}
     for timer, seconds in SECONDS.items():
         signal.setitimer(timer, seconds)
     faulthandler.dump_traceback_later(2 * max(SECONDS.values()), exit=True, file=sys.__stderr__)
+
     try:
         yield
     finally:
@@ -161,6 +170,7 @@ def _in_memory() -> Iterator[None]:
     if not STATM.exists():
         yield
         return
+
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     size = int(STATM.read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, hard))
@@ -208,17 +218,20 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """Take note of a file that is written where it should not be; Python calls this for much that
-    it does.
+    """Take note of a file that is written where it should not be.
+
+    Python calls this for much that it does.
     """
     if not _homes or not (event in _CHANGES or (event == "open" and (arguments[2] or 0) & _WRITES)):
         return
     relative = event in ("os.remove", "os.rmdir", "os.mkdir") and arguments[-1] not in (-1, None)
     if relative or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
+
     path = os.path.abspath(os.fsdecode(arguments[0]))
     if event == "open" and path.startswith("/dev/"):  # a device may be written to, never replaced
         return
+
     if not path.startswith(_homes) and not any(name in path for name in _PASSING):
         _strays.append(Fault(f"{event} outside {_innermost(traceback.extract_stack())}", path))
 

@@ -1,6 +1,4 @@
-"""Tables and texts as others write them, drawn at random, and what a reader may do with a damaged
-one.
-"""
+"""Tables and texts as others write them, drawn at random, and how a reader may take damage."""
 
 from __future__ import annotations
 
@@ -24,8 +22,9 @@ LETTERS = st.one_of(
 )
 CELLS = st.text(LETTERS, max_size=6)
 QUOTED = {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}
-"""A dialect that no text can break: Python before 3.13 leaves a CR unquoted where LF ends the
-rows.
+"""A dialect that no text can break.
+
+Python before 3.13 leaves a CR unquoted where LF ends the rows.
 """
 DIALECTS = st.fixed_dictionaries(
     {"delimiter": st.sampled_from(",;\t| ^\u00a7")},
@@ -76,8 +75,9 @@ def written(names, rows, dialect, encoding="utf-8"):
 
 
 def json_lines(names, rows):
-    """Return the bytes of the same rows as JSON lines, letters beyond ASCII escaped in every second
-    one.
+    """Return the bytes of the same rows as JSON lines.
+
+    Letters beyond ASCII are escaped in every second one.
     """
     lines = [
         json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=n % 2 > 0)
@@ -95,27 +95,29 @@ def source_of(kind, path, columns, **options):
 
 
 def outcome(source, element):
-    """Return the sequences that a source gives, or the error; any other exception is a fault of the
-    reader.
+    """Return the sequences that a source gives, or the error.
+
+    Any other exception is a fault of the reader.
     """
-    found = []
+    sequences = []
     try:
         for values, start, _ in source.read(element):
-            if start or not found:
-                found.append([])
-            found[-1] += values.tolist() if isinstance(values, np.ndarray) else [values]
+            if start or not sequences:
+                sequences.append([])
+            sequences[-1] += values.tolist() if isinstance(values, np.ndarray) else [values]
     except InputError as error:
         return error
-    return found
+    return sequences
 
 
 def demand_place(error, path, lines):
-    """Demand that an error names the file, a line of it where it is about one, and can be printed
-    and kept.
+    """Demand that an error names the file, and can be printed and kept.
+
+    Where it is about a line, it names one that the file has.
     """
-    said = str(error)
-    said.encode()
-    assert path.name in said
+    message = str(error)
+    message.encode()
+    assert path.name in message
     for problem in error.problems:
         json.dumps(problem.record())
         for number in re.findall(rf"{re.escape(path.name)}:(\d+)|line (\d+)", problem.fact):
@@ -123,12 +125,15 @@ def demand_place(error, path, lines):
 
 
 def damaged(draw, raw):
-    """Return bytes with one fault: cut, doubled in part, with a piece left out or exchanged, or of
-    another encoding.
+    """Return bytes with one fault.
+
+    They are cut, doubled in part, with a piece left out or exchanged, or of another encoding.
     """
     fault = draw(st.sampled_from(["cut", "double", "drop", "exchange", "insert", "encode", "pack"]))
     low = draw(st.integers(0, len(raw)))
     high = draw(st.integers(low, min(len(raw), low + 20)))
+
+    # What lies between the two places is the piece that is doubled, dropped or exchanged.
     if fault == "cut":
         return raw[:low]
     if fault == "double":
@@ -141,6 +146,7 @@ def damaged(draw, raw):
         )
     if fault == "pack":
         return gzip.compress(raw)[: low + 12]
+
     middle = draw(
         st.sampled_from(
             [

@@ -14,8 +14,9 @@ TURNS = 10
 
 
 def campaign(seconds: float, base: Path, seed: int | None = None) -> Report:
-    """Try cases until the time is over; `seed` is where their numbers begin, a new one each time by
-    default.
+    """Try cases until the time is over.
+
+    `seed` is where their numbers begin, a new one each time by default.
     """
     until = time.monotonic() + seconds
     first = int(time.time() * 1000) % 10**9 if seed is None else seed

@@ -1,5 +1,6 @@
-"""Task files at random: each key with each value, lines and characters at random, and what stands
-on a command line.
+"""Task files at random, and what stands on a command line.
+
+Each key has each value; lines and characters are damaged at random.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ LARGE = 256
 
 @functools.cache
 def installed() -> Catalog:
-    """Return the catalog of what is installed, which takes longer than to resolve a task with
-    it.
+    """Return the catalog of what is installed, once for all cases.
+
+    Finding it takes longer than resolving a task with it.
     """
     return discover()
 
@@ -52,13 +54,14 @@ def quickly(files: list[Path]) -> Catalog:
 @functools.cache
 def texts() -> dict[str, str]:
     """Return the shipped tasks, made cheap, and beside them a task for each other component."""
-    found = {}
+    tasks = {}
     for name in shipped.tasks():
         text = (shipped.folder() / f"{name}.toml").read_text(encoding="utf-8")
-        found[name] = f'{text}\n[device]\nkind = "cpu"\npath = "eager"\nthreads = 1\n'
+        tasks[name] = f'{text}\n[device]\nkind = "cpu"\npath = "eager"\nthreads = 1\n'
+
     for entry in installed().entries:
-        found[entry.qualified] = tomli_w.dumps(_with(entry, tomllib.loads(found[_fitting(entry)])))
-    return found
+        tasks[entry.qualified] = tomli_w.dumps(_with(entry, tomllib.loads(tasks[_fitting(entry)])))
+    return tasks
 
 
 def _fitting(entry: Entry) -> str:
@@ -78,8 +81,9 @@ def _with(entry: Entry, tables: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def tables(name: str) -> dict[str, Any]:
-    """Return a task as it is resolved, every default in it; as it stands in its file, where it is
-    not sound.
+    """Return a task as it is resolved, every default in it.
+
+    Where it is not sound, it is as it stands in its file.
     """
     plain = tomllib.loads(texts()[name])
     folder = shipped.folder()
@@ -95,14 +99,16 @@ def tables(name: str) -> dict[str, Any]:
 
 
 def write(case: Case, text: str | bytes, before: str = "") -> Path:
-    """Write the task of a case, with the data that shipped tasks name; what it is not `before` is
-    the case's input.
+    """Write the task of a case, with the data that shipped tasks name.
+
+    What differs from `before` is the case's input.
     """
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     rows = raw.decode("utf-8", "backslashreplace").split("\n")
     case.input = "\n".join(
         ascii(row)[1:-1] for row in difflib.unified_diff(before.split("\n"), rows, n=0, lineterm="")
     )
+
     path = case.folder / "task.toml"
     path.write_bytes(raw)
     for data in shipped.folder().iterdir():
@@ -117,6 +123,7 @@ def through(case: Case, path: Path, overrides: Any = ()) -> Outcome:
         outcome = case.attempt(lambda: resolve(path, overrides))
         if not outcome.done:
             return outcome
+
         resolved: Resolved = outcome.value
         if heavy(resolved):
             return outcome
@@ -126,8 +133,9 @@ def through(case: Case, path: Path, overrides: Any = ()) -> Outcome:
 
 
 def heavy(resolved: Resolved) -> bool:
-    """Tell whether even a check would rightly take long: a large network, but not so large that
-    nothing can hold it.
+    """Tell whether even a check would rightly take long.
+
+    Its network is large, but not so large that nothing can hold it.
     """
     numbers = [value for part in resolved.used for value in part.options.model_dump().values()]
     sizes = [value for value in numbers if isinstance(value, int | float)]
@@ -136,18 +144,18 @@ def heavy(resolved: Resolved) -> bool:
 
 
 def cheap(resolved: Resolved) -> bool:
-    """Tell whether a task can be run in an instant: a few steps of a small network over a small
-    corpus.
-    """
+    """Tell whether a run takes an instant: few steps of a small network over a small corpus."""
     task = resolved.task
     numbers = [value for part in resolved.used for value in part.options.model_dump().values()]
     sizes = [value for value in numbers if isinstance(value, int | float)]
+
     sizes += [
         task.training.batch_size,
         task.sequence.length,
         task.generation.length,
         task.training.accumulate,
     ]
+
     steps = task.training.steps or (task.training.epochs or 10) * 10
     layers = sum(part.options.num_layers for part in resolved.cells)
     docs = resolved.parts["source"].entry.component.name == "python_docs"
@@ -183,14 +191,14 @@ Change = Callable[[Any, Any], None]
 @functools.cache
 def single() -> list[tuple[str, values.Path, Any]]:
     """Return every key of every shipped task with every value that it is tried with."""
-    found: list[tuple[str, values.Path, Any]] = []
+    cases: list[tuple[str, values.Path, Any]] = []
     for name in shipped.tasks():
         whole = tables(name)
         for path in values.walk(whole):
             changes: list[Any] = [*values.TOML, *values.kin(values.at(whole, path))]
-            found += [(name, path, values.replaced(value)) for value in changes if _writable(value)]
-            found += [(name, path, values.removed), (name, path, values.renamed(f"{path[-1]}x"))]
-    return found
+            cases += [(name, path, values.replaced(value)) for value in changes if _writable(value)]
+            cases += [(name, path, values.removed), (name, path, values.renamed(f"{path[-1]}x"))]
+    return cases
 
 
 def _writable(value: Any) -> bool:
@@ -202,8 +210,9 @@ def _writable(value: Any) -> bool:
 
 
 def each_value(case: Case) -> None:
-    """One key of one shipped task has a value of each type, is missing or misspelt; the case's
-    number says which.
+    """One key of one shipped task has a value of each type, is missing or misspelt.
+
+    The case's number says which.
     """
     number = int(case.name.rpartition("/")[2])
     name, path, change = single()[number * APART % len(single())]
@@ -237,9 +246,7 @@ def lines(case: Case) -> None:
 
 
 def characters(case: Case) -> None:
-    """Characters of a task file are dropped, doubled, flipped, or odd ones put in; or its bytes
-    are.
-    """
+    """Characters of a task file are dropped, doubled, flipped or put in; or its bytes are."""
     text = _brief(texts()[case.random.choice(sorted(texts()))])
     if case.random.random() < 0.15:
         raw, _ = values.corrupted(case.random, text.encode())
@@ -258,23 +265,26 @@ def overrides(case: Case) -> None:
     """A sound task is changed by overrides, as texts or as values."""
     name = case.random.choice(sorted(texts()))
     path = write(case, texts()[name])
-    whole, found = tables(name), dict[str, Any]()
+
+    whole, changes = tables(name), dict[str, Any]()
     paths = list(values.walk(whole))
     for _ in range(case.random.choice([1, 1, 2, 4])):
         key = ".".join(map(str, case.random.choice(paths)))
         key = case.random.choice(
             [key, key, key, f"{key}x", f"{key}.x", "", ".", "a.b.c", "extends", key.upper()]
         )
-        found[key] = case.random.choice(values.TOML)
-    found = {"training.steps": 1} | found
-    given: Any = found
+        changes[key] = case.random.choice(values.TOML)
+    changes = {"training.steps": 1} | changes
+
+    arguments: Any = changes
     if case.random.random() < 0.5:
-        given = [
+        arguments = [
             f"{key}{case.random.choice(['=', '=', ' = ', '', '=='])}{_written(v)}"
-            for key, v in found.items()
+            for key, v in changes.items()
         ]
-    case.input = f"{name}: {given!r}"
-    through(case, path, given)
+
+    case.input = f"{name}: {arguments!r}"
+    through(case, path, arguments)
 
 
 def _written(value: Any) -> str:

@@ -1,5 +1,6 @@
-"""Nothing that is wrong comes out as a traceback, a strange warning, a hang, or a file where none
-belongs.
+"""What is wrong comes out as one of recurra's own errors.
+
+It is no traceback, no strange warning, no hang, and no file where none belongs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from fuzz.rounds import campaign
 
 PARTS = 2
 SECONDS = 600
-"""How long the slow test tries new cases, unless RECURRA_FUZZ_SECONDS says otherwise;
+"""How long the slow test tries new cases, unless RECURRA_FUZZ_SECONDS says otherwise.
+
 RECURRA_FUZZ_SEED repeats one.
 """
 
@@ -29,9 +31,7 @@ def commons(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_comes_out_is_ours(family: str, part: int, commons: Path) -> None:
-    """Of each family of wrong inputs, the same cases each time: a result or a `RecurraError`, and
-    nothing else.
-    """
+    """Each family has the same cases each time: a result or a `RecurraError`, and no more."""
     draw, share = FAMILIES[family]
     report = survey(draw, range(part * share // PARTS, (part + 1) * share // PARTS), commons)
     if report.kinds:

@@ -1,5 +1,6 @@
-"""Readers at random: what others wrote comes back, and what is damaged gives whole rows or an error
-with its place.
+"""Readers at random: what others wrote comes back.
+
+What is damaged gives whole rows, or an error with its place.
 """
 
 from __future__ import annotations
@@ -31,9 +32,7 @@ from recurra_sources import files
 FEW = settings(max_examples=15, deadline=None, database=None, derandomize=True)
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 RANDOM = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
-"""A law is tried on few examples that are always the same, and under `-m slow` on many at
-random.
-"""
+"""A law is tried on few examples, always the same, and under `-m slow` on many at random."""
 
 
 def tried(law, effort):
@@ -61,8 +60,8 @@ def test_what_python_writes_as_csv_comes_back(effort, tmp_path):
         )
         options = {"delimiter": dialect["delimiter"], "encoding": encoding}
         for index, name in enumerate(names):
-            found = outcome(source_of("csv", path, [name], **options), "text")
-            assert found == [[row[index]] for row in rows]
+            sequences = outcome(source_of("csv", path, [name], **options), "text")
+            assert sequences == [[row[index]] for row in rows]
 
     tried(law, effort)
 
@@ -77,11 +76,11 @@ def test_csv_and_json_lines_are_one(effort, tmp_path):
         one = write(tmp_path, "table.jsonl", json_lines(names, rows))
         other = write(tmp_path, "table.csv", written(names, rows, QUOTED))
         for name in names:
-            found = [
+            sequences = [
                 outcome(source_of(p.suffix[1:], p, [name], encoding="utf-8"), "text")
                 for p in (one, other)
             ]
-            assert found[0] == found[1] == [[row[names.index(name)]] for row in rows]
+            assert sequences[0] == sequences[1] == [[row[names.index(name)]] for row in rows]
 
     tried(law, effort)
 
@@ -89,8 +88,9 @@ def test_csv_and_json_lines_are_one(effort, tmp_path):
 @pytest.mark.parametrize("effort", RANDOM)
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_table_cut_anywhere_gives_whole_rows(effort, kind, tmp_path):
-    """Of a file that ends anywhere come its first rows, the last perhaps cut short, or an error
-    with file and line.
+    """Of a file that ends anywhere come its first rows, the last perhaps cut short.
+
+    Or there is an error with file and line.
     """
 
     @given(sheets(), st.data())
@@ -100,11 +100,11 @@ def test_a_table_cut_anywhere_gives_whole_rows(effort, kind, tmp_path):
         cut = data.draw(st.integers(0, len(raw)))
         path = write(tmp_path, f"table.{kind}", raw[:cut])
         for index, name in enumerate(names):
-            found = outcome(source_of(kind, path, [name]), "text")
-            if isinstance(found, InputError):
-                demand_place(found, path, raw[:cut].count(b"\n") + raw[:cut].count(b"\r") + 1)
+            sequences = outcome(source_of(kind, path, [name]), "text")
+            if isinstance(sequences, InputError):
+                demand_place(sequences, path, raw[:cut].count(b"\n") + raw[:cut].count(b"\r") + 1)
                 continue
-            cells = [text for (text,) in found]
+            cells = [text for (text,) in sequences]
             whole = [row[index] for row in rows]
             assert cells[:-1] == whole[: len(cells)][:-1]
             assert not cells or whole[len(cells) - 1].startswith(cells[-1])
@@ -116,8 +116,9 @@ def test_a_table_cut_anywhere_gives_whole_rows(effort, kind, tmp_path):
 @pytest.mark.parametrize("effort", RANDOM)
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "text"])
 def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
-    """Whatever happened to a file, a reader gives text that can be written, finite numbers, or an
-    error that can be.
+    """Whatever happened to a file, a reader gives values that can be written, or an error.
+
+    The values are text that can be encoded, or finite numbers; the error can be printed and kept.
     """
 
     @given(sheets(), st.data())
@@ -135,11 +136,11 @@ def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
             if kind == "text"
             else {"missing": "drop", "group": data.draw(st.sampled_from([None, names[-1]]))}
         )
-        found = outcome(source_of(kind, path, names[:1], **options), element)
-        if isinstance(found, InputError):
-            demand_place(found, path, 10_000)
+        sequences = outcome(source_of(kind, path, names[:1], **options), element)
+        if isinstance(sequences, InputError):
+            demand_place(sequences, path, 10_000)
             return
-        for run in found:
+        for run in sequences:
             for part in run:
                 for value in part if isinstance(part, list) else [part]:
                     assert (
@@ -153,8 +154,9 @@ def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
 
 @pytest.mark.parametrize("effort", RANDOM)
 def test_lines_are_those_of_every_reader(effort, tmp_path):
-    """LF, CRLF and CR end a line for text by line, for csv and for JSON lines, wherever a block
-    ends.
+    """LF, CRLF and CR end a line, wherever a block ends.
+
+    So it is for text by line, for csv and for JSON lines.
     """
 
     @given(
@@ -169,7 +171,7 @@ def test_lines_are_those_of_every_reader(effort, tmp_path):
         path = write(tmp_path, "file", content.encode())
         expected = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)", content)
         assert list(files.lines(path, "utf-8")) == expected
-        found = outcome(source_of("text", path, [], each="line"), "text")
-        assert ["".join(run) for run in found] == expected
+        runs = outcome(source_of("text", path, [], each="line"), "text")
+        assert ["".join(run) for run in runs] == expected
 
     tried(law, effort)

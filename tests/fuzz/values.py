@@ -1,6 +1,4 @@
-"""What may stand where something else belongs: values of each type of TOML and JSON, and what
-happens to texts.
-"""
+"""What may stand where something else belongs: values of each type, and damaged texts."""
 
 from __future__ import annotations
 
@@ -84,8 +82,9 @@ def at(value: Any, path: Path) -> Any:
 
 
 def changed(value: Any, path: Path, change: Callable[[Any, Any], None]) -> Any:
-    """Return a copy in which `change` has been made to the table or list that holds the last key of
-    a path.
+    """Return a copy that `change` has been made to.
+
+    It changes the table or list that holds the last key of a path.
     """
     value = copy.deepcopy(value)
     change(at(value, path[:-1]), path[-1])
@@ -133,21 +132,25 @@ def kin(value: Any) -> list[Any]:
 
 
 def disturbed(random: Random, value: Any, pool: list[Any]) -> tuple[Any, str]:
-    """Return plain data with one value of it replaced, taken away, or named otherwise, and what was
-    done.
+    """Return plain data with one value changed, and what was done.
+
+    The value is replaced, taken away, or named otherwise.
     """
     paths = list(walk(value))
     if not paths or random.random() < 0.05:
         new = random.choice(pool)
         return new, f"all of it is {new!r:.80}"
+
     path = random.choice(paths)
     where = ".".join(map(str, path))
+
     draw = random.random()
     if draw < 0.15:
         return changed(value, path, removed), f"{where} is taken away"
     if draw < 0.25:
         name = random.choice([f"{path[-1]}x", str(path[-1]).upper(), *TEXTS[:6]])
         return changed(value, path, renamed(name)), f"{where} is called {name!r:.80}"
+
     new = random.choice(kin(at(value, path)) if draw < 0.45 else pool)
     return changed(value, path, replaced(new)), f"{where} is {new!r:.80}"
 
@@ -173,13 +176,12 @@ def scribbled(random: Random, text: str) -> str:
 
 
 def shuffled(random: Random, text: str, others: list[str]) -> str:
-    """Return a text with some lines dropped, doubled, swapped, joined, or taken from another
-    text.
-    """
+    """Return a text with some lines dropped, doubled, swapped, joined, or from another text."""
     lines = text.split("\n")
     for _ in range(random.randint(1, 3)):
         if not lines:
             break
+
         one, other = random.randrange(len(lines)), random.randrange(len(lines))
         what = random.choice(["drop", "double", "swap", "join", "foreign", "join with a space"])
         if what == "drop":
@@ -204,6 +206,7 @@ def corrupted(random: Random, raw: bytes) -> tuple[bytes, str]:
     flipped = bytearray(raw)
     if flipped:
         flipped[min(place, size - 1)] ^= 1 << random.randrange(8)
+
     ways: list[tuple[bytes, str]] = [
         (raw[:place], f"cut to {place} of {size} bytes"),
         (raw[place:], f"without its first {place} of {size} bytes"),

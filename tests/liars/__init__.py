@@ -1,6 +1,4 @@
-"""Components that are wrong on purpose: one for each check of the contract suite, which must fail
-that check.
-"""
+"""Components that are wrong on purpose: each must fail one check of the contract suite."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ CHILDREN = {"P02", "P03", "C21", "V09", "S04"}
 
 @dataclass(frozen=True)
 class Liar:
-    """A wrong component: the check that must name it, and the others that cannot but fail with
-    it.
-    """
+    """A wrong component: the check that must name it, and others that cannot but fail with it."""
 
     check: str
     component: Component

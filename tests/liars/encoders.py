@@ -383,10 +383,10 @@ class UsesUpItsResets(RightStateful):
     """Takes flags of resets away once they are followed."""
 
     def cut(self, before, reset):
-        found = super().cut(before, reset)
+        parts = super().cut(before, reset)
         if reset is not None:
             reset.fill_(False)
-        return found
+        return parts
 
 
 class SortsTheNames(Right):

@@ -229,8 +229,9 @@ class CountsItsCalls(Right):
 
 
 class MeasuresOtherwise(Right):
-    """Is the absolute error where no gradients are wanted: what is reported is not what is
-    trained.
+    """Is the absolute error where no gradients are wanted.
+
+    What is reported is not what is trained.
     """
 
     def forward(self, output, target):
@@ -288,8 +289,8 @@ class SharesOutManySteps(Right):
     """Divides by the mean where there are many steps."""
 
     def forward(self, output, target):
-        found = super().forward(output, target)
-        return found / found.detach().mean() if len(found) > 1000 else found
+        losses = super().forward(output, target)
+        return losses / losses.detach().mean() if len(losses) > 1000 else losses
 
 
 class PointsWithThreads(Right):

@@ -1,5 +1,6 @@
-"""Cells that are right in what they give, and wrong as modules: in gradients, size, copies,
-compilers, in use.
+"""Cells that are right in what they give, and wrong as modules.
+
+They are wrong in gradients, size, copies, compilers, or in use.
 """
 
 from __future__ import annotations
@@ -68,9 +69,7 @@ class SkipsSaturation(Windowed):
 
 
 class LearnsOnce(Honest):
-    """C16: the slope of its tanh is a constant of the backward, so that gradients have no
-    gradient.
-    """
+    """C16: the slope of its tanh is a constant of the backward; gradients have no gradient."""
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         v = self.of_input(x_t) + self.of_state(state.h)
@@ -124,9 +123,7 @@ class DrawsItsMask(Honest):
 
 
 class SeedsItself(Honest):
-    """C19: it begins the same, whatever the seed of the run, and so does all that is built after
-    it.
-    """
+    """C19: it begins the same, whatever the run's seed, and so does all that is built after it."""
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
         torch.manual_seed(0)

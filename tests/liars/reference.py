@@ -30,21 +30,24 @@ class ReferenceState(NamedTuple):
 
 
 class Reference(GatedCell[ReferenceOptions]):
-    """z, r = sigmoid(W x + U h + b), c = f(g (W x + b + r U h)) or r f(g (W x + b + U h)), h' = z h
-    + (1 - z) c.
+    """A gated cell with the reset inside the product, or after it.
+
+    z, r = sigmoid(W x + U h + b)
+    c = f(g (W x + b + r U h)) or r f(g (W x + b + U h))
+    h' = z h + (1 - z) c
     """
 
     gates = 3
     State = ReferenceState
 
     def update(self, x: Tensor, h: Tensor, state: ReferenceState) -> ReferenceState:
-        kept, r = torch.sigmoid(x[:2] + h[:2])
+        z, r = torch.sigmoid(x[:2] + h[:2])
         total = self.options.gain * (x[2] + (r * h[2] if self.options.inside else h[2]))
         squashed = (
             torch.tanh(total) if self.options.nonlinearity == "tanh" else total / (1 + total.abs())
         )
         proposal = squashed if self.options.inside else r * squashed
-        return ReferenceState(kept * state.h + (1 - kept) * proposal)
+        return ReferenceState(z * state.h + (1 - z) * proposal)
 
 
 class ScanReferenceOptions(CellOptions):
@@ -60,8 +63,8 @@ class ScanReference(ScanCell[ScanReferenceOptions]):
         self.proposal = nn.Linear(input_size, self.hidden_size)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept = torch.sigmoid(self.gate(x))
-        return kept, (1 - kept) * self.proposal(x)
+        decay = torch.sigmoid(self.gate(x))
+        return decay, (1 - decay) * self.proposal(x)
 
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
         return h

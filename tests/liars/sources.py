@@ -62,10 +62,10 @@ class RightFile(Source[FileOptions]):
 
     def fingerprint(self):
         try:
-            found = Path(self.options.path).stat()
+            status = Path(self.options.path).stat()
         except OSError as error:
             raise InputError.of("RC040", f"{self.options.path} cannot be read: {error}") from error
-        return f"{self.options.path}:{found.st_size}:{found.st_mtime_ns}"
+        return f"{self.options.path}:{status.st_size}:{status.st_mtime_ns}"
 
 
 class RightLabels(Right):

@@ -258,9 +258,9 @@ class Forgets(Share):
     """Begins anew when it was asked."""
 
     def values(self):
-        found = super().values()
+        metrics = super().values()
         self.right = 0
-        return found
+        return metrics
 
 
 class Upside(Share):
@@ -386,8 +386,8 @@ class FallsOverNothing(Right):
     """Takes a mean of nothing."""
 
     def baselines(self, train, held):
-        known = held.answers >= 0
-        return {"majority": {"accuracy": int((held.answers == 0).sum()) / int(known.sum())}}
+        labelled = held.answers >= 0
+        return {"majority": {"accuracy": int((held.answers == 0).sum()) / int(labelled.sum())}}
 
 
 class ChangesItsMind(Right):

@@ -1,5 +1,6 @@
-"""Cells that compute the wrong thing, or the right one in the wrong place: one law broken by
-each.
+"""Cells that compute the wrong thing, or the right one in the wrong place.
+
+Each breaks one law.
 """
 
 from __future__ import annotations
@@ -98,8 +99,9 @@ class CountsInFloats(Honest):
 
 
 class ApproximatesItsWindow(Honest):
-    """C02: in float32 the window shows a polynomial of the state, which is right to three
-    digits.
+    """C02: in float32 the window shows a polynomial of the state.
+
+    It is right to three digits.
     """
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
@@ -128,8 +130,9 @@ class TailState(NamedTuple):
 
 
 class ForgetsItsTail(Windowed):
-    """C03: a convolution over four steps takes a window that is shorter than its tail for the start
-    of a sequence.
+    """C03: a convolution over four steps forgets its tail before a short window.
+
+    It takes a window that is shorter than its tail for the start of a sequence.
     """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
@@ -158,8 +161,9 @@ class ForgetsItsTail(Windowed):
 
 
 class ConvolvesByFourier(Windowed):
-    """C04: h_t = 0.7 h_{t-1} + 0.3 tanh(W x_t + b) by a Fourier transform, which is causal but for
-    rounding.
+    """C04: a Fourier transform of the whole window, which is causal but for rounding.
+
+    h_t = 0.7 h_{t-1} + 0.3 tanh(W x_t + b)
     """
 
     def __init__(self, input_size: int, options: CellOptions) -> None:
@@ -186,8 +190,9 @@ class ConvolvesByFourier(Windowed):
 
 
 class ScalesByTheBatch(Honest):
-    """C05: inputs are brought to a common scale and back, so that nothing overflows: one scale for
-    all rows.
+    """C05: inputs are brought to a common scale and back, so that nothing overflows.
+
+    All rows have one scale.
     """
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -196,8 +201,9 @@ class ScalesByTheBatch(Honest):
 
 
 class SharesPrefixes(Honest):
-    """C06: rows with the same state are taken for the same beam, and the first one's input for that
-    of all.
+    """C06: rows with the same state are taken for the same beam.
+
+    The first one's input is taken for that of all.
     """
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -236,8 +242,9 @@ class PoisonedGradients(Honest):
 
 
 class CountsFromTheReset(Windowed):
-    """C08: the final state is taken so many steps after the start of the window as the sequence has
-    after its reset.
+    """C08: the final state is taken too early, where a sequence begins inside the window.
+
+    It is taken so many steps after the start of the window as the sequence has after its reset.
     """
 
     def window(

@@ -243,8 +243,9 @@ class SplitsPrompts(Right):
 
 
 class LearnsWhileItEncodes(Right):
-    """Takes up a new letter wherever it meets one, so that it is larger than the network that was
-    built for it.
+    """Takes up a new letter wherever it meets one.
+
+    So it is larger than the network that was built for it.
     """
 
     def encode(self, values):
@@ -364,8 +365,9 @@ class NotesInItsOptions(Right):
 
 
 def component(name: str, options: str = "Policy", here: str = __name__) -> Component:
-    """Return a vocabulary of a module as a plugin would describe it; its options are of this
-    one.
+    """Return a vocabulary of a module as a plugin would describe it.
+
+    Its options are of this one.
     """
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
     return Component(

@@ -1,5 +1,6 @@
-"""Wrong vocabularies of numbers, and right ones that they are made of: scales, and transforms of a
-series.
+"""Wrong vocabularies of numbers, and right ones that they are made of.
+
+They are scales, and transforms of a series.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class RightNumbers(Vocabulary[Plain]):
         return len(self.scale)
 
     def fit(self, runs):
-        found = np.max([np.abs(run).max(axis=0) for run in runs if len(run)], axis=0)
-        self.scale = np.where(found > 0, found, 1.0)
+        largest = np.max([np.abs(run).max(axis=0) for run in runs if len(run)], axis=0)
+        self.scale = np.where(largest > 0, largest, 1.0)
 
     def encode(self, values):
         return values / self.scale
@@ -158,8 +159,9 @@ class HushesNumpy(RightNumbers):
 
 
 class RightTransform(Transform):
-    """Doubles each row, as a series of its own might: the origin is the number of rows that came
-    before it.
+    """Doubles each row, as a series of its own might.
+
+    The origin is the number of rows that came before it.
     """
 
     width = 1
@@ -203,9 +205,9 @@ class CountsOnTheObject(RightTransform):
         return super().start(known)
 
     def apply(self, values, state):
-        found = values * 2 + self.count + np.arange(len(values))[:, None]
+        rows = values * 2 + self.count + np.arange(len(values))[:, None]
         self.count += len(values)
-        return found, state + len(values)
+        return rows, state + len(values)
 
 
 class KeepsTheSeries(RightSeries):
@@ -227,9 +229,9 @@ class SeesTheRow(RightSeries):
 
 class AddsInPlace(RightTransform):
     def apply(self, values, state):
-        found, _ = super().apply(values, state)
+        rows, _ = super().apply(values, state)
         state += len(values)
-        return found, state
+        return rows, state
 
 
 class WritesOnTheState(RightSeries):
@@ -256,8 +258,8 @@ class LearnsAFactor(RightTransform):
         self.factor = 1 + max(float(np.abs(run).max(initial=0)) for run in runs)
 
     def apply(self, values, state):
-        found, state = super().apply(values * self.factor, state)
-        return found, state
+        rows, state = super().apply(values * self.factor, state)
+        return rows, state
 
     def invert(self, values, origins):
         return super().invert(values, origins) / self.factor

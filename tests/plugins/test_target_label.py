@@ -365,9 +365,9 @@ def test_what_is_too_much_is_learned_in_part(monkeypatch):
     monkeypatch.setattr(bayes, "TABLE", 6)
 
     answers = np.arange(40) % 2
-    assert Counter(answers[rules._spaced(answers, 10)].tolist()) == {0: 5, 1: 5}
+    assert Counter(answers[rules.spaced(answers, 10)].tolist()) == {0: 5, 1: 5}
     rare = np.r_[answers, 2]
-    rows = rules._affordable(rules.Lesson([np.zeros(5)] * 41, rare), 3)
+    rows = rules.affordable(rules.Lesson([np.zeros(5)] * 41, rare), 3)
     assert set(rare[rows]) == {0, 1, 2} and len(rows) <= 50 / 5 + 3
 
     generator = np.random.default_rng(0)
@@ -380,7 +380,7 @@ def test_what_is_too_much_is_learned_in_part(monkeypatch):
     for split in (numbers, symbols):
         for name, figures in label_rules(split, split).items():
             assert figures["accuracy"] == (0.5 if name == "majority" else 1)
-    assert len(NaiveBayes(list(symbols.sequences()), answers, 2, 4, 2).known) == 3
+    assert len(NaiveBayes(list(symbols.sequences()), answers, 2, 4, 2).known_codes) == 3
 
     monkeypatch.setattr(rules, "CLASSES", 1)
     assert list(label_rules(symbols, symbols)) == ["majority"]

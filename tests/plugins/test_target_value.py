@@ -106,7 +106,7 @@ def test_figures_are_those_of_plain_numpy(rows, cuts, far):
     if (spread > 1e-3).all():
         r2 = (1 - (error**2).sum(axis=0) / spread).mean()
         assert found["r2"] == pytest.approx(r2, rel=1e-6, abs=1e-6)
-    alone = sums.column(1).metrics()
+    alone = sums.columns[1].metrics()
     assert alone["mae"] == pytest.approx(np.abs(error[:, 1]).mean(), rel=1e-9, abs=1e-12)
 
 

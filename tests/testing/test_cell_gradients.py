@@ -13,7 +13,7 @@ from torch import nn
 
 from recurra import CellOptions, ScanCell, ScanState
 from recurra.engine.recurrence import detach
-from recurra.testing.checks.cell.gradients import SPLITS, _joined
+from recurra.testing.checks.cell.gradients import SPLITS, join
 
 
 class UsesData(Honest):
@@ -125,7 +125,7 @@ def test_pairs_joined_in_any_order_are_the_recurrence(steps, name, is_complex, s
     dtype = torch.complex128 if is_complex else torch.float64
     a, b = (torch.randn(2, steps, 3, generator=draw, dtype=dtype) for _ in range(2))
     start = h = torch.randn(2, 3, generator=draw, dtype=dtype)
-    total, brought = _joined(a, b, SPLITS[name])
+    total, brought = join(a, b, SPLITS[name])
     for t in range(steps):
         h = a[:, t] * h + b[:, t]
         found = total[:, t] * start + brought[:, t]

@@ -15,7 +15,7 @@ from liars.values import Honest, LeakyState, Windowed
 
 from recurra import CellOptions
 from recurra.testing.check import Measured
-from recurra.testing.checks.cell.training import _alive, _work
+from recurra.testing.checks.cell.training import bytes_alive, work
 from recurra.testing.suite import examine
 
 
@@ -125,20 +125,20 @@ def test_work_is_counted_and_not_timed():
     """The loop's work is proportional to the steps; counted twice it is the same."""
     cell = Honest(5, CellOptions(hidden_size=8))
     cell.path = "eager"
-    one, again, two = (_work(cell, torch.zeros(2, steps, 5)) for steps in (100, 100, 200))
+    one, again, two = (work(cell, torch.zeros(2, steps, 5)) for steps in (100, 100, 200))
     assert one == again
     for short, long in zip(one, two, strict=True):
         assert long / short == pytest.approx(2, rel=0.02)
 
 
 def test_tensors_alive_are_counted_by_their_storage():
-    before = _alive()
+    before = bytes_alive()
     held = [torch.zeros(1000), None]
     held[1] = held[0][:10]
-    assert _alive() - before == 4000
+    assert bytes_alive() - before == 4000
     held.clear()
     gc.collect()
-    assert _alive() == before
+    assert bytes_alive() == before
 
 
 class Summarises(Honest):

@@ -138,12 +138,14 @@ def test_no_figure_is_less_than_nothing_by_a_sign(
         "steps": 1,
         "metrics": table,
         "baselines": {"naive": table},
+        "notes": [],
         "last_series": {"actual": [[value]]},
     }
     shown = {
         "split": "test",
         "metrics": table,
         "baselines": {"naive": table},
+        "notes": [],
         "forecast": forecast,
         "verdict": "",
     }
@@ -171,10 +173,20 @@ def test_a_terminal_obeys_no_text() -> None:
 def test_generated_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     """No markup is read in what a network writes, and no name of a smiley."""
     text = "[bold] :smiley: [/bold]"
-    done = {"task": "t", "parameters": 1, "steps": 1, "weights_of_step": 1, "seconds": 0.0,
+    done = {
+        "task": "t",
+        "parameters": 1,
+        "steps": 1,
+        "weights_of_step": 1,
+        "seconds": 0.0,
         "run": "r",
-            "generated": text,
-            "split": "test", "metrics": {}, "baselines": {}, "verdict": ""}  # fmt: skip
+        "generated": text,
+        "split": "test",
+        "metrics": {},
+        "baselines": {},
+        "notes": [],
+        "verdict": "",
+    }
     show.result(done)
     assert f"generated: {text}" in capsys.readouterr().out
 

@@ -13,6 +13,7 @@ from conftest import HELLO
 from trials import as_before, differences, trained
 
 import recurra
+from recurra import verbs
 from recurra.cache import cache_folder
 from recurra.cli import show
 from recurra.engine import eager, measure, native, paths, proof, timings
@@ -141,7 +142,8 @@ def test_a_report_explains_the_path_of_each_layer(
     """
     machine(FAST_KERNEL, FAST_LOOP)
     monkeypatch.setitem(paths.PATHS, "fused", Path(eager.run, lambda cell: "no C compiler found"))
-    found = recurra.check(task(HELLO))
+    report = verbs.report(task(HELLO))
+    found = report.as_data()
     (layer,) = [row for row in found["layers"] if row["name"] == "layer 0"]
     assert layer["path"] == "native" and layer["seconds_per_step"] == pytest.approx(FAST_KERNEL)
     assert layer["one_step"]["path"] == "eager" and layer["one_step"][
@@ -149,7 +151,7 @@ def test_a_report_explains_the_path_of_each_layer(
     ] == pytest.approx(FAST_LOOP)
     assert layer["refused"] == {"fused": "no C compiler found"}
     json.dumps(found)
-    show.report(found)
+    show.report(report)
     said = capsys.readouterr().out
     assert "path native" in said and "measured a step: native 100 us, eager 900 us" in said
     assert "one step at a time: eager; measured a step: eager 100 us, native 900 us" in said
@@ -161,9 +163,9 @@ def test_a_report_says_why_nothing_was_measured(
 ) -> None:
     """One path alone needs no measurement, and one by name wants none."""
     machine(FAST_KERNEL, FAST_LOOP)
-    show.report(recurra.check(task(HELLO, ('"lstm"', '"mgu"'))))
+    show.report(verbs.report(task(HELLO, ('"lstm"', '"mgu"'))))
     assert "not measured: the only one" in capsys.readouterr().out
-    show.report(recurra.check(task(HELLO), {"device.path": "native"}))
+    show.report(verbs.report(task(HELLO), {"device.path": "native"}))
     assert "not measured: device.path is native" in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
-"""What the new processes of rows 10 and 11 do; they import torch before this, and nothing of
-recurra.
+"""What the new processes of rows 10 and 11 do.
+
+They import torch before this, and nothing of recurra.
 """
 
 from __future__ import annotations
@@ -35,51 +36,52 @@ class Unseen(GatedCell):
 """A cell like which there is no other: the number differs from one to the next."""
 
 
-def main(what: str, asked: str) -> None:
+def main(what: str, request: str) -> None:
     """Do what is asked and print what came of it, as JSON on the last line."""
-    before = resident()
-    found = {"first": first, "memory": memory}[what](json.loads(asked), before)
-    sys.stdout.write(json.dumps(found) + "\n")
+    before = resident()  # nothing of recurra is in memory yet
+    details = json.loads(request)
+    answer = {"first": first, "memory": memory}[what](details, before)
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def first(asked: dict[str, Any], before: int) -> dict[str, Any]:
-    """Build a cell that nobody has seen, and time the proof of its path and its first training
-    step.
-    """
+def first(request: dict[str, Any], before: int) -> dict[str, Any]:
+    """Build a cell that nobody has seen; time its path's proof and its first training step."""
     import torch
 
     from recurra import GatedOptions
     from recurra.bench.layers import training
     from recurra.engine.choice import Choice
 
-    batch, steps, width = asked["shape"]
-    (Path(asked["folder"]) / "unseen.py").write_text(
-        CELL.format(number=1 + asked["number"] / 1000), encoding="utf-8"
-    )
-    sys.path.insert(0, asked["folder"])
+    batch, steps, width = request["shape"]
+    folder, path = request["folder"], request["path"]
+
+    source = CELL.format(number=1 + request["number"] / 1000)
+    (Path(folder) / "unseen.py").write_text(source, encoding="utf-8")
+    sys.path.insert(0, folder)
     module: Any = import_module("unseen")
     cell = module.Unseen(width, GatedOptions(hidden_size=width))
-    x = torch.randn(batch, steps, width)
-    turn = training(cell, x.requires_grad_(), torch.ones(batch, steps, width))
+
+    x = torch.randn(batch, steps, width).requires_grad_()
+    turn = training(cell, x, torch.ones(batch, steps, width))
+
+    # The proof compiles the kernel, so it belongs to what a first use takes.
     start = time.perf_counter()
-    choice = Choice.named(cell, asked["path"])
+    choice = Choice.named(cell, path)
     cell.path = choice.path
     turn()
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "path": choice.path, "why": choice.refused.get(asked["path"], "")}
+    return {"seconds": seconds, "path": choice.path, "why": choice.refused.get(path, "")}
 
 
-def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
-    """Train some steps on a large text; return the most memory that this process has held, and what
-    torch took.
-    """
-    from recurra.bench.layers import taken
+def memory(request: dict[str, Any], before: int) -> dict[str, Any]:
+    """Train some steps on a large text; return the peak of memory here, and what torch took."""
+    from recurra.bench.layers import chosen_paths
     from recurra.bench.tasks import TASK
     from recurra.job.build import build_network, build_trainer
     from recurra.job.data import load_data
     from recurra.resolve import resolve
 
-    folder = Path(asked["folder"])
+    folder = Path(request["folder"])
     (folder / "task.toml").write_text(TASK, encoding="utf-8")
     changes = {
         "training.steps": STEPS,
@@ -89,10 +91,12 @@ def memory(asked: dict[str, Any], before: int) -> dict[str, Any]:
     }
     task = resolve(folder / "task.toml", changes)
     data = load_data(task)
-    network = build_network(task, data.vocabulary.size, data.names)[0]
+    network, _ = build_network(task, data.vocabulary.size, data.names)
     for _ in build_trainer(task, data, network).events():
         pass
-    return {"peak": resident(peak=True), "torch": before, "path": taken(network.cells)}
+
+    peak = resident(peak=True)
+    return {"peak": peak, "torch": before, "path": chosen_paths(network.cells)}
 
 
 def resident(peak: bool = False) -> int:
@@ -104,4 +108,7 @@ def resident(peak: bool = False) -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(label))
+
+    row = next(line for line in lines if line.startswith(label))
+    kibibytes = int(row.split()[1])
+    return 1024 * kibibytes

@@ -24,28 +24,34 @@ def pairs(
     ours: Turn, other: Turn, count: int, clock: Clock = time.perf_counter, least: float = LEAST
 ) -> tuple[list[float], list[float]]:
     """Return the seconds a turn of each, `count` times, one after the other in every pair."""
-    both = [(turn, _repeats(turn, clock, least)) for turn in (ours, other)]
-    found: tuple[list[float], list[float]] = ([], [])
+    our_repeats = _repeats(ours, clock, least)
+    other_repeats = _repeats(other, clock, least)
+
+    our_times, other_times = [], []
     with undisturbed():
         for _ in range(count):
-            for (turn, repeats), times in zip(both, found, strict=True):
-                times.append(_timed(turn, repeats, clock))
-    return found
+            our_times.append(_seconds(ours, our_repeats, clock))
+            other_times.append(_seconds(other, other_repeats, clock))
+    return our_times, other_times
 
 
 def _repeats(turn: Turn, clock: Clock, least: float) -> int:
     """Warm a turn up, and return how often it must be repeated to take `least` seconds."""
     for _ in range(WARM):
         turn()
-    once = _timed(turn, 1, clock)
-    return 1 if once >= least else math.ceil(least / max(once, 1e-7))
+
+    once = _seconds(turn, 1, clock)
+    if once >= least:
+        return 1
+    return math.ceil(least / max(once, 1e-7))
 
 
-def _timed(turn: Turn, repeats: int, clock: Clock) -> float:
+def _seconds(turn: Turn, repeats: int, clock: Clock) -> float:
     start = clock()
     for _ in range(repeats):
         turn()
-    return (clock() - start) / repeats
+    seconds = clock() - start
+    return seconds / repeats
 
 
 @contextmanager

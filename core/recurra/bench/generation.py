@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from recurra.bench.clock import pairs
-from recurra.bench.layers import taken
+from recurra.bench.clock import Turn, pairs
+from recurra.bench.layers import chosen_paths
 from recurra.bench.records import Finding, Setting, Shape
 from recurra.bench.tasks import built
 from recurra.contracts.vocabulary import Vocabulary
@@ -23,92 +23,105 @@ SINGLES = 8
 
 
 class Naive:
-    """Generation as one writes it by hand: torch's modules, a symbol at a time, always the
-    likeliest.
-    """
+    """Generation as one writes it by hand: torch's modules, a symbol a step, the likeliest."""
 
     def __init__(self, network: Network) -> None:
-        encoder, width = network.encoder, network.head.in_features
-        size = network.head.out_features
-        self.embedding, self.head = nn.Embedding(size, width), nn.Linear(width, size)
+        width, size = network.head.in_features, network.head.out_features
+        self.embedding = nn.Embedding(size, width)
         self.layers = nn.LSTM(width, width, num_layers=LAYERS, batch_first=True)
-        self.embedding.load_state_dict({"weight": next(encoder.parameters()).detach()})
+        self.head = nn.Linear(width, size)
+
+        embedding = next(network.encoder.parameters()).detach()
+        self.embedding.load_state_dict({"weight": embedding})
         self.head.load_state_dict(network.head.state_dict())
-        own = {
-            f"{name}_l{depth}": weight.detach()
-            for depth, cell in enumerate(network.cells)
-            for name, weight in cell.named_parameters()
-        }
-        self.layers.load_state_dict(own)
+
+        # One nn.LSTM holds all layers: weight_hh of the second is its weight_hh_l1.
+        weights = {}
+        for depth, cell in enumerate(network.cells):
+            for name, weight in cell.named_parameters():
+                weights[f"{name}_l{depth}"] = weight.detach()
+        self.layers.load_state_dict(weights)
 
     def draw(self, first: int, length: int) -> list[int]:
         """Return the symbols after a first one."""
-        found: list[int] = []
+        symbols: list[int] = []
         x, state = torch.tensor([[first]]), None
         with torch.no_grad():
             for _ in range(length):
                 hidden, state = self.layers(self.embedding(x), state)
                 x = self.head(hidden[:, -1]).argmax(dim=-1, keepdim=True)
-                found.append(int(x))
-        return found
+                symbols.append(int(x))
+        return symbols
 
 
 def session_against_naive(shape: Shape, setting: Setting) -> Finding:
-    """Measure one stream of a session beside the loop by hand; the weights alone are what each
-    symbol must read.
+    """Measure one stream of a session beside the loop by hand.
+
+    The weights alone are what each symbol must read.
     """
     network, vocabulary = warmed(shape.width)
     naive = Naive(network)
-    ours, other = pairs(
-        lambda: drawn(network, vocabulary, shape.steps),
-        lambda: naive.draw(0, shape.steps),
-        setting.pairs,
-    )
+
+    def session() -> None:
+        drawn(network, vocabulary, shape.steps)
+
+    def by_hand() -> None:
+        naive.draw(0, shape.steps)
+
+    ours, other = pairs(session, by_hand, setting.pairs)
     return _finding(network, ours, other, shape.steps, shape.steps)
 
 
 def streams_against_singles(shape: Shape, setting: Setting) -> Finding:
-    """Measure many streams at once beside single streams one after the other, by the time of a
-    symbol.
-    """
+    """Measure many streams at once beside single ones in turn, by the time of a symbol."""
     network, vocabulary = warmed(shape.width)
 
-    def singles() -> None:
-        for _ in range(SINGLES):
-            drawn(network, vocabulary, shape.steps)
+    def single() -> None:
+        drawn(network, vocabulary, shape.steps)
 
-    ours, other = pairs(
-        lambda: drawn(network, vocabulary, shape.steps, shape.batch), singles, setting.pairs
-    )
-    return _finding(network, ours, other, shape.batch * shape.steps, SINGLES * shape.steps)
+    return _streams_beside(single, network, vocabulary, shape, setting)
 
 
 def streams_against_naive(shape: Shape, setting: Setting) -> Finding:
-    """Measure many streams at once beside the loop by hand, one stream after the other, by the time
-    of a symbol.
+    """Measure many streams at once beside the loop by hand, by the time of a symbol.
+
+    The loop runs one stream after the other.
     """
     network, vocabulary = warmed(shape.width)
     naive = Naive(network)
 
-    def singles() -> None:
-        for _ in range(SINGLES):
-            naive.draw(0, shape.steps)
+    def single() -> None:
+        naive.draw(0, shape.steps)
 
-    ours, other = pairs(
-        lambda: drawn(network, vocabulary, shape.steps, shape.batch), singles, setting.pairs
-    )
-    return _finding(network, ours, other, shape.batch * shape.steps, SINGLES * shape.steps)
+    return _streams_beside(single, network, vocabulary, shape, setting)
+
+
+def _streams_beside(
+    single: Turn, network: Network, vocabulary: Vocabulary[Any], shape: Shape, setting: Setting
+) -> Finding:
+    """Measure many streams of a session at once beside turns that draw a single one."""
+
+    def together() -> None:
+        drawn(network, vocabulary, shape.steps, shape.batch)
+
+    def in_turn() -> None:
+        for _ in range(SINGLES):
+            single()
+
+    ours, other = pairs(together, in_turn, setting.pairs)
+    our_symbols = shape.batch * shape.steps
+    other_symbols = SINGLES * shape.steps
+    return _finding(network, ours, other, our_symbols, other_symbols)
 
 
 def drawn(
     network: Network, vocabulary: Vocabulary[Any], length: int, streams: int = 1
 ) -> list[list[int]]:
-    """Return the symbols that a new session draws greedily after the first of the vocabulary, a
-    list a step.
+    """Return the symbols that a new session draws greedily, a list a step.
+
+    It goes on from the first symbol of the vocabulary.
     """
-    session = Session(network, vocabulary, streams=streams).feed_ids(
-        torch.zeros(1, dtype=torch.long).numpy()
-    )
+    session = _begun(network, vocabulary, streams)
     rule = Sampling()
     return [session.draw(rule).tolist() for _ in range(length)]
 
@@ -122,32 +135,44 @@ def warmed(width: int) -> tuple[Network, Vocabulary[Any]]:
         "device.kind": "cpu",
     }
     data, network = built(1 << 14, changes)
-    session = Session(network, data.vocabulary).feed_ids(torch.zeros(1, dtype=torch.long).numpy())
+    session = _begun(network, data.vocabulary)
     for _ in range(AFTER):  # from then on its steps are compiled
         session.draw(Sampling())
     return network, data.vocabulary
 
 
+def _begun(network: Network, vocabulary: Vocabulary[Any], streams: int = 1) -> Session:
+    """Return a new session that has read the first symbol of the vocabulary."""
+    first = torch.zeros(1, dtype=torch.long)
+    return Session(network, vocabulary, streams=streams).feed_ids(first.numpy())
+
+
 def _finding(
-    network: Network, ours: list[float], other: list[float], drawn: int, singles: int
+    network: Network,
+    ours: list[float],
+    other: list[float],
+    our_symbols: int,
+    other_symbols: int,
 ) -> Finding:
-    """Return times by the symbol, and what a symbol of ours costs: products of many streams, else
-    reading weights.
+    """Return the seconds of a symbol on both sides, and what a symbol of ours costs at the least.
+
+    `ours` and `other` are the seconds of turns, and a turn draws so many symbols.
     """
-    weights = sum(
-        weight.numel()
-        for module in (*network.cells, network.head)
-        for weight in module.parameters()
-    )
-    alone = drawn == singles
-    return Finding(
-        [seconds / drawn for seconds in ours],
-        [seconds / singles for seconds in other],
-        flops=0.0 if alone else 2.0 * weights,
-        bytes=4.0 * weights if alone else 0.0,
-        path=(
-            "one kernel"
-            if stepper(network).kernel is not None
-            else taken(network.cells, stepwise=True)
-        ),
-    )
+    weights = 0
+    for module in (*network.cells, network.head):
+        weights += sum(weight.numel() for weight in module.parameters())
+
+    ours = [seconds / our_symbols for seconds in ours]
+    other = [seconds / other_symbols for seconds in other]
+
+    if stepper(network).kernel is not None:
+        path = "one kernel"
+    else:
+        path = chosen_paths(network.cells, stepwise=True)
+
+    # A stream alone reads every weight for each symbol, and the other draws as much. Many streams
+    # share the reading, and their products are what costs.
+    alone = our_symbols == other_symbols
+    if alone:
+        return Finding(ours, other, bytes=4.0 * weights, path=path)
+    return Finding(ours, other, flops=2.0 * weights, path=path)

@@ -21,8 +21,10 @@ COPIED = 1 << 26
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is measured on: `flops` a second in float32 products, `copied` bytes a second,
-    read and written.
+    """What a run is measured on.
+
+    `flops` are its operations a second in float32 products; `copied` are bytes a second, read and
+    written.
     """
 
     processor: str
@@ -43,7 +45,11 @@ def examined(side: int = SIDE, copied: int = COPIED) -> Machine:
     """Return this machine, its limits measured with torch's present number of threads."""
     generator = torch.Generator().manual_seed(0)
     a, b, c = (torch.randn(side, side, generator=generator) for _ in range(3))
+    product = _best(lambda: torch.mm(a, b, out=c))
+
     source, target = torch.ones(copied), torch.zeros(copied)
+    copy = _best(lambda: target.copy_(source))
+
     return Machine(
         processor=machine(),
         threads=torch.get_num_threads(),
@@ -51,14 +57,15 @@ def examined(side: int = SIDE, copied: int = COPIED) -> Machine:
         python=platform.python_version(),
         torch=torch.__version__,
         recurra=recurra.__version__,
-        flops=2 * side**3 / _best(lambda: torch.mm(a, b, out=c)),
-        copied=2 * source.nbytes / _best(lambda: target.copy_(source)),
+        flops=2 * side**3 / product,
+        copied=2 * source.nbytes / copy,
     )
 
 
 def _best(turn: Callable[[], object], turns: int = 9) -> float:
     """Return the seconds of the fastest turn, the first left out."""
     turn()
+
     times = []
     for _ in range(turns):
         start = time.perf_counter()

@@ -1,5 +1,4 @@
-"""A cell that recurra does not know, written twice: as a plugin's author would, and as a loop by
-hand.
+"""A cell that recurra does not know, as a plugin's author writes it, and as a loop by hand.
 
 Gers & Schmidhuber 2000, Recurrent nets that time and count, doi:10.1109/IJCNN.2000.861302:
 
@@ -40,37 +39,44 @@ class Peephole(GatedCell[GatedOptions]):
         """Return the next state."""
         i, f, g, o = x + h
         p_i, p_f, p_o = self.peepholes
-        c = torch.sigmoid(f + p_f * state.c) * state.c + torch.sigmoid(
-            i + p_i * state.c
-        ) * torch.tanh(g)
-        return PeepholeState(torch.sigmoid(o + p_o * c) * torch.tanh(c), c)
+        forget = torch.sigmoid(f + p_f * state.c)
+        write = torch.sigmoid(i + p_i * state.c)
+        c = forget * state.c + write * torch.tanh(g)
+
+        read = torch.sigmoid(o + p_o * c)
+        return PeepholeState(read * torch.tanh(c), c)
 
 
 class Loop(nn.Module):
-    """The same with the weights of a `Peephole`, as one writes it by hand: the input's product once
-    for all steps.
+    """The same with the weights of a `Peephole`, as one writes it by hand.
+
+    The input's product is made once for all steps.
     """
 
     def __init__(self, cell: Peephole) -> None:
         super().__init__()
         assert cell.weight_hh is not None and cell.bias_ih is not None
-        self.weight_ih, self.weight_hh = (
-            nn.Parameter(cell.weight_ih.clone()),
-            nn.Parameter(cell.weight_hh.clone()),
-        )
-        self.bias, self.peepholes = (
-            nn.Parameter(cell.bias_ih.clone()),
-            nn.Parameter(cell.peepholes.clone()),
-        )
+        self.weight_ih = nn.Parameter(cell.weight_ih.clone())
+        self.weight_hh = nn.Parameter(cell.weight_hh.clone())
+        self.bias = nn.Parameter(cell.bias_ih.clone())
+        self.peepholes = nn.Parameter(cell.peepholes.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs `[B, T, H]` of a window `[B, T, D]`."""
         h = c = x.new_zeros(x.shape[0], self.weight_hh.shape[1])
-        recurrent, (p_i, p_f, p_o) = self.weight_hh.t(), self.peepholes
+        recurrent = self.weight_hh.t()
+        p_i, p_f, p_o = self.peepholes
+        projected = functional.linear(x, self.weight_ih, self.bias)
+
         outputs = []
-        for given in functional.linear(x, self.weight_ih, self.bias).unbind(1):
-            i, f, g, o = torch.addmm(given, h, recurrent).chunk(4, dim=1)
-            c = torch.sigmoid(f + p_f * c) * c + torch.sigmoid(i + p_i * c) * torch.tanh(g)
-            h = torch.sigmoid(o + p_o * c) * torch.tanh(c)
+        for step in projected.unbind(1):
+            i, f, g, o = torch.addmm(step, h, recurrent).chunk(4, dim=1)
+
+            forget = torch.sigmoid(f + p_f * c)
+            write = torch.sigmoid(i + p_i * c)
+            c = forget * c + write * torch.tanh(g)
+
+            read = torch.sigmoid(o + p_o * c)
+            h = read * torch.tanh(c)
             outputs.append(h)
         return torch.stack(outputs, dim=1)

@@ -7,95 +7,117 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recurra.bench.clock import pairs
-from recurra.bench.records import Finding, Setting, Shape, Skipped
-from recurra.bench.tasks import write_text
+from recurra.bench.records import Finding, Measure, Setting, Shape, Skipped
+from recurra.bench.tasks import scratch, write_text
 
 PATIENCE = 600
 """Seconds that a process may take."""
 
 
 def first_use(shape: Shape, setting: Setting) -> Finding:
-    """Measure the first training step of a fused cell that nobody has seen before, less that of its
-    eager loop.
+    """Measure the first training step of a fused cell that nobody has seen before.
+
+    The step of its eager loop is taken off. Each time there is a new cell and an empty cache.
     """
     ours = []
-    for turn in range(setting.few):
-        with tempfile.TemporaryDirectory(prefix="recurra-bench-") as cache:
-            ours.append(_first(shape, turn, "fused", cache) - _first(shape, turn, "eager", cache))
+    for number in range(setting.few):
+        with scratch() as cache:
+            ours.append(_fused_less_eager(shape, number, cache))
     return Finding(ours, path="fused")
 
 
 def second_use(shape: Shape, setting: Setting) -> Finding:
     """Measure the same in later processes, which find the kernel in the cache folder."""
-    with tempfile.TemporaryDirectory(prefix="recurra-bench-") as cache:
-        _first(shape, 0, "fused", cache)
-        ours = [
-            _first(shape, 0, "fused", cache) - _first(shape, 0, "eager", cache)
-            for _ in range(setting.few)
-        ]
+    with scratch() as cache:
+        _first(shape, 0, "fused", cache)  # fills the cache
+        ours = [_fused_less_eager(shape, 0, cache) for _ in range(setting.few)]
     return Finding(ours, path="fused")
 
 
+def _fused_less_eager(shape: Shape, number: int, cache: str) -> float:
+    """Return how much longer a first step takes on the fused path than in the loop."""
+    fused = _first(shape, number, "fused", cache)
+    eager = _first(shape, number, "eager", cache)
+    return fused - eager
+
+
 def _first(shape: Shape, number: int, path: str, cache: str) -> float:
-    """Return the seconds of the first training step in a new process. Raises `Skipped` if the path
-    is refused.
+    """Return the seconds of the first training step in a new process.
+
+    Raises `Skipped` if the path is refused.
     """
     size = [shape.batch, shape.steps, shape.width]
-    asked = {"shape": size, "number": number, "path": path, "folder": cache}
-    told = child("first", asked, RECURRA_CACHE=cache)
-    if told["path"] != path:
-        raise Skipped(f"the cell runs on path {told['path']}, not {path}: {told['why']}")
-    return float(told["seconds"])
+    request = {"shape": size, "number": number, "path": path, "folder": cache}
+    answer = child("first", request, RECURRA_CACHE=cache)
+    if answer["path"] != path:
+        raise Skipped(f"the cell runs on path {answer['path']}, not {path}: {answer['why']}")
+    return float(answer["seconds"])
 
 
 def memory(shape: Shape, setting: Setting) -> Finding:
     """Measure what training on a large text takes of memory beyond torch itself, in gigabytes."""
-    with tempfile.TemporaryDirectory(prefix="recurra-bench-") as name:
-        need, free = 2.2 * setting.text, shutil.disk_usage(name).free
-        if free < need:
-            raise Skipped(
-                f"{name} has room for {free / 1e9:.1f} GB, and the text and its cache take"
-                f" {need / 1e9:.1f}"
-            )
-        write_text(Path(name) / "text.txt", setting.text)
-        told = child("memory", {"folder": name}, RECURRA_CACHE=str(Path(name) / "cache"))
-    return Finding([(told["peak"] - told["torch"]) / 1e9], path=told["path"])
+    with scratch() as name:
+        folder = Path(name)
+
+        _refuse_without_room(folder, 2.2 * setting.text)
+        write_text(folder / "text.txt", setting.text)
+        cache = str(folder / "cache")
+        answer = child("memory", {"folder": name}, RECURRA_CACHE=cache)
+
+    beyond_torch = answer["peak"] - answer["torch"]
+    return Finding([beyond_torch / 1e9], path=answer["path"])
 
 
-def start_of(*arguments: str) -> Any:
+def _refuse_without_room(folder: Path, need: float) -> None:
+    """Raise `Skipped` if a folder has less room than a text and its cache take, in bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        room, size = f"{free / 1e9:.1f}", f"{need / 1e9:.1f}"
+        raise Skipped(f"{folder} has room for {room} GB, and the text and its cache take {size}")
+
+
+def start_of(*arguments: str) -> Measure:
     """Return what measures the seconds of a whole command."""
+    line = [sys.executable, "-m", "recurra.cli.main", *arguments]
+
+    def start() -> None:
+        _run(line, {})
+
+    def nothing() -> None:
+        pass
 
     def measure(shape: Shape, setting: Setting) -> Finding:
-        line = [sys.executable, "-m", "recurra.cli.main", *arguments]
-        ours, _ = pairs(lambda: _run(line, {}), lambda: None, setting.pairs, least=0)
+        ours, _ = pairs(start, nothing, setting.pairs, least=0)
         return Finding(ours)
 
     return measure
 
 
-def child(what: str, asked: dict[str, Any], **variables: str) -> dict[str, Any]:
-    """Return what a function of `recurra.bench.child` tells in a new process. Raises `RuntimeError`
-    if it fails.
+def child(what: str, request: dict[str, Any], **variables: str) -> dict[str, Any]:
+    """Return what a function of `recurra.bench.child` answers in a new process.
+
+    Raises `RuntimeError` if it fails.
     """
     code = "import sys, torch; from recurra.bench import child; child.main(*sys.argv[1:])"
-    said = _run([sys.executable, "-c", code, what, json.dumps(asked)], variables)
-    return dict(json.loads(said.splitlines()[-1]))
+    line = [sys.executable, "-c", code, what, json.dumps(request)]
+    printed = _run(line, variables)
+    return dict(json.loads(printed.splitlines()[-1]))
 
 
 def _run(line: list[str], variables: dict[str, str]) -> str:
     """Run a process with as many threads as this one, and return what it prints."""
-    world = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **variables}
-    done = subprocess.run(
-        line, capture_output=True, text=True, env=world, timeout=PATIENCE, check=False
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {**os.environ, **threads, **variables}
+    process = subprocess.run(
+        line, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise RuntimeError(f"in a new process: {said[-1][:300]}")
-    return done.stdout
+    if process.returncode:
+        errors = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+        raise RuntimeError(f"in a new process: {errors[-1][:300]}")
+    return process.stdout

@@ -11,16 +11,16 @@ from recurra.bench.machine import Machine
 from recurra.engine.load import Load
 
 Unit: TypeAlias = Literal["speed", "time", "worst", "s", "GB"]
-"""How many times as fast as the other; its time as a share of the other's, or the worst such share;
-seconds; GB.
+"""What a value is: a ratio (`speed`, `time`, `worst`), seconds or gigabytes.
+
+`speed` is how many times as fast as the other; `time` is its time as a share of the other's, and
+`worst` the worst such share.
 """
 
 LOADED = 0.25
 """Cores in use by others from which a row is doubted."""
 SPREAD = 2.0
-"""How many times longer than its least the baseline's median may take before the baseline is said
-to have collapsed.
-"""
+"""How many times its least the baseline's median may take; beyond that it has collapsed."""
 SLOWEST = 0.002
 """Share of the machine's products that a baseline of products reaches at least."""
 
@@ -31,13 +31,19 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows of a batch, steps, and width of input and state; in generation streams, symbols of each,
-    and width.
+    """Rows of a batch, steps, and width of input and state.
+
+    In generation these are streams, symbols of each, and width.
     """
 
     batch: int
     steps: int
     width: int
+
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """The sizes of a window `[B, T, D]`."""
+        return self.batch, self.steps, self.width
 
     def __str__(self) -> str:
         return f"B{self.batch} T{self.steps} H{self.width}"
@@ -92,6 +98,10 @@ class Finding:
     loaded: bool = False  # whether the case itself keeps the machine busy
 
 
+Measure: TypeAlias = Callable[[Shape, Setting], Finding]
+"""Measures a case at a shape."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One line of the table: a row of it at one shape, and what it must reach."""
@@ -101,7 +111,7 @@ class Case:
     shape: str
     unit: Unit
     floor: float | None
-    measure: Callable[[Shape, Setting], Finding]
+    measure: Measure
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,9 @@ class Record:
         """Whether the floor is reached; None where there is none, or nothing was measured."""
         if self.value is None or self.floor is None:
             return None
-        return self.value >= self.floor if self.unit == "speed" else self.value <= self.floor
+        if self.unit == "speed":
+            return self.value >= self.floor
+        return self.value <= self.floor
 
     def data(self) -> dict[str, Any]:
         """Return the record as plain data."""
@@ -144,58 +156,75 @@ def measured(case: Case, setting: Setting) -> Record:
     size = str(shape) if shape.width else ""
     about = (case.row, case.what, case.shape, size, case.unit, case.floor)
     others = Load()
+
     try:
-        found = case.measure(shape, setting)
+        finding = case.measure(shape, setting)
     except Skipped as reason:
         return Record(*about, skipped=str(reason))
     except Exception as error:  # whatever it is, the other cases can still be measured
-        said = " ".join(str(error).split())[:500]
-        return Record(
-            *about, error=f"{type(error).__name__}: {said}" if said else type(error).__name__
-        )
-    load = None if found.loaded else others.foreign()
-    values = _values(case.unit, found)
-    share, of = _share(found, setting.machine)
+        return Record(*about, error=_in_a_line(error))
+
+    load = None if finding.loaded else others.foreign()
+    doubts = _doubts(case.unit, finding, setting.machine, load)
+    share, limit = _share(finding, setting.machine)
+    values = _values(case.unit, finding)
     return Record(
         *about,
         value=max(values) if case.unit == "worst" else median(values),
         spread=(min(values), max(values)),
         share=share,
-        share_of=of,
-        path=found.path,
-        ours=found.ours,
-        other=found.other,
+        share_of=limit,
+        path=finding.path,
+        ours=finding.ours,
+        other=finding.other,
         load=load,
-        doubts=tuple(_doubts(case.unit, found, setting.machine, load)),
+        doubts=tuple(doubts),
     )
 
 
-def _doubts(unit: Unit, found: Finding, machine: Machine, load: float | None) -> Iterator[str]:
+def _in_a_line(error: Exception) -> str:
+    """Return an error's kind and message in a line."""
+    kind = type(error).__name__
+    message = " ".join(str(error).split())[:500]
+    return f"{kind}: {message}" if message else kind
+
+
+def _doubts(unit: Unit, finding: Finding, machine: Machine, load: float | None) -> Iterator[str]:
     """Give the reasons why a ratio may say more of the machine than of what is measured."""
     if load is not None and load >= LOADED:
         yield f"others used {load:.1f} cores"
-    if found.loaded or not found.other or unit == "worst":  # whose pairs are of different sizes
+
+    # The pairs of a worst case are of different sizes: none repeats another.
+    if finding.loaded or not finding.other or unit == "worst":
         return
-    if median(found.other) > SPREAD * min(found.other):
-        yield f"the baseline took {median(found.other) / min(found.other):.1f} times its least"
-    if found.flops and found.flops / found.work / min(found.other) < SLOWEST * machine.flops:
-        yield f"the baseline ran at less than {100 * SLOWEST:g} % of the machine's products"
+
+    typical, least = median(finding.other), min(finding.other)
+    if typical > SPREAD * least:
+        yield f"the baseline took {typical / least:.1f} times its least"
+
+    if finding.flops:
+        speed = finding.flops / finding.work / least
+        if speed < SLOWEST * machine.flops:
+            yield f"the baseline ran at less than {100 * SLOWEST:g} % of the machine's products"
 
 
-def _values(unit: Unit, found: Finding) -> list[float]:
+def _values(unit: Unit, finding: Finding) -> list[float]:
     """Return the value of each pair."""
-    if not found.other:
-        return found.ours
-    ratios = [
-        other / ours * found.work for ours, other in zip(found.ours, found.other, strict=True)
-    ]
-    return ratios if unit == "speed" else [1 / ratio for ratio in ratios]
+    if not finding.other:
+        return finding.ours
+
+    pairs = zip(finding.ours, finding.other, strict=True)
+    speeds = [other / ours * finding.work for ours, other in pairs]
+    if unit == "speed":
+        return speeds
+    return [1 / speed for speed in speeds]
 
 
-def _share(found: Finding, machine: Machine) -> tuple[float | None, str]:
+def _share(finding: Finding, machine: Machine) -> tuple[float | None, str]:
     """Return the share of what the machine can do, and of which of its limits."""
-    if found.flops:
-        return found.flops / median(found.ours) / machine.flops, "products"
-    if found.bytes:
-        return found.bytes / median(found.ours) / machine.copied, "copying"
+    seconds = median(finding.ours)
+    if finding.flops:
+        return finding.flops / seconds / machine.flops, "products"
+    if finding.bytes:
+        return finding.bytes / seconds / machine.copied, "copying"
     return None, ""

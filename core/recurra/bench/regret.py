@@ -1,14 +1,13 @@
-"""Row 17: what is lost by the path that the measurement takes, beside the best of those that can be
-forced.
-"""
+"""Row 17: what the choice among the paths loses, beside the best of those that can be forced."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,9 +15,9 @@ from recurra.bench.busy import burning
 from recurra.bench.clock import undisturbed
 from recurra.bench.layers import layer, training
 from recurra.bench.records import Finding, Setting, Shape
+from recurra.contracts.cell import Cell
 from recurra.engine import measure, proof
 from recurra.engine.choice import fastest
-from recurra.engine.paths import PATHS
 from recurra.engine.window import Window
 
 SIZES = [
@@ -38,39 +37,63 @@ GOOD = 1.1
 
 
 def regret(name: str, busy: bool, shape: Shape, setting: Setting) -> Finding:
-    """Measure a cell at all sizes: seconds on the path taken, and on the best; each the least of
-    several rounds.
+    """Measure a cell at all sizes: seconds on the path taken, and on the best.
 
-    With `busy` the choice is made while a foreign process burns a core. Nothing is read from the
-    cache or kept there.
+    Each is the least of several rounds. With `busy` the choice is made while a foreign process
+    burns a core. Nothing is read from the cache or kept there.
     """
-    found = [_at(name, size, setting.pairs, burning if busy else nullcontext) for size in SIZES]
-    chosen, best, took = (list(part) for part in zip(*found, strict=True))
-    good = sum(ours <= GOOD * other for ours, other in zip(chosen, best, strict=True))
-    said = f"{good} of {len(found)} within {GOOD:g}, chosen in {max(took):.1f} s at most"
-    return Finding(chosen, best, path=said, loaded=busy)
+    surroundings = burning if busy else nullcontext
+    outcomes = [_at(name, size, setting.pairs, surroundings) for size in SIZES]
+
+    chosen = [outcome.chosen for outcome in outcomes]
+    best = [outcome.best for outcome in outcomes]
+    longest = max(outcome.choosing for outcome in outcomes)
+
+    good = sum(outcome.chosen <= GOOD * outcome.best for outcome in outcomes)
+    summary = f"{good} of {len(outcomes)} within {GOOD:g}, chosen in {longest:.1f} s at most"
+    return Finding(chosen, best, path=summary, loaded=busy)
 
 
-def _at(name: str, size: Shape, rounds: int, condition: Any) -> tuple[float, float, float]:
-    """Return the seconds on the path taken, on the best, and those that the choice took."""
+class Outcome(NamedTuple):
+    """Seconds at one size: on the path chosen, on the best path, and those that choosing took."""
+
+    chosen: float
+    best: float
+    choosing: float
+
+
+def _at(
+    name: str,
+    size: Shape,
+    rounds: int,
+    surroundings: Callable[[], AbstractContextManager[None]],
+) -> Outcome:
+    """Choose a path for a cell at one size, and compare it with every other."""
     cell = layer(name, size)
-    refused = proof.PROOFS.refused(cell)
-    names = [path for path in PATHS if path not in refused]
-    surroundings: AbstractContextManager[None] = condition()
-    with surroundings:
+    cpu = torch.device("cpu")
+    paths = proof.PROOFS.proved(cell)
+
+    with surroundings():
         start = time.perf_counter()
-        window = Window(size.batch, size.steps, torch.float32, torch.device("cpu"), grad=True)
-        seconds = measure.measure(cell, names, window).seconds
-        took = time.perf_counter() - start
-    best = least(cell, names, size, rounds)
-    return best[fastest(names, seconds)], min(best.values()), took
+        window = Window(size.batch, size.steps, torch.float32, cpu, grad=True)
+        seconds = measure.measure(cell, paths, window).seconds
+        choosing = time.perf_counter() - start
+
+    forced = least(cell, paths, size, rounds)
+    chosen = fastest(paths, seconds)
+    return Outcome(forced[chosen], min(forced.values()), choosing)
 
 
-def least(cell: Any, names: list[str], size: Shape, rounds: int) -> dict[str, float]:
-    """Return the least seconds of a training step on each path, taken in turn."""
+def least(cell: Cell[Any], names: list[str], size: Shape, rounds: int) -> dict[str, float]:
+    """Return the least seconds of a training step on each path, taken in turn.
+
+    A path that is far from the best at first is not timed again: it would take most of the time
+    and could not win.
+    """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(size.batch, size.steps, size.width, generator=generator).requires_grad_()
-    back = torch.ones(size.batch, size.steps, size.width)
+    x = torch.randn(size.window, generator=generator).requires_grad_()
+    back = torch.ones(size.window)
+
     turns = {}
     for name in names:
         forced = copy.deepcopy(cell)
@@ -83,11 +106,13 @@ def least(cell: Any, names: list[str], size: Shape, rounds: int) -> dict[str, fl
         return time.perf_counter() - start
 
     with undisturbed():
-        first = {name: min(timed(name), timed(name)) for name in names}
-        found = dict(first)
-        repeats = max(1, math.ceil(SLOT / min(first.values())))
+        seconds = {name: min(timed(name), timed(name)) for name in names}
+        best = min(seconds.values())
+        near = [name for name in names if seconds[name] <= NEAR * best]
+        repeats = max(1, math.ceil(SLOT / best))
+
         for _ in range(rounds):
-            for name in names:
-                if first[name] <= NEAR * min(first.values()):
-                    found[name] = min(found[name], *(timed(name) for _ in range(repeats)))
-    return found
+            for name in near:
+                times = [timed(name) for _ in range(repeats)]
+                seconds[name] = min(seconds[name], *times)
+    return seconds

@@ -15,16 +15,40 @@ from recurra.engine.threads import using
 from recurra.errors import InputError
 from recurra.surroundings import cores, most_threads
 
-Told = Callable[[Record], None]
+Listener = Callable[[Record], None]
 """Is told of each record as it comes."""
 
 
 def _against_torch(row: int, name: str, module: str, floors: dict[str, float]) -> list[Case]:
+    """Return the cases of a cell beside torch's module: the floor of each shape."""
+    what = f"{name} / nn.{module}"
     measure = partial(layers.against_torch, name)
-    return [
-        Case(row, f"{name} / nn.{module}", shape, "speed", floor, measure)
-        for shape, floor in floors.items()
-    ]
+    return [Case(row, what, shape, "speed", floor, measure) for shape, floor in floors.items()]
+
+
+def _custom_against_lstm(shape: str) -> Case:
+    what = "custom cell / nn.LSTM, by the product"
+    return Case(5, what, shape, "speed", 0.9, layers.custom_against_lstm)
+
+
+def _task_beside_burner(name: str) -> Case:
+    measure = partial(busy.task_beside_burner, name)
+    return Case(16, f"{name}, a core taken", "", "time", 2.5, measure)
+
+
+def _window_beside_burner(name: str, shape: str) -> Case:
+    measure = partial(busy.window_beside_burner, name)
+    return Case(16, f"{name}, a core taken", shape, "time", 2.5, measure)
+
+
+def _worst_choice(name: str, *, beside_burner: bool) -> Case:
+    condition = ", a core taken" if beside_burner else ""
+    measure = partial(regret.regret, name, beside_burner)
+    return Case(17, f"{name}, worst choice{condition}", "", "worst", 1.25, measure)
+
+
+CHOOSING = ("gru", "lstm", "peephole", "mingru", "mlstm")
+"""Cells whose choice of a path is measured."""
 
 
 CASES: list[Case] = [
@@ -34,17 +58,7 @@ CASES: list[Case] = [
     Case(4, "custom cell / loop by hand", "D", "speed", 10, layers.against_loop),
     Case(4, "custom cell / loop by hand", "S", "speed", 4, layers.against_loop),
     Case(4, "custom cell / loop by hand", "M", "speed", 1.2, layers.against_loop),
-    *(
-        Case(
-            5,
-            "custom cell / nn.LSTM, by the product",
-            shape,
-            "speed",
-            0.9,
-            layers.custom_against_lstm,
-        )
-        for shape in "SML"
-    ),
+    *(_custom_against_lstm(shape) for shape in "SML"),
     Case(6, "mingru / its eager loop", "D", "speed", 20, layers.scan_against_eager),
     Case(6, "mingru / nn.GRU", "M", "speed", 3, layers.scan_against_gru),
     Case(7, "training step / bare loop", "S", "time", 1.15, training.engine_against_bare),
@@ -72,115 +86,100 @@ CASES: list[Case] = [
     Case(11, "memory beyond torch's, 1 GB text", "", "GB", 1, processes.memory),
     Case(12, "recurra --help", "", "s", 0.4, processes.start_of("--help")),
     Case(12, "recurra plugins list", "", "s", 0.4, processes.start_of("plugins", "list")),
-    *(
-        Case(16, f"{name}, a core taken", "", "time", 2.5, partial(busy.task_beside_burner, name))
-        for name in ("hello_lstm", "counting")
-    ),
-    *(
-        Case(
-            16,
-            f"{name}, a core taken",
-            shape,
-            "time",
-            2.5,
-            partial(busy.window_beside_burner, name),
-        )
-        for name in ("gru", "lstm")
-        for shape in "DS"
-    ),
-    *(
-        Case(
-            17,
-            f"{name}, worst choice{when}",
-            "",
-            "worst",
-            1.25,
-            partial(regret.regret, name, bool(when)),
-        )
-        for when in ("", ", a core taken")
-        for name in ("gru", "lstm", "peephole", "mingru", "mlstm")
-    ),
+    *(_task_beside_burner(name) for name in ("hello_lstm", "counting")),
+    *(_window_beside_burner("gru", shape) for shape in "DS"),
+    *(_window_beside_burner("lstm", shape) for shape in "DS"),
+    *(_worst_choice(name, beside_burner=False) for name in CHOOSING),
+    *(_worst_choice(name, beside_burner=True) for name in CHOOSING),
 ]
-"""The lines of the table, in order; of those in seconds, gigabytes or shares of a time the floor is
-a ceiling.
+"""The lines of the table, in order.
+
+Of those in seconds, gigabytes or shares of a time the floor is a ceiling.
 """
 
-ASKED = {16, 17}
+ON_REQUEST = {16, 17}
 """Rows that take long, and are measured only where they are asked for."""
 
 
 def chosen(rows: str | None, shapes: str | None) -> list[Case]:
-    """Return the cases of some rows, `1,4,7`, at some shapes, `D,S`; all where None, and those
-    without such a shape.
+    """Return the cases of some rows, `1,4,7`, at some shapes, `D,S`; all where None.
 
-    The rows of `ASKED` are not among them unless they are named.
+    A case without such a shape is measured whatever the shapes are. The rows of `ON_REQUEST` are
+    not among them unless they are named.
 
     Raises `InputError` (RC080) for a row or a shape that there is not, and where nothing is left.
     """
-    known = [str(number) for number in sorted({case.row for case in CASES})]
-    wanted = _listed("--rows", rows, known)
+    all_rows = [str(number) for number in sorted({case.row for case in CASES})]
+    named_rows = _parts("--rows", rows, all_rows)
     if rows is None:
-        wanted = [row for row in known if int(row) not in ASKED]
-    sizes = _listed("--shapes", shapes, list(SHAPES))
-    found = [
-        case
-        for case in CASES
-        if str(case.row) in wanted and (case.shape in sizes or case.shape not in SHAPES)
-    ]
-    if not found:
-        has = sorted(
-            {case.shape for case in CASES if str(case.row) in wanted}, key=list(SHAPES).index
-        )
+        named_rows = [row for row in all_rows if int(row) not in ON_REQUEST]
+    in_rows = [case for case in CASES if str(case.row) in named_rows]
+
+    named_shapes = _parts("--shapes", shapes, list(SHAPES))
+    cases = []
+    for case in in_rows:
+        has_shape = case.shape in SHAPES
+        if not has_shape or case.shape in named_shapes:
+            cases.append(case)
+
+    if not cases:
+        order = list(SHAPES)
+        possible = sorted({case.shape for case in in_rows}, key=order.index)
         fact = f"rows {rows} are not measured at {shapes}"
-        raise InputError.of("RC080", fact, allowed=f"--shapes {','.join(has)}")
-    return found
+        raise InputError.of("RC080", fact, allowed=f"--shapes {','.join(possible)}")
+    return cases
 
 
-def _listed(option: str, given: str | None, known: list[str]) -> list[str]:
-    """Return the parts of a list with commas. Raises `InputError` (RC080)."""
-    if given is None:
-        return known
-    parts = [part.strip() for part in given.split(",")]
-    if foreign := [part for part in parts if part not in known]:
-        fact = f"{option}: there is no {foreign[0]!r}"
-        raise InputError.of(
-            "RC080", fact, got=given, allowed=f"{', '.join(known)}, with commas between"
-        )
+def _parts(option: str, text: str | None, names: list[str]) -> list[str]:
+    """Return the parts of a list with commas; all names where None. Raises `InputError` (RC080)."""
+    if text is None:
+        return names
+
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if part not in names:
+            fact = f"{option}: there is no {part!r}"
+            allowed = f"{', '.join(names)}, with commas between"
+            raise InputError.of("RC080", fact, got=text, allowed=allowed)
     return parts
 
 
 def run(
     cases: list[Case],
-    told: Told = lambda record: None,
+    listener: Listener = lambda record: None,
     *,
     begun: Callable[[Machine], None] = lambda machine: None,
     pairs: int = 7,
     threads: int | None = None,
 ) -> tuple[Machine, list[Record]]:
-    """Measure cases one after the other, with as many threads as said; `begun` is told what machine
-    it is first.
+    """Measure cases one after the other, with so many threads of torch; its own number where None.
+
+    `begun` is told first what machine it is.
     """
     with _threads(threads):
         machine = examined()
         begun(machine)
+
         setting = Setting(machine, pairs)
         records = []
         for case in cases:
-            records.append(measured(case, setting))
-            told(records[-1])
+            record = measured(case, setting)
+            records.append(record)
+            listener(record)  # at once: the table comes only at the end
     return machine, records
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's threads, and put back what there was. Raises `InputError` (RC080) if there are
-    far too many.
+    """Set torch's threads, and put back what there was.
+
+    Raises `InputError` (RC080) if there are far too many.
     """
-    if count and count > most_threads():
-        fact = (
-            f"--threads: this machine has {cores()} cores, and so many threads would wait for each"
-            " other"
-        )
-        raise InputError.of("RC080", fact, got=str(count), allowed=f"1 to {most_threads()}")
+    most = most_threads()
+    if count and count > most:
+        fact = f"--threads: this machine has {cores()} cores"
+        fact += ", and so many threads would wait for each other"
+        raise InputError.of("RC080", fact, got=str(count), allowed=f"1 to {most}")
+
     with using(count or torch.get_num_threads()):
         yield

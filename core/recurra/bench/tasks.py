@@ -12,6 +12,7 @@ import numpy as np
 
 from recurra.job.build import build_network
 from recurra.job.data import Data, load_data
+from recurra.model.network import Network
 from recurra.randomness import numpy_stream
 from recurra.resolve import resolve
 from recurra.resolved import Resolved
@@ -48,12 +49,18 @@ clip_norm = 1.0
 """
 
 
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Return a new folder that is gone once its context ends, which gives its name."""
+    return tempfile.TemporaryDirectory(prefix="recurra-bench-")
+
+
 @contextmanager
 def resolved(size: int, changes: dict[str, Any]) -> Iterator[tuple[Resolved, Path]]:
-    """Give the task with some changes, over a text of `size` bytes, and the folder in which both
-    lie for now.
+    """Give the task with some changes, over a text of `size` bytes.
+
+    With it comes the folder in which both lie for now.
     """
-    with tempfile.TemporaryDirectory(prefix="recurra-bench-") as name:
+    with scratch() as name:
         folder = Path(name)
         write_text(folder / "text.txt", size)
         (folder / "task.toml").write_text(TASK, encoding="utf-8")
@@ -61,19 +68,20 @@ def resolved(size: int, changes: dict[str, Any]) -> Iterator[tuple[Resolved, Pat
 
 
 def write_text(path: Path, size: int, block: int = 1 << 20) -> None:
-    """Write a text of all symbols, a block drawn at random and repeated until there are `size`
-    bytes.
-    """
-    drawn = numpy_stream(0, "bench").integers(len(SYMBOLS), size=min(block, size))
-    text = np.frombuffer(SYMBOLS.encode("ascii"), np.uint8)[drawn].tobytes()
+    """Write a text of `size` bytes: each symbol once, then a random block again and again."""
+    alphabet = SYMBOLS.encode("ascii")
+    drawn = numpy_stream(0, "bench").integers(len(alphabet), size=min(block, size))
+    text = np.frombuffer(alphabet, np.uint8)[drawn].tobytes()
+
     with path.open("wb") as file:
-        file.write(SYMBOLS.encode("ascii")[:size])
-        for start in range(len(SYMBOLS), size, len(text)):
+        file.write(alphabet[:size])
+        for start in range(len(alphabet), size, len(text)):
             file.write(text[: size - start])
 
 
-def built(size: int, changes: dict[str, Any]) -> tuple[Data, Any]:
+def built(size: int, changes: dict[str, Any]) -> tuple[Data, Network]:
     """Return the data and the network of a task."""
     with resolved(size, changes) as (task, _):
         data = load_data(task)
-        return data, build_network(task, data.vocabulary.size, data.names)[0]
+        network, _ = build_network(task, data.vocabulary.size, data.names)
+    return data, network

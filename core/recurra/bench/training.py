@@ -40,34 +40,41 @@ def engine_against_bare(shape: Shape, setting: Setting) -> Finding:
         "device.path": "native",
         "device.kind": "cpu",
     }
-    size = max(TEXT, 4 * shape.batch * shape.steps)
+    symbols = shape.batch * shape.steps
+    size = max(TEXT, 4 * symbols)
     with resolved(size, changes) as (task, folder), arithmetic(task.task.device), undisturbed():
         data = load_data(task)
-        network = build_network(task, data.vocabulary.size, data.names)[0]
+        network, _ = build_network(task, data.vocabulary.size, data.names)
         ids = torch.from_numpy(data.store.values.astype("int64"))
-        bare = Bare(copy.deepcopy(network).train(), ids, shape)
-        turns = Turns(bare, setting.pairs)
+        twin = copy.deepcopy(network).train()
+        turns = Turns(Bare(twin, ids, shape), setting.pairs)
+
         trainer = build_trainer(task, data, network, stop_asked=lambda: turns.done)
+        run = RunFolder.create(folder, "bench")
         with suppress(Interrupted):  # which is how it is told to stop
-            listened(trainer, RunFolder.create(folder, "bench"), turns, sample=str)
-    head = 6.0 * shape.batch * shape.steps * shape.width * len(SYMBOLS)
-    return Finding(turns.ours, turns.others, flops=flops("lstm", shape) + head, path="native")
+            listened(trainer, run, turns, sample=str)
+
+    # A product for the logits, and two for its gradients; a multiply-add is two operations.
+    head = 6.0 * symbols * shape.width * len(SYMBOLS)
+    layer = flops("lstm", shape)
+    return Finding(turns.ours, turns.others, flops=layer + head, path="native")
 
 
 class Bare:
     """A training loop as one writes it by hand: windows of a tensor of ids, drawn at random."""
 
     def __init__(self, network: Network, ids: Tensor, shape: Shape) -> None:
-        self.network, self.ids, self.shape = network, ids, shape
+        self.network = network
+        self.ids = ids
+        self.shape = shape
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=0.002)
         self.offsets = torch.arange(shape.steps + 1)
         self.generator = torch.Generator().manual_seed(0)
 
     def step(self) -> None:
         """Update the weights once, on windows drawn at random."""
-        starts = torch.randint(
-            len(self.ids) - self.shape.steps, (self.shape.batch, 1), generator=self.generator
-        )
+        last = len(self.ids) - self.shape.steps
+        starts = torch.randint(last, (self.shape.batch, 1), generator=self.generator)
         windows = self.ids[starts + self.offsets]  # B T+1
         self.update(windows[:, :-1], windows[:, 1:])
 
@@ -82,8 +89,7 @@ class Bare:
 
 
 class Turns(Silent):
-    """Watches a training, and lets the bare loop make as many steps after every few of the
-    engine's.
+    """Watches a training; after every few steps of the engine's the bare loop makes as many.
 
     `ours` and `others` are the seconds of a step, the engine's from the end of the bare loop's turn
     to the end of its own. The first turn warms both up and is left out.
@@ -109,9 +115,11 @@ class Turns(Silent):
         self.made += 1
         if self.made < self.steps or self.done:
             return
+
         now, self.made = self.clock(), 0
         with plain():
             took = self._bare()
+
         if self.start is None:
             self._bare_warm()
         else:
@@ -122,13 +130,16 @@ class Turns(Silent):
     def _bare_warm(self) -> None:
         """Set how many steps a turn has, once the bare loop is warm."""
         with plain():
-            self.steps = math.ceil(self.least / max(self._bare(), 1e-7))
+            seconds = self._bare()
+        self.steps = math.ceil(self.least / max(seconds, 1e-7))
 
     def _bare(self) -> float:
+        """Let the bare loop have its turn; return the seconds of a step."""
         start = self.clock()
         for _ in range(self.steps):
             self.bare.step()
-        return (self.clock() - start) / self.steps
+        seconds = self.clock() - start
+        return seconds / self.steps
 
 
 @contextmanager

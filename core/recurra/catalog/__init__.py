@@ -1,5 +1,6 @@
-"""From entry points to a catalog of components: isolated, attributed, and with names that never
-shadow each other.
+"""From entry points to a catalog of components.
+
+They are isolated, attributed, and have names that never shadow each other.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""From entry points and files to a catalog: each plugin isolated, timed, and refused where it
-breaks the contract.
+"""From entry points and files to a catalog of components.
+
+Each plugin is isolated, timed, and refused where it breaks the contract.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ BLOCKED = "by RECURRA_PLUGINS or RECURRA_PLUGINS_BLOCK"
 
 @dataclass(frozen=True)
 class Policy:
-    """Which plugins may load: all, or those allowed, less those blocked; by distribution or by
-    entry-point name.
+    """Which plugins may load: all, or those allowed, less those blocked.
+
+    They go by distribution or by entry-point name.
     """
 
     allow: frozenset[str] | None = None
@@ -92,8 +94,9 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
 
 
 def _points(catalog: Catalog) -> list[EntryPoint]:
-    """Return the entry points of the group; a distribution whose own list cannot be read is put on
-    record.
+    """Return the entry points of the group.
+
+    A distribution whose own list cannot be read is put on record.
     """
     try:
         return list(entry_points(group=GROUP))
@@ -161,9 +164,7 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
 
 
 def _watching(plugin: Plugin) -> AbstractContextManager[None]:
-    """Return what tells of a plugin that takes long to load; one that is imported already does
-    not.
-    """
+    """Return what tells of a plugin that takes long to load, unless it is imported already."""
     if plugin.origin.partition(":")[0] in sys.modules:
         return nullcontext()
     return watched(f"plugin {plugin.distribution} {plugin.version}")
@@ -199,8 +200,9 @@ class _Incompatible(Exception):
 
 
 def _valid(component: Any) -> Component:
-    """Return a component as a plugin gave it, if it keeps the contract. Raises `TypeError` or
-    `ValueError`.
+    """Return a component as a plugin gave it, if it keeps the contract.
+
+    Raises `TypeError` or `ValueError`.
     """
     if not isinstance(component, Component):
         raise TypeError(f"recurra_components gave {type(component).__name__}, not a Component")

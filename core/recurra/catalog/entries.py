@@ -34,9 +34,7 @@ class Plugin:
 
     @property
     def module(self) -> str:
-        """The name under which a local file is imported: its own, so that it hides no installed
-        module.
-        """
+        """The name under which a local file is imported: its own, to hide no installed module."""
         if not self.distribution.startswith("file:"):
             return ""
         return f"recurra_file_{hashlib.sha256(self.origin.encode()).hexdigest()[:12]}"
@@ -55,16 +53,18 @@ class Entry:
         return f"{self.plugin.distribution}/{self.component.name}"
 
     def answers(self, name: str) -> bool:
-        """Tell whether a name, short or qualified, means this component; `-` and `_` are the same
-        in it.
+        """Tell whether a name, short or qualified, means this component.
+
+        In the short name `-` and `_` are the same.
         """
         distribution, slash, short = name.rpartition("/")
         at_home = not slash or canonical(distribution) == canonical(self.plugin.distribution)
         return at_home and short.replace("-", "_") == self.component.name
 
     def takes(self, yields: str) -> bool:
-        """Tell whether an encoder or a loss reads symbols, or numbers; one that cannot be imported
-        reads nothing.
+        """Tell whether an encoder or a loss reads symbols, or numbers.
+
+        One that cannot be imported reads nothing.
         """
         try:
             return yields in getattr(self.target, "reads", ())
@@ -131,8 +131,9 @@ class Catalog:
         return [e for e in self.entries if e.answers(name)]
 
     def find(self, kind: str, name: str) -> Entry:
-        """Return the component of a kind and name. Raises `InputError` or `PluginError` (RC020 to
-        RC022).
+        """Return the component of a kind and name.
+
+        Raises `InputError` or `PluginError` (RC020 to RC022).
         """
         found = [e for e in self.of_kind(kind) if e.answers(name)]
         own = [e for e in found if e.plugin.distribution == HOME]
@@ -176,8 +177,9 @@ class Catalog:
         )
 
     def _failed_for(self, name: str) -> Plugin | None:
-        """Return the plugin that did not load and would have offered a name, as far as its own
-        names tell.
+        """Return the plugin that did not load and would have offered a name.
+
+        Only its own names tell what it would have offered.
         """
         home, _, short = name.rpartition("/")
         for plugin in self.plugins:

@@ -1,6 +1,4 @@
-"""What listing and loading share: names as installers compare them, plugins contained, and errors
-in a line.
-"""
+"""What listing and loading plugins share: names, containment, and errors in a line."""
 
 from __future__ import annotations
 
@@ -28,8 +26,9 @@ LINGERING = "the threads: one keeps the command from ending"
 
 
 def canonical(name: str) -> str:
-    """Return a distribution's name as installers compare it: case, `-`, `_` and `.` make no
-    difference.
+    """Return a distribution's name as installers compare it.
+
+    Case, `-`, `_` and `.` make no difference.
     """
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
@@ -114,17 +113,15 @@ _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], bool], Callable
     "what happens on Ctrl-C": (_handlers, operator.ne, _set_handlers),
     "torch's defaults": (_arithmetic, _unusual, _set_arithmetic),
 }
-"""What all share, and a plugin must not change when it is loaded: how it is read, compared and put
-back.
-"""
+"""What all share, and a plugin must not change when it is loaded."""
 
 
 @contextlib.contextmanager
 def contained(sink: io.StringIO | None = None) -> Iterator[list[str]]:
-    """Keep what a plugin prints out of the command's own output, which may be JSON, and what it
-    changes from others.
+    """Keep what a plugin prints out of the command's output, and what it changes from others.
 
-    Gives a list that holds, after that, the names of what was changed, and is as it was.
+    The output may be JSON. Gives a list that holds, after that, the names of what was changed, and
+    is as it was.
     """
     sink = sink or Sink()
     before = {name: read() for name, (read, _, _) in _SHARED.items()}

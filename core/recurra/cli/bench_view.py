@@ -11,6 +11,7 @@ from rich.table import Table
 from recurra.bench import suite
 from recurra.bench.machine import Machine
 from recurra.bench.records import SHAPES, Record
+from recurra.cli.common import counted
 
 WIDE = 140
 """Columns that the table takes where nobody says how many there are."""
@@ -20,63 +21,72 @@ UNITS = {"speed": "x", "time": "x", "worst": "x", "s": " s", "GB": " GB"}
 def bench(
     rows: str | None, shapes: str | None, pairs: int, threads: int | None, quiet: bool
 ) -> dict[str, Any]:
-    """Measure, print each line as it comes and the table at the end, and return all of it as plain
-    data.
+    """Measure, print each line as it comes and the table at the end; return all as plain data.
 
     With `quiet` the lines go to stderr and there is no table. Raises `InputError` (RC080).
     """
     out = sys.stderr if quiet else sys.stdout
-    cases = suite.chosen(rows, shapes)
 
-    def told(record: Record) -> None:
+    def print_machine(machine: Machine) -> None:
+        print(about(machine), file=out, flush=True)
+
+    def print_record(record: Record) -> None:
         print(line(record), file=out, flush=True)
 
+    cases = suite.chosen(rows, shapes)
     machine, records = suite.run(
-        cases,
-        told,
-        begun=lambda it: print(about(it), file=out, flush=True),
-        pairs=pairs,
-        threads=threads,
+        cases, print_record, begun=print_machine, pairs=pairs, threads=threads
     )
+
     if not quiet:
+        # A file or a pipe has no width of its own, and a narrow table would fold its cells.
         width = None if sys.stdout.isatty() else WIDE
-        Console(highlight=False, markup=False, width=width).print(table(records))
+        console = Console(highlight=False, markup=False, width=width)
+        console.print(table(records))
+
+    failed = [record for record in records if record.error]
     return {
         "machine": machine.data(),
         "pairs": pairs,
-        "failed": sum(bool(record.error) for record in records),
+        "failed": len(failed),
         "records": [record.data() for record in records],
     }
 
 
 def about(machine: Machine) -> str:
     """Return the machine in two lines."""
-    threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
-    return (
-        f"{machine.processor}, {threads}; torch {machine.torch}, Python {machine.python}\nfloat32"
-        f" products {machine.flops / 1e9:.0f} GFLOP/s, copying {machine.copied / 1e9:.1f} GB/s"
-    )
+    threads = counted(machine.threads, "thread")
+    versions = f"torch {machine.torch}, Python {machine.python}"
+    products = f"float32 products {machine.flops / 1e9:.0f} GFLOP/s"
+    copying = f"copying {machine.copied / 1e9:.1f} GB/s"
+    return f"{machine.processor}, {threads}; {versions}\n{products}, {copying}"
 
 
 def line(record: Record) -> str:
     """Return a record in a line."""
-    told = record.error or record.skipped
-    label = f"row {record.row:>2}  {record.what}{' at ' + record.shape if record.shape else ''}: "
+    place = f" at {record.shape}" if record.shape else ""
+    label = f"row {record.row:>2}  {record.what}{place}: "
+    if record.error:
+        return f"{label}failed: {record.error}"
     if record.value is None:
-        return label + ("failed: " if record.error else "not measured: ") + told
-    short = f", {floor(record)} wanted" if record.reached is False else ""
-    doubts = f" (doubtful: {'; '.join(record.doubts)})" if record.doubts else ""
-    return label + figure(record.value, record) + short + doubts
+        return f"{label}not measured: {record.skipped}"
+
+    text = label + figure(record.value, record)
+    if record.reached is False:
+        text += f", {floor(record)} wanted"
+    if record.doubts:
+        text += f" (doubtful: {'; '.join(record.doubts)})"
+    return text
 
 
 def table(records: list[Record]) -> Table:
     """Return the table of all records."""
-    found = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name, justify in COLUMNS.items():
-        found.add_column(name, justify=justify, overflow="fold")
+        table.add_column(name, justify=justify, overflow="fold")
     for record in records:
-        found.add_row(*cells(record))
-    return found
+        table.add_row(*cells(record))
+    return table
 
 
 COLUMNS: dict[str, Literal["left", "right"]] = {
@@ -94,26 +104,23 @@ COLUMNS: dict[str, Literal["left", "right"]] = {
 
 
 def cells(record: Record) -> list[str]:
-    """Return the cells of a record."""
+    """Return the cells of a record, one for each of `COLUMNS`."""
     shape = f"{record.shape} {record.size}" if record.shape in SHAPES else record.shape
-    start = [str(record.row), record.what, shape]
+    label = [str(record.row), record.what, shape]
     if record.value is None or record.spread is None:
-        return [
-            *start,
-            "",
-            floor(record),
-            "",
-            "failed" if record.error else "not measured",
-            "",
-            "",
-            "",
-        ]
-    low, high = (digits(value) for value in record.spread)
-    share = "" if record.share is None else f"{100 * record.share:.0f} % of {record.share_of}"
-    mark = {True: "yes", False: "no", None: ""}[record.reached] + ("?" if record.doubts else "")
-    others = "" if record.load is None else f"{record.load:.1f} cores"
+        outcome = "failed" if record.error else "not measured"
+        return [*label, "", floor(record), "", outcome, "", "", ""]
+
     value = figure(record.value, record)
-    return [*start, value, floor(record), mark, f"{low} to {high}", share, others, record.path]
+    mark = {True: "yes", False: "no", None: ""}[record.reached]
+    if record.doubts:
+        mark += "?"
+
+    low, high = (digits(value) for value in record.spread)
+    spread = f"{low} to {high}"
+    share = "" if record.share is None else f"{100 * record.share:.0f} % of {record.share_of}"
+    others = "" if record.load is None else f"{record.load:.1f} cores"
+    return [*label, value, floor(record), mark, spread, share, others, record.path]
 
 
 def figure(value: float, record: Record) -> str:
@@ -130,4 +137,5 @@ def floor(record: Record) -> str:
     """Return what a record must reach."""
     if record.floor is None:
         return ""
-    return ("" if record.unit == "speed" else "<= ") + f"{record.floor:g}{UNITS[record.unit]}"
+    bound = f"{record.floor:g}{UNITS[record.unit]}"
+    return bound if record.unit == "speed" else f"<= {bound}"

@@ -1,6 +1,4 @@
-"""What commands share: how they print JSON, the option that asks for it, and a list of commands
-that is not cut.
-"""
+"""What commands share: JSON and the option that asks for it, and a whole list of commands."""
 
 from __future__ import annotations
 
@@ -19,12 +17,12 @@ class Commands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [
-            (name, one.get_short_help_str(limit=1000))
-            for name, one in commands
-            if one and not one.hidden
-        ]
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command and not command.hidden:
+                rows.append((name, command.get_short_help_str(limit=1000)))
+
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -33,11 +31,18 @@ def print_json(value: Any) -> None:
     """Print one JSON object on a line, with escapes where the terminal lacks characters."""
     from recurra.runs.files import finite
 
-    sys.stdout.write(
-        json.dumps(finite(value), ensure_ascii=not speaks_unicode(), allow_nan=False) + "\n"
-    )
+    escaped = not speaks_unicode()
+    text = json.dumps(finite(value), ensure_ascii=escaped, allow_nan=False)
+    sys.stdout.write(f"{text}\n")
 
 
 def speaks_unicode() -> bool:
     """Tell whether stdout takes every character."""
-    return "utf" in (sys.stdout.encoding or "").lower()
+    encoding = sys.stdout.encoding or ""
+    return "utf" in encoding.lower()
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: `1 check`, `2 checks`."""
+    plural = "" if count == 1 else "s"
+    return f"{count} {noun}{plural}"

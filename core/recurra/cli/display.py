@@ -21,36 +21,47 @@ def watcher(quiet: bool = False) -> Observer:
     """Return what fits where the output goes."""
     if quiet:
         return Silent()
-    return Undisturbed(Live() if sys.stdout.isatty() else Lines())
+    observer: Observer = Live() if sys.stdout.isatty() else Lines()
+    return Undisturbed(observer)
 
 
 def describe(progress: Progress) -> str:
     """Return loss, rate and pace in a line."""
-    pace = progress.tokens_per_second
-    return f"loss {progress.loss:z.4f}  rate {progress.rate:.2g}  {pace:,.0f} tokens/s"
+    loss = f"loss {progress.loss:z.4f}"
+    rate = f"rate {progress.rate:.2g}"
+    pace = f"{progress.tokens_per_second:,.0f} tokens/s"
+    return f"{loss}  {rate}  {pace}"
 
 
 def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> str:
     """Return the figures of a validation in a line."""
     figures = "  ".join(f"{name} {value:z.4g}" for name, value in metrics.items())
-    return f"step {progress.step}  validation  {figures}{'  best so far' if better else ''}"
+    line = f"step {progress.step}  validation  {figures}"
+    return f"{line}  best so far" if better else line
 
 
-NUMBERS_SHOWN = 6
+STEPS_PRINTED = 6
+"""How many steps of a forecast its excerpt has."""
 
 
 def excerpt(sample: str, width: int = 100) -> str:
-    """Return the beginning of a sample on one line; of a forecast the first steps, and how many
-    there are.
+    """Return the beginning of a sample on one line.
+
+    Of a forecast these are the first steps, and how many there are.
     """
     rows = sample.split("\n")
-    if len(rows) > NUMBERS_SHOWN and all(map(_are_numbers, rows)):
-        return f"{', '.join(rows[:NUMBERS_SHOWN])}, ... {len(rows)} steps"
+    if len(rows) > STEPS_PRINTED and all(map(_are_numbers, rows)):
+        first = ", ".join(rows[:STEPS_PRINTED])
+        return f"{first}, ... {len(rows)} steps"
+
     line = visible(sample.replace("\n", "\\n"))
-    return line if len(line) <= width else line[: width - 3] + "..."
+    if len(line) <= width:
+        return line
+    return line[: width - 3] + "..."
 
 
 def _are_numbers(row: str) -> bool:
+    """Tell whether a row holds numbers, one at least, and nothing else."""
     try:
         return bool([float(part) for part in row.split()])
     except ValueError:
@@ -58,16 +69,18 @@ def _are_numbers(row: str) -> bool:
 
 
 class Undisturbed:
-    """An observer whose output may be lost, full or closed, without a loss to the run that it
-    watches.
+    """An observer whose output may be lost without a loss to the run that it watches.
+
+    The output may be full or closed: from then on nothing is told.
     """
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
 
-    def _tell(self, what: str, *details: Any) -> None:
+    def _tell(self, event: str, *details: Any) -> None:
+        method = getattr(self.observer, event)
         try:
-            getattr(self.observer, what)(*details)
+            method(*details)
         except (OutputLost, OSError):
             self.observer = Silent()
 
@@ -93,6 +106,7 @@ class Live:
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, emoji=False)
+
         columns = [
             BarColumn(40),
             MofNCompleteColumn(),
@@ -108,13 +122,16 @@ class Live:
 
     def stepped(self, progress: Progress) -> None:
         """Move the bar."""
-        self.bar.update(self.task, completed=progress.step, description=describe(progress))
+        description = describe(progress)
+        self.bar.update(self.task, completed=progress.step, description=description)
 
     def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
         """Print the figures and a sample above the bar."""
-        self.console.print(describe_validation(progress, metrics, better), markup=False)
+        figures = describe_validation(progress, metrics, better)
+        self.console.print(figures, markup=False)
         if sample:
-            self.console.print(f"  sample: {excerpt(sample)}", markup=False, style="dim")
+            line = f"  sample: {excerpt(sample)}"
+            self.console.print(line, markup=False, style="dim")
 
     def finished(self, progress: Progress, why: str) -> None:
         """Leave the bar as it is."""
@@ -132,17 +149,20 @@ class Lines:
 
     def started(self, total: int, done: int) -> None:
         """Say how many steps there are."""
-        print(f"training: {total} steps" + (f", {done} done before" if done else ""), flush=True)
+        before = f", {done} done before" if done else ""
+        print(f"training: {total} steps{before}", flush=True)
 
     def stepped(self, progress: Progress) -> None:
         """Say where training stands, now and then."""
-        due = progress.step % max(1, progress.total // 10) == 0 or time.monotonic() - self.last > 10
-        if due:
-            self.last = time.monotonic()
-            left = f"{progress.seconds_left:.0f} s left"
-            print(
-                f"step {progress.step}/{progress.total}  {describe(progress)}  {left}", flush=True
-            )
+        tenth = max(1, progress.total // 10)
+        due = progress.step % tenth == 0 or time.monotonic() - self.last > 10
+        if not due:
+            return
+
+        self.last = time.monotonic()
+        place = f"step {progress.step}/{progress.total}"
+        left = f"{progress.seconds_left:.0f} s left"
+        print(f"{place}  {describe(progress)}  {left}", flush=True)
 
     def validated(self, progress: Progress, metrics: Metrics, better: bool, sample: str) -> None:
         """Print the figures and a sample."""

@@ -1,5 +1,6 @@
-"""What `recurra generate` takes and prints, where text and forecasts differ: one object each, in
-one table.
+"""What `recurra generate` takes and prints, where text and forecasts differ.
+
+Each is an object, and both stand in one table.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from recurra.errors import InputError
 
 
 class Generation(Protocol):
-    """A generation of one kind of elements; `prompt` and `values` are the options that give what it
-    goes on from.
+    """A generation of one kind of elements.
+
+    `prompt` and `values` are the options that give what it goes on from; `steps` are texts, or
+    numbers, one for each step. Of several streams a step has a list of texts.
     """
 
     def check(self, prompt: str | None, values: str | None, streams: int) -> None:
         """Refuse options that are for the other kind. Raises `InputError` (RC080)."""
 
-    def prompt(self, given: Any, shown: str) -> Any:
-        """Return the prompt as plain data: what was given, or is shown."""
+    def prompt(self, numbers: Any, text: str) -> Any:
+        """Return the prompt as plain data: the numbers of `values`, or a text."""
 
     def gathered(self, steps: Iterator[Any], streams: int) -> Any:
         """Return a whole generation as plain data."""
@@ -40,29 +43,35 @@ class Texts(Generation):
             fact = "--values is for numbers, and this run generates symbols"
             raise InputError.of("RC080", fact, cure="give --prompt")
 
-    def prompt(self, given: Any, shown: str) -> Any:
-        """Return the text that is shown."""
-        return shown
+    def prompt(self, numbers: Any, text: str) -> Any:
+        """Return the text."""
+        return text
 
     def gathered(self, steps: Iterator[Any], streams: int) -> Any:
         """Return the text, or a list of them."""
         if streams == 1:
             return "".join(steps)
+
+        # Each step holds one part of every stream: these are its rows, and the texts its columns.
         texts = [""] * streams
         for parts in steps:
-            texts = [text + part for text, part in zip(texts, parts, strict=True)]
+            pairs = zip(texts, parts, strict=True)
+            texts = [text + part for text, part in pairs]
         return texts
 
     def write(self, steps: Iterator[Any], prompt: str, streams: int) -> None:
         """Print the prompt and what follows; several streams once they are whole."""
-        shown = visible if sys.stdout.isatty() else str  # a file or a pipe gets the very text
+        escape = visible if sys.stdout.isatty() else str  # a file or a pipe gets the very text
+
         if streams > 1:
             for number, text in enumerate(self.gathered(steps, streams), 1):
-                print(f"--- {number}\n{shown(prompt + text)}")
+                print(f"--- {number}")
+                print(escape(prompt + text))
             return
-        sys.stdout.write(shown(prompt))
+
+        sys.stdout.write(escape(prompt))
         for text in steps:
-            sys.stdout.write(shown(text))
+            sys.stdout.write(escape(text))
             sys.stdout.flush()
         sys.stdout.write("\n")
 
@@ -73,16 +82,15 @@ class Forecasts(Generation):
     def check(self, prompt: str | None, values: str | None, streams: int) -> None:
         """Refuse text, and several streams."""
         if streams > 1:
-            raise InputError.of(
-                "RC080", "--streams is for symbols: a forecast is the same every time"
-            )
+            fact = "--streams is for symbols: a forecast is the same every time"
+            raise InputError.of("RC080", fact)
         if prompt is not None:
             fact = "--prompt is for text, and this run forecasts numbers"
             raise InputError.of("RC080", fact, cure="give --values 1,2,3")
 
-    def prompt(self, given: Any, shown: str) -> Any:
-        """Return the numbers that were given."""
-        return given
+    def prompt(self, numbers: Any, text: str) -> Any:
+        """Return the numbers."""
+        return numbers
 
     def gathered(self, steps: Iterator[Any], streams: int) -> Any:
         """Return the steps."""
@@ -91,7 +99,8 @@ class Forecasts(Generation):
     def write(self, steps: Iterator[Any], prompt: str, streams: int) -> None:
         """Print the steps alone."""
         for value in steps:
-            print(numbers(value).strip("()"), flush=True)
+            row = numbers(value).strip("()")
+            print(row, flush=True)
 
 
 GENERATIONS: Mapping[str, Generation] = {"symbols": Texts(), "numbers": Forecasts()}

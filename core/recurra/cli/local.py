@@ -1,5 +1,6 @@
-"""Components of local plugin files, as a command names them: `--file cornn.py`, or
-`file:cornn.py/cornn`.
+"""Components of local plugin files, as a command names them.
+
+Either `--file cornn.py` gives the file, or the name does: `file:cornn.py/cornn`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from recurra.errors import InputError
+from recurra.errors import InputError, Problem
 
 
 def named(name: str, files: list[Path]) -> tuple[str, list[Path]]:
@@ -19,14 +20,19 @@ def named(name: str, files: list[Path]) -> tuple[str, list[Path]]:
     `file:PATH/NAME` names both at once. Raises `InputError` (RC001) if there is no such file.
     """
     if name.startswith("file:") and "/" in name:
-        path = Path(name.removeprefix("file:").rpartition("/")[0])
-        name = f"file:{path.name}/{name.rpartition('/')[2]}"
-        if path.name not in [file.name for file in files]:
-            files = [*files, path]
+        # A catalog knows a local file by its last part: file:cells/cornn.py/cornn is cornn of
+        # file:cornn.py there.
+        path, _, short = name.removeprefix("file:").rpartition("/")
+        file = Path(path)
+        name = f"file:{file.name}/{short}"
+        if file.name not in [other.name for other in files]:
+            files = [*files, file]
+
     for file in files:
         if not os.path.isfile(file):
+            fact = f"the plugin file does not exist: {file}"
             cure = "name it from this folder: --file folder/cell.py"
-            raise InputError.of("RC001", f"the plugin file does not exist: {file}", cure=cure)
+            raise InputError.of("RC001", fact, cure=cure)
     return name, [Path(os.path.abspath(file)) for file in files]
 
 
@@ -36,12 +42,18 @@ def hinted(command: str, name: str, files: list[Path]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if files or not any(problem.code == "RC020" for problem in error.problems):
+        codes = [problem.code for problem in error.problems]
+        if files or "RC020" not in codes:
             raise
+
         short = name.rpartition("/")[2]
-        file = f"{short}.py" if os.path.isfile(f"{short}.py") else "FILE.py"
+        likely = f"{short}.py"
+        file = likely if os.path.isfile(likely) else "FILE.py"
         hint = f"one of a local plugin file: recurra plugins {command} {short} --file {file}"
-        cures = [f"{problem.cure}; {hint}" if problem.cure else hint for problem in error.problems]
-        raise InputError(
-            replace(p, cure=cure) for p, cure in zip(error.problems, cures, strict=True)
-        ) from None
+        problems = [_with_hint(problem, hint) for problem in error.problems]
+        raise InputError(problems) from None
+
+
+def _with_hint(problem: Problem, hint: str) -> Problem:
+    cure = f"{problem.cure}; {hint}" if problem.cure else hint
+    return replace(problem, cure=cure)

@@ -1,5 +1,6 @@
-"""The commands. Each imports what it needs when it is called, so that help and lists answer at
-once.
+"""The commands.
+
+Each imports what it needs when it is called, so that help and lists answer at once.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +30,16 @@ from recurra.errors import (
     RunError,
 )
 from recurra.surroundings import odd_variables
+
+if TYPE_CHECKING:
+    from recurra.job.run import Run
+
+OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
+"""How the system names the fault of a stream that it cannot write."""
+AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
+"""The variable that keeps torch from importing its extensions."""
+_Misuse: type[Any] = typer.BadParameter.__bases__[0]
+"""Click's UsageError, to which typer gives no name of its own."""
 
 app = typer.Typer(
     name="recurra",
@@ -51,15 +62,13 @@ Override = Annotated[
         "-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"
     ),
 ]
-# Click's UsageError, to which typer gives no name of its own.
-_Misuse: type[Any] = typer.BadParameter.__bases__[0]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")
 ]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(flag: bool) -> None:
+    if flag:
         import recurra
 
         print(f"recurra {recurra.__version__}")
@@ -88,12 +97,15 @@ def run(
 ) -> None:
     """Check, train, evaluate and generate one task."""
     from recurra import verbs
-    from recurra.cli import show
     from recurra.cli.display import watcher
 
-    overrides = [*override, *([f"seed={seed}"] if seed is not None else [])]
-    done = verbs.run(task, overrides, runs=runs, observer=watcher(quiet=as_json), expect=expect)
-    _finish_run(done, show.result, expect, as_json)
+    overrides = list(override)
+    if seed is not None:
+        overrides.append(f"seed={seed}")
+
+    observer = watcher(quiet=as_json)
+    done = verbs.run(task, overrides, runs=runs, observer=observer, expect=expect)
+    _finish_run(done, expect, as_json)
 
 
 @app.command()
@@ -110,28 +122,29 @@ def resume(
 ) -> None:
     """Go on with a run from its last whole checkpoint, bit for bit."""
     from recurra import verbs
-    from recurra.cli import show
     from recurra.cli.display import watcher
 
-    done = verbs.resume(
-        run, observer=watcher(quiet=as_json), changed_plugins=changed_plugins, expect=expect
-    )
-    _finish_run(done, show.result, expect, as_json)
+    observer = watcher(quiet=as_json)
+    done = verbs.resume(run, observer=observer, changed_plugins=changed_plugins, expect=expect)
+    _finish_run(done, expect, as_json)
 
 
-def _finish_run(
-    done: Any, show: Callable[[dict[str, Any]], None], expect: bool, as_json: bool
-) -> None:
-    notes = {"task_notes": done.resolved.notes} if done.resolved.notes else {}
+def _finish_run(done: Run, expect: bool, as_json: bool) -> None:
+    """Print what came of a run. Raises `RunError` (RC062) if bands broke and `expect` asks."""
+    from recurra.cli import show
+
+    result: Any = done.result
+    notes = done.resolved.notes
     if as_json:
-        print_json(done.result | notes)
+        print_json(result | ({"task_notes": notes} if notes else {}))
     else:
-        show(done.result | notes | {"steps_before": done.steps_before})
-    broken = done.result["broken_bands"]
+        show.result(result, notes, done.steps_before)
+
+    broken = result["broken_bands"]
     if expect and broken:
         raise RunError(
-            Problem("RC062", b["fact"], b["key"], got=b["got"], allowed=b["allowed"])
-            for b in broken
+            Problem("RC062", band["fact"], band["key"], got=band["got"], allowed=band["allowed"])
+            for band in broken
         )
 
 
@@ -141,8 +154,8 @@ def check(task: TaskFile, override: Override = [], as_json: Json = False) -> Non
     from recurra import verbs
     from recurra.cli import show
 
-    report = verbs.check(task, override)
-    print_json(report) if as_json else show.report(report)
+    report = verbs.report(task, override)
+    print_json(report.as_data()) if as_json else show.report(report)
 
 
 @app.command()
@@ -197,28 +210,29 @@ def generate(
 
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
+
     opened = verbs.load(run)
-    generation = GENERATIONS[opened.vocabulary.yields]
+    vocabulary = opened.vocabulary
+    generation = GENERATIONS[vocabulary.yields]
     generation.check(prompt, values, streams)
-    given: Any = prompt if values is None else parse(values, opened.vocabulary.size)
+
+    beginning: Any = prompt if values is None else parse(values, vocabulary.size)
     sampling = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
     with _prompted("--prompt" if values is None else "--values"):
         steps = opened.generate(
-            given, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
+            beginning, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
         )
-    shown = opened.prompt() if prompt is None else prompt
+
+    text = opened.prompt() if prompt is None else prompt
     if as_json:
-        print_json(
-            {
-                "prompt": generation.prompt(given, shown),
-                "generated": generation.gathered(steps, streams),
-            }
-        )
+        read = generation.prompt(beginning, text)
+        generated = generation.gathered(steps, streams)
+        print_json({"prompt": read, "generated": generated})
     else:
-        generation.write(steps, shown, streams)
+        generation.write(steps, text, streams)
 
 
 @contextmanager
@@ -227,10 +241,11 @@ def _prompted(option: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        problems = [
-            replace(p, key=option) if p.key.startswith("generation.prompt") else p
-            for p in error.problems
-        ]
+        problems = []
+        for problem in error.problems:
+            if problem.key.startswith("generation.prompt"):
+                problem = replace(problem, key=option)
+            problems.append(problem)
         raise InputError(problems) from error.__cause__
 
 
@@ -261,22 +276,29 @@ def predict(
     """Answer new sequences: labels with their chances, or what comes next."""
     from recurra import verbs
     from recurra.cli import predictions
-    from recurra.cli.values import READ
+    from recurra.cli.values import READERS
 
-    if sum(given is not None for given in (file, text, values)) != 1:
+    origins = [origin for origin in (file, text, values) if origin is not None]
+    if len(origins) != 1:
         raise InputError.of("RC080", "give a file, or --text, or --values")
+
     opened = verbs.load(run)
-    rows: list[Any] | None = [text] if text is not None else None
-    if values is not None:
-        rows = [READ[opened.vocabulary.yields](values, opened.vocabulary.size)]
+    rows: list[Any] | None = None
+    if text is not None:
+        rows = [text]
+    elif values is not None:
+        read = READERS[opened.vocabulary.yields]
+        rows = [read(values, opened.vocabulary.size)]
     answers = opened.predict(rows, file=file, horizon=horizon, skip_bad=skip_bad)
-    named = "row" if file is None else opened.resolved.parts["source"].build().named
-    said = opened.predictor(horizon, skip_bad).columns()
-    named = "row" if named in said else named
-    names = [named, *said]
-    count = predictions.write(
-        ({named: row.pop("row"), **row} for row in answers), names, output, as_json
-    )
+
+    # The first column says which row it is; a source may have a name of its own for that.
+    first = "row" if file is None else opened.resolved.parts["source"].build().named
+    columns = opened.predictor(horizon, skip_bad).columns()
+    if first in columns:
+        first = "row"
+
+    table = ({first: answer.pop("row"), **answer} for answer in answers)
+    count = predictions.write(table, [first, *columns], output, as_json)
     if output is not None:
         print(f"wrote {count:,} predictions to {output}")
 
@@ -291,8 +313,8 @@ def evaluate(
     from recurra import verbs
     from recurra.cli import show
 
-    found = verbs.load(run).evaluate(split)  # type: ignore[arg-type]
-    print_json(found) if as_json else show.figures(found)
+    metrics = verbs.load(run).evaluate(split)  # type: ignore[arg-type]
+    print_json(metrics) if as_json else show.figures(metrics)
 
 
 @app.command()
@@ -311,14 +333,18 @@ def new(
         else:
             for task, summary in tasks.items():
                 print(f"{task:16} {summary}")
+
+        # Without a name and without --list the tasks are an answer, and yet nothing was copied.
         if name is None and not listed:
             raise InputError.of("RC080", "name one of these tasks", cure="recurra new hello_lstm")
         return
+
     written = [str(path) for path in shipped.copy(name, Path())]
     if as_json:
         print_json({"written": written})
     else:
-        print(f"wrote {' and '.join(written)}\nrun it with: recurra run {written[0]}")
+        print(f"wrote {' and '.join(written)}")
+        print(f"run it with: recurra run {written[0]}")
 
 
 @app.command()
@@ -332,11 +358,13 @@ def schema(
     from recurra.runs.files import write_text
     from recurra.schema import json_schema
 
+    schema = json_schema(discover())
     escaped = output is None and not speaks_unicode()
-    text = json.dumps(json_schema(discover()), indent=2, ensure_ascii=escaped) + "\n"
+    text = json.dumps(schema, indent=2, ensure_ascii=escaped) + "\n"
     if output is None:
         print(text, end="")
         return
+
     write_text(output, text, "or give another path")
     print(f"wrote {output}; put this line first in a task file:\n#:schema {output}")
 
@@ -360,10 +388,10 @@ def bench(
     """
     from recurra.cli import bench_view
 
-    found = bench_view.bench(rows, shapes, pairs, threads, quiet=as_json)
+    report = bench_view.bench(rows, shapes, pairs, threads, quiet=as_json)
     if as_json:
-        print_json(found)
-    if found["failed"]:
+        print_json(report)
+    if report["failed"]:
         raise typer.Exit(1)
 
 
@@ -389,16 +417,18 @@ def _ended(as_json: bool) -> int:
     except OSError as error:
         if error.filename is not None or error.errno not in OF_STREAMS:
             raise
-        return (
-            GONE if error.errno == errno.EPIPE else report(OutputLost.because(error), as_json=False)
-        )
+        if error.errno == errno.EPIPE:
+            return GONE
+        return report(OutputLost.because(error), as_json=False)
 
 
 def _called(as_json: bool) -> int:
     """Call the command, and report what is wrong with it."""
-    if not (_here_is_a_folder() or {"--help", "--version"} & set(sys.argv)):
+    needs_folder = not {"--help", "--version"} & set(sys.argv)
+    if needs_folder and not _here_is_a_folder():
         fact = "the folder in which this was called does not exist any more"
         return report(InputError.of("RC001", fact, cure="cd to one that does"), as_json)
+
     try:
         with warnings_in_a_line():
             for oddity in odd_variables():
@@ -414,15 +444,13 @@ def _called(as_json: bool) -> int:
         print("interrupted", file=sys.stderr)
         return Interrupted.exit_code
     except RuntimeError as error:
+        # Importing torch loads its extensions; where one fails, torch's message names the variable.
         if AUTOLOAD not in str(error):
             raise
-        fact = f"torch cannot be imported: {str(error).partition('. ')[0]}: {error.__cause__}"
+        reason, _, _ = str(error).partition(". ")
+        fact = f"torch cannot be imported: {reason}: {error.__cause__}"
         cure = f"mend or uninstall that extension, or set {AUTOLOAD}=0"
         return report(PluginError.of("RC070", fact, cure=cure), as_json)
-
-
-OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
-AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 
 
 def _here_is_a_folder() -> bool:

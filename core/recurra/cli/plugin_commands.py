@@ -44,13 +44,13 @@ def plugins_show(
     catalog = discover(files)
     with local.hinted("show", name, files):
         entries = catalog_view.find(catalog, name)
+
     if as_json:
-        print_json(
-            {"components": [catalog_view.component_data(catalog, entry) for entry in entries]}
-        )
-    else:
-        for entry in entries:
-            catalog_view.component(catalog, entry)
+        components = [catalog_view.component_data(catalog, entry) for entry in entries]
+        print_json({"components": components})
+        return
+    for entry in entries:
+        catalog_view.component(catalog, entry)
 
 
 @plugins_app.command("new")
@@ -68,7 +68,8 @@ def plugins_new(
 
     folder, *written = create(name, kind, form, Path())
     if as_json:
-        print_json({"folder": str(folder), "written": [str(path) for path in written]})
+        paths = [str(path) for path in written]
+        print_json({"folder": str(folder), "written": paths})
     else:
         plugin_view.written(name, folder, written)
 
@@ -108,10 +109,16 @@ def plugins_check(
     """
     from recurra.cli import contract_view, local
 
-    ids = [part for given in only for part in given.split(",")] or None
+    ids: list[str] = []
+    for part in only:
+        ids += part.split(",")
+
     name, files = local.named(name, file)
     with local.hinted("check", name, files):
-        reports = contract_view.check(name, kind, level, files, ids, certify=certify, quiet=as_json)
+        reports = contract_view.check(
+            name, kind, level, files, ids or None, certify=certify, quiet=as_json
+        )
+
     ok = all(report.ok for report in reports)
     if as_json:
         print_json({"ok": ok, "reports": [report.data() for report in reports]})
@@ -128,9 +135,12 @@ def plugins_explain(
     """Explain an error, or a check of the contract suite: the law, why it matters, how to mend."""
     from recurra.errors import CODES
 
-    if code.upper() in CODES:
-        print(f"{code.upper()}: {CODES[code.upper()]}")
+    code = code.upper()
+    if code in CODES:
+        print(f"{code}: {CODES[code]}")
         return
+
+    # A check is known to the suite, which imports torch.
     from recurra.cli import contract_view
 
-    contract_view.explain(code.upper())
+    contract_view.explain(code)

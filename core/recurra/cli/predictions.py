@@ -9,18 +9,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from recurra.cli.common import speaks_unicode
 from recurra.errors import InputError
 from recurra.runs import files
 
+Row: TypeAlias = dict[str, Any]
+"""What is predicted of a sequence, by the names of the columns."""
+
 FORMS = (".csv", ".jsonl")
 
 
-def write(
-    rows: Iterable[dict[str, Any]], names: list[str], output: Path | None, as_json: bool
-) -> int:
+def write(rows: Iterable[Row], names: list[str], output: Path | None, as_json: bool) -> int:
     """Write predictions one after the other, to a file or to stdout; return how many there are.
 
     The file takes its name once all are written. `names` are those of the columns. Raises
@@ -34,20 +35,24 @@ def write(
             fact = f"the name of {output} does not tell how predictions are to be written"
             raise InputError.of("RC080", fact, allowed="a name that ends with .csv or .jsonl")
 
+    # What is wrong with all of them is told by the first, before anything is written.
     rows = iter(rows)
-    first = next(rows, None)  # what is wrong with all of them is told before anything is written
+    first = next(rows, None)
     if first is None:
         fact = "there is no sequence to answer: the file holds no row"
         raise InputError.of("RC041", fact, cure="is it the right file?")
     rows = chain([first], rows)
+
     with _opened(output) as file:
-        if form == ".jsonl":
-            return _lines(rows, file, output is None and not speaks_unicode())
-        return _table(rows, names, file)
+        if form == ".csv":
+            return _table(rows, names, file)
+        escaped = output is None and not speaks_unicode()
+        return _lines(rows, file, escaped)
 
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[IO[str]]:
+    """Give the file that takes the predictions, or stdout."""
     if output is None:
         yield sys.stdout
         return
@@ -55,30 +60,35 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
         yield file
 
 
-def _lines(rows: Iterable[dict[str, Any]], file: IO[str], escaped: bool) -> int:
+def _lines(rows: Iterable[Row], file: IO[str], escaped: bool) -> int:
+    """Write a JSON object a line; return how many there are."""
     count = 0
     for row in rows:
-        file.write(json.dumps(files.finite(row), ensure_ascii=escaped, allow_nan=False) + "\n")
+        line = json.dumps(files.finite(row), ensure_ascii=escaped, allow_nan=False)
+        file.write(f"{line}\n")
         count += 1
     return count
 
 
-def _table(rows: Iterable[dict[str, Any]], names: list[str], file: IO[str]) -> int:
-    """Write a table; a list stands in its cell as JSON."""
+def _table(rows: Iterable[Row], names: list[str], file: IO[str]) -> int:
+    """Write a table; return how many rows there are. A list stands in its cell as JSON."""
     writer = csv.DictWriter(_Rows(file), names, lineterminator=_Rows.END, restval="")
     writer.writeheader()
+
     count = 0
     for row in rows:
-        writer.writerow(
-            {name: json.dumps(v) if isinstance(v, list) else v for name, v in row.items()}
-        )
+        cells = {}
+        for name, value in row.items():
+            cells[name] = json.dumps(value) if isinstance(value, list) else value
+        writer.writerow(cells)
         count += 1
     return count
 
 
 class _Rows:
-    """Takes rows of a table, and ends them with LF: Python before 3.13 quotes a CR only where rows
-    end with one.
+    """Takes rows of a table that end with CR LF, and writes them with LF alone.
+
+    Python before 3.13 quotes a CR in a cell only where rows end with one.
     """
 
     END = "\r\n"
@@ -88,4 +98,5 @@ class _Rows:
 
     def write(self, row: str) -> int:
         """Write a row."""
-        return self.file.write(row.removesuffix(self.END) + "\n")
+        line = row.removesuffix(self.END)
+        return self.file.write(f"{line}\n")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
 from recurra.cli.visible import visible
+from recurra.contracts.metric import Metrics
+from recurra.engine.choice import Choice
+from recurra.job.figures import Column, Confusion, Figures, Forecast, Result, Said, Wrong
+from recurra.job.report import DataSizes, Memory, NumberVocabulary, Report, SymbolVocabulary
 
 NARROWEST = 80
 """Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
@@ -35,155 +40,171 @@ class _Printer:
         _Wide(highlight=False, soft_wrap=True, markup=False, emoji=False).print(what, **options)
 
 
-_console = _Printer()
+_print = _Printer().print
 STEPS_SHOWN = 24
+"""Steps of a forecast that are printed."""
 COLUMNS_SHOWN = 8
+"""Columns of numbers whose figures are printed."""
 CLASSES_SHOWN = 16
+"""Classes up to which a confusion is printed."""
 _UNITS = {"mape": " %"}
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
 
 
-def result(found: dict[str, Any]) -> None:
-    """Print what a run came to."""
-    _console.print(f"\n{found['task']}: {found['parameters']:,} parameters, {_steps(found)}")
-    _task_notes(found)
-    figures(found)
-    if found["weights_of_step"] != found["steps"]:
-        best = (
-            f"step {found['weights_of_step']} of {found['steps']}, the best on the validation split"
-        )
-        _console.print(f"weights:   those of {best}")
-    generated = found.get("generated")
+def result(result: Result, notes: Sequence[str] = (), steps_before: int = 0) -> None:
+    """Print what a run came to.
+
+    `notes` are what a change of kind left out of the task; `steps_before` were made earlier.
+    """
+    task, weights = result["task"], result["parameters"]
+    steps = _steps(result, steps_before)
+    _print(f"\n{task}: {weights:,} parameters, {steps}")
+    _task_notes(notes)
+    figures(result)
+
+    # The last step is not always the best.
+    best, last = result["weights_of_step"], result["steps"]
+    if best != last:
+        _print(f"weights:   those of step {best} of {last}, the best on the validation split")
+    generated = result.get("generated")
     if isinstance(generated, str):
-        _console.print(f"generated: {visible(generated)}")
+        _print(f"generated: {visible(generated)}")
     elif generated is not None:
-        _console.print("next:      " + ", ".join(numbers(value) for value in generated))
-    _console.print(f"run:       {found['run']}")
+        steps = ", ".join(map(numbers, generated))
+        _print(f"next:      {steps}")
+    _print(f"run:       {result['run']}")
 
 
-def _steps(found: dict[str, Any]) -> str:
+def _steps(result: Result, before: int) -> str:
     """Return how many steps there are, and how long those took that were made now."""
-    total, before = found["steps"], found.get("steps_before", 0)
+    total, seconds = result["steps"], result["seconds"]
     if before == total:
         return f"{total} steps, all of them made before"
     now = f", {total - before} of them now," if before else ""
-    return f"{total} steps{now} in {found['seconds']:.1f} s"
+    return f"{total} steps{now} in {seconds:.1f} s"
 
 
-def _task_notes(found: dict[str, Any]) -> None:
+def _task_notes(notes: Sequence[str]) -> None:
     """Print what a change of kind left out of the task."""
-    for note in found.get("task_notes", []):
-        _console.print(f"note: {note}")
+    for note in notes:
+        _print(f"note: {note}")
 
 
-def figures(found: dict[str, Any]) -> None:
+def figures(figures: Figures) -> None:
     """Print metrics with the baselines beside them, and the verdict."""
-    forecast = found.get("forecast")
-    title = f"{found['split']} split" + (", one step ahead" if forecast else "")
-    _ladder(title, found["metrics"], found["baselines"])
-    _columns(found)
-    _confusion(found)
-    if beginnings := found.get("beginnings"):
-        _console.print(
-            f"cold and warm: the first steps, {beginnings['steps']} at most, at"
-            f" {beginnings['places']} places of the split, from a fresh state and after up to"
-            f" {beginnings['before']:,} steps before"
+    split = f"{figures['split']} split"
+    forecast = figures.get("forecast")
+    # Where there is a forecast, its table follows, of the same split.
+    title = f"{split}, one step ahead" if forecast else split
+    _ladder(title, figures["metrics"], figures["baselines"])
+    _columns(figures.get("columns", []))
+    if confusion := figures.get("confusion"):
+        _confusion(confusion)
+    _most_wrong(figures.get("most_wrong", []))
+
+    if beginnings := figures.get("beginnings"):
+        steps, places = beginnings["steps"], beginnings["places"]
+        before = beginnings["before"]
+        _print(
+            f"cold and warm: the first steps, {steps} at most, at {places} places of the split,"
+            f" from a fresh state and after up to {before:,} steps before"
         )
-    _notes(found)
+    _notes(figures["notes"])
     if forecast:
-        _ladder(
-            f"{found['split']} split, forecast of {forecast['steps']} steps",
-            forecast["metrics"],
-            forecast["baselines"],
-        )
-        _columns(forecast)
-        _notes(forecast)
-        names = [visible(column["name"]) for column in forecast.get("columns", [])]
-        for index, name in enumerate((names or [""])[:COLUMNS_SHOWN]):
-            _forecast(forecast["last_series"], index, name)
-    _console.print(f"verdict:   {found['verdict']}")
+        _forecast(split, forecast)
+    _print(f"verdict:   {figures['verdict']}")
 
 
-def _confusion(found: dict[str, Any]) -> None:
-    """Print what was said of each class, a row for each that came; and the sequences that were most
-    wrong.
-    """
-    if confusion := found.get("confusion"):
-        names = [_class(name) for name in confusion["classes"]]
-        if len(names) <= CLASSES_SHOWN:
-            table = Table(
-                title="came, and was said to be", title_justify="left", box=None, pad_edge=False
-            )
-            table.add_column("")
-            for number in range(1, len(names) + 1):
-                table.add_column(str(number), justify="right")
-            for number, (name, row) in enumerate(zip(names, confusion["counts"], strict=True), 1):
-                table.add_row(
-                    f"{number} {name}", *(f"{count:,}" if count else "." for count in row)
-                )
-            _console.print(table)
-        else:
-            _console.print(
-                f"  note: the confusion of {len(names):,} classes is in --json and result.json"
-            )
-    for row in found.get("most_wrong", []):
-        came, said = _answer(row["came"]), _answer(row["predicted"])
-        chance = f" (p {row['chance']:.2g})" if "chance" in row else ""
-        _console.print(
-            f"  most wrong: sequence {row['sequence']} is {came}, said to be {said}{chance}"
-        )
+def _confusion(confusion: Confusion) -> None:
+    """Print what was said of each class, a row for each that came."""
+    names = [_class(name) for name in confusion["classes"]]
+    if len(names) > CLASSES_SHOWN:
+        _print(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
+        return
+
+    # The columns have the numbers of the classes, which stand in full before the rows.
+    table = _table("came, and was said to be")
+    table.add_column("")
+    for number in range(1, len(names) + 1):
+        table.add_column(str(number), justify="right")
+    for number, (name, counts) in enumerate(zip(names, confusion["counts"], strict=True), 1):
+        cells = [f"{count:,}" if count else "." for count in counts]
+        table.add_row(f"{number} {name}", *cells)
+    _print(table)
 
 
-def _answer(value: str | float | list[float]) -> str:
+def _most_wrong(sequences: list[Wrong]) -> None:
+    """Print the sequences that were most wrong."""
+    for wrong in sequences:
+        sequence = wrong["sequence"]
+        came, predicted = _answer(wrong["came"]), _answer(wrong["predicted"])
+        chance = f" (p {wrong['chance']:.2g})" if "chance" in wrong else ""
+        _print(f"  most wrong: sequence {sequence} is {came}, said to be {predicted}{chance}")
+
+
+def _answer(answer: Said) -> str:
     """Return a class, a number or several as they are told in a sentence."""
-    if isinstance(value, str):
-        return _class(value)
-    numbers = value if isinstance(value, list) else [value]
+    if isinstance(answer, str):
+        return _class(answer)
+    numbers = answer if isinstance(answer, list) else [answer]
     return ", ".join(f"{number:zg}" for number in numbers)
 
 
 def _class(name: str) -> str:
     """Return the name of a class on one line."""
-    return visible(
-        name.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    )
+    return visible(name.translate(_ESCAPES))
 
 
-def _columns(found: dict[str, Any]) -> None:
+def _columns(columns: list[Column]) -> None:
     """Print the figures of each of several columns, in its own units."""
-    columns = found.get("columns", [])
     for column in columns[:COLUMNS_SHOWN]:
         _ladder(visible(column["name"]), column["metrics"], column["baselines"])
-    if len(columns) > COLUMNS_SHOWN:
-        _console.print(
-            f"  note: {len(columns) - COLUMNS_SHOWN:,} more columns are in --json and result.json"
-        )
+    more = len(columns) - COLUMNS_SHOWN
+    if more > 0:
+        _print(f"  note: {more:,} more columns are in --json and result.json")
 
 
-def _notes(found: dict[str, Any]) -> None:
+def _notes(notes: list[str]) -> None:
     """Print what is to be said of a table: the bounds that it was made under, and what it lacks."""
-    for note in found.get("notes", []):
-        _console.print(f"  note: {note}")
+    for note in notes:
+        _print(f"  note: {note}")
 
 
-def _ladder(title: str, metrics: dict[str, float], baselines: dict[str, dict[str, float]]) -> None:
-    names = list(metrics)
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+def _table(title: str | None, style: str | None = None) -> Table:
+    """Return an empty table."""
+    return Table(title=title, title_justify="left", title_style=style, box=None, pad_edge=False)
+
+
+def _ladder(title: str, metrics: Metrics, baselines: dict[str, Metrics]) -> None:
+    """Print the figures of the model, and under them those of each baseline."""
+    table = _table(title, "bold")
     table.add_column("")
-    for name in names:
+    for name in metrics:
         table.add_column(name.replace("_", " "), justify="right")
-    table.add_row("model", *(_figure(name, metrics.get(name)) for name in names), style="bold")
+    cells = [_figure(name, value) for name, value in metrics.items()]
+    table.add_row("model", *cells, style="bold")
     for rule, row in baselines.items():
-        table.add_row(rule, *(_figure(name, row.get(name)) for name in names))
-    _console.print(table)
+        cells = [_figure(name, row.get(name)) for name in metrics]
+        table.add_row(rule, *cells)
+    _print(table)
 
 
-def _forecast(rows: dict[str, list[list[float]]], index: int, name: str) -> None:
-    """Print the forecast of one column step by step beside what came; a long one to its 24th
-    step.
-    """
-    table = Table(
-        title=name or None, title_justify="left", title_style="bold", box=None, pad_edge=False
-    )
+def _forecast(split: str, forecast: Forecast) -> None:
+    """Print the figures of a forecast, and the last series of each column."""
+    title = f"{split}, forecast of {forecast['steps']} steps"
+    _ladder(title, forecast["metrics"], forecast["baselines"])
+    columns = forecast.get("columns", [])
+    _columns(columns)
+    _notes(forecast["notes"])
+    # A single column has no name.
+    names = [visible(column["name"]) for column in columns] or [""]
+    for index, name in enumerate(names[:COLUMNS_SHOWN]):
+        _series(forecast["last_series"], index, name)
+
+
+def _series(rows: dict[str, list[list[float]]], index: int, title: str) -> None:
+    """Print the forecast of one column step by step beside what came; a long one to its 24th."""
+    table = _table(title or None, "bold")
     table.add_column("step", justify="right")
     for name in rows:
         table.add_column(name, justify="right", style="bold" if name == "model" else "")
@@ -191,117 +212,145 @@ def _forecast(rows: dict[str, list[list[float]]], index: int, name: str) -> None
         if step > STEPS_SHOWN:
             table.add_row("...")
             break
-        table.add_row(str(step), *(f"{value[index]:z.6g}" for value in values))
-    _console.print(table)
+        cells = [f"{columns[index]:z.6g}" for columns in values]
+        table.add_row(str(step), *cells)
+    _print(table)
 
 
 def _figure(name: str, value: float | None) -> str:
-    return "" if value is None else f"{value:z.4g}{_UNITS.get(name, '')}"
+    """Return a figure with its unit; nothing where there is none."""
+    if value is None:
+        return ""
+    return f"{value:z.4g}{_UNITS.get(name, '')}"
 
 
 def numbers(value: Any) -> str:
     """Return a step of a forecast as a text: a number, or several in brackets."""
-    return (
-        "(" + ", ".join(f"{v:z.6g}" for v in value) + ")"
-        if isinstance(value, list)
-        else f"{value:z.6g}"
-    )
+    if not isinstance(value, list):
+        return f"{value:z.6g}"
+    texts = [f"{number:z.6g}" for number in value]
+    return f"({', '.join(texts)})"
 
 
-def report(found: dict[str, Any]) -> None:
+def report(report: Report) -> None:
     """Print what `recurra check` found."""
-    _console.print(f"{found['task']}: the task is sound")
-    _task_notes(found)
-    parts = ", ".join(f"{kind} {name}" for kind, name in found["components"].items())
-    _console.print(f"components  {parts}")
-    _console.print(f"device      {found['device']}")
-    _data(found["data"])
-    _vocabulary(found["vocabulary"])
-    _console.print(
-        "shapes      "
-        + " -> ".join(
-            f"{name.strip()} {shape}" for name, shape in found["shapes"] if name[0] != " "
-        )
-    )
-    for name, shape in found["shapes"]:
-        if name[0] == " ":
-            _console.print(f"            {name} {shape}")
-    for layer in found["layers"]:
-        path = f"  path {layer['path']}" if "path" in layer else ""
-        _console.print(f"{layer['name']:12}{layer['parameters']:>12,} parameters{path}")
-        if "path" in layer:
-            _paths(layer)
-    _console.print(f"{'together':12}{found['parameters']:>12,} parameters")
-    training, memory = found["training"], found["memory"]
-    _console.print(
-        f"training    {training['steps']} steps of {training['tokens_per_step']} predictions"
-    )
-    detail = ", ".join(f"{name} {_bytes(size)}" for name, size in memory.items() if name != "total")
-    _console.print(f"memory      about {_bytes(memory['total'])}: {detail}")
-    _console.print(
-        f"time        about {_duration(found['seconds'])}: {found['seconds_per_step'] * 1000:.2g}"
-        " ms a step, measured"
-    )
+    _print(f"{report.task}: the task is sound")
+    _task_notes(report.notes)
+    components = [f"{kind} {name}" for kind, name in report.components.items()]
+    _line("components", ", ".join(components))
+    _line("device", report.device)
+    _data(report.data)
+    _vocabulary(report.vocabulary)
+    _shapes(report)
+    _parts(report)
+
+    training = report.training
+    predictions = training.tokens_per_step
+    _line("training", f"{training.steps} steps of {predictions} predictions")
+    _memory(report.memory)
+    total = _duration(report.seconds)
+    milliseconds = report.seconds_per_step * 1000
+    _line("time", f"about {total}: {milliseconds:.2g} ms a step, measured")
 
 
-def _paths(layer: dict[str, Any]) -> None:
-    """Print what each path of a layer costs, what single steps run on, and why other paths are
-    refused.
-    """
-    _console.print(f"            {_costs(layer)}")
-    if one := layer.get("one_step"):
-        _console.print(f"            one step at a time: {one['path']}; {_costs(one)}")
-    for refused, why in layer["refused"].items():
-        _console.print(f"            not {refused}: {why}")
+def _line(heading: str, text: str) -> None:
+    """Print a line of a report behind its heading; without one it goes on with the line above."""
+    _print(f"{heading:12}{text}")
 
 
-def _costs(chosen: dict[str, Any]) -> str:
-    seconds = sorted(chosen["seconds_per_step"].items(), key=lambda item: item[1])
-    told = ", ".join(f"{name} {_moment(value)}" for name, value in seconds)
-    note = chosen.get("note")
-    if not told:
-        return note or "not measured"
-    return f"measured a step: {told}" + (f"; {note}" if note else "")
+def _parts(report: Report) -> None:
+    """Print the size of each part of the network, and of all together."""
+    for part in report.parts:
+        path = f"  path {part.choice.path}" if part.choice else ""
+        _line(part.name, f"{part.parameters:>12,} parameters{path}")
+        if part.choice:
+            _paths(part.choice)
+    _line("together", f"{report.parameters:>12,} parameters")
+
+
+def _memory(memory: Memory) -> None:
+    """Print how much memory training takes, and what for."""
+    sizes = memory.parts().items()
+    detail = ", ".join(f"{name} {_bytes(size)}" for name, size in sizes)
+    _line("memory", f"about {_bytes(memory.total)}: {detail}")
+
+
+def _shapes(report: Report) -> None:
+    """Print what each stage of the network gives, in one line, and below it what states hold."""
+    stages = [f"{stage.name} {stage.shape}" for stage in report.shapes if not stage.is_state]
+    _line("shapes", " -> ".join(stages))
+    for stage in report.shapes:
+        if stage.is_state:
+            _line("", f"{stage.title} {stage.shape}")
+
+
+def _paths(choice: Choice) -> None:
+    """Print what each path costs, what single steps run on, and why other paths are refused."""
+    _line("", _costs(choice))
+    if one := choice.one_step:
+        _line("", f"one step at a time: {one.path}; {_costs(one)}")
+    for path, why in choice.refused.items():
+        _line("", f"not {path}: {why}")
+
+
+def _costs(choice: Choice) -> str:
+    """Return the time a step of each path, the fastest first, or why none was measured."""
+    fastest_first = sorted(choice.seconds.items(), key=lambda item: item[1])
+    times = ", ".join(f"{path} {_moment(seconds)}" for path, seconds in fastest_first)
+    if not times:
+        return choice.note or "not measured"
+    note = f"; {choice.note}" if choice.note else ""
+    return f"measured a step: {times}{note}"
 
 
 def _moment(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+    """Return a short time as a text."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} us"
+    return f"{seconds * 1e3:.3g} ms"
 
 
-def _data(data: dict[str, Any]) -> None:
-    _console.print(
-        f"data        {data['elements']:,} elements in {data['sequences']:,} sequences, cut into"
-        f" {data['cut']}"
-    )
-    for name, part in data["splits"].items():
-        if part["elements"]:
-            text = (
-                f"{part['elements']:,} elements, {part['predicted']:,} predicted,"
-                f" {part['windows']:,} windows"
-            )
-            _console.print(f"  {name:12}{text}")
+def _data(data: DataSizes) -> None:
+    """Print how large the data is, and each split that holds any."""
+    total = f"{data.elements:,} elements in {data.sequences:,} sequences"
+    _line("data", f"{total}, cut into {data.cut}")
+    for name, split in data.splits.items():
+        if split.elements:
+            elements = f"{split.elements:,} elements"
+            answers = f"{split.predicted:,} predicted, {split.windows:,} windows"
+            _print(f"  {name:12}{elements}, {answers}")
 
 
-def _vocabulary(vocabulary: dict[str, Any]) -> None:
-    if "symbols" not in vocabulary:
-        names = vocabulary["features"] or [f"feature {i}" for i in range(vocabulary["size"])]
-        scales = zip(names, vocabulary.get("shift", []), vocabulary.get("scale", []), strict=False)
-        text = "; ".join(f"{name}: (x - {shift:zg}) / {scale:zg}" for name, shift, scale in scales)
-        _console.print(f"vocabulary  {vocabulary['size']} features  {text}")
-        for transform in vocabulary["transforms"]:
-            _console.print(f"  then      {transform}")
+def _vocabulary(vocabulary: SymbolVocabulary | NumberVocabulary) -> None:
+    """Print the symbols, or the features with their scale."""
+    if isinstance(vocabulary, NumberVocabulary):
+        _features(vocabulary)
         return
-    symbols = vocabulary["symbols"]
-    text = "  ".join(f"{index}:{symbol!r}" for index, symbol in enumerate(symbols))
-    more = (
-        f"  and {vocabulary['size'] - len(symbols)} more"
-        if vocabulary["size"] > len(symbols)
-        else ""
-    )
-    _console.print(f"vocabulary  {vocabulary['size']} symbols  {text}{more}")
+
+    size, symbols = vocabulary.size, vocabulary.symbols
+    texts = [f"{index}:{symbol!r}" for index, symbol in enumerate(symbols)]
+    more = size - len(symbols)
+    if more > 0:
+        texts.append(f"and {more} more")
+    _line("vocabulary", f"{size} symbols  {'  '.join(texts)}")
+
+
+def _features(vocabulary: NumberVocabulary) -> None:
+    """Print how each feature is scaled, if at all, and what becomes of it then."""
+    names = vocabulary.features or [f"feature {index}" for index in range(vocabulary.size)]
+    shifts = vocabulary.learned.get("shift", [])
+    scales = vocabulary.learned.get("scale", [])
+    formulas = [
+        f"{name}: (x - {shift:zg}) / {scale:zg}"
+        for name, shift, scale in zip(names, shifts, scales, strict=False)
+    ]
+    _line("vocabulary", f"{vocabulary.size} features  {'; '.join(formulas)}")
+    for transform in vocabulary.transforms:
+        _line("  then", transform)
 
 
 def _bytes(size: float) -> str:
+    """Return a size as a text, in the unit that suits it."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -310,6 +359,9 @@ def _bytes(size: float) -> str:
 
 
 def _duration(seconds: float) -> str:
+    """Return a time as a text, in the unit that suits it."""
     if seconds < 120:
         return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,5 +1,6 @@
-"""The streams of a command: full, closed, or read by nobody any more, they end it with one line and
-no traceback.
+"""The streams of a command: where they fail, it ends with one line and no traceback.
+
+They may be full, closed, or read by nobody any more.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any, NoReturn
 from recurra.errors import Problem, RunError
 
 GONE = 141
-"""The exit code of a command whose reader has left: what a shell gives for a process ended by
-SIGPIPE.
+"""The exit code of a command whose reader has left.
+
+It is what a shell gives for a process ended by SIGPIPE.
 """
 
 
@@ -111,6 +113,7 @@ def guarded() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
+
     sys.stdout = Guarded(_Closed() if out is None else out)
     sys.stderr = _Silenced(io.StringIO() if err is None else err)
     try:
@@ -120,8 +123,10 @@ def guarded() -> Iterator[None]:
 
 
 def _fill_gaps() -> None:
-    """Open the standard streams that are closed to nowhere: the next file that is opened would take
-    their number.
+    """Open the standard streams that are closed to nowhere.
+
+    Otherwise the next file that is opened would take their number, and what is printed would go
+    there. The system gives the least number that is free, so all are taken once it is above 2.
     """
     with contextlib.suppress(OSError):
         number = os.open(os.devnull, os.O_RDWR)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
+from recurra.cli.common import counted
 from recurra.errors import InputError
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -23,14 +24,17 @@ def parse(text: str, columns: int) -> list[Any]:
             fact = "--values: rows with ; between are for several columns, and this run has one"
             raise InputError.of("RC080", fact, got=text, allowed=_allowed(1))
         return _row(text, 1, 1)
-    rows = [_row(part, number, columns) for number, part in enumerate(text.split(";"), 1)]
+
+    # What is no number is told of any row before a row that is too short or too long.
+    parts = text.split(";")
+    rows = [_row(part, number, columns) for number, part in enumerate(parts, 1)]
+
     for number, row in enumerate(rows, 1):
         if len(row) != columns:
-            fact = f"--values: row {number} holds {len(row)} number{'s' if len(row) > 1 else ''}, "
-            fact += f"and this run has {columns} columns"
-            raise InputError.of(
-                "RC080", fact, got=text.split(";")[number - 1].strip(), allowed=_allowed(columns)
-            )
+            numbers = counted(len(row), "number")
+            fact = f"--values: row {number} holds {numbers}, and this run has {columns} columns"
+            part = parts[number - 1].strip()
+            raise InputError.of("RC080", fact, got=part, allowed=_allowed(columns))
     return rows
 
 
@@ -39,30 +43,31 @@ def _no_numbers(text: str, columns: int) -> list[Any]:
     raise InputError.of("RC080", fact, got=text, cure="give --text")
 
 
-READ: dict[str, Callable[[str, int], list[Any]]] = {"numbers": parse, "symbols": _no_numbers}
+Reader: TypeAlias = Callable[[str, int], list[Any]]
+READERS: dict[str, Reader] = {"numbers": parse, "symbols": _no_numbers}
 """What --values means, by what a run reads."""
 
 
 def _row(text: str, number: int, columns: int) -> list[float]:
-    return [
-        _number(part, f"row {number}, " if columns > 1 else "", place, columns)
-        for place, part in enumerate(text.split(","), 1)
-    ]
-
-
-def _number(text: str, row: str, place: int, columns: int) -> float:
-    value = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
-    if not math.isfinite(value):
-        what = f"{text.strip()!r} is not a finite number" if text.strip() else "there is no number"
-        fact = f"--values: {row}place {place}: {what}"
-        raise InputError.of("RC080", fact, got=text.strip(), allowed=_allowed(columns))
-    return value
+    """Return the numbers of a row. Raises `InputError` (RC080) that names the place."""
+    values = []
+    for place, part in enumerate(text.split(","), 1):
+        part = part.strip()
+        value = float(part) if NUMBER.fullmatch(part) else math.nan
+        if not math.isfinite(value):
+            row = f"row {number}, " if columns > 1 else ""
+            fault = f"{part!r} is not a finite number" if part else "there is no number"
+            fact = f"--values: {row}place {place}: {fault}"
+            raise InputError.of("RC080", fact, got=part, allowed=_allowed(columns))
+        values.append(value)
+    return values
 
 
 def _allowed(columns: int) -> str:
+    """Return how the numbers are written, with an example: `1,2,3;4,5,6` of three columns."""
     if columns == 1:
         return "numbers with commas between: 1,2,3"
-    rows = [
-        ",".join(str(step * columns + column + 1) for column in range(columns)) for step in range(2)
-    ]
-    return f'rows of {columns} numbers, with ; between, the oldest first: "{";".join(rows)}"'
+
+    numbers = [str(number) for number in range(1, 2 * columns + 1)]
+    first, second = ",".join(numbers[:columns]), ",".join(numbers[columns:])
+    return f'rows of {columns} numbers, with ; between, the oldest first: "{first};{second}"'

@@ -25,8 +25,8 @@ class Cell(nn.Module, ABC, Generic[O]):
     otherwise.
 
     `path` names the execution path; under `auto` each class of windows takes the fastest that is
-    proved, as `taken` keeps. Beside a path by name, `step_path` may name another one for windows of
-    one step without gradients.
+    proved, as `chosen_paths` records. Beside a path by name, `step_path` may name another one for
+    windows of one step without gradients.
     """
 
     def __init__(self, input_size: int, options: O) -> None:
@@ -48,9 +48,7 @@ class Cell(nn.Module, ABC, Generic[O]):
         """Return the output `[B, H]` and the next state for one input `[B, D]`."""
 
     def native(self) -> Native | None:
-        """Return the map to torch's own kernel for this recurrence; none unless a cell declares
-        one.
-        """
+        """Return the map to torch's own kernel for this recurrence, where a cell declares one."""
         return None
 
     def scan(self) -> Scan | None:
@@ -58,8 +56,7 @@ class Cell(nn.Module, ABC, Generic[O]):
         return None
 
     def chunkwise(self) -> Form | None:
-        """Return a form over a whole window of the cell's own, such as the chunkwise one of a
-        matrix state.
+        """Return the cell's own form over a whole window, such as a chunkwise one.
 
         It is called with inputs `[B, T, D]`, the state, `reset` flags `[B, T]` or None, and `live`
         flags `[B, T]` or None: a step that is not live keeps the state of its row. It returns
@@ -84,6 +81,8 @@ class Cell(nn.Module, ABC, Generic[O]):
         self._check_shapes(x, state, reset, lengths)
         if state is None:
             state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
+
+        # A single step without gradients is one of generation, for which another path may be set.
         path = self.path
         if path == "auto":
             path = choice.pick(self, x, reset, lengths)
@@ -94,6 +93,7 @@ class Cell(nn.Module, ABC, Generic[O]):
     def _check_shapes(
         self, x: Tensor, state: State | None, reset: Tensor | None, lengths: Tensor | None
     ) -> None:
+        """Raise `ValueError` that names the axis if a shape does not fit."""
         name = type(self).__name__
         if x.dim() != 3:
             raise ValueError(
@@ -105,6 +105,8 @@ class Cell(nn.Module, ABC, Generic[O]):
                 f"{name}: axis D of the input is {width}, but the cell was built for"
                 f" {self.input_size}"
             )
+
+        # A state may be any tuple: the fields of one without names are counted.
         for index, field in enumerate(state or ()):
             if field.shape[0] != batch:
                 label = getattr(state, "_fields", range(99))[index]
@@ -112,6 +114,7 @@ class Cell(nn.Module, ABC, Generic[O]):
                     f"{name}: axis B of state {label} is {field.shape[0]}, but that of the input is"
                     f" {batch}"
                 )
+
         if reset is not None and reset.shape != (batch, steps):
             raise ValueError(
                 f"{name}: reset must be [B, T] = {(batch, steps)}; got {tuple(reset.shape)}"

@@ -1,5 +1,6 @@
-"""How a plugin describes what it offers: data with string targets, so that nothing heavy is
-imported to list it.
+"""How a plugin describes what it offers: data, whose targets are strings.
+
+So nothing heavy is imported to list it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ CAPABILITIES: dict[str, str] = {
 CLAIMS: dict[str, str] = {
     "long_memory": "a gradient reaches 1,000 steps back",
 }
-"""What a component may promise beyond its contract, in `claims`; the contract suite then holds it
-to that.
-"""
+"""What a component may promise beyond its contract: the contract suite then holds it to that."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,9 @@ class Component:
 
 
 def misnamed(component: Component) -> str:
-    """Return what is wrong with the names of capabilities and claims, the waivers and the examples,
-    or "".
+    """Return what is wrong with what a component declares of itself, or "".
+
+    That is: the names of capabilities and claims, the waivers and the examples.
     """
     for names, known, what in (
         (component.lacks, CAPABILITIES, "lacks"),

@@ -1,11 +1,13 @@
-"""What a component declares on its class: each attribute has one type, and a text is not a tuple of
-texts.
+"""What a component declares on its class: each attribute has one type.
+
+A text is not a tuple of texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from functools import partial
+from typing import Any, NamedTuple, get_args
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
@@ -16,7 +18,13 @@ from recurra.contracts.source import Role, Source
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Element, Vocabulary
 
-Rule = tuple[str, Callable[[Any], bool]]
+
+class Rule(NamedTuple):
+    """What an attribute may be: in words, and whether a value is that."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
 
 ELEMENTS: tuple[str, ...] = get_args(Element)
 SCALES = ("symbols", "numbers")
@@ -26,34 +34,46 @@ SCOPES = ("step", "sequence")
 
 def _tuple_of(names: tuple[str, ...]) -> Rule:
     def holds(value: Any) -> bool:
-        several = isinstance(value, (tuple, list, set, frozenset)) and bool(value)
-        return several and all(_in(names, name) for name in value)
+        if not isinstance(value, (tuple, list, set, frozenset)) or not value:
+            return False
+        return all(_in(names, name) for name in value)
 
-    return f"a tuple of {' or '.join(map(repr, names))}: ({names[-1]!r},)", holds
+    choices = " or ".join(map(repr, names))
+    return Rule(f"a tuple of {choices}: ({names[-1]!r},)", holds)
 
 
 def _one_of(names: tuple[str, ...]) -> Rule:
-    return f"one of {', '.join(map(repr, names))}", lambda value: _in(names, value)
+    choices = ", ".join(map(repr, names))
+    return Rule(f"one of {choices}", partial(_in, names))
 
 
 def _in(names: tuple[str, ...], value: Any) -> bool:
     return isinstance(value, str) and value in names
 
 
-def _whole(value: Any) -> bool:
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _state(value: Any) -> bool:
-    return (
-        isinstance(value, type) and issubclass(value, tuple) and bool(getattr(value, "_fields", ()))
-    )
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_named_tuple(value: Any) -> bool:
+    if not isinstance(value, type) or not issubclass(value, tuple):
+        return False
+    return bool(getattr(value, "_fields", ()))
 
 
 ABSENT = object()
-FLAG: Rule = ("True or False", lambda value: isinstance(value, bool))
-COUNT: Rule = ("a whole number", _whole)
-TEXT: Rule = ("text", lambda value: isinstance(value, str) and bool(value))
+FLAG = Rule("True or False", _is_flag)
+COUNT = Rule("a whole number", _is_count)
+TEXT = Rule("text", _is_text)
+STATE = Rule("a NamedTuple", _is_named_tuple)
 
 DECLARED: dict[type, dict[str, Rule]] = {
     Source: {"offers": _tuple_of(ELEMENTS)},
@@ -68,23 +88,23 @@ DECLARED: dict[type, dict[str, Rule]] = {
     Encoder: {"reads": _tuple_of(SCALES)},
     Loss: {"reads": _tuple_of(SCALES)},
     Cell: {},
-    GatedCell: {"gates": COUNT, "State": ("a NamedTuple", _state), "recurrent_bias": FLAG},
+    GatedCell: {"gates": COUNT, "State": STATE, "recurrent_bias": FLAG},
     ScanCell: {"paired": FLAG, "context": COUNT},
 }
 """What each base reads of its subclasses, and what it may be."""
 
 
 def misdeclared(target: type) -> list[str]:
-    """Return a sentence for each attribute of a component's class that has not the type it must
-    have.
-    """
+    """Return a sentence for each attribute of a component's class that is of another type."""
     faults = []
     for base, rules in DECLARED.items():
         if not issubclass(target, base):
             continue
-        for name, (allowed, holds) in rules.items():
-            # What is absent, or computed, belongs to each object.
+        for name, rule in rules.items():
             value = getattr(target, name, ABSENT)
-            if value is not ABSENT and not isinstance(value, property) and not holds(value):
-                faults.append(f"{target.__name__}.{name} is {value!r}; it must be {allowed}")
+            # What is absent, or computed, belongs to each object.
+            if value is ABSENT or isinstance(value, property):
+                continue
+            if not rule.holds(value):
+                faults.append(f"{target.__name__}.{name} is {value!r}; it must be {rule.allowed}")
     return faults

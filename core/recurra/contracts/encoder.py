@@ -36,11 +36,10 @@ class Encoder(nn.Module, ABC, Generic[O]):
         """Return the vectors `[B, T, D]`."""
 
     def prepare(self, names: Sequence[str]) -> None:
-        """Take what is given from outside, such as vectors of a file, once, before training;
-        loading a run skips this.
+        """Take what is given from outside, such as vectors of a file, once, before training.
 
-        `names` are those of the symbols in the order of their ids, or of the features. May raise
-        `InputError`.
+        Loading a run skips this. `names` are those of the symbols in the order of their ids, or of
+        the features. May raise `InputError`.
         """
 
 
@@ -60,14 +59,16 @@ class StatefulEncoder(Encoder[O]):
         dtype: torch.dtype,
         position: Tensor | None = None,
     ) -> Any:
-        """Return the state before the first step, which stands at `position` `[B]` of its sequence
-        (0 where None).
+        """Return the state before the first step.
+
+        That step stands at `position` `[B]` of its sequence (0 where None).
         """
 
     @abstractmethod
     def advance(self, x: Inputs, state: Any, *, reset: Flags | None = None) -> tuple[Encoded, Any]:
-        """Return the vectors `[B, T, D]` and the state after them; `reset` marks where a row starts
-        afresh, at 0.
+        """Return the vectors `[B, T, D]` and the state after them.
+
+        `reset` marks where a row starts afresh, at 0.
         """
 
     def forward(self, x: Inputs) -> Encoded:

@@ -1,5 +1,6 @@
-"""The hook that a plugin implements; an entry point in the group `recurra.plugins` names the module
-that does.
+"""The hook that a plugin implements.
+
+An entry point in the group `recurra.plugins` names the module that does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,4 @@ class Hooks:
 
     @hookspec
     def recurra_components(self) -> list[Component]:  # type: ignore[empty-body]
-        """Return the components that the plugin offers: sources, vocabularies, targets, encoders,
-        cells, losses.
-        """
+        """Return the components that the plugin offers, of whatever kinds."""

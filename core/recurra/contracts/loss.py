@@ -40,13 +40,15 @@ class Loss(nn.Module, ABC, Generic[O]):
 
     @abstractmethod
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return `[N]` losses for outputs `[N, output_size]` and targets `[N]`, or for numbers
-        `[N, F]`.
+        """Return `[N]` losses for outputs `[N, output_size]` and targets `[N]`.
+
+        For numbers the targets are `[N, F]`.
         """
 
     def point(self, output: Tensor) -> Tensor:
-        """Return logits `[..., V]`, or predicted numbers `[..., F]`, for outputs
-        `[..., output_size]`.
+        """Return logits `[..., V]`, or predicted numbers `[..., F]`.
+
+        The outputs are `[..., output_size]`.
         """
         return output
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ Scale: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that is said of a split: its name, whether more of it is better, and between what
-    it can lie.
+    """One number that is said of a split.
 
-    `title` is how a sentence calls it, where its name does not do.
+    It has a name, may be better the higher it is, and lies between `least` and `most`. `title` is
+    how a sentence calls it, where its name does not do.
     """
 
     name: str
@@ -57,6 +57,16 @@ class Sums(Protocol):
         ...
 
 
+@runtime_checkable
+class ColumnSums(Sums, Protocol):
+    """Sums of errors of numbers, with those of each column, where there are several."""
+
+    @property
+    def columns(self) -> Sequence[Sums]:
+        """Return the sums of each column."""
+        ...
+
+
 class Metric(ABC):
     """Figures that are made of the same sums over what is scored, in double precision.
 
@@ -73,14 +83,16 @@ class Metric(ABC):
 
     @abstractmethod
     def add(self, output: Tensor, target: Tensor) -> None:
-        """Add what is scored: what the loss takes for the predictions, `[N, V]` or `[N, F]`, and
-        the answers.
+        """Add what is scored: predictions `[N, V]` or `[N, F]`, and the answers.
+
+        The predictions are what the loss takes for them.
         """
 
     @abstractmethod
     def values(self) -> Metrics:
-        """Return the figures, of at least one answer; one that cannot be made of these is left
-        out.
+        """Return the figures, of at least one answer.
+
+        One that cannot be made of these answers is left out.
         """
 
     def columns(self) -> Sequence[Sums]:

@@ -10,16 +10,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 
 class Options(BaseModel):
-    """Base of every options model: unknown keys and lax types are refused, and nothing changes
-    after.
-    """
+    """Base of every options model: it refuses unknown keys and lax types, and is frozen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class BlockOptions(Options):
-    """What stands round a cell in a deep stack: x + cell(norm(x)), then x +
-    feed_forward(norm(x)).
+    """What stands round a cell in a deep stack.
+
+    A block is x + cell(norm(x)), then x + feed_forward(norm(x)).
     """
 
     norm: Literal["rms", "layer"] = Field(
@@ -40,8 +39,9 @@ class BlockOptions(Options):
 
 
 class CellOptions(Options):
-    """What every cell has; the engine reads all but `hidden_size`, so that a cell describes one
-    layer, one way.
+    """What every cell has: the engine reads all but `hidden_size`.
+
+    So a cell describes one layer, one way.
     """
 
     hidden_size: int = Field(64, ge=1, le=1 << 20, description="width of the state")
@@ -92,8 +92,9 @@ class SymbolOptions(Options):
 
 
 def to_json(table: dict[str, Any]) -> str:
-    """Return a TOML table as JSON; dates become strings, and nan and inf stay what they are for
-    pydantic to judge.
+    """Return a TOML table as JSON, for pydantic to judge.
+
+    Dates become strings; nan and inf stay what they are.
     """
     return json.dumps(table, default=str, ensure_ascii=False)
 
@@ -104,8 +105,9 @@ def _anchored(path: str, info: ValidationInfo) -> str:
 
 
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_anchored)]
-"""A path in a task file: taken from the folder of the file that names it, and absolute once the
-task is read.
+"""A path in a task file, absolute once the task is read.
+
+It is taken from the folder of the file that names it.
 """
 
 

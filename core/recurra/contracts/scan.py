@@ -1,5 +1,6 @@
-"""The scan form of a cell: a linear recurrence whose coefficients depend on inputs alone, so that
-time is parallel.
+"""The scan form of a cell: a linear recurrence whose coefficients depend on inputs alone.
+
+So all steps of a window can be computed side by side.
 """
 
 from __future__ import annotations
@@ -22,23 +23,20 @@ class ScanState(NamedTuple):
 
 
 class ContextState(NamedTuple):
-    """h: the state of the recurrence, [B, *state_shape]; tail: the last inputs, [B, context, D],
-    the oldest first.
-    """
+    """h: as in `ScanState`; tail: the last inputs, [B, context, D], the oldest first."""
 
     h: Tensor
     tail: Tensor
 
 
 class ScanCell(Cell[O]):
-    """A cell with h_t = a_t * h_{t-1} + b_t, elementwise: the author writes `coefficients` and
-    `readout`.
+    """A cell with h_t = a_t * h_{t-1} + b_t, elementwise.
 
-    A class that reads earlier inputs as well, as a convolution over time does, sets `context` to
-    how many: `x` is then `[B, T, context+1, D]`, the oldest first, zeros before the start of a
-    sequence. `state_shape` is the shape of a row's h, `(hidden_size,)` unless the cell says
-    otherwise. A class with `paired` keeps complex numbers as pairs: the last axis of h, a and b is
-    2 wide.
+    The author writes `coefficients`, which gives a and b, and `readout`. A class that reads earlier
+    inputs as well, as a convolution over time does, sets `context` to how many: `x` is then `[B, T,
+    context+1, D]`, the oldest first, zeros before the start of a sequence. `state_shape` is the
+    shape of a row's h, `(hidden_size,)` unless the cell says otherwise. A class with `paired` keeps
+    complex numbers as pairs: the last axis of h, a and b is 2 wide.
     """
 
     paired = False
@@ -55,8 +53,9 @@ class ScanCell(Cell[O]):
 
     @abstractmethod
     def readout(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return outputs `[B, T, output_size]` for states `[B, T, *state_shape]` and the inputs of
-        `coefficients`.
+        """Return outputs `[B, T, output_size]` for states and the inputs of `coefficients`.
+
+        The states are `[B, T, *state_shape]`.
         """
 
     def initial_state(
@@ -66,21 +65,24 @@ class ScanCell(Cell[O]):
         h = torch.zeros(batch_size, *self.state_shape, device=device, dtype=dtype)
         if not self.context:
             return ScanState(h)
-        return ContextState(
-            h, torch.zeros(batch_size, self.context, self.input_size, device=device, dtype=dtype)
-        )
+        shape = (batch_size, self.context, self.input_size)
+        tail = torch.zeros(shape, device=device, dtype=dtype)
+        return ContextState(h, tail)
 
     def step(
         self, x_t: Tensor, state: ScanState | ContextState
     ) -> tuple[Tensor, ScanState | ContextState]:
         """Return the output and the next state for one input `[B, D]`."""
-        x = x_t.unsqueeze(1)  # B 1 D
+        # A window of one step: B 1 D.
+        x = x_t.unsqueeze(1)
         if isinstance(state, ContextState):
             x, tail = lagged(x, state.tail, None, None)
         a, b = self.coefficients(x)
         h = _advanced(a.expand_as(b)[:, 0], b[:, 0], state.h, self.paired)
         y = self.readout(h.unsqueeze(1), x)[:, 0]
-        return y, ContextState(h, tail) if isinstance(state, ContextState) else ScanState(h)
+        if isinstance(state, ContextState):
+            return y, ContextState(h, tail)
+        return y, ScanState(h)
 
     def scan(self) -> Scan:
         """Return the linear recurrence that this is."""

@@ -15,9 +15,10 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 
 
 Role: TypeAlias = Literal["input", "label", "fold", "series"]
-"""What a column of the data is for: `input` is what is read, step by step; the others are one text
-a sequence, its `label`, the `fold` that it is in (train, validation or test), and what it is
-called, `series`.
+"""What a column of the data is for.
+
+`input` is what is read, step by step; the others are one text a sequence, its `label`, the `fold`
+that it is in (train, validation or test), and what it is called, `series`.
 """
 
 FOLDS: tuple[str, ...] = ("train", "validation", "test")
@@ -52,8 +53,9 @@ class Source(ABC, Generic[O]):
 
     @abstractmethod
     def read(self, element: Element) -> Iterator[Piece]:
-        """Give the pieces in order. Raises `InputError` (RC040, RC042) that names the file and the
-        row.
+        """Give the pieces in order.
+
+        Raises `InputError` (RC040, RC042) that names the file and the row.
         """
 
     @abstractmethod
@@ -73,12 +75,11 @@ class Source(ABC, Generic[O]):
         return "row"
 
     def over(self, path: str) -> Source[O]:
-        """Return a source that reads another file in the same form, whose sequences have no
-        answers: for predictions.
+        """Return a source that reads another file in the same form, for predictions.
 
-        Its pieces may carry `series`, and hold an `InputError` for a sequence that cannot be read,
-        in place of its elements: the rest is read all the same. Raises `InputError` (RC080) where
-        this kind of source reads no file.
+        Its sequences have no answers. Its pieces may carry `series`, and hold an `InputError` for a
+        sequence that cannot be read, in place of its elements: the rest is read all the same.
+        Raises `InputError` (RC080) where this kind of source reads no file.
         """
         raise InputError.of(
             "RC080",
@@ -91,10 +92,10 @@ class Source(ABC, Generic[O]):
         return []
 
     def gaps(self) -> list[str]:
-        """Return the rows that the last `read` left out before others of their sequence, as a
-        person would find them.
+        """Return the rows that the last `read` left out before others of their sequence.
 
-        A step after such a gap stands at another position than in the data: where positions count,
-        as under a clock, the task is refused. A source that leaves nothing out has none.
+        They are written as a person would find them. A step after such a gap stands at another
+        position than in the data: where positions count, as under a clock, the task is refused. A
+        source that leaves nothing out has none.
         """
         return []

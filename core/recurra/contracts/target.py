@@ -1,5 +1,6 @@
-"""The contract of a target: what is asked of a sequence, at which of its steps, and how good an
-answer is.
+"""The contract of a target: what is asked of a sequence, and how good an answer is.
+
+It is asked of each of its steps, or of the sequence once.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """A split as a baseline sees it: sequence i begins at `begin[i]` and holds the `values`
-    `[low[i], high[i])`.
+    """A split as a baseline sees it: some sequences, each a stretch of `values`.
 
-    `values` are ids `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and
-    `low` belongs to an earlier split, and is known but not asked. `answers` are what is
-    asked of whole sequences: ids `[n]`, -1 where training has not shown it, or numbers `[n, F]` in
-    their own units. `size` is that of the
-    vocabulary that is read, `classes` that of the answers. `season` and `scale` are those of a
-    series. The first `lag` elements of a sequence are known, and not asked.
+    Sequence i begins at `begin[i]` and holds the `values` `[low[i], high[i])`. `values` are ids
+    `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and `low` belongs to an
+    earlier split, and is known but not asked. `answers` are what is asked of
+    whole sequences: ids `[n]`, -1 where training has not shown it, or numbers `[n, F]` in their own
+    units. `size` is that of the vocabulary that is read,
+    `classes` that of the answers. `season` and `scale` are those of a series. The first `lag`
+    elements of a sequence are known, and not asked.
     """
 
     elements: Elements
@@ -116,8 +117,9 @@ class Target(ABC, Generic[O]):
         return "last"
 
     def scored(self, window: Window) -> Flags | None:
-        """Return which steps `[B, T]` of a window are scored, of those that have an answer; all
-        where None.
+        """Return which steps `[B, T]` of a window are scored, of those that have an answer.
+
+        None scores them all.
         """
         return None
 
@@ -127,10 +129,10 @@ class Target(ABC, Generic[O]):
 
     @abstractmethod
     def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
-        """Return the figure that the verdict speaks of, of those that all `rows` have: the model's
-        and the baselines'.
+        """Return the figure that the verdict speaks of.
 
-        `columns` is how many columns of numbers are answered.
+        It is one of those that all `rows` have: the model's and the baselines'. `columns` is how
+        many columns of numbers are answered.
         """
 
     def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:

@@ -1,5 +1,6 @@
-"""The contract of a transform: what scaled numbers go through further, each series by itself, and
-how it is undone.
+"""The contract of a transform: what scaled numbers go through further, and its undoing.
+
+Each series goes through it by itself.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 class Transform(ABC):
-    """A step between the scaled numbers of a series and what the network reads, whose state goes
-    along the series.
+    """A step between the scaled numbers of a series and what the network reads.
 
-    The first `lag` rows of a series have no value: what `apply` gives for them is read as 0 and
-    never asked for. `width` is how many numbers of each feature undoing a row takes: its origins,
-    which hang on what came before that row alone. One that is `by_series` looks at known rows of
-    each series before it begins.
+    Its state goes along the series. The first `lag` rows of a series have no value: what `apply`
+    gives for them is read as 0 and never asked for. `width` is how many numbers of each feature
+    undoing a row takes: its origins, which hang on what came before that row alone. One that is
+    `by_series` looks at known rows of each series before it begins.
     """
 
     by_series: ClassVar[bool] = False
@@ -34,15 +34,17 @@ class Transform(ABC):
         return type(self).__name__
 
     def fit(self, runs: Iterable[Floats]) -> None:
-        """Learn from the rows `[n, F]` of training, series after series, in blocks; nothing by
-        default.
+        """Learn from the rows `[n, F]` of training, series after series, in blocks.
+
+        By default there is nothing to learn.
         """
         return
 
     @abstractmethod
     def start(self, known: Floats) -> Floats:
-        """Return the state `[S, F]` before the first row of a series, of which `known` `[n, F]` may
-        be seen.
+        """Return the state `[S, F]` before the first row of a series.
+
+        Of its rows, `known` `[n, F]` may be seen.
         """
 
     @abstractmethod
@@ -51,8 +53,9 @@ class Transform(ABC):
 
     @abstractmethod
     def origins(self, values: Floats, state: Floats) -> Floats:
-        """Return the origins `[n + 1, width, F]` of the next rows `[n, F]`, and of the one that
-        comes after them.
+        """Return the origins `[n + 1, width, F]` of the next rows `[n, F]`, and of one more.
+
+        That is the one that comes after them.
         """
 
     @abstractmethod

@@ -16,16 +16,18 @@ Element: TypeAlias = Literal["text", "tokens", "numbers"]
 """What a source can give: characters, whole tokens, or rows of numbers."""
 
 Values: TypeAlias = Any
-"""A run of elements: a `str` (text), a `list[str]` (tokens) or an array `[n, F]` of float64
-(numbers).
+"""A run of elements: a `str`, a `list[str]` or an array `[n, F]` of float64.
+
+They are text, tokens or numbers.
 """
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
 def broken_text(text: str) -> int:
-    """Return where a text first holds half of a surrogate pair, which no file can hold; -1 where it
-    holds none.
+    """Return where a text first holds half of a surrogate pair, or -1.
+
+    No file can hold such a text.
     """
     if text.isascii():
         return -1
@@ -37,8 +39,9 @@ def broken_text(text: str) -> int:
 
 
 class UnknownSymbol(Exception):
-    """A symbol that the vocabulary does not hold, met under the policy "error"; `position` counts
-    from the start.
+    """A symbol that the vocabulary does not hold, met under the policy "error".
+
+    `position` counts from the start.
     """
 
     def __init__(self, symbol: str, position: int) -> None:
@@ -69,8 +72,9 @@ class Vocabulary(ABC, Generic[O]):
 
     @property
     def lossless(self) -> bool:
-        """Whether decoding gives back all that it was fitted on; one that folds or leaves out
-        anything says no.
+        """Whether decoding gives back all that it was fitted on.
+
+        One that folds or leaves out anything says no.
         """
         return True
 
@@ -95,10 +99,10 @@ class Vocabulary(ABC, Generic[O]):
         """Take back what `save` gave."""
 
     def transforms(self) -> Sequence[Transform]:
-        """Return what its numbers go through further, series by series, always the same objects;
-        nothing by default.
+        """Return what its numbers go through further, series by series; nothing by default.
 
-        They are fitted after it; `save` and `restore` are to take what they have learned along.
+        They are always the same objects. They are fitted after it; `save` and `restore` are to take
+        what they have learned along.
         """
         return ()
 
@@ -115,7 +119,5 @@ class Vocabulary(ABC, Generic[O]):
         return self.text(np.array([index]))
 
     def streamer(self) -> Callable[[int], str]:
-        """Return a function that takes ids one at a time and gives their text, as it becomes
-        whole.
-        """
+        """Return a function that takes ids one by one and gives their text as it becomes whole."""
         return lambda index: self.text(np.array([index]))

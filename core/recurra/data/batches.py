@@ -1,12 +1,13 @@
-"""Windows, lanes and the batches made of them: one shape of batch for documents, streams, series
-and ragged rows.
+"""Windows, lanes and whole sequences, and the batches that are made of them.
+
+One shape of batch serves documents, streams, series and ragged rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from recurra.contracts.target import Window
 from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
 from recurra.data.splits import Split
-from recurra.data.store import Store
+from recurra.data.store import Array, Ints, Store
 from recurra.randomness import numpy_stream
 from recurra.shapes import Flags
 
-Encode = Callable[[NDArray[Any]], NDArray[Any]]
+Encode: TypeAlias = Callable[[Array], Array]
 """Makes stored values into what the network reads: numbers are scaled here, ids stay."""
 
 PLACED = 64
@@ -62,9 +63,10 @@ class Batch(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """Whole sequences, ids `[B, T]` or numbers `[B, T, F]`.
+    """Whole sequences: ids `[B, T]` or numbers `[B, T, F]`.
 
-    `y` `[B]` or `[B, F]` is the answer to each, and `rows` `[B]` is its place among all.
+    `y` `[B]` or `[B, F]` is the answer to each, `steps` its length, and `rows` its place in the
+    data.
     """
 
     x: Tensor
@@ -84,141 +86,156 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Cuts batches from a store: rows that begin at given positions, each with its own number of
-    steps.
+    """Cuts batches from a store: each row begins at a position and has a number of steps.
 
-    An answer lies `reach` steps past the one that gives it; those of `labels`, which are what is
-    asked of whole sequences, ids `[n]`, `UNSEEN` where nothing can be answered, or scaled numbers
-    `[n, F]`, belong to each step. Of the steps that have an answer those are scored that are
-    `chosen`. Where numbers are transformed, `rows` holds what has become of them, with `origins`
-    numbers of each feature to undo it, and the first `lag` elements of a sequence are the answer to
-    nothing.
+    An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the
+    ids of what is asked of whole sequences, `UNSEEN` where nothing can be answered, belong to each
+    step. Of the steps that have an answer those are scored that are `chosen`. Where numbers are
+    transformed, `rows` holds what has become of them, with `origins` numbers of each feature to
+    undo it, and the first `lag` elements of a sequence are the answer to nothing.
     """
 
     store: Store
     encode: Encode
     dtype: torch.dtype
     reach: int = 1
-    labels: NDArray[Any] | None = None
+    labels: Array | None = None
     chosen: Callable[[Window], Flags | None] | None = None
     rows: Store | None = None
     origins: int = 0
     lag: int = 0
 
-    def cut(
-        self, first: NDArray[np.int64], steps: NDArray[np.int64], scored_from: NDArray[np.int64]
-    ) -> Batch:
-        """Return one batch: row i reads `first[i]` and on for `steps[i]` steps, and answers at
-        each.
+    def cut(self, first: Ints, steps: Ints, scored_from: Ints) -> Batch:
+        """Return one batch: row i reads `steps[i]` steps from `first[i]` on, and answers at each.
 
         A step is scored if its answer stands at or after `scored_from[i]` and belongs to the same
         sequence. Rows that are shorter than the longest are filled with their own last element, not
         scored.
         """
-        width, reach = int(steps.max()), self.reach
+        width = int(steps.max())
+        reach = self.reach
         offsets = np.arange(width)
         # B T+r: a row's inputs, and after them its last answers.
         values = self._spans(first, width + reach)
-        x, y = values[:, :width], values[:, reach:]
+        x = values[:, :width]
+        y = values[:, reach:]
+
         inside = np.ones((len(first), width), bool)  # B T
         if steps.min() < width:
             inside = offsets < steps[:, None]
-            x, y = (_filled(part, offsets, steps) for part in (x, y))
-        mask, reset = inside.copy(), np.zeros_like(inside)
+            x = _filled(x, offsets, steps)
+            y = _filled(y, offsets, steps)
+
+        mask = inside.copy()
+        reset = np.zeros_like(inside)
         begin = self.store.begin(first)
         reset[:, 0] = first == begin
-        if (
-            self.store.begin(first + steps) > first
-        ).any():  # another sequence begins in a row, or right after it
+        stop = first + steps
+        if (self.store.begin(stop) > first).any():
+            # Another sequence begins in a row, or right after it: no step is answered by an element
+            # of the next sequence.
             here = first[:, None] + offsets
             mask &= self.store.begin(here + reach) <= here
             reset = inside & self.store.begins(here)
+
         if self.lag > reach:
             answer = first[:, None] + offsets + reach
             mask &= answer >= self.store.begin(answer) + self.lag
-        unscored = scored_from - first - reach  # B: steps before the first that counts
+        # B: steps before the first that counts.
+        unscored = scored_from - first - reach
         if unscored.max() > 0:
             mask &= offsets >= unscored[:, None]
         if self.labels is not None:
-            y = self.labels[self.store.sequence(first[:, None] + offsets)]
+            here = first[:, None] + offsets
+            y = self.labels[self.store.sequence(here)]
             mask &= can_be_given(y)
+
         fresh = torch.ones(len(first), dtype=torch.bool)
-        read, answers, position = self._tensor(x), self._tensor(y), torch.from_numpy(first - begin)
+        inputs = self._tensor(x)
+        answers = self._tensor(y)
+        position = torch.from_numpy(first - begin)
         undo = NOTHING
         if self.rows is not None and self.labels is None:
-            undo = torch.from_numpy(rows_of(y, self.origins)[:, :, 1:])
-        scored = torch.from_numpy(mask)
-        chosen = None if self.chosen is None else self.chosen(Window(read, answers, position))
-        if chosen is not None:
-            scored = scored & chosen
-        return Batch(read, answers, scored, torch.from_numpy(reset), position, fresh, undo)
+            rows = rows_of(y, self.origins)
+            undo = torch.from_numpy(rows[:, :, 1:])
 
-    def answerable(self, split: Split) -> NDArray[np.int64]:
+        scored = torch.from_numpy(mask)
+        if self.chosen is not None:
+            chosen = self.chosen(Window(inputs, answers, position))
+            if chosen is not None:
+                scored = scored & chosen
+        return Batch(inputs, answers, scored, torch.from_numpy(reset), position, fresh, undo)
+
+    def answerable(self, split: Split) -> Ints:
         """Return the sequences of a split that have an answer."""
-        assert self.labels is not None, (
-            "what is asked of whole sequences stands in a column of its own"
-        )
         rows = self.store.sequence(split.low)
-        answerable: NDArray[np.int64] = rows[can_be_given(self.labels[rows])]
+        labels = self._labels[rows]
+        answerable: Ints = rows[can_be_given(labels)]
         return answerable
 
-    def whole(self, rows: NDArray[np.int64]) -> Whole:
-        """Return whole sequences side by side, filled up with their own last element to the
-        longest.
+    def whole(self, rows: Ints) -> Whole:
+        """Return whole sequences side by side.
+
+        Each is filled up with its own last element to the length of the longest.
         """
         first = self.store.starts[rows]
         steps = self.store.ends[rows] - first
-        values = self._spans(first, int(steps.max()))
-        if steps.min() < steps.max():
-            values = _filled(values, np.arange(int(steps.max())), steps)
+        longest = int(steps.max())
+        values = self._spans(first, longest)
+        if steps.min() < longest:
+            values = _filled(values, np.arange(longest), steps)
+
+        inputs = self._tensor(values)
+        answers = torch.from_numpy(self._labels[rows])
+        return Whole(inputs, answers, torch.from_numpy(steps), torch.from_numpy(rows))
+
+    @property
+    def _labels(self) -> Ints:
         assert self.labels is not None, (
             "what is asked of whole sequences stands in a column of its own"
         )
-        answers = torch.from_numpy(self.labels[rows])
-        if answers.is_floating_point():
-            answers = answers.to(self.dtype)
-        return Whole(self._tensor(values), answers, torch.from_numpy(steps), torch.from_numpy(rows))
+        return self.labels
 
-    def read(self, values: NDArray[Any]) -> NDArray[Any]:
+    def read(self, values: Array) -> Array:
         """Return of rows of a store of transformed numbers what the network reads."""
         return rows_of(values, self.origins)[..., 0, :]
 
-    def _spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
+    def _spans(self, first: Ints, count: int) -> Array:
         return (self.rows or self.store).spans(first, count)
 
-    def _tensor(self, values: NDArray[Any]) -> Tensor:
-        """Return ids `[B, T]` as they are, and numbers `[B, T, F]` scaled, in memory of their
-        own.
-        """
+    def _tensor(self, values: Array) -> Tensor:
+        """Return ids `[B, T]` as they are, numbers `[B, T, F]` scaled, in memory of their own."""
         if values.ndim == 2:  # ids
             return torch.from_numpy(values.astype(np.int64))
         if self.rows is not None:
             return torch.from_numpy(self.read(values).copy()).to(self.dtype)
-        flat = self.encode(values.copy().reshape(-1, values.shape[-1]))
-        return torch.from_numpy(flat.reshape(*values.shape[:2], -1)).to(self.dtype)
+
+        rows, steps, features = values.shape
+        flat = self.encode(values.copy().reshape(-1, features))
+        scaled = flat.reshape(rows, steps, -1)
+        return torch.from_numpy(scaled).to(self.dtype)
 
 
-def _filled(
-    values: NDArray[Any], offsets: NDArray[np.int64], steps: NDArray[np.int64]
-) -> NDArray[Any]:
+def _filled(values: Array, offsets: Ints, steps: Ints) -> Array:
     """Return rows in which what stands at a row's last step follows it to the end."""
     rows = np.arange(len(values))[:, None]
-    filled: NDArray[Any] = values[rows, np.minimum(offsets, steps[:, None] - 1)]
+    last = steps[:, None] - 1
+    filled: Array = values[rows, np.minimum(offsets, last)]
     return filled
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Independent windows of a split: state starts afresh in each, and every epoch has an order of
-    its own.
+    """Independent windows of a split: state starts afresh in each, each epoch has its own order.
 
-    `count` is how many there are.
+    `count` is how many there are. Span i of those that give windows is `[low[i], high[i])`; the
+    spans before it give `before[i]` windows.
     """
 
     reader: Reader
-    low: NDArray[np.int64]  # the first element of each span that gives windows,
-    high: NDArray[np.int64]  # the position after its last one,
-    before: NDArray[np.int64]  # and how many windows the spans before it give
+    low: Ints
+    high: Ints
+    before: Ints
     count: int
     length: int
     stride: int
@@ -229,31 +246,27 @@ class Windows:
     def of(
         cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int
     ) -> Windows:
-        """Cut each span every `stride` steps; the last window of a span is as short as what is
-        left.
+        """Cut each span every `stride` steps; its last window is as short as what is left.
 
         With a stride above the length, the steps between two windows are left out. What comes
         before the first answer of a sequence is read only as far as that answer takes.
         """
         stride = stride or length
-        low = np.maximum(split.low, split.begin + max(0, split.lag - split.reach))
+        unread = max(0, split.lag - split.reach)
+        low = np.maximum(split.low, split.begin + unread)
         targets = split.high - low - split.reach
         rows = np.flatnonzero(targets > 0)
-        to_the_end = 1 + -(-np.maximum(targets[rows] - length, 0) // stride)
-        # A window begins before the last target.
-        counts = np.minimum(to_the_end, -(-targets[rows] // stride))
+
+        # Windows until one reaches the end; but a window begins before the last target.
+        targets = targets[rows]
+        past_the_first = np.maximum(targets - length, 0)
+        to_the_end = 1 + -(-past_the_first // stride)
+        counts = np.minimum(to_the_end, -(-targets // stride))
+
         before = np.cumsum(counts) - counts
-        return cls(
-            reader,
-            low[rows],
-            split.high[rows],
-            before,
-            int(counts.sum()),
-            length,
-            stride,
-            batch_size,
-            seed,
-        )
+        count = int(counts.sum())
+        low, high = low[rows], split.high[rows]
+        return cls(reader, low, high, before, count, length, stride, batch_size, seed)
 
     @property
     def batches(self) -> int:
@@ -264,28 +277,33 @@ class Windows:
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Give the batches of an epoch, without the first `skip`."""
-        order = numpy_stream(self.seed, "shuffle", number).permutation(self.count)
+        stream = numpy_stream(self.seed, "shuffle", number)
+        order = stream.permutation(self.count)
         block = self.batch_size * PLACED
+
         for low in range(skip * self.batch_size, self.count, block):
             first, steps = self._places(order[low : low + block])
             for start in range(0, len(first), self.batch_size):
                 rows = slice(start, start + self.batch_size)
                 yield self.reader.cut(first[rows], steps[rows], first[rows])
 
-    def _places(self, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _places(self, windows: Ints) -> tuple[Ints, Ints]:
         """Return where windows begin, and how many steps each has."""
         span = np.searchsorted(self.before, windows, side="right") - 1
-        first = self.low[span] + (windows - self.before[span]) * self.stride
-        return first, np.minimum(self.high[span] - self.reader.reach - first, self.length)
+        place = windows - self.before[span]
+        first = self.low[span] + place * self.stride
+
+        left = self.high[span] - self.reader.reach - first
+        return first, np.minimum(left, self.length)
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """A stream cut into `batch_size` contiguous lanes; state goes on from batch to batch, from left
-    to right.
+    """A stream cut into `batch_size` contiguous lanes, read side by side from left to right.
 
-    With the chance `restart` a lane begins a window with a fresh state, at the position where it
-    stands. Without that a network would meet such states once an epoch, and unlearn how to begin.
+    State goes on from batch to batch. With the chance `restart` a lane begins a window with a fresh
+    state, at the position where it stands. Without that a network would meet such states once an
+    epoch, and unlearn how to begin.
     """
 
     reader: Reader
@@ -306,12 +324,13 @@ class Lanes:
         restart: float = 0.0,
         seed: int = 0,
     ) -> Lanes:
-        """Cut the training stretch of the store; what does not fill all lanes is left over at its
-        end.
-        """
-        low, high = (int(split.low[0]), int(split.high[-1])) if len(split) else (0, 0)
+        """Cut the training stretch of the store; its end is left over if it does not fill lanes."""
+        low = high = 0
+        if len(split):
+            low, high = int(split.low[0]), int(split.high[-1])
         steps = max(high - low - split.reach, 0)
-        return cls(reader, low, steps // batch_size, length, batch_size, restart, seed)
+        lane = steps // batch_size
+        return cls(reader, low, lane, length, batch_size, restart, seed)
 
     @property
     def count(self) -> int:
@@ -326,42 +345,45 @@ class Lanes:
     carried = True
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """Give the batches of an epoch, without the first `skip`; the first of all begins with
-        fresh states.
+        """Give the batches of an epoch, without the first `skip`.
+
+        The first of all begins with fresh states.
         """
         begin = self.low + np.arange(self.batch_size) * self.lane
         for index in range(skip, self.batches):
             offset = index * self.length
-            steps = np.full(self.batch_size, min(self.length, self.lane - offset))
+            length = min(self.length, self.lane - offset)
+            steps = np.full(self.batch_size, length)
             batch = self.reader.cut(begin + offset, steps, begin)
+
             if index == 0:
                 batch.reset[:, 0] = True
-            yield batch._replace(fresh=torch.from_numpy(self._fresh(number, index)))
+            fresh = self._fresh(number, index)
+            yield batch._replace(fresh=torch.from_numpy(fresh))
 
     def _fresh(self, epoch: int, window: int) -> NDArray[np.bool_]:
-        """Return which lanes begin a window afresh; it hangs on no earlier draw, so a resumed run
-        draws the same.
+        """Return which lanes begin a window afresh.
+
+        It hangs on no earlier draw, so a resumed run draws the same.
         """
         if window == 0:
             return np.ones(self.batch_size, bool)
         if not self.restart:
             return np.zeros(self.batch_size, bool)
-        return (
-            numpy_stream(self.seed, "restart", epoch, window).random(self.batch_size) < self.restart
-        )
+        stream = numpy_stream(self.seed, "restart", epoch, window)
+        return stream.random(self.batch_size) < self.restart
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Whole sequences of a split, of which each epoch has an order of its own, each batch of about
-    the same length.
+    """Whole sequences of a split: each epoch has its own order, each batch about one length.
 
     They are shuffled, put in order of length within blocks of `PLACED` batches, and those batches
     shuffled again: so little of a batch is filling, and which sequences meet is left to chance.
     """
 
     reader: Reader
-    rows: NDArray[np.int64]
+    rows: Ints
     length: int
     batch_size: int
     seed: int
@@ -387,19 +409,22 @@ class Sequences:
         """Give the batches of an epoch, without the first `skip`."""
         stream = numpy_stream(self.seed, "shuffle", number)
         order = self.rows[stream.permutation(self.count)]
-        steps = self.reader.store.ends[order] - self.reader.store.starts[order]
-        block = self.batch_size * PLACED
-        near = np.lexsort((steps, np.arange(len(order)) // block))
+        store = self.reader.store
+        steps = store.ends[order] - store.starts[order]
+
+        # By block first, and within a block by length.
+        block = np.arange(self.count) // (self.batch_size * PLACED)
+        order = order[np.lexsort((steps, block))]
+
+        # Full batches come in an order of chance, and after them what is left.
         full, rest = divmod(self.count, self.batch_size)
-        places = stream.permutation(full)
-        batches = [
-            order[near[at * self.batch_size : (at + 1) * self.batch_size]] for at in places.tolist()
-        ]
+        places = stream.permutation(full).tolist()
         if rest:
-            batches.append(order[near[-rest:]])
-        for rows in batches[skip:]:
-            yield self.reader.whole(rows)
+            places.append(full)
+        for place in places[skip:]:
+            start = place * self.batch_size
+            yield self.reader.whole(order[start : start + self.batch_size])
 
 
-Feed = Windows | Lanes | Sequences
+Feed: TypeAlias = Windows | Lanes | Sequences
 """Where training takes its batches from."""

@@ -1,20 +1,18 @@
-"""The transforms of a task's numbers: series by series between their scale and the network, and
-undone behind it.
+"""The transforms of a task's numbers, series by series: between their scale and the network.
 
 A row goes through the scale of the vocabulary, which has no state, and then through each transform,
-which carries one along its series. What a row needs to be undone, its origins, hangs on nothing but
-the rows before it; so an answer of the network is undone alike whether the true rows came before
-it, in evaluation, or its own, in a forecast.
+which carries one along its series; behind the network all of it is undone. What a row needs to be
+undone, its origins, hangs on nothing but the rows before it; so an answer of the network is undone
+alike whether the true rows came before it, in evaluation, or its own, in a forecast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.source import Piece
@@ -23,7 +21,7 @@ from recurra.contracts.vocabulary import Element, Values, Vocabulary
 from recurra.data import intake
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
-from recurra.data.store import Store
+from recurra.data.store import Array, Store
 from recurra.errors import InputError
 
 BLOCK = 1 << 16
@@ -31,8 +29,10 @@ BLOCK = 1 << 16
 KNOWN = 1 << 16
 """Rows of a series that a transform may see before it begins: the last of what is known of it."""
 
-States = list[Floats]
+States: TypeAlias = list[Floats]
 """The state of each transform."""
+History: TypeAlias = Callable[[int], Array]
+"""Gives what is known of a sequence, by its place, before it begins."""
 
 
 class Chain:
@@ -62,34 +62,39 @@ class Chain:
             step.fit(self._reaching(index, store, train))
 
     def _reaching(self, index: int, store: Store, train: Split) -> Iterator[Floats]:
-        """Give the rows of training that reach a transform, those with a value alone, series after
-        series in blocks.
+        """Give the rows of training that reach a transform, series after series in blocks.
+
+        They are those with a value alone: the transforms before it have none for their first rows.
         """
         lag = sum(step.lag for step in self.steps[:index])
         for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
-            states = self.start(self.scaled(store.values[max(low, high - KNOWN) : high]), index)
+            first = max(low, high - KNOWN)
+            history = self.scaled(store.values[first:high])
+            states = self.start(history, index)
+
             for at in range(low, high, BLOCK):
-                rows, states = self._through(
-                    self.scaled(store.values[at : min(at + BLOCK, high)]), states
-                )
+                block = store.values[at : min(at + BLOCK, high)]
+                rows, states = self._through(self.scaled(block), states)
                 yield rows[max(0, low + lag - at) :]
 
-    def scaled(self, rows: NDArray[Any]) -> Floats:
+    def scaled(self, rows: Array) -> Floats:
         """Return rows `[n, F]` in the data's own units as the vocabulary scales them."""
         return np.asarray(self.vocabulary.encode(np.array(rows)), np.float64)
 
-    def start(self, known: Floats, count: int | None = None) -> States:
-        """Return the states before the first row of a series, of which scaled rows `[n, F]` are
-        known.
+    def start(self, history: Floats, count: int | None = None) -> States:
+        """Return the states before the first row of a series, of which scaled rows are known.
 
         They are those of all transforms, or of the first `count`, behind which others are not
         fitted yet.
         """
         states: States = []
-        known = known[-KNOWN:]
+        history = history[-KNOWN:]
         for step in self.steps[:count]:
-            states.append(step.start(known))
-            known = step.apply(known, states[-1])[0][step.lag :]
+            state = step.start(history)
+            states.append(state)
+            # The next transform sees what this one makes of them.
+            rows, _ = step.apply(history, state)
+            history = rows[step.lag :]
         return states
 
     def _through(self, rows: Floats, states: States) -> tuple[Floats, States]:
@@ -100,64 +105,74 @@ class Chain:
         return rows, after
 
     def apply(self, rows: Floats, states: States, before: int) -> tuple[Floats, States]:
-        """Return what the network reads for scaled rows `[n, F]`, and the states after them;
-        `before` rows came.
+        """Return what the network reads for scaled rows `[n, F]`, and the states after them.
+
+        `before` rows came; the first `lag` of a series have no value, and are read as 0.
         """
-        found, after = self._through(rows, states)
+        read, after = self._through(rows, states)
         if before < self.lag:
-            found = found.copy()
-            found[: self.lag - before] = 0.0
-        return found, after
+            read = read.copy()
+            read[: self.lag - before] = 0.0
+        return read, after
 
     def origins(self, rows: Floats, states: States) -> Floats:
-        """Return what undoing scaled rows `[n, F]`, and the one that comes after them, takes:
-        `[n + 1, width, F]`.
+        """Return what undoing scaled rows `[n, F]` takes, `[n + 1, width, F]`.
+
+        The last is that of the row which comes after them.
         """
         parts = []
-        for index, (step, state) in enumerate(zip(self.steps, states, strict=True), 1):
+        last = len(self.steps) - 1
+        for index, (step, state) in enumerate(zip(self.steps, states, strict=True)):
             parts.append(step.origins(rows, state))
-            if index < len(self.steps):  # nobody sees what the last one makes of them
-                rows = step.apply(rows, state)[0]
+            if index < last:  # nobody sees what the last one makes of them
+                rows, _ = step.apply(rows, state)
         return np.concatenate(parts, axis=1)
 
     def undone(self, rows: Floats, origins: Floats) -> Floats:
-        """Return the scaled rows `[n, F]` of which rows of the network were made, by their origins
-        `[n, width, F]`.
+        """Return the scaled rows `[n, F]` of rows of the network, by their origins `[n, width, F]`.
+
+        The last transform is undone first; its origins stand last.
         """
         end = self.width
+        # Infinite is what it is, and whoever reads it says so.
         with np.errstate(over="ignore", invalid="ignore"):
-            # Infinite is what it is, and told by who reads it.
             for step in reversed(self.steps):
-                rows = step.invert(rows, origins[:, end - step.width : end])
-                end -= step.width
+                begin = end - step.width
+                rows = step.invert(rows, origins[:, begin:end])
+                end = begin
         return rows
 
     def invert(self, rows: Floats, origins: Floats) -> Floats:
-        """Return rows `[n, F]` of the network in the data's own units, by their origins
-        `[n, width, F]`.
-        """
-        return np.asarray(self.vocabulary.decode(self.undone(rows, origins)), np.float64)
+        """Return rows `[n, F]` of the network in the data's own units.
 
-    def forecast(self, values: NDArray[Any], point: NDArray[Any]) -> Floats:
-        """Return answers of the network to rows `[n, F]` in the data's own units, each about the
-        row after.
+        `origins` `[n, width, F]` are theirs.
+        """
+        scaled = self.undone(rows, origins)
+        return np.asarray(self.vocabulary.decode(scaled), np.float64)
+
+    def forecast(self, values: Array, point: Array) -> Floats:
+        """Return answers of the network to rows `[n, F]`, both in the data's own units.
+
+        Each answer is about the row after.
         """
         rows = self.scaled(values)
-        return (
-            self.invert(point, self.origins(rows, self.start(rows))[1:])
-            if self
-            else self.invert(point, rows)
-        )
+        if not self:
+            return self.invert(point, rows)
+        origins = self.origins(rows, self.start(rows))
+        return self.invert(point, origins[1:])
 
     def own(self, output: Tensor, undo: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions `[N, F]` and what came, in the data's own units; `undo` is that of a
-        batch.
+        """Return predictions `[N, F]` and what came, in the data's own units.
+
+        `undo` is that of a batch.
         """
-        predicted = self.invert(output.cpu().double().numpy(), undo[:, :-1].numpy())
+        rows = output.cpu().double().numpy()
+        origins = undo[:, :-1].numpy()
+        predicted = self.invert(rows, origins)
         return torch.from_numpy(predicted), undo[:, -1]
 
 
-def rows_of(values: NDArray[Any], width: int) -> NDArray[Any]:
+def rows_of(values: Array, width: int) -> Array:
     """Return the rows of a store of transformed numbers, `[..., 1 + width + 1, F]`.
 
     First stands what the network reads, then its origins, then the number itself in the data's own
@@ -167,25 +182,26 @@ def rows_of(values: NDArray[Any], width: int) -> NDArray[Any]:
 
 
 class Stream:
-    """One series on its way through a chain: its rows as they come, and then those that the network
-    gives.
+    """One series on its way through a chain: its rows as they come, then those of the network.
 
-    What is `known` of it before it begins, in the data's own units, are the rows that are read
-    first, if nothing else.
+    Its `history` before it begins, in the data's own units, is what is known of it: the rows that
+    are read first, if nothing else.
     """
 
-    def __init__(self, chain: Chain, known: NDArray[Any] | None = None) -> None:
+    def __init__(self, chain: Chain, history: Array | None = None) -> None:
         self.chain = chain
-        self.states = None if known is None or not chain else chain.start(chain.scaled(known))
+        self.states: States | None = None
+        if history is not None and chain:
+            self.states = chain.start(chain.scaled(history))
         self.count = 0
 
-    def read(self, values: NDArray[Any]) -> Floats:
-        """Return what the network reads for rows `[n, F]` in the data's own units, of which none
-        are kept if it fails.
+    def read(self, values: Array) -> Floats:
+        """Return what the network reads for rows `[n, F]` in the data's own units.
 
-        Raises `InputError` for one that the vocabulary refuses, and names it.
+        Raises `InputError` for one that the vocabulary refuses, and names it; then none of them is
+        taken.
         """
-        rows = scaled_at(self.chain, values, lambda at: f"step {self.count + at} of the prompt")
+        rows = scaled_at(self.chain, values, lambda at: f"step {at} of the prompt", self.count)
         return self._moved(rows) if self.chain else rows
 
     @property
@@ -196,21 +212,20 @@ class Stream:
     def _moved(self, rows: Floats) -> Floats:
         """Return what the network reads for scaled rows, which have come now."""
         states = self.chain.start(rows) if self.states is None else self.states
-        found, self.states = self.chain.apply(rows, states, self.count)
+        read, self.states = self.chain.apply(rows, states, self.count)
         self.count += len(rows)
-        return found
+        return read
 
     def undo(self, row: Floats) -> Floats:
-        """Return a row `[F]` of the network in the data's own units, as the next of the series: it
-        has come now.
-        """
+        """Return a row `[F]` of the network in the data's own units: the next of the series."""
         scaled = row[None]
         if self.chain:
             assert self.states is not None, "nothing goes on from nothing"
-            scaled = self.chain.undone(scaled, self.chain.origins(scaled[:0], self.states))
+            origins = self.chain.origins(scaled[:0], self.states)
+            scaled = self.chain.undone(scaled, origins)
             self._moved(scaled)
-        found: Floats = np.asarray(self.chain.vocabulary.decode(scaled[0]), np.float64)
-        return found
+        number: Floats = np.asarray(self.chain.vocabulary.decode(scaled[0]), np.float64)
+        return number
 
     @property
     def missing(self) -> int:
@@ -221,94 +236,111 @@ class Stream:
         """Return all that there is of it, by name; nothing where there are no transforms."""
         if self.states is None:
             return {}
-        states = {
-            f"{index}": torch.from_numpy(np.ascontiguousarray(state))
-            for index, state in enumerate(self.states)
-        }
-        return states | {"count": torch.tensor(self.count)}
+        tensors: dict[str, Tensor] = {}
+        for index, state in enumerate(self.states):
+            tensors[f"{index}"] = torch.from_numpy(np.ascontiguousarray(state))
+        tensors["count"] = torch.tensor(self.count)
+        return tensors
 
     def restored(self, tensors: dict[str, Tensor]) -> Stream:
-        """Return a stream that goes on from what `tensors` gave. Raises any error if it is not of
-        this chain.
+        """Return a stream that goes on from what `tensors` gave.
+
+        Raises any error if it is not of this chain.
         """
         other = Stream(self.chain)
         if not tensors:
             return other
+
+        # Of a series of which nothing is known: the forms of its states are those of any.
         fresh = self.chain.start(np.zeros((0, self.chain.vocabulary.size)))
-        other.states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
-        other.count = int(tensors["count"])
-        kinds = [(state.shape, state.dtype) for state in other.states]
-        if (
-            kinds != [(state.shape, state.dtype) for state in fresh]
-            or len(tensors) != len(fresh) + 1
-        ):
+        states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
+        count = int(tensors["count"])
+        if _forms(states) != _forms(fresh) or len(tensors) != len(fresh) + 1:
             raise ValueError("its transforms are not those of the vocabulary")
-        if other.count < 1:
-            raise ValueError(f"count = {other.count}")
+        if count < 1:
+            raise ValueError(f"count = {count}")
+
+        other.states = states
+        other.count = count
         return other
 
 
-def transformed(
-    chain: Chain,
-    store: Store,
-    known: Callable[[int], NDArray[Any]],
-    place: Callable[[int], str] = str,
-) -> Store:
-    """Return a store of transformed numbers beside that of numbers as they came, to be read by
-    `rows_of`.
+def _forms(states: States) -> list[tuple[Any, ...]]:
+    """Return the shape and the type of each state."""
+    return [(state.shape, state.dtype) for state in states]
 
-    `known` gives what may be seen of each sequence, and `place` says in words where a position
-    lies. Raises `InputError` that names the rows which the vocabulary refuses.
+
+def transformed(
+    chain: Chain, store: Store, history_of: History, place: Callable[[int], str] = str
+) -> Store:
+    """Return a store of transformed numbers, the numbers as they came beside them.
+
+    It is read by `rows_of`. `history_of` gives what may be seen of each sequence, and `place` says
+    in words where a position lies. Raises `InputError` that names the rows which the vocabulary
+    refuses.
     """
-    return collected(_rows(chain, store, known, place))
+    return collected(_rows(chain, store, history_of, place))
 
 
 def _rows(
-    chain: Chain, store: Store, known: Callable[[int], NDArray[Any]], place: Callable[[int], str]
+    chain: Chain, store: Store, history_of: History, place: Callable[[int], str]
 ) -> Iterator[Piece]:
-    for index, (begin, end) in enumerate(
-        zip(store.starts.tolist(), store.ends.tolist(), strict=True)
-    ):
+    """Give the rows of such a store, sequence after sequence in blocks."""
+    spans = zip(store.starts.tolist(), store.ends.tolist(), strict=True)
+    for index, (begin, end) in enumerate(spans):
         states: States | None = None
         for low in range(begin, end, BLOCK):
             own = np.asarray(store.values[low : min(low + BLOCK, end)])
-            rows = scaled_at(chain, own, lambda at, low=low: place(low + at))  # type: ignore[misc]
+            rows = scaled_at(chain, own, place, low)
             if states is None:
-                states = chain.start(chain.scaled(known(index)) if chain.by_series else rows[:0])
+                history = chain.scaled(history_of(index)) if chain.by_series else rows[:0]
+                states = chain.start(history)
+
+            # The origins of the row after the block are those of the next block's first.
             origins = chain.origins(rows, states)[:-1]
             read, states = chain.apply(rows, states, low - begin)
             parts = [read[:, None], origins, own[:, None]]
-            yield Piece(np.concatenate(parts, axis=1).reshape(len(own), -1), low == begin)
+            values = np.concatenate(parts, axis=1).reshape(len(own), -1)
+            yield Piece(values, low == begin)
 
 
-def scaled_at(chain: Chain, values: NDArray[Any], place: Callable[[int], str]) -> Floats:
-    """Return scaled rows. Raises `InputError` that names those which the vocabulary refuses."""
+def scaled_at(chain: Chain, values: Array, place: Callable[[int], str], first: int) -> Floats:
+    """Return scaled rows. Raises `InputError` that names those which the vocabulary refuses.
+
+    `place` says in words where a row lies, of which the first of these is number `first`.
+    """
     try:
         return chain.scaled(values)
     except InputError as error:
-        raise intake.refused(chain.vocabulary.encode, values, place) or error from error
+        encode = chain.vocabulary.encode
+        refusal = intake.refused(encode, values, lambda at: place(first + at))
+        raise refusal or error from error
 
 
-def in_training(store: Store, train: Split) -> Callable[[int], NDArray[Any]]:
-    """Return what gives, of each sequence, what is known of it: the part that training sees, or
-    nothing.
+def in_training(store: Store, train: Split) -> History:
+    """Return what gives, of each sequence, the part that training sees, or nothing.
 
     One that is answered as a whole is known as a whole.
     """
-    low, high = np.zeros(len(store.starts), np.int64), np.zeros(len(store.starts), np.int64)
+    low = np.zeros(len(store.starts), np.int64)
+    high = np.zeros(len(store.starts), np.int64)
     if train.whole:
         low, high = store.starts, store.ends
     else:
         rows = store.sequence(train.begin)
         low[rows], high[rows] = train.low, train.high
-    return lambda index: np.asarray(
-        store.values[max(low[index], high[index] - KNOWN) : high[index]]
-    )
+
+    def history_of(index: int) -> Array:
+        first = max(low[index], high[index] - KNOWN)
+        return np.asarray(store.values[first : high[index]])
+
+    return history_of
 
 
 class Own(Vocabulary[Any]):
-    """Numbers in their own units already: what a metric is given of answers that are undone before
-    it sees them.
+    """Numbers in their own units already.
+
+    A metric is given this vocabulary of answers that are undone before it sees them.
     """
 
     reads: ClassVar[Element] = "numbers"
@@ -327,11 +359,11 @@ class Own(Vocabulary[Any]):
     def fit(self, runs: Iterable[Values]) -> None:
         """Learn nothing."""
 
-    def encode(self, values: Values) -> NDArray[Any]:
+    def encode(self, values: Values) -> Array:
         """Return the numbers themselves."""
         return np.asarray(values, np.float64)
 
-    def decode(self, ids: NDArray[Any]) -> Values:
+    def decode(self, ids: Array) -> Values:
         """Return the numbers themselves."""
         return np.asarray(ids, np.float64)
 

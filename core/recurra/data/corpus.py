@@ -1,9 +1,9 @@
-"""What a source gives, gathered into a corpus: in memory when small, else in a file of the cache
-folder.
+"""What a source gives, gathered into a corpus.
 
-Symbols are stored as ids, of the smallest type that holds them; numbers as they came, in float64,
-and scaled when a batch is made. The file of symbols lies under a fingerprint of source and
-vocabulary, so that a text is encoded once, and never again until one of them changes.
+It is kept in memory when small, else in a file of the cache folder. Symbols are stored as ids, of
+the smallest type that holds them; numbers as they came, in float64, and scaled when a batch is
+made. The file of symbols lies under a fingerprint of source and vocabulary, so that a text is
+encoded once, and never again until one of them changes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recurra.cache import cache_folder
 from recurra.contracts.source import NONE, Piece, Role, Source
 from recurra.contracts.vocabulary import Element, UnknownSymbol, Vocabulary
 from recurra.data import intake, kept
-from recurra.data.store import Ledger, Store
+from recurra.data.store import Array, Learned, Ledger, Store
 from recurra.errors import InputError
 
 IN_MEMORY = 1 << 20
-"""Ids or numbers up to which a corpus stays in memory; a larger one is written to the cache folder
-and mapped.
+"""Ids or numbers up to which a corpus stays in memory.
+
+A larger one is written to the cache folder and mapped.
 """
 FLOAT64 = np.dtype(np.float64)
 
@@ -61,43 +61,50 @@ def build(
     owners: tuple[str, str] = ("the source", "the vocabulary"),
     roles: tuple[Role, ...] = (),
 ) -> Store:
-    """Return the corpus that a source gives, as `Reading` says; fits a vocabulary of symbols on the
-    way.
+    """Return the corpus that a source gives, as `Reading` says.
 
-    Numbers are not fitted here: their scale belongs to the training split. Raises `InputError`
-    (RC040 to RC043), and `PluginError` (RC071) if one of them gives what its contract does not
-    allow.
+    A vocabulary of symbols is fitted on the way. One of numbers is not: their scale belongs to the
+    training split. Raises `InputError` (RC040 to RC043), and `PluginError` (RC071) if one of them
+    gives what its contract does not allow.
     """
-    return BUILDS[vocabulary.yields](
-        Reading(source, vocabulary, in_memory, identity, owners, roles)
-    )
+    reading = Reading(source, vocabulary, in_memory, identity, owners, roles)
+    return BUILDS[vocabulary.yields](reading)
 
 
 def _of_numbers(reading: Reading) -> Store:
     """Return a corpus of numbers as they come."""
     before = reading.source.fingerprint()
-    pieces = _steady(reading.source, before, reading.pieces("numbers", reading.roles))
-    return collected(pieces, in_memory=reading.in_memory)
+    pieces = reading.pieces("numbers", reading.roles)
+    steady = _steady(reading.source, before, pieces)
+    return collected(steady, in_memory=reading.in_memory)
 
 
 def _of_symbols(reading: Reading) -> Store:
-    """Return a corpus of ids: that of the cache folder, or a new one, on which the vocabulary is
-    fitted.
+    """Return a corpus of ids: that of the cache folder, or a new one.
+
+    The vocabulary takes what it had learned, or is fitted.
     """
-    source, vocabulary, owner = reading.source, reading.vocabulary, reading.owners[1]
+    source, vocabulary = reading.source, reading.vocabulary
+    _, owner = reading.owners
     before = source.fingerprint()
     key = _key(reading, before)
-    known = kept.recalled(cache_folder() / key, vocabulary)
-    if known is not None:
-        return known
+    cached = kept.recalled(cache_folder() / key, vocabulary)
+    if cached is not None:
+        return cached
+
     vocabulary.fit(piece.values for piece in reading.pieces(vocabulary.reads))
     size = intake.size(vocabulary, owner)
     if not size:
-        gives = any(len(piece.values) for piece in reading.pieces(vocabulary.reads))
-        raise _nothing_left(owner) if gives else _empty()
-    saved = intake.learned(vocabulary, owner)
+        raise _nothing_left(owner) if _gives_any(reading) else _empty()
+    learned = intake.learned(vocabulary, owner)
     pieces = _steady(source, before, _encoded(reading))
-    return collected(pieces, key, reading.in_memory, kept.smallest(size), saved)
+    return collected(pieces, key, reading.in_memory, kept.smallest(size), learned)
+
+
+def _gives_any(reading: Reading) -> bool:
+    """Tell whether a source gives any element at all."""
+    pieces = reading.pieces(reading.vocabulary.reads)
+    return any(len(piece.values) for piece in pieces)
 
 
 BUILDS: dict[str, Callable[[Reading], Store]] = {"symbols": _of_symbols, "numbers": _of_numbers}
@@ -105,8 +112,7 @@ BUILDS: dict[str, Callable[[Reading], Store]] = {"symbols": _of_symbols, "number
 
 
 def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Give pieces; raises `InputError` (RC044) where the data changed since its fingerprint was
-    `before`.
+    """Give pieces. Raises `InputError` (RC044) where the data's fingerprint is no longer `before`.
 
     A vocabulary is fitted in one pass and encodes in another, which then does not see the same
     symbols.
@@ -116,6 +122,7 @@ def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterat
     except InputError:
         if source.fingerprint() == before:
             raise
+
     if source.fingerprint() != before:
         cure = "wait until it is written to its end, or read a copy"
         raise InputError.of("RC044", "the data changed while it was read", key="source", cure=cure)
@@ -132,28 +139,40 @@ def _nothing_left(owner: str) -> InputError:
 
 
 def _key(reading: Reading, fingerprint: str) -> str:
+    """Return the name of a corpus in the cache folder, made of all that its ids depend on."""
     source, vocabulary = reading.source, reading.vocabulary
+    scheme_and_roles = " ".join(("3", *reading.roles))
     parts = [
-        " ".join(("3", *reading.roles)),
+        scheme_and_roles,
         reading.identity,
-        f"{type(source).__module__}:{type(source).__qualname__}",
+        _class_of(source),
         source.options.model_dump_json(),
         fingerprint,
-        f"{type(vocabulary).__module__}:{type(vocabulary).__qualname__}",
+        _class_of(vocabulary),
         vocabulary.options.model_dump_json(),
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    text = json.dumps(parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _class_of(component: object) -> str:
+    kind = type(component)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _encoded(reading: Reading) -> Iterator[Piece]:
-    """Give the pieces of a source as ids. Raises `InputError` (RC043) that counts from the start of
-    the corpus.
+    """Give the pieces of a source as ids.
+
+    Raises `InputError` (RC043) that counts from the start of the corpus.
     """
-    vocabulary, owner = reading.vocabulary, reading.owners[1]
-    seen, size = 0, intake.size(vocabulary, owner)
+    vocabulary = reading.vocabulary
+    _, owner = reading.owners
+    size = intake.size(vocabulary, owner)
+    seen = 0
     for piece in reading.pieces(vocabulary.reads, reading.roles):
         try:
-            ids = intake.ids(vocabulary.encode(piece.values), size, owner)
+            encoded = vocabulary.encode(piece.values)
+            ids = intake.ids(encoded, size, owner)
         except UnknownSymbol as error:
             raise unknown_symbol(error, seen, "the source") from error
         yield Piece(ids, piece.start, piece.columns)
@@ -163,27 +182,30 @@ def _encoded(reading: Reading) -> Iterator[Piece]:
 def unknown_symbol(
     error: UnknownSymbol, before: int, where: str, key: str = "vocabulary.unknown", cure: str = ""
 ) -> InputError:
-    """Return the error of a symbol that is not in the vocabulary; `before` elements came before its
-    run.
+    """Return the error of a symbol that is not in the vocabulary.
+
+    `before` elements came before its run.
     """
     points = " ".join(f"U+{ord(mark):04X}" for mark in error.symbol[:4])
+    position = before + error.position
     fact = (
-        f"{where} holds {error.symbol!r} ({points}) at position {before + error.position}, not in"
-        " the vocabulary"
+        f"{where} holds {error.symbol!r} ({points}) at position {position}, not in the vocabulary"
     )
     cure = cure or 'train with vocabulary.unknown = "token" or "skip", or leave the symbol out'
     return InputError.of("RC043", fact, key=key, cure=cure)
 
 
 def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:
-    """Give the pieces that hold anything, as arrays; a start that an empty piece brings passes to
-    the next one.
+    """Give the pieces that hold anything, as arrays.
+
+    A start that an empty piece brings passes to the next one.
     """
     start, columns = True, NONE
     for piece in pieces:
         start = start or piece.start
         columns = piece.columns if piece.start else columns
-        values = np.ascontiguousarray(np.asarray(piece.values).astype(dtype, copy=False))
+        typed = np.asarray(piece.values).astype(dtype, copy=False)
+        values = np.ascontiguousarray(typed)
         if len(values):
             yield Piece(values, start, columns)
             start = False
@@ -194,16 +216,19 @@ def collected(
     key: str = "",
     in_memory: int = IN_MEMORY,
     dtype: np.dtype[Any] = FLOAT64,
-    saved: dict[str, Any] | None = None,
+    learned: Learned = None,
 ) -> Store:
     """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""
-    held: list[NDArray[Any]] = []
+    arrays: list[Array] = []
     ledger = Ledger()
     pieces = _filled(pieces, dtype)
     for piece in pieces:
-        held.append(ledger.note(piece))
-        if ledger.total * held[0][0].size > in_memory:
-            return kept.spilled(chain(held, map(ledger.note, pieces)), ledger, key, saved)
-    if not held:
+        arrays.append(ledger.note(piece))
+        width = arrays[0][0].size
+        if ledger.total * width > in_memory:
+            rest = map(ledger.note, pieces)
+            return kept.spilled(chain(arrays, rest), ledger, key, learned)
+
+    if not arrays:
         raise _empty()
-    return ledger.store(np.concatenate(held), saved)
+    return ledger.store(np.concatenate(arrays), learned)

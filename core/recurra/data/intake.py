@@ -1,9 +1,8 @@
-"""What a source and a vocabulary give, checked where it enters: nothing after it has to doubt a
-value.
+"""What a source and a vocabulary give, checked where it enters.
 
-Text must be such that UTF-8 can hold it, numbers finite rows of one width, ids whole numbers below
-the size of the vocabulary. Wrong values are the data's fault (`InputError`); wrong types and shapes
-are the plugin's (`PluginError`).
+Nothing after it has to doubt a value. Text must be such that UTF-8 can hold it, numbers finite rows
+of one width, ids whole numbers below the size of the vocabulary. Wrong values are the data's fault
+(`InputError`); wrong types and shapes are the plugin's (`PluginError`).
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from numpy.typing import NDArray
 
 from recurra.contracts.source import FOLDS, Piece, Role, Source
 from recurra.contracts.vocabulary import Element, Values, Vocabulary, broken_text
+from recurra.data.store import Array
 from recurra.errors import InputError, PluginError
 
 LARGEST = 1e140
-"""The largest magnitude of a number: the sum of the squares of billions of them must stay below
-infinity.
-"""
+"""The largest magnitude of a number: the squares of billions must add up to less than infinity."""
 FEW = 4
 """Places that an error names beside the first."""
 AROUND = 12
@@ -38,24 +36,29 @@ def pieces(
     *,
     given: bool = False,
 ) -> Iterator[Piece]:
-    """Give what a source gives, checked, with those columns of a sequence that have `roles`, or
-    that are `given`.
+    """Give what a source gives, checked, with the columns of a sequence that have `roles`.
 
-    Of a file that is `given` a sequence may be an error in place of its elements: that they cannot
-    be read, and why. Raises `InputError` (RC042) or, of wrong types, `PluginError` (RC071).
+    Of a file that is `given` they are those that are there, and a sequence may be an error in place
+    of its elements: that they cannot be read, and why. Raises `InputError` (RC042) or, of wrong
+    types, `PluginError` (RC071).
     """
+    check = CHECKS[element]
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
         if not isinstance(piece, Piece):
             raise broken(owner, f"read gives {type(piece).__name__}, not a Piece")
+
         first = bool(piece.start) or not seen
-        sequences += first
-        asked = tuple(piece.columns) if given else roles
-        columns = {role: _column(piece, role, sequences, owner) for role in asked} if first else {}
+        columns: dict[Role, str] = {}
+        if first:
+            sequences += 1
+            own_roles = tuple(piece.columns) if given else roles
+            columns = {role: _column(piece, role, sequences, owner) for role in own_roles}
+
         try:
             if given and isinstance(piece.values, InputError):
                 raise piece.values
-            values = CHECKS[element](piece.values, seen, sequences, owner)
+            values = check(piece.values, seen, sequences, owner)
         except InputError as error:
             if not given:
                 raise
@@ -63,37 +66,45 @@ def pieces(
             continue
 
         if isinstance(values, np.ndarray) and len(values):
-            width = values.shape[1] if not width or (given and first) else width
-            if values.shape[1] != width:
-                raise broken(
-                    owner,
-                    f"a row holds {width} numbers, and one at position {seen} {values.shape[1]}",
-                )
+            numbers = values.shape[1]
+            # Each sequence of a given file is judged by itself.
+            if not width or (given and first):
+                width = numbers
+            if numbers != width:
+                fact = f"a row holds {width} numbers, and one at position {seen} {numbers}"
+                raise broken(owner, fact)
         yield Piece(values, first, columns)
         seen += len(values)
 
 
-def ids(values: Any, size: int, owner: str) -> NDArray[Any]:
-    """Return the ids `[n]` that a vocabulary gives, each below its size. Raises `PluginError`
-    (RC071).
+def ids(values: Any, size: int, owner: str) -> Array:
+    """Return the ids `[n]` that a vocabulary gives, each below its size.
+
+    Raises `PluginError` (RC071).
     """
-    found = np.asarray(values)
-    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+    array = np.asarray(values)
+    whole = array.dtype.kind in "iu" or not array.size
+    if array.ndim != 1 or not whole:
         raise broken(owner, f"encode gives {_described(values)}, not integers [n]")
-    if len(found) and not (0 <= int(found.min()) and int(found.max()) < size):
-        outside = int(found.min()) if int(found.min()) < 0 else int(found.max())
+    if not len(array):
+        return array
+
+    least, greatest = int(array.min()), int(array.max())
+    if least < 0 or greatest >= size:
+        outside = least if least < 0 else greatest
         raise broken(owner, f"encode gives the id {outside}, and there are {size} symbols")
-    return found
+    return array
 
 
-def rows(values: Any, count: int, size: int, owner: str) -> NDArray[Any]:
-    """Return the scaled numbers `[n, F]` that a vocabulary gives for `count` rows. Raises
-    `PluginError` (RC071).
+def rows(values: Any, count: int, size: int, owner: str) -> Array:
+    """Return the scaled numbers `[n, F]` that a vocabulary gives for `count` rows.
+
+    Raises `PluginError` (RC071).
     """
-    found = np.asarray(values)
-    if found.shape != (count, size) or found.dtype.kind not in "fiu":
+    array = np.asarray(values)
+    if array.shape != (count, size) or array.dtype.kind not in "fiu":
         raise broken(owner, f"encode gives {_described(values)} for {count} rows of {size} numbers")
-    return found
+    return array
 
 
 def broken(owner: str, fact: str) -> PluginError:
@@ -107,12 +118,13 @@ def _column(piece: Piece, role: Role, sequence: int, owner: str) -> str:
     if not isinstance(value, str):
         kind = "nothing" if value is None else type(value).__name__
         raise broken(owner, f"the {role} of sequence {sequence} is {kind}, not str")
-    if (at := broken_text(value)) >= 0:
+
+    at = broken_text(value)
+    if at >= 0:
         raise _half(value, at, f"the {role}", sequence)
     if not value.strip():
-        raise InputError.of(
-            "RC042", f"the {role} of sequence {sequence} is empty", key="source", cure="give it one"
-        )
+        fact = f"the {role} of sequence {sequence} is empty"
+        raise InputError.of("RC042", fact, key="source", cure="give it one")
     if role == "fold" and value not in FOLDS:
         fact = f"the fold of sequence {sequence} is no split"
         raise InputError.of("RC042", fact, key="source", got=repr(value), allowed=", ".join(FOLDS))
@@ -133,62 +145,60 @@ def _tokens(values: Any, seen: int, sequence: int, owner: str) -> list[str]:
         raise broken(owner, f"a piece of tokens holds {type(values).__name__}, not a list of str")
     for index, token in enumerate(values):
         if not isinstance(token, str):
-            raise broken(
-                owner, f"the token at position {seen + index} is {type(token).__name__}, not str"
-            )
+            kind = type(token).__name__
+            raise broken(owner, f"the token at position {seen + index} is {kind}, not str")
         if not token.isascii() and (at := broken_text(token)) >= 0:
             raise _half(token, at, f"the token at position {seen + index}", sequence)
     return values if isinstance(values, list) else list(values)
 
 
 def _half(text: str, at: int, where: str, sequence: int) -> InputError:
-    fact = (
-        f"the source holds half of a surrogate pair (U+{ord(text[at]):04X}) at {where}, in sequence"
-        f" {sequence}"
-    )
-    shown = text[max(0, at - AROUND) : at + AROUND]
+    """Return the error of a text that holds half of a surrogate pair."""
+    point = f"U+{ord(text[at]):04X}"
+    fact = f"the source holds half of a surrogate pair ({point}) at {where}, in sequence {sequence}"
+    excerpt = text[max(0, at - AROUND) : at + AROUND]
     cure = "no file can hold it: mend the data, or replace it by U+FFFD"
-    return InputError.of("RC042", fact, key="source", got=ascii(shown), cure=cure)
+    return InputError.of("RC042", fact, key="source", got=ascii(excerpt), cure=cure)
 
 
 def _numbers(values: Values, seen: int, sequence: int, owner: str) -> NDArray[np.float64]:
     """Return rows of numbers as float64 `[n, F]`, all finite."""
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:  # rows of different lengths
         raise broken(owner, f"a piece of numbers is no array [n, F]: {error}") from error
-    if found.size and (found.dtype.kind not in "fiu" or found.ndim != 2):
-        raise broken(owner, f"a piece of numbers holds {_described(values)}, not float64 [n, F]")
-    if not found.size:
+    if not array.size:
         return np.zeros((0, 1))
-    found = found.astype(np.float64, copy=False)
-    wrong = ~(np.abs(found) <= LARGEST)  # nan too
+    if array.dtype.kind not in "fiu" or array.ndim != 2:
+        raise broken(owner, f"a piece of numbers holds {_described(values)}, not float64 [n, F]")
+
+    numbers = array.astype(np.float64, copy=False)
+    wrong = ~(np.abs(numbers) <= LARGEST)  # nan too
     if wrong.any():
         row, feature = np.argwhere(wrong)[0].tolist()
-        value = found[row, feature]
         where = f"at position {seen + row}, feature {feature}, in sequence {sequence}"
-        if np.isfinite(value):
-            fact = (
-                f"the source holds {value:g} {where}: above {LARGEST:g} the squares of errors"
-                " cannot be added up"
-            )
-            raise InputError.of(
-                "RC042", fact, key="source", cure="divide the column by a power of ten"
-            )
-        cure = "a missing value must be filled in, or its row left out, before it comes here"
-        raise InputError.of("RC042", f"the source holds {value:g} {where}", key="source", cure=cure)
-    return found
+        raise _unusable(float(numbers[row, feature]), where)
+    return numbers
+
+
+def _unusable(value: float, where: str) -> InputError:
+    """Return the error of a number that is not finite, or too large."""
+    fact = f"the source holds {value:g} {where}"
+    cure = "a missing value must be filled in, or its row left out, before it comes here"
+    if np.isfinite(value):
+        fact += f": above {LARGEST:g} the squares of errors cannot be added up"
+        cure = "divide the column by a power of ten"
+    return InputError.of("RC042", fact, key="source", cure=cure)
 
 
 def _described(values: Any) -> str:
     if isinstance(values, np.ndarray):
         return f"{values.dtype} {list(values.shape)}"
-    found = np.asarray(values) if isinstance(values, list | tuple) else None
-    return (
-        type(values).__name__
-        if found is None
-        else f"a {type(values).__name__} of {found.dtype} {list(found.shape)}"
-    )
+    kind = type(values).__name__
+    if not isinstance(values, list | tuple):
+        return kind
+    array = np.asarray(values)
+    return f"a {kind} of {array.dtype} {list(array.shape)}"
 
 
 CHECKS: Mapping[Element, Callable[[Any, int, int, str], Any]] = {
@@ -213,31 +223,34 @@ def learned(vocabulary: Vocabulary[Any], owner: str) -> dict[str, Any]:
 
 def size(vocabulary: Vocabulary[Any], owner: str) -> int:
     """Return the size of a vocabulary, a whole number from 0. Raises `PluginError` (RC071)."""
-    found = vocabulary.size
-    if isinstance(found, bool) or not isinstance(found, int | np.integer) or found < 0:
-        raise broken(owner, f"size is {found!r}, not a whole number from 0")
-    return int(found)
+    number = vocabulary.size
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or number < 0:
+        raise broken(owner, f"size is {number!r}, not a whole number from 0")
+    return int(number)
 
 
 def refused(
-    call: Callable[[NDArray[Any]], object], values: NDArray[Any], place: Callable[[int], str]
+    call: Callable[[Array], object], values: Array, place: Callable[[int], str]
 ) -> InputError | None:
-    """Return the error of the rows of a block that `call` refuses when it is given each alone, with
-    their places.
+    """Return the error of the rows of a block that `call` refuses, with their places.
+
+    It is given each row alone; nothing is returned where it refuses none of them.
     """
-    found: dict[int, InputError] = {}
+    errors: dict[int, InputError] = {}
     for index in range(len(values)):
         try:
             call(values[index : index + 1])
         except InputError as error:
-            found[index] = error
-    if not found:
+            errors[index] = error
+    if not errors:
         return None
-    first, *others = found
-    problem = found[first].problems[0]
-    where = f"{problem.fact}: {place(first)}"
+
+    first, *others = errors
+    problem = errors[first].problems[0]
+    fact = f"{problem.fact}: {place(first)}"
     if others:
-        shown = [place(index) for index in others[:FEW]]
+        named = "; ".join(place(index) for index in others[:FEW])
         rest = f" and {len(others) - FEW} more near by" if len(others) > FEW else ""
-        where += f"; so it is at {'; '.join(shown)}{rest}"
-    return InputError(replace(problem, fact=where))
+        fact += f"; so it is at {named}{rest}"
+    return InputError(replace(problem, fact=fact))

@@ -1,5 +1,6 @@
-"""A corpus as a file of the cache folder: it appears there whole or not at all, and one that is
-damaged is none.
+"""A corpus as a file of the cache folder.
+
+It appears there whole or not at all, and one that is damaged is none.
 """
 
 from __future__ import annotations
@@ -13,54 +14,61 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recurra import cache, system
 from recurra.cache import cache_folder
 from recurra.contracts.source import Role
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.store import Ledger, Store
+from recurra.data.store import Array, Learned, Ledger, Store
 from recurra.errors import InputError, RunError
 
 LOOK, LOOKS = 1 << 20, 64
-"""Bytes of a mapped corpus that are looked at on opening, and at how many places: a smaller one is
-looked at whole.
+"""Bytes of a mapped corpus that are looked at on opening, and at how many places.
+
+A smaller one is looked at whole.
 """
 
 
-def spilled(
-    arrays: Iterator[NDArray[Any]], ledger: Ledger, key: str, saved: dict[str, Any] | None
-) -> Store:
-    """Write arrays to a file, and map it; the folder appears under its name only when it is
-    whole.
+class Opened(NamedTuple):
+    """A corpus of the cache folder, and what its vocabulary had learned."""
+
+    store: Store
+    learned: Learned
+
+
+def spilled(arrays: Iterator[Array], ledger: Ledger, key: str, learned: Learned) -> Store:
+    """Write arrays to a file, and map it.
+
+    The folder appears under its name only when it is whole.
     """
     work = _work_folder(cache_folder())
     if work is None:
-        return ledger.store(np.concatenate(list(arrays)), saved)
+        return ledger.store(np.concatenate(list(arrays)), learned)
+
     folder = work.parent
     try:
-        _write(work, arrays, ledger, saved)
+        _write(work, arrays, ledger, learned)
         target = folder / (key or ledger.digest.hexdigest()[:32])
         # It may have been written meanwhile, and is the same.
         opened = _open(target) or _moved(work, target)
     except OSError as error:
-        fact = (
-            f"the cache folder {folder} cannot take the encoded corpus: {error.strerror or error}"
-        )
+        reason = error.strerror or error
+        fact = f"the cache folder {folder} cannot take the encoded corpus: {reason}"
         cure = "free some space, or set RECURRA_CACHE to another folder"
         raise RunError.of("RC053", fact, cure=cure) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return opened[0]
+    return opened.store
 
 
-def _moved(work: Path, target: Path) -> tuple[Store, Any]:
-    """Give a corpus its name, and open it. Raises `OSError`, unless another process has written the
-    same meanwhile.
+def _moved(work: Path, target: Path) -> Opened:
+    """Give a corpus its name, and open it.
+
+    Raises `OSError`, unless another process has written the same meanwhile.
     """
     refusal = None
     try:
@@ -74,8 +82,7 @@ def _moved(work: Path, target: Path) -> tuple[Store, Any]:
 
 
 def _work_folder(folder: Path) -> Path | None:
-    """Return a new folder in the cache folder, or in one of this process if there is none; nothing
-    without either.
+    """Return a new folder in the cache folder, else in one of this process, else nothing.
 
     Raises `InputError` (RC050) if the folder that the user has named for it cannot be written.
     """
@@ -88,6 +95,8 @@ def _work_folder(folder: Path) -> Path | None:
             cure = "set RECURRA_CACHE to a folder that can be written"
             raise InputError.of("RC050", fact, cure=cure) from error
         cache.unkept(error)
+
+    # There is no cache folder: the corpus is kept for this process alone.
     own = cache.own_folder()
     try:
         return Path(tempfile.mkdtemp(prefix="part-", dir=own)) if own else None
@@ -95,18 +104,17 @@ def _work_folder(folder: Path) -> Path | None:
         return None
 
 
-def _write(
-    work: Path, arrays: Iterator[NDArray[Any]], ledger: Ledger, saved: dict[str, Any] | None
-) -> None:
-    """Write the values one array at a time, then what the ledger knows of them, and hashes of it
-    all.
-    """
-    about: dict[str, Any] = {"vocabulary": saved}
+def _write(work: Path, arrays: Iterator[Array], ledger: Ledger, learned: Learned) -> None:
+    """Write the values one array at a time, then what is known of them, and hashes of it all."""
+    about: dict[str, Any] = {"vocabulary": learned}
     with (work / "values.bin").open("wb") as out:
         for values in arrays:
             values.tofile(out)
-            about |= {"dtype": values.dtype.str, "shape": [ledger.total, *values.shape[1:]]}
-    about["fingerprint"] = ledger.fingerprint(saved)
+            about["dtype"] = values.dtype.str
+            # The ledger takes note of an array when it is asked for it.
+            about["shape"] = [ledger.total, *values.shape[1:]]
+
+    about["fingerprint"] = ledger.fingerprint(learned)
     if ledger.columns:
         about["columns"] = ledger.columns
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
@@ -128,68 +136,89 @@ class _About(BaseModel):
 
 
 def _hashes(folder: Path, about: dict[str, Any]) -> dict[str, str]:
-    """Return hashes of a corpus: of all that is known of it, and of its values at `LOOKS` places in
-    a large one.
-    """
-    plain = json.dumps(json.loads(json.dumps(about)), sort_keys=True)
+    """Return hashes of a corpus: of what is known of it, of its starts and of its values."""
+    as_read = json.loads(json.dumps(about))
+    plain = json.dumps(as_read, sort_keys=True)
     starts = (folder / "starts.npy").read_bytes()
-    values = hashlib.sha256()
-    with (folder / "values.bin").open("rb") as file:
-        size = file.seek(0, 2)
-        for place in range(LOOKS):
-            file.seek(
-                max(0, size - LOOK) * place // (LOOKS - 1) if size > LOOK * LOOKS else LOOK * place
-            )
-            values.update(file.read(LOOK))
     return {
         "about": hashlib.sha256(plain.encode()).hexdigest(),
         "starts": hashlib.sha256(starts).hexdigest(),
-        "values": values.hexdigest(),
+        "values": _hash_of_values(folder / "values.bin"),
     }
 
 
+def _hash_of_values(path: Path) -> str:
+    """Return a hash of all values, or in a large corpus of those at `LOOKS` places."""
+    values = hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        large = size > LOOK * LOOKS
+        last = size - LOOK
+        for place in range(LOOKS):
+            at = last * place // (LOOKS - 1) if large else LOOK * place
+            file.seek(at)
+            values.update(file.read(LOOK))
+    return values.hexdigest()
+
+
 def recalled(folder: Path, vocabulary: Vocabulary[Any]) -> Store | None:
-    """Return the corpus of a folder and give the vocabulary what it had learned, if both are whole
-    and fit.
+    """Return the corpus of a folder, if it is whole and fits the vocabulary.
+
+    The vocabulary takes what it had learned.
     """
-    cached = _open(folder)
-    if cached is None:
+    opened = _open(folder)
+    if opened is None or opened.learned is None:
         return None
-    store, saved = cached
+    values = opened.store.values
     try:
-        vocabulary.restore(saved)
-        fits = store.values.ndim == 1 and store.values.dtype == smallest(vocabulary.size)
+        vocabulary.restore(opened.learned)
+        size = vocabulary.size
+        fits = values.ndim == 1 and values.dtype == smallest(size)
     except Exception:  # what another version learned: it is learned anew
         return None
-    return replace(store, symbols=vocabulary.size) if fits and vocabulary.size else None
+    if not fits or not size:
+        return None
+    return replace(opened.store, symbols=size)
 
 
-def _open(folder: Path) -> tuple[Store, Any] | None:
-    """Map a corpus from the cache folder, if a whole one is there; one that is damaged in any way
-    is none.
+def _open(folder: Path) -> Opened | None:
+    """Map a corpus from the cache folder, if a whole one is there.
+
+    One that is damaged in any way is none.
     """
     try:
-        raw = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        text = (folder / "about.json").read_text(encoding="utf-8")
+        raw = json.loads(text)
         about = _About.model_validate(raw)
-        if about.sha256 != _hashes(
-            folder, {name: value for name, value in raw.items() if name != "sha256"}
-        ):
+        hashed = {name: value for name, value in raw.items() if name != "sha256"}
+        if about.sha256 != _hashes(folder, hashed):
             return None
         starts = np.load(folder / "starts.npy", allow_pickle=False)
-        values = _mapped(folder / "values.bin", np.dtype(about.dtype), tuple(about.shape))
+        shape = tuple(about.shape)
+        values = _mapped(folder / "values.bin", np.dtype(about.dtype), shape)
     except (OSError, ValueError, RecursionError, OverflowError):
         return None
-    sound = starts.dtype == np.int64 and starts.ndim == 1 and len(starts) and starts[0] == 0
-    if not sound or starts[-1] >= len(values) or bool((np.diff(starts) <= 0).any()):
+
+    if not _is_sound(starts, len(values)):
         return None
     if any(len(column) != len(starts) for column in about.columns.values()):
         return None
-    return Store(values, starts, about.fingerprint, columns=about.columns), about.vocabulary
+    store = Store(values, starts, about.fingerprint, columns=about.columns)
+    return Opened(store, about.vocabulary)
 
 
-def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return a file's values, mapped where the system can. Raises `OSError`, or `ValueError` if its
-    size is another.
+def _is_sound(starts: Array, count: int) -> bool:
+    """Tell whether starts are places of so many elements, one after the other from 0."""
+    if starts.dtype != np.int64 or starts.ndim != 1 or not len(starts):
+        return False
+    rises = np.diff(starts) > 0
+    return bool(starts[0] == 0 and starts[-1] < count and rises.all())
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Return a file's values, mapped where the system can.
+
+    Raises `OSError`, or `ValueError` if its size is another.
     """
     if path.stat().st_size != dtype.itemsize * math.prod(shape):
         raise ValueError("the file is not as long as it was")
@@ -203,4 +232,5 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray
 
 def smallest(size: int) -> np.dtype[Any]:
     """Return the smallest type that holds so many ids."""
-    return np.dtype(np.min_scalar_type(max(size - 1, 0)))
+    largest = max(size - 1, 0)
+    return np.dtype(np.min_scalar_type(largest))

@@ -17,9 +17,7 @@ UNSEEN = -1
 
 
 class Labels(Vocabulary[Options]):
-    """One id for each label, in the order of their names; one that training has not shown has
-    none.
-    """
+    """One id for each label, in the order of their names; none for one that training lacks."""
 
     unit: ClassVar[str] = "class"
 
@@ -37,16 +35,17 @@ class Labels(Vocabulary[Options]):
         return len(self.classes)
 
     def fit(self, runs: Iterable[list[str]]) -> None:
-        """Take the labels of training. Raises `InputError` (RC041) where they are all one and the
-        same.
-        """
-        self._take(sorted({name for run in runs for name in run}))
+        """Take the labels of training. Raises `InputError` (RC041) where they are all the same."""
+        names: set[str] = set()
+        for run in runs:
+            names.update(run)
+        self._take(sorted(names))
+
         if len(self.classes) < 2:
             only = repr(self.classes[0]) if self.classes else "none"
             fact = f"the training split has one class alone, {only}: there is nothing to tell apart"
-            raise InputError.of(
-                "RC041", fact, key="target", cure="give it sequences of two classes or more"
-            )
+            cure = "give it sequences of two classes or more"
+            raise InputError.of("RC041", fact, key="target", cure=cure)
 
     @staticmethod
     def read(column: list[str]) -> list[str]:
@@ -55,11 +54,13 @@ class Labels(Vocabulary[Options]):
 
     def encode(self, values: list[str]) -> NDArray[Any]:
         """Return ids `[n]`, `UNSEEN` for a label that training has not shown."""
-        return np.array([self._ids.get(name, UNSEEN) for name in values], np.int64)
+        ids = [self._ids.get(name, UNSEEN) for name in values]
+        return np.array(ids, np.int64)
 
     def decode(self, ids: NDArray[Any]) -> list[str]:
         """Return the labels of ids."""
-        return [self.classes[index] for index in np.asarray(ids).tolist()]
+        indices = np.asarray(ids).tolist()
+        return [self.classes[index] for index in indices]
 
     def plain(self, encoded: NDArray[Any]) -> NDArray[Any]:
         """Return the answers to sequences as a baseline sees them: ids `[n]`."""

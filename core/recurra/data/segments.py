@@ -1,5 +1,4 @@
-"""How a split is read for evaluation: every element scored once, in the state that its own past
-gives it.
+"""How a split is read for evaluation: each element is scored once, in the state of its own past.
 
 A sequence is streamed from its start with the state carried. A long one is cut into segments of a
 fixed size, each primed with the steps before it, which are read and not scored; so are the first
@@ -14,10 +13,10 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from recurra.data.batches import Batch, Reader
 from recurra.data.splits import Split
+from recurra.data.store import Ints
 
 SEGMENT = 1 << 12
 """Scored steps of a segment."""
@@ -28,7 +27,7 @@ PLACES = 64
 OPENING = 64
 """and how many steps at each."""
 
-Spans: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+Spans: TypeAlias = tuple[Ints, Ints, Ints]
 """First input, first scored target, and the position after the last target of each segment."""
 
 
@@ -36,45 +35,62 @@ def segments(split: Split) -> Spans:
     """Return the segments of a split."""
     first, high = split.first_targets, split.high
     rows = np.flatnonzero(high > first)
-    counts = -(-(high[rows] - first[rows]) // SEGMENT)
+    targets = high[rows] - first[rows]
+    counts = -(-targets // SEGMENT)
+
+    # Spans of 2 and 3 segments: `owner` is 0 0 1 1 1, and `index` 0 1 0 1 2.
     owner = np.repeat(rows, counts)
-    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    before = np.cumsum(counts) - counts
+    index = np.arange(len(owner)) - np.repeat(before, counts)
+
     target = first[owner] + index * SEGMENT
-    stop = np.minimum(high[owner], target + SEGMENT)
-    start = np.maximum(split.begin[owner], target - split.reach - CONTEXT)
+    stop = np.minimum(target + SEGMENT, high[owner])
+    primed = target - split.reach - CONTEXT
+    start = np.maximum(primed, split.begin[owner])
     return start, target, stop
 
 
 def forgets(split: Split) -> bool:
     """Tell whether any segment is read after less than all that comes before it in its sequence."""
-    targets = np.maximum(split.high - split.first_targets, 1)
-    # Where the last segment of each span begins.
-    last = split.first_targets + (targets - 1) // SEGMENT * SEGMENT
-    return bool((last - split.reach - CONTEXT > split.begin).any())
+    first = split.first_targets
+    targets = np.maximum(split.high - first, 1)
+
+    # The last segment of a span lies farthest from the beginning of its sequence.
+    full = (targets - 1) // SEGMENT
+    last = first + full * SEGMENT
+    start = last - split.reach - CONTEXT
+    return bool((start > split.begin).any())
 
 
 def openings(split: Split) -> tuple[Spans, Spans]:
-    """Return up to `PLACES` places of a split, evenly spread, as segments that begin there, and
-    after what lies before.
+    """Return up to `PLACES` places of a split, as segments that begin there and segments before.
 
-    Both score the same: up to `OPENING` steps, of which the first is inside a sequence. They are
-    about the beginning in the midst of a sequence, as generation from a prompt does; where a
-    sequence begins, both states would be the same.
+    The places are evenly spread; the second segments begin with what lies before them. Both score
+    the same: up to `OPENING` steps, of which the first is inside a sequence. They are about the
+    beginning in the midst of a sequence, as generation from a prompt does; where a sequence begins,
+    both states would be the same.
     """
     reach = split.reach
-    # An answer whose step has something before it.
-    first = np.maximum(split.first_targets, split.begin + reach + 1)
+    # The step of the first answer has something before it.
+    inside = split.begin + reach + 1
+    first = np.maximum(split.first_targets, inside)
     counts = np.maximum(split.high - first, 0)
     total = int(counts.sum())
+
+    # The answers of all spans, laid end to end, are cut into as many equal parts as there are
+    # places; each place is the middle of its part.
     places = min(PLACES, total)
-    index = (2 * np.arange(places) + 1) * total // (2 * max(places, 1))
+    middles = 2 * np.arange(places) + 1
+    index = middles * total // (2 * max(places, 1))
     ends = np.cumsum(counts)
     span = np.searchsorted(ends, index, side="right")
 
-    target = first[span] + index - (ends - counts)[span]
+    skipped = ends - counts
+    target = first[span] + index - skipped[span]
     stop = np.minimum(split.high[span], target + OPENING)
-    before = np.maximum(split.begin[span], target - reach - CONTEXT)
-    return (target - reach, target, stop), (before, target, stop)
+    there = target - reach
+    before = np.maximum(split.begin[span], there - CONTEXT)
+    return (there, target, stop), (before, target, stop)
 
 
 def groups(
@@ -85,30 +101,27 @@ def groups(
 
 
 def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[Iterator[Batch]]:
-    """Give groups of segments; each is an iterator of windows whose state is carried from one to
-    the next.
+    """Give groups of segments: each gives windows, from one of which to the next state is carried.
 
     Longer segments come first, so that a group's rows are about as long as each other.
     """
     start, target, stop = spans
     order = np.argsort(start - stop, kind="stable")
     for at in range(0, len(order), rows):
-        chosen = order[at : at + rows]
-        yield _windows(reader, start[chosen], target[chosen], stop[chosen], window)
+        group = order[at : at + rows]
+        yield _windows(reader, start[group], target[group], stop[group], window)
 
 
-def _windows(
-    reader: Reader,
-    start: NDArray[np.int64],
-    target: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    window: int,
-) -> Iterator[Batch]:
+def _windows(reader: Reader, start: Ints, target: Ints, stop: Ints, window: int) -> Iterator[Batch]:
     steps = stop - reader.reach - start
     for offset in range(0, int(steps.max()), window):
+        # A row that has ended reads its last step once more, and scores nothing.
         left = np.clip(steps - offset, 0, window)
-        batch = reader.cut(start + np.minimum(offset, steps - 1), np.maximum(left, 1), target)
+        first = start + np.minimum(offset, steps - 1)
+        batch = reader.cut(first, np.maximum(left, 1), target)
         batch.mask[left == 0] = False
+
         if offset == 0:
             batch.reset[:, 0] = True
-        yield batch._replace(fresh=torch.full_like(batch.fresh, offset == 0))
+        fresh = torch.full_like(batch.fresh, offset == 0)
+        yield batch._replace(fresh=fresh)

@@ -1,50 +1,56 @@
-"""Training, validation and test: as the data says, contiguous for a stream or a series, else by
-whole sequences.
+"""Training, validation and test: as the data says, or drawn from it.
+
+They are contiguous for a stream or a series; else each holds whole sequences.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recurra.data.store import Store
+from recurra.data.store import Ints, Store
 from recurra.errors import InputError
 from recurra.randomness import numpy_stream
 from recurra.spec.tables import Sequence
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SCORED = 2_000_000
-"""Predictions of a split that figures are made of, so that looking at a huge one takes bounded time
-and memory.
+"""Predictions of a split that figures are made of.
+
+So it takes bounded time and memory to look at a huge one.
 """
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 """The splits, as a `fold` of the data is called too."""
 
-Rows: TypeAlias = NDArray[np.int64]
+Rows: TypeAlias = Ints
 """Sequences, by their place in the data."""
-Move: TypeAlias = tuple[int, int, int]
-"""What is taken of a label from one split and given to another: the label, and the two splits."""
+
+
+class Move(NamedTuple):
+    """Some of the share of a label goes from one split to another."""
+
+    label: int
+    source: int
+    target: int
 
 
 @dataclass(frozen=True)
 class Split:
-    """Spans of the store that belong to one split: span i is `[low[i], high[i])`, of a sequence
-    begun at `begin[i]`.
+    """Spans of the store that belong to one split.
 
-    What lies between `begin` and `low` belongs to an earlier split, and may be read but not scored.
-    An answer lies `reach` steps past the one that gives it; where a `whole` sequence is answered
-    once, there are as many as sequences. The first `lag` elements of a sequence are the answer to
-    nothing.
+    Span i is `[low[i], high[i])`, of a sequence begun at `begin[i]`. What lies between `begin` and
+    `low` belongs to an earlier split, and may be read but not scored. An answer lies `reach` steps
+    past the one that gives it; where a `whole` sequence is answered once, there are as many as
+    sequences. The first `lag` elements of a sequence are the answer to nothing.
     """
 
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    begin: NDArray[np.int64]
+    low: Ints
+    high: Ints
+    begin: Ints
     reach: int = 1
     whole: bool = False
     lag: int = 0
@@ -58,31 +64,43 @@ class Split:
         return int((self.high - self.low).sum())
 
     @property
-    def first_targets(self) -> NDArray[np.int64]:
+    def first_targets(self) -> Ints:
         """The first element of each span that lies far enough past another to be its answer."""
-        return np.maximum(self.low, self.begin + max(self.reach, self.lag))
+        skipped = max(self.reach, self.lag)
+        return np.maximum(self.low, self.begin + skipped)
 
     @property
     def steps(self) -> int:
         """How many answers there are."""
-        return len(self) if self.whole else int(np.maximum(self.high - self.first_targets, 0).sum())
+        if self.whole:
+            return len(self)
+        return int(self._span_steps().sum())
+
+    def _span_steps(self) -> Ints:
+        """Return how many answers each span has."""
+        steps: Ints = np.maximum(self.high - self.first_targets, 0)
+        return steps
 
     def scored(self) -> Split:
-        """Return the part that figures are made of: all of it, or the spans up to its `SCORED`-th
-        prediction.
-        """
+        """Return the part that figures are made of: all, or the spans up to prediction `SCORED`."""
         if self.whole:
             return self
-        steps = np.maximum(self.high - self.first_targets, 0)
+        steps = self._span_steps()
         before = np.cumsum(steps) - steps
-        keep = before < SCORED
-        high = np.minimum(self.high, self.first_targets + SCORED - before)
-        return replace(self, low=self.low[keep], high=high[keep], begin=self.begin[keep])
+        left = SCORED - before
+        high = np.minimum(self.high, self.first_targets + left)
+
+        some = before < SCORED
+        return replace(self, low=self.low[some], high=high[some], begin=self.begin[some])
+
+
+Splits: TypeAlias = dict[SplitName, Split]
+"""The splits by their names."""
 
 
 def split(
     store: Store, sequence: Sequence, reach: int = 1, whole: bool = False, by_class: bool = True
-) -> dict[SplitName, Split]:
+) -> Splits:
     """Return the three splits, the same whatever the seed of a run.
 
     An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence. Where
@@ -91,57 +109,74 @@ def split(
     of each label its share. Raises `InputError` (RC041) if counts do not add up to what there is,
     and if the data gives nothing to training.
     """
-    if (folds := store.columns.get("fold")) is not None:
-        return _of_rows(store, _given(folds), reach, whole)
+    folds = store.columns.get("fold")
+    if folds is not None:
+        return _of_rows(store, _by_fold(folds), reach, whole)
     if sequence.split_by == "time":
         return _over_time(store, sequence, reach)
-    line = sequence.carry or len(store.starts) == 1
-    contiguous = sequence.split_by == "position" or (
-        sequence.split_by == "auto" and line and not whole
-    )
-    total = len(store) if contiguous else len(store.starts)
-    sizes = _sizes(sequence, total, "elements" if contiguous else "sequences")
-    if contiguous:
-        cuts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return {
-            name: replace(_between(store, int(low), int(high)), reach=reach)
-            for name, low, high in zip(SPLITS, cuts, cuts[1:], strict=False)
-        }
+    if _is_contiguous(store, sequence, whole):
+        return _over_positions(store, sequence, reach)
+
+    total = len(store.starts)
+    sizes = _sizes(sequence, total, "sequences")
     labels = store.columns.get("label")
-    drawn = _drawn(total, sizes) if labels is None or not by_class else _stratified(labels, sizes)
-    return _of_rows(store, drawn, reach, whole)
+    if labels is not None and by_class:
+        rows = _stratified(labels, sizes)
+    else:
+        rows = _drawn(total, sizes)
+    return _of_rows(store, rows, reach, whole)
 
 
-def _over_time(store: Store, sequence: Sequence, reach: int) -> dict[SplitName, Split]:
-    """Return the splits that hold a part of each sequence: first what training sees, last what
-    tests it.
+def _is_contiguous(store: Store, sequence: Sequence, whole: bool) -> bool:
+    """Tell whether one line of all steps is cut, rather than whole sequences drawn."""
+    if sequence.split_by != "auto":
+        return sequence.split_by == "position"
+    one_line = sequence.carry or len(store.starts) == 1
+    return one_line and not whole
+
+
+def _over_positions(store: Store, sequence: Sequence, reach: int) -> Splits:
+    """Return the splits that are stretches of one line of all steps."""
+    sizes = _sizes(sequence, len(store), "elements")
+    splits: Splits = {}
+    low = 0
+    for name, size in zip(SPLITS, sizes, strict=True):
+        high = low + size
+        stretch = _between(store, low, high)
+        splits[name] = replace(stretch, reach=reach)
+        low = high
+    return splits
+
+
+def _over_time(store: Store, sequence: Sequence, reach: int) -> Splits:
+    """Return the splits that hold a part of each sequence: training sees the first, test the last.
 
     A sequence that is too short for a part gives it nothing.
     """
-    sizes = np.array(
-        [_sizes(sequence, int(steps), "steps of a sequence") for steps in store.ends - store.starts]
-    )
-    cuts = store.starts[:, None] + np.concatenate(
-        [np.zeros((len(sizes), 1), np.int64), sizes.cumsum(axis=1)], axis=1
-    )
-    found: dict[SplitName, Split] = {}
-    for index, name in enumerate(SPLITS):
-        low, high = cuts[:, index], cuts[:, index + 1]
+    lengths = store.ends - store.starts
+    sizes = [_sizes(sequence, int(length), "steps of a sequence") for length in lengths]
+
+    splits: Splits = {}
+    low = store.starts
+    for name, size in zip(SPLITS, np.array(sizes).T, strict=True):
+        high = low + size
         some = high > low
-        found[name] = Split(low[some], high[some], store.starts[some], reach)
-    return found
+        splits[name] = Split(low[some], high[some], store.starts[some], reach)
+        low = high
+    return splits
 
 
-def _of_rows(store: Store, drawn: list[Rows], reach: int, whole: bool) -> dict[SplitName, Split]:
+def _of_rows(store: Store, parts: list[Rows], reach: int, whole: bool) -> Splits:
     """Return the splits that hold whole sequences."""
     ends = store.ends
-    return {
-        name: Split(store.starts[rows], ends[rows], store.starts[rows], reach, whole)
-        for name, rows in zip(SPLITS, drawn, strict=True)
-    }
+    splits: Splits = {}
+    for name, rows in zip(SPLITS, parts, strict=True):
+        first = store.starts[rows]
+        splits[name] = Split(first, ends[rows], first, reach, whole)
+    return splits
 
 
-def _given(folds: list[str]) -> list[Rows]:
+def _by_fold(folds: list[str]) -> list[Rows]:
     """Return the sequences of each split, as the data says. Raises `InputError` (RC041)."""
     fold = np.array(folds)
     rows = [np.flatnonzero(fold == name) for name in SPLITS]
@@ -157,24 +192,34 @@ def _drawn(total: int, sizes: list[int]) -> list[Rows]:
     order = np.arange(total)
     if sizes[1] + sizes[2]:
         order = numpy_stream(0, "split").permutation(total)
-    return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
+    cuts = np.cumsum(sizes)[:-1]
+    return [np.sort(part) for part in np.split(order, cuts)]
 
 
 def _stratified(labels: list[str], sizes: list[int]) -> list[Rows]:
     """Return the sequences of each split: its share of those of each label, drawn at random."""
     order = numpy_stream(0, "split").permutation(len(labels))
-    ids = {name: index for index, name in enumerate(sorted(set(labels)))}
+    names = sorted(set(labels))
+    ids = {name: index for index, name in enumerate(names)}
     label = np.array([ids[name] for name in labels])
-    of_each = np.bincount(label)
-    last = np.cumsum(_shared(of_each, sizes), axis=1)  # L S: the place after the last of each split
 
-    line = order[np.argsort(label[order], kind="stable")]  # label by label, at random within each
-    place = np.arange(len(line)) - (np.cumsum(of_each) - of_each)[label[line]]
-    owner = (place[:, None] >= last[label[line]]).sum(axis=1)
+    of_each = np.bincount(label)
+    shares = _shared(of_each, sizes)
+    last = np.cumsum(shares, axis=1)  # L S
+
+    # The sequences lie label by label, at random within each. Of 5 with a label, shared out as
+    # 3 1 1, `last` is 3 4 5: those at places 0 1 2 are past no end, and go to the first split; the
+    # one at place 3 is past one, and goes to the second.
+    line = order[np.argsort(label[order], kind="stable")]
+    own = label[line]
+    before = np.cumsum(of_each) - of_each
+    place = np.arange(len(line)) - before[own]
+    passed = place[:, None] >= last[own]
+    owner = passed.sum(axis=1)
     return [np.sort(line[owner == index]) for index in range(len(sizes))]
 
 
-def _shared(of_each: NDArray[np.int64], sizes: list[int]) -> NDArray[np.int64]:
+def _shared(of_each: Ints, sizes: list[int]) -> Ints:
     """Return how many of each label each split takes, `[L, S]`: its share, rounded up or down.
 
     So it can be that each label is dealt out, and each split full. What a share has over a whole
@@ -183,19 +228,32 @@ def _shared(of_each: NDArray[np.int64], sizes: list[int]) -> NDArray[np.int64]:
     doi:10.1080/01621459.1987.10478456).
     """
     total = int(of_each.sum())
-    whole, rest = np.divmod(of_each[:, None] * np.array(sizes), total)
-    over: list[list[int]] = rest.tolist()  # parts of `total`; what is all of it is one more
+    products = of_each[:, None] * np.array(sizes)
+    whole, rest = np.divmod(products, total)
+
+    # Counted in parts of `total`: what is all of it is one more.
+    over: list[list[int]] = rest.tolist()
     pending: list[int] = []
     for row in range(len(over)):
         pending.append(row)
         while moves := _circle(over, pending, total):
-            part = min(min(over[label][a], total - over[label][b]) for label, a, b in moves)
-            for label, a, b in moves:
-                over[label][a] -= part
-                over[label][b] += part
+            _turn(over, moves, total)
         pending = [label for label in pending if _broken(over[label], total)]
-    shares: NDArray[np.int64] = whole + np.array(over) // total
+
+    more = np.array(over) // total
+    shares: Ints = whole + more
     return shares
+
+
+def _turn(over: list[list[int]], moves: list[Move], total: int) -> None:
+    """Make the moves of a circle, as much in each as makes the first of the shares whole."""
+    part = total
+    for label, source, target in moves:
+        room = total - over[label][target]
+        part = min(part, over[label][source], room)
+    for label, source, target in moves:
+        over[label][source] -= part
+        over[label][target] += part
 
 
 def _circle(over: list[list[int]], rows: list[int], total: int) -> list[Move]:
@@ -209,12 +267,15 @@ def _circle(over: list[list[int]], rows: list[int], total: int) -> list[Move]:
     for first, second in combinations(rows, 2):
         both = [split for split in broken[first] if split in broken[second]]
         if len(both) > 1:
-            return [(first, both[0], both[1]), (second, both[1], both[0])]
+            a, b = both[:2]
+            return [Move(first, a, b), Move(second, b, a)]
+
     pairs = {tuple(splits): row for row, splits in broken.items()}
     ring = ((0, 1), (1, 2), (0, 2))
     if not all(pair in pairs for pair in ring):
         return []
-    return [(pairs[0, 1], 0, 1), (pairs[1, 2], 1, 2), (pairs[0, 2], 2, 0)]
+    one, two, three = (pairs[pair] for pair in ring)
+    return [Move(one, 0, 1), Move(two, 1, 2), Move(three, 2, 0)]
 
 
 def _broken(shares: list[int], total: int) -> list[int]:
@@ -227,48 +288,57 @@ def _sizes(sequence: Sequence, total: int, what: str) -> list[int]:
     if sequence.counted:
         counts = [int(count) for count in sequence.split]
         if sum(counts) != total:
-            fact = (
-                f"split counts {' + '.join(map(str, counts))} = {sum(counts)} {what}, but there are"
-                f" {total}"
-            )
-            cure = (
-                f"make the first {max(total - counts[1] - counts[2], 0)}, or write shares that add"
-                " up to 1"
-            )
-            raise InputError.of("RC041", fact, key="sequence.split", cure=cure)
+            raise _miscounted(counts, total, what)
         return counts
-    test = int(total * sequence.split[2] + 1e-9)
-    both = int(total * (sequence.split[1] + sequence.split[2]) + 1e-9)
-    return [total - both, both - test, test]
+
+    _, validation, test = sequence.split
+    tested = int(total * test + 1e-9)
+    unseen = int(total * (validation + test) + 1e-9)
+    return [total - unseen, unseen - tested, tested]
+
+
+def _miscounted(counts: list[int], total: int, what: str) -> InputError:
+    """Return the error of counts that do not add up to what there is."""
+    added = " + ".join(map(str, counts))
+    left = max(total - counts[1] - counts[2], 0)
+    fact = f"split counts {added} = {sum(counts)} {what}, but there are {total}"
+    cure = f"make the first {left}, or write shares that add up to 1"
+    return InputError.of("RC041", fact, key="sequence.split", cure=cure)
 
 
 def _between(store: Store, low: int, high: int) -> Split:
     """Return the spans of the store between two positions, cut where sequences begin."""
     ends = store.ends
-    rows: Any = np.flatnonzero((store.starts < high) & (ends > low))
-    return Split(
-        np.maximum(store.starts[rows], low), np.minimum(ends[rows], high), store.starts[rows]
-    )
+    touched = (store.starts < high) & (ends > low)
+    rows = np.flatnonzero(touched)
+    begin = store.starts[rows]
+    return Split(np.maximum(begin, low), np.minimum(ends[rows], high), begin)
 
 
-def sampled(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Return at most `limit` of some rows, evenly spaced from the first to the last, and always the
-    same.
+def sampled(rows: Rows, limit: int) -> Rows:
+    """Return at most `limit` of some rows, evenly spaced, and always the same.
+
+    The first and the last are among them.
     """
     if len(rows) <= limit:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)]
+    places = np.linspace(0, len(rows) - 1, limit).round()
+    return rows[places.astype(np.int64)]
 
 
-def place_of(store: Store, splits: dict[SplitName, Split], at: int) -> str:
-    """Return where a position of the store lies, in words: its split, its sequence and its position
-    there, from 0.
+def place_of(store: Store, splits: Splits, at: int) -> str:
+    """Return in words where a position of the store lies: its place in its sequence, from 0.
+
+    The sequence is named where there are several, and the split where one holds the position.
     """
     sequence = int(np.searchsorted(store.starts, at, side="right"))
-    inside = f"position {at - int(store.starts[sequence - 1])}"
+    begin = int(store.starts[sequence - 1])
+    inside = f"position {at - begin}"
     if len(store.starts) > 1:
         inside += f" of sequence {sequence}"
-    owner = next(
-        (name for name, part in splits.items() if ((part.low <= at) & (at < part.high)).any()), None
-    )
-    return f"{inside}, in the {owner} split" if owner else inside
+
+    for name, part in splits.items():
+        holds = (part.low <= at) & (at < part.high)
+        if holds.any():
+            return f"{inside}, in the {name} split"
+    return inside

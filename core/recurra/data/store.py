@@ -1,6 +1,4 @@
-"""A corpus as one long array and the places where its sequences begin, in memory or mapped from a
-file.
-"""
+"""A corpus: one long array, in memory or mapped from a file, and where its sequences begin."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import finalize
 
 import numpy as np
@@ -19,6 +17,13 @@ from numpy.typing import NDArray
 
 from recurra.contracts.source import Piece, Role
 from recurra.errors import InputError
+
+Array: TypeAlias = NDArray[Any]
+"""Elements: ids, or rows of numbers."""
+Ints: TypeAlias = NDArray[np.int64]
+"""Positions of elements, places of sequences, or counts of either."""
+Learned: TypeAlias = dict[str, Any] | None
+"""What a vocabulary has learned, as plain JSON; nothing where a corpus is of numbers."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Store:
     what is said of each sequence, by role.
     """
 
-    values: NDArray[Any]
-    starts: NDArray[np.int64]
+    values: Array
+    starts: Ints
     fingerprint: str
     symbols: int = 0
     columns: Mapping[Role, list[str]] = field(default_factory=dict)
@@ -40,63 +45,61 @@ class Store:
         return len(self.values)
 
     @property
-    def ends(self) -> NDArray[np.int64]:
+    def ends(self) -> Ints:
         """The position after each sequence."""
-        return np.append(self.starts[1:], len(self.values)).astype(np.int64)
+        next_starts = self.starts[1:]
+        return np.append(next_starts, len(self.values)).astype(np.int64)
 
-    def begins(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def begins(self, positions: Ints) -> NDArray[np.bool_]:
         """Return at which positions a sequence begins."""
-        found = np.searchsorted(self.starts, positions)
-        return np.asarray(self.starts[np.minimum(found, len(self.starts) - 1)] == positions)
+        # The first start at or after each position; after the last start, the last.
+        last = len(self.starts) - 1
+        nearest = np.searchsorted(self.starts, positions)
+        nearest = np.minimum(nearest, last)
+        return np.asarray(self.starts[nearest] == positions)
 
-    def begin(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where the sequence of each position begins; that of a position after the end is
-        the last.
-        """
-        found: NDArray[np.int64] = self.starts[
-            np.searchsorted(self.starts, positions, side="right") - 1
-        ]
-        return found
+    def begin(self, positions: Ints) -> Ints:
+        """Return where the sequence of each position begins; after the end, where the last does."""
+        index = np.searchsorted(self.starts, positions, side="right") - 1
+        begin: Ints = self.starts[index]
+        return begin
 
-    def sequence(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def sequence(self, positions: Ints) -> Ints:
         """Return in which sequence each position lies, from 0."""
         return np.searchsorted(self.starts, positions, side="right") - 1
 
-    def spans(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
-        """Return `count` elements from each position `first` `[B]` on, `[B, count]`; after the end,
-        the last again.
+    def spans(self, first: Ints, count: int) -> Array:
+        """Return `count` elements from each position `first` `[B]` on, `[B, count]`.
 
-        Those of a mapped corpus are read from its file: what is read through the map stays in
-        memory, and so would in the end the whole corpus. Raises `InputError` (RC044) if the file
-        has become shorter meanwhile.
+        After the end the last element is repeated. Those of a mapped corpus are read from its file:
+        what is read through the map stays in memory, and so would in the end the whole corpus.
+        Raises `InputError` (RC044) if the file has become shorter meanwhile.
         """
         if isinstance(self.values, np.memmap):
             return self._read(first, count)
-        spans: NDArray[Any] = self.values.take(
-            first[:, None] + np.arange(count), axis=0, mode="clip"
-        )
+        positions = first[:, None] + np.arange(count)
+        spans: Array = self.values.take(positions, axis=0, mode="clip")
         return spans
 
-    def _read(self, first: NDArray[np.int64], count: int) -> NDArray[Any]:
+    def _read(self, first: Ints, count: int) -> Array:
         width = self.values[:1].nbytes
-        found = np.empty((len(first), count, *self.values.shape[1:]), self.values.dtype)
-        for row, start in zip(found, first.tolist(), strict=True):
-            there = min(count, len(self) - start)
+        element = self.values.shape[1:]
+        spans = np.empty((len(first), count, *element), self.values.dtype)
+        for row, start in zip(spans, first.tolist(), strict=True):
+            present = min(count, len(self) - start)
             self._file.seek(start * width)
-            if self._file.readinto(row[:there]) != there * width:
-                raise InputError.of(
-                    "RC044",
-                    f"{self._file.name} has become shorter than it was",
-                    cure="run it again",
-                )
-            row[there:] = row[there - 1]
-        if self.symbols and int(found.max()) >= self.symbols:
-            # A damage that lies beyond what is looked at on opening.
-            cure = f"delete {Path(str(self._file.name)).parent}: the corpus is then encoded anew"
-            raise InputError.of(
-                "RC044", f"{self._file.name} holds an id that stands for no symbol", cure=cure
-            )
-        return found
+            if self._file.readinto(row[:present]) != present * width:
+                fact = f"{self._file.name} has become shorter than it was"
+                raise InputError.of("RC044", fact, cure="run it again")
+            row[present:] = row[present - 1]
+
+        if self.symbols and int(spans.max()) >= self.symbols:
+            # The damage lies beyond what is looked at on opening.
+            folder = Path(str(self._file.name)).parent
+            fact = f"{self._file.name} holds an id that stands for no symbol"
+            cure = f"delete {folder}: the corpus is then encoded anew"
+            raise InputError.of("RC044", fact, cure=cure)
+        return spans
 
     @cached_property
     def _file(self) -> FileIO:
@@ -107,38 +110,41 @@ class Store:
 
 @dataclass
 class Ledger:
-    """What is known of the pieces so far: where sequences begin, how many elements there are, and
-    their hash.
-    """
+    """What is known of the pieces so far: where sequences begin, how many elements, their hash."""
 
     starts: list[int] = field(default_factory=list)
     columns: dict[Role, list[str]] = field(default_factory=dict)
     total: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def note(self, piece: Piece) -> NDArray[Any]:
+    def note(self, piece: Piece) -> Array:
         """Take note of a piece, and return its values."""
         if piece.start:
             self.starts.append(self.total)
             self.digest.update(b"|")
             for role, value in piece.columns.items():
-                self.columns.setdefault(role, []).append(value)
-                self.digest.update(json.dumps([role, value]).encode())
-        self.digest.update(piece.values.data)
-        self.total += len(piece.values)
-        values: NDArray[Any] = piece.values
+                column = self.columns.setdefault(role, [])
+                column.append(value)
+                entry = json.dumps([role, value])
+                self.digest.update(entry.encode())
+
+        values: Array = piece.values
+        self.digest.update(values.data)
+        self.total += len(values)
         return values
 
-    def fingerprint(self, saved: dict[str, Any] | None) -> str:
-        """Return a hash of the pieces and of the vocabulary: ids alone do not tell which symbols
-        they stand for.
+    def fingerprint(self, learned: Learned) -> str:
+        """Return a hash of the pieces and of what the vocabulary has learned.
+
+        Ids alone do not tell which symbols they stand for.
         """
+        text = json.dumps(learned, sort_keys=True)
         whole = self.digest.copy()
-        whole.update(json.dumps(saved, sort_keys=True).encode())
+        whole.update(text.encode())
         return str(whole.hexdigest())
 
-    def store(self, values: NDArray[Any], saved: dict[str, Any] | None) -> Store:
+    def store(self, values: Array, learned: Learned) -> Store:
         """Return the corpus of all pieces, whose values are in memory."""
-        return Store(
-            values, np.array(self.starts, np.int64), self.fingerprint(saved), columns=self.columns
-        )
+        starts = np.array(self.starts, np.int64)
+        fingerprint = self.fingerprint(learned)
+        return Store(values, starts, fingerprint, columns=self.columns)

@@ -1,3 +1,4 @@
-"""How a recurrence is executed: the eager loop, which is always right, and faster paths that must
-equal it.
+"""How a recurrence is executed: by the eager loop, or by a faster path that must equal it.
+
+The loop is always right.
 """

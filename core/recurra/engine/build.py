@@ -1,9 +1,8 @@
-"""Compiled kernels: C made into a library by the system's compiler, once a machine, and kept in the
-cache folder.
+"""Compiled kernels: C made into a library by the system's compiler, once a machine.
 
-A library is kept under a hash of its source, the flags, torch's version and the processor, beside a
-checksum of itself: one that is cut off or changed is built again. It is written whole or not at
-all, so processes may build the same one.
+A library is kept in the cache folder, under a hash of its source, the flags, torch's version and
+the processor, beside a checksum of itself: one that is cut off or changed is built again. It is
+written whole or not at all, so processes may build the same one.
 """
 
 from __future__ import annotations
@@ -22,32 +21,33 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
 from recurra.cache import cache_folder, unkept
-from recurra.engine.machine import machine
+from recurra.engine.machine import described, machine
 
 BASE = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w")
-"""Flags that change no result: none lets the compiler forget NaN, infinity or the order of a
-sum.
-"""
-WIDE = (
-    ("-march=native", "-mprefer-vector-width=512")
-    if platform.machine() in ("x86_64", "AMD64")
-    else ("-mcpu=native",)
-)
+"""Flags that change no result: none lets a compiler forget NaN, infinity or the order of a sum."""
+_X86 = ("-march=native", "-mprefer-vector-width=512")
+_OTHER = ("-mcpu=native",)
+WIDE = _X86 if platform.machine() in ("x86_64", "AMD64") else _OTHER
 SETS = ((*BASE, *WIDE, "-fopenmp"), (*BASE, "-fopenmp"), (*BASE, *WIDE), BASE)
 """Flags to try, the fastest first; without -fopenmp a kernel runs on one thread."""
 PATIENCE = 120
-"""Seconds that a compiler may take for a library; one that takes more is asked for no other in this
-process.
+"""Seconds that a compiler may take for a library.
+
+One that takes more is asked for no other in this process.
 """
 
+Command: TypeAlias = tuple[str, ...]
+"""How a compiler is called: the program, and what follows it."""
+
 _loaded: dict[str, ctypes.CDLL] = {}
-_unfit: dict[
-    tuple[str, ...], str
-] = {}  # compilers that do not come to an end, or do not begin: none is tried again
+
+# Compilers that do not come to an end, or do not begin, and why: none is tried again.
+_unfit: dict[Command, str] = {}
 
 
 class Unbuildable(Exception):
@@ -60,13 +60,14 @@ def kernel_folder() -> Path:
 
 
 def library(source: str) -> ctypes.CDLL:
-    """Return the library of a C source, built if need be. Raises `Unbuildable`, and nothing
-    else.
+    """Return the library of a C source, built if need be.
+
+    Raises `Unbuildable`, and nothing else.
     """
-    made_of = "\0".join([source, repr(SETS), str(torch.__version__), _processor()])
-    name = hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    ingredients = "\0".join([source, repr(SETS), str(torch.__version__), _processor()])
+    name = hashlib.sha256(ingredients.encode()).hexdigest()[:32]
     if name not in _loaded:
-        _loaded[name] = _found(name) or _built(name, source)
+        _loaded[name] = _on_disk(name) or _built(name, source)
     return _loaded[name]
 
 
@@ -74,16 +75,18 @@ def _file(name: str) -> Path:
     """Return where a library is kept. Raises `OSError` where nothing can be."""
     try:
         return kernel_folder() / f"{name}.so"
-    except RuntimeError as error:  # a user without a home
+    except RuntimeError as error:
+        # The user has no home.
         raise OSError(errno.ENOENT, str(error)) from error
 
 
-def _found(name: str) -> ctypes.CDLL | None:
+def _on_disk(name: str) -> ctypes.CDLL | None:
     """Return a library that is kept, if it is whole."""
     try:
         file = _file(name)
         checksum = file.with_suffix(".sha256").read_text(encoding="ascii")
-        if _checksum(name, file.read_bytes()) != checksum:
+        data = file.read_bytes()
+        if _checksum(name, data) != checksum:
             return None
         return ctypes.CDLL(str(file))
     except (OSError, ValueError):
@@ -102,65 +105,75 @@ def _built(name: str, source: str) -> ctypes.CDLL:
         raise Unbuildable("no C compiler was found (cc, gcc, clang, or the one that CC names)")
     if compiler in _unfit:
         raise Unbuildable(_unfit[compiler])
+
     try:
         with tempfile.TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as folder:
-            made = _compiled(compiler, source, Path(folder))
-            kept = _kept(made, name)
-            return _loadable(kept, made)
+            work = _compiled(compiler, source, Path(folder))
+            copy = _copied(work, name)
+            return _loadable(copy, work)
     except OSError as error:
         raise Unbuildable(f"nothing can be compiled: {error.strerror or error}") from error
 
 
-def _loadable(kept: Path | None, made: Path) -> ctypes.CDLL:
-    """Load a library from the cache folder, or from where it was made if programs may not be loaded
-    from there.
+def _loadable(copy: Path | None, work: Path) -> ctypes.CDLL:
+    """Load a library from its `copy` in the cache folder, or from where it was compiled.
+
+    There are folders from which programs may not be loaded.
     """
     try:
-        return ctypes.CDLL(str(kept or made))
+        return ctypes.CDLL(str(copy or work))
     except OSError as error:
-        if kept is not None:
+        if copy is not None:
             with suppress(OSError):
-                return ctypes.CDLL(str(made))
-            for file in (kept, kept.with_suffix(".sha256")):
+                return ctypes.CDLL(str(work))
+            # It is no good anywhere, and another process need not try it.
+            for file in (copy, copy.with_suffix(".sha256")):
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
         raise Unbuildable(f"a compiled kernel cannot be loaded: {error}") from error
 
 
-def _compiled(compiler: tuple[str, ...], source: str, folder: Path) -> Path:
+def _compiled(compiler: Command, source: str, folder: Path) -> Path:
     """Return a compiled file. Raises `Unbuildable` with the compiler's first words."""
-    text, made = folder / "kernel.c", folder / "kernel.so"
+    text = folder / "kernel.c"
+    work = folder / "kernel.so"
     text.write_text(source, encoding="utf-8")
+
+    # One patience for all sets of flags; of several failures the first is told.
     reason = ""
     end = time.monotonic() + PATIENCE
     for flags in SETS:
+        command = [*compiler, *flags, str(text), "-o", str(work), "-lm"]
         try:
-            code, said = _run(
-                [*compiler, *flags, str(text), "-o", str(made), "-lm"],
-                folder,
-                end - time.monotonic(),
-            )
+            code, output = _run(command, folder, end - time.monotonic())
         except subprocess.TimeoutExpired as error:
             _unfit[compiler] = f"{compiler[0]} does not come to an end in {PATIENCE:g} s"
             raise Unbuildable(_unfit[compiler]) from error
         except OSError as error:
             _unfit[compiler] = f"{compiler[0]} does not run: {error.strerror or error}"
             raise Unbuildable(_unfit[compiler]) from error
-        if code == 0 and made.exists():
-            return made
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        reason = reason or next(
-            (line for line in lines if "error" in line), lines[0] if lines else ""
-        )
+
+        if code == 0 and work.exists():
+            return work
+        reason = reason or _reason(output)
     raise Unbuildable(f"{compiler[0]} fails: {reason[:200] or 'no reason given'}")
 
 
+def _reason(output: str) -> str:
+    """Return the line of a compiler's output that tells an error, or its first line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    return next((line for line in lines if "error" in line), first)
+
+
 def _run(command: list[str], folder: Path, patience: float) -> tuple[int, str]:
-    """Run a compiler; return how it ended and what it said. What it has started ends with it."""
+    """Run a compiler; return how it ended and what it printed. What it started ends with it."""
     world = os.environ | {"LC_ALL": "C"}
-    said = folder / "said"  # a file and no pipe, which what is left running could hold open
+
+    # It prints into a file: what is left running could hold a pipe open.
+    output = folder / "output"
     with (
-        said.open("wb") as out,
+        output.open("wb") as out,
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -176,7 +189,7 @@ def _run(command: list[str], folder: Path, patience: float) -> tuple[int, str]:
         except BaseException:
             _end(child)
             raise
-    return child.returncode, said.read_text(encoding="utf-8", errors="replace")
+    return child.returncode, output.read_text(encoding="utf-8", errors="replace")
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -188,16 +201,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.kill()
 
 
-def _kept(made: Path, name: str) -> Path | None:
-    """Copy a compiled file into the cache folder; return where it is, or nothing if it cannot be
-    kept.
-    """
-    data = made.read_bytes()
+def _copied(work: Path, name: str) -> Path | None:
+    """Copy a compiled file into the cache folder; return the copy, or nothing if it cannot be."""
+    data = work.read_bytes()
+    checksum = _checksum(name, data)
     try:
         file = _file(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, data)
-        _write(file.with_suffix(".sha256"), _checksum(name, data).encode())
+        _write(file.with_suffix(".sha256"), checksum.encode())
     except OSError as error:
         unkept(error)
         return None
@@ -222,26 +234,24 @@ def _write(file: Path, content: bytes) -> None:
         raise
 
 
-def compilers() -> tuple[str, ...]:
-    """Return the command of the C compiler: that of `CC`, or the first of cc, gcc and clang that
-    there is.
-    """
+def compilers() -> Command:
+    """Return the C compiler: that of `CC`, or the first of cc, gcc and clang that there is."""
     try:
         named = shlex.split(os.environ.get("CC", ""))
-    except ValueError:  # a quotation without an end
+    except ValueError:
+        # A quotation has no end.
         return ()
-    for first, *more in [named] if named else [["cc"], ["gcc"], ["clang"]]:
-        if place := shutil.which(first):
-            return os.path.abspath(place), *more
+
+    commands = [named] if named else [["cc"], ["gcc"], ["clang"]]
+    for program, *arguments in commands:
+        if place := shutil.which(program):
+            return os.path.abspath(place), *arguments
     return ()
 
 
 @cache
 def _processor() -> str:
     """Return what decides which instructions a compiler may use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{machine()} {platform.machine()} {flags}"
+    flags = [line for line in described() if line.startswith(("flags", "Features"))]
+    first = flags[0] if flags else ""
+    return f"{machine()} {platform.machine()} {first}"

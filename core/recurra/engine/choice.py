@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from recurra.engine import load, paths, proof, timings
+from recurra.engine import load, proof, timings
 from recurra.engine.isolated import is_isolated
 from recurra.engine.measure import measure
 from recurra.engine.recurrence import Recurrence
@@ -65,29 +65,35 @@ class Choice:
     def of(cls, cell: Recurrence, window: Window) -> Choice:
         """Return the choice for a class of windows: the fastest of the paths that are proved."""
         refused = proof.PROOFS.refused(cell)
-        proved = [path for path in paths.PATHS if path not in refused]
+        proved = proof.PROOFS.proved(cell)
 
+        # Where nothing is measured, the note says why.
         if len(proved) == 1:
             return cls(proved[0], refused, note=ONLY)
         if os.environ.get("RECURRA_MEASURE") == "0":
-            return cls(usually_the_fastest(cell, proved, window), refused, note=OFF)
+            path = usually_the_fastest(cell, proved, window)
+            return cls(path, refused, note=OFF)
 
         question = timings.question(cell, proved, window)
         measuring = partial(measure, cell, proved, window)
         measured = timings.TIMINGS.recall(question, proved, measuring, load.now)
         seconds = measured.seconds
         if not seconds:
-            return cls(usually_the_fastest(cell, proved, window), refused, note=TOO_LONG)
+            path = usually_the_fastest(cell, proved, window)
+            return cls(path, refused, note=TOO_LONG)
 
-        failing = {path: FAILS for path in proved if path not in seconds}
         path = fastest(proved, seconds)
-        return cls(path, refused | failing, seconds, note=_disturbance(measured))
+        failing = {name: FAILS for name in proved if name not in seconds}
+        note = _disturbance(measured)
+        return cls(path, refused | failing, seconds, note)
 
     @classmethod
     def named(cls, cell: Recurrence, path: str) -> Choice:
         """Return a path by name, if it is proved for the cell; eager otherwise, and why."""
         objection = proof.PROOFS.objection(cell, path)
-        return cls(path) if objection is None else cls("eager", {path: objection})
+        if objection is None:
+            return cls(path)
+        return cls("eager", {path: objection})
 
 
 def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> str:
@@ -121,7 +127,9 @@ def pick(cell: Any, x: Tensor, reset: Tensor | None, lengths: Tensor | None) -> 
     if path is None:
         if not x.shape[0] or not x.shape[1] or _cannot_measure(x):
             return "eager"
-        path = cell.chosen_paths[key] = Choice.of(cell, Window.of(x, reset, lengths)).path
+        window = Window.of(x, reset, lengths)
+        path = Choice.of(cell, window).path
+        cell.chosen_paths[key] = path
     return path
 
 
@@ -164,9 +172,12 @@ def fastest(proved: list[str], seconds: dict[str, float]) -> str:
     """
     others = {path: value for path, value in seconds.items() if path != "eager"}
     best = min(others.values(), default=inf)
-    if seconds.get("eager", inf) * CLEAR < best:
+    eager = seconds.get("eager", inf)
+    if eager * CLEAR < best:
         return "eager"
-    return next(path for path in proved if others.get(path, inf) <= TIE * best)
+
+    near = TIE * best
+    return next(path for path in proved if others.get(path, inf) <= near)
 
 
 def usually_the_fastest(cell: Recurrence, proved: list[str], window: Window) -> str:
@@ -175,9 +186,13 @@ def usually_the_fastest(cell: Recurrence, proved: list[str], window: Window) -> 
     if first != "native":
         return first
 
-    if window.reset or (window.steps == 1 and not window.grad):
-        return second if cell.output_size >= WIDE else first
+    width = cell.output_size
+    short = window.reset or (window.steps == 1 and not window.grad)
+    if short:
+        return second if width >= WIDE else first
 
     kernel = cell.native()
-    widest = WIDEST.get(kernel.kernel, WIDER) if kernel is not None else WIDER
-    return second if cell.output_size >= widest and second != "eager" else first
+    widest = WIDER
+    if kernel is not None:
+        widest = WIDEST.get(kernel.kernel, WIDER)
+    return second if width >= widest and second != "eager" else first

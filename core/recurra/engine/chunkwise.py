@@ -21,27 +21,42 @@ def run(
     """Run the cell's own form over clean inputs; see `recurra.engine.paths.run`."""
     form = cell.chunkwise()
     assert form is not None, "the engine offers this path only to cells that declare it"
+
     batch, steps = x.shape[:2]
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
     if steps == 1:
         return eager.run(cell, x, state, reset, lengths)
-    live = None if lengths is None else within(lengths, steps)  # B T
-    if live is not None:
-        x = torch.where(live.unsqueeze(-1), x, torch.zeros_like(x))
-    ill, ill_start = ~x.isfinite().all(dim=-1), _holds_nan(state)  # B T, B
+
+    live = rows = None
+    if lengths is not None:
+        live = within(lengths, steps)  # B T
+        rows = live.unsqueeze(-1)
+        x = torch.where(rows, x, torch.zeros_like(x))
+
+    # The form sees zeros where a value is not finite.
+    finite = x.isfinite().all(dim=-1)
+    ill = ~finite  # B T
+    ill_start = _holds_nan(state)  # B
     x = torch.where(ill.unsqueeze(-1), torch.zeros_like(x), x)
     y, after = form(x, map_state(_without_nan, state), reset, live)
+
+    # What the form did not see is put back, from the bad step on.
     spoilt = _spoilt(ill, ill_start, reset)
-    y, after = _with_nan(y, spoilt), map_state(lambda field: _with_nan(field, spoilt[:, -1]), after)
-    return y if live is None else torch.where(live.unsqueeze(-1), y, torch.zeros_like(y)), after
+    y = _with_nan(y, spoilt)
+    after = map_state(lambda field: _with_nan(field, spoilt[:, -1]), after)
+    if rows is not None:
+        y = torch.where(rows, y, torch.zeros_like(y))
+    return y, after
 
 
 def _holds_nan(state: State) -> Tensor:
     """Return flags `[B]` of the rows that start from a nan in any field."""
-    return torch.stack([field.isnan().reshape(len(field), -1).any(dim=1) for field in state]).any(
-        dim=0
-    )
+    flags = []
+    for field in state:
+        nan = field.isnan().reshape(len(field), -1)
+        flags.append(nan.any(dim=1))
+    return torch.stack(flags).any(dim=0)
 
 
 def _without_nan(field: Tensor) -> Tensor:
@@ -49,20 +64,31 @@ def _without_nan(field: Tensor) -> Tensor:
 
 
 def _spoilt(ill: Tensor, ill_start: Tensor, reset: Flags | None) -> Tensor:
-    """Return flags `[B, T]` of the steps at or after an ill one of the same sequence."""
+    """Return flags `[B, T]` of the steps at or after an ill one of the same sequence.
+
+    In a row whose third step is ill and whose fifth begins a sequence, of six steps, the ill ones
+    so far are 0 0 1 1 1 1 and those before the sequence 0 0 0 0 1 1: steps three and four are
+    spoilt.
+    """
     count = ill.cumsum(1) + ill_start.unsqueeze(1)
     if reset is None:
         return count > 0
-    before = torch.where(reset, count - ill.long(), torch.zeros_like(count)).cummax(dim=1).values
-    return count > before  # more than had come before this sequence
+
+    # The count never falls, so its maximum at the resets so far is that at the last of them.
+    earlier = count - ill.long()
+    at_resets = torch.where(reset, earlier, torch.zeros_like(count))
+    before = at_resets.cummax(dim=1).values
+    return count > before
 
 
 def _with_nan(values: Tensor, rows: Tensor) -> Tensor:
-    """Return values with nan added where `rows` says so, which lets a gradient of nan through;
-    counts stay.
+    """Return values with nan added where `rows` says so; counts stay.
+
+    A sum lets a gradient of nan through.
     """
     if not values.is_floating_point():
         return values
     nothing = torch.zeros_like(rows, dtype=values.dtype)
     added = nothing.masked_fill(rows, torch.nan)
-    return values + added.view(*rows.shape, *[1] * (values.dim() - rows.dim()))
+    ones = [1] * (values.dim() - rows.dim())
+    return values + added.view(*rows.shape, *ones)

@@ -13,14 +13,13 @@ def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
     """Step through time; see `recurra.engine.paths.run` for the meaning of the arguments."""
-    fresh = (
-        cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
-        if reset is not None
-        else state
-    )
-    outputs: list[Tensor] = []
+    fresh = state
+    if reset is not None:
+        fresh = cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
+
+    # By `x[:, t]` each step's gradient would be as large as the window's.
+    outputs = []
     for t, x_t in enumerate(x.unbind(1)):
-        # By `x[:, t]` each step's gradient would be as large as the window's.
         if reset is not None:
             state = select(reset[:, t], fresh, state)
         if lengths is None:
@@ -28,6 +27,7 @@ def run(
         else:
             y, state = _masked_step(cell, x_t, state, t < lengths)
         outputs.append(y)
+
     if not outputs:
         return x.new_zeros(x.shape[0], 0, cell.output_size), state
     return torch.stack(outputs, dim=1), state  # B T H
@@ -40,5 +40,7 @@ def _masked_step(cell: Recurrence, x_t: Tensor, state: State, live: Tensor) -> t
     can come from it.
     """
     rows = live.unsqueeze(-1)
-    y, stepped = cell.step(torch.where(rows, x_t, torch.zeros_like(x_t)), state)
-    return torch.where(rows, y, torch.zeros_like(y)), select(live, stepped, state)
+    clean = torch.where(rows, x_t, torch.zeros_like(x_t))
+    y, stepped = cell.step(clean, state)
+    y = torch.where(rows, y, torch.zeros_like(y))
+    return y, select(live, stepped, state)

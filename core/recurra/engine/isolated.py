@@ -59,5 +59,6 @@ def release() -> None:
     lets each go to sleep at once where it waits: what has many short parts to share would seem far
     slower there than it is here.
     """
-    with suppress(OSError, AttributeError):  # another library has no such habit
+    # Another library has no such habit.
+    with suppress(OSError, AttributeError):
         ctypes.CDLL("libgomp.so.1").omp_pause_resource_all(OMP_PAUSE_SOFT)

@@ -30,12 +30,15 @@ def look() -> Look | None:
     try:
         lines = STAT.read_text(encoding="ascii").splitlines()
         cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        rows = [line.split() for line in lines]
-        of_cores = [row[1:] for row in rows if row and row[0] in cores]
-        ticks = sum(int(row[column]) for row in of_cores for column in BUSY)
+        ticks = 0
+        for line in lines:
+            label, *columns = line.split() or [""]
+            if label in cores:
+                ticks += sum(int(columns[index]) for index in BUSY)
         busy = ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, AttributeError, IndexError):
         return None
+
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
     return Look(time.perf_counter(), busy, own)
@@ -51,10 +54,15 @@ class Load:
     def foreign(self) -> float | None:
         """Return how many cores others have used on average, or nothing where it is not known."""
         end = self.look()
-        if self.start is None or end is None or end.clock <= self.start.clock:
+        start = self.start
+        if start is None or end is None:
             return None
-        used = (end.busy - self.start.busy) - (end.own - self.start.own)
-        return max(0.0, used / (end.clock - self.start.clock))
+        if end.clock <= start.clock:
+            return None
+
+        busy = end.busy - start.busy
+        own = end.own - start.own
+        return max(0.0, (busy - own) / (end.clock - start.clock))
 
 
 def now(seconds: float = 0.05) -> float | None:

@@ -13,10 +13,16 @@ def machine() -> str:
     import platform
 
     model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        lines = []
+    for line in described():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{model} x {os.cpu_count()}"
 
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(models, model)} x {os.cpu_count()}"
+
+def described() -> list[str]:
+    """Return the lines by which the system describes its processors; none where it does not."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []

@@ -44,19 +44,22 @@ def measure(cell: Recurrence, names: list[str], window: Window) -> Timings:
 def _measure(cell: Recurrence, names: list[str], window: Window, inference: bool) -> Timings:
     with _conditions(window, inference):
         copied = twin(cell)
-        timed = partial(_timed, copied, window, _inputs(copied, window))
+        draw = _inputs(copied, window)
+        timed = partial(_timed, copied, window, draw)
         first = race.compared(timed, names, window.batch, window.steps)
         if not _wins_by_eager(first.seconds):
             return first
 
-        # whatever is slow only now and then must not leave a cell on the slowest of its paths
-        rival = min(first.seconds.keys() - {"eager"}, key=first.seconds.__getitem__)
+        # Whatever is slow only now and then must not leave a cell on the slowest of its paths.
+        others = first.seconds.keys() - {"eager"}
+        rival = min(others, key=first.seconds.__getitem__)
         second = race.compared(timed, [rival, "eager"], window.batch, window.steps)
         return _doubted(first, second)
 
 
 def _wins_by_eager(seconds: dict[str, float]) -> bool:
-    return len(seconds) > 1 and min(seconds, key=seconds.__getitem__) == "eager"
+    best = min(seconds, key=seconds.__getitem__, default="")
+    return len(seconds) > 1 and best == "eager"
 
 
 def _doubted(first: Timings, second: Timings) -> Timings:
@@ -65,19 +68,22 @@ def _doubted(first: Timings, second: Timings) -> Timings:
     for name, value in second.seconds.items():
         worse_or_better = max if name == "eager" else min
         seconds[name] = worse_or_better(value, seconds[name])
-    return Timings(seconds=seconds, load=max(first.load, second.load))
+    load = max(first.load, second.load)
+    return Timings(seconds=seconds, load=load)
 
 
 @contextmanager
 def _conditions(window: Window, inference: bool) -> Iterator[None]:
     """Compute as the caller does, and leave random numbers and warnings alone."""
     kind = window.device.type
+    devices = [window.device] if kind == "cuda" else []
+    autocast = window.autocast
     with (
         warnings.catch_warnings(action="ignore"),
-        torch.random.fork_rng(devices=[window.device] if kind == "cuda" else []),
+        torch.random.fork_rng(devices=devices),
         torch.inference_mode(inference),
         torch.set_grad_enabled(window.grad),
-        torch.autocast(kind, window.autocast, enabled=window.autocast is not None),
+        torch.autocast(kind, autocast, enabled=autocast is not None),
     ):
         yield
 
@@ -89,7 +95,8 @@ def _inputs(cell: Any, window: Window) -> Draw:
     def draw(batch: int, steps: int) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(batch, steps, cell.input_size, generator=generator)
-        return x.to(window.device, window.dtype).requires_grad_(window.grad)
+        x = x.to(window.device, window.dtype)
+        return x.requires_grad_(window.grad)
 
     return draw
 
@@ -97,13 +104,18 @@ def _inputs(cell: Any, window: Window) -> Draw:
 def _timed(cell: Any, window: Window, draw: Draw, name: str, batch: int, steps: int) -> Lap:
     """Return the seconds of one run, forward, and backward where gradients are wanted."""
     x = draw(batch, steps)
-    reset = _resets(batch, steps).to(window.device) if window.reset else None
-    lengths = _lengths(batch, steps).to(window.device) if window.lengths else None
+    reset = lengths = None
+    if window.reset:
+        reset = _resets(batch, steps).to(window.device)
+    if window.lengths:
+        lengths = _lengths(batch, steps).to(window.device)
     state = cell.initial_state(batch, device=x.device, dtype=x.dtype)
     weights = [weight for weight in cell.parameters() if weight.requires_grad]
 
+    # A device computes on after a call of it has returned.
     wait(window.device)
-    wall, processor = time.perf_counter(), time.thread_time()
+    wall = time.perf_counter()
+    processor = time.thread_time()
 
     y, _ = paths.run(cell, name, x, state, reset=reset, lengths=lengths)
     if y.requires_grad:
@@ -111,21 +123,26 @@ def _timed(cell: Any, window: Window, draw: Draw, name: str, batch: int, steps: 
     wait(window.device)
 
     wall = time.perf_counter() - wall
-    on_cpu = window.device.type == "cpu"
-    return Lap(wall, time.thread_time() - processor if on_cpu else wall)
+    processor = time.thread_time() - processor
+    if window.device.type != "cpu":
+        processor = wall
+    return Lap(wall, processor)
 
 
 def _resets(batch: int, steps: int) -> Tensor:
     """Return flags `[batch, steps]`: now one row begins anew, now the next."""
     reset = torch.zeros(batch, steps, dtype=torch.bool)
-    for t in range(steps // 2 % CUTS, steps, CUTS):
-        reset[t // CUTS % batch, t] = True
+    first = steps // 2 % CUTS
+    for t in range(first, steps, CUTS):
+        row = t // CUTS % batch
+        reset[row, t] = True
     return reset
 
 
 def _lengths(batch: int, steps: int) -> Tensor:
     """Return lengths `[batch]` from the whole window down to half of it."""
-    return torch.linspace(steps, max(1, steps // 2), batch).long()
+    half = max(1, steps // 2)
+    return torch.linspace(steps, half, batch).long()
 
 
 def wait(device: torch.device) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from recurra.engine.recurrence import Native, Recurrence, State, rebuild, select
 from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
-KERNELS: dict[str, Any] = {
+Kernel: TypeAlias = Callable[..., tuple[Tensor, ...]]
+
+KERNELS: dict[str, Kernel] = {
     "lstm": torch.lstm,
     "gru": torch.gru,
     "rnn_tanh": torch.rnn_tanh,
@@ -23,22 +25,26 @@ KERNELS: dict[str, Any] = {
 """torch's kernels by name."""
 
 LIGHT = 100_000
-"""Multiply-adds of a step below which it runs on one thread: threads that share it would wait for
-each other longer.
+"""Multiply-adds of a step below which it runs on one thread.
+
+Threads that share it would wait for each other longer.
 """
 
 
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
-    """Run one kernel over the window, cut at the steps where a sequence begins; see
-    `recurra.engine.paths.run`.
+    """Run one kernel over the window, cut at the steps where a sequence begins.
+
+    See `recurra.engine.paths.run` for the arguments.
     """
     native = cell.native()
     assert native is not None, "the engine offers this path only to cells that declare it"
+
     batch, steps = x.shape[:2]
     if steps == 0 or batch == 0:
         return x.new_zeros(batch, steps, cell.output_size), state
+
     with _settings(native, x):
         return _run(cell, native, x, state, reset, lengths)
 
@@ -58,16 +64,19 @@ def exact() -> AbstractContextManager[None]:
     path.
     """
     try:
-        before, wanted = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:  # they were set by torch's newer names, which do not mix with these
+        before = torch.backends.cudnn.allow_tf32
+        of_products = torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:
+        # They were set by torch's newer names, which do not mix with these.
         return nullcontext()
-    return _rounding(wanted, before)
+    return _rounding(of_products, before)
 
 
 @contextmanager
-def _rounding(wanted: bool, before: bool) -> Iterator[None]:
+def _rounding(allowed: bool, before: bool) -> Iterator[None]:
+    """Let cuDNN round to TF32 or not, and put back whether it might before."""
     cudnn: Any = torch.backends.cudnn
-    cudnn.allow_tf32 = wanted
+    cudnn.allow_tf32 = allowed
     try:
         yield
     finally:
@@ -75,10 +84,9 @@ def _rounding(wanted: bool, before: bool) -> Iterator[None]:
 
 
 def _light(native: Native, x: Tensor) -> bool:
-    """Tell whether a step's product with the state is so small that a second thread is not worth
-    waiting for.
-    """
-    return x.device.type == "cpu" and x.shape[0] * native.weights[1].numel() < LIGHT
+    """Tell whether a step's product with the state is not worth a second thread's waiting."""
+    recurrent = native.weights[1]
+    return x.device.type == "cpu" and x.shape[0] * recurrent.numel() < LIGHT
 
 
 def _run(
@@ -92,11 +100,16 @@ def _run(
     """Run over a window that is not empty."""
     batch, steps = x.shape[:2]
     if reset is None:
-        return (
-            _packed(native, x, state, lengths) if lengths is not None else _dense(native, x, state)
-        )
+        if lengths is None:
+            return _dense(native, x, state)
+        return _packed(native, x, state, lengths)
+
+    # The window is cut where any row begins a sequence; at step 0 it is cut anyway.
     fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)
-    cuts = [0, *(reset.any(dim=0)[1:].nonzero().flatten() + 1).tolist(), steps]
+    begins = reset.any(dim=0)
+    inner = begins[1:].nonzero().flatten() + 1
+    cuts = [0, *inner.tolist(), steps]
+
     outputs = []
     for start, stop in zip(cuts, cuts[1:], strict=False):
         state = select(reset[:, start], fresh, state)
@@ -104,13 +117,15 @@ def _run(
         if lengths is None:
             y, state = _dense(native, part, state)
         else:
-            y, state = _packed(native, part, state, (lengths - start).clamp(0, stop - start))
+            left = (lengths - start).clamp(0, stop - start)
+            y, state = _packed(native, part, state, left)
         outputs.append(y)
     return torch.cat(outputs, dim=1), state  # B T H
 
 
 def _dense(native: Native, x: Tensor, state: State) -> tuple[Tensor, State]:
-    y, *final = _call(native, (x,), list(state), True)  # batch first
+    """Run whole rows of the same length, batch first."""
+    y, *final = _call(native, (x,), list(state), True)
     return y, rebuild(state, [field.squeeze(0) for field in final])
 
 
@@ -122,12 +137,12 @@ def _call(
     Returns the outputs and each final field `[1, B, H]`.
     """
     begin = [field.unsqueeze(0).contiguous() for field in start]
-    weights = _joined(native.weights) if data[0].is_cuda else list(native.weights)
-    # weights with biases, one layer, no dropout, whether gradients are wanted, one direction
-    shared = (weights, True, 1, 0.0, torch.is_grad_enabled(), False, *more)
     first = begin if native.kernel == "lstm" else begin[0]
-    found: tuple[Tensor, ...] = KERNELS[native.kernel](*data, first, *shared)
-    return found
+    weights = _joined(native.weights) if data[0].is_cuda else list(native.weights)
+
+    # Weights with biases, one layer, no dropout, whether gradients are wanted, one direction.
+    shared = (weights, True, 1, 0.0, torch.is_grad_enabled(), False, *more)
+    return KERNELS[native.kernel](*data, first, *shared)
 
 
 def _joined(weights: tuple[Tensor, ...]) -> list[Tensor]:
@@ -136,7 +151,8 @@ def _joined(weights: tuple[Tensor, ...]) -> list[Tensor]:
     Of others it makes such a copy itself in each call, and warns of it.
     """
     flat = torch.cat([weight.flatten() for weight in weights])
-    parts = torch.split(flat, [weight.numel() for weight in weights])
+    sizes = [weight.numel() for weight in weights]
+    parts = torch.split(flat, sizes)
     return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
@@ -147,18 +163,21 @@ def _packed(native: Native, x: Tensor, state: State, lengths: Tensor) -> tuple[T
     put back after.
     """
     steps = x.shape[1]
-    live, lengths = lengths > 0, lengths.clamp(1, steps)
+    live = lengths > 0  # B
+    lengths = lengths.clamp(1, steps)
     inside = live.unsqueeze(1) & within(lengths, steps)  # B T
-    clean = torch.where(inside.unsqueeze(-1), x, torch.zeros_like(x))
+    rows = inside.unsqueeze(-1)
+    clean = torch.where(rows, x, torch.zeros_like(x))
+
+    # torch sorts packed rows by their length, the longest first: the states go with them.
     packed = pack_padded_sequence(clean, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    order, back = packed.sorted_indices, packed.unsorted_indices
+    sizes, order, back = packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
     assert order is not None and back is not None
-    data, *final = _call(
-        native, (packed.data, packed.batch_sizes), [field[order] for field in state]
-    )
-    y, _ = pad_packed_sequence(
-        PackedSequence(data, packed.batch_sizes, order, back), batch_first=True, total_length=steps
-    )
-    y = torch.where(inside.unsqueeze(-1), y, torch.zeros_like(y))  # B T H
+    start = [field[order] for field in state]
+    data, *final = _call(native, (packed.data, sizes), start)
+
+    outputs = PackedSequence(data, sizes, order, back)
+    y, _ = pad_packed_sequence(outputs, batch_first=True, total_length=steps)
+    y = torch.where(rows, y, torch.zeros_like(y))  # B T H
     stepped = rebuild(state, [field.squeeze(0)[back] for field in final])
     return y, select(live, stepped, state)

@@ -1,5 +1,6 @@
-"""The linear recurrence in compiled kernels: one pass forward and one in reverse, which read and
-write memory once.
+"""The linear recurrence in compiled kernels: one pass forward and one in reverse.
+
+Each reads and writes memory once.
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ REALS = {
     torch.complex128: "double",
 }
 
-_NOTHING, _EACH, _SUM = range(3)  # what is wanted of the gradient of a, as in the kernels
-_LONGS, _PLACES = [ctypes.c_long] * 4, [ctypes.c_void_p]
-_LYING = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+# What of the gradient of a is asked for, as in the kernels.
+_NOTHING, _EACH, _SUM = range(3)
+
+# The types of arguments: rows, steps, channels and threads; a tensor as `_where` gives it; places.
+_SIZE = [ctypes.c_long] * 4
+_STRIDED = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+_PLACES = [ctypes.c_void_p] * 4
+_FORWARD = _SIZE + _STRIDED * 2 + _PLACES
+_BACKWARD = _FORWARD + [ctypes.c_long] + _PLACES
+
 _PLAIN = (Tensor, nn.Parameter)
 _wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _modes = torch._C._len_torch_dispatch_stack
@@ -39,52 +47,56 @@ def _kernels(real: str) -> ctypes.CDLL | None:
     """Return the compiled functions for a C type, or nothing where none can be had."""
     source = (resources.files("recurra.engine") / "scan.c").read_text(encoding="utf-8")
     try:
-        found = library(f"typedef {real} real;\n{source}")
+        functions = library(f"typedef {real} real;\n{source}")
     except Unbuildable:
         return None
+
     for name in ("forward", "forward_pairs"):
-        getattr(found, name).argtypes = _LONGS + _LYING * 2 + _PLACES * 4
+        getattr(functions, name).argtypes = _FORWARD
     for name in ("backward", "backward_pairs"):
-        getattr(found, name).argtypes = (
-            _LONGS + _LYING * 2 + _PLACES * 4 + [ctypes.c_long] + _PLACES * 4
-        )
-    return found
+        getattr(functions, name).argtypes = _BACKWARD
+    return functions
 
 
 def possible(h: Tensor, anew: Tensor | None, *others: Tensor | None) -> bool:
-    """Tell whether there are kernels for tensors like `h`, `[B, T, ...]`: on a CPU, seen by no
-    tracer, not empty.
+    """Tell whether there are kernels for tensors like `h`, `[B, T, ...]`.
 
-    Flags have to be the same for all lanes of a step.
+    They have to be on a CPU, seen by no tracer, and not empty. Flags have to be the same for all
+    channels of a step.
     """
     if torch.compiler.is_compiling() or h.dtype not in REALS or not h.numel() or _modes():
         return False
+
+    # The kernels read memory as it lies: what wraps a tensor, or lays it out, would be missed.
     for tensor in (h, anew, *others):
-        if tensor is not None and (
-            type(tensor) not in _PLAIN or not tensor.is_cpu or _wrapped(tensor)
-        ):
+        if tensor is None:
+            continue
+        if type(tensor) not in _PLAIN or not tensor.is_cpu or _wrapped(tensor):
             return False
-    if any(
-        tensor is not None and (tensor.dtype != h.dtype or tensor.layout != torch.strided)
-        for tensor in others
-    ):
-        return False
-    if anew is not None and (
-        anew.dim() != h.dim() or math.prod(anew.shape[2:]) != 1 or anew.dtype != torch.bool
-    ):
-        return False
+
+    for tensor in others:
+        if tensor is None:
+            continue
+        if tensor.dtype != h.dtype or tensor.layout != torch.strided:
+            return False
+
+    if anew is not None:
+        if anew.dim() != h.dim() or anew.dtype != torch.bool:
+            return False
+        if math.prod(anew.shape[2:]) != 1:
+            return False
     return _kernels(REALS[h.dtype]) is not None
 
 
 def forward(
     a: Tensor, b: Tensor, start: Tensor, anew: Tensor | None, fresh: Tensor | None
 ) -> Tensor:
-    """Return every h_t, `[B, T, ...]`; the arguments are those of
-    `recurra.engine.scan.linear_scan`.
-    """
-    decay, added = _lying(a, b.shape), _lying(b, b.shape)
+    """Return every h_t, `[B, T, ...]`; the arguments are those of `scan.linear_scan`."""
+    decay = _by_steps(a, b.shape)
+    added = _by_steps(b, b.shape)
     begin = _beginnings(b.shape, start, anew, fresh)
     h = b.new_empty(b.shape)
+
     function = _function("forward", b)
     function(*_size(h), *_where(decay), *_where(added), *map(_place, begin), _place(h))
     return h
@@ -99,62 +111,91 @@ def backward(
     grad: Tensor,
     wants_a: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
-    """Return the gradients of a, if it is wanted, b, start and fresh, from the states `h` and the
-    gradient of them.
+    """Return the gradients of a, b, start and fresh, from the states `h` and their gradient.
 
-    That of an a which is the same at every step is added up on the way, and never `[B, T, ...]`.
+    That of a is left out unless it is wanted. Where a is the same at every step, its gradient is
+    added up on the way, and never `[B, T, ...]`.
     """
-    decay, came = _lying(a, h.shape), _lying(grad, h.shape)
+    decay = _by_steps(a, h.shape)
+    incoming = _by_steps(grad, h.shape)
     begin = _beginnings(h.shape, start, anew, fresh)
+
+    # An a of [W] has no axis of steps, one of [B, 1, W] has it of one: either is constant.
     batch, steps, *rest = h.shape
     constant = a.dim() < h.dim() - 1 or a.shape[1 - h.dim()] == 1
-    of_a = h.new_empty(batch, 1 if constant else steps, *rest) if wants_a else None
-    of_b, of_start = h.new_empty(h.shape), h.new_empty(batch, *rest)
+    of_a = None
+    kind = _NOTHING
+    if wants_a:
+        kind = _SUM if constant else _EACH
+        of_a = h.new_empty(batch, 1 if constant else steps, *rest)
+
+    of_b = h.new_empty(h.shape)
+    of_start = h.new_empty(batch, *rest)
     of_fresh = None if begin[1] is None else h.new_empty(batch, *rest)
-    wanted = (_SUM if constant else _EACH) if wants_a else _NOTHING
+    results = (of_a, of_b, of_start, of_fresh)
+
     function = _function("backward", h)
     function(
-        *_size(h), *_where(decay), *_where(came), *map(_place, begin), _place(h),
-        wanted, *map(_place, (of_a, of_b, of_start, of_fresh)),
+        *_size(h), *_where(decay), *_where(incoming), *map(_place, begin), _place(h),
+        kind, *map(_place, results),
     )  # fmt: skip
-    return None if of_a is None else of_a.sum_to_size(a.shape), of_b, of_start, of_fresh
+
+    if of_a is not None:
+        of_a = of_a.sum_to_size(a.shape)
+    return of_a, of_b, of_start, of_fresh
 
 
 def _function(name: str, like: Tensor) -> Any:
     """Return a function of the kernels for tensors like this one."""
-    return getattr(_kernels(REALS[like.dtype]), f"{name}_pairs" if like.is_complex() else name)
+    if like.is_complex():
+        name = f"{name}_pairs"
+    return getattr(_kernels(REALS[like.dtype]), name)
 
 
 def _size(h: Tensor) -> tuple[int, int, int, int]:
-    """Return rows, steps, lanes, and threads for states `[B, T, ...]`."""
+    """Return rows, steps, channels, and threads for states `[B, T, ...]`."""
     batch, steps = h.shape[:2]
-    width = h.numel() // (batch * steps)
-    shares = batch * -(-width * h.element_size() // LINE)
-    return batch, steps, width, min(torch.get_num_threads(), shares) if h.numel() > LIGHT else 1
+    numbers = h.numel()
+    width = numbers // (batch * steps)
+    if numbers <= LIGHT:
+        return batch, steps, width, 1
+
+    # No more threads than there are lines of memory for them to write to.
+    lines = -(-width * h.element_size() // LINE)
+    threads = min(torch.get_num_threads(), batch * lines)
+    return batch, steps, width, threads
 
 
-def _lying(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Return a tensor expanded to `[B, T, ...]`, with the lanes of a step side by side: a copy
-    where they are not.
+def _by_steps(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Return a tensor expanded to `[B, T, ...]`, with the channels of a step side by side.
+
+    It is a copy where they are not.
     """
     tensor = _spread(tensor, shape)
     if tensor.is_contiguous():
         return tensor
-    strides, wide = tensor.stride(), 1
+
+    # From the last axis to the third, each must step over exactly what lies within it.
+    strides = tensor.stride()
+    within = 1
     for axis in range(len(shape) - 1, 1, -1):
-        if shape[axis] != 1 and strides[axis] != wide:
-            rows, steps = (1 if strides[i] == 0 else shape[i] for i in (0, 1))
+        if shape[axis] != 1 and strides[axis] != within:
+            # Rows or steps that are all the same are copied once.
+            rows = 1 if strides[0] == 0 else shape[0]
+            steps = 1 if strides[1] == 0 else shape[1]
             return tensor[:rows, :steps].contiguous().expand(shape)
-        wide *= shape[axis]
+        within *= shape[axis]
     return tensor
 
 
 def _where(tensor: Tensor) -> tuple[int, int, int]:
-    """Return where a tensor of `_lying` is, and how many numbers lie from row to row and from step
-    to step.
+    """Return where a tensor of `_by_steps` is, and how far apart its rows and its steps are.
+
+    The distances are in reals, of which a complex number has two.
     """
     parity = 2 if tensor.is_complex() else 1
-    return tensor.data_ptr(), tensor.stride(0) * parity, tensor.stride(1) * parity
+    of_row, of_step = tensor.stride(0), tensor.stride(1)
+    return tensor.data_ptr(), of_row * parity, of_step * parity
 
 
 def _beginnings(
@@ -165,16 +206,16 @@ def _beginnings(
     first = _spread(start, state).contiguous()
     if anew is None or fresh is None:
         return first, None, None
-    return (
-        first,
-        anew.expand(*shape[:2], *anew.shape[2:]).contiguous(),
-        _spread(fresh, state).contiguous(),
-    )
+
+    flags = anew.expand(*shape[:2], *anew.shape[2:]).contiguous()
+    again = _spread(fresh, state).contiguous()
+    return first, flags, again
 
 
 def _spread(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Return a tensor of this shape whose memory holds what it says: no conjugate that is taken
-    when it is read.
+    """Return a tensor of this shape whose memory holds what it says.
+
+    torch conjugates some tensors, and negates some, only when it reads them.
     """
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()

@@ -86,7 +86,8 @@ def _fused_refusal(cell: Recurrence) -> str | None:
 
     try:
         reason: str | None = fused.refusal(cell)
-    except Exception as error:  # `step` may hold anything
+    except Exception as error:
+        # `step` may hold anything.
         fault = f"{type(error).__name__}: {error}"
         return f"no kernel can be made of {type(cell).__name__}: {fault}"
     return reason

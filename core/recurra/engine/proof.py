@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recurra.engine import eager, paths
 from recurra.engine.isolated import isolated
@@ -40,23 +40,33 @@ class Proofs:
     """
 
     def __init__(self) -> None:
-        self._failures: dict[object, str | None] = {}  # by a cell's identity and path; None: proved
+        # By a cell's identity and the path; None: proved.
+        self._failures: dict[object, str | None] = {}
 
     def refused(self, cell: Recurrence) -> dict[str, str]:
         """Return the paths that a cell cannot run on, with the reasons; the others are proved."""
         objections = {path: self.objection(cell, path) for path in paths.PATHS}
         return {path: reason for path, reason in objections.items() if reason is not None}
 
+    def proved(self, cell: Recurrence) -> list[str]:
+        """Return the paths that a cell can run on, in their order: all that are not refused."""
+        refused = self.refused(cell)
+        return [path for path in paths.PATHS if path not in refused]
+
     def accepting(self, cell: Recurrence) -> list[str]:
         """Return the paths that do not refuse a cell, for a contract to check.
 
         Those that its author declares are among them, right or wrong; of the others those proved.
         """
-        objections = {
-            name: path.refusal(cell) if path.declared else self.objection(cell, name, warn=False)
-            for name, path in paths.PATHS.items()
-        }
-        return [name for name, reason in objections.items() if reason is None]
+        accepting = []
+        for name, path in paths.PATHS.items():
+            if path.declared:
+                reason = path.refusal(cell)
+            else:
+                reason = self.objection(cell, name, warn=False)
+            if reason is None:
+                accepting.append(name)
+        return accepting
 
     def objection(self, cell: Recurrence, path: str, *, warn: bool = True) -> str | None:
         """Return why a cell cannot run on a path, or nothing; warn if its proof fails."""
@@ -72,19 +82,26 @@ class Proofs:
 
     def _failure(self, cell: Recurrence, path: str, warn: bool) -> str | None:
         """Return how a path fails its proof, or in the type of the weights; nothing if it holds."""
-        runner, weight = paths.PATHS[path].run, first_weight(cell)
-        options = repr(getattr(cell, "options", None))  # they may hold lists, which have no hash
+        runner = paths.PATHS[path].run
+        weight = first_weight(cell)
         width = getattr(cell, "input_size", 0)
+
+        # Options may hold lists, which have no hash.
+        options = repr(getattr(cell, "options", None))
         identity = (type(cell), width, options, weight.device.type, path)
 
         if identity not in self._failures:
-            reason = self._failures[identity] = isolated(partial(disagreement, cell, runner))
+            reason = isolated(partial(disagreement, cell, runner))
+            self._failures[identity] = reason
             if reason and warn and not reason.startswith(ITSELF):
                 text = f"{type(cell).__name__}: path {path} is dropped: {reason}"
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
-        if self._failures[identity] is not None or weight.dtype in EVERYWHERE:
-            return self._failures[identity]
 
+        failure = self._failures[identity]
+        if failure is not None or weight.dtype in EVERYWHERE:
+            return failure
+
+        # It is proved in float64; that there is a kernel for this type is another question.
         in_this_type = (*identity, weight.dtype)
         if in_this_type not in self._failures:
             self._failures[in_this_type] = isolated(partial(inability, cell, runner))
@@ -108,7 +125,7 @@ def disagreement(cell: Recurrence, runner: Runner) -> str | None:
     """Return how `runner` differs from the eager loop on this cell, or nothing if it equals it."""
     place = "a copy of the cell"
     try:
-        # the first use may be an evaluation; what the cell warns of, it will say when it is used
+        # The first use may be an evaluation; what the cell warns of, it will say when it is used.
         with (
             warnings.catch_warnings(action="ignore"),
             torch.inference_mode(False),
@@ -125,7 +142,8 @@ def disagreement(cell: Recurrence, runner: Runner) -> str | None:
                 computed = _trace(layers, runner, case)
                 if fault := _difference(expected, computed):
                     return f"{fault} on {place}"
-    except Exception as error:  # any failure of a fast path means only that it is not used
+    except Exception as error:
+        # Any failure of a fast path means only that it is not used.
         return f"it fails on {place}: {type(error).__name__}: {error}"
     return None
 
@@ -147,15 +165,19 @@ def inability(cell: Recurrence, runner: Runner) -> str | None:
     return None
 
 
-def _cases(layers: nn.ModuleList) -> Iterator[Case]:
+def _cases(layers: list[Recurrence]) -> Iterator[Case]:
     """Give the windows on which both must agree."""
-    device = next((weight.device for weight in layers.parameters()), torch.device("cpu"))
-    width: Any = layers[0].input_size
+    devices = [weight.device for cell in layers for weight in cell.parameters()]
+    device = devices[0] if devices else torch.device("cpu")
+    width = layers[0].input_size
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH, STEPS, width, generator=generator, dtype=torch.float64).to(device)
+    x = torch.randn(BATCH, STEPS, width, generator=generator, dtype=torch.float64)
+    x = x.to(device)
 
     reset = torch.zeros(BATCH, STEPS, dtype=torch.bool, device=device)
-    reset[0, 2] = reset[2, 5] = reset[1, 0] = True
+    reset[0, 2] = True
+    reset[1, 0] = True
+    reset[2, 5] = True
     lengths = torch.tensor([7, 4, 6], device=device)
 
     yield Case("a plain window", x, None, None)
@@ -171,20 +193,26 @@ def _difference(expected: dict[str, Tensor], computed: dict[str, Tensor]) -> str
         if value.shape != right.shape:
             return f"{name} is {tuple(value.shape)}, not {tuple(right.shape)} as from step,"
 
-        gap = (right - value).abs().max().item() / max(1.0, right.abs().max().item())
-        if not gap <= BOUND:  # so that nan is a difference
+        # Put so that nan is a difference.
+        distance = (right - value).abs().max().item()
+        gap = distance / max(1.0, right.abs().max().item())
+        if not gap <= BOUND:
             return f"{name} differs by {gap:.1e} from step (allowed {BOUND:.0e})"
     return None
 
 
-def _two_layers(cell: Recurrence) -> nn.ModuleList:
+def _two_layers(cell: Recurrence) -> list[Recurrence]:
     """Return a float64 copy of the cell, and a second one on top that its constructor builds."""
+    kind = type(cell)
     if max(cell.input_size, cell.output_size) <= WIDEST:
         first = twin(cell).double().train(mode=False)
-    else:  # the recurrence is the same at any width, and a wide one in float64 would not fit
-        width, options = min(cell.input_size, WIDEST), _narrowed(cell.options)
-        first = _built(type(cell), width, options, cell)
-    return nn.ModuleList([first, _built(type(cell), first.output_size, first.options, cell)])
+    else:
+        # The recurrence is the same at any width, and a wide one in float64 would not fit.
+        width = min(cell.input_size, WIDEST)
+        first = _built(kind, width, _narrowed(cell.options), cell)
+
+    second = _built(kind, first.output_size, first.options, cell)
+    return [first, second]
 
 
 def twin(cell: Recurrence) -> Any:
@@ -214,7 +242,9 @@ def _built(kind: Any, width: int, options: Any, like: Recurrence) -> Any:
     """Return a new float64 cell where `like` is, its weights always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return kind(width, options).to(next(like.parameters()).device).double().train(mode=False)
+        cell = kind(width, options)
+        weight = next(like.parameters())
+        return cell.to(weight.device).double().train(mode=False)
 
 
 def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:
@@ -225,7 +255,7 @@ def _drawn(start: Tensor, generator: torch.Generator) -> Tensor:
     return drawn.to(start.device).requires_grad_()
 
 
-def _trace(layers: nn.ModuleList, runner: Runner, case: Case) -> dict[str, Tensor]:
+def _trace(layers: list[Recurrence], runner: Runner, case: Case) -> dict[str, Tensor]:
     """Run both layers forward and back; return outputs, final states and gradients, by name."""
     x = case.x.clone().requires_grad_()
     generator = torch.Generator().manual_seed(1)
@@ -233,26 +263,32 @@ def _trace(layers: nn.ModuleList, runner: Runner, case: Case) -> dict[str, Tenso
     starts: list[Tensor] = []
 
     hidden = x
-    for depth, layer in enumerate(layers):
-        cell = cast(Recurrence, layer)
+    for depth, cell in enumerate(layers):
         state = cell.initial_state(BATCH, device=x.device, dtype=x.dtype)
-        if depth == 0:  # the second layer keeps a start that needs no gradient
+        # The second layer keeps a start that needs no gradient.
+        if depth == 0:
             state = map_state(lambda start: _drawn(start, generator), state)
             starts = [start for start in state if start.requires_grad]
 
         hidden, final = runner(cell, hidden, state, case.reset, case.lengths)
-        results |= {f"final state {depth}.{index}": value for index, value in enumerate(final)}
+        for index, value in enumerate(final):
+            results[f"final state {depth}.{index}"] = value
     results["the output"] = hidden
 
-    sources = [x, *starts, *layers.parameters()]
-    weights = [name for name, _ in layers.named_parameters()]
-    names = ["the input", *[f"start {index}" for index in range(len(starts))], *weights]
+    # What the gradients are of, by name.
+    sources = {"the input": x}
+    for index, start in enumerate(starts):
+        sources[f"start {index}"] = start
+    for depth, cell in enumerate(layers):
+        for name, weight in cell.named_parameters():
+            sources[f"{depth}.{name}"] = weight
 
+    # A score whose gradient differs from number to number.
     numbers = [value for value in results.values() if value.is_floating_point()]
-    total = cast(Tensor, sum((value * torch.cos(value)).sum() for value in numbers))
-    grads = torch.autograd.grad(total, sources, allow_unused=True)
+    score: Any = sum((value * torch.cos(value)).sum() for value in numbers)
+    grads = torch.autograd.grad(score, list(sources.values()), allow_unused=True)
 
-    for name, source, grad in zip(names, sources, grads, strict=True):
-        cut = grad is None  # by a path that cuts the graph
-        results[f"the gradient of {name}"] = torch.zeros_like(source) if cut else grad
+    # A path that cuts the graph gives no gradient.
+    for (name, source), grad in zip(sources.items(), grads, strict=True):
+        results[f"the gradient of {name}"] = torch.zeros_like(source) if grad is None else grad
     return {name: value.detach() for name, value in results.items()}

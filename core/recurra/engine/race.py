@@ -72,7 +72,9 @@ class Lap(NamedTuple):
 
     def best(self, other: Lap) -> Lap:
         """Return the lesser of each."""
-        return Lap(min(self.wall, other.wall), min(self.processor, other.processor))
+        wall = min(self.wall, other.wall)
+        processor = min(self.processor, other.processor)
+        return Lap(wall, processor)
 
 
 WALL, PROCESSOR = 0, 1
@@ -92,14 +94,19 @@ def compared(timed: Timed, names: list[str], batch: int, steps: int) -> Timings:
     """
     others = Load()
     laps, rows = race(timed, names, batch, steps)
-    foreign, idle = others.foreign(), _idle(laps, steps)
+    foreign = others.foreign()
+    idle = _idle(laps, steps)
     if foreign is None:
         foreign = idle if idle > IDLE else 0.0
 
-    clock = PROCESSOR if foreign >= LOADED and idle > SHARED else WALL
+    # Under a load the clock would tell which path waits for a core, not which is the faster.
+    disturbed = foreign >= LOADED and idle > SHARED
+    clock = PROCESSOR if disturbed else WALL
+
     seconds = {}
     for name, of_path in laps.items():
-        each = _whole(of_path, steps, clock) / steps * batch / rows
+        whole = _whole(of_path, steps, clock)
+        each = whole / steps * batch / rows
         seconds[name] = max(each, 1e-12)
     return Timings(seconds=seconds, load=foreign)
 
@@ -111,8 +118,13 @@ def _idle(laps: dict[str, Laps], steps: int) -> float:
     clocks would tell which of them has a neighbour, not which of them is the faster. Of paths that
     are far slower nothing is asked.
     """
-    longest = [laps[name][max(laps[name])] for name in _near(laps, steps, NEAR)]
-    return max((1 - lap.processor / lap.wall for lap in longest if lap.wall), default=0.0)
+    shares = []
+    for name in _near(laps, steps, NEAR):
+        of_path = laps[name]
+        longest = of_path[max(of_path)]
+        if longest.wall:
+            shares.append(1 - longest.processor / longest.wall)
+    return max(shares, default=0.0)
 
 
 def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[str, Laps], int]:
@@ -120,24 +132,30 @@ def race(timed: Timed, names: list[str], batch: int, steps: int) -> tuple[dict[s
 
     There are none if even a few steps take too long.
     """
-    tiny = min(batch, ROWS), 1
-    ready = [name for name in names if _lap(timed, name, *tiny)]
-    if not ready or timed(ready[0], *tiny).wall > HEAVY:
+    # A path that cannot run even on a tiny window is out; where that takes long, all are.
+    tiny = min(batch, ROWS)
+    ready = [name for name in names if _lap(timed, name, tiny, 1)]
+    if not ready:
+        return {}, batch
+    if timed(ready[0], tiny, 1).wall > HEAVY:
         return {}, batch
 
+    # Each path alone, on windows that grow.
     start = now()
     rows = _rows(timed, ready[0], batch)
     laps: dict[str, Laps] = {}
     for name in ready:
-        best = min((_whole(of, steps, PROCESSOR) for of in laps.values()), default=math.inf)
-        if of_path := _grown(timed, name, rows, steps, best):
+        whole = [_whole(of_path, steps, PROCESSOR) for of_path in laps.values()]
+        rival = min(whole, default=math.inf)
+        if of_path := _grown(timed, name, rows, steps, rival):
             laps[name] = of_path
 
+    # In turns, those that may be the fastest.
     for rounds in range(MANY):
         near = _near(laps, steps, NEAR if rounds else HOPELESS)
         spent = now() - start
-        close = len(_near(laps, steps, CLOSE)) > 1
-        if len(near) < 2 or _is_over(rounds, spent, close):
+        close = _near(laps, steps, CLOSE)
+        if len(near) < 2 or _is_over(rounds, spent, len(close) > 1):
             break
         for name in near:
             _again(timed, name, rows, steps, laps[name])
@@ -162,7 +180,8 @@ def _lap(timed: Timed, name: str, batch: int, steps: int) -> Lap | None:
         if best.wall < SHORT:
             for _ in range(AGAIN - 1):
                 best = best.best(timed(name, batch, steps))
-    except Exception:  # its user will see from eager what the cell itself raises
+    except Exception:
+        # Its user will see from eager what the cell itself raises.
         return None
     return best
 
@@ -188,20 +207,28 @@ def _grown(timed: Timed, name: str, rows: int, steps: int, rival: float) -> Laps
     long = 1
     while lap := _lap(timed, name, rows, long):
         laps[long] = lap
-        weighs = lap.wall > ONCE * laps[1].wall or (long > 1 and lap.wall > LONGEST)
-        if long == steps or (lap.wall > SLOT and weighs) or lap.processor > HOPELESS * rival:
+        too_long = long > 1 and lap.wall > LONGEST
+        weighs = too_long or lap.wall > ONCE * laps[1].wall
+
+        enough = weighs and lap.wall > SLOT
+        hopeless = lap.processor > HOPELESS * rival
+        if long == steps or enough or hopeless:
             return laps
 
-        # where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at
-        fitting = int(long * ONCE * SLOT / lap.wall) if weighs and lap.wall > 0 else GROWTH * long
-        long = min(steps, max(2 * long, min(GROWTH * long, fitting)))
+        # Where the steps weigh, a run of `ONCE * SLOT` seconds is aimed at.
+        longer = GROWTH * long
+        if weighs and lap.wall > 0:
+            fitting = int(long * ONCE * SLOT / lap.wall)
+            longer = min(longer, fitting)
+        long = min(steps, max(2 * long, longer))
     return {}
 
 
 def _again(timed: Timed, name: str, rows: int, steps: int, laps: Laps) -> None:
     """Run a path once more on the windows by which it is judged."""
     few, many = _ends(laps)
-    for long in {few, many} if many < steps else {many}:
+    judged = {few, many} if many < steps else {many}
+    for long in judged:
         if lap := _lap(timed, name, rows, long):
             laps[long] = laps[long].best(lap)
 
@@ -209,7 +236,8 @@ def _again(timed: Timed, name: str, rows: int, steps: int, laps: Laps) -> None:
 def _ends(laps: Laps) -> tuple[int, int]:
     """Return the steps of the longest window, after those of one that is far shorter."""
     many = max(laps)
-    few = max((long for long in laps if long * APART <= many), default=min(laps))
+    shorter = [long for long in laps if long * APART <= many]
+    few = max(shorter, default=min(laps))
     return few, many
 
 
@@ -223,17 +251,20 @@ def _whole(laps: Laps, steps: int, clock: int) -> float:
     if many == steps:
         return longest
 
+    # Of two disturbed runs the difference may be far off, or below nothing.
     mean = longest / many
-    each = (longest - laps[few][clock]) / (many - few) if few < many else mean
+    each = mean
+    if few < many:
+        each = (longest - laps[few][clock]) / (many - few)
     each = min(max(each, LEAST * mean), mean)
     return longest + each * (steps - many)
 
 
 def _near(laps: dict[str, Laps], steps: int, factor: float) -> list[str]:
     """Return the paths that take at most `factor` times as long as the best, by either clock."""
-    near = set()
+    near: set[str] = set()
     for clock in (WALL, PROCESSOR):
         whole = {name: _whole(of_path, steps, clock) for name, of_path in laps.items()}
         best = min(whole.values(), default=math.inf)
-        near |= {name for name, seconds in whole.items() if seconds <= factor * best}
+        near.update(name for name in whole if whole[name] <= factor * best)
     return [name for name in laps if name in near]

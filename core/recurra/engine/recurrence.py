@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,16 +49,17 @@ class Scan(Protocol):
 
 
 Form: TypeAlias = Callable[[Tensor, State, Tensor | None, Tensor | None], tuple[Tensor, State]]
-"""A cell's own form over a window: inputs, state, `reset` and `live` flags `[B, T]` to outputs and
-the state after.
+"""A cell's own form over a window: from inputs, state, `reset` and `live` flags `[B, T]`.
+
+It gives the outputs and the state after.
 """
 
 
 class Recurrence(Protocol):
-    """A recurrence: how to start, and one step; the other methods say what else it can be computed
-    by.
+    """A recurrence: how to start, and one step.
 
-    It is a module, of which the engine reads its sizes, options, mode and weights.
+    The other methods say what else it can be computed by. It is a module, of which the engine reads
+    its sizes, options, mode and weights.
     """
 
     input_size: int
@@ -104,16 +105,19 @@ class Recurrence(Protocol):
 
 
 def first_weight(cell: Recurrence) -> Tensor:
-    """Return the first weight of a cell, which tells its device and type; a number where it has
-    none.
+    """Return the first weight of a cell, which tells its device and type.
+
+    It is a number where the cell has none.
     """
-    return next(iter(getattr(cell, "parameters", list)()), torch.zeros(()))
+    parameters = getattr(cell, "parameters", list)
+    return next(iter(parameters()), torch.zeros(()))
 
 
 def rebuild(like: S, fields: list[Tensor]) -> S:
     """Return a state of the same type as `like` with other tensors."""
-    make = getattr(type(like), "_make", type(like))
-    return cast(S, make(fields))
+    kind = type(like)
+    make: Callable[[list[Tensor]], S] = getattr(kind, "_make", kind)
+    return make(fields)
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: S) -> S:
@@ -128,13 +132,11 @@ def within(lengths: Tensor, steps: int) -> Tensor:
 
 def select(rows: Tensor, chosen: S, other: S) -> S:
     """Return `chosen` where `rows` (`[B]`, bool) is true and `other` elsewhere."""
-    return rebuild(
-        chosen,
-        [
-            torch.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
-            for new, old in zip(chosen, other, strict=True)
-        ],
-    )
+    fields = []
+    for new, old in zip(chosen, other, strict=True):
+        ones = [1] * (new.dim() - 1)
+        fields.append(torch.where(rows.view(-1, *ones), new, old))
+    return rebuild(chosen, fields)
 
 
 def detach(state: S) -> S:

@@ -10,21 +10,26 @@
 #define INLINE static inline __attribute__((always_inline))
 #define LINE 64 /* bytes that no two threads write to */
 
-/* x * y + z, said outright, so that a lane's bits depend neither on its place in a vector nor on the number of threads */
+/* x * y + z, said outright, so that a channel's bits depend neither on its place in a vector nor on the number of
+   threads */
 #if defined(__FMA__) || defined(__aarch64__)
 #define ADDED(x, y, z) _Generic((real)0, float: __builtin_fmaf, double: __builtin_fma)(x, y, z)
 #else
 #define ADDED(x, y, z) ((x) * (y) + (z))
 #endif
 
-/* One step of lanes of real numbers */
-INLINE void onward(long lanes, real *restrict h, const real *restrict a, const real *restrict b, const real *restrict before) {
-    for (long i = 0; i < lanes; i++) h[i] = ADDED(a[i], before[i], b[i]);
+/* One step of channels of real numbers */
+INLINE void onward(
+    long channels, real *restrict h, const real *restrict a, const real *restrict b, const real *restrict before
+) {
+    for (long i = 0; i < channels; i++) h[i] = ADDED(a[i], before[i], b[i]);
 }
 
-/* One step of lanes of complex numbers */
-INLINE void onward_pairs(long lanes, real *restrict h, const real *restrict a, const real *restrict b, const real *restrict before) {
-    for (long i = 0; i < 2 * lanes; i += 2) {
+/* One step of channels of complex numbers */
+INLINE void onward_pairs(
+    long channels, real *restrict h, const real *restrict a, const real *restrict b, const real *restrict before
+) {
+    for (long i = 0; i < 2 * channels; i += 2) {
         h[i] = ADDED(-a[i + 1], before[i + 1], ADDED(a[i], before[i], b[i]));
         h[i + 1] = ADDED(a[i + 1], before[i], ADDED(a[i], before[i + 1], b[i + 1]));
     }
@@ -34,10 +39,10 @@ enum { NOTHING, EACH, SUM }; /* what is wanted of the gradient of a: for each st
 
 /* One step back: `carry` comes as what the later steps want of h_t and goes as what step t wants of h_{t-1} */
 INLINE void back(
-    long lanes, int wanted, real *restrict of_a, real *restrict of_b, real *restrict carry, const real *restrict grad,
-    const real *restrict a, const real *restrict before
+    long channels, int wanted, real *restrict of_a, real *restrict of_b, real *restrict carry,
+    const real *restrict grad, const real *restrict a, const real *restrict before
 ) {
-    for (long i = 0; i < lanes; i++) {
+    for (long i = 0; i < channels; i++) {
         const real g = grad[i] + carry[i];
         of_b[i] = g;
         if (wanted == EACH) of_a[i] = g * before[i];
@@ -48,10 +53,10 @@ INLINE void back(
 
 /* The same with the conjugates of a and of h */
 INLINE void back_pairs(
-    long lanes, int wanted, real *restrict of_a, real *restrict of_b, real *restrict carry, const real *restrict grad,
-    const real *restrict a, const real *restrict before
+    long channels, int wanted, real *restrict of_a, real *restrict of_b, real *restrict carry,
+    const real *restrict grad, const real *restrict a, const real *restrict before
 ) {
-    for (long i = 0; i < 2 * lanes; i += 2) {
+    for (long i = 0; i < 2 * channels; i += 2) {
         const real g = grad[i] + carry[i], k = grad[i + 1] + carry[i + 1];
         const real p = before[i], q = before[i + 1], r = a[i], s = a[i + 1];
         of_b[i] = g;
@@ -74,8 +79,8 @@ INLINE void back_pairs(
     const long whole = LINE / (parity * (long)sizeof(real)), each = ((width + whole - 1) / whole + parts - 1) / parts * whole;
 
 #define ROW const long row = task / parts, from = task % parts * each, left = width - from;                            \
-    const long lanes = left < each ? left : each, size = width * parity, offset = row * size + from * parity;          \
-    if (lanes <= 0) continue;
+    const long channels = left < each ? left : each, size = width * parity, offset = row * size + from * parity;       \
+    if (channels <= 0) continue;
 
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for num_threads(threads) schedule(static) if (threads > 1)")
@@ -97,7 +102,7 @@ INLINE void back_pairs(
             const real *added = b + row * b_row + from * parity;                                                       \
             for (long t = 0; t < steps; t++, before = now, now += size) {                                              \
                 if (anew && anew[row * steps + t]) before = fresh + offset;                                            \
-                STEP(lanes, now, of_row + t * a_step, added + t * b_step, before);                                     \
+                STEP(channels, now, of_row + t * a_step, added + t * b_step, before);                                  \
             }                                                                                                          \
         }                                                                                                              \
     }
@@ -116,7 +121,7 @@ FORWARD(forward_pairs, 2, onward_pairs)
         PARTS                                                                                                          \
         PARALLEL for (long task = 0; task < batch * parts; task++) {                                                   \
             ROW                                                                                                        \
-            const long bytes = lanes * parity * sizeof(real), first = offset + row * (steps - 1) * size;               \
+            const long bytes = channels * parity * sizeof(real), first = offset + row * (steps - 1) * size;            \
             real *carry = of_start + offset, *begun = of_fresh + offset, *total = of_a + offset;                       \
             memset(carry, 0, bytes);                                                                                   \
             if (anew) memset(begun, 0, bytes);                                                                         \
@@ -127,11 +132,11 @@ FORWARD(forward_pairs, 2, onward_pairs)
                 const real *before = begins ? fresh + offset : t ? h + here - size : start + offset;                   \
                 const real *came = grad + row * grad_row + t * grad_step + from * parity;                              \
                 const real *decay = a + row * a_row + t * a_step + from * parity;                                      \
-                if (wanted == EACH) STEP(lanes, EACH, of_a + here, of_b + here, carry, came, decay, before);           \
-                else if (wanted == SUM) STEP(lanes, SUM, total, of_b + here, carry, came, decay, before);              \
-                else STEP(lanes, NOTHING, 0, of_b + here, carry, came, decay, before);                                 \
+                if (wanted == EACH) STEP(channels, EACH, of_a + here, of_b + here, carry, came, decay, before);        \
+                else if (wanted == SUM) STEP(channels, SUM, total, of_b + here, carry, came, decay, before);           \
+                else STEP(channels, NOTHING, 0, of_b + here, carry, came, decay, before);                              \
                 if (begins) {                                                                                          \
-                    for (long i = 0; i < lanes * parity; i++) begun[i] += carry[i];                                    \
+                    for (long i = 0; i < channels * parity; i++) begun[i] += carry[i];                                 \
                     memset(carry, 0, bytes);                                                                           \
                 }                                                                                                      \
             }                                                                                                          \

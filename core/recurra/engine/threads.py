@@ -1,5 +1,6 @@
-"""How many threads torch may use for a while, as for work that is not worth waiting for another
-thread.
+"""How many threads torch may use for a while.
+
+Some work is not worth waiting for another thread.
 """
 
 from __future__ import annotations
@@ -23,6 +24,6 @@ def using(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def single(wanted: bool) -> AbstractContextManager[None]:
-    """Let torch use one thread, if that is `wanted`."""
-    return using(1) if wanted else nullcontext()
+def single(light: bool) -> AbstractContextManager[None]:
+    """Let torch use one thread, if the work is `light`."""
+    return using(1) if light else nullcontext()

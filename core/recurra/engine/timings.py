@@ -36,7 +36,7 @@ FORMAT = 2
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 Question: TypeAlias = dict[str, Any]
-"""All that timings depend on, as plain data."""
+"""All that timings depend on, as plain data: what JSON can hold."""
 
 
 class Timings(BaseModel):
@@ -65,11 +65,16 @@ class Record(BaseModel):
 
 def question(cell: Recurrence, proved: list[str], window: Window) -> Question:
     """Return all that the timings of the `proved` paths of a cell depend on."""
+    kind = type(cell)
     device = window.device
-    cuda = device.type == "cuda"
+    device_name = device.type
+    if device.type == "cuda":
+        device_name = torch.cuda.get_device_name(device)
+
+    # The keys and their spelling are kept on disk: a change of them needs another `FORMAT`.
     return {
         "format": FORMAT,
-        "cell": f"{type(cell).__module__}:{type(cell).__qualname__}",
+        "cell": f"{kind.__module__}:{kind.__qualname__}",
         "options": repr(getattr(cell, "options", None)),
         "input_size": getattr(cell, "input_size", 0),
         "paths": proved,
@@ -79,7 +84,7 @@ def question(cell: Recurrence, proved: list[str], window: Window) -> Question:
         "training": bool(getattr(cell, "training", False)),
         "reset": window.reset,
         "lengths": window.lengths,
-        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "device": device_name,
         "threads": torch.get_num_threads(),
         "machine": machine(),
         "torch": str(torch.__version__),
@@ -126,21 +131,29 @@ def _on_disk(
     """Return the timings of the file of a question, brought up to date."""
     try:
         file = cache_folder() / "paths" / f"{digest}.json"
-    except RuntimeError as error:  # a user without a home
+    except RuntimeError as error:
+        # The user has no home.
         unkept(OSError(errno.ENOENT, str(error)))
         return measuring()
 
     old = _read(file, question, proved)
     if old is None:
         fresh = measuring()
-        return _write(file, question, proved, fresh, old) if fresh.seconds else fresh
+        if not fresh.seconds:
+            return fresh
+        return _write(file, question, proved, fresh, old)
 
-    quieter = old.disturbed and old.times < TIMES and (load() or 0.0) <= QUIETER * old.load
-    if not quieter:
+    if not old.disturbed or old.times >= TIMES:
+        return old
+    present = load() or 0.0
+    if present > QUIETER * old.load:
         return old
 
+    # Of two measurements the one that was disturbed less is kept; both count.
     fresh = measuring()
-    better = fresh if fresh.seconds and fresh.load < old.load else old
+    better = old
+    if fresh.seconds and fresh.load < old.load:
+        better = fresh
     better = better.model_copy(update={"times": old.times + 1})
     return _write(file, question, proved, better, old)
 
@@ -152,10 +165,12 @@ def _read(file: Path, question: Question, proved: list[str]) -> Timings | None:
     except (OSError, ValidationError):
         return None
 
-    seconds = record.figures.seconds
-    if record.question != question or not seconds or not seconds.keys() <= set(proved):
+    timings = record.figures
+    answers = record.question == question
+    fits = timings.seconds.keys() <= set(proved)
+    if not answers or not fits or not timings.seconds:
         return None
-    return record.figures
+    return timings
 
 
 def _write(
@@ -166,13 +181,15 @@ def _write(
     old: Timings | None,
 ) -> Timings:
     """Write timings in place of `old` ones; return them, or what another process has written."""
+    record = Record(question=question, figures=new)
     work = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, work = tempfile.mkstemp(prefix="part-", dir=file.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(Record(question=question, figures=new).model_dump_json(indent=1))
+            out.write(record.model_dump_json(indent=1))
 
+        # Processes that measured at once agree on the first that was written.
         theirs = _read(file, question, proved)
         if theirs is not None and theirs != old:
             return theirs

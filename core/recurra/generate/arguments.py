@@ -1,5 +1,6 @@
-"""Arguments of the verbs in Python, as strict as a task file: `True` is not 1, and no text is a
-number.
+"""Arguments of the verbs in Python, as strict as a task file.
+
+`True` is not 1, and no text is a number.
 """
 
 from __future__ import annotations
@@ -22,89 +23,84 @@ def whole(name: str, value: Any, least: int = 0, most: int = MOST) -> int:
     except TypeError:
         number = None
     if number is None or not least <= number <= most:
+        fact = f"{name} cannot be {shown(value)}"
         allowed = f"a whole number from {least} to {most}"
-        raise InputError.of(
-            "RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed=allowed
-        )
+        raise InputError.of("RC080", fact, got=shown(value), allowed=allowed)
     return number
 
 
 def flag(name: str, value: Any) -> bool:
     """Return True or False. Raises `InputError` (RC080) for what only counts as one of them."""
     if not isinstance(value, bool):
-        raise InputError.of(
-            "RC080", f"{name} cannot be {shown(value)}", got=shown(value), allowed="True, False"
-        )
+        fact = f"{name} cannot be {shown(value)}"
+        raise InputError.of("RC080", fact, got=shown(value), allowed="True, False")
     return value
 
 
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return one of some names. Raises `InputError` (RC080)."""
-    known = list(choices)
-    if not isinstance(value, str) or value not in known:
-        raise InputError.of("RC080", f"there is no {name} {shown(value)}", allowed=", ".join(known))
+    names = list(choices)
+    if not isinstance(value, str) or value not in names:
+        fact = f"there is no {name} {shown(value)}"
+        raise InputError.of("RC080", fact, allowed=", ".join(names))
     return value
 
 
 def path(name: str, value: Any) -> Path:
-    """Return a path that every system can hold and every file can name. Raises `InputError`
-    (RC080).
-    """
-    try:
-        found = Path(value)
-    except TypeError as error:
-        fact = f"{name} must be a path, not {type(value).__name__}"
-        raise InputError.of("RC080", fact, got=shown(value)) from error
-    if "\0" in str(found):
-        raise InputError.of(
-            "RC080", f"{name} holds a NUL, which no path can", got=shown(str(found))
-        )
-    return found
-
-
-def writable(name: str, value: Any, inside: str = "") -> Path:
-    """Return a path that a run can name in its own files, which are UTF-8, in which the system can
-    make `inside`.
+    """Return a path that every system can hold and every file can name.
 
     Raises `InputError` (RC080).
     """
-    found = path(name, value)
-    if broken_text(str(found)) >= 0:
-        fact = f"{name} is no UTF-8 text, and could not be written into the files of a run"
-        raise InputError.of(
-            "RC080", fact, got=shown(str(found)), cure="give the folder another name"
-        )
     try:
-        os.fsencode(found / inside)
+        place = Path(value)
+    except TypeError as error:
+        fact = f"{name} must be a path, not {type(value).__name__}"
+        raise InputError.of("RC080", fact, got=shown(value)) from error
+    if "\0" in str(place):
+        fact = f"{name} holds a NUL, which no path can"
+        raise InputError.of("RC080", fact, got=shown(str(place)))
+    return place
+
+
+def writable(name: str, value: Any, inside: str = "") -> Path:
+    """Return a path that a run can name in its own files, and in which it can make `inside`.
+
+    These files are UTF-8, and the system may know fewer characters. Raises `InputError` (RC080).
+    """
+    place = path(name, value)
+    if broken_text(str(place)) >= 0:
+        fact = f"{name} is no UTF-8 text, and could not be written into the files of a run"
+        cure = "give the folder another name"
+        raise InputError.of("RC080", fact, got=shown(str(place)), cure=cure)
+
+    # What a file cannot be named is told before there is any.
+    inner = place / inside
+    try:
+        os.fsencode(inner)
     except UnicodeEncodeError as error:
-        fact = (
-            f"the names of files are {error.encoding} here, and {shown(str(found / inside))} is not"
-        )
-        raise InputError.of(
-            "RC080", fact, cure="set PYTHONUTF8=1, or give the task another name"
-        ) from error
-    return found
+        fact = f"the names of files are {error.encoding} here, and {shown(str(inner))} is not"
+        cure = "set PYTHONUTF8=1, or give the task another name"
+        raise InputError.of("RC080", fact, cure=cure) from error
+    return place
 
 
 def overrides(value: Any) -> Iterable[str] | Mapping[str, Any]:
-    """Return overrides: a mapping of keys, or texts `key=value`, each a text. Raises `InputError`
-    (RC080).
-    """
+    """Return overrides: a mapping of keys, or texts `key=value`. Raises `InputError` (RC080)."""
     if value is None:
         return ()
     if isinstance(value, Mapping):
         return value
+
+    # A text can be iterated over too, letter by letter, which nobody means.
     allowed = "a dict of keys and values, or a list of texts key=value"
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise InputError.of(
-            "RC080", "overrides must be a dict or a list", got=shown(value), allowed=allowed
-        )
+        fact = "overrides must be a dict or a list"
+        raise InputError.of("RC080", fact, got=shown(value), allowed=allowed)
     listed = list(value)
     for item in listed:
         if not isinstance(item, str):
-            raise InputError.of(
-                "RC080", "an override must be a text", got=shown(item), allowed=allowed
-            )
+            fact = "an override must be a text"
+            raise InputError.of("RC080", fact, got=shown(item), allowed=allowed)
     return listed
 
 
@@ -123,6 +119,7 @@ def shown(value: Any) -> str:
     """Return a value as an error shows it: its beginning, in ASCII."""
     try:
         text = ascii(value)
-    except Exception:  # a value whose own `repr` fails
+    except Exception:
+        # Its own `repr` fails.
         text = type(value).__name__
     return text if len(text) <= 60 else text[:57] + "..."

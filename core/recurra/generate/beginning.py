@@ -1,6 +1,4 @@
-"""How a generation begins: with a prompt, with what a run recorded of its data, or with the one
-after the other.
-"""
+"""How a generation begins: with a prompt, with what a run recorded of its data, or with both."""
 
 from __future__ import annotations
 
@@ -20,12 +18,12 @@ from recurra.runs.records import reading
 def begun(
     make: Callable[[int], Session], folder: RunFolder, prompt: Any, position: int, warm: bool
 ) -> Session:
-    """Return a session that has read a prompt, or the opening where there is none; what is `warm`,
-    after an ending.
+    """Return a session that has read a prompt, or the opening where there is none.
 
-    `make` gives a session whose first element stands at a position. The ending is the last text of
-    training; the opening of a series is its own end, which is thus read once. Raises `InputError`
-    (RC043, RC080), and `RunError` (RC052) if what the run recorded cannot be read.
+    One that is `warm` has read an ending before. `make` gives a session whose first element stands
+    at a position. The ending is the last text of training; the opening of a series is its own end,
+    which is thus read once. Raises `InputError` (RC043, RC080), and `RunError` (RC052) if what the
+    run recorded cannot be read.
     """
     if prompt is not None and not warm:
         return make(position).feed(prompt)
@@ -36,22 +34,29 @@ def begun(
         _check(folder, ends, position)
 
     data = folder.records.data()
-    start = data.ending_position if ends else data.opening_position
-    session = make(start).feed_ids(recorded(vocabulary, folder, "ending" if ends else "opening"))
+    if ends:
+        session = make(data.ending_position)
+        session.feed_ids(recorded(vocabulary, folder, "ending"))
+    else:
+        session = make(data.opening_position)
+        session.feed_ids(recorded(vocabulary, folder, "opening"))
     if warm:
-        session.seen.zero_()  # a penalty of repetition is for what the reader sees
+        # A penalty of repetition is for what the reader sees.
+        session.seen.zero_()
+
     if prompt is not None:
-        return session.feed(prompt)
-    return session.feed_ids(recorded(vocabulary, folder, "opening")) if ends else session
+        session.feed(prompt)
+    elif ends:
+        session.feed_ids(recorded(vocabulary, folder, "opening"))
+    return session
 
 
 def _check(folder: RunFolder, ends: bool, position: int) -> None:
     """Check that a warm generation can begin. Raises `InputError` (RC080)."""
     if position:
         fact = f"position = {position}: a warm prompt stands after what is read before it"
-        raise InputError.of(
-            "RC080", fact, key="generation.position", cure="leave position or warm out"
-        )
+        cure = "leave position or warm out"
+        raise InputError.of("RC080", fact, key="generation.position", cure=cure)
     if ends and folder.records.data().ending is None:
         fact = f"{folder.path} was made by a version that recorded no text to read before a prompt"
         cure = "leave warm out, and give a longer prompt"

@@ -41,16 +41,20 @@ class PlacedDraws:
 
     def __init__(self, key: int, step: int = 0) -> None:
         self.key, self.step = key, step
+        # Numbers are made for many steps at a time: `[steps, streams]`, from the step `first` on.
         self.first = step
-        # Of the steps from `first` on, and each stream.
         self.numbers: NDArray[np.float64] = np.zeros((0, 0))
 
     def pick(self, chances: Tensor) -> Tensor:
-        """Return the first id of each stream whose chances, added up to it, are above the stream's
-        number.
+        """Return of each stream the first id up to which the chances add up to above its number.
+
+        With the chances 0.2, 0.5, 0.3 the sums are 0.2, 0.7, 1.0, and 0.6 picks the second.
         """
         sums = chances.cpu().numpy().cumsum(axis=-1, dtype=np.float64)  # B V
+        # The last sum is only about 1.
         bounds = self._next(len(sums)) * sums[:, -1]
+
+        # One stream can be looked up; of several the sums are compared.
         if len(sums) == 1:
             ids = sums[0].searchsorted(bounds, side="right")
         else:
@@ -61,9 +65,8 @@ class PlacedDraws:
         """Return the number of each stream at this step, and go on to the next."""
         place = self.step - self.first
         if streams != self.numbers.shape[1] or not 0 <= place < len(self.numbers):
-            self.numbers = uniforms(
-                self.key, self.step, max(1, min(256, BLOCK // streams)), streams
-            )
+            steps = max(1, min(256, BLOCK // streams))
+            self.numbers = uniforms(self.key, self.step, steps, streams)
             self.first, place = self.step, 0
         self.step += 1
         numbers: NDArray[np.float64] = self.numbers[place]
@@ -71,7 +74,8 @@ class PlacedDraws:
 
     def copy(self) -> PlacedDraws:
         """Return draws that stand at the same place, and go on by themselves."""
-        return copy.copy(self)  # the numbers are never written to
+        # The two share their numbers, which are never written to.
+        return copy.copy(self)
 
     def state(self) -> Tensor:
         """Return the key and the number of draws so far."""
@@ -84,17 +88,19 @@ class FlowingDraws:
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
 
+    @classmethod
+    def at(cls, state: Tensor) -> FlowingDraws:
+        """Return the draws of a generator in this state."""
+        return cls(torch.Generator().set_state(state))
+
     def pick(self, chances: Tensor) -> Tensor:
         """Return what torch draws."""
-        return (
-            torch.multinomial(chances.cpu(), 1, generator=self.generator)
-            .squeeze(-1)
-            .to(chances.device)
-        )
+        ids = torch.multinomial(chances.cpu(), 1, generator=self.generator)
+        return ids.squeeze(-1).to(chances.device)
 
     def copy(self) -> FlowingDraws:
         """Return draws that stand at the same place, and go on by themselves."""
-        return FlowingDraws(torch.Generator().set_state(self.generator.get_state()))
+        return FlowingDraws.at(self.generator.get_state())
 
     def state(self) -> Tensor:
         """Return where the generator stands."""
@@ -103,17 +109,16 @@ class FlowingDraws:
 
 def begun(seed: int, scheme: int = SCHEME) -> Draws:
     """Return the draws of a seed under a scheme, at their beginning."""
-    return (
-        FlowingDraws(torch_stream(seed, "sampling"))
-        if scheme == 1
-        else PlacedDraws(derive(seed, "sampling"))
-    )
+    if scheme == 1:
+        return FlowingDraws(torch_stream(seed, "sampling"))
+    return PlacedDraws(derive(seed, "sampling"))
 
 
 def restored(state: Tensor) -> Draws:
     """Return the draws whose `state` was saved. Raises any error if it is none."""
+    # That of a generator is bytes.
     if state.dtype != torch.int64:
-        return FlowingDraws(torch.Generator().set_state(state))
+        return FlowingDraws.at(state)
     key, step = state.tolist()
     if key < 0 or not 0 <= step < 1 << 62:
         raise ValueError(f"key = {key}, step = {step}")

@@ -1,6 +1,4 @@
-"""Symbols and numbers, as far as a session differs by what it reads: one object each, in one
-table.
-"""
+"""Symbols and numbers, as far as a session differs by what it reads: one object each."""
 
 from __future__ import annotations
 
@@ -37,12 +35,12 @@ GIVE_KNOWN = (
 
 
 class Elements(Protocol):
-    """What a network reads, and what it is asked for; what only one of the two has, the other
-    refuses or leaves out.
+    """What a network reads, and what it is asked for.
 
-    `lacks` are the methods of a session that the other one has, each with what is called instead;
-    `unused` are the keys of `[generation]` that nothing reads. One that is `ended` by training
-    reads that end before a warm prompt.
+    What only one of the two has, the other refuses or leaves out. `lacks` are the methods of a
+    session that the other one has, each with what is called instead; `unused` are the keys of
+    `[generation]` that nothing reads. One that is `ended` by training reads that end before a warm
+    prompt.
     """
 
     name: ClassVar[str]
@@ -58,8 +56,9 @@ class Elements(Protocol):
             raise InputError.of("RC080", fact, cure=self.lacks[method])
 
     def drawn_by(self, argument: str) -> None:
-        """Refuse an argument that tells draws apart, where nothing is drawn. Raises `InputError`
-        (RC080).
+        """Refuse an argument that tells draws apart, where nothing is drawn.
+
+        Raises `InputError` (RC080).
         """
         return
 
@@ -68,22 +67,24 @@ class Elements(Protocol):
         return
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-        """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it
-        cannot be read here.
+        """Return a prompt as ids, or rows of numbers.
+
+        Raises `InputError` (RC043, RC080) if it cannot be read here.
         """
 
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
-        """Return what a run recorded under a name, as ids, or rows of numbers. Raises any error if
-        it is none.
+        """Return what a run recorded under a name, as ids, or rows of numbers.
+
+        Raises any error if it is none.
         """
 
     def stream(
         self, vocabulary: Vocabulary[Any], known: NDArray[Any] | None = None
     ) -> Stream | Plain:
-        """Return what makes ids, or rows of numbers, into what the network reads, one series from
-        its beginning on.
+        """Return what makes ids, or rows of numbers, into what the network reads.
 
-        `known` are rows of it by which it may be scaled; else they are those that come first.
+        It takes one series, from its beginning on. `known` are rows of it by which it may be
+        scaled; else they are those that come first.
         """
 
     def window(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
@@ -149,10 +150,13 @@ class Symbols(Elements):
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
         """Return the ids of a text, or of a list of tokens."""
-        _writable(values)
+        _check_text(values)
         elements = vocabulary.parse(values) if isinstance(values, str) else values
-        tokens = isinstance(elements, list) and all(isinstance(token, str) for token in elements)
-        if not (tokens if vocabulary.reads == "tokens" else isinstance(elements, str)):
+        if vocabulary.reads == "tokens":
+            readable = _are_texts(elements)
+        else:
+            readable = isinstance(elements, str)
+        if not readable:
             raise refused("this run reads symbols: the prompt must be text")
         try:
             return vocabulary.encode(elements)
@@ -188,16 +192,13 @@ class Symbols(Elements):
         """Refuse a seed and several streams where the likeliest symbol is taken."""
         if settings.temperature:
             return
-        why, cure = (
-            "and at temperature 0 nothing is drawn: the likeliest is taken",
-            "give a temperature above 0",
-        )
+        why = "and at temperature 0 nothing is drawn: the likeliest is taken"
+        cure = "give a temperature above 0"
         if seed is not None:
             raise InputError.of("RC080", f"seed decides what is drawn, {why}", cure=cure)
         if arguments.whole("streams", streams, 1) > 1:
-            raise InputError.of(
-                "RC080", f"streams differ in what is drawn, {why}", got=f"{streams}", cure=cure
-            )
+            fact = f"streams differ in what is drawn, {why}"
+            raise InputError.of("RC080", fact, got=f"{streams}", cure=cure)
 
     def shown(
         self, vocabulary: Vocabulary[Any], prompt: Any, opening: Callable[[], NDArray[Any]]
@@ -224,9 +225,8 @@ class Numbers(Elements):
 
     def drawn_by(self, argument: str) -> None:
         """Refuse it."""
-        raise InputError.of(
-            "RC080", f"{argument} is for symbols: a forecast is the same every time"
-        )
+        fact = f"{argument} is for symbols: a forecast is the same every time"
+        raise InputError.of("RC080", fact)
 
     def sampled_by(self, settings: Iterable[str]) -> None:
         """Refuse them."""
@@ -251,6 +251,7 @@ class Numbers(Elements):
         finite = torch.isfinite(rows)
         if bool(finite.all()):
             return rows
+
         row = int(torch.nonzero(~finite)[0, 0])
         fact = (
             f"the number at step {row} of the prompt is beyond all numbers of {dtype} once it is"
@@ -285,45 +286,63 @@ ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}
 
 
 def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
-    """Return a prompt as ids, or rows of numbers. Raises `InputError` (RC043, RC080) if it cannot
-    be read here.
+    """Return a prompt as ids, or rows of numbers.
+
+    Raises `InputError` (RC043, RC080) if it cannot be read here.
     """
     return ELEMENTS[vocabulary.yields].encoded(vocabulary, values)
 
 
 def sampling(settings: Generation) -> Sampling:
     """Return how a `[generation]` table says that a symbol is picked."""
-    return Sampling(**{name: getattr(settings, name) for name in Sampling.__dataclass_fields__})
+    return Sampling(
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+        repetition_penalty=settings.repetition_penalty,
+    )
 
 
 def holds_any(vocabulary: Vocabulary[Any], values: Any) -> bool:
     """Tell whether a prompt holds any element: white space alone is no token."""
-    return len(vocabulary.parse(values) if isinstance(values, str) else values) > 0
+    elements = vocabulary.parse(values) if isinstance(values, str) else values
+    return len(elements) > 0
 
 
 def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
-    """Return how tokens with spaces in them are given, if the vocabulary has any; a text is cut at
-    its spaces.
+    """Return how tokens with spaces in them are given, if a text holds any of the vocabulary.
+
+    The text itself is cut at its spaces.
     """
     if vocabulary.reads != "tokens":
         return ""
     names = [vocabulary.symbol(index) for index in range(vocabulary.size)]
-    spaced = [name for name in names if name in text and vocabulary.parse(name) != [name]]
+    inside = [name for name in names if name in text]
+    spaced = [name for name in inside if vocabulary.parse(name) != [name]]
     if not spaced:
         return ""
     example = json.dumps(max(spaced, key=len), ensure_ascii=False)
     return f"a token with spaces stands in a list, in a task or in Python: prompt = [{example}]"
 
 
-def _writable(values: Any) -> None:
-    """Refuse a text, or a list of tokens, that holds half of a surrogate pair: no file could hold
-    what follows.
+def _are_texts(elements: Any) -> bool:
+    """Tell whether a prompt is a list of tokens."""
+    return isinstance(elements, list) and all(isinstance(token, str) for token in elements)
+
+
+def _check_text(values: Any) -> None:
+    """Refuse a text, or a list of tokens, that holds half of a surrogate pair.
+
+    No file could hold what follows.
     """
-    for text in [values] if isinstance(values, str) else values if isinstance(values, list) else []:
-        if isinstance(text, str) and (at := broken_text(text)) >= 0:
+    texts = values if isinstance(values, list) else [values]
+    for text in texts:
+        place = broken_text(text) if isinstance(text, str) else -1
+        if place >= 0:
             fact = (
-                f"the prompt holds half of a surrogate pair (U+{ord(text[at]):04X}) at position"
-                f" {at}"
+                f"the prompt holds half of a surrogate pair (U+{ord(text[place]):04X}) at position"
+                f" {place}"
             )
             raise refused(fact, cure="give text that is UTF-8")
 
@@ -335,60 +354,57 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
             "this run reads numbers: the prompt must be a list of them, --values on the command"
             " line"
         )
+    needed = f"the prompt must be a list of numbers, {width} a step"
     if isinstance(values, list) and any(isinstance(value, bool) for value in values):
-        raise refused(
-            f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values)
-        )
+        raise _unreadable(needed, values)
     try:
         rows = np.asarray(values)
-    except (TypeError, ValueError) as error:  # steps of different widths
-        fact = (
-            f"the prompt must be a list of numbers, {width} a step, and its steps differ in width"
-        )
-        raise refused(fact, got=arguments.shown(values)) from error
-    if rows.dtype == object:  # such as whole numbers beyond all floats, or Decimal
+    except (TypeError, ValueError) as error:
+        raise _unreadable(f"{needed}, and its steps differ in width", values) from error
+
+    # Whole numbers beyond all floats, or Decimal, are objects to numpy.
+    if rows.dtype == object:
         rows = _floats(rows, width)
     if not rows.size:
         return np.zeros((0, width))
     if rows.dtype.kind not in "fiu" or not rows.ndim:
-        raise refused(
-            f"the prompt must be a list of numbers, {width} a step", got=arguments.shown(values)
-        )
+        raise _unreadable(needed, values)
+
+    each = f"each step takes {width} numbers, but each of the prompt has"
     if rows.ndim > 2:
-        raise refused(
-            f"each step takes {width} numbers, but each of the prompt has lists",
-            got=arguments.shown(values),
-        )
-    given = rows.shape[1] if rows.ndim == 2 else 1
-    if given != width:
-        raise refused(
-            f"each step takes {width} numbers, but each of the prompt has {given}",
-            got=str(values)[:80],
-        )
+        raise _unreadable(f"{each} lists", values)
+    columns = rows.shape[1] if rows.ndim == 2 else 1
+    if columns != width:
+        raise refused(f"{each} {columns}", got=str(values)[:80])
+
     rows = rows.astype(np.float64)
-    if not (np.abs(rows) <= LARGEST).all():  # nan too
+    # Written so that it refuses nan too.
+    if not (np.abs(rows) <= LARGEST).all():
         raise refused(f"the prompt holds a number that is not finite, or above {LARGEST:g}")
     return rows.reshape(-1, width)
 
 
 def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
     """Return an array of Python's own numbers as floats."""
-    flat = rows.ravel().tolist()
-    if any(isinstance(value, str | bytes | bool | complex) or value is None for value in flat):
-        raise refused(
-            f"the prompt must be a list of numbers, {width} a step",
-            got=arguments.shown(rows.tolist()),
-        )
+    needed = f"the prompt must be a list of numbers, {width} a step"
+    values = rows.ravel().tolist()
+    # `float` takes a text and a flag as well.
+    if any(value is None or isinstance(value, str | bytes | bool | complex) for value in values):
+        raise _unreadable(needed, rows.tolist())
     try:
-        return np.array([float(value) for value in flat], np.float64).reshape(rows.shape)
+        floats = np.array([float(value) for value in values], np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise refused(f"the prompt must be a list of numbers, {width} a step: {error}") from error
+        raise refused(f"{needed}: {error}") from error
+    return floats.reshape(rows.shape)
+
+
+def _unreadable(fact: str, values: Any) -> InputError:
+    """Return the error of a prompt that is no list of numbers, with how it begins."""
+    return refused(fact, got=arguments.shown(values))
 
 
 def too_short(missing: int) -> str:
-    """Return what is to be said where what is read are differences, and nothing has a difference
-    yet.
-    """
+    """Return what is to be said where what is read are differences, and nothing has one yet."""
     steps = f"{missing} more step{'s' * (missing > 1)}"
     return f"this run reads differences, and {steps} must come before anything can be foreseen"
 

@@ -1,6 +1,4 @@
-"""The one generation loop: prime with the whole prompt, then one step at a time with the state
-carried.
-"""
+"""The one generation loop: after the whole prompt one step at a time, with the state carried."""
 
 from __future__ import annotations
 
@@ -44,48 +42,53 @@ class Writer:
         self.text_of = session.vocabulary.streamer()
         self.owner = type(session.vocabulary).__name__
         self.stop = [text for text in stop if text]
-        self.held = ""
+        # What may be the beginning of a stop text, and is not given yet.
+        self.pending = ""
         self.done = False
 
     def take(self, index: int) -> str:
         """Return the text that is certain once this id has come."""
         if self.done:
             return ""
-        self.held += self._text(index)
-        found = [at for at in (self.held.find(text) for text in self.stop) if at >= 0]
-        if found:
+        text = self.pending + self._text(index)
+        ends = [place for place in map(text.find, self.stop) if place >= 0]
+        if ends:
             self.done = True
-            certain, self.held = self.held[: min(found)], ""
-            return certain
-        keep = max((_overlap(self.held, text) for text in self.stop), default=0)
-        cut = len(self.held) - keep
-        certain, self.held = self.held[:cut], self.held[cut:]
-        return certain
+            self.pending = ""
+            return text[: min(ends)]
+
+        uncertain = max((_overlap(text, stop) for stop in self.stop), default=0)
+        cut = len(text) - uncertain
+        self.pending = text[cut:]
+        return text[:cut]
 
     def _text(self, index: int) -> str:
-        """Return the text of an id; half of a surrogate pair, which nothing could write, becomes
-        U+FFFD.
-        """
+        """Return the text of an id; half of a surrogate pair, which no file holds, is U+FFFD."""
         text = self.text_of(index)
         if not isinstance(text, str):
-            raise PluginError.of(
-                "RC071", f"{self.owner}: streamer gives {type(text).__name__}, not str"
-            )
+            fact = f"{self.owner}: streamer gives {type(text).__name__}, not str"
+            raise PluginError.of("RC071", fact)
         if broken_text(text) < 0:
             return text
-        return "".join(REPLACEMENT if broken_text(mark) >= 0 else mark for mark in text)
+        marks = (REPLACEMENT if broken_text(mark) >= 0 else mark for mark in text)
+        return "".join(marks)
 
     def rest(self) -> str:
         """Return what was held back, once no more will come."""
-        text, self.held = self.held, ""
+        text, self.pending = self.pending, ""
         return text
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return how many characters at the end of a text begin a stop text."""
-    return next(
-        (n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0
-    )
+    """Return how many characters at the end of a text begin a stop text.
+
+    At the end of "the e" those are 1 of the stop text "end", and 0 of "dog".
+    """
+    longest = min(len(text), len(stop) - 1)
+    for count in range(longest, 0, -1):
+        if stop.startswith(text[-count:]):
+            return count
+    return 0
 
 
 def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:

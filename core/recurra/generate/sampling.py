@@ -1,6 +1,4 @@
-"""From logits to a symbol: penalty, temperature, top-k, top-p, min-p, in this order, and a seeded
-draw.
-"""
+"""From logits to a symbol: penalty, temperature, top-k, top-p, min-p, and then a seeded draw."""
 
 from __future__ import annotations
 
@@ -28,12 +26,11 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def pick(self, logits: Tensor, seen: Tensor, draws: Draws) -> Tensor:
-        """Return one id a row, `[B]`, for logits `[B, V]`; `seen` marks the symbols that have come,
-        `[B, V]`.
-        """
+        """Return one id a row, `[B]`, for logits `[B, V]`; `seen` `[B, V]` marks what has come."""
         logits = logits.float()
         if self.repetition_penalty != 1.0:
-            logits = torch.where(seen, penalised(logits, self.repetition_penalty), logits)
+            fainter = penalised(logits, self.repetition_penalty)
+            logits = torch.where(seen, fainter, logits)
         if self.temperature == 0:
             return logits.argmax(dim=-1)
         return draws.pick(self.chances(logits.cpu())).to(logits.device)
@@ -41,28 +38,36 @@ class Sampling:
     def chances(self, logits: Tensor) -> Tensor:
         """Return the probabilities `[B, V]` that a draw follows."""
         temperature = min(max(self.temperature, COLDEST), HOTTEST)
-        chances = torch.softmax((logits - logits.amax(dim=-1, keepdim=True)) / temperature, dim=-1)
-        size = chances.shape[-1]
-        if not (0 < self.top_k < size or self.top_p < 1 or self.min_p > 0):
+        # The largest logit becomes 0, so that no division makes it infinite.
+        below = logits - logits.amax(dim=-1, keepdim=True)
+        chances = torch.softmax(below / temperature, dim=-1)
+        cuts = 0 < self.top_k < chances.shape[-1]
+        if not (cuts or self.top_p < 1 or self.min_p > 0):
             return chances
+
+        # Ranked from the likeliest down, every rule keeps a beginning.
         ranked, order = chances.sort(dim=-1, descending=True, stable=True)
         keep = torch.ones_like(ranked, dtype=torch.bool)
-        if 0 < self.top_k < size:
+        if cuts:
             keep[:, self.top_k :] = False
         if self.top_p < 1:
-            kept = torch.where(keep, ranked, 0.0)
-            kept = kept / kept.sum(dim=-1, keepdim=True)
-            keep &= kept.cumsum(dim=-1) - kept < self.top_p
+            # A symbol stays if those before it do not reach top_p yet, so the first always does.
+            rest = torch.where(keep, ranked, 0.0)
+            rest = rest / rest.sum(dim=-1, keepdim=True)
+            before = rest.cumsum(dim=-1) - rest
+            keep &= before < self.top_p
         if self.min_p > 0:
             keep &= ranked >= self.min_p * ranked[:, :1]
+
         ranked = torch.where(keep, ranked, 0.0)
         ranked = ranked / ranked.sum(dim=-1, keepdim=True)
         return torch.zeros_like(ranked).scatter(-1, order, ranked)
 
 
 def penalised(logits: Tensor, penalty: float) -> Tensor:
-    """Return logits made less likely (Keskar et al. 2019, arXiv:1909.05858): divided above 0,
-    multiplied below.
+    """Return logits made less likely: divided by the penalty above 0, multiplied below.
+
+    After Keskar et al. 2019, arXiv:1909.05858.
     """
     penalty = min(max(penalty, COLDEST), HOTTEST)
     changed = torch.where(logits > 0, logits / penalty, logits * penalty)

@@ -1,6 +1,4 @@
-"""A session: a network with a state that can be fed, read, copied, rolled back, saved and
-restored.
-"""
+"""A session: a network with a state that can be fed, read, copied, saved and restored."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import json
 import math
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,16 +43,19 @@ STREAMS = 1 << 20
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
+STATE, STREAM = "state.", "stream."
+"""How the names of tensors begin in a saved state: those of the network, and of what it reads."""
+
 
 class Session:
-    """One stream, or several side by side, over a trained network; memory does not grow with what
-    it has read.
+    """One stream, or several side by side, over a trained network.
 
-    Several streams read the same prompt, together until the first draw, and draw each for itself.
-    `position` is where in its sequence the first element stands that is fed: a clock in the encoder
-    goes on from there. `scheme` is that of `recurra.randomness`, by which symbols are drawn. What
-    is `known` of a series, in the data's units, is what it is scaled by where each has a scale of
-    its own; else those are the numbers that are fed first.
+    Memory does not grow with what it has read. Several streams read the same prompt, together until
+    the first draw, and draw each for itself. `position` is where in its sequence the first element
+    stands that is fed: a clock in the encoder goes on from there. `scheme` is that of
+    `recurra.randomness`, by which symbols are drawn. What is `known` of a series, in the data's
+    units, is what it is scaled by where each has a scale of its own; else those are the numbers
+    that are fed first.
     """
 
     def __init__(
@@ -77,8 +78,11 @@ class Session:
         self.vocabulary = vocabulary
         self.stream = self.elements.stream(vocabulary, known)
         self._carried: States | Packed | None = None
-        self.skipped = False  # whether the last that was fed held no symbol of the vocabulary
-        self.output: Tensor | None = None  # B V: what the network says of the next element
+        # Whether the last that was fed held no symbol of the vocabulary.
+        self.skipped = False
+        # B V: what the network says of the next element.
+        self.output: Tensor | None = None
+        # B V: the symbols that have come; one row until the streams differ.
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.draws = draws.begun(seed, scheme)
         self.stepper = stepper(self.network)
@@ -108,6 +112,8 @@ class Session:
             return self
         if len(ids) < self.stream.at_once:
             raise refused(TOO_FEW, cure="give two steps or more of it at once")
+
+        # A stream that has read what is refused is thrown away.
         stream = copy.copy(self.stream)
         x = self.elements.window(stream.read(ids), self.network.dtype)
         self.stream = stream
@@ -125,13 +131,15 @@ class Session:
         position = None if states else torch.full((len(x),), self.position, device=x.device)
         with torch.no_grad():
             output, self._carried = self.network(x, states, position=position, last=True)  # B 1 V
-        self.output = self.network.point(output[:, 0]).clone()  # a view would keep the whole window
+        # A view would keep the whole window in memory.
+        self.output = self.network.point(output[:, 0]).clone()
         self.position += x.shape[1]
         self.elements.note(self.seen, x)
 
     def _step(self, x: Tensor) -> None:
         """Read one step of ids `[B]` or numbers `[B, F]`, where something has been read before."""
-        output, self._carried = self.stepper(self.network, x, cast(States, self._carried))
+        assert self._carried is not None
+        output, self._carried = self.stepper(self.network, x, self._carried)
         self.output = self.network.point(output)
         self.position += 1
         self.elements.note(self.seen, x.unsqueeze(1))
@@ -145,16 +153,15 @@ class Session:
         return torch.softmax(self.expected().float(), dim=-1)
 
     def expected(self) -> Tensor:
-        """Return what the network says of the next element, `[B, V]`. Raises `InputError` (RC080)
-        if there is none.
+        """Return what the network says of the next element, `[B, V]`.
+
+        Raises `InputError` (RC080) if there is none.
         """
-        if self.output is None and self.skipped:
-            raise refused(SKIPPED, cure=GIVE_KNOWN)
         if self.output is None:
-            raise refused(
-                "nothing has been read, so nothing follows",
-                cure="give a prompt of one element or more",
-            )
+            if self.skipped:
+                raise refused(SKIPPED, cure=GIVE_KNOWN)
+            fact = "nothing has been read, so nothing follows"
+            raise refused(fact, cure="give a prompt of one element or more")
         if missing := self.stream.missing:
             raise refused(too_short(missing), cure="give more of what came before")
         return self.output.expand(self.streams, -1)
@@ -170,22 +177,22 @@ class Session:
         self.seen = self.seen[each]
 
     def _sound(self, purpose: str) -> Tensor:
-        """Return what the network says of the next element. Raises `RunError` (RC060) if it is not
-        finite.
+        """Return what the network says of the next element.
+
+        Raises `RunError` (RC060) if it is not finite.
         """
         output = self.expected()
-        # A sum may be beyond all numbers though none of them is.
+        # The sum is quick to look at, but may be beyond all numbers though none of them is.
         finite = math.isfinite(float(output.sum()))
         if not finite and not bool(torch.isfinite(output).all()):
-            raise RunError.of(
-                "RC060",
-                f"what the network gives is not finite, so nothing can be {purpose} from it",
-            )
+            fact = f"what the network gives is not finite, so nothing can be {purpose} from it"
+            raise RunError.of("RC060", fact)
         return output
 
     def draw(self, sampling: Sampling) -> NDArray[np.int64]:
-        """Pick the next symbol of each stream and read it; return the ids `[B]`. Raises
-        `InputError` (RC080).
+        """Pick the next symbol of each stream and read it; return the ids `[B]`.
+
+        Raises `InputError` (RC080).
         """
         self.elements.has("draw")
         output = self._sound("drawn")
@@ -206,15 +213,12 @@ class Session:
         self._step(scaled.to(self.network.dtype))
         numbers = self.stream.undo(scaled[0].cpu().double().numpy())
         if not np.isfinite(numbers).all():
-            raise RunError.of(
-                "RC060", "what the network forecasts is beyond all numbers in the data's units"
-            )
+            fact = "what the network forecasts is beyond all numbers in the data's units"
+            raise RunError.of("RC060", fact)
         return numbers
 
     def copy(self) -> Session:
-        """Return a session in the same state, random draws included, that goes its own way from
-        here.
-        """
+        """Return a session in the same state that goes its own way from here, draws included."""
         other = copy.copy(self)
         other.seen = self.seen.clone()
         other.draws = self.draws.copy()
@@ -222,14 +226,16 @@ class Session:
         return other
 
     def save(self, path: str | Path) -> None:
-        """Write the state to a safetensors file, which any machine with the same run can
-        restore.
-        """
-        tensors = {f"state.{name}": t.cpu() for name, t in flatten(self.states or ()).items()}
-        tensors |= {"seen": self.seen.cpu(), "random": self.draws.state()}
-        tensors |= {f"stream.{name}": tensor for name, tensor in self.stream.tensors().items()}
+        """Write the state to a safetensors file, for any machine that has the same run."""
+        states = flatten(self.states or ())
+        tensors = {STATE + name: tensor.cpu() for name, tensor in states.items()}
+        tensors["seen"] = self.seen.cpu()
+        tensors["random"] = self.draws.state()
+        for name, tensor in self.stream.tensors().items():
+            tensors[STREAM + name] = tensor
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
+
         about = {
             "signature": self.signature(),
             "position": str(self.position),
@@ -239,9 +245,8 @@ class Session:
         with guarded(Path(path), "or give another path"):
             try:
                 save_file(tensors, path, metadata=about)
-            except (
-                SafetensorError
-            ) as error:  # how safetensors tells of a folder that is not there, or of a full disk
+            except SafetensorError as error:
+                # So it tells of a folder that is not there, or of a full disk.
                 raise OSError(str(error)) from error
 
     def restore(self, path: str | Path) -> Session:
@@ -254,87 +259,104 @@ class Session:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:  # whatever a file that is none of ours may lead safetensors to
+        except Exception as error:
+            # A file that is none of ours may lead safetensors to anything.
             raise InputError.of("RC054", f"{path} is not a saved state: {error}") from error
+
         if about.get("signature") != self.signature():
             fact = f"{path} was saved by another network, vocabulary or precision"
-            raise InputError.of(
-                "RC054", fact, cure="restore it into a session of the run that saved it"
-            )
+            cure = "restore it into a session of the run that saved it"
+            raise InputError.of("RC054", fact, cure=cure)
         if "sha256" not in about:
             text = f"{path} holds no hash, as states of before: it is restored unverified"
             warnings.warn(text, Unverified, stacklevel=2)
         try:
             self._take(about, tensors)
         except Exception as error:
-            fact = f"{path} is a damaged state: {' '.join(str(error).split())[:300]}"
-            raise InputError.of(
-                "RC054", fact, cure="save it anew, or restore it from a copy"
-            ) from error
+            message = " ".join(str(error).split())[:300]
+            fact = f"{path} is a damaged state: {message}"
+            cure = "save it anew, or restore it from a copy"
+            raise InputError.of("RC054", fact, cure=cure) from error
         return self
 
     def _take(self, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
-        """Take a saved state, all of it or nothing. Raises any error if it is not what `save` has
-        written.
+        """Take a saved state, all of it or nothing.
+
+        Raises any error if it is not what `save` has written.
         """
         if about.get("sha256", "") not in ("", _hash(about, tensors)):
             raise ValueError("its hash is not the recorded one")
-        device, seen = self.network.device, tensors["seen"]
+        seen, output = tensors["seen"], tensors.get("output")
         streams, position = int(about["streams"]), int(about["position"])
-        output = tensors.get("output")
         if streams < 1 or not 0 <= position < 1 << 63:
             raise ValueError(f"streams = {streams}, position = {position}")
-        if seen.dtype != torch.bool or seen.shape not in (
-            (1, self.vocabulary.size),
-            (streams, self.vocabulary.size),
-        ):
-            raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}")
-        if output is not None and (
-            output.dtype != self.network.dtype or len(output) != len(seen) or output.dim() != 2
-        ):
-            raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
-        states = {
-            name.removeprefix("state."): t
-            for name, t in tensors.items()
-            if name.startswith("state.")
-        }
+
+        self._check_shapes(seen, output, streams)
+        states = _under(STATE, tensors)
         if bool(states) != (output is not None):
             raise ValueError("there is a state without an output, or an output without a state")
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and bool(tensor.isnan().any()):
                 raise ValueError(f"{name} holds what is not a number")
-        restored = unflatten(self.network.initial_states(len(seen)), states) if states else None
+
+        # Whatever may fail comes first: then nothing has been taken.
+        carried = None
+        if states:
+            carried = unflatten(self.network.initial_states(len(seen)), states)
         drawn = draws.restored(tensors["random"])
-        stream = self.stream.restored(
-            {
-                name.removeprefix("stream."): t
-                for name, t in tensors.items()
-                if name.startswith("stream.")
-            }
-        )
-        self.streams, self.position, self.seen = streams, position, seen.to(device)
-        self._carried, self.output = restored, None if output is None else output.to(device)
-        self.draws, self.stream = drawn, stream
+        stream = self.stream.restored(_under(STREAM, tensors))
+        device = self.network.device
+        seen = seen.to(device)
+        output = None if output is None else output.to(device)
+
+        self.streams, self.position = streams, position
+        self.seen, self.output = seen, output
+        self._carried, self.draws, self.stream = carried, drawn, stream
+
+    def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
+        """Check what was saved beside the states. Raises `ValueError`."""
+        # Streams that have not parted yet share a row.
+        shapes = [(rows, self.vocabulary.size) for rows in (1, streams)]
+        if seen.dtype != torch.bool or seen.shape not in shapes:
+            raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}")
+        if output is None:
+            return
+        alike = output.dtype == self.network.dtype and len(output) == len(seen)
+        if not alike or output.dim() != 2:
+            raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
 
     def signature(self) -> str:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""
-        digest = hashlib.sha256(json.dumps(self.vocabulary.save(), sort_keys=True).encode())
+        vocabulary = json.dumps(self.vocabulary.save(), sort_keys=True)
+        digest = hashlib.sha256(vocabulary.encode())
         cells = [f"{type(cell).__name__} {cell.options!r}" for cell in self.network.cells]
         digest.update(f"{cells} {self.network.narrow}".encode())
         for name, weight in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
-            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(_bytes(weight.detach().cpu().contiguous()))
         return digest.hexdigest()
 
 
+def _bytes(tensor: Tensor) -> bytes:
+    """Return the bytes of a tensor on the CPU."""
+    return tensor.view(torch.uint8).numpy().tobytes()
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def _hash(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Return a hash of all that a saved state holds."""
-    digest = hashlib.sha256(
-        json.dumps({k: v for k, v in sorted(about.items()) if k != "sha256"}).encode()
-    )
+    """Return a hash of all that a saved state holds, but for the hash itself."""
+    rest = {key: value for key, value in sorted(about.items()) if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(rest).encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        )
+        heading = [name, str(tensor.dtype), list(tensor.shape)]
+        digest.update(json.dumps(heading).encode())
+        digest.update(_bytes(tensor.detach().cpu().contiguous().view(-1)))
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from recurra.job.elements import ELEMENTS, Counts
 from recurra.job.paths import Execution, choose_paths
 from recurra.model import device as devices
 from recurra.model import probe
-from recurra.model.layers import Layer, layer
+from recurra.model.layers import layer
 from recurra.model.network import Network
 from recurra.randomness import SCHEME, noise, seeded
 from recurra.resolved import Part, Resolved
@@ -42,7 +42,7 @@ def build_network(
     answers: int = 0,
     counts: Callable[[], Counts] | None = None,
     resets: bool = False,
-    taken: Execution | None = None,
+    execution: Execution | None = None,
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
@@ -50,28 +50,18 @@ def build_network(
     the same. `names` gives those of the symbols or features to an encoder that starts from outside,
     as from vectors in a file; `counts` the names of the answers, and how often each comes in
     training, to a loss that learns of them. Without both, as when a run is loaded, neither learns
-    anything. The paths are those that were `taken`, as far as they are proved here, else the
-    fastest for windows of training, in which sequences begin where there are `resets`. Raises
-    `InputError` (RC031) if a cell cannot run on the path that the task asks for.
+    anything. The paths are those of the `execution` that a run records, as far as they are proved
+    here, else the fastest for windows of training, in which sequences begin where there are
+    `resets`. Raises `InputError` (RC031) if a cell cannot run on the path that the task asks for.
     """
     task = resolved.task
     with resolved.placing():
         device = devices.choose(task.device)
+
+    # All that is drawn comes from one stream, so the order of the parts decides the weights.
     with seeded(task.seed, "init"):
-        encoder: Encoder[Any] = resolved.parts["encoder"].build(size)
-        vocabulary: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
-        probe.encoder(encoder, vocabulary.yields, resolved.parts["encoder"].entry.qualified)
-        if names is not None:
-            with resolved.placing():
-                encoder.prepare(names())
-        layers: list[nn.Module] = []
-        width = encoder.output_size
-        for index, part in enumerate(resolved.cells):
-            if part.options.block is not None and width < NARROWEST[part.options.block.norm]:
-                raise InputError(resolved.place(_narrow(part, width, resolved.cell_key(index))))
-            for _ in range(part.options.num_layers):
-                layers.append(layer(partial(_cell, part), width, part.options))
-                width = cast(Layer, layers[-1]).output_size
+        encoder = _encoder(resolved, size, names)
+        layers = _layers(resolved, encoder.output_size)
         target = resolved.target
         pooled = target.pooling if target.scope == "sequence" else None
         loss = _loss(resolved, answers or size)
@@ -79,15 +69,17 @@ def build_network(
             with resolved.placing():
                 ELEMENTS[resolved.answers.yields].prepare(loss, counts)
         network = Network(encoder, layers, loss, pooled)
+
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
-    network.noise = noise(task.seed, device, SCHEME if taken is None else taken.randomness)
-    with sized(resolved, network, taken):
-        return network, choose_paths(resolved, network, resets, taken)
+    scheme = SCHEME if execution is None else execution.randomness
+    network.noise = noise(task.seed, device, scheme)
+    with sized(resolved, network, execution):
+        return network, choose_paths(resolved, network, resets, execution)
 
 
 def sized(
-    resolved: Resolved, network: Network, taken: Execution | None = None
+    resolved: Resolved, network: Network, execution: Execution | None = None
 ) -> AbstractContextManager[None]:
     """Return what sets the threads that a task of this size is worth.
 
@@ -96,8 +88,36 @@ def sized(
     training = resolved.task.training
     weights = sum(weight.numel() for weight in network.parameters())
     work = weights * training.batch_size * resolved.task.sequence.length
-    several = taken is not None and taken.threads > 1
-    return devices.sized(resolved.task.device, devices.SMALL if several else work)
+    if execution is not None and execution.threads > 1:
+        work = devices.SMALL
+    return devices.sized(resolved.task.device, work)
+
+
+def _encoder(resolved: Resolved, size: int, names: Callable[[], list[str]] | None) -> Encoder[Any]:
+    """Return the encoder of a task, which may start from the names of what it reads."""
+    part = resolved.parts["encoder"]
+    encoder: Encoder[Any] = part.build(size)
+    vocabulary: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
+    probe.encoder(encoder, vocabulary.yields, part.entry.qualified)
+    if names is not None:
+        with resolved.placing():
+            encoder.prepare(names())
+    return encoder
+
+
+def _layers(resolved: Resolved, width: int) -> list[nn.Module]:
+    """Return the layers over an encoder of a width, each as wide as what lies below it gives."""
+    layers: list[nn.Module] = []
+    for index, part in enumerate(resolved.cells):
+        block = part.options.block
+        if block is not None and width < NARROWEST[block.norm]:
+            raise InputError(resolved.place(_narrow(part, width, resolved.cell_key(index))))
+
+        for _ in range(part.options.num_layers):
+            above = layer(partial(_cell, part), width, part.options)
+            width = above.output_size
+            layers.append(above)
+    return layers
 
 
 def _narrow(part: Part, width: int, key: str) -> Problem:
@@ -111,17 +131,19 @@ def _narrow(part: Part, width: int, key: str) -> Problem:
 
 
 def _cell(part: Part, width: int) -> Cell[Any]:
-    """Return a cell for inputs of a width. Raises `PluginError` (RC071) if it breaks the shapes of
-    its contract.
+    """Return a cell for inputs of a width.
+
+    Raises `PluginError` (RC071) if it breaks the shapes of its contract.
     """
-    built: Cell[Any] = part.build(width)
-    probe.cell(built, part.entry.qualified)
-    return built
+    cell: Cell[Any] = part.build(width)
+    probe.cell(cell, part.entry.qualified)
+    return cell
 
 
 def _loss(resolved: Resolved, size: int) -> Loss[Any]:
-    """Return the loss of a task. Raises `PluginError` (RC071) if it does not give one number a
-    step.
+    """Return the loss of a task.
+
+    Raises `PluginError` (RC071) if it does not give one number a step.
     """
     part = resolved.parts["loss"]
     loss: Loss[Any] = part.build(size)
@@ -130,21 +152,34 @@ def _loss(resolved: Resolved, size: int) -> Loss[Any]:
 
 
 def build_optimizer(resolved: Resolved, network: Network) -> torch.optim.Optimizer:
-    """Return the optimizer of a task. Raises `InputError` (RC013) if torch refuses its
-    arguments.
+    """Return the optimizer of a task.
+
+    Raises `InputError` (RC013) if torch refuses its arguments.
     """
     kind, arguments = optimizers.chosen(resolved.task.training.optimizer)
     with resolved.placing():
         try:
             return optimizers.build(kind, arguments, network.parameters())
         except InputError as error:
-            origins, table = resolved.document.origins, ("training", "optimizer")
-            layers = {name: origins.get((*table, name), 0) for name in arguments}
-            if len(set(layers.values())) < 2:  # they all stand in one table
+            key = _latest_key(resolved, list(arguments))
+            if key is None:
                 raise
-            latest = max(layers, key=lambda name: layers[name])
-            key = ".".join((*table, latest))
             raise InputError(replace(problem, key=key) for problem in error.problems) from error
+
+
+def _latest_key(resolved: Resolved, arguments: list[str]) -> str | None:
+    """Return the key of the argument that was set last; none where all were set together.
+
+    Each by itself may be right, and one that a table, or the command line, puts on top of the
+    others is then what does not fit.
+    """
+    origins, table = resolved.document.origins, ("training", "optimizer")
+    tables = {name: origins.get((*table, name), 0) for name in arguments}
+    if len(set(tables.values())) < 2:
+        return None
+
+    latest = max(tables, key=lambda name: tables[name])
+    return ".".join((*table, latest))
 
 
 def build_trainer(
@@ -155,15 +190,20 @@ def build_trainer(
     validate: Callable[[], dict[str, float]] | None = None,
     stop_asked: Callable[[], bool] = lambda: False,
 ) -> Trainer:
-    """Return the trainer of a task."""
+    """Return the trainer of a task.
+
+    `validate` gives the figures of the validation split, where there is one.
+    """
     training = resolved.task.training
+    steps = total_steps(training, data.feed.batches)
+    figures = known(data.target, type(data.answers))
     return Trainer(
         training=training,
         network=network,
         optimizer=build_optimizer(resolved, network),
-        rate=optimizers.Rate(training.schedule, total_steps(training, data.feed.batches)),
+        rate=optimizers.Rate(training.schedule, steps),
         feed=data.feed,
-        monitor=known(data.target, type(data.answers))[training.monitor],
+        monitor=figures[training.monitor],
         validate=validate,
         stop_asked=stop_asked,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -62,9 +62,7 @@ class Data:
 
     @property
     def lag(self) -> int:
-        """How many elements at the beginning of a sequence have no value, and can answer
-        nothing.
-        """
+        """How many elements at the beginning of a sequence have no value, and answer nothing."""
         return self.chain.lag if self.chain else 0
 
     @property
@@ -99,22 +97,22 @@ class Data:
         return begin - int(self.store.begin(np.array([begin]))[0])
 
     def counts(self) -> tuple[list[str], NDArray[np.int64]]:
-        """Return the names of the answers that are symbols, and how often each comes in training,
-        or its first part.
+        """Return the names of the answers that are symbols, and how often each comes.
+
+        They are counted in training, or its first part.
         """
-        held, size = self.examples("train"), self.answers.size
-        parts = held.sequences()
-        if held.answers is not None:
-            parts = iter([held.answers[can_be_given(held.answers)]])
+        train, size = self.examples("train"), self.answers.size
+        parts: Iterable[NDArray[Any]] = train.sequences()
+        if train.answers is not None:
+            parts = [train.answers[can_be_given(train.answers)]]
+
         counts = np.zeros(size, np.int64)
-        for part in parts:
-            counts += np.bincount(part, minlength=size)
+        for ids in parts:
+            counts += np.bincount(ids, minlength=size)
         return self.answer_elements.names(self.source, self.answers), counts
 
     def unseen(self, name: SplitName) -> list[str]:
-        """Return the labels of a split that training has not shown, a name for each sequence that
-        has one.
-        """
+        """Return the labels of a split that training has not shown, one for each sequence."""
         if self.reader.labels is None:
             return []
         rows = self.store.sequence(self.splits[name].begin)
@@ -127,33 +125,33 @@ class Data:
         return self.elements.names(self.source, self.vocabulary)
 
     def opening(self) -> Any:
-        """Return what generation goes on from without a prompt: the first symbols, or the last
-        steps of a series.
+        """Return what generation goes on from without a prompt.
+
+        That is the first symbols, or the last steps of a series.
         """
         begin, end = self.elements.opening(self.store, self.lag)
         return np.asarray(self.store.values[begin:end]).tolist()
 
     def summary(self) -> dict[str, Any]:
         """Return what data.json holds."""
-        return {
+        summary: dict[str, Any] = {
             "fingerprint": self.store.fingerprint,
             "elements": len(self.store),
             "sequences": len(self.store.starts),
             "splits": {name: part.elements for name, part in self.splits.items()},
             "features": self.source.features(),
-            **(self.answers.record() if isinstance(self.answers, Answers) else {}),
-            **self._generated_from(),
         }
+        if isinstance(self.answers, Answers):
+            summary |= self.answers.record()
 
-    def _generated_from(self) -> dict[str, Any]:
-        """Return what generation goes on from without a prompt, where there is any."""
-        if not self.target.generates:
-            return {}
-        return {
-            "opening": self.opening(),
-            "opening_position": self.opening_position(),
-            **self.elements.ending(self),
-        }
+        # What generation goes on from without a prompt.
+        if self.target.generates:
+            summary["opening"] = self.opening()
+            summary["opening_position"] = self.opening_position()
+            if ending := self.elements.ending(self):
+                summary["ending"] = ending.ids
+                summary["ending_position"] = ending.position
+        return summary
 
 
 def examples(
@@ -172,17 +170,17 @@ def examples(
         if isinstance(answers, Answers):
             of_sequences = answers.plain(of_sequences)
     return Examples(
-        vocabulary.yields,
-        store.values,
-        part.low,
-        part.high,
-        part.begin,
-        vocabulary.size,
-        answers.size,
-        of_sequences,
-        season,
-        scale,
-        part.lag,
+        elements=vocabulary.yields,
+        values=store.values,
+        low=part.low,
+        high=part.high,
+        begin=part.begin,
+        size=vocabulary.size,
+        classes=answers.size,
+        answers=of_sequences,
+        season=season,
+        scale=scale,
+        lag=part.lag,
     )
 
 
@@ -191,37 +189,40 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
 
     Raises `InputError` (RC040 to RC043, RC080).
     """
-    task = resolved.task
+    task, target = resolved.task, resolved.target
     with resolved.placing():
         source: Source[Any] = resolved.parts["source"].build()
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
-        owners = [resolved.parts[name].entry for name in ("source", "vocabulary")]
-        identity = " ".join(f"{e.qualified}@{e.plugin.version}" for e in owners)
-        names = owners[0].qualified, owners[1].qualified
-        target, season = resolved.target, task.sequence.season
-        asked: tuple[Role, ...] = () if target.asks == "input" else (target.asks,)
-        own = asked + (("fold",) if "fold" in resolved.roles else ())
-        store = build(source, vocabulary, identity=identity, owners=names, roles=own)
+        store = _store(resolved, source, vocabulary)
         check(store)
-        splits = split(
-            store,
-            task.sequence,
-            target.reach,
-            target.scope == "sequence",
-            by_class=ELEMENTS[target.answers].by_class,
-        )
-        chain = ELEMENTS[vocabulary.yields].fit(resolved, vocabulary, store, splits)
-        target.prepare(ELEMENTS[vocabulary.yields].names(source, vocabulary))
+        whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
+        splits = split(store, task.sequence, target.reach, whole, by_class)
+
+        # What is learned of the data is learned of the training split.
+        elements = ELEMENTS[vocabulary.yields]
+        chain = elements.fit(resolved, vocabulary, store, splits)
+        target.prepare(elements.names(source, vocabulary))
         answers, labels = _answers(target, vocabulary, store, splits["train"])
+
         dtype = devices.DTYPES[task.device.precision]
         reader = Reader(store, vocabulary.encode, dtype, target.reach, labels, target.scored)
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
-        learned = examples(vocabulary, reader, splits["train"], answers, season)
-        scale = ELEMENTS[answers.yields].scale(learned) if target.asks == "input" else None
-        feed = _feed(resolved, reader, splits["train"])
+        season = task.sequence.season
+        train = examples(vocabulary, reader, splits["train"], answers, season)
+        scale = ELEMENTS[answers.yields].scale(train) if answers is vocabulary else None
         data = Data(
-            source, vocabulary, store, splits, reader, feed, target, answers, scale, season, chain
+            source=source,
+            vocabulary=vocabulary,
+            store=store,
+            splits=splits,
+            reader=reader,
+            scale=scale,
+            feed=_feed(resolved, reader, splits["train"]),
+            target=target,
+            answers=answers,
+            season=season,
+            chain=chain,
         )
         _check_splits(resolved, data)
         if target.generates:
@@ -229,9 +230,25 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
     return data
 
 
+def _store(resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any]) -> Store:
+    """Return the sequences of a source, encoded, with the columns that this task needs."""
+    target = resolved.target
+    roles: list[Role] = [] if target.asks == "input" else [target.asks]
+    if "fold" in resolved.roles:
+        roles.append("fold")
+
+    # The cache keeps what these two, in these versions, made of the same data.
+    source_entry = resolved.parts["source"].entry
+    vocabulary_entry = resolved.parts["vocabulary"].entry
+    entries = (source_entry, vocabulary_entry)
+    identity = " ".join(f"{entry.qualified}@{entry.plugin.version}" for entry in entries)
+    owners = (source_entry.qualified, vocabulary_entry.qualified)
+    return build(source, vocabulary, identity=identity, owners=owners, roles=tuple(roles))
+
+
 def _answers(
     target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split
-) -> tuple[Vocabulary[Any], NDArray[Any] | None]:
+) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
     """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
 
     They are fitted on the training split; elsewhere a label that is not there is `UNSEEN`.
@@ -244,8 +261,7 @@ def _answers(
 def _transformed(
     resolved: Resolved, chain: Chain, reader: Reader, splits: dict[SplitName, Split]
 ) -> tuple[Reader, dict[SplitName, Split]]:
-    """Return a reader of what transforms make of numbers, and splits in which nothing is answered
-    that has no value.
+    """Return a reader of what transforms make of numbers, and the splits of what has a value.
 
     Raises `InputError` (RC031, RC041) where an answer could not be undone by what is known when it
     is made, or where a series must be known, and training sees nothing of it.
@@ -260,18 +276,8 @@ def _transformed(
         cure = 'leave difference and seasonal_difference out, and scale_by = "series"'
         raise InputError.of("RC031", fact, key="vocabulary", cure=cure)
     if chain.by_series and not train.whole:
-        seen = set(train.begin.tolist())
-        for name, part in splits.items():
-            strange = [begin for begin in part.begin.tolist() if begin not in seen]
-            if strange:
-                fact = (
-                    f"{len(strange)} of the {len(part)} series of the {name} split have no part in"
-                    " training, "
-                )
-                fact += "by which they could be scaled"
-                cure = 'vocabulary.scale_by = "all"'
-                cure = cure if "fold" in store.columns else f'sequence.split_by = "time", or {cure}'
-                raise InputError.of("RC041", fact, key="vocabulary.scale_by", cure=cure)
+        _check_series(store, splits)
+
     lag = chain.lag if target.asks == "input" else 0
     place = partial(place_of, store, splits)
     rows = transformed(chain, store, in_training(store, train), place)
@@ -279,35 +285,43 @@ def _transformed(
     return replace(reader, rows=rows, origins=chain.width, lag=lag), splits
 
 
+def _check_series(store: Store, splits: dict[SplitName, Split]) -> None:
+    """Refuse series of which training sees nothing. Raises `InputError` (RC041)."""
+    seen = set(splits["train"].begin.tolist())
+    for name, part in splits.items():
+        unseen = [begin for begin in part.begin.tolist() if begin not in seen]
+        if not unseen:
+            continue
+        fact = (
+            f"{len(unseen)} of the {len(part)} series of the {name} split have no part in"
+            " training, by which they could be scaled"
+        )
+        cure = 'vocabulary.scale_by = "all"'
+        # Where the data says which split is whose, no other way of splitting helps.
+        if "fold" not in store.columns:
+            cure = f'sequence.split_by = "time", or {cure}'
+        raise InputError.of("RC041", fact, key="vocabulary.scale_by", cure=cure)
+
+
 def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
-    """Return the batches of training. Raises `InputError` (RC041) that does the arithmetic where
-    there are too few.
+    """Return the batches of training.
+
+    Raises `InputError` (RC041) that does the arithmetic where there are too few.
     """
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
     if train.whole:
         return _sequences(resolved, reader, train)
     if not train.steps:
-        fact = (
-            f"the training split holds {train.elements} elements in {len(train)} sequences: nothing"
-            " can be predicted"
-        )
-        needed = max(train.reach, train.lag) + 1
-        cure = f"a window needs an input and a target: {needed} elements"
-        cure += ", for what is read are differences" if train.lag > 1 else ""
-        raise InputError.of("RC041", fact, key="sequence.split", cure=cure)
+        raise _nothing_to_predict(train)
+
+    seed = resolved.task.seed
+    # Lanes run side by side through one text: a batch takes a window of each, and one step more.
     if sequence.carry:
-        have, need = train.elements, batch * sequence.length + 1
-        if have < need:
-            fact = (
-                f"the training split holds {have} elements, and one batch takes {need}: "
-                f"batch_size {batch} x length {sequence.length} + 1"
-            )
-            fitting = {"batch_size": (have - 1) // sequence.length, "length": (have - 1) // batch}
-            either = [f"{name} <= {most}" for name, most in fitting.items() if most]
-            cure = ", or ".join(either) or f"batch_size = 1 and length <= {have - 1}"
-            raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-        return Lanes.of(reader, train, sequence.length, batch, sequence.restart, resolved.task.seed)
-    windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, resolved.task.seed)
+        if train.elements < batch * sequence.length + 1:
+            raise _too_few_elements(train, batch, sequence.length)
+        return Lanes.of(reader, train, sequence.length, batch, sequence.restart, seed)
+
+    windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, seed)
     if windows.count < batch:
         fact = (
             f"the training split gives {windows.count} windows of up to {sequence.length} steps "
@@ -318,41 +332,73 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     return windows
 
 
+def _nothing_to_predict(train: Split) -> InputError:
+    """Return the error of a training split in which every sequence is too short."""
+    fact = (
+        f"the training split holds {train.elements} elements in {len(train)} sequences: nothing"
+        " can be predicted"
+    )
+    needed = max(train.reach, train.lag) + 1
+    cure = f"a window needs an input and a target: {needed} elements"
+    if train.lag > 1:
+        cure += ", for what is read are differences"
+    return InputError.of("RC041", fact, key="sequence.split", cure=cure)
+
+
+def _too_few_elements(train: Split, batch: int, length: int) -> InputError:
+    """Return the error of a training split that is too short for one batch of carried lanes."""
+    elements = train.elements
+    fact = (
+        f"the training split holds {elements} elements, and one batch takes"
+        f" {batch * length + 1}: batch_size {batch} x length {length} + 1"
+    )
+    # Either of the two may give way, if it does not become 0.
+    fitting = {"batch_size": (elements - 1) // length, "length": (elements - 1) // batch}
+    either = [f"{name} <= {most}" for name, most in fitting.items() if most]
+    cure = ", or ".join(either) or f"batch_size = 1 and length <= {elements - 1}"
+    return InputError.of("RC041", fact, key="training.batch_size", cure=cure)
+
+
 def _sequences(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     """Return the batches of whole sequences. Raises `InputError` (RC031, RC041)."""
-    longest = int((reader.store.ends - reader.store.starts).max())
+    lengths = reader.store.ends - reader.store.starts
+    longest = int(lengths.max())
     resolved.in_one_window(longest)
     length, batch = resolved.task.sequence.length, resolved.task.training.batch_size
-    both = [index for index, cell in enumerate(resolved.cells) if cell.options.bidirectional]
-    if both and length < longest:
+    reads_both_ways = any(cell.options.bidirectional for cell in resolved.cells)
+    if reads_both_ways and length < longest:
         fact = (
             "a cell that reads both ways takes each sequence in one window, and the longest has"
             f" {longest} steps"
         )
         cure = f"leave sequence.length out, or sequence.length = {longest}"
         raise InputError.of("RC031", fact, key="sequence.length", got=str(length), cure=cure)
-    if len(train) < batch:
-        fact = f"the training split holds {len(train)} sequences, and one batch takes {batch}"
-        raise InputError.of(
-            "RC041", fact, key="training.batch_size", cure=f"batch_size <= {len(train)}"
-        )
+
+    count = len(train)
+    if count < batch:
+        fact = f"the training split holds {count} sequences, and one batch takes {batch}"
+        cure = f"batch_size <= {count}"
+        raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
     return Sequences.of(reader, train, length, batch, resolved.task.seed)
 
 
 def _check_splits(resolved: Resolved, data: Data) -> None:
     """Refuse a split in which nothing is answered. Raises `InputError` (RC041)."""
-    given = "fold" in data.store.columns
+    store = data.store
+    total = f"{len(store)} elements in {len(store.starts)} sequences"
+    by_fold = "fold" in store.columns
     key, cure = "sequence.split", "give it a larger share, or 0"
-    if given:
+    if by_fold:
         key, cure = "source", "give its fold to more, or to none"
+
     for (name, part), share in zip(data.splits.items(), resolved.task.sequence.split, strict=True):
-        if not (len(part) if given else share):
+        # A split that nobody asked for may be empty.
+        if not (len(part) if by_fold else share):
             continue
-        total = f"{len(data.store)} elements in {len(data.store.starts)} sequences"
-        said = f"{len(part)} sequences" if given else f"{share:g}"
-        size = f"the {name} split, {said} of {total},"
+        size = f"{len(part)} sequences" if by_fold else f"{share:g}"
+        subject = f"the {name} split, {size} of {total},"
         if not part.steps:
-            fact = f"{size} holds {part.elements} elements: nothing can be predicted"
+            fact = f"{subject} holds {part.elements} elements: nothing can be predicted"
             if data.lag:
                 fact += (
                     f", for what is read are differences, which the first {data.lag} of a sequence"
@@ -360,13 +406,20 @@ def _check_splits(resolved: Resolved, data: Data) -> None:
                 )
             raise InputError.of("RC041", fact, key=key, cure=cure)
         if not _answerable(data, part):
-            target = resolved.parts["target"].entry.component.name
-            fact = f"{size} has no step that target {target!r} scores"
-            if part.whole:
-                fact = f"{size} has no sequence whose {data.target.asks} training has shown"
-            elif data.target.asks != "input":
-                fact += f" and whose {data.target.asks} training has shown"
+            fact = f"{subject} {_unanswered(resolved, part)}"
             raise InputError.of("RC041", fact, key=key, cure=cure)
+
+
+def _unanswered(resolved: Resolved, part: Split) -> str:
+    """Return what a split lacks in which there is a prediction, and none that is scored."""
+    asks = resolved.target.asks
+    if part.whole:
+        return f"has no sequence whose {asks} training has shown"
+    target = resolved.parts["target"].entry.component.name
+    fact = f"has no step that target {target!r} scores"
+    if asks != "input":
+        fact += f" and whose {asks} training has shown"
+    return fact
 
 
 def _answerable(data: Data, part: Split) -> bool:
@@ -374,7 +427,8 @@ def _answerable(data: Data, part: Split) -> bool:
     reader = data.reader
     if part.whole:
         return bool(len(reader.answerable(part)))
-    if reader.labels is None and type(data.target).scored is Target.scored:
+    scores_all = type(data.target).scored is Target.scored
+    if reader.labels is None and scores_all:
         return True
     batches = chain.from_iterable(groups(reader, part.scored()))
     return any(bool(batch.mask.any()) for batch in batches)
@@ -382,28 +436,27 @@ def _answerable(data: Data, part: Split) -> bool:
 
 def check_prompt(resolved: Resolved, vocabulary: Vocabulary[Any]) -> None:
     """Check the task's prompt. Raises `InputError` (RC043, RC080)."""
-    prompt, generation = resolved.task.generation.prompt, resolved.task.generation
+    generation = resolved.task.generation
     if generation.warm and generation.position:
         fact = (
             "with warm = true the prompt stands after what is read first, so position must be"
             " left out"
         )
-        raise InputError.of("RC014", fact, key="generation.position", got=str(generation.position))
+        got = str(generation.position)
+        raise InputError.of("RC014", fact, key="generation.position", got=got)
+
+    prompt, key = generation.prompt, "generation.prompt"
     if prompt is None:
         return
-    key = "generation.prompt"
     elements = ELEMENTS[vocabulary.yields]
     if prompt != [] and not elements.accepts(prompt):
         fact = f"the prompt must be {elements.prompt} here"
         raise InputError.of("RC080", fact, key=key, got=checking.literal(prompt))
-    if not len(encoded(vocabulary, prompt)):
-        if holds_any(vocabulary, prompt):
-            raise InputError.of(
-                "RC080", SKIPPED, key=key, got=checking.literal(prompt), cure=GIVE_KNOWN
-            )
-        raise InputError.of(
-            "RC080",
-            "the prompt is empty, so nothing can follow",
-            key=key,
-            cure="give one element or more",
-        )
+
+    if len(encoded(vocabulary, prompt)):
+        return
+    if holds_any(vocabulary, prompt):
+        got = checking.literal(prompt)
+        raise InputError.of("RC080", SKIPPED, key=key, got=got, cure=GIVE_KNOWN)
+    fact = "the prompt is empty, so nothing can follow"
+    raise InputError.of("RC080", fact, key=key, cure="give one element or more")

@@ -14,13 +14,22 @@ def describe(
     folder: RunFolder, resolved: Resolved, data: Data, network: Network, choices: list[Choice]
 ) -> None:
     """Write what the run is, before its first step."""
+    execution = Execution.chosen(choices)
+    ran_on = environment(
+        device=str(network.device),
+        paths=execution.paths,
+        step_paths=execution.step_paths,
+        randomness=execution.randomness,
+    )
+    about_data = data.summary()
+    learned = network.loss.save()
+    if learned:
+        about_data["loss"] = learned
+
     folder.write_task(resolved.toml())
     folder.write("plugins.json", plugins(resolved))
-    folder.write(
-        "environment.json", environment(device=str(network.device), **Execution.record(choices))
-    )
-    learned = network.loss.save()
-    folder.write("data.json", data.summary() | ({"loss": learned} if learned else {}))
+    folder.write("environment.json", ran_on)
+    folder.write("data.json", about_data)
     folder.write("vocabulary.json", data.vocabulary.save())
     folder.records.seal()
 

@@ -1,14 +1,14 @@
-"""Symbols and numbers, as far as the stages of a task differ by what is read or answered: one
-object each, in a table.
+"""Symbols and numbers, as far as the stages of a task differ by what is read or answered.
 
-The stages themselves ask the object of their elements, and never which of the two it is.
+There is one object for each, in a table. The stages ask the object of their elements, and never
+which of the two it is.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,9 @@ from recurra.generate.elements import sampling
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.job import forecasts, scan
-from recurra.job.forecasts import Figures
+from recurra.job.answers import Answer
+from recurra.job.figures import Measured, SplitFigures
+from recurra.job.report import Classes, NumberVocabulary, Quantified, SymbolVocabulary
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import IDLE, Task
@@ -42,39 +44,49 @@ if TYPE_CHECKING:
 Counts = tuple[list[str], NDArray[np.int64]]
 """The names of answers that are symbols, and how often each comes in training."""
 
-Rules = Mapping[str, Metrics | Sums]
-"""What simple rules reach, by their names."""
-
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
 TAIL = 1024
-"""Steps of a series that generation goes on from where no prompt is given, and symbols that it
-reads to be warm.
+"""Steps of a series that generation goes on from where no prompt is given.
+
+So many symbols, too, are read to be warm.
 """
 FEW = 3
 """Steps that are evaluated, forecast and generated before training."""
 SYMBOLS_SHOWN = 256
 """Symbols, or classes, that the report lists."""
 FAR_NATS = 0.15
-"""Nats a step by which a cold beginning may be dearer than a warm one before the verdict speaks of
-it;
-"""
+"""Nats a step by which a cold beginning may be dearer than a warm one before it is spoken of."""
 FAR_TIMES = 1.5
-"""for numbers, whose loss has no unit, how many times as dear."""
+"""The same for numbers, whose loss has no unit: how many times as dear."""
+
+
+class Scores(NamedTuple):
+    """The sums of all that is measured of a model, and what simple rules reach, by their names."""
+
+    model: Tally
+    rules: Mapping[str, Metrics | Sums]
+
+
+class Ending(NamedTuple):
+    """The symbols that are read before a warm prompt, and where in their sequence they begin."""
+
+    ids: list[int]
+    position: int
 
 
 class Elements(Protocol):
-    """What is read, or what is answered. What only one of the two has is nothing here, and stands
-    in that one.
+    """What is read, or what is answered.
 
-    `prompt` is what a prompt must be; `made` is what is expected of what goes on; `told` are the
-    columns beside the continuation of a sequence; `cost` is the figure that tells what the first
-    steps cost; `by_class` tells whether each split has its share of each answer.
+    What only one of the two has is nothing here, and stands in that one. `prompt` is what a prompt
+    must be; `band` is the key of `[expect]` that is about what goes on; `beside` are the columns
+    beside the continuation of a sequence; `cost` is the figure that tells what the first steps
+    cost; `by_class` tells whether each split has its share of each answer.
     """
 
     prompt: ClassVar[str]
-    made: ClassVar[str]
-    told: ClassVar[tuple[str, ...]] = ()
+    band: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[str]
     by_class: ClassVar[bool]
 
@@ -87,10 +99,9 @@ class Elements(Protocol):
         store: Store,
         splits: dict[SplitName, Split],
     ) -> Chain | None:
-        """Fit a vocabulary on the training split, where it has not learned from all; return its
-        transforms, if any.
+        """Fit a vocabulary on the training split, where it has not learned from all.
 
-        Raises `InputError`.
+        Returns its transforms, if any. Raises `InputError`.
         """
         return None
 
@@ -102,22 +113,22 @@ class Elements(Protocol):
         """Return the names of the symbols in the order of their ids, or of the features."""
 
     def opening(self, store: Store, lag: int) -> tuple[int, int]:
-        """Return between which positions that lies which generation goes on from without a prompt.
+        """Return between which positions lies what generation goes on from without a prompt.
 
         The first `lag` steps of what is read have no value.
         """
 
-    def ending(self, data: Data) -> dict[str, Any]:
-        """Return what is read before a warm prompt, and where in its sequence it begins."""
-        return {}
+    def ending(self, data: Data) -> Ending | None:
+        """Return what is read before a warm prompt, unless that is the opening."""
+        return None
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Tell whether a prompt of a task is of this kind."""
 
-    def summary(self, data: Data) -> dict[str, Any]:
+    def summary(self, data: Data) -> SymbolVocabulary | NumberVocabulary:
         """Return what the report says of the vocabulary."""
 
-    def answers(self, data: Data) -> dict[str, Any]:
+    def answers(self, data: Data) -> Classes | Quantified:
         """Return what the report says of answers that stand in a column of their own."""
 
     # the network
@@ -141,9 +152,7 @@ class Elements(Protocol):
         yield from ()
 
     def idle(self, task: Task) -> Iterator[Problem]:
-        """Give a problem for each key that was set, and that nothing reads where these are
-        answered.
-        """
+        """Give a problem for each key that was set, and that nothing reads for these answers."""
         yield from ()
 
     def rehearse(self, task: Task, data: Data, trial: Network) -> None:
@@ -156,8 +165,8 @@ class Elements(Protocol):
     # a trained run
 
     def judged(
-        self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules
-    ) -> Figures:
+        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+    ) -> Measured:
         """Add to the figures what is said of these alone; return what the verdict is about."""
 
     def learned(self, data: Data) -> str:
@@ -165,25 +174,19 @@ class Elements(Protocol):
         return ""
 
     def near(self, cold: float, warm: float) -> bool:
-        """Tell whether the first steps from a fresh state cost about as much as those in the
-        midst.
-        """
+        """Tell whether first steps from a fresh state cost about as much as those in the midst."""
 
-    def continued(
-        self, session: Session, steps: int, nats: Callable[[], float | None]
-    ) -> dict[str, Any]:
-        """Return what comes in the steps after a sequence, and what is told beside; `nats` is what
-        it cost itself.
-        """
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> Answer:
+        """Return what comes in the steps after a sequence; `nats` gives what it cost itself."""
 
     def chances(self, answers: Vocabulary[Any]) -> list[str]:
         """Return the columns that tell the chance of each answer."""
         return []
 
-    def said(
+    def answered(
         self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """Return what the best guesses `[N, V]` of the loss say, a row each.
+    ) -> list[Answer]:
+        """Return what the best guesses `[N, V]` of the loss say, an answer each.
 
         `read` are the elements `[N, ...]` of which each guess is about the one after, if they are
         about such.
@@ -192,8 +195,9 @@ class Elements(Protocol):
     # a run read back
 
     def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
-        """Tell whether a vocabulary is the one that was learned from the data, as far as its
-        elements depend on it.
+        """Tell whether a vocabulary is the one that was learned from the data.
+
+        Only as far as its elements depend on it.
         """
         return True
 
@@ -202,11 +206,15 @@ class Elements(Protocol):
 
 
 class Symbols(Elements):
-    """Ids, which stand for text or for classes: what comes next is drawn, and an answer is one of
-    them.
+    """Ids, which stand for text or for classes.
+
+    What comes next is drawn, and an answer is one of them.
     """
 
-    prompt, made, told, cost = "text", "generated", ("nats",), "nats"
+    prompt = "text"
+    band = "generated"
+    beside = ("nats",)
+    cost = "nats"
     by_class = True
 
     def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
@@ -215,10 +223,10 @@ class Symbols(Elements):
 
     def opening(self, store: Store, lag: int) -> tuple[int, int]:
         """Return where the first symbols lie."""
-        begin = int(store.starts[0])
-        return begin, min(int(store.ends[0]), begin + HEAD)
+        begin, end = int(store.starts[0]), int(store.ends[0])
+        return begin, min(end, begin + HEAD)
 
-    def ending(self, data: Data) -> dict[str, Any]:
+    def ending(self, data: Data) -> Ending:
         """Return the symbols that training ends with, and where in their sequence they begin.
 
         They end with a line, if there is one: what follows, a prompt, rarely goes on in the middle
@@ -227,30 +235,29 @@ class Symbols(Elements):
         train = data.splits["train"]
         begin, end = int(train.begin[-1]), int(train.high[-1])
         start = max(begin, end - TAIL)
-        symbols = np.asarray(data.store.values[start:end])
-        lines = [
-            index
-            for index in range(len(symbols))
-            if "\n" in data.vocabulary.text(symbols[index : index + 1])
-        ]
-        whole = symbols[: lines[-1] + 1 if lines else None]
-        return {"ending": whole.tolist(), "ending_position": start - begin}
+        ids = np.asarray(data.store.values[start:end])
+        for length in range(len(ids), 0, -1):
+            last = ids[length - 1 : length]
+            if "\n" in data.vocabulary.text(last):
+                ids = ids[:length]
+                break
+        return Ending(ids.tolist(), start - begin)
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Take a text, or a list that holds any."""
         return isinstance(prompt, str) or any(isinstance(item, str) for item in prompt)
 
-    def summary(self, data: Data) -> dict[str, Any]:
+    def summary(self, data: Data) -> SymbolVocabulary:
         """Return the size, and the first symbols."""
         vocabulary = data.vocabulary
-        shown = [vocabulary.symbol(index) for index in range(min(vocabulary.size, SYMBOLS_SHOWN))]
-        return {"size": vocabulary.size, "symbols": shown}
+        first = range(min(vocabulary.size, SYMBOLS_SHOWN))
+        return SymbolVocabulary(vocabulary.size, [vocabulary.symbol(index) for index in first])
 
-    def answers(self, data: Data) -> dict[str, Any]:
+    def answers(self, data: Data) -> Classes:
         """Return the classes, and how often each comes in training."""
         names, counts = data.counts()
         some = zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)
-        return {"size": len(names), "classes": dict(some)}
+        return Classes(len(names), dict(some))
 
     def prepare(self, loss: Loss[Any], counts: Callable[[], Counts]) -> None:
         """Tell a loss the names of the answers, and how often each comes."""
@@ -275,58 +282,60 @@ class Symbols(Elements):
         settings, vocabulary = resolved.task.generation, session.vocabulary
         owner = resolved.parts["vocabulary"].entry.qualified
         for index in range(min(FEW, vocabulary.size)):
-            for method, text in (
-                ("symbol", vocabulary.symbol(index)),
-                ("text", vocabulary.text(np.array([index]))),
-            ):
+            texts = {
+                "symbol": vocabulary.symbol(index),
+                "text": vocabulary.text(np.array([index])),
+            }
+            for method, text in texts.items():
                 if not isinstance(text, str):
                     raise intake.broken(owner, f"{method} gives {type(text).__name__}, not str")
-        list(itertools.islice(loop.symbols(session, FEW, sampling(settings), settings.stop), FEW))
+
+        steps = loop.symbols(session, FEW, sampling(settings), settings.stop)
+        # The last item, what a stop text held back, is left.
+        list(itertools.islice(steps, FEW))
 
     def judged(
-        self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules
-    ) -> Figures:
+        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+    ) -> Measured:
         """Return the figures themselves."""
-        return found
+        return figures
 
     def learned(self, data: Data) -> str:
         """Return how many symbols n-grams have learned from, if not from all."""
         train = data.splits["train"]
         if train.steps <= SCORED:
             return ""
-        return (
-            f"; the n-grams learned from the first {SCORED:,} of {train.elements:,} symbols alone"
-        )
+        first = f"the first {SCORED:,} of {train.elements:,} symbols alone"
+        return f"; the n-grams learned from {first}"
 
     def near(self, cold: float, warm: float) -> bool:
         """Compare nats, which can be taken from each other."""
         return cold - warm <= FAR_NATS
 
-    def continued(
-        self, session: Session, steps: int, nats: Callable[[], float | None]
-    ) -> dict[str, Any]:
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> Answer:
         """Return the likeliest text, and what the sequence itself cost."""
-        found: dict[str, Any] = {"nats": nats()}
+        beside = {"nats": nats()}
         if not steps:
-            return found
-        return {
-            "predicted": "".join(*zip(*loop.symbols(session, steps, Sampling()), strict=True)),
-            **found,
-        }
+            return Answer(beside=beside)
+        # A session of one stream gives lists of one text.
+        texts = [text for (text,) in loop.symbols(session, steps, Sampling())]
+        return Answer("".join(texts), beside)
 
     def chances(self, answers: Vocabulary[Any]) -> list[str]:
         """Return a column for each symbol."""
         return [f"p:{name}" for name in _symbols(answers)]
 
-    def said(
+    def answered(
         self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Answer]:
         """Return the likeliest answer, with the chances of all."""
         names, columns = _symbols(answers), self.chances(answers)
-        return [
-            {"predicted": names[int(row.argmax())], **dict(zip(columns, row.tolist(), strict=True))}
-            for row in point.softmax(dim=-1).cpu()
-        ]
+        rows = []
+        for chances in point.softmax(dim=-1).cpu():
+            likeliest = names[int(chances.argmax())]
+            beside = dict(zip(columns, chances.tolist(), strict=True))
+            rows.append(Answer(likeliest, beside))
+        return rows
 
     def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
         """Compare all that was learned."""
@@ -342,11 +351,14 @@ def _symbols(vocabulary: Vocabulary[Any]) -> list[str]:
 
 
 class Numbers(Elements):
-    """Rows of numbers, scaled as training's are: what comes next is forecast, and an answer is a
-    row.
+    """Rows of numbers, scaled as training's are.
+
+    What comes next is forecast, and an answer is a row.
     """
 
-    prompt, made, cost = "a list of numbers", "forecast", "loss"
+    prompt = "a list of numbers"
+    band = "forecast"
+    cost = "loss"
     by_class = False
 
     def fit(
@@ -369,24 +381,29 @@ class Numbers(Elements):
 
     def opening(self, store: Store, lag: int) -> tuple[int, int]:
         """Return where the last steps lie of the last series that is long enough to go on from."""
-        long = np.flatnonzero(store.ends - store.starts > lag + 1)
+        lengths = store.ends - store.starts
+        long = np.flatnonzero(lengths > lag + 1)
         last = int(long[-1]) if len(long) else -1
-        end = int(store.ends[last])
-        return max(int(store.starts[last]), end - TAIL - lag), end
+        start, end = int(store.starts[last]), int(store.ends[last])
+        return max(start, end - TAIL - lag), end
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Take a list without a text."""
         return not isinstance(prompt, str) and not any(isinstance(item, str) for item in prompt)
 
-    def summary(self, data: Data) -> dict[str, Any]:
+    def summary(self, data: Data) -> NumberVocabulary:
         """Return the size, the features, and their scale."""
         vocabulary = data.vocabulary
-        told = {"size": vocabulary.size, "features": data.source.features(), **vocabulary.save()}
-        return told | {"transforms": [str(step) for step in vocabulary.transforms()]}
+        return NumberVocabulary(
+            size=vocabulary.size,
+            features=data.source.features(),
+            learned=vocabulary.save(),
+            transforms=[str(step) for step in vocabulary.transforms()],
+        )
 
-    def answers(self, data: Data) -> dict[str, Any]:
+    def answers(self, data: Data) -> Quantified:
         """Return how many numbers answer a sequence, and their scale."""
-        return {"size": data.answers.size, **data.answers.save()}
+        return Quantified(data.answers.size, data.answers.save())
 
     def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
         """Scale every number there is, and let the loss see it."""
@@ -397,26 +414,25 @@ class Numbers(Elements):
         expected, length = task.expect.forecast, task.generation.length
         if expected is not None and len(expected) > length:
             fact = f"{len(expected)} numbers are expected, and {length} generated"
-            yield Problem(
-                "RC014", fact, "expect.forecast", cure=f"generation.length = {len(expected)}"
-            )
+            cure = f"generation.length = {len(expected)}"
+            yield Problem("RC014", fact, "expect.forecast", cure=cure)
 
     def rehearse(self, task: Task, data: Data, trial: Network) -> None:
         """Forecast as the final figures do, and measure what the baselines say."""
-        season = task.sequence.season
         if not task.generation.length or data.held_out() == "train":
             return
-        pairs, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
-        for position, before, history, future in pairs:
-            known = history[-FEW - data.lag :]
-            session = Session(
-                trial, data.vocabulary, position=position + len(history) - len(known), known=before
-            )
-            session.feed(known)
-            errors = Errors()
-            errors.add(np.stack(list(loop.numbers(session, len(future)))), future)
-            for guess in baselines.forecasts(known, len(future), season).values():
-                errors.add(guess, future)
+        begun, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
+        for series in begun:
+            # Of the history the last few steps do, and those that differences take.
+            history = series.history[-FEW - data.lag :]
+            position = series.position + len(series.history) - len(history)
+            session = Session(trial, data.vocabulary, position=position, known=series.known)
+            session.feed(history)
+
+            errors, steps = Errors(), len(series.future)
+            errors.add(np.stack(list(loop.numbers(session, steps))), series.future)
+            for guess in baselines.forecasts(history, steps, task.sequence.season).values():
+                errors.add(guess, series.future)
             errors.metrics()
 
     def go_on(self, resolved: Resolved, session: Session) -> None:
@@ -428,62 +444,65 @@ class Numbers(Elements):
             raise InputError.of("RC080", fact, key="generation.prompt") from error
 
     def judged(
-        self, task: Task, data: Data, network: Network, found: Figures, tally: Tally, rules: Rules
-    ) -> Figures:
-        """Add the figures of each column, notes and the forecast; the verdict is about the forecast
-        if there is one.
+        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+    ) -> Measured:
+        """Add the figures of each column, notes and the forecast.
+
+        The verdict is about the forecast if there is one.
         """
-        name, season = found["split"], task.sequence.season
-        errors = {rule: sums for rule, sums in rules.items() if isinstance(sums, Errors)}
-        if columns := forecasts.by_column(data, tally.columns(), errors):
-            found["columns"] = columns
-        found["notes"] += forecasts.step_notes(data, data.splits[name], season, found["baselines"])
+        name, season = figures["split"], task.sequence.season
+        errors = {rule: sums for rule, sums in scores.rules.items() if isinstance(sums, Errors)}
+        if columns := forecasts.by_column(data.source.features(), scores.model.columns(), errors):
+            figures["columns"] = columns
+
+        notes, split = figures["notes"], data.splits[name]
+        notes += forecasts.step_notes(data, split, season, figures["baselines"])
         if task.generation.prompt is None and data.opening_position():
-            found["notes"].append(
+            notes.append(
                 f"what is generated goes on from the last {TAIL:,} steps of the last series"
             )
-        ahead = (
-            forecasts.forecast(data, network, name, task.generation.length, season)
-            if name != "train"
-            else None
-        )
-        if ahead is None:
-            if name != "train" and task.generation.length:
-                found["notes"] += forecasts.left_out(data, name, 0)
-            return found
-        found["forecast"] = ahead
-        return ahead
+
+        # On what it was trained on, a forecast would say little.
+        horizon = task.generation.length
+        if name == "train" or not horizon:
+            return figures
+        forecast = forecasts.forecast(data, network, name, horizon, season)
+        if forecast is None:
+            notes += forecasts.left_out(data, name, 0)
+            return figures
+        figures["forecast"] = forecast
+        return forecast
 
     def near(self, cold: float, warm: float) -> bool:
         """Compare losses, whose unit nobody knows."""
         return cold <= FAR_TIMES * warm
 
-    def continued(
-        self, session: Session, steps: int, nats: Callable[[], float | None]
-    ) -> dict[str, Any]:
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> Answer:
         """Return a forecast."""
         rows = [row.tolist() for row in loop.numbers(session, steps)]
-        return {"predicted": [row[0] if len(row) == 1 else row for row in rows]}
+        return Answer([row[0] if len(row) == 1 else row for row in rows])
 
-    def said(
+    def answered(
         self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Answer]:
         """Return numbers in their own units."""
-        given = point.cpu().numpy()
-        own = answers.decode(given) if read is None else Chain(answers).forecast(read, given)
-        return [{"predicted": row[0] if len(row) == 1 else row} for row in own.tolist()]
+        scaled = point.cpu().numpy()
+        if read is None:
+            own = answers.decode(scaled)
+        else:
+            own = Chain(answers).forecast(read, scaled)
+        return [Answer(row[0] if len(row) == 1 else row) for row in own.tolist()]
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
         """Scale a row of ones, transform it, and back: it must be a row of numbers all the way."""
         row = np.ones((1, vocabulary.size))
         chain = Chain(vocabulary)
         read = chain.scaled(row)
-        for found in (read, chain.forecast(row, read), vocabulary.decode(read)):
-            if np.shape(found) != row.shape or not np.isfinite(found).all():
-                raise ValueError(
-                    f"a row of {vocabulary.size} numbers becomes {np.shape(found)}, or is not"
-                    " finite"
-                )
+        for numbers in (read, chain.forecast(row, read), vocabulary.decode(read)):
+            shape = np.shape(numbers)
+            if shape != row.shape or not np.isfinite(numbers).all():
+                fact = f"a row of {vocabulary.size} numbers becomes {shape}, or is not finite"
+                raise ValueError(fact)
 
 
 ELEMENTS: Mapping[str, Elements] = {"symbols": Symbols(), "numbers": Numbers()}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.metric import Metrics
+from recurra.contracts.metric import ColumnSums, Metrics, Scale
 from recurra.data.chain import in_training
 from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.errors import RunError
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
+from recurra.job.figures import Column, Columns, Forecast
 from recurra.model.network import Network
 from recurra.train.baselines import forecasts
 from recurra.train.metrics import Errors
@@ -28,49 +29,11 @@ HISTORY = 1 << 16
 """Steps that a forecast reads before it begins."""
 
 
-Figures = dict[str, Any]
-
-
-def forecast(
-    data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
-) -> Figures | None:
-    """Forecast what follows the history of each series, with nothing but the forecast itself fed
-    back.
-
-    Of more than `limit` series those are forecast that lie evenly over all.
-    """
-    errors, rules, told = Errors(data.scale), dict[str, Errors](), dict[str, int]()
-    pairs, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
-    shown: Figures = {}
-    for position, before, history, future in pairs:
-        session = Session(network, data.vocabulary, position=position, known=before).feed(history)
-        predicted = _free_running(session, future)
-        errors.add(predicted, future)
-        guesses = forecasts(history, len(future), season)
-        for rule, guess in guesses.items():
-            rules.setdefault(rule, Errors(data.scale)).add(guess, future)
-            told[rule] = told.get(rule, 0) + 1
-        rows = {"actual": future, "model": predicted, **guesses}
-        shown = {rule: guess.tolist() for rule, guess in rows.items()}
-    if not pairs:
-        return None
-    rules = {rule: sums for rule, sums in rules.items() if told[rule] == len(pairs)}
-    columns = by_column(data, [column.metrics() for column in errors.columns], rules)
-    return {
-        "steps": horizon,
-        "series": len(pairs),
-        "of_series": total,
-        "metrics": errors.metrics(),
-        "baselines": {rule: sums.metrics() for rule, sums in rules.items()},
-        **({"columns": columns} if columns else {}),
-        "notes": [*left_out(data, name, total), *_forecast_notes(pairs, total, season, told)],
-        "last_series": shown,
-    }
-
-
 class Begun(NamedTuple):
-    """A series that is to be forecast: its `history` from a position on, by what it is scaled, and
-    what comes then.
+    """A series that is to be forecast.
+
+    Its `history` from a `position` on, what is `known` of it, by which it may be scaled, and the
+    `future` that comes then.
     """
 
     position: int
@@ -79,20 +42,79 @@ class Begun(NamedTuple):
     future: NDArray[Any]
 
 
-def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> list[Figures]:
-    """Return the figures of each of several columns in its own units, those of the baselines
-    beside.
+class Rules:
+    """The errors of each baseline, and how many series it has forecast."""
+
+    def __init__(self, scale: Scale | None) -> None:
+        self.scale = scale
+        self.errors: dict[str, Errors] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, guesses: Mapping[str, NDArray[Any]], future: NDArray[Any]) -> None:
+        """Take note of the forecasts of one series; a rule that needs more history gives none."""
+        for rule, guess in guesses.items():
+            self.errors.setdefault(rule, Errors(self.scale)).add(guess, future)
+            self.counts[rule] = self.counts.get(rule, 0) + 1
+
+    def of_all(self, series: int) -> dict[str, Errors]:
+        """Return the errors of those that have forecast every series: the rest are of others."""
+        return {rule: sums for rule, sums in self.errors.items() if self.counts[rule] == series}
+
+
+def forecast(
+    data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
+) -> Forecast | None:
+    """Forecast what follows the history of each series; nothing but the forecast is fed back.
+
+    Of more than `limit` series those are forecast that lie evenly over all.
     """
-    names = data.source.features() or [f"column {index}" for index in range(len(model))]
-    return [
-        {
-            "name": name,
-            "metrics": metrics,
-            "baselines": {rule: errors.columns[index].metrics() for rule, errors in rules.items()},
-        }
-        # One alone is told as a whole.
-        for index, (name, metrics) in enumerate(zip(names, model, strict=False))
-    ]
+    begun, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
+    if not begun:
+        return None
+
+    # Each series is read once, and compared with what each rule says after the same history.
+    errors, rules = Errors(data.scale), Rules(data.scale)
+    rows: dict[str, NDArray[Any]] = {}
+    for series in begun:
+        position, known = series.position, series.known
+        session = Session(network, data.vocabulary, position=position, known=known)
+        session.feed(series.history)
+        predicted = _free_running(session, series.future)
+        errors.add(predicted, series.future)
+
+        guesses = forecasts(series.history, len(series.future), season)
+        rules.add(guesses, series.future)
+        rows = {"actual": series.future, "model": predicted, **guesses}
+
+    compared = rules.of_all(len(begun))
+    columns = by_column(
+        data.source.features(), [column.metrics() for column in errors.columns], compared
+    )
+    notes = left_out(data, name, total) + _forecast_notes(begun, total, season, rules.counts)
+    own_columns: Columns = {"columns": columns} if columns else {}
+    return {
+        "steps": horizon,
+        "series": len(begun),
+        "of_series": total,
+        "metrics": errors.metrics(),
+        "baselines": {rule: sums.metrics() for rule, sums in compared.items()},
+        **own_columns,
+        "notes": notes,
+        "last_series": {rule: steps.tolist() for rule, steps in rows.items()},
+    }
+
+
+def by_column(
+    names: Sequence[str], model: list[Metrics], rules: Mapping[str, ColumnSums]
+) -> list[Column]:
+    """Return the figures of each of several columns in its own units, beside the baselines'."""
+    names = names or [f"column {index}" for index in range(len(model))]
+    columns: list[Column] = []
+    # Where there is one feature alone, it is told as a whole, and `model` is empty.
+    for index, (name, metrics) in enumerate(zip(names, model, strict=False)):
+        baselines = {rule: errors.columns[index].metrics() for rule, errors in rules.items()}
+        columns.append({"name": name, "metrics": metrics, "baselines": baselines})
+    return columns
 
 
 def history_and_future(
@@ -104,37 +126,36 @@ def history_and_future(
     end; both not before enough is known of a series. Of more than `limit` series those are taken
     that lie evenly over all of them; how many there are comes second.
     """
-    part, values = data.splits[name], data.store.values
-    known_of = in_training(data.store, data.splits["train"])
-    origins = np.where(
-        part.low > part.begin, part.low, np.maximum(part.low + 1, part.high - horizon)
-    )
+    part, store = data.splits[name], data.store
+    known_of = in_training(store, data.splits["train"])
+
+    # A span that does not begin with its series follows on what belongs to an earlier split.
+    before_the_end = np.maximum(part.low + 1, part.high - horizon)
+    origins = np.where(part.low > part.begin, part.low, before_the_end)
     origins = np.maximum(origins, part.begin + data.lag + 1)
     stops = np.minimum(part.high, origins + horizon)
     able = np.flatnonzero(stops > origins)
 
-    found = []
+    begun = []
     for row in sampled(able, limit).tolist():
-        begin, origin, stop = int(part.begin[row]), int(origins[row]), int(stops[row])
+        begin, origin = int(part.begin[row]), int(origins[row])
+        stop = int(stops[row])
         first = max(begin, origin - HISTORY)
-        known = known_of(int(data.store.sequence(np.array([begin]))[0])) if data.by_series else None
-        found.append(
-            Begun(
-                first - begin,
-                known,
-                np.asarray(values[first:origin]),
-                np.asarray(values[origin:stop]),
-            )
-        )
-    return found, len(able)
+        known = None
+        if data.by_series:
+            series = store.sequence(np.array([begin]))[0]
+            known = known_of(int(series))
+        history = np.asarray(store.values[first:origin])
+        future = np.asarray(store.values[origin:stop])
+        begun.append(Begun(first - begin, known, history, future))
+    return begun, len(able)
 
 
 def left_out(data: Data, name: SplitName, able: int) -> list[str]:
-    """Return what is to be said of series that are too short to be forecast because of what is read
-    of them.
-    """
+    """Return a note of the series that are too short to be forecast, because of what is read."""
     part = data.splits[name]
-    short = int((part.high > np.maximum(part.low, part.begin + 1)).sum()) - able
+    long_enough = part.high > np.maximum(part.low, part.begin + 1)
+    short = int(long_enough.sum()) - able
     if not data.lag or short <= 0:
         return []
     return [
@@ -146,27 +167,27 @@ def left_out(data: Data, name: SplitName, able: int) -> list[str]:
 def step_notes(
     data: Data, split: Split, season: int, baselines: Mapping[str, Metrics]
 ) -> list[str]:
-    """Return what is to be said of the baselines one step ahead: bounds, and why one is missing."""
-    said, train = [], data.splits["train"]
+    """Return notes on the baselines one step ahead: their bounds, and why one is missing."""
+    notes, train = [], data.splits["train"]
     if train.steps > SCORED:
         few = f"the first {SCORED:,} of {train.steps:,} steps of training alone"
-        said.append(f"drift, and the scale of mase, learned from {few}")
+        notes.append(f"drift, and the scale of mase, learned from {few}")
+
     if season and "seasonal naive" not in baselines:
         scored = split.scored()
-        known = (scored.first_targets - scored.begin)[scored.high > scored.first_targets]
+        known = scored.first_targets - scored.begin
+        known = known[scored.high > scored.first_targets]
         short = int((known < season).sum())
-        said.append(
+        notes.append(
             f"no seasonal naive one step ahead: it needs {season} steps before each prediction, and"
             f" {short:,} of {len(known):,} series begin with fewer (the shortest with"
             f" {int(known.min())})"
         )
-    return said
+    return notes
 
 
 def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a forecast of the shape of what comes; from where it is not finite on, it is no
-    number.
-    """
+    """Return a forecast of the shape of what comes; no number from where it is not finite on."""
     predicted = np.full(future.shape, np.nan)
     with suppress(RunError):
         for step, row in enumerate(numbers(session, len(future))):
@@ -174,23 +195,26 @@ def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]
     return predicted
 
 
-def _forecast_notes(pairs: list[Begun], total: int, season: int, told: dict[str, int]) -> list[str]:
-    """Return what is to be said of a forecast: the sample it is of, what it has read, and why a
-    rule is missing.
-    """
-    said, count = [], len(pairs)
-    if count < total:
-        said.append(
-            f"{count:,} of {total:,} series were forecast, which lie evenly over all of them"
+def _forecast_notes(
+    begun: list[Begun], total: int, season: int, counts: dict[str, int]
+) -> list[str]:
+    """Return notes on a forecast: the sample it is of, what it has read, why a rule is missing."""
+    notes, series = [], len(begun)
+    if series < total:
+        notes.append(
+            f"{series:,} of {total:,} series were forecast, which lie evenly over all of them"
         )
-    if cut := sum(pair.position > 0 for pair in pairs):
-        said.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
-    needs = {"drift": 2, **({"seasonal naive": season} if season else {})}
+    if cut := sum(each.position > 0 for each in begun):
+        notes.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
+
+    needs = {"drift": 2}
+    if season:
+        needs["seasonal naive"] = season
     for rule, least in needs.items():
-        if told.get(rule, 0) < count:
-            short = count - told.get(rule, 0)
-            said.append(
-                f"no {rule}: it needs {least} steps of history, and {short:,} of {count:,} series"
+        short = series - counts.get(rule, 0)
+        if short > 0:
+            notes.append(
+                f"no {rule}: it needs {least} steps of history, and {short:,} of {series:,} series"
                 " have fewer"
             )
-    return said
+    return notes

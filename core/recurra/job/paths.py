@@ -28,17 +28,28 @@ class Execution:
     threads: int = 1
     randomness: int = SCHEME
 
-    @staticmethod
-    def of(environment: Environment) -> Execution:
+    @classmethod
+    def of(cls, environment: Environment) -> Execution:
         """Return what environment.json holds."""
-        step_paths = environment.step_paths or environment.paths
-        return Execution(environment.paths, step_paths, environment.threads, environment.randomness)
+        return cls(
+            paths=environment.paths,
+            step_paths=environment.step_paths or environment.paths,
+            threads=environment.threads,
+            randomness=environment.randomness,
+        )
 
-    @staticmethod
-    def record(choices: Sequence[Choice]) -> dict[str, Any]:
-        """Return what environment.json is to hold."""
-        paths, step_paths = [c.path for c in choices], [(c.one_step or c).path for c in choices]
-        return {"paths": paths, "step_paths": step_paths, "randomness": SCHEME}
+    @classmethod
+    def chosen(cls, choices: Sequence[Choice]) -> Execution:
+        """Return what environment.json is to hold of the cells of a new run."""
+        return cls(
+            paths=[choice.path for choice in choices],
+            step_paths=[_step_path(choice) for choice in choices],
+        )
+
+
+def _step_path(choice: Choice) -> str:
+    """Return the path of single steps, which is that of windows unless it has one of its own."""
+    return (choice.one_step or choice).path
 
 
 def begins_inside(resolved: Resolved, data: Data) -> bool:
@@ -47,21 +58,19 @@ def begins_inside(resolved: Resolved, data: Data) -> bool:
 
 
 def choose_paths(
-    resolved: Resolved,
-    network: Network,
-    resets: bool,
-    recorded: Execution | None,
+    resolved: Resolved, network: Network, resets: bool, execution: Execution | None
 ) -> list[Choice]:
     """Set the path of each cell, and that of its single steps; return the choices."""
     network.compiles_steps = resolved.task.device.path in ("auto", "fused")
-    if recorded is None:
+    if execution is None:
         choices = [_anew(resolved, cell, resets) for cell in network.cells]
     else:
-        of_cells = zip(network.cells, recorded.paths, recorded.step_paths, strict=True)
-        choices = [_again(resolved, cell, resets, path, one) for cell, path, one in of_cells]
+        recorded = zip(network.cells, execution.paths, execution.step_paths, strict=True)
+        choices = [_again(resolved, cell, resets, path, step) for cell, path, step in recorded]
 
     for cell, choice in zip(network.cells, choices, strict=True):
-        cell.path, cell.step_path = choice.path, (choice.one_step or choice).path
+        cell.path = choice.path
+        cell.step_path = _step_path(choice)
     return choices
 
 
@@ -70,11 +79,12 @@ def _again(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, step_pa
 
     A new one if it is not proved here.
     """
-    choice, one_step = Choice.named(cell, path), Choice.named(cell, step_path)
+    choice = Choice.named(cell, path)
     if choice.path != path:
         other = _anew(resolved, cell, resets)
         return replace(other, refused=other.refused | choice.refused)
 
+    one_step = Choice.named(cell, step_path)
     if one_step.path != step_path:
         one_step = explain(cell, 1, 1, grad=False)
     return replace(choice, one_step=one_step)
@@ -88,8 +98,7 @@ def _anew(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
     task = resolved.task
     path = task.device.path
     if path == "auto":
-        batch, steps = task.training.batch_size, task.sequence.length
-        choice = explain(cell, batch, steps, reset=resets)
+        choice = explain(cell, task.training.batch_size, task.sequence.length, reset=resets)
         return replace(choice, one_step=explain(cell, 1, 1, grad=False))
 
     choice = Choice.named(cell, path)

@@ -1,13 +1,11 @@
-"""The answers of a trained network to new sequences, one after the other: nothing is kept but the
-batch at hand.
-"""
+"""The answers of a trained network to new sequences; nothing is kept but the batch at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
 from recurra.generate.session import Session
+from recurra.job.answers import Answer
 from recurra.job.elements import ELEMENTS
 from recurra.model import sequences
 from recurra.model.network import Network
@@ -34,8 +33,9 @@ Row = tuple[str, Any]
 
 
 class Read(NamedTuple):
-    """A sequence that can be answered: its ids `[T]` or numbers `[T, F]` in their own units, and
-    what is read of it.
+    """A sequence that can be answered, and what is read of it.
+
+    Its `values` are ids `[T]`, or numbers `[T, F]` in their own units.
     """
 
     values: NDArray[Any]
@@ -43,7 +43,8 @@ class Read(NamedTuple):
 
     def filled(self, steps: int) -> Tensor:
         """Return what is read, filled up with the last step."""
-        return self.x[torch.arange(steps).clamp(max=len(self.x) - 1)]
+        places = torch.arange(steps).clamp(max=len(self.x) - 1)
+        return self.x[places]
 
 
 @dataclass(frozen=True)
@@ -64,140 +65,148 @@ class Predictor:
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def columns(self) -> list[str]:
-        """Return the names of all that an answer says, but for the first, which names its
-        sequence.
-        """
+        """Return the names of all that an answer says, but for the first, which names its row."""
+        names = self._columns()
+        return [*names, "error"] if self.skip_bad else names
+
+    def _columns(self) -> list[str]:
+        """Return the names of what is said of a sequence that can be answered."""
         if self.target.generates:
-            told = ELEMENTS[self.vocabulary.yields].told
-            names = ["predicted", *told] if self.horizon or not told else [*told]
-        else:
-            names = ["predicted"]
-            if self.target.scope == "sequence":
-                names += ELEMENTS[self.answers.yields].chances(self.answers)
-        return [*names, *(["error"] if self.skip_bad else [])]
+            beside = list(ELEMENTS[self.vocabulary.yields].beside)
+            # With a horizon of 0 nothing is foreseen, unless there would be nothing to say.
+            return ["predicted", *beside] if self.horizon or not beside else beside
+        if self.target.scope == "sequence":
+            return ["predicted", *ELEMENTS[self.answers.yields].chances(self.answers)]
+        return ["predicted"]
 
     def predict(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-        """Give the answer to each sequence, in order: `row`, and by what is asked `predicted` and
-        more.
+        """Give the answer to each sequence, in order: its `row`, and the columns of the answer.
 
         Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` it is told in the
         column `error` instead.
         """
-        left = iter(rows)
-        while some := list(islice(left, ROWS)):
-            yield from self._batch(some)
+        rest = iter(rows)
+        while batch := list(islice(rest, ROWS)):
+            yield from self._batch(batch)
 
     def _batch(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
+        """Give the answers to some rows; those that can be read are answered together."""
         read: dict[int, Read] = {}
         errors: dict[int, str] = {}
-        for index, (name, values) in enumerate(rows):
+        for index, (name, sequence) in enumerate(rows):
             try:
-                read[index] = self._read(values)
+                read[index] = self._read(sequence)
             except InputError as error:
                 if not self.skip_bad:
                     raise _of_row(error, name) from error.__cause__
                 errors[index] = _fact(error.problems[0])
-        with self.within():
-            found = self._answered(read)
-        for index, (name, _) in enumerate(rows):
-            yield {"row": name, **(found[index] if index in found else {"error": errors[index]})}
 
-    def _read(self, given: Any) -> Read:
-        """Return a sequence as it is read. Raises `InputError` (RC042, RC043, RC080), or the one
-        that it is.
+        with self.within():
+            answers = self._answered(read)
+        for index, (name, _) in enumerate(rows):
+            if index in answers:
+                yield {"row": name, **answers[index].columns()}
+            else:
+                yield {"row": name, "error": errors[index]}
+
+    def _read(self, sequence: Any) -> Read:
+        """Return a sequence as it is read.
+
+        Raises `InputError` (RC042, RC043, RC080), or the one that stands in its place.
         """
-        if isinstance(given, InputError):
-            raise given
-        values = reading.encoded(self.vocabulary, given)
-        if not len(values) and reading.holds_any(self.vocabulary, given):
-            raise InputError.of("RC080", reading.SKIPPED, cure=reading.GIVE_KNOWN)
+        if isinstance(sequence, InputError):
+            raise sequence
+        values = reading.encoded(self.vocabulary, sequence)
         if not len(values):
+            # Its symbols may all be unknown, and left out.
+            if reading.holds_any(self.vocabulary, sequence):
+                raise InputError.of("RC080", reading.SKIPPED, cure=reading.GIVE_KNOWN)
             fact = "the sequence is empty, so nothing can be said of it"
             raise InputError.of("RC080", fact, cure="give one element or more, or leave it out")
+
         elements = reading.ELEMENTS[self.vocabulary.yields]
         stream = elements.stream(self.vocabulary)
         if self.target.generates and len(values) < stream.at_once:
             raise InputError.of("RC080", reading.TOO_FEW, cure="give two steps or more")
+
         x = elements.window(stream.read(values), self.network.dtype)
         if self.target.generates and stream.missing:
             raise InputError.of("RC080", reading.too_short(stream.missing), cure="give more of it")
         return Read(values, x)
 
-    def _answered(self, read: dict[int, Read]) -> dict[int, dict[str, Any]]:
+    def _answered(self, read: dict[int, Read]) -> dict[int, Answer]:
+        """Return the answers to sequences, by their rows."""
         if self.target.scope == "sequence":
             return self._whole(read)
-        one = self._continued if self.target.generates else self._each_step
-        return {index: one(sequence) for index, sequence in read.items()}
+        answer = self._continued if self.target.generates else self._each_step
+        return {index: answer(sequence) for index, sequence in read.items()}
 
-    def _whole(self, read: dict[int, Read]) -> dict[int, dict[str, Any]]:
+    def _whole(self, read: dict[int, Read]) -> dict[int, Answer]:
         """Return one answer a sequence; those of about the same length are read together."""
-        places, found = list(read), {}
-        for group in sequences.alike(
-            np.array([len(each.x) for each in read.values()], np.int64), ROWS
-        ):
-            chosen = [places[at] for at in group.tolist()]
-            steps = torch.tensor([len(read[index].x) for index in chosen])
-            x = torch.stack([read[index].filled(int(steps[0])) for index in chosen])
+        rows = list(read)
+        lengths = np.array([len(sequence.x) for sequence in read.values()], np.int64)
+        answers: dict[int, Answer] = {}
+        for group in sequences.alike(lengths, ROWS):
+            chosen = [rows[place] for place in group.tolist()]
+            steps = torch.tensor([len(read[row].x) for row in chosen])
+            # The first of a group is its longest.
+            x = torch.stack([read[row].filled(int(steps[0])) for row in chosen])
+            device = self.network.device
             with torch.no_grad():
-                output = sequences.read(
-                    self.network, x.to(self.network.device), steps.to(self.network.device)
-                )
-            for index, row in zip(chosen, self._said(output), strict=True):
-                found[index] = row
-        return found
+                output = sequences.read(self.network, x.to(device), steps.to(device))
+            answers.update(zip(chosen, self._answers(output), strict=True))
+        return answers
 
-    def _said(self, output: Tensor, read: NDArray[Any] | None = None) -> list[dict[str, Any]]:
-        """Return what outputs `[N, V]` say: the likeliest answer with the chances of all, or
-        numbers.
+    def _answers(self, output: Tensor, read: NDArray[Any] | None = None) -> list[Answer]:
+        """Return what outputs `[N, V]` say: the likeliest answer and the chances, or numbers.
 
         `read` are the elements `[N, ...]` of which each answer is about the one after, if they are
         about such.
         """
         point = self.network.loss.point(output).double()
         if not bool(torch.isfinite(point).all()):
-            raise RunError.of(
-                "RC060", "what the network gives is not finite, so nothing can be predicted from it"
-            )
-        return ELEMENTS[self.answers.yields].said(self.answers, point, read)
+            fact = "what the network gives is not finite, so nothing can be predicted from it"
+            raise RunError.of("RC060", fact)
+        return ELEMENTS[self.answers.yields].answered(self.answers, point, read)
 
-    def _each_step(self, sequence: Read) -> dict[str, Any]:
+    def _each_step(self, sequence: Read) -> Answer:
         """Return the likeliest answer at each step."""
         with torch.no_grad():
             output, _ = self.network(sequence.x[None].to(self.network.device))
         read = sequence.values if self.target.asks == "input" else None
-        return {"predicted": [row["predicted"] for row in self._said(output[0], read)]}
+        answers = self._answers(output[0], read)
+        return Answer([answer.predicted for answer in answers])
 
-    def _continued(self, sequence: Read) -> dict[str, Any]:
-        """Return what comes after a sequence, and of symbols what the sequence itself cost, in nats
-        a symbol.
-        """
+    def _continued(self, sequence: Read) -> Answer:
+        """Return what comes after a sequence, and of symbols what it cost itself, in nats each."""
         session = Session(self.network, self.vocabulary).feed_ids(sequence.values)
-        return ELEMENTS[self.vocabulary.yields].continued(
-            session, self.horizon, lambda: self._nats(sequence.x)
-        )
+        elements = ELEMENTS[self.vocabulary.yields]
+        return elements.continued(session, self.horizon, lambda: self._nats(sequence.x))
 
     def _nats(self, x: Tensor) -> float | None:
-        """Return the mean of -log p of each symbol `[T]` after the first; nothing for a single
-        one.
-        """
-        if len(x) < 2:
+        """Return the mean of -log p of each symbol `[T]` after the first; none of a single one."""
+        predictions = len(x) - 1
+        if predictions < 1:
             return None
+
+        # A long sequence is read in parts, with the states carried from one to the next.
         x = x.to(self.network.device)
         states, total = None, 0.0
         with torch.no_grad():
-            for at in range(0, len(x) - 1, sequences.LONGEST):
-                part = x[at : min(at + sequences.LONGEST, len(x) - 1)]
-                output, states = self.network(part[None], states)
+            for start in range(0, predictions, sequences.LONGEST):
+                end = min(start + sequences.LONGEST, predictions)
+                output, states = self.network(x[None, start:end], states)
                 point = self.network.loss.point(output[0]).double()
-                total += float(
-                    functional.cross_entropy(point, x[at + 1 : at + 1 + len(part)], reduction="sum")
-                )
-        return total / (len(x) - 1)
+                came = x[start + 1 : end + 1]
+                total += float(functional.cross_entropy(point, came, reduction="sum"))
+        return total / predictions
 
 
 def _of_row(error: InputError, name: str) -> InputError:
     """Return the error of a sequence that says which."""
-    return InputError(replace(p, fact=f"row {name}: {_fact(p)}", key="") for p in error.problems)
+    return InputError(
+        replace(problem, fact=f"row {name}: {_fact(problem)}", key="") for problem in error.problems
+    )
 
 
 def _fact(problem: Problem) -> str:
@@ -210,6 +219,7 @@ def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
     parts: list[Any] = []
     name, count = "", 0
     for piece in pieces:
+        # The first piece begins a sequence whether it says so or not.
         if piece.start or not count:
             if parts:
                 yield name, _joined(parts)
@@ -225,12 +235,12 @@ def _joined(parts: list[Any]) -> Any:
     for part in parts:
         if isinstance(part, InputError):
             return part
+
+    first = parts[0]
     if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0], str):
+        return first
+    if isinstance(first, str):
         return "".join(parts)
-    return (
-        [token for part in parts for token in part]
-        if isinstance(parts[0], list)
-        else np.concatenate(parts)
-    )
+    if isinstance(first, list):
+        return list(chain.from_iterable(parts))
+    return np.concatenate(parts)

@@ -1,10 +1,9 @@
-"""What could only fail after training has begun, looked for before its first step, and by
-`recurra check`.
+"""What could only fail after training has begun, looked for before its first step.
 
-Every number of every split goes through its scale and the loss once, in blocks; then the real code
-evaluates, forecasts and generates a few steps with a copy of the untrained network. Nothing here
-changes a bit of what is trained: random streams are lent and given back, and the copy is thrown
-away.
+`recurra check` looks for it too. Every number of every split goes through its scale and the loss
+once, in blocks; then the real code evaluates, forecasts and generates a few steps with a copy of
+the untrained network. Nothing here changes a bit of what is trained: random streams are lent and
+given back, and the copy is thrown away.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recurra.compatibility import NO_METRIC, validation_problems
 from recurra.contracts.metric import LOSS, Metrics
@@ -31,17 +32,20 @@ from recurra.model import probe
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.resolved import Resolved
-from recurra.spec.tables import Training
+from recurra.spec.tables import Expect, Training
 from recurra.train.evaluate import evaluate
 from recurra.train.metrics import NAUGHT, known
 
 SHOWN = 5
 """Rows that were left out which an error names."""
+FIGURE_OF = {"accuracy_above": "accuracy", "mape_below": "mape"}
+"""The figure that a key of `[expect]` is about."""
 
 
 def preflight(resolved: Resolved, data: Data, network: Network) -> None:
-    """Raise what this task would run into later: `InputError` of its data or its settings,
-    `PluginError` of a part.
+    """Raise what this task would run into later.
+
+    That is an `InputError` of its data or its settings, a `PluginError` of a part.
     """
     with resolved.placing():
         _counted(resolved, data, network)
@@ -64,17 +68,21 @@ def _counted(resolved: Resolved, data: Data, network: Network) -> None:
     if not (clock or season):
         return
     why = "the encoder counts steps" if clock else f"sequence.season = {season} counts steps"
+
     options = resolved.parts["vocabulary"].options
-    if clock and isinstance(options, SymbolOptions) and options.unknown == "skip":
+    skips = isinstance(options, SymbolOptions) and options.unknown == "skip"
+    if clock and skips:
         fact = f"{why}, and a symbol that is left out would set back the clock"
-        raise InputError.of(
-            "RC014", fact, key="vocabulary.unknown", cure='vocabulary.unknown = "token"'
-        )
+        cure = 'vocabulary.unknown = "token"'
+        raise InputError.of("RC014", fact, key="vocabulary.unknown", cure=cure)
+
+    # Only once it has been read to its end does a source know its gaps.
     data.elements.reread(data)
     gaps = data.source.gaps()
     if gaps:
-        more = f" and {len(gaps) - SHOWN} more" if len(gaps) > SHOWN else ""
-        listed = ", ".join(gaps[:SHOWN]) + more
+        listed = ", ".join(gaps[:SHOWN])
+        if len(gaps) > SHOWN:
+            listed += f" and {len(gaps) - SHOWN} more"
         fact = (
             f"{why}, but {len(gaps)} rows are left out ({listed}), and all after them would stand"
             " too early"
@@ -86,52 +94,56 @@ def _counted(resolved: Resolved, data: Data, network: Network) -> None:
 def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
     """Give a problem for each band of `[expect]` that cannot hold, whatever the network learns."""
     expect = resolved.task.expect
-    figures = known(data.target, type(data.answers))
-    there = figures.keys() | ({data.elements.made} if data.target.generates else set())
-    for name, of in {
-        "accuracy_above": "accuracy",
-        "mape_below": "mape",
-        "generated": "",
-        "forecast": "",
-    }.items():
-        if getattr(expect, name) is not None and (of or name) not in there:
-            yield Problem(
-                "RC014",
-                f"{name} speaks of what is not here: there is no such figure",
-                f"expect.{name}",
-            )
+    yield from _bands_of_nothing(expect, data)
     if expect.within and expect.forecast is None:
-        yield Problem(
-            "RC014", "within says how far from `forecast`, and there is none", "expect.within"
-        )
+        fact = "within says how far from `forecast`, and there is none"
+        yield Problem("RC014", fact, "expect.within")
     yield from data.elements.bands(resolved.task)
-    for name, (least, most) in (expect.metrics or {}).items():
+
+    figures = known(data.target, type(data.answers))
+    metrics = expect.metrics or {}
+    for name, (least, most) in metrics.items():
         figure = figures[name]
         if most < least or most < figure.least or least > figure.most:
             allowed = f"[least, most], from {figure.least:g} to {figure.most:g}"
             fact = f"no {name} can lie between {least:g} and {most:g}"
             yield Problem("RC014", fact, f"expect.metrics.{name}", allowed=allowed)
-    if "mase" in (expect.metrics or {}) and (data.scale is None or not (data.scale > NAUGHT).any()):
+
+    nothing_changes = data.scale is None or not (data.scale > NAUGHT).any()
+    if "mase" in metrics and nothing_changes:
         fact = "no number of the training split changes, and no error can be divided by a change"
         yield Problem("RC014", fact, "expect.metrics.mase")
-    relative = {"mape_below": expect.mape_below, "metrics.mape": (expect.metrics or {}).get("mape")}
-    for key, band in relative.items() if "mape" in figures else ():
-        if band is not None and not _any_size(data, data.splits[data.held_out()]):
-            fact = (
-                f"every number of the {data.held_out()} split is 0, and no error can be divided"
-                " by it"
-            )
+    if "mape" in figures:
+        yield from _relative_bands(expect, data)
+
+
+def _bands_of_nothing(expect: Expect, data: Data) -> Iterator[Problem]:
+    """Give a problem for each band that is about what this task does not have."""
+    figures = known(data.target, type(data.answers))
+    keys = {key for key, figure in FIGURE_OF.items() if figure in figures}
+    if data.target.generates:
+        keys.add(data.elements.band)
+    for key in (*FIGURE_OF, "generated", "forecast"):
+        if getattr(expect, key) is not None and key not in keys:
+            fact = f"{key} speaks of what is not here: there is no such figure"
+            yield Problem("RC014", fact, f"expect.{key}")
+
+
+def _relative_bands(expect: Expect, data: Data) -> Iterator[Problem]:
+    """Give a problem for each band on errors that are divided by what came, where that is 0."""
+    name = data.held_out()
+    bands = {"mape_below": expect.mape_below, "metrics.mape": (expect.metrics or {}).get("mape")}
+    for key, band in bands.items():
+        if band is not None and not _any_size(data, data.splits[name]):
+            fact = f"every number of the {name} split is 0, and no error can be divided by it"
             yield Problem("RC014", fact, f"expect.{key}")
 
 
 def _monitored(resolved: Resolved, data: Data) -> Iterator[Problem]:
     """Give a problem if the monitored metric will not exist."""
     validation = data.splits["validation"]
-    if (
-        resolved.task.training.monitor == "mape"
-        and validation.steps
-        and not _any_size(data, validation)
-    ):
+    divides = resolved.task.training.monitor == "mape" and validation.steps
+    if divides and not _any_size(data, validation):
         fact = "every number of the validation split is 0, and no error can be divided by it"
         yield Problem("RC014", fact, "training.monitor", cure='training.monitor = "mae"')
 
@@ -144,21 +156,20 @@ def _idle(resolved: Resolved, data: Data) -> Iterator[Problem]:
         plain = Training()
         for name in ("monitor", "min_delta", "validate_every"):
             if getattr(task.training, name) != getattr(plain, name):
+                fact = f"{name} is for validation, and there is none"
                 cure = f"give sequence.split a validation share, or leave {name} out"
-                yield Problem(
-                    "RC014",
-                    f"{name} is for validation, and there is none",
-                    f"training.{name}",
-                    cure=cure,
-                )
+                yield Problem("RC014", fact, f"training.{name}", cure=cure)
     yield from data.answer_elements.idle(task)
 
 
 def _any_size(data: Data, part: Split) -> bool:
     """Tell whether any number of a split is large enough to divide an error by."""
-    spans = zip(part.low.tolist(), part.high.tolist(), strict=True)
-    blocks = ((at, min(at + BLOCK, high)) for low, high in spans for at in range(low, high, BLOCK))
-    return any(bool((np.abs(data.store.values[low:high]) > NAUGHT).any()) for low, high in blocks)
+    for low, high in zip(part.low.tolist(), part.high.tolist(), strict=True):
+        for start in range(low, high, BLOCK):
+            block = data.store.values[start : min(start + BLOCK, high)]
+            if (np.abs(block) > NAUGHT).any():
+                return True
+    return False
 
 
 def _placed(resolved: Resolved, network: Network) -> Iterator[Problem]:
@@ -171,12 +182,8 @@ def _placed(resolved: Resolved, network: Network) -> Iterator[Problem]:
             "position is that of a prompt, and there is none: what generation goes on from knows"
             " its own"
         )
-        yield Problem(
-            "RC014",
-            fact,
-            "generation.position",
-            cure="give generation.prompt, or leave position out",
-        )
+        cure = "give generation.prompt, or leave position out"
+        yield Problem("RC014", fact, "generation.position", cure=cure)
     elif not probe.counts_steps(network):
         fact = "position is for an encoder with a clock, and this one has none"
         yield Problem("RC014", fact, "generation.position", cure="leave it out")
@@ -192,12 +199,14 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
     except Exception:
         # A plugin's module that cannot be copied is no fault: it is only not rehearsed.
         return
+
     with seeded(resolved.task.seed, "rehearsal", device=network.device):
         for part in data.splits.values():
             if part.steps:
                 tally = evaluate(trial, data.reader, _beginning(part), data.tally(), rows=1)
                 _known(resolved, tally.values())
                 _finite(resolved, tally.values())
+
         if not data.target.generates:
             return
         data.elements.rehearse(resolved.task, data, trial)
@@ -207,58 +216,76 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
 
 
 def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
-    """Refuse numbers whose share of an update is not finite. Raises `InputError` (RC042) that names
-    the largest.
+    """Refuse numbers whose share of an update is not finite.
+
+    Raises `InputError` (RC042) that names the largest.
     """
+    # The network reads numbers as they are transformed, where they are.
     train, values, rows = data.splits["train"], data.store.values, data.reader.rows
     values = values if rows is None else data.reader.read(rows.values)
-    spans = [
-        (int(low), int(high))
-        for low, high in zip(train.low, train.high, strict=True)
-        if high - low > 1
-    ]
-    tops = [low + int(np.abs(values[low:high]).max(axis=1).argmax()) for low, high in spans]
-    span = int(np.argmax([np.abs(values[at]).max() for at in tops]))
-    (low, high), at = spans[span], tops[span]
+
+    # A window around the largest number of training is read, as training would read it.
+    low, high, largest = _largest(train, values)
     steps = min(resolved.task.sequence.length, high - low - 1)
-    first = min(max(low, at - steps // 2), high - 1 - steps)
-    batch = data.reader.cut(*(np.array([value]) for value in (first, steps, low))).to(trial.device)
+    first = min(max(low, largest - steps // 2), high - 1 - steps)
+    batch = data.reader.cut(np.array([first]), np.array([steps]), np.array([low]))
+    batch = batch.to(trial.device)
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    value = trial.loss(output[batch.mask], batch.y[batch.mask]).sum()
-    (value / (steps * resolved.task.training.batch_size)).backward()
+    total = trial.loss(output[batch.mask], batch.y[batch.mask]).sum()
+    share = total / (steps * resolved.task.training.batch_size)
+    share.backward()
+
     gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
         fact = (
-            f"{data.store.values[at].tolist()} leads to a gradient beyond all numbers of"
+            f"{data.store.values[largest].tolist()} leads to a gradient beyond all numbers of"
             f" {trial.dtype}: "
         )
         cure = 'another vocabulary.scale, device.precision = "float64", or other units'
-        place = place_of(data.store, data.splits, at)
+        place = place_of(data.store, data.splits, largest)
         raise InputError.of("RC042", fact + place, key="vocabulary.scale", cure=cure)
+
+
+def _largest(train: Split, values: NDArray[Any]) -> tuple[int, int, int]:
+    """Return the span of training that holds the largest number, and where in it that stands."""
+    spans = []
+    for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
+        if high - low < 2:
+            continue
+        sizes = np.abs(values[low:high]).max(axis=1)
+        row = int(sizes.argmax())
+        spans.append((sizes[row], low, high, low + row))
+
+    sizes_of_spans = [size for size, *_ in spans]
+    _, low, high, largest = spans[int(np.argmax(sizes_of_spans))]
+    return low, high, largest
 
 
 def _beginning(part: Split) -> Split:
     """Return the first few predictions of a split."""
     if part.whole:
-        return replace(part, low=part.low[:FEW], high=part.high[:FEW], begin=part.begin[:FEW])
+        low, high, begin = part.low[:FEW], part.high[:FEW], part.begin[:FEW]
+        return replace(part, low=low, high=high, begin=begin)
+
+    # The first span that holds an answer, and the step that gives it.
     row = int(np.flatnonzero(part.high > part.first_targets)[0])
     first = int(part.first_targets[row])
+    end = min(int(part.high[row]), first + FEW)
     before = first - max(part.reach, part.lag)
-    low, high, begin = (
-        np.array([at]) for at in (first, min(int(part.high[row]), first + FEW), before)
-    )
-    return replace(part, low=low, high=high, begin=begin)
+    low, high = np.array([first]), np.array([end])
+    return replace(part, low=low, high=high, begin=np.array([before]))
 
 
 def _known(resolved: Resolved, metrics: Metrics) -> None:
-    """Check that the monitored metric is one of those that there are. Raises `InputError`
-    (RC013).
+    """Check that the monitored metric is one of those that there are.
+
+    Raises `InputError` (RC013).
     """
     monitor = resolved.task.training.monitor
+    # A few steps may lack `mape`, as where only 0 came, and the split have it.
     if metrics and monitor not in metrics and monitor != "mape":
-        # Which a few steps may lack, and the split has.
         allowed = ", ".join(metrics)
         raise InputError.of("RC013", NO_METRIC, key="training.monitor", allowed=allowed)
 
@@ -267,14 +294,14 @@ def _finite(resolved: Resolved, metrics: Metrics) -> None:
     """Check that a figure is a number wherever the loss is. Raises `PluginError` (RC071)."""
     odd = [name for name, value in metrics.items() if math.isnan(value)]
     if odd and math.isfinite(metrics[LOSS.name]):
-        raise intake.broken(
-            resolved.parts["target"].entry.qualified, f"its figure {odd[0]} is no number"
-        )
+        owner = resolved.parts["target"].entry.qualified
+        raise intake.broken(owner, f"its figure {odd[0]} is no number")
 
 
 def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
-    """Generate a few steps from the prompt, or from the data. Raises `PluginError` (RC071) for what
-    is no text.
+    """Generate a few steps from the prompt, or from the data.
+
+    Raises `PluginError` (RC071) for what is no text.
     """
     generation = resolved.task.generation
     session = Session(trial, data.vocabulary, resolved.task.seed)

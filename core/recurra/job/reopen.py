@@ -1,6 +1,4 @@
-"""A run read back: its task, its data, its vocabulary, its weights, each as it was or refused by
-name.
-"""
+"""A run read back: its task, data, vocabulary and weights, each as it was or refused by name."""
 
 from __future__ import annotations
 
@@ -20,21 +18,21 @@ from recurra.resolve import resolve
 from recurra.resolved import Resolved
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.folder import RunFolder
-from recurra.runs.records import Component, damaged, reading
+from recurra.runs.records import damaged, reading
+
+LOCAL = "file:"
+"""How the distribution of a local plugin file begins, as plugins.json has it."""
 
 
 def same_data(folder: RunFolder, resolved: Resolved) -> Data:
-    """Return the data of a run. Raises `InputError` (RC044) if it is not what the run was made
-    from.
-    """
+    """Return the data of a run. Raises `InputError` (RC044) if it is not what it was made from."""
     recorded = folder.records.data().fingerprint
 
     def unchanged(store: Store) -> None:
         if store.fingerprint != recorded:
+            fact = f"the data of {folder.path} has changed since it was made"
             cure = "bring back the data as it was, or run the task again"
-            raise InputError.of(
-                "RC044", f"the data of {folder.path} has changed since it was made", cure=cure
-            )
+            raise InputError.of("RC044", fact, cure=cure)
 
     try:
         return load_data(resolved, unchanged)
@@ -43,8 +41,9 @@ def same_data(folder: RunFolder, resolved: Resolved) -> Data:
 
 
 def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
-    """Return the problem of data that is not there with what can be done: a run knows where its
-    data lay, no more.
+    """Return a problem; that of data that is not there says what can be done.
+
+    A run knows where its data lay, no more.
     """
     if problem.code not in ("RC001", "RC040") or not problem.key.startswith("source"):
         return problem
@@ -54,23 +53,28 @@ def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
 
 
 def same_vocabulary(folder: RunFolder, data: Data, vocabulary: Vocabulary[Any]) -> None:
-    """Check a run's symbols by what its data gives, which tells where no hash does. Raises
-    `RunError` (RC052).
+    """Check a run's symbols by what its data gives, which tells where no hash does.
+
+    Raises `RunError` (RC052).
     """
     if not data.elements.same(vocabulary, data.vocabulary):
         raise damaged(folder.path / "vocabulary.json", "its symbols are not those of the data")
 
 
 def learned_vocabulary(folder: RunFolder, resolved: Resolved, verified: bool) -> Vocabulary[Any]:
-    """Return the vocabulary of a run. Raises `RunError` (RC052) if its file is not what a
-    vocabulary has saved.
+    """Return the vocabulary of a run.
+
+    Raises `RunError` (RC052) if its file is not what a vocabulary has saved.
     """
     vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
     saved = folder.records.vocabulary()
     if verified:
         vocabulary.restore(saved)
         return vocabulary
-    folder.records.data()  # what no hash tells of, its model may
+
+    # No hash tells that the files are whole: data.json may break its model, and a vocabulary that
+    # was changed may still be restored, and fail later.
+    folder.records.data()
     with reading(folder.path / "vocabulary.json"):
         vocabulary.restore(saved)
         if not vocabulary.size or vocabulary.save() != saved:
@@ -82,8 +86,9 @@ def learned_vocabulary(folder: RunFolder, resolved: Resolved, verified: bool) ->
 def learned_answers(
     folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any]
 ) -> Vocabulary[Any]:
-    """Return what the answers of a run are of. Raises `RunError` (RC052) where the run does not
-    say.
+    """Return what the answers of a run are of.
+
+    Raises `RunError` (RC052) where the run does not say.
     """
     if resolved.target.asks == "input":
         return vocabulary
@@ -98,8 +103,9 @@ def learned_answers(
 
 
 def relearn(network: Network, folder: RunFolder) -> None:
-    """Give the loss back what it learned of the answers. Raises `RunError` (RC052) if that is not
-    what it saved.
+    """Give the loss back what it learned of the answers.
+
+    Raises `RunError` (RC052) if that is not what it saved.
     """
     saved = folder.records.data().loss
     with reading(folder.path / "data.json"):
@@ -107,16 +113,19 @@ def relearn(network: Network, folder: RunFolder) -> None:
 
 
 def recorded_paths(folder: RunFolder, resolved: Resolved) -> Execution:
-    """Return the paths that a run records. Raises `RunError` (RC052) if they are not one for each
-    cell.
+    """Return the paths that a run records.
+
+    Raises `RunError` (RC052) if they are not one for each cell.
     """
-    taken = Execution.of(folder.records.environment())
-    cells = sum(
-        part.options.num_layers * (1 + part.options.bidirectional) for part in resolved.cells
-    )
-    if not len(taken.paths) == len(taken.step_paths) == cells:
+    execution = Execution.of(folder.records.environment())
+    cells = 0
+    for part in resolved.cells:
+        directions = 2 if part.options.bidirectional else 1
+        cells += part.options.num_layers * directions
+
+    if not len(execution.paths) == len(execution.step_paths) == cells:
         raise damaged(folder.path / "environment.json", f"the paths are not those of {cells} cells")
-    return taken
+    return execution
 
 
 def fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
@@ -124,52 +133,54 @@ def fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
     cure = "task.toml and the plugins must be those that the run was made with"
     fact = f"the weights of {folder.path} do not fit its network"
     weights, own = checkpoint.tensors.get("weights", {}), network.state_dict()
-    odd = [
-        name for name, weight in weights.items() if name in own and weight.dtype != own[name].dtype
-    ]
-    if odd:
-        fact = f"{fact}: {odd[0]} is {weights[odd[0]].dtype}, not {own[odd[0]].dtype}"
-        raise RunError.of("RC052", fact, cure=cure)
+
+    # torch would copy weights of another type without a word, and round them.
+    for name, weight in weights.items():
+        if name in own and weight.dtype != own[name].dtype:
+            fact = f"{fact}: {name} is {weight.dtype}, not {own[name].dtype}"
+            raise RunError.of("RC052", fact, cure=cure)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise RunError.of(
-            "RC052", f"{fact}: {' '.join(str(error).split())[:300]}", cure=cure
-        ) from error
+        message = " ".join(str(error).split())[:300]
+        raise RunError.of("RC052", f"{fact}: {message}", cure=cure) from error
 
 
 def resolved_again(folder: RunFolder) -> Resolved:
-    """Resolve a run's task. Raises `PluginError` (RC070) that says what to install, if a plugin is
-    gone.
+    """Resolve a run's task.
 
-    Warns (`OtherVersion`) if the task names a device that this machine lacks, and takes one that it
-    has.
+    Raises `PluginError` (RC070) that says what to install, if a plugin is gone. Warns
+    (`OtherVersion`) if the task names a device that this machine lacks, and takes one that it has.
     """
     try:
         resolved = resolve(folder.path / "task.toml", recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise
-        components = folder.records.plugins()
-        missing = [
-            c for c in components if any(c.name in problem.fact for problem in error.problems)
-        ]
         fact = f"{folder.path} needs a plugin that is not here: {error.problems[0].fact}"
-        raise PluginError.of("RC070", fact, cure=_cure(missing or components, error)) from error
+        raise PluginError.of("RC070", fact, cure=_cure(folder, error)) from error
+
     resolved.task = resolved.task.model_copy(update={"device": of_here(resolved.task.device)})
     return resolved
 
 
-def _cure(missing: list[Component], error: RecurraError) -> str:
-    """Return what brings a run's plugins back: installed, let load again, or as the local file
-    was.
+def _cure(folder: RunFolder, error: RecurraError) -> str:
+    """Return what brings a run's plugins back.
+
+    They are installed, mended until they load again, or brought back as the local file was.
     """
-    failed = [problem.cure for problem in error.problems if problem.code == "RC022"]
-    if failed:
-        return failed[0]
-    local = {
-        f"{c.distribution[5:]} ({c.version})" for c in missing if c.distribution.startswith("file:")
-    }
+    components = folder.records.plugins()
+    faulty = [problem.cure for problem in error.problems if problem.code == "RC022"]
+    if faulty:
+        return faulty[0]
+
+    facts = [problem.fact for problem in error.problems]
+    missing = [each for each in components if any(each.name in fact for fact in facts)]
+    missing = missing or components
+    local = [each for each in missing if each.distribution.startswith(LOCAL)]
     if local:
-        return f"bring the plugin file back as it was: {', '.join(sorted(local))}"
-    return "pip install " + " ".join(sorted({f"{c.distribution}=={c.version}" for c in missing}))
+        files = {f"{each.distribution.removeprefix(LOCAL)} ({each.version})" for each in local}
+        return f"bring the plugin file back as it was: {', '.join(sorted(files))}"
+
+    versions = {f"{each.distribution}=={each.version}" for each in missing}
+    return "pip install " + " ".join(sorted(versions))

@@ -1,24 +1,34 @@
-"""The figures of a run with the baselines beside them, a plain verdict, and the bands of
-`[expect]`.
-"""
+"""The figures of a run beside the baselines, a plain verdict, and the bands of `[expect]`."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
 
 from recurra.contracts.loss import Loss
-from recurra.contracts.metric import LOSS, Metrics
+from recurra.contracts.metric import LOSS, ColumnSums, Metrics, Sums
 from recurra.data.batches import Whole
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
-from recurra.job.forecasts import Figures
+from recurra.job.elements import Scores
+from recurra.job.figures import (
+    Beginnings,
+    Carried,
+    Detail,
+    Figures,
+    Measured,
+    Said,
+    SplitFigures,
+    Verdict,
+    Wrong,
+)
+from recurra.job.forecasts import by_column
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
@@ -32,8 +42,7 @@ SHOWN = 5
 
 
 def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
-    """Return metrics, baselines and verdict of one split; of series a free-running forecast as
-    well.
+    """Return metrics, baselines and verdict of a split; of series a free-running forecast as well.
 
     With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the
     midst, `warm`.
@@ -42,39 +51,77 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     wrong = WRONG[data.answers.yields](network.loss)
     tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
     rules = target.baselines(data.examples("train"), data.examples(name))
-    found: Figures = {
+    # A metric of a plugin may say anything: only the keys of the core are known.
+    detail = cast(Detail, tally.detail())
+    measured: SplitFigures = {
         "split": name,
         "predictions": tally.steps,
         "metrics": tally.values(),
         "notes": _bounds(data, split) + _unseen(data, name),
-        "baselines": {
-            rule: sums if isinstance(sums, dict) else sums.metrics() for rule, sums in rules.items()
-        },
-        **tally.detail(),
+        "baselines": {rule: _metrics(sums) for rule, sums in rules.items()},
+        **detail,
     }
     if split.whole:
-        found["most_wrong"] = wrong.told(data)
-    judged = (
-        data.elements.judged(task, data, network, found, tally, rules)
-        if target.generates
-        else found
-    )
-    found |= _verdict(data, judged, name)
-    if target.generates:
-        found["verdict"] += data.elements.learned(data)
-    if not task.sequence.carry:
-        return found
+        measured["most_wrong"] = wrong.listed(data)
 
+    if split.whole and (model := tally.columns()):
+        names = [f"number {index}" for index in range(1, len(model) + 1)]
+        compared = {rule: sums for rule, sums in rules.items() if isinstance(sums, ColumnSums)}
+        measured["columns"] = by_column(names, model, compared)
+
+    # The verdict is about the forecast, where there is one.
+    judged: Measured = measured
+    if target.generates:
+        judged = data.elements.judged(task, data, network, measured, Scores(tally, rules))
+    verdict = _verdict(data, judged, name)
+    if target.generates:
+        verdict["verdict"] += data.elements.learned(data)
+
+    carried: Carried = {}
+    if task.sequence.carry:
+        costs, beginnings = _beginnings(data, network, split)
+        if beginnings["places"]:
+            measured["metrics"] |= costs
+            verdict["verdict"] += _cold(data, costs, task.sequence.restart)
+            carried = {"beginnings": beginnings}
+    return {**measured, **verdict, **carried}
+
+
+def _metrics(sums: Metrics | Sums) -> Metrics:
+    """Return the figures of a simple rule, which may come as the sums that they are made of."""
+    return sums if isinstance(sums, dict) else sums.metrics()
+
+
+def _beginnings(data: Data, network: Network, split: Split) -> tuple[Metrics, Beginnings]:
+    """Return what the first steps cost, cold and warm, and at how many places that was measured."""
     key = data.answer_elements.cost
-    if key not in known(target, type(data.answers)):
+    if key not in known(data.target, type(data.answers)):
         key = LOSS.name
-    beginnings, places = cold_and_warm(network, data.reader, split, data.tally, key)
-    if not places:
-        return found
-    found["metrics"] |= beginnings
-    found["beginnings"] = {"places": places, "steps": OPENING, "before": CONTEXT}
-    found["verdict"] += _cold(data, beginnings, task.sequence.restart)
-    return found
+    costs, places = cold_and_warm(network, data.reader, split, data.tally, key)
+    return costs, {"places": places, "steps": OPENING, "before": CONTEXT}
+
+
+class Miss(NamedTuple):
+    """A sequence that was answered wrongly, and the chance that the right answer was given.
+
+    Its `row` is its place in the data; the answers are ids.
+    """
+
+    chance: float
+    row: int
+    came: int
+    predicted: int
+
+
+class Far(NamedTuple):
+    """A sequence, how far its numbers lie from those that came, and these, scaled.
+
+    Its `row` is its place in the data.
+    """
+
+    away: float
+    row: int
+    predicted: list[float]
 
 
 class FarthestOff:
@@ -82,7 +129,7 @@ class FarthestOff:
 
     def __init__(self, loss: Loss[Any]) -> None:
         self.loss = loss
-        self.rows: list[tuple[float, int, list[float]]] = []
+        self.rows: list[Far] = []
 
     def look(self, batch: Whole, output: Tensor) -> None:
         """Take note of those that are farthest off."""
@@ -90,20 +137,20 @@ class FarthestOff:
         answers = batch.y.double()
         away = (point - answers).square().sum(dim=-1)
         columns = (away, batch.rows, point)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
+        rows = map(Far, *(column.tolist() for column in columns))
         self.rows = heapq.nlargest(MOST_WRONG, [*self.rows, *rows])
 
-    def told(self, data: Data) -> list[dict[str, Any]]:
-        """Return where they stand, what came and what was said, in the data's own units."""
+    def listed(self, data: Data) -> list[Wrong]:
+        """Return where they stand, what came and what was answered, in the data's own units."""
         labels = data.reader.labels
         assert labels is not None, "whole sequences are asked"
         return [
             {
-                "sequence": row + 1,
-                "came": _own(data, labels[row]),
-                "predicted": _own(data, predicted),
+                "sequence": far.row + 1,
+                "came": _own(data, labels[far.row]),
+                "predicted": _own(data, far.predicted),
             }
-            for _, row, predicted in self.rows
+            for far in self.rows
         ]
 
 
@@ -112,33 +159,33 @@ class MostWrong:
 
     def __init__(self, loss: Loss[Any]) -> None:
         self.loss = loss
-        self.found: list[tuple[float, int, int, int]] = []
+        self.misses: list[Miss] = []
 
     def look(self, batch: Whole, output: Tensor) -> None:
         """Take note of those that were answered wrongly."""
         point = self.loss.point(output)
-        chances = point.double().softmax(dim=-1).gather(1, batch.y[:, None])[:, 0]
-        rows = zip(
-            chances.tolist(),
-            batch.rows.tolist(),
-            batch.y.tolist(),
-            point.argmax(dim=-1).tolist(),
-            strict=True,
-        )
-        self.found = heapq.nsmallest(
-            MOST_WRONG, [*self.found, *(row for row in rows if row[2] != row[3])]
-        )
+        chances = point.double().softmax(dim=-1)
+        of_what_came = chances.gather(1, batch.y[:, None])[:, 0]
+        columns = (of_what_came, batch.rows, batch.y, point.argmax(dim=-1))
+        answers = map(Miss, *(column.tolist() for column in columns))
+        misses = [answer for answer in answers if answer.came != answer.predicted]
+        self.misses = heapq.nsmallest(MOST_WRONG, self.misses + misses)
 
-    def told(self, data: Data) -> list[dict[str, Any]]:
-        """Return where they stand, and what was said of them."""
+    def listed(self, data: Data) -> list[Wrong]:
+        """Return where they stand, and what was answered; the first sequence has number 1."""
         name = data.answers.symbol
         return [
-            {"sequence": row + 1, "came": name(came), "predicted": name(said), "chance": chance}
-            for chance, row, came, said in self.found
+            {
+                "sequence": miss.row + 1,
+                "came": name(miss.came),
+                "predicted": name(miss.predicted),
+                "chance": miss.chance,
+            }
+            for miss in self.misses
         ]
 
 
-def _own(data: Data, scaled: Any) -> float | list[float]:
+def _own(data: Data, scaled: Any) -> Said:
     """Return the numbers that answer a sequence, in the data's own units; one alone is no list."""
     numbers: list[float] = data.answers.decode(np.array([scaled]))[0].tolist()
     return numbers[0] if len(numbers) == 1 else numbers
@@ -152,67 +199,69 @@ WRONG: dict[str, type[MostWrong] | type[FarthestOff]] = {
 
 
 def _unseen(data: Data, name: SplitName) -> list[str]:
-    """Return a sentence of the labels that training has not shown: no answer can be right, and none
-    is scored.
+    """Return a note of the labels that training has not shown, if there are any.
+
+    No answer can be right there, and none is scored.
     """
     unseen = data.unseen(name)
     if not unseen:
         return []
     names = ", ".join(repr(label) for label in sorted(set(unseen))[:SHOWN])
-    count = (
-        f"{len(unseen):,} sequences of the {name} split are"
-        if len(unseen) > 1
-        else f"1 sequence of the {name} split is"
-    )
+    count = f"1 sequence of the {name} split is"
+    if len(unseen) > 1:
+        count = f"{len(unseen):,} sequences of the {name} split are"
     return [f"{count} not scored: training has not shown {names}"]
 
 
 def _bounds(data: Data, split: Split) -> list[str]:
-    """Return a sentence for each bound that the figures of a split are made under."""
-    said = []
+    """Return a note for each bound that the figures of a split are made under."""
+    notes = []
     if split.steps > SCORED:
-        said.append(f"figures are of the first {SCORED:,} of {split.steps:,} predictions")
+        notes.append(f"figures are of the first {SCORED:,} of {split.steps:,} predictions")
     if forgets(split.scored()):
-        said.append(
+        notes.append(
             f"each {SEGMENT:,} predictions are made after the {CONTEXT:,} steps before them, not"
             " after the whole past"
         )
-    return said
+    return notes
 
 
-def _verdict(data: Data, found: Figures, name: SplitName) -> Figures:
+def _verdict(data: Data, judged: Measured, name: SplitName) -> Verdict:
     """Say in a sentence how the model stands against the best baseline."""
-    rows, columns = (
-        [found["metrics"], *found["baselines"].values()],
-        len(found.get("columns", ())) or 1,
-    )
-    key = data.target.judged(data.answers.yields, rows, columns)
-    metrics = found["metrics"]
-    baselines = {rule: row for rule, row in found["baselines"].items() if key in row}
-    if not baselines or key not in metrics:
+    metrics, baselines = judged["metrics"], judged["baselines"]
+    columns = len(judged.get("columns", ())) or 1
+    key = data.target.judged(data.answers.yields, [metrics, *baselines.values()], columns)
+    values = {rule: row[key] for rule, row in baselines.items() if key in row}
+    if not values or key not in metrics:
         return {"verdict": "there is nothing to compare with", "beats_baselines": False}
+
+    # What is good may be small or large: its cost is small in any case.
     figure = known(data.target, type(data.answers))[key]
-    best = min(baselines, key=lambda rule: figure.cost(baselines[rule][key]))
-    ours, theirs = metrics[key], baselines[best][key]
+    best = min(values, key=lambda rule: figure.cost(values[rule]))
+    ours, theirs = metrics[key], values[best]
     beats = figure.cost(ours) < figure.cost(theirs)
-    told = f"{ours:z.4g} {figure.called}, {_compared(ours, theirs)} {best} ({theirs:z.4g})"
-    text = f"{'beats' if beats else 'does not beat'} the best baseline: {told}"
+
+    outcome = "beats" if beats else "does not beat"
+    text = (
+        f"{outcome} the best baseline: {ours:z.4g} {figure.called},"
+        f" {_compared(ours, theirs)} {best} ({theirs:z.4g})"
+    )
     if name == "train":
         text += "; on the training split itself"
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
 
 
-def _cold(data: Data, beginnings: Metrics, restart: float) -> str:
+def _cold(data: Data, costs: Metrics, restart: float) -> str:
     """Say, if cold and warm are far apart, what a fresh state costs and what to do about it."""
-    cold, warm = beginnings["cold"], beginnings["warm"]
+    cold, warm = costs["cold"], costs["warm"]
     elements = data.answer_elements
     if elements.near(cold, warm):
         return ""
-    cure = "generate with a long prompt or --warm" + (
-        "" if restart else ", or train with sequence.restart above 0"
-    )
-    told = f"from a fresh state its first steps cost {cold:.4g} {elements.cost}, warm {warm:.4g}"
-    return f"; it begins badly: {told}: {cure}"
+    fact = f"from a fresh state its first steps cost {cold:.4g} {elements.cost}, warm {warm:.4g}"
+    cure = "generate with a long prompt or --warm"
+    if not restart:
+        cure += ", or train with sequence.restart above 0"
+    return f"; it begins badly: {fact}: {cure}"
 
 
 def _compared(ours: float, theirs: float) -> str:
@@ -223,44 +272,73 @@ def _compared(ours: float, theirs: float) -> str:
         return "above"
     if ours > 3 * theirs:
         return f"{ours / theirs:.3g} times"
-    return f"{abs(theirs - ours) / theirs * 100:.1f} % {'below' if ours < theirs else 'above'}"
+    percent = abs(theirs - ours) / theirs * 100
+    return f"{percent:.1f} % {'below' if ours < theirs else 'above'}"
 
 
-def broken_bands(expect: Expect, found: Figures, generated: Any) -> list[Problem]:
+class Band(NamedTuple):
+    """A key of `[expect]`: what it asks for, what came, and whether that holds."""
+
+    key: str
+    expected: Any
+    got: Any
+    holds: Callable[[Any, Any], bool]
+
+
+def broken_bands(expect: Expect, figures: Figures, generated: Any) -> list[Problem]:
     """Return the bands of `[expect]` that do not hold."""
-    metrics = found["metrics"]
-    final = metrics
-    if ahead := found.get("forecast"):  # of what both are about, the forecast counts alone
-        both = {figure.name for figure in Distance.FIGURES}
-        own = {name: value for name, value in metrics.items() if name not in both}
-        final = own | ahead["metrics"]
-    checks: list[tuple[str, Any, Any, Callable[[Any, Any], bool]]] = [
-        ("loss_below", expect.loss_below, metrics.get("loss"), lambda got, band: got < band),
-        (
-            "accuracy_above",
-            expect.accuracy_above,
-            metrics.get("accuracy"),
-            lambda got, band: got > band,
-        ),
-        ("mape_below", expect.mape_below, final.get("mape"), lambda got, band: got < band),
-        *(
-            (f"metrics.{name}", band, final.get(name), _within)
-            for name, band in (expect.metrics or {}).items()
-        ),
-        (
-            "beats_baselines",
-            expect.beats_baselines,
-            found["beats_baselines"],
-            lambda got, band: got == band,
-        ),
-        ("generated", expect.generated, generated, lambda got, band: got == band),
-        ("forecast", expect.forecast, generated, lambda got, band: _near(got, band, expect.within)),
-    ]
-    return [
-        Problem("RC062", f"{name} does not hold", f"expect.{name}", got=str(got), allowed=str(band))
-        for name, band, got, holds in checks
-        if band is not None and (got is None or not holds(got, band))
-    ]
+    problems = []
+    for band in _bands(expect, figures, generated):
+        if band.expected is None:
+            continue
+        if band.got is None or not band.holds(band.got, band.expected):
+            got, allowed = str(band.got), str(band.expected)
+            fact = f"{band.key} does not hold"
+            problems.append(Problem("RC062", fact, f"expect.{band.key}", got=got, allowed=allowed))
+    return problems
+
+
+def _bands(expect: Expect, figures: Figures, generated: Any) -> Iterator[Band]:
+    """Give each band there may be, whether the task has it or not."""
+
+    def near(got: Any, band: list[float]) -> bool:
+        return _near(got, band, expect.within)
+
+    metrics = figures["metrics"]
+    final = _final(figures)
+    yield Band("loss_below", expect.loss_below, metrics.get("loss"), _below)
+    yield Band("accuracy_above", expect.accuracy_above, metrics.get("accuracy"), _above)
+    yield Band("mape_below", expect.mape_below, final.get("mape"), _below)
+    for name, band in (expect.metrics or {}).items():
+        yield Band(f"metrics.{name}", band, final.get(name), _within)
+    beats = figures["beats_baselines"]
+    yield Band("beats_baselines", expect.beats_baselines, beats, _equal)
+    yield Band("generated", expect.generated, generated, _equal)
+    yield Band("forecast", expect.forecast, generated, near)
+
+
+def _final(figures: Figures) -> Metrics:
+    """Return the metrics that bands are about; of an error that a forecast has too, its own."""
+    metrics = figures["metrics"]
+    forecast = figures.get("forecast")
+    if not forecast:
+        return metrics
+
+    both = {figure.name for figure in Distance.FIGURES}
+    own = {name: value for name, value in metrics.items() if name not in both}
+    return own | forecast["metrics"]
+
+
+def _below(got: float, band: float) -> bool:
+    return got < band
+
+
+def _above(got: float, band: float) -> bool:
+    return got > band
+
+
+def _equal(got: Any, band: Any) -> bool:
+    return bool(got == band)
 
 
 def _within(got: float, band: list[float]) -> bool:
@@ -268,16 +346,19 @@ def _within(got: float, band: list[float]) -> bool:
 
 
 def _near(got: Any, band: list[float], within: float) -> bool:
+    """Tell whether the first steps of a forecast lie near a band; of several columns the first."""
     values = np.asarray(got, np.float64)
     if values.ndim == 0 or len(values) < len(band):
         return False
-    return bool((np.abs(values[: len(band)].reshape(len(band), -1)[:, 0] - band) <= within).all())
+    first = values[: len(band)].reshape(len(band), -1)[:, 0]
+    return bool((np.abs(first - band) <= within).all())
 
 
 def check_bands(resolved: Resolved, expect: bool) -> None:
     """Refuse to hold a run to bands of which it has none. Raises `InputError` (RC080)."""
     bands = resolved.task.expect.model_dump(exclude={"within"}, exclude_none=True)
-    if expect and all(band == {} for band in bands.values()):
+    has_none = all(band == {} for band in bands.values())  # a table `metrics` may be empty
+    if expect and has_none:
         fact = "expect holds a run to the bands of its [expect] table, and this task has none"
         cure = "add a band, such as expect.loss_below, or leave expect out"
         raise InputError.of("RC080", fact, cure=cure)

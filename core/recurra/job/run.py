@@ -23,8 +23,8 @@ from recurra.generate import arguments, beginning
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
 from recurra.job.build import sized
-from recurra.job.forecasts import Figures
-from recurra.job.predict import Predictor, gathered
+from recurra.job.figures import Figures
+from recurra.job.predict import Predictor, Row, gathered
 from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
 from recurra.model.device import arithmetic
@@ -53,29 +53,31 @@ class Run:
         self.folder, self.path = folder, folder.path
         self.resolved, self.task = resolved, resolved.task
         self.vocabulary = vocabulary
-        self.elements = ELEMENTS[vocabulary.yields]  # what differs between symbols and numbers
-        self.answers = answers  # what is answered: the same, or the classes of a column
+        # What differs between symbols and numbers.
+        self.elements = ELEMENTS[vocabulary.yields]
+        # What is answered: the vocabulary again, or the classes of a column.
+        self.answers = answers
         self.network = network
-        self.scheme = scheme  # of random numbers
+        # The scheme of random numbers.
+        self.scheme = scheme
+        # What result.json holds, `recurra.job.figures.Result`, once training has ended here.
         self.result: dict[str, Any] = {}
-        self.steps_before = 0  # made before this process took the run up
+        # Updates that were made before this process took the run up.
+        self.steps_before = 0
 
     def __repr__(self) -> str:
-        return (
-            f"<Run {self.path}: {self.task.name},"
-            f" {sum(p.numel() for p in self.network.parameters()):,} parameters>"
-        )
+        weights = sum(weight.numel() for weight in self.network.parameters())
+        return f"<Run {self.path}: {self.task.name}, {weights:,} parameters>"
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return every record of training, validation and evaluation."""
         return self.folder.metrics()
 
     def evaluate(self, split: SplitName | None = None) -> Figures:
-        """Return metrics, baselines and verdict of a split; by default of test, else validation,
-        else train.
+        """Return metrics, baselines and verdict of a split.
 
-        Raises `InputError` (RC041) if the split is empty, and (RC044) if the data is not what the
-        run was made from.
+        By default it is test, else validation, else train. Raises `InputError` (RC041) if the split
+        is empty, and (RC044) if the data is not what the run was made from.
         """
         if split is not None:
             arguments.one_of("split", split, SPLITS)
@@ -84,20 +86,18 @@ class Run:
             same_vocabulary(self.folder, data, self.vocabulary)
             name = data.held_out() if split is None else split
             if not data.splits[name].steps:
-                raise InputError.of(
-                    "RC041",
-                    f"the {name} split of this task is empty",
-                    cure=f"use {data.held_out()}",
-                )
+                fact = f"the {name} split of this task is empty"
+                raise InputError.of("RC041", fact, cure=f"use {data.held_out()}")
+
             with sized(self.resolved, self.network):
                 return figures(self.task, data, self.network, name)
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
-        """Return a session that has read nothing yet; the first element that it is fed stands at
-        `position`.
+        """Return a session that has read nothing yet.
 
-        Raises `InputError` (RC080) for arguments that are wrong or have no use: for numbers a seed
-        and several streams, for an encoder without a clock a position.
+        The first element that it is fed stands at `position`. Raises `InputError` (RC080) for
+        arguments that are wrong or have no use: for numbers a seed and several streams, for an
+        encoder without a clock a position.
         """
         self._check_clock(position)
         return self._session(seed, streams, position)
@@ -133,18 +133,21 @@ class Run:
         settings = self._settings(length, sampling)
         chosen = self.task.generation.prompt if prompt is None else prompt
         self._check_position(chosen, position)
-        position = settings.position if position is None else position
+        if position is None:
+            position = settings.position
         warm = settings.warm if warm is None else arguments.flag("warm", warm)
         self.elements.check_draws(settings, seed, streams)
-        session = beginning.begun(
-            partial(self._session, seed, streams), self.folder, chosen, position, warm
-        )
-        session.expected()  # raises now, not at the first step, if nothing was read
+
+        make = partial(self._session, seed, streams)
+        session = beginning.begun(make, self.folder, chosen, position, warm)
+        # If nothing was read, this raises now and not at the first step.
+        session.expected()
         return self._guarded(self.elements.generated(session, settings, streams))
 
     def _check_generates(self) -> None:
-        """Refuse to go on where answers cannot be read as what comes next. Raises `InputError`
-        (RC080).
+        """Refuse to go on where answers cannot be read as what comes next.
+
+        Raises `InputError` (RC080).
         """
         if not self.resolved.target.generates:
             name = self.resolved.parts["target"].entry.component.name
@@ -166,9 +169,8 @@ class Run:
     def _check_clock(self, position: int) -> None:
         """Refuse a position above 0 where no encoder counts steps. Raises `InputError` (RC080)."""
         if arguments.whole("position", position) and not counts_steps(self.network):
-            raise InputError.of(
-                "RC080", "position is for an encoder with a clock, and this one has none"
-            )
+            fact = "position is for an encoder with a clock, and this one has none"
+            raise InputError.of("RC080", fact)
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
@@ -176,33 +178,43 @@ class Run:
             yield from steps
 
     def predict(
-        self, rows: Iterable[Any] | None = None, *, file: str | Path | None = None,
+        self,
+        rows: Iterable[Any] | None = None,
+        *,
+        file: str | Path | None = None,
         horizon: int | None = None,
         skip_bad: bool = False,
-    ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """Give the answer to each of some sequences, or of those in a `file` of the form of the
-        run's data, in order.
+    ) -> Iterator[dict[str, Any]]:
+        """Give the answer to each of some sequences, in order.
 
-        A sequence is a text, a list of tokens or of numbers, or of lists of numbers. An answer
-        names its sequence, `row`, and says what is `predicted`: a class, with the chance of each as
-        `p:<class>`, or what comes in the next `horizon` steps; of a text also its `nats` a symbol.
-        Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` that row has an
-        `error` instead. Needs nothing but the folder of the run.
+        They may stand in a `file` of the form of the run's data. A sequence is a text, a list of
+        tokens or of numbers, or of lists of numbers. An answer names its sequence, `row`, and says
+        what is `predicted`: a class, with the chance of each as `p:<class>`, or what comes in the
+        next `horizon` steps; of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080)
+        that names the row; with `skip_bad` that row has an `error` instead. Needs nothing but the
+        folder of the run.
         """
-        return self._guarded(self.predictor(horizon, skip_bad).predict(self.sequences(rows, file)))
+        predictor = self.predictor(horizon, skip_bad)
+        return self._guarded(predictor.predict(self.sequences(rows, file)))
 
     def predictor(self, horizon: int | None = None, skip_bad: bool = False) -> Predictor:
         """Return what answers sequences. Raises `InputError` (RC080)."""
         target = self.resolved.target
         if horizon is not None and not target.generates:
-            raise InputError.of(
-                "RC080", "horizon is for what goes on: this run answers each sequence"
-            )
-        default = self.elements.horizon(self.task.generation)
-        steps = default if horizon is None else arguments.whole("horizon", horizon)
-        network = self.network.eval()
+            fact = "horizon is for what goes on: this run answers each sequence"
+            raise InputError.of("RC080", fact)
+
+        steps = self.elements.horizon(self.task.generation)
+        if horizon is not None:
+            steps = arguments.whole("horizon", horizon)
         return Predictor(
-            network, self.vocabulary, self.answers, target, steps, skip_bad, self._computing
+            network=self.network.eval(),
+            vocabulary=self.vocabulary,
+            answers=self.answers,
+            target=target,
+            horizon=steps,
+            skip_bad=skip_bad,
+            within=self._computing,
         )
 
     @contextmanager
@@ -211,27 +223,28 @@ class Run:
         with arithmetic(self.task.device), sized(self.resolved, self.network):
             yield
 
-    def sequences(
-        self, rows: Iterable[Any] | None, file: str | Path | None
-    ) -> Iterator[tuple[str, Any]]:
-        """Give sequences with their names: those of a file are read one after the other. Raises
-        `InputError`.
+    def sequences(self, rows: Iterable[Any] | None, file: str | Path | None) -> Iterator[Row]:
+        """Give sequences with their names; those of a file are read one after the other.
+
+        Raises `InputError`.
         """
         if (rows is None) == (file is None):
             raise InputError.of("RC080", "give rows, or a file of them")
-        if file is None:
-            if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-                raise InputError.of(
-                    "RC080", "rows must be a list of sequences", got=arguments.shown(rows)
-                )
-            return ((str(number), row) for number, row in enumerate(rows, 1))
-        part, path = self.resolved.parts["source"], os.path.abspath(arguments.path("file", file))
-        owner = part.entry.qualified
-        return self._guarded(
-            gathered(
-                intake.pieces(part.build().over(path), self.vocabulary.reads, owner, given=True)
-            )
-        )
+        if file is not None:
+            return self._sequences_of(file)
+
+        if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+            fact = "rows must be a list of sequences"
+            raise InputError.of("RC080", fact, got=arguments.shown(rows))
+        return ((str(number), row) for number, row in enumerate(rows, 1))
+
+    def _sequences_of(self, file: str | Path) -> Iterator[Row]:
+        """Give the sequences of a file, as the source of the run reads it."""
+        part = self.resolved.parts["source"]
+        path = os.path.abspath(arguments.path("file", file))
+        source = part.build().over(path)
+        pieces = intake.pieces(source, self.vocabulary.reads, part.entry.qualified, given=True)
+        return self._guarded(gathered(pieces))
 
     def prompt(self) -> str:
         """Return the text that generation goes on from by default; nothing for numbers."""
@@ -241,38 +254,45 @@ class Run:
         return beginning.recorded(self.vocabulary, self.folder, "opening")
 
     def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
-        """Return the task's generation table with what the caller changes. Raises `InputError`
-        (RC080).
+        """Return the task's generation table with what the caller changes.
+
+        Raises `InputError` (RC080).
         """
         changed = {name: value for name, value in sampling.items() if value is not None}
         self.elements.sampled_by(changed)
         if length is not None:
             changed["length"] = length
+        table = self.task.generation.model_dump()
         try:
-            settings = Generation.model_validate({**self.task.generation.model_dump(), **changed})
+            settings = Generation.model_validate({**table, **changed})
         except ValidationError as error:
             problems = checking.unplaced(error, changed, Generation)
             raise InputError(_of_argument(problem, changed) for problem in problems) from error
-        # The task's own wait for another temperature.
+
+        # A setting that nothing reads at temperature 0 may stand in the task, where it waits for
+        # another temperature; the caller means it now.
         idle = [name for name in settings.idle if name in changed]
         if idle:
             raise InputError.of("RC080", f"{idle[0]} {IDLE}", cure="give a temperature above 0")
         return settings
 
     def generated(self, limit: int | None = None) -> Any:
-        """Return what the task's `[generation]` table asks for, whole: prompt and text, or a list
-        of numbers.
+        """Return what the task's `[generation]` table asks for, whole.
+
+        That is prompt and text, or a list of numbers; of no more than `limit` steps.
         """
-        length = (
-            self.task.generation.length
-            if limit is None
-            else min(limit, self.task.generation.length)
-        )
+        length = self.task.generation.length
+        if limit is not None:
+            length = min(limit, length)
         steps = self.generate(length=length)
         return self.elements.whole(self.prompt(), steps)
 
 
-def _of_argument(problem: Problem, given: dict[str, Any]) -> Problem:
-    """Return the problem of an argument of `generate`, with what came."""
-    name = re.match(r"\w*", problem.key)[0]  # type: ignore[index]
-    return replace(problem, code="RC080", got=arguments.shown(given[name]) if name in given else "")
+def _of_argument(problem: Problem, changed: dict[str, Any]) -> Problem:
+    """Return the problem of an argument of `generate`, with what came.
+
+    The key of a problem inside a list goes on behind the argument's name: `stop[1]`.
+    """
+    name = re.split(r"\W", problem.key, maxsplit=1)[0]
+    got = arguments.shown(changed[name]) if name in changed else ""
+    return replace(problem, code="RC080", got=got)

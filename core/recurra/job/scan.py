@@ -1,5 +1,6 @@
-"""The numbers of a task before training: a scale is fitted on those of the training split, and all
-go through it.
+"""The numbers of a task before training.
+
+A scale is fitted on those of the training split, and all go through it.
 """
 
 from __future__ import annotations
@@ -36,13 +37,12 @@ STEEP = 1e6
 def fit(
     resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
 ) -> Chain:
-    """Fit a vocabulary of numbers on the training split, and return it with its transforms, which
-    are fitted too.
+    """Fit a vocabulary of numbers on the training split; return it with its transforms.
 
-    Raises `InputError` that names the rows it refuses.
+    These are fitted too. Raises `InputError` that names the rows it refuses.
     """
     part = resolved.parts["vocabulary"]
-    # The block that it is looking at.
+    # Where the block begins that the vocabulary is looking at, and the block.
     last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]
 
     def blocks() -> Iterator[NDArray[Any]]:
@@ -53,15 +53,18 @@ def fit(
         vocabulary.fit(blocks())
     except InputError as error:
         start, block = last[0]
-        found = intake.refused(
-            lambda row: part.build().fit([row]),
-            block,
-            lambda at: place_of(store, splits, start + at),
-        )
-        raise found or error from error
-    size = intake.size(vocabulary, part.entry.qualified)
-    if size != store.values.shape[1]:
-        fact = f"size is {size} after rows of {store.values.shape[1]} numbers"
+
+        def fit_one(row: NDArray[Any]) -> None:
+            part.build().fit([row])
+
+        def place(at: int) -> str:
+            return place_of(store, splits, start + at)
+
+        raise intake.refused(fit_one, block, place) or error from error
+
+    size, width = intake.size(vocabulary, part.entry.qualified), store.values.shape[1]
+    if size != width:
+        fact = f"size is {size} after rows of {width} numbers"
         raise intake.broken(part.entry.qualified, fact)
     chain = Chain(vocabulary)
     chain.fit(store, splits["train"])
@@ -70,12 +73,13 @@ def fit(
 
 
 def _blocks(store: Store, part: Split) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Give the elements of a split in blocks, and where each begins: a mapped corpus never comes
-    into memory whole.
+    """Give the elements of a split in blocks, and where each begins.
+
+    A mapped corpus never comes into memory whole.
     """
-    for low, high in zip(part.low, part.high, strict=True):
-        for start in range(int(low), int(high), BLOCK):
-            yield start, np.asarray(store.values[start : min(start + BLOCK, int(high))])
+    for low, high in zip(part.low.tolist(), part.high.tolist(), strict=True):
+        for start in range(low, high, BLOCK):
+            yield start, np.asarray(store.values[start : min(start + BLOCK, high)])
 
 
 def scan(resolved: Resolved, data: Data, network: Network) -> bool:
@@ -84,48 +88,73 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
     Raises `InputError` (RC042) that names the first places.
     """
     vocabulary, store = data.vocabulary, data.store
-    owner = resolved.parts["vocabulary"].entry.qualified
     dtype = DTYPES[resolved.task.device.precision]
-    seen = _Extremes(store.values.shape[1])
+    extremes = _Extremes(store.values.shape[1])
     losses = _Losses()
     for start in range(0, len(store), BLOCK):
-        block = store.spans(np.array([start]), min(BLOCK, len(store) - start))[0]
+        count = min(BLOCK, len(store) - start)
+        block = store.spans(np.array([start]), count)[0]
 
         def place(at: int, start: int = start) -> str:
             return place_of(store, data.splits, start + at)
 
-        try:
-            scaled = vocabulary.encode(block.copy())
-        except InputError as error:
-            raise intake.refused(vocabulary.encode, block, place) or error from error
-        scaled = intake.rows(scaled, len(block), vocabulary.size, owner)
-        if data.reader.rows is not None:
-            scaled = data.reader.read(data.reader.rows.spans(np.array([start]), len(block))[0])
-        rows = torch.from_numpy(scaled.copy()).to(dtype)
-        if not bool(torch.isfinite(rows).all()):
-            row, feature = torch.nonzero(~torch.isfinite(rows))[0].tolist()
-            fact = (
-                f"{block[row, feature]:g} is beyond all numbers of {dtype} once it is scaled:"
-                f" {place(row)}"
-            )
-            cure = 'another vocabulary.scale, or device.precision = "float64"'
-            raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
-        seen.add(block, rows)
+        rows = _as_read(resolved, data, block, start, place).to(dtype)
+        _check_finite(block, rows, place)
+        extremes.add(block, rows)
         if data.answers is vocabulary:
             losses.add(_lossy(network.loss, rows.to(network.device), block, place), place)
-    _lost(seen, dtype, [str(step) for step in vocabulary.transforms()] if data.chain else [])
+
+    transforms = vocabulary.transforms() if data.chain else ()
+    _lost(extremes, dtype, [str(step) for step in transforms])
     _summed(resolved, data, losses, dtype)
-    return bool(np.abs(seen.scaled).max() > STEEP)
+    return bool(np.abs(extremes.scaled).max() > STEEP)
 
 
-def _lost(seen: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:
-    """Refuse numbers that change, but none of them for the network. Warns (`Unsuited`) where only
-    some are so.
+def _as_read(
+    resolved: Resolved, data: Data, block: NDArray[Any], start: int, place: Callable[[int], str]
+) -> torch.Tensor:
+    """Return a block of numbers as the network reads it: scaled, and transformed if at all.
+
+    Raises `InputError` (RC042) that names the rows that the vocabulary refuses.
     """
-    lost, changing = seen.lost()
+    vocabulary = data.vocabulary
+    try:
+        scaled = vocabulary.encode(block.copy())
+    except InputError as error:
+        raise intake.refused(vocabulary.encode, block, place) or error from error
+    owner = resolved.parts["vocabulary"].entry.qualified
+    scaled = intake.rows(scaled, len(block), vocabulary.size, owner)
+
+    if data.reader.rows is not None:
+        transformed = data.reader.rows.spans(np.array([start]), len(block))[0]
+        scaled = data.reader.read(transformed)
+    return torch.from_numpy(scaled.copy())
+
+
+def _check_finite(block: NDArray[Any], rows: torch.Tensor, place: Callable[[int], str]) -> None:
+    """Refuse a number that is not finite once it is scaled. Raises `InputError` (RC042)."""
+    finite = torch.isfinite(rows)
+    if bool(finite.all()):
+        return
+    row, feature = torch.nonzero(~finite)[0].tolist()
+    fact = (
+        f"{block[row, feature]:g} is beyond all numbers of {rows.dtype} once it is scaled:"
+        f" {place(row)}"
+    )
+    cure = 'another vocabulary.scale, or device.precision = "float64"'
+    raise InputError.of("RC042", fact, key="vocabulary.scale", cure=cure)
+
+
+def _lost(extremes: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:
+    """Refuse numbers that change, but none of them for the network.
+
+    Warns (`Unsuited`) where only some are so.
+    """
+    lost, changing = extremes.lost()
     if not lost:
         return
-    low, high = seen.raw[:, lost[0]].tolist()
+
+    low, high = extremes.raw[:, lost[0]].tolist()
     fact = (
         f"feature {lost[0]} lies between {low!r} and {high!r}, and is one and the same in {dtype}"
         " once it is scaled"
@@ -137,36 +166,35 @@ def _lost(seen: _Extremes, dtype: torch.dtype, transforms: list[str]) -> None:
         cure = "leave a difference out: there is nothing behind it to learn"
     if len(lost) == changing:
         raise InputError.of("RC042", fact, key=key, cure=cure)
-    warnings.warn(
-        f"{fact}: nothing can be learned from it; to mend it: {cure}", Unsuited, stacklevel=3
-    )
+    text = f"{fact}: nothing can be learned from it; to mend it: {cure}"
+    warnings.warn(text, Unsuited, stacklevel=3)
 
 
 class _Extremes:
     """The least and the greatest of each feature, as it came and as the network reads it."""
 
     def __init__(self, features: int) -> None:
-        self.raw = np.array([[np.inf], [-np.inf]]).repeat(features, axis=1)  # 2 F
+        nothing = np.array([[np.inf], [-np.inf]])
+        self.raw = nothing.repeat(features, axis=1)  # 2 F
         self.scaled = self.raw.copy()
 
     def add(self, block: NDArray[Any], rows: torch.Tensor) -> None:
         """Take note of rows `[n, F]`."""
-        for held, values in ((self.raw, block), (self.scaled, rows.double().numpy())):
-            held[0] = np.minimum(held[0], values.min(axis=0))
-            held[1] = np.maximum(held[1], values.max(axis=0))
+        for extremes, values in ((self.raw, block), (self.scaled, rows.double().numpy())):
+            extremes[0] = np.minimum(extremes[0], values.min(axis=0))
+            extremes[1] = np.maximum(extremes[1], values.max(axis=0))
 
     def lost(self) -> tuple[list[int], int]:
         """Return the features that change, but not for the network, and how many change at all."""
         changes = self.raw[1] > self.raw[0]
-        lost = np.flatnonzero(changes & ~(self.scaled[1] > self.scaled[0]))
+        changes_scaled = self.scaled[1] > self.scaled[0]
+        lost = np.flatnonzero(changes & ~changes_scaled)
         return lost.tolist(), int(changes.sum())
 
 
 @dataclass
 class _Losses:
-    """The losses of the rows before anything is learned: their sum, and the greatest with its
-    place.
-    """
+    """The losses of rows before anything is learned: their sum, and the greatest with its place."""
 
     total: float = 0.0
     greatest: float = 0.0
@@ -182,22 +210,23 @@ class _Losses:
 
 
 def _summed(resolved: Resolved, data: Data, losses: _Losses, dtype: torch.dtype) -> None:
-    """Refuse numbers whose losses are finite, while their sum over a batch may not be. Raises
-    `InputError` (RC042).
+    """Refuse numbers whose losses are finite, while their sum over a batch may not be.
 
-    A batch sums no more than so many of the greatest, and no more than all there are, as often as
-    windows overlap.
+    Raises `InputError` (RC042). A batch sums no more than so many of the greatest, and no more than
+    all there are, as often as windows overlap.
     """
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
     steps = batch * min(sequence.length, len(data.store))
-    overlaps = min(batch, -(-sequence.length // (sequence.stride or sequence.length)))
+    stride = sequence.stride or sequence.length
+    # In so many windows, rounded up, a step may stand.
+    windows = -(-sequence.length // stride)
+    overlaps = min(batch, windows)
     most = min(losses.greatest * steps, losses.total * overlaps)
     if most > torch.finfo(dtype).max:
         fact = (
             f"the loss reaches {losses.greatest:g} ({losses.place}), and the sum over a batch of"
-            f" {steps} steps "
+            f" {steps} steps is beyond all numbers of {dtype}"
         )
-        fact += f"is beyond all numbers of {dtype}"
         cure = 'another vocabulary.scale, device.precision = "float64", or other units'
         raise InputError.of("RC042", fact, key="loss", cure=cure)
 
@@ -205,20 +234,24 @@ def _summed(resolved: Resolved, data: Data, losses: _Losses, dtype: torch.dtype)
 def _lossy(
     loss: Loss[Any], rows: torch.Tensor, block: NDArray[Any], place: Callable[[int], str]
 ) -> NDArray[np.float64]:
-    """Return the loss of each row. Raises `InputError` (RC042) where it is finite for others, but
-    not for some.
+    """Return the loss of each row.
+
+    Raises `InputError` (RC042) where it is finite for others, but not for some.
     """
+    # A network that gives 0 stands for one that has learned nothing.
     training = loss.training
+    outputs = rows.new_zeros(len(rows), loss.output_size)
     try:
         with torch.no_grad():
-            values = loss.eval()(rows.new_zeros(len(rows), loss.output_size), rows)
+            values = loss.eval()(outputs, rows)
     finally:
         loss.train(training)
+
     wrong = ~torch.isfinite(values)
     if bool(wrong.any()) and not bool(wrong.all()):
         row = int(torch.nonzero(wrong)[0])
-        fact = f"the loss of {block[row].tolist()} is {float(values[row]):g}: {place(row)}"
-        raise InputError.of(
-            "RC042", fact, key="loss", cure="another loss, or another vocabulary.scale"
-        )
+        numbers, value = block[row].tolist(), float(values[row])
+        fact = f"the loss of {numbers} is {value:g}: {place(row)}"
+        cure = "another loss, or another vocabulary.scale"
+        raise InputError.of("RC042", fact, key="loss", cure=cure)
     return np.asarray(values.double().cpu().numpy(), np.float64)

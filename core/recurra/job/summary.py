@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, cast
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from recurra.contracts.cell import Cell
 from recurra.data.batches import Batch, Lanes, Sequences, Whole, Windows
+from recurra.data.splits import Split, SplitName
 from recurra.engine.choice import Choice
 from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
@@ -18,6 +19,7 @@ from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import Data
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
+from recurra.job.report import DataSizes, Memory, Part, Report, SplitSizes, Stage, Updates
 from recurra.model import sequences
 from recurra.model.network import Network, names
 from recurra.resolved import Resolved
@@ -25,11 +27,16 @@ from recurra.train.loop import total_steps
 
 CUT: dict[type, str] = {Lanes: "lanes", Windows: "windows", Sequences: "sequences"}
 """How batches are cut, in a word."""
+TRIALS = 4
+"""Steps that are measured at most, of which the first only warms up."""
+PATIENCE = 3.0
+"""Seconds after which no further step is measured."""
 
 
-def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
-    """Return the report of `recurra check` as plain data; measures one step forward and back, and
-    updates nothing.
+def summary(resolved: Resolved, data: Data) -> Report:
+    """Return the report of `recurra check`.
+
+    One step forward and back is measured, and nothing is updated.
     """
     resets = begins_inside(resolved, data)
     network, choices = build_network(
@@ -42,165 +49,174 @@ def summary(resolved: Resolved, data: Data) -> dict[str, Any]:
     )
     optimizer = build_optimizer(resolved, network)
     preflight(resolved, data, network)
-    batch = cast(Batch | Whole, next(data.feed.epoch(0))).to(network.device)
+
+    batch = _first_batch(data).to(network.device)
     task = resolved.task
-    steps = total_steps(task.training, data.feed.batches)
     with sized(resolved, network):
         seconds, activations = _measure(network, batch, task.sequence.length)
-    seconds *= task.training.accumulate
-    return {
-        "task": task.name,
-        "task_notes": resolved.notes,
-        "components": (
-            {name: part.entry.qualified for name, part in resolved.parts.items()}
-            | {"cell": ", ".join(dict.fromkeys(part.entry.qualified for part in resolved.cells))}
-        ),
-        "device": str(network.device),
-        "data": _data(data, task.sequence.length),
-        "vocabulary": data.elements.summary(data),
-        **(
-            {"answers": data.answer_elements.answers(data)}
-            if data.answers is not data.vocabulary
-            else {}
-        ),
-        "shapes": _shapes(network, batch),
-        "layers": _layers(network, choices),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "training": {
-            "steps": steps,
-            "batches_per_epoch": data.feed.batches,
-            "tokens_per_step": batch.scored * task.training.accumulate,
-        },
-        "memory": _memory(network, optimizer, activations),
-        "seconds_per_step": seconds,
-        "seconds": seconds * steps,
-    }
 
-
-def _data(data: Data, length: int) -> dict[str, Any]:
-    kind = CUT[type(data.feed)]
-    return {
-        "elements": len(data.store),
-        "sequences": len(data.store.starts),
-        "cut": kind,
-        "splits": {
-            name: {
-                "elements": part.elements,
-                "predicted": part.steps,
-                "windows": (
-                    data.feed.count
-                    if name == "train" or part.whole
-                    else math.ceil(part.steps / length)
-                ),
-            }
-            for name, part in data.splits.items()
-        },
-    }
-
-
-def _shapes(network: Network, batch: Batch | Whole) -> list[list[Any]]:
-    """Return what each stage gives for one batch, as name and shape."""
-    rows: list[list[Any]] = [["input", list(batch.x.shape)]]
-    with torch.no_grad():
-        position = None if isinstance(batch, Whole) else batch.position
-        hidden, state = network.encode(batch.x, network.initial_states(len(batch.x), position)[0])
-        hidden = hidden.to(network.dtype)
-        rows.append(["encoder", list(hidden.shape)])
-        rows += _state_shapes(state)
-        for index, layer in enumerate(network.layers):
-            hidden, state = layer(hidden)
-            rows.append([f"layer {index}", list(hidden.shape)])
-            rows += _state_shapes(state)
-        if network.pool is not None:
-            inside = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-            hidden = network.pool.give(
-                network.pool.add(network.pool.begin(hidden, len(hidden)), hidden, inside)
-            )
-            rows.append(["pooled", list(hidden.shape)])
-        rows.append(["head", list(network.head(hidden).shape)])
-    return rows
-
-
-def _state_shapes(state: State) -> list[list[Any]]:
-    return [
-        [f"  state {name}", list(field.shape)]
-        for name, field in zip(names(state), state, strict=True)
-    ]
-
-
-def _layers(network: Network, choices: list[Choice]) -> list[dict[str, Any]]:
-    def count(module: torch.nn.Module) -> int:
-        return sum(p.numel() for p in module.parameters())
-
-    rows: list[dict[str, Any]] = [{"name": "encoder", "parameters": count(network.encoder)}]
-    left = iter(choices)
-    for index, layer in enumerate(network.layers):
-        cells = sum(isinstance(module, Cell) for module in layer.modules())
-        choice = [next(left) for _ in range(cells)][0]  # both ways of a layer are the same cell
-        row = {
-            "name": f"layer {index}",
-            "parameters": count(layer),
-            **_chosen(choice),
-            "refused": choice.refused,
-        }
-        rows.append(row | ({"one_step": _chosen(choice.one_step)} if choice.one_step else {}))
-    for name, part in (("norm", network.norm), ("pooled", network.pool)):
-        if part is not None and count(part):
-            rows.append({"name": name, "parameters": count(part)})
-    return [*rows, {"name": "head", "parameters": count(network.head)}]
-
-
-def _chosen(choice: Choice) -> dict[str, Any]:
-    """Return the path taken, and the seconds a step of each that was measured, or why none was."""
-    return {"path": choice.path, "seconds_per_step": choice.seconds} | (
-        {"note": choice.note} if choice.note else {}
+    # An update is made of several batches, where gradients are accumulated.
+    accumulate = task.training.accumulate
+    updates = Updates(
+        steps=total_steps(task.training, data.feed.batches),
+        batches_per_epoch=data.feed.batches,
+        tokens_per_step=batch.scored * accumulate,
+    )
+    return Report(
+        task=task.name,
+        notes=resolved.notes,
+        components=_components(resolved),
+        device=str(network.device),
+        data=_sizes(data, task.sequence.length),
+        vocabulary=data.elements.summary(data),
+        answers=None if data.answers is data.vocabulary else data.answer_elements.answers(data),
+        shapes=_stages(network, batch),
+        parts=_parts(network, choices),
+        parameters=_count(network),
+        training=updates,
+        memory=_memory(network, optimizer, activations),
+        seconds_per_step=seconds * accumulate,
     )
 
 
+def _first_batch(data: Data) -> Batch | Whole:
+    batches: Iterator[Batch | Whole] = data.feed.epoch(0)
+    return next(batches)
+
+
+def _components(resolved: Resolved) -> dict[str, str]:
+    """Return the name of each component that a task uses; of several cells each once."""
+    components = {kind: part.entry.qualified for kind, part in resolved.parts.items()}
+    cells = dict.fromkeys(part.entry.qualified for part in resolved.cells)
+    return components | {"cell": ", ".join(cells)}
+
+
+def _sizes(data: Data, length: int) -> DataSizes:
+    """Return how large the data is, cut into windows of a length."""
+    return DataSizes(
+        elements=len(data.store),
+        sequences=len(data.store.starts),
+        cut=CUT[type(data.feed)],
+        splits={
+            name: SplitSizes(part.elements, part.steps, _windows(data, name, part, length))
+            for name, part in data.splits.items()
+        },
+    )
+
+
+def _windows(data: Data, name: SplitName, part: Split, length: int) -> int:
+    """Return into how many windows a split is cut; all whole sequences count as training's."""
+    if name == "train" or part.whole:
+        return data.feed.count
+    return math.ceil(part.steps / length)
+
+
+def _stages(network: Network, batch: Batch | Whole) -> list[Stage]:
+    """Return what each stage of the network makes of one batch, in order."""
+    stages = [_stage("input", batch.x)]
+    with torch.no_grad():
+        position = None if isinstance(batch, Whole) else batch.position
+        begun = network.initial_states(len(batch.x), position)
+        hidden, state = network.encode(batch.x, begun[0])
+        hidden = hidden.to(network.dtype)
+        stages.append(_stage("encoder", hidden))
+        stages += _fields(state)
+
+        for index, layer in enumerate(network.layers):
+            hidden, state = layer(hidden)
+            stages.append(_stage(f"layer {index}", hidden))
+            stages += _fields(state)
+
+        if network.pool is not None:
+            # Every step of the batch is taken for one of its sequence.
+            inside = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+            pooled = network.pool.begin(hidden, len(hidden))
+            pooled = network.pool.add(pooled, hidden, inside)
+            hidden = network.pool.give(pooled)
+            stages.append(_stage("pooled", hidden))
+        stages.append(_stage("head", network.head(hidden)))
+    return stages
+
+
+def _stage(name: str, tensor: Tensor) -> Stage:
+    return Stage(name, list(tensor.shape))
+
+
+def _fields(state: State) -> list[Stage]:
+    """Return the fields of a state."""
+    fields = zip(names(state), state, strict=True)
+    return [Stage(name, list(field.shape), is_state=True) for name, field in fields]
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _parts(network: Network, choices: list[Choice]) -> list[Part]:
+    """Return the parts of a network, with the path of each layer."""
+    parts = [Part("encoder", _count(network.encoder))]
+
+    # There is a choice for each cell, and a layer that reads both ways has two, which are alike:
+    # the first speaks for both.
+    first = 0
+    for index, layer in enumerate(network.layers):
+        parts.append(Part(f"layer {index}", _count(layer), choices[first]))
+        first += sum(isinstance(module, Cell) for module in layer.modules())
+
+    for name, module in (("norm", network.norm), ("pooled", network.pool)):
+        if module is not None and _count(module):
+            parts.append(Part(name, _count(module)))
+    return [*parts, Part("head", _count(network.head))]
+
+
 def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
-    """Return the seconds of one step forward and back, and the bytes that the backward pass
-    keeps.
-    """
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    kept: dict[int, int] = {}
+    """Return the seconds of a step forward and back, and the bytes that the way back keeps."""
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
+        # Tensors may share a storage, which counts once; the weights are counted elsewhere.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     best = math.inf
     begun = time.perf_counter()
-    for trial in range(4):
+    for trial in range(TRIALS):
         start = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            if isinstance(batch, Whole):
-                value = network.loss(
-                    sequences.answers(network, batch.x, batch.steps, length), batch.y
-                ).mean()
-            else:
-                output, _ = network(batch.x)  # B T V
-                value = network.loss(output[batch.mask], batch.y[batch.mask]).mean()
-        value.backward()
+            loss = _loss(network, batch, length)
+        torch.autograd.backward(loss)
         network.zero_grad(set_to_none=True)
         wait(network.device)
-        if trial:  # the first one warms up
-            best = min(best, time.perf_counter() - start)
-        if time.perf_counter() - begun > 3 and trial:
-            break
-    return best, sum(kept.values())
+
+        now = time.perf_counter()
+        if trial:
+            best = min(best, now - start)
+            if now - begun > PATIENCE:
+                break
+    return best, sum(sizes.values())
 
 
-def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> dict[str, int]:
-    """Return bytes; an optimizer is taken to keep two tensors a weight, or none for plain sgd."""
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    plain = type(optimizer).__name__ == "SGD" and not optimizer.defaults.get("momentum")
-    moments = 0 if plain else weights if type(optimizer).__name__ == "SGD" else 2 * weights
-    parts = {
-        "weights": weights,
-        "gradients": weights,
-        "optimizer": moments,
-        "activations": activations,
-    }
-    return {**parts, "total": sum(parts.values())}
+def _loss(network: Network, batch: Batch | Whole, length: int) -> Tensor:
+    """Return the mean loss of a batch."""
+    if isinstance(batch, Whole):
+        output, y = sequences.answers(network, batch.x, batch.steps, length), batch.y
+    else:
+        output, _ = network(batch.x)  # B T V
+        output, y = output[batch.mask], batch.y[batch.mask]
+    loss: Tensor = network.loss(output, y).mean()
+    return loss
+
+
+def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> Memory:
+    """Return the bytes of training, as far as they can be told.
+
+    An optimizer is taken to keep two tensors a weight; sgd one, or none without momentum.
+    """
+    weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+    moments = 2 * weights
+    if type(optimizer).__name__ == "SGD":
+        moments = weights if optimizer.defaults.get("momentum") else 0
+    return Memory(weights, weights, moments, activations)

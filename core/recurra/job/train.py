@@ -1,5 +1,6 @@
-"""The stage of training: the events of the loop, written into the folder and told to who watches;
-then the result.
+"""The stage of training: its events are written into the folder and told to an observer.
+
+Then comes the result.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
 from recurra.job.build import build_trainer
 from recurra.job.data import Data
+from recurra.job.figures import Generated, Result
 from recurra.job.reopen import fill
 from recurra.job.results import broken_bands, figures
 from recurra.job.run import Run
+from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
@@ -55,20 +58,59 @@ def watching(observer: Observer | None) -> Observer:
     return observer
 
 
-def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
+def train(run: Run, data: Data, observer: Observer, resume: bool) -> Run:
     """Train, then evaluate and generate with the best weights."""
-    folder, resolved, network = this.folder, this.resolved, this.network
+    folder, resolved, network = run.folder, run.resolved, run.network
     start = time.perf_counter()
+    trainer, why = _trained(run, data, observer, resume)
+
+    best = folder.checkpoints.load("best")
+    network.load_state_dict(best.tensors["weights"])
+    with _resumable(folder):
+        measured = figures(resolved.task, data, network, data.held_out())
+        generated = run.generated() if data.target.generates else None
+
+    step = trainer.progress.step
+    folder.record(step=step, split=measured["split"], final=True, **measured["metrics"])
+    outcome: Generated = {}
+    if data.target.generates:
+        folder.sample(step, _text(generated), final=True)
+        outcome = {"generated": generated}
+
+    broken = broken_bands(resolved.task.expect, measured, generated)
+    result: Result = {
+        "run": str(folder.path),
+        "task": resolved.task.name,
+        "steps": step,
+        "weights_of_step": best.step,
+        "ended": why,
+        "seconds": time.perf_counter() - start,
+        "tokens_per_second": trainer.progress.tokens_per_second,
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        **measured,
+        **outcome,
+        "broken_bands": [problem.record() for problem in broken],
+    }
+    run.result = dict(result)
+    folder.write("result.json", run.result)
+    return run
+
+
+def _trained(run: Run, data: Data, observer: Observer, resume: bool) -> tuple[Trainer, str]:
+    """Train to the end, from the last checkpoint where a run goes on; say why it ended."""
+    folder, resolved, network = run.folder, run.resolved, run.network
+    validation = data.splits["validation"]
 
     def validate() -> Metrics:
-        return evaluate(network, data.reader, data.splits["validation"], data.tally()).values()
+        return evaluate(network, data.reader, validation, data.tally()).values()
 
     def sample() -> str:
         if not data.target.generates:
             return ""
         try:
-            return _shown(this.generated(SAMPLE))
-        except RunError as error:  # a network that has gone wrong is told by its figures
+            return _text(run.generated(SAMPLE))
+        except RunError as error:
+            # A network that has gone wrong is told by its figures, and is no reason to stop.
             return f"({error.problems[0].fact})"
         finally:
             network.train()
@@ -78,47 +120,33 @@ def train(this: Run, data: Data, observer: Observer, resume: bool) -> Run:
         folder.held(),
         seeded(resolved.task.seed, "plugins", device=network.device),
     ):
-        looks = validate if data.splits["validation"].steps else None
-        trainer = build_trainer(resolved, data, network, validate=looks, stop_asked=stop_asked)
+        trainer = build_trainer(
+            resolved,
+            data,
+            network,
+            validate=validate if validation.steps else None,
+            stop_asked=stop_asked,
+        )
         if resume:
-            checkpoint = folder.checkpoints.last_whole()
-            fill(network, checkpoint, folder)
-            with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
-                state.check(trainer, checkpoint)
-                trainer.restore(checkpoint)
-            folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
-        this.steps_before = trainer.progress.step
-        why = listened(trainer, folder, observer, sample)
-    best = folder.checkpoints.load("best")
-    network.load_state_dict(best.tensors["weights"])
-    with _resumable(folder):
-        found = figures(resolved.task, data, network, data.held_out())
-        generated = this.generated() if data.target.generates else None
-    folder.record(step=trainer.progress.step, split=found["split"], final=True, **found["metrics"])
-    if data.target.generates:
-        folder.sample(trainer.progress.step, _shown(generated), final=True)
-    this.result = {
-        "run": str(folder.path),
-        "task": resolved.task.name,
-        "steps": trainer.progress.step,
-        "weights_of_step": best.step,
-        "ended": why,
-        "seconds": time.perf_counter() - start,
-        "tokens_per_second": trainer.progress.tokens_per_second,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        **found,
-        **({"generated": generated} if data.target.generates else {}),
-        "broken_bands": [p.record() for p in broken_bands(resolved.task.expect, found, generated)],
-    }
-    folder.write("result.json", this.result)
-    return this
+            _take_up(trainer, network, folder)
+        run.steps_before = trainer.progress.step
+        return trainer, listened(trainer, folder, observer, sample)
+
+
+def _take_up(trainer: Trainer, network: Network, folder: RunFolder) -> None:
+    """Go back to the last whole checkpoint, and forget what was recorded after it."""
+    checkpoint = folder.checkpoints.last_whole()
+    fill(network, checkpoint, folder)
+    with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
+        state.check(trainer, checkpoint)
+        trainer.restore(checkpoint)
+    folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
 
 
 def listened(
     trainer: Trainer, folder: RunFolder, observer: Observer, sample: Callable[[], str]
 ) -> str:
-    """Train to the end, while a folder keeps what happens and an observer watches; return why it
-    ended.
+    """Train to the end, and return why it ended; a folder keeps what happens, an observer watches.
 
     `sample` generates something at each validation. Raises `Interrupted` (RC063) where an end was
     asked for, and `RunError` (RC053, RC060).
@@ -130,10 +158,13 @@ def listened(
             case Updated(_, loss):
                 if loss is not None:
                     folder.record(
-                        step=progress.step, epoch=progress.epoch, split="train", loss=loss,
+                        step=progress.step,
+                        epoch=progress.epoch,
+                        split="train",
+                        loss=loss,
                         rate=progress.rate,
                         tokens=progress.tokens,
-                    )  # fmt: skip
+                    )
                 observer.stepped(progress)
 
             case Validated(_, metrics, better):
@@ -170,13 +201,14 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         fact = "interrupted after the last step, before the final figures; the weights are saved"
-        raise Interrupted.of(
-            "RC063", fact, cure=f"`recurra resume {folder.path}` makes them"
-        ) from None
+        cure = f"`recurra resume {folder.path}` makes them"
+        raise Interrupted.of("RC063", fact, cure=cure) from None
 
 
-def _shown(generated: Any) -> str:
+def _text(generated: Any) -> str:
+    """Return what was generated as a text: of numbers a line for each step."""
     if isinstance(generated, str):
         return generated
     rows = [row if isinstance(row, list) else [row] for row in generated]
-    return "\n".join("  ".join(f"{value:z.6g}" for value in row) for row in rows)
+    lines = ("  ".join(f"{value:z.6g}" for value in row) for row in rows)
+    return "\n".join(lines)

@@ -28,65 +28,74 @@ its core.
 
 def available() -> list[str]:
     """Return the devices of this machine."""
-    found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    return found + (["mps"] if torch.backends.mps.is_available() else [])
+    devices = ["cpu"]
+    for index in range(torch.cuda.device_count()):
+        devices.append(f"cuda:{index}")
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return devices
 
 
 def choose(device: Device) -> torch.device:
     """Return the device of a task. Raises `InputError` (RC031) if this machine lacks it."""
     here = available()
-    kind = device.kind
+    kind: str = device.kind
     if kind == "auto":
-        kind = (
-            "cuda:0"
-            if "cuda:0" in here
-            else "mps"
-            if "mps" in here and device.precision != "float64"
-            else "cpu"
-        )
-    if kind == "cuda":
+        kind = _best(here, device)
+    elif kind == "cuda":
         kind = "cuda:0"
+
     if kind not in here:
-        raise InputError.of(
-            "RC031",
-            f"this machine has no {device.kind}",
-            key="device.kind",
-            allowed=", ".join(here),
-        )
+        fact = f"this machine has no {device.kind}"
+        raise InputError.of("RC031", fact, key="device.kind", allowed=", ".join(here))
     if kind == "mps" and device.precision == "float64":
-        raise InputError.of(
-            "RC031", "mps has no float64", key="device.precision", cure='set device.kind = "cpu"'
-        )
+        cure = 'set device.kind = "cpu"'
+        raise InputError.of("RC031", "mps has no float64", key="device.precision", cure=cure)
     return torch.device(kind)
 
 
+def _best(here: list[str], device: Device) -> str:
+    """Return the fastest device of this machine that has the precision of a task."""
+    if "cuda:0" in here:
+        return "cuda:0"
+    if "mps" in here and device.precision != "float64":
+        return "mps"
+    return "cpu"
+
+
 def of_here(device: Device) -> Device:
-    """Return the device of a run, or "auto" where this machine lacks it. Warns (`OtherVersion`)
-    then.
+    """Return the device of a run, or "auto" where this machine lacks it.
+
+    Warns (`OtherVersion`) then.
     """
     try:
         choose(device)
     except InputError:
-        found = device.model_copy(update={"kind": "auto"})
-        fact = f"the run asks for {device.kind}, and this machine has {', '.join(available())}"
-        warnings.warn(f"{fact}: {choose(found)} is used", OtherVersion, stacklevel=4)
-        return found
+        automatic = device.model_copy(update={"kind": "auto"})
+        here = ", ".join(available())
+        fact = f"the run asks for {device.kind}, and this machine has {here}"
+        warnings.warn(f"{fact}: {choose(automatic)} is used", OtherVersion, stacklevel=4)
+        return automatic
     return device
 
 
 @contextmanager
 def arithmetic(device: Device) -> Iterator[None]:
     """Set threads, precision and determinism as a task says, and put back what was there."""
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    threads = torch.get_num_threads()
+    mode = torch.get_deterministic_debug_mode()
     settings: Any = torch.utils.deterministic
     filled = settings.fill_uninitialized_memory
+
     if device.threads:
         torch.set_num_threads(device.threads)
     if device.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        settings.fill_uninitialized_memory = False  # would write every new tensor twice
+        # It would write every new tensor twice.
+        settings.fill_uninitialized_memory = False
         # As use_deterministic_algorithms, without its imports.
         torch.set_deterministic_debug_mode("error")
+
     try:
         with exact():
             yield
@@ -97,11 +106,11 @@ def arithmetic(device: Device) -> Iterator[None]:
 
 
 def sized(device: Device, work: int) -> AbstractContextManager[None]:
-    """Use one thread where a window is small, and put back what was there; `device.threads` has the
-    last word.
+    """Use one thread where a window is small, and put back what was there.
 
-    `work` is the multiply-adds of a window. The sizes alone decide, never how busy the machine is:
-    bits depend on it.
+    `work` is the multiply-adds of a window; `device.threads` has the last word. The sizes alone
+    decide, never how busy the machine is: bits depend on it.
     """
-    small = not device.threads and work < SMALL and device.kind in ("auto", "cpu")
+    on_cpu = device.kind in ("auto", "cpu")
+    small = not device.threads and work < SMALL and on_cpu
     return using(1 if small else torch.get_num_threads())

@@ -1,5 +1,6 @@
-"""The layers of a network: a cell alone, both ways, or in a block with norm, residual, convolution
-and feed-forward.
+"""The layers of a network: a cell alone, both ways, or in a block.
+
+A block has norm and residual, and if so asked convolution and feed-forward.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -46,13 +47,16 @@ class Layer(Protocol):
         ...
 
 
-def layer(make: Make, width: int, options: CellOptions) -> nn.Module:
+def layer(make: Make, width: int, options: CellOptions) -> Cell[Any] | Bidirectional | Block:
     """Return one layer for inputs of a width, as the options that every cell has say."""
 
-    def core(size: int) -> Cell[Any] | Bidirectional:
-        return Bidirectional(make(size), make(size)) if options.bidirectional else make(size)
-
-    return Block(core(width), width, options.block) if options.block is not None else core(width)
+    ahead = make(width)
+    core: Cell[Any] | Bidirectional = ahead
+    if options.bidirectional:
+        core = Bidirectional(ahead, make(width))
+    if options.block is None:
+        return core
+    return Block(core, width, options.block)
 
 
 class Dropout(nn.Module):
@@ -66,26 +70,25 @@ class Dropout(nn.Module):
         """Return `x` with a share of its elements dropped while training, and the others raised."""
         if not self.training or share == 0:
             return x
-        kept = (
-            torch.empty_like(x).bernoulli_(1 - share)
-            if self.noise is None
-            else self.noise.mask(x, share)
-        )
-        return x * kept.div_(1 - share)
+        if self.noise is None:
+            mask = torch.empty_like(x).bernoulli_(1 - share)
+        else:
+            mask = self.noise.mask(x, share)
+        return x * mask.div_(1 - share)
 
 
 class Bidirectional(nn.Module):
-    """One cell that reads from left to right and one from right to left; their outputs stand side
-    by side.
+    """One cell that reads from left to right and one from right to left.
 
-    Schuster & Paliwal 1997, doi:10.1109/78.650093. Each row is read backwards from its own end, and
-    each sequence of a packed row from its own. The way back of a window knows nothing of later
-    windows, so its state starts afresh.
+    Their outputs stand side by side. Schuster & Paliwal 1997, doi:10.1109/78.650093. Each row is
+    read backwards from its own end, and each sequence of a packed row from its own. The way back of
+    a window knows nothing of later windows, so its state starts afresh.
     """
 
     def __init__(self, ahead: Cell[Any], back: Cell[Any]) -> None:
         super().__init__()
-        self.ahead, self.back = ahead, back
+        self.ahead = ahead
+        self.back = back
         self.output_size = ahead.output_size + back.output_size
         self.options: CellOptions = ahead.options
 
@@ -104,19 +107,22 @@ class Bidirectional(nn.Module):
         """Return both outputs `[B, T, 2 H]`, and the state of the way ahead."""
         y, after = self.ahead(x, state, reset=reset, lengths=lengths)
         batch, steps = x.shape[:2]
-        ends = (
-            torch.full((batch,), steps, device=x.device)
-            if lengths is None
-            else lengths.clamp(max=steps)
-        )
+        if lengths is None:
+            ends = torch.full((batch,), steps, device=x.device)
+        else:
+            ends = lengths.clamp(max=steps)
+
+        # B T: a row of 5 steps that ends after 3 is read in the order 2 1 0 3 4, its own inverse.
+        ends = ends.unsqueeze(1)
         order = torch.arange(steps, device=x.device).expand(batch, steps)
-        # B T: its own inverse
-        order = torch.where(order < ends.unsqueeze(1), ends.unsqueeze(1) - 1 - order, order)
+        order = torch.where(order < ends, ends - 1 - order, order)
         turned = None
         if reset is not None:
             # A sequence that begins at t begins, read backwards, at the step before t.
-            last = torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], dim=1)
+            none = torch.zeros_like(reset[:, :1])
+            last = torch.cat([reset[:, 1:], none], dim=1)
             turned = last.gather(1, order)
+
         z, _ = self.back(_ordered(x, order), None, reset=turned, lengths=lengths)
         return torch.cat([y, _ordered(z, order)], dim=-1), after
 
@@ -127,14 +133,13 @@ def _ordered(x: Tensor, order: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A cell as deep stacks hold it: x + cell(norm(x)), and if so asked x + feed_forward(norm(x))
-    after that.
+    """A cell as deep stacks hold it: x + cell(norm(x)), and if so asked a feed-forward after that.
 
-    Normalising before each branch keeps the path of the residuals clear (Xiong et al. 2020,
-    arXiv:2002.04745). The short causal convolution, a filter a channel, stands between norm and
-    cell as in Griffin (De et al. 2024, arXiv:2402.19427) and Mamba; the feed-forward is gated by
-    SiLU (Shazeer 2020, arXiv:2002.05202). Where a cell is not as wide as the block, a linear map
-    leads back. Dropout falls on what each branch adds.
+    That is x + feed_forward(norm(x)). Normalising before each branch keeps the path of the
+    residuals clear (Xiong et al. 2020, arXiv:2002.04745). The short causal convolution, a filter a
+    channel, stands between norm and cell as in Griffin (De et al. 2024, arXiv:2402.19427) and
+    Mamba; the feed-forward is gated by SiLU (Shazeer 2020, arXiv:2002.05202). Where a cell is not
+    as wide as the block, a linear map leads back. Dropout falls on what each branch adds.
     """
 
     def __init__(self, inner: Cell[Any] | Bidirectional, width: int, options: BlockOptions) -> None:
@@ -143,10 +148,16 @@ class Block(nn.Module):
         self.options: CellOptions = inner.options
         self.closing = options.norm
         self.norm = norm(options.norm, width)
-        self.convolution = Convolution(width, options.convolution) if options.convolution else None
+        self.convolution = None
+        if options.convolution:
+            self.convolution = Convolution(width, options.convolution)
         self.inner = inner
-        self.back = nn.Linear(inner.output_size, width) if inner.output_size != width else None
-        self.feed_forward = FeedForward(options, width) if options.feed_forward else None
+        self.back = None
+        if inner.output_size != width:
+            self.back = nn.Linear(inner.output_size, width)
+        self.feed_forward = None
+        if options.feed_forward:
+            self.feed_forward = FeedForward(options, width)
         self.drop = Dropout()
 
     def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> State:
@@ -154,9 +165,8 @@ class Block(nn.Module):
         state = self.inner.initial_state(batch_size, device=device, dtype=dtype)
         if self.convolution is None:
             return state
-        tail = torch.zeros(
-            batch_size, self.convolution.before, self.output_size, device=device, dtype=dtype
-        )
+        shape = (batch_size, self.convolution.before, self.output_size)
+        tail = torch.zeros(shape, device=device, dtype=dtype)
         return _with_tail(state, tail)
 
     def forward(
@@ -170,26 +180,33 @@ class Block(nn.Module):
         """Return the outputs `[B, T, D]`, as wide as the inputs, and the state after them."""
         if state is None:
             state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
-        if reset is not None and lengths is not None:
-            reset = reset & within(lengths, x.shape[1])
+        live = None
         if lengths is not None:
-            x = torch.where(within(lengths, x.shape[1]).unsqueeze(-1), x, torch.zeros_like(x))
+            # After a row's own length inputs and outputs are 0.
+            live = within(lengths, x.shape[1])
+            reset = None if reset is None else reset & live
+            live = live.unsqueeze(-1)
+            x = torch.where(live, x, torch.zeros_like(x))
+
         share = self.options.dropout
-        given = self.norm(x)
+        y = self.norm(x)
         if self.convolution is None:
-            y, after = self.inner(given, state, reset=reset, lengths=lengths)
+            y, after = self.inner(y, state, reset=reset, lengths=lengths)
         else:
-            given, tail = self.convolution(given, state[-1], reset, lengths)
+            y, tail = self.convolution(y, state[-1], reset, lengths)
+            # The cell's own state: all but the last field, in the type that the cell gives it.
             own = self.inner.initial_state(1, device=x.device, dtype=x.dtype)
-            y, inner = self.inner(
-                given, rebuild(own, list(state[:-1])), reset=reset, lengths=lengths
-            )
+            own = rebuild(own, list(state[:-1]))
+            y, inner = self.inner(y, own, reset=reset, lengths=lengths)
             after = _with_tail(inner, tail)
-        x = x + self.drop(y if self.back is None else self.back(y), share)
+
+        if self.back is not None:
+            y = self.back(y)
+        x = x + self.drop(y, share)
         if self.feed_forward is not None:
             x = x + self.drop(self.feed_forward(x), share)
-        if lengths is not None:
-            x = torch.where(within(lengths, x.shape[1]).unsqueeze(-1), x, torch.zeros_like(x))
+        if live is not None:
+            x = torch.where(live, x, torch.zeros_like(x))
         return x, after
 
 
@@ -200,10 +217,11 @@ def norm(kind: str, width: int) -> nn.Module:
 
 def _with_tail(state: State, tail: Tensor) -> State:
     """Return a cell's state with one more field, `block_tail`."""
-    names = getattr(state, "_fields", None) or tuple(
-        f"field_{index}" for index in range(len(state))
-    )
-    return cast(State, _state_type(names)(*state, tail))
+    names = getattr(state, "_fields", None)
+    if not names:
+        names = tuple(f"field_{index}" for index in range(len(state)))
+    longer: State = _state_type(names)(*state, tail)
+    return longer
 
 
 @cache
@@ -226,7 +244,8 @@ class Convolution(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return `[B, T, D]` and the last inputs `[B, width - 1, D]`."""
         windows, tail = lagged(x, tail, reset, lengths)  # B T k D
-        return functional.silu((windows * self.weight).sum(dim=2) + self.bias), tail
+        filtered = (windows * self.weight).sum(dim=2) + self.bias  # B T D
+        return functional.silu(filtered), tail
 
 
 class FeedForward(nn.Module):
@@ -241,6 +260,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[B, T, D]`."""
-        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)
-        found: Tensor = self.down(functional.silu(gate) * value)
-        return found
+        both = self.up(self.norm(x))
+        gate, value = both.chunk(2, dim=-1)
+        output: Tensor = self.down(functional.silu(gate) * value)
+        return output

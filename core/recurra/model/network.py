@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,7 @@ States: TypeAlias = tuple[State, ...]
 
 
 class Network(nn.Module):
-    """An encoder, layers of cells one on the other, a linear head, and the loss that its outputs
-    are for.
+    """An encoder, layers of cells one on the other, a linear head, and the loss of its outputs.
 
     Where a sequence is answered once, its steps are pooled before the head.
 
@@ -44,15 +43,23 @@ class Network(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
-        last = layers[-1]
-        width = cast(Layer, last).output_size
+        *_, last = self.stack
+        width = last.output_size
         self.norm = norm(last.closing, width) if isinstance(last, Block) else None
         self.head = nn.Linear(width, loss.output_size)
         self.drop = Dropout()
         self.narrow = False
-        self.compiles_steps = True  # whether single steps may be those of a kernel
+        # Whether single steps may be those of a kernel.
+        self.compiles_steps = True
         self.pool = pooling(pooled, width) if pooled else None
-        self.loss = _unsaved(loss)  # the last, so that no other part has another place for it
+        # The last, so that no other part has another place for it.
+        self.loss = _unsaved(loss)
+
+    @property
+    def stack(self) -> Iterable[Layer]:
+        """The layers, the lowest first."""
+        layers: Iterable[Any] = self.layers
+        return layers
 
     @property
     def cells(self) -> list[Cell[Any]]:
@@ -93,16 +100,21 @@ class Network(nn.Module):
         return self
 
     def initial_states(self, batch_size: int, position: Tensor | None = None) -> States:
-        """Return the states before the first step, which stands at `position` `[B]` of its
-        sequence, 0 where None.
+        """Return the states before the first step.
+
+        It stands at `position` `[B]` of its sequence, 0 where None.
         """
-        place: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+        device, dtype = self.device, self.dtype
+        encoder = self.encoder
         first: State = ()
-        if isinstance(self.encoder, StatefulEncoder):
-            first = self.encoder.initial_state(batch_size, position=position, **place)
-        return first, *(
-            cast(Layer, layer).initial_state(batch_size, **place) for layer in self.layers
-        )
+        if isinstance(encoder, StatefulEncoder):
+            first = encoder.initial_state(batch_size, position=position, device=device, dtype=dtype)
+
+        states = [first]
+        for layer in self.stack:
+            state = layer.initial_state(batch_size, device=device, dtype=dtype)
+            states.append(state)
+        return tuple(states)
 
     def forward(
         self,
@@ -113,10 +125,10 @@ class Network(nn.Module):
         position: Tensor | None = None,
         last: bool = False,
     ) -> tuple[Logits, States]:
-        """Return the outputs of a window, of its `last` step alone if so asked, and the states
-        after it.
+        """Return the outputs of a window and the states after it.
 
-        Without `states` the window begins at `position` `[B]` of its sequence.
+        They are those of its `last` step alone if so asked. Without `states` the window begins at
+        `position` `[B]` of its sequence.
         """
         if states is None:
             states = self.initial_states(x.shape[0], position)
@@ -146,8 +158,9 @@ class Network(nn.Module):
     def through(
         self, hidden: Encoded, states: States, *, reset: Flags | None = None, last: bool = False
     ) -> tuple[Logits, States]:
-        """Return what layers and head make of an encoded window `[B, T, D]`, and the states of the
-        layers after it.
+        """Return what layers and head make of an encoded window `[B, T, D]`.
+
+        The states of the layers after it come with that.
         """
         hidden, after = self._layered(hidden, states, reset=reset, last=last)
         with self._narrowed(hidden):
@@ -164,11 +177,13 @@ class Network(nn.Module):
     ) -> tuple[Hidden, States]:
         """Return what the layers make of an encoded window, and their states after it."""
         after: list[State] = []
-        for module, state in zip(self.layers, states, strict=True):
-            hidden, state = module(hidden, state, reset=reset, lengths=lengths)
-            if not isinstance(module, Block):  # which drops what its branches give
-                hidden = self.drop(hidden, cast(Layer, module).options.dropout)  # B T H
+        for layer, state in zip(self.stack, states, strict=True):
+            hidden, state = layer(hidden, state, reset=reset, lengths=lengths)
+            # A block has dropped what its branches give.
+            if not isinstance(layer, Block):
+                hidden = self.drop(hidden, layer.options.dropout)  # B T H
             after.append(state)
+
         if last:
             hidden = hidden[:, -1:]  # B 1 H
         if self.norm is not None:
@@ -176,11 +191,9 @@ class Network(nn.Module):
         return hidden, tuple(after)
 
     def point(self, output: Logits) -> Tensor:
-        """Return what the loss takes for the prediction: logits `[..., V]`, or numbers
-        `[..., F]`.
-        """
-        found: Tensor = self.loss.point(output)
-        return found
+        """Return what the loss takes for the prediction: logits `[..., V]`, numbers `[..., F]`."""
+        point: Tensor = self.loss.point(output)
+        return point
 
     def encode(self, x: Inputs, state: State, reset: Flags | None = None) -> tuple[Encoded, State]:
         """Return what the encoder makes of a window, and its state after it."""
@@ -188,14 +201,13 @@ class Network(nn.Module):
             return self.encoder.advance(x, state, reset=reset)
         return self.encoder(x), state
 
-    def _narrowed(self, x: Tensor) -> Any:
+    def _narrowed(self, x: Tensor) -> AbstractContextManager[object]:
+        """Return what makes the products with a tensor narrow, where the task asks for that."""
         return torch.autocast(x.device.type, torch.bfloat16) if self.narrow else nullcontext()
 
 
 def _unsaved(loss: Loss[Any]) -> Loss[Any]:
-    """Return a loss whose buffers are no part of the saved weights: they follow from its
-    options.
-    """
+    """Return a loss whose buffers are not saved with the weights: its options say what they are."""
     for module in loss.modules():
         module._non_persistent_buffers_set.update(module._buffers)
     return loss
@@ -216,52 +228,57 @@ def _own(field: Tensor) -> Tensor:
 
 
 def mixed(rows: Flags, chosen: States, other: States) -> States:
-    """Return states whose rows are those of `chosen` where `rows` `[B]` is true, and those of
-    `other` elsewhere.
-    """
-    return tuple(select(rows, one, two) for one, two in zip(chosen, other, strict=True))
+    """Return states with the rows of `chosen` where `rows` `[B]` is true, else of `other`."""
+    pairs = zip(chosen, other, strict=True)
+    return tuple(select(rows, one, two) for one, two in pairs)
 
 
 def flatten(states: States) -> dict[str, Tensor]:
     """Return states as named tensors, `layer.field` or `encoder.field`, ready to be saved."""
-    return {
-        f"{owner}.{name}": field.detach().clone().contiguous()
-        for owner, state in zip(_owners(states), states, strict=True)
-        for name, field in zip(names(state), state, strict=True)
-    }
+    tensors: dict[str, Tensor] = {}
+    for keys, state in _keyed(states):
+        for key, field in zip(keys, state, strict=True):
+            tensors[key] = field.detach().clone().contiguous()
+    return tensors
 
 
 def unflatten(like: States, tensors: dict[str, Tensor]) -> States:
-    """Return states of the same types as `like` from named tensors; raises `KeyError` or
-    `ValueError` on a misfit.
+    """Return states of the same types as `like` from named tensors.
+
+    Raises `KeyError` or `ValueError` on a misfit.
     """
-    known = {
-        f"{owner}.{name}"
-        for owner, state in zip(_owners(like), like, strict=True)
-        for name in names(state)
-    }
-    if foreign := sorted(tensors.keys() - known):
-        raise ValueError(
-            f"state {foreign[0]} has no place here, where the states are {', '.join(sorted(known))}"
-        )
+    expected: set[str] = set()
+    for keys, _ in _keyed(like):
+        expected.update(keys)
+    foreign = sorted(tensors.keys() - expected)
+    if foreign:
+        places = ", ".join(sorted(expected))
+        raise ValueError(f"state {foreign[0]} has no place here, where the states are {places}")
+
     restored: list[State] = []
-    for owner, state in zip(_owners(like), like, strict=True):
-        fields = [tensors[f"{owner}.{name}"] for name in names(state)]
-        for name, old, new in zip(names(state), state, fields, strict=True):
+    for keys, state in _keyed(like):
+        fields = [tensors[key] for key in keys]
+        for key, old, new in zip(keys, state, fields, strict=True):
             if old.shape != new.shape or old.dtype != new.dtype:
-                raise ValueError(
-                    f"state {owner}.{name} is {tuple(new.shape)} {new.dtype}, not"
-                    f" {tuple(old.shape)} {old.dtype}"
-                )
-        restored.append(
-            rebuild(state, [new.to(old.device) for old, new in zip(state, fields, strict=True)])
-        )
+                raise ValueError(f"state {key} is {_form(new)}, not {_form(old)}")
+        placed = [new.to(old.device) for old, new in zip(state, fields, strict=True)]
+        restored.append(rebuild(state, placed))
     return tuple(restored)
 
 
-def _owners(states: States) -> list[str]:
-    """Return whose each state is: the encoder's, then the layers' by their number."""
-    return ["encoder", *(str(depth) for depth in range(len(states) - 1))][: len(states)]
+def _keyed(states: States) -> Iterator[tuple[list[str], State]]:
+    """Give each state with the keys of its fields, which begin with whose it is.
+
+    The encoder's comes first, then those of the layers by their number: `encoder.n`, `0.h`, `0.c`.
+    """
+    for index, state in enumerate(states):
+        owner = "encoder" if index == 0 else str(index - 1)
+        keys = [f"{owner}.{name}" for name in names(state)]
+        yield keys, state
+
+
+def _form(field: Tensor) -> str:
+    return f"{tuple(field.shape)} {field.dtype}"
 
 
 def names(state: State) -> Sequence[str]:

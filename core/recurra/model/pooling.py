@@ -1,5 +1,6 @@
-"""One vector of all the steps of a sequence, made piece by piece, so that no sequence is too long
-for it.
+"""One vector of all the steps of a sequence.
+
+It is made piece by piece, so that no sequence is too long for it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ Sums: TypeAlias = tuple[Tensor, ...]
 
 
 class Pooling(nn.Module):
-    """`begin` with nothing, `add` the outputs of some steps, and so on; `give` the vector `[B, H]`
-    of all of them.
+    """`begin` with nothing, `add` the outputs of some steps, and so on; `give` the vector of all.
+
+    The vector is `[B, H]`.
     """
 
     def __init__(self, width: int) -> None:
@@ -29,9 +31,7 @@ class Pooling(nn.Module):
         raise NotImplementedError
 
     def add(self, sums: Sums, hidden: Hidden, valid: Flags) -> Sums:
-        """Return what is kept after more steps `[B, T, H]`, of which those count that are `valid`
-        `[B, T]`.
-        """
+        """Return what is kept after more steps `[B, T, H]`; those `valid` `[B, T]` count."""
         raise NotImplementedError
 
     def give(self, sums: Sums) -> Tensor:
@@ -50,8 +50,10 @@ class Last(Pooling):
         """Take the last step, in rows that have one."""
         count = valid.sum(dim=1)
         at = (count - 1).clamp(min=0)
-        last = hidden.gather(1, at[:, None, None].expand(-1, 1, hidden.shape[-1]))[:, 0]
-        return (torch.where((count > 0)[:, None], last, sums[0]),)
+        index = at[:, None, None].expand(-1, 1, hidden.shape[-1])  # B 1 H
+        last = hidden.gather(1, index)[:, 0]
+        some = (count > 0)[:, None]
+        return (torch.where(some, last, sums[0]),)
 
     def give(self, sums: Sums) -> Tensor:
         """Return it."""
@@ -67,12 +69,15 @@ class Mean(Pooling):
 
     def add(self, sums: Sums, hidden: Hidden, valid: Flags) -> Sums:
         """Add steps up, and count them."""
-        kept = torch.where(valid[..., None], hidden, torch.zeros_like(hidden))
-        return sums[0] + kept.sum(dim=1), sums[1] + valid.sum(dim=1, keepdim=True).to(sums[1])
+        total, count = sums
+        counted = torch.where(valid[..., None], hidden, torch.zeros_like(hidden))
+        steps = valid.sum(dim=1, keepdim=True)
+        return total + counted.sum(dim=1), count + steps.to(count)
 
     def give(self, sums: Sums) -> Tensor:
         """Return the mean."""
-        return sums[0] / sums[1].clamp(min=1)
+        total, count = sums
+        return total / count.clamp(min=1)
 
 
 class Greatest(Pooling):
@@ -84,8 +89,9 @@ class Greatest(Pooling):
 
     def add(self, sums: Sums, hidden: Hidden, valid: Flags) -> Sums:
         """Take what is greater."""
-        kept = torch.where(valid[..., None], hidden, torch.full_like(hidden, -torch.inf))
-        return (torch.maximum(sums[0], kept.amax(dim=1)),)
+        lowest = torch.full_like(hidden, -torch.inf)
+        counted = torch.where(valid[..., None], hidden, lowest)
+        return (torch.maximum(sums[0], counted.amax(dim=1)),)
 
     def give(self, sums: Sums) -> Tensor:
         """Return the greatest."""
@@ -106,27 +112,32 @@ class Attention(Pooling):
 
     def begin(self, like: Tensor, rows: int) -> Sums:
         """Return the greatest product, and the sums of weights and of weighed steps, of nothing."""
-        return (
-            like.new_full((rows, 1), -torch.inf),
-            like.new_zeros(rows, 1),
-            like.new_zeros(rows, self.width),
-        )
+        top = like.new_full((rows, 1), -torch.inf)
+        total = like.new_zeros(rows, 1)
+        weighed = like.new_zeros(rows, self.width)
+        return top, total, weighed
 
     def add(self, sums: Sums, hidden: Hidden, valid: Flags) -> Sums:
         """Add steps up by their weights."""
         top, total, weighed = sums
         product = (hidden @ self.query).masked_fill(~valid, -torch.inf)  # B T
         greatest = torch.maximum(top, product.amax(dim=1, keepdim=True)).detach()
-        # Where no step was yet.
+        # Where no step was yet the greatest is -inf, and -inf - -inf would be no number.
         finite = torch.where(torch.isinf(greatest), torch.zeros_like(greatest), greatest)
-        weight, before = (product - finite).exp(), (top - finite).exp()
-        kept = torch.where(valid[..., None], hidden, torch.zeros_like(hidden))
-        more = torch.einsum("bt,bth->bh", weight, kept)
-        return greatest, total * before + weight.sum(dim=1, keepdim=True), weighed * before + more
+
+        # What was summed before was scaled to the greatest product of then, `top`.
+        weight = (product - finite).exp()
+        before = (top - finite).exp()
+        counted = torch.where(valid[..., None], hidden, torch.zeros_like(hidden))
+        more = torch.einsum("bt,bth->bh", weight, counted)
+        total = total * before + weight.sum(dim=1, keepdim=True)
+        weighed = weighed * before + more
+        return greatest, total, weighed
 
     def give(self, sums: Sums) -> Tensor:
         """Return the weighed mean."""
-        return sums[2] / sums[1]
+        _, total, weighed = sums
+        return weighed / total
 
 
 POOLINGS: dict[str, type[Pooling]] = {

@@ -1,5 +1,6 @@
-"""The answer to whole sequences, of any length: read in windows, with states and pooled sums
-carried.
+"""The answer to whole sequences, of any length.
+
+They are read in windows, with states and pooled sums carried.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from recurra.engine.recurrence import State, map_state, rebuild
 from recurra.model.network import Network, States, detached, mixed
 from recurra.model.pooling import Pooling, Sums
-from recurra.shapes import Inputs, Lengths, Logits
+from recurra.shapes import Hidden, Inputs, Lengths, Logits
 
 LONGEST = 512
 """Steps that are read at a time where no gradient is wanted; no answer hangs on it."""
@@ -24,22 +25,22 @@ STEPS = 1 << 15
 
 
 def alike(steps: NDArray[np.int64], rows: int) -> Iterator[NDArray[np.int64]]:
-    """Give the places of sequences of so many `steps` in groups to be read side by side, each of
-    about the same length.
+    """Give the places of sequences of so many `steps` in groups of about the same length.
 
-    Longer ones come first; a group has `rows` of them and `STEPS` together, at most.
+    A group is to be read side by side: it has `rows` sequences, and `STEPS` steps together, at
+    most. Longer ones come first.
     """
     order = np.argsort(-steps, kind="stable")
     at = 0
     while at < len(order):
-        count = max(1, min(rows, STEPS // int(steps[order[at]])))
+        longest = int(steps[order[at]])
+        count = max(1, min(rows, STEPS // longest))
         yield order[at : at + count]
         at += count
 
 
 def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Logits:
-    """Return the outputs `[B, V]` for sequences `[B, T]` or `[B, T, F]`, of which row i has
-    `steps[i]`.
+    """Return the outputs `[B, V]` for sequences `[B, T]` or `[B, T, F]`, row i of `steps[i]` steps.
 
     The gradient goes back over the last `window` steps of each row, 0 for all of them, and what was
     pooled before that is a constant. A network that reads both ways takes all in one window.
@@ -51,40 +52,48 @@ def answers(network: Network, x: Inputs, steps: Lengths, window: int = 0) -> Log
     with torch.no_grad():
         states, sums = _before(network, x, before)
     # A first state may be one that is learned.
-    states = mixed(before == 0, network.initial_states(len(x)), states)
-    left = steps - before
+    initial = network.initial_states(len(x))
+    states = mixed(before == 0, initial, states)
+
+    # Each row's last window; a shorter row is filled up with its last step.
     places = before[:, None] + torch.arange(window, device=x.device)
-    places = torch.minimum(places, steps[:, None] - 1)  # filled up with the last step
+    places = torch.minimum(places, steps[:, None] - 1)
     rows = torch.arange(len(x), device=x.device)[:, None]
     hidden, _ = network.hidden(x[rows, places], states)
-    return _given(network, hidden, sums, left)
+    return _answer(network, hidden, sums, steps - before)
 
 
 def read(network: Network, x: Inputs, steps: Lengths, size: int = LONGEST) -> Logits:
     """Return the same where no gradient is wanted: nothing is kept but states and sums."""
     if network.reads_both_ways or x.shape[1] <= size:
         return _whole(network, x, steps)
-    pool, states = _pool(network), network.initial_states(len(x))
+
+    pool = _pool(network)
+    states = network.initial_states(len(x))
     sums = pool.begin(_like(network), len(x))
     for at in range(0, x.shape[1], size):
         hidden, states = network.hidden(x[:, at : at + size], states)
-        inside = at + torch.arange(hidden.shape[1], device=x.device) < steps[:, None]
+        places = at + torch.arange(hidden.shape[1], device=x.device)
+        inside = places < steps[:, None]
         sums = pool.add(sums, hidden, inside)
     return network.answer(pool.give(sums))
 
 
 def _whole(network: Network, x: Inputs, steps: Lengths) -> Logits:
     """Return the outputs for sequences in one window. A way back begins at each row's own end."""
-    hidden, _ = network.hidden(
-        x, network.initial_states(len(x)), steps if network.reads_both_ways else None
-    )
-    return _given(network, hidden, _pool(network).begin(_like(network), len(x)), steps)
+    lengths = steps if network.reads_both_ways else None
+    hidden, _ = network.hidden(x, network.initial_states(len(x)), lengths)
+    sums = _pool(network).begin(_like(network), len(x))
+    return _answer(network, hidden, sums, steps)
 
 
-def _given(network: Network, hidden: Tensor, sums: Sums, steps: Lengths) -> Logits:
-    inside = torch.arange(hidden.shape[1], device=hidden.device) < steps[:, None]
+def _answer(network: Network, hidden: Hidden, sums: Sums, steps: Lengths) -> Logits:
+    """Return the outputs after the last window, of which row i has `steps[i]` steps."""
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    inside = places < steps[:, None]
     pool = _pool(network)
-    return network.answer(pool.give(pool.add(sums, hidden, inside)))
+    sums = pool.add(sums, hidden, inside)
+    return network.answer(pool.give(sums))
 
 
 def _before(network: Network, x: Inputs, before: Lengths) -> tuple[States, Sums]:
@@ -93,37 +102,37 @@ def _before(network: Network, x: Inputs, before: Lengths) -> tuple[States, Sums]
     Rows are read together in runs of a power of two that each of them has left, so that none is
     ever filled up: a row's `before` is the sum of its runs.
     """
-    pool, at = _pool(network), torch.zeros_like(before)
+    pool = _pool(network)
     states = network.initial_states(len(x))
     sums = pool.begin(_like(network), len(x))
+    at = torch.zeros_like(before)
+
+    # A row of 1100 steps is read in runs of 512, 512, 64, 8 and 4.
     size = LONGEST
     while size:
         rows = torch.nonzero(before - at >= size)[:, 0]
         if not len(rows):
             size //= 2
             continue
+
         places = at[rows, None] + torch.arange(size, device=x.device)
-        own = tuple(
-            map_state(partial(torch.index_select, dim=0, index=rows), state) for state in states
-        )
+        of_rows = partial(torch.index_select, dim=0, index=rows)
+        own = tuple(map_state(of_rows, state) for state in states)
         hidden, after = network.hidden(x[rows[:, None], places], own)
+
         every = torch.ones(hidden.shape[:2], dtype=torch.bool, device=x.device)
-        more = pool.add(tuple(part[rows] for part in sums), hidden, every)
-        states = tuple(
-            _put(whole, rows, part) for whole, part in zip(states, detached(after), strict=True)
-        )
-        sums = tuple(
-            whole.index_copy(0, rows, part) for whole, part in zip(sums, more, strict=True)
-        )
+        own_sums = tuple(part[rows] for part in sums)
+        sums = _put(sums, rows, pool.add(own_sums, hidden, every))
+        pairs = zip(states, detached(after), strict=True)
+        states = tuple(_put(whole, rows, part) for whole, part in pairs)
         at[rows] += size
     return states, sums
 
 
 def _put(whole: State, rows: Tensor, part: State) -> State:
-    """Return a state some of whose rows are those of a part."""
-    return rebuild(
-        whole, [field.index_copy(0, rows, own) for field, own in zip(whole, part, strict=True)]
-    )
+    """Return fields some of whose rows are those of a part."""
+    pairs = zip(whole, part, strict=True)
+    return rebuild(whole, [field.index_copy(0, rows, own) for field, own in pairs])
 
 
 def _pool(network: Network) -> Pooling:

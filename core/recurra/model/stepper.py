@@ -1,8 +1,7 @@
-"""Generation's step: the layers and the head of a network as one kernel, where that is proved to be
-what they compute.
+"""Generation's step: the layers and the head of a network as one kernel.
 
-The kernel is made once a network has made `AFTER` steps, one symbol at a time: short texts are
-there before it is.
+It is used where it is proved to be what they compute. It is made once a network has made `AFTER`
+steps, one symbol at a time: short texts are there before it is.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recurra.contracts.encoder import StatefulEncoder
 from recurra.engine.build import Unbuildable
@@ -31,6 +30,9 @@ BOUND = 1e-9
 """How far the kernel may be from the network, in float64."""
 STEPS = 2
 
+Beginning: TypeAlias = Literal["ids", "rows", "encoded"]
+"""Where a kernel begins: at ids, at the rows of numbers that come, or behind the encoder."""
+
 _stepping: WeakKeyDictionary[Network, Stepper] = WeakKeyDictionary()
 
 
@@ -44,12 +46,10 @@ class Packed:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled step and where it begins: at ids, at the rows of numbers that come, or behind the
-    encoder.
-    """
+    """A compiled step and where it begins."""
 
     step: Step
-    begin: str
+    begin: Beginning
 
 
 class Stepper:
@@ -64,44 +64,51 @@ class Stepper:
     def __call__(
         self, network: Network, x: Tensor, states: States | Packed
     ) -> tuple[Tensor, States | Packed]:
-        """Return what a network says after one step of ids `[B]` or numbers `[B, F]`: `[B, V]`, and
-        the states then.
+        """Return the outputs `[B, V]` of one step of ids `[B]` or numbers `[B, F]`.
+
+        The states after it come with them.
         """
         self.made += 1
         if self.made == AFTER and self.kernel is None and self.objection is None:
             self.kernel, self.objection = isolated(lambda: _proved(network, x.dtype))
+
         kernel = self.kernel
         if kernel is None or network.training:
             with torch.no_grad():
                 output, after = network(x.unsqueeze(1), self.states(states))
             return output[:, 0], after
+
+        # From here on all fields of the layers stay in one tensor.
         if not isinstance(states, Packed):
-            states = Packed(
-                states[0], kernel.step.packed([field for state in states[1:] for field in state])
-            )
+            encoder, *layers = states
+            packed = kernel.step.packed([field for state in layers for field in state])
+            states = Packed(encoder, packed)
         state = states.encoder
         if kernel.begin == "encoded":
             with torch.no_grad():
                 hidden, state = network.encode(x.unsqueeze(1), state)
             x = hidden[:, 0].to(network.dtype)
-        output, layers = kernel.step(x, states.layers)
-        return output, Packed(state, layers)
+        output, after_layers = kernel.step(x, states.layers)
+        return output, Packed(state, after_layers)
 
     def states(self, states: States | Packed) -> States:
         """Return states as the network takes them."""
-        if self.kernel is None or not isinstance(states, Packed):
-            return states  # type: ignore[return-value]
-        return (states.encoder, *_grouped(self.kernel.step.fields(states.layers), self.like))
+        if not isinstance(states, Packed):
+            return states
+        assert self.kernel is not None, "states are packed for a kernel"
+        fields = self.kernel.step.fields(states.layers)
+        return (states.encoder, *_grouped(fields, self.like))
 
 
 def stepper(network: Network) -> Stepper:
     """Return what makes the steps of a network, with its weights as they are now."""
-    found = _stepping.get(network)
-    if found is None:
-        found = _stepping[network] = Stepper(network)
-    if found.kernel is not None:
-        found.kernel.step.renew()
-    return found
+    steps = _stepping.get(network)
+    if steps is None:
+        steps = Stepper(network)
+        _stepping[network] = steps
+    if steps.kernel is not None:
+        steps.kernel.step.renew()
+    return steps
 
 
 def _objection(network: Network) -> str | None:
@@ -116,8 +123,10 @@ def _objection(network: Network) -> str | None:
 
 
 def _proved(network: Network, reads: torch.dtype) -> tuple[Kernel | None, str | None]:
-    """Return the kernel for inputs of a type, if it equals the network in float64; else why there
-    is none.
+    """Return the kernel for inputs of a type, or why there is none.
+
+    There is one if it equals the network in float64. That is tried wherever it may begin, the best
+    place first; where none will do, the last objection counts.
     """
     reads = torch.float64 if reads.is_floating_point else reads
     objection = None
@@ -125,9 +134,11 @@ def _proved(network: Network, reads: torch.dtype) -> tuple[Kernel | None, str | 
         try:
             with torch.no_grad():
                 wide = copy.deepcopy(network).double().eval()
-                objection = _fault(wide, Kernel(_compiled(wide, begin), begin), reads)
+                trial = Kernel(_compiled(wide, begin), begin)
+                objection = _fault(wide, trial, reads)
                 if objection is None:
-                    return Kernel(_compiled(network, begin), begin), None
+                    kernel = Kernel(_compiled(network, begin), begin)
+                    return kernel, None
         except (Unsupported, Unbuildable) as error:
             objection = str(error)
         except Exception as error:  # any failure means only that there is no kernel
@@ -135,41 +146,54 @@ def _proved(network: Network, reads: torch.dtype) -> tuple[Kernel | None, str | 
     return None, objection
 
 
-def _beginnings(network: Network, reads: torch.dtype) -> list[str]:
+def _beginnings(network: Network, reads: torch.dtype) -> list[Beginning]:
     """Return where a kernel may begin, the best first."""
     encoder = network.encoder
     if isinstance(encoder, StatefulEncoder):
         return ["encoded"]
     if reads.is_floating_point:
         return ["rows", "encoded"]
+
+    # At ids the kernel looks up what the encoder gives for each symbol.
     table = encoder.size * encoder.output_size * network.dtype.itemsize
-    return ["ids", "encoded"] if table <= LARGEST else ["encoded"]
+    if table > LARGEST:
+        return ["encoded"]
+    return ["ids", "encoded"]
 
 
-def _compiled(network: Network, begin: str) -> Step:
-    """Return the kernel of a network's layers and head, and of its encoder if it begins before
-    that.
-    """
+def _compiled(network: Network, begin: Beginning) -> Step:
+    """Return the kernel of a network's layers and head, and of its encoder if it begins there."""
+    encoder = network.encoder
     states = network.initial_states(1)[1:]
-    shapes = [tuple(field.shape[1:]) for state in states for field in state]
+    shapes = [tuple(field.shape[1:]) for field in _fields(states)]
 
     def through(x: Tensor, fields: Any) -> tuple[Tensor, list[Tensor]]:
         hidden = x.unsqueeze(1)
         if begin == "rows":
-            hidden = network.encode(hidden, ())[0].to(network.dtype)
+            hidden, _ = network.encode(hidden, ())
+            hidden = hidden.to(network.dtype)
         y, after = network.through(hidden, _grouped(fields, states))
-        return y[:, 0], [field for state in after for field in state]
+        return y[:, 0], _fields(after)
 
     def symbols() -> Tensor:
-        ids = torch.arange(network.encoder.size).unsqueeze(1)
-        return network.encode(ids, ())[0][:, 0].to(network.dtype)
+        ids = torch.arange(encoder.size).unsqueeze(1)
+        encoded, _ = network.encode(ids, ())
+        return encoded[:, 0].to(network.dtype)
 
-    parts = [network.head, *network.layers, *([network.norm] if network.norm is not None else [])]
-    parts += [network.encoder] if begin != "encoded" else []
-    weights = [t for part in parts for t in (*part.parameters(), *part.buffers())]
-    width = network.encoder.size if begin == "rows" else network.encoder.output_size
+    parts: list[nn.Module] = [network.head, *network.layers]
+    if network.norm is not None:
+        parts.append(network.norm)
+    if begin != "encoded":
+        parts.append(encoder)
+    weights: list[Tensor] = []
+    for part in parts:
+        weights += part.parameters()
+        weights += part.buffers()
+
+    width = encoder.size if begin == "rows" else encoder.output_size
+    table = symbols if begin == "ids" else None
     with _by_step(network):
-        return Step(through, weights, width, shapes, symbols if begin == "ids" else None)
+        return Step(through, weights, width, shapes, table)
 
 
 @contextmanager
@@ -177,12 +201,12 @@ def _by_step(network: Network) -> Iterator[None]:
     """Let every cell run step by step."""
     paths = [(cell, cell.path, cell.step_path) for cell in network.cells]
     try:
-        for cell, _, _ in paths:
+        for cell in network.cells:
             cell.path, cell.step_path = "eager", ""
         yield
     finally:
-        for cell, path, single in paths:
-            cell.path, cell.step_path = path, single
+        for cell, path, step_path in paths:
+            cell.path, cell.step_path = path, step_path
 
 
 def _fault(network: Network, kernel: Kernel, reads: torch.dtype) -> str | None:
@@ -192,28 +216,50 @@ def _fault(network: Network, kernel: Kernel, reads: torch.dtype) -> str | None:
     trial.kernel = kernel
     for rows in (3, 1):
         first, *layers = network.initial_states(rows)
+        like = tuple(layers)
         fields = [
-            torch.randn(f.shape, generator=generator, dtype=f.dtype)
-            for state in layers
-            for f in state
+            torch.randn(field.shape, generator=generator, dtype=field.dtype)
+            for field in _fields(like)
         ]
-        expected: States = (first, *_grouped(fields, tuple(layers)))
+
+        # Both go on from the same states, each with its own.
+        expected: States = (first, *_grouped(fields, like))
         states: States | Packed = expected
         for _ in range(STEPS):
-            if reads.is_floating_point:
-                x = torch.randn(rows, network.encoder.size, generator=generator, dtype=reads)
-            else:
-                x = torch.randint(network.encoder.size, (rows,), generator=generator)
+            x = _random_step(network, rows, reads, generator)
             with _by_step(network):
-                want, expected = network(x.unsqueeze(1), expected)
-            have, states = trial(network, x, states)
-            found = [have, *(field for state in trial.states(states) for field in state)]
-            right = [want[:, 0], *(field for state in expected for field in state)]
-            for a, b in zip(right, found, strict=True):
-                gap = (a - b).abs().max().item() / max(1.0, a.abs().max().item())
+                expected_output, expected = network(x.unsqueeze(1), expected)
+            output, states = trial(network, x, states)
+
+            right = [expected_output[:, 0], *_fields(expected)]
+            own = [output, *_fields(trial.states(states))]
+            for one, two in zip(right, own, strict=True):
+                gap = _gap(one, two)
                 if not gap <= BOUND:
                     return f"its step differs by {gap:.1e} from the network's (allowed {BOUND:.0e})"
     return None
+
+
+def _random_step(
+    network: Network, rows: int, reads: torch.dtype, generator: torch.Generator
+) -> Tensor:
+    """Return a step of ids `[B]` or numbers `[B, F]`, drawn at random."""
+    size = network.encoder.size
+    if reads.is_floating_point:
+        return torch.randn(rows, size, generator=generator, dtype=reads)
+    return torch.randint(size, (rows,), generator=generator)
+
+
+def _gap(right: Tensor, other: Tensor) -> float:
+    """Return how far a tensor is from the right one, for the size of its greatest number."""
+    apart = (right - other).abs().max().item()
+    size = right.abs().max().item()
+    return apart / max(1.0, size)
+
+
+def _fields(states: States) -> list[Tensor]:
+    """Return the fields of all states, one after the other."""
+    return [field for state in states for field in state]
 
 
 def _grouped(fields: list[Tensor], like: States) -> States:

@@ -1,3 +1,1 @@
-"""The run directory, checkpoints, metrics: all that a run leaves behind, and nothing of it
-pickled.
-"""
+"""The run folder, checkpoints, metrics: all that a run leaves behind, none of it pickled."""

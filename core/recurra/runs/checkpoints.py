@@ -1,8 +1,7 @@
-"""Checkpoints: written whole under a temporary name, then renamed; every file's hash is in the
-manifest.
+"""Checkpoints: each is written whole under a temporary name, then renamed.
 
-checkpoints/step-120/    weights, optimizer,
-carried and random tensors as safetensors; state.json; manifest.json
+checkpoints/step-120/    weights, optimizer, carried and random tensors as safetensors; state.json;
+                         manifest.json, with the hash of each other file
 checkpoints/index.json   which one is the last, which the best, and the hash of each manifest
 """
 
@@ -40,7 +39,10 @@ class Index(Model):
 
     def steps(self) -> dict[str, int]:
         """Return the step of each checkpoint by what it is."""
-        return {"last": self.last} | ({} if self.best is None else {"best": self.best})
+        steps = {"last": self.last}
+        if self.best is not None:
+            steps["best"] = self.best
+        return steps
 
 
 class Manifest(Model):
@@ -53,8 +55,9 @@ class Manifest(Model):
 
 @dataclass
 class Checkpoint:
-    """What a run needs to go on as if it had not stopped: groups of named tensors, and plain
-    state.
+    """What a run needs to go on as if it had not stopped.
+
+    It is groups of named tensors, and plain state.
     """
 
     step: int
@@ -67,11 +70,13 @@ class Checkpoints:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._whole: set[int] = set()  # steps of checkpoints that were written or read here
+        # Steps of the checkpoints that were written or read here.
+        self._whole: set[int] = set()
 
     def create(self) -> None:
-        """Make the folder, with an index that names no checkpoint yet. Raises `RunError`
-        (RC053).
+        """Make the folder, with an index that names no checkpoint yet.
+
+        Raises `RunError` (RC053).
         """
         with files.guarded(self.path):
             self.path.mkdir()
@@ -94,51 +99,65 @@ class Checkpoints:
             if entries == {}:
                 return None
             index = Index.model_validate(entries)
-            if set(index.sha256) != _names(index.steps().values()):
+            names = _names(index.steps().values())
+            if index.sha256.keys() != names:
                 raise ValueError("the hashes are not those of the checkpoints that it names")
         return index
 
     def save(self, checkpoint: Checkpoint, best: bool) -> None:
-        """Write a checkpoint, point to it, and drop those that nothing points to. Raises `RunError`
-        (RC053).
+        """Write a checkpoint, point to it, and drop those that nothing points to.
+
+        Raises `RunError` (RC053).
         """
-        target = self.path / f"step-{checkpoint.step}"
-        before = self._index()
-        index, hashes = (before.steps(), before.sha256) if before else ({}, {})
-        held = index.get("last")
-        kept = ""
-        if held is not None:
-            kept = f"the checkpoint at step {held} is whole: `recurra resume` goes on"
-        if held == checkpoint.step and held in self._whole and target.exists():
+        step = checkpoint.step
+        target = self.path / f"step-{step}"
+        index = self._index()
+        steps = index.steps() if index else {}
+        hashes = dict(index.sha256) if index else {}
+        last = steps.get("last")
+        # What a failed write is told to have left.
+        whole = ""
+        if last is not None:
+            whole = f"the checkpoint at step {last} is whole: `recurra resume` goes on"
+
+        # The same step again, as where a run is stopped right after it was saved.
+        if last == step and last in self._whole and target.exists():
             if best:
-                self._point({**index, "best": checkpoint.step}, hashes, kept)
+                steps["best"] = step
+                self._point(steps, hashes, whole)
             return
-        with files.guarded(target, kept):
-            for work in self.path.glob(".step-*.part"):  # of a run that was killed while it wrote
-                shutil.rmtree(work, ignore_errors=True)
-        work = self.path / f".step-{checkpoint.step}.part"
+
+        with files.guarded(target, whole):
+            # What a run that was killed while it wrote has left.
+            for part in self.path.glob(".step-*.part"):
+                shutil.rmtree(part, ignore_errors=True)
+        work = self.path / f".step-{step}.part"
         try:
-            with files.guarded(target, kept):
+            with files.guarded(target, whole):
                 self._write(work, checkpoint)
                 system.replace(work, target)
                 system.sync_folder(self.path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        steps = {**index, "last": checkpoint.step, **({"best": checkpoint.step} if best else {})}
-        with files.guarded(target, kept):
-            written = {target.name: files.digest(target / "manifest.json")}
-        self._point(steps, {**hashes, **written}, kept)
-        self._whole.add(checkpoint.step)
 
-    def _point(self, steps: dict[str, int], hashes: dict[str, str], kept: str) -> None:
+        # Only now that it is whole does the index name it.
+        steps["last"] = step
+        if best:
+            steps["best"] = step
+        with files.guarded(target, whole):
+            hashes[target.name] = files.digest(target / "manifest.json")
+        self._point(steps, hashes, whole)
+        self._whole.add(step)
+
+    def _point(self, steps: dict[str, int], hashes: dict[str, str], whole: str) -> None:
         """Write which checkpoints are the last and the best, and drop all others.
 
         The hash of an older one is the recorded one: it may have been damaged meanwhile, and stays
         so.
         """
         names = _names(steps.values())
-        hashes = {name: hashes[name] for name in sorted(names)}
-        files.write_json(self.path / "index.json", {**steps, "sha256": hashes}, kept)
+        sha256 = {name: hashes[name] for name in sorted(names)}
+        files.write_json(self.path / "index.json", {**steps, "sha256": sha256}, whole)
         for old in self.path.glob("step-*"):
             if old.name not in names:
                 shutil.rmtree(old, ignore_errors=True)
@@ -147,14 +166,18 @@ class Checkpoints:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for group, tensors in checkpoint.tensors.items():
-            plain = {
-                name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
-            }
+            # safetensors refuses tensors that share memory.
+            copies = {}
+            for name, tensor in tensors.items():
+                copies[name] = tensor.detach().cpu().contiguous().clone()
             try:
-                save_file(plain, folder / f"{group}.safetensors")
-            except Exception as error:  # safetensors reports a full disk as an error of its own
+                save_file(copies, folder / f"{group}.safetensors")
+            except Exception as error:
+                # safetensors reports a full disk as an error of its own.
                 raise OSError(str(error)) from error
-        (folder / "state.json").write_text(json.dumps(checkpoint.state))
+        state = json.dumps(checkpoint.state)
+        (folder / "state.json").write_text(state)
+
         hashes = {path.name: files.digest(path) for path in sorted(folder.iterdir())}
         manifest = {"format": FORMAT, "step": checkpoint.step, "sha256": hashes}
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
@@ -171,18 +194,17 @@ class Checkpoints:
         index = self._index()
         if index is None:
             fact = f"{self.path.parent} has no whole checkpoint"
-            raise InputError.of(
-                "RC051", fact, cure="the run stopped before its first one: run the task again"
-            )
+            cure = "the run stopped before its first one: run the task again"
+            raise InputError.of("RC051", fact, cure=cure)
+
         steps = index.steps()
         step = steps.get(which, index.last)
         try:
             return self._read(index, step)
         except RunError as error:
             others = {other: name for name, other in steps.items() if other != step}
-            raise RunError(
-                self._offering(index, others, problem) for problem in error.problems
-            ) from error
+            problems = [self._offering(index, others, problem) for problem in error.problems]
+            raise RunError(problems) from error
 
     def _offering(self, index: Index, others: dict[int, str], problem: Problem) -> Problem:
         """Return a problem whose cure names the other checkpoint, if that is whole."""
@@ -192,14 +214,14 @@ class Checkpoints:
             except RunError:
                 continue
             way = f'`recurra.load("{self.path.parent}", "{name}")` opens it'
-            return replace(
-                problem, cure=f"the checkpoint of step {step} is whole: {way}; or {problem.cure}"
-            )
+            cure = f"the checkpoint of step {step} is whole: {way}; or {problem.cure}"
+            return replace(problem, cure=cure)
         return problem
 
     def last_whole(self) -> Checkpoint:
-        """Read the last checkpoint or, if it is damaged and the best one is not, that. Raises as
-        `load` does.
+        """Read the last checkpoint or, if it is damaged and the best one is not, that.
+
+        Raises as `load` does.
         """
         try:
             return self.load("last")
@@ -210,30 +232,45 @@ class Checkpoints:
                 raise error from None
 
     def _read(self, index: Index, step: int) -> Checkpoint:
-        """Read a checkpoint. Raises `RunError` (RC052) if anything of it is not what was
-        written.
+        """Read a checkpoint.
+
+        Raises `RunError` (RC052) if anything of it is not what was written.
         """
         folder = self.path / f"step-{step}"
         with reading(folder, CURE):
-            if files.digest(folder / "manifest.json") != index.sha256[folder.name]:
-                raise ValueError("manifest.json is not what was written")
-            manifest = Manifest.model_validate(files.read_json(folder / "manifest.json"))
-            if manifest.format != FORMAT:
-                raise ValueError(f"format {manifest.format}, this recurra reads {FORMAT}")
-            if manifest.step != step:
-                raise ValueError(f"it is of step {manifest.step}")
-            listed = {path.name for path in folder.iterdir()} - {"manifest.json"}
-            if odd := sorted(listed ^ set(manifest.sha256)):
-                raise ValueError(f"{odd[0]} is {'not of it' if odd[0] in listed else 'missing'}")
-            for name, digest in manifest.sha256.items():
-                if files.digest(folder / name) != digest:
-                    raise ValueError(f"{name} is not what was written")
+            # The index vouches for the manifest, and the manifest for all else.
+            _verify(folder, step, index.sha256[folder.name])
             state = files.read_json(folder / "state.json")
             if not isinstance(state, dict):
                 raise ValueError("state.json holds no state")
             tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
         self._whole.add(step)
         return Checkpoint(step, tensors, state)
+
+
+def _verify(folder: Path, step: int, digest: str) -> None:
+    """Raise `ValueError` if the files of a checkpoint are not those that were written.
+
+    `digest` is the recorded one of its manifest.
+    """
+    path = folder / "manifest.json"
+    if files.digest(path) != digest:
+        raise ValueError("manifest.json is not what was written")
+    manifest = Manifest.model_validate(files.read_json(path))
+    if manifest.format != FORMAT:
+        raise ValueError(f"format {manifest.format}, this recurra reads {FORMAT}")
+    if manifest.step != step:
+        raise ValueError(f"it is of step {manifest.step}")
+
+    names = {file.name for file in folder.iterdir()} - {path.name}
+    odd = sorted(names ^ manifest.sha256.keys())
+    if odd and odd[0] in names:
+        raise ValueError(f"{odd[0]} is not of it")
+    if odd:
+        raise ValueError(f"{odd[0]} is missing")
+    for name, recorded in manifest.sha256.items():
+        if files.digest(folder / name) != recorded:
+            raise ValueError(f"{name} is not what was written")
 
 
 def _names(steps: Iterable[Any]) -> set[str]:

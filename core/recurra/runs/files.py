@@ -26,11 +26,11 @@ def guarded(path: Path, saved: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         fact = f"{path} cannot be written: {error.strerror or error}"
-        cure = (
-            f"{_remedy(error)}; {saved}"
-            if saved
-            else f"{_remedy(error)}, or name another folder with --runs"
-        )
+        cure = _remedy(error)
+        if saved:
+            cure += f"; {saved}"
+        else:
+            cure += ", or name another folder with --runs"
         raise RunError.of("RC053", fact, cure=cure) from error
 
 
@@ -50,8 +50,9 @@ def _remedy(error: OSError) -> str:
 
 
 def write_text(path: Path, text: str, saved: str = "") -> None:
-    """Write a whole file, or none of it. Raises `RunError` (RC053), which says what was `saved`
-    before.
+    """Write a whole file, or none of it.
+
+    Raises `RunError` (RC053), which says what was `saved` before.
     """
     with guarded(path, saved):
         _write(path, text.encode("utf-8", "backslashreplace"))
@@ -65,45 +66,60 @@ def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
 
 @contextmanager
 def streamed(path: Path) -> Iterator[IO[str]]:
-    """Give a file of text to write to, which takes its name once all is written. Raises `RunError`
-    (RC053).
+    """Give a file of text to write to, which takes its name once all is written.
+
+    Raises `RunError` (RC053).
     """
     with guarded(path, "or give another path"):
-        if not path.name:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        end = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
-        if end.exists() and not end.is_file() and not end.is_dir():
+        _refuse_folder(path)
+        # A link stays, and what it leads to is replaced.
+        end = Path(os.path.realpath(path))
+        if _is_device(end):
             with end.open("w", encoding="utf-8", newline="") as file:
                 yield file
             return
+
         # Others may write beside it.
-        work = end.with_name(f".{end.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+        work = end.with_name(f".{end.name}.{unique}.part")
         with _becoming(end, work, mode="x", encoding="utf-8", newline="") as file:
             yield file
 
 
 def _leads_elsewhere(path: Path) -> bool:
-    """Tell whether what stands there is a device, a pipe or a link: it stays, and is written
-    through.
+    """Tell whether what stands there is a device, a pipe or a link.
+
+    It stays, and is written through.
     """
-    return path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir())
+    return path.is_symlink() or _is_device(path)
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _refuse_folder(path: Path) -> None:
+    """Raise `IsADirectoryError` for a path without a name, as `/` and `.` are."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def _write(path: Path, content: bytes) -> None:
-    if not path.name:  # as of / or .
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _refuse_folder(path)
     if _leads_elsewhere(path):
         path.write_bytes(content)
         return
 
-    with _becoming(path, path.with_name(f".{path.name}.part"), mode="wb") as file:
+    work = path.with_name(f".{path.name}.part")
+    with _becoming(path, work, mode="wb") as file:
         file.write(content)
 
 
 @contextmanager
 def _becoming(path: Path, work: Path, **how: Any) -> Iterator[IO[Any]]:
-    """Give a file to write to, which takes the name of another once all is on the disk, and else is
-    gone.
+    """Give a file to write to, which takes the name of another once all is on the disk.
+
+    Where a write fails, it is gone.
     """
     try:
         with work.open(**how) as file:
@@ -118,13 +134,15 @@ def _becoming(path: Path, work: Path, **how: Any) -> Iterator[IO[Any]]:
 def _clear(work: Path) -> None:
     try:
         work.unlink(missing_ok=True)
-    except OSError:  # what could not be written may be beyond clearing away
+    except OSError:
+        # What could not be written may be beyond clearing away.
         return
 
 
 def append(path: Path, text: str, saved: str = "") -> None:
-    """Append to a file. Raises `RunError` (RC053); then nothing of the text stays, where it can be
-    taken back.
+    """Append to a file.
+
+    Raises `RunError` (RC053); then nothing of the text stays, where it can be taken back.
     """
     before = size(path)
     with guarded(path, saved):
@@ -157,25 +175,29 @@ def write_json(path: Path, value: Any, saved: str = "") -> None:
 
 
 def json_text(value: Any) -> str:
-    """Return JSON as it is written for people; half a surrogate pair, which UTF-8 has no bytes for,
-    is escaped.
+    """Return JSON as it is written for people.
+
+    Half a surrogate pair, which UTF-8 has no bytes for, is escaped.
     """
-    text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    halves = re.search("[\ud800-\udfff]", text)
-    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n" if halves else text
+    plain = finite(value)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    if re.search("[\ud800-\udfff]", text):
+        text = json.dumps(plain, indent=2, allow_nan=False)
+    return f"{text}\n"
 
 
 def finite(value: Any) -> Any:
-    """Return plain data with every figure that is not finite as text, since JSON holds none, and -0
-    as 0.
-    """
+    """Return plain data as JSON can hold it: a figure that is not finite is text, and -0 is 0."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
-    if isinstance(value, float):
-        return value + 0.0 if math.isfinite(value) else str(value)
-    return value
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return str(value)
+    # -0.0 + 0.0 is 0.0.
+    return value + 0.0
 
 
 def read_json(path: Path) -> Any:
@@ -184,11 +206,10 @@ def read_json(path: Path) -> Any:
 
 
 def parsed(content: bytes | str) -> Any:
-    """Return what strict JSON holds: each key once, every number finite. Raises `ValueError` that
-    says what is wrong.
+    """Return what strict JSON holds: each key once, every number finite.
 
-    A text that nests too deeply, and a number beyond all numbers, are faults of the text like any
-    other.
+    Raises `ValueError` that says what is wrong. A text that nests too deeply, and a number beyond
+    all numbers, are faults of the text like any other.
     """
     text = content if isinstance(content, str) else content.decode("utf-8")
     try:
@@ -203,12 +224,14 @@ def parsed(content: bytes | str) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these pairs. Raises `ValueError` where a key comes twice: which one
-    counts is not said.
+    """Return the object of these pairs.
+
+    Raises `ValueError` where a key comes twice: which one counts is not said.
     """
     table = dict(pairs)
     if len(table) < len(pairs):
-        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        counts = Counter(name for name, _ in pairs)
+        twice = max(counts, key=counts.__getitem__)
         raise ValueError(f"the key {twice[:40]!r} comes twice")
     return table
 

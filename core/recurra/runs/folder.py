@@ -33,7 +33,7 @@ class RunFolder:
     task.toml           the whole resolved task, read back equal
     plugins.json        qualified name, distribution and version of each component
     environment.json    versions, machine, device, threads, execution paths,
-    the scheme of random numbers
+                        the scheme of random numbers
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
     hashes.json         a hash of each of the files above, see `recurra.runs.records`
@@ -53,57 +53,51 @@ class RunFolder:
         home = root / task
         try:
             home.mkdir(parents=True, exist_ok=True)
-            taken = [int(p.name) for p in home.iterdir() if p.name.isdecimal()]
-            number = max(taken, default=0) + 1
-            while True:
-                try:
-                    (home / str(number)).mkdir()
-                    break
-                except FileExistsError:
-                    number += 1
+            path = _new_run(home)
         except OSError as error:
             fact = f"the folder for runs, {home}, cannot be written: {error.strerror or error}"
             raise InputError.of("RC050", fact, cure="name another one with --runs") from error
-        folder = cls(home / str(number))
+        folder = cls(path)
         folder.checkpoints.create()
         return folder
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open a run's folder; a task's folder stands for its newest run. Raises `InputError`
-        (RC051).
+        """Open a run's folder; a task's folder stands for its newest run.
+
+        Raises `InputError` (RC051).
         """
         path = Path(path)
         if not _holds_task(path):
-            path = max(_runs_in(path), key=lambda p: int(p.name), default=path)
-        if not _holds_task(path):
-            known = sorted(str(p.parent) for p in Path("runs").glob("*/*/task.toml"))
-            cure = (
-                f"the runs here are {', '.join(known[-5:])}"
-                if known
-                else "`recurra run TASK.toml` makes one"
-            )
-            fact = f"{path} is not a run" if path.exists() else f"there is no run at {path}"
-            raise InputError.of("RC051", fact, cure=cure)
-        return cls(path)
+            path = max(_runs_in(path), key=_number, default=path)
+        if _holds_task(path):
+            return cls(path)
+
+        fact = f"{path} is not a run" if path.exists() else f"there is no run at {path}"
+        runs = sorted(str(file.parent) for file in Path("runs").glob("*/*/task.toml"))
+        cure = "`recurra run TASK.toml` makes one"
+        if runs:
+            cure = f"the runs here are {', '.join(runs[-5:])}"
+        raise InputError.of("RC051", fact, cure=cure)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process from training this run meanwhile. Raises `InputError` (RC055) if
-        one does.
+        """Keep every other process from training this run meanwhile.
+
+        Raises `InputError` (RC055) if one does.
         """
         try:
             with system.locked(self.path / "task.toml"):
                 yield
         except system.Held as error:
             fact = f"{self.path} is being trained by another process"
-            raise InputError.of(
-                "RC055", fact, cure="wait for it to end, or stop it with Ctrl-C"
-            ) from error
+            cure = "wait for it to end, or stop it with Ctrl-C"
+            raise InputError.of("RC055", fact, cure=cure) from error
 
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files."""
-        files.write_json(self.path / name, value, self._saved() if self._step() is not None else "")
+        saved = self._saved() if self._step() is not None else ""
+        files.write_json(self.path / name, value, saved)
 
     def write_task(self, text: str) -> None:
         """Write the resolved task."""
@@ -125,7 +119,8 @@ class RunFolder:
 
     def _saved(self) -> str:
         """Return what is whole where a write has failed."""
-        step, whole = self._step(), f"the checkpoints in {self.checkpoints.path} are whole"
+        step = self._step()
+        whole = f"the checkpoints in {self.checkpoints.path} are whole"
         if step is None:
             return whole
         return f"{whole}, the last of step {step}: `recurra resume {self.path}` goes on"
@@ -138,10 +133,10 @@ class RunFolder:
             return None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl; a line that is none, such as one that was cut off,
-        is left out.
+        """Return the records of metrics.jsonl.
 
-        Raises `RunError` (RC052) if the file cannot be read at all.
+        A line that is none, such as one that was cut off, is left out. Raises `RunError` (RC052) if
+        the file cannot be read at all.
         """
         path = self.path / "metrics.jsonl"
         if not os.path.lexists(path):
@@ -156,57 +151,81 @@ class RunFolder:
         `sampled` is how long samples.txt then was. A checkpoint from before that was noted leaves
         the headings to tell it, which a sample may hold as well.
         """
-        early = [
-            record
-            for record in self.metrics()
-            if record["step"] <= step and not record.get("final")
-        ]
-        lines = "".join(json.dumps(record) + "\n" for record in early)
+        lines = ""
+        for record in self.metrics():
+            if record["step"] <= step and not record.get("final"):
+                lines += json.dumps(record) + "\n"
         files.write_text(self.path / "metrics.jsonl", lines, self._saved())
+
         path = self.path / "samples.txt"
         if not os.path.lexists(path):
             return
         with reading(path):
             content = path.read_bytes()
-        end = (
-            sampled
-            if sampled is not None and _begins_sample(content, sampled)
-            else _late(content, step)
-        )
+        # A file that was edited meanwhile is cut where its headings say.
+        if sampled is not None and _begins_sample(content, sampled):
+            end = sampled
+        else:
+            end = _late(content, step)
         files.write_bytes(path, content[:end], self._saved())
 
 
+def _new_run(home: Path) -> Path:
+    """Make the next numbered folder of a task. Raises `OSError`."""
+    numbers = [_number(path) for path in home.iterdir() if path.name.isdecimal()]
+    number = max(numbers, default=0) + 1
+    # Another process may make one at the same time.
+    while True:
+        path = home / str(number)
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _number(run: Path) -> int:
+    return int(run.name)
+
+
 def _begins_sample(content: bytes, place: int) -> bool:
-    """Tell whether a sample begins at a place, or the text ends there or before: it was not edited
-    meanwhile.
+    """Tell whether a sample begins at a place, or the text ends there or before.
+
+    Then it was not edited meanwhile.
     """
     return place >= len(content) or content.startswith(b"--- step ", place)
 
 
 def _late(content: bytes, step: int) -> int:
     """Return where the first sample after a step begins, going by the headings."""
-    late = (m.start() for m in SAMPLE.finditer(content) if m["final"] or int(m["step"]) > step)
-    return next(late, len(content))
+    for heading in SAMPLE.finditer(content):
+        if heading["final"] or int(heading["step"]) > step:
+            return heading.start()
+    return len(content)
 
 
 def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    """Give the lines that are records; one that was cut off is none."""
     for line in lines:
         try:
             record = files.parsed(line)
         except ValueError:
             continue
-        if (
-            isinstance(record, dict)
-            and type(record.get("step")) is int
-            and isinstance(record.get("split"), str)
-        ):
+        if not isinstance(record, dict):
+            continue
+        has_step = type(record.get("step")) is int
+        if has_step and isinstance(record.get("split"), str):
             yield record
 
 
 def _holds_task(path: Path) -> bool:
+    """Tell whether a folder is a run's, damaged as it may be."""
     try:
-        return (path / "task.toml").is_file() and any(os.path.lexists(path / name) for name in LEFT)
-    except OSError:  # a folder that may not be looked into, a name that is too long
+        if not (path / "task.toml").is_file():
+            return False
+        return any(os.path.lexists(path / name) for name in LEFT)
+    except OSError:
+        # A folder that may not be looked into, or a name that is too long.
         return False
 
 

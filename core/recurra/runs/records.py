@@ -1,5 +1,4 @@
-"""Every file of a run that is read back: each against a model, and against the run's own hash of
-it.
+"""Every file of a run that is read back, against a model and against its recorded hash.
 
 hashes.json holds the hash of each of `SEALED`. It is written once they all are, and anew when a
 resumed run records what it goes on with. A run from before there were hashes is read as it is, and
@@ -31,8 +30,9 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Model(BaseModel):
-    """Base of what a file holds: no value is taken for another type; keys of a later version may
-    stand beside.
+    """Base of what a file holds: no value is taken for another type.
+
+    Keys of a later version may stand beside.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
@@ -109,18 +109,22 @@ def reading(path: Path, cure: str = "") -> Iterator[None]:
     except KeyError as error:
         raise damaged(path, f"{error} is missing", cure) from error
     except Exception as error:
-        raise damaged(
-            path, " ".join(str(error).split())[:300] or type(error).__name__, cure
-        ) from error
+        # safetensors, say, has errors of its own.
+        message = " ".join(str(error).split())
+        raise damaged(path, message[:300] or type(error).__name__, cure) from error
 
 
 def _faults(error: ValidationError) -> str:
     """Return the first faults of a file in a line: the key, and what is wrong with it."""
-    listed = [
-        f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}"
-        for e in error.errors(include_input=False)
-    ]
-    return "; ".join(listed[:3]) + (f", and {len(listed) - 3} more" if len(listed) > 3 else "")
+    faults = []
+    for detail in error.errors(include_input=False):
+        key = ".".join(map(str, detail["loc"]))
+        faults.append(f"{key or 'it'}: {detail['msg']}")
+
+    line = "; ".join(faults[:3])
+    if len(faults) > 3:
+        line += f", and {len(faults) - 3} more"
+    return line
 
 
 class Records:
@@ -168,35 +172,44 @@ class Records:
         Raises `RunError` (RC052), and warns (`Unverified`) of a run that has none.
         """
         recorded = self.hashes()
-        for name in SEALED if recorded else ():
-            path = self.folder / name
-            with reading(path):
-                if files.digest(path) not in recorded[name]:
-                    raise damaged(
-                        path, "its hash is not the recorded one", _cure(self.folder, name)
-                    )
         if not recorded:
             fact = (
                 f"{self.folder} records no hashes, as runs of before: its files are read unverified"
             )
             warnings.warn(fact, Unverified, stacklevel=3)
-        return bool(recorded)
+            return False
+
+        for name in SEALED:
+            path = self.folder / name
+            with reading(path):
+                digest = files.digest(path)
+            if digest not in recorded[name]:
+                cure = _cure(self.folder, name)
+                raise damaged(path, "its hash is not the recorded one", cure)
+        return True
 
     def seal(self) -> None:
         """Record the hash of each file."""
-        self._write({name: [files.digest(self.folder / name)] for name in SEALED})
+        hashes = {}
+        for name in SEALED:
+            hashes[name] = [files.digest(self.folder / name)]
+        self._write(hashes)
 
     def amend(self, name: str, text: str) -> None:
-        """Write one of the files anew, so that at no moment it and its hash disagree. Raises
-        `RunError` (RC053).
+        """Write one of the files anew, so that at no moment it and its hash disagree.
+
+        Raises `RunError` (RC053).
         """
         recorded = self.hashes()
-        path, new = self.folder / name, files.digest_of(text.encode())
+        path = self.folder / name
+        new = files.digest_of(text.encode())
         if not recorded:
             files.write_text(path, text)
             return
         if recorded[name] == [new]:
             return
+
+        # Both hashes are good while the file is replaced.
         self._write({**recorded, name: [*recorded[name], new]})
         files.write_text(path, text)
         self._write({**recorded, name: [new]})

@@ -1,6 +1,4 @@
-"""Whether a run is used as it was made: with plugins of the same versions, on the same execution
-paths.
-"""
+"""Whether a run is used as it was made: with the same plugins, on the same execution paths."""
 
 from __future__ import annotations
 
@@ -15,44 +13,41 @@ from recurra.runs.folder import RunFolder
 
 
 def warn_of_others(folder: RunFolder) -> None:
-    """Warn (`OtherVersion`) if a distribution that a run uses is installed in another version than
-    the run records.
+    """Warn (`OtherVersion`) if a distribution is installed in another version than recorded.
 
     One that is not installed at all is not told here: it is an error once its component is looked
     for.
     """
     recorded = {plugin.distribution: plugin.version for plugin in folder.records.plugins()}
-    others = [
-        f"{name} {before} (now {now})"
-        for name, before in recorded.items()
-        if not name.startswith("file:") and (now := _installed(name)) not in (before, None)
-    ]
+    others = []
+    for name, before in recorded.items():
+        # A local file has no version: its text is compared elsewhere.
+        if name.startswith("file:"):
+            continue
+        now = _installed(name)
+        if now not in (before, None):
+            others.append(f"{name} {before} (now {now})")
     if others:
-        cure = "its weights may mean something else"
-        warnings.warn(
-            f"{folder.path} was made with {' and '.join(others)}; {cure}",
-            OtherVersion,
-            stacklevel=3,
-        )
+        fact = f"{folder.path} was made with {' and '.join(others)}"
+        warnings.warn(f"{fact}; its weights may mean something else", OtherVersion, stacklevel=3)
 
 
 def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
-    """Return the local plugin files that are not what they were when the run was made, of the
-    components in use.
-    """
+    """Return the local plugin files in use that have changed since the run was made."""
     recorded = {plugin.name: plugin.version for plugin in folder.records.plugins()}
-    local = [entry for entry in used if entry.plugin.module]
-    origins = [
-        entry.plugin.origin
-        for entry in local
-        if recorded.get(entry.qualified) != entry.plugin.version
-    ]
-    return list(dict.fromkeys(origins))
+    # A dict for its order: a file may offer several components.
+    origins: dict[str, None] = {}
+    for entry in used:
+        plugin = entry.plugin
+        if plugin.module and recorded.get(entry.qualified) != plugin.version:
+            origins[plugin.origin] = None
+    return list(origins)
 
 
 def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
-    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made: a comment
-    alone may be enough.
+    """Warn (`OtherVersion`) if a local plugin file was edited since the run was made.
+
+    A comment alone may be enough.
     """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
@@ -60,8 +55,9 @@ def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
 
 
 def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
-    """Raise `InputError` (RC045) if a local plugin file was edited since: training would not go on
-    as it began.
+    """Raise `InputError` (RC045) if a local plugin file was edited since the run was made.
+
+    Training would not go on as it began.
     """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
@@ -75,8 +71,9 @@ def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
 def warn_of_other_paths(
     folder: RunFolder, recorded: Sequence[str], choices: Sequence[Choice]
 ) -> None:
-    """Warn (`OtherVersion`) if a run goes on on another path than it records: its bits are then no
-    more the same.
+    """Warn (`OtherVersion`) if a run goes on on another path than it records.
+
+    Its bits are then no more the same.
     """
     for before, choice in zip(recorded, choices, strict=True):
         if choice.path != before:
@@ -91,11 +88,14 @@ def warn_of_other_paths(
 
 
 def warn_of_other_device(folder: RunFolder, now: str) -> None:
-    """Warn (`OtherVersion`) if a run goes on on a device of another kind: its bits are then no more
-    the same.
+    """Warn (`OtherVersion`) if a run goes on on a device of another kind.
+
+    Its bits are then no more the same.
     """
     before = folder.records.environment().device
-    if before and before.partition(":")[0] != now.partition(":")[0]:
+    # cuda:1 is of the same kind as cuda:0.
+    same_kind = before.partition(":")[0] == now.partition(":")[0]
+    if before and not same_kind:
         fact = f"{folder.path} was trained on {before}, and goes on on {now}"
         more = "it is equal up to rounding, but for the noise of dropout"
         warnings.warn(f"{fact}: {more}", OtherVersion, stacklevel=3)

@@ -1,5 +1,6 @@
-"""Writing a distribution that offers one component: an example of its kind, which passes the
-contract suite.
+"""Writing a distribution that offers one component, which passes the contract suite.
+
+The component is an example of its kind.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from recurra.errors import InputError, nearest
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 FORMS = ("cell", "gated", "scan")
-"""How a cell can be written: as a step, as what happens between gates, as the coefficients of a
-linear recurrence.
+"""How a cell can be written.
+
+It is a step, what happens between gates, or the coefficients of a linear recurrence.
 """
 
 TAKEN = {
@@ -30,15 +32,14 @@ TAKEN = {
     *("Any", "ClassVar", "Counter", "Iterable", "Iterator", "Kappa", "Literal"),
     *("Mapping", "NamedTuple", "Sequence", "Tensor"),
 }
-"""Names that the examples import, or give to what stands beside it, which their class cannot
-have.
+"""Names that the class of a component cannot have.
+
+The examples import them, or give them to what stands beside it.
 """
 
 
 class Example(NamedTuple):
-    """What the example of a kind is, where it was published, and for which version of the contract
-    it is written.
-    """
+    """What the example of a kind is, where it was published, and its version of the contract."""
 
     summary: str
     cite: str = ""
@@ -64,11 +65,10 @@ EXAMPLES = {
 
 
 def create(name: str, kind: str, form: str | None, home: Path) -> list[Path]:
-    """Write the folder `recurra-NAME` into `home`, whole or not at all; return it and the files in
-    it.
+    """Write the folder `recurra-NAME` into `home`; return it and the files in it.
 
-    Raises `InputError`: RC080 for a name, a kind or a form that cannot be, and where the folder is
-    there already; RC050 where it cannot be written.
+    It is written whole or not at all. Raises `InputError`: RC080 for a name, a kind or a form that
+    cannot be, and where the folder is there already; RC050 where it cannot be written.
     """
     form = _form(kind, form)
     target = home / f"recurra-{name.replace('_', '-')}"
@@ -113,8 +113,9 @@ def _form(kind: str, form: str | None) -> str:
 
 
 def _check_name(name: str, kind: str, taken: bool) -> None:
-    """Raise `InputError` (RC080) if a component, a package or a class cannot have this name, or it
-    is recurra's.
+    """Raise `InputError` (RC080) if a component of one's own cannot have this name.
+
+    No package or class can have it, or it is recurra's.
     """
     if not NAME.fullmatch(name):
         better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -156,10 +157,10 @@ def class_name(name: str) -> str:
 
 
 def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
-    """Return the text of each file by its path: those of every plugin, of the kind, and of the form
-    of a cell.
+    """Return the text of each file by its path.
 
-    `contract` is the name by which the suite finds the component and no other.
+    They are those of every plugin, of the kind, and of the form of a cell. `contract` is the name
+    by which the suite finds the component and no other.
     """
     words = {
         "name": name,

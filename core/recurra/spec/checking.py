@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import tomllib
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
 from recurra.contracts.options import to_json
 from recurra.errors import InputError, Problem, listing, nearest
-from recurra.spec.document import Document, Key, same
-from recurra.spec.overrides import toml_or_text
-from recurra.spec.tables import COMPONENT_TABLES, CORE_TABLES, SCHEMA, TABLES, Task
+from recurra.spec.document import Document, Key
+from recurra.spec.rules import Rule, choices, describe, rule_at
+from recurra.spec.spelling import LONGEST, dotted, literal, path_of, spelling
+from recurra.spec.tables import COMPONENT_TABLES, SCHEMA, Task
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["check", "describe", "dotted", "literal", "path_of", "problems", "unplaced"]
 
 
 def check(document: Document) -> tuple[Task | None, list[Problem]]:
-    """Check the core's own tables; return the task, or none, and every problem found."""
+    """Check the core's own tables; return the task, or none, and every problem of them."""
     data = document.data
     if not data:
         return None, [_empty(document)]
     version = data.get("schema", SCHEMA)
-    if isinstance(version, int) and not isinstance(version, bool) and version != SCHEMA:
-        cure = "write schema = 1, or use a newer recurra"
-        problem = Problem(
-            "RC015", f"this recurra reads version {SCHEMA} of the task language", cure=cure
-        )
-        return None, [_placed(document, ("schema",), problem, version)]
+    # A version of another type is left to the model, which refuses it as such.
+    if type(version) is int and version != SCHEMA:
+        return None, [_other_version(document, version)]
+
     try:
         text = to_json(data)
-    except ValueError as error:  # a hexadecimal integer with thousands of digits
-        raise InputError.of(
-            "RC003", f"a value cannot be read: {error}", place=document.place(())
-        ) from error
+    except ValueError as error:
+        # A hexadecimal integer with thousands of digits.
+        fact = f"a value cannot be read: {error}"
+        raise InputError.of("RC003", fact, place=document.place(())) from error
+
+    def anchor(value: str, name: str) -> str:
+        return document.anchor(("plugins", name), value)
+
     try:
-        context = {"anchor": lambda value, name: document.anchor(("plugins", name), value)}
-        return Task.model_validate_json(text, context=context), []
+        return Task.model_validate_json(text, context={"anchor": anchor}), []
     except ValidationError as error:
         return None, problems(error, document, (), Task)
 
@@ -50,398 +56,318 @@ def _empty(document: Document) -> Problem:
     return Problem("RC010", "the file is empty", place=document.place(()), cure=cure)
 
 
-def checked(
-    model: Callable[[], Any], document: Document, base: Key, schema: type[BaseModel]
-) -> Any:
-    """Call `model`, which validates one table, and raise its faults as one `InputError`."""
-    try:
-        return model()
-    except ValidationError as error:
-        raise InputError(problems(error, document, base, schema)) from error
+def _other_version(document: Document, version: int) -> Problem:
+    fact = f"this recurra reads version {SCHEMA} of the task language"
+    cure = "write schema = 1, or use a newer recurra"
+    return _placed(document, ("schema",), Problem("RC015", fact, cure=cure), version)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A table that pydantic has refused: its values, the JSON Schema of its model, its owner."""
+
+    values: Any
+    schema: Rule
+    owner: str = ""
+    """The component whose options they are, in words; nothing for the core's own tables."""
+
+    @property
+    def of_owner(self) -> str:
+        """The words that name the owner, to stand behind what is wrong."""
+        return f" in the options of {self.owner}" if self.owner else ""
+
+    def rule(self, path: Key) -> Rule:
+        """Return what the schema says of a key path."""
+        return rule_at(self.schema, self.values, path)
+
+    def keys(self, path: Key) -> dict[str, Rule]:
+        """Return the keys that the table at a key path may have, with their rules."""
+        rule = self.rule(path)
+        keys: dict[str, Rule] = rule.get("properties", {})
+        return keys
+
+    def value(self, path: Key) -> Any:
+        """Return the value at a key path, or nothing."""
+        value = self.values
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def allowed(self, path: Key) -> str:
+        """Return what is allowed at a key path, in words.
+
+        Inside a union, whose branches differ, it is what is allowed as a whole.
+        """
+        words = ""
+        while not words and path:
+            words = describe(self.rule(path), self.schema)
+            path = path[:-1]
+        return words
 
 
 def problems(
     error: ValidationError, document: Document, base: Key, model: type[BaseModel], owner: str = ""
 ) -> list[Problem]:
-    """Return the problems of the table at `base`, whose model is `model`; `owner` names the
-    component.
+    """Return the problems of the table at `base`, which `model` has refused.
+
+    `owner` names the component whose options it holds.
     """
-    found: dict[Key, Problem] = {}
-    schema = model.model_json_schema()
-    table: Any = document.data
+    values: Any = document.data
     for part in base:
-        table = table[part]
-    for path, detail in _nearest_branches(table, error.errors(include_url=False)):
-        fact_key, problem = _problem(detail, schema, table, path, owner)
-        key = (*base, *fact_key)
+        values = values[part]
+    checked = Checked(values, model.model_json_schema(), owner)
+
+    placed = []
+    for path, problem in _first_problems(error, checked).items():
+        key = (*base, *path)
         if problem.code == "RC011":
             problem = replace(problem, cure=_other_layer(document, key))
-        found.setdefault(key, _placed(document, key, problem, _at(table, fact_key)))
-    return list(found.values())
+        placed.append(_placed(document, key, problem, checked.value(path)))
+    return placed
 
 
 def unplaced(
     error: ValidationError, table: dict[str, Any], model: type[BaseModel]
 ) -> list[Problem]:
-    """Return the problems of a table that stands in no file, as one of Python's arguments: each
-    names its key.
+    """Return the problems of a table that stands in no file: each names its key.
+
+    Such a table is one of Python's arguments.
     """
-    found: dict[Key, Problem] = {}
-    schema = model.model_json_schema()
-    for path, detail in _nearest_branches(table, error.errors(include_url=False)):
-        key, problem = _problem(detail, schema, table, path, "")
-        found.setdefault(key, replace(problem, key=dotted(key)))
-    return list(found.values())
+    checked = Checked(table, model.model_json_schema())
+    named = []
+    for key, problem in _first_problems(error, checked).items():
+        named.append(replace(problem, key=dotted(key)))
+    return named
 
 
-def _at(table: Any, path: Key) -> Any:
-    """Return the value at a key path that begins in a table, or nothing."""
-    for part in path:
-        try:
-            table = table[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return table
+def _first_problems(error: ValidationError, checked: Checked) -> dict[Key, Problem]:
+    """Return the first problem of each key that is at fault, still without its place."""
+    by_key: dict[Key, Problem] = {}
+    for fault in _nearest_branches(checked.values, error.errors(include_url=False)):
+        key, problem = _problem(fault, checked)
+        by_key.setdefault(key, problem)
+    return by_key
 
 
-def _nearest_branches(table: Any, details: Iterable[Any]) -> list[tuple[Key, Any]]:
-    """Return each fault with its key path; of a union, which fails in every branch, those of the
-    branch that fits best.
+class Fault(NamedTuple):
+    """One of pydantic's errors, and the key path of the file that it is about."""
+
+    path: Key
+    detail: ErrorDetails
+
+
+Branches: TypeAlias = dict[str, list[Fault]]
+"""The faults of a union, by the label of the branch that they lie in."""
+
+
+class Location(NamedTuple):
+    """Where an error lies: the key path, and the branch of a union, if the path leads into one."""
+
+    path: Key
+    union: Key | None
+    branch: str
+
+
+def _nearest_branches(table: Any, details: Iterable[ErrorDetails]) -> list[Fault]:
+    """Return each fault; of a union, which fails in every branch, those of the best branch.
 
     Best is a branch that takes the outermost value, with the fewest faults, the deepest inside.
     """
-    plain: list[tuple[Key, Any]] = []
-    unions: dict[Key, dict[str, list[tuple[Key, Any]]]] = {}
+    faults: list[Fault] = []
+    # By the key path of each union, what is wrong in each of its branches.
+    unions: dict[Key, Branches] = {}
     for detail in details:
-        path, site, branch = _clean(table, detail["loc"], detail["type"])
-        into = plain if site is None else unions.setdefault(site, {}).setdefault(branch, [])
-        into.append((path, detail))
-    for site, branches in unions.items():
-        plain += min(branches.values(), key=lambda faults: _misfit(site, faults))
-    return plain
+        path, union, branch = _location(table, detail)
+        fault = Fault(path, detail)
+        if union is None:
+            faults.append(fault)
+            continue
+        branches = unions.setdefault(union, {})
+        branches.setdefault(branch, []).append(fault)
+
+    for union, branches in unions.items():
+        faults += min(branches.values(), key=partial(_misfit, union))
+    return faults
 
 
-def _misfit(site: Key, faults: Iterable[tuple[Key, Any]]) -> tuple[bool, int, int]:
-    paths = [path for path, _ in faults]
-    return site in paths, len(paths), -max(map(len, paths))
+def _misfit(union: Key, faults: list[Fault]) -> tuple[bool, int, int]:
+    """Return how badly a branch fits: the greater, the worse."""
+    paths = [fault.path for fault in faults]
+    refuses_outermost = union in paths
+    deepest = max(map(len, paths))
+    return refuses_outermost, len(paths), -deepest
 
 
-def _clean(table: Any, location: tuple[str | int, ...], kind: str) -> tuple[Key, Key | None, str]:
-    """Return pydantic's location without labels, which are not keys of the file; where a union
-    forks, and its branch.
+def _location(table: Any, detail: ErrorDetails) -> Location:
+    """Return where an error lies in the file, without pydantic's labels, which are no keys of it.
 
-    The label of a tagged union is the tag itself, and there is no other branch.
+    `("prompt", "list[str]", 0)` is the key `prompt[0]`, in the branch `list[str]` of the union at
+    `prompt`. The label of a tagged union is the tag itself, and there is no other branch.
     """
     path: list[str | int] = []
-    site: Key | None = None
+    union: Key | None = None
     branch = ""
     node = table
-    for index, part in enumerate(location):
-        if (
-            part in node
-            if isinstance(node, dict)
-            else isinstance(node, list) and part in range(len(node))
-        ):
+    last = len(detail["loc"]) - 1
+    for index, part in enumerate(detail["loc"]):
+        is_missing_key = detail["type"] == "missing" and index == last
+        if _holds(node, part):
             node = node[part]
             path.append(part)
-        elif kind == "missing" and index == len(location) - 1:
+        elif is_missing_key:
             path.append(part)
-        elif site is None and not (isinstance(node, dict) and part in node.values()):
-            site, branch = tuple(path), str(part)
-    return tuple(path), site, branch
+        elif union is None and not _is_tag(node, part):
+            # The first label that is no key says which branch was tried.
+            union = tuple(path)
+            branch = str(part)
+    return Location(tuple(path), union, branch)
+
+
+def _holds(node: Any, part: str | int) -> bool:
+    """Tell whether a part of a location is a key, or an index, of what stands there."""
+    if isinstance(node, dict):
+        return part in node
+    return isinstance(node, list) and part in range(len(node))
+
+
+def _is_tag(node: Any, part: str | int) -> bool:
+    return isinstance(node, dict) and part in node.values()
 
 
 def _other_layer(document: Document, key: Key) -> str:
-    """Say so when an unknown option was meant for the kind that another layer had chosen."""
+    """Return words for an unknown option that was meant for the kind of another layer."""
     kind = (*key[:-1], "kind")
-    if kind not in document.origins or document.layer(kind) is document.layer(key):
+    if kind not in document.origins:
         return ""
-    return (
-        f"kind was set by {document.layer(kind).label}, and this option by"
-        f" {document.layer(key).label}"
-    )
+    chooser, layer = document.layer(kind), document.layer(key)
+    if chooser is layer:
+        return ""
+    return f"kind was set by {chooser.label}, and this option by {layer.label}"
 
 
-def _problem(
-    detail: Any, schema: dict[str, Any], table: Any, path: Key, owner: str
-) -> tuple[Key, Problem]:
+def _problem(fault: Fault, checked: Checked) -> tuple[Key, Problem]:
     """Return the key that is at fault and the problem, still without its place."""
+    path, detail = fault
     kind = detail["type"]
     if kind == "missing" and isinstance(path[-1], int):
-        kind, path = "too_short", path[:-1]  # a list of fixed length lacks an element, not a key
-    name = _name(path)
-    parent = _schema_at(schema, table, path[:-1])
-    known = parent.get("properties", {})
+        # A list of fixed length lacks an element, not a key.
+        kind, path = "too_short", path[:-1]
+
     if kind == "missing":
-        allowed = describe(known.get(path[-1], {}), schema)
-        return path, Problem("RC010", f"{name} is missing{_of(owner)}", allowed=allowed)
+        return path, _missing(path, checked)
     if kind == "extra_forbidden":
-        names = [*known, *(["extends", "unset"] if "schema" in known and len(path) == 1 else [])]
-        return path, Problem(
-            "RC011", f"there is no key {str(path[-1])!r} here{_of(owner)}",
-            allowed=listing(names), nearest=nearest(str(path[-1]), names),
-        )  # fmt: skip
+        return path, _unknown(path, checked)
     if kind == "value_error":
-        return _crossed(detail, schema, table, path)
+        return _crossed(detail, path, checked)
     if not path:
-        fact = (
-            f"the table cannot be read{_of(owner)}:"
-            f" {detail.get('ctx', {}).get('error', detail['msg'])}"
-        )
+        fact = f"the table cannot be read{checked.of_owner}: {_reason(detail)}"
         return path, Problem("RC013", fact)
-    rule = _schema_at(schema, table, path)
     if kind.startswith("union_tag"):
-        return _tag_problem(rule, path, name, _at(table, (*path, "kind")))
-    wrong_type = kind.endswith("_type") or kind.endswith("_parsing") or kind == "int_from_float"
-    value = detail["input"]
-    if isinstance(value, float) and not math.isfinite(value) and kind.startswith(("int", "float")):
-        wrong_type = False  # where a number belongs, nan is one that is not allowed
-    code = "RC012" if wrong_type else "RC013"
-    fact = (
-        f"{name} has the wrong type{_of(owner)}"
-        if wrong_type
-        else f"{name} is not allowed{_of(owner)}"
-    )
-    close = nearest(value, _choices(rule)) if isinstance(value, str) else ""
-    return path, Problem(code, fact, allowed=_allowed(schema, table, path), nearest=close)
+        return (*path, "kind"), _wrong_tag(path, checked)
+    return path, _refused(path, kind, detail["input"], checked)
 
 
-def _tag_problem(rule: dict[str, Any], path: Key, name: str, given: Any) -> tuple[Key, Problem]:
-    """Return the problem of a table whose `kind` is missing or unknown."""
-    tags = list(rule.get("discriminator", {}).get("mapping", {}))
-    if isinstance(given, str):
-        problem = Problem("RC013", f"{name} has no kind {given!r}", nearest=nearest(given, tags))
-    elif given is None:
-        problem = Problem("RC010", "kind is missing")
+def _reason(detail: ErrorDetails) -> str:
+    """Return why a rule refused a value: what it raised, or else pydantic's own words."""
+    context = detail.get("ctx", {})
+    return str(context.get("error", detail["msg"]))
+
+
+def _missing(path: Key, checked: Checked) -> Problem:
+    """Return the problem of a key that has no default, and is not there."""
+    siblings = checked.keys(path[:-1])
+    rule = siblings.get(str(path[-1]), {})
+    fact = f"{_name(path)} is missing{checked.of_owner}"
+    return Problem("RC010", fact, allowed=describe(rule, checked.schema))
+
+
+def _unknown(path: Key, checked: Checked) -> Problem:
+    """Return the problem of a key that does not exist in its table."""
+    name = str(path[-1])
+    names = list(checked.keys(path[:-1]))
+    if "schema" in names and len(path) == 1:
+        # Beside the task's own keys stand those that are read before it is checked.
+        names += ["extends", "unset"]
+    fact = f"there is no key {name!r} here{checked.of_owner}"
+    close = nearest(name, names)
+    return Problem("RC011", fact, allowed=listing(names), nearest=close)
+
+
+def _refused(path: Key, kind: str, value: Any, checked: Checked) -> Problem:
+    """Return the problem of a value of the wrong type, or of one that is not allowed."""
+    if _is_wrong_type(kind, value):
+        code, verdict = "RC012", "has the wrong type"
     else:
-        problem = Problem("RC012", "kind must be a name, in quotes")
-    return (*path, "kind"), replace(problem, allowed=listing(tags))
+        code, verdict = "RC013", "is not allowed"
+    fact = f"{_name(path)} {verdict}{checked.of_owner}"
+
+    close = ""
+    if isinstance(value, str):
+        close = nearest(value, choices(checked.rule(path)))
+    return Problem(code, fact, allowed=checked.allowed(path), nearest=close)
+
+
+def _is_wrong_type(kind: str, value: Any) -> bool:
+    """Tell whether one of pydantic's kinds of error is about a value's type."""
+    unbounded = isinstance(value, float) and not math.isfinite(value)
+    if unbounded and kind.startswith(("int", "float")):
+        # Where a number belongs, nan is one that is not allowed.
+        return False
+    return kind.endswith(("_type", "_parsing")) or kind == "int_from_float"
+
+
+def _wrong_tag(path: Key, checked: Checked) -> Problem:
+    """Return the problem of a table whose `kind` is missing or unknown."""
+    discriminator = checked.rule(path).get("discriminator", {})
+    tags = list(discriminator.get("mapping", {}))
+    allowed = listing(tags)
+    kind = checked.value((*path, "kind"))
+    if kind is None:
+        return Problem("RC010", "kind is missing", allowed=allowed)
+    if not isinstance(kind, str):
+        return Problem("RC012", "kind must be a name, in quotes", allowed=allowed)
+    fact = f"{_name(path)} has no kind {kind!r}"
+    return Problem("RC013", fact, allowed=allowed, nearest=nearest(kind, tags))
 
 
 def _name(path: Key) -> str:
-    """Return the last name of a key path, with the index where it ends in an element:
-    `split[1]`.
-    """
-    last = max((index for index, part in enumerate(path) if isinstance(part, str)), default=0)
+    """Return the last name of a key path, and the index that follows it: `split[1]`."""
+    last = 0
+    for index, part in enumerate(path):
+        if isinstance(part, str):
+            last = index
     return dotted(path[last:])
 
 
-def _allowed(schema: dict[str, Any], table: Any, path: Key) -> str:
-    """Return what is allowed at a key path; inside a union, whose branches differ, what is allowed
-    as a whole.
-    """
-    words = ""
-    while not words and path:
-        words = describe(_schema_at(schema, table, path), schema)
-        path = path[:-1]
-    return words
-
-
-def _crossed(detail: Any, schema: dict[str, Any], table: Any, path: Key) -> tuple[Key, Problem]:
+def _crossed(detail: ErrorDetails, path: Key, checked: Checked) -> tuple[Key, Problem]:
     """Return the problem of a rule across keys, whose message begins with the key it is about."""
-    message = str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"]
-    found = re.match(r"(\w+): ", message)
-    rule = _schema_at(schema, table, path)
+    message = _reason(detail)
+    rule = checked.rule(path)
     if path and "properties" not in rule:
-        return path, Problem(
-            "RC013", f"{_name(path)} is not allowed: {message}", allowed=describe(rule, schema)
-        )
-    known = rule.get("properties", {})
-    if found and found[1] in known:
-        return (*path, found[1]), Problem("RC014", message[found.end() :])
+        fact = f"{_name(path)} is not allowed: {message}"
+        return path, Problem("RC013", fact, allowed=describe(rule, checked.schema))
+
+    beginning = re.match(r"(\w+): ", message)
+    if beginning and beginning[1] in rule.get("properties", {}):
+        key = (*path, beginning[1])
+        return key, Problem("RC014", message[beginning.end() :])
     return path, Problem("RC014", message)
-
-
-def _of(owner: str) -> str:
-    return f" in the options of {owner}" if owner else ""
 
 
 def _placed(document: Document, key: Key, problem: Problem, value: Any) -> Problem:
     """Return a problem with its place, its dotted key and what came."""
-    hidden = value is None or problem.code in ("RC010", "RC011", "RC014") or not key
-    shown = "" if hidden else literal(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    cure = problem.cure or _spelling(document, key, value, problem)
-    return replace(problem, key=dotted(key), place=document.place(key), got=shown, cure=cure)
+    got = ""
+    # Where a key is missing, unknown, or contradicts another, its value is not what is wrong.
+    about_value = problem.code not in ("RC010", "RC011", "RC014")
+    if about_value and key and value is not None:
+        got = literal(value)
+    if len(got) > LONGEST:
+        got = got[: LONGEST - 3] + "..."
 
-
-def _spelling(document: Document, key: Key, value: Any, problem: Problem) -> str:
-    """Return how a value is written that has the wrong type only for its quotes or brackets, or
-    nothing.
-    """
-    name, raw = dotted(key), _own_text(document, key, value)
-    if problem.code not in ("RC012", "RC013") or not isinstance(value, (str, bool, int, float)):
-        return ""
-    if key in TABLES:
-        kinds = key not in {(table,) for table in CORE_TABLES if table != "device"}
-        return f"it is a table: {_assignment(f'{name}.kind', literal(value), raw)}" if kinds else ""
-
-    written = value if isinstance(value, str) else raw or literal(value)
-    text = json.dumps(written, ensure_ascii=False)
-    if len(text) > 80:
-        return ""
-    takes_text = re.search(r'^text|^"|or (text|")', problem.allowed)
-    if takes_text and not isinstance(value, str):
-        return f"text stands in quotes: {_assignment(name, text, raw)}"
-    if "a list: text" in problem.allowed:
-        return f"a list stands in brackets: {_assignment(name, f'[{text}]', raw)}"
-    if not isinstance(value, str) or takes_text:
-        return ""
-    if value.lower() in ("true", "false") or _is_number(value):
-        return f"write it without quotes: {_assignment(name, value.lower(), raw)}"
-    return f"{value} is no TOML value, and was read as text" if value == raw else ""
-
-
-def _own_text(document: Document, key: Key, value: Any) -> str:
-    """Return the text of an override that gives this very value, not a list or a table with the
-    value inside.
-    """
-    raw = document.layer(key).value
-    return raw if raw and same(toml_or_text(raw), value) else ""
-
-
-def _assignment(name: str, value: str, raw: str) -> str:
-    """Return a key with its value as they stand on the command line, or in a file; of a list the
-    element alone.
-    """
-    if name.endswith("]"):
-        return value
-    if not raw:
-        return f"{name} = {value}"
-    return f"-o '{name}={value}'" if re.search(r"[^\w.-]", value) else f"-o {name}={value}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return isinstance(tomllib.loads(f"v = {text}")["v"], (int, float))
-    except (ValueError, RecursionError):
-        return False
-
-
-def path_of(text: str) -> Key:
-    """Return the key path that `dotted` writes; the other way round, `cell.stack.0` is
-    `cell.stack[0]` too.
-    """
-    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", text))
-
-
-def dotted(key: Key) -> str:
-    """Return a key path as it is written: `cell.stack[0].hidden_size`."""
-    text = ""
-    for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.lstrip(".")
-
-
-def literal(value: Any) -> str:
-    """Return a value as TOML would write it, on one line."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text.encode(
-        "utf-8", "backslashreplace"
-    ).decode()  # half a surrogate pair cannot be printed
-
-
-def _schema_at(schema: dict[str, Any], table: Any, path: Key) -> dict[str, Any]:
-    """Return the JSON Schema of what stands at a key path, through references and tagged unions."""
-    node = schema
-    value = table
-    for part in path:
-        node = _resolve(node, schema, value)
-        value = value.get(part) if isinstance(value, dict) else None
-        node = _named(node, part) if isinstance(part, str) else _element(node, part)
-    return _resolve(node, schema, value)
-
-
-def _named(node: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the JSON Schema of a table's key, which a table of any keys has for all of them."""
-    every = node.get("additionalProperties")
-    rule: dict[str, Any] = node.get("properties", {}).get(name) or (
-        every if isinstance(every, dict) else {}
-    )
-    return rule
-
-
-def _element(node: dict[str, Any], index: int) -> dict[str, Any]:
-    """Return the JSON Schema of a list's element, which a list of fixed length has for each
-    place.
-    """
-    places: list[dict[str, Any]] = node.get("prefixItems", [])
-    rule: dict[str, Any] = places[index] if index < len(places) else node.get("items") or {}
-    return rule
-
-
-def _resolve(node: dict[str, Any], schema: dict[str, Any], value: Any) -> dict[str, Any]:
-    tags = node.get("discriminator", {}).get("mapping", {})
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if isinstance(kind, str) and kind in tags:
-        node = {"$ref": tags[value["kind"]]}
-    branches = [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]
-    if isinstance(value, dict):  # of a word or a table, it is the table
-        branches = [branch for branch in branches if branch.get("type") == "object"] or branches
-    if len(branches) == 1:  # what may be left out
-        node = {**branches[0], **{k: v for k, v in node.items() if k != "anyOf"}}
-    if "$ref" in node:
-        target = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-        return {**target, **{k: v for k, v in node.items() if k != "$ref"}}
-    return node
-
-
-def _choices(rule: dict[str, Any]) -> list[str]:
-    return [str(choice) for choice in rule.get("enum", [rule["const"]] if "const" in rule else [])]
-
-
-_TYPES = {
-    "integer": "an integer",
-    "number": "a number",
-    "boolean": "true or false",
-    "string": "text",
-    "object": "a table",
-    "null": "nothing",
-}
-
-
-def describe(rule: dict[str, Any], schema: dict[str, Any] | None = None) -> str:
-    """Return what a JSON Schema allows, in words."""
-    if "$ref" in rule and schema:
-        rule = _resolve(rule, schema, None)
-    if "anyOf" in rule or "oneOf" in rule:
-        options = [
-            describe(r, schema)
-            for r in rule.get("anyOf", rule.get("oneOf", []))
-            if r.get("type") != "null"
-        ]
-        return (", or " if any(": " in option for option in options) else " or ").join(
-            dict.fromkeys(options)
-        )
-    if choices := _choices(rule):
-        return " or ".join(f'"{choice}"' for choice in choices)
-    if rule.get("type") == "array":
-        size = rule.get("minItems")
-        count = f" of {size}" if size and size == rule.get("maxItems") else ""
-        elements = (
-            {"anyOf": rule["prefixItems"]} if "prefixItems" in rule else rule.get("items", {})
-        )
-        return f"a list{count}: {describe(elements, schema) or 'anything'}"
-    words = [_TYPES.get(str(rule.get("type")), "")]
-    if rule.get("type") == "object" and "properties" in rule:
-        words[0] += f" of {', '.join(rule['properties'])}"
-    bounds = (
-        ("minimum", "at least"),
-        ("exclusiveMinimum", "above"),
-        ("maximum", "at most"),
-        ("exclusiveMaximum", "below"),
-    )
-    numbers = [(text, rule[name]) for name, text in bounds if name in rule]
-    words += [
-        f"{text} {number:g}" if isinstance(number, float) else f"{text} {number}"
-        for text, number in numbers
-    ]
-    lengths = (("minLength", "at least"), ("maxLength", "at most"))
-    counts = [(text, rule[name]) for name, text in lengths if name in rule]
-    words += [f"{text} {count} character{'s' if count != 1 else ''}" for text, count in counts]
-    if "pattern" in rule:
-        words.append(f"matching {rule['pattern']}")
-    return ", ".join(word for word in words if word)
+    name = dotted(key)
+    place = document.place(key)
+    cure = problem.cure or spelling(document, key, value, problem)
+    return replace(problem, key=name, place=place, got=got, cure=cure)

@@ -1,6 +1,4 @@
-"""One document of many layers: the merged tables of a task, and the layer that each value comes
-from.
-"""
+"""One document of many layers: a task's merged tables, and the layer of each value."""
 
 from __future__ import annotations
 
@@ -20,15 +18,17 @@ GIVE_WAY = (
     ("cell", "stack", "all"),
     ("cell", "kind", "stack"),
 )
-"""Tables in which a key of a later layer takes the place of another of the layers below, or of all
-of them.
+"""By table: a key of a later layer, and which one of the layers below it takes the place of.
+
+Where that is `all`, it takes the place of every other key.
 """
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One origin of values: a file with its text, or an override with what stands after its equals
-    sign.
+    """One origin of values: a file with its text, or an override.
+
+    The `value` of an override is what stands after its equals sign.
     """
 
     label: str
@@ -83,62 +83,72 @@ class Document:
         return node if isinstance(node, dict) else None
 
     def _give_way(self, data: dict[str, Any]) -> None:
-        """Drop what this layer says in another way: epochs for steps, one cell for a stack of them,
-        and the reverse.
+        """Drop what the newest layer says in another way.
 
-        One override drops nothing of another: both stand, and contradict each other.
+        So epochs take the place of steps, one cell that of a stack of them, and the reverse. One
+        override drops nothing of another: both stand, and contradict each other.
         """
-        for table, name, others in GIVE_WAY:
-            old, new = self.data.get(table), data.get(table)
-            if not (isinstance(old, dict) and isinstance(new, dict) and name in new) or name in old:
+        for table, name, other in GIVE_WAY:
+            old = self.data.get(table)
+            new = data.get(table)
+            if not isinstance(old, dict) or not isinstance(new, dict):
                 continue
-            gone = []
-            for other in sorted(
-                set(old) - set(new) if others == "all" else {others} & set(old) - set(new)
-            ):
-                if not self._beside((table, other), len(self.layers) - 1):
-                    del old[other]
-                    self._forget((table, other))
-                    gone.append(f"{table}.{other}")
-            if gone and table == "cell":  # whose options are lost with it
-                said = (
-                    f"{table}.{name} ({self.layers[-1].label}) takes the place of {', '.join(gone)}"
-                )
-                self.given_way.setdefault(table, []).append(said)
+            if name in old or name not in new:
+                continue
+
+            rivals = set(old) - set(new)
+            if other != "all":
+                rivals &= {other}
+            gone = [rival for rival in sorted(rivals) if self._drop_below((table, rival))]
+            if gone and table == "cell":
+                # Its options are lost with it, which the user is told.
+                names = ", ".join(f"{table}.{rival}" for rival in gone)
+                note = f"{table}.{name} ({self.layers[-1].label}) takes the place of {names}"
+                self.given_way.setdefault(table, []).append(note)
+
+    def _drop_below(self, key: Key) -> bool:
+        """Take a key away if it comes from below the newest layer; return whether it did."""
+        if self._beside(key, self._newest):
+            return False
+        return self.remove(key)
+
+    @property
+    def _newest(self) -> int:
+        """The number of the newest layer."""
+        return len(self.layers) - 1
 
     def _beside(self, key: Key, layer: int) -> bool:
         """Tell whether a key comes from the same place as a layer, as all overrides do."""
         origin = self.origins.get(key, layer)
-        return origin == layer or (self.layers[origin].override and self.layers[layer].override)
+        both_overrides = self.layers[origin].override and self.layers[layer].override
+        return origin == layer or both_overrides
 
     def _merge(self, into: dict[str, Any], new: dict[str, Any], path: Key) -> None:
-        for key, value in new.items():
-            here = (*path, key)
-            table = isinstance(value, dict)
-            if key == "kind" and key in into and not same(into[key], value):
-                self.changes.setdefault(path, []).append(
-                    Change(len(self.layers) - 1, into[key], value)
-                )
-            if not (table and isinstance(into.get(key), dict)):
-                if table and here in TABLES and into.get(key) is not None:
-                    self.faults.append(self._not_a_table(here))
-                self._forget_below(here)
-                into[key] = {} if table else value
-                self.origins[here] = len(self.layers) - 1
-            if table:
-                self._merge(into[key], value, here)
+        """Merge the tables of the newest layer, `new`, into those at a path."""
+        for name, value in new.items():
+            key = (*path, name)
+            old = into.get(name)
+            if name == "kind" and name in into and not same(old, value):
+                change = Change(self._newest, old, value)
+                self.changes.setdefault(path, []).append(change)
+
+            # A table is merged with a table; anything else is replaced whole.
+            is_table = isinstance(value, dict)
+            if not is_table or not isinstance(old, dict):
+                if is_table and key in TABLES and old is not None:
+                    self.faults.append(self._not_a_table(key))
+                self._forget_below(key)
+                into[name] = {} if is_table else value
+                self.origins[key] = self._newest
+            if is_table:
+                self._merge(into[name], value, key)
 
     def _not_a_table(self, key: Key) -> Problem:
         """Return the problem of a value that a layer below gives to what must be a table."""
         name = ".".join(map(str, key))
         fact = f"{name} is a table, and {self.layers[-1].label} gives a key in it"
-        return Problem(
-            "RC012",
-            fact,
-            name,
-            self.place(key),
-            cure=f"write the key that is meant: {name}.kind = ...",
-        )
+        cure = f"write the key that is meant: {name}.kind = ..."
+        return Problem("RC012", fact, name, self.place(key), cure=cure)
 
     def _forget(self, key: Key) -> None:
         """Drop the origin of what is no more there, and of all that it held."""
@@ -147,55 +157,61 @@ class Document:
 
     def _forget_below(self, key: Key) -> None:
         """Drop the origins inside a table that is about to be replaced."""
-        for inner in [
-            path for path in self.origins if len(path) > len(key) and path[: len(key)] == key
-        ]:
-            del self.origins[inner]
-        for table in [path for path in self.changes if path[: len(key)] == key]:
-            del self.changes[table]
+        depth = len(key)
+        for path in list(self.origins):
+            if path[:depth] == key and path != key:
+                del self.origins[path]
+        for path in list(self.changes):
+            if path[:depth] == key:
+                del self.changes[path]
 
     def inherited(self, key: Key, change: Change) -> bool:
         """Tell whether a key comes from below the layer that changed the kind of its table."""
-        return self.origins.get(key, change.layer) < change.layer and not self._beside(
-            key, change.layer
-        )
+        origin = self.origins.get(key, change.layer)
+        return origin < change.layer and not self._beside(key, change.layer)
 
     def layer(self, key: Key) -> Layer:
         """Return the layer that a key, or the nearest table above it, comes from."""
         for depth in range(len(key), 0, -1):
-            if key[:depth] in self.origins:
-                return self.layers[self.origins[key[:depth]]]
-        return next((layer for layer in reversed(self.layers) if layer.text), self.layers[0])
+            origin = self.origins.get(key[:depth])
+            if origin is not None:
+                return self.layers[origin]
+
+        # What stands nowhere belongs to the task file, which is the last of the files.
+        files = [layer for layer in self.layers if layer.text]
+        return files[-1] if files else self.layers[0]
 
     def place(self, key: Key) -> Place:
         """Return where a key stands; a missing key stands at its table's header."""
         layer = self.layer(key)
+        if not layer.text and layer.label == str(self.path):
+            return Place(layer.label, 1, 1)
         if not layer.text:
-            return Place(layer.label, 1, 1) if layer.label == str(self.path) else Place(layer.label)
-        found, span = positions.locate(layer.text, key)
+            return Place(layer.label)
+
+        nearest, span = positions.locate(layer.text, key)
         if span is None:
             return Place(layer.label, 1, 1, line_of(layer.text, 1))
         line, column = positions.line_and_column(layer.text, span.start)
-        width = (span.key_end if len(found) < len(key) else span.end) - span.start
+        # Of a table in which the key is missing the header is marked, not all that it holds.
+        end = span.end if nearest == key else span.key_end
+        width = end - span.start
         return Place(layer.label, line, column, line_of(layer.text, line), width)
 
     def anchor(self, key: Key, value: str) -> str:
-        """Return a path that a key names as an absolute one, from the folder of the file that says
-        so.
-        """
-        return str(self.layer(key).folder / expanded(value))
+        """Return a key's path as an absolute one, from the folder of the file that names it."""
+        folder = self.layer(key).folder
+        return str(folder / expanded(value))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values of TOML are one: of one type, and nan is nan, wherever it stands in
-    them.
-    """
+    """Tell whether two values of TOML are one, and of one type; nan is nan, wherever it stands."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(
-            same(value, other[key]) for key, value in one.items()
-        )
+        if one.keys() != other.keys():
+            return False
+        return all(same(one[key], other[key]) for key in one)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     both_nan = one != one and other != other
@@ -211,8 +227,7 @@ def expanded(name: str) -> Path:
 
 
 def line_of(text: str, number: int) -> str:
-    """Return a line of a text; TOML ends lines at newlines alone, `str.splitlines` at U+2028 and
-    others too.
-    """
+    """Return a line of a text, by its number from 1."""
+    # TOML ends lines at newlines alone, `str.splitlines` at U+2028 and others too.
     lines = text.split("\n")
     return lines[number - 1] if number <= len(lines) else ""

@@ -1,6 +1,4 @@
-"""Overrides of a task: `key=value` as on the command line, or a mapping of dotted keys from
-Python.
-"""
+"""Overrides of a task: `key=value` texts, or a mapping of dotted keys from Python."""
 
 from __future__ import annotations
 
@@ -13,8 +11,10 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, Place, Problem
 from recurra.spec.document import Key, same
 from recurra.spec.tables import TABLES
@@ -29,84 +29,107 @@ _DATES = (datetime.date, datetime.time)
 
 @dataclass(frozen=True)
 class Override:
-    """What one override says: its label, its tables, and the text of its value where it was written
-    as text.
-    """
+    """What one override says: its label, and its tables."""
 
     label: str
     tables: dict[str, Any]
     value: str = ""
+    """The text of its value, where it was written as text."""
 
 
 def overriding(overrides: Iterable[str] | Mapping[str, Any] | None) -> list[Override]:
-    """Return what overrides say, in their order. Raises `InputError`: RC005, RC012, and RC014 where
-    two clash.
+    """Return what overrides say, in their order.
+
+    Raises `InputError`: RC005, RC012, and RC014 where two clash.
     """
-    if overrides is None:
-        return []
+    parsed: list[Override] = []
     if isinstance(overrides, Mapping):
-        made = [_of_python(str(name), value) for name, value in overrides.items()]
-    else:
+        for name, value in overrides.items():
+            parsed.append(_of_python(str(name), value))
+    elif overrides is not None:
         texts = [overrides] if isinstance(overrides, str) else overrides
-        made = [_of_text(str(text), number) for number, text in enumerate(texts, 1)]
-    if clashes := list(_clashes(made)):
+        for number, text in enumerate(texts, 1):
+            parsed.append(_of_text(str(text), number))
+
+    if clashes := list(_clashes(parsed)):
         raise InputError(clashes)
-    return made
+    return parsed
 
 
 def _of_python(name: str, value: Any) -> Override:
     label = f"override {name}"
     place = Place(label)
-    return Override(label, _nest(name, plain(value, name, place), place))
+    tables = _nest(name, plain(value, name, place), place)
+    return Override(label, tables)
 
 
 def _of_text(text: str, number: int) -> Override:
     tables = parse_override(text, number)
-    return Override(f"-o #{number}: {text}", tables, text[_cut(text) + 1 :].lstrip())
+    _, value = _split(text)
+    return Override(_label(text, number), tables, value)
+
+
+def _label(text: str, number: int) -> str:
+    return f"-o #{number}: {text}"
 
 
 def parse_override(text: str, number: int = 1) -> dict[str, Any]:
-    """Return the tables that `key=value` stands for: the value is TOML if it can be, else a
-    string.
-    """
-    cut = _cut(text)
-    name, value = text[: max(cut, 0)], text[cut + 1 :]
-    place = Place(f"-o #{number}: {text}")
-    if not name.strip():
-        raise InputError.of(
-            "RC005", "an override reads key=value", place=place, cure="as in -o cell.hidden_size=64"
-        )
-    if not text.isprintable() and any("\ud800" <= mark <= "\udfff" for mark in text):
+    """Return the tables of `key=value`, whose value is TOML if it can be, else a string."""
+    name, value = _split(text)
+    place = Place(_label(text, number))
+    if not name:
+        fact = "an override reads key=value"
+        raise InputError.of("RC005", fact, place=place, cure="as in -o cell.hidden_size=64")
+    # A byte that is not UTF-8 comes from the command line as half a surrogate pair.
+    if broken_text(text) >= 0:
         raise InputError.of("RC005", "the override is not UTF-8 text", place=place)
-    return _nest(name.strip(), toml_or_text(value.lstrip()), place)
+    return _nest(name, toml_or_text(value), place)
 
 
-def _cut(text: str) -> int:
-    """Return where the key ends: at the first equals sign outside quotes."""
+def _split(text: str) -> tuple[str, str]:
+    """Return the key and the text of the value, which begins after an equals sign outside quotes.
+
+    Where there is no equals sign there is no key.
+    """
     key = _DOTTED.match(text)
-    return key.end() if key and text.startswith("=", key.end()) else text.find("=")
+    if key and text.startswith("=", key.end()):
+        cut = key.end()
+    else:
+        cut = text.find("=")
+    name = text[: max(cut, 0)]
+    value = text[cut + 1 :]
+    return name.strip(), value.lstrip()
 
 
 def toml_or_text(value: str) -> Any:
-    """Return what a text means as a TOML value, or the text itself where it means nothing, or a
-    date.
+    """Return what a text means as a TOML value, or the text itself.
+
+    It is the text where it means nothing, and where it means a date, which no key holds.
     """
     try:
-        parsed = tomllib.loads(f"v = {value}")
+        tables = tomllib.loads(f"v = {value}")
     except (ValueError, RecursionError):
         return value
-    meant = list(parsed) == ["v"] and not isinstance(parsed["v"], _DATES) and not too_deep(parsed)
-    return parsed["v"] if meant else value
+
+    # A text of several lines could set other keys too.
+    is_value = list(tables) == ["v"] and not isinstance(tables["v"], _DATES)
+    if is_value and not too_deep(tables):
+        return tables["v"]
+    return value
 
 
 def key_of(name: str) -> Key:
     """Return the key path of a dotted key, or nothing if it is none."""
+    if not _DOTTED.fullmatch(name):
+        return ()
     try:
-        node: Any = tomllib.loads(f"{name} = 0" if _DOTTED.fullmatch(name) else "")
+        node: Any = tomllib.loads(f"{name} = 0")
     except tomllib.TOMLDecodeError:
         return ()
+
+    # Down to the 0: what a key deeper than any task has ends in is still a table.
     key: list[str] = []
-    while isinstance(node, dict) and node and len(key) < DEEPEST:
+    while isinstance(node, dict) and len(key) < DEEPEST:
         ((part, node),) = node.items()
         key.append(part)
     return () if isinstance(node, dict) else tuple(key)
@@ -116,9 +139,8 @@ def _nest(name: str, value: Any, place: Place) -> dict[str, Any]:
     """Return nested tables for a dotted key. Raises `InputError` (RC005) if the name is not one."""
     key = key_of(name)
     if not key:
-        raise InputError.of(
-            "RC005", f"{name!r} is not a key", place=place, cure="keys read table.key"
-        )
+        fact = f"{name!r} is not a key"
+        raise InputError.of("RC005", fact, place=place, cure="keys read table.key")
     for part in reversed(key):
         value = {part: value}
     return dict(value)
@@ -126,88 +148,105 @@ def _nest(name: str, value: Any, place: Place) -> dict[str, Any]:
 
 def too_deep(value: Any) -> bool:
     """Tell whether lists and tables lie in each other more deeply than any task needs."""
+    # Level by level, since recursion itself would fail on what is very deep.
     level = [value]
     for _ in range(DEEPEST):
-        inside = (node.values() if isinstance(node, dict) else node for node in level)
-        level = [inner for nodes in inside for inner in nodes if isinstance(inner, (dict, list))]
-        if not level:
+        below: list[Any] = []
+        for node in level:
+            inside = node.values() if isinstance(node, dict) else node
+            below += [inner for inner in inside if isinstance(inner, (dict, list))]
+        if not below:
             return False
+        level = below
     return True
 
 
 def plain(value: Any, name: str, place: Place, depth: int = 0) -> Any:
-    """Return a value of Python as TOML has it: numbers of NumPy and torch, arrays, tuples and paths
-    are taken.
+    """Return a value of Python as TOML has it.
 
-    None is a key that is left out. Raises `InputError` (RC012) for what TOML cannot say.
+    Numbers of NumPy and torch, arrays, tuples and paths are taken. None is a key that is left out.
+    Raises `InputError` (RC012) for what TOML cannot say.
     """
-    if isinstance(value, Enum):
-        value = value.value
-    with contextlib.suppress(Exception):  # what is refused below may be anybody's class
-        if hasattr(value, "tolist"):  # NumPy's scalars and arrays, torch's tensors
-            value = value.tolist()
-        elif isinstance(value, os.PathLike):
-            value = os.fspath(value)
-
+    value = _simplified(value)
+    # A subclass, as one of str is, becomes the type itself.
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
     if value is None or isinstance(value, _DATES):
         return value
-    if (
-        depth < DEEPEST
-        and isinstance(value, Mapping)
-        and all(isinstance(key, str) for key in value)
-    ):
+
+    fact = f"{name} cannot be a {type(value).__name__}"
+    if depth >= DEEPEST:
+        fact = f"{name} nests lists or tables too deeply"
+    elif isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {str(key): plain(inner, name, place, depth + 1) for key, inner in value.items()}
-    if depth < DEEPEST and isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple)):
         return [plain(inner, name, place, depth + 1) for inner in value]
 
-    kind_name = type(value).__name__
-    fact = (
-        f"{name} cannot be a {kind_name}"
-        if depth < DEEPEST
-        else f"{name} nests lists or tables too deeply"
-    )
+    got = _excerpt(value)
     allowed = (
         "what TOML can say: text, numbers, true, false, dates, lists, tables with text for keys"
     )
-    raise InputError.of("RC012", fact, key=name, place=place, got=_shown(value), allowed=allowed)
+    raise InputError.of("RC012", fact, key=name, place=place, got=got, allowed=allowed)
 
 
-def _shown(value: Any) -> str:
+def _simplified(value: Any) -> Any:
+    """Return what an enum's member, an array or a path stands for; any other value as it is."""
+    if isinstance(value, Enum):
+        value = value.value
+    # It may be an object of anybody's class: one that fails here is refused as it is.
+    with contextlib.suppress(Exception):
+        # NumPy's scalars and arrays, and torch's tensors.
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+    return value
+
+
+def _excerpt(value: Any) -> str:
+    """Return a value in at most 80 characters, on one line."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # somebody else's class
+    except Exception:
+        # Somebody else's class.
         text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _clashes(overrides: list[Override]) -> Iterator[Problem]:
     """Give a problem for each override that would replace what one before it says."""
-    said: dict[Key, tuple[Override, Any]] = {}
+    settings: dict[Key, Setting] = {}
     for override in overrides:
         leaves = dict(_leaves(override.tables))
         for key, value in leaves.items():
-            if key != ("unset",) and (earlier := _earlier(said, key, value)):
+            earlier = _contradicted(settings, key, value)
+            if earlier and key != ("unset",):
                 yield _clash(earlier, override, key)
                 break
-        said |= {key: (override, value) for key, value in leaves.items()}
+        for key, value in leaves.items():
+            settings[key] = Setting(override, value)
 
 
-def _earlier(said: dict[Key, tuple[Override, Any]], key: Key, value: Any) -> Override | None:
-    """Return the override that says another thing of a key, of a table above it, or of a key inside
-    it.
-    """
-    for other, (override, before) in said.items():
+class Setting(NamedTuple):
+    """The value that an override gives to a key."""
+
+    override: Override
+    value: Any
+
+
+def _contradicted(settings: dict[Key, Setting], key: Key, value: Any) -> Override | None:
+    """Return the override that sets a key, a table above it, or a key inside it, otherwise."""
+    for other, setting in settings.items():
         shorter = min(len(key), len(other))
-        differ = key != other or not same(before, value)
+        differ = key != other or not same(setting.value, value)
         if key[:shorter] == other[:shorter] and differ:
-            return override
+            return setting.override
     return None
 
 
 def _leaves(tables: dict[str, Any], path: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Give each key that is no table, with its value."""
     for key, value in tables.items():
         if isinstance(value, dict):
             yield from _leaves(value, (*path, key))
@@ -218,10 +257,12 @@ def _leaves(tables: dict[str, Any], path: Key = ()) -> Iterator[tuple[Key, Any]]
 def _clash(earlier: Override, later: Override, key: Key) -> Problem:
     name = ".".join(map(str, key))
     fact = f"two overrides contradict each other: {earlier.label}, and {later.label}"
-    table = next((key[:depth] for depth in range(1, len(key) + 1) if key[:depth] in TABLES), ())
     cure = "leave one of them out"
-    if table:
-        cure += f"; {'.'.join(map(str, table))} is a table, whose keys are set one by one"
+    heads = [key[:depth] for depth in range(1, len(key) + 1)]
+    tables = [head for head in heads if head in TABLES]
+    if tables:
+        table = ".".join(map(str, tables[0]))
+        cure += f"; {table} is a table, whose keys are set one by one"
     return Problem("RC014", fact, name, Place(later.label), cure=cure)
 
 
@@ -229,14 +270,11 @@ def unset_keys(value: Any, place: Place) -> list[str]:
     """Return the dotted keys that `unset` takes away. Raises `InputError` (RC012, RC013)."""
     names = [value] if isinstance(value, str) else value
     allowed = 'a key, or a list of keys: unset = ["encoder.periods"]'
+    error = partial(InputError.of, key="unset", place=place, allowed=allowed)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         got = json.dumps(value, default=str)
-        raise InputError.of(
-            "RC012", "unset has the wrong type", key="unset", place=place, got=got, allowed=allowed
-        )
+        raise error("RC012", "unset has the wrong type", got=got)
     for name in names:
         if not key_of(name):
-            raise InputError.of(
-                "RC013", f"{name!r} is not a key", key="unset", place=place, allowed=allowed
-            )
+            raise error("RC013", f"{name!r} is not a key")
     return names

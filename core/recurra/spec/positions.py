@@ -1,7 +1,7 @@
-"""Where each key of a TOML text stands. `tomllib` reads values and keeps no places; this reads
-places and no values.
+"""Where each key of a TOML text stands.
 
-It runs only when there is an error to show, on text that `tomllib` has already accepted.
+`tomllib` reads values and keeps no places; this reads places and no values. It runs only when
+there is an error to show, on text that `tomllib` has already accepted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -32,6 +32,14 @@ class Span:
     end: int
 
 
+class Part(NamedTuple):
+    """One name of a dotted key, and where it stands."""
+
+    name: str
+    start: int
+    end: int
+
+
 @dataclass
 class Scanner:
     """One walk over a TOML text; `spans` maps a key path to its place."""
@@ -39,7 +47,8 @@ class Scanner:
     text: str
     at: int = 0
     spans: dict[Path, Span] = field(default_factory=dict)
-    _rows: dict[Path, int] = field(default_factory=dict)  # arrays of tables: how many so far
+    _rows: dict[Path, int] = field(default_factory=dict)
+    """Of each array of tables the index of its last row."""
 
     def scan(self) -> dict[Path, Span]:
         """Walk the whole text."""
@@ -54,23 +63,29 @@ class Scanner:
                 self._pair(table)
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
+        """Go on past what a pattern matches here, and return it."""
         match = pattern.match(self.text, self.at)
         assert match is not None, "the scanner reads only text that tomllib accepted"
         self.at = match.end()
         return match.group()
 
     def _header(self) -> Path:
+        """Read `[table]`, or `[[row]]` of an array of tables; return the path of what follows."""
         start = self.at
-        double = self.text.startswith("[[", self.at)
-        self.at += 2 if double else 1
-        keys = tuple(key for key, _, _ in self._keys())
-        self.at += 2 if double else 1
+        is_row = self.text.startswith("[[", self.at)
+        brackets = 2 if is_row else 1
+        self.at += brackets
+        keys = tuple(part.name for part in self._keys())
+        self.at += brackets
         span = Span(start, self.at, self.at)
-        if double:
-            path = (*self._into_rows(keys[:-1]), keys[-1])
-            self.spans.setdefault(path, span)
-            row = self._rows[path] = self._rows.get(path, -1) + 1
-            path = (*path, row)
+
+        if is_row:
+            *parents, name = keys
+            array = (*self._into_rows(tuple(parents)), name)
+            self.spans.setdefault(array, span)
+            row = self._rows.get(array, -1) + 1
+            self._rows[array] = row
+            path: Path = (*array, row)
         else:
             path = self._into_rows(keys)
         self.spans[path] = span
@@ -78,8 +93,10 @@ class Scanner:
         return path
 
     def _into_rows(self, keys: Path) -> Path:
-        """Return the path of keys with the current row wherever one of them is an array of
-        tables.
+        """Return the path of keys, with the current row of each array of tables among them.
+
+        Below the second `[[cell.stack]]`, the header `[cell.stack.block]` is at
+        `("cell", "stack", 1, "block")`.
         """
         path: Path = ()
         for key in keys:
@@ -89,36 +106,43 @@ class Scanner:
         return path
 
     def _note_parents(self, path: Path, span: Span) -> None:
+        """Give a place to the tables above a path that have none of their own."""
         for depth in range(1, len(path)):
             self.spans.setdefault(path[:depth], span)
 
-    def _keys(self) -> list[tuple[str, int, int]]:
-        """Read a dotted key; return each part with its start and end."""
+    def _keys(self) -> list[Part]:
+        """Read a dotted key; return its parts."""
         parts = []
         while True:
             self._skip(_SPACE)
             start = self.at
-            if self.text[self.at] in "\"'":
-                part = str(tomllib.loads("k=" + self._skip(_STRING))["k"])
+            if self.text[start] in "\"'":
+                quoted = self._skip(_STRING)
+                name = str(tomllib.loads(f"k={quoted}")["k"])
             else:
-                part = self._skip(_BARE_KEY)
-            parts.append((part, start, self.at))
+                name = self._skip(_BARE_KEY)
+            parts.append(Part(name, start, self.at))
+
             self._skip(_SPACE)
             if self.text[self.at] != ".":
                 return parts
             self.at += 1
 
     def _pair(self, table: Path) -> None:
-        keys = self._keys()
-        self.at += 1  # the equals sign
+        """Read `key = value` inside a table."""
+        parts = self._keys()
+        # Past the equals sign.
+        self.at += 1
         self._skip(_SPACE)
-        path = (*table, *(key for key, _, _ in keys))
-        start, key_end = keys[0][1], keys[-1][2]
+
+        path = (*table, *(part.name for part in parts))
+        start, key_end = parts[0].start, parts[-1].end
         self._note_parents(path, Span(start, key_end, key_end))
         self._value(path)
         self.spans[path] = Span(start, key_end, self.at)
 
     def _value(self, path: Path) -> None:
+        """Go on past a value, with a place for each key and element inside it."""
         mark = self.text[self.at]
         if mark in "\"'":
             self._skip(_STRING)
@@ -127,8 +151,10 @@ class Scanner:
         elif mark == "{":
             self._inline_table(path)
         else:
+            # The pattern takes the blanks behind the value too.
             scalar = self._skip(_SCALAR)
-            self.at -= len(scalar) - len(scalar.rstrip())
+            blanks = len(scalar) - len(scalar.rstrip())
+            self.at -= blanks
 
     def _array(self, path: Path) -> None:
         self.at += 1
@@ -138,12 +164,11 @@ class Scanner:
             if self.text[self.at] == "]":
                 break
             start = self.at
-            self._value((*path, index))
-            self.spans[(*path, index)] = Span(start, self.at, self.at)
+            element = (*path, index)
+            self._value(element)
+            self.spans[element] = Span(start, self.at, self.at)
             index += 1
-            self._skip(_BLANK)
-            if self.text[self.at] == ",":
-                self.at += 1
+            self._skip_comma()
         self.at += 1
 
     def _inline_table(self, path: Path) -> None:
@@ -153,21 +178,28 @@ class Scanner:
             if self.text[self.at] == "}":
                 break
             self._pair(path)
-            self._skip(_BLANK)
-            if self.text[self.at] == ",":
-                self.at += 1
+            self._skip_comma()
         self.at += 1
+
+    def _skip_comma(self) -> None:
+        self._skip(_BLANK)
+        if self.text[self.at] == ",":
+            self.at += 1
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
     """Return line and column, from 1, of an offset."""
-    return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
+    lines_before = text.count("\n", 0, offset)
+    # In the first line there is no newline before it, and `rfind` gives -1.
+    newline = text.rfind("\n", 0, offset)
+    return lines_before + 1, offset - newline
 
 
 def locate(text: str, path: Path) -> tuple[Path, Span | None]:
     """Return the longest part of a key path that the text holds, and its span."""
     spans = Scanner(text).scan()
     for depth in range(len(path), 0, -1):
-        if path[:depth] in spans:
-            return path[:depth], spans[path[:depth]]
+        head = path[:depth]
+        if head in spans:
+            return head, spans[head]
     return (), None

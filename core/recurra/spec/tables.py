@@ -1,5 +1,6 @@
-"""The core's own tables of a task file. A component's table is raw here: its plugin checks it
-later.
+"""The core's own tables of a task file.
+
+A component's table is raw here: its plugin checks it later.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ SCHEMA = 1
 """The version of the task language."""
 
 MOST = 10**15
-"""The largest whole number of a key that has no closer bound: no run counts so far, and float64
-still can.
+"""The largest whole number of a key that has no closer bound.
+
+No run counts so far, and float64 still can.
 """
 
 RESTART = 0.1
@@ -279,11 +281,11 @@ class Generation(Table):
 
     @property
     def idle(self) -> list[str]:
-        """The keys that narrow what is drawn from, and that nothing reads: at temperature 0 nothing
-        is drawn.
-        """
+        """The keys that narrow what is drawn from, where nothing is: at temperature 0."""
+        if self.temperature:
+            return []
         plain = Generation.model_fields
-        narrowing = () if self.temperature else ("top_k", "top_p", "min_p")
+        narrowing = ("top_k", "top_p", "min_p")
         return [name for name in narrowing if getattr(self, name) != plain[name].default]
 
 

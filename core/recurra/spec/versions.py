@@ -20,27 +20,26 @@ BEFORE: dict[tuple[str, str], Any] = {
 
 
 def settled(document: Document) -> None:
-    """Say what is asked where a task does not, and drop the key that said so before targets had a
-    table.
+    """Say what is asked where a task does not.
+
+    The key that said so before targets had a table is dropped.
     """
-    if (document.table(("sequence",)) or {}).get("target") == DEFAULT_TARGET:
+    sequence = document.table(("sequence",)) or {}
+    if sequence.get("target") == DEFAULT_TARGET:
         document.remove(("sequence", "target"))
     if "target" not in document.data:
-        document.add(
-            Layer("what is asked by default", document.path.parent),
-            {"target": {"kind": DEFAULT_TARGET}},
-        )
+        layer = Layer("what is asked by default", document.path.parent)
+        document.add(layer, {"target": {"kind": DEFAULT_TARGET}})
 
 
 def complete(document: Document) -> None:
     """Give the task of a run each key that it lacks, at the value in force before there was one."""
+    layer = Layer("the version that made the run", document.path.parent)
     for (table, name), value in BEFORE.items():
-        present = document.table((table,)) if table in document.data else {}
-        if present is not None and name not in present:
-            # Else what stands there is no table: told when it is checked.
-            document.add(
-                Layer("the version that made the run", document.path.parent), {table: {name: value}}
-            )
+        keys = document.table((table,)) if table in document.data else {}
+        # Where there are no keys, what stands there is no table: told when it is checked.
+        if keys is not None and name not in keys:
+            document.add(layer, {table: {name: value}})
     _bound(document)
 
 
@@ -58,6 +57,7 @@ def _bound(document: Document) -> None:
     for key, model in BOUNDED:
         table = document.table(key) or {}
         for name, rule in model.model_fields.items():
-            counts = any(getattr(bound, "le", None) == MOST for bound in rule.metadata)
-            if counts and isinstance(table.get(name), int) and table[name] > MOST:
+            bounds = [getattr(bound, "le", None) for bound in rule.metadata]
+            count = table.get(name)
+            if MOST in bounds and isinstance(count, int) and count > MOST:
                 table[name] = MOST

@@ -84,7 +84,7 @@ class Check:
 CHECKS: dict[str, Check] = {}
 """Every check by its id; `recurra.testing.suite.all_checks` fills it."""
 
-Measure: TypeAlias = "Callable[[Subject], Measured | None]"
+Measure: TypeAlias = "Callable[[Subject[Any]], Measured | None]"
 
 
 def check(

@@ -77,3 +77,16 @@ def origin(entry: Entry, target: str) -> tuple[str, str, str]:
     if not own:
         return module, "", ""
     return (own if module == Path(entry.plugin.origin).stem else module), entry.plugin.origin, own
+
+
+def places(entry: Entry) -> list[tuple[tuple[str, str, str], str]]:
+    """Return where target and options of a component come from, and what they are called there."""
+    classes = []
+    for name in (entry.component.target, entry.component.options):
+        classes.append((origin(entry, name), name.partition(":")[2]))
+    return classes
+
+
+def other_hashes() -> str:
+    """Return a PYTHONHASHSEED that is not this process's."""
+    return "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"

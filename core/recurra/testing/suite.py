@@ -38,6 +38,7 @@ MODULES = (
     "encoder.steps",
     "encoder.streams",
     "vocabulary.encoding",
+    "vocabulary.unknown",
     "vocabulary.transforms",
     "loss",
     "source.pieces",

@@ -13,140 +13,173 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.metric import Metrics, Scale
 from recurra.contracts.target import Examples
+from recurra.data.store import Array, Ints
 from recurra.train.metrics import Errors
 
 ORDERS = 6
 """The longest n-gram: five symbols of context."""
 
-Ints = NDArray[np.int64]
+Chances: TypeAlias = NDArray[np.float64]
+"""The chance that was given to each symbol which came."""
 
 
 def positions(part: Examples, targets: bool) -> tuple[Ints, Ints]:
-    """Return positions of a split and where their sequences begin: all of them, or those that can
-    be predicted.
+    """Return positions of a split, and where the sequence of each begins.
+
+    They are all of them, or the `targets` alone: those that can be predicted.
     """
     low = np.maximum(part.low, part.begin + 1) if targets else part.low
     sizes = np.maximum(part.high - low, 0)
+
+    # Sequences of 2 and 3 positions: `owner` is 0 0 1 1 1, and `inside` 0 1 0 1 2.
     owner = np.repeat(np.arange(len(low)), sizes)
-    inside = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    before = np.cumsum(sizes) - sizes
+    inside = np.arange(len(owner)) - np.repeat(before, sizes)
     return low[owner] + inside, part.begin[owner]
 
 
 def ngram_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
-    """Return the nats per symbol of each rule on the next symbols of `held`, learned from
-    `train`.
-    """
+    """Return the nats per symbol of each rule on the symbols of `held`, learned from `train`."""
     values, size = held.values, held.size
     seen, seen_begin = positions(train, targets=False)
-    asked, asked_begin = positions(held, targets=True)
-    if not len(asked):
+    targets, targets_begin = positions(held, targets=True)
+    if not len(targets):
         return {}
-    where, begin = np.concatenate([seen, asked]), np.concatenate([seen_begin, asked_begin])
+
+    # One line of positions: first those that are counted, then those that are predicted.
+    where = np.concatenate([seen, targets])
+    begin = np.concatenate([seen_begin, targets_begin])
     symbols = values[where].astype(np.int64)
     cut = len(seen)
-    found = {"uniform": _nats(np.full(len(asked), 1 / size))}
+
+    chance: Chances = np.full(len(targets), 1 / size)
+    rules = {"uniform": _nats(chance)}
     context = np.zeros(len(where), np.int64)
-    chance = np.full(len(asked), 1 / size)
-    ladder = {}
+    ladder: dict[int, Metrics] = {}
     for order in range(ORDERS):
         if order:
             context = _longer(context, values, where, begin, order, size)
         chance = _witten_bell(context, symbols, cut, chance, size)
         ladder[order] = _nats(chance)
-    found["unigram"] = ladder.pop(0)
+
+    # Of the n-grams with a context the best is shown alone.
+    rules["unigram"] = ladder.pop(0)
     best = min(ladder, key=lambda order: ladder[order]["nats"])
-    found[f"{best + 1}-gram"] = ladder[best]
-    return found
+    rules[f"{best + 1}-gram"] = ladder[best]
+    return rules
 
 
-def _longer(
-    context: Ints, values: NDArray[Any], where: Ints, begin: Ints, order: int, size: int
-) -> Ints:
-    """Return the identity of each position's context with one more symbol before it."""
+def _longer(context: Ints, values: Array, where: Ints, begin: Ints, order: int, size: int) -> Ints:
+    """Return the identity of each position's context with one more symbol before it.
+
+    What stands before the beginning of a sequence counts as one symbol more, `size`.
+    """
     behind = where - order
-    symbol = np.where(behind >= begin, values[np.maximum(behind, 0)].astype(np.int64), size)
-    return np.unique(context * (size + 1) + symbol, return_inverse=True)[1].astype(np.int64)
+    symbol = values[np.maximum(behind, 0)].astype(np.int64)
+    symbol = np.where(behind >= begin, symbol, size)
+
+    # Numbered anew, from 0: products of larger identities would soon leave int64.
+    pairs = context * (size + 1) + symbol
+    _, identity = np.unique(pairs, return_inverse=True)
+    longer: Ints = identity.astype(np.int64)
+    return longer
 
 
-def _witten_bell(
-    context: Ints, symbols: Ints, cut: int, shorter: NDArray[Any], size: int
-) -> NDArray[Any]:
-    """Return p(symbol | context) for the positions after `cut`, counted on those before it."""
+def _witten_bell(context: Ints, symbols: Ints, cut: int, shorter: Chances, size: int) -> Chances:
+    """Return p(symbol | context) for the positions after `cut`, counted on those before it.
+
+    `shorter` holds the same for the next shorter context.
+    """
+    # A pair of a context and the symbol after it is one number.
     pairs = context * size + symbols
-    known, counts = np.unique(pairs[:cut], return_counts=True)
+    counted, counts = np.unique(pairs[:cut], return_counts=True)
     contexts = int(context.max()) + 1
     total = np.bincount(context[:cut], minlength=contexts)
-    different = np.bincount(known // size, minlength=contexts)
-    asked = pairs[cut:]
-    at = np.minimum(np.searchsorted(known, asked), max(len(known) - 1, 0))
-    times = np.where(known[at] == asked, counts[at], 0) if len(known) else np.zeros(len(asked))
-    new, seen = different[context[cut:]], total[context[cut:]]
+    different = np.bincount(counted // size, minlength=contexts)
+
+    # n(c, s): how often the pair of each position came before the cut.
+    targets = pairs[cut:]
+    times = np.zeros(len(targets))
+    if len(counted):
+        at = np.searchsorted(counted, targets)
+        at = np.minimum(at, len(counted) - 1)
+        times = np.where(counted[at] == targets, counts[at], 0)
+
+    new = different[context[cut:]]
+    seen = total[context[cut:]]
     mixed = (times + new * shorter) / np.maximum(seen + new, 1)
     return np.asarray(np.where(seen > 0, mixed, shorter))
 
 
-def _nats(chance: NDArray[Any]) -> Metrics:
+def _nats(chance: Chances) -> Metrics:
     nats = float(-np.log(chance).mean())
     return {"nats": nats, "perplexity": math.exp(min(nats, 700))}
 
 
 def series_scale(train: Examples) -> Scale | None:
-    """Return the mean error, in training and by column, of saying again the value of a season ago,
-    else the last.
+    """Return the mean error of saying again the value of a season ago, else the last.
 
-    Nothing where no element of training has one so far before it.
+    It is that in training, by column; nothing where no element of training has one so far before
+    it.
     """
     where, begin = positions(train, targets=True)
     ago = where - (train.season or 1)
-    known = ago >= begin
-    if not known.any():
+    inside = ago >= begin
+    if not inside.any():
         return None
-    found: Scale = np.abs(train.values[where[known]] - train.values[ago[known]]).mean(axis=0)
-    return found
+    gap = train.values[where[inside]] - train.values[ago[inside]]
+    scale: Scale = np.abs(gap).mean(axis=0)
+    return scale
 
 
 def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
-    """Return the errors of each rule one step ahead, on the elements of `held` that can be
-    predicted.
-    """
-    held = replace(held, low=np.maximum(held.low, held.begin + held.lag))
+    """Return the errors of each rule one step ahead, on what can be predicted of `held`."""
+    first = np.maximum(held.low, held.begin + held.lag)
+    held = replace(held, low=first)
     where, begin = positions(held, targets=True)
     if not len(where):
         return {}
+
     values, season = held.values, held.season
     actual, before = values[where], values[where - 1]
-    found = {"naive": _errors(before, actual, held.scale)}
-    steps, first = positions(train, targets=True)
+    rules = {"naive": _errors(before, actual, held.scale)}
+
+    steps, _ = positions(train, targets=True)
     if len(steps):
         slope = (values[steps] - values[steps - 1]).mean(axis=0)
-        found["drift"] = _errors(before + slope, actual, held.scale)
+        rules["drift"] = _errors(before + slope, actual, held.scale)
+
     ago = where - season
     if season and (ago >= begin).all():
-        found["seasonal naive"] = _errors(values[ago], actual, held.scale)
-    return found
+        rules["seasonal naive"] = _errors(values[ago], actual, held.scale)
+    return rules
 
 
-def forecasts(history: NDArray[Any], steps: int, season: int) -> dict[str, NDArray[Any]]:
+def forecasts(history: Array, steps: int, season: int) -> dict[str, Array]:
     """Return what each baseline says of the `steps` after a history `[n, F]`."""
+    count = len(history)
     ahead = np.arange(1, steps + 1)[:, None]
     last = history[-1]
-    found = {"naive": np.broadcast_to(last, (steps, len(last)))}
-    if len(history) > 1:
-        slope = (last - history[0]) / (len(history) - 1)
-        found["drift"] = last + ahead * slope
-    if season and len(history) >= season:
-        found["seasonal naive"] = history[len(history) - season + (ahead[:, 0] - 1) % season]
-    return found
+    rules = {"naive": np.broadcast_to(last, (steps, len(last)))}
+    if count > 1:
+        slope = (last - history[0]) / (count - 1)
+        rules["drift"] = last + ahead * slope
+
+    # The last season, over and over.
+    if season and count >= season:
+        place = (ahead[:, 0] - 1) % season
+        rules["seasonal naive"] = history[count - season + place]
+    return rules
 
 
-def _errors(predicted: NDArray[Any], actual: NDArray[Any], scale: Scale | None) -> Errors:
+def _errors(predicted: Array, actual: Array, scale: Scale | None) -> Errors:
     errors = Errors(scale)
     errors.add(predicted, actual)
     return errors

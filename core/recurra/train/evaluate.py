@@ -30,14 +30,16 @@ def evaluate(
     window: int = 0,
     watch: Callable[[Whole, Tensor], None] = lambda batch, output: None,
 ) -> Tally:
-    """Return what is measured of a split, teacher-forced; `rows` and `window` change speed and
-    memory, and no figure.
+    """Return what is measured of a split, teacher-forced.
 
-    A `window` of 0 is as long as a bounded block of outputs allows. `watch` is shown whole
-    sequences, and the outputs for them, as they are measured.
+    `rows` and `window` change speed and memory, and no figure. A `window` of 0 is as long as a
+    bounded block of outputs allows. `watch` is shown whole sequences, and the outputs for them, as
+    they are measured.
     """
     if not split.whole:
-        return _tally(network, reader, segments(split.scored()), tally, rows, window)
+        spans = segments(split.scored())
+        return _tally(network, reader, spans, tally, rows, window)
+
     for batch, output in answered(network, reader, split, rows=rows, window=window):
         tally.add(output, batch.y, network.loss)
         watch(batch, output)
@@ -47,15 +49,18 @@ def evaluate(
 def answered(
     network: Network, reader: Reader, split: Split, *, rows: int = 64, window: int = 0
 ) -> Iterator[tuple[Whole, Tensor]]:
-    """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them;
-    longer ones first.
+    """Give the whole sequences of a split that have an answer, and the outputs `[B, V]` for them.
+
+    Longer ones come first.
     """
     chosen = reader.answerable(split)
-    steps = reader.store.ends[chosen] - reader.store.starts[chosen]
+    store = reader.store
+    steps = store.ends[chosen] - store.starts[chosen]
+    size = window or sequences.LONGEST
     for group in sequences.alike(steps, rows):
         batch = reader.whole(chosen[group]).to(network.device)
         with _looking(network):
-            output = sequences.read(network, batch.x, batch.steps, window or sequences.LONGEST)
+            output = sequences.read(network, batch.x, batch.steps, size)
         yield batch, output
 
 
@@ -69,31 +74,38 @@ def cold_and_warm(
     rows: int = 64,
     window: int = 0,
 ) -> tuple[Metrics, int]:
-    """Return what the first steps cost in the midst of a sequence, and at how many places of the
-    split.
+    """Return what the first steps cost in the midst of a sequence, and at how many places.
 
     `cold` is the mean of the figure `key` from a fresh state, `warm` that of the same steps with
     the state carried up to them. Neither is there where a split holds no such place.
     """
     cold, warm = openings(split)
-    found: Metrics = {}
+    costs: Metrics = {}
     for name, spans in (("cold", cold), ("warm", warm)):
-        if metrics := _tally(network, reader, spans, tally(), rows, window).values():
-            found[name] = metrics[key]
-    return found, len(cold[0])
+        metrics = _tally(network, reader, spans, tally(), rows, window).values()
+        # There are none of no steps.
+        if metrics:
+            costs[name] = metrics[key]
+
+    places = len(cold[0])
+    return costs, places
 
 
 def _tally(
     network: Network, reader: Reader, spans: Spans, tally: Tally, rows: int, window: int
 ) -> Tally:
     """Add up the scored steps of segments, each read from a fresh state at its own position."""
-    window = window or max(16, min(512, BLOCK // (rows * network.loss.output_size)))
+    if not window:
+        step = rows * network.loss.output_size
+        window = max(16, min(512, BLOCK // step))
     with _looking(network):
         for group in grouped(reader, spans, rows, window):
             states = None
             for batch in group:
-                some = bool(batch.mask.any())  # looked at here, where nothing waits for the device
+                # Looked at here, where nothing waits for the device.
+                some = bool(batch.mask.any())
                 undo = batch.undo[batch.mask] if len(batch.undo) else None
+
                 batch = batch.to(network.device)
                 output, states = network(batch.x, states, position=batch.position)  # B T V
                 if some:

@@ -33,11 +33,15 @@ class Progress:
     step: int = 0
     total: int = 0
     epoch: int = 0
-    batch: int = 0  # batches of this epoch that are done
-    loss: float = math.nan  # of the last update
+    # Batches of this epoch that are done.
+    batch: int = 0
+    # That of the last update.
+    loss: float = math.nan
     rate: float = 0.0
-    tokens: int = 0  # scored steps so far
-    seconds: float = 0.0  # spent in training so far, over all sessions
+    # Scored steps so far.
+    tokens: int = 0
+    # Spent in training so far, over all sessions.
+    seconds: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -47,7 +51,10 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """Seconds that the rest will take at this pace."""
-        return self.seconds / self.step * (self.total - self.step) if self.step else math.nan
+        if not self.step:
+            return math.nan
+        pace = self.seconds / self.step
+        return pace * (self.total - self.step)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Ctrl-C, and a polite request to end: the loop finishes its step and saves; a second one ends at
-once.
+"""Ctrl-C, and a polite request to end: the loop finishes its step and saves.
+
+A second one ends at once.
 """
 
 from __future__ import annotations
@@ -14,24 +15,26 @@ from typing import Any
 
 @contextmanager
 def listening() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether an end was asked for; outside the main thread it never
-    is.
+    """Give a function that tells whether an end was asked for.
+
+    Outside the main thread it never is.
     """
-    asked = threading.Event()
+    request = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        if request.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        request.set()
 
     before: dict[signal.Signals, Any] = {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
+            # Refused outside the main thread, and by a host that has signals to itself.
             with suppress(ValueError):
-                # Outside the main thread, and of a host that has signals to itself.
                 before[number] = signal.signal(number, note)
-        yield asked.is_set
+        yield request.is_set
     finally:
         for number, handler in before.items():
-            # None: one that is not Python's.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            # None stands for a handler that is not Python's.
+            own = signal.SIG_DFL if handler is None else handler
+            signal.signal(number, own)

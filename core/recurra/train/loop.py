@@ -1,5 +1,6 @@
-"""The one training loop: batches in, updates out, with a look at the validation split and a
-checkpoint now and then.
+"""The one training loop: batches in, updates out.
+
+Now and then it looks at the validation split, and gives a checkpoint.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validat
 from recurra.train.optimizer import Rate
 from recurra.train.saved import in_form, join_optimizer, split_optimizer
 
+EVERY = 60.0
+"""Seconds after which a checkpoint is written.
+
+They count where a task names no number of steps and nothing is validated.
+"""
+
 Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
 """Carried states and the streams of random numbers, as they are between two updates."""
-
-EVERY = 60.0
-"""Seconds after which a checkpoint is written where a task names no number of steps and nothing is
-validated.
-"""
 
 
 class NotFinite(Exception):
@@ -59,23 +61,25 @@ class Trainer:
     validate: Callable[[], Metrics] | None = None
     stop_asked: Callable[[], bool] = lambda: False
     progress: Progress = field(default_factory=Progress)
-    watch: EarlyStopping = field(default_factory=EarlyStopping)
+    stopping: EarlyStopping = field(default_factory=EarlyStopping)
     carried: States | None = None
     # Sum and count of losses since the last mean.
     pending: list[float] = field(default_factory=list)
-    held: int | None = None  # the step that was saved last
+    # The step that was saved last.
+    saved_step: int | None = None
 
     def __post_init__(self) -> None:
         self.progress.total = total_steps(self.training, self.feed.batches)
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        weights = self.network.parameters()
+        self.parameters = [weight for weight in weights if weight.requires_grad]
         self.pending = self.pending or [0.0, 0.0]
-        self.saved = time.monotonic()
+        self.saved_at = time.monotonic()
 
     def events(self) -> Iterator[Event]:
-        """Train until the end, a lack of improvement or a request to stop, and give what happens as
-        it happens.
+        """Train, and give what happens as it happens.
 
+        The end comes when all steps are done, with a lack of improvement or a request to stop.
         Whoever listens takes each event before training goes on: what is `Saved` is then safe.
         Raises `RunError` (RC060) before a loss or gradient that is not finite reaches the weights.
         """
@@ -99,13 +103,14 @@ class Trainer:
                 yield from self._save()
                 yield Ended(self.progress, "an end was asked for", done=False)
                 return
+            # What happened meanwhile, validation above all, is no time of training.
             clock = time.perf_counter()
 
         yield from self._save()
-        patience = f"no improvement in {self.training.patience} validations"
-        yield Ended(
-            self.progress, patience if self._out_of_patience() else "all steps are done", done=True
-        )
+        why = "all steps are done"
+        if self._out_of_patience():
+            why = f"no improvement in {self.training.patience} validations"
+        yield Ended(self.progress, why, done=True)
 
     def _back(self, before: Fleeting) -> Iterator[Saved]:
         """Go back to before the update that failed, and save that if it is finite."""
@@ -117,34 +122,39 @@ class Trainer:
 
     def _updates(self) -> Iterator[list[Batch | Whole]]:
         """Give the batches of each update, epoch after epoch, from where training stands."""
+        progress = self.progress
         group: list[Batch | Whole] = []
-        while self.progress.step < self.progress.total and not self._out_of_patience():
-            for batch in self.feed.epoch(self.progress.epoch, skip=self.progress.batch):
+        while progress.step < progress.total and not self._out_of_patience():
+            for batch in self.feed.epoch(progress.epoch, skip=progress.batch):
                 group.append(batch)
-                last = self.progress.batch + len(group) == self.feed.batches
-                if len(group) == self.training.accumulate or last:
-                    yield group
-                    group = []
-                    if self.progress.step >= self.progress.total:
-                        return
-                    if last:
-                        break
+                last = progress.batch + len(group) == self.feed.batches
+                if len(group) < self.training.accumulate and not last:
+                    continue
+
+                # The update moves `progress` on.
+                yield group
+                group = []
+                if progress.step >= progress.total:
+                    return
+                if last:
+                    break
 
     def _update(self, batches: list[Batch | Whole]) -> None:
-        """Add up the gradients of some batches and update the weights once. Raises `NotFinite`
-        before it does.
+        """Add up the gradients of some batches and update the weights once.
+
+        Raises `NotFinite` before it does.
         """
         progress = self.progress
         self._set_rate()
         self._clear()
         scored = sum(batch.scored for batch in batches)
-        losses = [
-            self._backward(index, batch, max(scored, 1)) for index, batch in enumerate(batches)
-        ]
-        norm = nn.utils.get_total_norm(
-            weight.grad for weight in self.parameters if weight.grad is not None
-        )
-        total = sum(map(float, losses))  # the first look at what the device has made of this update
+        share_of = max(scored, 1)
+        losses = [self._backward(index, batch, share_of) for index, batch in enumerate(batches)]
+        gradients = (weight.grad for weight in self.parameters if weight.grad is not None)
+        norm = nn.utils.get_total_norm(gradients)
+
+        # The first look at what the device has made of this update.
+        total = sum(map(float, losses))
         if not math.isfinite(total):
             raise NotFinite(f"the loss is {total}")
         if not math.isfinite(norm):
@@ -152,6 +162,7 @@ class Trainer:
         if self.training.clip_norm:
             nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm)
         self._step()
+
         progress.step += 1
         progress.batch += len(batches)
         progress.tokens += scored
@@ -159,7 +170,8 @@ class Trainer:
         self.pending[0] += total
         self.pending[1] += 1
         if progress.batch >= self.feed.batches:
-            progress.epoch, progress.batch = progress.epoch + 1, 0
+            progress.epoch += 1
+            progress.batch = 0
             self.carried = None
 
     def _clear(self) -> None:
@@ -167,8 +179,9 @@ class Trainer:
             weight.grad = None
 
     def _step(self) -> None:
-        """Update the weights; torch refuses a rate too large for its arithmetic before it changes
-        any.
+        """Update the weights.
+
+        Torch refuses a rate too large for its arithmetic before it changes any.
         """
         try:
             self.optimizer.step()
@@ -178,32 +191,37 @@ class Trainer:
             raise NotFinite(f"an update is too large ({error})") from error
 
     def _fleeting(self) -> Fleeting:
-        """Return what the forward pass of an update changes: carried states, and streams of random
-        numbers.
-        """
+        """Return what the forward pass of an update changes."""
         return self.carried, self._random()
 
     def _random(self) -> dict[str, Tensor]:
-        """Return the streams that training draws from: dropout's, and torch's own, which a plugin
-        may use.
+        """Return the streams that training draws from: dropout's, and torch's own.
+
+        A plugin may use the latter.
         """
         streams = global_state(self.network.device)
-        return streams | (self.network.noise.state() if self.network.noise is not None else {})
+        noise = self.network.noise
+        return streams if noise is None else streams | noise.state()
 
     def _set_random(self, streams: dict[str, Tensor]) -> None:
         set_global_state(streams, self.network.device)
-        if self.network.noise is not None:
-            self.network.noise.restore(streams)
+        noise = self.network.noise
+        if noise is not None:
+            noise.restore(streams)
 
     def _backward(self, index: int, batch: Batch | Whole, scored: int) -> Tensor:
         """Run one batch of an update forward and back, the one of this `index`.
 
         Returns its share of the mean loss over what is `scored`, still on the device.
         """
-        if self.network.noise is not None:
-            self.network.noise.begin(self.progress.step, index)
-        answers = self._sequences(batch) if isinstance(batch, Whole) else self._steps(batch)
-        value = self.network.loss(*answers).sum() / scored
+        noise = self.network.noise
+        if noise is not None:
+            noise.begin(self.progress.step, index)
+        if isinstance(batch, Whole):
+            outputs, targets = self._sequences(batch)
+        else:
+            outputs, targets = self._steps(batch)
+        value = self.network.loss(outputs, targets).sum() / scored
         value.backward()
         share: Tensor = value.detach()
         return share
@@ -211,7 +229,9 @@ class Trainer:
     def _sequences(self, batch: Whole) -> tuple[Tensor, Tensor]:
         """Return the outputs for whole sequences, and the answers to them."""
         batch = batch.to(self.network.device)
-        return sequences.answers(self.network, batch.x, batch.steps, self.feed.length), batch.y
+        window = self.feed.length
+        outputs = sequences.answers(self.network, batch.x, batch.steps, window)
+        return outputs, batch.y
 
     def _steps(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the outputs for the scored steps of windows, and the answers to them.
@@ -220,18 +240,26 @@ class Trainer:
         goes there.
         """
         carried = self.feed.carried
+        # `anew`: no row goes on from a carried state; `some_fresh`: some do, and others do not.
         anew = not carried or bool((batch.fresh | batch.reset[:, 0]).all())
         some_fresh = not anew and bool(batch.fresh.any())
         resets = carried and bool(batch.reset[:, int(anew) :].any())
-        places = None if bool(batch.mask.all()) else batch.mask.flatten().nonzero()[:, 0]
+        places = None
+        if not bool(batch.mask.all()):
+            places = batch.mask.flatten().nonzero()[:, 0]
 
         batch = batch.to(self.network.device)
-        states = None if anew else self.begun(batch) if some_fresh else self.carried
+        states = None
+        if some_fresh:
+            states = self.begun(batch)
+        elif not anew:
+            states = self.carried
         reset = batch.reset if resets else None
         if reset is not None and anew:
             # Fresh states stand where `position` says, and need no reset to 0.
             reset = reset.clone()
             reset[:, 0] = False
+
         output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
         if carried:
             self.carried = detached(after)
@@ -253,13 +281,16 @@ class Trainer:
         self.progress.rate = self.base_rates[0] * share
 
     def _mean(self) -> float | None:
-        """Return the mean loss since the last one that was given, about a hundred times in a run;
-        else nothing.
+        """Return the mean loss since the last one that was given.
+
+        That is about a hundred times in a run, and nothing in between.
         """
         progress = self.progress
-        if progress.step % max(1, progress.total // 100) and progress.step != progress.total:
+        every = max(1, progress.total // 100)
+        if progress.step % every and progress.step != progress.total:
             return None
-        mean = self.pending[0] / self.pending[1]
+        total, count = self.pending
+        mean = total / count
         self.pending = [0.0, 0.0]
         return mean
 
@@ -272,47 +303,50 @@ class Trainer:
         better = validated = False
         if self.validate is not None and (due or done):
             metrics = self.validate()
-            value = metrics[self.monitor.name]
+            name = self.monitor.name
+            value = metrics[name]
             if not math.isfinite(value):
                 yield from self._save()
-                raise self._diverged(
-                    f"the validation {self.monitor.name} is {value}", progress.step
-                )
-            better, validated = self._better(metrics), True
+                raise self._diverged(f"the validation {name} is {value}", progress.step)
+            better = self._better(value)
+            validated = True
             yield Validated(progress, metrics, better)
 
-        save = training.checkpoint_every
-        if (
-            progress.step % save == 0
-            if save
-            else validated or time.monotonic() - self.saved > EVERY
-        ) or better:
+        # Where a task names no number of steps, each validation is saved.
+        every = training.checkpoint_every
+        if every:
+            due = progress.step % every == 0
+        else:
+            due = validated or time.monotonic() - self.saved_at > EVERY
+        if due or better:
             yield from self._save(best=better)
 
-    def _better(self, metrics: Metrics) -> bool:
-        """Take note of a validation; return whether it is the best so far."""
-        value = self.monitor.cost(metrics[self.monitor.name])
-        better = value < self.watch.best - self.training.min_delta
-        self.watch = (
-            EarlyStopping(value, 0)
-            if better
-            else EarlyStopping(self.watch.best, self.watch.waited + 1)
-        )
-        self.rate.observe(value)
+    def _better(self, value: float) -> bool:
+        """Take note of what a validation measured; return whether it is the best so far."""
+        cost = self.monitor.cost(value)
+        better = cost < self.stopping.best - self.training.min_delta
+        if better:
+            self.stopping = EarlyStopping(cost, 0)
+        else:
+            self.stopping = EarlyStopping(self.stopping.best, self.stopping.waited + 1)
+        self.rate.observe(cost)
         return better
 
     def _out_of_patience(self) -> bool:
         """Tell whether validation has not improved for as long as the task allows."""
-        return 0 < self.training.patience <= self.watch.waited
+        return 0 < self.training.patience <= self.stopping.waited
 
     def _save(self, best: bool = False) -> Iterator[Saved]:
-        """Give what is to be saved. Raises `RunError` (RC060) rather than give weights that are not
-        finite.
+        """Give what is to be saved.
+
+        Raises `RunError` (RC060) rather than give weights that are not finite.
         """
         if not self._sound():
             raise self._diverged("a weight is not finite", self.progress.step)
         yield Saved(self.state(), best)
-        self.saved, self.held = time.monotonic(), self.progress.step  # whoever listens has kept it
+        # Whoever listens has kept it now.
+        self.saved_at = time.monotonic()
+        self.saved_step = self.progress.step
 
     def _sound(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self.parameters)
@@ -321,14 +355,18 @@ class Trainer:
         """Return all that training needs to go on as if it had not stopped."""
         saved = self.optimizer.state_dict()
         moments, plain = split_optimizer(saved["state"])
-        tensors = {"weights": dict(self.network.state_dict()), "optimizer": moments}
+        weights = dict(self.network.state_dict())
+        tensors = {"weights": weights, "optimizer": moments}
         if self.carried is not None:
             tensors["carried"] = flatten(self.carried)
         tensors["random"] = self._random()
-        progress = {k: v for k, v in vars(self.progress).items() if k not in ("loss", "total")}
+
+        progress = dict(vars(self.progress))
+        del progress["loss"], progress["total"]
+        validated = not math.isinf(self.stopping.best)
         state = {
             "progress": progress,
-            "watch": None if math.isinf(self.watch.best) else vars(self.watch),
+            "watch": vars(self.stopping) if validated else None,
             "rate": self.rate.save(),
             "optimizer": {"plain": plain, "groups": saved["param_groups"]},
             "pending": self.pending,
@@ -339,30 +377,35 @@ class Trainer:
         """Take back what `state` gave."""
         tensors, state = checkpoint.tensors, checkpoint.state
         self.network.load_state_dict(tensors["weights"])
-        joined = join_optimizer(tensors.get("optimizer", {}), state["optimizer"]["plain"])
-        pairs = zip(state["optimizer"]["groups"], self.optimizer.param_groups, strict=True)
-        groups = [in_form(saved, own) for saved, own in pairs]
-        self.optimizer.load_state_dict({"state": joined, "param_groups": groups})
+
+        saved = state["optimizer"]
+        slots = join_optimizer(tensors.get("optimizer", {}), saved["plain"])
+        pairs = zip(saved["groups"], self.optimizer.param_groups, strict=True)
+        groups = [in_form(group, own) for group, own in pairs]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
-        self.held = checkpoint.step
-        self.watch = EarlyStopping(**state["watch"]) if state["watch"] else EarlyStopping()
+        self.saved_step = checkpoint.step
+        # Nothing is saved of it before the first validation.
+        stopping = state["watch"] or {}
+        self.stopping = EarlyStopping(**stopping)
         self.rate.restore(state["rate"])
         self.pending = list(state["pending"])
-        if "carried" in tensors:
-            rows = len(next(iter(tensors["carried"].values())))
-            self.carried = detached(
-                unflatten(self.network.initial_states(rows), tensors["carried"])
-            )
+
+        carried = tensors.get("carried")
+        if carried is not None:
+            rows = len(next(iter(carried.values())))
+            like = self.network.initial_states(rows)
+            self.carried = detached(unflatten(like, carried))
         self._set_random(tensors["random"])
 
     def _diverged(self, what: str, step: int) -> RunError:
         """Return the error of what went wrong at a step, with what is saved and what to do."""
-        held = (
-            "nothing is saved"
-            if self.held is None
-            else f"the weights of step {self.held} are saved"
-        )
+        safe = "nothing is saved"
+        if self.saved_step is not None:
+            safe = f"the weights of step {self.saved_step} are saved"
+
         cures = []
         if not self.training.clip_norm:
             cures.append("set training.clip_norm = 1.0")
@@ -370,7 +413,7 @@ class Trainer:
         if not self.rate.schedule.warmup_steps:
             cures.append("add schedule.warmup_steps")
         cures.append('try cell.init = "orthogonal"')
-        return RunError.of("RC060", f"{what} at step {step}; {held}", cure=", or ".join(cures))
+        return RunError.of("RC060", f"{what} at step {step}; {safe}", cure=", or ".join(cures))
 
 
 def _scored(output: Tensor, batch: Batch, places: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -378,7 +421,8 @@ def _scored(output: Tensor, batch: Batch, places: Tensor | None) -> tuple[Tensor
 
     `places` are those of the scored steps, counted row after row; without them all are scored.
     """
-    answers, targets = output.flatten(0, 1), batch.y.flatten(0, 1)
+    answers = output.flatten(0, 1)
+    targets = batch.y.flatten(0, 1)
     if places is None:
         return answers, targets
     places = places.to(output.device, non_blocking=True)
@@ -386,9 +430,12 @@ def _scored(output: Tensor, batch: Batch, places: Tensor | None) -> tuple[Tensor
 
 
 def total_steps(training: Training, batches: int) -> int:
-    """Return the updates of a run: as many as it says, or those of its epochs (10 where it says
-    nothing).
+    """Return the updates of a run: as many as it says, or those of its epochs.
+
+    Where it says nothing these are 10.
     """
     if training.steps is not None:
         return training.steps
-    return (training.epochs or 10) * -(-batches // training.accumulate)
+    epochs = training.epochs or 10
+    updates = -(-batches // training.accumulate)
+    return epochs * updates

@@ -1,6 +1,4 @@
-"""What is measured of answers that are symbols, or numbers, and the sums of all that is measured of
-a split.
-"""
+"""What is measured of answers, symbols or numbers, and the sums of all of it over a split."""
 
 from __future__ import annotations
 
@@ -42,14 +40,18 @@ class Likelihood(Metric):
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add logits `[N, V]` and ids `[N]`."""
+        nats = functional.cross_entropy(output.double(), target, reduction="sum")
         self.steps += len(output)
-        self.nats += float(functional.cross_entropy(output.double(), target, reduction="sum"))
+        self.nats += float(nats)
 
     def values(self) -> Metrics:
         """Return means over the symbols."""
         nats = self.nats / self.steps
-        bits = {f"bits_per_{self.vocabulary.unit}": nats / math.log(2)}
-        return {"nats": nats, "perplexity": math.exp(min(nats, 700))} | bits
+        return {
+            "nats": nats,
+            "perplexity": math.exp(min(nats, 700)),
+            f"bits_per_{self.vocabulary.unit}": nats / math.log(2),
+        }
 
 
 class Accuracy(Metric):
@@ -64,8 +66,9 @@ class Accuracy(Metric):
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add logits `[N, V]` and ids `[N]`."""
+        likeliest = output.argmax(dim=-1)
         self.steps += len(output)
-        self.right += int((output.argmax(dim=-1) == target).sum())
+        self.right += int((likeliest == target).sum())
 
     def values(self) -> Metrics:
         """Return the share."""
@@ -74,9 +77,7 @@ class Accuracy(Metric):
 
 @dataclass
 class Errors:
-    """Sums of errors of numbers, in the data's own units; of several columns those of each as
-    well.
-    """
+    """Sums of errors of numbers, in the data's own units; of several columns those of each too."""
 
     scale: Scale | None = None
     count: int = 0
@@ -89,44 +90,54 @@ class Errors:
     def add(self, predicted: NDArray[Any], actual: NDArray[Any]) -> None:
         """Add predictions and what came, both `[..., F]`."""
         some = np.abs(actual) > NAUGHT
+        # Errors of a network that has gone wrong are infinite.
         with np.errstate(over="ignore", invalid="ignore"):
-            # Errors of a network that has gone wrong are infinite.
             gap = np.asarray(predicted - actual, np.float64)
+            relative = gap[some] / actual[some]
             self.absolute += float(np.abs(gap).sum())
             self.squared += float((gap**2).sum())
-            self.relative += float(np.abs(gap[some] / actual[some]).sum())
+            self.relative += float(np.abs(relative).sum())
         self.count += gap.size
         self.nonzero += int(some.sum())
 
         width = gap.shape[-1] if gap.ndim > 1 else 1
-        if width > 1:
+        if width <= 1:
+            return
+        if not self.columns:
             scales = [None] * width if self.scale is None else self.scale.reshape(width, 1)
-            self.columns = self.columns or [Errors(scale) for scale in scales]
-            for index, column in enumerate(self.columns):
-                column.add(predicted[..., index : index + 1], actual[..., index : index + 1])
+            self.columns = [Errors(scale) for scale in scales]
+        for index, column in enumerate(self.columns):
+            own = slice(index, index + 1)
+            column.add(predicted[..., own], actual[..., own])
 
     def metrics(self) -> Metrics:
         """Return mae, rmse, in per cent over the values that are not 0 mape, and mase."""
         if not self.count:
             return {}
-        found = {"mae": self.absolute / self.count, "rmse": math.sqrt(self.squared / self.count)}
+        metrics = {
+            "mae": self.absolute / self.count,
+            "rmse": math.sqrt(self.squared / self.count),
+        }
         if self.nonzero:
-            found["mape"] = 100 * self.relative / self.nonzero
-        scaled = [ratio for part in self.columns or [self] if (ratio := part._scaled()) is not None]
+            metrics["mape"] = 100 * self.relative / self.nonzero
+
+        # Of several columns the mean over them: their own units cannot be added up.
+        ratios = [column._scaled() for column in self.columns or [self]]
+        scaled = [ratio for ratio in ratios if ratio is not None]
         if scaled:
-            found["mase"] = sum(scaled) / len(scaled)
-        return found
+            metrics["mase"] = sum(scaled) / len(scaled)
+        return metrics
 
     def _scaled(self) -> float | None:
-        """Return the mean absolute scaled error (Hyndman & Koehler 2006,
-        doi:10.1016/j.ijforecast.2006.03.001).
+        """Return the mean absolute scaled error of one column.
 
-        Of several columns it is the mean over them: their own units cannot be added up. A column
-        that never changed in training has none.
+        Hyndman & Koehler 2006, doi:10.1016/j.ijforecast.2006.03.001. A column that never changed in
+        training has none.
         """
         if self.scale is None or not self.scale[0] > NAUGHT:
             return None
-        return self.absolute / self.count / float(self.scale[0])
+        mean = self.absolute / self.count
+        return mean / float(self.scale[0])
 
 
 class Distance(Metric):
@@ -145,27 +156,32 @@ class Distance(Metric):
 
     @staticmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
-        """Return the figures; mape is there where a number is not 0, mase where training
-        changes.
-        """
+        """Return the figures; mape needs a number that is not 0, mase a training that changes."""
         return Distance.FIGURES
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add scaled predictions and targets, `[N, F]`."""
-        predicted, actual = (
-            self.vocabulary.decode(t.cpu().double().numpy()) for t in (output, target)
-        )
-        self.errors.add(predicted, np.where(self._naught(target), 0.0, actual))
+        predicted = self._decoded(output)
+        actual = self._decoded(target)
+        actual = np.where(self._naught(target), 0.0, actual)
+        self.errors.add(predicted, actual)
+
+    def _decoded(self, numbers: Tensor) -> NDArray[Any]:
+        """Return scaled numbers in the data's own units."""
+        decoded: NDArray[Any] = self.vocabulary.decode(numbers.cpu().double().numpy())
+        return decoded
 
     def _naught(self, target: Tensor) -> NDArray[np.bool_]:
-        """Return which targets are 0 in the data: scaled and back, 0 is nearly 0, by which no error
-        can be divided.
+        """Return which targets are 0 in the data.
+
+        Scaled and back, 0 is nearly 0, by which no error can be divided.
         """
         try:
             zero = self.vocabulary.encode(np.zeros((1, target.shape[-1])))
         except InputError:  # a scale without a 0, as that of logarithms
             return np.zeros(target.shape, bool)
-        return (target == torch.as_tensor(zero).to(target)).cpu().numpy()
+        naught = target == torch.as_tensor(zero).to(target)
+        return naught.cpu().numpy()
 
     def values(self) -> Metrics:
         """Return the figures."""
@@ -177,17 +193,15 @@ class Distance(Metric):
 
 
 def known(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> dict[str, Figure]:
-    """Return each figure that is made of a split, by its name, in the order in which they are
-    shown.
+    """Return each figure that is made of a split, by its name, in the order in which it is shown.
 
     `vocabulary` is that of the answers.
     """
-    measured = (
-        figure
-        for metric in target.metrics(vocabulary.yields)
-        for figure in metric.figures(vocabulary)
-    )
-    return {figure.name: figure for figure in (LOSS, *measured)}
+    figures = {LOSS.name: LOSS}
+    for metric in target.metrics(vocabulary.yields):
+        for figure in metric.figures(vocabulary):
+            figures[figure.name] = figure
+    return figures
 
 
 class Tally:
@@ -200,7 +214,8 @@ class Tally:
         scale: Scale | None = None,
         chain: Chain | None = None,
     ) -> None:
-        self.steps, self.loss = 0, 0.0
+        self.steps = 0
+        self.loss = 0.0
         self.chain = chain
         measured = Own(vocabulary) if chain else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
@@ -208,11 +223,13 @@ class Tally:
     def add(
         self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None
     ) -> None:
-        """Add scored steps: outputs `[N, V]` and targets; of a batch that was transformed, what
-        undoing it takes.
+        """Add scored steps: outputs `[N, V]` and targets.
+
+        `undo` is what undoing them takes, of a batch that was transformed.
         """
+        losses = loss(output, target)
         self.steps += len(output)
-        self.loss += float(loss(output, target).double().sum())
+        self.loss += float(losses.double().sum())
         point = loss.point(output)
         if self.chain and undo is not None:
             point, target = self.chain.own(point, undo)
@@ -223,10 +240,10 @@ class Tally:
         """Return the figures, each a mean over the scored steps; none of no steps."""
         if not self.steps:
             return {}
-        found = {LOSS.name: self.loss / self.steps}
+        metrics = {LOSS.name: self.loss / self.steps}
         for metric in self.metrics:
-            found |= metric.values()
-        return found
+            metrics |= metric.values()
+        return metrics
 
     def columns(self) -> list[Metrics]:
         """Return the figures of each column, where there are several."""
@@ -234,4 +251,7 @@ class Tally:
 
     def detail(self) -> dict[str, Any]:
         """Return what is more than a number, by name."""
-        return {name: value for metric in self.metrics for name, value in metric.detail().items()}
+        detail: dict[str, Any] = {}
+        for metric in self.metrics:
+            detail |= metric.detail()
+        return detail

@@ -1,5 +1,6 @@
-"""Any optimizer of torch.optim by its name, its arguments checked against its own signature; and
-learning rates.
+"""Any optimizer of torch.optim by its name, and learning rates.
+
+An optimizer's arguments are checked against its own signature.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -31,12 +32,14 @@ FUSED: dict[str, tuple[type[optim.Optimizer], ...]] = {
     "cpu": (optim.Adam, optim.AdamW, optim.Adagrad),
     "cuda": (optim.Adam, optim.AdamW),
 }
-"""What is faster in torch's fused form, which makes a whole update in one kernel, by the kind of
-device.
+"""What is faster in torch's fused form, by the kind of device.
+
+That form makes a whole update in one kernel.
 """
 LARGEST = 1e15
-"""The largest argument but a rate: torch does not check, and a step whose square leaves float32 is
-a traceback.
+"""The largest argument but a rate.
+
+Torch does not check, and a step whose square leaves float32 is a traceback.
 """
 _BOUNDS: dict[str, tuple[float, float]] = {
     "alpha": (0, 1),
@@ -46,32 +49,34 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 _InPair = Annotated[float, Field(ge=0, le=LARGEST)]
 _HIDDEN = {"params", "self", "capturable", "differentiable", "kwargs"}
 
+Arguments: TypeAlias = dict[str, Any]
+"""The arguments of an optimizer, by name; which there are its own signature says."""
+
 
 def known() -> dict[str, type[optim.Optimizer]]:
     """Return the optimizers by folded name."""
-    found = {
-        name.lower(): value
-        for name, value in vars(optim).items()
-        if inspect.isclass(value)
-        and issubclass(value, optim.Optimizer)
-        and value is not optim.Optimizer
-    }
-    return {name: value for name, value in found.items() if name not in _NEEDS_MORE}
+    classes: dict[str, type[optim.Optimizer]] = {}
+    for name, value in vars(optim).items():
+        if not inspect.isclass(value) or not issubclass(value, optim.Optimizer):
+            continue
+        folded = name.lower()
+        if value is not optim.Optimizer and folded not in _NEEDS_MORE:
+            classes[folded] = value
+    return classes
 
 
 def find(kind: str) -> type[optim.Optimizer]:
     """Return the class of a name, in any case. Raises `InputError` (RC020)."""
     folded = kind.lower().replace("_", "").replace("-", "")
     if folded in _NEEDS_MORE:
-        raise InputError.of(
-            "RC031", f"optimizer {kind!r} cannot be used here: {_NEEDS_MORE[folded]}"
-        )
+        fact = f"optimizer {kind!r} cannot be used here: {_NEEDS_MORE[folded]}"
+        raise InputError.of("RC031", fact)
+
     classes = known()
     if folded not in classes:
+        fact = f"torch.optim has no {kind!r}"
         close = nearest(folded, classes)
-        raise InputError.of(
-            "RC020", f"torch.optim has no {kind!r}", allowed=listing(classes), nearest=close
-        )
+        raise InputError.of("RC020", fact, allowed=listing(classes), nearest=close)
     return classes[folded]
 
 
@@ -93,44 +98,47 @@ def _made_of_signature(kind: type[optim.Optimizer]) -> type[BaseModel]:
             continue
         annotation = _without_tensor(hints.get(name, type(parameter.default)))
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        low, high = _BOUNDS.get(name, (-LARGEST, LARGEST)) if annotation is float else (None, None)
-        described = Field(
-            default, ge=low, le=high, description=f"{name} of torch.optim.{kind.__name__}"
-        )
-        fields[name] = (annotation, described)
+        low = high = None
+        if annotation is float:
+            low, high = _BOUNDS.get(name, (-LARGEST, LARGEST))
+        description = f"{name} of torch.optim.{kind.__name__}"
+        fields[name] = (annotation, Field(default, ge=low, le=high, description=description))
+
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    return cast(
-        type[BaseModel], create_model(f"{kind.__name__}Arguments", __config__=config, **fields)
-    )
+    model: type[BaseModel] = create_model(f"{kind.__name__}Arguments", __config__=config, **fields)
+    return model
 
 
 def _without_tensor(annotation: Any) -> Any:
     """Return a type without Tensor, which a task file cannot hold, in it."""
     if get_origin(annotation) in (Union, types.UnionType):
-        kept = [_without_tensor(part) for part in get_args(annotation) if part is not torch.Tensor]
-        return Union[tuple(kept)]  # noqa: UP007
+        members = [member for member in get_args(annotation) if member is not torch.Tensor]
+        plain = [_without_tensor(member) for member in members]
+        return Union[tuple(plain)]  # noqa: UP007
     if get_origin(annotation) is tuple:
-        kept = [_without_tensor(part) for part in get_args(annotation)]
-        return tuple[tuple(_InPair if part is float else part for part in kept)]  # type: ignore[misc]
+        plain = [_without_tensor(member) for member in get_args(annotation)]
+        bounded = [_InPair if member is float else member for member in plain]
+        return tuple[tuple(bounded)]  # type: ignore[misc]
     return annotation if annotation in (float, int, bool, str, type(None)) else Any
 
 
-def chosen(table: dict[str, Any]) -> tuple[type[optim.Optimizer], dict[str, Any]]:
+def chosen(table: dict[str, Any]) -> tuple[type[optim.Optimizer], Arguments]:
     """Return the class and the arguments of an optimizer's table.
 
     Raises `InputError` (RC020, RC031) for its kind, and `pydantic.ValidationError` for its
     arguments.
     """
     kind = find(table["kind"])
-    options = options_of(kind).model_validate_json(
-        to_json({k: v for k, v in table.items() if k != "kind"})
-    )
-    return kind, {name: getattr(options, name) for name in options.model_fields_set}
+    written = {name: value for name, value in table.items() if name != "kind"}
+    options = options_of(kind).model_validate_json(to_json(written))
+    arguments = {name: getattr(options, name) for name in options.model_fields_set}
+    return kind, arguments
 
 
 def exchange(before: Any, after: Any) -> Exchange | None:
-    """Compare two optimizers by their names: they share the arguments that every one of torch's
-    has, `lr` above all.
+    """Compare two optimizers by their names.
+
+    They share the arguments that every one of torch's has, `lr` above all.
     """
     try:
         classes = [find(kind) for kind in (before, after) if isinstance(kind, str)]
@@ -138,41 +146,46 @@ def exchange(before: Any, after: Any) -> Exchange | None:
         return None
     if len(classes) < 2 or classes[0] is classes[1]:
         return None
-    everywhere = set.intersection(
-        *(set(options_of(kind).model_fields) for kind in known().values())
-    )
-    return Exchange(options_of(classes[0]).model_fields.keys(), everywhere)
+
+    old, _ = classes
+    arguments = [set(options_of(kind).model_fields) for kind in known().values()]
+    everywhere = set.intersection(*arguments)
+    return Exchange(options_of(old).model_fields.keys(), everywhere)
 
 
 def check(document: Document) -> list[Problem]:
-    """Return every fault of a task's table `training.optimizer`; one that is no table is told
-    elsewhere.
+    """Return every fault of a task's table `training.optimizer`.
+
+    One that is no table is told elsewhere.
     """
     key = ("training", "optimizer")
     training = document.data.get("training")
     table = training.get("optimizer") if isinstance(training, dict) else None
     if not isinstance(table, dict):
         return []
-    name, place = "training.optimizer.kind", document.place((*key, "kind"))
+
+    name = "training.optimizer.kind"
+    place = document.place((*key, "kind"))
     kind = table.get("kind")
+    if kind is None:
+        fact = "kind is missing"
+        return [Problem("RC010", fact, name, place, allowed=listing(known()))]
     if not isinstance(kind, str):
-        code, fact = (
-            ("RC010", "kind is missing")
-            if kind is None
-            else ("RC012", "kind must be a name, in quotes")
-        )
-        return [Problem(code, fact, name, place, allowed=listing(known()))]
+        fact = "kind must be a name, in quotes"
+        return [Problem("RC012", fact, name, place, allowed=listing(known()))]
+
     try:
         chosen(table)
     except InputError as error:
         return [replace(problem, key=name, place=place) for problem in error.problems]
     except ValidationError as error:
-        return checking.problems(error, document, key, options_of(find(kind)), f"optimizer {kind}")
+        model = options_of(find(kind))
+        return checking.problems(error, document, key, model, f"optimizer {kind}")
     return []
 
 
 def build(
-    kind: type[optim.Optimizer], arguments: dict[str, Any], parameters: Iterable[nn.Parameter]
+    kind: type[optim.Optimizer], arguments: Arguments, parameters: Iterable[nn.Parameter]
 ) -> optim.Optimizer:
     """Return an optimizer, in its fused form where that is faster and the arguments leave it open.
 
@@ -189,25 +202,27 @@ def build(
 
 
 def _fused_is_better(
-    kind: type[optim.Optimizer], arguments: dict[str, Any], weights: Sequence[nn.Parameter]
+    kind: type[optim.Optimizer], arguments: Arguments, weights: Sequence[nn.Parameter]
 ) -> bool:
-    """Tell whether torch has a fused form of an optimizer for these weights, and the task has not
-    chosen a form.
+    """Tell whether torch has a fused form for these weights, and the task has chosen no form.
 
     A rate above `LARGEST` keeps the plain form, which refuses what leaves float32 before it changes
     a weight.
     """
     if {"fused", "foreach"} & arguments.keys() or arguments.get("lr", 0) > LARGEST:
         return False
-    return all(
-        weight.is_floating_point() and kind in FUSED.get(weight.device.type, ())
-        for weight in weights
-    )
+
+    for weight in weights:
+        fused = FUSED.get(weight.device.type, ())
+        if kind not in fused or not weight.is_floating_point():
+            return False
+    return True
 
 
 class Rate:
-    """The learning rate over the run, as a share of the optimizer's own; remembers what a plateau
-    has cut.
+    """The learning rate over the run, as a share of the optimizer's own.
+
+    It remembers what a plateau has cut.
     """
 
     def __init__(self, schedule: Constant | Cosine | Linear | Plateau, total: int) -> None:
@@ -223,7 +238,9 @@ class Rate:
         warmup = schedule.warmup_steps
         if step < warmup:
             return self.cut * (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, self.total - warmup))
+
+        left = max(1, self.total - warmup)
+        done = min(1.0, (step - warmup) / left)
         if isinstance(schedule, Cosine):
             return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))
         if isinstance(schedule, Linear):
@@ -235,11 +252,13 @@ class Rate:
         if not isinstance(self.schedule, Plateau):
             return
         if value < self.best:
-            self.best, self.waited = value, 0
+            self.best = value
+            self.waited = 0
             return
         self.waited += 1
         if self.waited > self.schedule.patience:
-            self.cut, self.waited = self.cut * self.schedule.factor, 0
+            self.cut *= self.schedule.factor
+            self.waited = 0
 
     def save(self) -> dict[str, Any]:
         """Return what it remembers, as plain JSON."""

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
+Slots: TypeAlias = dict[int, dict[str, Any]]
+"""What an optimizer keeps of each weight, by the weight's number, as torch has it."""
+Group: TypeAlias = dict[str, Any]
+"""A group of an optimizer as torch has it: the arguments, and the numbers of its weights."""
 
-def split_optimizer(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+
+class SavedOptimizer(NamedTuple):
+    """An optimizer's state: its tensors, and the rest as plain JSON, each as `weight.name`."""
+
+    tensors: dict[str, Tensor]
+    plain: dict[str, Any]
+
+
+def split_optimizer(state: Slots) -> SavedOptimizer:
     """Return an optimizer's state as named tensors, and the rest as plain JSON."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for index, values in state.items():
         for name, value in values.items():
+            key = f"{index}.{name}"
             if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value
+                tensors[key] = value
             else:
-                plain[f"{index}.{name}"] = value
-    return tensors, plain
+                plain[key] = value
+    return SavedOptimizer(tensors, plain)
 
 
-def in_form(saved: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved group of an optimizer, fused only where it is so here: not every device has
-    that form.
+def in_form(saved: Group, own: Group) -> Group:
+    """Return a saved group of an optimizer, fused only where it is so here.
+
+    Not every device has that form.
     """
-    return saved if own.get("fused") or not saved.get("fused") else saved | {"fused": own["fused"]}
+    if own.get("fused") or not saved.get("fused"):
+        return saved
+    return saved | {"fused": own["fused"]}
 
 
-def join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> Slots:
     """Return the state of which `split_optimizer` made tensors and what is none."""
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in {**tensors, **plain}.items():
-        index, _, field_name = name.partition(".")
-        state.setdefault(int(index), {})[field_name] = value
+    state: Slots = {}
+    for key, value in {**tensors, **plain}.items():
+        index, _, name = key.partition(".")
+        values = state.setdefault(int(index), {})
+        values[name] = value
     return state

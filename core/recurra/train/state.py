@@ -1,5 +1,6 @@
-"""What a checkpoint must hold for training to go on from it: looked at whole before anything of it
-is taken.
+"""What a checkpoint must hold for training to go on from it.
+
+It is looked at whole before anything of it is taken.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, optim
 from recurra.runs.checkpoints import Checkpoint
 from recurra.runs.records import Count, Model
 from recurra.train.loop import Trainer
-from recurra.train.saved import split_optimizer
+from recurra.train.saved import Group, split_optimizer
 
 
 class ProgressState(Model):
@@ -80,34 +81,51 @@ def _check_optimizer(
 ) -> None:
     """Compare an optimizer's saved state with what the same optimizer holds after one step."""
     tensors, plain = split_optimizer(_stepped(optimizer).state_dict()["state"])
-    expected: dict[str, Any] = {**tensors, **plain}
-    held: dict[str, Any] = {**moments, **saved.plain}
-    weights = {name.partition(".")[0] for name in held}
-    for name in sorted(held.keys() | {n for n in expected if n.partition(".")[0] in weights}):
-        if name not in held or name not in expected:
-            raise ValueError(
-                f"the optimizer's {name} is {'missing' if name in expected else 'not of it'}"
-            )
-        if not _alike(held[name], expected[name]):
-            raise ValueError(
-                f"the optimizer's {name} is {_shape(held[name])}, not {_shape(expected[name])}"
-            )
+    _check_slots({**moments, **saved.plain}, {**tensors, **plain})
+
     groups = optimizer.state_dict()["param_groups"]
     if len(groups) != len(saved.groups):
         raise ValueError(f"the optimizer has {len(groups)} groups, not {len(saved.groups)}")
-    for group, other in zip(groups, saved.groups, strict=True):
-        for name, value in group.items():
-            if name in ("lr", "params") and name not in other:
-                raise ValueError(f"the optimizer's {name} is missing")
-            if name in other and not _alike(other[name], value):
-                raise ValueError(f"the optimizer's {name} is {other[name]!r:.80}")
-        if other["params"] != group["params"] or other["lr"] < 0:
-            raise ValueError("the optimizer's groups hold other weights or a rate below 0")
+    for own, group in zip(groups, saved.groups, strict=True):
+        _check_group(group, own)
+
+
+def _check_slots(saved: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare what is saved of each weight, by `weight.name`, with what is expected of it."""
+    # A weight that no batch has reached is not saved at all.
+    weights = {_weight(key) for key in saved}
+    reached = {key for key in expected if _weight(key) in weights}
+    for key in sorted(saved.keys() | reached):
+        if key not in saved:
+            raise ValueError(f"the optimizer's {key} is missing")
+        if key not in expected:
+            raise ValueError(f"the optimizer's {key} is not of it")
+        if not _alike(saved[key], expected[key]):
+            fact = f"{_shape(saved[key])}, not {_shape(expected[key])}"
+            raise ValueError(f"the optimizer's {key} is {fact}")
+
+
+def _weight(key: str) -> str:
+    """Return the number of the weight, which a key begins with."""
+    number, _, _ = key.partition(".")
+    return number
+
+
+def _check_group(saved: Group, own: Group) -> None:
+    """Compare a saved group of arguments and weights with that of the optimizer."""
+    for name, value in own.items():
+        if name in ("lr", "params") and name not in saved:
+            raise ValueError(f"the optimizer's {name} is missing")
+        if name in saved and not _alike(saved[name], value):
+            raise ValueError(f"the optimizer's {name} is {saved[name]!r:.80}")
+    if saved["params"] != own["params"] or saved["lr"] < 0:
+        raise ValueError("the optimizer's groups hold other weights or a rate below 0")
 
 
 def _stepped(optimizer: optim.Optimizer) -> optim.Optimizer:
-    """Return a copy of an optimizer that has made a step of length 0, and so holds all that it will
-    ever hold.
+    """Return a copy of an optimizer that has made a step of length 0.
+
+    So it holds all that it will ever hold.
     """
     twin = copy.deepcopy(optimizer)
     for group in twin.param_groups:
@@ -121,15 +139,22 @@ def _stepped(optimizer: optim.Optimizer) -> optim.Optimizer:
 
 
 def _alike(value: Any, like: Any) -> bool:
-    """Tell whether a saved value is of the kind of another: shape and type of a tensor, type of a
-    plain value.
+    """Tell whether a saved value is of the kind of another.
+
+    Of tensors that is shape and type, of a plain value its type.
     """
+    if isinstance(like, Tensor) and isinstance(value, Tensor):
+        return value.shape == like.shape and value.dtype == like.dtype
     if isinstance(like, Tensor) or isinstance(value, Tensor):
-        both = isinstance(like, Tensor) and isinstance(value, Tensor)
-        return both and value.shape == like.shape and value.dtype == like.dtype
-    value, like = (json.loads(json.dumps(part)) for part in (value, like))
+        return False
+
+    # As JSON has them: a tuple is a list there.
+    value = json.loads(json.dumps(value))
+    like = json.loads(json.dumps(like))
     if isinstance(like, list):
-        return isinstance(value, list) and len(value) == len(like) and all(map(_alike, value, like))
+        if not isinstance(value, list) or len(value) != len(like):
+            return False
+        return all(map(_alike, value, like))
     numbers = (int, float)
     if type(like) in numbers:
         return type(value) in numbers
@@ -137,4 +162,6 @@ def _alike(value: Any, like: Any) -> bool:
 
 
 def _shape(value: Any) -> str:
-    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"{value!r:.80}"
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.dtype}"
+    return f"{value!r:.80}"

@@ -1,5 +1,4 @@
-"""The fused path: a kernel for the loop over time, made from `step` by recording it once and
-printing it as C.
+"""The fused path: a kernel for the loop over time, printed as C of a step that is recorded once.
 
 Each pass stands in a file of its own, named for it, and what it makes can be printed:
 
@@ -129,8 +128,9 @@ for (long j = 0; j < 3; j++) {
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -142,40 +142,57 @@ from recurra.engine.fused.dump import dump, stages
 from recurra.engine.fused.emit_c import typed
 from recurra.engine.fused.kernel import kernel
 from recurra.engine.fused.plan import plan
-from recurra.engine.fused.record import Unsupported
+from recurra.engine.fused.record import Unsupported, type_text
 from recurra.engine.fused.window import Call, Compiled, loop
 from recurra.engine.recurrence import Recurrence, State, rebuild, within
 from recurra.engine.threads import single
 from recurra.shapes import Encoded, Flags, Hidden, Lengths
 
+Key = tuple[type[Recurrence], int, str, bool, torch.dtype]
+"""What cells of one kernel have in common: class, input size, options, training or not, type."""
+
+
+class Place(NamedTuple):
+    """Where a cell holds a tensor that its step reads."""
+
+    holder: Mapping[str, Tensor | None]
+    name: str
+
+
+class Bound(NamedTuple):
+    """What was compiled for a cell, and where the cell holds the tensors that a step reads."""
+
+    compiled: Compiled
+    places: list[Place]
+
 
 class Kernels:
-    """The kernels of a process: what was compiled for each kind of cell, and which tensors of a
-    cell it reads.
-    """
+    """The kernels of a process: what was compiled for each kind of cell, and bound to each cell."""
 
     def __init__(self) -> None:
-        self._compiled: dict[
-            Any, Compiled | str
-        ] = {}  # by kind, options, widths and type; or why there is none
+        # What was compiled, or why nothing was.
+        self._compiled: dict[Key, Compiled | str] = {}
         self._alone = threading.Lock()  # no kernel is made twice
-        self._bound: WeakKeyDictionary[Recurrence, dict[Any, tuple[Compiled, list[Any]]]] = (
-            WeakKeyDictionary()
-        )
+        self._bound: WeakKeyDictionary[
+            Recurrence, dict[tuple[type[Recurrence], torch.dtype, bool], Bound]
+        ] = WeakKeyDictionary()
 
     def of(self, cell: Recurrence, dtype: torch.dtype) -> Compiled | str:
         """Return what was compiled for a cell, or why nothing was."""
         key = (type(cell), cell.input_size, repr(cell.options), cell.training, dtype)
-        if key not in self._compiled:
-            with self._alone:
-                if key not in self._compiled:
-                    try:
-                        self._compiled[key] = _made(cell, dtype)
-                    except (Unsupported, Unbuildable) as error:
-                        self._compiled[key] = str(error)
-        return self._compiled[key]
+        if key in self._compiled:
+            return self._compiled[key]
 
-    def bound(self, cell: Recurrence, dtype: torch.dtype) -> tuple[Compiled, list[Any]]:
+        with self._alone:
+            # Another thread may have made it while this one waited.
+            if key not in self._compiled:
+                try:
+                    self._compiled[key] = _compile(cell, dtype)
+                except (Unsupported, Unbuildable) as error:
+                    self._compiled[key] = str(error)
+            return self._compiled[key]
+
+    def bound(self, cell: Recurrence, dtype: torch.dtype) -> Bound:
         """Return what was compiled, and where the cell holds each tensor that a step reads."""
         bound = self._bound.setdefault(cell, {})
         kind = type(cell), dtype, cell.training  # a parametrised module becomes one of another type
@@ -183,15 +200,18 @@ class Kernels:
             compiled = self.of(cell, dtype)
             if isinstance(compiled, str):
                 raise Unsupported(compiled)
-
-            places = []
-            for path, name in compiled.plan.weights:
-                holder = cell.get_submodule(path)
-                places.append(
-                    (holder._parameters if name in holder._parameters else holder._buffers, name)
-                )
-            bound[kind] = compiled, places
+            bound[kind] = Bound(compiled, _places(cell, compiled))
         return bound[kind]
+
+
+def _places(cell: Recurrence, compiled: Compiled) -> list[Place]:
+    """Return where a cell holds each tensor that its step reads."""
+    places = []
+    for path, name in compiled.plan.weights:
+        module = cell.get_submodule(path)
+        of_parameters = name in module._parameters
+        places.append(Place(module._parameters if of_parameters else module._buffers, name))
+    return places
 
 
 KERNELS = Kernels()
@@ -207,21 +227,21 @@ def refusal(cell: Recurrence) -> str | None:
     return compiled if isinstance(compiled, str) else None
 
 
-def _made(cell: Recurrence, dtype: torch.dtype) -> Compiled:
+def _compile(cell: Recurrence, dtype: torch.dtype) -> Compiled:
     """Compile a kernel for a cell. Raises `Unsupported` or `Unbuildable`."""
     planned = plan(cell, dtype)
-    made = kernel(planned.joint)
-    dump(
-        f"{type(cell).__name__}-{str(dtype).removeprefix('torch.')}", partial(stages, planned, made)
-    )
+    loop_kernel = kernel(planned.joint)
+    dump(f"{type(cell).__name__}-{type_text(dtype)}", partial(stages, planned, loop_kernel))
 
     double = dtype == torch.float64
-    return Compiled(planned, made, library(typed(made.source, double)), double)
+    source = typed(loop_kernel.source, double)
+    return Compiled(planned, loop_kernel, library(source), double)
 
 
 def _watched() -> bool:
-    """Tell whether torch has to see every operation: to compile them, for `torch.func`, or for
-    gradients forward.
+    """Tell whether torch has to see every operation.
+
+    That is to compile them, for `torch.func`, or for gradients forward.
     """
     return (
         torch.compiler.is_compiling()
@@ -233,8 +253,7 @@ def _watched() -> bool:
 def run(
     cell: Recurrence, x: Encoded, state: State, reset: Flags | None, lengths: Lengths | None
 ) -> tuple[Hidden, State]:
-    """Run over the window in a compiled loop; see `recurra.engine.paths.run` for the meaning of the
-    arguments.
+    """Run over the window in a compiled loop; for the arguments see `recurra.engine.paths.run`.
 
     Types narrower than float32 are computed in float32, but for the products before and after the
     loop.
@@ -243,10 +262,10 @@ def run(
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if not batch or not steps or x.device.type != "cpu" or _watched():
         return eager.run(cell, x, state, reset, lengths)
+
     compiled, places = KERNELS.bound(cell, wide)
-    made = compiled.plan
-    weights = [held.get(name) for held, name in places]
-    if not made.fits(batch, weights, state):
+    weights = [holder.get(name) for holder, name in places]
+    if not compiled.plan.fits(batch, weights, state):
         return eager.run(cell, x, state, reset, lengths)
     with single(compiled.light(batch, steps)):
         return _run(cell, compiled, weights, x, state, reset, lengths)
@@ -255,48 +274,64 @@ def run(
 def _run(
     cell: Recurrence,
     compiled: Compiled,
-    weights: list[Any],
+    weights: Sequence[Tensor | None],
     x: Encoded,
     state: State,
     reset: Flags | None,
     lengths: Lengths | None,
 ) -> tuple[Hidden, State]:
     """Run over a window that is not empty, on a kernel that fits it."""
-    made, (batch, steps, width) = compiled.plan, x.shape
+    planned = compiled.plan
+    batch, steps, width = x.shape
+    rows = batch * steps
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+
+    # Beyond its length a row may hold anything, NaN too; the products before the loop read zeros.
     if lengths is not None:
         live = within(lengths, steps).unsqueeze(-1)
         x = torch.where(live, x, torch.zeros_like(x))
-    given = made.before(batch * steps, x.reshape(batch * steps, width), *weights)
-    first, ready = len(made.parts.sequences), len(made.parts.sequences) + len(made.parts.aside)
-    sequences, aside, shared = given[:first], given[first:ready], given[ready:]
-    by_row = [
-        t.movedim(axis, 0) if axis else t
-        for t, axis in zip(sequences, made.sequence_axes, strict=True)
-    ]
-    tensors = [*by_row, *shared, *state]
+
+    # Before the loop: what the input decides, of all steps at once.
+    before = planned.before(rows, x.reshape(rows, width), *weights)
+    first_aside = len(planned.parts.sequences)
+    first_shared = first_aside + len(planned.parts.aside)
+    aside, shared = before[first_aside:first_shared], before[first_shared:]
+
+    # The loop, whose tensors have the batch in front.
+    tensors: list[Tensor] = []
+    for sequence, axis in zip(before[:first_aside], planned.sequence_axes, strict=True):
+        tensors.append(sequence.movedim(axis, 0) if axis else sequence)
+    tensors += shared
+    tensors += state
     if reset is not None:
         tensors += cell.initial_state(batch, device=x.device, dtype=x.dtype)
     if any(t.dtype != wide for t in tensors):
         tensors = [t.to(wide) if t.is_floating_point() else t for t in tensors]
+
+    threads, columns = compiled.shared_out(batch, steps)
     call = Call(
-        batch,
-        steps,
-        None if reset is None else reset.contiguous().view(torch.uint8),
-        None if lengths is None else lengths.to(torch.int64).contiguous(),
-        *compiled.shared_out(batch, steps),
+        batch=batch,
+        steps=steps,
+        reset=None if reset is None else reset.contiguous().view(torch.uint8),
+        lengths=None if lengths is None else lengths.to(torch.int64).contiguous(),
+        threads=threads,
+        columns=columns,
     )
-    found = loop(compiled, call, tensors)
-    fields = len(made.widths)
-    after = [new.to(old.dtype) for new, old in zip(found[:fields], state, strict=True)]
-    extras = found[fields:]
-    if made.after is None:
-        return extras[0].to(x.dtype), rebuild(state, after)
-    rows = [extra.reshape(batch * steps, *extra.shape[2:]).to(x.dtype) for extra in extras]
-    rows = [
-        t.movedim(0, axis) if axis else t for t, axis in zip(rows, made.extra_axes, strict=True)
-    ]
-    y: Tensor = made.after(batch * steps, *aside, *rows)[0].view(batch, steps, -1)
-    return (y if lengths is None else torch.where(live, y, torch.zeros_like(y))), rebuild(
-        state, after
-    )
+    outs = loop(compiled, call, tensors)
+    fields = len(planned.widths)
+    pairs = zip(outs[:fields], state, strict=True)
+    after = rebuild(state, [new.to(old.dtype) for new, old in pairs])
+    extras = outs[fields:]
+    if planned.after is None:
+        return extras[0].to(x.dtype), after
+
+    # After the loop: the output of all steps, of what the loop gives and what was set aside.
+    read = []
+    for extra, axis in zip(extras, planned.extra_axes, strict=True):
+        extra = extra.reshape(rows, *extra.shape[2:]).to(x.dtype)
+        read.append(extra.movedim(0, axis) if axis else extra)
+    (output,) = planned.after(rows, *aside, *read)
+    y: Tensor = output.view(batch, steps, -1)
+    if lengths is not None:
+        y = torch.where(live, y, torch.zeros_like(y))
+    return y, after

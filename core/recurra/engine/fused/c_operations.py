@@ -37,24 +37,28 @@ def _scaled(b: str, alpha: str) -> str:
 
 def _power(a: str, exponent: str) -> str:
     """Return a power; the usual exponents without a call."""
-    ready = {
+    usual = {
+        -2.0: f"1 / ({a} * {a})",
+        -1.0: f"1 / {a}",
+        -0.5: f"1 / r_sqrt({a})",
+        0.5: f"r_sqrt({a})",
+        1.0: a,
         2.0: f"{a} * {a}",
         3.0: f"{a} * {a} * {a}",
-        1.0: a,
-        -1.0: f"1 / {a}",
-        0.5: f"r_sqrt({a})",
+        4.0: f"({a} * {a}) * ({a} * {a})",
     }
-    ready |= {-0.5: f"1 / r_sqrt({a})", -2.0: f"1 / ({a} * {a})", 4.0: f"({a} * {a}) * ({a} * {a})"}
-    return next(
-        (text for value, text in ready.items() if exponent == literal(value)),
-        f"r_pow({a}, {exponent})",
-    )
+    for value, text in usual.items():
+        if exponent == literal(value):
+            return text
+    return f"r_pow({a}, {exponent})"
 
 
 def _clamped(a: str, low: str = "", high: str = "") -> str:
     if low:
         a = f"r_max({a}, {low})"
-    return f"r_min({a}, {high})" if high else a
+    if high:
+        a = f"r_min({a}, {high})"
+    return a
 
 
 def _lerp(a: str, b: str, w: str) -> str:

@@ -21,49 +21,47 @@ def passes(cell: Recurrence, dtype: torch.dtype = torch.float32) -> dict[str, ob
 
     Raises `Unsupported` for a cell of which no kernel can be made.
     """
-    made = plan(cell, dtype)
-    return stages(made, kernel(made.joint))
+    planned = plan(cell, dtype)
+    return stages(planned, kernel(planned.joint))
 
 
-def stages(planned: Plan, made: Kernel) -> dict[str, object]:
+def stages(planned: Plan, loop_kernel: Kernel) -> dict[str, object]:
     """Return what each pass made of a cell, from its recorded step to the C."""
     return {
         "record": planned.step,
         "split": planned.parts,
         "gradient": planned.joint,
-        **made.stages(),
+        **loop_kernel.stages(),
     }
 
 
-def stages_of_step(joint: Joint, made: Kernel) -> dict[str, object]:
-    """Return what each pass made of one step of a network, which is neither split nor
-    differentiated.
-    """
-    return {"record": joint, **made.stages()}
+def stages_of_step(joint: Joint, step_kernel: Kernel) -> dict[str, object]:
+    """Return what each pass made of one step of a network; it is not split or differentiated."""
+    return {"record": joint, **step_kernel.stages()}
 
 
-def dump(name: str, made: Callable[[], Mapping[str, object]]) -> None:
-    """Write what each pass made into a folder of its own under `RECURRA_DUMP`; nothing is asked if
-    that is not set.
+def dump(name: str, stages: Callable[[], Mapping[str, object]]) -> None:
+    """Write what each pass made into a folder of its own under `RECURRA_DUMP`.
+
+    If that is not set, the stages are not asked for.
     """
     base = os.environ.get("RECURRA_DUMP")
     if not base:
         return
 
-    texts = {
-        f"{place}-{title}": f"{what}\n" for place, (title, what) in enumerate(made().items(), 1)
-    }
+    texts: dict[str, str] = {}
+    for place, (title, result) in enumerate(stages().items(), 1):
+        suffix = "c" if title == "emit" else "txt"
+        texts[f"{place}-{title}.{suffix}"] = f"{result}\n"
+
+    # Kernels of one name differ by their text: the same cell at two sizes has two folders.
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8]
     folder = Path(base).expanduser() / f"{name}-{digest}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for title, text in texts.items():
-            suffix = "c" if title.endswith("emit") else "txt"
-            (folder / f"{title}.{suffix}").write_text(text, encoding="utf-8")
+        for file_name, text in texts.items():
+            (folder / file_name).write_text(text, encoding="utf-8")
     except OSError as error:
         reason = error.strerror or error
-        warnings.warn(
-            f"RECURRA_DUMP: nothing can be written to {folder}: {reason}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        message = f"RECURRA_DUMP: nothing can be written to {folder}: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -1,5 +1,4 @@
-"""A kernel in C: for each function the loop over time, forward or in reverse, round the segments of
-a step.
+"""A kernel in C: for each function the loop over time, round the segments of a step.
 
 Rows are independent, so threads take rows each and meet only at the end; where there are few rows
 and large matrices, they take columns of each product instead, and meet before and after it
@@ -9,8 +8,10 @@ and large matrices, they take columns of each product instead, and meet before a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 from recurra.engine.fused.arithmetic_rules import Product
 from recurra.engine.fused.emit_c_step import StepText
@@ -44,9 +45,7 @@ def typed(source: str, double: bool) -> str:
 def emit(
     lowered: Lowered, schedules: Sequence[Schedule], layouts: Sequence[Layout]
 ) -> tuple[str, list[int]]:
-    """Return the text of a kernel, and how many numbers of its own each function needs for a
-    row.
-    """
+    """Return the text of a kernel, and for each function how much memory of its own a row needs."""
     names: dict[Vector, str] = {}
     forward = Function("forward", lowered.state, schedules[0], layouts[0], names)
     lines = [ground(), *forward.goes_forward(lowered.extras)]
@@ -57,7 +56,47 @@ def emit(
         stores = [sum(vector.width for vector in store) for store in lowered.stores]
         lines += backward.goes_backward(lowered.sequences, stores)
         scratch.append(backward.scratch)
-    return "\n".join([*lines, ""]), scratch
+    lines.append("")
+    return "\n".join(lines), scratch
+
+
+class Strided(NamedTuple):
+    """Rows in memory: the first of them, and how far apart they are."""
+
+    start: str
+    apart: str
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How a function goes through time, by the C of it.
+
+    `begin` and `end` name the tensors that the state comes from and goes to, `old` and `new` its
+    rows before and after what a step does.
+    """
+
+    begin: str
+    end: str
+    old: str
+    new: str
+    time: str  # the head of the loop
+
+
+FORWARD = Direction("start", "final", "state", "next", "long t = 0; t < T; t++")
+REVERSE = Direction("last", "first", "seed", "before", "long t = T - 1; t >= 0; t--")
+
+
+@dataclass
+class Edges:
+    """The lines round the segments of a step.
+
+    `dead_first` and `dead` stand in place of the first and the last segment for a row that is over.
+    """
+
+    first: list[str] = field(default_factory=list)  # before the first segment
+    last: list[str] = field(default_factory=list)  # after the last
+    dead_first: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
 
 
 class Function:
@@ -71,16 +110,30 @@ class Function:
         layout: Layout,
         names: dict[Vector, str],
     ) -> None:
-        self.name, self.state, self.schedule, self.layout = name, state, schedule, layout
+        self.name = name
+        self.state = state
+        self.schedule = schedule
+        self.layout = layout
         self.text = StepText(schedule, names)
+        self.own = list(self._own_memory())
 
-        self.own = [(f"{letter}{i}", width) for letter in "ab" for i, width in enumerate(state)]
-        self.own += [(f"I{i}", schedule.products[i].rows.size) for i in self.text.inputs]
-        self.own += [(f"K{number}", width) for number, width in self.text.scratch.values()]
-        if schedule.space == "late":
-            self.own += [
-                (f"L{k}", self.schedule.products[i].width) for k, i in enumerate(schedule.slots)
-            ]
+    def _own_memory(self) -> Iterator[tuple[str, int]]:
+        """Give the parts of the function's own memory, each with the numbers of a row.
+
+        They are two states, a step's and the next, the rows of products, what is kept for later
+        stages, and products that no tensor holds.
+        """
+        products = self.schedule.products
+        for letter in "ab":
+            for i, width in self._fields():
+                yield f"{letter}{i}", width
+        for index in self.text.inputs:
+            yield f"I{index}", products[index].rows.size
+        for number, width in self.text.scratch.values():
+            yield f"K{number}", width
+        if self.schedule.space == "late":
+            for slot, index in enumerate(self.schedule.slots):
+                yield f"L{slot}", products[index].width
 
     @property
     def scratch(self) -> int:
@@ -89,91 +142,89 @@ class Function:
 
     def goes_forward(self, extras: Sequence[int]) -> list[str]:
         """Return the text of a function that goes from the first step to the last."""
-        first, dead = [], []
-        for i, w in enumerate(self.state):
-            first.append(
-                f"if (reset && reset[at] && ALIVE) {_copy(f'state{i}', f'fresh_{i} + b * {w}', w)}"
-            )
-            history = f"history_{i} + at * {w}"
-            first.append(f"if (keep && ALIVE) {_copy(history, f'state{i}', w)}")
-            first.append(f"if (keep && !ALIVE) {_zero(history, w)}")
-            dead.append(_copy(f"next{i}", f"state{i}", w))
-        dead += [_zero(f"extra{i}", w) for i, w in enumerate(extras)]
-
-        return self._whole(
-            "start", "final", "state", "next", "long t = 0; t < T; t++", first, dead, [], []
-        )
+        edges = Edges()
+        for i, width in self._fields():
+            fresh = _copy(f"state{i}", f"fresh_{i} + b * {width}", width)
+            history = f"history_{i} + at * {width}"
+            edges.first.append(f"if (reset && reset[at] && ALIVE) {fresh}")
+            edges.first.append(f"if (keep && ALIVE) {_copy(history, f'state{i}', width)}")
+            edges.first.append(f"if (keep && !ALIVE) {_zero(history, width)}")
+            edges.dead.append(_copy(f"next{i}", f"state{i}", width))
+        edges.dead += [_zero(f"extra{i}", width) for i, width in enumerate(extras)]
+        return self._whole(FORWARD, edges)
 
     def goes_backward(self, sequences: Sequence[int], stores: Sequence[int]) -> list[str]:
         """Return the text of a function that goes from the last step to the first."""
-        dead_first = [_zero(f"dseq{i}", w) for i, w in enumerate(sequences)]
-        dead_first += [_zero(f"store{i}", w) for i, w in enumerate(stores)]
-        dead_first += [
-            _zero(f"input{i}", self.schedule.products[i].rows.size) for i in self.text.inputs
-        ]
-        dead = [_copy(f"before{i}", f"seed{i}", w) for i, w in enumerate(self.state)]
+        edges = Edges()
+        edges.dead_first += [_zero(f"dseq{i}", width) for i, width in enumerate(sequences)]
+        edges.dead_first += [_zero(f"store{i}", width) for i, width in enumerate(stores)]
+        for index in self.text.inputs:
+            width = self.schedule.products[index].rows.size
+            edges.dead_first.append(_zero(f"input{index}", width))
 
-        last = []
-        for i, w in enumerate(self.state):
-            moved = f"fresh_{i}[b * {w} + j] += before{i}[j]; before{i}[j] = 0;"
-            last.append(f"if (reset && reset[at]) for (long j = 0; j < {w}; j++) {{ {moved} }}")
-        time = "long t = T - 1; t >= 0; t--"
-        return self._whole("last", "first", "seed", "before", time, [], dead, dead_first, last)
+        # The gradient of a state that a reset replaced belongs to what it was replaced by.
+        for i, width in self._fields():
+            edges.dead.append(_copy(f"before{i}", f"seed{i}", width))
+            moved = f"fresh_{i}[b * {width} + j] += before{i}[j]; before{i}[j] = 0;"
+            each = f"for (long j = 0; j < {width}; j++) {{ {moved} }}"
+            edges.last.append(f"if (reset && reset[at]) {each}")
+        return self._whole(REVERSE, edges)
 
-    def _whole(
-        self, begin: str, end: str, old: str, new: str, time: str,
-        first: list[str], dead: list[str], dead_first: list[str], last: list[str],
-    ) -> list[str]:  # fmt: skip
-        """Return the function; `old` and `new` name the state's rows before and after what a step
-        does.
+    def _whole(self, direction: Direction, edges: Edges) -> list[str]:
+        """Return the function.
 
-        `first` stands before the first segment and `last` after the last, `dead_first` and `dead`
-        in their place for a row that is over.
+        A thread has the rows from r0 to r1, and a product those from R0 to R1: where threads share
+        its columns, all of them. `now` and `next` hold the state, and change places at each step.
         """
-        now, then = (", ".join(f"{letter}{i}" for i in range(len(self.state))) for letter in "ab")
         lines = [f"void {self.name}({DECLARED}) {{", *self._tensors(), *self._packing()]
         lines += ["meeting_t meeting = {0}; (void)meeting;", "PARALLEL {"]
-        lines += [
-            "const long id = THREAD, n = THREADS, r0 = PART(B, id), r1 = PART(B, id + 1);",
-            "const long R0 = columns ? 0 : r0, R1 = columns ? B : r1;",
-            f"real *now[] = {{{now}}}, *next[] = {{{then}}};",
-            *(
-                _copy(f"a{i} + r0 * {w}", f"{begin}_{i} + r0 * {w}", f"(r1 - r0) * {w}")
-                for i, w in self._fields()
-            ),
-            f"for ({time}) {{",
-        ]
+        lines.append("const long id = THREAD, n = THREADS, r0 = PART(B, id), r1 = PART(B, id + 1);")
+        lines.append("const long R0 = columns ? 0 : r0, R1 = columns ? B : r1;")
 
-        count = self.schedule.segments()
-        for number in range(count):
-            over = [*(dead_first if number == 0 else []), *(dead if number == count - 1 else [])]
-            lines += [
-                "for (long b = r0; b < r1; b++) {",
-                "const long at = b * T + t; (void)at;",
-                *self._rows(old, new),
-            ]
-            lines += [
-                *(first if number == 0 else []),
-                f"if (!ALIVE) {{ {' '.join(over)} continue; }}",
-            ]
-            lines += [*self.text.segment(number), *(last if number == count - 1 else []), "}"]
+        # A thread copies the state of its rows in, and out again at the end.
+        now = ", ".join(f"a{i}" for i, _ in self._fields())
+        after = ", ".join(f"b{i}" for i, _ in self._fields())
+        lines.append(f"real *now[] = {{{now}}}, *next[] = {{{after}}};")
+        for i, width in self._fields():
+            begin = f"{direction.begin}_{i} + r0 * {width}"
+            lines.append(_copy(f"a{i} + r0 * {width}", begin, f"(r1 - r0) * {width}"))
+
+        lines.append(f"for ({direction.time}) {{")
+        for number in range(self.schedule.segments()):
+            lines += self._segment(number, direction, edges)
             lines += self._products(number)
+        swap = "real *swap = now[i]; now[i] = next[i]; next[i] = swap;"
+        lines.append(f"for (int i = 0; i < {len(self.state)}; i++) {{ {swap} }}")
+        lines.append("}")
 
-        fields = len(self.state)
-        lines += [
-            (
-                f"for (int i = 0; i < {fields}; i++) {{ real *swap = now[i]; now[i] = next[i];"
-                " next[i] = swap; }"
-            ),
-            "}",
-            *(
-                _copy(f"{end}_{i} + r0 * {w}", f"now[{i}] + r0 * {w}", f"(r1 - r0) * {w}")
-                for i, w in self._fields()
-            ),
-            "}",
-            "}",
-        ]
+        for i, width in self._fields():
+            end = f"{direction.end}_{i} + r0 * {width}"
+            lines.append(_copy(end, f"now[{i}] + r0 * {width}", f"(r1 - r0) * {width}"))
+        lines += ["}", "}"]
         return lines
+
+    def _segment(self, number: int, direction: Direction, edges: Edges) -> Iterator[str]:
+        """Give the lines of a segment: a loop over the thread's rows."""
+        is_first = number == 0
+        is_last = number == self.schedule.segments() - 1
+        yield "for (long b = r0; b < r1; b++) {"
+        yield "const long at = b * T + t; (void)at;"
+        yield from self._rows(direction.old, direction.new)
+        if is_first:
+            yield from edges.first
+
+        # A row that is over takes no part in a step, but what it writes must hold something.
+        dead: list[str] = []
+        if is_first:
+            dead += edges.dead_first
+        if is_last:
+            dead += edges.dead
+        yield f"if (!ALIVE) {{ {' '.join(dead)} continue; }}"
+
+        yield from self.text.segment(number)
+        if is_last:
+            yield from edges.last
+        yield "}"
 
     def _fields(self) -> Iterable[tuple[int, int]]:
         return enumerate(self.state)
@@ -183,10 +234,9 @@ class Function:
         layout = self.layout
         for group in layout.groups:
             for i in range(len(group.widths)):
-                yield (
-                    f"real *{group.name}_{i} = p[{layout.place(group.name, i)}];"
-                    f" (void){group.name}_{i};"
-                )
+                name, place = f"{group.name}_{i}", layout.place(group.name, i)
+                yield f"real *{name} = p[{place}]; (void){name};"
+
         own, packed = layout.place("own"), layout.place("packed")
         yield f"real *own = p[{own}], *packed = p[{packed}]; (void)own; (void)packed;"
         yield "product_t *product = (product_t *)tools[0]; (void)product;"
@@ -202,17 +252,16 @@ class Function:
         at = "0"
         for place, index in enumerate(self.schedule.needed):
             product = self.schedule.products[index]
-            size = f"panels({product.outer}) * {product.inner} * LANES"
+            inner, outer, groups = product.inner, product.outer, product.groups
+            size = f"panels({outer}) * {inner} * LANES"
             yield f"real *packed{index} = packed + {at};"
-            matrix = (
-                f"matrices[{place}] + g * strides[{3 * place + 2}], strides[{3 * place}],"
-                f" strides[{3 * place + 1}]"
-            )
-            yield f"if (packing) for (long g = 0; g < {product.groups}; g++)"
-            yield (
-                f"    pack({product.inner}, {product.outer}, {matrix}, packed{index} + g * {size});"
-            )
-            at += f" + {product.groups} * {size}"
+
+            # A matrix has three strides: down, across, and from group to group.
+            down, across, apart = (f"strides[{3 * place + i}]" for i in range(3))
+            matrix = f"matrices[{place}] + g * {apart}, {down}, {across}"
+            yield f"if (packing) for (long g = 0; g < {groups}; g++)"
+            yield f"    pack({inner}, {outer}, {matrix}, packed{index} + g * {size});"
+            at += f" + {groups} * {size}"
 
     def _rows(self, old: str, new: str) -> Iterator[str]:
         """Give the lines that name the rows of this row and step."""
@@ -220,65 +269,76 @@ class Function:
             yield f"real *{old}{i} = now[{i}] + b * {width}; (void){old}{i};"
             yield f"real *restrict {new}{i} = next[{i}] + b * {width}; (void){new}{i};"
 
+        # Tensors that are read by other lines have no name for a row.
         for group in self.layout.groups:
-            if group.row:
-                kind = "real *restrict" if group.written else "const real *restrict"
-                for i, width in enumerate(group.widths):
-                    name = f"{group.row}{i + group.shift}"
-                    yield (
-                        f"{kind} {name} = {group.name}_{i} + {AT[group.lies]} * {width};"
-                        f" (void){name};"
-                    )
+            if not group.row:
+                continue
+            kind = "real *restrict" if group.written else "const real *restrict"
+            for i, width in enumerate(group.widths):
+                name = f"{group.row}{i + group.shift}"
+                start = f"{group.name}_{i} + {AT[group.lies]} * {width}"
+                yield f"{kind} {name} = {start}; (void){name};"
 
+        products = self.schedule.products
         for i in self.text.inputs:
-            width = self.schedule.products[i].rows.size
+            width = products[i].rows.size
             yield f"real *restrict input{i} = I{i} + b * {width}; (void)input{i};"
         for number, width in self.text.scratch.values():
             yield f"real *kept{number} = K{number} + b * {width}; (void)kept{number};"
         if self.schedule.space == "late":
-            for k, i in enumerate(self.schedule.slots):
-                yield (
-                    f"const real *late{k} = L{k} + b * {self.schedule.products[i].width};"
-                    f" (void)late{k};"
-                )
+            for slot, index in enumerate(self.schedule.slots):
+                start = f"L{slot} + b * {products[index].width}"
+                yield f"const real *late{slot} = {start}; (void)late{slot};"
 
     def _products(self, number: int) -> Iterator[str]:
-        """Give the lines of the products after a segment: the thread's rows, or its columns of all
-        rows.
+        """Give the lines of the products after a segment.
+
+        They are of the thread's rows, or of its columns of all rows: the threads meet before, when
+        all rows are there, and after, when all columns are.
         """
-        made = self.schedule.after(number)
-        if made:
-            yield "MEET"
-        for index in made:
-            product, slot = self.schedule.products[index], self.schedule.slots.index(index)
-            width = product.width
-            direct = self.schedule.direct(index)
-            rows, wide = (
-                (f"I{index}", product.rows.size)
-                if direct is None
-                else (f"now[{direct}]", self.state[direct])
-            )
-            result, apart = f"L{slot}", str(width)
-            if self.schedule.space == "saved":
-                result, apart = (
-                    f"(keep ? saved_{slot} + t * {width} : saved_{slot})",
-                    f"(keep ? T * {width} : {width})",
-                )
-            yield from _product(product, index, rows, wide, result, apart)
-        if made:
-            yield "MEET"
+        indices = self.schedule.after(number)
+        if not indices:
+            return
+        yield "MEET"
+        for index in indices:
+            product = self.schedule.products[index]
+            yield from _product(product, index, self._operand(index), self._result(index))
+        yield "MEET"
+
+    def _operand(self, index: int) -> Strided:
+        """Return the rows that a product reads: the state as it lies, or its own input."""
+        place = self.schedule.direct(index)
+        if place is None:
+            return Strided(f"I{index}", str(self.schedule.products[index].rows.size))
+        return Strided(f"now[{place}]", str(self.state[place]))
+
+    def _result(self, index: int) -> Strided:
+        """Return the rows that a product writes.
+
+        One that is saved for the gradients lies as [B, T, width], and as [B, width] otherwise.
+        """
+        slot = self.schedule.slots.index(index)
+        width = self.schedule.products[index].width
+        if self.schedule.space == "late":
+            return Strided(f"L{slot}", str(width))
+
+        start = f"(keep ? saved_{slot} + t * {width} : saved_{slot})"
+        return Strided(start, f"(keep ? T * {width} : {width})")
 
 
-def _product(
-    product: Product, index: int, rows: str, width: int, result: str, apart: str
-) -> Iterator[str]:
+def _product(product: Product, index: int, rows: Strided, result: Strided) -> Iterator[str]:
+    """Give the lines of one product, group by group."""
     inner, outer = product.inner, product.outer
+    source = f"{rows.start} + R0 * {rows.apart} + g * {inner}"
+    matrix = f"packed{index} + g * all * {inner} * LANES"
+    target = f"{result.start} + g * {outer} + R0 * {result.apart}"
+
     yield f"for (long g = 0; g < {product.groups}; g++) {{"
     yield f"    const long all = panels({outer}), first = columns ? PART(all, id) : 0;"
     yield "    const long last = columns ? PART(all, id + 1) : all;"
-    yield f"    product(R1 - R0, {outer}, {inner}, {rows} + R0 * {width} + g * {inner}, {width},"
-    yield f"            packed{index} + g * all * {inner} * LANES,"
-    yield f"            {result} + g * {outer} + R0 * {apart}, {apart}, first, last);"
+    yield f"    product(R1 - R0, {outer}, {inner}, {source}, {rows.apart},"
+    yield f"            {matrix},"
+    yield f"            {target}, {result.apart}, first, last);"
     yield "}"
 
 

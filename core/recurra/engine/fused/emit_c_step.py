@@ -1,54 +1,66 @@
-"""A step in C: the lines of each segment for one row, with nothing computed twice. Nothing here
-knows a cell.
+"""A step in C: the lines of each segment for one row, with nothing computed twice.
+
+Nothing here knows a cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from recurra.engine.fused.c_operations import WRITTEN, literal
 from recurra.engine.fused.schedule import Schedule, Stage, Store
 from recurra.engine.fused.vectors import Load, Number, Operation, Reduction, Vector
 
 
+class Scratch(NamedTuple):
+    """Where a vector is kept for later stages: in `keptN`, so many numbers a row."""
+
+    number: int
+    width: int
+
+
 class StepText:
     """The lines of a step; `names` holds what its vectors are called in the file."""
 
     def __init__(self, schedule: Schedule, names: dict[Vector, str]) -> None:
-        self.schedule, self.names = schedule, names
-        self.scratch = self._kept()
+        self.schedule = schedule
+        self.names = names
+        self.scratch = self._find_scratch()
         self.inputs = [index for index in schedule.needed if schedule.direct(index) is None]
 
-    def _kept(self) -> dict[Vector, tuple[int, int]]:
-        """Return what a later stage reads, and is kept for it: of each vector a number and its
-        width.
-        """
+    def _find_scratch(self) -> dict[Vector, Scratch]:
+        """Return where each vector is kept that a later stage reads."""
         schedule = self.schedule
-        kept: dict[Vector, tuple[int, int]] = {}
+        scratch: dict[Vector, Scratch] = {}
         seen: set[Vector] = set()
-        readers = [(store.vector, schedule.of(store.vector)) for store in schedule.stores]
 
+        # Each vector is visited once for every stage that reads it, its parts only the first time.
+        readers = [(store.vector, schedule.of(store.vector)) for store in schedule.stores]
         while readers:
             vector, reader = readers.pop()
             computed = isinstance(vector, Operation | Reduction)
-            if computed and vector not in kept and self._earlier(vector, reader):
-                kept[vector] = len(kept), vector.width
+            if computed and vector not in scratch and self._earlier(vector, reader):
+                scratch[vector] = Scratch(len(scratch), vector.width)
 
             if vector in seen:
                 continue
             seen.add(vector)
-            at = schedule.of(vector)
+            stage = schedule.of(vector)
             if isinstance(vector, Reduction):
-                at = self._inside(vector)
-            readers += [(part, at) for part in vector.parts]
-        return kept
+                stage = self._inside(vector)
+            readers += [(part, stage) for part in vector.parts]
+        return scratch
 
     def _earlier(self, vector: Vector, stage: Stage) -> bool:
-        """Tell whether a vector is there from a stage before; one number is, in the same segment,
-        as a variable.
+        """Tell whether a vector has to be kept, to be read at a stage.
+
+        One number of the same segment does not: it is a variable.
         """
         own = self.schedule.of(vector)
-        return own[0] < stage[0] if vector.width == 1 else own < stage
+        if vector.width == 1:
+            return own.segment < stage.segment
+        return own < stage
 
     def _inside(self, reduction: Vector) -> Stage:
         """Return the stage in which the elements of a sum are added."""
@@ -60,47 +72,52 @@ class StepText:
     def segment(self, number: int) -> Iterator[str]:
         """Give the lines that compute a segment for the row b at step t."""
         schedule = self.schedule
-        stores = [store for store in schedule.stores if schedule.of(store.vector)[0] == number]
-        kept = [vector for vector in self.scratch if schedule.of(vector)[0] == number]
-        reductions = [
-            v for v in self._all() if isinstance(v, Reduction) and schedule.of(v)[0] == number
-        ]
+        stores = [store for store in schedule.stores if self._segment(store.vector) == number]
+        scratch = [vector for vector in self.scratch if self._segment(vector) == number]
+        reductions: list[Reduction] = []
+        for vector in self._all():
+            if isinstance(vector, Reduction) and self._segment(vector) == number:
+                reductions.append(vector)
 
-        levels = {schedule.of(store.vector)[1] for store in stores} | {
-            schedule.of(v)[1] for v in kept
-        }
-        levels |= {self._inside(reduction)[1] for reduction in reductions}
+        levels = {schedule.of(store.vector).level for store in stores}
+        levels |= {schedule.of(vector).level for vector in scratch}
+        levels |= {self._inside(reduction).level for reduction in reductions}
         for level in range(max(levels, default=-1) + 1):
-            stage = number, level
-            here = [store for store in stores if schedule.of(store.vector) == stage]
-            here += [
-                Store(f"kept{self.scratch[v][0]}", 0, v) for v in kept if schedule.of(v) == stage
-            ]
+            stage = Stage(number, level)
             sums = [reduction for reduction in reductions if self._inside(reduction) == stage]
+
+            # What is kept for later stages is stored as well.
+            here = [store for store in stores if schedule.of(store.vector) == stage]
+            for vector in scratch:
+                if schedule.of(vector) == stage:
+                    here.append(Store(f"kept{self.scratch[vector].number}", 0, vector))
             yield from self._level(stage, here, sums)
 
+    def _segment(self, vector: Vector) -> int:
+        return self.schedule.of(vector).segment
+
     def _level(self, stage: Stage, stores: list[Store], sums: list[Reduction]) -> Iterator[str]:
-        """Give the lines of one stage: where its sums begin, its single numbers, a loop for each
-        width.
+        """Give the lines of one stage.
+
+        Its sums begin first; then come its single numbers, and a loop for each width.
         """
         for reduction in sums:
             start = "-(real)INFINITY" if reduction.name == "amax" else "0"
             yield f"real {self._name(reduction)} = {start};"
 
         for vector in self._all():
-            if (
-                isinstance(vector, Operation)
-                and vector.width == 1
-                and self.schedule.of(vector) == stage
-            ):
-                yield f"const real {self._name(vector)} = {self._expression(vector, stage)};"
+            if not isinstance(vector, Operation) or vector.width != 1:
+                continue
+            if self.schedule.of(vector) == stage:
+                yield self._definition(vector, stage)
 
+        # Vectors of one width are computed in one loop, each element after the other.
         widths = {store.vector.width for store in stores}
-        widths |= {part.width for reduction in sums for part in reduction.parts}
+        for reduction in sums:
+            widths.update(part.width for part in reduction.parts)
         for width in sorted(widths):
-            yield from self._loop(
-                stage, width, [s for s in stores if s.vector.width == width], sums
-            )
+            wide = [store for store in stores if store.vector.width == width]
+            yield from self._loop(stage, width, wide, sums)
 
     def _all(self) -> list[Vector]:
         """Return all vectors, each after those that it is made of."""
@@ -121,40 +138,44 @@ class StepText:
         self, stage: Stage, width: int, stores: list[Store], sums: list[Reduction]
     ) -> Iterator[str]:
         """Give one loop over the elements of a row: all of a stage that is as wide."""
-        added = [
-            (reduction, part)
-            for reduction in sums
-            for part in reduction.parts
-            if part.width == width
-        ]
+        added: list[tuple[Reduction, Vector]] = []
+        for reduction in sums:
+            added += [(reduction, part) for part in reduction.parts if part.width == width]
+
+        # First the operations of all that is added or stored, so that none is computed twice.
         lines: list[str] = []
         done: set[Vector] = set()
-        for vector in [*(part for _, part in added), *(store.vector for store in stores)]:
-            self._body(vector, stage, done, lines)
+        for _, part in added:
+            self._body(part, stage, done, lines)
+        for store in stores:
+            self._body(store.vector, stage, done, lines)
 
         for store in stores:
-            place = f"{store.target}[{store.offset} + j]"
-            lines.append(
-                f"{place} {'+=' if store.adds else '='} {self._value(store.vector, stage)};"
-            )
+            sign = "+=" if store.adds else "="
+            value = self._value(store.vector, stage)
+            lines.append(f"{store.target}[{store.offset} + j] {sign} {value};")
         for reduction, part in added:
             name, value = self._name(reduction), self._value(part, stage)
-            adds = reduction.name == "sum"
-            lines.append(f"{name} += {value};" if adds else f"{name} = r_max({name}, {value});")
+            if reduction.name == "sum":
+                lines.append(f"{name} += {value};")
+            else:
+                lines.append(f"{name} = r_max({name}, {value});")
 
         if width == 1:
-            yield from ("{ const long j = 0; (void)j;", *lines, "}")
+            yield "{ const long j = 0; (void)j;"
+            yield from lines
+            yield "}"
             return
+
+        # A compiler adds vectors, but has no maximum.
         if all(reduction.name == "sum" for reduction, _ in added):
-            # A compiler adds vectors, but has no maximum.
-            names = ", ".join(dict.fromkeys(self._name(reduction) for reduction, _ in added))
-            clauses = f" reduction(+: {names})" if added else ""
-            yield f'_Pragma("omp simd{clauses}")'
-        yield from (
-            f"for (long j = 0; j < {width}; j++) {{",
-            *(f"    {line}" for line in lines),
-            "}",
-        )
+            names = dict.fromkeys(self._name(reduction) for reduction, _ in added)
+            clause = f" reduction(+: {', '.join(names)})" if names else ""
+            yield f'_Pragma("omp simd{clause}")'
+        yield f"for (long j = 0; j < {width}; j++) {{"
+        for line in lines:
+            yield f"    {line}"
+        yield "}"
 
     def _body(self, vector: Vector, stage: Stage, done: set[Vector], lines: list[str]) -> None:
         """Add the operations that a vector needs in this loop."""
@@ -162,15 +183,17 @@ class StepText:
             return
         if vector.width == 1 or self.schedule.of(vector) != stage:
             return
+
         done.add(vector)
         for part in vector.parts:
             self._body(part, stage, done, lines)
-        lines.append(f"const real {self._name(vector)} = {self._expression(vector, stage)};")
+        lines.append(self._definition(vector, stage))
 
-    def _expression(self, operation: Operation, stage: Stage) -> str:
-        return _written(
-            operation.name, [self._value(operand, stage) for operand in operation.operands]
-        )
+    def _definition(self, operation: Operation, stage: Stage) -> str:
+        """Return the line that computes an operation."""
+        name = self._name(operation)
+        operands = [self._value(operand, stage) for operand in operation.operands]
+        return f"const real {name} = {_in_c(operation.name, operands)};"
 
     def _value(self, vector: Vector, stage: Stage) -> str:
         """Return a vector's element j as it is read at a stage."""
@@ -182,19 +205,23 @@ class StepText:
                 return f"{space}{slot}[{offset}{at}]"
 
         if self._earlier(vector, stage):
-            return f"kept{self.scratch[vector][0]}[0{at}]"
+            return f"kept{self.scratch[vector].number}[0{at}]"
         return self._name(vector)
 
 
-def _written(name: str, args: list[str]) -> str:
-    """Return an operation in C; `name:key` says that the last arguments have names, `name/x.x`
-    which there are.
+def _in_c(name: str, operands: list[str]) -> str:
+    """Return an operation in C.
+
+    `add:alpha` says that the last operand is called alpha. `clamp/x.x` says which arguments there
+    are: the first and the third, so that the second is empty.
     """
     name, _, present = name.partition("/")
     base, *keys = name.split(":")
-    rest = iter(args)
-    given = [next(rest) if mark == "x" else "" for mark in present or "x" * len(args)]
+    marks = present or "x" * len(operands)
+    remaining = iter(operands)
+    args = [next(remaining) if mark == "x" else "" for mark in marks]
 
-    positional = len(given) - len(keys)
-    named = dict(zip(keys, given[positional:], strict=True))
-    return f"({WRITTEN[base](*given[:positional], **named)})"
+    positional = len(args) - len(keys)
+    named = dict(zip(keys, args[positional:], strict=True))
+    text = WRITTEN[base](*args[:positional], **named)
+    return f"({text})"

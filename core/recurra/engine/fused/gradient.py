@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine.fused.operations import REPLACED
-from recurra.engine.fused.record import Program, Trace, Unsupported
+from recurra.engine.fused.record import Program, Trace, Unsupported, type_text, values_text
 from recurra.engine.fused.subgraph import Subgraph
 
 
@@ -34,21 +34,24 @@ class Joint:
     grads: dict[int, int]
 
     def __str__(self) -> str:
-        known = {value: f"sequence {i}" for i, value in enumerate(self.sequences)}
-        known |= {value: f"shared {i}" for i, value in enumerate(self.shared)}
-        known |= {value: f"state {i}" for i, value in enumerate(self.state)}
-        seeds = ((place, value) for place, value in enumerate(self.seeds) if value is not None)
-        known |= {value: f"gradient that comes of output {place}" for place, value in seeds}
-        lines = [f"v{value} {self.program.said(value)} is {name}" for value, name in known.items()]
+        names = {value: f"sequence {i}" for i, value in enumerate(self.sequences)}
+        names |= {value: f"shared {i}" for i, value in enumerate(self.shared)}
+        names |= {value: f"state {i}" for i, value in enumerate(self.state)}
+        for i, seed in enumerate(self.seeds):
+            if seed is not None:
+                names[seed] = f"gradient that comes of output {i}"
+
+        lines = [f"{self.program.value_text(value)} is {name}" for value, name in names.items()]
         lines.append(str(self.program))
-        lines.append(f"outputs {', '.join(f'v{value}' for value in self.outs)}")
+        lines.append(f"outputs {values_text(self.outs)}")
         lines += [f"gradient of v{value} is v{grad}" for value, grad in self.grads.items()]
         return "\n".join(lines)
 
 
 class _Seeded(torch.autograd.Function):
-    """A number whose gradients in some tensors are others, its seeds: torch, given seeds itself,
-    imports sympy.
+    """A number whose gradients in some tensors are others, its seeds.
+
+    Torch, given seeds itself, imports sympy.
     """
 
     @staticmethod
@@ -66,52 +69,58 @@ class _Seeded(torch.autograd.Function):
 def joint(
     program: Program, loop: Subgraph, sequences: list[int], shared: list[int], state: list[int]
 ) -> Joint:
-    """Record the loop's step, which reads sequences, shared values and state in this order, and its
-    gradients.
+    """Record the loop's step and its gradients.
 
-    Raises `Unsupported` where no gradient goes through it.
+    The loop reads sequences, shared values and state, in this order. Raises `Unsupported` where no
+    gradient goes through it.
     """
-    inputs = [
-        _leaf(program, value, counts=value in shared) for value in (*sequences, *shared, *state)
-    ]
+    inputs = [_leaf(program, value, value in shared) for value in (*sequences, *shared, *state)]
     trace = Trace(program.rows, REPLACED)
     numbers = [trace.input(t) for t in inputs]
     with torch.enable_grad(), trace:
         outs = loop(program.rows, *inputs)
 
-    seeds = [torch.zeros_like(t) if t.requires_grad else None for t in outs]
-    known = [None if seed is None else trace.input(seed) for seed in seeds]
-    pairs = [(t, seed) for t, seed in zip(outs, seeds, strict=True) if seed is not None]
-    if not pairs:
+    # A seed for each output that has a gradient: only after the step does torch know which have.
+    seeds: list[int | None] = []
+    seeded: list[Tensor] = []
+    seed_tensors: list[Tensor] = []
+    for out in outs:
+        if not out.requires_grad:
+            seeds.append(None)
+            continue
+        seed = torch.zeros_like(out)
+        seeds.append(trace.input(seed))
+        seeded.append(out)
+        seed_tensors.append(seed)
+    if not seeded:
         raise Unsupported("no gradient goes through its state")
 
+    leaves = [t for t in inputs if t.requires_grad]
     with torch.enable_grad(), trace:
-        wanted = [t for t in inputs if t.requires_grad]
-        total = _Seeded.apply(len(pairs), *(t for t, _ in pairs), *(seed for _, seed in pairs))  # type: ignore[no-untyped-call]
-        gained = torch.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
-    grads = {
-        trace.number(t): trace.number(grad)
-        for t, grad in zip(wanted, gained, strict=True)
-        if grad is not None
-    }
+        total = _Seeded.apply(len(seeded), *seeded, *seed_tensors)  # type: ignore[no-untyped-call]
+        gradients = torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True)
 
-    first, second = len(sequences), len(sequences) + len(shared)
+    grads: dict[int, int] = {}
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        if gradient is not None:
+            grads[trace.number(leaf)] = trace.number(gradient)
+
+    first_shared = len(sequences)
+    first_state = first_shared + len(shared)
     return Joint(
-        trace.program,
-        numbers[:first],
-        numbers[first:second],
-        numbers[second:],
-        [trace.number(t) for t in outs],
-        known,
-        grads,
+        program=trace.program,
+        sequences=numbers[:first_shared],
+        shared=numbers[first_shared:first_state],
+        state=numbers[first_state:],
+        outs=[trace.number(out) for out in outs],
+        seeds=seeds,
+        grads=grads,
     )
 
 
-def _leaf(program: Program, value: int, counts: bool) -> Tensor:
-    """Return zeros like a value; one that is the same for all rows may count, or be a condition."""
+def _leaf(program: Program, value: int, for_all_rows: bool) -> Tensor:
+    """Return zeros like a value; one that is for all rows may be of integers or conditions."""
     dtype = program.dtypes[value]
-    if not dtype.is_floating_point and not counts:
-        raise Unsupported(
-            f"it reads numbers of type {str(dtype).removeprefix('torch.')} in each step"
-        )
+    if not dtype.is_floating_point and not for_all_rows:
+        raise Unsupported(f"it reads numbers of type {type_text(dtype)} in each step")
     return torch.zeros(program.shapes[value], dtype=dtype, requires_grad=dtype.is_floating_point)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recurra.engine.fused import layout, schedule
@@ -27,13 +28,18 @@ class Kernel:
 
     def stages(self) -> dict[str, object]:
         """Return what each pass made, by the name of the pass; printed, it can be read."""
-        backwards = "\n\nbackward\n"
         return {
             "vectors": self.lowered,
-            "schedule": f"forward\n{backwards.join(map(str, self.schedules))}",
-            "layout": f"forward\n{backwards.join(map(str, self.layouts))}",
+            "schedule": _forward_backward(self.schedules),
+            "layout": _forward_backward(self.layouts),
             "emit": self.source,
         }
+
+
+def _forward_backward(functions: Sequence[object]) -> str:
+    """Return the text of the function that goes forward, and of that of the gradients, if any."""
+    texts = [str(function) for function in functions]
+    return "forward\n" + "\n\nbackward\n".join(texts)
 
 
 def kernel(joint: Joint) -> Kernel:
@@ -47,8 +53,18 @@ def kernel(joint: Joint) -> Kernel:
     if joint.grads:
         schedules.append(schedule.backward(lowered))
         layouts.append(layout.backward(lowered, schedules[1]))
-
     source, scratch = emit(lowered, schedules, layouts)
-    once = subgraph(lowered.program, lowered.program.nodes, joint.shared, lowered.shared)
-    by_element = tuple(slot in lowered.by_element for slot in range(len(lowered.shared)))
-    return Kernel(source, lowered, schedules, layouts, scratch, once, by_element)
+
+    # What all rows share is computed once a window, before the kernel is called.
+    program = lowered.program
+    once = subgraph(program, program.nodes, joint.shared, lowered.shared)
+    slots = range(len(lowered.shared))
+    return Kernel(
+        source=source,
+        lowered=lowered,
+        schedules=schedules,
+        layouts=layouts,
+        scratch=scratch,
+        once=once,
+        by_element=tuple(slot in lowered.by_element for slot in slots),
+    )

@@ -1,5 +1,4 @@
-"""What a kernel's function is given, and in which order: the C is printed from it, and a call
-packed by it.
+"""What a kernel's function is given, in its order: the C is printed by it, and a call packed.
 
 A function reads and writes tensors by pointers in one list. Which tensor stands where is said here
 alone: whoever packs a call names the tensors, and a name or a count that is not the function's is
@@ -9,6 +8,7 @@ an error before anything is read.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recurra.engine.fused.lower import Lowered
 from recurra.engine.fused.schedule import Schedule
+from recurra.engine.fused.vectors import Vector
 
 WIDEST = 16
 """Numbers in the widest vector there is."""
@@ -40,7 +41,9 @@ class Arguments(NamedTuple):
     tools: Any
 
 
-IN_C: dict[str, tuple[str, Any]] = {
+CType = type[ctypes.c_long] | type[ctypes.c_void_p]
+
+IN_C: dict[str, tuple[str, CType]] = {
     "steps": ("long T", ctypes.c_long),
     "rows": ("long B", ctypes.c_long),
     "threads": ("long threads", ctypes.c_long),
@@ -80,27 +83,26 @@ class Group:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of a product: its slot among the shared values, whether it is [N, K], its groups and
-    sizes.
-    """
+    """A matrix of a product: `groups` times `inner` by `outer`."""
 
-    slot: int
-    turned: bool
+    slot: int  # among the shared values
+    turned: bool  # it lies as [outer, inner]
     groups: int
     inner: int
     outer: int
 
     def strides(self, matrix: Tensor) -> list[int]:
-        """Return how far apart in memory the elements of a tensor are: down, across, and from group
-        to group.
-        """
+        """Return how far apart the elements of a tensor are: down, across, from group to group."""
         *group, down, across = matrix.stride()
-        return [*([across, down] if self.turned else [down, across]), group[0] if group else 0]
+        if self.turned:
+            down, across = across, down
+        return [down, across, group[0] if group else 0]
 
     @property
     def room(self) -> int:
         """How many numbers it takes when it is packed, at most."""
-        return self.groups * self.inner * -(-self.outer // WIDEST) * WIDEST
+        panels = math.ceil(self.outer / WIDEST)
+        return self.groups * self.inner * panels * WIDEST
 
     @property
     def work(self) -> int:
@@ -117,11 +119,16 @@ class Layout:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        places, at = {}, 0
+        places: dict[str, int] = {}
+        at = 0
         for group in self.groups:
             places[group.name] = at
             at += len(group.widths)
-        return places | {"own": at, "packed": at + 1}
+
+        # Memory of the function's own stands behind the tensors: a place each.
+        places["own"] = at
+        places["packed"] = at + 1
+        return places
 
     @cached_property
     def _names(self) -> list[str]:
@@ -150,101 +157,104 @@ class Layout:
         """Return where the pointer of a tensor stands."""
         return self._places[name] + index
 
-    def pointers(self, given: Mapping[str, Sequence[Tensor]]) -> Any:
+    def pointers(self, tensors: Mapping[str, Sequence[Tensor]]) -> Any:
         """Return pointers to tensors, which are given by name, in the order of the function.
 
         Raises `KeyError` for a name that is missing, and `ValueError` where a name has more or
         fewer tensors.
         """
-        parts = [given[name] for name in self._names]
+        parts = [tensors[name] for name in self._names]
         if [*map(len, parts)] != self._counts:
-            pairs = zip(self._names, parts, self._counts, strict=True)
-            said = [
-                f"{len(part)} of {name} for {count}"
-                for name, part, count in pairs
-                if len(part) != count
-            ]
-            raise ValueError(f"a kernel is given other tensors than it reads: {', '.join(said)}")
+            raise ValueError(self._mismatch(parts))
         return pointers([tensor for part in parts for tensor in part])
+
+    def _mismatch(self, parts: Sequence[Sequence[Tensor]]) -> str:
+        """Return which names have another number of tensors than they should."""
+        wrong = []
+        for name, part, count in zip(self._names, parts, self._counts, strict=True):
+            if len(part) != count:
+                wrong.append(f"{len(part)} of {name} for {count}")
+        return f"a kernel is given other tensors than it reads: {', '.join(wrong)}"
 
     def __str__(self) -> str:
         lines = []
         for group in self.groups:
             for index, width in enumerate(group.widths):
+                place = self.place(group.name, index)
                 size = f", {width} wide" if group.lies != "shared" else ""
-                lines.append(
-                    f"{self.place(group.name, index):3} {group.name}{index}: {group.lies}{size}"
-                )
-        lines += [
-            f"{self.place('own'):3} its own memory",
-            f"{self.place('packed'):3} packed matrices",
-        ]
-        for index, m in enumerate(self.matrices):
-            turned = ", turned" if m.turned else ""
-            lines.append(
-                f"matrix {index}: shared{m.slot}, {m.groups} x {m.inner} x {m.outer}{turned}"
-            )
+                lines.append(f"{place:3} {group.name}{index}: {group.lies}{size}")
+        lines.append(f"{self.place('own'):3} its own memory")
+        lines.append(f"{self.place('packed'):3} packed matrices")
+
+        for index, matrix in enumerate(self.matrices):
+            size = f"{matrix.groups} x {matrix.inner} x {matrix.outer}"
+            turned = ", turned" if matrix.turned else ""
+            lines.append(f"matrix {index}: shared{matrix.slot}, {size}{turned}")
         return "\n".join(lines)
 
 
 def pointers(tensors: Sequence[Tensor]) -> Any:
     """Return pointers to tensors, as a function takes them."""
-    return (ctypes.c_void_p * max(1, len(tensors)))(*[tensor.data_ptr() for tensor in tensors])
+    array = ctypes.c_void_p * max(1, len(tensors))
+    return array(*[tensor.data_ptr() for tensor in tensors])
 
 
 def longs(numbers: Sequence[int]) -> Any:
     """Return whole numbers, as a function takes them."""
-    return (ctypes.c_long * max(1, len(numbers)))(*numbers)
+    array = ctypes.c_long * max(1, len(numbers))
+    return array(*numbers)
 
 
 def forward(lowered: Lowered, schedule: Schedule) -> Layout:
     """Return what the function that goes forward is given."""
     state = lowered.state
-    return Layout(
-        (
-            Group("seq", lowered.sequences, "step", "seq"),
-            Group("shared", [0] * len(lowered.shared), "shared", "shared"),
-            *(Group(name, state, "row") for name in ("start", "final", "fresh")),
-            Group("history", state, "history"),
-            Group(
-                "saved", [lowered.products[index].width for index in lowered.saved], "kept", "saved"
-            ),
-            Group("extra", lowered.extras, "step", "extra", written=True),
-        ),
-        _matrices(lowered, schedule),
+    groups = (
+        Group("seq", lowered.sequences, "step", "seq"),
+        Group("shared", [0] * len(lowered.shared), "shared", "shared"),
+        Group("start", state, "row"),
+        Group("final", state, "row"),
+        Group("fresh", state, "row"),
+        Group("history", state, "history"),
+        Group("saved", _saved_widths(lowered), "kept", "saved"),
+        Group("extra", lowered.extras, "step", "extra", written=True),
     )
+    return Layout(groups, _matrices(lowered, schedule))
 
 
 def backward(lowered: Lowered, schedule: Schedule) -> Layout:
     """Return what the function of the gradients is given."""
     state = lowered.state
-    return Layout(
-        (
-            Group("seq", lowered.sequences, "step", "seq"),
-            Group("shared", [0] * len(lowered.shared), "shared", "shared"),
-            Group("history", state, "step", "state"),
-            Group(
-                "saved", [lowered.products[index].width for index in lowered.saved], "step", "saved"
-            ),
-            Group("given", lowered.extras, "step", "seed", shift=len(state)),
-            Group("last", state, "row"),
-            Group("dseq", lowered.sequences, "step", "dseq", written=True),
-            Group("store", _widths(lowered.stores), "step", "store", written=True),
-            Group("sum", _widths(lowered.sums), "thread", "sum", written=True),
-            *(Group(name, state, "row") for name in ("first", "fresh")),
-        ),
-        _matrices(lowered, schedule),
+    groups = (
+        Group("seq", lowered.sequences, "step", "seq"),
+        Group("shared", [0] * len(lowered.shared), "shared", "shared"),
+        Group("history", state, "step", "state"),
+        Group("saved", _saved_widths(lowered), "step", "saved"),
+        # The first seeds are the gradients of the state; those of the extras stand behind them.
+        Group("given", lowered.extras, "step", "seed", shift=len(state)),
+        Group("last", state, "row"),
+        Group("dseq", lowered.sequences, "step", "dseq", written=True),
+        Group("store", _widths(lowered.stores), "step", "store", written=True),
+        Group("sum", _widths(lowered.sums), "thread", "sum", written=True),
+        Group("first", state, "row"),
+        Group("fresh", state, "row"),
     )
+    return Layout(groups, _matrices(lowered, schedule))
+
+
+def _saved_widths(lowered: Lowered) -> list[int]:
+    return [lowered.products[index].width for index in lowered.saved]
 
 
 def _matrices(lowered: Lowered, schedule: Schedule) -> tuple[Matrix, ...]:
     """Return the matrices of the products of a function, in their order."""
-    products = [lowered.products[index] for index in schedule.needed]
-    return tuple(
-        Matrix(lowered.shared.index(p.matrix), p.turned, p.groups, p.inner, p.outer)
-        for p in products
-    )
+    matrices = []
+    for index in schedule.needed:
+        product = lowered.products[index]
+        slot = lowered.shared.index(product.matrix)
+        size = (product.groups, product.inner, product.outer)
+        matrices.append(Matrix(slot, product.turned, *size))
+    return tuple(matrices)
 
 
-def _widths(rows: Sequence[Sequence[Any]]) -> list[int]:
+def _widths(rows: Sequence[Sequence[Vector]]) -> list[int]:
     return [sum(vector.width for vector in row) for row in rows]

@@ -1,6 +1,4 @@
-"""What a kernel can compute for each element: operations of aten, and others said in terms of
-them.
-"""
+"""What a kernel can compute for each element: operations of aten, and others said by them."""
 
 from __future__ import annotations
 
@@ -22,10 +20,10 @@ ELEMENTWISE = frozenset(
     sigmoid_backward tanh_backward threshold_backward same condition
     """.split()
 )
-"""Operations of each element by name, without `aten.` and overload; `same` repeats one, `condition`
-makes it 1 or 0.
+"""Operations of each element by name, without `aten.` and overload.
 
-Every way of writing a kernel writes all of them.
+`same` repeats one element, and `condition` makes it 1 or 0. Every way of writing a kernel writes
+all of them.
 """
 
 FILLS = {"zeros_like": 0.0, "ones_like": 1.0, "empty_like": 0.0}
@@ -50,7 +48,9 @@ def _softplus_backward(grad: Tensor, x: Tensor, beta: float, threshold: float) -
 
 
 def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.clamp_max(x, 0) - torch.log1p(torch.exp(-torch.abs(x))), torch.zeros_like(x)
+    least = torch.clamp_max(x, 0)
+    y = least - torch.log1p(torch.exp(-torch.abs(x)))
+    return y, torch.zeros_like(x)
 
 
 def _silu_backward(grad: Tensor, x: Tensor) -> Tensor:
@@ -70,12 +70,16 @@ def _gelu_backward(grad: Tensor, x: Tensor, approximate: str = "none") -> Tensor
 def _normal(x: Tensor, approximate: str) -> tuple[Tensor, Tensor]:
     """Return the normal distribution below x, and its density, or torch's approximation of both."""
     if approximate == "none":
-        return 0.5 * (1 + torch.erf(x * math.sqrt(0.5))), torch.exp(-0.5 * x * x) / math.sqrt(
-            2 * math.pi
-        )
-    scale, cubic = math.sqrt(2 / math.pi), 0.044715
+        below = 0.5 * (1 + torch.erf(x * math.sqrt(0.5)))
+        density = torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        return below, density
+
+    scale = math.sqrt(2 / math.pi)
+    cubic = 0.044715
     t = torch.tanh(scale * (x + cubic * x * x * x))
-    return 0.5 * (1 + t), 0.5 * (1 - t * t) * scale * (1 + 3 * cubic * x * x)
+    below = 0.5 * (1 + t)
+    density = 0.5 * (1 - t * t) * scale * (1 + 3 * cubic * x * x)
+    return below, density
 
 
 def _layer_norm(
@@ -86,8 +90,11 @@ def _layer_norm(
     centred = x - mean
     scale = torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
     y = centred * scale
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias, mean, scale
+    if weight is not None:
+        y = y * weight
+    if bias is not None:
+        y = y + bias
+    return y, mean, scale
 
 
 def _layer_norm_backward(
@@ -99,10 +106,13 @@ def _layer_norm_backward(
     weight: Tensor | None,
     *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    # The layer is y = normed * weight + bias, normed over the last axes.
     axes = list(range(-len(shape), 0))
     others = list(range(x.dim() - len(shape)))
     normed = (x - mean) * scale
     inner = grad if weight is None else grad * weight
+
+    # A change of x along normed, or of all its elements alike, does not change normed.
     along = (inner * normed).mean(axes, keepdim=True)
     of_x = (inner - inner.mean(axes, keepdim=True) - normed * along) * scale
     return of_x, (grad * normed).sum(others), grad.sum(others)
@@ -117,6 +127,20 @@ def _softmax_backward(grad: Tensor, y: Tensor, dim: int, dtype: torch.dtype) -> 
     return y * (grad - (grad * y).sum([dim], keepdim=True))
 
 
+def _leaky_relu_backward(grad: Tensor, x: Tensor, slope: float, of_result: bool) -> Tensor:
+    return torch.where(x > 0, grad, grad * slope)
+
+
+def _hardtanh_backward(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    inside = (x > low) & (x < high)
+    return torch.where(inside, grad, torch.zeros_like(grad))
+
+
+def _hardsigmoid_backward(grad: Tensor, x: Tensor) -> Tensor:
+    inside = (x > -3) & (x < 3)
+    return torch.where(inside, grad * SIXTH, torch.zeros_like(grad))
+
+
 REPLACED: dict[Any, Callable[..., Any]] = {
     aten.softplus.default: _softplus,
     aten.softplus_backward.default: _softplus_backward,
@@ -126,17 +150,11 @@ REPLACED: dict[Any, Callable[..., Any]] = {
     aten.silu_backward.default: _silu_backward,
     aten.gelu.default: _gelu,
     aten.gelu_backward.default: _gelu_backward,
-    aten.leaky_relu_backward.default: lambda grad, x, slope, of_result: torch.where(
-        x > 0, grad, grad * slope
-    ),
+    aten.leaky_relu_backward.default: _leaky_relu_backward,
     aten.hardtanh.default: lambda x, low=-1, high=1: torch.clamp(x, low, high),
-    aten.hardtanh_backward.default: lambda grad, x, low, high: torch.where(
-        (x > low) & (x < high), grad, torch.zeros_like(grad)
-    ),
+    aten.hardtanh_backward.default: _hardtanh_backward,
     aten.hardsigmoid.default: lambda x: torch.clamp(x + 3, 0, 6) / 6,
-    aten.hardsigmoid_backward.default: lambda grad, x: torch.where(
-        (x > -3) & (x < 3), grad * SIXTH, torch.zeros_like(grad)
-    ),
+    aten.hardsigmoid_backward.default: _hardsigmoid_backward,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,
     aten._softmax.default: _softmax,

@@ -1,6 +1,4 @@
-"""What is run for a window of a cell: the parts before and after the loop, and the loop's step with
-its gradients.
-"""
+"""What is run for a window of a cell: before its loop, in each step of it, and after it."""
 
 from __future__ import annotations
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recurra.engine.fused.gradient import Joint, joint
+from recurra.engine.fused.record import Program
 from recurra.engine.fused.split import Parts, Step, parts, recorded, split_products
 from recurra.engine.fused.subgraph import Subgraph, subgraph
 from recurra.engine.recurrence import Recurrence
@@ -39,47 +38,70 @@ class Plan:
     extra_axes: list[int]
 
     def fits(self, rows: int, weights: Sequence[Tensor | None], state: Sequence[Tensor]) -> bool:
-        """Tell whether tensors are as large as those recorded: a kernel would read beyond others
-        without a word.
+        """Tell whether tensors are as large as those recorded.
+
+        A kernel would read beyond smaller ones without a word.
         """
-        pairs = [*zip(weights, self.weight_shapes, strict=True)]
-        pairs += zip(state, [(rows, *width) for width in self.widths], strict=True)
-        return all(t is not None and t.shape == shape for t, shape in pairs)
+        for weight, shape in zip(weights, self.weight_shapes, strict=True):
+            if weight is None or weight.shape != shape:
+                return False
+        for field, width in zip(state, self.widths, strict=True):
+            if field.shape != (rows, *width):
+                return False
+        return True
 
 
 def plan(cell: Recurrence, dtype: torch.dtype) -> Plan:
     """Return the plan of a cell for a type. Raises `Unsupported` if its step cannot be one."""
     with torch.inference_mode(False):
         step = recorded(cell, dtype)
-        return _planned(step, parts(split_products(step)))
+        divided = parts(split_products(step))
+        return _planned(step, divided)
 
 
-def _planned(recorded: Step, made: Parts) -> Plan:
+def _planned(recorded: Step, divided: Parts) -> Plan:
     """Return the plan of a step that is divided."""
-    step, program = made.step, made.step.program
-    sequences, shared, extras = made.sequences, made.shared, made.extras
-    loop = subgraph(program, made.loop, [*sequences, *shared, *step.state], [*step.after, *extras])
+    step, program = divided.step, divided.step.program
+    sequences, shared, aside = divided.sequences, divided.shared, divided.aside
+    extras = divided.extras
+
     before = subgraph(
-        program, program.nodes, [step.x, *step.weights.values()], [*sequences, *made.aside, *shared]
+        program,
+        program.nodes,
+        inputs=[step.x, *step.weights.values()],
+        outputs=[*sequences, *aside, *shared],
+    )
+    loop = subgraph(
+        program,
+        divided.loop,
+        inputs=[*sequences, *shared, *step.state],
+        outputs=[*step.after, *extras],
     )
     after = None
-    if extras != [step.y] or made.after:
-        after = subgraph(program, made.after, [*made.aside, *extras], [step.y])
+    if extras != [step.y] or divided.after:
+        after = subgraph(program, divided.after, inputs=[*aside, *extras], outputs=[step.y])
+
+    # A weight of a block inside a cell: `gate.weight` is `weight` of the module `gate`.
+    weights = []
+    for path in step.weights:
+        module, _, name = path.rpartition(".")
+        weights.append((module, name))
 
     return Plan(
         step=recorded,
-        parts=made,
+        parts=divided,
         joint=joint(program, loop, sequences, shared, step.state),
         before=before,
         loop=loop,
         after=after,
-        weights=[(name.rpartition(".")[0], name.rpartition(".")[2]) for name in step.weights],
+        weights=weights,
         weight_shapes=[program.shapes[value] for value in step.weights.values()],
         widths=[program.shapes[value][1:] for value in step.state],
         sequence_axes=[program.batch(value) or 0 for value in sequences],
-        extra_shapes=[
-            tuple(size for size in program.shapes[value] if size != program.rows)
-            for value in extras
-        ],
+        extra_shapes=[_without_batch(program, value) for value in extras],
         extra_axes=[program.batch(value) or 0 for value in extras],
     )
+
+
+def _without_batch(program: Program, value: int) -> tuple[int, ...]:
+    return tuple(size for size in program.shapes[value] if size != program.rows)

@@ -1,9 +1,10 @@
-"""Recording what a function does to tensors: straight-line operations of aten, each on values known
-by number.
+"""Recording what a function does to tensors.
 
-The function runs on a batch whose size no other axis can be taken for, so that every axis tells by
-its size whether it is the batch. Gradients are recorded as well where `torch.autograd.grad` runs
-under the trace. Printed, a program has a line for each operation:
+The record is a straight line of operations of aten, each on values known by number. The function
+runs on a batch whose size no other axis can be taken for, so that every axis tells by its size
+whether it is the batch. Gradients are recorded as well where `torch.autograd.grad` runs under the
+trace. Printed, a program has a
+line for each operation:
 
     v10 [B, 24] = addmm(v5, v0, v3)
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
 
 PRIMES = (101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157)
 """Sizes of the batch of a recording, of which one is taken that divides no width."""
@@ -25,8 +28,12 @@ PRIMES = (101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157)
 def batch_beside(widths: Iterable[int]) -> int:
     """Return a batch size that no width, nor the sum of two, is a multiple of."""
     sizes = {0, *widths}
-    sums = {a + b for a in sizes for b in sizes} - {0}
-    return next((prime for prime in PRIMES if all(size % prime for size in sums)), PRIMES[0])
+    sums = {a + b for a in sizes for b in sizes}
+    sums.discard(0)
+    for prime in PRIMES:
+        if all(size % prime for size in sums):
+            return prime
+    return PRIMES[0]
 
 
 class Unsupported(Exception):
@@ -42,8 +49,9 @@ class Ref:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: its arguments hold `Ref`s where tensors stood; `outs` are the numbers of what
-    it gives.
+    """One operation of a program.
+
+    Its arguments hold `Ref`s where tensors stood; `outs` are the numbers of the values it gives.
     """
 
     func: Any
@@ -60,58 +68,73 @@ class Node:
     def refs(self) -> list[int]:
         """The numbers of the values that it reads."""
         refs: list[int] = []
-        _visit((self.args, tuple(self.kwargs.values())), refs.append)
+        _collect(self.args, refs)
+        _collect(tuple(self.kwargs.values()), refs)
         return refs
 
     def call(self, rows: int) -> str:
-        """Return the operation as a program is printed; sizes of a batch of so many rows are said
-        as B.
-        """
-        arguments = [_written(arg, rows) for arg in self.args]
-        named = ((key, value) for key, value in self.kwargs.items() if value is not None)
-        arguments += [f"{key}={_written(value, rows)}" for key, value in named]
-        return f"{self.name.removeprefix('aten.')}({', '.join(arguments)})"
+        """Return the operation as a program is printed, sizes of a batch of `rows` rows as B."""
+        arguments = [_argument_text(arg, rows) for arg in self.args]
+        for key, value in self.kwargs.items():
+            if value is not None:
+                arguments.append(f"{key}={_argument_text(value, rows)}")
+
+        name = self.name.removeprefix("aten.")
+        return f"{name}({', '.join(arguments)})"
 
 
-def _written(arg: Any, rows: int) -> str:
+def _argument_text(arg: Any, rows: int) -> str:
     """Return an argument as a program is printed."""
     if isinstance(arg, Ref):
         return f"v{arg.index}"
     if isinstance(arg, Tensor):
         return f"tensor{list(arg.shape)}"
     if isinstance(arg, (tuple, list)):
-        return f"[{', '.join(_written(part, rows) for part in arg)}]"
+        items = [_argument_text(item, rows) for item in arg]
+        return f"[{', '.join(items)}]"
     if isinstance(arg, int) and not isinstance(arg, bool):
-        return _size(arg, rows)
+        return _size_text(arg, rows)
     return str(arg).removeprefix("torch.")
 
 
-def _size(size: int, rows: int) -> str:
+def _size_text(size: int, rows: int) -> str:
     """Return a size as users write it: in batches, where it is a multiple of one."""
     if not size or size % rows:
         return str(size)
     return "B" if size == rows else f"{size // rows}B"
 
 
-def _visit(tree: Any, seen: Callable[[int], None]) -> None:
+def type_text(dtype: torch.dtype) -> str:
+    """Return a type as users write it: `float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def values_text(values: Iterable[int]) -> str:
+    """Return values by their names: `v3, v10`."""
+    return ", ".join(f"v{value}" for value in values)
+
+
+def _collect(tree: Any, refs: list[int]) -> None:
+    """Append the number of each value that a tree of arguments holds."""
     if isinstance(tree, Ref):
-        seen(tree.index)
+        refs.append(tree.index)
     elif isinstance(tree, (tuple, list)):
         for part in tree:
-            _visit(part, seen)
+            _collect(part, refs)
 
 
-def swapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     """Return a tree of arguments with each leaf changed."""
     if isinstance(tree, (tuple, list)):
-        return type(tree)(swapped(part, change) for part in tree)
+        return type(tree)(_mapped(part, change) for part in tree)
     return change(tree)
 
 
 @dataclass
 class Program:
-    """What was recorded: nodes in order, and the shape and type of every value; `rows` is the size
-    of the batch.
+    """What was recorded: the nodes in order, and the shape and type of every value.
+
+    `rows` is the size of the batch.
     """
 
     rows: int
@@ -124,22 +147,21 @@ class Program:
 
     def line(self, node: Node) -> str:
         """Return a node as a line: each value that it gives, with its shape, and how."""
-        outs = ", ".join(f"v{out} {self.said(out)}" for out in node.outs)
-        return f"{outs} = {node.call(self.rows)}"
+        outs = [self.value_text(out) for out in node.outs]
+        return f"{', '.join(outs)} = {node.call(self.rows)}"
 
     def value(self, like: Tensor) -> int:
-        """Add a value; return its number."""
-        self.shapes.append(tuple(like.shape))
-        self.dtypes.append(like.dtype)
-        if sum(s == self.rows for s in like.shape) > 1 or any(
-            s > self.rows and not s % self.rows for s in like.shape
-        ):
-            raise Unsupported(
-                f"a value of shape {self.said(len(self.shapes) - 1)} mixes rows of the batch"
-            )
-        return len(self.shapes) - 1
+        """Add the value of a tensor; return its number. Raises `Unsupported` if it mixes rows."""
+        index = self.add(tuple(like.shape), like.dtype)
 
-    def copied(self) -> Program:
+        # [B, B] compares rows with one another, and [4B, 2] folds the batch into another axis.
+        batches = [size for size in like.shape if size and size % self.rows == 0]
+        folded = any(size != self.rows for size in batches)
+        if len(batches) > 1 or folded:
+            raise Unsupported(f"a value of shape {self.shape_text(index)} mixes rows of the batch")
+        return index
+
+    def copy(self) -> Program:
         """Return a program that holds the same, to which more can be added."""
         return Program(self.rows, [*self.nodes], [*self.shapes], [*self.dtypes])
 
@@ -149,14 +171,23 @@ class Program:
         self.dtypes.append(dtype)
         return len(self.shapes) - 1
 
-    def said(self, index: int) -> str:
-        """Return the shape of a value as users write it."""
-        return f"[{', '.join(_size(size, self.rows) for size in self.shapes[index])}]"
+    def shape_text(self, index: int) -> str:
+        """Return the shape of a value as users write it: `[B, 24]`."""
+        sizes = [_size_text(size, self.rows) for size in self.shapes[index]]
+        return f"[{', '.join(sizes)}]"
+
+    def value_text(self, index: int) -> str:
+        """Return a value and its shape: `v10 [B, 24]`."""
+        return f"v{index} {self.shape_text(index)}"
 
     def batch(self, index: int) -> int | None:
         """Return which axis of a value is the batch, if any."""
         shape = self.shapes[index]
         return shape.index(self.rows) if self.rows in shape else None
+
+    def has_batch(self, index: int) -> bool:
+        """Tell whether a value has a batch axis."""
+        return self.rows in self.shapes[index]
 
     def makers(self) -> dict[int, Node]:
         """Return the node that each value comes from."""
@@ -193,14 +224,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.program = Program(rows)
         self.replaced = replaced
         self.cuts = cuts
-        self._known: dict[Any, int] = {}
-        self._alive: list[Tensor] = []  # a storage that is let go could come back as another's
+        self._numbers: dict[_Key, int] = {}
+        # A storage that is let go of could come back as that of another tensor.
+        self._alive: list[Tensor] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler, which takes seconds, for the first operation on a
-        trace.
-        """
+        """Keep torch from importing its compiler, which takes seconds, for a trace."""
         return False
 
     def input(self, tensor: Tensor) -> int:
@@ -209,7 +239,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor. Raises `Unsupported` for one that came from nowhere."""
-        number = self._known.get(_key(tensor))
+        number = self._numbers.get(_key(tensor))
         if number is None:
             raise Unsupported(
                 "it reads a tensor that is neither its input, its state, a parameter nor a buffer"
@@ -217,10 +247,15 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return number
 
     def _note(self, tensor: Tensor) -> int:
+        """Give a tensor the number of a new value, unless it has one; return its number."""
         index = self.program.value(tensor)
-        self._known.setdefault(_key(tensor), index)
         self._alive.append(tensor)
-        return self._known[_key(tensor)]
+        return self._numbers.setdefault(_key(tensor), index)
+
+    def _add(self, func: Any, args: tuple[Any, ...], out: Tensor) -> None:
+        """Add a node that gives one tensor."""
+        node = Node(func, args, {}, (self._note(out),))
+        self.program.nodes.append(node)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and write it down."""
@@ -228,78 +263,106 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func in self.replaced:
             with self:
                 return self.replaced[func](*args, **kwargs)
+
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise Unsupported(f"it draws random numbers ({func.overloadpacket})")
         if func._schema.is_mutable:
-            return self._overwritten(func, args, kwargs)
-        if func.overloadpacket in (torch.ops.aten.detach, torch.ops.aten.alias):
-            if not self.cuts:
-                return func(*args, **kwargs)  # the same storage: the same value
-            cut = args[0].clone()
-            self.program.nodes.append(Node(func, (self._ref(args[0]),), {}, (self._note(cut),)))
-            return cut
-        if func is torch.ops.aten.lift_fresh.default and _key(args[0]) not in self._known:
-            # torch.tensor(0.5)
+            return self._overwrite(func, args, kwargs)
+        if func.overloadpacket in (aten.detach, aten.alias):
+            return self._detach(func, args, kwargs)
+
+        # `torch.tensor(0.5)` in a step comes as a lift_fresh of a tensor made outside the trace.
+        if func is aten.lift_fresh.default and _key(args[0]) not in self._numbers:
             return self._constant(args[0])
-        told = (
-            swapped(tuple(args), self._ref),
-            {key: swapped(value, self._ref) for key, value in kwargs.items()},
-        )
-        given = func(*args, **kwargs)
-        outs = given if isinstance(given, (tuple, list)) else (given,)
+        return self._operation(func, args, kwargs)
+
+    def _operation(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation that only reads, and write it down."""
+        # The numbers of the arguments are looked up before the call, whose outputs add numbers.
+        ref_args = _mapped(tuple(args), self._ref)
+        ref_kwargs = {key: _mapped(value, self._ref) for key, value in kwargs.items()}
+
+        result = func(*args, **kwargs)
+        outs = result if isinstance(result, (tuple, list)) else (result,)
         if not all(isinstance(out, Tensor) for out in outs):
             raise Unsupported(f"it looks at a value ({func.overloadpacket})")
-        self.program.nodes.append(Node(func, *told, tuple(self._fresh(out) for out in outs)))
-        return given
+
+        numbers = tuple(self._fresh(out) for out in outs)
+        self.program.nodes.append(Node(func, ref_args, ref_kwargs, numbers))
+        return result
+
+    def _detach(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a `detach`: the same storage, and so the same value, unless cuts are recorded."""
+        if not self.cuts:
+            return func(*args, **kwargs)
+        cut = args[0].clone()
+        self._add(func, (self._ref(args[0]),), cut)
+        return cut
 
     def _constant(self, tensor: Tensor) -> Tensor:
         """Write down a tensor that a step makes of Python's numbers."""
-        node = Node(torch.ops.aten.clone.default, (tensor.clone(),), {}, (self._note(tensor),))
-        self.program.nodes.append(node)
+        self._add(aten.clone.default, (tensor.clone(),), tensor)
         return tensor
 
-    def _overwritten(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """Write down what an operation in place gives, as a new value that its tensor has from here
-        on.
-        """
-        name = func.overloadpacket.__name__
-        pure = (
-            getattr(getattr(torch.ops.aten, name[:-1], None), func._overloadname, None)
-            if name[-1] == "_"
-            else None
-        )
-        if func is torch.ops.aten.copy_.default:
-            pure = _copied
+    def _overwrite(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """Write down an operation in place: its tensor has a new value from here on."""
         target: Tensor = args[0]
         storage = target.untyped_storage()._cdata
-        if (
-            pure is None
-            or [key[0] for key in self._known].count(storage) != 1
-            or _key(target) not in self._known
-        ):
+        views = [key.storage for key in self._numbers].count(storage)
+
+        # Another view of the storage would change as well, and keep the number it has.
+        pure = _without_writing(func)
+        if pure is None or views != 1 or _key(target) not in self._numbers:
             raise Unsupported(
                 f"it writes into a tensor that it has other views of ({func.overloadpacket})"
             )
+
         with self:
-            given = pure(*args, **kwargs)
-        self._known[_key(target)] = self.number(given)
-        return target.copy_(given)
+            result = pure(*args, **kwargs)
+        self._numbers[_key(target)] = self.number(result)
+        return target.copy_(result)
 
     def _ref(self, leaf: Any) -> Any:
         return Ref(self.number(leaf)) if isinstance(leaf, Tensor) else leaf
 
     def _fresh(self, out: Tensor) -> int:
         """Number what an operation gave; a view that is all of its base is the base."""
-        known = self._known.get(_key(out))
-        return self._note(out) if known is None else self.program.value(out)
+        if _key(out) in self._numbers:
+            return self.program.value(out)
+        return self._note(out)
+
+
+def _without_writing(func: Any) -> Callable[..., Tensor] | None:
+    """Return the operation that gives what one in place writes, if there is any: `add`."""
+    if func is aten.copy_.default:
+        return _copied
+
+    name = func.overloadpacket.__name__
+    if name[-1] != "_":
+        return None
+    packet = getattr(aten, name[:-1], None)
+    pure: Callable[..., Tensor] | None = getattr(packet, func._overloadname, None)
+    return pure
 
 
 def _copied(target: Tensor, source: Tensor, *_: Any) -> Tensor:
     """Return what a copy gives; `aten.copy`, which says it, has no gradient."""
-    given: Tensor = torch.ops.aten._to_copy.default(source.expand(target.shape), dtype=target.dtype)
-    return given
+    wide = source.expand(target.shape)
+    copy: Tensor = aten._to_copy.default(wide, dtype=target.dtype)
+    return copy
 
 
-def _key(tensor: Tensor) -> Any:
+class _Key(NamedTuple):
+    """What tells a tensor from others: two with equal keys are the same numbers in memory."""
+
+    storage: int
+    offset: int | torch.SymInt
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _key(tensor: Tensor) -> _Key:
     storage = tensor.untyped_storage()._cdata
-    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+    shape = tuple(tensor.shape)
+    return _Key(storage, tensor.storage_offset(), shape, tensor.stride(), tensor.dtype)

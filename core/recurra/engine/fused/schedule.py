@@ -1,5 +1,4 @@
-"""The order of a step: which vectors are computed when, between its products and the sums over a
-row.
+"""The order of a step: which vectors are computed when, between its products and sums over a row.
 
 A stage is (segment, level): segments stand between products, levels between sums over a row. What a
 later stage reads of an earlier one is kept in scratch memory, or in a variable where it is one
@@ -11,12 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeGuard
 
 from recurra.engine.fused.arithmetic_rules import Product
 from recurra.engine.fused.lower import Lowered
-from recurra.engine.fused.vectors import Load, Names, Number, Reduction, Vector
+from recurra.engine.fused.vectors import Load, Names, Reduction, Vector
 
-Stage = tuple[int, int]
+
+class Stage(NamedTuple):
+    """When a vector is computed. A later stage is greater."""
+
+    segment: int
+    level: int
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,10 @@ class Store:
 
 @dataclass
 class Schedule:
-    """When each vector of a function is computed; its products by the space of their loads: saved
-    or late.
+    """When each vector of a function is computed.
+
+    `space` is that of the loads of its products, saved or late, and `slots` says which product each
+    of them reads.
     """
 
     products: list[Product]
@@ -43,39 +50,43 @@ class Schedule:
     _stage: dict[Vector, Stage] = field(default_factory=dict)
 
     def add(self, target: str, vectors: Iterable[Vector], adds: bool = False) -> None:
-        """Ask for vectors to be written one after the other, and for the products that they
-        need.
-        """
-        at = 0
+        """Ask for vectors to be written one after the other, and for the products they need."""
+        offset = 0
         for vector in vectors:
-            self.stores.append(Store(target, at, vector, adds))
+            self.stores.append(Store(target, offset, vector, adds))
             self._need(vector)
-            at += vector.width
+            offset += vector.width
 
     def _need(self, vector: Vector) -> None:
+        """Ask for the products that a vector is made of."""
         if vector in self._stage:
             return
-        if isinstance(vector, Load) and vector.space == self.space:
+        if self._of_product(vector):
             self.product(self.slots[vector.slot])
         for part in vector.parts:
             self._need(part)
         self.of(vector)
 
+    def _of_product(self, vector: Vector) -> TypeGuard[Load]:
+        """Tell whether a vector is read of a product that this function makes."""
+        return isinstance(vector, Load) and vector.space == self.space
+
     def product(self, index: int) -> None:
         """Ask for a product: for its rows first."""
         if index in self.needed:
             return
-        for vector in self.products[index].rows.vectors:
+        rows = self.products[index].rows.vectors
+        for vector in rows:
             self._need(vector)
-        if index not in self.needed:
-            self.needed.append(index)
-            if self.direct(index) is None:
-                self.add(f"input{index}", self.products[index].rows.vectors)
+
+        if index in self.needed:
+            return
+        self.needed.append(index)
+        if self.direct(index) is None:
+            self.add(f"input{index}", rows)
 
     def direct(self, index: int) -> int | None:
-        """Return which state field a product reads as it lies there, from its first number on, if
-        it does.
-        """
+        """Return which state field a product reads as it lies there, if it reads one alone."""
         match self.products[index].rows.vectors:
             case (Load(_, "state", slot, 0),) if self.space == "saved":
                 return slot
@@ -83,12 +94,13 @@ class Schedule:
 
     def segment(self, index: int) -> int:
         """Return the segment after which a product can be made."""
-        return max(self.of(vector)[0] for vector in self.products[index].rows.vectors)
+        return max(self.of(vector).segment for vector in self.products[index].rows.vectors)
 
     def segments(self) -> int:
         """Return how many segments a step has."""
-        stores = [self.of(store.vector)[0] for store in self.stores]
-        return 1 + max([*stores, *(self.segment(index) for index in self.needed)], default=0)
+        stores = [self.of(store.vector).segment for store in self.stores]
+        products = [self.segment(index) for index in self.needed]
+        return 1 + max([*stores, *products], default=0)
 
     def after(self, segment: int) -> list[int]:
         """Return the products made after a segment."""
@@ -101,14 +113,15 @@ class Schedule:
         return self._stage[vector]
 
     def _find(self, vector: Vector) -> Stage:
-        match vector:
-            case Number():
-                return 0, 0
-            case Load(space=space, slot=slot):
-                return (self.segment(self.slots[slot]) + 1, 0) if space == self.space else (0, 0)
+        # What a product gives is there in the segment after it.
+        if self._of_product(vector):
+            return Stage(self.segment(self.slots[vector.slot]) + 1, 0)
 
-        segment, level = max((self.of(part) for part in vector.parts), default=(0, 0))
-        return segment, level + isinstance(vector, Reduction)
+        # An operation is computed with the last of its parts, a sum over a row a level later.
+        last = max((self.of(part) for part in vector.parts), default=Stage(0, 0))
+        if isinstance(vector, Reduction):
+            return Stage(last.segment, last.level + 1)
+        return last
 
     def __str__(self) -> str:
         names = Names()
@@ -116,17 +129,21 @@ class Schedule:
         for segment in range(self.segments()):
             lines.append(f"segment {segment}")
             for store in self.stores:
-                if self.of(store.vector)[0] == segment:
-                    sign = "+=" if store.adds else "="
-                    place = f"{store.target}[{store.offset}:{store.offset + store.vector.width}]"
-                    level = self.of(store.vector)[1]
-                    lines.append(f"    level {level}: {place} {sign} {names.of(store.vector)}")
+                if self.of(store.vector).segment == segment:
+                    lines.append(self._store_text(store, names))
             for index in self.after(segment):
-                lines.append(
-                    f"  then product {index}, of {self.products[index].inner} by"
-                    f" {self.products[index].outer}"
-                )
+                product = self.products[index]
+                size = f"{product.inner} by {product.outer}"
+                lines.append(f"  then product {index}, of {size}")
         return "\n".join([*names.lines, *lines])
+
+    def _store_text(self, store: Store, names: Names) -> str:
+        """Return the line of a store."""
+        level = self.of(store.vector).level
+        end = store.offset + store.vector.width
+        sign = "+=" if store.adds else "="
+        place = f"{store.target}[{store.offset}:{end}]"
+        return f"    level {level}: {place} {sign} {names.of(store.vector)}"
 
 
 def forward(lowered: Lowered) -> Schedule:
@@ -134,8 +151,11 @@ def forward(lowered: Lowered) -> Schedule:
     schedule = Schedule(lowered.products, "saved", lowered.saved)
     fields = len(lowered.state)
     for i, out in enumerate(lowered.outs):
-        schedule.add(f"next{i}" if i < fields else f"extra{i - fields}", out.vectors)
-    for index in lowered.saved:  # the gradients read them all
+        target = f"next{i}" if i < fields else f"extra{i - fields}"
+        schedule.add(target, out.vectors)
+
+    # The gradients read every product that is saved, needed here or not.
+    for index in lowered.saved:
         schedule.product(index)
     return schedule
 

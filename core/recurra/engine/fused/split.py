@@ -1,5 +1,4 @@
-"""From one step of a cell, recorded, to the three parts of a window: before the loop, the loop, and
-after it.
+"""From one recorded step of a cell to the three parts of a window: before, in and after the loop.
 
 What the input alone decides is computed for all steps at once, before the loop over time. What the
 next state does not need can wait until after it. Both are run by torch, with its gradients; the
@@ -22,7 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from recurra.engine.fused.operations import ELEMENTWISE, ELEMENTWISE_REPLACED, FILLS
-from recurra.engine.fused.record import Node, Program, Ref, Trace, Unsupported, batch_beside
+from recurra.engine.fused.record import (
+    Node,
+    Program,
+    Ref,
+    Trace,
+    Unsupported,
+    batch_beside,
+    type_text,
+    values_text,
+)
 from recurra.engine.fused.shape_rules import REARRANGED
 from recurra.engine.recurrence import Recurrence
 
@@ -31,9 +39,7 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a cell, recorded: its program, and the numbers of what goes into it and comes
-    out.
-    """
+    """One recorded step of a cell: its program, and the numbers of what goes in and comes out."""
 
     program: Program
     x: int
@@ -46,9 +52,11 @@ class Step:
         names = {self.x: "x"}
         names |= {value: f"state {place}" for place, value in enumerate(self.state)}
         names |= {value: name for name, value in self.weights.items()}
-        lines = [f"v{value} {self.program.said(value)} is {name}" for value, name in names.items()]
-        after = ", ".join(f"v{value}" for value in self.after)
-        return "\n".join([*lines, str(self.program), f"return v{self.y}, state {after}"])
+
+        lines = [f"{self.program.value_text(value)} is {name}" for value, name in names.items()]
+        lines.append(str(self.program))
+        lines.append(f"return v{self.y}, state {values_text(self.after)}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -71,22 +79,22 @@ class Parts:
     def __str__(self) -> str:
         program, step = self.step.program, self.step
         needed = program.needs([*self.sequences, *self.shared, *self.aside])
-        first = [node for node in program.nodes if needed.intersection(node.outs)]
+        before = [node for node in program.nodes if needed.intersection(node.outs)]
+        each, for_all = _list(self.sequences), _list(self.shared)
+
         lines = ["before the loop"]
-        lines += [f"    {program.line(node)}" for node in first]
-        lines += [
-            f"the loop, for each step: reads {_list(self.sequences)}; for all: {_list(self.shared)}"
-        ]
+        lines += [f"    {program.line(node)}" for node in before]
+        lines.append(f"the loop, for each step: reads {each}; for all: {for_all}")
         lines += [f"    {program.line(node)}" for node in self.loop]
-        lines += [f"    next state {_list(step.after)}; gives {_list(self.extras)}"]
-        lines += [f"after the loop: reads {_list([*self.aside, *self.extras])}"]
+        lines.append(f"    next state {_list(step.after)}; gives {_list(self.extras)}")
+        lines.append(f"after the loop: reads {_list([*self.aside, *self.extras])}")
         lines += [f"    {program.line(node)}" for node in self.after]
-        lines += [f"    output v{step.y}"]
+        lines.append(f"    output v{step.y}")
         return "\n".join(lines)
 
 
 def _list(values: list[int]) -> str:
-    return ", ".join(f"v{value}" for value in values) or "nothing"
+    return values_text(values) or "nothing"
 
 
 # recording
@@ -110,186 +118,230 @@ def tensors(cell: Recurrence) -> dict[str, Tensor]:
 
 def recorded(cell: Recurrence, dtype: torch.dtype) -> Step:
     """Record one step of a cell in a type. Raises `Unsupported` if it cannot be a program."""
-    width = cell.input_size
-    held = {
-        name: (
-            torch.zeros(t.shape, dtype=dtype).requires_grad_()
-            if t.is_floating_point()
-            else t.detach().clone()
-        )
-        for name, t in tensors(cell).items()
-    }
-
-    probe = cell.initial_state(2, device=torch.device("cpu"), dtype=dtype)
-    sizes = [size for t in (*held.values(), *(field[0] for field in probe)) for size in t.shape]
-    rows = batch_beside([width, *sizes])
+    weights = {name: _weight(t, dtype) for name, t in tensors(cell).items()}
+    rows = _rows(cell, weights, dtype)
     state = cell.initial_state(rows, device=torch.device("cpu"), dtype=dtype)
     for name, field in zip(getattr(state, "_fields", range(99)), state, strict=False):
         if field.dtype != dtype:
-            raise Unsupported(f"state {name} is {str(field.dtype).removeprefix('torch.')}")
+            raise Unsupported(f"state {name} is {type_text(field.dtype)}")
 
+    # Zeros in their place: a program is the same for all values, and they begin no gradient.
     fields = [torch.zeros_like(field).requires_grad_() for field in state]
-    x = torch.zeros(rows, width, dtype=dtype).requires_grad_()
+    x = torch.zeros(rows, cell.input_size, dtype=dtype).requires_grad_()
     trace = Trace(rows, {}, cuts=True)
-    numbers = [trace.input(t) for t in (x, *fields)]
-    weights = {name: trace.input(t) for name, t in held.items()}
+    x_number = trace.input(x)
+    state_numbers = [trace.input(field) for field in fields]
+    weight_numbers = {name: trace.input(t) for name, t in weights.items()}
 
-    make = getattr(type(state), "_make", type(state))
+    rebuilt = getattr(type(state), "_make", type(state))
+    substitutes = {f"cell.{name}": t for name, t in weights.items()}
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), trace:
-        y, after = torch.func.functional_call(
-            _Step(cell), {f"cell.{name}": t for name, t in held.items()}, (x, make(fields))
-        )
+        y, after = torch.func.functional_call(_Step(cell), substitutes, (x, rebuilt(fields)))
+
     step = Step(
-        trace.program,
-        numbers[0],
-        numbers[1:],
-        weights,
-        trace.number(y),
-        [trace.number(field) for field in after],
+        program=trace.program,
+        x=x_number,
+        state=state_numbers,
+        weights=weight_numbers,
+        y=trace.number(y),
+        after=[trace.number(field) for field in after],
     )
     _check(step)
     return step
+
+
+def _weight(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what stands for a parameter or buffer in a recording.
+
+    The values of floats do not matter; an integer may be a size or an index, and keeps its own.
+    """
+    if tensor.is_floating_point():
+        return torch.zeros(tensor.shape, dtype=dtype).requires_grad_()
+    return tensor.detach().clone()
+
+
+def _rows(cell: Recurrence, weights: dict[str, Tensor], dtype: torch.dtype) -> int:
+    """Return a size of the batch that cannot be taken for any other size of the cell."""
+    sizes = [cell.input_size]
+    for weight in weights.values():
+        sizes += weight.shape
+
+    probe = cell.initial_state(2, device=torch.device("cpu"), dtype=dtype)
+    for field in probe:
+        sizes += field.shape[1:]
+    return batch_beside(sizes)
 
 
 def _check(step: Step) -> None:
     """Refuse a step whose output is not `[B, ...]`, or whose state changes its shape or type."""
     program = step.program
     if program.batch(step.y) != 0:
-        raise Unsupported(f"its output has the shape {program.said(step.y)}")
+        raise Unsupported(f"its output has the shape {program.shape_text(step.y)}")
 
     for old, new in zip(step.state, step.after, strict=True):
-        if program.shapes[old] != program.shapes[new] or program.dtypes[old] != program.dtypes[new]:
-            was, is_now = (f"{program.said(v)} of {str(program.dtypes[v])[6:]}" for v in (old, new))
-            raise Unsupported(f"a step makes a state field {is_now} of one that is {was}")
+        same_shape = program.shapes[old] == program.shapes[new]
+        if not same_shape or program.dtypes[old] != program.dtypes[new]:
+            before, after = _kind_text(program, old), _kind_text(program, new)
+            raise Unsupported(f"a step makes a state field {after} of one that is {before}")
+
+
+def _kind_text(program: Program, value: int) -> str:
+    return f"{program.shape_text(value)} of {type_text(program.dtypes[value])}"
 
 
 # products of [x, h]
 
 
 def split_products(step: Step) -> Step:
-    """Make a product of [x, h] side by side the sum of one with x, which can leave the loop, and
-    one with h.
+    """Split a product of [x, h] side by side into one with x and one with h, which are added.
+
+    The product with x can then leave the loop.
     """
-    program = step.program.copied()
+    program = step.program.copy()
     carried = program.reaches(step.state)
     makers = program.makers()
 
     program.nodes = []
     for node in step.program.nodes:
-        parts = _side_by_side(node, makers, carried)
-        program.nodes += [node] if parts is None else _summed(program, node, parts)
+        factors = _side_by_side(node, makers, carried)
+        if factors is None:
+            program.nodes.append(node)
+        else:
+            program.nodes += _sum_of_products(program, node, factors)
     return replace(step, program=program)
 
 
 def _side_by_side(node: Node, makers: dict[int, Node], carried: set[int]) -> list[Ref] | None:
-    """Return what stands side by side in the left factor of a product, if only some of it hangs on
-    the state.
-    """
+    """Return the parts of the left factor of a product, if only some of them hang on the state."""
     if node.func not in (aten.mm.default, aten.addmm.default) or node.kwargs:
         return None
-    joint = makers.get(node.args[-2].index)
-    if (
-        joint is None
-        or joint.name != "aten.cat"
-        or len(joint.args) < 2
-        or joint.args[1] not in (1, -1)
-    ):
+
+    left = makers.get(node.args[-2].index)
+    if left is None or left.name != "aten.cat" or len(left.args) != 2:
         return None
-    parts: list[Ref] = joint.args[0]
-    return parts if {ref.index in carried for ref in parts} == {True, False} else None
+    factors, axis = left.args
+    if axis not in (1, -1):
+        return None
+
+    refs: list[Ref] = factors
+    on_state = {ref.index in carried for ref in refs}
+    return refs if on_state == {True, False} else None
 
 
-def _summed(program: Program, node: Node, parts: list[Ref]) -> list[Node]:
-    """Return the nodes of [a, b] M + bias as (a M_a + bias) + b M_b, M_a being the first rows of
-    M.
+def _sum_of_products(program: Program, node: Node, factors: list[Ref]) -> list[Node]:
+    """Return the nodes of [a, b] M + bias as (a M_a + bias) + b M_b.
+
+    M_a is the first rows of M, as many as a has columns, and M_b the rest.
     """
     *bias, _, matrix = node.args
-    rows, columns = program.shapes[matrix.index]
-    whole = node.outs[0]
+    matrix_rows, columns = program.shapes[matrix.index]
+    dtype = program.dtypes[matrix.index]
+    result = node.outs[0]
+    result_shape, result_dtype = program.shapes[result], program.dtypes[result]
+
     nodes: list[Node] = []
-    at, total = 0, None
+    start, total = 0, None
+    for factor in factors:
+        # The rows of M that belong to this factor.
+        stop = start + program.shapes[factor.index][1]
+        block = program.add((stop - start, columns), dtype)
+        nodes.append(_node(aten.slice.Tensor, (matrix, 0, start, stop), block))
 
-    for ref in parts:
-        width = program.shapes[ref.index][1]
-        block = program.add((width, columns), program.dtypes[matrix.index])
-        nodes.append(Node(aten.slice.Tensor, (matrix, 0, at, at + width), {}, (block,)))
+        # The first product takes the bias along, where there is one.
+        product = program.add(result_shape, result_dtype)
+        operands = (factor, Ref(block))
+        if bias and start == 0:
+            nodes.append(_node(aten.addmm.default, (*bias, *operands), product))
+        else:
+            nodes.append(_node(aten.mm.default, operands, product))
 
-        product = program.add(program.shapes[whole], program.dtypes[whole])
-        first = bias if at == 0 else []
-        func = aten.addmm.default if first else aten.mm.default
-        nodes.append(Node(func, (*first, ref, Ref(block)), {}, (product,)))
-
-        at += width
+        start = stop
         if total is None:
             total = product
             continue
-        added = whole if at == rows else program.add(program.shapes[whole], program.dtypes[whole])
-        nodes.append(Node(aten.add.Tensor, (Ref(total), Ref(product)), {}, (added,)))
+
+        # The last sum is the value that the whole product was.
+        added = result if stop == matrix_rows else program.add(result_shape, result_dtype)
+        nodes.append(_node(aten.add.Tensor, (Ref(total), Ref(product)), added))
         total = added
     return nodes
+
+
+def _node(func: Any, args: tuple[Any, ...], out: int) -> Node:
+    return Node(func, args, {}, (out,))
 
 
 # the questions
 
 
 def parts(step: Step) -> Parts:
-    """Divide a step into before, loop and after. Raises `Unsupported` if its rows are not
-    independent.
+    """Divide a step into before, loop and after.
+
+    Raises `Unsupported` if its rows are not independent.
     """
     _rows_are_apart(step.program)
     carried = step.program.reaches(step.state)
-    given = _decided_by_the_input(step, carried)
+    of_input = _decided_by_the_input(step, carried)
 
     loop = _needed_by_the_next_state(step, carried)
     loop += _in_passing(step, carried, loop)
-    reads = _Reads(step, given, {*step.state, *_outs(loop)})
-    for value in [*(ref for node in loop for ref in node.refs), *step.after]:
+
+    # Where the loop has from what it reads and does not compute; some of that it computes again.
+    reads = _Reads(step, of_input, {*step.state, *_outs(loop)})
+    for value in [*_refs(loop), *step.after]:
         reads.find(value)
     loop = _in_order(step.program, [*loop, *reads.again])
+    sequences, shared = reads.sequences, reads.shared
 
     if step.y in reads.inside:
-        return Parts(step, reads.sequences, reads.shared, [], loop, [step.y], [])
+        return Parts(step, sequences, shared, aside=[], loop=loop, extras=[step.y], after=[])
     after = _what_can_wait(step, carried, loop)
-    extras, aside = _read_afterwards(step, carried, given, reads.inside, after)
-    return Parts(step, reads.sequences, reads.shared, aside, loop, extras, after)
+    read = _read_afterwards(step, after)
+
+    # What the loop has, it gives; what the input alone decides was there before it.
+    of_loop = read & reads.inside
+    extras = sorted(of_loop & carried | of_loop - of_input)
+    aside = sorted(read.difference(extras))
+    return Parts(step, sequences, shared, aside, loop, extras, after)
 
 
 def _rows_are_apart(program: Program) -> None:
     """Refuse a program that mixes the rows of the batch."""
     for node in program.nodes:
-        reads_rows = any(program.batch(ref) is not None for ref in node.refs)
-        if reads_rows and any(program.batch(out) is None for out in node.outs):
+        reads_rows = any(program.has_batch(ref) for ref in node.refs)
+        gives_rows = all(program.has_batch(out) for out in node.outs)
+        if reads_rows and not gives_rows:
             raise Unsupported(f"it mixes the rows of the batch ({node.name})")
 
 
 def _decided_by_the_input(step: Step, carried: set[int]) -> set[int]:
     """Return what the input alone decides, of each row. GRU: x W + b of the three gates."""
     program = step.program
-    of_input = program.reaches([step.x]) - carried
-    of_rows = {value for value in range(len(program.shapes)) if program.batch(value) is not None}
-    return of_input | (of_rows - carried)
+    of_input = program.reaches([step.x])
+    of_rows = filter(program.has_batch, range(len(program.shapes)))
+    return of_input.union(of_rows) - carried
 
 
 def _needed_by_the_next_state(step: Step, carried: set[int]) -> list[Node]:
-    """Return the nodes that hang on the state and lead to the next. GRU: from h U to h', all of
-    them.
-    """
-    needed = step.program.needs([value for value in step.after if value in carried]) & carried
+    """Return the nodes between the state and the next. GRU: from h U to h', all of them."""
+    carried_after = [value for value in step.after if value in carried]
+    needed = step.program.needs(carried_after) & carried
     return [node for node in step.program.nodes if needed.intersection(node.outs)]
 
 
 def _in_passing(step: Step, carried: set[int], loop: list[Node]) -> list[Node]:
-    """Return the nodes of the output alone that the loop computes in passing: elementwise, of what
-    it has.
+    """Return the nodes of the output alone that the loop computes in passing.
 
-    GRU: none, since its output is its state. LSTM: none; its tanh(c) is needed by the next h.
+    They are elementwise, of what the loop has. GRU: none, since its output is its state. LSTM:
+    none; its tanh(c) is needed by the next h.
     """
-    program = step.program
-    shown = program.needs([step.y]) & carried
+    of_output = step.program.needs([step.y]) & carried
     inside = {*step.state, *_outs(loop)}
     passing = []
-    for node in program.nodes:
-        if not shown.intersection(node.outs) or not _light(node) or inside.issuperset(node.outs):
+    for node in step.program.nodes:
+        if not of_output.intersection(node.outs) or not _light(node):
+            continue
+        if inside.issuperset(node.outs):
             continue
         if all(ref in inside for ref in node.refs if ref in carried):
             passing.append(node)
@@ -297,12 +349,12 @@ def _in_passing(step: Step, carried: set[int], loop: list[Node]) -> list[Node]:
     return passing
 
 
+IN_PASSING = ELEMENTWISE | {*FILLS} | REARRANGED | ELEMENTWISE_REPLACED
+"""Operations that a kernel computes in passing: they are elementwise, or rearrange."""
+
+
 def _light(node: Node) -> bool:
-    """Tell whether a kernel computes a node in passing: it is elementwise, or rearranges."""
-    name = node.name.removeprefix("aten.")
-    return (
-        name in ELEMENTWISE or name in FILLS or name in REARRANGED or name in ELEMENTWISE_REPLACED
-    )
+    return node.name.removeprefix("aten.") in IN_PASSING
 
 
 class _Reads:
@@ -314,8 +366,10 @@ class _Reads:
     to compute it.
     """
 
-    def __init__(self, step: Step, given: set[int], inside: set[int]) -> None:
-        self.step, self.given, self.inside = step, given, inside
+    def __init__(self, step: Step, of_input: set[int], inside: set[int]) -> None:
+        self.step = step
+        self.of_input = of_input
+        self.inside = inside
         self.makers = step.program.makers()
         self.heavy = self._heavy()
         self.sequences: list[int] = []
@@ -323,28 +377,30 @@ class _Reads:
         self.again: list[Node] = []
 
     def _heavy(self) -> set[int]:
-        """Return what leads to a product of the input, and the product: before the loop it is one
-        for all steps.
+        """Return what leads to a product of the input, and the product.
+
+        Before the loop it is one product for all steps.
         """
-        program = self.step.program
-        products = [out for node in program.nodes if not _light(node) for out in node.outs]
-        return program.needs(value for value in products if value in self.given) & self.given
+        products = _outs([node for node in self.step.program.nodes if not _light(node)])
+        return self.step.program.needs(products & self.of_input) & self.of_input
 
     def find(self, value: int) -> None:
         """Find where a value comes from."""
         if value in self.inside:
             return
 
-        if value not in self.given:
+        if value not in self.of_input:
             if value not in self.shared:
                 self.shared.append(value)
             return
 
+        # x itself, a product of it, or an input of the program that no node makes.
         if value == self.step.x or value in self.heavy or value not in self.makers:
             if value not in self.sequences:
                 self.sequences.append(value)
             return
 
+        # It is light: the loop computes it again, of what its node reads.
         node = self.makers[value]
         self.inside.update(node.outs)
         self.again.append(node)
@@ -354,27 +410,25 @@ class _Reads:
 
 def _what_can_wait(step: Step, carried: set[int], loop: list[Node]) -> list[Node]:
     """Return the nodes of the output that the loop does not make. GRU: none."""
-    shown = step.program.needs([step.y]) & carried
+    of_output = step.program.needs([step.y]) & carried
+    # A node has no hash, since its arguments may be lists: it is told by its identity.
     inside = {id(node) for node in loop}
-    return [
-        node
-        for node in step.program.nodes
-        if id(node) not in inside and shown.intersection(node.outs)
-    ]
+    outside = [node for node in step.program.nodes if id(node) not in inside]
+    return [node for node in outside if of_output.intersection(node.outs)]
 
 
-def _read_afterwards(
-    step: Step, carried: set[int], given: set[int], inside: set[int], after: list[Node]
-) -> tuple[list[int], list[int]]:
-    """Return what is read after the loop: what the loop gives, and what was computed before it."""
-    made = _outs(after)
-    needed = {ref for node in after for ref in node.refs} - made if step.y in made else {step.y}
-    extras = sorted(v for v in needed if v in inside and (v in carried or v not in given))
-    return extras, sorted(needed - set(extras))
+def _read_afterwards(step: Step, after: list[Node]) -> set[int]:
+    """Return what the nodes after the loop read; the output itself, where none of them makes it."""
+    outs = _outs(after)
+    return {*_refs(after)} - outs if step.y in outs else {step.y}
 
 
 def _outs(nodes: list[Node]) -> set[int]:
     return {out for node in nodes for out in node.outs}
+
+
+def _refs(nodes: list[Node]) -> list[int]:
+    return [ref for node in nodes for ref in node.refs]
 
 
 def _in_order(program: Program, nodes: list[Node]) -> list[Node]:

@@ -1,5 +1,6 @@
-"""One step of a whole network as one kernel: its weights packed once, its buffers made once,
-nothing between layers.
+"""One step of a whole network as one kernel, with nothing between layers.
+
+Its weights are packed once, and its buffers made once.
 
 Where the inputs that can come are few, as symbols are, all that they alone decide is computed
 beforehand for each of them: the kernel then reads a row of a table in place of the lowest layer's
@@ -24,14 +25,12 @@ from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.kernel import kernel
 from recurra.engine.fused.layout import Arguments, longs, pointers
 from recurra.engine.fused.operations import REPLACED
-from recurra.engine.fused.record import Program, Trace, Unsupported, batch_beside
+from recurra.engine.fused.record import Program, Trace, Unsupported, batch_beside, type_text
 from recurra.engine.fused.subgraph import Subgraph, subgraph
 from recurra.engine.fused.window import bound, tools
 
 Function = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
-"""From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after
-it.
-"""
+"""From an input `[B, D]` and state fields `[B, ...]` to an output `[B, V]` and the fields after."""
 
 LIGHT = 1_000_000
 """Multiply-adds of a step below which a second thread costs more than it saves."""
@@ -41,11 +40,11 @@ LARGEST = 1 << 24
 
 
 class Step:
-    """A compiled step. It reads the weights again when one of them has changed, or when it is asked
-    to (`renew`).
+    """A compiled step.
 
-    The state is one tensor, the fields one after the other (`packed`, `fields`). Threads may share
-    a step.
+    It reads the weights again when one of them has changed, or when it is asked to (`renew`). The
+    state is one tensor, the fields one after the other (`packed`, `fields`). Threads may share a
+    step.
     """
 
     rows: int  # for which there are buffers
@@ -68,39 +67,36 @@ class Step:
         fields: Sequence[tuple[int, ...]],
         every: Callable[[], Tensor] | None = None,
     ) -> None:
-        """Record and compile `function`, which reads `weights`; raises `Unsupported` or
-        `Unbuildable`.
+        """Record and compile `function`, which reads `weights`.
 
         `width` is that of its input, `fields` are the shapes of the state fields without the batch.
         `every` gives all inputs that can come, `[N, D]`; the step is then called with their
-        numbers.
+        numbers. Raises `Unsupported` or `Unbuildable`.
         """
-        self.weights, self.width, self.shapes, self.every = (
-            list(weights),
-            width,
-            list(fields),
-            every,
-        )
+        self.weights = list(weights)
+        self.width = width
+        self.shapes = list(fields)
+        self.every = every
         self.dtype = self.weights[0].dtype
-        joint, self.before = _recorded(
-            function, self.weights, width, self.shapes, every is not None
-        )
-        made = kernel(joint)
-        dump(f"step-{str(self.dtype).removeprefix('torch.')}", partial(stages_of_step, joint, made))
+
+        # Where all inputs are known, what they alone decide is computed for each beforehand.
+        hoist = every is not None
+        joint, self.before = _recorded(function, self.weights, width, self.shapes, hoist)
         self.axes = [joint.program.batch(value) or 0 for value in joint.sequences]
+        self.kernel = kernel(joint)
+        dump(f"step-{type_text(self.dtype)}", partial(stages_of_step, joint, self.kernel))
+
+        if every is not None:
+            row_bytes = sum(self.kernel.lowered.sequences) * self.dtype.itemsize
+            if len(every()) * row_bytes > LARGEST:
+                raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
+
         double = self.dtype == torch.float64
-        if (
-            every is not None
-            and len(every()) * sum(made.lowered.sequences) * self.dtype.itemsize > LARGEST
-        ):
-            raise Unsupported(f"a table of all its inputs is larger than {LARGEST >> 20} MiB")
-        self.library, self.kernel, self.tools = (
-            library(typed(made.source, double)),
-            made,
-            tools(double),
-        )
-        self.function, self.layout = bound(self.library.forward), made.layouts[0]
-        self.width_out = made.lowered.extras[0]
+        self.library = library(typed(self.kernel.source, double))
+        self.tools = tools(double)
+        self.function = bound(self.library.forward)
+        self.layout = self.kernel.layouts[0]
+        self.width_out = self.kernel.lowered.extras[0]
         self.lock = threading.Lock()
         self.renew()
 
@@ -109,15 +105,15 @@ class Step:
         self.versions: list[int] = []
 
     def packed(self, fields: Sequence[Tensor]) -> Tensor:
-        """Return state fields `[B, ...]` as the step takes them. Raises `ValueError` for fields of
-        another shape.
+        """Return state fields `[B, ...]` as the step takes them.
+
+        Raises `ValueError` for fields of another shape or type.
         """
         for field, shape in zip(fields, self.shapes, strict=True):
             if field.shape[1:] != shape or field.dtype != self.dtype:
-                raise ValueError(
-                    f"a state field is {tuple(field.shape)} {field.dtype}, not [B, {shape}]"
-                    f" {self.dtype}"
-                )
+                actual = f"{tuple(field.shape)} {field.dtype}"
+                expected = f"[B, {shape}] {self.dtype}"
+                raise ValueError(f"a state field is {actual}, not {expected}")
         return torch.cat([field.reshape(-1) for field in fields])
 
     def fields(self, state: Tensor) -> list[Tensor]:
@@ -138,23 +134,26 @@ class Step:
                 self._read(versions)
             rows = len(x)
             if rows != self.rows:
-                self._sized(rows)
+                self._resize(rows)
             if len(state) != self.room:
-                raise ValueError(
-                    f"a state of {len(state)} numbers for {rows} rows, which have {self.room}"
-                )
-            places = self.pointers
-            held = self._point(x)  # is read by the kernel, so it must not be let go of before
+                size = f"{len(state)} numbers for {rows} rows"
+                raise ValueError(f"a state of {size}, which have {self.room}")
+
+            # The kernel reads these tensors by their addresses: they must not be let go of before.
+            inputs = self._point(x)
             after = torch.empty(self.room, dtype=self.dtype)
             y = torch.empty(rows, self.width_out, dtype=self.dtype)
+
+            places = self.pointers
             old, new = state.data_ptr(), after.data_ptr()
-            for before, behind, offset in self.starts:
-                places[before] = old + offset
-                places[behind] = new + offset
+            for start, final, offset in self.starts:
+                places[start] = old + offset
+                places[final] = new + offset
             places[self.place] = y.data_ptr()
+
             self.function(*(self.first if self.packing else self.later))
             self.packing = False
-            del held
+            del inputs
             return y, after
 
     def _point(self, x: Tensor) -> Sequence[Tensor]:
@@ -162,11 +161,11 @@ class Step:
         rows = self.rows
         if self.every is None:
             if x.shape != (rows, self.width) or x.dtype != self.dtype:
-                raise ValueError(
-                    f"an input is {tuple(x.shape)} {x.dtype}, not {(rows, self.width)} {self.dtype}"
-                )
+                expected = f"{(rows, self.width)} {self.dtype}"
+                raise ValueError(f"an input is {tuple(x.shape)} {x.dtype}, not {expected}")
             parts = [x.contiguous()]
         elif rows == 1:
+            # One row of each table is read where it lies: nothing is copied.
             index = int(x)
             if not 0 <= index < len(self.tables[0]):
                 raise IndexError(f"input {index} of {len(self.tables[0])}")
@@ -175,6 +174,7 @@ class Step:
             return ()
         else:
             parts = [table.index_select(0, x) for table in self.tables]
+
         for place, part in zip(self.reads, parts, strict=True):
             self.pointers[place] = part.data_ptr()
         return parts
@@ -185,54 +185,69 @@ class Step:
             weights = [weight.detach() for weight in self.weights]
             values = self.kernel.once(1, *weights)
             if self.every is not None:
-                every = self.every()
-                found = self.before(len(every), every, *weights)
-                pairs = zip(found, self.axes, strict=True)
-                self.tables = [
-                    table.movedim(axis, 0).reshape(len(every), -1).contiguous()
-                    for table, axis in pairs
-                ]
-                self.rows_of_tables = [(t.data_ptr(), t.shape[1] * t.itemsize) for t in self.tables]
-        self.values = [
-            t.contiguous() if by else t
-            for t, by in zip(values, self.kernel.by_element, strict=True)
-        ]
+                self._fill_tables(self.every(), weights)
+
+        # What is read element by element lies as one row; a matrix is read by its strides.
+        pairs = zip(values, self.kernel.by_element, strict=True)
+        self.values = [t.contiguous() if by_element else t for t, by_element in pairs]
         self.memory = torch.empty(self.layout.room + 1, dtype=self.dtype)
-        self.versions, self.packing, self.rows = versions, True, 0
+        self.versions = versions
+        self.packing = True
+        self.rows = 0
 
-    def _sized(self, rows: int) -> None:
+    def _fill_tables(self, every: Tensor, weights: list[Tensor]) -> None:
+        """Compute each sequence for all inputs that can come, a row for each of them."""
+        sequences = self.before(len(every), every, *weights)
+        self.tables = []
+        for sequence, axis in zip(sequences, self.axes, strict=True):
+            table = sequence.movedim(axis, 0).reshape(len(every), -1)
+            self.tables.append(table.contiguous())
+        self.rows_of_tables = [(t.data_ptr(), t.shape[1] * t.itemsize) for t in self.tables]
+
+    def _resize(self, rows: int) -> None:
         """Make the buffers for a number of rows."""
-        layout, lowered, self.rows = self.layout, self.kernel.lowered, rows
-        size = self.dtype.itemsize
+        self.rows = rows
+        layout, lowered = self.layout, self.kernel.lowered
 
-        def buffer(count: int) -> Tensor:
-            return torch.empty(count, dtype=self.dtype)
+        def buffers(widths: Sequence[int]) -> list[Tensor]:
+            return [torch.empty(rows * width, dtype=self.dtype) for width in widths]
 
         self.buffers = {
-            "seq": [buffer(rows * width) for width in lowered.sequences],
+            "seq": buffers(lowered.sequences),
             "shared": self.values,
-            "saved": [buffer(rows * width) for width in layout.widths["saved"]],
-            "extra": [buffer(rows * width) for width in lowered.extras],
-            "own": [buffer(rows * self.kernel.scratch[0] + 1)],
+            "start": buffers(lowered.state),
+            "final": buffers(lowered.state),
+            "fresh": buffers(lowered.state),
+            "history": [torch.empty(0, dtype=self.dtype) for _ in lowered.state],
+            "saved": buffers(layout.widths["saved"]),
+            "extra": buffers(lowered.extras),
+            "own": [torch.empty(rows * self.kernel.scratch[0] + 1, dtype=self.dtype)],
             "packed": [self.memory],
         }
-        self.buffers |= {
-            name: [buffer(rows * width) for width in lowered.state]
-            for name in ("start", "final", "fresh")
-        }
-        self.buffers["history"] = [buffer(0) for _ in lowered.state]
         self.pointers = layout.pointers(self.buffers)
 
         # Each call writes the pointers of its input, of its state before and after, and of its
         # output.
-        self.reads = [layout.place("seq", place) for place in range(len(lowered.sequences))]
-        self.starts, offset = [], 0
-        for place, width in enumerate(lowered.state):
-            self.starts.append((layout.place("start", place), layout.place("final", place), offset))
-            offset += rows * width * size
-        self.room = offset // size
+        self.reads = [layout.place("seq", slot) for slot in range(len(lowered.sequences))]
+        self.starts = []
+        offset = 0
+        for slot, width in enumerate(lowered.state):
+            start, final = layout.place("start", slot), layout.place("final", slot)
+            self.starts.append((start, final, offset))
+            offset += rows * width * self.dtype.itemsize
+        self.room = rows * sum(lowered.state)
         self.place = layout.place("extra")
+        self._pack_arguments()
 
+    def _pack_arguments(self) -> None:
+        """Make the arguments of a call, which stay the same until there are other buffers."""
+        layout, rows = self.layout, self.rows
+        matrices = [self.values[matrix.slot] for matrix in layout.matrices]
+        strides: list[int] = []
+        for matrix, tensor in zip(layout.matrices, matrices, strict=True):
+            strides += matrix.strides(tensor)
+
+        # Threads have rows of their own, or columns of each product where there are fewer rows.
         threads = torch.get_num_threads() if rows * layout.work > LIGHT else 1
         self.first = Arguments(
             steps=1,
@@ -244,10 +259,8 @@ class Step:
             reset=None,
             lengths=None,
             tensors=self.pointers,
-            matrices=pointers([self.values[matrix.slot] for matrix in layout.matrices]),
-            strides=longs(
-                [n for matrix in layout.matrices for n in matrix.strides(self.values[matrix.slot])]
-            ),
+            matrices=pointers(matrices),
+            strides=longs(strides),
             tools=self.tools,
         )
         self.later = self.first._replace(packing=False)
@@ -260,28 +273,50 @@ def _recorded(
     fields: list[tuple[int, ...]],
     hoist: bool,
 ) -> tuple[Joint, Subgraph]:
-    """Record a step without gradients; with what makes its sequences of its inputs, which are those
-    unless hoisted.
+    """Record a step without gradients, and what makes its sequences of its inputs.
+
+    Unless hoisted, the only sequence is the input itself.
     """
     dtype = weights[0].dtype
-    sizes = [size for shape in (*(w.shape for w in weights), *fields) for size in shape]
-    rows = batch_beside([width, *sizes])
+    sizes = [width]
+    for shape in (*(weight.shape for weight in weights), *fields):
+        sizes += shape
+    rows = batch_beside(sizes)
+
     x = torch.zeros(rows, width, dtype=dtype)
     state = [torch.zeros(rows, *shape, dtype=dtype) for shape in fields]
     trace = Trace(rows, REPLACED)
-    numbers = [trace.input(t) for t in (x, *state, *weights)]
+    x_number = trace.input(x)
+    old = [trace.input(field) for field in state]
+    shared = [trace.input(weight) for weight in weights]
     with torch.random.fork_rng(devices=[]), torch.no_grad(), trace:
         y, after = function(x, state)
-    outs = [*(trace.number(field) for field in after), trace.number(y)]
-    shared, old = numbers[1 + len(state) :], numbers[1 : 1 + len(state)]
-    sequences = _frontier(trace.program, numbers[0], old, outs) if hoist else numbers[:1]
-    before = subgraph(trace.program, trace.program.nodes, [numbers[0], *shared], sequences)
-    return Joint(trace.program, sequences, shared, old, outs, [None] * len(outs), {}), before
+
+    # The output is an extra: it stands behind the state, as that of a cell does.
+    program = trace.program
+    outs = [trace.number(field) for field in after]
+    outs.append(trace.number(y))
+    sequences = _frontier(program, x_number, old, outs) if hoist else [x_number]
+    before = subgraph(program, program.nodes, [x_number, *shared], sequences)
+    joint = Joint(
+        program=program,
+        sequences=sequences,
+        shared=shared,
+        state=old,
+        outs=outs,
+        seeds=[None] * len(outs),
+        grads={},
+    )
+    return joint, before
 
 
 def _frontier(program: Program, x: int, state: list[int], outs: list[int]) -> list[int]:
     """Return the values that the input alone decides and that are read where the state is."""
-    varied = program.reaches(state)
-    alone = program.reaches([x]) - varied
-    read = [ref for node in program.nodes if varied.intersection(node.outs) for ref in node.refs]
-    return [value for value in dict.fromkeys([*read, *outs]) if value in alone]
+    of_state = program.reaches(state)
+    of_input = program.reaches([x]) - of_state
+
+    read: list[int] = []
+    for node in program.nodes:
+        if of_state.intersection(node.outs):
+            read += node.refs
+    return [value for value in dict.fromkeys([*read, *outs]) if value in of_input]

@@ -1,5 +1,10 @@
-"""Part of a recorded program as a Python function, for what runs outside the loop: over a whole
-window, or once.
+"""Part of a recorded program as a Python function: what runs outside the loop of a kernel.
+
+That is before and after it, over a whole window, or once for all of them. Of an addmm it makes
+
+    def run(rows, v0, v1, v2):
+        v3 = f0(v0, v1, v2)
+        return (v3, )
 """
 
 from __future__ import annotations
@@ -9,48 +14,62 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.engine.fused.record import Node, Program, Ref
+from recurra.engine.fused.record import Node, Program, Ref, values_text
 
 Subgraph = Callable[..., tuple[Tensor, ...]]
-"""Called with the number of rows and the inputs; gives the outputs."""
+"""A function of the number of rows and the inputs, which gives the outputs."""
 
 
 def subgraph(
     program: Program, nodes: Iterable[Node], inputs: Sequence[int], outputs: Sequence[int]
 ) -> Subgraph:
-    """Return a function that runs those of the nodes that the outputs need, on any number of
-    rows.
-    """
-    needed = set(outputs)
-    chosen: list[Node] = []
-    for node in reversed(list(nodes)):
-        if needed.intersection(node.outs):
-            chosen.insert(0, node)
-            needed.update(node.refs)
-
+    """Return a function that runs the nodes that the outputs need, on any number of rows."""
+    # The function's globals: its operations, and its arguments that cannot be written as Python.
     names: dict[str, Any] = {}
-    lines = [f"def run(rows, {', '.join(f'v{index}' for index in dict.fromkeys(inputs))}):"]
-    for node in chosen:
-        arguments = [_argument(arg, program, names) for arg in node.args]
-        arguments += [
-            f"{key}={_argument(value, program, names)}" for key, value in node.kwargs.items()
-        ]
-        names[f"f{len(names)}"] = node.func
-        outs = ", ".join(f"v{out}" for out in node.outs)
-        lines.append(
-            f"    {outs}{',' if _many(node) else ''} = f{len(names) - 1}({', '.join(arguments)})"
-        )
-    lines.append(f"    return ({''.join(f'v{out}, ' for out in outputs)})")
+    parameters = ["rows", *(f"v{index}" for index in dict.fromkeys(inputs))]
+    lines = [f"def run({', '.join(parameters)}):"]
+    for node in _needed(nodes, outputs):
+        lines.append(f"    {_statement(node, program, names)}")
+
+    results = "".join(f"v{out}, " for out in outputs)
+    lines.append(f"    return ({results})")
 
     exec("\n".join(lines), names)  # text made here, of operations that were recorded
     run: Subgraph = names["run"]
     return run
 
 
+def _needed(nodes: Iterable[Node], outputs: Iterable[int]) -> list[Node]:
+    """Return the nodes that some values are made by, in their order."""
+    needed = set(outputs)
+    chosen: list[Node] = []
+    for node in reversed(list(nodes)):
+        if needed.intersection(node.outs):
+            chosen.append(node)
+            needed.update(node.refs)
+    return chosen[::-1]
+
+
+def _statement(node: Node, program: Program, names: dict[str, Any]) -> str:
+    """Return a node as Python: `v7 = f0(v4, v0)`."""
+    arguments = [_argument(arg, program, names) for arg in node.args]
+    for key, value in node.kwargs.items():
+        arguments.append(f"{key}={_argument(value, program, names)}")
+
+    function = _named("f", node.func, names)
+    outs = values_text(node.outs)
+    if _many(node):
+        outs += ","
+    return f"{outs} = {function}({', '.join(arguments)})"
+
+
 def _many(node: Node) -> bool:
     """Tell whether an operation gives a list or tuple, be it of one."""
     returns = node.func._schema.returns
-    return len(returns) != 1 or "List" in str(returns[0].type) or "[]" in str(returns[0].type)
+    if len(returns) != 1:
+        return True
+    kind = str(returns[0].type)
+    return "List" in kind or "[]" in kind
 
 
 def _argument(arg: Any, program: Program, names: dict[str, Any]) -> str:
@@ -60,9 +79,16 @@ def _argument(arg: Any, program: Program, names: dict[str, Any]) -> str:
         return f"[{items}]" if isinstance(arg, list) else f"({items})"
     if isinstance(arg, Ref):
         return f"v{arg.index}"
-    if isinstance(arg, int) and not isinstance(arg, bool) and arg and arg % program.rows == 0:
-        return f"rows * {arg // program.rows}"
-    if arg is None or isinstance(arg, (bool, int)):
+    if arg is None or isinstance(arg, bool):
         return repr(arg)
-    names[f"k{len(names)}"] = arg
-    return f"k{len(names) - 1}"
+    if isinstance(arg, int):
+        of_batch = arg != 0 and arg % program.rows == 0
+        return f"rows * {arg // program.rows}" if of_batch else repr(arg)
+    return _named("k", arg, names)
+
+
+def _named(letter: str, value: Any, names: dict[str, Any]) -> str:
+    """Give a value a new name; return the name."""
+    name = f"{letter}{len(names)}"
+    names[name] = value
+    return name

@@ -1,6 +1,4 @@
-"""Running a kernel over a window, and its gradients: the tensors by name, as the layout wants
-them.
-"""
+"""Running a kernel over a window, and its gradients: the tensors by the names of the layout."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from recurra.engine.build import library
 from recurra.engine.fused.emit_c import ground, typed
+from recurra.engine.fused.gradient import Joint
 from recurra.engine.fused.kernel import Kernel
 from recurra.engine.fused.layout import PASSED, Arguments, longs, pointers
 from recurra.engine.fused.lower import Sum
@@ -21,22 +20,26 @@ from recurra.engine.fused.plan import Plan
 from recurra.engine.threads import single
 
 LIGHT = 8_000_000
-"""Multiply-adds of a window, half a millisecond of them, that are not worth waiting for a second
-thread.
+"""Multiply-adds of a window below which a second thread is not worth waiting for.
+
+They take half a millisecond.
 """
 
 HEAVY = 300_000
-"""Multiply-adds of a step of a row above which threads that have no rows of their own share its
-products.
+"""Multiply-adds of a row's step above which threads share each of its products.
+
+They do so where there are fewer rows than threads.
 """
 
 
 @cache
 def tools(double: bool) -> Any:
     """Return pointers to the products of a type. Raises `Unbuildable`."""
-    products = library(typed("\n".join([ground(), ground("product.h")]), double))
-    functions = (products.product, products.pack)
-    return (ctypes.c_void_p * 2)(*(ctypes.cast(f, ctypes.c_void_p).value for f in functions))
+    source = "\n".join([ground(), ground("product.h")])
+    products = library(typed(source, double))
+    product = ctypes.cast(products.product, ctypes.c_void_p)
+    pack = ctypes.cast(products.pack, ctypes.c_void_p)
+    return (ctypes.c_void_p * 2)(product.value, pack.value)
 
 
 def bound(function: Any) -> Any:
@@ -58,7 +61,10 @@ class Compiled:
     def __post_init__(self) -> None:
         self.functions = [bound(self.library.forward), bound(self.library.backward)]
         self.tools = tools(self.double)
-        self.work = self.kernel.layouts[0].work + 8 * sum(self.kernel.lowered.sequences)
+
+        # Of a row's step; what is elementwise counts by the widths of what it reads.
+        elementwise = 8 * sum(self.kernel.lowered.sequences)
+        self.work = self.kernel.layouts[0].work + elementwise
 
     def light(self, batch: int, steps: int) -> bool:
         """Tell whether a window is so small that nothing of it is worth a second thread."""
@@ -69,6 +75,7 @@ class Compiled:
         threads = torch.get_num_threads()
         if threads == 1 or self.light(batch, steps):
             return 1, False
+
         if batch < threads and self.work > HEAVY:
             return threads, True
         return min(threads, batch), False
@@ -94,9 +101,10 @@ def loop(compiled: Compiled, call: Call, tensors: list[Tensor]) -> tuple[Tensor,
     the steps one by one.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        found: tuple[Tensor, ...] = _Loop.apply(compiled, call, *tensors)  # type: ignore[no-untyped-call]
-        return found
-    return _forward(compiled, call, tensors, keep=False)[0]
+        outs: tuple[Tensor, ...] = _Loop.apply(compiled, call, *tensors)  # type: ignore[no-untyped-call]
+        return outs
+    outs, _ = _forward(compiled, call, tensors, keep=False)
+    return outs
 
 
 class _Loop(torch.autograd.Function):
@@ -105,65 +113,80 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, compiled: Compiled, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Run, and keep what the gradients read."""
-        given, kept = _forward(compiled, call, list(tensors), keep=True)
+        outs, intermediates = _forward(compiled, call, list(tensors), keep=True)
         ctx.compiled, ctx.call, ctx.count = compiled, call, len(tensors)
-        ctx.save_for_backward(*tensors, *kept)
-        return given
+        ctx.save_for_backward(*tensors, *intermediates)
+        return outs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of all tensors."""
+        compiled, call = ctx.compiled, ctx.call
         saved = list(ctx.saved_tensors)
-        tensors, kept = saved[: ctx.count], saved[ctx.count :]
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted: the kernel has none
-            with torch.enable_grad():
-                found = slowly(ctx.compiled.plan, ctx.call, tensors)
-                wanted = [t for t in tensors if t.requires_grad]
-                gained = iter(
-                    torch.autograd.grad(found, wanted, grads, create_graph=True, allow_unused=True)
-                )
-            return None, None, *(next(gained) if t.requires_grad else None for t in tensors)
-        with single(ctx.compiled.light(ctx.call.batch, ctx.call.steps)):
-            return None, None, *_backward(ctx.compiled, ctx.call, tensors, kept, list(grads))
+        tensors = saved[: ctx.count]
+        intermediates = saved[ctx.count :]
+
+        # A gradient of this gradient is asked for, which the kernel does not have.
+        if torch.is_grad_enabled():
+            return None, None, *_slow_gradients(compiled.plan, call, tensors, grads)
+        with single(compiled.light(call.batch, call.steps)):
+            return None, None, *_backward(compiled, call, tensors, intermediates, list(grads))
+
+
+def _slow_gradients(
+    plan: Plan, call: Call, tensors: list[Tensor], grads: tuple[Tensor, ...]
+) -> list[Tensor | None]:
+    """Return the gradients of all tensors by torch, so that they have gradients themselves."""
+    leaves = [t for t in tensors if t.requires_grad]
+    with torch.enable_grad():
+        outs = slowly(plan, call, tensors)
+        gradients = torch.autograd.grad(outs, leaves, grads, create_graph=True, allow_unused=True)
+
+    remaining = iter(gradients)
+    return [next(remaining) if t.requires_grad else None for t in tensors]
 
 
 def _parts(
-    compiled: Compiled, tensors: list[Tensor]
+    joint: Joint, tensors: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
     """Return sequences, shared tensors, start, and what a reset starts from."""
-    made = compiled.plan.joint
-    sequences, shared, fields = len(made.sequences), len(made.shared), len(made.state)
-    rest = tensors[sequences + shared :]
-    return (
-        tensors[:sequences],
-        tensors[sequences : sequences + shared],
-        rest[:fields],
-        rest[fields:],
-    )
+    first_shared = len(joint.sequences)
+    first_start = first_shared + len(joint.shared)
+    first_fresh = first_start + len(joint.state)
+
+    sequences = tensors[:first_shared]
+    shared = tensors[first_shared:first_start]
+    start = tensors[first_start:first_fresh]
+    return sequences, shared, start, tensors[first_fresh:]
 
 
 def _forward(
     compiled: Compiled, call: Call, tensors: list[Tensor], keep: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """Call the kernel; return final state and extras, and the states and products kept for the
-    gradients.
-    """
-    kernel, batch, steps = compiled.kernel, call.batch, call.steps
-    sequences, shared, start, fresh = (
-        [t.contiguous() for t in part] for part in _parts(compiled, tensors)
-    )
-    with torch.no_grad():
-        ready = kernel.once(batch, *shared)
+    """Call the kernel; return its outputs, and the intermediates that the gradients read.
 
-    like, lowered = start[0], kernel.lowered
+    The outputs are the final state and the extras; the intermediates are the states and products
+    of all steps.
+    """
+    kernel, plan = compiled.kernel, compiled.plan
+    batch, steps = call.batch, call.steps
+    contiguous = [t.contiguous() for t in tensors]
+    sequences, shared, start, fresh = _parts(plan.joint, contiguous)
+    with torch.no_grad():
+        for_all = kernel.once(batch, *shared)
+
+    # Without gradients no history is written, and each step's products replace those before.
+    like = start[0]
     rows = batch * steps if keep else batch
-    history = [like.new_empty(rows if keep else 0, width) for width in lowered.state]
+    history_rows = rows if keep else 0
+    history = [like.new_empty(history_rows, width) for width in kernel.lowered.state]
     saved = [like.new_empty(rows, width) for width in kernel.layouts[0].widths["saved"]]
-    extras = [like.new_empty(batch, steps, *shape) for shape in compiled.plan.extra_shapes]
+    extras = [like.new_empty(batch, steps, *shape) for shape in plan.extra_shapes]
     final = [torch.empty_like(field) for field in start]
-    given = {
+
+    named = {
         "seq": sequences,
-        "shared": _laid_out(kernel, ready),
+        "shared": _laid_out(kernel, for_all),
         "start": start,
         "final": final,
         "fresh": fresh or start,
@@ -171,44 +194,50 @@ def _forward(
         "saved": saved,
         "extra": extras,
     }
-    _call(compiled, False, call, given, ready, keep)
+    _call(compiled, False, call, named, for_all, keep)
     return (*final, *extras), [*history, *saved]
 
 
-def _laid_out(kernel: Kernel, ready: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return the values for all rows, those that are read by their elements one element after the
-    other.
+def _laid_out(kernel: Kernel, for_all: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return the values for all rows as a kernel reads them.
+
+    A matrix is read by its strides; what is read element by element lies as one row.
     """
-    return [t.contiguous() if by else t for t, by in zip(ready, kernel.by_element, strict=True)]
+    pairs = zip(for_all, kernel.by_element, strict=True)
+    return [t.contiguous() if by_element else t for t, by_element in pairs]
 
 
 def _backward(
     compiled: Compiled,
     call: Call,
     tensors: list[Tensor],
-    kept: list[Tensor],
+    intermediates: list[Tensor],
     grads: list[Tensor],
 ) -> list[Tensor | None]:
     """Call the kernel; return the gradients of the tensors that `loop` was given."""
-    kernel, batch, steps = compiled.kernel, call.batch, call.steps
-    sequences, shared, start, fresh = (
-        [t.contiguous() for t in part] for part in _parts(compiled, tensors)
-    )
-    ready = kernel.once(batch, *shared)
+    kernel, joint = compiled.kernel, compiled.plan.joint
+    batch, rows = call.batch, call.batch * call.steps
+    contiguous = [t.contiguous() for t in tensors]
+    sequences, shared, start, fresh = _parts(joint, contiguous)
+    for_all = kernel.once(batch, *shared)
 
-    like, lowered, made = start[0], kernel.lowered, compiled.plan.joint
-    fields, rows = len(start), batch * steps
-    history, saved = kept[:fields], kept[fields:]
+    # What the kernel reads: the states and products of all steps, and the gradients of its outputs.
+    fields = len(start)
+    history = intermediates[:fields]
+    saved = intermediates[fields:]
     grads = [grad.contiguous() for grad in grads]
-    layout = kernel.layouts[1]
+
+    # What it writes; sums are added to, one row of each by every thread.
+    like, widths = start[0], kernel.layouts[1].widths
     of_sequences = [torch.empty_like(t) for t in sequences]
-    stores = [like.new_empty(rows, width) for width in layout.widths["store"]]
-    sums = [like.new_zeros(call.threads, width) for width in layout.widths["sum"]]
+    stores = [like.new_empty(rows, width) for width in widths["store"]]
+    sums = [like.new_zeros(call.threads, width) for width in widths["sum"]]
     of_start = [torch.empty_like(field) for field in start]
     of_fresh = [torch.zeros_like(field) for field in fresh]
-    given = {
+
+    named = {
         "seq": sequences,
-        "shared": _laid_out(kernel, ready),
+        "shared": _laid_out(kernel, for_all),
         "history": history,
         "saved": saved,
         "given": grads[fields:],
@@ -219,101 +248,120 @@ def _backward(
         "first": of_start,
         "fresh": of_fresh or of_start,
     }
-    _call(compiled, True, call, given, ready, keep=True)
+    _call(compiled, True, call, named, for_all, keep=True)
 
+    # The gradients of shared tensors are made of the sums, by torch.
     of_shared: list[Tensor | None] = [None] * len(shared)
-    if lowered.finish is not None:
-        written = {
+    if kernel.lowered.finish is not None:
+        sides = {
             "dseq": of_sequences,
             "store": stores,
             "sum": sums,
             "state": history,
             "seq": sequences,
         }
-        totals = [_total(total, written, rows) for total in lowered.totals]
-        gained = iter(lowered.finish(batch, *shared, *totals))
-        of_shared = [next(gained) if value in made.grads else None for value in made.shared]
-    pairs = zip(of_sequences, made.sequences, strict=True)
-    of_given = [t if value in made.grads else None for t, value in pairs]
-    return [*of_given, *of_shared, *of_start, *of_fresh]
+        totals = [_total(total, sides, rows) for total in kernel.lowered.totals]
+        gradients = iter(kernel.lowered.finish(batch, *shared, *totals))
+        of_shared = [next(gradients) if value in joint.grads else None for value in joint.shared]
+
+    pairs = zip(of_sequences, joint.sequences, strict=True)
+    with_gradient = [t if value in joint.grads else None for t, value in pairs]
+    return [*with_gradient, *of_shared, *of_start, *of_fresh]
 
 
-def _total(total: Sum, written: dict[str, list[Tensor]], rows: int) -> Tensor:
+def _total(total: Sum, sides: dict[str, list[Tensor]], rows: int) -> Tensor:
     """Return a sum over rows and steps: one product for all of a window."""
-    left = written[total.left[0]][total.left[1]]
+    space, slot = total.left
+    left = sides[space][slot]
     if total.right is None:
         return left.sum(0).view(total.shape)
 
-    right = written[total.right[0]][total.right[1]]
-    left, right = left.view(rows, -1), right.view(rows, -1)
+    space, slot = total.right
+    right = sides[space][slot].view(rows, -1)
+    left = left.view(rows, -1)
     if total.groups == 1:
         return (left.t() @ right).view(total.shape)
-    groups = total.groups
-    return torch.bmm(
-        left.view(rows, groups, -1).permute(1, 2, 0), right.view(rows, groups, -1).transpose(0, 1)
-    )
+
+    left = left.view(rows, total.groups, -1)
+    right = right.view(rows, total.groups, -1)
+    return torch.bmm(left.permute(1, 2, 0), right.transpose(0, 1))
 
 
 def _call(
     compiled: Compiled,
     reverse: bool,
     call: Call,
-    given: dict[str, list[Tensor]],
-    ready: tuple[Tensor, ...],
+    named: dict[str, list[Tensor]],
+    for_all: tuple[Tensor, ...],
     keep: bool,
 ) -> None:
-    """Call a function of the kernel on the tensors that it is given, by name, and memory of its
-    own.
-    """
-    layout, batch, steps = compiled.kernel.layouts[reverse], call.batch, call.steps
-    like = given["fresh"][0]
-    given["own"] = [like.new_empty(batch * compiled.kernel.scratch[reverse] + 1)]
-    given["packed"] = [like.new_empty(layout.room + 1)]
+    """Call a function of the kernel on tensors by their names, and memory of its own."""
+    layout = compiled.kernel.layouts[reverse]
+    like = named["fresh"][0]
+    scratch = call.batch * compiled.kernel.scratch[reverse]
+    named["own"] = [like.new_empty(scratch + 1)]
+    named["packed"] = [like.new_empty(layout.room + 1)]
 
-    matrices = [ready[matrix.slot] for matrix in layout.matrices]
-    strides = [
-        n for matrix, t in zip(layout.matrices, matrices, strict=True) for n in matrix.strides(t)
-    ]
+    matrices = [for_all[matrix.slot] for matrix in layout.matrices]
+    strides: list[int] = []
+    for matrix, tensor in zip(layout.matrices, matrices, strict=True):
+        strides += matrix.strides(tensor)
+
+    # Nothing here may be let go of before the kernel has run: it is given addresses alone.
     reset = None if call.reset is None else call.reset.data_ptr()
     lengths = None if call.lengths is None else call.lengths.data_ptr()
     arguments = Arguments(
-        steps, batch, call.threads, call.columns, keep, True, reset, lengths,
-        layout.pointers(given), pointers(matrices), longs(strides), compiled.tools,
-    )  # fmt: skip
+        steps=call.steps,
+        rows=call.batch,
+        threads=call.threads,
+        columns=call.columns,
+        keep=keep,
+        packing=True,
+        reset=reset,
+        lengths=lengths,
+        tensors=layout.pointers(named),
+        matrices=pointers(matrices),
+        strides=longs(strides),
+        tools=compiled.tools,
+    )
     compiled.functions[reverse](*arguments)
 
 
 def slowly(plan: Plan, call: Call, tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """Return what `loop` does, by torch, step by step: for gradients of gradients."""
-    batch, steps = call.batch, call.steps
-    sequences, shared, fields = len(plan.joint.sequences), len(plan.joint.shared), len(plan.widths)
-    by_step = [t.view(batch, steps, *t.shape[1:]).unbind(1) for t in tensors[:sequences]]
-    weights = tensors[sequences : sequences + shared]
-    state, fresh = tensors[sequences + shared :][:fields], tensors[sequences + shared + fields :]
-    given: list[list[Tensor]] = [[] for _ in plan.extra_shapes]
-    for t in range(steps):
+    batch, steps, fields = call.batch, call.steps, len(plan.widths)
+    sequences, weights, state, fresh = _parts(plan.joint, tensors)
+    by_step = [t.view(batch, steps, *t.shape[1:]).unbind(1) for t in sequences]
+    extras: list[list[Tensor]] = [[] for _ in plan.extra_shapes]
+
+    for step in range(steps):
         if call.reset is not None:
-            flags = call.reset[:, t].bool()
-            state = [
-                torch.where(_like(flags, old), new, old)
-                for new, old in zip(fresh, state, strict=True)
-            ]
-        x = [
-            part[t].movedim(0, axis) for part, axis in zip(by_step, plan.sequence_axes, strict=True)
-        ]
-        found = plan.loop(batch, *x, *weights, *state)
-        live = None if call.lengths is None else t < call.lengths
-        for index, extra in enumerate(found[fields:]):
+            state = _where(call.reset[:, step].bool(), fresh, state)
+        x = []
+        for part, axis in zip(by_step, plan.sequence_axes, strict=True):
+            x.append(part[step].movedim(0, axis))
+        outs = plan.loop(batch, *x, *weights, *state)
+
+        # Where a row is over, its state stays and its extras are zeros.
+        live = None if call.lengths is None else step < call.lengths
+        for index, extra in enumerate(outs[fields:]):
             extra = extra.movedim(plan.extra_axes[index], 0)
-            given[index].append(
-                extra if live is None else torch.where(_like(live, extra), extra, 0.0)
-            )
-        new = list(found[:fields])
-        state = new if live is None else [
-            torch.where(_like(live, n), n, o) for n, o in zip(new, state, strict=True)
-        ]  # fmt: skip
-    return (*state, *(torch.stack(parts, 1) for parts in given))
+            if live is not None:
+                extra = torch.where(_like(live, extra), extra, 0.0)
+            extras[index].append(extra)
+        after = list(outs[:fields])
+        state = after if live is None else _where(live, after, state)
+
+    return (*state, *(torch.stack(parts, 1) for parts in extras))
+
+
+def _where(flags: Tensor, chosen: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+    """Return state fields: the chosen ones in the rows whose flag is set, others in the rest."""
+    pairs = zip(chosen, others, strict=True)
+    return [torch.where(_like(flags, other), new, other) for new, other in pairs]
 
 
 def _like(flags: Tensor, other: Tensor) -> Tensor:
-    return flags.view(-1, *[1] * (other.dim() - 1))
+    """Return a flag for each row so that it broadcasts over the row's numbers."""
+    ones = [1] * (other.dim() - 1)
+    return flags.view(-1, *ones)

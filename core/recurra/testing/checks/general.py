@@ -47,7 +47,7 @@ TRIES = 3
 
 
 @check("P01", "loads, and is what it says", firm=True, each=False)
-def loads(subject: Subject) -> None:
+def loads(subject: Subject[Any]) -> None:
     """The plugin loads, target and options are classes of the kind that is declared, and nothing
     abstract is left.
 
@@ -58,28 +58,31 @@ def loads(subject: Subject) -> None:
     let `target` and `options` read `module:Class`.
     """
     component, target = subject.entry.component, subject.entry.target
-    wanted = CLASSES[component.kind]
+    base = CLASSES[component.kind]
     if subject.entry.plugin.status != "ok":
         raise Broken(f"the plugin did not load: {subject.entry.plugin.error}")
-    if not (inspect.isclass(target) and issubclass(target, wanted)):
-        raise Broken(f"{component.target} is not a subclass of recurra.{wanted.__name__}")
-    if missing := sorted(getattr(target, "__abstractmethods__", ())):
+    if not (inspect.isclass(target) and issubclass(target, base)):
+        raise Broken(f"{component.target} is not a subclass of recurra.{base.__name__}")
+    missing = sorted(getattr(target, "__abstractmethods__", ()))
+    if missing:
         raise Broken(f"{component.target} does not implement {', '.join(missing)}")
+
     numbers = component.api.split(".")
     if not (len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
         raise Broken(f"api {component.api!r} must read MAJOR.MINOR, as {API[0]}.{API[1]}")
+    # Compared as numbers: 1.10 is later than 1.9.
     if tuple(map(int, numbers)) > API:
         raise Broken(
             f"it was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
         )
-    for name, known in ELEMENTS.items():
-        said = getattr(target, name, known)
-        if unknown := [
-            word for word in ([said] if isinstance(said, str) else said) if word not in known
-        ]:
-            raise Broken(
-                f"{component.target}: {name} holds {unknown[0]!r}, not one of {', '.join(known)}"
-            )
+
+    for name, choices in ELEMENTS.items():
+        declared = getattr(target, name, choices)
+        words = [declared] if isinstance(declared, str) else declared
+        unknown = [word for word in words if word not in choices]
+        if unknown:
+            allowed = ", ".join(choices)
+            raise Broken(f"{component.target}: {name} holds {unknown[0]!r}, not one of {allowed}")
 
 
 LISTED = """
@@ -101,7 +104,7 @@ tell({"spent": spent, "said": said.getvalue()[:80], "changed": changed, "heavy":
 
 
 @check("P02", "listing it is light", firm=True, each=False)
-def listed_lightly(subject: Subject) -> Measured:
+def listed_lightly(subject: Subject[Any]) -> Measured:
     """Importing the plugin's module, in a fresh process, loads no torch, prints nothing and changes
     nothing.
 
@@ -113,21 +116,27 @@ def listed_lightly(subject: Subject) -> Measured:
     """
     _installed(subject)
     module = subject.entry.plugin.origin
-    found = child.run(LISTED, child.origin(subject.entry, module))
-    if found["heavy"]:
-        raise Broken(f"importing {module} imports {found['heavy'][0]}")
-    if found["said"].strip():
-        raise Broken(f"importing {module} prints {found['said'].strip().splitlines()[0]!r}")
-    if found["changed"]:
-        raise Broken(f"importing {module} changes {found['changed'][0]}")
-    spent = found["spent"]
+    origin = child.origin(subject.entry, module)
+    report = child.run(LISTED, origin)
+    if report["heavy"]:
+        raise Broken(f"importing {module} imports {report['heavy'][0]}")
+    printed = report["said"].strip()
+    if printed:
+        raise Broken(f"importing {module} prints {printed.splitlines()[0]!r}")
+    if report["changed"]:
+        raise Broken(f"importing {module} changes {report['changed'][0]}")
+
+    # Slow once may be chance: the fastest of a few tries counts.
+    spent = report["spent"]
     for _ in range(TRIES):
         if spent > LISTING:
-            spent = min(spent, child.run(LISTED, child.origin(subject.entry, module))["spent"])
+            again = child.run(LISTED, origin)
+            spent = min(spent, again["spent"])
     return Measured(spent, LISTING, f"ms to import {module}")
 
 
-def _installed(subject: Subject) -> None:
+def _installed(subject: Subject[Any]) -> None:
+    """Raise `NotApplicable` if the plugin is a local file."""
     if subject.entry.plugin.module:
         raise NotApplicable("it is a local file, which only its own task loads")
 
@@ -157,7 +166,7 @@ tell([name for name in before if before[name] != after[name]])
 
 
 @check("P03", "importing it changes nothing", each=False)
-def imported_quietly(subject: Subject) -> None:
+def imported_quietly(subject: Subject[Any]) -> None:
     """Importing target and options leaves the process as it was: the default type and device,
     random numbers, threads.
 
@@ -167,16 +176,15 @@ def imported_quietly(subject: Subject) -> None:
     the engine seeds each stream for itself.
     """
     component = subject.entry.component
-    changed = child.run(
-        IMPORTED,
-        [child.origin(subject.entry, name) for name in (component.target, component.options)],
-    )
+    names = (component.target, component.options)
+    origins = [child.origin(subject.entry, name) for name in names]
+    changed = child.run(IMPORTED, origins)
     if changed:
         raise Broken(f"importing it changes {', '.join(changed)}")
 
 
 @check("P04", "bad options are refused", firm=True, each=False)
-def bad_options(subject: Subject) -> Measured:
+def bad_options(subject: Subject[Any]) -> Measured:
     """Each option refuses what it cannot mean, and the error names that option.
 
     Tried for every option: values of another type, `true` for a number, a number beyond each bound,
@@ -187,28 +195,35 @@ def bad_options(subject: Subject) -> Measured:
     """
     model = subject.entry.options
     home = folder(subject.entry)
+
+    def anchored(value: str, field: str) -> str:
+        return str(home / value)
+
     tried = 0
     for name, table, why in bad_tables(model, subject.table):
         tried += 1
+        # The error must be about this option, and not about another that suffers from it.
+        what = f"{name} = {table[name]!r} ({why})"
         try:
-            validate_options(model, table, lambda value, field: str(home / value))
+            validate_options(model, table, anchored)
         except ValidationError as error:
-            if not any(fault["loc"][:1] == (name,) for fault in error.errors()):
-                told = error.errors()[0]
-                raise Broken(
-                    f"{name} = {table[name]!r} ({why}): the error names {told['loc']}, not {name}"
-                ) from None
+            if not _names(error, name):
+                place = error.errors()[0]["loc"]
+                raise Broken(f"{what}: the error names {place}, not {name}") from None
         except Exception as error:
-            raise Broken(
-                f"{name} = {table[name]!r} ({why}) raises {type(error).__name__}: {error}"
-            ) from None
+            raise Broken(f"{what} raises {type(error).__name__}: {error}") from None
         else:
-            raise Broken(f"{name} = {table[name]!r} ({why}) is taken")
+            raise Broken(f"{what} is taken")
     return Measured(detail=f"{tried} bad tables")
 
 
+def _names(error: ValidationError, option: str) -> bool:
+    """Tell whether an error is about an option."""
+    return any(fault["loc"][:1] == (option,) for fault in error.errors())
+
+
 @check("P05", "every choice and bound runs", each=False)
-def corners_run(subject: Subject) -> Measured:
+def corners_run(subject: Subject[Any]) -> Measured:
     """What the options model allows can be built and run: every choice, and every bound of a
     number, in pairs.
 
@@ -217,10 +232,13 @@ def corners_run(subject: Subject) -> Measured:
     mend it: narrow the bounds, or add a rule between options as a pydantic `model_validator`.
     """
     tables = [subject.table, *(table for table in subject.sets if table != subject.table)]
+    # What is wrong is told with the options under which it is.
+    run = RUNS[subject.entry.component.kind]
     for table in tables:
-        one = type(subject)(subject.entry, validated(subject.entry, table), table)
+        options = validated(subject.entry, table)
+        one = type(subject)(subject.entry, options, table)
         try:
-            RUNS[subject.entry.component.kind](one)
+            run(one)
         except Broken as error:
             raise Broken(f"{error}, under {table}") from None
         except Exception as error:
@@ -228,32 +246,35 @@ def corners_run(subject: Subject) -> Measured:
     return Measured(detail=f"{len(tables)} sets of options")
 
 
-def _run_cell(subject: Subject) -> None:
+def _run_cell(subject: Subject[Any]) -> None:
+    """Run a step, forwards and backwards."""
     cell = subject.build(5)
     x = torch.randn(2, 5, generator=subject.generator())
     with torch.enable_grad():
-        y, state = cell.step(x, cell.initial_state(2, device=x.device, dtype=x.dtype))
+        start = cell.initial_state(2, device=x.device, dtype=x.dtype)
+        y, state = cell.step(x, start)
         if y.requires_grad:
             y.sum().backward()
-    found = [y, *state, *(weight.grad for weight in cell.parameters() if weight.grad is not None)]
-    _all_finite(found, "a step or its gradients")
+    grads = [weight.grad for weight in cell.parameters() if weight.grad is not None]
+    _all_finite([y, *state, *grads], "a step or its gradients")
 
 
-def _run_encoder(subject: Subject) -> None:
-    x = torch.tensor([[0, 1, 2], [4, 3, 0]])
+def _run_encoder(subject: Subject[Any]) -> None:
+    """Encode a few steps of all that it reads."""
+    ids = torch.tensor([[0, 1, 2], [4, 3, 0]])
     for read in subject.entry.target.reads:
-        built = subject.build(5)
-        _all_finite([built(x if read == "symbols" else torch.ones(2, 3, 5))], "an encoded step")
+        encoder = subject.build(5)
+        x = ids if read == "symbols" else torch.ones(2, 3, 5)
+        _all_finite([encoder(x)], "an encoded step")
 
 
-def _run_loss(subject: Subject) -> None:
+def _run_loss(subject: Subject[Any]) -> None:
+    """Take the loss of a few steps of all that it reads."""
     for read in subject.entry.target.reads:
         loss = subject.build(5)
         target = torch.tensor([0, 1, 4]) if read == "symbols" else torch.ones(3, 5)
-        _all_finite(
-            [loss(torch.randn(3, loss.output_size, generator=subject.generator()), target)],
-            "a loss",
-        )
+        output = torch.randn(3, loss.output_size, generator=subject.generator())
+        _all_finite([loss(output, target)], "a loss")
 
 
 SAMPLES: dict[str, Any] = {
@@ -263,7 +284,8 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def _run_vocabulary(subject: Subject) -> None:
+def _run_vocabulary(subject: Subject[Any]) -> None:
+    """Fit it on a sample, and encode that."""
     vocabulary = subject.build()
     sample = SAMPLES[subject.entry.target.reads]
     vocabulary.fit([sample])
@@ -272,14 +294,18 @@ def _run_vocabulary(subject: Subject) -> None:
         raise Broken("an encoded value is not finite")
 
 
-def _run_source(subject: Subject) -> None:
+def _run_source(subject: Subject[Any]) -> None:
+    """Ask for the fingerprint."""
     if not isinstance(subject.build().fingerprint(), str):
         raise Broken("fingerprint gives no text")
 
 
-def _run_target(subject: Subject) -> None:
+def _run_target(subject: Subject[Any]) -> None:
+    """Ask what is measured, and how a sequence is pooled."""
     target = subject.build()
-    for elements in ("symbols", "numbers") if target.asks == "input" else ("symbols",):
+    # Numbers are answers only where the input is asked: a column gives names.
+    answers = ("symbols", "numbers") if target.asks == "input" else ("symbols",)
+    for elements in answers:
         with suppress(InputError):
             if not target.metrics(elements):
                 raise Broken(f"nothing is measured of {elements}")
@@ -287,7 +313,7 @@ def _run_target(subject: Subject) -> None:
         raise Broken("pooling gives no text")
 
 
-RUNS: dict[str, Callable[[Subject], None]] = {
+RUNS: dict[str, Callable[[Subject[Any]], None]] = {
     "cell": _run_cell,
     "encoder": _run_encoder,
     "loss": _run_loss,
@@ -299,12 +325,14 @@ RUNS: dict[str, Callable[[Subject], None]] = {
 
 
 def _all_finite(tensors: list[torch.Tensor], what: str) -> None:
-    if not all(torch.isfinite(tensor).all() for tensor in tensors if tensor.is_floating_point()):
+    """Raise `Broken` if a real number of some tensors is none."""
+    real = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if not all(torch.isfinite(tensor).all() for tensor in real):
         raise Broken(f"{what} is not finite")
 
 
 @check("P06", "it says what it is", each=False)
-def described(subject: Subject) -> None:
+def described(subject: Subject[Any]) -> None:
     """The target has a docstring, the component a summary of one line, every option a description
     and a valid default.
 
@@ -314,38 +342,47 @@ def described(subject: Subject) -> None:
     for the class.
     """
     component, model = subject.entry.component, subject.entry.options
-    if not (subject.entry.target.__doc__ or "").strip():
+    docstring = subject.entry.target.__doc__ or ""
+    if not docstring.strip():
         raise Broken(f"{component.target} has no docstring")
-    if not component.summary.strip() or "\n" in component.summary.strip():
+    summary = component.summary.strip()
+    if not summary or "\n" in summary:
         raise Broken("the summary must be one line")
     for name, field in model.model_fields.items():
         if not (field.description or "").strip():
             raise Broken(f"option {name} has no description")
+
+    # Each default is put into a table that is valid, in place of what stands there.
     table = subject.options.model_dump(mode="json", exclude_none=True)
     for name, field in model.model_fields.items():
-        default = field.get_default(call_default_factory=not field.is_required())
-        if not field.is_required() and default is not None:
-            _takes(model, {**table, name: _plain(model, name, default)}, name)
+        if field.is_required():
+            continue
+        default = field.get_default(call_default_factory=True)
+        if default is not None:
+            plain = _plain(model, name, default)
+            _takes(model, {**table, name: plain}, name)
 
 
 def _plain(model: type[Options], name: str, value: Any) -> Any:
-    return model.model_construct(**{name: value}).model_dump(
-        mode="json", include={name}, warnings=False
-    )[name]
+    """Return an option's value as JSON has it, unchecked."""
+    options = model.model_construct(**{name: value})
+    table = options.model_dump(mode="json", include={name}, warnings=False)
+    return table[name]
 
 
 def _takes(model: type[Options], table: Mapping[str, Any], name: str) -> None:
+    """Raise `Broken` if an option of a table is refused."""
     try:
         validate_options(model, dict(table), lambda value, field: value)
     except ValidationError as error:
-        if any(fault["loc"][:1] == (name,) for fault in error.errors()):
+        if _names(error, name):
             raise Broken(
                 f"the default of option {name}, {table[name]!r}, is refused by its own model"
             ) from None
 
 
 @check("P07", "options survive a task file", firm=True, each=False)
-def options_survive(subject: Subject) -> Measured:
+def options_survive(subject: Subject[Any]) -> Measured:
     """Options written to TOML and read back are equal: parse(write(options)) == options, on every
     set that is tried.
 
@@ -357,7 +394,9 @@ def options_survive(subject: Subject) -> Measured:
     tables = [subject.table, *subject.sets]
     for table in tables:
         options = validated(subject.entry, table)
-        text = tomli_w.dumps(options.model_dump(mode="json", exclude_none=True))
+        # TOML has no null: what is None is left out, and must come back by its default.
+        plain = options.model_dump(mode="json", exclude_none=True)
+        text = tomli_w.dumps(plain)
         try:
             again = validated(subject.entry, tomllib.loads(text))
         except PluginError:
@@ -369,7 +408,7 @@ def options_survive(subject: Subject) -> Measured:
 
 
 @check("P08", "it says which recurra it needs", each=False)
-def bounded(subject: Subject) -> Measured:
+def bounded(subject: Subject[Any]) -> Measured:
     """The distribution depends on recurra with a lower and an upper bound, as in `recurra>=0.1,<1`.
 
     A release of a plugin cannot be changed once it is out: without an upper bound the next major
@@ -380,37 +419,38 @@ def bounded(subject: Subject) -> Measured:
     name = subject.entry.plugin.distribution
     if name == HOME:
         raise NotApplicable("it is a part of recurra")
+
     try:
         requirements = importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
         raise NotApplicable(f"no distribution called {name} is installed") from None
+
     lower, upper = bounds_on(HOME, requirements)
     if not (lower and upper):
-        lacking = (
-            "lower and upper bound"
-            if not (lower or upper)
-            else "lower bound"
-            if upper
-            else "upper bound"
-        )
+        lacking = "lower and upper bound"
+        if upper:
+            lacking = "lower bound"
+        elif lower:
+            lacking = "upper bound"
         raise Broken(f"{name} depends on recurra without {lacking}")
     return Measured(detail=f"{lower}, {upper}")
 
 
 def bounds_on(name: str, requirements: list[str]) -> tuple[str, str]:
-    """Return the lower and the upper bound that requirements set on a distribution, each "" if
-    there is none.
+    """Return the lower and the upper bound that requirements set on a distribution.
+
+    Each is "" if there is none.
     """
-    found = []
+    versions = []
     for requirement in requirements:
+        # As in `recurra[plots] (>=0.1,<1) ; extra == "test"`: name, extras, versions, marker.
         spec, _, marker = requirement.partition(";")
         match = re.match(r"\s*([A-Za-z0-9._-]+)\s*(\[[^\]]*\])?\s*\(?([^)]*)", spec)
         if match and match[1].lower() == name and "extra" not in marker:
-            found += re.findall(r"(~=|===?|<=?|>=?)\s*([\w.*]+)", match[3])
-    lower = next(
-        (sign + version for sign, version in found if sign in (">=", ">", "==", "===", "~=")), ""
-    )
-    upper = next(
-        (sign + version for sign, version in found if sign in ("<", "<=", "==", "===", "~=")), ""
-    )
-    return lower, upper
+            versions += re.findall(r"(~=|===?|<=?|>=?)\s*([\w.*]+)", match[3])
+
+    # What pins a version bounds it on both sides.
+    exact = ("==", "===", "~=")
+    lower = [sign + version for sign, version in versions if sign in (">=", ">", *exact)]
+    upper = [sign + version for sign, version in versions if sign in ("<", "<=", *exact)]
+    return lower[0] if lower else "", upper[0] if upper else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,18 +52,17 @@ def shapes(subject: LossSubject) -> None:
         for size, training in ((1, True), (SIZE, True), (SIZE, False)):
             loss = subject.loss(size, training=training)
             width = loss.output_size
-            demand(isinstance(width, int) and width > 0, f"output_size is {width!r}")
+            fact = f"output_size is {width!r}"
+            demand(isinstance(width, int) and width > 0, fact)
+            # One step, and none, must keep the axis.
             for steps in (7, 1, 0):
                 output, target = subject.pair(loss, kind, steps)
-                found = subject.run(loss, output, target)
-                demand(
-                    list(found.shape) == [steps],
-                    f"{steps} steps give losses {list(found.shape)}, not [{steps}]",
-                )
-                demand(
-                    found.dtype == output.dtype,
-                    f"outputs in {output.dtype} give losses in {found.dtype}",
-                )
+                values = subject.run(loss, output, target)
+                shape = list(values.shape)
+                fact = f"{steps} steps give losses {shape}, not [{steps}]"
+                demand(shape == [steps], fact)
+                fact = f"outputs in {output.dtype} give losses in {values.dtype}"
+                demand(values.dtype == output.dtype, fact)
 
 
 @check("L02", "a step's loss is its own", "loss", firm=True)
@@ -74,34 +75,54 @@ def independence(subject: LossSubject) -> Measured:
     gradient of exactly 0. To mend it: no mean, norm or rank over the first axis; `where` in place
     of a product with 0.
     """
-    found = []
+    findings = []
     for kind, loss in _both(subject):
         output, target = subject.pair(loss, kind)
         whole = subject.run(loss, output, target)
-        each = [subject.run(loss, output[i : i + 1], target[i : i + 1]) for i in range(len(output))]
-        alone = torch.cat([value.reshape(-1) for value in each]).reshape(whole.shape)
-        found.append(Measured(gap(alone, whole, "a loss"), ROWS, f"{kind}, each step alone"))
+        alone = _alone(subject, loss, output, target, whole)
+        value = gap(alone, whole, "a loss")
+        findings.append(Measured(value, ROWS, f"{kind}, each step alone"))
+
+        # 0 times nan is nan: a product with a mask does not keep it out.
         poisoned = output.clone()
         poisoned[0] = torch.nan
-        reached = gap(subject.run(loss, poisoned, target)[1:], whole[1:], "a loss")
-        found.append(Measured(reached, EXACT, f"{kind}, nan in another step"))
-        found.append(
-            Measured(
-                _foreign(subject, loss, output, target), EXACT, f"{kind}, gradients of other steps"
-            )
-        )
-        many = [part.repeat_interleave(MANY // len(part) + 1, dim=0) for part in (output, target)]
-        parts = zip(*(torch.split(part, PART) for part in many), strict=True)
-        apart = torch.cat([subject.run(loss, *pair) for pair in parts])
-        found.append(
-            Measured(
-                gap(subject.run(loss, *many), apart, "a loss"), ROWS, f"{kind}, thousands of steps"
-            )
-        )
-        found.append(
-            Measured(_masked(subject, loss, kind), EXACT, f"{kind}, gradients of masked steps")
-        )
-    return worst(found)
+        values = subject.run(loss, poisoned, target)
+        value = gap(values[1:], whole[1:], "a loss")
+        findings.append(Measured(value, EXACT, f"{kind}, nan in another step"))
+        value = _foreign(subject, loss, output, target)
+        findings.append(Measured(value, EXACT, f"{kind}, gradients of other steps"))
+
+        value = _in_parts(subject, loss, output, target)
+        findings.append(Measured(value, ROWS, f"{kind}, thousands of steps"))
+        value = _masked(subject, loss, kind)
+        findings.append(Measured(value, EXACT, f"{kind}, gradients of masked steps"))
+    return worst(findings)
+
+
+def _alone(
+    subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor, whole: Tensor
+) -> Tensor:
+    """Return the losses of steps alone, in the shape of those of the `whole`."""
+    values = []
+    for step in range(len(output)):
+        only = slice(step, step + 1)
+        value = subject.run(loss, output[only], target[only])
+        values.append(value.reshape(-1))
+    return torch.cat(values).reshape(whole.shape)
+
+
+def _in_parts(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> float:
+    """Return how the losses of thousands of steps differ from those of parts of them."""
+    times = MANY // len(output) + 1
+    outputs = output.repeat_interleave(times, dim=0)
+    targets = target.repeat_interleave(times, dim=0)
+
+    values = []
+    parts = torch.split(outputs, PART), torch.split(targets, PART)
+    for part, answers in zip(*parts, strict=True):
+        values.append(subject.run(loss, part, answers))
+    whole = subject.run(loss, outputs, targets)
+    return gap(whole, torch.cat(values), "a loss")
 
 
 def _foreign(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> float:
@@ -117,20 +138,27 @@ def _foreign(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tens
 
 
 def _masked(subject: LossSubject, loss: Loss[Any], kind: Reads) -> float:
-    """Return the greatest gradient of masked outputs, nan every one of them, where the core picks
-    the scored ones.
+    """Return the greatest gradient of masked outputs, every one of them nan.
+
+    The core picks the scored ones.
     """
     output, target = subject.pair(loss, kind, 12)
     mask = torch.arange(12) % 3 != 1
     output[~mask] = torch.nan
     leaf = output.clone().requires_grad_()
-    (grad,) = torch.autograd.grad(subject.run(loss, leaf[mask], target[mask]).sum(), leaf)
-    demand(bool(torch.isfinite(grad).all()), f"{kind}: nan in masked steps reaches the gradient")
+    values = subject.run(loss, leaf[mask], target[mask])
+    (grad,) = torch.autograd.grad(values.sum(), leaf)
+    finite = bool(torch.isfinite(grad).all())
+    demand(finite, f"{kind}: nan in masked steps reaches the gradient")
     return _size(grad[~mask])
 
 
 def _size(value: Tensor) -> float:
-    return float(value.abs().nan_to_num(nan=torch.inf).max()) if value.numel() else 0.0
+    """Return the greatest absolute value; nan is infinite, and nothing at all is 0."""
+    if not value.numel():
+        return 0.0
+    sizes = value.abs().nan_to_num(nan=torch.inf)
+    return float(sizes.max())
 
 
 @check("L03", "gradients are slopes", "loss", firm=True)
@@ -144,7 +172,7 @@ def gradients(subject: LossSubject) -> Measured:
     for kind, loss in _both(subject):
         output, target = subject.pair(loss, kind)
         leaf = output.requires_grad_()
-        function = lambda loss=loss, leaf=leaf, target=target: subject.run(loss, leaf, target)  # noqa: E731
+        function = partial(subject.run, loss, leaf, target)
         values.append(slope_gap(function, [leaf], subject.generator(2)))
     return Measured(max(values), SLOPE)
 
@@ -161,24 +189,22 @@ def point_shapes(subject: LossSubject) -> Measured:
     values = []
     for size in (1, SIZE):
         loss = subject.loss(size)
+        # A single step, some, rows of some, and none.
         for shape in ((), (4,), (2, 3), (0,)):
-            output = torch.randn(
-                *shape, loss.output_size, generator=subject.generator(3), dtype=torch.float64
-            )
-            found = subject.point(loss, output.clone())
-            wanted = [*shape, size]
-            demand(
-                list(found.shape) == wanted,
-                f"outputs {list(output.shape)} have point {list(found.shape)}",
-            )
-            demand(
-                found.dtype == output.dtype,
-                f"outputs in {output.dtype} have a point in {found.dtype}",
-            )
+            draw = subject.generator(3)
+            output = torch.randn(*shape, loss.output_size, generator=draw, dtype=torch.float64)
+            point = subject.point(loss, output.clone())
+
+            expected = [*shape, size]
+            fact = f"outputs {list(output.shape)} have point {list(point.shape)}"
+            demand(list(point.shape) == expected, fact)
+            fact = f"outputs in {output.dtype} have a point in {point.dtype}"
+            demand(point.dtype == output.dtype, fact)
+
             flat = output.reshape(-1, loss.output_size)
             alone = [subject.point(loss, step.clone()) for step in flat]
             steps = torch.stack(alone) if alone else flat.new_zeros(0, size)
-            values.append(gap(found.reshape(-1, size), steps, "a point"))
+            values.append(gap(point.reshape(-1, size), steps, "a point"))
     return Measured(max(values), ROWS)
 
 
@@ -193,32 +219,30 @@ def minimum(subject: LossSubject) -> Measured:
     trains a model whose figures are about something else. To mend it: let the loss grow with the
     error, and give in `point` what the outputs predict, in the targets' units.
     """
-    found = []
+    findings = []
     for kind in subject.reads:
         loss = subject.loss()
         output, target = subject.pair(loss, kind)
         best = _descended(subject, loss, output, target)
-        before, after = (
-            _distance(subject, loss, outputs, target, kind) for outputs in (output, best)
-        )
-        found.append(
-            Measured(
-                after / max(before, 1e-30),
-                LEFT if kind == "numbers" else EXACT,
-                f"{kind}, distance",
-            )
-        )
+
+        before = _distance(subject, loss, output, target, kind)
+        after = _distance(subject, loss, best, target, kind)
+        bound = LEFT if kind == "numbers" else EXACT
+        what = f"{kind}, distance"
+        share = after / max(before, 1e-30)
+        findings.append(Measured(share, bound, what))
+
         least = subject.run(loss, best, target)
-        others = [subject.pair(loss, kind, salt=salt)[0] for salt in (0, 4, 5, 6)]
-        excess = max(float((least - subject.run(loss, other, target)).max()) for other in others)
-        found.append(
-            Measured(
-                max(excess, 0.0) if excess == excess else excess,
-                EXACT,
-                f"{kind}, above other outputs",
-            )
-        )
-    return worst(found)
+        excesses = []
+        for salt in (0, 4, 5, 6):
+            other, _ = subject.pair(loss, kind, salt=salt)
+            above = least - subject.run(loss, other, target)
+            excesses.append(float(above.max()))
+        # A nan stays what it is, and breaks the law.
+        excess = max(excesses)
+        value = excess if math.isnan(excess) else max(excess, 0.0)
+        findings.append(Measured(value, EXACT, f"{kind}, above other outputs"))
+    return worst(findings)
 
 
 def _descended(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> Tensor:
@@ -226,7 +250,8 @@ def _descended(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Te
     leaf = output.clone().requires_grad_()
     optimizer = torch.optim.Adam([leaf], lr=0.1)
     for _ in range(DESCENT):
-        (leaf.grad,) = torch.autograd.grad(subject.run(loss, leaf, target).sum(), leaf)
+        values = subject.run(loss, leaf, target)
+        (leaf.grad,) = torch.autograd.grad(values.sum(), leaf)
         optimizer.step()
         optimizer.param_groups[0]["lr"] *= 0.99
     return leaf.detach()
@@ -235,13 +260,13 @@ def _descended(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Te
 def _distance(
     subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor, kind: Reads
 ) -> float:
-    """Return the share of symbols that are not the target, or the mean distance of numbers from
-    it.
-    """
+    """Return the share of symbols that are not the target, or the mean distance of numbers."""
     point = subject.point(loss, output.clone())
     if kind == "symbols":
-        return float((point.argmax(dim=-1) != target).double().mean())
-    return float((point - target).abs().mean())
+        wrong = point.argmax(dim=-1) != target
+        return float(wrong.double().mean())
+    distance = (point - target).abs()
+    return float(distance.mean())
 
 
 @check("L06", "finite for outputs that are far off", "loss")
@@ -255,18 +280,17 @@ def extremes(subject: LossSubject) -> None:
     for kind in subject.reads:
         loss = subject.loss(dtype=torch.float32)
         output, target = subject.pair(loss, kind, dtype=torch.float32)
+        # The outputs of right symbols are great once, and small once.
         for scale in (FAR, -FAR):
             leaf = (output.sign() * scale).requires_grad_()
             values = subject.run(loss, leaf, target)
             (grad,) = torch.autograd.grad(values.sum(), leaf)
-            demand(
-                bool(torch.isfinite(values).all()),
-                f"{kind}: an output of {scale:g} has loss {values.max()}",
-            )
-            demand(
-                bool(torch.isfinite(grad).all()),
-                f"{kind}: an output of {scale:g} has a gradient that is not finite",
-            )
+
+            what = f"{kind}: an output of {scale:g}"
+            sound = bool(torch.isfinite(values).all())
+            demand(sound, f"{what} has loss {values.max()}")
+            sound = bool(torch.isfinite(grad).all())
+            demand(sound, f"{what} has a gradient that is not finite")
 
 
 @check("L07", "nothing is kept", "loss", firm=True)
@@ -282,16 +306,19 @@ def stateless(subject: LossSubject) -> Measured:
     for kind, loss in _both(subject):
         weights = [name for name, _ in loss.named_parameters()]
         demand(not weights, f"it has parameters: {', '.join(weights)}")
+
         output, target = subject.pair(loss, kind)
-        found = []
+        answers = []
         for salt in (2, 4):
             torch.manual_seed(SEED)
             stream = torch.get_rng_state()
-            found.append(subject.run(loss, output, target))
+            answers.append(subject.run(loss, output, target))
             drawn = not torch.equal(stream, torch.get_rng_state())
             demand(loss.training or not drawn, "random numbers are drawn in evaluation")
+            # Between the two, it sees something else.
             subject.run(loss, *subject.pair(loss, kind, salt=salt))
-        values.append(gap(found[1], found[0], "a loss"))
+        first, second = answers
+        values.append(gap(second, first, "a loss"))
     return Measured(max(values), EXACT)
 
 
@@ -303,26 +330,25 @@ def types(subject: LossSubject) -> Measured:
     A constant made on the CPU inside `forward` meets tensors of a GPU, and torch refuses. To mend
     it: make it with `output.new_tensor`, or as a buffer with `persistent=False`.
     """
-    found = []
+    findings = []
     for kind, loss in _both(subject):
         output, target = subject.pair(loss, kind)
-        wanted = subject.run(loss, output, target)
-        narrow = target if kind == "symbols" else target.float()
-        single = subject.run(
-            subject.loss(dtype=torch.float32, training=loss.training), output.float(), narrow
-        )
-        found.append(
-            Measured(gap(single.double(), wanted, "a loss"), float32(SIZE), f"{kind}, float32")
-        )
+        expected = subject.run(loss, output, target)
+
+        answers = target if kind == "symbols" else target.float()
+        narrow = subject.loss(dtype=torch.float32, training=loss.training)
+        single = subject.run(narrow, output.float(), answers)
+        value = gap(single.double(), expected, "a loss")
+        what = f"{kind}, float32"
+        findings.append(Measured(value, float32(SIZE), what))
+
+        # On the meta device, a constant on the CPU is refused as a GPU would refuse it.
         meta = subject.run(loss.to("meta"), output.to("meta"), target.to("meta"))
-        demand(
-            meta.device.type == "meta", f"outputs on the meta device give losses on {meta.device}"
-        )
-        demand(
-            subject.point(loss, output.to("meta")).device.type == "meta",
-            "point leaves the outputs' device",
-        )
-    return worst(found)
+        fact = f"outputs on the meta device give losses on {meta.device}"
+        demand(meta.device.type == "meta", fact)
+        point = subject.point(loss, output.to("meta"))
+        demand(point.device.type == "meta", "point leaves the outputs' device")
+    return worst(findings)
 
 
 @check("L09", "outputs and targets are only read", "loss", firm=True)
@@ -337,29 +363,27 @@ def inputs(subject: LossSubject) -> Measured:
     values = []
     for kind, loss in _both(subject):
         output, target = subject.pair(loss, kind)
-        wanted, best = (
-            subject.run(loss, output, target),
-            subject.point(loss, output.clone()).clone(),
-        )
-        held = output.clone(), target.clone()
-        values.append(gap(loss(output, target), wanted, "a loss"))
+        expected = subject.run(loss, output, target)
+        best = subject.point(loss, output.clone()).clone()
+
+        # These very tensors, and not copies of them.
+        outputs, targets = output.clone(), target.clone()
+        values.append(gap(loss(output, target), expected, "a loss"))
         values.append(gap(subject.point(loss, output), best, "a point"))
-        same = torch.equal(output, held[0]) and torch.equal(target, held[1])
-        demand(
-            same and not output._version and not target._version,
-            f"{kind}: what is passed in is changed",
-        )
-        spread = [
-            part.repeat_interleave(2, dim=0)[::2] if part.dim() == 1 else _turned(part)
-            for part in held
-        ]
-        values.append(gap(loss(*spread), wanted, "a loss"))
-        values.append(gap(subject.point(loss, spread[0]), best, "a point"))
+        equal = torch.equal(output, outputs) and torch.equal(target, targets)
+        written = output._version or target._version
+        demand(equal and not written, f"{kind}: what is passed in is changed")
+
+        spread, answers = _turned(outputs), _turned(targets)
+        values.append(gap(loss(spread, answers), expected, "a loss"))
+        values.append(gap(subject.point(loss, spread), best, "a point"))
     return Measured(max(values), ROWS)
 
 
 def _turned(part: Tensor) -> Tensor:
-    """Return equal numbers that lie column by column."""
+    """Return equal numbers that lie column by column; of a vector, every second one of memory."""
+    if part.dim() == 1:
+        return part.repeat_interleave(2, dim=0)[::2]
     return part.t().contiguous().t()
 
 
@@ -377,13 +401,17 @@ def learned(subject: LossSubject) -> Measured:
         _reads_alone(subject)
     values = []
     for kind, loss in _both(subject):
-        pair = subject.pair(loss, kind)
-        wanted, table = _given(subject, loss, *pair), through_json(loss.save())
+        output, target = subject.pair(loss, kind)
+        expected = _given(subject, loss, output, target)
+        table = through_json(loss.save())
+
+        # One that is new, and one that has learned something else before.
         fresh = subject.unprepared(training=loss.training)
         used = subject.prepared(subject.unprepared(training=loss.training), salt=2)
         for again in (fresh, used):
             subject.restored(again, loss.save())
-            values.append(gaps(_given(subject, again, *pair), wanted, "what it gives"))
+            answers = _given(subject, again, output, target)
+            values.append(gaps(answers, expected, "what it gives"))
             demand(through_json(again.save()) == table, "what is restored saves something else")
     return Measured(max(values), EXACT)
 
@@ -391,18 +419,15 @@ def learned(subject: LossSubject) -> Measured:
 def _reads_alone(subject: LossSubject) -> None:
     """Raise `Broken` if names or counts are changed."""
     names, counts = subject.answers(SIZE)
-    held = names.copy(), counts.copy()
+    old_names, old_counts = names.copy(), counts.copy()
     with suppress(InputError):
         subject.unprepared().prepare(names, counts)
-    demand(
-        names == held[0] and bool((counts == held[1]).all()),
-        "prepare changes the names or counts that it is given",
-    )
+    unchanged = names == old_names and bool((counts == old_counts).all())
+    demand(unchanged, "prepare changes the names or counts that it is given")
 
 
 def _given(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> list[Tensor]:
-    """Return the losses of a stream of random numbers that is always the same, and the best
-    guess.
-    """
+    """Return the losses, with random numbers that are always the same, and the best guess."""
     torch.manual_seed(SEED)
-    return [subject.run(loss, output, target).detach(), subject.point(loss, output.clone())]
+    values = subject.run(loss, output, target).detach()
+    return [values, subject.point(loss, output.clone())]

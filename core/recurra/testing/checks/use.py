@@ -10,6 +10,7 @@ import getpass
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import (
     AbstractContextManager,
@@ -20,6 +21,7 @@ from contextlib import (
     redirect_stdout,
     suppress,
 )
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -63,7 +65,7 @@ FIRST = 3
 
 
 @check("P09", "using it changes nothing around it", each=False, since=SINCE)
-def used_quietly(subject: Subject) -> None:
+def used_quietly(subject: Subject[Any]) -> None:
     """Whatever it is asked to do, the process stays as it was: nothing is set, printed, opened or
     written.
 
@@ -79,53 +81,76 @@ def used_quietly(subject: Subject) -> None:
     """
     with ExitStack() as stack:
         folder = stack.enter_context(_empty_folder())
-        said = io.StringIO()
+        printed = io.StringIO()
         raw = stack.enter_context(descriptors())
-        stack.enter_context(redirect_stdout(said))
-        stack.enter_context(redirect_stderr(said))
-        before, threads, files, children = (
-            world.read(),
-            leftovers.threads(),
-            leftovers.open_files(),
-            leftovers.processes(),
-        )
+        stack.enter_context(redirect_stdout(printed))
+        stack.enter_context(redirect_stderr(printed))
+        before = world.read()
+        alive = _Alive.now()
         options = written_on(subject.options)
+
+        use = USES[subject.entry.component.kind]
         with written() as paths:
-            USES[subject.entry.component.kind](subject)
+            use(subject)
+        # What only waits to be collected is not left behind.
         gc.collect(0)
+
         changed = world.changes(before)
         demand(not changed, f"using it changes {', '.join(changed)}")
         demand(written_on(subject.options) == options, "using it writes on its options")
         _nothing_written(folder, paths)
-        told = said.getvalue() + _told(raw)
-        demand(not told.strip(), f"using it prints {told.strip()[:60]!r}")
-        alive = sorted(thread.name for thread in leftovers.threads() - threads)
-        demand(not alive, f"using it leaves a thread running: {', '.join(alive)}")
-        demand(not leftovers.processes() - children, "using it leaves a process running")
-        open_still = sorted(leftovers.open_files() - files)
-        demand(not open_still, f"using it leaves {', '.join(open_still)} open")
+        text = printed.getvalue() + _text_of(raw)
+        text = text.strip()
+        demand(not text, f"using it prints {text[:60]!r}")
+        alive.demand_no_more()
+
+
+@dataclass(frozen=True)
+class _Alive:
+    """What of a process lives on by itself: threads, open files and other processes."""
+
+    threads: set[threading.Thread]
+    files: set[str]
+    processes: set[int]
+
+    @classmethod
+    def now(cls) -> _Alive:
+        """Return what there is now."""
+        threads = leftovers.threads()
+        files = leftovers.open_files()
+        return cls(threads, files, leftovers.processes())
+
+    def demand_no_more(self) -> None:
+        """Raise `Broken` if there is more now."""
+        threads = leftovers.threads() - self.threads
+        names = sorted(thread.name for thread in threads)
+        demand(not names, f"using it leaves a thread running: {', '.join(names)}")
+        processes = leftovers.processes() - self.processes
+        demand(not processes, "using it leaves a process running")
+        files = sorted(leftovers.open_files() - self.files)
+        demand(not files, f"using it leaves {', '.join(files)} open")
 
 
 def _nothing_written(folder: Path, paths: dict[str, bool]) -> None:
-    """Raise `Broken` if something lies in the current folder, or was written where it concerns
-    others.
-    """
+    """Raise `Broken` if something lies in the current folder, or was written elsewhere."""
     beside = sorted(path.name for path in folder.iterdir())
     demand(not beside, f"using it writes {', '.join(beside)} into the current folder")
     elsewhere = left(paths, [folder, *_caches()])
-    demand(not elsewhere, f"using it writes or touches {', '.join(elsewhere)[:200]}")
+    fact = f"using it writes or touches {', '.join(elsewhere)[:200]}"
+    demand(not elsewhere, fact)
 
 
 def _caches() -> list[Path]:
     """Return where recurra and torch keep what they compile, whoever it is for."""
-    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"
-    found = [Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", compiled))]
-    with suppress(RuntimeError):  # a user without a home
-        found += [cache_folder(), build.kernel_folder()]
-    return found
+    usual = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"
+    folders = [Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", usual))]
+    # A user without a home has no cache.
+    with suppress(RuntimeError):
+        folders += [cache_folder(), build.kernel_folder()]
+    return folders
 
 
-def _told(file: IO[bytes]) -> str:
+def _text_of(file: IO[bytes]) -> str:
     """Return what was written to a file by way of its descriptor."""
     file.seek(0)
     return file.read().decode("utf-8", "replace")
@@ -144,8 +169,7 @@ def _empty_folder() -> Iterator[Path]:
 
 
 def _seeds_nothing(use: Callable[[], object], what: str) -> None:
-    """Raise `Broken` if, whatever torch's random numbers were before, they are the same ones
-    afterwards.
+    """Raise `Broken` if torch's random numbers are the same afterwards, whatever they were.
 
     Such a use is lent numbers of its own, as the engine lends them: it may draw from them, and not
     seed them.
@@ -159,16 +183,17 @@ def _seeds_nothing(use: Callable[[], object], what: str) -> None:
 
 
 def _use_cell(subject: CellSubject) -> None:
+    """Build it, and call it on each path that runs its own code."""
     _seeds_nothing(partial(subject.entry.target, WIDTH, subject.options), "building it")
     dtype = finest(subject)
-    # What runs the component's own code.
-    declared = [name for name, path in PATHS.items() if path.declared]
-    for name in (
-        name for name in declared if PATHS[name].refusal(subject.cell(dtype=dtype)) is None
-    ):
+    for name, path in PATHS.items():
+        # Declared paths are those that run the component's own code.
+        if not path.declared or path.refusal(subject.cell(dtype=dtype)) is not None:
+            continue
         cell = subject.cell(dtype=dtype, path=name)
         _call_cell(subject, cell, dtype)
-        _seeds_nothing(partial(_call_cell, subject, cell.train(), dtype), "a call in training")
+        cell.train()
+        _seeds_nothing(partial(_call_cell, subject, cell, dtype), "a call in training")
 
 
 def _call_cell(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> None:
@@ -178,88 +203,101 @@ def _call_cell(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> Non
     y_t, _ = cell.step(x[:, 0], state)
     _backward([y, y_t])
     if can(subject, "resets"):
-        called(cell, x.detach(), None, torch.tensor([[False] * 4, [False, True, False, False]]))
+        reset = torch.zeros(2, 4, dtype=torch.bool)
+        reset[1, 1] = True
+        called(cell, x.detach(), None, reset)
 
 
 def _use_encoder(subject: EncoderSubject) -> None:
+    """Build, call and prepare it, for all that it reads."""
     _seeds_nothing(partial(subject.entry.target, SIZE, subject.options), "building it")
     for kind in subject.reads:
-        encoder, x = subject.encoder(), subject.x(kind)
+        encoder = subject.encoder()
+        x = subject.x(kind)
         _call_encoder(subject, encoder, x)
-        # It may draw.
-        _seeds_nothing(partial(_call_encoder, subject, encoder.train(), x), "a call in training")
+        encoder.train()
+        _seeds_nothing(partial(_call_encoder, subject, encoder, x), "a call in training")
         _seeds_nothing(partial(prepared, encoder), "prepare")
 
 
 def _call_encoder(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
-    """Run a window forwards and backwards; with a state, at positions and with new sequences in it
-    too.
+    """Run a window forwards and backwards.
+
+    With a state, one with positions and a new sequence in it is run too.
     """
-    _backward([subject.run(encoder, x)[0]])
+    y, _ = subject.run(encoder, x)
+    _backward([y])
     if isinstance(encoder, StatefulEncoder):
         reset = torch.zeros(x.shape[:2], dtype=torch.bool)
         reset[0, 2] = True
-        subject.run(encoder, x, subject.fresh(encoder, x, torch.arange(len(x))), reset)
+        start = subject.fresh(encoder, x, torch.arange(len(x)))
+        subject.run(encoder, x, start, reset)
 
 
 def _use_loss(subject: LossSubject) -> None:
+    """Build, prepare, restore and call it, for all that it reads."""
     _seeds_nothing(partial(subject.entry.target, SIZE, subject.options), "building it")
     _seeds_nothing(partial(subject.prepared, subject.unprepared()), "prepare")
     subject.restored(subject.unprepared(), subject.loss().save())
     for kind in subject.reads:
         loss = subject.loss()
         output, target = subject.pair(loss, kind)
-        _call_loss(subject, loss, output.requires_grad_(), target)
-        _seeds_nothing(
-            partial(_call_loss, subject, loss.train(), output, target), "a call in training"
-        )
+        output.requires_grad_()
+        _call_loss(subject, loss, output, target)
+        loss.train()
+        _seeds_nothing(partial(_call_loss, subject, loss, output, target), "a call in training")
 
 
 def _call_loss(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> None:
+    """Take the loss, forwards and backwards, and the best guess."""
     _backward([subject.run(loss, output, target)])
     subject.point(loss, output)
 
 
 def _backward(values: list[Tensor]) -> None:
+    """Go backward from the sum of all values, if they have a graph."""
     total = torch.stack([value.sum() for value in values]).sum()
     if total.requires_grad:
         torch.autograd.backward(total)
 
 
 def _use_vocabulary(subject: VocabularySubject) -> None:
+    """Fit, encode, decode, save, restore, parse and stream."""
     vocabulary, whole = subject.fitted()
     ids = subject.encoded(vocabulary, whole)
     vocabulary.decode(ids)
     for strange in STRANGE.get(subject.reads, ()):
-        try:
+        with suppress(UnknownSymbol, ValueError):
             subject.encoded(vocabulary, strange)
-        except (UnknownSymbol, ValueError):
-            pass
     subject.restored(subject.vocabulary(), vocabulary.save())
     if subject.symbols and subject.reads != "numbers":
-        typed = vocabulary.parse(subject.text(subject.vocabulary(KNOWN[subject.reads]), ids[:0]))
+        other = subject.vocabulary(KNOWN[subject.reads])
+        typed = vocabulary.parse(subject.text(other, ids[:0]))
         demand(typed is not None, "parse gives nothing")
         stream = subject.stream(vocabulary)
         for index in ids[:9].tolist():
-            vocabulary.symbol(index), stream(index)
+            vocabulary.symbol(index)
+            stream(index)
 
 
 def _use_source(subject: SourceSubject) -> None:
+    """Ask it for all that it can say, and read all that it offers."""
     source = subject.source()
     options = written_on(source.options)
-    source.fingerprint(), source.features(), source.gaps()
+    source.fingerprint()
+    source.features()
+    source.gaps()
     for element in subject.offers:
-        try:
+        with suppress(InputError):
             _read(subject.reader(source, element))
-        except InputError:
-            pass
     source.gaps()
     demand(written_on(source.options) == options, "using it writes on its options")
 
 
 def _read(pieces: Generator[Piece]) -> None:
-    """Read to the end. Raises `Broken` if at one of the first pieces, while others go on, something
-    is changed.
+    """Read to the end. Raises `Broken` if something is changed while others go on.
+
+    That is asked at each of the first pieces.
     """
     before = world.read()
     with closing(pieces):
@@ -269,6 +307,7 @@ def _read(pieces: Generator[Piece]) -> None:
 
 
 def _use_target(subject: TargetSubject) -> None:
+    """Build it, and ask it all that it can say."""
     _seeds_nothing(subject.target, "building it")
     for case in subject.cases():
         _seeds_nothing(partial(asked, subject, case), "asking it")
@@ -307,24 +346,28 @@ def default_type(subject: CellSubject) -> Measured:
     rounding. To mend it: keep constants as numbers of Python, give `dtype=x.dtype` where a tensor
     is made, and ask for no threads.
     """
-    found = []
+    findings = []
     for dtype in precisions(subject):
+        kind = str(dtype).removeprefix("torch.")
         answers = []
         for usual in (torch.float32, torch.float64):
-            cell, x = subject.cell(dtype=dtype), subject.x(2, 5, dtype=dtype)
+            cell = subject.cell(dtype=dtype)
+            x = subject.x(2, 5, dtype=dtype)
             with _default(usual), torch.no_grad():
                 y, after = called(cell, x, subject.fresh(cell, x))
                 answers.append([y, *after])
+        # To the bit in float32: a constant of Python is rounded to it either way.
+        in_single, in_double = answers
         bound = ROWS if dtype == torch.float64 else EXACT
-        kind = str(dtype).removeprefix("torch.")
-        found.append(Measured(gaps(answers[1], answers[0]), bound, named(cell, kind)))
+        value = gaps(in_double, in_single)
+        findings.append(Measured(value, bound, named(cell, kind)))
+
         with using(2), torch.no_grad():
             y, after = called(cell, x, subject.fresh(cell, x))
         bound = allowed(dtype, x.shape[1])
-        found.append(
-            Measured(gaps([y, *after], answers[1]), bound, named(cell, kind, "with two threads"))
-        )
-    return worst(found)
+        value = gaps([y, *after], in_double)
+        findings.append(Measured(value, bound, named(cell, kind, "with two threads")))
+    return worst(findings)
 
 
 SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
@@ -348,27 +391,37 @@ def encoder_stays(subject: EncoderSubject) -> Measured:
     new tensors, keep what lasts in a `StatefulEncoder`'s state, and give `dtype` where a tensor is
     made.
     """
-    found = []
+    findings = []
     for kind in subject.reads:
-        encoder, x, other = subject.encoder(), subject.x(kind), subject.x(kind, salt=5)
-        held = subject.run(encoder, x)[0].detach().clone()
+        encoder = subject.encoder()
+        x, other = subject.x(kind), subject.x(kind, salt=5)
+        before = _vectors(subject, encoder, x)
         with torch.no_grad():
             first, _ = subject.run(encoder, x)
         for training in (True, False):
             encoder.train(training)
             with torch.set_grad_enabled(training):
                 unchanged(encoder, partial(subject.run, encoder, other))
-        found.append(
-            Measured(gap(first, held, "a vector"), ROWS, f"{kind}, an answer, after another call")
-        )
+        value = gap(first, before, "a vector")
+        findings.append(Measured(value, ROWS, f"{kind}, an answer, after another call"))
+
         typed = kind == "numbers" or next(encoder.parameters(), None) is not None
         for name, around in SURROUNDINGS.items():
             with around():
-                y = subject.run(encoder, x)[0].detach().clone()
+                y = _vectors(subject, encoder, x)
             # With no weights, the default type is that of the vectors.
-            y = y if typed else y.to(held.dtype)
-            found.append(Measured(gap(y, held, "a vector"), ROWS, f"{kind}, {name}"))
-    return worst(found)
+            if not typed:
+                y = y.to(before.dtype)
+            value = gap(y, before, "a vector")
+            what = f"{kind}, {name}"
+            findings.append(Measured(value, ROWS, what))
+    return worst(findings)
+
+
+def _vectors(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> Tensor:
+    """Return a copy of the vectors, without a graph."""
+    y, _ = subject.run(encoder, x)
+    return y.detach().clone()
 
 
 @check("L10", "used, it stays as it is", "loss", firm=True, since=SINCE)
@@ -382,30 +435,34 @@ def loss_stays(subject: LossSubject) -> Measured:
     minimises with them: a loss that looks for them reports another one. To mend it: compute the
     same whatever `torch.is_grad_enabled()` says, and return new tensors.
     """
-    found = []
+    findings = []
     for kind in subject.reads:
         for training in (True, False):
             loss = subject.loss(training=training)
             output, target = subject.pair(loss, kind)
             other = subject.pair(loss, kind, salt=5)
             first = _losses(subject, loss, output.requires_grad_(), target)
-            held = [value.detach().clone() for value in first]
+            before = _copies(first)
+            # Other steps are measured in between, which must not write on the first answer.
             unchanged(loss, partial(_losses, subject, loss, *other))
-            value = gaps([value.detach() for value in first], held)
-            found.append(Measured(value, EXACT, f"{kind}, an answer, after another call"))
+            value = gaps([answer.detach() for answer in first], before)
+            findings.append(Measured(value, EXACT, f"{kind}, an answer, after another call"))
+
             for name, around in SURROUNDINGS.items():
                 with around():
-                    again = [
-                        value.detach().clone()
-                        for value in _losses(subject, loss, output.detach(), target)
-                    ]
-                found.append(Measured(gaps(again, held), ROWS, f"{kind}, {name}"))
-    return worst(found)
+                    again = _copies(_losses(subject, loss, output.detach(), target))
+                value = gaps(again, before)
+                what = f"{kind}, {name}"
+                findings.append(Measured(value, ROWS, what))
+    return worst(findings)
 
 
-def _losses(subject: LossSubject, loss: Any, output: Tensor, target: Tensor) -> list[Tensor]:
-    """Return the losses of a stream of random numbers that is always the same, and the best
-    guess.
-    """
+def _losses(subject: LossSubject, loss: Loss[Any], output: Tensor, target: Tensor) -> list[Tensor]:
+    """Return the losses, with random numbers that are always the same, and the best guess."""
     with seeded(SEED, "dropout"):
         return [subject.run(loss, output, target), subject.point(loss, output)]
+
+
+def _copies(answers: list[Tensor]) -> list[Tensor]:
+    """Return copies without a graph."""
+    return [answer.detach().clone() for answer in answers]

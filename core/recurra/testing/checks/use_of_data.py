@@ -1,7 +1,6 @@
-"""What a vocabulary and a source owe to those who use them: nothing is learned, shared or mixed up
-on the way.
+"""What a vocabulary and a source owe to those who use them.
 
-These checks came in with version 1.1 of the suite.
+Nothing is learned, shared or mixed up on the way. The checks came in with version 1.1 of the suite.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.vocabulary import UnknownSymbol, Values, Vocabulary
+from recurra.contracts.source import Piece, Source
+from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
 from recurra.errors import InputError
 from recurra.testing.answers import demand
 from recurra.testing.belongings import changed, owned, shared
@@ -52,12 +52,13 @@ def learns_in_fit_alone(subject: VocabularySubject) -> None:
     answers.
     """
     vocabulary, whole = subject.fitted()
-    before, tables = _answers(subject, vocabulary, whole), shared(type(vocabulary))
+    before = _answers(subject, vocabulary, whole)
+    tables = shared(type(vocabulary))
     _used(subject, vocabulary)
-    demand(
-        not (name := changed(tables, shared(type(vocabulary)), opaque=False)),
-        f"using it changes {name}, which all share",
-    )
+
+    # What stands on the class is everybody's.
+    name = changed(tables, shared(type(vocabulary)), opaque=False)
+    demand(not name, f"using it changes {name}, which all share")
     after = _answers(subject, vocabulary, whole)
     for name, answer in before.items():
         demand(same(answer, after[name]), f"using it changes {name}")
@@ -65,34 +66,34 @@ def learns_in_fit_alone(subject: VocabularySubject) -> None:
 
 
 def _keeps_no_run(subject: VocabularySubject) -> None:
-    """Raise `Broken` if most of many short runs are still held by somebody once they are
-    encoded.
-    """
+    """Raise `Broken` if most of many short runs are still held once they are encoded."""
     if subject.reads == "numbers":
-        vocabulary, runs = (
-            subject.vocabulary(*(data := subject.data())),
-            [data[-1][:2].copy() for _ in range(MANY)],
-        )
+        data = subject.data()
+        vocabulary = subject.vocabulary(*data)
+        runs = [data[-1][:2].copy() for _ in range(MANY)]
     else:
-        vocabulary, runs = (
-            subject.vocabulary(KNOWN[subject.reads]),
-            [_spelt(subject, n) for n in range(MANY)],
-        )
+        vocabulary = subject.vocabulary(KNOWN[subject.reads])
+        runs = [_spelt(subject, number) for number in range(MANY)]
+
+    # Whoever keeps a run counts as one more that refers to it.
     before = [sys.getrefcount(run) for run in runs]
     for run in runs:
         vocabulary.encode(run)
     gc.collect(0)
     after = [sys.getrefcount(run) for run in runs]
-    held = sum(many > few for few, many in zip(before, after, strict=True))
-    demand(held <= MANY // 2, f"of {MANY} runs that it has encoded it keeps {held}")
+    more = [many for few, many in zip(before, after, strict=True) if many > few]
+    fact = f"of {MANY} runs that it has encoded it keeps {len(more)}"
+    demand(len(more) <= MANY // 2, fact)
 
 
 def _spelt(subject: VocabularySubject, number: int) -> Values:
     """Return a run that is another one for each number, of symbols that `KNOWN` holds."""
-    lines: list[Values] = (
-        ["one two\n", "three, two\n"] if subject.reads == "text" else [["one"], ["two"]]
-    )
-    return joined([lines[number >> place & 1] for place in range(8)], subject.reads)
+    lines: list[Values] = [["one"], ["two"]]
+    if subject.reads == "text":
+        lines = ["one two\n", "three, two\n"]
+    # The number in binary, with the two lines for its digits.
+    digits = [number >> place & 1 for place in range(8)]
+    return joined([lines[digit] for digit in digits], subject.reads)
 
 
 def _answers(
@@ -100,20 +101,19 @@ def _answers(
 ) -> dict[str, Any]:
     """Return what can be asked of a vocabulary, each answer by what it is."""
     ids = subject.encoded(vocabulary, whole)
+    size = subject.size(vocabulary)
     answers = {
-        "its size": subject.size(vocabulary),
+        "its size": size,
         "what it saves": json.dumps(vocabulary.save()),
         "the ids of what it was fitted on": ids,
         "what ids decode to": vocabulary.decode(ids),
-        "what it says of the unknown": [
-            _outcome(subject, vocabulary, values) for values in _strange(subject)
-        ],
     }
+    outcomes = [_outcome(subject, vocabulary, values) for values in _strange(subject)]
+    answers["what it says of the unknown"] = outcomes
     if subject.symbols:
         answers["the text of ids"] = subject.text(vocabulary, ids)
-        answers["its symbols"] = [
-            vocabulary.symbol(index) for index in range(min(FEW, subject.size(vocabulary)))
-        ]
+        symbols = [vocabulary.symbol(index) for index in range(min(FEW, size))]
+        answers["its symbols"] = symbols
     return answers
 
 
@@ -121,12 +121,11 @@ def _strange(subject: VocabularySubject) -> list[Values]:
     """Return what a vocabulary that was fitted on the hard runs has not seen."""
     if subject.reads == "numbers":
         return [run[:3] * 7.0 for run in subject.data() if len(run)]
-    # the fit has seen much of Unicode: these stand in none of the hard runs
-    unseen = (
-        ["\u3042\u3044", "\u0416"]
-        if subject.reads == "text"
-        else [["\u3042"], ["\u0416", "\u3042"]]
-    )
+
+    # The fit has seen much of Unicode: these stand in none of the hard runs.
+    unseen: list[Values] = [["\u3042"], ["\u0416", "\u3042"]]
+    if subject.reads == "text":
+        unseen = ["\u3042\u3044", "\u0416"]
     return [*STRANGE[subject.reads], *unseen]
 
 
@@ -142,16 +141,23 @@ def _used(subject: VocabularySubject, vocabulary: Vocabulary[Any]) -> None:
     """Ask a vocabulary for all that it can do, and another one to learn something else."""
     for values in _strange(subject):
         _outcome(subject, vocabulary, values)
-    vocabulary.decode(_drawn(subject, vocabulary))
-    json.dumps(vocabulary.save()), json.dumps(vocabulary.save())
+    ids = _drawn(subject, vocabulary)
+    vocabulary.decode(ids)
+    for _ in range(2):
+        json.dumps(vocabulary.save())
+
     if subject.symbols:
         stream = subject.stream(vocabulary)
-        for index in _drawn(subject, vocabulary).tolist():
-            stream(index), vocabulary.symbol(index)
+        for index in ids.tolist():
+            stream(index)
+            vocabulary.symbol(index)
         if subject.reads != "numbers":
             vocabulary.parse("one day\n")
+
+    # Another instance learns something else, and a third takes that over.
     data = subject.data()[:1] if subject.reads == "numbers" else [KNOWN[subject.reads]]
-    subject.restored(subject.vocabulary(), subject.vocabulary(*data).save())
+    other = subject.vocabulary(*data)
+    subject.restored(subject.vocabulary(), other.save())
 
 
 def _drawn(
@@ -160,7 +166,9 @@ def _drawn(
     """Return ids, or scaled numbers, as a network may give them."""
     draw = np.random.Generator(np.random.Philox(11))
     size = subject.size(vocabulary)
-    return draw.integers(0, size, count) if subject.symbols else draw.normal(0, 2, (count, size))
+    if subject.symbols:
+        return draw.integers(0, size, count)
+    return draw.normal(0, 2, (count, size))
 
 
 @check("V12", "what it takes and gives stays its caller's", "vocabulary", since=SINCE)
@@ -175,43 +183,51 @@ def shares_nothing(subject: VocabularySubject) -> None:
     what is kept, and return new arrays and lists.
     """
     data = subject.data()
-    vocabulary = subject.vocabulary(*(own := [_copied(run) for run in data]))
+    own = [_copied(run) for run in data]
+    vocabulary = subject.vocabulary(*own)
     size = vocabulary.size
-    demand(type(size) is int, f"the size is a {type(size).__name__}, not an int")
+    fact = f"the size is a {type(size).__name__}, not an int"
+    demand(type(size) is int, fact)
+
     whole = next(run for run in data if len(run))
-    wanted = subject.encoded(vocabulary, whole).copy()
-    back = _copied(vocabulary.decode(wanted))
+    expected = subject.encoded(vocabulary, whole).copy()
+    back = _copied(vocabulary.decode(expected))
+
+    def answers_as_before(what: str, instance: Vocabulary[Any] = vocabulary) -> None:
+        ids = subject.encoded(instance, whole)
+        demand(same(ids, expected), f"{what} changes it")
+
+    def decodes_as_before(what: str) -> None:
+        demand(same(vocabulary.decode(expected), back), f"{what} changes it")
+
+    # Each thing that was passed in or out is written on, and then it is asked again.
     for run in own:
         _spoilt(run)
-    demand(
-        same(subject.encoded(vocabulary, whole), wanted),
-        "writing on what it was fitted on changes it",
-    )
+    answers_as_before("writing on what it was fitted on")
+
     values = _copied(whole)
     _spoilt(vocabulary.encode(values))
     demand(same(values, whole), "its answer is a view of what it encodes")
-    demand(
-        same(subject.encoded(vocabulary, whole), wanted), "writing on ids that it gave changes it"
-    )
-    ids = wanted.copy()
+    answers_as_before("writing on ids that it gave")
+
+    ids = expected.copy()
     _spoilt(vocabulary.decode(ids))
-    demand(same(ids, wanted), "what it decodes to is a view of the ids")
-    demand(same(vocabulary.decode(wanted), back), "writing on what it decoded changes it")
+    demand(same(ids, expected), "what it decodes to is a view of the ids")
+    decodes_as_before("writing on what it decoded")
+
     own_saved = vocabulary.save()
     demand(isinstance(own_saved, dict), f"save gives {type(own_saved).__name__}, not a dict")
     for part in own_saved.values():
         _spoilt(part)
-    demand(same(subject.encoded(vocabulary, whole), wanted), "writing on what it saves changes it")
-    demand(same(vocabulary.decode(wanted), back), "writing on what it saves changes it")
+    answers_as_before("writing on what it saves")
+    decodes_as_before("writing on what it saves")
+
     saved = json.loads(json.dumps(vocabulary.save()))
     again = subject.vocabulary()
     again.restore(saved)
     for part in saved.values():
         _spoilt(part)
-    demand(
-        same(subject.encoded(again, whole), wanted),
-        "writing on what it was restored from changes it",
-    )
+    answers_as_before("writing on what it was restored from", again)
 
 
 def _copied(values: Values) -> Values:
@@ -240,34 +256,38 @@ def long_data(subject: VocabularySubject) -> Measured:
     once = subject.encoded(vocabulary, whole)
     times = LONG // min(len(whole), len(once)) + 1
     long = joined([whole] * times, subject.reads)
-    wanted, ids = np.concatenate([once] * times), subject.encoded(vocabulary, long)
-    demand(
-        ids.shape == wanted.shape,
-        f"{len(long):,} elements have {len(ids):,} ids, not {len(wanted):,}",
-    )
+    expected = np.concatenate([once] * times)
+    ids = subject.encoded(vocabulary, long)
+    fact = f"{len(long):,} elements have {len(ids):,} ids, not {len(expected):,}"
+    demand(ids.shape == expected.shape, fact)
+
     if not subject.symbols:
-        back = np.concatenate([np.asarray(vocabulary.decode(once))] * times)
-        values = [_relative(ids, wanted), _relative(np.asarray(vocabulary.decode(wanted)), back)]
-        return Measured(max(values), FLOAT64)
-    demand(np.array_equal(ids, wanted), f"{len(long):,} elements have other ids than their parts")
+        part = np.asarray(vocabulary.decode(once))
+        back = np.asarray(vocabulary.decode(expected))
+        of_ids = _relative(ids, expected)
+        of_values = _relative(back, np.concatenate([part] * times))
+        return Measured(max(of_ids, of_values), FLOAT64)
+
+    # To the last one: a counter that begins anew is wrong only far behind.
+    equal_ids = np.array_equal(ids, expected)
+    demand(equal_ids, f"{len(long):,} elements have other ids than their parts")
     if vocabulary.lossless:
-        part, back = vocabulary.decode(once), vocabulary.decode(wanted)
-        demand(type(part) is type(back) is type(whole), f"ids decode to {type(back).__name__}")
+        part, back = vocabulary.decode(once), vocabulary.decode(expected)
+        alike = type(part) is type(back) is type(whole)
+        demand(alike, f"ids decode to {type(back).__name__}")
         right = same(back, joined([part] * times, subject.reads))
-        demand(
-            right,
-            f"{len(wanted):,} ids decode to {len(back):,} elements, and not to what their parts do",
-        )
+        counts = f"{len(expected):,} ids decode to {len(back):,} elements"
+        demand(right, f"{counts}, and not to what their parts do")
     return Measured(0.0, EXACT)
 
 
-def _relative(values: NDArray[Any], wanted: NDArray[Any]) -> float:
+def _relative(values: NDArray[Any], expected: NDArray[Any]) -> float:
     """Return the greatest difference, over each feature's greatest value."""
-    demand(
-        values.shape == wanted.shape,
-        f"long data has shape {list(values.shape)}, not {list(wanted.shape)}",
-    )
-    return float((np.abs(values - wanted) / np.maximum(np.abs(wanted).max(axis=0), 1e-300)).max())
+    fact = f"long data has shape {list(values.shape)}, not {list(expected.shape)}"
+    demand(values.shape == expected.shape, fact)
+    scale = np.maximum(np.abs(expected).max(axis=0), 1e-300)
+    difference = np.abs(values - expected) / scale
+    return float(difference.max())
 
 
 @check("V13", "ids mean the same in any company", "vocabulary", since=SINCE)
@@ -283,60 +303,62 @@ def company(subject: VocabularySubject) -> Measured:
     """
     vocabulary, _ = subject.fitted()
     drawn = _drawn(subject, vocabulary)
-    wanted = vocabulary.decode(drawn)
+    expected = vocabulary.decode(drawn)
     layouts = {
         "every second of an array": np.repeat(drawn, 2, axis=0)[::2],
         "backwards twice": np.ascontiguousarray(drawn[::-1])[::-1],
         "column by column": np.asfortranarray(drawn),
     }
     if not subject.symbols:
-        return _numbers_in_company(vocabulary, drawn, wanted, layouts)
+        return _numbers_in_company(vocabulary, drawn, expected, layouts)
+
+    # The same ids, which only lie otherwise, are of another type, or stand alone.
     for name, ids in layouts.items():
-        demand(
-            same(vocabulary.decode(ids), wanted), f"ids that lie in memory {name} decode otherwise"
-        )
-    demand(
-        same(vocabulary.decode(drawn.astype(np.int32)), wanted),
-        "ids as int32 decode otherwise than as int64",
-    )
+        decoded = vocabulary.decode(ids)
+        demand(same(decoded, expected), f"ids that lie in memory {name} decode otherwise")
+    narrow = vocabulary.decode(drawn.astype(np.int32))
+    demand(same(narrow, expected), "ids as int32 decode otherwise than as int64")
+
     if subject.reads == "tokens":
-        alone = [vocabulary.decode(drawn[place : place + 1]) for place in range(len(drawn))]
-        demand(
-            wanted == [token for tokens in alone for token in tokens],
-            "an id alone decodes otherwise than in a run",
-        )
+        alone: list[str] = []
+        for place in range(len(drawn)):
+            alone.extend(vocabulary.decode(drawn[place : place + 1]))
+        demand(expected == alone, "an id alone decodes otherwise than in a run")
     return Measured(0.0, EXACT)
 
 
 def _numbers_in_company(
     vocabulary: Vocabulary[Any],
     drawn: NDArray[Any],
-    wanted: NDArray[Any],
+    expected: NDArray[Any],
     layouts: dict[str, NDArray[Any]],
 ) -> Measured:
-    """Return how far numbers are from `wanted` when they lie or stand otherwise, over each
-    feature's greatest value.
+    """Return how far numbers are from what is `expected` when they lie or stand otherwise.
+
+    That is over each feature's greatest value.
     """
-    demand(
-        bool(np.isfinite(wanted).all()),
-        "numbers that a network may give decode to what is not finite",
-    )
-    scale = np.maximum(np.abs(wanted).max(axis=0, initial=0), 1e-300)
+    finite = bool(np.isfinite(expected).all())
+    demand(finite, "numbers that a network may give decode to what is not finite")
+    scale = np.maximum(np.abs(expected).max(axis=0, initial=0), 1e-300)
 
-    def apart(decoded: NDArray[Any], like: NDArray[Any] = wanted) -> float:
-        return float((np.abs(decoded - like) / scale).max(initial=0))
+    def apart(decoded: NDArray[Any], like: NDArray[Any] = expected) -> float:
+        difference = np.abs(decoded - like) / scale
+        return float(difference.max(initial=0))
 
+    findings = []
+    for name, ids in layouts.items():
+        findings.append(Measured(apart(vocabulary.decode(ids)), FLOAT64, name))
+
+    rows = [vocabulary.decode(drawn[place : place + 1]) for place in range(len(drawn))]
+    alone = np.concatenate(rows)
+    findings.append(Measured(apart(alone), FLOAT64, "each row alone"))
+
+    # The numbers themselves are rounded: both sides begin with those of float32.
     single = drawn.astype(np.float32)
-    alone = np.concatenate(
-        [vocabulary.decode(drawn[place : place + 1]) for place in range(len(drawn))]
-    )
-    found = [
-        Measured(apart(vocabulary.decode(ids)), FLOAT64, name) for name, ids in layouts.items()
-    ]
-    found.append(Measured(apart(alone), FLOAT64, "each row alone"))
     exact = vocabulary.decode(single.astype(np.float64))
-    found.append(Measured(apart(vocabulary.decode(single), exact), FLOAT64, "in float32"))
-    return worst(found)
+    value = apart(vocabulary.decode(single), exact)
+    findings.append(Measured(value, FLOAT64, "in float32"))
+    return worst(findings)
 
 
 @check("S09", "asking it changes nothing", "source", firm=True, since=SINCE)
@@ -357,35 +379,54 @@ def asked_in_any_order(subject: SourceSubject) -> None:
         options = source.options.model_dump_json()
         listed(source.features(), "features")
         fingerprint, features = source.fingerprint(), [*source.features()]
+
+        # In part, whole and again: after each, it is asked what it said before.
         next(iter(subject.reader(source, element)), None)
         _unmoved(source, fingerprint, features, "reading a piece")
-        home = os.getcwd()
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            try:
-                equal(subject.pieces(source, element), pieces, f"{element}, read in another folder")
-            finally:
-                os.chdir(home)
+        _same_elsewhere(subject, source, element, pieces)
         _unmoved(source, fingerprint, features, "reading")
-        held = owned(source)
-        for piece in list(source.read(element)):
-            _spoilt(piece.values)
-            _spoilt(piece.columns)
-        name = changed(held, owned(source), opaque=False)
-        demand(not name, f"reading it once more changes {name}")
+
+        _keeps_no_more(source, element)
         listed(source.gaps(), "gaps")
         gaps = [*source.gaps()]
         for names in (source.features(), source.gaps()):
             _spoilt(names)
         _unmoved(source, fingerprint, features, "writing on its answers")
         demand(source.gaps() == gaps, "writing on the gaps that it gave changes them")
-        equal(
-            subject.pieces(source, element), pieces, f"{element}, after its pieces were written on"
-        )
+
+        again = subject.pieces(source, element)
+        equal(again, pieces, f"{element}, after its pieces were written on")
         demand(source.gaps() == gaps, "reading it again changes its gaps")
         demand(source.options.model_dump_json() == options, "reading changes its options")
 
 
-def _unmoved(source: Any, fingerprint: str, features: list[str], what: str) -> None:
+def _same_elsewhere(
+    subject: SourceSubject, source: Source[Any], element: Element, pieces: list[Piece]
+) -> None:
+    """Raise `Broken` if a source gives something else when another folder is the current one."""
+    home = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            equal(subject.pieces(source, element), pieces, f"{element}, read in another folder")
+        finally:
+            os.chdir(home)
+
+
+def _keeps_no_more(source: Source[Any], element: Element) -> None:
+    """Raise `Broken` if reading once more changes what a source holds.
+
+    All that it gives is written on.
+    """
+    before = owned(source)
+    for piece in list(source.read(element)):
+        _spoilt(piece.values)
+        _spoilt(piece.columns)
+    name = changed(before, owned(source), opaque=False)
+    demand(not name, f"reading it once more changes {name}")
+
+
+def _unmoved(source: Source[Any], fingerprint: str, features: list[str], what: str) -> None:
+    """Raise `Broken` if something changed a source's fingerprint or the names of its features."""
     demand(source.fingerprint() == fingerprint, f"{what} changes its fingerprint")
     demand(source.features() == features, f"{what} changes the names of its features")

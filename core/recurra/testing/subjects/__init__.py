@@ -1,11 +1,13 @@
-"""What the checks are given: a component of each kind under one set of options, small, and always
-drawn the same.
+"""What the checks are given: a small component of each kind, always drawn the same.
+
+It stands under one set of options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from recurra.testing.subjects.cell import CellSubject
 from recurra.testing.subjects.encoder import EncoderSubject
@@ -15,7 +17,7 @@ from recurra.testing.subjects.subject import Subject
 from recurra.testing.subjects.target import TargetSubject
 from recurra.testing.subjects.vocabulary import VocabularySubject
 
-SUBJECTS: Mapping[str, type[Subject]] = MappingProxyType(
+SUBJECTS: Mapping[str, type[Subject[Any]]] = MappingProxyType(
     {
         "cell": CellSubject,
         "encoder": EncoderSubject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ WIDTH = 5
 """Width of the inputs that cells are checked on: odd, and not the hidden size."""
 
 
-class CellSubject(Subject):
+class CellSubject(Subject[Cell[Any]]):
     """A cell under one set of options."""
 
     def cell(
@@ -26,13 +26,15 @@ class CellSubject(Subject):
         """Return the cell in evaluation mode, on one execution path."""
         if dtype == torch.float64:
             self.needs("float64")
-        built = cast(Cell[Any], self.build(width)).to(dtype).eval()
-        built.path = path
-        return built
+
+        cell = self.build(width).to(dtype).eval()
+        cell.path = path
+        return cell
 
     def paths(self, dtype: torch.dtype = torch.float32) -> list[str]:
-        """Return the execution paths that its author declares, right or wrong, and those that the
-        engine finds.
+        """Return the execution paths that its author declares, and those that the engine finds.
+
+        Declared ones are there whether they are right or wrong.
         """
         return proof.PROOFS.accepting(self.cell(dtype=dtype))
 
@@ -45,18 +47,18 @@ class CellSubject(Subject):
         salt: int = 0,
     ) -> Tensor:
         """Return inputs `[B, T, D]` drawn from N(0, 1)."""
-        return torch.randn(
-            batch, steps, width, generator=self.generator(salt), dtype=torch.float64
-        ).to(dtype)
+        draw = self.generator(salt)
+        # Drawn in float64, so that inputs of every type are the same numbers, rounded.
+        x = torch.randn(batch, steps, width, generator=draw, dtype=torch.float64)
+        return x.to(dtype)
 
     def start(
         self, cell: Cell[Any], batch: int, salt: int = 7, dtype: torch.dtype | None = None
     ) -> State:
-        """Return a state that is not the initial one: what a few random steps lead to, without a
-        graph.
-        """
-        x = self.x(batch, 3, cell.input_size, dtype or next(cell.parameters()).dtype, salt)
-        fresh = cell.initial_state(batch, device=x.device, dtype=x.dtype)
+        """Return a state that is not the initial one, without a graph: random steps lead to it."""
+        dtype = dtype or next(cell.parameters()).dtype
+        x = self.x(batch, 3, cell.input_size, dtype, salt)
+        fresh = self.fresh(cell, x)
         with torch.no_grad():
             _, state = eager.run(cell, x, fresh, None, None)
         return map_state(torch.clone, state)
@@ -66,16 +68,19 @@ class CellSubject(Subject):
         table = {**self.table, "hidden_size": hidden}
         if not allowed(self.entry, table):
             return self
-        return CellSubject(self.entry, validated(self.entry, table), table, self.sets)
+        options = validated(self.entry, table)
+        return CellSubject(self.entry, options, table, self.sets)
 
     @staticmethod
     def fresh(cell: Cell[Any], x: Tensor) -> State:
         """Return the cell's initial state for inputs `[B, T, D]`."""
-        return cast(State, cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype))
+        state: State = cell.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
+        return state
 
     @staticmethod
     def stepped(cell: Cell[Any], x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return outputs `[B, T, H]` and the final state of calling `step` in a loop: the
-        specification.
+        """Return what calling `step` in a loop gives: the specification.
+
+        That is outputs `[B, T, H]` and the final state.
         """
         return eager.run(cell, x, state, None, None)

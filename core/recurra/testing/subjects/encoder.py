@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,14 +14,14 @@ from recurra.testing.subjects.reader import SIZE, Reader, Reads
 from recurra.testing.subjects.subject import SEED
 
 
-class EncoderSubject(Reader):
+class EncoderSubject(Reader[Encoder[Any]]):
     """An encoder under one set of options."""
 
     def encoder(
         self, size: int = SIZE, dtype: torch.dtype = torch.float64, seed: int = SEED
     ) -> Encoder[Any]:
         """Return the encoder in evaluation mode."""
-        return cast(Encoder[Any], self.built(size, dtype, seed))
+        return self.built(size, dtype, seed)
 
     def x(
         self,
@@ -37,19 +37,25 @@ class EncoderSubject(Reader):
 
     @staticmethod
     def fresh(encoder: Encoder[Any], x: Tensor, position: Tensor | None = None) -> State:
-        """Return the state before the first step, at `position` `[B]`; an encoder of single steps
-        has none.
+        """Return the state before the first step, at `position` `[B]`.
+
+        An encoder of single steps has none.
         """
         if not isinstance(encoder, StatefulEncoder):
             return ()
+
+        # Ids have no type of numbers: the state then is of the type of the weights.
         default = next((p.dtype for p in encoder.parameters()), torch.get_default_dtype())
         dtype = x.dtype if x.is_floating_point() else default
-        state = encoder.initial_state(x.shape[0], device=x.device, dtype=dtype, position=position)
-        fields = isinstance(state, tuple) and all(
-            isinstance(f, Tensor) and len(f) == len(x) for f in state
+
+        state: State = encoder.initial_state(
+            x.shape[0], device=x.device, dtype=dtype, position=position
         )
-        demand(fields, "initial_state gives no NamedTuple of tensors [B, ...]")
-        return cast(State, state)
+        sound = isinstance(state, tuple) and all(
+            isinstance(field, Tensor) and len(field) == len(x) for field in state
+        )
+        demand(sound, "initial_state gives no NamedTuple of tensors [B, ...]")
+        return state
 
     def run(
         self,
@@ -58,14 +64,18 @@ class EncoderSubject(Reader):
         state: State | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Return vectors `[B, T, D]` and the state after them, as the network asks for them, of a
-        copy of `x`.
+        """Return vectors `[B, T, D]` and the state after them, of a copy of `x`.
+
+        The encoder is called as the network calls it.
         """
         x = x.clone(memory_format=torch.contiguous_format)
         if not isinstance(encoder, StatefulEncoder):
             return tensor(encoder(x), "what forward gives"), ()
-        given = encoder.advance(x, self.fresh(encoder, x) if state is None else state, reset=reset)
-        demand(
-            isinstance(given, tuple) and len(given) == 2, "advance gives no pair (vectors, state)"
-        )
-        return tensor(given[0], "what advance gives"), given[1]
+
+        # Whoever gives no state begins with the initial one.
+        start = self.fresh(encoder, x) if state is None else state
+        answer = encoder.advance(x, start, reset=reset)
+        pair = isinstance(answer, tuple) and len(answer) == 2
+        demand(pair, "advance gives no pair (vectors, state)")
+        y, after = answer
+        return tensor(y, "what advance gives"), after

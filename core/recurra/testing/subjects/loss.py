@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from recurra.testing.subjects.reader import SIZE, Reader, Reads
 from recurra.testing.subjects.subject import SEED
 
 
-class LossSubject(Reader):
+class LossSubject(Reader[Loss[Any]]):
     """A loss under one set of options."""
 
     def loss(
@@ -30,11 +30,12 @@ class LossSubject(Reader):
         self, size: int = SIZE, dtype: torch.dtype = torch.float64, training: bool = False
     ) -> Loss[Any]:
         """Return the loss as it is when a run is loaded, before it takes back what it learned."""
-        return cast(Loss[Any], self.built(size, dtype, SEED).train(training))
+        return self.built(size, dtype, SEED).train(training)
 
     def prepared(self, loss: Loss[Any], salt: int = 0) -> Loss[Any]:
-        """Prepare a loss as for a new run: a class may never come. One that finds no name of its
-        own stays as it is.
+        """Prepare a loss as for a new run: a class may never come.
+
+        One that finds no name of its own stays as it is.
         """
         if "symbols" in self.reads:
             with suppress(InputError):
@@ -44,14 +45,15 @@ class LossSubject(Reader):
     @staticmethod
     def answers(size: int, salt: int = 0) -> tuple[list[str], NDArray[np.int64]]:
         """Return the names of the classes, and how often each comes: 4, 0, 3, 6, 2 of five."""
-        return [chr(ord("a") + index) for index in range(size)], (
-            np.arange(size) * 3 + 4 + salt
-        ) % 7
+        names = [chr(ord("a") + index) for index in range(size)]
+        counts = (np.arange(size) * 3 + 4 + salt) % 7
+        return names, counts
 
     @staticmethod
-    def restored(loss: Loss[Any], saved: dict[str, Any]) -> Loss[Any]:
-        """Return a loss after it took back, by way of JSON, what another one saved. Raises
-        `Broken`.
+    def restored(loss: Loss[Any], saved: object) -> Loss[Any]:
+        """Return a loss after it took back, by way of JSON, what another one saved.
+
+        Raises `Broken` where that is no JSON.
         """
         loss.restore(through_json(saved))
         return loss
@@ -65,10 +67,10 @@ class LossSubject(Reader):
         salt: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Return outputs `[N, output_size]` drawn from N(0, 1), and targets."""
-        output = torch.randn(
-            steps, loss.output_size, generator=self.generator(salt), dtype=torch.float64
-        )
-        return output.to(dtype), self.drawn(kind, (steps,), loss.size, dtype, salt + 1)
+        draw = self.generator(salt)
+        output = torch.randn(steps, loss.output_size, generator=draw, dtype=torch.float64)
+        target = self.drawn(kind, (steps,), loss.size, dtype, salt + 1)
+        return output.to(dtype), target
 
     @staticmethod
     def run(loss: Loss[Any], output: Tensor, target: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from recurra.contracts.options import validate_options
 from recurra.contracts.source import Piece, Role, Source
@@ -15,44 +15,55 @@ from recurra.randomness import seeded
 from recurra.testing.answers import demand
 from recurra.testing.check import NotApplicable
 from recurra.testing.option_sets import folder
-from recurra.testing.subjects.subject import SEED, Subject
+from recurra.testing.subjects.subject import SEED, Subject, names_some
+
+ELEMENTS: tuple[Element, ...] = get_args(Element)
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
-class SourceSubject(Subject):
+class SourceSubject(Subject[Source[Any]]):
     """A source under one set of options."""
 
     def source(self, move: Callable[[Path], Path] = lambda path: path) -> Source[Any]:
         """Return the source; `move` says where each file that its options name lies instead."""
         home = folder(self.entry)
-        options = validate_options(
-            self.entry.options, self.table, lambda value, field: str(move(home / value))
-        )
+
+        def moved(value: str, field: str) -> str:
+            return str(move(home / value))
+
+        options = validate_options(self.entry.options, self.table, moved)
         with seeded(SEED, "init"):
-            return cast(Source[Any], self.entry.target(options))
+            source: Source[Any] = self.entry.target(options)
+        return source
 
     def files(self) -> list[Path]:
-        """Return the files, or patterns of them, that its options name. Raises `NotApplicable` if
-        they name none.
+        """Return the files, or patterns of them, that its options name.
+
+        Raises `NotApplicable` if they name none.
         """
-        found: list[Path] = []
-        self.source(lambda path: found.append(path) or path)  # type: ignore[func-returns-value]
-        if not found:
+        named: list[Path] = []
+
+        def note(path: Path) -> Path:
+            named.append(path)
+            return path
+
+        self.source(note)
+        if not named:
             raise NotApplicable("its options name no file")
-        return found
+        return named
 
     @property
     def offers(self) -> tuple[Element, ...]:
         """What elements it says it can give."""
-        offers = self.entry.target.offers
-        known = isinstance(offers, tuple) and offers and set(offers) <= set(get_args(Element))
-        demand(bool(known), f"offers is {offers!r}, not a tuple of {', '.join(get_args(Element))}")
-        return cast(tuple[Element, ...], offers)
+        offers: tuple[Element, ...] = self.entry.target.offers
+        sound = names_some(offers, ELEMENTS)
+        demand(sound, f"offers is {offers!r}, not a tuple of {', '.join(ELEMENTS)}")
+        return offers
 
     def given(self) -> Iterator[tuple[Element, list[Piece]]]:
-        """Give every element that its options hold, with the pieces; what else it offers it refuses
-        by `InputError`.
+        """Give every element that its options hold, with the pieces.
 
-        Raises `Broken` if there is none.
+        What else it offers it refuses by `InputError`. Raises `Broken` if it refuses all.
         """
         refusals = []
         for element in self.offers:
@@ -60,27 +71,28 @@ class SourceSubject(Subject):
                 yield element, self.pieces(self.source(), element)
             except InputError as error:
                 refusals.append(f"{element}: {error}")
-        demand(
-            len(refusals) < len(self.offers),
-            "none of what it offers can be read: " + "; ".join(refusals),
-        )
+
+        fact = "none of what it offers can be read: " + "; ".join(refusals)
+        demand(len(refusals) < len(self.offers), fact)
 
     @staticmethod
     def pieces(source: Source[Any], element: Element) -> list[Piece]:
         """Return the pieces that a source gives, each a copy made as it came."""
-        return [
-            Piece(copy.copy(values), start, dict(columns))
-            for values, start, columns in SourceSubject.reader(source, element)
-        ]
+        copies = []
+        for values, start, columns in SourceSubject.reader(source, element):
+            copies.append(Piece(copy.copy(values), start, dict(columns)))
+        return copies
 
     @staticmethod
     def reader(source: Source[Any], element: Element) -> Generator[Piece]:
         """Give what a source gives. Raises `Broken` if that is no pieces."""
-        given = source.read(element)
-        demand(isinstance(given, Iterable), f"read gives {type(given).__name__}, not an iterator")
-        for piece in given:
-            right = isinstance(piece, Piece) and hasattr(piece.values, "__len__")
-            demand(right, f"read gives {type(piece).__name__}, not a Piece")
+        pieces = source.read(element)
+        fact = f"read gives {type(pieces).__name__}, not an iterator"
+        demand(isinstance(pieces, Iterable), fact)
+
+        for piece in pieces:
+            sound = isinstance(piece, Piece) and hasattr(piece.values, "__len__")
+            demand(sound, f"read gives {type(piece).__name__}, not a Piece")
             columns = piece.columns
             demand(isinstance(columns, Mapping), f"columns are {type(columns).__name__}, no table")
             yield piece
@@ -88,16 +100,15 @@ class SourceSubject(Subject):
     @staticmethod
     def columns(source: Source[Any]) -> Mapping[Role, tuple[Element, ...]]:
         """Return what a source says of its columns. Raises `Broken` if that is no table of them."""
-        given = source.columns()
-        demand(isinstance(given, Mapping), f"columns gives {type(given).__name__}, not a table")
-        for role, elements in given.items():
-            demand(
-                role in get_args(Role),
-                f"columns names {role!r}, not one of {', '.join(get_args(Role))}",
-            )
-            known = (
-                isinstance(elements, tuple) and elements and set(elements) <= set(get_args(Element))
-            )
-            demand(bool(known), f"columns says {role} is {elements!r:.60}, not a tuple of elements")
-        demand("input" in given, f"columns names {', '.join(given) or 'nothing'}, and no input")
-        return given
+        columns = source.columns()
+        demand(isinstance(columns, Mapping), f"columns gives {type(columns).__name__}, not a table")
+
+        for role, elements in columns.items():
+            fact = f"columns names {role!r}, not one of {', '.join(ROLES)}"
+            demand(role in ROLES, fact)
+            sound = names_some(elements, ELEMENTS)
+            demand(sound, f"columns says {role} is {elements!r:.60}, not a tuple of elements")
+
+        named = ", ".join(columns) or "nothing"
+        demand("input" in columns, f"columns names {named}, and no input")
+        return columns

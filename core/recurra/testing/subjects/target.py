@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -18,12 +18,12 @@ from recurra.testing.subjects.subject import Subject
 ELEMENTS: tuple[Elements, ...] = get_args(Elements)
 
 
-class TargetSubject(Subject):
+class TargetSubject(Subject[Target[Any]]):
     """A target under one set of options."""
 
     def target(self) -> Target[Any]:
         """Return the target."""
-        return cast(Target[Any], self.build())
+        return self.build()
 
     @property
     def by_sequence(self) -> bool:
@@ -35,52 +35,55 @@ class TargetSubject(Subject):
 
         What it cannot measure it refuses by `InputError`. Raises `Broken` if that is everything.
         """
-        asks, refusals = self.entry.target.asks, []
+        asks = self.entry.target.asks
+        refusals = []
         for reads in ELEMENTS:
-            found = case(reads, asks, width)
+            sequences = case(reads, asks, width)
             try:
-                self.metrics(self.target(), found)
+                self.metrics(self.target(), sequences)
             except InputError as error:
                 refusals.append(str(error))
                 continue
-            yield found
-        demand(len(refusals) < len(ELEMENTS), f"it measures no answers: {refusals[:1]}")
+            yield sequences
+        fact = f"it measures no answers: {refusals[:1]}"
+        demand(len(refusals) < len(ELEMENTS), fact)
 
     @staticmethod
     def metrics(target: Target[Any], case: Case) -> list[type[Metric]]:
         """Return what is measured of the answers. Raises `Broken` if these are no metrics."""
-        found = target.metrics(case.kind)
-        several = isinstance(found, Sequence) and not isinstance(found, str) and len(found) > 0
-        classes = several and all(isinstance(each, type) for each in found)
-        demand(
-            classes and all(issubclass(each, Metric) for each in found),
-            f"metrics of {case.kind} gives {found!r:.60}, not classes of metrics",
+        metrics = target.metrics(case.kind)
+        several = (
+            isinstance(metrics, Sequence) and not isinstance(metrics, str) and len(metrics) > 0
         )
-        return list(found)
+        classes = several and all(isinstance(each, type) for each in metrics)
+        sound = classes and all(issubclass(each, Metric) for each in metrics)
+        demand(sound, f"metrics of {case.kind} gives {metrics!r:.60}, not classes of metrics")
+        return list(metrics)
 
     def figures(self, target: Target[Any], case: Case) -> dict[str, Figure]:
         """Return all figures that are made of the answers, by name."""
-        measured = [self.figures_of(metric, case) for metric in self.metrics(target, case)]
-        return {figure.name: figure for figures in [(LOSS,), *measured] for figure in figures}
+        figures = {LOSS.name: LOSS}
+        for metric in self.metrics(target, case):
+            for figure in self.figures_of(metric, case):
+                figures[figure.name] = figure
+        return figures
 
     @staticmethod
     def figures_of(metric: type[Metric], case: Case) -> tuple[Figure, ...]:
         """Return the figures of a metric. Raises `Broken` if these are none."""
-        found = metric.figures(type(case.answers))
-        several = isinstance(found, tuple) and len(found) > 0
-        demand(
-            several and all(isinstance(each, Figure) for each in found),
-            f"figures of {metric.__name__} gives {found!r:.60}, not figures",
-        )
-        for figure in found:
+        name = metric.__name__
+        figures = metric.figures(type(case.answers))
+        several = isinstance(figures, tuple) and len(figures) > 0
+        sound = several and all(isinstance(each, Figure) for each in figures)
+        demand(sound, f"figures of {name} gives {figures!r:.60}, not figures")
+
+        for figure in figures:
             named = isinstance(figure.name, str) and figure.name.strip() == figure.name != ""
             sound = named and isinstance(figure.higher, bool)
-            demand(sound, f"{metric.__name__} gives {figure!r:.80}")
-            demand(
-                figure.least < figure.most,
-                f"{figure.name} lies between {figure.least} and {figure.most}",
-            )
-        return found
+            demand(sound, f"{name} gives {figure!r:.80}")
+            fact = f"{figure.name} lies between {figure.least} and {figure.most}"
+            demand(figure.least < figure.most, fact)
+        return figures
 
     @staticmethod
     def filled(metric: type[Metric], case: Case, *pairs: tuple[Tensor, Tensor]) -> Metric:
@@ -91,7 +94,7 @@ class TargetSubject(Subject):
         return sums
 
     @staticmethod
-    def values(sums: Any, what: str) -> Metrics:
+    def values(sums: Metric, what: str) -> Metrics:
         """Return figures. Raises `Broken` if these are no numbers by their names."""
         return numbers(sums.values(), what)
 
@@ -99,41 +102,47 @@ class TargetSubject(Subject):
     def scored(target: Target[Any], window: Window) -> Tensor:
         """Return which steps `[B, T]` are scored. Raises `Broken` if these are no flags."""
         shape = window.x.shape[:2]
-        found: Any = target.scored(window)
-        if found is None:
-            return torch.ones(shape, dtype=torch.bool, device=window.x.device)
-        demand(isinstance(found, Tensor), f"scored gives {type(found).__name__}, not flags")
-        right = found.shape == shape and found.dtype == torch.bool
-        demand(right, f"scored gives {found.dtype} {list(found.shape)}, not bool {list(shape)}")
-        demand(
-            found.device == window.x.device,
-            f"scored gives flags on {found.device} for a window elsewhere",
-        )
-        return cast(Tensor, found)
+        device = window.x.device
+        flags = target.scored(window)
+        if flags is None:
+            return torch.ones(shape, dtype=torch.bool, device=device)
+
+        demand(isinstance(flags, Tensor), f"scored gives {type(flags).__name__}, not flags")
+        sound = flags.shape == shape and flags.dtype == torch.bool
+        fact = f"scored gives {flags.dtype} {list(flags.shape)}, not bool {list(shape)}"
+        demand(sound, fact)
+        fact = f"scored gives flags on {flags.device} for a window elsewhere"
+        demand(flags.device == device, fact)
+        return flags
 
     @staticmethod
-    def rules(target: Target[Any], train: Examples, held: Examples) -> dict[str, Metrics]:
+    def rules(target: Target[Any], train: Examples, held_out: Examples) -> dict[str, Metrics]:
         """Return the figures of each simple rule. Raises `Broken` if these are none."""
-        found = target.baselines(train, held)
-        demand(isinstance(found, Mapping), f"baselines gives {type(found).__name__}, not a table")
-        for rule in found:
-            demand(isinstance(rule, str) and bool(rule.strip()), f"a rule is called {rule!r:.40}")
-        return {rule: _row(rule, given) for rule, given in found.items()}
+        rules = target.baselines(train, held_out)
+        demand(isinstance(rules, Mapping), f"baselines gives {type(rules).__name__}, not a table")
+        for rule in rules:
+            fact = f"a rule is called {rule!r:.40}"
+            demand(isinstance(rule, str) and bool(rule.strip()), fact)
+        return {rule: _row(rule, answer) for rule, answer in rules.items()}
 
 
-def _row(rule: str, given: Any) -> Metrics:
+def _row(rule: str, answer: Any) -> Metrics:
     """Return the figures of a rule, which are given as they are, or as sums."""
-    plain = isinstance(given, dict)
-    sums = hasattr(given, "metrics")
-    demand(plain or sums, f"rule {rule!r} has {type(given).__name__}, not figures")
-    return numbers(given if plain else given.metrics(), f"rule {rule!r}")
+    plain = isinstance(answer, dict)
+    sums = hasattr(answer, "metrics")
+    fact = f"rule {rule!r} has {type(answer).__name__}, not figures"
+    demand(plain or sums, fact)
+    figures = answer if plain else answer.metrics()
+    return numbers(figures, f"rule {rule!r}")
 
 
-def numbers(found: Any, what: str) -> Metrics:
+def numbers(figures: Metrics, what: str) -> Metrics:
     """Return figures. Raises `Broken` if these are no numbers by their names."""
-    demand(isinstance(found, dict), f"{what} gives {type(found).__name__}, not figures")
-    for name, value in found.items():
+    fact = f"{what} gives {type(figures).__name__}, not figures"
+    demand(isinstance(figures, dict), fact)
+    for name, value in figures.items():
         number = isinstance(value, float | int) and not isinstance(value, bool)
-        shown = f"{name!r:.40} = {value!r:.40}"
-        demand(number and isinstance(name, str), f"{what} gives {shown}, which is no number")
-    return cast(Metrics, found)
+        pair = f"{name!r:.40} = {value!r:.40}"
+        fact = f"{what} gives {pair}, which is no number"
+        demand(number and isinstance(name, str), fact)
+    return figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,30 +19,30 @@ from recurra.testing.option_sets import validated
 from recurra.testing.subjects.reader import IDS, Reads
 from recurra.testing.subjects.subject import SEED, Subject
 
+ELEMENTS: tuple[Element, ...] = get_args(Element)
 
-class VocabularySubject(Subject):
+
+class VocabularySubject(Subject[Vocabulary[Any]]):
     """A vocabulary under one set of options."""
 
     @property
     def reads(self) -> Element:
         """What it takes of a source."""
-        reads = self.entry.target.reads
-        demand(
-            reads in get_args(Element),
-            f"reads is {reads!r}, not one of {', '.join(get_args(Element))}",
-        )
-        return cast(Element, reads)
+        reads: Element = self.entry.target.reads
+        fact = f"reads is {reads!r}, not one of {', '.join(ELEMENTS)}"
+        demand(reads in ELEMENTS, fact)
+        return reads
 
     @property
     def symbols(self) -> bool:
         """Whether it gives symbols, and not numbers."""
-        yields = self.entry.target.yields
+        yields: Reads = self.entry.target.yields
         demand(yields in get_args(Reads), f"yields is {yields!r}, not symbols or numbers")
         return IDS[yields]
 
     def yielding(self, kind: Reads) -> None:
         """Raise `NotApplicable` if the vocabulary yields the other kind."""
-        if self.symbols != (kind == "symbols"):
+        if self.symbols != IDS[kind]:
             raise NotApplicable(f"it yields {'symbols' if self.symbols else 'numbers'}")
 
     def writing(self) -> None:
@@ -52,15 +52,14 @@ class VocabularySubject(Subject):
             raise NotApplicable("it reads numbers")
 
     def needs_lossless(self) -> None:
-        """Raise `NotApplicable` if the vocabulary declares that it leaves something out, or folds
-        it.
-        """
+        """Raise `NotApplicable` if the vocabulary declares that it leaves out or folds anything."""
         if not self.vocabulary().lossless:
             raise NotApplicable("it declares that it is not lossless")
 
     def data(self) -> list[Values]:
-        """Return hard runs of what it reads: numbers above 0, where it refuses others by
-        `InputError`.
+        """Return hard runs of what it reads.
+
+        Those of numbers are above 0, where it refuses others by `InputError`.
         """
         if self.reads == "numbers":
             try:
@@ -75,21 +74,26 @@ class VocabularySubject(Subject):
         return self.vocabulary(*data), hard_data.joined(data, self.reads)
 
     def vocabulary(self, *runs: Values, **changes: Any) -> Vocabulary[Any]:
-        """Return a vocabulary that is fitted on runs; `changes` are options that are other than the
-        subject's.
+        """Return a vocabulary that is fitted on runs.
+
+        `changes` are options that are other than the subject's.
         """
-        options = validated(self.entry, {**self.table, **changes}) if changes else self.options
+        options = self.options
+        if changes:
+            options = validated(self.entry, {**self.table, **changes})
+
         with seeded(SEED, "init"):
-            built = cast(Vocabulary[Any], self.entry.target(options))
+            vocabulary: Vocabulary[Any] = self.entry.target(options)
         if runs:
-            built.fit(iter(runs))
-        return built
+            vocabulary.fit(iter(runs))
+        return vocabulary
 
     @staticmethod
     def size(vocabulary: Vocabulary[Any]) -> int:
         """Return its size. Raises `Broken` if that is no whole number."""
         size = vocabulary.size
-        demand(isinstance(size, int | np.integer), f"the size is {size!r:.60}")
+        fact = f"the size is {size!r:.60}"
+        demand(isinstance(size, int | np.integer), fact)
         return int(size)
 
     @staticmethod
@@ -107,9 +111,10 @@ class VocabularySubject(Subject):
         return streamer
 
     @staticmethod
-    def restored(vocabulary: Vocabulary[Any], saved: dict[str, Any]) -> Vocabulary[Any]:
-        """Return a vocabulary after it took back, by way of JSON, what another one saved. Raises
-        `Broken`.
+    def restored(vocabulary: Vocabulary[Any], saved: object) -> Vocabulary[Any]:
+        """Return a vocabulary after it took back, by way of JSON, what another one saved.
+
+        Raises `Broken` where that is no JSON.
         """
         vocabulary.restore(through_json(saved))
         return vocabulary
@@ -117,6 +122,7 @@ class VocabularySubject(Subject):
     @staticmethod
     def encoded(vocabulary: Vocabulary[Any], values: Values) -> NDArray[Any]:
         """Return what it encodes of a copy of values. Raises `Broken` if that is no array."""
-        found = vocabulary.encode(copy.copy(values))
-        demand(isinstance(found, np.ndarray), f"encode gives {type(found).__name__}, not an array")
-        return found
+        ids = vocabulary.encode(copy.copy(values))
+        fact = f"encode gives {type(ids).__name__}, not an array"
+        demand(isinstance(ids, np.ndarray), fact)
+        return ids

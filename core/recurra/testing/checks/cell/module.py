@@ -1,6 +1,4 @@
-"""A cell as a module of torch: its random numbers, its size, how it is saved, copied, moved and
-cast.
-"""
+"""A cell as a module of torch: its random numbers and its size; saved, copied, moved, cast."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,48 +43,59 @@ def seeds_decide(subject: CellSubject) -> Measured:
     a generator of its own, repeats no run. To mend it: draw from torch's global generator, which
     the engine seeds, and in `step` only `if self.training`.
     """
-    one, other = _state_dict(subject.build(WIDTH)), _state_dict(subject.build(WIDTH))
-    first = gaps(list(one.values()), list(other.values()), "weights")
+    one = _state_dict(subject.build(WIDTH))
+    other = _state_dict(subject.build(WIDTH))
+    value = gaps(list(one.values()), list(other.values()), "weights")
+    findings = [Measured(value, EXACT, "weights built twice from one seed")]
     _own_seed(subject)
+
     cell = subject.cell(dtype=SINGLE)
     x = subject.x(3, STEPS, dtype=SINGLE)
-    found = [Measured(first, EXACT, "weights built twice from one seed")]
     with torch.no_grad():
+        # Equal outputs are not enough: noise times 0 still moves a generator.
         before = _generators()
-        values = [called(cell, x, None)[0] for _ in range(2)]
-        if moved := [name for name, state in _generators().items() if state != before[name]]:
+        first, _ = called(cell, x, None)
+        second, _ = called(cell, x, None)
+        moved = _moved(before, _generators())
+        if moved:
             raise Broken(f"evaluation draws from the generator of {moved[0]}")
-        found.append(Measured(gap(values[1], values[0], "the output"), EXACT, "evaluated twice"))
+        value = gap(second, first, "the output")
+        findings.append(Measured(value, EXACT, "evaluated twice"))
+
         cell.train()
-        values = []
-        for _ in range(2):
-            with seeded(SEED, "dropout"):
-                values.append(called(cell, x, None)[0])
-        found.append(
-            Measured(
-                gap(values[1], values[0], "the output"),
-                EXACT,
-                "run twice in training, from one seed",
-            )
-        )
-    return worst(found)
+        first = _trained(cell, x)
+        second = _trained(cell, x)
+        value = gap(second, first, "the output")
+        findings.append(Measured(value, EXACT, "run twice in training, from one seed"))
+    return worst(findings)
+
+
+def _trained(cell: Cell[Any], x: Tensor) -> Tensor:
+    """Return the outputs of a window, from a stream of random numbers that is always the same."""
+    with seeded(SEED, "dropout"):
+        y, _ = called(cell, x, None)
+    return y
 
 
 def _own_seed(subject: CellSubject) -> None:
     """Raise `Broken` if building the cell seeds torch's generator, or draws from others."""
-    left = []
+    states = []
     for seed in (SEED, SEED + 1):
         with seeded(seed, "init"):
             before = _generators()
             subject.entry.target(WIDTH, subject.options)
             after = _generators()
-        left.append(after["torch"])
-        if moved := [name for name in ("numpy", "Python") if after[name] != before[name]]:
+        states.append(after["torch"])
+        moved = [name for name in _moved(before, after) if name != "torch"]
+        if moved:
             raise Broken(
                 f"building it draws from the generator of {moved[0]}, which the engine does not"
                 " seed"
             )
-    if left[0] == left[1]:
+
+    # Two seeds lead to two states, unless building sets one.
+    one, other = states
+    if one == other:
         raise Broken(
             "building it seeds torch's generator: every seed leads to the same random numbers"
             " after it"
@@ -102,6 +111,11 @@ def _generators() -> dict[str, Any]:
     }
 
 
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return whose generators are in another state now."""
+    return [name for name, state in after.items() if state != before[name]]
+
+
 @check("C20", "its size is known beforehand", "cell")
 def size_is_known(subject: CellSubject) -> Measured:
     """Parameters, buffers and state depend on options and input width alone: not on T, on B or on
@@ -114,43 +128,53 @@ def size_is_known(subject: CellSubject) -> Measured:
     checkpoint is loaded. To mend it: make all tensors in the constructor, of fixed shapes.
     """
     cell = subject.cell(dtype=SINGLE)
-    sizes, bytes_a_row = _sizes(cell), set[int]()
+    sizes = _sizes(cell)
+    # Every size that a row of the state has had: there must be but one.
+    bytes_a_row = set[int]()
     for batch, steps in ((1, 1), (7, 12), (2, 70)):
         x = subject.x(batch, steps, dtype=SINGLE)
         for path in subject.paths():
             cell.path = path
             with torch.no_grad():
-                states = [subject.fresh(cell, x), called(cell, x, None)[1]]
-            bytes_a_row |= {_bytes(state) // batch for state in states}
+                start = subject.fresh(cell, x)
+                _, after = called(cell, x, None)
+            bytes_a_row |= {_bytes(state) // batch for state in (start, after)}
             if _sizes(cell) != sizes:
-                raise Broken(
-                    f"a window of [{batch}, {steps}] on path {path} changes"
-                    f" {_changed(sizes, _sizes(cell))}"
-                )
+                changed = _changed(sizes, _sizes(cell))
+                raise Broken(f"a window of [{batch}, {steps}] on path {path} changes {changed}")
+
     other = subject.cell(dtype=SINGLE)
     if _sizes(other) != sizes:
-        raise Broken(f"a second cell, built alike, differs in {_changed(sizes, _sizes(other))}")
+        changed = _changed(sizes, _sizes(other))
+        raise Broken(f"a second cell, built alike, differs in {changed}")
     if other.output_size != cell.output_size:
         raise Broken(
             f"a second cell, built alike, has an output_size of {other.output_size}, not"
             f" {cell.output_size}"
         )
+
     weights = sum(weight.numel() for weight in cell.parameters())
-    detail = f"{weights:,} parameters, {min(bytes_a_row)} bytes of state a row"
-    return Measured(float(max(bytes_a_row) - min(bytes_a_row)), EXACT, detail)
+    least, most = min(bytes_a_row), max(bytes_a_row)
+    detail = f"{weights:,} parameters, {least} bytes of state a row"
+    return Measured(float(most - least), EXACT, detail)
 
 
 def _sizes(cell: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """Return the shape and the type of each parameter and buffer."""
     tensors = [*cell.named_parameters(), *cell.named_buffers()]
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors}
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    names = (name for name in [*before, *after] if before.get(name) != after.get(name))
-    return next(names, "the order of its tensors")
+    """Return the first tensor that is another one now, or what else makes them differ."""
+    for name in [*before, *after]:
+        if before.get(name) != after.get(name):
+            return name
+    return "the order of its tensors"
 
 
 def _bytes(state: State) -> int:
+    """Return the bytes of all fields."""
     return sum(field.numel() * field.element_size() for field in state)
 
 
@@ -168,42 +192,42 @@ def saved_and_loaded(subject: CellSubject) -> Measured:
     """
     tables = [subject.table, *(table for table in subject.sets if table != subject.table)]
     x = subject.x(3, STEPS, dtype=SINGLE)
+    findings = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        wanted = [
-            _saved(subject, table, x, home / f"{index}.safetensors")
-            for index, table in enumerate(tables)
-        ]
         save_file({"x": x}, home / "x.safetensors")
-        component = subject.entry.component
-        child.run(
-            RELOADED,
-            {
-                "folder": folder,
-                "origins": [
-                    child.origin(subject.entry, name)
-                    for name in (component.target, component.options)
-                ],
-                "component": asdict(component) | {"waivers": {}},
-                "plugin": asdict(subject.entry.plugin),
-                "tables": tables,
-                "seed": SEED + 1,
-            },
-        )
-        found = []
-        for index, (table, outputs) in enumerate(zip(tables, wanted, strict=True)):
+        answers = []
+        for index, table in enumerate(tables):
+            answers.append(_saved(subject, table, x, home / f"{index}.safetensors"))
+        _reload(subject, tables, home)
+
+        # What the other process made of them lies beside the weights.
+        for index, (table, outputs) in enumerate(zip(tables, answers, strict=True)):
             there = load_file(home / f"{index}.found.safetensors")
             values = [there[name] for name in outputs]
-            found.append(
-                Measured(
-                    gaps(values, list(outputs.values()), "outputs and state"),
-                    EXACT,
-                    f"under {table}",
-                )
-            )
-    farthest = worst(found)
+            value = gaps(values, list(outputs.values()), "outputs and state")
+            findings.append(Measured(value, EXACT, f"under {table}"))
+
+    farthest = worst(findings)
     detail = f"{len(tables)} sets of options" if farthest.passed else farthest.detail
     return Measured(farthest.value, EXACT, detail)
+
+
+def _reload(subject: CellSubject, tables: list[dict[str, Any]], folder: Path) -> None:
+    """Let another process load the weights in a folder, and write there what its cells give."""
+    entry = subject.entry
+    component = entry.component
+    names = (component.target, component.options)
+    argument = {
+        "folder": str(folder),
+        "origins": [child.origin(entry, name) for name in names],
+        # Waivers are no plain table, and say nothing of how a cell is built.
+        "component": asdict(component) | {"waivers": {}},
+        "plugin": asdict(entry.plugin),
+        "tables": tables,
+        "seed": SEED + 1,
+    }
+    child.run(RELOADED, argument)
 
 
 RELOADED = """
@@ -232,40 +256,50 @@ tell(True)
 
 
 def outputs_of(cell: Cell[Any], x: Tensor) -> dict[str, Tensor]:
-    """Return outputs and final state of a window `[B, T, D]` by name, step by step, as tensors that
-    can be saved.
+    """Return outputs and final state of a window `[B, T, D]` by name, step by step.
+
+    They are tensors that can be saved.
     """
     cell.path = "eager"
     with torch.no_grad():
         y, state = called(cell, x, None)
-    return {"y": y.contiguous()} | {
-        f"state {index}": field.clone().contiguous() for index, field in enumerate(state)
-    }
+
+    # A copy of each field: two of them, or one and the output, may share their memory.
+    answers = {"y": y.contiguous()}
+    for index, field in enumerate(state):
+        answers[f"state {index}"] = field.clone().contiguous()
+    return answers
 
 
 def _saved(subject: CellSubject, table: dict[str, Any], x: Tensor, path: Path) -> dict[str, Tensor]:
     """Save a cell's weights; return what it gives."""
     with seeded(SEED, "init"):
-        cell = subject.entry.target(WIDTH, validated(subject.entry, table)).eval()
+        options = validated(subject.entry, table)
+        cell = subject.entry.target(WIDTH, options).eval()
     weights = _state_dict(cell)
-    storages: dict[int, str] = {}
-    for name, weight in weights.items():
-        if not weight.is_contiguous():
-            raise Broken(f"{name} is not contiguous, and safetensors does not save it")
-        twin = (
-            storages.setdefault(weight.untyped_storage().data_ptr(), name)
-            if weight.numel()
-            else name
-        )
-        if twin != name:
-            raise Broken(
-                f"{twin} and {name} share their memory, and safetensors does not save them"
-            )
+    _can_be_saved(weights)
     save_file(weights, path)
     return outputs_of(cell, x)
 
 
+def _can_be_saved(weights: Mapping[str, Tensor]) -> None:
+    """Raise `Broken` if safetensors would refuse the weights."""
+    # Which name a piece of memory has first; tensors of no elements have none.
+    storages: dict[int, str] = {}
+    for name, weight in weights.items():
+        if not weight.is_contiguous():
+            raise Broken(f"{name} is not contiguous, and safetensors does not save it")
+        if not weight.numel():
+            continue
+        twin = storages.setdefault(weight.untyped_storage().data_ptr(), name)
+        if twin != name:
+            raise Broken(
+                f"{twin} and {name} share their memory, and safetensors does not save them"
+            )
+
+
 def _state_dict(cell: nn.Module) -> dict[str, Tensor]:
+    """Return what a cell saves, without graphs."""
     return {name: value.detach() for name, value in cell.state_dict().items()}
 
 
@@ -283,35 +317,51 @@ def copies_are_equal(subject: CellSubject) -> Measured:
     cell = subject.cell(dtype=SINGLE)
     x = subject.x(3, STEPS, dtype=SINGLE)
     with torch.no_grad():
-        wanted = called(cell, x, None)[0]
-    total = called(cell, x, None)[0].sum()
+        expected, _ = called(cell, x, None)
+
+    # A step of training may leave a graph on the module, which nothing can copy.
+    y, _ = called(cell, x, None)
+    total = y.sum()
     if total.requires_grad:
         torch.autograd.backward(total)
     cell.zero_grad()
+
     with torch.no_grad():
         for what, copying in COPIES.items():
             try:
                 copied = copying(cell)
             except Exception as error:
                 raise Broken(f"{what} cannot be made: {type(error).__name__}: {error}") from error
-            _equal(copied, x, wanted, what)
+            _equal(copied, x, expected, what)
             for weight in copied.parameters():
                 weight.mul_(0.75).add_(0.01)
-            _equal(cell, x, wanted, f"the cell, after {what} was changed")
-        answer = cast(Any, torch.func.functional_call)(cell, dict(copied.named_parameters()), (x,))
-        value = gap(answer[0], called(copied, x, None)[0], "the output")
+            _equal(cell, x, expected, f"the cell, after {what} was changed")
+
+        # The last copy's weights are others by now: given to the cell, they must count.
+        weights: dict[str, Tensor] = dict(copied.named_parameters())
+        answer = torch.func.functional_call(cell, weights, (x,))
+        y, _ = called(copied, x, None)
+        value = gap(answer[0], y, "the output")
     return Measured(value, EXACT, "functional_call with other weights")
+
+
+def _pickled(cell: Cell[Any]) -> Cell[Any]:
+    """Return a copy by way of pickle."""
+    copied: Cell[Any] = pickle.loads(pickle.dumps(cell, protocol=5))
+    return copied
 
 
 COPIES: dict[str, Callable[[Cell[Any]], Cell[Any]]] = {
     "a deep copy": copy.deepcopy,
-    "a pickled copy": lambda cell: cast(Cell[Any], pickle.loads(pickle.dumps(cell, protocol=5))),
+    "a pickled copy": _pickled,
 }
 
 
-def _equal(cell: Cell[Any], x: Tensor, wanted: Tensor, what: str) -> None:
+def _equal(cell: Cell[Any], x: Tensor, expected: Tensor, what: str) -> None:
     """Raise `Broken` unless a cell gives these outputs, to the bit."""
-    if (value := gap(called(cell, x, None)[0], wanted, "the output")) > 0:
+    y, _ = called(cell, x, None)
+    value = gap(y, expected, "the output")
+    if value > 0:
         raise Broken(f"{what} gives other outputs: {value:.1e}")
 
 
@@ -325,22 +375,29 @@ def runs_on_its_device(subject: CellSubject) -> Measured:
     every step. To mend it: give `device` to what builds tensors, or take `x.new_zeros(...)` and
     `torch.zeros_like(...)`; choose by `torch.where`.
     """
-    devices = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = ["meta"]
+    if torch.cuda.is_available():
+        devices.append("cuda")
     for device in devices:
-        for path in proof.PROOFS.accepting(subject.cell(dtype=SINGLE).to(device)):
-            cell = subject.cell(dtype=SINGLE, path=path).to(device)
-            x = subject.x(3, STEPS, dtype=SINGLE).to(device)
-            state = subject.fresh(cell, x)
-            for what, answer in {
-                "step": cell.step(x[:, 0], state),
-                f"path {path}": called(cell, x, state),
-            }.items():
-                for tensor in (*state, answer[0], *answer[1]):
-                    if tensor.device.type != device:
-                        raise Broken(
-                            f"{what} gives a tensor on {tensor.device}, with weights on {device}"
-                        )
+        moved = subject.cell(dtype=SINGLE).to(device)
+        for path in proof.PROOFS.accepting(moved):
+            _stays_on(subject, device, path)
     return Measured(0.0, EXACT, " and ".join(devices))
+
+
+def _stays_on(subject: CellSubject, device: str, path: str) -> None:
+    """Raise `Broken` if a state, a step or a window is not on the weights' device."""
+    cell = subject.cell(dtype=SINGLE, path=path).to(device)
+    x = subject.x(3, STEPS, dtype=SINGLE).to(device)
+    state = subject.fresh(cell, x)
+    answers = {
+        "step": cell.step(x[:, 0], state),
+        f"path {path}": called(cell, x, state),
+    }
+    for what, (y, after) in answers.items():
+        for tensor in (*state, y, *after):
+            if tensor.device.type != device:
+                raise Broken(f"{what} gives a tensor on {tensor.device}, with weights on {device}")
 
 
 @check("C24", "it computes in the type of its weights", "cell")
@@ -358,44 +415,50 @@ def follows_its_type(subject: CellSubject) -> Measured:
     lacks = subject.entry.component.lacks
     wide = subject.wider(32)
     single = _typed(wide.cell(dtype=SINGLE), wide.x(3, STEPS, dtype=SINGLE))
-    found = []
+    findings = []
     if "float64" not in lacks:
         double = _typed(wide.cell(), wide.x(3, STEPS))
-        found.append(
-            Measured(
-                gap(single.double(), double, "the output"),
-                float32(STEPS),
-                "float32 against float64",
-            )
-        )
+        value = gap(single.double(), double, "the output")
+        findings.append(Measured(value, float32(STEPS), "float32 against float64"))
+
     if "bfloat16" not in lacks:
-        rounded, x = wide.cell(dtype=torch.bfloat16), wide.x(3, STEPS, dtype=torch.bfloat16)
-        narrow = _typed(rounded, x)
-        ratio = _ratio(narrow, _typed(rounded.float(), x.float()))
-        found.append(Measured(ratio, BFLOAT16, "bfloat16 against float32"))
+        cell = wide.cell(dtype=torch.bfloat16)
+        x = wide.x(3, STEPS, dtype=torch.bfloat16)
+        narrow = _typed(cell, x)
+        # The same weights and inputs, which are rounded by now.
+        rounded = _typed(cell.float(), x.float())
+        ratio = _ratio(narrow, rounded)
+        findings.append(Measured(ratio, BFLOAT16, "bfloat16 against float32"))
+
         with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-            cell, x = wide.cell(dtype=SINGLE), wide.x(3, STEPS, dtype=SINGLE)
-            mixed = called(cell, x, wide.fresh(cell, x))[0]
-        found.append(
-            Measured(_ratio(mixed, single), BFLOAT16, "float32 under autocast against float32")
-        )
-    return worst(found) if found else Measured(0.0, EXACT, "float32")
+            cell = wide.cell(dtype=SINGLE)
+            x = wide.x(3, STEPS, dtype=SINGLE)
+            mixed, _ = called(cell, x, wide.fresh(cell, x))
+        ratio = _ratio(mixed, single)
+        findings.append(Measured(ratio, BFLOAT16, "float32 under autocast against float32"))
+    return worst(findings) if findings else Measured(0.0, EXACT, "float32")
 
 
-def _ratio(found: Tensor, wanted: Tensor) -> float:
-    """Return the root mean square of a difference over that of what is wanted."""
-    return ((found.float() - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()).item()
+def _ratio(values: Tensor, expected: Tensor) -> float:
+    """Return the root mean square of a difference over that of what is expected."""
+    difference = values.float() - expected
+    ratio = difference.square().mean().sqrt() / expected.square().mean().sqrt()
+    return ratio.item()
 
 
 def _typed(cell: Cell[Any], x: Tensor) -> Tensor:
-    """Return the outputs for a window. Raises `Broken` if they, or the state, have not the type
-    that they should.
+    """Return the outputs for a window.
+
+    Raises `Broken` if they have not the type of the inputs, or a field that of its start.
     """
     start = CellSubject.fresh(cell, x)
     with torch.no_grad():
         y, state = called(cell, x, start)
-    labels = [f"field {index} of the state" for index in range(len(start))]
-    for name, tensor, before in [("the output", y, x), *zip(labels, state, start, strict=False)]:
+
+    rows = [("the output", y, x)]
+    for index, (field, before) in enumerate(zip(state, start, strict=False)):
+        rows.append((f"field {index} of the state", field, before))
+    for name, tensor, before in rows:
         if before.is_floating_point() and tensor.dtype != before.dtype:
             raise Broken(
                 f"with weights and inputs in {x.dtype}, {name} is {tensor.dtype}, not"

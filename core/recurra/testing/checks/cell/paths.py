@@ -1,10 +1,10 @@
-"""Every execution path against `step` itself, row by row: whatever path is the fastest on a
-machine, it is the same.
+"""Every execution path against `step` itself, row by row.
+
+Whatever path is the fastest on a machine, it is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,14 +18,13 @@ from recurra.testing.calls import (
     SLOPE,
     allowed,
     can,
-    leaves,
     named,
     pick,
     precisions,
     run,
-    slopes,
 )
 from recurra.testing.check import Broken, Measured, check
+from recurra.testing.checks.cell.compared import difference, traced
 from recurra.testing.measure import BFLOAT16, gap, gaps, worst
 from recurra.testing.subjects.cell import CellSubject
 
@@ -46,39 +45,50 @@ def every_path_is_step(subject: CellSubject) -> Measured:
     runs is measured on each machine: where two differ, a model depends on where it runs. To mend
     it: `step` is the specification; correct the other form, or leave it out.
     """
-    found = []
+    findings = []
     for dtype in precisions(subject):
         for path in subject.paths(dtype):
             cell = subject.cell(dtype=dtype, path=path)
+            # A single step is a window too, which some paths treat apart.
             for steps in (1, SHORT):
-                found += _against_rows(subject, cell, subject.x(4, steps, dtype=dtype))
-            found.append(_loud(subject, cell, dtype))
+                x = subject.x(4, steps, dtype=dtype)
+                findings += _against_rows(subject, cell, x)
+            findings.append(_loud(subject, cell, dtype))
             _keeps_nan(subject, cell, dtype)
-    return worst([*found, *_rounded(subject)])
+
+    findings += _rounded(subject)
+    return worst(findings)
 
 
 def _against_rows(subject: CellSubject, cell: Cell[Any], x: Tensor) -> list[Measured]:
-    """Return how outputs, state and gradients of a window `[4, T, D]` differ from those of its rows
-    stepped alone.
+    """Return how a window `[4, T, D]` differs from its rows, each stepped alone.
+
+    That is in outputs and state, and in gradients.
     """
-    steps, start = x.shape[1], subject.start(cell, 4, dtype=x.dtype)
-    lengths = torch.tensor([steps, steps * 2 // 3, 0, steps]) if can(subject, "lengths") else None
+    steps = x.shape[1]
+    start = subject.start(cell, 4, dtype=x.dtype)
+    lengths = None
+    if can(subject, "lengths"):
+        lengths = torch.tensor([steps, steps * 2 // 3, 0, steps])
     reset = None
     if can(subject, "resets"):
+        # Row 0 has several, row 1 one at its first step, row 2 none, row 3 one at its last.
         reset = torch.zeros(4, steps, dtype=torch.bool)
-        reset[1, :1] = reset[0, steps // 3 :: 4] = reset[3, -1:] = True
-    pair = []
-    for window in (run, _by_rows):
-        leaf, state = x.clone().requires_grad_(), leaves(start)
-        y, after = window(cell, leaf, state, reset, lengths)
-        pair.append((y, after, slopes([y, *after], leaf, state, cell)))
-    (y, after, grads), (wanted, last, wanted_grads) = pair
-    where = f"T = {steps}, {str(x.dtype).removeprefix('torch.')}"
-    values = max(gap(y, wanted, "the output"), gaps(after, last, "state"))
-    gradients = gaps(grads, wanted_grads, "gradient")
+        reset[0, steps // 3 :: 4] = True
+        reset[1, :1] = True
+        reset[3, -1:] = True
+
+    whole = traced(run, cell, x, start, reset, lengths)
+    by_rows = traced(_by_rows, cell, x, start, reset, lengths)
+    of_values = difference(whole.answer, by_rows.answer)
+    of_gradients = gaps(whole.gradients, by_rows.gradients, "gradient")
+
+    kind = str(x.dtype).removeprefix("torch.")
+    where = f"T = {steps}, {kind}"
+    bound, slope = allowed(x.dtype, steps), allowed(x.dtype, steps, SLOPE)
     return [
-        Measured(values, allowed(x.dtype, steps), named(cell, where)),
-        Measured(gradients, allowed(x.dtype, steps, SLOPE), named(cell, where, "gradients")),
+        Measured(of_values, bound, named(cell, where)),
+        Measured(of_gradients, slope, named(cell, where, "gradients")),
     ]
 
 
@@ -90,39 +100,52 @@ def _by_rows(
     ends = [steps] * batch if lengths is None else lengths.tolist()
     outputs, finals = [], []
     for row, end in enumerate(ends):
-        state, of_row = pick(start, [row]), []
+        state = pick(start, [row])
+        of_row = []
         for t in range(end):
             if reset is not None and reset[row, t]:
                 state = cell.initial_state(1, device=x.device, dtype=x.dtype)
             y, state = cell.step(x[[row], t], state)
             of_row.append(y)
-        of_row += [x.new_zeros(1, cell.output_size)] * (steps - end)
+
+        # What lies behind a row's length is answered with zeros.
+        nothing = x.new_zeros(1, cell.output_size)
+        of_row += [nothing] * (steps - end)
         outputs.append(torch.stack(of_row, dim=1))
         finals.append(state)
-    return torch.cat(outputs), rebuild(
-        start, [torch.cat(fields) for fields in zip(*finals, strict=True)]
-    )
+
+    fields = [torch.cat(rows) for rows in zip(*finals, strict=True)]
+    return torch.cat(outputs), rebuild(start, fields)
 
 
 def _loud(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> Measured:
     """Return how a window of large inputs differs from its steps."""
-    x, start = LOUD * subject.x(3, SHORT, dtype=dtype), subject.start(cell, 3, dtype=dtype)
+    x = LOUD * subject.x(3, SHORT, dtype=dtype)
+    start = subject.start(cell, 3, dtype=dtype)
     with torch.no_grad():
         y, _ = run(cell, x, start)
-        wanted, _ = subject.stepped(cell, x, start)
-    bound = LOUD * allowed(dtype, SHORT)  # sums are larger, and so is their rounding
-    return Measured(gap(y, wanted, "the output"), bound, named(cell, f"inputs times {LOUD:g}"))
+        expected, _ = subject.stepped(cell, x, start)
+
+    # Sums are larger, and so is their rounding.
+    bound = LOUD * allowed(dtype, SHORT)
+    value = gap(y, expected, "the output")
+    return Measured(value, bound, named(cell, f"inputs times {LOUD:g}"))
 
 
 def _keeps_nan(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> None:
     """Raise `Broken` if a path answers with numbers where `step` has none."""
-    x, start = subject.x(2, 9, dtype=dtype), subject.start(cell, 2, dtype=dtype)
+    x = subject.x(2, 9, dtype=dtype)
+    start = subject.start(cell, 2, dtype=dtype)
     x[1, 4] = torch.nan
     with torch.no_grad():
-        (y, after), (wanted, last) = run(cell, x, start), subject.stepped(cell, x, start)
-    values: Sequence[Tensor] = [y, *after]
-    for value, other in zip(values, [wanted, *last], strict=True):
-        if other.is_floating_point() and bool((other.isnan() & ~value.isnan()).any()):
+        y, after = run(cell, x, start)
+        expected, last = subject.stepped(cell, x, start)
+
+    for value, right in zip([y, *after], [expected, *last], strict=True):
+        if not right.is_floating_point():
+            continue
+        hidden = right.isnan() & ~value.isnan()
+        if hidden.any():
             raise Broken(
                 f"{named(cell)}: where a NaN in the input makes `step` give NaN, the window gives"
                 " numbers"
@@ -130,21 +153,28 @@ def _keeps_nan(subject: CellSubject, cell: Cell[Any], dtype: torch.dtype) -> Non
 
 
 def _rounded(subject: CellSubject) -> list[Measured]:
-    """Return how outputs in bfloat16 differ from `step` in float32 with the same rounded
-    weights.
+    """Return how outputs in bfloat16 differ from `step` in float32 with the same weights.
+
+    The weights are rounded to bfloat16 first.
     """
     if not can(subject, "bfloat16"):
         return []
-    wide, found = subject.wider(32), []
+
+    wide = subject.wider(32)
     x = wide.x(3, SHORT, dtype=torch.bfloat16)
     exact = wide.cell(dtype=torch.bfloat16).float()
+    findings = []
     with torch.no_grad():
-        wanted, _ = wide.stepped(exact, x.float(), wide.fresh(exact, x.float()))
+        start = wide.fresh(exact, x.float())
+        expected, _ = wide.stepped(exact, x.float(), start)
         for path in wide.paths(torch.bfloat16):
             cell = wide.cell(dtype=torch.bfloat16, path=path)
+            # A path that cannot run in this type at all is never taken.
             if proof.PROOFS.objection(cell, path) is not None:
-                continue  # it cannot run in this type at all, and is never taken
+                continue
             y, _ = run(cell, x, wide.fresh(cell, x))
-            ratio = (y.float() - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
-            found.append(Measured(ratio.item(), BFLOAT16, named(cell, "bfloat16 against float32")))
-    return found
+            error = (y.float() - expected).square().mean().sqrt()
+            ratio = error / expected.square().mean().sqrt()
+            what = named(cell, "bfloat16 against float32")
+            findings.append(Measured(ratio.item(), BFLOAT16, what))
+    return findings

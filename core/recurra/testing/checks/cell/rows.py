@@ -26,7 +26,8 @@ from recurra.testing.calls import (
     slopes,
 )
 from recurra.testing.check import Measured, check
-from recurra.testing.measure import EXACT, ROWS, gap, gaps, worst
+from recurra.testing.checks.cell.compared import Trace, difference, trace, traced
+from recurra.testing.measure import EXACT, ROWS, gaps, worst
 from recurra.testing.subjects.cell import CellSubject
 
 
@@ -40,50 +41,60 @@ def rows_are_independent(subject: CellSubject) -> Measured:
     that skips them all make an answer depend on who else asked. To mend it: no operation over axis
     0.
     """
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 4, finest(subject)):
+        bound = allowed(x.dtype, x.shape[1], ROWS)
         with torch.no_grad():
             y, after = run(cell, x, start)
             for row in range(4):
-                alone, last = run(cell, x[[row]], pick(start, [row]))
-                value = max(
-                    gap(y[[row]], alone, "the output"), gaps(pick(after, [row]), last, "state")
-                )
-                found.append(
-                    Measured(
-                        value, allowed(x.dtype, x.shape[1], ROWS), named(cell, f"row {row} alone")
-                    )
-                )
+                alone = run(cell, x[[row]], pick(start, [row]))
+                together = y[[row]], pick(after, [row])
+                value = difference(together, alone)
+                what = named(cell, f"row {row} alone")
+                findings.append(Measured(value, bound, what))
+
+        # A guard against NaN that looks at all rows changes those that have none.
         for lengths in (None, *_ragged(subject, x)):
             value = _spread_of_poison(cell, x, start, lengths)
-            kind = "NaN in another row" + (
-                ", rows of different lengths" if lengths is not None else ""
-            )
-            found.append(Measured(value, EXACT, named(cell, kind)))
-    return worst(found)
+            what = "NaN in another row"
+            if lengths is not None:
+                what += ", rows of different lengths"
+            findings.append(Measured(value, EXACT, named(cell, what)))
+    return worst(findings)
 
 
 def _ragged(subject: CellSubject, x: Tensor) -> list[Tensor]:
     """Return lengths for four rows; none where the cell lacks them."""
+    if not can(subject, "lengths"):
+        return []
     steps = x.shape[1]
-    return [torch.tensor([steps // 2, steps, steps - 1, steps])] if can(subject, "lengths") else []
+    return [torch.tensor([steps // 2, steps, steps - 1, steps])]
 
 
 def _spread_of_poison(cell: Cell[Any], x: Tensor, start: State, lengths: Tensor | None) -> float:
     """Return how much the other rows change, values and gradients, when row 1 is NaN."""
-    others, seen = [0, 2, 3], []
+    others = [0, 2, 3]
+    answers = []
     for poison in (False, True):
         leaf, state = x.clone(), copied(start)
         if poison:
-            for field in (leaf, *state):
-                if field.is_floating_point():
-                    field[1] = torch.nan
+            _spoil(leaf[1], *(field[1] for field in state))
         leaf, state = leaf.requires_grad_(), leaves(state)
         y, after = run(cell, leaf, state, lengths=lengths)
-        # The weights are shared by all rows.
-        grads = slopes([y, *after], leaf, state, cell)[: 1 + len(state)]
-        seen.append([value[others].detach() for value in (y, *after, *grads)])
-    return gaps(seen[1], seen[0])
+
+        # The weights are shared by all rows: only inputs and state have gradients of a row.
+        grads = slopes([y, *after], leaf, state, cell)
+        values = [y, *after, *grads[: 1 + len(state)]]
+        answers.append([value[others].detach() for value in values])
+    clean, poisoned = answers
+    return gaps(poisoned, clean)
+
+
+def _spoil(*tensors: Tensor) -> None:
+    """Write NaN all over what holds real numbers."""
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            tensor.fill_(torch.nan)
 
 
 @check("C06", "rows can be chosen", "cell")
@@ -96,26 +107,27 @@ def rows_can_be_chosen(subject: CellSubject) -> Measured:
     one beam the memory of another. To mend it: keep all of a row in the state's axis 0, and ask
     nothing of a row's number or of its neighbours.
     """
-    found = []
+    order = [2, 0, 3, 1]
+    beams = [2, 0, 2, 1, 3, 2]
+    findings = []
     for cell, x, start in ready(subject, 4, finest(subject)):
         bound = allowed(x.dtype, x.shape[1], ROWS)
-        order, beams = [2, 0, 3, 1], [2, 0, 2, 1, 3, 2]
         more = subject.x(len(beams), SHORT, dtype=x.dtype, salt=6)
         with torch.no_grad():
             y, after = run(cell, x, start)
-            turned, last = run(cell, x[order], pick(start, order))
-            value = max(
-                gap(turned, y[order], "the output"), gaps(last, pick(after, order), "state")
-            )
-            found.append(Measured(value, bound, named(cell, "rows in another order")))
-            together, last = run(cell, more, pick(after, beams))
+            turned = run(cell, x[order], pick(start, order))
+            value = difference(turned, (y[order], pick(after, order)))
+            findings.append(Measured(value, bound, named(cell, "rows in another order")))
+
+            # Each beam goes on with inputs of its own, from a row that others may share.
+            y, last = run(cell, more, pick(after, beams))
             for row, beam in enumerate(beams):
-                alone, end = run(cell, more[[row]], pick(after, [beam]))
-                value = max(
-                    gap(together[[row]], alone, "the output"), gaps(pick(last, [row]), end, "state")
-                )
-                found.append(Measured(value, bound, named(cell, f"beam {row} of row {beam}")))
-    return worst(found)
+                alone = run(cell, more[[row]], pick(after, [beam]))
+                together = y[[row]], pick(last, [row])
+                value = difference(together, alone)
+                what = named(cell, f"beam {row} of row {beam}")
+                findings.append(Measured(value, bound, what))
+    return worst(findings)
 
 
 @check("C07", "padding is inert", "cell", firm=True)
@@ -131,52 +143,57 @@ def padding_is_inert(subject: CellSubject) -> Measured:
     state over it.
     """
     subject.needs("lengths")
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 4, finest(subject)):
         steps = x.shape[1]
         lengths = torch.tensor([steps * 2 // 3, steps, 0, 1])
+        # [4, T]: true at the steps that lie behind a row's length.
         outside = torch.arange(steps) >= lengths.unsqueeze(1)
         clean = _padded(cell, x, start, outside, lengths, 0.0)
-        wanted, wanted_slopes = _cut(cell, x, start, lengths)
-        found.append(
-            Measured(
-                gaps(clean[0], wanted),
-                allowed(x.dtype, steps),
-                named(cell, "rows cut to their lengths"),
-            )
-        )
-        value = gaps(clean[1], wanted_slopes, "gradient")
-        found.append(
-            Measured(value, allowed(x.dtype, steps, SLOPE), named(cell, "gradients of rows cut"))
-        )
+
+        expected = _cut(cell, x, start, lengths)
+        value = gaps(clean.values, expected.values)
+        bound = allowed(x.dtype, steps)
+        findings.append(Measured(value, bound, named(cell, "rows cut to their lengths")))
+        value = gaps(clean.gradients, expected.gradients, "gradient")
+        bound = allowed(x.dtype, steps, SLOPE)
+        findings.append(Measured(value, bound, named(cell, "gradients of rows cut")))
+
         for kind, fill in (("NaN", torch.nan), ("1e6", 1e6)):
-            value = _differ(_padded(cell, x, start, outside, lengths, fill), clean)
-            found.append(Measured(value, EXACT, named(cell, f"{kind} in the padding")))
+            filled = _padded(cell, x, start, outside, lengths, fill)
+            value = _differ(filled, clean)
+            what = named(cell, f"{kind} in the padding")
+            findings.append(Measured(value, EXACT, what))
         if can(subject, "resets"):
-            marked, plain = (
-                _padded(cell, x, start, outside, lengths, 0.0, outside & on) for on in (True, False)
-            )
-            found.append(
-                Measured(_differ(marked, plain), EXACT, named(cell, "resets in the padding"))
-            )
-        y, of_x, kept = clean[0][0], clean[1][0], pick(rebuild(start, clean[0][1:]), [2])
-        left = [y[outside], of_x[outside], *kept]
-        nothing = [torch.zeros_like(value) for value in left[:2]]
-        found.append(
-            Measured(
-                gaps(left, [*nothing, *pick(start, [2])]), EXACT, named(cell, "after the length")
-            )
-        )
-    return worst(found)
+            marked = _padded(cell, x, start, outside, lengths, 0.0, outside)
+            plain = _padded(cell, x, start, outside, lengths, 0.0, torch.zeros_like(outside))
+            value = _differ(marked, plain)
+            findings.append(Measured(value, EXACT, named(cell, "resets in the padding")))
+
+        value = _left_behind(clean, start, outside)
+        findings.append(Measured(value, EXACT, named(cell, "after the length")))
+    return worst(findings)
 
 
-Trace = tuple[list[Tensor], list[Tensor]]
-"""Outputs and final state; gradients of inputs, start and weights."""
+def _left_behind(clean: Trace, start: State, outside: Tensor) -> float:
+    """Return how far outputs and gradients in the padding are from 0, and row 2 from its start.
+
+    Row 2 has length 0.
+    """
+    y, *fields = clean.values
+    of_x = clean.gradients[0]
+    behind = [y[outside], of_x[outside]]
+    nothing = [torch.zeros_like(value) for value in behind]
+    after = rebuild(start, fields)
+    values = [*behind, *pick(after, [2])]
+    expected = [*nothing, *pick(start, [2])]
+    return gaps(values, expected)
 
 
 def _differ(one: Trace, other: Trace) -> float:
     """Return how much values and gradients differ."""
-    return max(gaps(one[0], other[0]), gaps(one[1], other[1], "gradient"))
+    of_values = gaps(one.values, other.values)
+    return max(of_values, gaps(one.gradients, other.gradients, "gradient"))
 
 
 def _padded(
@@ -189,26 +206,31 @@ def _padded(
     reset: Tensor | None = None,
 ) -> Trace:
     """Return what a padded window gives when `fill` stands in its padding."""
-    leaf = torch.where(outside.unsqueeze(-1), fill, x).requires_grad_()
-    state = leaves(start)
-    y, after = run(cell, leaf, state, reset, lengths)
-    return [value.detach() for value in (y, *after)], slopes([y, *after], leaf, state, cell)
+    padded = torch.where(outside.unsqueeze(-1), fill, x)
+    return traced(run, cell, padded, start, reset, lengths)
 
 
 def _cut(cell: Cell[Any], x: Tensor, start: State, lengths: Tensor) -> Trace:
-    """Return what the rows give one by one, each cut to its length, laid out as the padded window
-    is.
+    """Return what the rows give one by one, each cut to its length.
+
+    It is laid out as the padded window is.
     """
-    leaf, state = x.clone().requires_grad_(), leaves(start)
+    leaf = x.clone().requires_grad_()
+    state = leaves(start)
+    steps = x.shape[1]
     outputs, ends = [], []
     for row, length in enumerate(lengths.tolist()):
-        y, end = x.new_zeros(1, 0, cell.output_size), pick(state, [row])
+        y = x.new_zeros(1, 0, cell.output_size)
+        end = pick(state, [row])
+        # A row of length 0 is not run at all: it keeps its state.
         if length:
             y, end = run(cell, leaf[[row], :length], end)
-        outputs.append(torch.cat([y, y.new_zeros(1, x.shape[1] - length, cell.output_size)], dim=1))
+        padding = y.new_zeros(1, steps - length, cell.output_size)
+        outputs.append(torch.cat([y, padding], dim=1))
         ends.append(end)
-    y, after = torch.cat(outputs), [torch.cat(fields) for fields in zip(*ends, strict=True)]
-    return [value.detach() for value in (y, *after)], slopes([y, *after], leaf, state, cell)
+
+    after = [torch.cat(fields) for fields in zip(*ends, strict=True)]
+    return trace(cell, leaf, state, torch.cat(outputs), after)
 
 
 @check("C08", "left padding", "cell")
@@ -223,32 +245,52 @@ def left_padding(subject: CellSubject) -> Measured:
     start of the window.
     """
     subject.needs("resets")
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 4, finest(subject)):
         steps = x.shape[1]
         begins = [0, 3, steps // 2, steps - 5]
         reset = torch.zeros(4, steps, dtype=torch.bool)
         reset[range(4), begins] = True
+        # What stands before a row's beginning is loud, so that a leak is seen.
         before = torch.arange(steps) < torch.tensor(begins).unsqueeze(1)
         x = torch.where(before.unsqueeze(-1), 100 * x, x)
-        ends = [[steps] * 4] + (
-            [[steps - 3, steps - 2, steps - 1, steps]] if can(subject, "lengths") else []
-        )
-        for lengths in ends:
-            with torch.no_grad():
-                y, after = run(
-                    cell, x, start, reset, None if lengths is ends[0] else torch.tensor(lengths)
-                )
-                for row, (begin, end) in enumerate(zip(begins, lengths, strict=True)):
-                    piece = x[[row], begin:end]
-                    wanted, last = run(cell, piece, subject.fresh(cell, piece))
-                    value = max(
-                        gap(y[[row], begin:end], wanted, "the output"),
-                        gaps(pick(after, [row]), last, "state"),
-                    )
-                    kind = f"steps {begin} to {end} of {steps}"
-                    found.append(Measured(value, allowed(x.dtype, steps), named(cell, kind)))
-    return worst(found)
+
+        findings += _against_alone(subject, cell, x, start, reset, begins, None)
+        if can(subject, "lengths"):
+            ends = [steps - 3, steps - 2, steps - 1, steps]
+            findings += _against_alone(subject, cell, x, start, reset, begins, ends)
+    return worst(findings)
+
+
+def _against_alone(
+    subject: CellSubject,
+    cell: Cell[Any],
+    x: Tensor,
+    start: State,
+    reset: Tensor,
+    begins: Sequence[int],
+    ends: Sequence[int] | None,
+) -> list[Measured]:
+    """Return how rows that begin, and end, inside a window differ from their sequences alone.
+
+    Without `ends` no lengths are given, and each row ends with the window.
+    """
+    steps = x.shape[1]
+    lengths = None if ends is None else torch.tensor(ends)
+    bound = allowed(x.dtype, steps)
+    findings = []
+    with torch.no_grad():
+        y, after = run(cell, x, start, reset, lengths)
+        # Alone, a sequence begins at the window's first step, from the initial state.
+        for row, begin in enumerate(begins):
+            end = steps if ends is None else ends[row]
+            piece = x[[row], begin:end]
+            alone = run(cell, piece, subject.fresh(cell, piece))
+            inside = y[[row], begin:end], pick(after, [row])
+            value = difference(inside, alone)
+            what = named(cell, f"steps {begin} to {end} of {steps}")
+            findings.append(Measured(value, bound, what))
+    return findings
 
 
 @check("C09", "resets cut", "cell", firm=True)
@@ -265,44 +307,46 @@ def resets_cut(subject: CellSubject) -> Measured:
     selection and not by a product.
     """
     subject.needs("resets")
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 4, finest(subject)):
         steps = x.shape[1]
         marks = _marks(steps, subject.generator(9))
         reset = torch.zeros(4, steps, dtype=torch.bool)
         for row, at in enumerate(marks):
             reset[row, at] = True
-        leaf, state = x.clone().requires_grad_(), leaves(start)
+
+        leaf = x.clone().requires_grad_()
+        state = leaves(start)
         y, after = run(cell, leaf, state, reset)
         leak = _leak(cell, leaf, state, y, after, marks)
-        found.append(Measured(leak, EXACT, named(cell, "gradient across a reset")))
-        for row, at in [(row, at) for row, at in enumerate(marks) if at]:
+        findings.append(Measured(leak, EXACT, named(cell, "gradient across a reset")))
+        for row, at in enumerate(marks):
+            if not at:
+                continue
+            before = pick(start, [row])
             with torch.no_grad():
-                value = _spread_over_resets(cell, x[[row]], pick(start, [row]), reset[[row]], at)
-            found.append(Measured(value, EXACT, named(cell, "NaN before a reset")))
+                value = _spread_over_resets(cell, x[[row]], before, reset[[row]], at)
+            findings.append(Measured(value, EXACT, named(cell, "NaN before a reset")))
 
+        # `leaf` and `state` are shared by both ways, so that gradients are for the same things.
         alone, ends = _separate(subject, cell, leaf, state, marks)
-        values = max(gap(y, alone, "the output"), gaps(after, ends, "state"))
-        found.append(Measured(values, allowed(x.dtype, steps), named(cell, "separate sequences")))
-        value = gaps(
-            slopes([y, *after], leaf, state, cell),
-            slopes([alone, *ends], leaf, state, cell),
-            "gradient",
-        )
-        found.append(
-            Measured(
-                value,
-                allowed(x.dtype, steps, SLOPE),
-                named(cell, "gradients of separate sequences"),
-            )
-        )
-    return worst(found)
+        value = difference((y, after), (alone, ends))
+        bound = allowed(x.dtype, steps)
+        findings.append(Measured(value, bound, named(cell, "separate sequences")))
+
+        gradients = slopes([y, *after], leaf, state, cell)
+        expected = slopes([alone, *ends], leaf, state, cell)
+        value = gaps(gradients, expected, "gradient")
+        bound = allowed(x.dtype, steps, SLOPE)
+        findings.append(Measured(value, bound, named(cell, "gradients of separate sequences")))
+    return worst(findings)
 
 
 def _marks(steps: int, generator: torch.Generator) -> list[list[int]]:
     """Return the steps of four rows at which a sequence begins."""
-    drawn = sorted(torch.randperm(steps, generator=generator)[:4].tolist())
-    return [[], [0, steps // 2], [3, 4, steps - 1], drawn]
+    places = torch.randperm(steps, generator=generator)[:4]
+    at_random = sorted(places.tolist())
+    return [[], [0, steps // 2], [3, 4, steps - 1], at_random]
 
 
 def _leak(
@@ -315,42 +359,54 @@ def _leak(
 ) -> float:
     """Return the greatest gradient that crosses a row's last reset, or comes from another row."""
     rows = [row for row, at in enumerate(marks) if at]
-    kept = [y[row, marks[row][-1] :] for row in rows] + [field[rows] for field in after]
-    of_x, *others = slopes(kept, x, start, cell)
-    crossed = [of_x[row, : at[-1]] if at else of_x[row] for row, at in enumerate(marks)] + others[
-        : len(start)
-    ]
-    return gaps(crossed, [torch.zeros_like(grad) for grad in crossed], "gradient")
+    late = [y[row, marks[row][-1] :] for row in rows]
+    final = [field[rows] for field in after]
+    of_x, *others = slopes(late + final, x, start, cell)
+
+    # A row without a reset gives nothing to the sum: none of its gradients may be there.
+    crossed = []
+    for row, at in enumerate(marks):
+        crossed.append(of_x[row, : at[-1]] if at else of_x[row])
+    crossed += others[: len(start)]
+    nothing = [torch.zeros_like(grad) for grad in crossed]
+    return gaps(crossed, nothing, "gradient")
 
 
 def _spread_over_resets(
     cell: Cell[Any], x: Tensor, start: State, reset: Tensor, marks: Sequence[int]
 ) -> float:
     """Return how much changes after the last reset of a row alone when all before it is NaN."""
-    seen = []
+    last = marks[-1]
+    answers = []
     for poison in (True, False):
         inputs, state = x.clone(), copied(start)
-        for field in (inputs[:, : marks[-1]], *state) if poison else ():
-            if field.is_floating_point():
-                field.fill_(torch.nan)
+        if poison:
+            _spoil(inputs[:, :last], *state)
         y, after = run(cell, inputs, state, reset)
-        seen.append([y[:, marks[-1] :], *after])
-    return gaps(seen[0], seen[1])
+        answers.append([y[:, last:], *after])
+    poisoned, clean = answers
+    return gaps(poisoned, clean)
 
 
 def _separate(
     subject: CellSubject, cell: Cell[Any], x: Tensor, start: State, marks: Sequence[Sequence[int]]
 ) -> tuple[Tensor, State]:
     """Return outputs and final states of the sequences of each row, run one by one."""
+    steps = x.shape[1]
     outputs, ends = [], []
     for row, at in enumerate(marks):
-        state, parts = pick(start, [row]), []
-        for low, high in pairwise([*([] if 0 in at else [0]), *at, x.shape[1]]):
+        # Without a mark at 0, the row goes on with a sequence that began before the window.
+        begins = at if 0 in at else [0, *at]
+        state = pick(start, [row])
+        parts = []
+        for low, high in pairwise([*begins, steps]):
             piece = x[[row], low:high]
-            y, state = run(cell, piece, subject.fresh(cell, piece) if low in at else state)
+            if low in at:
+                state = subject.fresh(cell, piece)
+            y, state = run(cell, piece, state)
             parts.append(y)
         outputs.append(torch.cat(parts, dim=1))
         ends.append(state)
-    return torch.cat(outputs), rebuild(
-        start, [torch.cat(fields) for fields in zip(*ends, strict=True)]
-    )
+
+    fields = [torch.cat(rows) for rows in zip(*ends, strict=True)]
+    return torch.cat(outputs), rebuild(start, fields)

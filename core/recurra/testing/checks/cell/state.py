@@ -1,5 +1,6 @@
-"""What a cell does with its state: nothing that is given is changed, nothing is hidden, and what is
-detached is cut.
+"""What a cell does with its state.
+
+Nothing that is given is changed, nothing is hidden, and what is detached is cut.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import copy
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,65 +47,75 @@ def nothing_changed_nothing_hidden(subject: CellSubject) -> Measured:
     and is in no checkpoint; a state that is written in place breaks beam search, and backward. To
     mend it: return new tensors, and put what lasts into the state.
     """
-    found = []
     dtype = finest(subject)
+    findings = []
     for path in subject.paths():
         cell = subject.cell(dtype=dtype, path=path)
-        given = [subject.x(3, 5, dtype=dtype), *_flags(subject)]
+        x = subject.x(3, 5, dtype=dtype)
+        arguments = [x, *_flags(subject)]
         other = subject.x(3, 5, dtype=dtype, salt=5)
         starts = [
-            subject.start(cell, 3, dtype=dtype),
-            subject.fresh(cell, subject.x(3, 5, dtype=dtype)),
-            None,
+            (subject.start(cell, 3, dtype=dtype), False),
+            (subject.fresh(cell, x), True),
+            (None, False),
         ]
-        for start, grad in zip(starts, (False, True, False), strict=True):
-            with torch.set_grad_enabled(grad):
-                first = _untouched(cell, given, start)
-                kept = [value.clone() for value in first]
-                more = partial(called, cell.train(mode=grad), other, None, *_flags(subject))
+        for start, training in starts:
+            with torch.set_grad_enabled(training):
+                first = _untouched(cell, arguments, start)
+                copies = [value.clone() for value in first]
+
+                # Between two equal calls others are made, on other inputs.
+                cell.train(mode=training)
+                more = partial(called, cell, other, None, *_flags(subject))
                 unchanged(cell, more, named(cell, "a call"))
-                found.append(
-                    Measured(gaps(first, kept), EXACT, named(cell, "an answer, after another call"))
-                )
-                second = _untouched(cell.eval(), given, start)
-                found.append(
-                    Measured(gaps(second, kept), EXACT, named(cell, "the same call again"))
-                )
-    return worst(found)
+                value = gaps(first, copies)
+                what = named(cell, "an answer, after another call")
+                findings.append(Measured(value, EXACT, what))
+
+                cell.eval()
+                second = _untouched(cell, arguments, start)
+                value = gaps(second, copies)
+                findings.append(Measured(value, EXACT, named(cell, "the same call again")))
+    return worst(findings)
 
 
 def _flags(subject: CellSubject) -> list[Tensor | None]:
-    """Return `reset` flags `[3, 5]` and `lengths` `[3]`, each None where the cell lacks what it is
-    for.
+    """Return `reset` flags `[3, 5]` and `lengths` `[3]`.
+
+    Each is None where the cell lacks what it is for.
     """
-    reset = torch.zeros(3, 5, dtype=torch.bool)
-    reset[1, 2] = True
-    return [
-        reset if can(subject, "resets") else None,
-        torch.tensor([5, 4, 0]) if can(subject, "lengths") else None,
-    ]
+    reset = lengths = None
+    if can(subject, "resets"):
+        reset = torch.zeros(3, 5, dtype=torch.bool)
+        reset[1, 2] = True
+    if can(subject, "lengths"):
+        lengths = torch.tensor([5, 4, 0])
+    return [reset, lengths]
 
 
 def _untouched(
-    cell: Cell[Any], given: Sequence[Tensor | None], start: State | None
+    cell: Cell[Any], arguments: Sequence[Tensor | None], start: State | None
 ) -> list[Tensor]:
-    """Return what a call, and a step, give. Raises `Broken` if one of them writes on what it is
-    given.
+    """Return what a call, and a step, give.
+
+    Raises `Broken` if one of them writes on what it is given: inputs, resets, lengths or state.
     """
-    watched = [value for value in (*given, *(start or ())) if value is not None]
+    watched = [value for value in (*arguments, *(start or ())) if value is not None]
     before = [(value.clone(), value._version) for value in watched]
-    x, reset, lengths = given
+    x, reset, lengths = arguments
     assert x is not None
+
     y, after = called(cell, x, start, reset, lengths)
     answers = [y, *after]
     if start is not None:
         y_t, state = cell.step(x[:, 0], start)
         answers += [y_t, *state]
+
+    # The version counts what is written, even where the same numbers are written again.
     for value, (old, version) in zip(watched, before, strict=True):
         if value._version != version or not torch.equal(value, old):
-            raise Broken(
-                f"{named(cell)}: the call writes on a tensor {list(value.shape)} that it is given"
-            )
+            shape = list(value.shape)
+            raise Broken(f"{named(cell)}: the call writes on a tensor {shape} that it is given")
     return answers
 
 
@@ -119,30 +130,32 @@ def truncated_back_propagation(subject: CellSubject) -> Measured:
     it. To mend it: no `detach`, `.data` or cache between the state given and the state returned.
     """
     subject.needs("carry")
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 2, finest(subject)):
         at = x.shape[1] // 2
-        x, state = x.requires_grad_(), leaves(start)
-        early, late = (part.contiguous() for part in (x[:, :at], x[:, at:]))
+        x = x.requires_grad_()
+        state = leaves(start)
+        early, late = x[:, :at].contiguous(), x[:, at:].contiguous()
+
         _, between = called(cell, early, state)
         y, after = called(cell, late, detach(between))
         of_x, *others = slopes([y, *after], x, state, cell)
+        # Those of the weights stay: the second part has its own.
         crossed = [of_x[:, :at], *others[: len(state)]]
-        leaked = gaps(crossed, [torch.zeros_like(grad) for grad in crossed])
-        found.append(Measured(leaked, EXACT, named(cell, "gradient through a detached state")))
+        nothing = [torch.zeros_like(grad) for grad in crossed]
+        leaked = gaps(crossed, nothing)
+        findings.append(Measured(leaked, EXACT, named(cell, "gradient through a detached state")))
 
         first, between = called(cell, early, state)
         second, after = called(cell, late, between)
+        joined = torch.cat([first, second], dim=1)
+        chain = slopes([joined, *after], x, state, cell)
         y, last = called(cell, x, state)
-        chain = slopes([torch.cat([first, second], dim=1), *after], x, state, cell)
         whole = slopes([y, *last], x, state, cell)
         value = gaps(chain, whole, "gradient")
-        found.append(
-            Measured(
-                value, allowed(x.dtype, x.shape[1], SLOPE), named(cell, "gradient of the chain")
-            )
-        )
-    return worst(found)
+        bound = allowed(x.dtype, x.shape[1], SLOPE)
+        findings.append(Measured(value, bound, named(cell, "gradient of the chain")))
+    return worst(findings)
 
 
 @check("C13", "initial state", "cell")
@@ -159,69 +172,91 @@ def initial_state(subject: CellSubject) -> Measured:
     for dtype in precisions(subject):
         _follows(subject.cell(dtype=dtype), dtype)
     _learns(subject.cell(dtype=finest(subject)), subject.generator(13))
-    found = []
+
+    # To the bit: with no state, the engine is to take just the initial one.
+    findings = []
     for path in subject.paths():
-        without, given = (_begun(subject, path, explicit) for explicit in (False, True))
-        found.append(
-            Measured(gaps(without, given), EXACT, f"path {path}, no state against the initial one")
-        )
-    return worst(found)
+        without = _begun(subject, path, explicit=False)
+        explicit = _begun(subject, path, explicit=True)
+        value = gaps(without, explicit)
+        what = f"path {path}, no state against the initial one"
+        findings.append(Measured(value, EXACT, what))
+    return worst(findings)
 
 
 def _begun(subject: CellSubject, path: str, explicit: bool) -> list[Tensor]:
-    """Return outputs, state and gradients of a new cell's first window: with its initial state
-    given, or with none.
+    """Return outputs, state and gradients of a new cell's first window.
+
+    Its initial state is given where it is `explicit`; else there is none.
     """
-    cell = subject.cell(dtype=finest(subject), path=path)
-    x = subject.x(3, BRIEF, dtype=finest(subject)).requires_grad_()
-    y, after = called(cell, x, subject.fresh(cell, x) if explicit else None)
-    return [value.detach() for value in (y, *after)] + slopes([y, *after], x, (), cell)
+    dtype = finest(subject)
+    cell = subject.cell(dtype=dtype, path=path)
+    x = subject.x(3, BRIEF, dtype=dtype).requires_grad_()
+    start = subject.fresh(cell, x) if explicit else None
+    y, after = called(cell, x, start)
+
+    values = [y, *after]
+    gradients = slopes(values, x, (), cell)
+    return [value.detach() for value in values] + gradients
 
 
 def _follows(cell: Cell[Any], dtype: torch.dtype) -> None:
-    """Raise `Broken` unless the initial state has the batch, the type and the device that were
-    asked for.
-    """
+    """Raise `Broken` unless the initial state has the batch, type and device asked for."""
     for device, batch in product(("cpu", "meta"), (1, 3)):
         module = cell if device == "cpu" else copy.deepcopy(cell).to(device)
         state = module.initial_state(batch, device=torch.device(device), dtype=dtype)
         labels = getattr(state, "_fields", ())
         if not (isinstance(state, tuple) and labels):
             raise Broken(f"initial_state gives {type(state).__name__}, not a NamedTuple of tensors")
+
         for label, field in zip(labels, state, strict=True):
-            where = f"initial_state for B = {batch}, {dtype}, {device}: {label}".replace(
-                "torch.", ""
-            )
-            if not isinstance(field, Tensor):
-                raise Broken(f"{where} is {type(field).__name__}, not a tensor")
-            if not field.dim() or field.shape[0] != batch:
-                raise Broken(f"{where} has shape {list(field.shape)}, not [{batch}, ...]")
-            if field.device.type != device or (field.is_floating_point() and field.dtype != dtype):
-                raise Broken(
-                    f"{where} is {str(field.dtype).removeprefix('torch.')} on {field.device.type}"
-                )
+            where = f"initial_state for B = {batch}, {dtype}, {device}: {label}"
+            where = where.replace("torch.", "")
+            _is_of(field, batch, device, dtype, where)
+
+
+def _is_of(field: Any, batch: int, device: str, dtype: torch.dtype, where: str) -> None:
+    """Raise `Broken` unless a field of a state has this batch, device and type."""
+    if not isinstance(field, Tensor):
+        raise Broken(f"{where} is {type(field).__name__}, not a tensor")
+    if not field.dim() or field.shape[0] != batch:
+        raise Broken(f"{where} has shape {list(field.shape)}, not [{batch}, ...]")
+
+    # Whole numbers that count have no type of numbers to follow.
+    strayed = field.device.type != device
+    mistyped = field.is_floating_point() and field.dtype != dtype
+    if strayed or mistyped:
+        kind = str(field.dtype).removeprefix("torch.")
+        raise Broken(f"{where} is {kind} on {field.device.type}")
 
 
 def _learns(cell: Cell[Any], generator: torch.Generator) -> None:
     """Raise `Broken` if the initial state changes with a weight and has no gradient there."""
     for name, weight in cell.named_parameters():
-        old = weight.detach().clone()
-        with torch.no_grad():
-            before = copied(_drawn(cell))
-            weight.add_(
-                torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight)
-            )
-            moved = gaps(_drawn(cell), before) > 0
-            weight.copy_(old)
-        if not moved:
+        if not _moves_start(cell, weight, generator):
             continue
         graphs = [field.sum() for field in _drawn(cell) if field.requires_grad]
-        grad = torch.autograd.grad(graphs, weight, allow_unused=True)[0] if graphs else None
+        grad = None
+        if graphs:
+            grad = torch.autograd.grad(graphs, weight, allow_unused=True)[0]
         if grad is None or not grad.any():
             raise Broken(f"the initial state depends on {name} and has no gradient there")
+
+
+@torch.no_grad()
+def _moves_start(cell: Cell[Any], weight: Tensor, generator: torch.Generator) -> bool:
+    """Tell whether the initial state changes when a weight does; the weight is put back."""
+    old = weight.detach().clone()
+    before = copied(_drawn(cell))
+    noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+    weight.add_(noise.to(weight))
+    moved = gaps(_drawn(cell), before) > 0
+    weight.copy_(old)
+    return moved
 
 
 def _drawn(cell: Cell[Any]) -> State:
     """Return the initial state of two rows."""
     weight = next(cell.parameters())
-    return cast(State, cell.initial_state(2, device=weight.device, dtype=weight.dtype))
+    state: State = cell.initial_state(2, device=weight.device, dtype=weight.dtype)
+    return state

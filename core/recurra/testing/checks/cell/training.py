@@ -1,13 +1,12 @@
-"""What becomes of a cell in use: long windows, cost, learning, and the figures that are
-reported.
-"""
+"""What becomes of a cell in use: long windows, cost, learning, and what is only reported."""
 
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,13 +54,19 @@ def stays_bounded(subject: CellSubject) -> Measured:
     """
     cell = subject.cell(dtype=SINGLE)
     x = subject.x(4, STEPS, dtype=SINGLE)
-    x[1], x[2], x[3] = 0.0, 1.0, x[3] * 1e3
+    # Row 0 stays N(0, 1), and is the one that is measured.
+    x[1] = 0.0
+    x[2] = 1.0
+    x[3] *= 1e3
     with torch.no_grad():
         y, state = called(cell, x, None)
+
+    real = [tensor for tensor in (y, *state) if tensor.is_floating_point()]
     for row, what in enumerate(("N(0, 1)", "zeros", "ones", "N(0, 1) times 1,000")):
-        for tensor in (y, *state):
-            if tensor.is_floating_point() and not torch.isfinite(tensor[row]).all():
+        for tensor in real:
+            if not torch.isfinite(tensor[row]).all():
                 raise Broken(f"after {STEPS:,} steps of {what} outputs or state are not finite")
+
     size = y[0, -100:].square().mean().sqrt().item()
     if size < FAINTEST:
         raise Broken(f"after {STEPS:,} steps of N(0, 1) the outputs have faded to {size:.1e}")
@@ -79,21 +84,27 @@ def gradients_reach_back(subject: CellSubject) -> Measured:
     weights smaller; guard square roots, divisions and logarithms at 0, before the operation and not
     by `torch.where` after it.
     """
-    cell = subject.cell(dtype=finest(subject))
-    x = subject.x(1, STEPS + 1, dtype=finest(subject)).requires_grad_()
+    dtype = finest(subject)
+    cell = subject.cell(dtype=dtype)
+    x = subject.x(1, STEPS + 1, dtype=dtype).requires_grad_()
     y, _ = called(cell, x, None)
     weights = torch.randn(y.shape[-1], generator=subject.generator(1), dtype=y.dtype)
-    (grad,) = torch.autograd.grad((y[0, -1] * weights).sum(), x)
-    lost = {lag: grad[0, STEPS - lag].norm().item() for lag in LAGS}
-    detail = ", ".join(f"{value:.1e} at lag {lag:,}" for lag, value in lost.items())
+    total = (y[0, -1] * weights).sum()
+    (grad,) = torch.autograd.grad(total, x)
+
+    # The last output is that of step `STEPS`, counted from 0.
+    sizes = {lag: grad[0, STEPS - lag].norm().item() for lag in LAGS}
+    detail = ", ".join(f"{size:.1e} at lag {lag:,}" for lag, size in sizes.items())
     greatest = grad.abs().max().item()
-    found = [
-        Measured(greatest if greatest == greatest else float("inf"), STEEPEST, f"gradient {detail}")
-    ]
+    if math.isnan(greatest):
+        greatest = math.inf
+    findings = [Measured(greatest, STEEPEST, f"gradient {detail}")]
+
     if "long_memory" in subject.entry.component.claims:
-        share = lost[LAGS[0]] / lost[LAGS[-1]] if lost[LAGS[-1]] else float("inf")
-        found.append(Measured(share, STEEPEST, f"it claims long_memory; gradient {detail}"))
-    return worst(found)
+        nearest, farthest = sizes[LAGS[0]], sizes[LAGS[-1]]
+        share = nearest / farthest if farthest else math.inf
+        findings.append(Measured(share, STEEPEST, f"it claims long_memory; gradient {detail}"))
+    return worst(findings)
 
 
 @check("C29", "its cost is linear in time", "cell", level="full", each=False)
@@ -109,19 +120,31 @@ def cost_is_linear(subject: CellSubject) -> Measured:
     service that generates day and night. To mend it: cut the window into chunks of fixed length,
     take steps by `unbind`, keep nothing on the module.
     """
-    found = []
+    findings = []
     for path in subject.paths():
         cell = subject.cell(dtype=SINGLE, path=path)
-        short, long = (_work(cell, subject.x(2, steps, dtype=SINGLE)) for steps in (256, 512))
-        for what, one, other in zip(("operations", "bytes written"), short, long, strict=True):
-            found.append(
-                Measured(other / one, LINEAR, f"path {path}, {what} for twice as many steps")
-            )
-    found.append(Measured(_growth(subject), EXACT, "bytes kept for each of 1,800 steps"))
-    return worst(found)
+        short = work(cell, subject.x(2, 256, dtype=SINGLE))
+        long = work(cell, subject.x(2, 512, dtype=SINGLE))
+        # Work that grows with the square of the steps is four times as much.
+        where = f"path {path}"
+        more = long.operations / short.operations
+        findings.append(Measured(more, LINEAR, f"{where}, operations for twice as many steps"))
+        more = long.bytes / short.bytes
+        findings.append(Measured(more, LINEAR, f"{where}, bytes written for twice as many steps"))
+
+    growth = _growth(subject)
+    findings.append(Measured(growth, EXACT, "bytes kept for each of 1,800 steps"))
+    return worst(findings)
 
 
-class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Work(NamedTuple):
+    """How many operations a window takes, and how many bytes they write."""
+
+    operations: int
+    bytes: int
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts torch's operations and the bytes that they give."""
 
     def __init__(self) -> None:
@@ -132,24 +155,23 @@ class _Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Run one operation and count it."""
-        given = function(*args, **(kwargs or {}))
+        answer = function(*args, **(kwargs or {}))
         self.operations += 1
-        parts = given if isinstance(given, list | tuple) else [given]
-        self.bytes += sum(
-            part.numel() * part.element_size() for part in parts if isinstance(part, Tensor)
-        )
-        return given
+        parts = answer if isinstance(answer, list | tuple) else [answer]
+        for part in parts:
+            if isinstance(part, Tensor):
+                self.bytes += part.numel() * part.element_size()
+        return answer
 
 
-def _work(cell: Cell[Any], x: Tensor) -> tuple[int, int]:
-    """Return the operations of a window, forward and backward to the weights, and the bytes that
-    they write.
-    """
-    with _Work() as work:
-        total = called(cell, x, None)[0].sum()
+def work(cell: Cell[Any], x: Tensor) -> Work:
+    """Return the work of a window, forward and backward to the weights."""
+    with _Counting() as count:
+        y, _ = called(cell, x, None)
+        total = y.sum()
         if total.requires_grad:
             torch.autograd.backward(total)
-    return work.operations, work.bytes
+    return Work(count.operations, count.bytes)
 
 
 def _growth(subject: CellSubject) -> float:
@@ -157,30 +179,32 @@ def _growth(subject: CellSubject) -> float:
     cell = subject.cell(dtype=SINGLE)
     x = subject.x(2, 10, dtype=SINGLE)
     state = subject.fresh(cell, x)
-    alive = 0
+    before = 0
     with torch.no_grad():
         for t in range(2000):
             if t == 200:
-                alive = _alive()
+                before = bytes_alive()
             y, state = cell.step(x[:, t % 10], state)
-            if y.requires_grad or any(field.requires_grad for field in state):
+            if any(value.requires_grad for value in (y, *state)):
                 raise Broken(
                     "a step makes a graph where no gradients are wanted, and the graph grows with"
                     " every step"
                 )
-    return max(0, _alive() - alive) / 1800
+    return max(0, bytes_alive() - before) / 1800
 
 
-def _alive() -> int:
+def bytes_alive() -> int:
     """Return the bytes of all tensors that Python holds.
 
     Those of an export that is over may still be there, and hold no numbers: their sizes are
     symbols.
     """
     gc.collect()
-    storages = [
-        held.untyped_storage() for held in gc.get_objects() if issubclass(type(held), Tensor)
-    ]
+    # By their type: asked for its class, an object may answer with another's.
+    tensors = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+
+    # Views of one storage count once.
+    storages = [tensor.untyped_storage() for tensor in tensors]
     sizes = {storage._cdata: storage.nbytes() for storage in storages}
     return sum(size for size in sizes.values() if type(size) is int)
 
@@ -196,15 +220,18 @@ def learns_to_remember(subject: CellSubject) -> Measured:
     of four. Equations can be right one by one and keep nothing: a gate that is the wrong way round,
     a state that is overwritten. To mend it: look where the state enters the next one.
     """
+    wide = subject.wider(HIDDEN)
     wrong = []
     for seed in range(SEEDS):
-        wrong.append(_recall(subject.wider(HIDDEN), seed))
-        if sum(share <= 1 - RIGHT for share in wrong) == NEEDED:
+        wrong.append(_recall(wide, seed))
+        # As soon as enough seeds have learned, the others need not be tried.
+        learned = [share for share in wrong if share <= 1 - RIGHT]
+        if len(learned) == NEEDED:
             break
-    said = ", ".join(f"{1 - share:.0%}" for share in wrong)
-    return Measured(
-        sorted(wrong)[NEEDED - 1], 1 - RIGHT, f"right after training, seed by seed: {said}"
-    )
+
+    by_seed = ", ".join(f"{1 - share:.0%}" for share in wrong)
+    value = sorted(wrong)[NEEDED - 1]
+    return Measured(value, 1 - RIGHT, f"right after training, seed by seed: {by_seed}")
 
 
 def _recall(subject: CellSubject, seed: int) -> float:
@@ -213,14 +240,17 @@ def _recall(subject: CellSubject, seed: int) -> float:
     draw = torch_stream(seed, "recall")
     wrong = 1.0
     for update in range(1, RECALL_UPDATES + 1):
-        asked = torch.randint(SYMBOLS, (BATCH,), generator=draw)
+        # A symbol at the first step, and a mark at the last one.
+        symbols = torch.randint(SYMBOLS, (BATCH,), generator=draw)
         x = torch.zeros(BATCH, LAG + 1, WIDTH)
-        x[torch.arange(BATCH), 0, asked] = 1.0
+        x[torch.arange(BATCH), 0, symbols] = 1.0
         x[:, -1, SYMBOLS] = 1.0
-        answers = head(called(cell, x, None)[0][:, -1])
-        _update(optimizer, functional.cross_entropy(answers, asked))
+
+        y, _ = called(cell, x, None)
+        answers = head(y[:, -1])
+        _update(optimizer, functional.cross_entropy(answers, symbols))
         if update % 10 == 0:
-            wrong = (answers.argmax(-1) != asked).double().mean().item()
+            wrong = (answers.argmax(-1) != symbols).double().mean().item()
             if wrong <= 1 - RIGHT:
                 break
     return wrong
@@ -237,14 +267,18 @@ def fits(subject: CellSubject) -> Measured:
     what squashes the output.
     """
     cell, head, optimizer = _trained(subject.wider(HIDDEN), 8, SEED)
-    if not any(True for _ in cell.parameters()):
+    if next(cell.parameters(), None) is None:
         raise NotApplicable("it has no weights")
     draw = torch_stream(SEED, "pairs")
-    x, wanted = torch.randn(PAIRS, 6, WIDTH, generator=draw), torch.randn(PAIRS, 8, generator=draw)
+    x = torch.randn(PAIRS, 6, WIDTH, generator=draw)
+    targets = torch.randn(PAIRS, 8, generator=draw)
+
     first = last = 0.0
     for update in range(1, FIT_UPDATES + 1):
-        loss = functional.mse_loss(head(called(cell, x, None)[0][:, -1]), wanted)
+        y, _ = called(cell, x, None)
+        loss = functional.mse_loss(head(y[:, -1]), targets)
         _update(optimizer, loss)
+        # The first loss, which is never 0: the targets are drawn at random.
         last = loss.item()
         first = first or last
         if last <= FALL * first:
@@ -260,10 +294,12 @@ def _trained(
         cell: Cell[Any] = subject.entry.target(WIDTH, subject.options).train()
         head = nn.Linear(cell.output_size, outputs)
     cell.path = "eager"
-    return cell, head, torch.optim.Adam([*cell.parameters(), *head.parameters()], lr=RATE)
+    weights = [*cell.parameters(), *head.parameters()]
+    return cell, head, torch.optim.Adam(weights, lr=RATE)
 
 
 def _update(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    """Take one step of training."""
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()
@@ -284,41 +320,39 @@ def modes_leave_it(subject: CellSubject) -> Measured:
     cell = subject.cell(dtype=SINGLE).train()
     x = subject.x(3, 9, dtype=SINGLE)
     before = {name: value.clone() for name, value in cell.state_dict().items()}
-    first, found = _in_training(cell, x), []
+    first = _in_training(cell, x)
+
+    # A cell that folds its weights in `eval()` does so here.
     cell.eval()
+    findings = []
     for path in subject.paths():
         cell.path = path
         with torch.no_grad():
-            bare = called(cell, x, None)[0]
-        found.append(
-            Measured(
-                gap(bare, called(cell, x, None)[0].detach(), "the output"),
-                SAME,
-                f"path {path}, without gradients",
-            )
-        )
+            bare, _ = called(cell, x, None)
+        y, _ = called(cell, x, None)
+        value = gap(bare, y.detach(), "the output")
+        findings.append(Measured(value, SAME, f"path {path}, without gradients"))
+
     cell.train()
     cell.path = "eager"
-    found.append(
-        Measured(
-            gap(_in_training(cell, x), first, "the output"), EXACT, "in training, before and after"
-        )
-    )
+    value = gap(_in_training(cell, x), first, "the output")
+    findings.append(Measured(value, EXACT, "in training, before and after"))
+
     after = cell.state_dict()
     if after.keys() != before.keys():
-        raise Broken(
-            f"running it changes what it saves: {', '.join(sorted(after.keys() ^ before.keys()))}"
-        )
-    found += [
-        Measured(gap(after[name], value, name), EXACT, f"{name}, before and after")
-        for name, value in before.items()
-    ]
-    return worst(found)
+        changed = sorted(after.keys() ^ before.keys())
+        raise Broken(f"running it changes what it saves: {', '.join(changed)}")
+    for name, old in before.items():
+        value = gap(after[name], old, name)
+        findings.append(Measured(value, EXACT, f"{name}, before and after"))
+    return worst(findings)
 
 
 def _in_training(cell: Cell[Any], x: Tensor) -> Tensor:
+    """Return the outputs of a window, with random numbers that are always the same."""
     with seeded(SEED, "dropout"), torch.no_grad():
-        return called(cell, x, None)[0]
+        y, _ = called(cell, x, None)
+    return y
 
 
 @check("R33", "speed", "cell", level="full", each=False)
@@ -335,21 +369,35 @@ def speed(subject: CellSubject) -> Measured:
     path = subject.paths()[0]
     cell = wide.cell(64, SINGLE, path)
     x = subject.x(16, 64, 64, SINGLE)
+
+    # A GRU of h units has 3 h^2 + 198 h weights here: h is the root for as many as the cell has.
     count = sum(weight.numel() for weight in cell.parameters())
-    hidden = max(1, round(((198**2 + 12 * count) ** 0.5 - 198) / 6))  # 3 h^2 + 198 h weights
-    own, gru = _speeds(cell, x), _speeds(nn.GRU(64, hidden, batch_first=True), x)
-    slower = gru[1] / own[1]
-    told = (
-        f"path {path}: {own[0]:,.0f} steps/s forward, {own[1]:,.0f} with backward;"
-        f" nn.GRU({hidden}): {gru[1]:,.0f}"
+    hidden = max(1, round(((198**2 + 12 * count) ** 0.5 - 198) / 6))
+    own = _speeds(cell, x)
+    gru = _speeds(nn.GRU(64, hidden, batch_first=True), x)
+
+    slower = gru.both / own.both
+    detail = (
+        f"path {path}: {own.forward:,.0f} steps/s forward, {own.both:,.0f} with backward;"
+        f" nn.GRU({hidden}): {gru.both:,.0f}"
     )
-    return Measured(slower, None, told + ("; more than 20 times slower" if slower > 20 else ""))
+    if slower > 20:
+        detail += "; more than 20 times slower"
+    return Measured(slower, None, detail)
 
 
-def _speeds(module: nn.Module, x: Tensor) -> tuple[float, float]:
-    """Return steps a second, all rows together: forward without gradients, and forward and
-    backward.
+class Speeds(NamedTuple):
+    """Steps a second, all rows together.
+
+    Those of `forward` are taken without gradients, those of `both` go forward and backward.
     """
+
+    forward: float
+    both: float
+
+
+def _speeds(module: nn.Module, x: Tensor) -> Speeds:
+    """Return how fast a module takes a window."""
     steps = x.shape[0] * x.shape[1]
 
     def forward() -> None:
@@ -357,22 +405,23 @@ def _speeds(module: nn.Module, x: Tensor) -> tuple[float, float]:
             module(x)
 
     def both() -> None:
-        total = module(x)[0].sum()
+        y, _ = module(x)
+        total = y.sum()
         if total.requires_grad:
             torch.autograd.backward(total)
 
-    return steps / _best(forward), steps / _best(both)
+    return Speeds(steps / _best(forward), steps / _best(both))
 
 
 def _best(function: Callable[[], None]) -> float:
     """Return the seconds of the best of three calls, after one to warm up."""
     function()
-    spent = []
+    seconds = []
     for _ in range(3):
         start = time.perf_counter()
         function()
-        spent.append(time.perf_counter() - start)
-    return min(spent)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 @check("R34", "margin", "cell", level="full", each=False)
@@ -382,17 +431,17 @@ def margin(subject: CellSubject) -> Measured:
     1 is all of it. Rounding uses a ten-thousandth: a margin that grows from version to version
     tells of an error that is on its way, before any check fails.
     """
-    found = {}
+    margins = []
+    details = []
     for name in ("C02", "C03", "C05"):
         try:
             measured = CHECKS[name].measure(subject)
-        except Exception as error:  # what fails is told by its own check
-            found[name] = f"none ({type(error).__name__})", 0.0
+        # What fails is told by its own check.
+        except Exception as error:
+            margins.append(0.0)
+            details.append(f"{name} none ({type(error).__name__})")
         else:
             margin = measured.margin if measured else 0.0
-            found[name] = f"{margin:.1e}", margin
-    return Measured(
-        max(value for _, value in found.values()),
-        None,
-        ", ".join(f"{k} {v}" for k, (v, _) in found.items()),
-    )
+            margins.append(margin)
+            details.append(f"{name} {margin:.1e}")
+    return Measured(max(margins), None, ", ".join(details))

@@ -1,6 +1,4 @@
-"""What a cell computes: shapes, step against window, chunks, causality, and whatever way its input
-lies in memory.
-"""
+"""What a cell computes: shapes, step against window, chunks, causality, layouts in memory."""
 
 from __future__ import annotations
 
@@ -30,13 +28,12 @@ from recurra.testing.calls import (
     slopes,
 )
 from recurra.testing.check import Broken, Measured, check
+from recurra.testing.checks.cell.compared import difference
 from recurra.testing.measure import EXACT, ROWS, gap, gaps, worst
 from recurra.testing.subjects.cell import CellSubject
 
 LONGEST = 300
-"""Steps of the window that is compared with the loop: more than the chunks that kernels use, of 64
-to 256.
-"""
+"""Steps of the window that is compared with the loop: kernels use chunks of 64 to 256."""
 LOSS = 10.0
 """How many times what the steps lose of float64 two right forms may differ by."""
 
@@ -55,19 +52,30 @@ def shapes_and_types(subject: CellSubject) -> None:
     for dtype, path in product(precisions(subject), subject.paths()):
         cell = subject.cell(dtype=dtype, path=path)
         for batch, steps in product((1, 3), (0, 1, 2, SHORT)):
-            where = named(cell, f"B = {batch}, T = {steps}, {_name(dtype)}")
-            x, start = subject.x(batch, steps, dtype=dtype), subject.start(cell, batch, dtype=dtype)
-            fresh = subject.fresh(cell, x)
-            _have_types(start, fresh, dtype, f"{where}: after a few steps")
-            with torch.no_grad():
-                y, after = run(cell, x, start)
-            _fits(y, (batch, steps, cell.output_size), dtype, f"{where}: the output")
-            _have_types(after, fresh, dtype, where)
-            if steps == 0 and gaps(after, start, "state") > 0:
-                raise Broken(f"{where}: a window of no steps changes the state")
+            _shaped(subject, cell, batch, steps, dtype)
+
+
+def _shaped(
+    subject: CellSubject, cell: Cell[Any], batch: int, steps: int, dtype: torch.dtype
+) -> None:
+    """Raise `Broken` unless outputs and states of a window `[B, T]` have their shapes and types."""
+    where = named(cell, f"B = {batch}, T = {steps}, {_name(dtype)}")
+    x = subject.x(batch, steps, dtype=dtype)
+    start = subject.start(cell, batch, dtype=dtype)
+    fresh = subject.fresh(cell, x)
+    # A few calls of `step` have led there.
+    _have_types(start, fresh, dtype, f"{where}: after a few steps")
+
+    with torch.no_grad():
+        y, after = run(cell, x, start)
+    _fits(y, (batch, steps, cell.output_size), dtype, f"{where}: the output")
+    _have_types(after, fresh, dtype, where)
+    if steps == 0 and gaps(after, start, "state") > 0:
+        raise Broken(f"{where}: a window of no steps changes the state")
 
 
 def _name(dtype: torch.dtype) -> str:
+    """Return how a type is called, as in `float32`."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -82,16 +90,19 @@ def _fits(value: Any, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> 
 
 
 def _have_types(state: State, like: State, dtype: torch.dtype, where: str) -> None:
-    """Raise `Broken` unless a state is of the same type as `like`, field by field; real numbers are
-    of type `dtype`.
+    """Raise `Broken` unless a state is of the same type as `like`, field by field.
+
+    Its real numbers are of type `dtype`.
     """
-    if type(state) is not type(like) or not getattr(state, "_fields", ()):
-        raise Broken(
-            f"{where}: the state is {type(state).__name__}, not the NamedTuple of initial_state"
-        )
-    for label, new, old in zip(state._fields, state, like, strict=True):  # type: ignore[attr-defined]
-        wanted = dtype if isinstance(old, Tensor) and old.is_floating_point() else old.dtype
-        _fits(new, tuple(old.shape), wanted, f"{where}: state {label}")
+    labels = getattr(state, "_fields", ())
+    if type(state) is not type(like) or not labels:
+        kind = type(state).__name__
+        raise Broken(f"{where}: the state is {kind}, not the NamedTuple of initial_state")
+
+    for label, new, old in zip(labels, state, like, strict=True):
+        real = isinstance(old, Tensor) and old.is_floating_point()
+        expected = dtype if real else old.dtype
+        _fits(new, tuple(old.shape), expected, f"{where}: state {label}")
 
 
 @check("C02", "step equals forward", "cell", firm=True)
@@ -104,28 +115,29 @@ def step_equals_forward(subject: CellSubject) -> Measured:
     Training runs the window and generation runs the steps: where they differ, a model that trains
     well generates nonsense. To mend it: `step` is the specification; correct the other form.
     """
-    found = []
+    findings = []
     for dtype in precisions(subject):
-        for cell, x, start in ready(
-            subject, 3, dtype, SHORT, LONGEST if dtype == finest(subject) else LONG
-        ):
+        fine = dtype == finest(subject)
+        longer = LONGEST if fine else LONG
+        for cell, x, start in ready(subject, 3, dtype, SHORT, longer):
+            bound = allowed(dtype, x.shape[1])
             with torch.no_grad():
-                y, after = run(cell, x, start)
-                wanted, last = subject.stepped(cell, x, copied(start))
-                lost = 0.0 if dtype == finest(subject) else _lost(subject, cell, x, start, wanted)
-            value = max(gap(y, wanted, "the output"), gaps(after, last, "state"))
-            found.append(
-                Measured(value, allowed(dtype, x.shape[1]) + LOSS * lost, named(cell, _name(dtype)))
-            )
-    return worst(found)
+                answer = run(cell, x, start)
+                expected = subject.stepped(cell, x, copied(start))
+                # What `step` itself loses by rounding, the window may lose as well.
+                if not fine:
+                    bound += LOSS * _lost(subject, cell, x, start, expected[0])
+            value = difference(answer, expected)
+            what = named(cell, _name(dtype))
+            findings.append(Measured(value, bound, what))
+    return worst(findings)
 
 
-def _lost(subject: CellSubject, cell: Any, x: Tensor, start: Any, y: Tensor) -> float:
-    """Return how far the outputs of steps in a narrow type are from those of the same steps in
-    float64.
-    """
+def _lost(subject: CellSubject, cell: Cell[Any], x: Tensor, start: State, y: Tensor) -> float:
+    """Return how far outputs in a narrow type are from those of the same steps in float64."""
     wide = copy.deepcopy(cell).double()
-    exact, _ = subject.stepped(wide, x.double(), map_state(Tensor.double, start))
+    start = map_state(Tensor.double, start)
+    exact, _ = subject.stepped(wide, x.double(), start)
     return gap(y.double(), exact, "the output")
 
 
@@ -141,30 +153,31 @@ def chunks_equal_the_whole(subject: CellSubject) -> Measured:
     stream. To mend it: look at what the first steps of a window read, and carry that.
     """
     subject.needs("carry")
-    found = []
+    findings = []
     for dtype in precisions(subject):
         for cell, x, start in ready(subject, 2, dtype, SHORT):
+            steps = x.shape[1]
+            bound = allowed(dtype, steps)
             with torch.no_grad():
-                wanted, last = run(cell, x, start)
-                bound = allowed(dtype, x.shape[1])
+                expected = run(cell, x, start)
+                # Whole and pieces each lose of float64 what the steps lose.
                 if dtype != finest(subject):
-                    # Whole and pieces each lose of float64 what the steps lose.
-                    bound += LOSS * _lost(subject, cell, x, start, wanted)
-                for cuts in _cuts(x.shape[1], subject.generator(3)):
-                    y, after = _in_chunks(cell, x, start, cuts)
-                    value = max(gap(y, wanted, "the output"), gaps(after, last, "state"))
-                    found.append(Measured(value, bound, named(cell, f"cut at {cuts}")))
-    return worst(found)
+                    bound += LOSS * _lost(subject, cell, x, start, expected[0])
+
+                for cuts in _cuts(steps, subject.generator(3)):
+                    value = difference(_in_chunks(cell, x, start, cuts), expected)
+                    what = named(cell, f"cut at {cuts}")
+                    findings.append(Measured(value, bound, what))
+    return worst(findings)
 
 
 def _cuts(steps: int, generator: torch.Generator) -> Iterator[list[int]]:
-    """Give where a window is cut: early and close together, step by step to the middle, at
-    random.
-    """
+    """Give where a window is cut: early and close together, late, step by step, at random."""
     yield [1, 3, 4, 14]
     yield [steps - 1]
     yield list(range(3, 12))
-    yield sorted((torch.randperm(steps - 1, generator=generator)[:4] + 1).tolist())
+    places = torch.randperm(steps - 1, generator=generator)[:4] + 1
+    yield sorted(places.tolist())
 
 
 def _in_chunks(
@@ -189,35 +202,37 @@ def causality(subject: CellSubject) -> Measured:
     overflows through, and 0 times NaN is NaN. To mend it: read step t and those before; mask before
     the nonlinearity; give a form over the window as `chunkwise`, which the engine keeps from NaN.
     """
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 2, finest(subject)):
         steps = x.shape[1]
-        other = subject.x(2, steps, dtype=x.dtype, salt=4)
         fills = {
-            "others": other,
+            "others": subject.x(2, steps, dtype=x.dtype, salt=4),
             "1e6": torch.full_like(x, 1e6),
             "NaN": torch.full_like(x, torch.nan),
         }
         with torch.no_grad():
-            wanted, _ = run(cell, x, start)
+            whole, _ = run(cell, x, start)
             for at, (kind, fill) in product((1, steps // 2, steps - 1), fills.items()):
-                y, _ = run(cell, torch.cat([x[:, :at], fill[:, at:]], dim=1), start)
-                value = gap(y[:, :at], wanted[:, :at], "the output")
-                found.append(
-                    Measured(value, EXACT, named(cell, f"{kind} from step {at} of {steps}"))
-                )
-        found.append(Measured(_future_slope(cell, x, start), EXACT, named(cell, "the gradient")))
-    return worst(found)
+                changed = torch.cat([x[:, :at], fill[:, at:]], dim=1)
+                y, _ = run(cell, changed, start)
+                value = gap(y[:, :at], whole[:, :at], "the output")
+                what = named(cell, f"{kind} from step {at} of {steps}")
+                findings.append(Measured(value, EXACT, what))
+
+        # Values may be equal by chance, or because a mask multiplies by 0: gradients tell.
+        slope = _future_slope(cell, x, start)
+        findings.append(Measured(slope, EXACT, named(cell, "the gradient")))
+    return worst(findings)
 
 
 def _future_slope(cell: Cell[Any], x: Tensor, start: State) -> float:
-    """Return the greatest gradient that the outputs of a first part have at the inputs of the
-    rest.
-    """
+    """Return the greatest gradient that the first outputs have at the inputs after them."""
     at = x.shape[1] // 2
-    x, state = x.clone().requires_grad_(), leaves(start)
+    x = x.clone().requires_grad_()
+    state = leaves(start)
     y, _ = run(cell, x, state)
-    later = slopes([y[:, :at]], x, state, cell)[0][:, at:]
+    of_x, *_ = slopes([y[:, :at]], x, state, cell)
+    later = of_x[:, at:]
     return gap(later, torch.zeros_like(later))
 
 
@@ -231,32 +246,37 @@ def layout_in_memory(subject: CellSubject) -> Measured:
     kernel that reads raw memory takes the wrong numbers, silently. To mend it: `reshape` instead of
     `view`, and `contiguous()` before raw memory is read.
     """
-    found = []
+    findings = []
     for cell, x, start in ready(subject, 3, finest(subject)):
-        bound, reset = allowed(x.dtype, x.shape[1], ROWS), None
+        bound = allowed(x.dtype, x.shape[1], ROWS)
+        reset = plain = None
         if can(subject, "resets"):
             reset = torch.zeros(x.shape[1], 3, dtype=torch.bool).T
             reset[1, 2] = True
+            plain = reset.contiguous()
+
         with torch.no_grad():
             for kind, see in _VIEWS.items():
+                # `called` takes them as they lie, `run` makes contiguous copies of them.
                 view, state = see(x), map_state(see, start)
-                y, after = called(cell, view, state, reset)
-                wanted, last = run(cell, view, state, None if reset is None else reset.contiguous())
-                value = max(gap(y, wanted, "the output"), gaps(after, last, "state"))
-                found.append(Measured(value, bound, named(cell, f"input and state {kind}")))
-        found.append(
-            Measured(
-                _spread_slope(cell, x, start), bound, named(cell, "a gradient that is expanded")
-            )
-        )
-    return worst(found)
+                answer = called(cell, view, state, reset)
+                expected = run(cell, view, state, plain)
+                value = difference(answer, expected)
+                what = named(cell, f"input and state {kind}")
+                findings.append(Measured(value, bound, what))
+
+        slope = _spread_slope(cell, x, start)
+        findings.append(Measured(slope, bound, named(cell, "a gradient that is expanded")))
+    return worst(findings)
 
 
 def _strided(tensor: Tensor) -> Tensor:
+    """Return equal numbers, every second of those in memory."""
     return torch.stack([tensor, tensor.flip(0)], dim=-1)[..., 0]
 
 
 def _turned(tensor: Tensor) -> Tensor:
+    """Return equal numbers, of which rows lie next to each other."""
     return tensor.movedim(0, -1).contiguous().movedim(-1, 0)
 
 
@@ -268,15 +288,18 @@ _VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _spread_slope(cell: Cell[Any], x: Tensor, start: State) -> float:
-    """Return how gradients differ when the one that arrives is expanded from a number, as that of a
-    sum is.
+    """Return how gradients differ when the one that arrives is expanded from a number.
+
+    That of a sum is.
     """
-    found = []
+    gradients = []
     for spread in (True, False):
         leaf = x.clone().requires_grad_()
         y, _ = run(cell, leaf, start)
-        grad = torch.ones((), dtype=y.dtype).expand_as(y) if spread else torch.ones_like(y)
-        found.append(
-            torch.autograd.grad(y, [leaf, *cell.parameters()], grad, materialize_grads=True)
-        )
-    return gaps(found[0], found[1], "gradient")
+        ones = torch.ones_like(y)
+        if spread:
+            ones = torch.ones((), dtype=y.dtype).expand_as(y)
+        tensors = [leaf, *cell.parameters()]
+        gradients.append(torch.autograd.grad(y, tensors, ones, materialize_grads=True))
+    expanded, plain = gradients
+    return gaps(expanded, plain, "gradient")

@@ -1,12 +1,12 @@
-"""Checks of an encoder: each step's vector from that step alone, or from a state that carries what
-came before.
-"""
+"""Checks of an encoder: each step's vector from that step alone, or from a carried state too."""
 
 from __future__ import annotations
 
 import copy
 import random
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,23 +46,28 @@ def shapes(subject: EncoderSubject) -> None:
         for size in (1, SIZE):
             encoder = subject.encoder(size)
             width = getattr(encoder, "output_size", None)
-            demand(isinstance(width, int) and width > 0, f"output_size is {width!r}")
+            fact = f"output_size is {width!r}"
+            demand(isinstance(width, int) and width > 0, fact)
             for batch, steps in ((1, 1), (3, 1), (1, 17), (3, 17), (3, 0)):
                 _shaped(subject, encoder, subject.x(kind, batch, steps, size))
 
 
 def _shaped(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
-    wanted = [*x.shape[:2], encoder.output_size]
+    """Raise `Broken` unless vectors and state of these inputs have their shapes and types."""
+    expected = [*x.shape[:2], encoder.output_size]
     start = subject.fresh(encoder, x)
     y, state = subject.run(encoder, x, start)
-    demand(
-        list(y.shape) == wanted,
-        f"inputs {list(x.shape)} give vectors {list(y.shape)}, not {wanted}",
-    )
+
+    shape = list(y.shape)
+    fact = f"inputs {list(x.shape)} give vectors {shape}, not {expected}"
+    demand(shape == expected, fact)
     demand(y.is_floating_point(), f"vectors are {y.dtype}")
-    kinds = [[(field.shape, field.dtype) for field in one] for one in (start, state)]
-    demand(kinds[0] == kinds[1], f"a state {kinds[0]} becomes {kinds[1]}")
-    demand(bool(x.shape[1]) or gaps(state, start, "state") == 0, "no step at all changes the state")
+
+    before = [(field.shape, field.dtype) for field in start]
+    after = [(field.shape, field.dtype) for field in state]
+    demand(before == after, f"a state {before} becomes {after}")
+    if not x.shape[1]:
+        demand(gaps(state, start, "state") == 0, "no step at all changes the state")
 
 
 @check("E02", "no vector looks where it must not", "encoder", firm=True)
@@ -78,42 +83,34 @@ def locality(subject: EncoderSubject) -> Measured:
     there. To mend it: pad a convolution on the left alone, take no mean over time, and derive from
     `StatefulEncoder` where the past is needed.
     """
-    found = []
+    findings = []
     for kind, encoder, mode in _modes(subject):
+        stateful = isinstance(encoder, StatefulEncoder)
         x = subject.x(kind)
+        steps = torch.arange(x.shape[1])
         whole, _ = subject.run(encoder, x)
+        # One that carries a state may let a change reach what comes later.
         for at in (0, 3, 6):
-            for changed in _changes(subject, kind, x, at, isinstance(encoder, StatefulEncoder)):
+            untouched = steps < at if stateful else steps != at
+            for changed in _changes(subject, kind, x, at, stateful):
                 y, _ = subject.run(encoder, changed)
-                keep = (
-                    torch.arange(x.shape[1]) < at
-                    if isinstance(encoder, StatefulEncoder)
-                    else _all_but(x, at)
-                )
-                found.append(
-                    Measured(
-                        gap(y[:, keep], whole[:, keep], "a vector"),
-                        ROWS,
-                        f"{mode}, step {at} changed",
-                    )
-                )
-        if not isinstance(encoder, StatefulEncoder):
+                value = gap(y[:, untouched], whole[:, untouched], "a vector")
+                what = f"{mode}, step {at} changed"
+                findings.append(Measured(value, ROWS, what))
+
+        if not stateful:
             order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
             y, _ = subject.run(encoder, x[:, order])
-            found.append(
-                Measured(
-                    gap(y, whole[:, order], "a vector"), ROWS, f"{mode}, steps in another order"
-                )
-            )
-    return worst(found)
+            value = gap(y, whole[:, order], "a vector")
+            findings.append(Measured(value, ROWS, f"{mode}, steps in another order"))
+    return worst(findings)
 
 
 def _modes(subject: EncoderSubject) -> Iterator[tuple[Reads, Encoder[Any], str]]:
-    """Give the encoder for all that it reads, in evaluation, and in training unless it draws
-    there.
-    """
+    """Give the encoder for all that it reads: in evaluation, in training unless it draws there."""
     for kind in subject.reads:
         yield kind, subject.encoder(), kind
+
         encoder = subject.encoder().train()
         with seeded(SEED, "dropout"):
             streams = _streams()
@@ -123,20 +120,15 @@ def _modes(subject: EncoderSubject) -> Iterator[tuple[Reads, Encoder[Any], str]]
             yield kind, encoder, f"{kind}, in training"
 
 
-def _all_but(x: Tensor, at: int) -> Tensor:
-    return torch.arange(x.shape[1]) != at
-
-
 def _changes(
     subject: EncoderSubject, kind: Reads, x: Tensor, at: int, after: bool
 ) -> Iterator[Tensor]:
     """Give inputs that differ at step `at`, or from it on `after`."""
     place = slice(at, None) if after else slice(at, at + 1)
-    others = (
-        [(x + 1) % SIZE]
-        if kind == "symbols"
-        else [subject.x(kind, salt=1), torch.full_like(x, 1e6)]
-    )
+    if kind == "symbols":
+        others = [(x + 1) % SIZE]
+    else:
+        others = [subject.x(kind, salt=1), torch.full_like(x, 1e6)]
     for other in others:
         changed = x.clone()
         changed[:, place] = other[:, place]
@@ -153,36 +145,44 @@ def rows(subject: EncoderSubject) -> Measured:
     encoder that draws nothing there. To mend it: no operation over the first axis, and `where` in
     place of a product with a mask: 0 times nan is nan.
     """
-    found = []
+    findings = []
     for kind, encoder, mode in _modes(subject):
         x = subject.x(kind)
         whole, state = subject.run(encoder, x)
         for row in range(len(x)):
-            y, after = subject.run(encoder, x[row : row + 1])
-            own = map_state(lambda field: field[row : row + 1], state)  # noqa: B023
-            value = max(gap(y, whole[row : row + 1], "a row"), gaps(after, own, "state"))
-            found.append(Measured(value, ROWS, f"{mode}, row {row} alone"))
+            only = slice(row, row + 1)
+            y, after = subject.run(encoder, x[only])
+            own = map_state(lambda field: field[only], state)  # noqa: B023
+            of_row = gap(y, whole[only], "a row")
+            value = max(of_row, gaps(after, own, "state"))
+            what = f"{mode}, row {row} alone"
+            findings.append(Measured(value, ROWS, what))
+
         changed = x.clone()
         changed[0] = (x[0] + 1) % SIZE if kind == "symbols" else torch.nan
         y, _ = subject.run(encoder, changed)
-        found.append(Measured(gap(y[1:], whole[1:], "a row"), EXACT, f"{mode}, row 0 changed"))
+        value = gap(y[1:], whole[1:], "a row")
+        findings.append(Measured(value, EXACT, f"{mode}, row 0 changed"))
         if isinstance(encoder, StatefulEncoder):
-            found.append(_positions(subject, encoder, x))
-    return worst(found)
+            findings.append(_positions(subject, encoder, x))
+    return worst(findings)
 
 
 def _positions(subject: EncoderSubject, encoder: StatefulEncoder[Any], x: Tensor) -> Measured:
-    """Each row starts at a position of its own; none at all is 0."""
+    """Return how states at positions of their own differ from those of rows alone.
+
+    No position at all is 0, where the first row begins.
+    """
     places = torch.tensor([0, 5, 1000])
     together = subject.fresh(encoder, x, places)
-    apart = [subject.fresh(encoder, x[:1], places[row : row + 1]) for row in range(3)]
+    apart = [subject.fresh(encoder, x[:1], place) for place in torch.split(places, 1)]
     joined = [torch.cat(fields) for fields in zip(*apart, strict=True)]
-    none = map_state(lambda field: field[:1], subject.fresh(encoder, x))
-    return Measured(
-        max(gaps(together, joined, "state"), gaps(apart[0], none, "state")),
-        EXACT,
-        "rows at positions",
-    )
+    of_rows = gaps(together, joined, "state")
+
+    fresh = subject.fresh(encoder, x)
+    without = map_state(lambda field: field[:1], fresh)
+    of_first = gaps(apart[0], without, "state")
+    return Measured(max(of_rows, of_first), EXACT, "rows at positions")
 
 
 @check("E04", "a value that is no number stays in its step", "encoder")
@@ -195,13 +195,16 @@ def poison(subject: EncoderSubject) -> Measured:
     """
     if "numbers" not in subject.reads:
         raise NotApplicable("it reads no numbers")
-    encoder, x = subject.encoder(), subject.x("numbers")
+    encoder = subject.encoder()
+    x = subject.x("numbers")
     whole, _ = subject.run(encoder, x)
+
     x[1, 3] = torch.nan
     y, _ = subject.run(encoder, x)
     steps = torch.arange(x.shape[1])
     clean = steps < 3 if isinstance(encoder, StatefulEncoder) else steps != 3
-    return Measured(gap(y[1, clean], whole[1, clean], "a vector"), EXACT)
+    value = gap(y[1, clean], whole[1, clean], "a vector")
+    return Measured(value, EXACT)
 
 
 @check("E05", "nothing is learned but by gradients", "encoder", firm=True)
@@ -216,9 +219,11 @@ def built(subject: EncoderSubject) -> Measured:
     """
     values = []
     for kind in subject.reads:
-        encoder, again = subject.encoder(), subject.encoder()
-        prepared(encoder), prepared(again)
+        encoder = prepared(subject.encoder())
+        again = prepared(subject.encoder())
         values.append(_difference(encoder, again.state_dict()))
+
+        # A running mean would move here, in training or in evaluation.
         before = _copied(encoder)
         for training in (True, False):
             encoder.train(training)
@@ -228,28 +233,28 @@ def built(subject: EncoderSubject) -> Measured:
 
 
 def prepared(encoder: Encoder[Any], names: list[str] | None = None) -> Encoder[Any]:
-    """Prepare an encoder as for a new run; one that finds our names in no file of its own stays as
-    it is.
+    """Prepare an encoder as for a new run.
+
+    One that finds our names in no file of its own stays as it is.
     """
-    try:
+    with suppress(InputError):
         encoder.prepare([*NAMES] if names is None else names)
-    except InputError:
-        pass
     return encoder
 
 
 def _copied(encoder: Encoder[Any]) -> dict[str, Tensor]:
     """Return a copy of what an encoder saves."""
-    return {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    weights = encoder.state_dict()
+    return {name: value.detach().clone() for name, value in weights.items()}
 
 
-def _difference(encoder: Encoder[Any], wanted: dict[str, Tensor]) -> float:
-    found = encoder.state_dict()
-    demand(
-        found.keys() == wanted.keys(),
-        f"what it saves changes from {sorted(wanted)} to {sorted(found)}",
-    )
-    return max((gap(found[name], value, name) for name, value in wanted.items()), default=0.0)
+def _difference(encoder: Encoder[Any], expected: dict[str, Tensor]) -> float:
+    """Return how far what an encoder saves is from this. Raises `Broken` if the names differ."""
+    weights = encoder.state_dict()
+    fact = f"what it saves changes from {sorted(expected)} to {sorted(weights)}"
+    demand(weights.keys() == expected.keys(), fact)
+    differences = [gap(weights[name], value, name) for name, value in expected.items()]
+    return max(differences, default=0.0)
 
 
 @check("E06", "an id out of range is refused", "encoder", firm=True)
@@ -264,7 +269,8 @@ def out_of_range(subject: EncoderSubject) -> None:
     if "symbols" not in subject.reads:
         raise NotApplicable("it reads no symbols")
     for wrong in (-1, SIZE, SIZE + 100):
-        encoder, x = subject.encoder(), subject.x("symbols")
+        encoder = subject.encoder()
+        x = subject.x("symbols")
         x[1, 2] = wrong
         try:
             subject.run(encoder, x)
@@ -283,24 +289,29 @@ def deterministic(subject: EncoderSubject) -> Measured:
     only where `self.training` holds, keep what must last in a `StatefulEncoder`'s state, and
     nothing on the module.
     """
-    found = []
+    findings = []
     for kind in subject.reads:
-        encoder, x = subject.encoder(), subject.x(kind)
+        encoder = subject.encoder()
+        x = subject.x(kind)
         streams = _streams()
         first, _ = subject.run(encoder, x)
         subject.run(encoder, subject.x(kind, batch=2, steps=3, salt=1))
         second, _ = subject.run(encoder, x)
         demand(_streams() == streams, "random numbers are drawn in evaluation")
-        found.append(Measured(gap(second, first, "a vector"), EXACT, f"{kind}, evaluation"))
+        value = gap(second, first, "a vector")
+        findings.append(Measured(value, EXACT, f"{kind}, evaluation"))
+
+        # In training it may draw, from torch's stream alone.
         encoder.train()
-        drawn = []
+        answers = []
         for _ in range(2):
             torch.manual_seed(SEED)
-            drawn.append(subject.run(encoder, x)[0])
-        found.append(
-            Measured(gap(drawn[0], drawn[1], "a vector"), EXACT, f"{kind}, training under one seed")
-        )
-    return worst(found)
+            y, _ = subject.run(encoder, x)
+            answers.append(y)
+        first, second = answers
+        value = gap(first, second, "a vector")
+        findings.append(Measured(value, EXACT, f"{kind}, training under one seed"))
+    return worst(findings)
 
 
 def _streams() -> tuple[Any, ...]:
@@ -320,13 +331,16 @@ def saved(subject: EncoderSubject) -> Measured:
     """
     values = []
     for kind in subject.reads:
-        encoder, x = (
-            prepared(subject.encoder(dtype=torch.float32)),
-            subject.x(kind, dtype=torch.float32),
-        )
+        x = subject.x(kind, dtype=torch.float32)
+        encoder = prepared(subject.encoder(dtype=torch.float32))
+        written = save(dict(encoder.state_dict()))
+        # Drawn from another seed: what is not saved differs.
         again = subject.encoder(dtype=torch.float32, seed=SEED + 1)
-        again.load_state_dict(load(save(dict(encoder.state_dict()))))
-        values.append(gap(subject.run(again, x)[0], subject.run(encoder, x)[0], "a vector"))
+        again.load_state_dict(load(written))
+
+        loaded, _ = subject.run(again, x)
+        y, _ = subject.run(encoder, x)
+        values.append(gap(loaded, y, "a vector"))
     return Measured(max(values), EXACT)
 
 
@@ -341,13 +355,20 @@ def gradients(subject: EncoderSubject) -> Measured:
     """
     values = []
     for kind in subject.reads:
-        encoder, x = subject.encoder(), subject.x(kind, batch=2, steps=4)
+        encoder = subject.encoder()
+        x = subject.x(kind, batch=2, steps=4)
         leaves: list[Tensor] = [weight for weight in encoder.parameters() if weight.requires_grad]
         if kind == "numbers":
             leaves.append(x.requires_grad_())
-        function = lambda e=encoder, x=x: subject.run(e, x)[0].double()  # noqa: E731
+        function = partial(_vectors, subject, encoder, x)
         values.append(slope_gap(function, leaves, subject.generator(2)))
     return Measured(max(values), SLOPE)
+
+
+def _vectors(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> Tensor:
+    """Return the vectors in float64."""
+    y, _ = subject.run(encoder, x)
+    return y.double()
 
 
 @check("E10", "types and devices", "encoder")
@@ -360,37 +381,38 @@ def types(subject: EncoderSubject) -> Measured:
     their own size. To mend it: make tensors with `x.new_zeros` or `device=x.device`, and constants
     as buffers.
     """
-    found = []
+    findings = []
     for kind in subject.reads:
         wide = subject.encoder()
         narrow = copy.deepcopy(wide).float()
         x = subject.x(kind)
-        y = subject.run(wide, x)[0]
-        if kind == "numbers" or next(wide.parameters(), None) is not None:
+        single_x = subject.x(kind, dtype=torch.float32)
+
+        y, _ = subject.run(wide, x)
+        # Of ids, an encoder without weights has no type to follow.
+        typed = kind == "numbers" or next(wide.parameters(), None) is not None
+        if typed:
             demand(y.dtype == torch.float64, f"in float64 the vectors are {y.dtype}")
-        single, _ = subject.run(narrow, subject.x(kind, dtype=torch.float32))
-        found.append(
-            Measured(
-                gap(single.double(), y.double(), "a vector"),
-                float32(x.shape[1]),
-                f"{kind}, float32",
-            )
-        )
+        single, _ = subject.run(narrow, single_x)
+        value = gap(single.double(), y.double(), "a vector")
+        what = f"{kind}, float32"
+        findings.append(Measured(value, float32(x.shape[1]), what))
+
         if "bfloat16" not in subject.entry.component.lacks:
             with torch.autocast("cpu", torch.bfloat16):
-                half, _ = subject.run(narrow, subject.x(kind, dtype=torch.float32))
+                half, _ = subject.run(narrow, single_x)
             ratio = _rms(half.float() - single) / max(_rms(single), 1e-30)
-            found.append(Measured(ratio, BFLOAT16, f"{kind}, bfloat16 autocast"))
-        meta, _ = subject.run(
-            narrow.to("meta"), x.to("meta") if kind == "symbols" else x.float().to("meta")
-        )
-        demand(
-            meta.device.type == "meta", f"inputs on the meta device give vectors on {meta.device}"
-        )
-    return worst(found)
+            findings.append(Measured(ratio, BFLOAT16, f"{kind}, bfloat16 autocast"))
+
+        without_numbers = x if kind == "symbols" else x.float()
+        meta, _ = subject.run(narrow.to("meta"), without_numbers.to("meta"))
+        fact = f"inputs on the meta device give vectors on {meta.device}"
+        demand(meta.device.type == "meta", fact)
+    return worst(findings)
 
 
 def _rms(value: Tensor) -> float:
+    """Return the root mean square."""
     return float(value.double().square().mean().sqrt())
 
 
@@ -405,19 +427,23 @@ def inputs(subject: EncoderSubject) -> Measured:
     """
     values = []
     for kind in subject.reads:
-        encoder, x = subject.encoder(), subject.x(kind)
-        wanted, _ = subject.run(encoder, x)
-        held, version = x.clone(), x._version
-        values.append(gap(_raw(encoder, subject, x), wanted, "a vector"))
-        demand(torch.equal(x, held) and x._version == version, f"{kind}: the inputs are changed")
+        encoder = subject.encoder()
+        x = subject.x(kind)
+        expected, _ = subject.run(encoder, x)
+        before, version = x.clone(), x._version
+        values.append(gap(_raw(encoder, subject, x), expected, "a vector"))
+        unwritten = torch.equal(x, before) and x._version == version
+        demand(unwritten, f"{kind}: the inputs are changed")
+
+        # Time first, one row for all, a part of a longer window.
         turned = x.transpose(0, 1).contiguous().transpose(0, 1)
-        values.append(gap(_raw(encoder, subject, turned), wanted, "a vector"))
+        values.append(gap(_raw(encoder, subject, turned), expected, "a vector"))
         spread = x[:1].expand(3, *x.shape[1:])
-        values.append(
-            gap(_raw(encoder, subject, spread), subject.run(encoder, spread)[0], "a vector")
-        )
-        wide = torch.cat([x, x], dim=1)[:, : x.shape[1]]
-        values.append(gap(_raw(encoder, subject, wide), wanted, "a vector"))
+        of_row, _ = subject.run(encoder, spread)
+        values.append(gap(_raw(encoder, subject, spread), of_row, "a vector"))
+        longer = torch.cat([x, x], dim=1)
+        part = longer[:, : x.shape[1]]
+        values.append(gap(_raw(encoder, subject, part), expected, "a vector"))
         _lent(subject, encoder, x)
     return Measured(max(values), ROWS)
 
@@ -429,7 +455,9 @@ def _lent(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
     demand(names == NAMES, "prepare changes the names that it is given")
     if not isinstance(encoder, StatefulEncoder):
         return
-    position, reset = torch.arange(3), torch.eye(*x.shape[:2], dtype=torch.bool)
+
+    position = torch.arange(3)
+    reset = torch.eye(*x.shape[:2], dtype=torch.bool)
     subject.run(encoder, x, subject.fresh(encoder, x, position), reset)
     demand(not position._version, "the positions that are passed in are changed")
     demand(not reset._version, "the resets that are passed in are changed")
@@ -437,11 +465,13 @@ def _lent(subject: EncoderSubject, encoder: Encoder[Any], x: Tensor) -> None:
 
 def _raw(encoder: Encoder[Any], subject: EncoderSubject, x: Tensor) -> Tensor:
     """Return the vectors of these very inputs, and not of a copy."""
-    if isinstance(encoder, StatefulEncoder):
-        state = subject.fresh(encoder, x)
-        held = map_state(torch.clone, state)
-        y: Tensor = encoder.advance(x, state)[0]
-        demand(gaps(state, held, "state") == 0, "the state that is passed in is changed")
+    y: Tensor
+    if not isinstance(encoder, StatefulEncoder):
+        y = encoder(x)
         return y
-    given: Tensor = encoder(x)
-    return given
+
+    state = subject.fresh(encoder, x)
+    before = map_state(torch.clone, state)
+    y, _ = encoder.advance(x, state)
+    demand(gaps(state, before, "state") == 0, "the state that is passed in is changed")
+    return y

@@ -26,12 +26,19 @@ def labelled(subject: SourceSubject) -> None:
         demand(element in columns["input"], f"columns does not name {element}, which it gives")
         subject.pieces(source, element)
         demand(dict(subject.columns(source)) == columns, "reading changes what columns says")
+
+        # A piece without a start goes on with a sequence whose label is known.
         labels = [piece.columns.get(role) for piece in pieces if piece.start]
         if role in columns:
-            wrong = [label for label in labels if not (isinstance(label, str) and label.strip())]
+            wrong = [label for label in labels if not _is_label(label)]
             demand(not wrong, f"{element}: a sequence has the label {wrong[:1]}")
         else:
             named = [label for label in labels if label is not None]
             demand(not named, f"{element}: a sequence has a label, and columns names none")
     if role not in columns:
         raise NotApplicable("it gives no label")
+
+
+def _is_label(label: object) -> bool:
+    """Tell whether a label is a text that is not blank."""
+    return isinstance(label, str) and bool(label.strip())

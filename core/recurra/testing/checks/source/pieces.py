@@ -1,6 +1,4 @@
-"""Checks of a source: the same pieces whenever it is read, and a fingerprint that knows when they
-change.
-"""
+"""Checks of a source: the same pieces at each reading, a fingerprint that knows of changes."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -36,21 +34,28 @@ GROWN, LINES = 3 << 19, 120_000
 
 
 def _same(one: Piece, other: Piece) -> bool:
-    if bool(one.start) != bool(other.start) or type(one.values) is not type(other.values):
+    """Tell whether two pieces are equal, in type too."""
+    if bool(one.start) != bool(other.start):
         return False
     if dict(one.columns) != dict(other.columns):
         return False
-    if isinstance(one.values, np.ndarray):
-        return one.values.dtype == other.values.dtype and np.array_equal(
-            one.values, other.values, equal_nan=True
-        )
-    return bool(one.values == other.values)
+    return _same_values(one.values, other.values)
 
 
-def equal(found: list[Piece], wanted: list[Piece], what: str) -> None:
+def _same_values(one: Values, other: Values) -> bool:
+    """Tell whether values are equal, in type too; nan is equal to itself."""
+    if type(one) is not type(other):
+        return False
+    if not isinstance(one, np.ndarray):
+        return bool(one == other)
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
+
+
+def equal(pieces: list[Piece], expected: list[Piece], what: str) -> None:
     """Raise `Broken` unless the pieces are the same."""
-    demand(len(found) == len(wanted), f"{what}: {len(found)} pieces, not {len(wanted)}")
-    for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+    fact = f"{what}: {len(pieces)} pieces, not {len(expected)}"
+    demand(len(pieces) == len(expected), fact)
+    for index, (one, other) in enumerate(zip(pieces, expected, strict=True)):
         demand(_same(one, other), f"{what}: piece {index} is another one")
 
 
@@ -68,8 +73,12 @@ def repeatable(subject: SourceSubject) -> None:
         source = subject.source()
         equal(subject.pieces(source, element), pieces, f"{element}, another instance")
         equal(subject.pieces(source, element), pieces, f"{element}, read again")
-        equal(list(subject.reader(source, element)), pieces, f"{element}, kept until the end")
-        turns = list(zip_longest(subject.reader(source, element), subject.reader(source, element)))
+        # As they came, and no copies: a buffer for all makes of each the last one.
+        originals = list(subject.reader(source, element))
+        equal(originals, pieces, f"{element}, kept until the end")
+
+        one, other = subject.reader(source, element), subject.reader(source, element)
+        turns = list(zip_longest(one, other))
         whole = all(None not in turn for turn in turns)
         demand(whole, f"{element}: two that read in turns get different numbers of pieces")
         for index in (0, 1):
@@ -92,8 +101,10 @@ def pieces_are_typed(subject: SourceSubject) -> None:
             fault = _fault(element, piece.values)
             demand(not fault, f"{element}, piece {index}: {fault}")
             widths.add(piece.values.shape[1] if element == "numbers" else 1)
-        demand(any(len(piece.values) for piece in pieces), f"{element}: there is nothing at all")
-        demand(len(widths) == 1, f"{element}: rows are {sorted(widths)} wide")
+        fact = f"{element}: there is nothing at all"
+        demand(any(len(piece.values) for piece in pieces), fact)
+        fact = f"{element}: rows are {sorted(widths)} wide"
+        demand(len(widths) == 1, fact)
 
 
 def _fault(element: Element, values: Values) -> str:
@@ -103,13 +114,11 @@ def _fault(element: Element, values: Values) -> str:
     if element == "tokens":
         right = isinstance(values, list) and all(isinstance(token, str) for token in values)
         return "" if right else f"{type(values).__name__} that is no list of str"
-    if not (isinstance(values, np.ndarray) and values.dtype == np.float64 and values.ndim == 2):
-        described = (
-            f"{values.dtype} {list(values.shape)}"
-            if isinstance(values, np.ndarray)
-            else type(values).__name__
-        )
-        return f"{described}, not float64 [n, F]"
+
+    if not isinstance(values, np.ndarray):
+        return f"{type(values).__name__}, not float64 [n, F]"
+    if values.dtype != np.float64 or values.ndim != 2:
+        return f"{values.dtype} {list(values.shape)}, not float64 [n, F]"
     return "" if np.isfinite(values).all() else "a value is not finite"
 
 
@@ -123,23 +132,23 @@ def starts(subject: SourceSubject) -> None:
     `Piece(values, start)`, with `start` true for the first piece of each sequence.
     """
     for element, pieces in subject.given():
-        demand(
-            all(isinstance(piece.start, bool) for piece in pieces), f"{element}: a start is no bool"
-        )
-        demand(
-            not pieces or pieces[0].start, f"{element}: the first piece does not start a sequence"
-        )
+        flags = all(isinstance(piece.start, bool) for piece in pieces)
+        demand(flags, f"{element}: a start is no bool")
+        begun = not pieces or pieces[0].start
+        demand(begun, f"{element}: the first piece does not start a sequence")
+
+        # Asked before the data is read, and after: a list must come both times.
         source = subject.source()
         names = source.features()
         listed(names, "features")
         listed(source.gaps(), "gaps")
         subject.pieces(source, element)
         listed(source.gaps(), "gaps")
+
         if element == "numbers" and names:
             width = pieces[0].values.shape[1]
-            demand(
-                len(names) == width, f"{len(names)} features are named, and rows are {width} wide"
-            )
+            fact = f"{len(names)} features are named, and rows are {width} wide"
+            demand(len(names) == width, fact)
 
 
 def listed(names: Any, what: str) -> None:
@@ -167,18 +176,21 @@ def fingerprint_is_stable(subject: SourceSubject) -> Measured:
     """
     source = subject.source()
     first = source.fingerprint()
-    demand(isinstance(first, str) and bool(first), f"the fingerprint is {first!r:.60}")
+    fact = f"the fingerprint is {first!r:.60}"
+    demand(isinstance(first, str) and bool(first), fact)
     list(subject.given())
-    taken = []
+
+    # The fastest of three: the machine may be busy.
+    seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        found = subject.source().fingerprint()
-        taken.append(time.perf_counter() - start)
-        demand(found == first, "the fingerprint of another instance is another one")
+        fingerprint = subject.source().fingerprint()
+        seconds.append(time.perf_counter() - start)
+        demand(fingerprint == first, "the fingerprint of another instance is another one")
     demand(source.fingerprint() == first, "the fingerprint changes by being asked for")
     _unread(subject)
     demand(_elsewhere(subject) == first, "in another process the fingerprint is another one")
-    return Measured(min(taken), CHEAP, "seconds for a fingerprint")
+    return Measured(min(seconds), CHEAP, "seconds for a fingerprint")
 
 
 def _unread(subject: SourceSubject) -> None:
@@ -193,13 +205,10 @@ def _unread(subject: SourceSubject) -> None:
 
 def _elsewhere(subject: SourceSubject) -> Any:
     """Return the fingerprint that a process with other hashes gives."""
-    component, options = subject.entry.component, subject.source().options.model_dump_json()
-    names = [name.partition(":")[2] for name in (component.target, component.options)]
-    places = [child.origin(subject.entry, name) for name in (component.target, component.options)]
-    argument = [[places[0], names[0]], [places[1], names[1], options]]
-    return child.run(
-        ELSEWHERE, argument, PYTHONHASHSEED="2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    )
+    options = subject.source().options.model_dump_json()
+    target, model = child.places(subject.entry)
+    argument = [target, [*model, options]]
+    return child.run(ELSEWHERE, argument, PYTHONHASHSEED=child.other_hashes())
 
 
 @check("S05", "the fingerprint follows the files", "source", firm=True)
@@ -213,43 +222,53 @@ def fingerprint_follows(subject: SourceSubject) -> None:
     """
     for shorter in (True, False):
         _read_anew(subject, shorter)
+
     with _copies(subject) as (source, path):
         first = source.fingerprint()
         content, times = path.read_bytes(), path.stat()
         path.write_bytes(content + content[-1:])
-        demand(source.fingerprint() != first, "a file grew, and the fingerprint is the same")
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"")
+        fact = "a file grew, and the fingerprint is the same"
+        demand(source.fingerprint() != first, fact)
+
+        # As long as before, and two seconds younger: some systems keep time by whole seconds.
+        path.write_bytes(_other_end(content))
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 2_000_000_000))
-        demand(
-            source.fingerprint() != first,
-            "a file holds something else, and the fingerprint is the same",
-        )
+        fact = "a file holds something else, and the fingerprint is the same"
+        demand(source.fingerprint() != first, fact)
+
+
+def _other_end(content: bytes) -> bytes:
+    """Return as many bytes, of which the last is another one."""
+    if not content:
+        return b""
+    return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def _read_anew(subject: SourceSubject, shorter: bool) -> None:
-    """Raise `Broken` if a source that has read a file gives something else of it, once it changed,
-    than a new one.
+    """Raise `Broken` if a source that has read a file tells otherwise of a change than a new one.
+
+    The file then is half as long, or twice.
     """
     with _copies(subject) as (source, path), _copies(subject) as (other, copy):
         _today(subject, source)
         content = path.read_bytes()
+        changed = content[: len(content) // 2] if shorter else content + content
         for file in (path, copy):
-            file.write_bytes(content[: len(content) // 2] if shorter else content + content)
-        now, wanted = _today(subject, source), _today(subject, other)
-        demand(now.keys() == wanted.keys(), "a file is changed, and what the source gives is not")
-        for element, pieces in wanted.items():
+            file.write_bytes(changed)
+
+        now, expected = _today(subject, source), _today(subject, other)
+        demand(now.keys() == expected.keys(), "a file is changed, and what the source gives is not")
+        for element, pieces in expected.items():
             equal(now[element], pieces, f"{element}, of a file that is changed")
 
 
 def _today(subject: SourceSubject, source: Source[Any]) -> dict[Element, list[Piece]]:
     """Return what a source gives now, of each element that it does not refuse."""
-    found = {}
+    pieces = {}
     for element in subject.offers:
-        try:
-            found[element] = subject.pieces(source, element)
-        except InputError:
-            continue
-    return found
+        with suppress(InputError):
+            pieces[element] = subject.pieces(source, element)
+    return pieces
 
 
 @contextmanager
@@ -260,33 +279,34 @@ def _copies(subject: SourceSubject) -> Iterator[tuple[Source[Any], Path]]:
     """
     named = subject.files()
     with tempfile.TemporaryDirectory() as folder:
-        moved = {path: _copied(path, Path(folder) / str(index)) for index, path in enumerate(named)}
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        home = Path(folder)
+        moved = {path: _copied(path, home / str(index)) for index, path in enumerate(named)}
+        files = sorted(path for path in home.rglob("*") if path.is_file())
         demand(bool(files), f"there is no file {named[0]}")
-        yield (
-            subject.source(lambda path: moved[path]),
-            max(files, key=lambda path: path.stat().st_size),
-        )
+        source = subject.source(lambda path: moved[path])
+        yield source, max(files, key=lambda path: path.stat().st_size)
 
 
 def _copied(path: Path, into: Path) -> Path:
-    """Copy a file, a folder or all that a pattern matches into a folder; return its path, or the
-    pattern, there.
+    """Copy a file, a folder or all that a pattern matches into a folder.
 
-    A part of the path that exists is no pattern, whatever marks it holds.
+    Return its path, or the pattern, there. A part of the path that exists is no pattern, whatever
+    marks it holds.
     """
     root = path.parent
     while not root.exists():
         root = root.parent
     into.mkdir(parents=True)
+
+    # What does not exist is a pattern from the last folder that does, such as `**/*.txt`.
     pattern = glob.escape(path.name) if path.exists() else str(path.relative_to(root))
-    for found in [root / name for name in glob.glob(pattern, root_dir=root, recursive=True)]:
-        target = into / found.relative_to(root)
+    for name in glob.glob(pattern, root_dir=root, recursive=True):
+        origin, target = root / name, into / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if found.is_dir():
-            shutil.copytree(found, target, dirs_exist_ok=True)
+        if origin.is_dir():
+            shutil.copytree(origin, target, dirs_exist_ok=True)
         else:
-            shutil.copyfile(found, target)
+            shutil.copyfile(origin, target)
     return into / path.relative_to(root)
 
 
@@ -300,44 +320,46 @@ def unreadable(subject: SourceSubject) -> None:
     raise `InputError` (RC040 for a file, RC042 for a value in it) with the path and the row.
     """
     named = subject.files()
+    first = named[0]
     with tempfile.TemporaryDirectory() as folder:
-        missing = {
-            path: Path(folder) / f"missing{index}" / path.name for index, path in enumerate(named)
-        }
-        _refused(
-            subject,
-            subject.source(lambda path: missing[path]),
-            "a file that is missing",
-            named[0].name,
-        )
-        if named[0].is_file():
-            _refused(
-                subject, subject.source(lambda path: Path(folder)), "a folder", Path(folder).name
-            )
+        home = Path(folder)
+        missing = {path: home / f"missing{index}" / path.name for index, path in enumerate(named)}
+        source = subject.source(lambda path: missing[path])
+        _refused(subject, source, "a file that is missing", first.name)
+        if first.is_file():
+            source = subject.source(lambda path: home)
+            _refused(subject, source, "a folder", home.name)
+
+    # Bytes at random may be refused, or be data by chance.
     with _copies(subject) as (source, path):
-        path.write_bytes(np.random.Generator(np.random.Philox(5)).bytes(3000))
+        draw = np.random.Generator(np.random.Philox(5))
+        path.write_bytes(draw.bytes(3000))
         _read_or_refused(subject, source)
 
 
 def _refused(subject: SourceSubject, source: Source[Any], what: str, name: str) -> None:
+    """Raise `Broken` unless a source refuses to read, by an error that names what it cannot."""
     for element in subject.offers:
         try:
             source.fingerprint()
             list(subject.reader(source, element))
         except InputError as error:
-            demand(name in str(error), f"{what}: the error does not name it: {error!s:.100}")
+            fact = f"{what}: the error does not name it: {error!s:.100}"
+            demand(name in str(error), fact)
             continue
         raise Broken(f"{what} is read as {element}")
 
 
 def _read_or_refused(subject: SourceSubject, source: Source[Any]) -> None:
+    """Raise `Broken` if bytes at random are read as what they are not."""
     for element in subject.offers:
         try:
             pieces = list(subject.reader(source, element))
         except InputError:
             continue
-        faults = [fault for piece in pieces if (fault := _fault(element, piece[0]))]
-        demand(not faults, f"bytes at random are read as {element}: {faults[:1]}")
+        for piece in pieces:
+            fault = _fault(element, piece.values)
+            demand(not fault, f"bytes at random are read as {element}: {[fault]}")
 
 
 @check("S07", "blocks do not show", "source", firm=True, each=False)
@@ -352,30 +374,41 @@ def blocks(subject: SourceSubject) -> None:
     for element, _ in subject.given():
         with _copies(subject) as (source, path):
             first, line = _lines(path)
-            many = min(GROWN // len(line) + 1, LINES)
+            times = min(GROWN // len(line) + 1, LINES)
             try:
                 plain, one, two, grown = (
-                    _grown(subject.reader(source, element), element, path, first + line * n)
-                    for n in (0, 1, 2, many)
+                    _grown(subject.reader(source, element), element, path, first + line * count)
+                    for count in (0, 1, 2, times)
                 )
             except InputError as error:
                 raise NotApplicable(f"its file does not grow by a line: {error!s:.80}") from error
+
+        # What a line adds: if a second one adds as much, so must many.
         share = _beyond(plain, one)
         if share is None or _beyond(one, two) != share:
             raise NotApplicable("its data does not grow by a line of its file")
-        values = joined([plain.values, *[one.values[len(plain.values) :]] * many], element)
-        demand(
-            _same(Piece(grown.values), Piece(values)),
-            f"{element}: a large file gives other values than small ones",
-        )
-        length, begins = len(one.values) - len(plain.values), share[1]
-        places = [
-            len(plain.values) + turn * length + place for turn in range(many) for place in begins
-        ]
-        demand(
-            grown.starts == plain.starts + places,
-            f"{element}: sequences of a large file begin elsewhere",
-        )
+        _is_grown(grown, plain, one, times, element)
+
+
+def _is_grown(grown: Whole, plain: Whole, one: Whole, times: int, element: Element) -> None:
+    """Raise `Broken` unless data is the `plain` one, and so many times what a line adds to it.
+
+    `one` has that line once.
+    """
+    old = len(plain.values)
+    added = one.values[old:]
+    values = joined([plain.values, *[added] * times], element)
+    alike = _same_values(grown.values, values)
+    demand(alike, f"{element}: a large file gives other values than small ones")
+
+    # Where the line's sequences begin, counted from where it stands.
+    begins = [place - old for place in one.starts[len(plain.starts) :]]
+    places = []
+    for turn in range(times):
+        low = old + turn * len(added)
+        places += [low + begin for begin in begins]
+    alike = grown.starts == plain.starts + places
+    demand(alike, f"{element}: sequences of a large file begin elsewhere")
 
 
 class Whole(NamedTuple):
@@ -389,9 +422,12 @@ def _grown(reader: Iterator[Piece], element: Element, path: Path, content: bytes
     """Return what a reader that has not begun gives of a file with this content."""
     with _opened(path, "wb") as file:
         file.write(content)
-    parts, starts, count = [], [], 0
+
+    parts, starts = [], []
+    count = 0
     for values, start, _ in reader:
-        starts += [count] if start else []
+        if start:
+            starts.append(count)
         parts.append(values)
         count += len(values)
     return Whole(joined(parts, element), starts)
@@ -400,25 +436,29 @@ def _grown(reader: Iterator[Piece], element: Element, path: Path, content: bytes
 def _lines(path: Path) -> tuple[bytes, bytes]:
     """Return a file's content, which then ends with a newline, and its last line."""
     with _opened(path, "rb") as file:
-        content: bytes = file.read().rstrip(b"\r\n") + b"\n"
-    return content, content[content[:-1].rfind(b"\n") + 1 :]
+        text: bytes = file.read().rstrip(b"\r\n")
+    last = text.rfind(b"\n") + 1
+    return text + b"\n", text[last:] + b"\n"
 
 
 def _opened(path: Path, mode: str) -> Any:
+    """Return a file that is open for bytes, packed where its name says so."""
     return gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)
 
 
 def _beyond(small: Whole, large: Whole) -> tuple[Any, list[int]] | None:
-    """Return the values and starts that one has beyond the other, or none if it does not begin with
-    it.
+    """Return the values and starts that one has beyond the other, to be compared.
+
+    There are none if it does not begin with the other.
     """
-    count = len(small.values)
-    begins = _same(Piece(large.values[:count]), Piece(small.values)) and len(large.values) > count
-    if not begins or large.starts[: len(small.starts)] != small.starts:
+    count, begun = len(small.values), len(small.starts)
+    longer = len(large.values) > count
+    begins = longer and _same_values(large.values[:count], small.values)
+    if not begins or large.starts[:begun] != small.starts:
         return None
     more = large.values[count:]
-    places = [place - count for place in large.starts[len(small.starts) :]]
-    return (more.tolist() if isinstance(more, np.ndarray) else more), places
+    places = [place - count for place in large.starts[begun:]]
+    return more.tolist() if isinstance(more, np.ndarray) else more, places
 
 
 @check("S08", "one can stop early", "source")
@@ -432,16 +472,14 @@ def stops_early(subject: SourceSubject) -> None:
     """
     for element, pieces in subject.given():
         source = subject.source()
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always", ResourceWarning)
             reader = subject.reader(source, element)
             next(iter(reader), None)
+            # An open file warns when it is collected.
             del reader
             gc.collect(1)
-        left = [
-            str(warning.message)
-            for warning in said
-            if issubclass(warning.category, ResourceWarning)
-        ]
-        demand(not left, f"{element}: {left[0] if left else ''}")
+        for warning in warned:
+            left_open = issubclass(warning.category, ResourceWarning)
+            demand(not left_open, f"{element}: {warning.message}")
         equal(subject.pieces(source, element), pieces, f"{element}, after one that stopped early")

@@ -9,6 +9,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from recurra.contracts.declared import misdeclared
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics
 from recurra.contracts.target import Target, Window
+from recurra.contracts.vocabulary import Vocabulary
 from recurra.testing.answers import demand
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.measure import EXACT, FLOAT64, gaps, worst
@@ -48,21 +50,19 @@ def declared(subject: TargetSubject) -> None:
     kind, target = subject.entry.target, subject.target()
     faults = misdeclared(kind)
     demand(not faults, "; ".join(faults))
-    demand(
-        target.pooling in POOLINGS,
-        f"pooling is {target.pooling!r:.40}, not one of {', '.join(POOLINGS)}",
-    )
-    demand(isinstance(target.causal, bool), f"causal is {target.causal!r:.40}, not True or False")
-    own, whole = kind.asks == "input", kind.scope == "sequence"
+    fact = f"pooling is {target.pooling!r:.40}, not one of {', '.join(POOLINGS)}"
+    demand(target.pooling in POOLINGS, fact)
+    fact = f"causal is {target.causal!r:.40}, not True or False"
+    demand(isinstance(target.causal, bool), fact)
+
+    # Whether the elements themselves are the answers, and whether each sequence has but one.
+    own = kind.asks == "input"
+    whole = kind.scope == "sequence"
     if whole:
-        demand(
-            not own,
-            "it answers a sequence once, and asks for its elements: a column must say what",
-        )
-        demand(
-            not kind.reach,
-            f"a sequence that is answered once has no step {kind.reach} steps past another",
-        )
+        fact = "it answers a sequence once, and asks for its elements: a column must say what"
+        demand(not own, fact)
+        fact = f"a sequence that is answered once has no step {kind.reach} steps past another"
+        demand(not kind.reach, fact)
     elif own:
         demand(kind.reach > 0, "reach is 0: an element is its own answer, which has just been read")
         demand(target.causal, "it asks for elements that a network which reads both ways has seen")
@@ -85,27 +85,26 @@ def scored_steps(subject: TargetSubject) -> None:
         raise NotApplicable("it answers whole sequences")
     for case in subject.cases():
         target, window = subject.target(), _window(case)
-        held = [part.clone() for part in window]
+        before = [part.clone() for part in window]
         flags = subject.scored(target, window)
         first = flags.clone()
-        same = all(torch.equal(part, other) for part, other in zip(window, held, strict=True))
-        demand(
-            same and not any(part._version for part in window),
-            f"{case.reads}: scored changes what it is given",
-        )
+        pairs = zip(window, before, strict=True)
+        equal = all(torch.equal(part, old) for part, old in pairs)
+        written = any(part._version for part in window)
+        demand(equal and not written, f"{case.reads}: scored changes what it is given")
 
-        alone = [Window(*(part[i : i + 1] for part in window)) for i in range(len(flags))]
-        rows = [subject.scored(target, row) for row in alone]
-        demand(
-            torch.equal(torch.cat(rows), first),
-            f"{case.reads}: a row alone is scored otherwise than among others",
-        )
+        rows = []
+        for row in range(len(flags)):
+            alone = Window(*(part[row : row + 1] for part in window))
+            rows.append(subject.scored(target, alone))
+        same = torch.equal(torch.cat(rows), first)
+        demand(same, f"{case.reads}: a row alone is scored otherwise than among others")
+
+        # Cut anywhere, the second part says by its positions where it begins.
         for at in range(1, first.shape[1]):
-            parts = torch.cat([subject.scored(target, part) for part in _cut(window, at)], dim=1)
-            demand(
-                torch.equal(parts, first),
-                f"{case.reads}: cut at step {at}, a window is scored otherwise",
-            )
+            parts = [subject.scored(target, part) for part in _cut(window, at)]
+            same = torch.equal(torch.cat(parts, dim=1), first)
+            demand(same, f"{case.reads}: cut at step {at}, a window is scored otherwise")
         demand(torch.equal(flags, first), f"{case.reads}: flags that were given change afterwards")
         _on_another_device(subject, target, window)
 
@@ -114,29 +113,25 @@ def _window(case: Case) -> Window:
     """Return three rows of twelve steps, at the start of a sequence and in its midst."""
     draw = torch.Generator().manual_seed(5)
     shape = (3, 12)
-    x, answers = (_elements(kind, shape, draw) for kind in (case.vocabulary, case.answers))
+    x = _elements(case.vocabulary, shape, draw)
+    answers = _elements(case.answers, shape, draw)
     return Window(x, answers, torch.tensor([0, 7, 100]))
 
 
-def _elements(vocabulary: Any, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
-    return DRAWN[vocabulary.yields](vocabulary.size, shape, draw)
-
-
-def _ids(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
-    return torch.randint(size, shape, generator=draw)
-
-
-def _rows(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+def _elements(vocabulary: Vocabulary[Any], shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+    """Return ids of a shape, or numbers with an axis more."""
+    size = vocabulary.size
+    if vocabulary.yields == "symbols":
+        return torch.randint(size, shape, generator=draw)
     return torch.randn(*shape, size, generator=draw, dtype=torch.float64)
-
-
-DRAWN = {"symbols": _ids, "numbers": _rows}
 
 
 def _cut(window: Window, at: int) -> tuple[Window, Window]:
     """Return a window as two: up to a step, and from it on."""
-    before = Window(window.x[:, :at], window.answers[:, :at], window.position)
-    return before, Window(window.x[:, at:], window.answers[:, at:], window.position + at)
+    x, answers, position = window
+    before = Window(x[:, :at], answers[:, :at], position)
+    after = Window(x[:, at:], answers[:, at:], position + at)
+    return before, after
 
 
 def _on_another_device(subject: TargetSubject, target: Target[Any], window: Window) -> None:
@@ -144,10 +139,9 @@ def _on_another_device(subject: TargetSubject, target: Target[Any], window: Wind
 
     One that must see the values of a window cannot be asked there.
     """
-    try:
-        subject.scored(target, Window(*(part.to("meta") for part in window)))
-    except (RuntimeError, NotImplementedError):
-        return
+    meta = Window(*(part.to("meta") for part in window))
+    with suppress(RuntimeError, NotImplementedError):
+        subject.scored(target, meta)
 
 
 @check("T03", "an answer changes the score, and no output", "target", firm=True, since=SINCE)
@@ -158,33 +152,43 @@ def answers_are_no_input(subject: TargetSubject) -> Measured:
     as how sure the network was, says nothing of how right it was. To mend it: leave `x` of a window
     as it is, and compare outputs with answers in `add`.
     """
-    found = []
+    findings = []
     for case in subject.cases():
         target, other = subject.target(), case.answered_otherwise()
         network = case.network(target)
-        before, after = (outputs(each, target, network) for each in (case, other))
-        found.append(Measured(gaps(after, before, "outputs"), EXACT, f"{case.reads}, outputs"))
+        before = outputs(case, target, network)
+        after = outputs(other, target, network)
+        value = gaps(after, before, "outputs")
+        findings.append(Measured(value, EXACT, f"{case.reads}, outputs"))
+
+        # Outputs that say `answers`: right for these, wrong for any others.
         _, answers = drawn(case, MANY)
-        wrong = (answers + 1) % case.answers.size if case.kind == "symbols" else answers + 1
+        wrong = answers + 1
+        if case.kind == "symbols":
+            wrong %= case.answers.size
         output = perfect(case, answers)
         for metric in subject.metrics(target, case):
             right = _figures(subject, metric, case, (output, answers))
             missed = _figures(subject, metric, case, (output, wrong))
-            demand(
-                right != missed,
-                f"{metric.__name__} says the same of right and of wrong answers: {right}"[:200],
-            )
-    return worst(found)
+            fact = f"{metric.__name__} says the same of right and of wrong answers: {right}"
+            demand(right != missed, fact[:200])
+    return worst(findings)
 
 
 def _figures(subject: TargetSubject, metric: type[Metric], case: Case, *pairs: Pair) -> Metrics:
-    return subject.values(subject.filled(metric, case, *pairs), metric.__name__)
+    """Return the figures of outputs and answers."""
+    sums = subject.filled(metric, case, *pairs)
+    return subject.values(sums, metric.__name__)
 
 
 def _each_metric(subject: TargetSubject) -> Iterator[tuple[Case, type[Metric]]]:
     """Give what is measured of each kind of answers: symbols, one column of numbers, and two."""
-    cases = [case for width in (1, 2) for case in subject.cases(width)]
-    for case in {(case.kind, case.answers.size): case for case in cases}.values():
+    # Of cases whose answers are alike, the last one.
+    cases = {}
+    for width in (1, 2):
+        for case in subject.cases(width):
+            cases[case.kind, case.answers.size] = case
+    for case in cases.values():
         for metric in subject.metrics(subject.target(), case):
             yield case, metric
 
@@ -199,27 +203,34 @@ def figures_are_made(subject: TargetSubject) -> None:
     training. To mend it: name in `figures` what `values` gives, with bounds that it keeps.
     """
     for case in subject.cases():
-        metrics = subject.metrics(subject.target(), case)
-        names = [figure.name for metric in metrics for figure in subject.figures_of(metric, case)]
-        twice = [name for name, times in Counter([LOSS.name, *names]).items() if times > 1]
-        demand(not twice, f"there are two figures called {twice[:1]}")
+        _named_once(subject, case)
     for case, metric in _each_metric(subject):
-        named = {figure.name: figure for figure in subject.figures_of(metric, case)}
+        figures = {figure.name: figure for figure in subject.figures_of(metric, case)}
         output, answers = drawn(case, MANY)
         sums = subject.filled(metric, case, (output, answers))
-        found = subject.values(sums, metric.__name__)
-        demand(
-            found.keys() >= named.keys(),
-            f"{metric.__name__} gives no {sorted(named.keys() - found.keys())[:1]}",
-        )
-        rows = [
-            found,
-            *(_figures(subject, metric, case, pair) for pair in _hard(case, output, answers)),
-        ]
-        rows += [dict(column.metrics()) for column in sums.columns()]
+        values = subject.values(sums, metric.__name__)
+        missing = sorted(figures.keys() - values.keys())
+        fact = f"{metric.__name__} gives no {missing[:1]}"
+        demand(not missing, fact)
+
+        # The same bounds hold for hard answers, and for each column alone.
+        rows = [values]
+        for pair in _hard(case, output, answers):
+            rows.append(_figures(subject, metric, case, pair))
+        for column in sums.columns():
+            rows.append(dict(column.metrics()))
         for row in rows:
-            _within(metric, named, row)
+            _within(metric, figures, row)
         _plain(metric, sums.detail())
+
+
+def _named_once(subject: TargetSubject, case: Case) -> None:
+    """Raise `Broken` if two figures have one name, that of the loss for one."""
+    names = [LOSS.name]
+    for metric in subject.metrics(subject.target(), case):
+        names += [figure.name for figure in subject.figures_of(metric, case)]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    demand(not twice, f"there are two figures called {twice[:1]}")
 
 
 def _hard(case: Case, output: Tensor, answers: Tensor) -> Iterator[Pair]:
@@ -234,25 +245,27 @@ def _hard(case: Case, output: Tensor, answers: Tensor) -> Iterator[Pair]:
 def _within(metric: type[Metric], named: dict[str, Figure], row: Metrics) -> None:
     """Raise `Broken` if a figure has no name, is no number, or lies beyond its bounds."""
     for name, value in row.items():
-        demand(name in named, f"{metric.__name__} gives {name!r:.40}, which figures does not name")
+        fact = f"{metric.__name__} gives {name!r:.40}, which figures does not name"
+        demand(name in named, fact)
         figure = named[name]
         demand(math.isfinite(value), f"{name} is {value}")
         slack = ROUNDING * max(1.0, abs(value))
         inside = figure.least - slack <= value <= figure.most + slack
-        demand(inside, f"{name} is {value:g}, not between {figure.least:g} and {figure.most:g}")
+        bounds = f"{figure.least:g} and {figure.most:g}"
+        fact = f"{name} is {value:g}, not between {bounds}"
+        demand(inside, fact)
 
 
 def _plain(metric: type[Metric], detail: Any) -> None:
     """Raise `Broken` if what is more than numbers is no plain JSON."""
-    demand(
-        isinstance(detail, dict),
-        f"detail of {metric.__name__} gives {type(detail).__name__}, not a table",
-    )
+    what = f"detail of {metric.__name__}"
+    fact = f"{what} gives {type(detail).__name__}, not a table"
+    demand(isinstance(detail, dict), fact)
     try:
         text = json.dumps(detail, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise Broken(f"detail of {metric.__name__} gives what is no plain JSON: {error}") from error
-    demand(json.loads(text) == detail, f"detail of {metric.__name__} is another one after JSON")
+        raise Broken(f"{what} gives what is no plain JSON: {error}") from error
+    demand(json.loads(text) == detail, f"{what} is another one after JSON")
 
 
 @check("T05", "figures are made of sums", "target", firm=True, since=SINCE)
@@ -264,27 +277,31 @@ def sums(subject: TargetSubject) -> Measured:
     mean of means weighs a short one as much as a long one. To mend it: add up in `add`, divide in
     `values`, and keep the sums on the instance.
     """
-    found = []
+    findings = []
     for case, metric in _each_metric(subject):
         output, answers = drawn(case, MANY)
         whole = _figures(subject, metric, case, (output, answers))
-        pieces = list(zip(torch.split(output, PARTS), torch.split(answers, PARTS), strict=True))
+
+        parts = torch.split(output, PARTS), torch.split(answers, PARTS)
+        pieces = list(zip(*parts, strict=True))
         turned = output.flip(0), answers.flip(0)
-        rows = {"in parts": _in_turns(subject, metric, case, pieces)}
-        rows["in parts the other way round"] = _figures(subject, metric, case, *reversed(pieces))
-        rows["backwards"] = _figures(subject, metric, case, turned)
+        rows = {
+            "in parts": _in_turns(subject, metric, case, pieces),
+            "in parts the other way round": _figures(subject, metric, case, *reversed(pieces)),
+            "backwards": _figures(subject, metric, case, turned),
+        }
         for name, row in rows.items():
-            demand(
-                row.keys() == whole.keys(),
-                f"{metric.__name__}, {name}: other figures than of the whole",
-            )
+            fact = f"{metric.__name__}, {name}: other figures than of the whole"
+            demand(row.keys() == whole.keys(), fact)
             what = f"{case.reads}, {metric.__name__}, {name}"
-            found.append(Measured(relative(row, whole), FLOAT64, what))
+            findings.append(Measured(relative(row, whole), FLOAT64, what))
+
+        # These very tensors, and not copies of them.
         sums = metric(case.answers, case.scale)
         sums.add(output, answers)
         written = output._version or answers._version
         demand(not written, f"{metric.__name__} changes what is added")
-    return worst(found)
+    return worst(findings)
 
 
 def _in_turns(
@@ -294,11 +311,15 @@ def _in_turns(
     pieces: list[Pair],
 ) -> Metrics:
     """Return the figures of pieces that are asked for in between, while others are filled too."""
-    mine, others = metric(case.answers, case.scale), metric(case.answers, case.scale)
+    mine = metric(case.answers, case.scale)
+    others = metric(case.answers, case.scale)
     for output, answers in pieces:
         mine.add(output.clone(), answers.clone())
         others.add(*drawn(case, MANY, salt=3))
-        mine.values(), mine.detail(), others.values()
+        # Being asked in between must change nothing.
+        mine.values()
+        mine.detail()
+        others.values()
     return subject.values(mine, metric.__name__)
 
 
@@ -312,15 +333,20 @@ def right_is_best(subject: TargetSubject) -> None:
     """
     for case, metric in _each_metric(subject):
         _, answers = drawn(case, MANY)
-        right = _figures(subject, metric, case, (perfect(case, answers), answers))
+        output = perfect(case, answers)
+        right = _figures(subject, metric, case, (output, answers))
         others = [drawn(case, MANY, salt)[0] for salt in (1, 2)]
-        others += [perfect(case, answers.roll(1, 0)), -perfect(case, answers)]
-        for output in others:
-            row = _figures(subject, metric, case, (output, answers))
+        others += [perfect(case, answers.roll(1, 0)), -output]
+        for other in others:
+            row = _figures(subject, metric, case, (other, answers))
             for figure in subject.figures_of(metric, case):
-                if figure.name not in row or figure.name not in right:
-                    continue
-                best, cost = (figure.cost(values[figure.name]) for values in (right, row))
-                values = f"{row[figure.name]:g} for others, {right[figure.name]:g} for right"
-                holds = best <= cost + ROUNDING * max(1.0, abs(cost))
-                demand(holds, f"{figure.name}: {values}")
+                if figure.name in row and figure.name in right:
+                    _prefers(figure, right[figure.name], row[figure.name])
+
+
+def _prefers(figure: Figure, right: float, other: float) -> None:
+    """Raise `Broken` if a figure is better for another prediction than for a right one."""
+    best, cost = figure.cost(right), figure.cost(other)
+    holds = best <= cost + ROUNDING * max(1.0, abs(cost))
+    fact = f"{figure.name}: {other:g} for others, {right:g} for right"
+    demand(holds, fact)

@@ -51,11 +51,14 @@ def asked(subject: TargetSubject, case: Case) -> None:
     """Ask a target all that it can say of some sequences: what counts, figures, rules, verdict."""
     target = subject.target()
     tally = measured(case, target, case.network(target))
-    tally.columns(), tally.detail()
-    train, held = (_of(case, part, case.scale) for part in (TRAINED, HELD))
-    rules = subject.rules(target, train, held)
+    tally.columns()
+    tally.detail()
+    train = _of(case, TRAINED, case.scale)
+    held_out = _of(case, HELD, case.scale)
+    rules = subject.rules(target, train, held_out)
     subject.figures(target, case)
-    target.judged(case.kind, [tally.values(), *rules.values()], case.columns)
+    rows = [tally.values(), *rules.values()]
+    target.judged(case.kind, rows, case.columns)
 
 
 @check("T07", "the verdict is about what all have", "target", firm=True, since=SINCE)
@@ -70,16 +73,19 @@ def judged_by(subject: TargetSubject) -> None:
     """
     for width in (1, 2):
         for case in subject.cases(width):
-            target, names = subject.target(), subject.figures(subject.target(), case)
+            target = subject.target()
+            names = subject.figures(subject.target(), case)
             for rows in _tables(subject, target, case):
-                held = [dict(row) for row in rows]
-                key: Any = target.judged(case.kind, rows, case.columns)
+                before = [dict(row) for row in rows]
+                key = target.judged(case.kind, rows, case.columns)
                 demand(isinstance(key, str), f"judged gives {key!r:.60}, not the name of a figure")
                 demand(key in names, f"judged names {key!r}, which no metric gives")
-                lacking = f"{sum(key not in row for row in rows)} of {len(rows)} rows"
-                everywhere = all(key in row for row in rows)
-                demand(everywhere, f"judged names {key!r}, which {lacking} lack")
-                demand(rows == held, "judged changes the rows")
+
+                # The model's row and those of all rules.
+                lacking = [row for row in rows if key not in row]
+                share = f"{len(lacking)} of {len(rows)} rows"
+                demand(not lacking, f"judged names {key!r}, which {share} lack")
+                demand(rows == before, "judged changes the rows")
 
 
 def _tables(subject: TargetSubject, target: Target[Any], case: Case) -> Iterator[list[Metrics]]:
@@ -88,9 +94,10 @@ def _tables(subject: TargetSubject, target: Target[Any], case: Case) -> Iterator
     for scale in (case.scale, None):
         tally = Tally(target, case.answers, scale)
         tally.add(*drawn(case, 20), network_loss)
-        train, held = (_of(case, part, scale) for part in (TRAINED, HELD))
-        rules = list(subject.rules(target, train, held).values())
-        yield [tally.values(), *rules]
+        train = _of(case, TRAINED, scale)
+        held_out = _of(case, HELD, scale)
+        rules = subject.rules(target, train, held_out)
+        yield [tally.values(), *rules.values()]
         yield [tally.values()]
 
 
@@ -106,14 +113,18 @@ def _locked(examples: Examples) -> Examples:
     """Return examples that can only be read, as a corpus is that is mapped from its file."""
 
     def view(array: NDArray[Any]) -> NDArray[Any]:
-        found = array.view()
-        found.flags.writeable = False
-        return found
+        locked = array.view()
+        locked.flags.writeable = False
+        return locked
 
-    answers = None if examples.answers is None else view(examples.answers)
-    low, high, begin = (view(place) for place in (examples.low, examples.high, examples.begin))
-    values = view(examples.values)
-    return replace(examples, values=values, low=low, high=high, begin=begin, answers=answers)
+    return replace(
+        examples,
+        values=view(examples.values),
+        low=view(examples.low),
+        high=view(examples.high),
+        begin=view(examples.begin),
+        answers=None if examples.answers is None else view(examples.answers),
+    )
 
 
 @check("T08", "no rule knows what is asked of it", "target", firm=True, since=SINCE)
@@ -128,28 +139,47 @@ def rules_are_blind(subject: TargetSubject) -> Measured:
     reads. A rule that has seen what came makes an honest model look bad. To mend it: learn from
     `train`, and look at the answers of `held` to count what was right.
     """
-    found = []
+    findings = []
     for case in _cases(subject):
         target = subject.target()
         figures = subject.figures(target, case)
-        turns = [tuple(map(_locked, _turn(case, target, turn))) for turn in range(_answers(case))]
-        rows = [subject.rules(target, *examples) for examples in turns]
-        _sound(figures, rows)
-        demand(
-            subject.rules(target, *turns[0]) == rows[0],
-            f"{case.reads}: asked again, a rule has other figures",
-        )
-        if not rows[0]:
-            continue
-        best = _constant(subject, case, target, figures)
-        # What stands in one place may be called otherwise each turn: the best of some n-grams.
-        for place, rule in enumerate(rows[0]):
-            mine = [list(row.values())[place] for row in rows]
-            for name, cost in _costs(figures, mine).items():
-                gain = max(best[name] - cost, 0.0) / max(1.0, abs(best[name]))
-                what = f"{case.reads}: {rule}, {name}, better than a guess by"
-                found.append(Measured(gain, TOLERANCE, what))
-    return worst(found) if found else Measured(detail="it has no rules")
+        # In each turn another answer is the common one.
+        turns = []
+        for turn in range(_answers(case)):
+            train, held_out = _turn(case, target, turn)
+            turns.append((_locked(train), _locked(held_out)))
+
+        tables = [subject.rules(target, *examples) for examples in turns]
+        _sound(figures, tables)
+        again = subject.rules(target, *turns[0])
+        demand(again == tables[0], f"{case.reads}: asked again, a rule has other figures")
+        if tables[0]:
+            findings += _gains(subject, case, target, figures, tables)
+    return worst(findings) if findings else Measured(detail="it has no rules")
+
+
+def _gains(
+    subject: TargetSubject,
+    case: Case,
+    target: Target[Any],
+    figures: dict[str, Figure],
+    tables: list[dict[str, Metrics]],
+) -> list[Measured]:
+    """Return by how much each rule is better than the best constant prediction.
+
+    `tables` are those of the rules, one a turn.
+    """
+    best = _constant(subject, case, target, figures)
+    findings = []
+    # What stands in one place may be called otherwise each turn: the best of some n-grams.
+    for place, rule in enumerate(tables[0]):
+        rows = [list(table.values())[place] for table in tables]
+        for name, cost in _costs(figures, rows).items():
+            least = best[name]
+            gain = max(least - cost, 0.0) / max(1.0, abs(least))
+            what = f"{case.reads}: {rule}, {name}, better than a guess by"
+            findings.append(Measured(gain, TOLERANCE, what))
+    return findings
 
 
 def _cases(subject: TargetSubject) -> Iterator[Case]:
@@ -165,7 +195,8 @@ def _answers(case: Case) -> int:
 def _asked(case: Case, turn: int) -> NDArray[np.int64]:
     """Return the number of each answer that comes, one of them `OFTEN`: another one each turn."""
     count = _answers(case)
-    return (np.array([0] * OFTEN + [*range(1, count)]) + turn) % count
+    first_turn = np.array([0] * OFTEN + [*range(1, count)])
+    return (first_turn + turn) % count
 
 
 def _turn(case: Case, target: Target[Any], turn: int, strange: Any = 0) -> Splits:
@@ -174,21 +205,24 @@ def _turn(case: Case, target: Target[Any], turn: int, strange: Any = 0) -> Split
     Both are parts of one array; before, between and after them stand `strange` elements that are
     nobody's.
     """
-    count, asked = _answers(case), _asked(case, turn)
     kinds = [_sequence(case, target.reach, salt) for salt in range(3)]
-    known = [(sequence, answer) for sequence in kinds for answer in range(count)]
-    copies = [(kinds[0], answer) for answer in asked.tolist()]
-    parts = [_examples(case, known, asked_last=False), _examples(case, copies, asked_last=True)]
+    copied = kinds[0]
+    learned = []
+    for sequence in kinds:
+        learned += [(sequence, answer) for answer in range(_answers(case))]
+    copies = [(copied, answer) for answer in _asked(case, turn).tolist()]
+    train = _examples(case, learned, asked_last=False)
+    held_out = _examples(case, copies, asked_last=True)
 
-    gap = np.full((GAP, *kinds[0].shape[1:]), strange, kinds[0].dtype)
-    values = np.concatenate([part for examples in parts for part in (gap, examples.values)] + [gap])
-    offsets = GAP, 2 * GAP + len(parts[0].values)
-    return _moved(parts[0], values, offsets[0]), _moved(parts[1], values, offsets[1])
+    gap = np.full((GAP, *copied.shape[1:]), strange, copied.dtype)
+    values = np.concatenate([gap, train.values, gap, held_out.values, gap])
+    second = GAP + len(train.values) + GAP
+    return _moved(train, values, GAP), _moved(held_out, values, second)
 
 
 def _moved(part: Examples, values: NDArray[Any], by: int) -> Examples:
     """Return examples that stand in a larger array."""
-    low, high, begin = (place + by for place in (part.low, part.high, part.begin))
+    low, high, begin = part.low + by, part.high + by, part.begin + by
     return replace(part, values=values, low=low, high=high, begin=begin)
 
 
@@ -201,7 +235,9 @@ def _sequence(case: Case, reach: int, salt: int) -> NDArray[Any]:
     times, size = max(reach, 1), case.vocabulary.size
     if case.reads == "numbers":
         return draw.normal(6, 1, (STEPS * times, size))
-    return np.tile(np.append(draw.permutation(size - 1), size - 1), times).astype(np.uint8)
+    last = size - 1
+    symbols = np.append(draw.permutation(last), last)
+    return np.tile(symbols, times).astype(np.uint8)
 
 
 def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
@@ -209,10 +245,12 @@ def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
 
     Where the elements are the answers, the answer is one more of them.
     """
-    own, kind = case.labels is None, case.kind
-    parts = [sequence for sequence, _ in rows]
-    if own:
-        parts = [np.concatenate([sequence, _element(kind, answer)]) for sequence, answer in rows]
+    own = case.labels is None
+    parts = []
+    for sequence, answer in rows:
+        part = [sequence, _element(case.kind, answer)] if own else [sequence]
+        parts.append(np.concatenate(part))
+
     high = np.cumsum([len(part) for part in parts])
     begin = np.concatenate([[0], high[:-1]])
     low = high - 1 if own and asked_last else begin
@@ -224,29 +262,38 @@ def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
 
 def _element(kind: Elements, answer: int) -> NDArray[Any]:
     """Return an answer as an element."""
-    return np.array([[FINALS[answer]]]) if kind == "numbers" else np.array([answer], np.uint8)
+    if kind == "numbers":
+        return np.array([[FINALS[answer]]])
+    return np.array([answer], np.uint8)
 
 
 def _sound(figures: dict[str, Figure], rows: list[dict[str, Metrics]]) -> None:
     """Raise `Broken` if a figure of a rule is none of the metrics', or not what it can be."""
     for row in rows:
-        demand(len(row) == len(rows[0]), f"there are rules {sorted(row)} and {sorted(rows[0])}")
+        fact = f"there are rules {sorted(row)} and {sorted(rows[0])}"
+        demand(len(row) == len(rows[0]), fact)
         for rule, values in row.items():
-            demand(bool(values), f"rule {rule!r} has no figure")
+            what = f"rule {rule!r} has"
+            demand(bool(values), f"{what} no figure")
             for name, value in values.items():
-                demand(name in figures, f"rule {rule!r} has {name!r:.40}, which no metric gives")
-                figure, slack = figures[name], FLOAT64 * max(1.0, abs(value))
+                fact = f"{what} {name!r:.40}, which no metric gives"
+                demand(name in figures, fact)
+                figure = figures[name]
+                slack = FLOAT64 * max(1.0, abs(value))
                 inside = figure.least - slack <= value <= figure.most + slack
-                demand(
-                    inside and math.isfinite(value),
-                    f"rule {rule!r} has {name} {value:g}, not {figure.least:g} to {figure.most:g}",
-                )
+                bounds = f"{figure.least:g} to {figure.most:g}"
+                fact = f"{what} {name} {value:g}, not {bounds}"
+                demand(inside and math.isfinite(value), fact)
 
 
 def _costs(figures: dict[str, Figure], rows: list[Metrics]) -> Metrics:
     """Return of each figure what is to become small, on average over the turns; all have it."""
-    names = [name for name in rows[0] if name in figures and all(name in row for row in rows)]
-    return {name: figures[name].cost(float(np.mean([row[name] for row in rows]))) for name in names}
+    costs = {}
+    for name in rows[0]:
+        if name in figures and all(name in row for row in rows):
+            mean = float(np.mean([row[name] for row in rows]))
+            costs[name] = figures[name].cost(mean)
+    return costs
 
 
 def _constant(
@@ -260,12 +307,13 @@ def _constant(
     metrics = subject.metrics(target, case)
     turns = [_targets(case, _asked(case, turn)) for turn in range(_answers(case))]
     for guess in _guesses(case):
-        rows = [_said(subject, case, metrics, guess, answers) for answers in turns]
-        best |= {name: min(best[name], cost) for name, cost in _costs(figures, rows).items()}
+        rows = [_figures_of(subject, case, metrics, guess, answers) for answers in turns]
+        for name, cost in _costs(figures, rows).items():
+            best[name] = min(best[name], cost)
     return best
 
 
-def _said(
+def _figures_of(
     subject: TargetSubject,
     case: Case,
     metrics: Sequence[type[Metric]],
@@ -274,24 +322,27 @@ def _said(
 ) -> Metrics:
     """Return the figures of saying the same to every question."""
     output = guess.expand(len(answers), -1).contiguous()
-    found: Metrics = {}
+    figures: Metrics = {}
     for metric in metrics:
-        found |= subject.values(subject.filled(metric, case, (output, answers)), metric.__name__)
-    return found
+        sums = subject.filled(metric, case, (output, answers))
+        figures |= subject.values(sums, metric.__name__)
+    return figures
 
 
-def _targets(case: Case, asked: NDArray[np.int64]) -> Tensor:
+def _targets(case: Case, answers: NDArray[np.int64]) -> Tensor:
     """Return answers as a metric takes them."""
     if case.kind == "symbols":
-        return torch.from_numpy(asked)
-    return torch.from_numpy(case.answers.encode(np.array(FINALS)[asked][:, None]))
+        return torch.from_numpy(answers)
+    numbers = np.array(FINALS)[answers]
+    return torch.from_numpy(case.answers.encode(numbers[:, None]))
 
 
 def _guesses(case: Case) -> Iterator[Tensor]:
     """Give constant predictions: each class, all alike, some drawn; numbers as far as they come."""
     if case.kind == "numbers":
         lattice = [*np.linspace(min(FINALS), max(FINALS), LATTICE), *FINALS]
-        yield from torch.from_numpy(case.answers.encode(np.array(lattice)[:, None]))
+        guesses = case.answers.encode(np.array(lattice)[:, None])
+        yield from torch.from_numpy(guesses)
         return
     size = case.answers.size
     yield from perfect(case, torch.arange(size))
@@ -309,30 +360,36 @@ def only_what_is_asked(subject: TargetSubject) -> Measured:
     split without a sequence nothing is said. To mend it: read `[low, high)` of training, and what
     lies from `begin` up to a question; leave out answers of -1.
     """
-    found = []
+    findings = []
     for case in _cases(subject):
         target = subject.target()
-        usual, *others = (_turn(case, target, 0, strange) for strange in _strange(case))
-        train, held = usual
-        rows = subject.rules(target, train, held)
+        usual, *others = [_turn(case, target, 0, strange) for strange in _strange(case)]
+        train, held_out = usual
+        rules = subject.rules(target, train, held_out)
         for other in others:
             what = f"{case.reads}, other data between the splits"
-            found.append(_compared(rows, subject.rules(target, *other), what))
-        if held.answers is not None:
-            more = subject.rules(target, train, _with_unseen(held))
-            found.append(_compared(rows, more, f"{case.reads}, labels that training has not shown"))
-        subject.rules(target, train, _empty(held))
+            findings.append(_compared(rules, subject.rules(target, *other), what))
+        if held_out.answers is not None:
+            more = subject.rules(target, train, _with_unseen(held_out))
+            what = f"{case.reads}, labels that training has not shown"
+            findings.append(_compared(rules, more, what))
+
+        # Of nothing, nothing is said: it must not fail.
+        subject.rules(target, train, _empty(held_out))
         if not subject.by_sequence:
             _poisoned(subject, case, target)
-    return worst(found)
+    return worst(findings)
 
 
 def _compared(one: dict[str, Metrics], other: dict[str, Metrics], what: str) -> Measured:
+    """Return how the figures of rules differ. Raises `Broken` if there are others."""
     demand(one.keys() == other.keys(), f"{what}: there are other rules")
     for rule, row in one.items():
-        demand(row.keys() == other[rule].keys(), f"{what}: rule {rule!r} has other figures")
-    gap = max((relative(other[rule], row) for rule, row in one.items()), default=0.0)
-    return Measured(gap, FLOAT64, what)
+        alike = row.keys() == other[rule].keys()
+        demand(alike, f"{what}: rule {rule!r} has other figures")
+
+    differences = [relative(other[rule], row) for rule, row in one.items()]
+    return Measured(max(differences, default=0.0), FLOAT64, what)
 
 
 def _strange(case: Case) -> list[Any]:
@@ -342,38 +399,44 @@ def _strange(case: Case) -> list[Any]:
     return [0, case.vocabulary.size - 1]
 
 
-def _with_unseen(held: Examples) -> Examples:
+def _with_unseen(examples: Examples) -> Examples:
     """Return a split with sequences more whose label training has not shown."""
-    assert held.answers is not None, "a column is asked"
-    low, high, begin = (np.append(place, place[:2]) for place in (held.low, held.high, held.begin))
-    answers = np.append(held.answers, [UNSEEN, UNSEEN])
-    return replace(held, low=low, high=high, begin=begin, answers=answers)
+    assert examples.answers is not None, "a column is asked"
+    places = [examples.low, examples.high, examples.begin]
+    low, high, begin = (np.append(place, place[:2]) for place in places)
+    answers = np.append(examples.answers, [UNSEEN, UNSEEN])
+    return replace(examples, low=low, high=high, begin=begin, answers=answers)
 
 
-def _empty(held: Examples) -> Examples:
+def _empty(examples: Examples) -> Examples:
     """Return a split without a sequence."""
-    answers = None if held.answers is None else held.answers[:0]
-    low, high, begin = (place[:0] for place in (held.low, held.high, held.begin))
-    return replace(held, low=low, high=high, begin=begin, answers=answers)
+    answers = None if examples.answers is None else examples.answers[:0]
+    places = [examples.low, examples.high, examples.begin]
+    low, high, begin = (place[:0] for place in places)
+    return replace(examples, low=low, high=high, begin=begin, answers=answers)
 
 
 def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
     """Raise `Broken` if what stands behind the end of a row reaches flags, loss or a figure."""
     split = case.split(target)
     steps = split.high - split.low - target.reach
-    rows = steps > 0
-    batch = case.reader(target).cut(split.low[rows], steps[rows], split.low[rows])
-    behind = torch.arange(batch.x.shape[1]) >= torch.from_numpy(steps[rows])[:, None]
+    low, steps = split.low[steps > 0], steps[steps > 0]
+    batch = case.reader(target).cut(low, steps, low)
+    ends = torch.from_numpy(steps)
+    behind = torch.arange(batch.x.shape[1]) >= ends[:, None]
 
+    # NaN, where there is one; an id that exists, where there is none.
     x, answers = batch.x.clone(), batch.y.clone()
     for part in (x, answers):
         part[behind] = torch.nan if part.is_floating_point() else 0
     flags = subject.scored(target, Window(x, answers, batch.position)) & ~behind
-    demand(
-        torch.equal(flags, batch.mask),
-        f"{case.reads}: nan behind the end of a row changes what is scored",
-    )
+    same = torch.equal(flags, batch.mask)
+    demand(same, f"{case.reads}: nan behind the end of a row changes what is scored")
+
+    output, _ = drawn(case, int(flags.sum()))
     tally = Tally(target, case.answers, case.scale)
-    tally.add(drawn(case, int(flags.sum()))[0], answers[flags], case.network(target).loss)
-    wrong = [name for name, value in tally.values().items() if not math.isfinite(value)]
-    demand(not wrong, f"{case.reads}: nan behind the end of a row reaches {wrong[:1]}")
+    tally.add(output, answers[flags], case.network(target).loss)
+    figures = tally.values()
+    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+    fact = f"{case.reads}: nan behind the end of a row reaches {wrong[:1]}"
+    demand(not wrong, fact)

@@ -1,6 +1,4 @@
-"""What a target owes to those who use it: an answer does not hang on company, nor a second one on
-the first.
-"""
+"""What a target owes to its users: no answer hangs on company, nor a second one on the first."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.target import Target, Window
+from recurra.model.network import Network
 from recurra.testing.answers import demand
 from recurra.testing.belongings import changed, owned, written_on
 from recurra.testing.check import Measured, check
@@ -29,17 +28,18 @@ def company(subject: TargetSubject) -> Measured:
     from what a sequence is answered, hang on these alone. To mend it: let `pooling` and `scored`
     follow from the options and from what a row itself shows.
     """
-    found = []
+    findings = []
     for case in subject.cases():
         target = subject.target()
         network = case.network(target)
         whole = measured(case, target, network)
-        asked = _asked(subject, case, target)
-        demand(
-            whole.steps == asked,
-            f"{case.reads}: {whole.steps} answers are scored, and it says {asked}",
-        )
-        demand(asked > 0, f"{case.reads}: nothing is scored of {len(case.store)} elements")
+        count = _questions(subject, case, target)
+        fact = f"{case.reads}: {whole.steps} answers are scored, and it says {count}"
+        demand(whole.steps == count, fact)
+        fact = f"{case.reads}: nothing is scored of {len(case.store)} elements"
+        demand(count > 0, fact)
+
+        # A run is loaded by building everything anew, and taking the weights.
         again = subject.target()
         loaded = case.network(again)
         loaded.load_state_dict(network.state_dict())
@@ -50,36 +50,42 @@ def company(subject: TargetSubject) -> Measured:
             "loaded again": measured(case, again, loaded),
         }
         for name, way in ways.items():
-            demand(
-                way.steps == whole.steps,
-                f"{case.reads}, {name}: {way.steps} answers are scored, not {whole.steps}",
-            )
-            outputs_gap = gap(way.sorted(), whole.sorted(), "outputs")
-            found.append(Measured(outputs_gap, FLOAT64, f"{case.reads}, {name}"))
-            figures = relative(way.values(), whole.values())
-            found.append(Measured(figures, FLOAT64, f"{case.reads}, figures {name}"))
-        alone = [_alone(case, target, network, row) for row in range(len(case.store.starts))]
-        together = torch.cat([part for part in alone if part is not None]).sort().values
-        each = gap(together, whole.sorted(), "outputs")
-        found.append(Measured(each, FLOAT64, f"{case.reads}, each alone"))
-    return worst(found)
+            fact = f"{case.reads}, {name}: {way.steps} answers are scored, not {whole.steps}"
+            demand(way.steps == whole.steps, fact)
+            of_outputs = gap(way.sorted(), whole.sorted(), "outputs")
+            what = f"{case.reads}, {name}"
+            findings.append(Measured(of_outputs, FLOAT64, what))
+            of_figures = relative(way.values(), whole.values())
+            what = f"{case.reads}, figures {name}"
+            findings.append(Measured(of_figures, FLOAT64, what))
+
+        value = gap(_each_alone(case, target, network), whole.sorted(), "outputs")
+        findings.append(Measured(value, FLOAT64, f"{case.reads}, each alone"))
+    return worst(findings)
 
 
-def _alone(case: Case, target: Target[Any], network: Any, row: int) -> Tensor | None:
-    """Return the outputs for one sequence, where anything of it is scored."""
-    tally = measured(case, target, network, only=[row])
-    return tally.sorted() if tally.steps else None
+def _each_alone(case: Case, target: Target[Any], network: Network) -> Tensor:
+    """Return the outputs for sequences one by one, sorted together."""
+    parts = []
+    for row in range(len(case.store.starts)):
+        tally = measured(case, target, network, only=[row])
+        # Of a sequence that is too short, nothing is scored.
+        if tally.steps:
+            parts.append(tally.sorted())
+    return torch.cat(parts).sort().values
 
 
-def _asked(subject: TargetSubject, case: Case, target: Target[Any]) -> int:
+def _questions(subject: TargetSubject, case: Case, target: Target[Any]) -> int:
     """Return how many answers are scored, counted sequence by sequence."""
     if subject.by_sequence:
         return len(case.store.starts)
+
     count, reader = 0, case.reader(target)
     for low, high in zip(case.store.starts, case.store.ends, strict=True):
-        steps = int(high - low) - target.reach
-        if steps > 0:
-            batch = reader.cut(low[None], (high - low)[None] - target.reach, low[None])
+        # The last elements have no answer: it would lie past the end.
+        steps = (high - low)[None] - target.reach
+        if steps[0] > 0:
+            batch = reader.cut(low[None], steps, low[None])
             flags = subject.scored(target, Window(batch.x, batch.y, batch.position))
             count += int(flags.sum())
     return count
@@ -96,7 +102,8 @@ def stays(subject: TargetSubject) -> None:
     for case in subject.cases():
         target = subject.target()
         network = case.network(target)
-        _used(subject, case, target, network)  # a first use may fill a cache
+        # A first use may fill a cache.
+        _used(subject, case, target, network)
         before, options = owned(target), written_on(target.options)
         _used(subject, case, target, network)
         name = changed(before, owned(target), opaque=False)
@@ -104,9 +111,11 @@ def stays(subject: TargetSubject) -> None:
         demand(written_on(target.options) == options, "using it writes on its options")
 
 
-def _used(subject: TargetSubject, case: Case, target: Target[Any], network: Any) -> None:
+def _used(subject: TargetSubject, case: Case, target: Target[Any], network: Network) -> None:
+    """Ask a target for what counts, figures and the verdict."""
     tally = measured(case, target, network)
     row = tally.values()
-    tally.columns(), tally.detail()
+    tally.columns()
+    tally.detail()
     target.judged(case.kind, [row], case.columns)
     subject.figures(target, case)

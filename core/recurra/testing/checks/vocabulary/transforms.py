@@ -1,6 +1,4 @@
-"""What the transforms of a vocabulary of numbers owe: a series in parts is the series, and it comes
-back.
-"""
+"""What transforms of numbers owe: a series in parts is the series, and it comes back."""
 
 from __future__ import annotations
 
@@ -50,67 +48,72 @@ def transformed(subject: VocabularySubject) -> Measured:
     _sound(built)
     if not built.transforms():
         raise NotApplicable("it has no transforms")
+    # The longer the lag, the longer a series must be.
     lag = sum(step.lag for step in built.transforms())
     series = [_series(lag + ROWS, salt) for salt in (0, 1)]
     chain = _fitted(subject, series)
-    found = [_comes_back(chain, values) for values in series]
+    findings = [_comes_back(chain, values) for values in series]
     _keeps_apart(chain, series)
     _is_saved(subject, chain, series[0])
-    return worst(found)
+    return worst(findings)
 
 
 def _sound(vocabulary: Vocabulary[Any]) -> None:
-    """Raise `Broken` unless the transforms are a list of them, the same at each call, with whole
-    numbers.
-    """
+    """Raise `Broken` unless the transforms are the same at each call, with whole numbers."""
     one, other = vocabulary.transforms(), vocabulary.transforms()
-    demand(
-        all(isinstance(step, Transform) for step in one), "transforms() gives what is no Transform"
-    )
-    alike = len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    sound = all(isinstance(step, Transform) for step in one)
+    demand(sound, "transforms() gives what is no Transform")
+    pairs = zip(one, other, strict=False)
+    alike = len(one) == len(other) and all(a is b for a, b in pairs)
     demand(alike, "transforms() gives new objects at each call: what they have learned is lost")
+
     for step in one:
         for name in ("lag", "width"):
             value = getattr(step, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            demand(
-                whole, f"{name} of {type(step).__name__} is {value!r}, not a whole number from 0"
-            )
+            fact = f"{name} of {type(step).__name__} is {value!r}, not a whole number from 0"
+            demand(whole, fact)
 
 
 def _series(rows: int, salt: int) -> Floats:
     """Return numbers above 0 that wander, of two features."""
-    steps = np.random.Generator(np.random.Philox(salt)).normal(0, 0.1, (rows, 2))
-    found: Floats = np.exp(steps.cumsum(axis=0)) * (1 + 10 * salt)
-    return found
+    draw = np.random.Generator(np.random.Philox(salt))
+    steps = draw.normal(0, 0.1, (rows, 2))
+    walk = np.exp(steps.cumsum(axis=0))
+    values: Floats = walk * (1 + 10 * salt)
+    return values
 
 
 def _fitted(subject: VocabularySubject, series: list[Floats]) -> Chain:
     """Return the chain of a vocabulary that is fitted on all series."""
-    chain = Chain(subject.vocabulary(*[values.copy() for values in series]))
+    copies = [values.copy() for values in series]
+    chain = Chain(subject.vocabulary(*copies))
     sizes = np.array([len(values) for values in series])
     ends = sizes.cumsum()
-    store = Store(np.concatenate(series), ends - sizes, "")
-    chain.fit(store, Split(ends - sizes, ends, ends - sizes))
+    starts = ends - sizes
+    store = Store(np.concatenate(series), starts, "")
+    chain.fit(store, Split(starts, ends, starts))
     return chain
 
 
 def _comes_back(chain: Chain, values: Floats) -> Measured:
-    """Return how far a series is from what it was; raise `Broken` if parts, or later rows, tell on
-    it.
+    """Return how far a series that is transformed and undone is from what it was.
+
+    Raises `Broken` if parts, or later rows, tell on it.
     """
     rows = chain.scaled(values)
     start = chain.start(rows)
-    kept = copy.deepcopy((rows, start))
+    old_rows, old_start = copy.deepcopy((rows, start))
     whole, end = chain.apply(rows, start, 0)
     origins = chain.origins(rows, start)
-    unspoilt = same(rows, kept[0]) and _alike(start, kept[1])
+    unspoilt = same(rows, old_rows) and _alike(start, old_start)
     demand(unspoilt, "apply or origins writes on the rows or the state that it is given")
+
     shape = [len(rows) + 1, chain.width, rows.shape[1]]
-    demand(list(origins.shape) == shape, f"origins are {list(origins.shape)}, not {shape}")
-    demand(
-        whole.shape == rows.shape, f"apply gives {list(whole.shape)} for rows {list(rows.shape)}"
-    )
+    fact = f"origins are {list(origins.shape)}, not {shape}"
+    demand(list(origins.shape) == shape, fact)
+    fact = f"apply gives {list(whole.shape)} for rows {list(rows.shape)}"
+    demand(whole.shape == rows.shape, fact)
     demand(bool(np.isfinite(whole).all()), "a row becomes what is not finite")
 
     for cut in (*CUTS, chain.lag, len(rows)):
@@ -121,37 +124,48 @@ def _comes_back(chain: Chain, values: Floats) -> Measured:
         rest = chain.origins(rows[cut:], between)
         demand(same(rest, origins[cut:]), f"cut after {cut} rows, a series has other origins")
 
+        # The origins of row `cut` itself are made of the rows before it.
         moved = rows.copy()
         moved[cut:] *= 1.5
         early = chain.origins(moved, start)[: cut + 1]
-        demand(
-            same(early, origins[: cut + 1]),
-            f"the origins of row {cut} move with a row that has not come before it",
-        )
-    back = chain.invert(whole, origins[:-1])[chain.lag :]
-    wanted = values[chain.lag :]
-    gap = np.abs(back - wanted) / np.abs(wanted).max(axis=0)
+        fact = f"the origins of row {cut} move with a row that has not come before it"
+        demand(same(early, origins[: cut + 1]), fact)
+
+    # The first rows have no origin: they are lost.
+    undone = chain.invert(whole, origins[:-1])
+    back, expected = undone[chain.lag :], values[chain.lag :]
+    scale = np.abs(expected).max(axis=0)
+    gap = np.abs(back - expected) / scale
     return Measured(float(gap.max()), FLOAT64)
 
 
 def _alike(one: States, other: States) -> bool:
-    return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    """Tell whether the states of all transforms are the same."""
+    if len(one) != len(other):
+        return False
+    return all(same(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _keeps_apart(chain: Chain, series: list[Floats]) -> None:
     """Raise `Broken` if one series tells on another that is read between its rows."""
     rows = [chain.scaled(values) for values in series]
-    alone = [chain.apply(each, chain.start(each), 0)[0] for each in rows]
+    alone = []
+    for each in rows:
+        whole, _ = chain.apply(each, chain.start(each), 0)
+        alone.append(whole)
+
+    # A few rows of one, a few of the other, in turns.
     states = [chain.start(each) for each in rows]
-    found: list[list[NDArray[Any]]] = [[], []]
+    parts: list[list[NDArray[Any]]] = [[], []]
     for at in range(0, len(rows[0]), 11):
         for index, each in enumerate(rows):
-            part, states[index] = chain.apply(each[at : at + 11], states[index], at)
-            found[index].append(part)
-    apart = all(
-        same(np.concatenate(parts), wanted) for parts, wanted in zip(found, alone, strict=True)
-    )
-    demand(apart, "a series becomes another when a second one is read beside it")
+            few = each[at : at + 11]
+            part, states[index] = chain.apply(few, states[index], at)
+            parts[index].append(part)
+
+    for of_series, whole in zip(parts, alone, strict=True):
+        apart = same(np.concatenate(of_series), whole)
+        demand(apart, "a series becomes another when a second one is read beside it")
 
 
 def _is_saved(subject: VocabularySubject, chain: Chain, values: Floats) -> None:
@@ -160,9 +174,7 @@ def _is_saved(subject: VocabularySubject, chain: Chain, values: Floats) -> None:
     again.restore(through_json(chain.vocabulary.save()))
     restored = Chain(again)
     rows = chain.scaled(values)
-    wanted, _ = chain.apply(rows, chain.start(rows), 0)
-    found, _ = restored.apply(rows, restored.start(rows), 0)
-    demand(
-        same(found, wanted),
-        "what is restored transforms otherwise: save what the transforms have learned too",
-    )
+    expected, _ = chain.apply(rows, chain.start(rows), 0)
+    transformed, _ = restored.apply(rows, restored.start(rows), 0)
+    fact = "what is restored transforms otherwise: save what the transforms have learned too"
+    demand(same(transformed, expected), fact)
