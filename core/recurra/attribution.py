@@ -27,44 +27,47 @@ def blaming(resolved: Resolved) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(error) from error
     except Exception as error:
+        # torch raises a plain RuntimeError for some of these.
         if isinstance(error, RuntimeError) and any(sign in str(error) for sign in NO_MEMORY):
             raise _no_memory(error) from error
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise RunError.of(
-                "RC053", f"the disk is full: {error.filename or ''}", cure="free some space"
-            ) from error
+            fact = f"the disk is full: {error.filename or ''}"
+            raise RunError.of("RC053", fact, cure="free some space") from error
+
         culprit = _culprit(resolved, error)
         if culprit is None:
             raise
-        raise PluginError.of(
-            "RC071", f"{culprit} failed: {type(error).__name__}: {error}"
-        ) from error
+        fact = f"{culprit} failed: {type(error).__name__}: {error}"
+        raise PluginError.of("RC071", fact) from error
 
 
 def _no_memory(error: BaseException) -> RunError:
+    """Return the error of a run that needs more memory than there is."""
+    # torch goes on about other processes and fragmentation after "... is free.".
+    first_line = str(error).partition("\n")[0]
+    before, end, _ = first_line.partition(" is free.")
+    reason = before + end
+    fact = f"there is not enough memory: {reason or 'out of memory'}"
     cure = (
         "smaller training.batch_size (with accumulate to make up for it), sequence.length or"
         " cell.hidden_size"
     )
-    # After which torch tells of much else.
-    said, free, _ = str(error).partition("\n")[0].partition(" is free.")
-    return RunError.of(
-        "RC061", f"there is not enough memory: {said + free or 'out of memory'}", cure=cure
-    )
+    return RunError.of("RC061", fact, cure=cure)
 
 
 def _culprit(resolved: Resolved, error: BaseException) -> str | None:
     """Return the component in whose code an error arose, if it did in one."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error.__cause__, StopIteration):
-        # Of which a generator makes another error, without its places.
+        # A generator turns it into a RuntimeError, whose traceback lacks where it arose.
         frames += traceback.extract_tb(error.__cause__.__traceback__)
+
     for part in resolved.used:
-        plugin = part.entry.plugin
-        module = getattr(part.entry.target, "__module__", "")
+        entry = part.entry
+        module = getattr(entry.target, "__module__", "")
         file = getattr(sys.modules.get(module), "__file__", None)
         lines = [frame.lineno for frame in frames if frame.filename == file]
         if lines:
-            where = f"{plugin.distribution} {plugin.version}, {file}:{lines[-1]}"
-            return f"{part.entry.component.kind} {part.entry.qualified} ({where})"
+            owner = f"{entry.plugin.distribution} {entry.plugin.version}"
+            return f"{entry.component.kind} {entry.qualified} ({owner}, {file}:{lines[-1]})"
     return None

@@ -17,7 +17,8 @@ from recurra.errors import Unkept
 
 ANEW = "corpora are encoded, kernels compiled and paths measured anew in each process"
 
-_told: set[Path] = set()  # folders of which it was said that nothing can be kept there
+_warned: set[Path] = set()
+"""The folders of which it was said that nothing can be kept there."""
 
 
 def cache_folder() -> Path:
@@ -28,11 +29,14 @@ def cache_folder() -> Path:
     named = os.environ.get("RECURRA_CACHE")
     if named:
         return Path(named)
+    # A relative one means nothing, says its specification.
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # a relative one means nothing, says its specification
+    if os.path.isabs(base):
         return Path(base) / "recurra"
     home = system.home()
-    return home / ".cache" / "recurra" if home else _without_home()
+    if home:
+        return home / ".cache" / "recurra"
+    return _without_home()
 
 
 def named_by_user() -> bool:
@@ -42,13 +46,14 @@ def named_by_user() -> bool:
 
 def _without_home() -> Path:
     """Return this process's own cache folder, and warn (`Unkept`) once that there is no other."""
-    # In which nothing can be written, and so nothing is kept.
+    # In the null device nothing can be written, and so nothing is kept.
     folder = own_folder() or Path(os.devnull)
-    _tell(
-        Path("~"),
-        f"there is no home folder to keep a cache in: {ANEW}; RECURRA_CACHE names a folder for it",
+    text = (
+        f"there is no home folder to keep a cache in: {ANEW}; RECURRA_CACHE names a folder for it"
     )
-    _told.add(folder)  # of which no more need be said
+    _warn_once(Path("~"), text)
+    # That says all there is to say of the folder itself, too.
+    _warned.add(folder)
     return folder
 
 
@@ -62,17 +67,18 @@ def own_folder() -> Path | None:
 
 
 def _clear(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # and not a copy of it
+    # A forked copy of the process ends as well, and must leave the folder.
+    if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def unkept(error: OSError) -> None:
     """Warn (`Unkept`), once a process and folder, that nothing is kept."""
     folder = cache_folder()
-    _tell(folder, f"{folder} cannot be written ({error.strerror or error}): {ANEW}")
+    _warn_once(folder, f"{folder} cannot be written ({error.strerror or error}): {ANEW}")
 
 
-def _tell(folder: Path, text: str) -> None:
-    if folder not in _told:
-        _told.add(folder)
+def _warn_once(folder: Path, text: str) -> None:
+    if folder not in _warned:
+        _warned.add(folder)
         warnings.warn(text, Unkept, stacklevel=4)

@@ -28,42 +28,16 @@ def check_compatibility(resolved: Resolved) -> None:
     Raises `InputError` (RC014, RC030, RC031), all at once.
     """
     parts = resolved.parts
-    source, vocabulary, encoder, loss, _ = (
-        _expect(parts[name], base) for name, base in _BASES.items()
-    )
-    offers, target = source.offers, resolved.target
-    problems = []
-    if vocabulary.reads not in offers:
-        problems.append(
-            _misfit(
-                parts,
-                "vocabulary",
-                "source",
-                f"reads {vocabulary.reads}",
-                f"gives {' or '.join(offers)}",
-            )
-        )
-    asked = "vocabulary" if target.asks == "input" else "target"
-    for name, component, giver, gives in (
-        ("encoder", encoder, "vocabulary", vocabulary.yields),
-        ("loss", loss, asked, resolved.answers.yields),
-    ):
-        if gives not in component.reads:
-            takes = f"takes {' or '.join(component.reads)}"
-            problems.append(_misfit(parts, name, giver, takes, f"gives {gives}", resolved))
+    classes = {name: _expect(parts[name], base) for name, base in _BASES.items()}
+    vocabulary = classes["vocabulary"]
+
+    problems = _misfits(resolved, classes)
     problems += _column_problems(resolved)
     for index, cell in enumerate(resolved.cells):
         _expect(cell, Cell)
         key = resolved.cell_key(index)
-        if cell.options.bidirectional and target.causal:
-            name = parts["target"].entry.component.name
-            fact = (
-                f"target {name!r} must be causal: a cell that reads both ways has seen what it is"
-                " to answer"
-            )
-            problems.append(
-                Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out")
-            )
+        if cell.options.bidirectional and resolved.target.causal:
+            problems.append(_both_ways(resolved, key))
         problems += _lacking(resolved, cell, key)
     problems += _lacking(resolved, parts["encoder"], "encoder")
     problems += _generation_problems(resolved, vocabulary)
@@ -71,13 +45,59 @@ def check_compatibility(resolved: Resolved) -> None:
         raise InputError(resolved.place(problem) for problem in problems)
 
 
+def _misfits(resolved: Resolved, classes: dict[str, Any]) -> list[Problem]:
+    """Return a problem for each component that cannot take what another gives it."""
+    problems = []
+    offers = classes["source"].offers
+    vocabulary = classes["vocabulary"]
+    if vocabulary.reads not in offers:
+        takes = f"reads {vocabulary.reads}"
+        gives = f"gives {' or '.join(offers)}"
+        problems.append(_misfit(resolved, "vocabulary", "source", takes, gives))
+
+    # The loss is about the answers, which are the elements themselves or a column of their own.
+    answerer = "vocabulary" if resolved.target.asks == "input" else "target"
+    for name, giver, elements in (
+        ("encoder", "vocabulary", vocabulary.yields),
+        ("loss", answerer, resolved.answers.yields),
+    ):
+        reads = classes[name].reads
+        if elements in reads:
+            continue
+        fitting = [entry for entry in resolved.catalog.of_kind(name) if entry.takes(elements)]
+        allowed = ", ".join(entry.component.name for entry in fitting)
+        takes = f"takes {' or '.join(reads)}"
+        problems.append(_misfit(resolved, name, giver, takes, f"gives {elements}", allowed))
+    return problems
+
+
+def _misfit(
+    resolved: Resolved, name: str, giver: str, takes: str, gives: str, allowed: str = ""
+) -> Problem:
+    component = resolved.parts[name].entry.component
+    other = resolved.parts[giver].entry.component
+    fact = f"{name} {component.name!r} {takes}, but {giver} {other.name!r} {gives}"
+    return Problem("RC030", fact, f"{name}.kind", allowed=allowed)
+
+
+def _both_ways(resolved: Resolved, key: str) -> Problem:
+    """Return the problem of a cell that reads both ways where no step may see what follows."""
+    name = resolved.parts["target"].entry.component.name
+    fact = (
+        f"target {name!r} must be causal: a cell that reads both ways has seen what it is to answer"
+    )
+    return Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out")
+
+
 def _column_problems(resolved: Resolved) -> Iterator[Problem]:
     """Give a problem for a column that is asked for and not given.
 
     Likewise for keys that a whole sequence does not use.
     """
-    target, sequence, parts = resolved.target, resolved.task.sequence, resolved.parts
-    name, source = (parts[kind].entry.component.name for kind in ("target", "source"))
+    target = resolved.target
+    sequence = resolved.task.sequence
+    name = resolved.parts["target"].entry.component.name
+    source = resolved.parts["source"].entry.component.name
     if "fold" in resolved.roles:
         yield from _fold_problems(sequence, source)
     yield from _cut_problems(sequence, target, name)
@@ -87,26 +107,27 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
         cure = f"name the column in [source]: {target.asks} = ..., if this kind can have one"
         yield Problem("RC030", fact, "target.kind", cure=cure)
     if target.scope == "step":
-        if target.asks != "input" and sequence.carry:
-            fact = f"target {name!r} asks for a {target.asks} a sequence, "
-            fact += "and with carry a split may end within one"
-            yield Problem("RC031", fact, "sequence.carry", cure="leave carry out")
-        if not sequence.length:
-            fact = "length is not allowed: 0 is for sequences that are answered once"
-            yield Problem(
-                "RC013",
-                fact,
-                "sequence.length",
-                got="0",
-                allowed=f"an integer, at least 1, at most {MOST}",
-            )
-        return
-    for key, idle in (
-        ("carry", sequence.carry),
-        ("stride", sequence.stride),
-        ("season", sequence.season),
-    ):
-        if idle:
+        yield from _step_problems(sequence, target, name)
+    else:
+        yield from _idle_problems(sequence, name)
+
+
+def _step_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
+    """Give a problem for each key that a target of steps cannot do with."""
+    if target.asks != "input" and sequence.carry:
+        fact = f"target {name!r} asks for a {target.asks} a sequence, "
+        fact += "and with carry a split may end within one"
+        yield Problem("RC031", fact, "sequence.carry", cure="leave carry out")
+    if not sequence.length:
+        fact = "length is not allowed: 0 is for sequences that are answered once"
+        allowed = f"an integer, at least 1, at most {MOST}"
+        yield Problem("RC013", fact, "sequence.length", got="0", allowed=allowed)
+
+
+def _idle_problems(sequence: Sequence, name: str) -> Iterator[Problem]:
+    """Give a problem for each key that a target of whole sequences has no use for."""
+    for key in ("carry", "stride", "season"):
+        if getattr(sequence, key):
             fact = (
                 f"target {name!r} answers a sequence once, from its first step to its last: {key}"
                 " has no use"
@@ -130,15 +151,15 @@ def _cut_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterato
 
 def _fold_problems(sequence: Sequence, source: str) -> Iterator[Problem]:
     """Give a problem for each key that says otherwise than the data where a sequence belongs."""
-    given = f"this {source} source gives each sequence its fold"
+    dealt = f"this {source} source gives each sequence its fold"
     if sequence.split != Sequence().split:
-        fact = f"{given}, and split would deal them out otherwise"
+        fact = f"{dealt}, and split would deal them out otherwise"
         yield Problem("RC014", fact, "sequence.split", cure="leave split out, or the fold")
     if sequence.split_by != "auto":
-        fact = f"{given}, and split_by says how to deal them out"
+        fact = f"{dealt}, and split_by says how to deal them out"
         yield Problem("RC014", fact, "sequence.split_by", cure="leave split_by out, or the fold")
     if sequence.carry:
-        fact = f"{given}, and with carry a split is one stretch of the data"
+        fact = f"{dealt}, and with carry a split is one stretch of the data"
         yield Problem("RC014", fact, "sequence.carry", cure="leave carry out, or the fold")
 
 
@@ -149,12 +170,12 @@ def validates(resolved: Resolved) -> bool:
 
 def needs(task: Task) -> dict[str, str]:
     """Return the capabilities that a task asks of its cells and its encoder, with the reasons."""
-    asked = {"carry": "evaluation and generation go on from the state of the step before"}
+    reasons = {"carry": "evaluation and generation go on from the state of the step before"}
     if task.sequence.carry:
-        asked["resets"] = "with sequence.carry = true a new sequence can begin inside a window"
+        reasons["resets"] = "with sequence.carry = true a new sequence can begin inside a window"
     if task.device.precision == "float64":
-        asked["float64"] = 'device.precision = "float64"'
-    return asked
+        reasons["float64"] = 'device.precision = "float64"'
+    return reasons
 
 
 def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
@@ -162,24 +183,24 @@ def _lacking(resolved: Resolved, part: Part, key: str) -> list[Problem]:
 
     It names those of its kind that fit.
     """
-    asked, component = needs(resolved.task), part.entry.component
-    able = [
-        e
-        for e in resolved.catalog.of_kind(component.kind)
-        if asked.keys().isdisjoint(e.component.lacks)
-    ]
-    allowed = listing(resolved.catalog.name_of(entry) for entry in able)
-    return [
-        Problem(
-            "RC031",
+    catalog = resolved.catalog
+    component = part.entry.component
+    reasons = needs(resolved.task)
+    fitting = []
+    for entry in catalog.of_kind(component.kind):
+        if reasons.keys().isdisjoint(entry.component.lacks):
+            fitting.append(catalog.name_of(entry))
+
+    problems = []
+    for capability, reason in reasons.items():
+        if capability not in component.lacks:
+            continue
+        fact = (
             f"{component.kind} {component.name!r} lacks {capability} ({CAPABILITIES[capability]}), "
-            f"which the task needs: {reason}",
-            f"{key}.kind",
-            allowed=allowed,
+            f"which the task needs: {reason}"
         )
-        for capability, reason in asked.items()
-        if capability in component.lacks
-    ]
+        problems.append(Problem("RC031", fact, f"{key}.kind", allowed=listing(fitting)))
+    return problems
 
 
 _BASES: dict[str, type] = {
@@ -196,68 +217,52 @@ def _expect(part: Part, base: type) -> Any:
 
     Raises `PluginError` (RC071).
     """
+    qualified = part.entry.qualified
     target = part.entry.target
-    if not (isinstance(target, type) and issubclass(target, base)):
+    if not isinstance(target, type) or not issubclass(target, base):
         fact = f"{part.entry.component.target} is not a subclass of recurra.{base.__name__}"
-        raise PluginError.of("RC071", f"{part.entry.qualified}: {fact}")
+        raise PluginError.of("RC071", f"{qualified}: {fact}")
     missing = sorted(getattr(target, "__abstractmethods__", ()))
     if missing:
-        raise PluginError.of(
-            "RC071",
-            f"{part.entry.qualified}: {target.__name__} does not define {', '.join(missing)}",
-        )
+        fact = f"{target.__name__} does not define {', '.join(missing)}"
+        raise PluginError.of("RC071", f"{qualified}: {fact}")
     faults = misdeclared(target)
     if faults:
-        raise PluginError(
-            [Problem("RC071", f"{part.entry.qualified}: {fault}") for fault in faults]
-        )
+        raise PluginError([Problem("RC071", f"{qualified}: {fault}") for fault in faults])
     return target
 
 
-def _misfit(
-    parts: dict[str, Part],
-    name: str,
-    other: str,
-    takes: str,
-    gives: str,
-    resolved: Resolved | None = None,
-) -> Problem:
-    mine, theirs = (parts[n].entry.component.name for n in (name, other))
-    allowed = ""
-    if resolved is not None:
-        wanted = gives.removeprefix("gives ")
-        fitting = [e for e in resolved.catalog.of_kind(name) if e.takes(wanted)]
-        allowed = ", ".join(e.component.name for e in fitting)
-    fact = f"{name} {mine!r} {takes}, but {other} {theirs!r} {gives}"
-    return Problem("RC030", fact, f"{name}.kind", allowed=allowed)
-
-
 def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -> list[Problem]:
-    task, plain = resolved.task, Generation()  # a resolved task names every key, at its default too
-    changed = [
-        key
-        for key in Generation.model_fields
-        if getattr(task.generation, key) != getattr(plain, key)
-    ]
-    problems = [
-        Problem("RC031", f"{name} is for symbols; numbers are forecast", f"generation.{name}")
-        for name in ELEMENTS[vocabulary.yields].unused
-        if name in changed
-    ]
+    """Return the problems of [generation], and of the figures that the task names."""
+    task = resolved.task
+    # A resolved task names every key, at its default too.
+    plain = Generation()
+    changed = []
+    for key in Generation.model_fields:
+        if getattr(task.generation, key) != getattr(plain, key):
+            changed.append(key)
+
+    problems = []
+    for key in ELEMENTS[vocabulary.yields].unused:
+        if key in changed:
+            fact = f"{key} is for symbols; numbers are forecast"
+            problems.append(Problem("RC031", fact, f"generation.{key}"))
     if not resolved.target.generates:
         name = resolved.parts["target"].entry.component.name
         fact = (
             f"nothing is generated where target {name!r} is asked: its answers cannot be read as"
             " what comes next"
         )
-        problems += [
-            Problem("RC031", fact, f"generation.{key}", cure="leave [generation] out")
-            for key in changed
-        ]
+        cure = "leave [generation] out"
+        problems += [Problem("RC031", fact, f"generation.{key}", cure=cure) for key in changed]
+
     figures = known(resolved.target, resolved.answers)
-    asked = ["training.monitor"] * (task.training.monitor not in figures)
-    asked += [f"expect.metrics.{name}" for name in task.expect.metrics or {} if name not in figures]
-    problems += [Problem("RC013", NO_METRIC, key, allowed=", ".join(figures)) for key in asked]
+    named = {"training.monitor": task.training.monitor}
+    for name in task.expect.metrics or {}:
+        named[f"expect.metrics.{name}"] = name
+    for key, name in named.items():
+        if name not in figures:
+            problems.append(Problem("RC013", NO_METRIC, key, allowed=", ".join(figures)))
     if not validates(resolved):
         problems += validation_problems(task)
     return problems

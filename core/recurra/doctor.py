@@ -66,13 +66,15 @@ def examine() -> Report:
     RECURRA_PLUGINS_STRICT neither.
     """
     catalog = discover(policy=replace(Policy.from_environment(), strict=False))
-    found = [*variables(catalog), *_names(catalog)]
+    findings = list(variables(catalog))
+    findings += _names(catalog)
     for plugin in catalog.plugins:
-        found += _plugin(plugin)
+        findings += _plugin(plugin)
     for entry in catalog.entries:
-        found += _component(entry)
-    found += _certificates(catalog)
-    return Report(len(catalog.plugins), len(catalog.entries), tuple(dict.fromkeys(found)))
+        findings += _component(entry)
+    findings += _certificates(catalog)
+    once_each = tuple(dict.fromkeys(findings))
+    return Report(len(catalog.plugins), len(catalog.entries), once_each)
 
 
 def variables(catalog: Catalog) -> Iterator[Finding]:
@@ -81,24 +83,24 @@ def variables(catalog: Catalog) -> Iterator[Finding]:
     They are unknown, without meaning, or have names in them that mean no plugin.
     """
     for oddity in odd_variables():
-        yield Finding(oddity.partition(" ")[0].partition("=")[0], oddity, "change or unset it")
+        # Each begins with the variable: `NAME is ...` or `NAME='value' ...`.
+        name = oddity.partition(" ")[0].partition("=")[0]
+        yield Finding(name, oddity, "change or unset it")
     yield from names_in_variables(catalog)
 
 
 def names_in_variables(catalog: Catalog) -> Iterator[Finding]:
     """Give the names in the variables that mean no plugin: misspelt, or not installed."""
-    known = {
-        canonical(name) for plugin in catalog.plugins for name in (plugin.distribution, plugin.name)
-    }
+    installed = set()
+    for plugin in catalog.plugins:
+        installed |= {canonical(plugin.distribution), canonical(plugin.name)}
+    cure = "`recurra plugins list` shows them; write one of these, or leave it out"
     for variable in VARIABLES:
-        for name in filter(None, map(str.strip, os.environ.get(variable, "").split(","))):
-            if canonical(name) not in known:
+        for part in os.environ.get(variable, "").split(","):
+            name = part.strip()
+            if name and canonical(name) not in installed:
                 fact = f"{name!r} is the name of no distribution or entry point that is installed"
-                yield Finding(
-                    variable,
-                    fact,
-                    "`recurra plugins list` shows them; write one of these, or leave it out",
-                )
+                yield Finding(variable, fact, cure)
 
 
 def _names(catalog: Catalog) -> Iterator[Finding]:
@@ -108,17 +110,21 @@ def _names(catalog: Catalog) -> Iterator[Finding]:
     """
     offered: dict[tuple[str, str], list[Entry]] = {}
     for entry in catalog.entries:
-        offered.setdefault((entry.component.kind, entry.component.name), []).append(entry)
+        key = (entry.component.kind, entry.component.name)
+        offered.setdefault(key, []).append(entry)
+
     for (kind, name), entries in offered.items():
         others = [entry for entry in entries if entry.plugin.distribution != HOME]
         owners = " and ".join(_named(entry.plugin) for entry in others)
         names = " or ".join(f'"{entry.qualified}"' for entry in others)
-        if len(others) == len(entries) > 1:
+        if not others or len(entries) == 1:
+            continue
+        if len(others) == len(entries):
+            fact = f"{owners} offer it: a task that names it so is refused"
             cure = f"write {names} in task files, or uninstall all but one"
-            yield Finding(
-                f"{kind} {name}", f"{owners} offer it: a task that names it so is refused", cure
-            )
-        elif others and len(entries) > 1:
+            yield Finding(f"{kind} {name}", fact, cure)
+        else:
+            # recurra's own is among them, and a name that it has means that one.
             fact = f"{owners} offers it too, but {name!r} alone always means recurra's"
             yield Finding(f"{kind} {name}", fact, f"write {names} for the other", fault=False)
 
@@ -137,23 +143,21 @@ def _plugin(plugin: Plugin) -> Iterator[Finding]:
         )
         yield Finding(about, f"it did not load: {plugin.error}", cure)
     elif plugin.status != "ok":
-        yield Finding(
-            about, f"it did not load ({plugin.status}): {plugin.error}", f"mend it, {out}"
-        )
+        fact = f"it did not load ({plugin.status}): {plugin.error}"
+        yield Finding(about, fact, f"mend it, {out}")
+
     for warning in plugin.warnings:
         cure = f"the module {plugin.origin} should offer components, as data, and do nothing else"
         yield Finding(about, f"it {warning}", cure)
     if plugin.status == "ok" and plugin.milliseconds > SLOW:
+        # The machine may have been busy: it is timed once more before anything is said.
         spent = min(plugin.milliseconds, _time_again(plugin))
         if spent > SLOW:
             fact = (
                 f"it takes {spent:.0f} ms to load, more than {SLOW:.0f}: every command waits for it"
             )
-            yield Finding(
-                about,
-                fact,
-                f"import in {plugin.origin} nothing but recurra, and the rest where it is used",
-            )
+            cure = f"import in {plugin.origin} nothing but recurra, and the rest where it is used"
+            yield Finding(about, fact, cure)
 
 
 TIMED = """
@@ -173,34 +177,35 @@ def _time_again(plugin: Plugin) -> float:
     from recurra.testing import child
     from recurra.testing.check import Broken
 
+    module = plugin.origin.partition(":")[0]
     try:
-        return float(child.run(TIMED, (plugin.origin.partition(":")[0], "", "")))
+        return float(child.run(TIMED, (module, "", "")))
     except Broken:
         return plugin.milliseconds
 
 
 def _component(entry: Entry) -> Iterator[Finding]:
     """Give what is wrong with a component, as it is declared and once it is imported."""
-    about, component = _named(entry.plugin), entry.component
+    about = _named(entry.plugin)
+    component = entry.component
     if not re.fullmatch(r"\d+\.\d+", component.api):
         fact = f"{entry.qualified}: api {component.api!r} must read MAJOR.MINOR"
         yield Finding(about, fact, f'write api = "{API[0]}.{API[1]}"')
     elif int(component.api.split(".")[1]) > API[1]:
         fact = (
             f"{entry.qualified} was written for plugin API {component.api}, and this recurra has"
-            f" {API[0]}.{API[1]}"
+            f" {API[0]}.{API[1]}: it may ask for what is not here"
         )
-        yield Finding(
-            about, f"{fact}: it may ask for what is not here", "upgrade recurra", fault=False
-        )
-    faults = {
-        problem.fact: problem.cure
-        for part in ("target", "options")
-        for problem in _unimportable(entry, part)
-    }
-    for fact, cure in faults.items():
+        yield Finding(about, fact, "upgrade recurra", fault=False)
+
+    # Target and options may stand in one module, whose fault is then told once.
+    cures: dict[str, str] = {}
+    for part in ("target", "options"):
+        for problem in _unimportable(entry, part):
+            cures[problem.fact] = problem.cure
+    for fact, cure in cures.items():
         yield Finding(about, fact, cure or f"mend {component.options}")
-    if not faults:
+    if not cures:
         yield from _declarations(entry, about)
 
 
@@ -220,28 +225,22 @@ def _declarations(entry: Entry, about: str) -> Iterator[Finding]:
     from recurra.contracts import declared
     from recurra.testing.suite import misdeclared
 
+    name = entry.qualified
     base = getattr(recurra, entry.component.kind.capitalize())
     target = entry.target
-    place = f"mend {entry.component.target}"
-    if not (isinstance(target, type) and issubclass(target, base)):
-        fact = (
-            f"{entry.qualified}: {entry.component.target} is not a subclass of"
-            f" recurra.{base.__name__}"
-        )
-        yield Finding(about, fact, place)
+    cure = f"mend {entry.component.target}"
+    if not isinstance(target, type) or not issubclass(target, base):
+        fact = f"{name}: {entry.component.target} is not a subclass of recurra.{base.__name__}"
+        yield Finding(about, fact, cure)
     elif missing := sorted(getattr(target, "__abstractmethods__", ())):
-        yield Finding(
-            about,
-            f"{entry.qualified}: {target.__name__} does not define {', '.join(missing)}",
-            place,
-        )
+        fact = f"{name}: {target.__name__} does not define {', '.join(missing)}"
+        yield Finding(about, fact, cure)
     else:
         for fault in declared.misdeclared(target):
-            yield Finding(about, f"{entry.qualified}: {fault}", place)
+            yield Finding(about, f"{name}: {fault}", cure)
+
     for fault in misdeclared(entry.component):
-        yield Finding(
-            about, f"{entry.qualified} {fault}", f"mend its Component in {entry.plugin.origin}"
-        )
+        yield Finding(about, f"{name} {fault}", f"mend its Component in {entry.plugin.origin}")
 
 
 UNPROVED = {
@@ -262,23 +261,20 @@ def _certificates(catalog: Catalog) -> Iterator[Finding]:
 
     lacking: dict[tuple[str, str], list[str]] = {}
     for entry in catalog.entries:
-        found = standing(entry)
-        if found.state in UNPROVED and (
-            found.state == "stale" or entry.plugin.distribution != HOME
-        ):
-            lacking.setdefault((_named(entry.plugin), UNPROVED[found.state]), []).append(
-                entry.qualified
-            )
-        elif found.state == "failed":
+        about = _named(entry.plugin)
+        certificate = standing(entry)
+        needs_one = certificate.state == "stale" or entry.plugin.distribution != HOME
+        if certificate.state in UNPROVED and needs_one:
+            key = (about, UNPROVED[certificate.state])
+            lacking.setdefault(key, []).append(entry.qualified)
+        elif certificate.state == "failed":
+            failed = certificate.failed
             fact = (
-                f"{entry.qualified} fails {' '.join(found.failed)} of the contract suite, its"
+                f"{entry.qualified} fails {' '.join(failed)} of the contract suite, its"
                 " certificate says"
             )
-            yield Finding(
-                _named(entry.plugin),
-                fact,
-                f"`recurra plugins explain {found.failed[0]}` tells what and how",
-            )
+            yield Finding(about, fact, f"`recurra plugins explain {failed[0]}` tells what and how")
+
     for (about, what), names in lacking.items():
         cure = f"`recurra plugins check {names[0]} --level full --certify` gives one"
         yield Finding(about, f"{what}: {', '.join(names)}", cure, fault=False)

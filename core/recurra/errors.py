@@ -113,7 +113,9 @@ class Place:
     width: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        if not self.line:
+            return self.file
+        return f"{self.file}:{self.line}:{self.column}"
 
     def excerpt(self) -> str:
         """Return the source line with the span underlined, where the place has a line."""
@@ -121,11 +123,19 @@ class Place:
             return ""
         number = str(self.line)
         margin = " " * len(number)
-        first = max(0, self.column - 1 - WINDOW // 2) if len(self.text) > WINDOW else 0
-        shown, at = self.text[first : first + WINDOW], self.column - 1 - first
-        lead = "".join(mark if mark == "\t" else " " for mark in shown[:at].ljust(at))
-        marks = lead + "^" * max(1, min(self.width, len(shown) - at))
-        return f"  {number} | {shown}\n  {margin} | {marks}"
+
+        # Of a long line the part round the span.
+        first = 0
+        if len(self.text) > WINDOW:
+            first = max(0, self.column - 1 - WINDOW // 2)
+        excerpt = self.text[first : first + WINDOW]
+        start = self.column - 1 - first
+
+        # Tabs stay tabs, so that the marks stand below what they mark.
+        lead = "".join(mark if mark == "\t" else " " for mark in excerpt[:start].ljust(start))
+        width = min(self.width, len(excerpt) - start)
+        marks = "^" * max(1, width)
+        return f"  {number} | {excerpt}\n  {margin} | {lead}{marks}"
 
 
 @dataclass(frozen=True)
@@ -143,21 +153,35 @@ class Problem:
 
     def render(self) -> str:
         """Return the message as it is printed."""
-        place = str(self.place or "")
-        # An override names its key.
-        told = self.place is not None and not self.place.line and self.key in place
-        where = place if told else " ".join(part for part in (place, self.key) if part)
-        lines = [f"{where + ': ' if where else ''}{self.fact} [{self.code}]"]
-        if self.place and (excerpt := self.place.excerpt()):
-            lines.append(excerpt)
+        message = f"{self.fact} [{self.code}]"
+        where = self._where()
+        if where:
+            message = f"{where}: {message}"
+        excerpt = self.place.excerpt() if self.place else ""
+        if excerpt:
+            message += f"\n{excerpt}"
+
         labelled = (
             ("got", self.got),
             ("allowed", self.allowed),
             ("did you mean", self.nearest),
             ("to mend it", self.cure),
         )
-        lines += [f"  {label}: {text}" for label, text in labelled if text]
-        return "\n".join(lines)
+        for label, text in labelled:
+            if text:
+                message += f"\n  {label}: {text}"
+        return message
+
+    def _where(self) -> str:
+        """Return the place and the key, as far as there are any."""
+        if self.place is None:
+            return self.key
+        place = str(self.place)
+        # An override names its key.
+        names_key = not self.place.line and self.key in place
+        if names_key or not self.key:
+            return place
+        return f"{place} {self.key}" if place else self.key
 
     def record(self) -> dict[str, Any]:
         """Return the problem as plain data, for `--json`."""
@@ -256,16 +280,19 @@ class Unguarded(RecurraWarning, RuntimeWarning):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the known name closest to a misspelt one, or an empty string."""
-    folded = {known.lower(): known for known in names}
+    folded = {candidate.lower(): candidate for candidate in names}
     matches = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     return folded[matches[0]] if matches else ""
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:
     """Return names joined by commas, cut after `limit` with a count of the rest."""
-    shown = sorted(names)
-    rest = len(shown) - limit
-    return ", ".join(shown[:limit]) + (f" and {rest} more" if rest > 0 else "")
+    ordered = sorted(names)
+    text = ", ".join(ordered[:limit])
+    rest = len(ordered) - limit
+    if rest > 0:
+        text += f" and {rest} more"
+    return text
 
 
 class Unsuited(RecurraWarning, UserWarning):

@@ -8,7 +8,6 @@ these lists are read here first, and where one is damaged, both are told to leav
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -61,19 +60,26 @@ class Damaged(RecurraWarning, RuntimeWarning):
 def identity(distribution: Any) -> tuple[str, str]:
     """Return name and version of a distribution, as its metadata or its folder say."""
     try:
-        said = distribution.metadata
-        name, version = said.get("Name"), said.get("Version")
-    except Exception:  # damaged in any way
+        metadata = distribution.metadata
+        name, version = metadata.get("Name"), metadata.get("Version")
+    except Exception:
+        # Damaged in any way.
         name = version = None
-    folder = Path(str(getattr(distribution, "_path", ""))).stem.split("-")
-    return str(name or folder[0] or "unknown"), str(
-        version or (folder[1] if len(folder) > 1 else "0")
-    )
+
+    # Of `recurra_leaky-1.0.dist-info` the stem is `recurra_leaky-1.0`.
+    folder = Path(str(getattr(distribution, "_path", "")))
+    parts = folder.stem.split("-")
+    if not name:
+        name = parts[0] or "unknown"
+    if not version:
+        version = parts[1] if len(parts) > 1 else "0"
+    return str(name), str(version)
 
 
 def damaged() -> Iterator[tuple[Any, Exception]]:
     """Give each distribution whose entry points cannot be read, with the reason."""
-    from importlib.metadata import distributions  # here, since it costs what `--help` need not pay
+    # Here, since it costs what `--help` need not pay.
+    from importlib.metadata import distributions
 
     for distribution in distributions():
         try:
@@ -101,11 +107,14 @@ def leave_damaged_alone() -> None:
 
     It warns (`Damaged`) of that.
     """
-    names = [
-        f"{' '.join(identity(one))} ({' '.join(str(error).split())})" for one, error in damaged()
-    ]
+    names = []
+    for distribution, error in damaged():
+        name, version = identity(distribution)
+        reason = " ".join(str(error).split())
+        names.append(f"{name} {version} ({reason})")
     if not names:
         return
+
     for variable, value in LEFT_ALONE.values():
         os.environ.setdefault(variable, value)
     fact = (
@@ -128,9 +137,10 @@ def odd_variables() -> Iterator[str]:
             continue
         allowed = VARIABLES.get(name)
         if allowed is None:
+            oddity = f"{name} is no variable of recurra's"
             close = nearest(name, VARIABLES)
-            yield f"{name} is no variable of recurra's{f'; did you mean {close}?' if close else ''}"
-        elif allowed and value and not re.fullmatch(allowed.replace(" or ", "|"), value):
+            yield f"{oddity}; did you mean {close}?" if close else oddity
+        elif allowed and value and value not in allowed.split(" or "):
             yield f"{name}={value!r} means nothing: it may be {allowed}"
         elif name == "RECURRA_PLUGINS" and not value.strip(" ,"):
             yield (

@@ -48,13 +48,14 @@ UNSYNCED = UNSUPPORTED | _numbers("EROFS", "EBADF", "EACCES", "EISDIR", "ENOLCK"
 That the disk is full or broken (ENOSPC, EIO) is never one of them.
 """
 
-_said: set[str] = set()  # what was said once in this process
+_warned: set[str] = set()
+"""What was said once in this process."""
 
 
 def once(text: str, category: type[Warning] = Unguarded, stacklevel: int = 3) -> None:
     """Warn of something once in a process."""
-    if text not in _said:
-        _said.add(text)
+    if text not in _warned:
+        _warned.add(text)
         warnings.warn(text, category, stacklevel=stacklevel)
 
 
@@ -75,9 +76,9 @@ def locked(path: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno in ANOTHER_HOLDS:
                     raise Held from error
-                why = error.strerror or error
+                reason = error.strerror or error
                 once(
-                    f"files in {path.parent} cannot be locked ({why}): nothing keeps a second"
+                    f"files in {path.parent} cannot be locked ({reason}): nothing keeps a second"
                     " process from this run"
                 )
         yield
@@ -117,7 +118,8 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder last through a loss of power, where the system can."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folder
+    except OSError:
+        # Windows opens no folder.
         return
     try:
         sync(handle)
@@ -131,13 +133,18 @@ def replace(work: Path, target: Path) -> None:
     Where the system cannot rename, as over some object stores, it is copied: then a loss of power
     may leave a part.
     """
-    folder = work.is_dir()
-    if folder and (target.is_symlink() or target.is_file()):
+    # A file takes the place of another in one stroke; a folder needs an empty place.
+    is_folder = work.is_dir()
+    if is_folder and (target.is_symlink() or target.is_file()):
         target.unlink()
-    elif folder:
+    elif is_folder:
         shutil.rmtree(target, ignore_errors=True)
+
     try:
-        work.rename(target) if folder else work.replace(target)
+        if is_folder:
+            work.rename(target)
+        else:
+            work.replace(target)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
@@ -164,7 +171,8 @@ def home() -> Path | None:
         return None
     try:
         return Path.home()
-    except (RuntimeError, KeyError, OSError):  # a user id without a name
+    except (RuntimeError, KeyError, OSError):
+        # A user id without a name.
         return None
 
 
@@ -180,5 +188,6 @@ def described() -> str:
     """Return the system's name and version, as far as it tells."""
     try:
         return platform.platform()
-    except Exception:  # it asks files and other programs, any of which may be missing
+    except Exception:
+        # It asks files and other programs, any of which may be missing.
         return "unknown"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pluggy
 
@@ -49,18 +49,19 @@ class Policy:
     def from_environment(cls) -> Policy:
         """Read `RECURRA_PLUGINS`, `RECURRA_PLUGINS_BLOCK` and `RECURRA_PLUGINS_STRICT`."""
         allowed = os.environ.get("RECURRA_PLUGINS")
-        return cls(
-            None if allowed is None else _names(allowed),
-            _names(os.environ.get("RECURRA_PLUGINS_BLOCK", "")),
-            os.environ.get("RECURRA_PLUGINS_STRICT", "") == "1",
-        )
+        allow = None if allowed is None else _names(allowed)
+        block = _names(os.environ.get("RECURRA_PLUGINS_BLOCK", ""))
+        strict = os.environ.get("RECURRA_PLUGINS_STRICT", "") == "1"
+        return cls(allow, block, strict)
 
     def blocks(self, distribution: str, name: str) -> bool:
         """Tell whether a plugin may not load; recurra's own are never blocked by an allow-list."""
-        both = {canonical(distribution), canonical(name)}
-        if both & self.block:
+        names = {canonical(distribution), canonical(name)}
+        if names & self.block:
             return True
-        return self.allow is not None and distribution != HOME and not both & self.allow
+        if self.allow is None or distribution == HOME:
+            return False
+        return not names & self.allow
 
 
 def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalog:
@@ -71,26 +72,48 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
     """
     policy = policy or Policy.from_environment()
     catalog = Catalog()
-    points = _points(catalog)
-    owners = {
-        id(point.dist): _identity(point)
-        for point in {id(point.dist): point for point in points}.values()
-    }
-    found = [(*owners[id(point.dist)], point) for point in points]
-    for distribution, version, point in sorted(found, key=lambda f: (f[0], f[2].name)):
-        plugin = Plugin(point.name, distribution, version, point.value)
-        if policy.blocks(distribution, point.name):
+    for offer in _offers(catalog):
+        plugin = offer.plugin
+        if policy.blocks(plugin.distribution, plugin.name):
             catalog.plugins.append(_mark(plugin, "blocked", BLOCKED))
             continue
-        _admit(catalog, plugin, partial(_from_point, point))
+        _admit(catalog, plugin, partial(_from_point, offer.point))
         if policy.strict:
             _insist(catalog.plugins[-1])
-    for path in {os.path.realpath(path): path for path in files}.values():
-        digest = _digest(path)
-        plugin = Plugin(path.stem, f"file:{path.name}", f"sha256:{digest}", str(path))
+
+    # A file that is named twice, or by a link too, is one.
+    paths = {os.path.realpath(path): path for path in files}
+    for path in paths.values():
+        version = f"sha256:{_digest(path)}"
+        plugin = Plugin(path.stem, f"file:{path.name}", version, str(path))
         _admit(catalog, plugin, partial(_from_file, path, plugin.module))
         _insist(catalog.plugins[-1])
     return catalog
+
+
+class Offer(NamedTuple):
+    """An entry point, and the plugin that it would be."""
+
+    point: EntryPoint
+    plugin: Plugin
+
+
+def _offers(catalog: Catalog) -> list[Offer]:
+    """Return the entry points with their plugins, by distribution and name."""
+    # The metadata of a distribution is a file: it is read once for all its entry points.
+    identities: dict[int, tuple[str, str]] = {}
+    offers = []
+    for point in _points(catalog):
+        owner = id(point.dist)
+        if owner not in identities:
+            identities[owner] = _identity(point)
+        distribution, version = identities[owner]
+        offers.append(Offer(point, Plugin(point.name, distribution, version, point.value)))
+    return sorted(offers, key=_place_of)
+
+
+def _place_of(offer: Offer) -> tuple[str, str]:
+    return offer.plugin.distribution, offer.plugin.name
 
 
 def _points(catalog: Catalog) -> list[EntryPoint]:
@@ -103,18 +126,19 @@ def _points(catalog: Catalog) -> list[EntryPoint]:
     except Exception:
         # One damaged distribution, with a plugin or without, must not hide all the others.
         points: list[EntryPoint] = []
+
     seen = set()
     for distribution in distributions():
         name, version = identity(distribution)
-        if canonical(name) in seen:  # the first on the path is the one that is imported
+        # The first on the path is the one that is imported.
+        if canonical(name) in seen:
             continue
         seen.add(canonical(name))
         try:
             points += distribution.entry_points.select(group=GROUP)
         except Exception as error:
-            catalog.plugins.append(
-                Plugin("?", name, version, "entry_points.txt", "invalid", brief(error))
-            )
+            plugin = Plugin("?", name, version, "entry_points.txt", "invalid", brief(error))
+            catalog.plugins.append(plugin)
     return points
 
 
@@ -133,34 +157,37 @@ def _from_point(point: EntryPoint) -> Any:
 def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
     """Load one plugin into the catalog, with pluggy checking its hook against the specification."""
     start = time.perf_counter()
-    said = Sink()
+    printed = Sink()
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
-    light = "torch" not in sys.modules
+    without_torch = "torch" not in sys.modules
+    # What it is called if the next step fails.
     status: Status = "import error"
     try:
-        with _watching(plugin), contained(said) as changed:
+        with _watching(plugin), contained(printed) as changed:
             manager.register(load(), name=f"{plugin.distribution}:{plugin.name}")
             manager.check_pending()
             status = "hook error"
-            offered = [c for got in manager.hook.recurra_components() for c in got]
+            offered: list[Any] = []
+            for components in manager.hook.recurra_components():
+                offered += components
         status = "invalid"
         entries = [Entry(_valid(component), plugin) for component in offered]
         _once(catalog.entries, entries)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a plugin raises: it loses only itself
+    except BaseException as error:
+        # Whatever a plugin raises: it loses only itself.
         if isinstance(error, _Incompatible):
             status = "incompatible"
         catalog.plugins.append(_mark(plugin, status, brief(error), traceback.format_exc(), start))
         return
-    heavy = light and "torch" in sys.modules
-    done = replace(
-        _mark(plugin, "ok", start=start),
-        warnings=_complaints(entries, said.getvalue(), heavy, changed),
-    )
-    catalog.plugins.append(done)
-    catalog.entries += [Entry(entry.component, done) for entry in entries]
+
+    heavy = without_torch and "torch" in sys.modules
+    complaints = _complaints(entries, printed.getvalue(), heavy, changed)
+    loaded = replace(_mark(plugin, "ok", start=start), warnings=complaints)
+    catalog.plugins.append(loaded)
+    catalog.entries += [Entry(entry.component, loaded) for entry in entries]
 
 
 def _watching(plugin: Plugin) -> AbstractContextManager[None]:
@@ -171,12 +198,13 @@ def _watching(plugin: Plugin) -> AbstractContextManager[None]:
 
 
 def _complaints(
-    entries: list[Entry], said: str, heavy: bool, changed: list[str]
+    entries: list[Entry], printed: str, heavy: bool, changed: list[str]
 ) -> tuple[str, ...]:
     """Return what is worth saying of a plugin that did load."""
     complaints = []
-    if said.strip():
-        complaints.append(f"printed while it was loaded: {said.strip().splitlines()[0][:80]!r}")
+    lines = printed.strip().splitlines()
+    if lines:
+        complaints.append(f"printed while it was loaded: {lines[0][:80]!r}")
     if heavy:
         complaints.append("imports torch when it is listed, which makes every command slow")
     complaints += [f"when it is loaded, it changes {what}" for what in changed]
@@ -185,14 +213,14 @@ def _complaints(
     return tuple(complaints)
 
 
-def _once(known: list[Entry], new: list[Entry]) -> None:
+def _once(old: list[Entry], new: list[Entry]) -> None:
     """Raise `ValueError` if a qualified name would no longer mean one component."""
-    taken = {(entry.component.kind, entry.qualified) for entry in known}
+    names = {f"{entry.component.kind} {entry.qualified}" for entry in old}
     for entry in new:
-        name = (entry.component.kind, entry.qualified)
-        if name in taken:
-            raise ValueError(f"{name[0]} {name[1]} is offered twice")
-        taken.add(name)
+        name = f"{entry.component.kind} {entry.qualified}"
+        if name in names:
+            raise ValueError(f"{name} is offered twice")
+        names.add(name)
 
 
 class _Incompatible(Exception):
@@ -206,51 +234,52 @@ def _valid(component: Any) -> Component:
     """
     if not isinstance(component, Component):
         raise TypeError(f"recurra_components gave {type(component).__name__}, not a Component")
+    name = component.name
     major = str(component.api).split(".")[0]
+    # First of all: under another version of the contract all else may mean something else.
     if major != str(API[0]):
         raise _Incompatible(
-            f"{component.name} was written for plugin API {component.api}; this recurra has"
-            f" {API[0]}.{API[1]}"
+            f"{name} was written for plugin API {component.api}; this recurra has {API[0]}.{API[1]}"
         )
     if component.kind not in KINDS:
-        raise ValueError(
-            f"{component.name}: kind {component.kind!r} is not one of {', '.join(KINDS)}"
-        )
-    if not NAME.fullmatch(component.name):
-        raise ValueError(f"name {component.name!r} must be lower case letters, digits and _")
+        raise ValueError(f"{name}: kind {component.kind!r} is not one of {', '.join(KINDS)}")
+    if not NAME.fullmatch(name):
+        raise ValueError(f"name {name!r} must be lower case letters, digits and _")
+
     for label in ("target", "options"):
         if not re.fullmatch(r"[\w.]+:\w+", getattr(component, label)):
-            raise ValueError(f"{component.name}: {label} must read module:Class")
+            raise ValueError(f"{name}: {label} must read module:Class")
     for label in ("summary", "cite"):
-        if not isinstance(getattr(component, label), str):
-            raise TypeError(
-                f"{component.name}: {label} must be text, not {getattr(component, label)!r}"
-            )
+        text = getattr(component, label)
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: {label} must be text, not {text!r}")
     if fault := misnamed(component):
-        raise ValueError(f"{component.name}: {fault}")
+        raise ValueError(f"{name}: {fault}")
     return component
 
 
 def _digest(path: Path) -> str:
     """Return what tells one text of a local file from another."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    except (OSError, ValueError):  # told when it is loaded
+        digest = hashlib.sha256(path.read_bytes())
+    except (OSError, ValueError):
+        # Told when it is loaded.
         return "missing"
+    return digest.hexdigest()[:12]
 
 
 def _insist(plugin: Plugin) -> None:
     """Raise `PluginError` if a plugin that must load did not."""
-    if plugin.status not in ("ok", "blocked"):
-        fact = (
-            f"plugin {plugin.distribution} ({plugin.origin}) did not load ({plugin.status}):"
-            f" {plugin.error}"
-        )
-        local = plugin.distribution.startswith("file:")
-        cure = (
-            f"mend {plugin.origin}" if local else f"mend, update or uninstall {plugin.distribution}"
-        )
-        raise PluginError.of("RC070", fact, cure=cure)
+    if plugin.status in ("ok", "blocked"):
+        return
+    fact = (
+        f"plugin {plugin.distribution} ({plugin.origin}) did not load ({plugin.status}):"
+        f" {plugin.error}"
+    )
+    cure = f"mend, update or uninstall {plugin.distribution}"
+    if plugin.distribution.startswith("file:"):
+        cure = f"mend {plugin.origin}"
+    raise PluginError.of("RC070", fact, cure=cure)
 
 
 def _from_file(path: Path, name: str) -> Any:
@@ -267,7 +296,10 @@ def _from_file(path: Path, name: str) -> Any:
 def _mark(
     plugin: Plugin, status: Status, error: str = "", details: str = "", start: float | None = None
 ) -> Plugin:
-    spent = (time.perf_counter() - start) * 1000 if start is not None else 0.0
+    """Return a plugin with what became of it; `start` is when its loading began."""
+    spent = 0.0
+    if start is not None:
+        spent = (time.perf_counter() - start) * 1000
     return replace(plugin, status=status, error=error, details=details, milliseconds=spent)
 
 

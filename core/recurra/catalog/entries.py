@@ -37,7 +37,8 @@ class Plugin:
         """The name under which a local file is imported: its own, to hide no installed module."""
         if not self.distribution.startswith("file:"):
             return ""
-        return f"recurra_file_{hashlib.sha256(self.origin.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(self.origin.encode()).hexdigest()
+        return f"recurra_file_{digest[:12]}"
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,17 @@ class Entry:
     def options(self) -> Any:
         """The options model, imported now. Raises `PluginError` (RC070, RC071)."""
         # Here, since a list has no need of pydantic.
-        from recurra.contracts.options import (
-            CellOptions,
-            Options,
-        )
+        from recurra.contracts.options import CellOptions, Options
 
         model = self._load(self.component.options)
         base = CellOptions if self.component.kind == "cell" else Options
-        if not (isinstance(model, type) and issubclass(model, base)):
-            fact = (
-                f"{self.qualified}: {self.component.options} is not a subclass of"
-                f" recurra.{base.__name__}"
-            )
-            raise PluginError.of("RC071", fact)
-        return model
+        if isinstance(model, type) and issubclass(model, base):
+            return model
+        fact = (
+            f"{self.qualified}: {self.component.options} is not a subclass of"
+            f" recurra.{base.__name__}"
+        )
+        raise PluginError.of("RC071", fact)
 
     def _load(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
@@ -104,7 +102,8 @@ class Entry:
                 return getattr(import_module(module), attribute)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever it raises
+        except BaseException as error:
+            # Whatever it raises.
             fact = f"{self.component.kind} {self.qualified} cannot be imported: {brief(error)}"
             cure = (
                 f"mend or uninstall {self.plugin.distribution} {self.plugin.version} (target"
@@ -122,59 +121,50 @@ class Catalog:
 
     def of_kind(self, kind: str) -> list[Entry]:
         """Return the components of one kind, in the order of their names."""
-        return sorted(
-            (e for e in self.entries if e.component.kind == kind), key=lambda e: e.component.name
-        )
+        entries = [entry for entry in self.entries if entry.component.kind == kind]
+        return sorted(entries, key=lambda entry: entry.component.name)
 
     def named(self, name: str) -> list[Entry]:
         """Return every component of any kind with this name, short or qualified."""
-        return [e for e in self.entries if e.answers(name)]
+        return [entry for entry in self.entries if entry.answers(name)]
 
     def find(self, kind: str, name: str) -> Entry:
         """Return the component of a kind and name.
 
         Raises `InputError` or `PluginError` (RC020 to RC022).
         """
-        found = [e for e in self.of_kind(kind) if e.answers(name)]
-        own = [e for e in found if e.plugin.distribution == HOME]
-        if own or len(found) == 1:
-            return (own or found)[0]
-        if found:
-            raise InputError(self._ambiguous(kind, name, found))
+        entries = [entry for entry in self.of_kind(kind) if entry.answers(name)]
+        own = [entry for entry in entries if entry.plugin.distribution == HOME]
+        # A name that recurra has means its own, whoever else offers it.
+        if own:
+            return own[0]
+        if len(entries) == 1:
+            return entries[0]
+        if entries:
+            raise InputError(_ambiguous(kind, name, entries))
         raise self._absent(kind, name)
 
     def of_any_kind(self, name: str) -> list[Entry]:
         """Return what a name means, once for each kind that has it. Raises as `find` does."""
-        having = {entry.component.kind for entry in self.named(name)}
-        if not having:
+        kinds = {entry.component.kind for entry in self.named(name)}
+        if not kinds:
             raise self._absent("component", name)
-        return [self.find(kind, name) for kind in KINDS if kind in having]
+        return [self.find(kind, name) for kind in KINDS if kind in kinds]
 
     def _absent(self, kind: str, name: str) -> RecurraError:
+        """Return the error of a name that means no component."""
         culprit = self._failed_for(name)
-        return (
-            InputError(self._unknown(kind, name))
-            if culprit is None
-            else PluginError(self._failed(kind, name, culprit))
-        )
+        if culprit is None:
+            return InputError(self._unknown(kind, name))
+        return PluginError(_failed(kind, name, culprit))
 
     def name_of(self, entry: Entry) -> str:
         """Return the shortest name that means this component and no other of its kind."""
-        rivals = [
-            e
-            for e in self.of_kind(entry.component.kind)
-            if e.component.name == entry.component.name
-        ]
-        unrivalled = len(rivals) == 1 or entry.plugin.distribution == HOME
-        return entry.component.name if unrivalled else entry.qualified
-
-    def _ambiguous(self, kind: str, name: str, found: list[Entry]) -> Problem:
-        both = " and ".join(f"{e.plugin.distribution} {e.plugin.version}" for e in found)
-        return Problem(
-            "RC021",
-            f"{kind} {name!r} is offered by {both}",
-            cure="write the qualified name: " + " or ".join(f'"{e.qualified}"' for e in found),
-        )
+        name = entry.component.name
+        names = [other.component.name for other in self.of_kind(entry.component.kind)]
+        if names.count(name) == 1 or entry.plugin.distribution == HOME:
+            return name
+        return entry.qualified
 
     def _failed_for(self, name: str) -> Plugin | None:
         """Return the plugin that did not load and would have offered a name.
@@ -185,39 +175,48 @@ class Catalog:
         for plugin in self.plugins:
             distribution = canonical(plugin.distribution)
             names = (distribution, distribution.removeprefix("recurra-"), canonical(plugin.name))
-            named = canonical(home) == distribution if home else canonical(short) in names
-            if plugin.status != "ok" and named:
+            if home:
+                is_meant = canonical(home) == distribution
+            else:
+                is_meant = canonical(short) in names
+            if is_meant and plugin.status != "ok":
                 return plugin
         return None
 
-    def _failed(self, kind: str, name: str, plugin: Plugin) -> Problem:
-        cure = "`recurra plugins list` shows every plugin; mend this one or uninstall it"
-        if plugin.status == "blocked":
-            cure = f"let {plugin.distribution} load: change or unset that variable"
-        return Problem(
-            "RC022",
-            f"{kind} {name!r} should come from {plugin.distribution} {plugin.version}, "
-            f"which did not load ({plugin.status}): {plugin.error}",
-            cure=cure,
-        )
-
     def _unknown(self, kind: str, name: str) -> Problem:
-        offered = self.of_kind(kind) if kind in KINDS else self.entries
-        names = [e.component.name for e in offered]
-        close = nearest(name, [*names, *(e.qualified for e in offered)])
-        elsewhere = [e.component.kind for e in self.named(name)]
-        broken = [p for p in self.plugins if p.status != "ok"]
+        """Return the problem of a name that no plugin is known to offer."""
+        entries = self.of_kind(kind) if kind in KINDS else self.entries
+        names = [entry.component.name for entry in entries]
+        qualified = [entry.qualified for entry in entries]
+        close = nearest(name, names + qualified)
+
         cure = "install the plugin that offers it; `recurra plugins list` shows what is installed"
+        elsewhere = [entry.component.kind for entry in self.named(name)]
+        broken = [plugin for plugin in self.plugins if plugin.status != "ok"]
         if elsewhere:
             cure = f"{name!r} is a {elsewhere[0]}: put it in the [{elsewhere[0]}] table"
         elif broken:
-            cure += "; not loaded: " + ", ".join(
-                f"{p.distribution} ({p.status}: {p.error})" for p in broken
-            )
-        return Problem(
-            "RC020",
-            f"there is no {kind} called {name!r}",
-            allowed=listing(names),
-            nearest=close,
-            cure=cure,
-        )
+            failures = [f"{one.distribution} ({one.status}: {one.error})" for one in broken]
+            cure += f"; not loaded: {', '.join(failures)}"
+        fact = f"there is no {kind} called {name!r}"
+        return Problem("RC020", fact, allowed=listing(names), nearest=close, cure=cure)
+
+
+def _ambiguous(kind: str, name: str, entries: list[Entry]) -> Problem:
+    """Return the problem of a name that several distributions offer."""
+    owners = [f"{entry.plugin.distribution} {entry.plugin.version}" for entry in entries]
+    fact = f"{kind} {name!r} is offered by {' and '.join(owners)}"
+    names = [f'"{entry.qualified}"' for entry in entries]
+    return Problem("RC021", fact, cure=f"write the qualified name: {' or '.join(names)}")
+
+
+def _failed(kind: str, name: str, plugin: Plugin) -> Problem:
+    """Return the problem of a name whose plugin did not load."""
+    fact = (
+        f"{kind} {name!r} should come from {plugin.distribution} {plugin.version}, "
+        f"which did not load ({plugin.status}): {plugin.error}"
+    )
+    cure = "`recurra plugins list` shows every plugin; mend this one or uninstall it"
+    if plugin.status == "blocked":
+        cure = f"let {plugin.distribution} load: change or unset that variable"
+    return Problem("RC022", fact, cure=cure)

@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pluggy
 
@@ -35,13 +35,17 @@ def canonical(name: str) -> str:
 
 def brief(error: BaseException) -> str:
     """Return an error in a line, with the place in the plugin's own code where it arose."""
-    text = " ".join(str(error).split())
-    brief = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    line = type(error).__name__
+    message = " ".join(str(error).split())
+    if message:
+        line += f": {message[:300]}"
+
+    # What lies between the plugin and us is of no interest: imports, and the hook.
     ours = (HERE, "<", importlib.__path__[0], pluggy.__path__[0], importlib.metadata.__path__[0])
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)
-    ]
-    return f"{brief} ({frames[-1].filename}:{frames[-1].lineno})" if frames else brief
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(ours):
+            return f"{line} ({frame.filename}:{frame.lineno})"
+    return line
 
 
 class Sink(io.StringIO):
@@ -54,7 +58,8 @@ class Sink(io.StringIO):
 def _folder() -> str | None:
     try:
         return os.getcwd()
-    except OSError:  # it was deleted
+    except OSError:
+        # It was deleted.
         return None
 
 
@@ -89,7 +94,8 @@ def _arithmetic() -> tuple[Any, ...] | None:
 
 
 def _set_arithmetic(before: tuple[Any, ...] | None) -> None:
-    import torch  # here, for something has changed it: it is there
+    # Something has changed it, so it is imported already.
+    import torch
 
     dtype, device, grad, threads = before or (torch.float32, torch.device("cpu"), True, None)
     torch.set_default_dtype(dtype)
@@ -108,10 +114,18 @@ def _unusual(before: tuple[Any, ...] | None, after: tuple[Any, ...] | None) -> b
     return before != after
 
 
-_SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], bool], Callable[[Any], None]]] = {
-    "the working folder": (_folder, operator.ne, _to_folder),
-    "what happens on Ctrl-C": (_handlers, operator.ne, _set_handlers),
-    "torch's defaults": (_arithmetic, _unusual, _set_arithmetic),
+class Shared(NamedTuple):
+    """Something that all share: how it is read, compared and put back."""
+
+    read: Callable[[], Any]
+    differs: Callable[[Any, Any], bool]
+    put_back: Callable[[Any], None]
+
+
+_SHARED = {
+    "the working folder": Shared(_folder, operator.ne, _to_folder),
+    "what happens on Ctrl-C": Shared(_handlers, operator.ne, _set_handlers),
+    "torch's defaults": Shared(_arithmetic, _unusual, _set_arithmetic),
 }
 """What all share, and a plugin must not change when it is loaded."""
 
@@ -124,37 +138,39 @@ def contained(sink: io.StringIO | None = None) -> Iterator[list[str]]:
     is as it was.
     """
     sink = sink or Sink()
-    before = {name: read() for name, (read, _, _) in _SHARED.items()}
+    before = {name: shared.read() for name, shared in _SHARED.items()}
     running = set(threading.enumerate())
     changed: list[str] = []
     try:
         with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             yield changed
     finally:
-        for name, (read, differs, put_back) in _SHARED.items():
-            if differs(before[name], read()):
-                put_back(before[name])
+        for name, shared in _SHARED.items():
+            if shared.differs(before[name], shared.read()):
+                shared.put_back(before[name])
                 changed.append(name)
-        if any(not thread.daemon for thread in set(threading.enumerate()) - running):
+
+        # A daemon thread ends with the command; any other keeps it waiting.
+        started = set(threading.enumerate()) - running
+        if not all(thread.daemon for thread in started):
             changed.append(LINGERING)
 
 
 @contextlib.contextmanager
 def watched(name: str) -> Iterator[None]:
     """Say which plugin it is that takes long to load: a hang without a word is nobody's."""
-    out = sys.stderr  # the command's own
+    # The command's own: while the plugin loads, another may stand in its place.
+    out = sys.stderr
+    note = f"note: {name} has been loading for {PATIENCE} s; RECURRA_PLUGINS_BLOCK leaves it out"
 
     def tell() -> None:
         with contextlib.suppress(Exception):
-            print(
-                f"note: {name} has been loading for {PATIENCE} s; RECURRA_PLUGINS_BLOCK leaves"
-                " it out",
-                file=out,
-            )
+            print(note, file=out)
 
     timer = threading.Timer(PATIENCE, tell)
     timer.daemon = True
-    with contextlib.suppress(RuntimeError):  # where no thread can be started, nothing is told
+    # Where no thread can be started, nothing is told.
+    with contextlib.suppress(RuntimeError):
         timer.start()
     try:
         yield

@@ -67,15 +67,16 @@ def misnamed(component: Component) -> str:
 
     That is: the names of capabilities and claims, the waivers and the examples.
     """
-    for names, known, what in (
+    for names, allowed, verb in (
         (component.lacks, CAPABILITIES, "lacks"),
         (component.claims, CLAIMS, "claims"),
     ):
         if isinstance(names, str):
-            return f"{what} {names!r}, which is not a tuple"
+            return f"{verb} {names!r}, which is not a tuple"
         for name in names:
-            if name not in known:
-                return f"{what} {name!r}, which is none of {', '.join(sorted(known))}"
+            if name not in allowed:
+                return f"{verb} {name!r}, which is none of {', '.join(sorted(allowed))}"
+
     for check, reason in component.waivers.items():
         if not str(reason).strip():
             return f"the waiver of check {check} gives no reason"

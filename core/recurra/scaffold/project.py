@@ -72,28 +72,30 @@ def create(name: str, kind: str, form: str | None, home: Path) -> list[Path]:
     """
     form = _form(kind, form)
     target = home / f"recurra-{name.replace('_', '-')}"
-    kinds = {
-        e.component.kind
-        for e in discover(policy=Policy()).named(name)
-        if e.plugin.distribution == HOME
-    }
+    entries = discover(policy=Policy()).named(name)
+    kinds = {entry.component.kind for entry in entries if entry.plugin.distribution == HOME}
     _check_name(name, kind, kind in kinds)
-    files = _files(name, kind, form, f"{target.name}/{name}" if kinds else name)
+
+    # Where recurra has the name in another kind, only the qualified one means this component.
+    contract = f"{target.name}/{name}" if kinds else name
+    files = _files(name, kind, form, contract)
     if target.exists() or target.is_symlink():
         fact = f"{target} is already there; nothing was written"
         raise InputError.of("RC080", fact, cure="take another name, move it, or go elsewhere")
+
     work = home / f".{target.name}.{os.getpid()}.part"
     try:
-        for path, text in files.items():
-            (work / path).parent.mkdir(parents=True, exist_ok=True)
-            (work / path).write_text(text, encoding="utf-8")
+        for name_inside, text in files.items():
+            path = work / name_inside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         work.rename(target)
     except OSError as error:
         fact = f"{target} cannot be written: {error.strerror or error}; nothing was"
         raise InputError.of("RC050", fact, cure="go to a folder that you may write to") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return [target, *(target / path for path in sorted(files))]
+    return [target, *(target / name_inside for name_inside in sorted(files))]
 
 
 def _form(kind: str, form: str | None) -> str:
@@ -112,29 +114,25 @@ def _form(kind: str, form: str | None) -> str:
     return form
 
 
-def _check_name(name: str, kind: str, taken: bool) -> None:
+def _check_name(name: str, kind: str, is_ours: bool) -> None:
     """Raise `InputError` (RC080) if a component of one's own cannot have this name.
 
     No package or class can have it, or it is recurra's.
     """
     if not NAME.fullmatch(name):
         better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        fact = f"{name!r} cannot be a component's name"
         allowed = "lower case letters, digits and single _ between them, a letter first: my_cell"
         close = better if NAME.fullmatch(better) else ""
-        raise InputError.of(
-            "RC080", f"{name!r} cannot be a component's name", allowed=allowed, nearest=close
-        )
-    why = (
-        "recurra has one of this name, and the name alone would always mean that one"
-        if taken
-        else why_not(name)
-    )
-    if why:
-        raise InputError.of(
-            "RC080",
-            f"no {kind} of yours can be called {name!r}: {why}",
-            cure=f"add a word: my_{name}",
-        )
+        raise InputError.of("RC080", fact, allowed=allowed, nearest=close)
+
+    if is_ours:
+        reason = "recurra has one of this name, and the name alone would always mean that one"
+    else:
+        reason = why_not(name)
+    if reason:
+        fact = f"no {kind} of yours can be called {name!r}: {reason}"
+        raise InputError.of("RC080", fact, cure=f"add a word: my_{name}")
 
 
 def why_not(name: str) -> str:
@@ -173,12 +171,16 @@ def _files(name: str, kind: str, form: str, contract: str) -> dict[str, str]:
         "next_major": str(int(recurra.__version__.split(".")[0]) + 1),
         **EXAMPLES[form]._asdict(),
     }
-    found = {}
-    for layer in ("common", kind, *([f"cell_{form}"] if kind == "cell" else [])):
+    layers = ["common", kind]
+    if kind == "cell":
+        layers.append(f"cell_{form}")
+    files = {}
+    for layer in layers:
         folder = TEMPLATES / layer
         for path in folder.rglob("*.tmpl"):
-            place = path.relative_to(folder).as_posix().removesuffix(".tmpl").replace("dot.", ".")
-            found[place.replace("NAME", name)] = Template(
-                path.read_text(encoding="utf-8")
-            ).substitute(words)
-    return found
+            # `dot.gitignore.tmpl` is `.gitignore`, and `recurra_NAME` is `recurra_my_cell`.
+            place = path.relative_to(folder).as_posix().removesuffix(".tmpl")
+            place = place.replace("dot.", ".").replace("NAME", name)
+            template = Template(path.read_text(encoding="utf-8"))
+            files[place] = template.substitute(words)
+    return files

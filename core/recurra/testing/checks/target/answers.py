@@ -120,10 +120,19 @@ def _window(case: Case) -> Window:
 
 def _elements(vocabulary: Vocabulary[Any], shape: tuple[int, int], draw: torch.Generator) -> Tensor:
     """Return ids of a shape, or numbers with an axis more."""
-    size = vocabulary.size
-    if vocabulary.yields == "symbols":
-        return torch.randint(size, shape, generator=draw)
+    return DRAWN[vocabulary.yields](vocabulary.size, shape, draw)
+
+
+def _ids(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+    return torch.randint(size, shape, generator=draw)
+
+
+def _rows(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
     return torch.randn(*shape, size, generator=draw, dtype=torch.float64)
+
+
+DRAWN = {"symbols": _ids, "numbers": _rows}
+"""How elements are drawn, by what a vocabulary yields."""
 
 
 def _cut(window: Window, at: int) -> tuple[Window, Window]:
