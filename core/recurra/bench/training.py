@@ -98,7 +98,11 @@ class Turns(Silent):
     def __init__(
         self, bare: Bare, pairs: int, clock: Clock = time.perf_counter, least: float = LEAST
     ) -> None:
-        self.bare, self.pairs, self.clock, self.least = bare, pairs, clock, least
+        self.bare = bare
+        self.pairs = pairs
+        self.clock = clock
+        self.least = least
+
         self.ours: list[float] = []
         self.others: list[float] = []
         self.steps = WARM  # of a turn

@@ -124,15 +124,17 @@ def _elements(vocabulary: Vocabulary[Any], shape: tuple[int, int], draw: torch.G
 
 
 def _ids(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+    """Return ids below a size."""
     return torch.randint(size, shape, generator=draw)
 
 
 def _rows(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+    """Return numbers drawn from N(0, 1), `size` of them at each place."""
     return torch.randn(*shape, size, generator=draw, dtype=torch.float64)
 
 
 DRAWN = {"symbols": _ids, "numbers": _rows}
-"""How elements are drawn, by what a vocabulary yields."""
+"""How elements are drawn, by what they are."""
 
 
 def _cut(window: Window, at: int) -> tuple[Window, Window]:
