@@ -147,7 +147,7 @@ def _answer(answer: Said) -> str:
     if isinstance(answer, str):
         return _class(answer)
     numbers = answer if isinstance(answer, list) else [answer]
-    return ", ".join(f"{number:zg}" for number in numbers)
+    return ", ".join(f"{number:z.4g}" for number in numbers)
 
 
 def _class(name: str) -> str:

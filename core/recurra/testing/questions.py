@@ -234,10 +234,10 @@ def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbo
         store = Store(values, starts, "", columns={asks: texts})
         return Case(reads, vocabulary, quantities, store, labels)
 
-    labels = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
-    names = [CLASSES[label] for label in labels.tolist()]
+    ids = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
+    names = [CLASSES[label] for label in ids.tolist()]
     store = Store(values, starts, "", columns={asks: names})
-    return Case(reads, vocabulary, Labels(CLASSES), store, labels)
+    return Case(reads, vocabulary, Labels(CLASSES), store, ids)
 
 
 class Recorded(Tally):
