@@ -94,7 +94,7 @@ def test_every_example_is_one_that_is_tried() -> None:
     """No page holds a block that no law here knows: it begins as one of those that are tried."""
     known = {
         "python": r"# (unit|leaky|forms)\.py\n|# contract\n|import recurra\n",
-        "toml": r"schema = 1\n|# leaky\.toml\n|\[tool\.pytest|\[source\]\n",
+        "toml": r"schema = 1\n|# leaky\.toml\n|\[tool\.pytest|\[(source|target)\]\n",
         "sh": r"(pip install|recurra) ",
         "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n",
     }
@@ -181,9 +181,11 @@ def test_the_long_task_file_is_sound(here: Path) -> None:
 
 def test_tables_of_a_task_are_sound(here: Path) -> None:
     """Tables that stand for themselves resolve over a task of their kind."""
-    base = 'extends = "tasks/script_of_names.toml"\n'
-    Path("task.toml").write_text(base + block("toml", "[source]\n"), encoding="utf-8")
-    assert resolve("task.toml").parts
+    kinds = {"[source]\n": "script_of_names", "[target]\n": "sine_phase"}
+    for begins, base in kinds.items():
+        text = f'extends = "tasks/{base}.toml"\n' + block("toml", begins)
+        Path("task.toml").write_text(text, encoding="utf-8")
+        assert resolve("task.toml").parts
 
 
 def test_what_numbers_go_through_is_sound(here: Path) -> None:

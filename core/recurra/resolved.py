@@ -12,7 +12,7 @@ import tomli_w
 
 from recurra.catalog import Catalog, Entry
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.labels import Labels
+from recurra.data.answers import ANSWERS
 from recurra.errors import Problem, RecurraError
 from recurra.spec import checking
 from recurra.spec.document import Document
@@ -35,8 +35,10 @@ class Part:
 
     def table(self) -> dict[str, Any]:
         """Return the table of the resolved task: the qualified kind and every option."""
-        options = self.options.model_dump(mode="json", exclude_none=True)
-        return {"kind": self.entry.qualified, **options}
+        return {
+            "kind": self.entry.qualified,
+            **self.options.model_dump(mode="json", exclude_none=True),
+        }
 
 
 @dataclass
@@ -66,23 +68,22 @@ class Resolved:
     @cached_property
     def target(self) -> Target[Any]:
         """What is asked of a sequence."""
-        target: Target[Any] = self.parts["target"].build()
-        return target
+        made: Target[Any] = self.parts["target"].build()
+        return made
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
         """What the columns of the data are for."""
         with self.placing():
-            source = self.parts["source"].build()
-            return tuple(source.columns())
+            return tuple(self.parts["source"].build().columns())
 
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:
         """The kind of vocabulary that the answers are of."""
-        if self.target.asks != "input":
-            return Labels
-        vocabulary: type[Vocabulary[Any]] = self.parts["vocabulary"].entry.target
-        return vocabulary
+        if self.target.asks == "input":
+            vocabulary: type[Vocabulary[Any]] = self.parts["vocabulary"].entry.target
+            return vocabulary
+        return ANSWERS[self.target.answers]
 
     @property
     def used(self) -> list[Part]:
@@ -92,15 +93,16 @@ class Resolved:
     def tables(self) -> dict[str, Any]:
         """Return the whole task as plain tables: read back, they give an equal task."""
         tables = self.task.model_dump(mode="json", by_alias=True, exclude_none=True)
-        # No model of ours says what may be None among an optimizer's arguments.
-        optimizer = tables["training"]["optimizer"]
-        present = {name: value for name, value in optimizer.items() if value is not None}
-        tables["training"]["optimizer"] = present
-
+        free = tables["training"]["optimizer"]  # no model of ours says what may be None in it
+        tables["training"]["optimizer"] = {
+            name: value for name, value in free.items() if value is not None
+        }
         for name, part in self.parts.items():
             tables[name] = part.table()
-        layers = [part.table() for part in self.cells]
-        tables["cell"] = {"stack": layers} if "stack" in self.task.cell else layers[0]
+        stacked = "stack" in self.task.cell
+        tables["cell"] = (
+            {"stack": [part.table() for part in self.cells]} if stacked else self.cells[0].table()
+        )
         return tables
 
     def toml(self) -> str:
@@ -113,8 +115,9 @@ class Resolved:
         try:
             yield
         except RecurraError as error:
-            placed = [self.place(problem) for problem in error.problems]
-            raise type(error)(placed) from error.__cause__
+            raise type(error)(
+                self.place(problem) for problem in error.problems
+            ) from error.__cause__
 
     def place(self, problem: Problem) -> Problem:
         """Return a problem with its place in the task file, if it names a key and has none."""

@@ -11,6 +11,7 @@ def recurra_components() -> list[Component]:
     rows = [
         ("next", "Next", "the element after each step"),
         ("label", "Label", "one class a sequence"),
+        ("value", "Value", "numbers for a sequence"),
     ]
     return [
         Component(

@@ -11,8 +11,8 @@ class NextOptions(Options):
     """Options of next: none."""
 
 
-class LabelOptions(Options):
-    """Options of label."""
+class PooledOptions(Options):
+    """What every target has that answers a sequence once."""
 
     pooling: Literal["last", "mean", "max", "attention"] = Field(
         "last",
@@ -21,3 +21,11 @@ class LabelOptions(Options):
             " of all"
         ),
     )
+
+
+class LabelOptions(PooledOptions):
+    """Options of label."""
+
+
+class ValueOptions(PooledOptions):
+    """Options of value."""

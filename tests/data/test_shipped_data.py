@@ -49,6 +49,15 @@ def test_japanese_vowels_are_the_archives_utterances() -> None:
     assert {len(step) for utterance in utterances for step in utterance["steps"]} == {12}
 
 
+def test_sines_are_made_from_a_seed() -> None:
+    """The script makes the file that is shipped; each phase is a point on the circle."""
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_sine_phase.py"))["lines"]()
+    assert [json.loads(line) for line in made] == records("sine_phase.jsonl.gz")
+    for sine in records("sine_phase.jsonl.gz"):
+        cosine, height = map(float, sine["phase"].split())
+        assert abs(cosine**2 + height**2 - 1) < 1e-3 and 16 <= len(sine["x"]) <= 48
+
+
 def test_names_are_made_from_any_cpython() -> None:
     """The script makes the file that is shipped, whatever CPython's own version of Unicode is."""
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_script_of_names.py"))["text"]()

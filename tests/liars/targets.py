@@ -19,6 +19,7 @@ from recurra import (
     ngram_rules,
     series_rules,
 )
+from recurra_targets.deviation import Deviation, Deviations
 
 
 class Plain(Options):
@@ -56,6 +57,51 @@ class RightSteps(Right):
     def scored(self, window):
         steps = torch.arange(window.x.shape[1], device=window.x.device)
         return window.position[:, None] + steps >= 2
+
+
+class RightValue(Target[Plain]):
+    """Numbers for a sequence, beside the mean of training."""
+
+    asks, answers, scope = "label", "numbers", "sequence"
+
+    def metrics(self, elements):
+        return (Deviation,)
+
+    def judged(self, elements, rows, columns):
+        return "rmse"
+
+    def baselines(self, train, held):
+        if not len(held):
+            return {}
+        sums = Deviations(held.answers.shape[1])
+        sums.add(np.broadcast_to(self.guess(train, held), held.answers.shape), held.answers)
+        return {"mean": sums}
+
+    def guess(self, train, held):
+        return train.answers.mean(axis=0)
+
+
+class AveragesWhatCame(RightValue):
+    """Says the mean of the numbers that it is to guess."""
+
+    def guess(self, train, held):
+        return held.answers.mean(axis=0)
+
+
+class ScaledDeviation(Deviation):
+    """Leaves the answers in the network's units when they come one by one."""
+
+    def add(self, output, target):
+        if len(output) > 1:
+            return super().add(output, target)
+        return self.sums.add(output.double().numpy(), target.double().numpy())
+
+
+class MeasuresInTwoUnits(RightValue):
+    """Has another unit for a single answer."""
+
+    def metrics(self, elements):
+        return (ScaledDeviation,)
 
 
 class RightNext(Target[Plain]):
@@ -450,6 +496,7 @@ def liar(check: str, name: str, *others: str) -> Liar:
 RIGHT = [
     component("Right"),
     component("RightSteps"),
+    component("RightValue"),
     component("RightNext"),
     component("RightFarther"),
 ]
@@ -472,12 +519,14 @@ LIARS = [
     liar("T04", "MeasuresItTwice"),
     liar("T05", "MeasuresMeanOfMeans", "T10"),
     liar("T05", "MeasuresCommon"),
+    liar("T05", "MeasuresInTwoUnits", "T10"),
     liar("T05", "MeasuresClamping"),
     liar("T05", "MeasuresForgets", "T10"),
     liar("T06", "MeasuresUpside"),
     liar("T07", "JudgesByTheLoss"),
     liar("T07", "JudgesByScale"),
     liar("T08", "CountsWhatCame"),
+    liar("T08", "AveragesWhatCame"),
     liar("T08", "LeansOnWhatCame"),
     liar("T08", "KnowsTheAnswers"),
     liar("T08", "LooksAtTheEnd"),

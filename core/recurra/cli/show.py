@@ -11,7 +11,7 @@ from rich.table import Table
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
 from recurra.engine.choice import Choice
-from recurra.job.figures import Column, Confusion, Figures, Forecast, Result, Wrong
+from recurra.job.figures import Column, Confusion, Figures, Forecast, Result, Said, Wrong
 from recurra.job.report import DataSizes, Memory, NumberVocabulary, Report, SymbolVocabulary
 
 NARROWEST = 80
@@ -136,12 +136,18 @@ def _confusion(confusion: Confusion) -> None:
 def _most_wrong(sequences: list[Wrong]) -> None:
     """Print the sequences that were most wrong."""
     for wrong in sequences:
-        sequence, chance = wrong["sequence"], wrong["chance"]
-        came = _class(wrong["came"])
-        predicted = _class(wrong["predicted"])
-        _print(
-            f"  most wrong: sequence {sequence} is {came}, said to be {predicted} (p {chance:.2g})"
-        )
+        sequence = wrong["sequence"]
+        came, predicted = _answer(wrong["came"]), _answer(wrong["predicted"])
+        chance = f" (p {wrong['chance']:.2g})" if "chance" in wrong else ""
+        _print(f"  most wrong: sequence {sequence} is {came}, said to be {predicted}{chance}")
+
+
+def _answer(answer: Said) -> str:
+    """Return a class, a number or several as they are told in a sentence."""
+    if isinstance(answer, str):
+        return _class(answer)
+    numbers = answer if isinstance(answer, list) else [answer]
+    return ", ".join(f"{number:z.4g}" for number in numbers)
 
 
 def _class(name: str) -> str:

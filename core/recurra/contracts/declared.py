@@ -78,7 +78,13 @@ STATE = Rule("a NamedTuple", _is_named_tuple)
 DECLARED: dict[type, dict[str, Rule]] = {
     Source: {"offers": _tuple_of(ELEMENTS)},
     Vocabulary: {"reads": _one_of(ELEMENTS), "yields": _one_of(SCALES), "unit": TEXT},
-    Target: {"asks": _one_of(ROLES), "scope": _one_of(SCOPES), "reach": COUNT, "generates": FLAG},
+    Target: {
+        "asks": _one_of(ROLES),
+        "answers": _one_of(SCALES),
+        "scope": _one_of(SCOPES),
+        "reach": COUNT,
+        "generates": FLAG,
+    },
     Encoder: {"reads": _tuple_of(SCALES)},
     Loss: {"reads": _tuple_of(SCALES)},
     Cell: {},

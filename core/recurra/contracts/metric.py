@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,16 @@ class Sums(Protocol):
 
     def metrics(self) -> Metrics:
         """Return the figures."""
+        ...
+
+
+@runtime_checkable
+class ColumnSums(Sums, Protocol):
+    """Sums of errors of numbers, with those of each column, where there are several."""
+
+    @property
+    def columns(self) -> Sequence[Sums]:
+        """Return the sums of each column."""
         ...
 
 

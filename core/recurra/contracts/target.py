@@ -46,8 +46,9 @@ class Examples:
 
     Sequence i begins at `begin[i]` and holds the `values` `[low[i], high[i])`. `values` are ids
     `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and `low` belongs to an
-    earlier split, and is known but not asked. `answers` `[n]` are the ids of what is asked of whole
-    sequences, -1 where training has not shown it. `size` is that of the vocabulary that is read,
+    earlier split, and is known but not asked. `answers` are what is asked of
+    whole sequences: ids `[n]`, -1 where training has not shown it, or numbers `[n, F]` in their own
+    units. `size` is that of the vocabulary that is read,
     `classes` that of the answers. `season` and `scale` are those of a series. The first `lag`
     elements of a sequence are known, and not asked.
     """
@@ -59,7 +60,7 @@ class Examples:
     begin: NDArray[np.int64]
     size: int
     classes: int
-    answers: NDArray[np.int64] | None = None
+    answers: NDArray[Any] | None = None
     season: int = 0
     scale: Scale | None = None
     lag: int = 0
@@ -77,7 +78,8 @@ class Target(ABC, Generic[O]):
     """What is asked of a sequence.
 
     Attributes of a class: `asks`, the column whose values are the answers ("input": the elements
-    themselves); `scope`, whether each step is answered or the sequence once, from all its steps;
+    themselves), and `answers`, whether what stands in a column of its own is a class or numbers;
+    `scope`, whether each step is answered or the sequence once, from all its steps;
     `reach`, how many steps past the one that answers its answer lies (next: 1); `generates`,
     whether an answer can be read as the next element, so that the network goes on alone. `pooling`
     says what a sequence is answered from: its last step, the mean or the greatest of all, or a sum
@@ -88,6 +90,7 @@ class Target(ABC, Generic[O]):
     """
 
     asks: ClassVar[Role] = "input"
+    answers: ClassVar[Elements] = "symbols"
     scope: ClassVar[Literal["step", "sequence"]] = "step"
     reach: ClassVar[int] = 0
     generates: ClassVar[bool] = False

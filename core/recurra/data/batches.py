@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.target import Window
+from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
-from recurra.data.labels import UNSEEN
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
 from recurra.randomness import numpy_stream
@@ -65,7 +65,8 @@ class Batch(NamedTuple):
 class Whole(NamedTuple):
     """Whole sequences: ids `[B, T]` or numbers `[B, T, F]`.
 
-    `y` `[B]` is the answer to each, `steps` its length, and `rows` its place in the data.
+    `y` `[B]` or `[B, F]` is the answer to each, `steps` its length, and `rows` its place in the
+    data.
     """
 
     x: Tensor
@@ -98,7 +99,7 @@ class Reader:
     encode: Encode
     dtype: torch.dtype
     reach: int = 1
-    labels: Ints | None = None
+    labels: Array | None = None
     chosen: Callable[[Window], Flags | None] | None = None
     rows: Store | None = None
     origins: int = 0
@@ -147,7 +148,7 @@ class Reader:
         if self.labels is not None:
             here = first[:, None] + offsets
             y = self.labels[self.store.sequence(here)]
-            mask &= y != UNSEEN
+            mask &= can_be_given(y)
 
         fresh = torch.ones(len(first), dtype=torch.bool)
         inputs = self._tensor(x)
@@ -169,7 +170,7 @@ class Reader:
         """Return the sequences of a split that have an answer."""
         rows = self.store.sequence(split.low)
         labels = self._labels[rows]
-        answerable: Ints = rows[labels != UNSEEN]
+        answerable: Ints = rows[can_be_given(labels)]
         return answerable
 
     def whole(self, rows: Ints) -> Whole:

@@ -47,6 +47,11 @@ class Labels(Vocabulary[Options]):
             cure = "give it sequences of two classes or more"
             raise InputError.of("RC041", fact, key="target", cure=cure)
 
+    @staticmethod
+    def read(column: list[str]) -> list[str]:
+        """Return the labels that a column holds: all of it."""
+        return column
+
     def encode(self, values: list[str]) -> NDArray[Any]:
         """Return ids `[n]`, `UNSEEN` for a label that training has not shown."""
         ids = [self._ids.get(name, UNSEEN) for name in values]
@@ -56,6 +61,14 @@ class Labels(Vocabulary[Options]):
         """Return the labels of ids."""
         indices = np.asarray(ids).tolist()
         return [self.classes[index] for index in indices]
+
+    def plain(self, encoded: NDArray[Any]) -> NDArray[Any]:
+        """Return the answers to sequences as a baseline sees them: ids `[n]`."""
+        return encoded
+
+    def record(self) -> dict[str, Any]:
+        """Return what data.json says of them."""
+        return {"labels": self.classes}
 
     def save(self) -> dict[str, Any]:
         """Return the labels."""

@@ -98,14 +98,16 @@ Splits: TypeAlias = dict[SplitName, Split]
 """The splits by their names."""
 
 
-def split(store: Store, sequence: Sequence, reach: int = 1, whole: bool = False) -> Splits:
+def split(
+    store: Store, sequence: Sequence, reach: int = 1, whole: bool = False, by_class: bool = True
+) -> Splits:
     """Return the three splits, the same whatever the seed of a run.
 
     An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence. Where
     the data says of each sequence in which split it is, so it is. Else by `split_by` one line of
-    all steps is cut into stretches, or each sequence is, or whole sequences are drawn, of each
-    label its share. Raises `InputError` (RC041) if counts do not add up to what there is, and if
-    the data gives nothing to training.
+    all steps is cut into stretches, or each sequence is, or whole sequences are drawn, `by_class`
+    of each label its share. Raises `InputError` (RC041) if counts do not add up to what there is,
+    and if the data gives nothing to training.
     """
     folds = store.columns.get("fold")
     if folds is not None:
@@ -118,7 +120,10 @@ def split(store: Store, sequence: Sequence, reach: int = 1, whole: bool = False)
     total = len(store.starts)
     sizes = _sizes(sequence, total, "sequences")
     labels = store.columns.get("label")
-    rows = _drawn(total, sizes) if labels is None else _stratified(labels, sizes)
+    if labels is not None and by_class:
+        rows = _stratified(labels, sizes)
+    else:
+        rows = _drawn(total, sizes)
     return _of_rows(store, rows, reach, whole)
 
 

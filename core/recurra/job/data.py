@@ -15,10 +15,10 @@ from recurra.contracts.metric import Scale
 from recurra.contracts.source import Role, Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.answers import Answers, answered, can_be_given
 from recurra.data.batches import Feed, Lanes, Reader, Sequences, Windows
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
-from recurra.data.labels import UNSEEN, Labels
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, place_of, split
 from recurra.data.store import Store
@@ -81,7 +81,7 @@ class Data:
             self.vocabulary,
             self.reader,
             self.splits[name],
-            self.answers.size,
+            self.answers,
             self.season,
             self.scale,
         )
@@ -104,7 +104,7 @@ class Data:
         train, size = self.examples("train"), self.answers.size
         parts: Iterable[NDArray[Any]] = train.sequences()
         if train.answers is not None:
-            parts = [train.answers[train.answers != UNSEEN]]
+            parts = [train.answers[can_be_given(train.answers)]]
 
         counts = np.zeros(size, np.int64)
         for ids in parts:
@@ -117,7 +117,8 @@ class Data:
             return []
         rows = self.store.sequence(self.splits[name].begin)
         labels = self.store.columns[self.target.asks]
-        return [labels[row] for row in rows.tolist() if self.reader.labels[row] == UNSEEN]
+        known = can_be_given(self.reader.labels)
+        return [labels[row] for row in rows.tolist() if not known[row]]
 
     def names(self) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of the features."""
@@ -140,8 +141,8 @@ class Data:
             "splits": {name: part.elements for name, part in self.splits.items()},
             "features": self.source.features(),
         }
-        if isinstance(self.answers, Labels):
-            summary["labels"] = self.answers.save()["classes"]
+        if isinstance(self.answers, Answers):
+            summary |= self.answers.record()
 
         # What generation goes on from without a prompt.
         if self.target.generates:
@@ -157,15 +158,17 @@ def examples(
     vocabulary: Vocabulary[Any],
     reader: Reader,
     part: Split,
-    classes: int,
+    answers: Vocabulary[Any],
     season: int = 0,
     scale: Scale | None = None,
 ) -> Examples:
     """Return a split as a baseline sees it: the part of it that figures are made of."""
     part, store = part.scored(), reader.store
-    answers = None
+    of_sequences = None
     if reader.labels is not None:
-        answers = reader.labels[store.sequence(part.begin)]
+        of_sequences = reader.labels[store.sequence(part.begin)]
+        if isinstance(answers, Answers):
+            of_sequences = answers.plain(of_sequences)
     return Examples(
         elements=vocabulary.yields,
         values=store.values,
@@ -173,8 +176,8 @@ def examples(
         high=part.high,
         begin=part.begin,
         size=vocabulary.size,
-        classes=classes,
-        answers=answers,
+        classes=answers.size,
+        answers=of_sequences,
         season=season,
         scale=scale,
         lag=part.lag,
@@ -192,7 +195,8 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         store = _store(resolved, source, vocabulary)
         check(store)
-        splits = split(store, task.sequence, target.reach, target.scope == "sequence")
+        whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
+        splits = split(store, task.sequence, target.reach, whole, by_class)
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
@@ -205,14 +209,15 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
         season = task.sequence.season
-        train = examples(vocabulary, reader, splits["train"], answers.size, season)
+        train = examples(vocabulary, reader, splits["train"], answers, season)
+        scale = ELEMENTS[answers.yields].scale(train) if answers is vocabulary else None
         data = Data(
             source=source,
             vocabulary=vocabulary,
             store=store,
             splits=splits,
             reader=reader,
-            scale=ELEMENTS[answers.yields].scale(train),
+            scale=scale,
             feed=_feed(resolved, reader, splits["train"]),
             target=target,
             answers=answers,
@@ -244,16 +249,13 @@ def _store(resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any])
 def _answers(
     target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split
 ) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
-    """Return what the answers are of, and the ids of those of whole sequences.
+    """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
 
-    Labels are fitted on the training split; elsewhere one that is not there is `UNSEEN`.
+    They are fitted on the training split; elsewhere a label that is not there is `UNSEEN`.
     """
     if target.asks == "input":
         return vocabulary, None
-    column, labels = store.columns[target.asks], Labels()
-    rows = store.sequence(train.begin).tolist()
-    labels.fit([[column[row] for row in rows]])
-    return labels, labels.encode(column)
+    return answered(target.answers, store.columns[target.asks], store.sequence(train.begin))
 
 
 def _transformed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypeAlias, TypedDict
 
 from recurra.contracts.metric import Metrics
 from recurra.data.splits import SplitName
@@ -52,13 +52,17 @@ class Confusion(TypedDict):
     counts: list[list[int]]
 
 
+Said: TypeAlias = str | float | list[float]
+"""An answer to a sequence: a class, a number or several."""
+
+
 class Wrong(TypedDict):
-    """A sequence that was answered wrongly, and the chance of the right answer."""
+    """A sequence that was answered wrongly; of classes the chance of the right answer as well."""
 
     sequence: int
-    came: str
-    predicted: str
-    chance: float
+    came: Said
+    predicted: Said
+    chance: NotRequired[float]
 
 
 class Detail(Columns, total=False):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.metric import Metrics, Scale
+from recurra.contracts.metric import ColumnSums, Metrics, Scale
 from recurra.data.chain import in_training
 from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.errors import RunError
@@ -87,7 +87,9 @@ def forecast(
         rows = {"actual": series.future, "model": predicted, **guesses}
 
     compared = rules.of_all(len(begun))
-    columns = by_column(data, [column.metrics() for column in errors.columns], compared)
+    columns = by_column(
+        data.source.features(), [column.metrics() for column in errors.columns], compared
+    )
     notes = left_out(data, name, total) + _forecast_notes(begun, total, season, rules.counts)
     own_columns: Columns = {"columns": columns} if columns else {}
     return {
@@ -102,9 +104,11 @@ def forecast(
     }
 
 
-def by_column(data: Data, model: list[Metrics], rules: dict[str, Errors]) -> list[Column]:
+def by_column(
+    names: Sequence[str], model: list[Metrics], rules: Mapping[str, ColumnSums]
+) -> list[Column]:
     """Return the figures of each of several columns in its own units, beside the baselines'."""
-    names = data.source.features() or [f"column {index}" for index in range(len(model))]
+    names = names or [f"column {index}" for index in range(len(model))]
     columns: list[Column] = []
     # Where there is one feature alone, it is told as a whole, and `model` is empty.
     for index, (name, metrics) in enumerate(zip(names, model, strict=False)):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.labels import Labels
+from recurra.data.answers import ANSWERS
 from recurra.data.store import Store
 from recurra.errors import InputError, PluginError, Problem, RecurraError, RunError
 from recurra.job.data import Data, load_data
@@ -92,10 +92,14 @@ def learned_answers(
     """
     if resolved.target.asks == "input":
         return vocabulary
-    labels = folder.records.data().labels
-    if not labels:
-        raise damaged(folder.path / "data.json", "the classes of its answers are gone")
-    return Labels(labels)
+    record, path = folder.records.data(), folder.path / "data.json"
+    saved = {"classes": record.labels} if record.labels else record.answers
+    if not saved:
+        raise damaged(path, "what its answers are is gone")
+    answers = ANSWERS[resolved.target.answers]()
+    with reading(path):
+        answers.restore(saved)
+    return answers
 
 
 def relearn(network: Network, folder: RunFolder) -> None:

@@ -61,6 +61,22 @@ class Classes:
     size: int
     counts: dict[str, int]
 
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"size": self.size, "classes": self.counts}
+
+
+@dataclass(frozen=True)
+class Quantified:
+    """How many numbers answer a sequence, and how they are scaled."""
+
+    size: int
+    learned: dict[str, Any]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"size": self.size} | self.learned
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -138,7 +154,8 @@ class Report:
     """All that can be known of a task without training it.
 
     `notes` is what a change of kind left out of the task; `components` are the kinds of part with
-    what was chosen for each; `answers` are the classes, where other things are answered than read.
+    what was chosen for each; `answers` are classes or
+    numbers, where other things are answered than read.
     """
 
     task: str
@@ -147,7 +164,7 @@ class Report:
     device: str
     data: DataSizes
     vocabulary: SymbolVocabulary | NumberVocabulary
-    answers: Classes | None
+    answers: Classes | Quantified | None
     shapes: list[Stage]
     parts: list[Part]
     parameters: int
@@ -171,7 +188,7 @@ class Report:
             "vocabulary": self.vocabulary.as_data(),
         }
         if self.answers is not None:
-            report["answers"] = {"size": self.answers.size, "classes": self.answers.counts}
+            report["answers"] = self.answers.as_data()
 
         return report | {
             "shapes": [[stage.title, stage.shape] for stage in self.shapes],

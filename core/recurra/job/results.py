@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from recurra.contracts.loss import Loss
-from recurra.contracts.metric import LOSS, Metrics, Sums
+from recurra.contracts.metric import LOSS, ColumnSums, Metrics, Sums
 from recurra.data.batches import Whole
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName
@@ -23,10 +23,12 @@ from recurra.job.figures import (
     Detail,
     Figures,
     Measured,
+    Said,
     SplitFigures,
     Verdict,
     Wrong,
 )
+from recurra.job.forecasts import by_column
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
@@ -46,7 +48,7 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     midst, `warm`.
     """
     split, target = data.splits[name], data.target
-    wrong = MostWrong(network.loss)
+    wrong = WRONG[data.answers.yields](network.loss)
     tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
     rules = target.baselines(data.examples("train"), data.examples(name))
     # A metric of a plugin may say anything: only the keys of the core are known.
@@ -61,6 +63,11 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     }
     if split.whole:
         measured["most_wrong"] = wrong.listed(data)
+
+    if split.whole and (model := tally.columns()):
+        names = [f"number {index}" for index in range(1, len(model) + 1)]
+        compared = {rule: sums for rule, sums in rules.items() if isinstance(sums, ColumnSums)}
+        measured["columns"] = by_column(names, model, compared)
 
     # The verdict is about the forecast, where there is one.
     judged: Measured = measured
@@ -106,6 +113,47 @@ class Miss(NamedTuple):
     predicted: int
 
 
+class Far(NamedTuple):
+    """A sequence, how far its numbers lie from those that came, and these, scaled.
+
+    Its `row` is its place in the data.
+    """
+
+    away: float
+    row: int
+    predicted: list[float]
+
+
+class FarthestOff:
+    """The sequences whose numbers lie farthest from what the network says, scaled, of all shown."""
+
+    def __init__(self, loss: Loss[Any]) -> None:
+        self.loss = loss
+        self.rows: list[Far] = []
+
+    def look(self, batch: Whole, output: Tensor) -> None:
+        """Take note of those that are farthest off."""
+        point = self.loss.point(output).double()
+        answers = batch.y.double()
+        away = (point - answers).square().sum(dim=-1)
+        columns = (away, batch.rows, point)
+        rows = map(Far, *(column.tolist() for column in columns))
+        self.rows = heapq.nlargest(MOST_WRONG, [*self.rows, *rows])
+
+    def listed(self, data: Data) -> list[Wrong]:
+        """Return where they stand, what came and what was answered, in the data's own units."""
+        labels = data.reader.labels
+        assert labels is not None, "whole sequences are asked"
+        return [
+            {
+                "sequence": far.row + 1,
+                "came": _own(data, labels[far.row]),
+                "predicted": _own(data, far.predicted),
+            }
+            for far in self.rows
+        ]
+
+
 class MostWrong:
     """The sequences whose answer the network gave the least chance, of all that it is shown."""
 
@@ -135,6 +183,19 @@ class MostWrong:
             }
             for miss in self.misses
         ]
+
+
+def _own(data: Data, scaled: Any) -> Said:
+    """Return the numbers that answer a sequence, in the data's own units; one alone is no list."""
+    numbers: list[float] = data.answers.decode(np.array([scaled]))[0].tolist()
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+WRONG: dict[str, type[MostWrong] | type[FarthestOff]] = {
+    "symbols": MostWrong,
+    "numbers": FarthestOff,
+}
+"""What looks for the worst answers to whole sequences, by what these are."""
 
 
 def _unseen(data: Data, name: SplitName) -> list[str]:

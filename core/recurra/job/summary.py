@@ -17,10 +17,9 @@ from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.data import Data
-from recurra.job.elements import SYMBOLS_SHOWN
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
-from recurra.job.report import Classes, DataSizes, Memory, Part, Report, SplitSizes, Stage, Updates
+from recurra.job.report import DataSizes, Memory, Part, Report, SplitSizes, Stage, Updates
 from recurra.model import sequences
 from recurra.model.network import Network, names
 from recurra.resolved import Resolved
@@ -70,7 +69,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
         device=str(network.device),
         data=_sizes(data, task.sequence.length),
         vocabulary=data.elements.summary(data),
-        answers=None if data.answers is data.vocabulary else _classes(data),
+        answers=None if data.answers is data.vocabulary else data.answer_elements.answers(data),
         shapes=_stages(network, batch),
         parts=_parts(network, choices),
         parameters=_count(network),
@@ -110,14 +109,6 @@ def _windows(data: Data, name: SplitName, part: Split, length: int) -> int:
     if name == "train" or part.whole:
         return data.feed.count
     return math.ceil(part.steps / length)
-
-
-def _classes(data: Data) -> Classes:
-    """Return the classes, and how often each comes in training."""
-    names, counts = data.counts()
-    # Of many classes, the first are shown.
-    first = zip(names[:SYMBOLS_SHOWN], counts.tolist(), strict=False)
-    return Classes(len(names), dict(first))
 
 
 def _stages(network: Network, batch: Batch | Whole) -> list[Stage]:

@@ -73,6 +73,8 @@ class DataRecord(Model):
     ending_position: Count = 0
     labels: list[str] | None = None
     """The classes of the answers, where they are no elements of the input."""
+    answers: dict[str, Any] | None = None
+    """What was learned of answers that are numbers, and no elements of the input."""
     loss: dict[str, Any] = {}
     """What the loss learned of the answers of training."""
 

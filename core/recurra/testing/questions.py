@@ -143,14 +143,15 @@ class Misses(Loss[Options]):
 class Case:
     """Sequences that a network reads, symbols or numbers, and what is asked of them.
 
-    `labels` `[n]` are the ids of what is said of whole sequences, where that is asked.
+    `labels` are what is said of whole sequences, where that is asked: ids `[n]`, or scaled numbers
+    `[n, F]`.
     """
 
     reads: Elements
     vocabulary: Vocabulary[Any]
     answers: Vocabulary[Any]
     store: Store
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
 
     @property
     def kind(self) -> Elements:
@@ -165,7 +166,8 @@ class Case:
     @property
     def scale(self) -> Scale | None:
         """By what errors of numbers are measured."""
-        return np.ones(self.answers.size) if self.kind == "numbers" else None
+        own = self.labels is None and self.kind == "numbers"
+        return np.ones(self.answers.size) if own else None
 
     def reader(self, target: Target[Any]) -> Reader:
         """Return what cuts the windows of the sequences."""
@@ -197,7 +199,8 @@ class Case:
         """
         values, labels = self.store.values.copy(), self.labels
         if labels is not None:
-            labels = (labels + 1) % self.answers.size
+            classes = self.kind == "symbols"
+            labels = (labels + 1) % self.answers.size if classes else labels + 1.0
         elif self.kind == "symbols":
             values[self.store.ends - 1] = (values[self.store.ends - 1] + 1) % self.answers.size
         else:
@@ -206,8 +209,11 @@ class Case:
         return Case(self.reads, self.vocabulary, self.answers, store, labels)
 
 
-def case(reads: Elements, asks: Role, width: int = 2) -> Case:
-    """Return sequences of symbols or of columns of numbers, whose elements or labels are asked."""
+def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbols") -> Case:
+    """Return sequences of symbols or of columns of numbers, whose elements or labels are asked.
+
+    Labels are classes, or `width` numbers, which are the `answers` to sequences.
+    """
     draw = np.random.Generator(np.random.Philox(3))
     total = sum(LENGTHS)
     ends = np.cumsum(LENGTHS)
@@ -216,14 +222,22 @@ def case(reads: Elements, asks: Role, width: int = 2) -> Case:
     values: NDArray[Any] = draw.integers(0, len(SYMBOLS), total)
     vocabulary: Vocabulary[Any] = Letters(SYMBOLS)
     if reads == "numbers":
-        values, vocabulary = draw.normal(6, 1, (total, width)), Numbers(width)
+        columns = width if asks == "input" else 2
+        values, vocabulary = draw.normal(6, 1, (total, columns)), Numbers(columns)
     if asks == "input":
         return Case(reads, vocabulary, vocabulary, Store(values, starts, ""), None)
 
-    labels = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
-    names = [CLASSES[label] for label in labels.tolist()]
+    if answers == "numbers":
+        quantities = Numbers(width)
+        labels = draw.normal(0, 1, (len(LENGTHS), width))
+        texts = [" ".join(map(repr, row)) for row in quantities.decode(labels).tolist()]
+        store = Store(values, starts, "", columns={asks: texts})
+        return Case(reads, vocabulary, quantities, store, labels)
+
+    ids = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
+    names = [CLASSES[label] for label in ids.tolist()]
     store = Store(values, starts, "", columns={asks: names})
-    return Case(reads, vocabulary, Labels(CLASSES), store, labels)
+    return Case(reads, vocabulary, Labels(CLASSES), store, ids)
 
 
 class Recorded(Tally):

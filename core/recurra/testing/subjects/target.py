@@ -35,10 +35,10 @@ class TargetSubject(Subject[Target[Any]]):
 
         What it cannot measure it refuses by `InputError`. Raises `Broken` if that is everything.
         """
-        asks = self.entry.target.asks
+        kind = self.entry.target
         refusals = []
         for reads in ELEMENTS:
-            sequences = case(reads, asks, width)
+            sequences = case(reads, kind.asks, width, kind.answers)
             try:
                 self.metrics(self.target(), sequences)
             except InputError as error:

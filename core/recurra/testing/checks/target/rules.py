@@ -104,7 +104,7 @@ def _tables(subject: TargetSubject, target: Target[Any], case: Case) -> Iterator
 def _of(case: Case, rows: slice, scale: Scale | None) -> Examples:
     """Return some sequences of a case, as a baseline sees them."""
     low, high = case.store.starts[rows], case.store.ends[rows]
-    labels = None if case.labels is None else case.labels[rows]
+    labels = None if case.labels is None else _plain(case, case.labels[rows])
     sizes = case.vocabulary.size, case.answers.size
     return Examples(case.reads, case.store.values, low, high, low, *sizes, labels, SEASON, scale)
 
@@ -183,8 +183,15 @@ def _gains(
 
 
 def _cases(subject: TargetSubject) -> Iterator[Case]:
-    """Give what rules are asked about; of numbers that come next, one column."""
-    yield from subject.cases(1 if subject.entry.target.asks == "input" else 2)
+    """Give what rules are asked about; of numbers that are answered, one column."""
+    kind = subject.entry.target
+    numbers = kind.asks == "input" or kind.answers == "numbers"
+    yield from subject.cases(1 if numbers else 2)
+
+
+def _plain(case: Case, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the answers to sequences as rules see them: ids, or numbers in their own units."""
+    return np.asarray(case.answers.decode(labels)) if case.kind == "numbers" else labels
 
 
 def _answers(case: Case) -> int:
@@ -254,10 +261,17 @@ def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
     high = np.cumsum([len(part) for part in parts])
     begin = np.concatenate([[0], high[:-1]])
     low = high - 1 if own and asked_last else begin
-    labels = None if own else np.array([answer for _, answer in rows])
+    labels = None if own else _labels(case, [answer for _, answer in rows])
     sizes = case.vocabulary.size, case.answers.size
     values = np.concatenate(parts)
     return Examples(case.reads, values, low, high, begin, *sizes, labels, SEASON, case.scale)
+
+
+def _labels(case: Case, answers: list[int]) -> NDArray[Any]:
+    """Return answers to whole sequences, of numbers a row each."""
+    if case.kind == "numbers":
+        return np.array(FINALS)[answers][:, None]
+    return np.array(answers)
 
 
 def _element(kind: Elements, answer: int) -> NDArray[Any]:
@@ -369,7 +383,7 @@ def only_what_is_asked(subject: TargetSubject) -> Measured:
         for other in others:
             what = f"{case.reads}, other data between the splits"
             findings.append(_compared(rules, subject.rules(target, *other), what))
-        if held_out.answers is not None:
+        if held_out.answers is not None and case.kind == "symbols":
             more = subject.rules(target, train, _with_unseen(held_out))
             what = f"{case.reads}, labels that training has not shown"
             findings.append(_compared(rules, more, what))

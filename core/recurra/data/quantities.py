@@ -1,0 +1,109 @@
+"""The numbers of a column that answers sequences: scaled by what training shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.options import Options
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.intake import LARGEST
+from recurra.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+class Quantities(Vocabulary[Options]):
+    """Numbers `[n, F]`, of which each column has mean 0 and deviation 1 in training.
+
+    They are written as text, several with blanks between them: "0.25 -1e3".
+    """
+
+    reads: ClassVar[Any] = "tokens"
+    yields: ClassVar[Any] = "numbers"
+    unit: ClassVar[str] = "number"
+
+    def __init__(self, shift: Sequence[float] = (), scale: Sequence[float] = ()) -> None:
+        super().__init__(Options())
+        self.shift: Floats = np.asarray(shift, np.float64)
+        self.scale: Floats = np.asarray(scale, np.float64)
+
+    @property
+    def size(self) -> int:
+        """How many numbers answer a sequence."""
+        return len(self.shift)
+
+    @staticmethod
+    def read(column: list[str]) -> list[Floats]:
+        """Return the numbers `[F]` that texts hold, a row for each sequence.
+
+        Raises `InputError` (RC042) that names the first sequence whose text holds anything else,
+        or more or fewer numbers than the first.
+        """
+        rows = [_row(text, at) for at, text in enumerate(column, 1)]
+        for at, row in enumerate(rows, 1):
+            if len(row) != len(rows[0]):
+                fact = f"{len(row)} numbers answer sequence {at}, and {len(rows[0])} the first"
+                raise InputError.of("RC042", fact, key="source", got=repr(column[at - 1]))
+        return rows
+
+    def fit(self, runs: Iterable[Sequence[Floats]]) -> None:
+        """Learn from rows of numbers. Raises `InputError` (RC041) where none of them changes."""
+        numbers = np.stack([row for run in runs for row in run])
+        deviation = numbers.std(axis=0)
+        # What deviates no more than rounding does is constant, and is not blown up.
+        constant = deviation <= 1e-12 * np.abs(numbers).max(axis=0)
+        if constant.all():
+            only = " ".join(f"{number:g}" for number in numbers[0])
+            fact = f"every sequence of training is answered by {only}: there is nothing to learn"
+            raise InputError.of("RC041", fact, key="target", cure="give it answers that differ")
+        self.shift, self.scale = numbers.mean(axis=0), np.where(constant, 1.0, deviation)
+
+    def encode(self, values: Sequence[Floats]) -> Floats:
+        """Return scaled numbers `[n, F]`."""
+        return np.asarray((np.stack([*values]) - self.shift) / self.scale)
+
+    def decode(self, ids: NDArray[Any]) -> Floats:
+        """Return numbers `[n, F]` in their own units."""
+        return np.asarray(np.asarray(ids, np.float64) * self.scale + self.shift)
+
+    def plain(self, encoded: NDArray[Any]) -> Floats:
+        """Return the answers to sequences as a baseline sees them: numbers `[n, F]`, unscaled."""
+        return self.decode(encoded)
+
+    def record(self) -> dict[str, Any]:
+        """Return what data.json says of them."""
+        return {"answers": self.save()}
+
+    def save(self) -> dict[str, Any]:
+        """Return the scale."""
+        return {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take back the scale. Raises `ValueError` if that is no shift and scale a column."""
+        shift, scale = (np.asarray(saved[name], np.float64) for name in ("shift", "scale"))
+        sound = shift.ndim == 1 and len(shift) > 0 and shift.shape == scale.shape
+        if not (sound and np.isfinite(shift).all() and np.isfinite(scale).all() and scale.all()):
+            raise ValueError("it is no shift and scale for each number")
+        self.shift, self.scale = shift, scale
+
+
+def _row(text: str, at: int) -> Floats:
+    """Return the numbers of one text; digits of other scripts and underscores are none."""
+    row = []
+    for word in text.split():
+        try:
+            plain = word.isascii() and "_" not in word
+            number = float(word) if plain else math.nan
+        except ValueError:
+            number = math.nan
+        if not abs(number) <= LARGEST:
+            fact = f"the answer to sequence {at} is no number that can be learned"
+            cure = "give a finite number, or leave the sequence out"
+            raise InputError.of("RC042", fact, key="source", got=repr(text), cure=cure)
+        row.append(number)
+    return np.array(row)

@@ -1,0 +1,193 @@
+"""Numbers, as far as the stages of a task differ by what is read or answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.metric import Scale
+from recurra.contracts.source import Source
+from recurra.contracts.target import Examples
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Chain
+from recurra.data.splits import Split, SplitName
+from recurra.data.store import Store
+from recurra.errors import InputError, Problem, RunError
+from recurra.generate import loop
+from recurra.generate.session import Session
+from recurra.job import forecasts, scan
+from recurra.job.answers import Answer
+from recurra.job.figures import Measured, SplitFigures
+from recurra.job.report import NumberVocabulary, Quantified
+from recurra.model.network import Network
+from recurra.resolved import Resolved
+from recurra.spec.tables import Task
+from recurra.train import baselines
+from recurra.train.metrics import Errors
+
+if TYPE_CHECKING:
+    from recurra.job.data import Data
+
+from recurra.job.elements.base import FEW, TAIL, Elements, Scores
+
+FAR_TIMES = 1.5
+"""How many times as dear a cold beginning may be as a warm one: the loss has no unit."""
+
+
+class Numbers(Elements):
+    """Rows of numbers, scaled as training's are.
+
+    What comes next is forecast, and an answer is a row.
+    """
+
+    prompt = "a list of numbers"
+    band = "forecast"
+    cost = "loss"
+    by_class = False
+
+    def fit(
+        self,
+        resolved: Resolved,
+        vocabulary: Vocabulary[Any],
+        store: Store,
+        splits: dict[SplitName, Split],
+    ) -> Chain | None:
+        """Fit the scale, and what follows it."""
+        return scan.fit(resolved, vocabulary, store, splits) or None
+
+    def scale(self, train: Examples) -> Scale | None:
+        """Return the error of the simplest rule in training, a column each."""
+        return baselines.series_scale(train)
+
+    def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
+        """Return the names of the features."""
+        return source.features()
+
+    def opening(self, store: Store, lag: int) -> tuple[int, int]:
+        """Return where the last steps lie of the last series that is long enough to go on from."""
+        lengths = store.ends - store.starts
+        long = np.flatnonzero(lengths > lag + 1)
+        last = int(long[-1]) if len(long) else -1
+        start, end = int(store.starts[last]), int(store.ends[last])
+        return max(start, end - TAIL - lag), end
+
+    def accepts(self, prompt: str | list[Any]) -> bool:
+        """Take a list without a text."""
+        return not isinstance(prompt, str) and not any(isinstance(item, str) for item in prompt)
+
+    def summary(self, data: Data) -> NumberVocabulary:
+        """Return the size, the features, and their scale."""
+        vocabulary = data.vocabulary
+        return NumberVocabulary(
+            size=vocabulary.size,
+            features=data.source.features(),
+            learned=vocabulary.save(),
+            transforms=[str(step) for step in vocabulary.transforms()],
+        )
+
+    def answers(self, data: Data) -> Quantified:
+        """Return how many numbers answer a sequence, and their scale."""
+        return Quantified(data.answers.size, data.answers.save())
+
+    def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
+        """Scale every number there is, and let the loss see it."""
+        return scan.scan(resolved, data, network)
+
+    def bands(self, task: Task) -> Iterator[Problem]:
+        """Give a problem if more numbers are expected than are forecast."""
+        expected, length = task.expect.forecast, task.generation.length
+        if expected is not None and len(expected) > length:
+            fact = f"{len(expected)} numbers are expected, and {length} generated"
+            cure = f"generation.length = {len(expected)}"
+            yield Problem("RC014", fact, "expect.forecast", cure=cure)
+
+    def rehearse(self, task: Task, data: Data, trial: Network) -> None:
+        """Forecast as the final figures do, and measure what the baselines say."""
+        if not task.generation.length or data.held_out() == "train":
+            return
+        begun, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
+        for series in begun:
+            # Of the history the last few steps do, and those that differences take.
+            history = series.history[-FEW - data.lag :]
+            position = series.position + len(series.history) - len(history)
+            session = Session(trial, data.vocabulary, position=position, known=series.known)
+            session.feed(history)
+
+            errors, steps = Errors(), len(series.future)
+            errors.add(np.stack(list(loop.numbers(session, steps))), series.future)
+            for guess in baselines.forecasts(history, steps, task.sequence.season).values():
+                errors.add(guess, series.future)
+            errors.metrics()
+
+    def go_on(self, resolved: Resolved, session: Session) -> None:
+        """Forecast a few steps."""
+        try:
+            list(loop.numbers(session, FEW))
+        except RunError as error:
+            fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
+            raise InputError.of("RC080", fact, key="generation.prompt") from error
+
+    def judged(
+        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+    ) -> Measured:
+        """Add the figures of each column, notes and the forecast.
+
+        The verdict is about the forecast if there is one.
+        """
+        name, season = figures["split"], task.sequence.season
+        errors = {rule: sums for rule, sums in scores.rules.items() if isinstance(sums, Errors)}
+        if columns := forecasts.by_column(data.source.features(), scores.model.columns(), errors):
+            figures["columns"] = columns
+
+        notes, split = figures["notes"], data.splits[name]
+        notes += forecasts.step_notes(data, split, season, figures["baselines"])
+        if task.generation.prompt is None and data.opening_position():
+            notes.append(
+                f"what is generated goes on from the last {TAIL:,} steps of the last series"
+            )
+
+        # On what it was trained on, a forecast would say little.
+        horizon = task.generation.length
+        if name == "train" or not horizon:
+            return figures
+        forecast = forecasts.forecast(data, network, name, horizon, season)
+        if forecast is None:
+            notes += forecasts.left_out(data, name, 0)
+            return figures
+        figures["forecast"] = forecast
+        return forecast
+
+    def near(self, cold: float, warm: float) -> bool:
+        """Compare losses, whose unit nobody knows."""
+        return cold <= FAR_TIMES * warm
+
+    def continued(self, session: Session, steps: int, nats: Callable[[], float | None]) -> Answer:
+        """Return a forecast."""
+        rows = [row.tolist() for row in loop.numbers(session, steps)]
+        return Answer([row[0] if len(row) == 1 else row for row in rows])
+
+    def answered(
+        self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
+    ) -> list[Answer]:
+        """Return numbers in their own units."""
+        scaled = point.cpu().numpy()
+        if read is None:
+            own = answers.decode(scaled)
+        else:
+            own = Chain(answers).forecast(read, scaled)
+        return [Answer(row[0] if len(row) == 1 else row) for row in own.tolist()]
+
+    def try_out(self, vocabulary: Vocabulary[Any]) -> None:
+        """Scale a row of ones, transform it, and back: it must be a row of numbers all the way."""
+        row = np.ones((1, vocabulary.size))
+        chain = Chain(vocabulary)
+        read = chain.scaled(row)
+        for numbers in (read, chain.forecast(row, read), vocabulary.decode(read)):
+            shape = np.shape(numbers)
+            if shape != row.shape or not np.isfinite(numbers).all():
+                fact = f"a row of {vocabulary.size} numbers becomes {shape}, or is not finite"
+                raise ValueError(fact)

@@ -1,0 +1,229 @@
+"""Numbers that answer a sequence: figures and simple rules against plain numpy, and whole runs."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import recurra
+from recurra import Examples
+from recurra.data.quantities import Quantities
+from recurra.errors import InputError, RecurraError
+from recurra_targets.deviation import Deviations
+from recurra_targets.options import ValueOptions
+from recurra_targets.value import Value
+from recurra_targets.value_rules import value_rules
+
+laws = settings(deadline=None, max_examples=25)
+VALUE = Value(ValueOptions())
+
+TASK = """\
+schema = 1
+
+[source]
+kind = "inline"
+series = {series}
+labels = {labels}
+
+[vocabulary]
+kind = "numeric"
+
+[target]
+kind = "value"
+pooling = "mean"
+
+[sequence]
+split = [0.6, 0.2, 0.2]
+
+[encoder]
+kind = "identity"
+
+[cell]
+kind = "gru"
+hidden_size = 8
+
+[loss]
+kind = "mse"
+
+[training]
+steps = 60
+batch_size = 8
+optimizer = {{ kind = "adam", lr = 0.02 }}
+"""
+
+
+def task(folder, labels, series=None, **changes):
+    """Write a task whose sequences are answered by `labels`: by default their mean and more."""
+    series = series or [[float(value) for value in row] for row in sequences(len(labels))]
+    text = TASK.format(series=json.dumps(series), labels=json.dumps(labels))
+    for old, new in changes.values():
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "value.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def sequences(count):
+    """Return sequences of 3 to 8 numbers, each about a level of its own."""
+    draw = np.random.Generator(np.random.Philox(5))
+    return [draw.normal(draw.normal(), 0.3, draw.integers(3, 9)) for _ in range(count)]
+
+
+def means(count):
+    """Return what a network can learn of such sequences: their means, times a hundred."""
+    return [round(100 * float(row.mean()), 3) for row in sequences(count)]
+
+
+rows = st.lists(
+    st.tuples(*[st.floats(-1e6, 1e6)] * 4).map(lambda row: (row[:2], row[2:])), min_size=1
+)
+
+
+@laws
+@given(rows=rows, cuts=st.lists(st.integers(0, 40), max_size=3), far=st.sampled_from([0, 1e9]))
+def test_figures_are_those_of_plain_numpy(rows, cuts, far):
+    """However the rows are cut into blocks, rmse, mae and R² are the written formulas.
+
+    A level that all share, however high, takes nothing of the digits of R².
+    """
+    predicted, came = (np.array([row[place] for row in rows]) + far for place in (0, 1))
+    sums = Deviations(2)
+    bounds = sorted({0, *(cut for cut in cuts if cut < len(rows)), len(rows)})
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        sums.add(predicted[low:high], came[low:high])
+    found = sums.metrics()
+
+    error = predicted - came
+    assert found["rmse"] == pytest.approx(math.sqrt((error**2).mean()), rel=1e-9, abs=1e-12)
+    assert found["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-9, abs=1e-12)
+    spread = ((came - came.mean(axis=0)) ** 2).sum(axis=0)
+    if (spread > 1e-3).all():
+        r2 = (1 - (error**2).sum(axis=0) / spread).mean()
+        assert found["r2"] == pytest.approx(r2, rel=1e-6, abs=1e-6)
+    alone = sums.columns[1].metrics()
+    assert alone["mae"] == pytest.approx(np.abs(error[:, 1]).mean(), rel=1e-9, abs=1e-12)
+
+
+def test_what_never_varies_has_no_r2():
+    """R² compares with the mean of what came: where that is right, there is nothing to explain."""
+    sums = Deviations(1)
+    sums.add(np.array([[1.0], [3.0]]), np.array([[2.0], [2.0]]))
+    assert sums.metrics() == {"rmse": 1.0, "mae": 1.0}
+
+
+def examples(parts, answers, elements="numbers", size=1):
+    """Return sequences with the numbers that answer them."""
+    ends = np.cumsum([len(part) for part in parts])
+    begin = np.concatenate([[0], ends[:-1]])
+    values = np.concatenate(parts)
+    answers = np.asarray(answers, np.float64).reshape(len(parts), -1)
+    return Examples(elements, values, begin, ends, begin, size, answers.shape[1], answers)
+
+
+def test_rules_of_numbers_see_what_they_say():
+    """The mean is numpy's; ridge is exact where a line is; 1-NN knows what it has seen."""
+    draw = np.random.Generator(np.random.Philox(3))
+    parts = [draw.normal(size=(6, 1)) for _ in range(60)]
+    answers = [(2 * part[0, 0] - part[5, 0], part.sum()) for part in parts]
+    train, held = examples(parts[:40], answers[:40]), examples(parts[40:], answers[40:])
+
+    figures = {name: sums.metrics() for name, sums in value_rules(train, held).items()}
+    wanted = np.abs(np.mean(answers[:40], axis=0) - np.array(answers[40:])).mean()
+    assert figures["mean"]["mae"] == pytest.approx(wanted)
+    assert figures["ridge"]["r2"] > 0.9999
+    assert value_rules(train, train)["1-NN"].metrics()["rmse"] == 0
+    assert value_rules(train, examples(parts[:1], answers[:1])).keys() == figures.keys()
+
+
+def test_rules_of_symbols_count_them():
+    """How often a symbol comes, and how long a text is, is a line that ridge finds."""
+    draw = np.random.Generator(np.random.Philox(4))
+    parts = [draw.integers(0, 4, draw.integers(2, 30)) for _ in range(80)]
+    answers = [3.0 * (part == 2).sum() - len(part) for part in parts]
+    train = examples(parts[:60], answers[:60], "symbols", 4)
+    held = examples(parts[60:], answers[60:], "symbols", 4)
+    assert value_rules(train, held)["ridge"].metrics()["r2"] > 0.999
+
+
+@laws
+@given(
+    column=st.lists(
+        st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=2), min_size=2, max_size=20
+    )
+)
+def test_numbers_come_back_from_their_scale(column):
+    """What is read, scaled, saved and taken back is what was written, but for rounding."""
+    texts = [" ".join(map(repr, row)) for row in column]
+    try:
+        made = Quantities()
+        made.fit([made.read(texts)])
+    except InputError as error:
+        assert "nothing to learn" in error.problems[0].fact
+        return
+    again = Quantities()
+    again.restore(json.loads(json.dumps(made.save())))
+    scaled = made.encode(made.read(texts))
+    size = np.abs(column).max(axis=0)
+    assert (np.abs(again.decode(scaled) - column) <= 1e-9 * size + 1e-300).all()
+    assert (np.abs(scaled).max(axis=0) <= math.sqrt(len(column)) + 1).all()
+
+
+def test_a_run_learns_and_its_predictions_are_its_figures(tmp_path):
+    """The mean of a sequence is learned; predict gives numbers whose rmse is that of the run."""
+    run = recurra.run(task(tmp_path, means(60)), runs=tmp_path / "runs")
+    result = run.result
+    assert result["metrics"]["r2"] > 0.8 and result["beats_baselines"] in (True, False)
+    assert result["best_baseline"] in ("mean", "ridge", "1-NN")
+    assert {row["sequence"] for row in result["most_wrong"]} <= set(range(1, 61))
+
+    loaded = recurra.load(run.path)
+    everything = [row["predicted"] for row in loaded.predict([list(s) for s in sequences(60)])]
+    assert all(isinstance(number, float) for number in everything)
+    for row in result["most_wrong"]:
+        assert row["predicted"] == pytest.approx(everything[row["sequence"] - 1], rel=1e-4)
+        assert row["came"] == pytest.approx(means(60)[row["sequence"] - 1], rel=1e-9)
+    assert loaded.evaluate()["metrics"]["rmse"] == pytest.approx(result["metrics"]["rmse"])
+
+
+def test_several_numbers_answer_a_sequence(tmp_path):
+    """Each has a scale of its own; the verdict speaks of R², which has no unit."""
+    labels = [f"{mean} {-mean / 1000 + 7}" for mean in means(60)]
+    run = recurra.run(task(tmp_path, labels), runs=tmp_path / "runs")
+    assert "R²" in run.result["verdict"] and run.result["metrics"]["r2"] > 0.8
+    (row,) = recurra.load(run.path).predict([[1.0, 1.1, 0.9]])
+    assert len(row["predicted"]) == 2 and abs(row["predicted"][1] - 7) < 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "words"),
+    [
+        (["a", *means(9)], "RC042", "the answer to sequence 1 is no number"),
+        ([*means(9), "nan"], "RC042", "the answer to sequence 10 is no number"),
+        ([*means(9), "1e400"], "RC042", "sequence 10"),
+        ([*means(9), "1_0"], "RC042", "sequence 10"),
+        ([*means(9), "1 2"], "RC042", "2 numbers answer sequence 10, and 1 the first"),
+        ([3.5] * 10, "RC041", "answered by 3.5: there is nothing to learn"),
+    ],
+)
+def test_answers_that_are_no_numbers_are_refused_with_their_sequence(labels, code, words, tmp_path):
+    """Nothing is written, and the error says which sequence it is and what stands there."""
+    with pytest.raises(RecurraError) as caught:
+        recurra.run(task(tmp_path, labels), runs=tmp_path / "runs")
+    assert caught.value.problems[0].code == code and words in caught.value.problems[0].fact
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_loss_of_classes_is_refused(tmp_path):
+    """Numbers are answered, and the error names the losses that take them."""
+    wrong = task(tmp_path, means(10), loss=('kind = "mse"', 'kind = "cross_entropy"'))
+    with pytest.raises(RecurraError) as caught:
+        recurra.check(wrong)
+    (problem,) = caught.value.problems
+    assert problem.code == "RC030" and "target 'value' gives numbers" in problem.fact
+    assert "mse" in problem.allowed
