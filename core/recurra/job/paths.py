@@ -25,8 +25,8 @@ class Execution:
 
     paths: list[str]
     step_paths: list[str]
+    randomness: int
     threads: int = 1
-    randomness: int = SCHEME
 
     @classmethod
     def of(cls, environment: Environment) -> Execution:
@@ -44,6 +44,7 @@ class Execution:
         return cls(
             paths=[choice.path for choice in choices],
             step_paths=[_step_path(choice) for choice in choices],
+            randomness=SCHEME,
         )
 
 
