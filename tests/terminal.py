@@ -50,6 +50,12 @@ class Ended:
         return self
 
 
+def alone(ended: Ended) -> dict[str, object]:
+    """Return the JSON object that is all that a command has printed."""
+    assert len(ended.out.splitlines()) == 1, ended.out
+    return ended.last
+
+
 def world(**more: str) -> dict[str, str]:
     """Return the environment of a process: one core, and the cache of this test.
 
