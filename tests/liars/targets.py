@@ -81,6 +81,16 @@ class RightValue(Target[Plain]):
         return train.answers.mean(axis=0)
 
 
+class RightValueSteps(RightValue):
+    """The numbers of a sequence, said at each step but the first two."""
+
+    scope = "step"
+
+    def scored(self, window):
+        steps = torch.arange(window.x.shape[1], device=window.x.device)
+        return window.position[:, None] + steps >= 2
+
+
 class AveragesWhatCame(RightValue):
     """Says the mean of the numbers that it is to guess."""
 
@@ -497,6 +507,7 @@ RIGHT = [
     component("Right"),
     component("RightSteps"),
     component("RightValue"),
+    component("RightValueSteps"),
     component("RightNext"),
     component("RightFarther"),
 ]

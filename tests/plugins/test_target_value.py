@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ import recurra
 from recurra import Examples
 from recurra.data.quantities import Quantities
 from recurra.errors import InputError, RecurraError
+from recurra.job.data import load_data
+from recurra.resolve import resolve
 from recurra_targets.deviation import Deviations
 from recurra_targets.options import ValueOptions
 from recurra_targets.value import Value
@@ -198,6 +201,16 @@ def test_several_numbers_answer_a_sequence(tmp_path):
     assert "R²" in run.result["verdict"] and run.result["metrics"]["r2"] > 0.8
     (row,) = recurra.load(run.path).predict([[1.0, 1.1, 0.9]])
     assert len(row["predicted"]) == 2 and abs(row["predicted"][1] - 7) < 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_answers_have_the_type_of_the_network(precision, tmp_path):
+    """A loss sees two tensors of one type, and training is computed in none wider."""
+    changes = {"device.precision": precision}
+    resolved = resolve(task(tmp_path, means(20)), changes)
+    batch = next(load_data(resolved).feed.epoch(0))
+    assert batch.y.dtype == batch.x.dtype == getattr(torch, precision)
+    assert batch.y.shape == (8, 1)
 
 
 @pytest.mark.parametrize(

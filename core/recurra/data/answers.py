@@ -32,5 +32,7 @@ def answered(
 
 
 def can_be_given(encoded: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which answers, ids `[n]` or numbers `[n, F]`, training knows of."""
-    return encoded != UNSEEN if encoded.dtype == np.int64 else np.ones(len(encoded), bool)
+    """Return which answers, ids `[...]` or numbers `[..., F]`, training knows of."""
+    if encoded.dtype == np.int64:
+        return np.asarray(encoded != UNSEEN)
+    return np.ones(encoded.shape[:-1], bool)

@@ -152,7 +152,7 @@ class Reader:
 
         fresh = torch.ones(len(first), dtype=torch.bool)
         inputs = self._tensor(x)
-        answers = self._tensor(y)
+        answers = self._tensor(y) if self.labels is None else self._answer(y)
         position = torch.from_numpy(first - begin)
         undo = NOTHING
         if self.rows is not None and self.labels is None:
@@ -186,15 +186,20 @@ class Reader:
             values = _filled(values, np.arange(longest), steps)
 
         inputs = self._tensor(values)
-        answers = torch.from_numpy(self._labels[rows])
+        answers = self._answer(self._labels[rows])
         return Whole(inputs, answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
     @property
-    def _labels(self) -> Ints:
+    def _labels(self) -> Array:
         assert self.labels is not None, (
             "what is asked of whole sequences stands in a column of its own"
         )
         return self.labels
+
+    def _answer(self, labels: Array) -> Tensor:
+        """Return answers to sequences: ids as they are, numbers in the type of the network."""
+        answers = torch.from_numpy(labels)
+        return answers.to(self.dtype) if answers.is_floating_point() else answers
 
     def read(self, values: Array) -> Array:
         """Return of rows of a store of transformed numbers what the network reads."""
