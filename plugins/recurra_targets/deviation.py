@@ -13,6 +13,9 @@ from recurra import Figure, Metric, Metrics, Vocabulary
 
 Floats = NDArray[np.float64]
 
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""What deviates no more than this, in parts of the largest, does not vary."""
+
 
 class Deviations:
     """Sums over rows of numbers `[N, F]` and what was predicted of them, in their own units.
@@ -26,6 +29,7 @@ class Deviations:
         self.count = 0
         self.absolute, self.squared = np.zeros(width), np.zeros(width)
         self.mean, self.spread = np.zeros(width), np.zeros(width)
+        self.largest = np.zeros(width)
 
     def add(self, predicted: Floats, came: Floats) -> None:
         """Add rows `[N, F]`."""
@@ -34,6 +38,7 @@ class Deviations:
             errors = np.abs(predicted - came)
             self.absolute += errors.sum(axis=0)
             self.squared += (errors**2).sum(axis=0)
+            self.largest = np.maximum(self.largest, np.abs(came).max(axis=0))
 
             count, mean = len(came), came.mean(axis=0)
             away = mean - self.mean
@@ -49,7 +54,8 @@ class Deviations:
             "rmse": float(np.sqrt(columns.sum() / numbers)),
             "mae": float(self.absolute.sum() / numbers),
         }
-        varies = self.spread > 0
+        # The mean of equal numbers is not always one of them: rounding is no variation.
+        varies = np.sqrt(self.spread / self.count) > ROUNDING * self.largest
         if varies.any():
             figures["r2"] = float((1 - columns[varies] / self.spread[varies]).mean())
         return figures
@@ -65,6 +71,7 @@ class Deviations:
         alone.count = self.count
         alone.absolute, alone.squared = self.absolute[part], self.squared[part]
         alone.mean, alone.spread = self.mean[part], self.spread[part]
+        alone.largest = self.largest[part]
         return alone
 
 

@@ -51,15 +51,20 @@ def value_rules(train: Examples, held: Examples) -> dict[str, Deviations]:
 
 
 def _rules(train: Examples, sequences: Sequences, answers: Floats) -> dict[str, Rule]:
-    """Return 1-NN and ridge, learned from sequences and the numbers `[n, F]` that answer them."""
+    """Return 1-NN and ridge, learned from sequences and the numbers `[n, F]` that answer them.
+
+    Ridge has one penalty for all numbers, which therefore have the same deviation for it.
+    """
     read: Read = (
         Vectors(sequences) if train.elements == "numbers" else Counts(sequences, train.size)
     )
     vectors = read.of(sequences)
-    line = Ridge(vectors, answers)
+    mean, deviation = answers.mean(axis=0), answers.std(axis=0)
+    unit = np.where(deviation > 0, deviation, 1.0)
+    line = Ridge(vectors, (answers - mean) / unit)
     return {
         "1-NN": lambda asked: answers[nearest(read.of(asked), vectors)],
-        "ridge": lambda asked: line.predict(read.of(asked)),
+        "ridge": lambda asked: line.predict(read.of(asked)) * unit + mean,
     }
 
 

@@ -113,6 +113,39 @@ def test_figures_are_those_of_plain_numpy(rows, cuts, far):
     assert alone["mae"] == pytest.approx(np.abs(error[:, 1]).mean(), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("count", range(2, 12))
+def test_rounding_is_no_variation(count):
+    """The mean of six 0.1 is not 0.1: a column that is all one number has no R², nor a scale."""
+    came = np.column_stack([np.full(count, 0.1), np.arange(count)])
+    sums = Deviations(2)
+    sums.add(came + 0.5, came)
+    assert sums.metrics()["r2"] == pytest.approx(1 - 0.25 * count / came[:, 1].var() / count)
+    made = Quantities()
+    made.fit([list(came * 1e-5)])
+    assert made.scale[0] == pytest.approx(1e-6)
+
+
+def test_ridge_knows_no_units():
+    """What ridge says of one number does not hang on the unit of another."""
+    draw = np.random.Generator(np.random.Philox(6))
+    parts = [draw.normal(size=(5, 1)) for _ in range(60)]
+    noise = draw.normal(size=60)
+    figures = []
+    for unit in (1e-6, 1.0, 1e6):
+        answers = [(part.sum(), unit * number) for part, number in zip(parts, noise, strict=True)]
+        rules = value_rules(examples(parts[:40], answers[:40]), examples(parts[40:], answers[40:]))
+        figures.append(rules["ridge"].columns[0].metrics()["r2"])
+    assert figures == pytest.approx([figures[0]] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae", "huber"])
+def test_each_loss_of_numbers_trains(kind, tmp_path):
+    """In float32, which is the default."""
+    changes = {"loss.kind": kind, "training.steps": 4}
+    run = recurra.run(task(tmp_path, means(20)), changes, runs=tmp_path / "runs")
+    assert run.result["steps"] == 4
+
+
 def test_what_never_varies_has_no_r2():
     """R² compares with the mean of what came: where that is right, there is nothing to explain."""
     sums = Deviations(1)

@@ -16,6 +16,9 @@ from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
 
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""What deviates no more than this, in parts of the largest, is one and the same number."""
+
 
 class Quantities(Vocabulary[Options]):
     """Numbers `[n, F]`, of which each column has mean 0 and deviation 1 in training.
@@ -54,14 +57,15 @@ class Quantities(Vocabulary[Options]):
     def fit(self, runs: Iterable[Sequence[Floats]]) -> None:
         """Learn from rows of numbers. Raises `InputError` (RC041) where none of them changes."""
         numbers = np.stack([row for run in runs for row in run])
-        deviation = numbers.std(axis=0)
+        deviation, largest = numbers.std(axis=0), np.abs(numbers).max(axis=0)
         # What deviates no more than rounding does is constant, and is not blown up.
-        constant = deviation <= 1e-12 * np.abs(numbers).max(axis=0)
+        constant = deviation <= ROUNDING * largest
         if constant.all():
             only = " ".join(f"{number:g}" for number in numbers[0])
             fact = f"every sequence of training is answered by {only}: there is nothing to learn"
             raise InputError.of("RC041", fact, key="target", cure="give it answers that differ")
-        self.shift, self.scale = numbers.mean(axis=0), np.where(constant, 1.0, deviation)
+        own_size = np.where(largest > 0, largest, 1.0)
+        self.shift, self.scale = numbers.mean(axis=0), np.where(constant, own_size, deviation)
 
     def encode(self, values: Sequence[Floats]) -> Floats:
         """Return scaled numbers `[n, F]`."""
@@ -87,7 +91,9 @@ class Quantities(Vocabulary[Options]):
         """Take back the scale. Raises `ValueError` if that is no shift and scale a column."""
         shift, scale = (np.asarray(saved[name], np.float64) for name in ("shift", "scale"))
         sound = shift.ndim == 1 and len(shift) > 0 and shift.shape == scale.shape
-        if not (sound and np.isfinite(shift).all() and np.isfinite(scale).all() and scale.all()):
+        if not (
+            sound and np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()
+        ):
             raise ValueError("it is no shift and scale for each number")
         self.shift, self.scale = shift, scale
 

@@ -268,6 +268,9 @@ def _compared(ours: float, theirs: float) -> str:
     """Return how far one figure lies from another, in words."""
     if ours == theirs:
         return "equal to"
+    if min(ours, theirs) < 0:
+        # Nothing is a share of such a figure, as R² may be.
+        return f"{abs(ours - theirs):.3g} {'below' if ours < theirs else 'above'}"
     if not theirs:
         return "above"
     if ours > 3 * theirs:
