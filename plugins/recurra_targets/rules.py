@@ -147,8 +147,8 @@ def _lesson(examples: Examples, classes: Ints) -> Lesson:
     return every.only(rows)
 
 
-def spaced(answers: Ints, most: int) -> Ints:
-    """Return at most so many rows, evenly spaced in the order of classes: each has its share."""
+def spaced(answers: NDArray[Any], most: int) -> Ints:
+    """Return at most so many rows, evenly spaced in the order of answers: a class has its share."""
     order = np.argsort(answers, kind="stable")
     count = min(most, len(order))
     places = np.linspace(0, len(order) - 1, count).astype(np.int64)
@@ -168,7 +168,7 @@ def _scores(rule: Rule, exam: Lesson, classes: int) -> Metrics:
     """Return the figures of a rule."""
     pairs = Pairs(classes)
     chances_of_answers = []
-    for rows in _blocks(exam.sequences):
+    for rows in blocks(exam.sequences):
         part = exam.only(rows)
         predicted, chances = rule(part.sequences)
         pairs.add(part.answers, predicted)
@@ -183,7 +183,7 @@ def _scores(rule: Rule, exam: Lesson, classes: int) -> Metrics:
     return metrics
 
 
-def _blocks(sequences: Sequences) -> Iterator[Ints]:
+def blocks(sequences: Sequences) -> Iterator[Ints]:
     """Give the rows of sequences that are answered at a time."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
     rows = np.arange(len(ends))

@@ -2,7 +2,7 @@
 
 The mean of training; 1-NN and ridge on vectors: numbers are stretched to one length, and symbols
 are counted. Of more than `MOST` sequences the rules learn from some, evenly spaced in the order of
-what they are answered by.
+the first number that answers them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recurra import Examples
 from recurra_targets.deviation import Deviations
+from recurra_targets.rules import blocks, spaced
 from recurra_targets.vectors import Ridge, Vectors, nearest
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,6 @@ MOST = 2000
 """The most sequences to learn from."""
 COUNTED = 4096
 """So many symbols are counted, the most frequent of training."""
-BLOCK = 1024
-"""So many sequences are answered at a time."""
 
 
 def value_rules(train: Examples, held: Examples) -> dict[str, Deviations]:
@@ -36,17 +35,17 @@ def value_rules(train: Examples, held: Examples) -> dict[str, Deviations]:
     if not len(train) or not len(held):
         return {}
 
-    rows = _spaced(train.answers, MOST)
+    rows = spaced(train.answers[:, 0], MOST)
     sequences = list(train.sequences())
     rules = _rules(train, [sequences[row] for row in rows.tolist()], train.answers[rows])
     rules = {"mean": _constant(train.answers.mean(axis=0))} | rules
 
     asked = list(held.sequences())
     deviations = {name: Deviations(held.answers.shape[1]) for name in rules}
-    for begin in range(0, len(asked), BLOCK):
-        part = slice(begin, begin + BLOCK)
+    for block in blocks(asked):
+        part = [asked[row] for row in block.tolist()]
         for name, rule in rules.items():
-            deviations[name].add(rule(asked[part]), held.answers[part])
+            deviations[name].add(rule(part), held.answers[block])
     return deviations
 
 
@@ -108,10 +107,3 @@ class Counts:
             row[:-1] = np.bincount(places[places >= 0], minlength=self.width - 1)
             row[-1] = len(sequence)
         return counts
-
-
-def _spaced(answers: Floats, most: int) -> NDArray[np.int64]:
-    """Return at most so many rows, evenly spaced in the order of their first number."""
-    order = np.argsort(answers[:, 0], kind="stable")
-    some = np.linspace(0, len(order) - 1, min(most, len(order))).astype(np.int64)
-    return np.sort(order[some])

@@ -147,23 +147,7 @@ def damaged(draw, raw):
     if fault == "pack":
         return gzip.compress(raw)[: low + 12]
 
-    middle = draw(
-        st.sampled_from(
-            [
-                b'"',
-                b"\\",
-                b"\0",
-                b"\xff",
-                b"\r",
-                b"\n",
-                b",",
-                b"{",
-                b"\\ud800",
-                b"NaN",
-                b"\xef\xbb\xbf",
-            ]
-        )
-    )
+    middle = draw(st.sampled_from(INTRUDERS))
     return raw[:low] + middle + raw[low if fault == "insert" else high :]
 
 

@@ -88,11 +88,11 @@ class Whole(NamedTuple):
 class Reader:
     """Cuts batches from a store: each row begins at a position and has a number of steps.
 
-    An answer lies `reach` steps past the one that gives it; those of `labels` `[n]`, which are the
-    ids of what is asked of whole sequences, `UNSEEN` where nothing can be answered, belong to each
-    step. Of the steps that have an answer those are scored that are `chosen`. Where numbers are
-    transformed, `rows` holds what has become of them, with `origins` numbers of each feature to
-    undo it, and the first `lag` elements of a sequence are the answer to nothing.
+    An answer lies `reach` steps past the one that gives it; those of `labels`, what is asked of
+    whole sequences, belong to each step: ids `[n]`, `UNSEEN` where nothing can be answered, or
+    scaled numbers `[n, F]`. Of the steps that have an answer those are scored that are `chosen`.
+    Where numbers are transformed, `rows` holds what has become of them, with `origins` numbers of
+    each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
     """
 
     store: Store
