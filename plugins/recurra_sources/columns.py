@@ -24,7 +24,7 @@ from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
 from recurra_sources.names import nearest, readable
 from recurra_sources.patterns import matching
-from recurra_sources.table_options import TableOptions
+from recurra_sources.table_options import RowOptions, TableOptions
 from recurra_sources.unfolding import Unfolding
 
 CHUNK = 1 << 14
@@ -41,17 +41,25 @@ class Step(NamedTuple):
     group: str | None
 
 
+R = TypeVar("R", bound=RowOptions)
 O = TypeVar("O", bound=TableOptions)  # noqa: E741
 
 
-class Table(Source[O]):
-    """A file of rows; how they are written is a subclass's matter."""
+class Rows(Source[R]):
+    """Rows of several columns; where they stand and how they are written is a subclass's matter."""
 
     offers: ClassVar[tuple[Element, ...]] = ("text", "tokens", "numbers")
+    unit: ClassVar[str] = "line"
+    """What the place of a row counts."""
 
-    def __init__(self, options: O) -> None:
+    def __init__(self, options: R) -> None:
         super().__init__(options)
         self._gaps = Gaps()
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """Where the rows stand, as it is printed."""
 
     @abstractmethod
     def written(self) -> Iterator[tuple[int, Any]]:
@@ -169,8 +177,7 @@ class Table(Source[O]):
 
     def _all_empty(self, first: Step) -> InputError:
         """Return the error of a group of texts without a character, which begins with `first`."""
-        where = f"{readable(self.options.path)}:{first.place}"
-        fact = f"{where}: the texts of group {first.group!r} are all empty"
+        fact = f"{self.where}:{first.place}: the texts of group {first.group!r} are all empty"
         cure = (
             'mend the rows, or set source.missing = "drop": then a group without a text is left out'
         )
@@ -180,18 +187,15 @@ class Table(Source[O]):
         self, role: str, first: Step, before: str | None, step: Step, here: str | None
     ) -> InputError:
         """Return the error of a sequence with two labels, or two folds."""
-        path = readable(self.options.path)
-        fact = f"{path}:{step.place}: group {step.group!r} has the {role} {here!r} here"
-        fact += f", and {before!r} at {path}:{first.place}: a sequence has one {role}"
+        fact = f"{self.where}:{step.place}: group {step.group!r} has the {role} {here!r} here"
+        fact += f", and {before!r} at {self.where}:{first.place}: a sequence has one {role}"
         cure = "mend the rows, or name as source.group the column whose values have one"
         return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {role} each")
 
     def _scattered(self, group: Any) -> InputError:
         """Return the error of a group whose rows do not follow each other."""
-        fact = f"{readable(self.options.path)}: group {group!r} comes again after another group"
-        cure = (
-            f"sort the file by {self.options.group}, so that the rows of a group follow each other"
-        )
+        fact = f"{self.where}: group {group!r} comes again after another group"
+        cure = f"sort the rows by {self.options.group}, so that those of a group follow each other"
         return InputError.of("RC042", fact, key="source.group", cure=cure)
 
     def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
@@ -204,12 +208,12 @@ class Table(Source[O]):
         beside = self.readers()
         if options.whole_rows:
             # The number of a row is its group, and stands behind the other cells.
-            rows = Unfolding(options.path, options.columns, element).rows(rows, beside)
+            rows = Unfolding(self.where, options.columns, element).rows(rows, beside)
             beside = [*beside, read_as.named]
         grouped = options.group is not None or options.whole_rows
 
         read_cell = self._reader(element)
-        faults = Faults(options, element)
+        faults = Faults(options, element, self.where, self.unit)
         self._gaps = gaps = Gaps(grouped)
         last: list[Any] = [None] * len(options.named)
         group = None
@@ -247,7 +251,7 @@ class Table(Source[O]):
                 # At once, or a sequence would be answered without this step.
                 faults.raise_any(whole)
             if None in values:
-                gaps.leave(place)
+                gaps.leave(place, self.unit)
                 dropped += 1
                 continue
 
@@ -273,7 +277,7 @@ class Table(Source[O]):
     def _all_dropped(self, count: int) -> InputError:
         """Return the error of a table of which nothing is left."""
         names = ", ".join(self.options.named)
-        where = f"all {count} rows of {readable(self.options.path)}"
+        where = f"all {count} rows of {self.where}"
         fact = f'missing = "drop" leaves out {where}: each lacks a cell of {names}'
         cure = "name columns that are filled, or another source.missing"
         return InputError.of("RC041", fact, key="source.missing", cure=cure)
@@ -291,21 +295,11 @@ class Table(Source[O]):
             return read_as.named
         return read_as.whole_text if self.options.whole_rows else read_as.text
 
-    def _file(self) -> Path:
-        """Return the file. Raises `InputError` (RC040) unless the path stands for one."""
-        paths = matching([self.options.path]).files
-        if len(paths) > 1:
-            pattern = readable(self.options.path)
-            fact = f"{pattern} stands for {len(paths)} files, and a table is one"
-            names = ", ".join(readable(path.name) for path in paths[:5])
-            raise InputError.of("RC040", fact, key="source.path", got=names)
-        return paths[0]
-
     def _no_column(
         self, name: str, columns: list[str], where: str = "", cure: str = ""
     ) -> InputError:
         """Return the error of a column that is none of those of the table."""
-        fact = f"{readable(self.options.path)}{where} has no column {name!r}"
+        fact = f"{self.where}{where} has no column {name!r}"
         allowed = ", ".join(columns[:20])
         if len(columns) > 20:
             allowed += f" and {len(columns) - 20} more"
@@ -315,7 +309,7 @@ class Table(Source[O]):
 
     def _twice(self, name: str, where: str) -> InputError:
         """Return the error of a name that several columns have."""
-        fact = f"{readable(self.options.path)}{where} has several columns {name!r}"
+        fact = f"{self.where}{where} has several columns {name!r}"
         cure = "give each column a name of its own"
         return InputError.of("RC042", fact, key=self._key(name), cure=cure)
 
@@ -328,18 +322,10 @@ class Table(Source[O]):
             return "source.label"
         return "source.fold" if name == options.fold else "source.group"
 
-    def fingerprint(self) -> str:
-        """Return a hash of name, size and time of the file."""
-        return files.fingerprint([self._file()])
-
     @property
     def named(self) -> str:
         """The column that names a sequence."""
         return self.options.group or "row"
-
-    def over(self, path: str) -> Self:
-        """Return a source that reads another file in the same form, without labels."""
-        return type(self)(self.options.over(path))
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and the label and the fold where columns of them are named."""
@@ -351,12 +337,55 @@ class Table(Source[O]):
         """Return the names of the columns."""
         return list(self.options.columns)
 
+    def features_of_lists(self) -> list[str]:
+        """Return the names of the columns, in which a cell may hold a list.
+
+        They are `x[0]`, `x[1]` and so on of one that holds several numbers a step. How many is read
+        of the first row that tells.
+        """
+        names = list(self.options.columns)
+        if not self.options.whole_rows or len(names) > 1:
+            return names
+
+        unfolding = Unfolding(self.where, names, "numbers")
+        for _ in unfolding.rows(self.rows(), self.readers()):
+            if unfolding.width:
+                break
+        return indexed(names[0], unfolding.width) if unfolding.width > 1 else names
+
     def gaps(self) -> list[str]:
         """Return what the last reading left out before other rows of its sequence.
 
         That is rows, and blank lines.
         """
         return list(self._gaps.rows)
+
+
+class Table(Rows[O]):
+    """A file of rows."""
+
+    @property
+    def where(self) -> str:
+        """The file."""
+        return readable(self.options.path)
+
+    def _file(self) -> Path:
+        """Return the file. Raises `InputError` (RC040) unless the path stands for one."""
+        paths = matching([self.options.path]).files
+        if len(paths) > 1:
+            pattern = readable(self.options.path)
+            fact = f"{pattern} stands for {len(paths)} files, and a table is one"
+            names = ", ".join(readable(path.name) for path in paths[:5])
+            raise InputError.of("RC040", fact, key="source.path", got=names)
+        return paths[0]
+
+    def fingerprint(self) -> str:
+        """Return a hash of name, size and time of the file."""
+        return files.fingerprint([self._file()])
+
+    def over(self, path: str) -> Self:
+        """Return a source that reads another file in the same form, without labels."""
+        return type(self)(self.options.over(path))
 
 
 def _named(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from recurra import Element, InputError
 from recurra_sources.cells import Place
-from recurra_sources.names import readable
 
 if TYPE_CHECKING:
-    from recurra_sources.table_options import TableOptions
+    from recurra_sources.table_options import RowOptions
 
 SHOWN = 10
 """Faults that are listed before the rest is counted."""
@@ -18,8 +17,9 @@ SHOWN = 10
 class Faults:
     """Cells that cannot be read: the first are shown, the others counted."""
 
-    def __init__(self, options: TableOptions, element: Element) -> None:
-        self.path, self.settled = options.path, options.settled
+    def __init__(self, options: RowOptions, element: Element, where: str, unit: str) -> None:
+        self.where, self.unit = where, unit
+        self.settled = options.settled
         self.beside = {"label": options.label, "fold": options.fold}
         self.count = 0
         self.names: set[str] = set()
@@ -36,7 +36,7 @@ class Faults:
             return
 
         content = "nothing" if cell is None or cell == "" else shortened(cell)
-        line = f"line {place}, column {name}: {content}"
+        line = f"{self.unit} {place}, column {name}: {content}"
         self.lines.append(line if fault == "missing" else f"{line} {fault}")
 
     def note_missing(self, before: bool) -> None:
@@ -50,7 +50,7 @@ class Faults:
             return
 
         cells = "1 cell" if self.count == 1 else f"{self.count} cells"
-        heading = f"{readable(self.path)}: {cells} cannot be read"
+        heading = f"{self.where}: {cells} cannot be read"
         lines = [heading, *self.lines]
         if self.count > len(self.lines):
             lines.append(f"and {self.count - len(self.lines)} more")

@@ -11,10 +11,9 @@ from recurra_sources.applying import For
 from recurra_sources.encodings import Encoding
 
 
-class TableOptions(Options):
-    """Options of csv and jsonl."""
+class RowOptions(Options):
+    """Options of whatever gives rows: the columns, and what they are for."""
 
-    path: FilePath = Field(description="the file; .gz is unpacked")
     columns: list[str] = Field(
         min_length=1, description="the columns to read; several give several features"
     )
@@ -54,15 +53,8 @@ class TableOptions(Options):
             " sequence that has a label or a fold"
         ),
     )
-    encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
     # Of another file than a run's: whether its rows are whole too.
     _alike: bool | None = PrivateAttr(default=None)
-
-    def over(self, path: str) -> Self:
-        """Return the same options, without labels, for another file with rows as they were."""
-        other = self.model_copy(update={"path": path, "label": None, "fold": None})
-        other._alike = self.whole_rows
-        return other
 
     @property
     def settled(self) -> bool:
@@ -79,7 +71,7 @@ class TableOptions(Options):
         return columns
 
     @model_validator(mode="after")
-    def _separator_has_a_group(self) -> TableOptions:
+    def _separator_has_a_group(self) -> Self:
         if self.separator is not None and self.group is None:
             raise ValueError(
                 "separator: it stands between the rows of a group, and no group is named"
@@ -87,7 +79,7 @@ class TableOptions(Options):
         return self
 
     @model_validator(mode="after")
-    def _label_stands_apart(self) -> TableOptions:
+    def _label_stands_apart(self) -> Self:
         if self.label is not None and self.label in self.columns:
             raise ValueError(
                 f"label: {self.label!r} is one of the columns that are read, and would give itself"
@@ -100,7 +92,7 @@ class TableOptions(Options):
         return self
 
     @model_validator(mode="after")
-    def _fold_stands_apart(self) -> TableOptions:
+    def _fold_stands_apart(self) -> Self:
         others = {name: "one of the columns that are read" for name in self.columns}
         if self.label:
             others.setdefault(self.label, "the label")
@@ -128,3 +120,21 @@ class TableOptions(Options):
             return self._alike
         labelled = self.label is not None or self.fold is not None
         return labelled and self.group is None
+
+
+class FileOptions(Options):
+    """Options of what reads one file."""
+
+    path: FilePath = Field(description="the file; .gz is unpacked")
+
+
+class TableOptions(RowOptions, FileOptions):
+    """Options of csv and jsonl."""
+
+    encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
+
+    def over(self, path: str) -> Self:
+        """Return the same options, without labels, for another file with rows as they were."""
+        other = self.model_copy(update={"path": path, "label": None, "fold": None})
+        other._alike = self.whole_rows
+        return other

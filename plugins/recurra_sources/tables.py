@@ -13,10 +13,9 @@ from pydantic import AfterValidator, JsonValue
 from recurra import Field, InputError
 from recurra_sources import files, numbers
 from recurra_sources.applying import For
-from recurra_sources.columns import Table, indexed
+from recurra_sources.columns import Table
 from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.table_options import TableOptions
-from recurra_sources.unfolding import Unfolding
 
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
@@ -277,20 +276,8 @@ class Jsonl(Table[JsonlOptions]):
             _check_text(text, path, number, f"the value of {name!r}")
 
     def features(self) -> list[str]:
-        """Return the names of the columns.
-
-        They are `x[0]`, `x[1]` and so on of one that holds several numbers a step. How many is read
-        of the first row that tells.
-        """
-        names = super().features()
-        if not self.options.whole_rows or len(names) > 1:
-            return names
-
-        unfolding = Unfolding(self.options.path, names, "numbers")
-        for _ in unfolding.rows(self.rows(), self.readers()):
-            if unfolding.width:
-                break
-        return indexed(names[0], unfolding.width) if unfolding.width > 1 else names
+        """Return the names of the columns, of each number of a step that is a list."""
+        return self.features_of_lists()
 
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from recurra import Element, InputError
 from recurra_sources.cells import Cells, Place, Reader, Row, is_missing
-from recurra_sources.names import readable
 
 
 class Unfolding:
@@ -18,8 +17,8 @@ class Unfolding:
     list of lists, and `width` is how many, once a row tells.
     """
 
-    def __init__(self, path: str, columns: list[str], element: Element) -> None:
-        self.path = readable(path)
+    def __init__(self, where: str, columns: list[str], element: Element) -> None:
+        self.where = where
         self.columns = columns
         self.element = element
         self.width = 0
@@ -38,7 +37,7 @@ class Unfolding:
 
             width = len(self.columns)
             columns, ends = cells[:width], cells[width:]
-            steps = self.steps(f"{self.path}:{line}", columns)
+            steps = self.steps(f"{self.where}:{line}", columns)
             faults = (read(cell)[1] for read, cell in zip(beside, ends, strict=True))
             if any(faults):
                 # The cells at the end are those of each step: what is wrong is reported once.

@@ -48,7 +48,7 @@ def test_a_scattered_group_is_refused(sheet):
     cure is to sort.
     """
     sheet.write(["g", "a"], [["x", 1], ["y", 2], ["x", 3]])
-    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the file by g"):
+    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the rows by g"):
         gathered(sheet.source(["a"], group="g"), "numbers")
 
 
@@ -258,7 +258,7 @@ def test_texts_of_a_group_are_one_text(sheet, separator, joint):
     source = sheet.source(["w"], group="g", separator=separator)
     assert gathered(source) == [joint.join(["good", "morning"]), "good night", joint.join("abc")]
     sheet.write(["g", "w"], [["x", "a"], ["y", "b"], ["x", "c"]])
-    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the file by g"):
+    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the rows by g"):
         gathered(sheet.source(["w"], group="g"))
 
 
