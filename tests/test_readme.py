@@ -13,21 +13,16 @@ import pages
 import pytest
 from conftest import REPOSITORY
 from pages import PAGES, README, block, blocks, page, quoted, rows, section
-from pydantic import BaseModel
 from terminal import command
 from typer.main import get_command
 
 import recurra
 from recurra import errors
-from recurra.catalog import discover
-from recurra.catalog.entries import HOME, Entry
 from recurra.cli.main import app
 from recurra.cli.streams import GONE
 from recurra.contracts.component import CAPABILITIES, CLAIMS, KINDS
-from recurra.contracts.options import BlockOptions, CellOptions, GatedOptions
 from recurra.engine.paths import PATHS
 from recurra.resolve import resolve
-from recurra.spec import tables
 from recurra.spec.shipped import tasks
 from recurra.surroundings import VARIABLES
 
@@ -258,14 +253,6 @@ def test_every_command_has_its_row_with_all_options() -> None:
         assert named == {param.name for param in has.values()} - common, name
 
 
-def test_every_command_is_in_the_readme() -> None:
-    """The README's table names each command, and no other; of those about plugins each."""
-    table = rows(section(FACE, "## Commands"))
-    assert set(re.findall(r"`recurra (\w+)", str(table))) == CLI.commands.keys()
-    (inner,) = [row for row in table if row[0] == "`recurra plugins`"]
-    assert set(quoted(inner[1])) == GROUP.commands.keys()
-
-
 def test_every_command_but_two_takes_json() -> None:
     """What the page says of `--json` is so."""
     without = {name for name, one in commands().items() if "--json" not in options(one)}
@@ -308,69 +295,6 @@ def test_every_shipped_task_has_a_row() -> None:
     """The table of results names every shipped task, and no other."""
     table = FACE[FACE.index("| task |") : FACE.index("These are the figures")]
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(tasks())
-
-
-def literal(text: str) -> Any:
-    """Return the value that a text of TOML means; none where there is no text."""
-    return tomllib.loads(f"v = {text}")["v"] if text else None
-
-
-def keys(heading: str) -> dict[str, Any]:
-    """Return the keys that the page on task files tells under a heading, each with its default."""
-    own = re.split(r"^###? ", section(page("tasks"), heading), flags=re.MULTILINE)[1]
-    told = [row for row in rows(own) if len(row) == 3]
-    return {quoted(row[0])[0]: literal(row[1].strip("`")) for row in told}
-
-
-CORE: dict[str, type[BaseModel]] = {
-    "## The file itself": tables.Task,
-    "## `[plugins]`": tables.Plugins,
-    "## `[sequence]`": tables.Sequence,
-    "## `[training]`": tables.Training,
-    "## `[generation]`": tables.Generation,
-    "## `[device]`": tables.Device,
-    "## `[expect]`": tables.Expect,
-    "## `[cell]`": CellOptions,
-    "### `[cell.block]`": BlockOptions,
-}
-"""The tables whose every key has a row, by their headings."""
-
-
-@pytest.mark.parametrize("heading", CORE)
-def test_every_key_has_a_row_with_its_default(heading: str) -> None:
-    """The page tells each key of a table, and no other; its default is the one that is taken."""
-    own = {
-        field.alias or name: field.default
-        for name, field in CORE[heading].model_fields.items()
-        if (name,) not in tables.TABLES
-    }
-    own |= {"schedule": {"kind": own["schedule"].kind}} if "schedule" in own else {}
-    assert keys(heading) == own
-
-
-def test_every_schedule_is_told_with_its_keys() -> None:
-    """The table of schedules is that of the code."""
-    table = rows(section(page("tasks"), "### `training.schedule`"))
-    told = {quoted(row[0])[0]: {"kind", *quoted(row[2])} for row in table}
-    assert told == {name: {*model.model_fields} for name, model in tables.SCHEDULES.items()}
-
-
-def offered(kind: str) -> dict[str, Entry]:
-    """Return recurra's own components of a kind."""
-    return {e.component.name: e for e in discover().of_kind(kind) if e.plugin.distribution == HOME}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_component_is_told_with_its_options(kind: str) -> None:
-    """The page names each component of a kind, and its options."""
-    own = re.split(r"^### ", section(page("tasks"), f"## `[{kind}]`"), flags=re.MULTILINE)[0]
-    told = {quoted(row[0])[0]: set(quoted(row[-1])) for row in rows(own)}
-    told = {name: found for name, found in told.items() if name in offered(kind)}
-    assert told.keys() == offered(kind).keys()
-    common = {*GatedOptions.model_fields} if kind == "cell" else set()
-    for name, entry in offered(kind).items():
-        has = {*entry.options.model_fields} - common
-        assert told[name] == has, name
 
 
 def test_every_file_of_a_run_is_listed(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from recurra.spec.tables import COMPONENT_TABLES, Task
 
 def option_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     """Return name, what is allowed, default and description of each option."""
-    schema = model.model_json_schema()
+    return rows_of(model.model_json_schema())
+
+
+def rows_of(schema: Rule) -> list[tuple[str, str, str, str]]:
+    """Return name, what is allowed, default and description of each key of a table's schema."""
     required = schema.get("required", [])
     rows = []
     for name, rule in schema.get("properties", {}).items():

@@ -172,6 +172,9 @@ def _bounds(rule: Rule) -> list[str]:
 def _lengths(rule: Rule) -> list[str]:
     """Return how long a text may be, in words."""
     words = []
+    shortest = rule.get("minLength")
+    if shortest and shortest == rule.get("maxLength"):
+        return [f"{shortest} character{'s' if shortest != 1 else ''}"]
     for name, word in _LENGTHS:
         if name in rule:
             count = rule[name]

@@ -186,10 +186,13 @@ class Training(Table):
     """How long, how fast, and when to look."""
 
     epochs: int | None = Field(
-        None, ge=1, le=MOST, description="passes over the training split; give epochs or steps"
+        None,
+        ge=1,
+        le=MOST,
+        description="passes over the training split; without epochs and steps it is 10 epochs",
     )
     steps: int | None = Field(
-        None, ge=1, le=MOST, description="updates of the weights; give epochs or steps"
+        None, ge=1, le=MOST, description="updates of the weights, in place of epochs"
     )
     batch_size: int = Field(
         1, ge=1, le=MOST, description="windows per step; with carry, the number of lanes"
@@ -202,7 +205,11 @@ class Training(Table):
         description="kind: any class of torch.optim by its name; the other keys are its arguments",
     )
     schedule: Schedule = Field(
-        default=Constant(), description="constant, cosine, linear or plateau, with warmup_steps"
+        default=Constant(),
+        description=(
+            "what becomes of the learning rate: constant, cosine, linear or plateau, each with"
+            " warmup_steps"
+        ),
     )
     clip_norm: float = Field(
         0.0, ge=0, description="largest norm of the whole gradient; 0 is no clipping"
@@ -228,7 +235,10 @@ class Training(Table):
         0.0, ge=0, description="the smallest change of the monitored metric that counts"
     )
     monitor: str = Field(
-        "loss", description="the validation metric that decides which checkpoint is best"
+        "loss",
+        description=(
+            "the metric that decides which checkpoint is best: any that a validation prints"
+        ),
     )
 
     @model_validator(mode="after")
@@ -295,17 +305,29 @@ class Device(Table):
     kind: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
-        description="auto, cpu, cuda, cuda:1 or mps",
+        description="auto: the first CUDA device, else mps, else the CPU; cuda:1 is the second",
     )
     precision: Literal["float32", "bfloat16", "float64"] = Field(
-        "float32", description="the width of the arithmetic"
+        "float32",
+        description=(
+            "the type of all numbers; bfloat16: of the products of encoder and head alone, float32"
+            " elsewhere"
+        ),
     )
     path: Literal["auto", "eager", "native", "fused", "scan", "chunkwise"] = Field(
-        "auto", description="how recurrences are executed"
+        "auto",
+        description=(
+            "how recurrences are executed; auto: on the fastest that is proved equal to the cell's"
+            " step"
+        ),
     )
-    threads: int = Field(0, ge=0, le=4096, description="0 is torch's choice")
+    threads: int = Field(0, ge=0, le=4096, description="0 is torch's choice, and 1 for small tasks")
     determinism: Literal["strict", "relaxed"] = Field(
-        "strict", description="strict: the same machine gives the same bits"
+        "strict",
+        description=(
+            "strict: the same machine gives the same bits; relaxed: an operation of torch that is"
+            " not deterministic is taken"
+        ),
     )
 
 
@@ -325,7 +347,8 @@ class Expect(Table):
     metrics: dict[str, Band] | None = Field(
         None,
         description=(
-            "between what each metric must lie, [least, most]; a forecast's, where there is one"
+            "between what each metric must lie, { accuracy = [0.8, 1.0] }, any that a validation"
+            " prints; a forecast's, where there is one"
         ),
     )
     beats_baselines: bool | None = Field(
@@ -355,12 +378,12 @@ TABLES: frozenset[tuple[str | int, ...]] = frozenset(
 class Task(Table):
     """One task file. The tables of components are raw: each plugin checks its own."""
 
-    schema_version: int = Field(SCHEMA, alias="schema", description="version of this language")
+    schema_version: int = Field(SCHEMA, alias="schema", description="version of the task language")
     name: str = Field(
         "",
         max_length=100,
         pattern=r"^[\w.-]*$",
-        description="names the run's folder; the file's name",
+        description="names the run's folder; left out, the file's name",
     )
     seed: int = Field(0, ge=0, lt=1 << 63, description="where all random numbers come from")
     plugins: Plugins = Plugins()
