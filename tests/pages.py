@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from importlib import util
 from pathlib import Path
+from typing import Any
 
 from conftest import REPOSITORY
 
@@ -15,6 +17,19 @@ PAGES = {path: path.read_text(encoding="utf-8") for path in (README, *DOCS)}
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def _script(path: Path) -> Any:
+    """Return the module of a script."""
+    spec = util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WRITER = _script(REPOSITORY / "docs" / "tables.py")
+"""What writes the tables of keys into the pages."""
 
 
 def page(name: str) -> str:

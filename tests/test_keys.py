@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import util
-from pathlib import Path
 from typing import Any, get_args
 
 import pages
 import pytest
-from conftest import REPOSITORY
-from pages import page, quoted, rows, section
+from pages import WRITER, page, quoted, rows, section
 from pydantic import BaseModel
 
 from recurra.catalog import discover
@@ -22,25 +19,7 @@ from recurra.spec import tables
 from recurra.train import optimizer
 
 WRITE = "say it in the Field(description=...) of the key, then: python docs/tables.py"
-
-
-def script(path: Path) -> Any:
-    """Return the module of a script."""
-    spec = util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-WRITER = script(REPOSITORY / "docs" / "tables.py")
 CATALOG = discover()
-
-
-@pytest.mark.parametrize("path", WRITER.pages(CATALOG), ids=lambda path: path.stem)
-def test_the_tables_of_keys_are_those_of_the_code(path: Path) -> None:
-    """Each table of keys is what `docs/tables.py` writes of the code; nothing was made by hand."""
-    assert path.read_text(encoding="utf-8") == WRITER.pages(CATALOG)[path], WRITE
 
 
 def models(of: Any) -> Iterator[type[BaseModel]]:

@@ -12,12 +12,13 @@ from typing import Any
 import pages
 import pytest
 from conftest import REPOSITORY
-from pages import PAGES, README, block, blocks, page, quoted, rows, section
+from pages import PAGES, README, WRITER, block, blocks, page, quoted, rows, section
 from terminal import command
 from typer.main import get_command
 
 import recurra
 from recurra import errors
+from recurra.catalog import discover
 from recurra.cli.main import app
 from recurra.cli.streams import GONE
 from recurra.contracts.component import CAPABILITIES, CLAIMS, KINDS
@@ -295,6 +296,13 @@ def test_every_shipped_task_has_a_row() -> None:
     """The table of results names every shipped task, and no other."""
     table = FACE[FACE.index("| task |") : FACE.index("These are the figures")]
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(tasks())
+
+
+def test_the_tables_of_keys_are_those_of_the_code() -> None:
+    """Each table of keys is what the script writes of the code, and nothing was made by hand."""
+    for path, text in WRITER.pages(discover()).items():
+        same = PAGES[path] == text
+        assert same, f"{path.name}: describe keys in their Field, then run python docs/tables.py"
 
 
 def test_every_file_of_a_run_is_listed(tmp_path: Path) -> None:
