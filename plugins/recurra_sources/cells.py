@@ -50,6 +50,21 @@ def named(cell: Any) -> Reading:
     return text(cell)
 
 
+def tokens(cell: Any) -> Reading:
+    """Return a cell that holds the tokens of an answer, of which there may be none.
+
+    They stand between white space, or in a list.
+    """
+    if isinstance(cell, str):
+        return cell.split(), ""
+    if type(cell) is not list:
+        return text(cell)
+    for token in cell:
+        if named(token)[1]:
+            return None, "is no list of tokens"
+    return [str(token) for token in cell], ""
+
+
 def fold(cell: Any) -> Reading:
     """Return a cell that tells in which split a sequence is."""
     name, fault = named(cell)

@@ -1,7 +1,7 @@
-"""What every table has: columns, groups, labels, folds, missing cells.
+"""What every table has: columns, groups, labels, answers, folds, missing cells.
 
-A row is a step of a series or of tokens, or one whole text; with a label or a fold and no group it
-is a whole sequence.
+A row is a step of a series or of tokens, or one whole text; with a label, an answer or a fold and
+no group it is a whole sequence.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Step(NamedTuple):
     values: Cells
     label: str | None
     fold: str | None
+    answer: str | list[str] | None
     group: str | None
 
 
@@ -138,33 +139,39 @@ class Rows(Source[R]):
     def _sequence(self, steps: Iterator[Step], element: Element) -> Iterator[Piece]:
         """Give the pieces of one sequence; where it has a label or a fold, none of them is empty.
 
-        Raises `InputError` (RC042) where there is nothing that these could be of.
+        One that is answered may be empty as a whole. Raises `InputError` (RC042) where there is
+        nothing that these could be of.
         """
         first = next(steps)
         rows = self._of_one_label(first, chain([first], steps))
         pieces = self._joined(rows) if element == "text" else _chunks(rows)
-        if first.label is None and first.fold is None:
+        said = first.label, first.fold, first.answer
+        if said == (None, None, None):
             yield from _named(pieces, first.group)
             return
 
         start = True
         for piece in pieces:
             if len(piece.values):
-                yield labels.piece(piece.values, start, first.label, first.fold)
+                yield labels.piece(piece.values, start, *said)
                 start = False
-        if start and self.options.missing != "drop":
+        if start and first.answer is not None:
+            yield labels.piece("" if element == "text" else [], start, *said)
+        elif start and self.options.missing != "drop":
             raise self._all_empty(first)
 
     def _of_one_label(self, first: Step, steps: Iterator[Step]) -> Iterator[Cells]:
         """Give the cells of one sequence.
 
-        Raises `InputError` (RC042) where its label or fold changes.
+        Raises `InputError` (RC042) where its label, its fold or its answer changes.
         """
         for step in steps:
             if step.label != first.label:
                 raise self._changing("label", first, first.label, step, step.label)
             if step.fold != first.fold:
                 raise self._changing("fold", first, first.fold, step, step.fold)
+            if step.answer != first.answer:
+                raise self._changing("answer", first, first.answer, step, step.answer)
             yield step.values
 
     def _joined(self, rows: Iterator[Cells]) -> Iterator[Piece]:
@@ -183,9 +190,7 @@ class Rows(Source[R]):
         )
         return InputError.of("RC042", fact, key="source.columns", cure=cure)
 
-    def _changing(
-        self, role: str, first: Step, before: str | None, step: Step, here: str | None
-    ) -> InputError:
+    def _changing(self, role: str, first: Step, before: Any, step: Step, here: Any) -> InputError:
         """Return the error of a sequence with two labels, or two folds."""
         fact = f"{self.where}:{step.place}: group {step.group!r} has the {role} {here!r} here"
         fact += f", and {before!r} at {self.where}:{first.place}: a sequence has one {role}"
@@ -205,7 +210,7 @@ class Rows(Source[R]):
         """
         options = self.options
         names_beside = options.beside
-        beside = self.readers()
+        beside = self.readers(element)
         if options.whole_rows:
             # The number of a row is its group, and stands behind the other cells.
             rows = Unfolding(self.where, options.columns, element).rows(rows, beside)
@@ -261,7 +266,9 @@ class Rows(Source[R]):
             about = dict(zip(names_beside, values[width:], strict=False))
             label = None if options.label is None else about[options.label]
             fold = None if options.fold is None else about[options.fold]
-            yield Step(place, values[:width], label, fold, values[-1] if grouped else None)
+            answer = None if options.answer is None else about[options.answer]
+            own_group = values[-1] if grouped else None
+            yield Step(place, values[:width], label, fold, answer, own_group)
 
         faults.raise_any(whole)
         if dropped and not whole and not options.settled:
@@ -282,10 +289,14 @@ class Rows(Source[R]):
         cure = "name columns that are filled, or another source.missing"
         return InputError.of("RC041", fact, key="source.missing", cure=cure)
 
-    def readers(self) -> list[Reader]:
+    def readers(self, element: Element) -> list[Reader]:
         """Return what reads the cells beside those that are read, in their order."""
-        fold = self.options.fold
-        return [read_as.fold if name == fold else read_as.named for name in self.options.beside]
+        options = self.options
+        special: dict[str | None, Reader] = {
+            options.fold: read_as.fold,
+            options.answer: read_as.tokens if element == "tokens" else read_as.text,
+        }
+        return [special.get(name, read_as.named) for name in options.beside]
 
     def _reader(self, element: Element) -> Reader:
         """Return what reads a cell as an element."""
@@ -293,7 +304,8 @@ class Rows(Source[R]):
             return lambda cell: read_as.number(cell, self.number)
         if element == "tokens":
             return read_as.named
-        return read_as.whole_text if self.options.whole_rows else read_as.text
+        filled = self.options.whole_rows and not self.options.prompts
+        return read_as.whole_text if filled else read_as.text
 
     def _no_column(
         self, name: str, columns: list[str], where: str = "", cure: str = ""
@@ -318,8 +330,9 @@ class Rows(Source[R]):
         options = self.options
         if name in options.columns:
             return "source.columns"
-        if name == options.label:
-            return "source.label"
+        for role in ("label", "answer"):
+            if name == getattr(options, role):
+                return f"source.{role}"
         return "source.fold" if name == options.fold else "source.group"
 
     @property
@@ -328,10 +341,10 @@ class Rows(Source[R]):
         return self.options.group or "row"
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
-        """Return what is read, and the label and the fold where columns of them are named."""
-        labelled = self.options.label is not None
-        folded = self.options.fold is not None
-        return labels.roles(self.offers, labelled, folded)
+        """Return what is read, and what is said of each sequence where columns of it are named."""
+        options = self.options
+        labelled, folded = options.label is not None, options.fold is not None
+        return labels.roles(self.offers, labelled, folded, options.answer is not None)
 
     def features(self) -> list[str]:
         """Return the names of the columns."""
@@ -348,7 +361,7 @@ class Rows(Source[R]):
             return names
 
         unfolding = Unfolding(self.where, names, "numbers")
-        for _ in unfolding.rows(self.rows(), self.readers()):
+        for _ in unfolding.rows(self.rows(), self.readers("numbers")):
             if unfolding.width:
                 break
         return indexed(names[0], unfolding.width) if unfolding.width > 1 else names

@@ -25,7 +25,7 @@ FORMS: dict[str, Element] = {
 
 
 class InlineOptions(Options):
-    """Options of inline: exactly one that holds sequences, their labels and their folds."""
+    """Options of inline: exactly one that holds sequences, and what is said of these."""
 
     text: str | None = Field(None, description="one sequence of text")
     texts: list[str] | None = Field(None, description="several sequences of text")
@@ -46,6 +46,13 @@ class InlineOptions(Options):
         None,
         description=(
             'a label for each sequence, in their order; labels are text, so that 1 and "1" are one'
+        ),
+    )
+    answers: list[str] | list[list[str]] | None = Field(
+        None,
+        description=(
+            "what is to follow each sequence, in their order: texts, or lists of tokens where the"
+            " sequences are such; of each it may be nothing"
         ),
     )
     folds: list[Fold] | None = Field(
@@ -103,6 +110,27 @@ class InlineOptions(Options):
         return self
 
     @model_validator(mode="after")
+    def _every_sequence_has_an_answer(self) -> InlineOptions:
+        if self.answers is None:
+            return self
+
+        name, sequences = self.content()
+        element = FORMS[name]
+        if element == "numbers":
+            raise ValueError(f"answers: they follow text or tokens, and {name} holds numbers")
+        if len(self.answers) != len(sequences):
+            raise ValueError(
+                f"answers: give one answer for each sequence; got {len(self.answers)}, and {name}"
+                f" holds {len(sequences)}"
+            )
+
+        texts = all(isinstance(answer, str) for answer in self.answers)
+        if self.answers and texts != (element == "text"):
+            form = "a text" if element == "text" else "a list of tokens"
+            raise ValueError(f"answers: {name} holds {element}, so each answer must be {form}")
+        return self
+
+    @model_validator(mode="after")
     def _every_sequence_has_a_fold(self) -> InlineOptions:
         name, sequences = self.content()
         if self.folds is not None and len(self.folds) != len(sequences):
@@ -135,8 +163,9 @@ class Inline(Source[InlineOptions]):
             raise InputError.of("RC030", fact, key="source")
 
         for index, sequence in enumerate(sequences):
-            # A sequence of nothing has no piece, but it has its place in the order of labels.
-            if not sequence:
+            # A sequence of nothing has no piece, but it has its place in the order of labels; one
+            # that is answered is there all the same.
+            if not sequence and self.options.answers is None:
                 continue
 
             values: Any = sequence if isinstance(sequence, str) else [*sequence]
@@ -148,7 +177,15 @@ class Inline(Source[InlineOptions]):
 
             folds = self.options.folds
             fold = None if folds is None else folds[index]
-            yield labels.piece(values, True, self._label(index), fold)
+            yield labels.piece(values, True, self._label(index), fold, self._answer(index))
+
+    def _answer(self, index: int) -> str | list[str] | None:
+        """Return the answer to a sequence, where they have such."""
+        if self.options.answers is None:
+            return None
+        answer = self.options.answers[index]
+        _check_whole("".join(answer))
+        return answer
 
     def _label(self, index: int) -> str | None:
         """Return the label of a sequence, where they have such."""
@@ -164,10 +201,10 @@ class Inline(Source[InlineOptions]):
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
-        """Return what is read, and the labels and folds where there are such."""
-        labelled = self.options.labels is not None
-        folded = self.options.folds is not None
-        return labels.roles(self.offers, labelled, folded)
+        """Return what is read, and what is said of each sequence where there is such."""
+        options = self.options
+        labelled, folded = options.labels is not None, options.folds is not None
+        return labels.roles(self.offers, labelled, folded, options.answers is not None)
 
 
 def _check_whole(text: str) -> None:

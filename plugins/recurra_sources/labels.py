@@ -1,6 +1,6 @@
-"""What is said of a whole sequence: its label and its fold.
+"""What is said of a whole sequence: its label, its answer and its fold.
 
-They are one text each, which the piece carries that starts the sequence.
+The piece carries them that starts the sequence: one text each, or an answer in tokens.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ FOLDS: tuple[str, ...] = get_args(Fold)
 
 
 def roles(
-    offers: tuple[Element, ...], labelled: bool, folded: bool = False
+    offers: tuple[Element, ...], labelled: bool, folded: bool = False, answered: bool = False
 ) -> Mapping[Role, tuple[Element, ...]]:
-    """Return the columns of a source that reads such elements, with labels and folds or without."""
+    """Return the columns of a source that reads such elements, with those that are there."""
     columns: dict[Role, tuple[Element, ...]] = {"input": offers}
     if labelled:
         columns["label"] = ("text",)
+    if answered:
+        columns["answer"] = ("text", "tokens")
     if folded:
         columns["fold"] = ("text",)
     return columns
 
 
-def piece(values: Any, start: bool, label: str | None, fold: str | None = None) -> Piece:
-    """Return a piece of a sequence; the one that starts it carries its label and its fold."""
-    if not start or (label is None and fold is None):
-        return Piece(values, start)
-
-    columns: dict[Role, str] = {}
-    if label is not None:
-        columns["label"] = label
-    if fold is not None:
-        columns["fold"] = fold
-    return Piece(values, start, columns)
+def piece(
+    values: Any,
+    start: bool,
+    label: str | None,
+    fold: str | None = None,
+    answer: str | list[str] | None = None,
+) -> Piece:
+    """Return a piece of a sequence; the one that starts it carries what is said of it."""
+    said: dict[Role, Any] = {"label": label, "fold": fold, "answer": answer}
+    columns = {role: value for role, value in said.items() if value is not None}
+    return Piece(values, start, columns) if start and columns else Piece(values, start)

@@ -31,6 +31,14 @@ class RowOptions(Options):
             " of one step, or (jsonl) a list"
         ),
     )
+    answer: Annotated[str | None, For("text", "tokens")] = Field(
+        None,
+        description=(
+            "column that holds what is to follow each sequence, text or tokens as it is, and"
+            " possibly nothing; all rows of a group share it, and without a group each row is a"
+            " sequence by itself, of a text that may be empty too"
+        ),
+    )
     fold: str | None = Field(
         None,
         description=(
@@ -50,11 +58,12 @@ class RowOptions(Options):
         description=(
             "an empty cell: refuse it, take the value of the row before in its sequence, or leave"
             " the row out; of a csv file an empty text is a text, but not where it would be a whole"
-            " sequence that has a label or a fold"
+            " sequence that has a label or a fold, but no answer"
         ),
     )
-    # Of another file than a run's: whether its rows are whole too.
+    # Of another file than a run's: whether its rows are whole too, and may be answered.
     _alike: bool | None = PrivateAttr(default=None)
+    _prompts: bool = PrivateAttr(default=False)
 
     @property
     def settled(self) -> bool:
@@ -103,10 +112,29 @@ class RowOptions(Options):
             raise ValueError(f"fold: {self.fold!r} is {what} too: it must be a column by itself")
         return self
 
+    @model_validator(mode="after")
+    def _answer_stands_apart(self) -> RowOptions:
+        others = {name: "one of the columns that are read" for name in self.columns}
+        for role, name in (("label", self.label), ("fold", self.fold), ("group", self.group)):
+            if name:
+                others.setdefault(name, f"the {role}")
+        if self.answer in others:
+            what = others[self.answer]
+            raise ValueError(
+                f"answer: {self.answer!r} is {what} too: it must be a column by itself"
+            )
+        return self
+
     @property
     def beside(self) -> list[str]:
-        """The columns that say something of a sequence: label, fold and group, where named."""
-        return [name for name in (self.label, self.fold, self.group) if name is not None]
+        """The columns that say something of a sequence, where named; the group is the last."""
+        names = (self.label, self.fold, self.answer, self.group)
+        return [name for name in names if name is not None]
+
+    @property
+    def prompts(self) -> bool:
+        """Whether sequences are followed by answers: then an empty text is one too."""
+        return self._prompts or self.answer is not None
 
     @property
     def named(self) -> list[str]:
@@ -118,8 +146,8 @@ class RowOptions(Options):
         """Whether each row is a whole sequence."""
         if self._alike is not None:
             return self._alike
-        labelled = self.label is not None or self.fold is not None
-        return labelled and self.group is None
+        said = self.label is not None or self.fold is not None or self.answer is not None
+        return said and self.group is None
 
 
 class FileOptions(Options):
@@ -135,6 +163,8 @@ class TableOptions(RowOptions, FileOptions):
 
     def over(self, path: str) -> Self:
         """Return the same options, without labels, for another file with rows as they were."""
-        other = self.model_copy(update={"path": path, "label": None, "fold": None})
+        beside = {"label": None, "fold": None, "answer": None}
+        other = self.model_copy(update={"path": path, **beside})
         other._alike = self.whole_rows
+        other._prompts = self.prompts
         return other

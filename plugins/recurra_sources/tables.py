@@ -228,8 +228,8 @@ class Jsonl(Table[JsonlOptions]):
     A number is taken as it is written: it is a text too, as in a csv file, and a text that is a
     number in quotes is a number. `null` is missing; so is a key that is not there, but under
     `missing = "error"` that is told apart. A blank line is no row. Where each row is a sequence
-    with a label or a fold, its value may be a list: of tokens, of numbers, or of one list of
-    numbers a step.
+    with a label, an answer or a fold, its value may be a list: of tokens, of numbers, or of one
+    list of numbers a step.
     """
 
     def written(self) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Rows that are whole sequences, each with its label or its fold: their steps, row by row."""
+"""Rows that are whole sequences, each with what is said of it: their steps, row by row."""
 
 from __future__ import annotations
 

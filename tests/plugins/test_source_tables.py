@@ -283,7 +283,7 @@ def test_a_group_is_known_by_its_text(tmp_path, sheet):
 OPTIONS = {
     "decimal": ",", "delimiter": ";", "encoding": "latin-1", "group": "g", "separator": "-",
     "missing": "forward",
-    "columns": ["b", "a"], "path": "other", "label": "l", "fold": "f",
+    "columns": ["b", "a"], "path": "other", "label": "l", "fold": "f", "answer": "z",
 }  # fmt: skip
 
 
@@ -292,7 +292,7 @@ OPTIONS = {
 def test_every_option_says_what_it_counts_for(element, model):
     """An option that has no meaning for an element is marked so, and refused when it is set."""
     meaningless = {
-        "numbers": {"separator"}, "tokens": {"separator", "decimal"},
+        "numbers": {"separator", "answer"}, "tokens": {"separator", "decimal"},
         "text": {"decimal", "missing"},
     }[element]  # fmt: skip
     assert set(model.model_fields) <= set(OPTIONS)

@@ -14,11 +14,12 @@ from recurra.errors import InputError
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-Role: TypeAlias = Literal["input", "label", "fold", "series"]
+Role: TypeAlias = Literal["input", "label", "answer", "fold", "series"]
 """What a column of the data is for.
 
-`input` is what is read, step by step; the others are one text a sequence, its `label`, the `fold`
-that it is in (train, validation or test), and what it is called, `series`.
+`input` is what is read, step by step, and `answer` what is to follow a sequence, of the same
+elements and possibly of none; the others are one text a sequence, its `label`, the `fold` that it
+is in (train, validation or test), and what it is called, `series`.
 """
 
 FOLDS: tuple[str, ...] = ("train", "validation", "test")
@@ -31,7 +32,7 @@ class Piece(NamedTuple):
     """A run of elements that follow each other; `start` tells that a new sequence begins with it.
 
     `columns` holds what other columns say of the sequence, by their role: the piece that starts one
-    has its `label` and its `fold`.
+    has its `label`, its `answer` and its `fold`.
     """
 
     values: Values

@@ -19,8 +19,9 @@ import numpy as np
 
 from recurra.cache import cache_folder
 from recurra.contracts.source import NONE, Piece, Role, Source
-from recurra.contracts.vocabulary import Element, UnknownSymbol, Vocabulary
+from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
 from recurra.data import intake, kept
+from recurra.data.marks import MARKS, Marks
 from recurra.data.store import Array, Learned, Ledger, Store
 from recurra.errors import InputError
 
@@ -36,7 +37,8 @@ FLOAT64 = np.dtype(np.float64)
 class Reading:
     """What a corpus is read from, by whom, and how.
 
-    `roles` are the columns beside the input that each sequence must have. `identity` names both
+    `roles` are the columns beside the input that each sequence must have; its answer is stored
+    behind it, between two ids that the vocabulary does not have. `identity` names both
     components with their versions: what another version encoded is not taken for this one's.
     `owners` are their names, for errors.
     """
@@ -47,6 +49,23 @@ class Reading:
     identity: str = ""
     owners: tuple[str, str] = ("the source", "the vocabulary")
     roles: tuple[Role, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Whether sequences have answers."""
+        return "answer" in self.roles
+
+    @property
+    def marks(self) -> int:
+        """How many ids stand after those of the vocabulary."""
+        return MARKS if self.answered else 0
+
+    def runs(self) -> Iterator[Values]:
+        """Give all that the vocabulary learns from: what is read, and the answers to it."""
+        for piece in self.pieces(self.vocabulary.reads, ("answer",) if self.answered else ()):
+            yield piece.values
+            if "answer" in piece.columns:
+                yield piece.columns["answer"]
 
     def pieces(self, element: Element, roles: tuple[Role, ...] = ()) -> Iterator[Piece]:
         """Give what the source gives, checked."""
@@ -88,23 +107,23 @@ def _of_symbols(reading: Reading) -> Store:
     _, owner = reading.owners
     before = source.fingerprint()
     key = _key(reading, before)
-    cached = kept.recalled(cache_folder() / key, vocabulary)
+    cached = kept.recalled(cache_folder() / key, vocabulary, reading.marks)
     if cached is not None:
         return cached
 
-    vocabulary.fit(piece.values for piece in reading.pieces(vocabulary.reads))
+    vocabulary.fit(reading.runs())
     size = intake.size(vocabulary, owner)
     if not size:
         raise _nothing_left(owner) if _gives_any(reading) else _empty()
     learned = intake.learned(vocabulary, owner)
     pieces = _steady(source, before, _encoded(reading))
-    return collected(pieces, key, reading.in_memory, kept.smallest(size), learned)
+    dtype = kept.smallest(size + reading.marks)
+    return collected(pieces, key, reading.in_memory, dtype, learned)
 
 
 def _gives_any(reading: Reading) -> bool:
     """Tell whether a source gives any element at all."""
-    pieces = reading.pieces(reading.vocabulary.reads)
-    return any(len(piece.values) for piece in pieces)
+    return any(len(run) for run in reading.runs())
 
 
 BUILDS: dict[str, Callable[[Reading], Store]] = {"symbols": _of_symbols, "numbers": _of_numbers}
@@ -161,22 +180,41 @@ def _class_of(component: object) -> str:
 
 
 def _encoded(reading: Reading) -> Iterator[Piece]:
-    """Give the pieces of a source as ids.
+    """Give the pieces of a source as ids, each sequence with its answer behind it, if it has one.
 
     Raises `InputError` (RC043) that counts from the start of the corpus.
     """
     vocabulary = reading.vocabulary
     _, owner = reading.owners
-    size = intake.size(vocabulary, owner)
-    seen = 0
+    marks = Marks.after(intake.size(vocabulary, owner))
+    answer: Array | None = None
+    seen = sequences = 0
     for piece in reading.pieces(vocabulary.reads, reading.roles):
-        try:
-            encoded = vocabulary.encode(piece.values)
-            ids = intake.ids(encoded, size, owner)
-        except UnknownSymbol as error:
-            raise unknown_symbol(error, seen, "the source") from error
-        yield Piece(ids, piece.start, piece.columns)
+        if piece.start and answer is not None:
+            yield Piece(answer, False)
+        ids = _ids(reading, piece.values, seen, "the source")
         seen += len(ids)
+
+        columns = dict(piece.columns)
+        own_answer = columns.pop("answer", None)
+        yield Piece(ids, piece.start, columns)
+        if piece.start:
+            sequences += 1
+        if own_answer is not None:
+            where = f"the answer to sequence {sequences}"
+            answer = marks.around(_ids(reading, own_answer, 0, where))
+    if answer is not None:
+        yield Piece(answer, False)
+
+
+def _ids(reading: Reading, values: Values, before: int, where: str) -> Array:
+    """Return elements as ids; `before` of them came before. Raises `InputError` (RC043)."""
+    vocabulary = reading.vocabulary
+    _, owner = reading.owners
+    try:
+        return intake.ids(vocabulary.encode(values), intake.size(vocabulary, owner), owner)
+    except UnknownSymbol as error:
+        raise unknown_symbol(error, before, where) from error
 
 
 def unknown_symbol(

@@ -49,11 +49,12 @@ def pieces(
             raise broken(owner, f"read gives {type(piece).__name__}, not a Piece")
 
         first = bool(piece.start) or not seen
-        columns: dict[Role, str] = {}
+        columns: dict[Role, Any] = {}
         if first:
             sequences += 1
             own_roles = tuple(piece.columns) if given else roles
-            columns = {role: _column(piece, role, sequences, owner) for role in own_roles}
+            for role in own_roles:
+                columns[role] = _column(piece, role, sequences, owner, element)
 
         try:
             if given and isinstance(piece.values, InputError):
@@ -112,9 +113,14 @@ def broken(owner: str, fact: str) -> PluginError:
     return PluginError.of("RC071", f"{owner}: {fact}")
 
 
-def _column(piece: Piece, role: Role, sequence: int, owner: str) -> str:
-    """Return what a column says of the sequence that a piece begins: a text that is not empty."""
+def _column(piece: Piece, role: Role, sequence: int, owner: str, element: Element) -> Any:
+    """Return what a column says of the sequence that a piece begins, whose elements are of a kind.
+
+    It is a text that is not empty, or an answer of the same elements.
+    """
     value = piece.columns.get(role)
+    if role == "answer":
+        return _answer(value, sequence, owner, element)
     if not isinstance(value, str):
         kind = "nothing" if value is None else type(value).__name__
         raise broken(owner, f"the {role} of sequence {sequence} is {kind}, not str")
@@ -129,6 +135,24 @@ def _column(piece: Piece, role: Role, sequence: int, owner: str) -> str:
         fact = f"the fold of sequence {sequence} is no split"
         raise InputError.of("RC042", fact, key="source", got=repr(value), allowed=", ".join(FOLDS))
     return value
+
+
+def _answer(value: Any, sequence: int, owner: str, element: Element) -> str | list[str]:
+    """Return what is to follow a sequence of text or of tokens; it may be empty, but not absent."""
+    whole = isinstance(value, str) if element == "text" else isinstance(value, list | tuple)
+    if not whole:
+        kind = "nothing" if value is None else type(value).__name__
+        expected = "str" if element == "text" else "a list of str"
+        raise broken(owner, f"the answer to sequence {sequence} is {kind}, not {expected}")
+
+    for token in [value] if isinstance(value, str) else value:
+        if not isinstance(token, str):
+            kind = type(token).__name__
+            raise broken(owner, f"the answer to sequence {sequence} holds {kind}, not str")
+        at = broken_text(token)
+        if at >= 0:
+            raise _half(token, at, "the answer", sequence)
+    return value if isinstance(value, str) else list(value)
 
 
 def _text(values: Any, seen: int, sequence: int, owner: str) -> str:

@@ -161,10 +161,10 @@ def _hash_of_values(path: Path) -> str:
     return values.hexdigest()
 
 
-def recalled(folder: Path, vocabulary: Vocabulary[Any]) -> Store | None:
+def recalled(folder: Path, vocabulary: Vocabulary[Any], marks: int = 0) -> Store | None:
     """Return the corpus of a folder, if it is whole and fits the vocabulary.
 
-    The vocabulary takes what it had learned.
+    `marks` ids stand after those of the vocabulary, which takes what it had learned.
     """
     opened = _open(folder)
     if opened is None or opened.learned is None:
@@ -173,12 +173,12 @@ def recalled(folder: Path, vocabulary: Vocabulary[Any]) -> Store | None:
     try:
         vocabulary.restore(opened.learned)
         size = vocabulary.size
-        fits = values.ndim == 1 and values.dtype == smallest(size)
+        fits = values.ndim == 1 and values.dtype == smallest(size + marks)
     except Exception:  # what another version learned: it is learned anew
         return None
     if not fits or not size:
         return None
-    return replace(opened.store, symbols=size)
+    return replace(opened.store, symbols=size + marks)
 
 
 def _open(folder: Path) -> Opened | None:
