@@ -22,25 +22,26 @@ from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, OtherVersion, PluginError, Problem, RecurraError, listing
 from recurra.resolved import Part, Resolved
 from recurra.spec import checking, versions
-from recurra.spec.document import Document, Key
+from recurra.spec.document import Document, Key, Layer
 from recurra.spec.kinds import Exchange, settle
 from recurra.spec.reading import read
-from recurra.spec.tables import COMPONENT_TABLES, SCHEDULES, Task
+from recurra.spec.tables import COMPONENT_TABLES, GIVEN_SOURCE, SCHEDULES, Task
 from recurra.surroundings import cores, most_threads
 
 
 def resolve(
-    path: str | Path,
+    task_or_path: str | Path | Mapping[str, Any],
     overrides: Iterable[str] | Mapping[str, Any] | None = (),
     *,
+    data: Any = None,
     recorded: bool = False,
 ) -> Resolved:
-    """Read and check a task file, or the task that a run has `recorded`.
+    """Read and check a task file, a task as tables, or the task that a run has `recorded`.
 
-    An older version may have written that of a run. Raises `InputError` or `PluginError` with every
-    problem at once.
+    An older version may have written that of a run. `data` is what a program has at hand, in place
+    of what the source would read. Raises `InputError` or `PluginError` with every problem at once.
     """
-    document = read(path, overrides)
+    document = read(task_or_path, overrides)
     if not document.data:
         _, problems = checking.check(document)
         raise InputError(problems)
@@ -53,6 +54,8 @@ def resolve(
         _, problems = checking.check(document)
         raise InputError(problems + missing)
     catalog = discover(files)
+    if data is not None and not recorded:
+        _take_place(document, catalog)
 
     # What belongs to a kind that was replaced goes before anything is checked.
     notes = _settle_kinds(document, catalog)
@@ -68,7 +71,7 @@ def resolve(
     assert task is not None
     if recorded:
         task = _with_threads_of_here(task)
-    task = _with_name(task, Path(path))
+    task = _with_name(task, document.path)
     sequence = document.table(("sequence",)) or {}
     if "length" not in sequence and _whole(components.parts["target"]):
         task = _with_length(task, 0)
@@ -76,8 +79,35 @@ def resolve(
     resolved = Resolved(
         document, task, catalog, components.parts, components.cells, list(notes.values())
     )
+    if data is not None:
+        resolved = resolved.giving(data)
     _refuse_halves(document, resolved.tables())
     return resolved
+
+
+def _take_place(document: Document, catalog: Catalog) -> None:
+    """Let data that is given take the place of a source that has its own.
+
+    Raises `InputError` (RC014) where an override names such a source.
+    """
+    key = ("source", "kind")
+    kind = (document.table(("source",)) or {}).get("kind")
+    if isinstance(kind, str):
+        try:
+            if "data" in catalog.find("source", kind).component.lacks:
+                return
+        except RecurraError:
+            # Whatever it was, nothing is asked of it.
+            pass
+        layer = document.layer(key)
+        if layer.override:
+            fact = f"data is given, and {layer.label} names a source that has its own"
+            cure = "leave one of them out"
+            raise InputError.of("RC014", fact, key="source.kind", cure=cure)
+
+    # As an override: what overrides say of the columns stands beside it.
+    given = Layer("data", document.path.parent, override=True)
+    document.add(given, {"source": {"kind": GIVEN_SOURCE}})
 
 
 class Components(NamedTuple):

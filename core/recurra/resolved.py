@@ -19,6 +19,7 @@ from recurra.spec.document import Document
 from recurra.spec.tables import Task
 
 if TYPE_CHECKING:
+    from recurra.contracts.source import Source
     from recurra.contracts.target import Target
 
 
@@ -51,6 +52,22 @@ class Resolved:
     parts: dict[str, Part] = field(default_factory=dict)
     cells: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    given: Source[Any] | None = None
+    """The source, where a program has given it its data."""
+
+    def source(self) -> Source[Any]:
+        """Return where sequences come from."""
+        made: Source[Any] = self.given or self.parts["source"].build()
+        return made
+
+    def giving(self, data: Any) -> Resolved:
+        """Return the task with data that its source takes. Raises `InputError`."""
+        part = self.parts["source"]
+        with self.placing():
+            source: Source[Any] = part.build()
+            options = source.take(data)
+        parts = {**self.parts, "source": replace(part, options=options)}
+        return replace(self, parts=parts, given=source)
 
     def cell_key(self, index: int) -> str:
         """Return the key of the table of a cell."""
@@ -75,7 +92,7 @@ class Resolved:
     def roles(self) -> tuple[str, ...]:
         """What the columns of the data are for."""
         with self.placing():
-            return tuple(self.parts["source"].build().columns())
+            return tuple(self.source().columns())
 
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:

@@ -43,76 +43,85 @@ from recurra.runs.versions import (
 from recurra.train.events import Observer
 
 Overrides = Iterable[str] | Mapping[str, Any]
+TaskLike = str | Path | Mapping[str, Any]
+"""A task: its file, or its tables as a dict."""
 
 
-def check(task: str | Path, overrides: Overrides = ()) -> dict[str, Any]:
+def check(task: TaskLike, overrides: Overrides = (), *, data: Any = None) -> dict[str, Any]:
     """Return everything that can be known of a task without training it.
 
-    Raises `InputError` or `PluginError`.
+    `task` and `data` are as in `run`. Raises `InputError` or `PluginError`.
     """
-    return report(task, overrides).as_data()
+    return report(task, overrides, data=data).as_data()
 
 
-def report(task: str | Path, overrides: Overrides = ()) -> Report:
+def report(task: TaskLike, overrides: Overrides = (), *, data: Any = None) -> Report:
     """Return what `check` does, before it is plain data."""
-    resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
+    resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
-        data = load_data(resolved)
-        return summary(resolved, data)
+        return summary(resolved, load_data(resolved))
 
 
 def run(
-    task: str | Path,
+    task: TaskLike,
     overrides: Overrides = (),
     *,
+    data: Any = None,
     runs: str | Path = "runs",
     observer: Observer | None = None,
     expect: bool = False,
 ) -> Run:
     """Check, train, evaluate and generate one task; return the run, with its figures in `.result`.
 
+    A task is a file, or its tables as a dict. `data` takes the place of what its source would read:
+    an array `[N]` or `[N, F]` is one series, a list of arrays, of texts or of lists of tokens holds
+    sequences, and a dict of columns or a DataFrame is a table, for which `[source]` says what the
+    columns are for.
+
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
     that broke. Raises `InputError` before anything is written, `RunError` if training fails,
     `Interrupted` once its state is saved.
     """
     observer = watching(observer)
-    resolved = resolve(arguments.path("task", task), arguments.overrides(overrides))
+    resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
 
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
-        data = load_data(resolved)
-        resets = begins_inside(resolved, data)
+        loaded = load_data(resolved)
+        resets = begins_inside(resolved, loaded)
         network, choices = build_network(
             resolved,
-            data.vocabulary.size,
-            data.names,
-            answers=data.answers.size,
-            counts=data.counts,
+            loaded.vocabulary.size,
+            loaded.names,
+            answers=loaded.answers.size,
+            counts=loaded.counts,
             resets=resets,
         )
         build_optimizer(resolved, network)  # for its faults alone: training builds its own
 
         with sized(resolved, network):
-            preflight(resolved, data, network)
+            preflight(resolved, loaded, network)
             # What can be refused before training has been: from here on a run is written.
             folder = RunFolder.create(place, resolved.task.name)
-            describe(folder, resolved, data, network, choices)
-            this = Run(folder, resolved, data.vocabulary, data.answers, network, SCHEME)
-            return train(this, data, observer, resume=False)
+            describe(folder, resolved, loaded, network, choices)
+            this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, SCHEME)
+            return train(this, loaded, observer, resume=False)
 
 
 def resume(
     path: str | Path,
     *,
+    data: Any = None,
     observer: Observer | None = None,
     changed_plugins: bool = False,
     expect: bool = False,
 ) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
+    A run whose data was given is to be given it again, as `data`.
     A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes
     it as it is now, and records it. Another version of an installed plugin is taken with a warning
     (`OtherVersion`), and recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of
@@ -122,7 +131,7 @@ def resume(
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
-    resolved = resolved_again(folder)
+    resolved = resolved_again(folder, data)
     check_bands(resolved, expect)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
@@ -130,12 +139,12 @@ def resume(
     with blaming(resolved), arithmetic(resolved.task.device):
         # It goes on on the paths that it has recorded, so that every bit is the same.
         recorded = recorded_paths(folder, resolved)
-        data = same_data(folder, resolved)
+        loaded = same_data(folder, resolved)
         network, choices = build_network(
             resolved,
-            data.vocabulary.size,
-            answers=data.answers.size,
-            resets=begins_inside(resolved, data),
+            loaded.vocabulary.size,
+            answers=loaded.answers.size,
+            resets=begins_inside(resolved, loaded),
             execution=recorded,
         )
         relearn(network, folder)
@@ -146,8 +155,8 @@ def resume(
 
         with sized(resolved, network, recorded):
             randomness = recorded.randomness
-            this = Run(folder, resolved, data.vocabulary, data.answers, network, randomness)
-            return train(this, data, observer, resume=True)
+            this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, randomness)
+            return train(this, loaded, observer, resume=True)
 
 
 def load(path: str | Path, which: str = "best") -> Run:

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
         {"series": [[[1.0, 2.0], [3.0, 5.0]], [[2.0, 4.0]]], "labels": ["up", "down"]},
         {"texts": ["to and fro", "and back"], "folds": ["train", "test"]},
     ),
+    "given": ({}, {"columns": ["high", "low"], "group": "station", "missing": "forward"}),
     "text": (
         {"path": "examples/rhyme.txt"},
         {"paths": ["examples/*.txt", "examples/weather.csv"]},
@@ -55,6 +56,7 @@ def recurra_components() -> list[Component]:
         ("text", "text:Text", "text files, by name or by pattern, plain or .gz"),
         ("csv", "tables:Csv", "columns of a csv file: numbers, tokens, or one text a row"),
         ("jsonl", "tables:Jsonl", "keys of a file with one JSON object a line"),
+        ("given", "given:Given", "arrays, lists or a DataFrame that a program gives in Python"),
         (
             "python_docs",
             "python_docs:PythonDocs",
@@ -69,6 +71,7 @@ def recurra_components() -> list[Component]:
             options=f"recurra_sources.{target}Options",
             summary=summary,
             examples=EXAMPLES.get(name, ()),
+            lacks=("data",) if name == "given" else (),
         )
         for name, target, summary in rows
     ]

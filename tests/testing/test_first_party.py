@@ -54,7 +54,9 @@ def test_it_keeps_the_core(entry: Entry) -> None:
     checks = [check for check in examination.checks if check.id not in CHILDREN | LONG]
     records = [examination.run(check) for check in checks]
     assert wrong(records) == ""
-    assert sum(record.verdict != "N/A" for record in records) > len(checks) / 2
+    # What must be given its data is held to the rest with some (tests/plugins/test_given.py).
+    if "data" not in entry.component.lacks:
+        assert sum(record.verdict != "N/A" for record in records) > len(checks) / 2
 
 
 SHARED = {"P02", "P03"}

@@ -25,6 +25,7 @@ CAPABILITIES: dict[str, str] = {
     "bfloat16": "it computes in bfloat16",
     "double_backward": "its gradients have gradients",
     "export": "torch.export takes its step",
+    "data": "it has data of its own, and need not be given any in Python",
 }
 """What every component of the core's making can do; one that cannot says so in `lacks`."""
 

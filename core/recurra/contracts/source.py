@@ -88,6 +88,20 @@ class Source(ABC, Generic[O]):
             cure="give --text or --values, or rows in Python",
         )
 
+    def take(self, data: Any) -> O:
+        """Take data that a program has at hand; return the options with what they say of it.
+
+        These are what a run records, and what its `columns` are told from where the data is not at
+        hand. A source that must be given data lacks the capability `data`. Raises `InputError`
+        (RC080) where this kind of source has its own (came with API 1.1).
+        """
+        raise InputError.of(
+            "RC080",
+            "the source of this task has data of its own, and takes none",
+            key="source.kind",
+            cure="leave data out, or the source",
+        )
+
     def features(self) -> list[str]:
         """Return the names of the columns of numbers, where they have names."""
         return []

@@ -62,6 +62,11 @@ def path(name: str, value: Any) -> Path:
     return place
 
 
+def task(value: Any) -> Path | Mapping[str, Any]:
+    """Return a task: the path of its file, or its tables. Raises `InputError` (RC080)."""
+    return value if isinstance(value, Mapping) else path("task", value)
+
+
 def writable(name: str, value: Any, inside: str = "") -> Path:
     """Return a path that a run can name in its own files, and in which it can make `inside`.
 

@@ -191,7 +191,7 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
     """
     task, target = resolved.task, resolved.target
     with resolved.placing():
-        source: Source[Any] = resolved.parts["source"].build()
+        source = resolved.source()
         vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
         store = _store(resolved, source, vocabulary)
         check(store)

@@ -146,14 +146,14 @@ def fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
         raise RunError.of("RC052", f"{fact}: {message}", cure=cure) from error
 
 
-def resolved_again(folder: RunFolder) -> Resolved:
-    """Resolve a run's task.
+def resolved_again(folder: RunFolder, data: Any = None) -> Resolved:
+    """Resolve a run's task, with `data` in the place of what it was given.
 
     Raises `PluginError` (RC070) that says what to install, if a plugin is gone. Warns
     (`OtherVersion`) if the task names a device that this machine lacks, and takes one that it has.
     """
     try:
-        resolved = resolve(folder.path / "task.toml", recorded=True)
+        resolved = resolve(folder.path / "task.toml", data=data, recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise

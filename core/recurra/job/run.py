@@ -23,6 +23,7 @@ from recurra.generate import arguments, beginning
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
 from recurra.job.build import sized
+from recurra.job.data import Data
 from recurra.job.figures import Figures
 from recurra.job.predict import Predictor, Row, gathered
 from recurra.job.reopen import same_data, same_vocabulary
@@ -73,24 +74,31 @@ class Run:
         """Return every record of training, validation and evaluation."""
         return self.folder.metrics()
 
-    def evaluate(self, split: SplitName | None = None) -> Figures:
+    def evaluate(self, split: SplitName | None = None, *, data: Any = None) -> Figures:
         """Return metrics, baselines and verdict of a split.
 
-        By default it is test, else validation, else train. Raises `InputError` (RC041) if the split
+        By default it is test, else validation, else train. An opened run whose data was given in
+        Python is to be given it again, as `data`. Raises `InputError` (RC041) if the split
         is empty, and (RC044) if the data is not what the run was made from.
         """
         if split is not None:
             arguments.one_of("split", split, SPLITS)
         with blaming(self.resolved), arithmetic(self.task.device):
-            data = same_data(self.folder, self.resolved)
-            same_vocabulary(self.folder, data, self.vocabulary)
-            name = data.held_out() if split is None else split
-            if not data.splits[name].steps:
+            loaded = self._data(data)
+            name = loaded.held_out() if split is None else split
+            if not loaded.splits[name].steps:
                 fact = f"the {name} split of this task is empty"
-                raise InputError.of("RC041", fact, cure=f"use {data.held_out()}")
+                raise InputError.of("RC041", fact, cure=f"use {loaded.held_out()}")
 
             with sized(self.resolved, self.network):
-                return figures(self.task, data, self.network, name)
+                return figures(self.task, loaded, self.network, name)
+
+    def _data(self, given: Any = None) -> Data:
+        """Return the data that the run was made from. Raises `InputError` (RC044) if it is not."""
+        resolved = self.resolved if given is None else self.resolved.giving(given)
+        loaded = same_data(self.folder, resolved)
+        same_vocabulary(self.folder, loaded, self.vocabulary)
+        return loaded
 
     def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
         """Return a session that has read nothing yet.
@@ -242,7 +250,7 @@ class Run:
         """Give the sequences of a file, as the source of the run reads it."""
         part = self.resolved.parts["source"]
         path = os.path.abspath(arguments.path("file", file))
-        source = part.build().over(path)
+        source = self.resolved.source().over(path)
         pieces = intake.pieces(source, self.vocabulary.reads, part.entry.qualified, given=True)
         return self._guarded(gathered(pieces))
 

@@ -14,7 +14,7 @@ from typing import Any
 from recurra.errors import InputError, Place, nearest
 from recurra.spec import positions
 from recurra.spec.document import Document, Key, Layer, expanded, line_of
-from recurra.spec.overrides import key_of, overriding, parse_override, too_deep, unset_keys
+from recurra.spec.overrides import key_of, overriding, parse_override, plain, too_deep, unset_keys
 
 __all__ = ["Document", "Key", "Layer", "parse_override", "read", "read_toml"]
 
@@ -22,15 +22,26 @@ LARGEST = 1 << 26
 """Bytes of a task file, at most: beyond that it is data, or a device that never ends."""
 
 
-def read(path: str | Path, overrides: Iterable[str] | Mapping[str, Any] | None = ()) -> Document:
-    """Read a task file with its bases and overrides.
+TASK = "the task"
+"""What a task without a file is called."""
+
+
+def read(
+    task: str | Path | Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any] | None = (),
+) -> Document:
+    """Read a task file, or a task as tables in Python, with its bases and overrides.
 
     Overrides are `key=value` texts, or a mapping of dotted keys. Raises `InputError` (RC001 to
     RC005, and RC011 to RC014 for what `extends`, `unset` and overrides say).
     """
-    path = Path(path)
-    document = Document(path)
-    for layer, tables in _with_bases(path, ()):
+    if isinstance(task, Mapping):
+        document = Document(Path())
+        layers = _of_python(task)
+    else:
+        document = Document(Path(task))
+        layers = _with_bases(document.path, ())
+    for layer, tables in layers:
         _unset(document, tables.pop("unset", []), _place(layer, "unset"))
         document.add(layer, tables)
 
@@ -88,6 +99,22 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> list[tuple[Layer, dict[st
     text, tables = read_toml(path)
     own = Path(os.path.realpath(path))
     layer = Layer(str(path), own.parent, text)
+    return _over_base(layer, tables, path.parent, (*seen, own))
+
+
+def _of_python(task: Mapping[str, Any]) -> list[tuple[Layer, dict[str, Any]]]:
+    """Return the layers of a task that is given as tables.
+
+    Raises `InputError` (RC012) for what TOML cannot say.
+    """
+    tables: dict[str, Any] = plain(task, TASK, Place(TASK))
+    return _over_base(Layer(TASK, _here()), tables, _here(), ())
+
+
+def _over_base(
+    layer: Layer, tables: dict[str, Any], folder: Path, seen: tuple[Path, ...]
+) -> list[tuple[Layer, dict[str, Any]]]:
+    """Return a layer, and before it those of its base, which lies in a folder."""
     base = tables.pop("extends", None)
     if base is None:
         return [(layer, tables)]
@@ -101,10 +128,10 @@ def _with_bases(path: Path, seen: tuple[Path, ...]) -> list[tuple[Layer, dict[st
 
     # Links are followed to see a circle; messages name a base as it is written.
     target = Path(os.path.realpath(layer.folder / expanded(base)))
-    if target in (*seen, own):
-        chain = " -> ".join(file.name for file in (*seen, own, target))
+    if target in seen:
+        chain = " -> ".join(file.name for file in (*seen, target))
         raise error("RC004", f"the bases run in a circle: {chain}")
-    below = _with_bases(path.parent / expanded(base), (*seen, own))
+    below = _with_bases(folder / expanded(base), seen)
     return [*below, (layer, tables)]
 
 

@@ -365,6 +365,8 @@ COMPONENT_TABLES = ("source", "vocabulary", "target", "encoder", "cell", "loss")
 
 DEFAULT_TARGET = "next"
 """What is asked where a task does not say."""
+GIVEN_SOURCE = "given"
+"""Where sequences come from where a program gives data, and the source has its own."""
 
 CORE_TABLES = ("plugins", "sequence", "training", "generation", "device", "expect")
 

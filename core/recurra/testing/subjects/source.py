@@ -25,7 +25,11 @@ class SourceSubject(Subject[Source[Any]]):
     """A source under one set of options."""
 
     def source(self, move: Callable[[Path], Path] = lambda path: path) -> Source[Any]:
-        """Return the source; `move` says where each file that its options name lies instead."""
+        """Return the source; `move` says where each file that its options name lies instead.
+
+        Raises `NotApplicable` if it must be given its data.
+        """
+        self.needs("data")
         home = folder(self.entry)
 
         def moved(value: str, field: str) -> str:
