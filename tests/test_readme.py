@@ -89,10 +89,10 @@ def test_every_page_has_a_title_of_its_own() -> None:
 def test_every_example_is_one_that_is_tried() -> None:
     """No page holds a block that no law here knows: it begins as one of those that are tried."""
     known = {
-        "python": r"# (unit|leaky|forms)\.py\n|# contract\n|import recurra\n",
-        "toml": r"schema = 1\n|# leaky\.toml\n|\[tool\.pytest|\[(source|target)\]\n",
+        "python": r"# \w+\.py\n|# (contract|options|error)\n|import recurra\n",
+        "toml": r"schema = 1\n|# \w+\.toml\n|\[tool\.pytest|\[(source|target)\]\n",
         "sh": r"(pip install|recurra) ",
-        "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n",
+        "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n|>a1 ",
     }
     for text in PAGES.values():
         for language, body in pages.BLOCK.findall(text):
