@@ -90,7 +90,7 @@ def test_every_example_is_one_that_is_tried() -> None:
     """No page holds a block that no law here knows: it begins as one of those that are tried."""
     known = {
         "python": r"# \w+\.py\n|# (contract|options|error)\n|import recurra\n",
-        "toml": r"schema = 1\n|# \w+\.toml\n|\[tool\.pytest|\[(source|target)\]\n",
+        "toml": r"schema = 1\n|# \w+\.toml\b|\[tool\.pytest|\[(source|target)\]\n",
         "sh": r"(pip install|recurra) ",
         "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n|>a1 ",
     }

@@ -15,6 +15,16 @@ COLUMNS: tuple[dict[str, Any], ...] = (
     {"columns": ["name"], "label": "station"},
     {"columns": ["high", "low"], "label": "station", "missing": "drop"},
 )
+TIDES: dict[str, Any] = {
+    "path": "examples/tides.csv",
+    "header": False,
+    "delimiter": ";",
+    "quote": "'",
+    "comment": "//",
+    "na": ["-", "n.a.", "-999"],
+}
+FIGURES = {"decimal": ",", "thousands": " ", "percent": "share"}
+"""A table that is written otherwise, and how its numbers are."""
 EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "inline": (
         {"text": "hello"},
@@ -37,6 +47,8 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "csv": (
         *({"path": "examples/weather.csv", **columns} for columns in COLUMNS),
         {"path": "examples/strokes.csv", "columns": ["x", "y"], "group": "pen", "label": "letter"},
+        {**TIDES, "columns": ["3"], "label": "1"},
+        {**TIDES, **FIGURES, "columns": ["2", "4"], "group": "1", "missing": "drop"},
     ),
     "jsonl": (
         *({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),

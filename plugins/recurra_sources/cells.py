@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from recurra_sources.labels import FOLDS
@@ -20,6 +20,35 @@ Reading: TypeAlias = tuple[Any, str]
 """The value of a cell and no fault; or none, and what is wrong with the cell."""
 Reader: TypeAlias = Callable[[Any], Reading]
 """What reads a cell."""
+Number: TypeAlias = Callable[[str], tuple[float | None, str]]
+"""What reads a number that is written, and says what is wrong with it."""
+
+
+class Markers:
+    """Texts of cells that hold nothing, as `N/A`; where numbers are read, `-999.0` is `-999`."""
+
+    def __init__(self, texts: Iterable[str], number: Number) -> None:
+        self.texts = frozenset(texts)
+        values = {number(text)[0] for text in self.texts}
+        self.values = values - {None}
+
+    def __contains__(self, cell: Any) -> bool:
+        return isinstance(cell, str) and cell.strip() in self.texts
+
+    def before(self, read: Reader) -> Reader:
+        """Return a reader that looks for markers first, and of numbers at their value then."""
+        if not self.texts:
+            return read
+
+        def marked(cell: Any) -> Reading:
+            if cell in self:
+                return None, "missing"
+            value, fault = read(cell)
+            # A token that looks like a number is none.
+            is_marker = isinstance(value, float) and value in self.values
+            return (None, "missing") if is_marker else (value, fault)
+
+        return marked
 
 
 def is_missing(cell: Any) -> bool:
@@ -75,7 +104,7 @@ def fold(cell: Any) -> Reading:
     return name, ""
 
 
-def number(cell: Any, read: Callable[[str], tuple[float | None, str]]) -> Reading:
+def number(cell: Any, read: Number) -> Reading:
     """Return a cell that is a number, as `read` reads what is written."""
     if is_missing(cell):
         return None, "missing"

@@ -22,6 +22,8 @@ from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Cells, Place, Reader, Row
 from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
+from recurra_sources.interpolation import NOTHING_AFTER, Interpolation
+from recurra_sources.mending import Mending
 from recurra_sources.names import nearest, readable
 from recurra_sources.patterns import matching
 from recurra_sources.table_options import RowOptions, TableOptions
@@ -56,6 +58,7 @@ class Rows(Source[R]):
     def __init__(self, options: R) -> None:
         super().__init__(options)
         self._gaps = Gaps()
+        self._markers = read_as.Markers(options.na, self.number)
 
     @property
     @abstractmethod
@@ -209,70 +212,72 @@ class Rows(Source[R]):
         Raises `InputError` (RC042) with all that cannot be read, after the last row.
         """
         options = self.options
-        names_beside = options.beside
         beside = self.readers(element)
         if options.whole_rows:
             # The number of a row is its group, and stands behind the other cells.
-            rows = Unfolding(self.where, options.columns, element).rows(rows, beside)
+            unfolding = Unfolding(self.where, options.columns, element, self._markers)
+            rows = unfolding.rows(rows, beside)
             beside = [*beside, read_as.named]
-        grouped = options.group is not None or options.whole_rows
 
-        read_cell = self._reader(element)
         faults = Faults(options, element, self.where, self.unit)
-        self._gaps = gaps = Gaps(grouped)
-        last: list[Any] = [None] * len(options.named)
-        group = None
-        whole = dropped = 0
+        grouped = options.group is not None or options.whole_rows
+        reader = self._reader(element)
+        mending = Mending(options, reader, beside, faults, self._name, grouped)
+        steps = self._read(rows, mending)
+        if options.missing == "interpolate":
+            steps = self._interpolated(steps, mending)
+        yield from steps
 
+        faults.raise_any(mending.whole)
+        if mending.dropped and not mending.whole and not options.settled:
+            raise self._all_dropped(mending.dropped)
+
+    def _read(self, rows: Iterator[Row], mending: Mending) -> Iterator[Step]:
+        """Give rows with every cell read, but for numbers that wait for those after them."""
+        options, grouped = self.options, mending.grouped
+        self._gaps = gaps = Gaps(grouped)
+        group = None
         for place, cells in rows:
             if not cells:
                 gaps.leave(place, "blank line")
                 continue
 
             if grouped and cells[-1] != group:
-                # A sequence takes nothing from the one before.
                 group = cells[-1]
-                last = [None] * len(cells)
+                mending.begin()
                 gaps.begin()
 
-            width = len(cells) - len(beside)
-            readers = [read_cell] * width + beside
-            values: Cells = []
-            for index, (read, cell) in enumerate(zip(readers, cells, strict=True)):
-                value, fault = read(cell)
-                if fault:
-                    is_group = grouped and index == len(cells) - 1
-                    before = None if is_group else last[index]
-                    missing = fault == "missing"
-                    if missing and options.missing == "forward" and before is not None:
-                        value = before
-                    elif not missing or options.missing != "drop":
-                        faults.add(place, self._name(index, width), cell, fault)
-                        if missing:
-                            faults.note_missing(before is not None)
-                values.append(value)
-
+            values = mending.values(place, cells)
             if options.settled:
                 # At once, or a sequence would be answered without this step.
-                faults.raise_any(whole)
-            if None in values:
+                mending.faults.raise_any(mending.whole)
+            width = len(cells) - len(mending.beside)
+            needed = values[width:] if options.missing == "interpolate" else values
+            if None in needed:
                 gaps.leave(place, self.unit)
-                dropped += 1
+                mending.dropped += 1
                 continue
 
             gaps.keep()
-            whole += 1
-            last = values
-            about = dict(zip(names_beside, values[width:], strict=False))
+            mending.keep(values)
+            about = dict(zip(options.beside, values[width:], strict=False))
             label = None if options.label is None else about[options.label]
             fold = None if options.fold is None else about[options.fold]
             answer = None if options.answer is None else about[options.answer]
             own_group = values[-1] if grouped else None
             yield Step(place, values[:width], label, fold, answer, own_group)
 
-        faults.raise_any(whole)
-        if dropped and not whole and not options.settled:
-            raise self._all_dropped(dropped)
+    def _interpolated(self, steps: Iterator[Step], mending: Mending) -> Iterator[Step]:
+        """Give steps whose missing numbers are on the line between those around them."""
+        faults = mending.faults
+
+        def note(step: Step, index: int, fault: str) -> None:
+            faults.add(step.place, self._name(index, len(step.values)), None, fault)
+            faults.note_missing(before=fault == NOTHING_AFTER)
+            if self.options.settled:
+                faults.raise_any(mending.whole)
+
+        return Interpolation(self.options.longest_gap, note).filled(steps)
 
     def _name(self, index: int, width: int) -> str:
         """Return the name of a cell in a row of `width` elements: `high`, `high[1]`, the label."""
@@ -296,16 +301,19 @@ class Rows(Source[R]):
             options.fold: read_as.fold,
             options.answer: read_as.tokens if element == "tokens" else read_as.text,
         }
-        return [special.get(name, read_as.named) for name in options.beside]
+        readers = [special.get(name, read_as.named) for name in options.beside]
+        return [self._markers.before(read) for read in readers]
 
     def _reader(self, element: Element) -> Reader:
         """Return what reads a cell as an element."""
         if element == "numbers":
-            return lambda cell: read_as.number(cell, self.number)
-        if element == "tokens":
-            return read_as.named
-        filled = self.options.whole_rows and not self.options.prompts
-        return read_as.whole_text if filled else read_as.text
+            read: Reader = lambda cell: read_as.number(cell, self.number)  # noqa: E731
+        elif element == "tokens":
+            read = read_as.named
+        else:
+            filled = self.options.whole_rows and not self.options.prompts
+            read = read_as.whole_text if filled else read_as.text
+        return self._markers.before(read)
 
     def _no_column(
         self, name: str, columns: list[str], where: str = "", cure: str = ""
@@ -360,7 +368,7 @@ class Rows(Source[R]):
         if not self.options.whole_rows or len(names) > 1:
             return names
 
-        unfolding = Unfolding(self.where, names, "numbers")
+        unfolding = Unfolding(self.where, names, "numbers", self._markers)
         for _ in unfolding.rows(self.rows(), self.readers("numbers")):
             if unfolding.width:
                 break
@@ -377,6 +385,11 @@ class Rows(Source[R]):
 class Table(Rows[O]):
     """A file of rows."""
 
+    def __init__(self, options: O) -> None:
+        super().__init__(options)
+        self._replaced: files.Replaced | None = None
+        self._warned = False
+
     @property
     def where(self) -> str:
         """The file."""
@@ -391,6 +404,15 @@ class Table(Rows[O]):
             names = ", ".join(readable(path.name) for path in paths[:5])
             raise InputError.of("RC040", fact, key="source.path", got=names)
         return paths[0]
+
+    def _lines(self, path: Path) -> Iterator[str]:
+        """Give the lines of the file. Warns once (`Unsuited`) of what was replaced in them."""
+        encoding = self.options.encoding
+        self._replaced = files.Replaced() if self.options.errors == "replace" else None
+        yield from files.lines(path, encoding, self._replaced)
+        if self._replaced is not None and not self._warned:
+            self._warned = True
+            self._replaced.warn(path, encoding)
 
     def fingerprint(self) -> str:
         """Return a hash of name, size and time of the file."""

@@ -6,7 +6,7 @@ import codecs
 import re
 import zlib
 from encodings.aliases import aliases
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator
 
@@ -87,6 +87,11 @@ def _decodes(name: str) -> bool:
 
 Encoding = Annotated[str, AfterValidator(known_encoding)]
 """The name of an encoding, refused with the task where Python knows none."""
+
+Errors: TypeAlias = Literal["strict", "replace"]
+"""What is done about bytes that are not in the encoding."""
+ERRORS = "what is done about bytes that are not in it: refuse them, or read U+FFFD and count them"
+"""What the options say of it."""
 
 
 def canonical(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from recurra import Element, InputError
@@ -12,6 +13,22 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Faults that are listed before the rest is counted."""
+NOTHING = {
+    "na",
+    "n/a",
+    "#n/a",
+    "n.a.",
+    "n.a",
+    "-",
+    "--",
+    "?",
+    ".",
+    "null",
+    "none",
+    "nil",
+    "missing",
+}
+"""How others write that there is nothing, in small letters."""
 
 
 class Faults:
@@ -25,6 +42,7 @@ class Faults:
         self.names: set[str] = set()
         self.lines: list[str] = []
         self.missing = False
+        self.markers: dict[str, None] = {}  # cells that others write for nothing
         # Whether missing = "forward" would mend all that is missing.
         self.forward = element != "text" and options.missing != "forward"
 
@@ -32,12 +50,17 @@ class Faults:
         """Take note of one cell."""
         self.count += 1
         self.names.add(name)
+        if fault != "missing" and isinstance(cell, str) and cell.strip().lower() in NOTHING:
+            self.markers[cell.strip()] = None
         if len(self.lines) == SHOWN:
             return
 
         content = "nothing" if cell is None or cell == "" else shortened(cell)
         line = f"{self.unit} {place}, column {name}: {content}"
-        self.lines.append(line if fault == "missing" else f"{line} {fault}")
+        if fault == "missing":
+            # What is written there stands for nothing, as the task says.
+            fault = "is missing" if isinstance(cell, str) and cell.strip() else ""
+        self.lines.append(f"{line} {fault}".rstrip())
 
     def note_missing(self, before: bool) -> None:
         """Take note that a cell is missing, and whether its sequence has a value `before` it."""
@@ -66,10 +89,15 @@ class Faults:
 
     def _cure(self, whole: int) -> str:
         """Return what to do: of the policies for empty cells those alone that mend these."""
-        if not self.missing or not whole or self.settled:
-            return "mend the rows"
-        policies = '"forward" or "drop"' if self.forward else '"drop"'
-        return f"mend the rows; for empty cells set source.missing = {policies}"
+        cure = "mend the rows"
+        if self.settled:
+            return cure
+        if self.markers:
+            cure += f"; if there is nothing, set source.na = {json.dumps([*self.markers])}"
+        if self.missing and whole:
+            policies = '"forward" or "drop"' if self.forward else '"drop"'
+            cure += f"; for empty cells set source.missing = {policies}"
+        return cure
 
 
 def shortened(cell: Any) -> str:

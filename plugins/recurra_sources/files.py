@@ -7,12 +7,15 @@ import gzip
 import hashlib
 import io
 import os
+import re
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
-from recurra import InputError
+from recurra import InputError, Unsuited
 from recurra_sources import encodings
 from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.patterns import state_of
@@ -21,6 +24,10 @@ BLOCK = 1 << 20
 """Bytes that are read at a time."""
 LONGEST = 1 << 26
 """Characters of a line, or of a cell of a table, at most: each is held in memory."""
+OR_REPLACE = "; or set source.errors to replace, which reads U+FFFD there"
+"""What to do beside mending what is no text."""
+HALF_PAIRS = re.compile("[\ud800-\udfff]")
+"""A half of a surrogate pair."""
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
@@ -34,15 +41,60 @@ def fingerprint(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def blocks(path: Path, encoding: str) -> Iterator[str]:
+class Replaced:
+    """What is no character of a file's encoding, and is replaced by U+FFFD: how often, and where.
+
+    `line` is that of the first place.
+    """
+
+    def __init__(self) -> None:
+        self.count = self.line = 0
+
+    def note(self, count: int, line: int) -> None:
+        """Take note of places, of which the first is in a line."""
+        if count:
+            self.line = min(line, self.line or line)
+        self.count += count
+
+    def text(self, text: str, line: int) -> str:
+        """Return a text in which nothing is that no file can hold."""
+        whole, count = HALF_PAIRS.subn("\ufffd", text)
+        self.note(count, line)
+        return whole
+
+    def warn(self, path: Path, encoding: str) -> None:
+        """Warn (`Unsuited`) if anything was replaced."""
+        if not self.count:
+            return
+        what = "1 place was" if self.count == 1 else f"{self.count:,} places were"
+        warnings.warn(
+            f"source: {what} no {encoding} text in {readable(path)}, and U+FFFD stands there now;"
+            f" the first is in line {self.line}",
+            Unsuited,
+            stacklevel=2,
+        )
+
+
+def _half_pair_of(error: UnicodeError) -> tuple[str, int]:
+    """Return half a surrogate pair for bytes that cannot be decoded: no text holds one."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udcff", error.end
+
+
+MARKED = "recurra.marked"
+"""How decoders are told to leave such a mark for each place that they cannot read."""
+codecs.register_error(MARKED, _half_pair_of)
+
+
+def blocks(path: Path, encoding: str, replaced: Replaced | None = None) -> Iterator[str]:
     """Give a file's text in blocks that end after a newline, or before a space, where they can.
 
     A byte-order mark at the start of the file is left out, and no block ends inside CRLF. Raises
     `InputError` (RC040, RC044) if the file cannot be read, is not in this encoding, or changes
-    meanwhile.
+    meanwhile; what is not in this encoding is `replaced`, where that is asked for.
     """
     waiting, begun = "", False
-    for text in _decoded(path, encoding):
+    for text in _decoded(path, encoding, replaced):
         waiting += text if begun else text.removeprefix("\ufeff")
         begun = begun or bool(text)
 
@@ -63,7 +115,7 @@ def split_lines(text: str) -> Iterator[str]:
     yield from io.StringIO(text, newline="")
 
 
-def lines(path: Path, encoding: str) -> Iterator[str]:
+def lines(path: Path, encoding: str, replaced: Replaced | None = None) -> Iterator[str]:
     """Give a file's lines, with their ends.
 
     Raises `InputError` as `blocks` does, and (RC042) for an endless line.
@@ -72,7 +124,7 @@ def lines(path: Path, encoding: str) -> Iterator[str]:
     number = 1
     parts: list[str] = []
     length = 0
-    for block in blocks(path, encoding):
+    for block in blocks(path, encoding, replaced):
         for part in split_lines(block):
             parts.append(part)
             length += len(part)
@@ -88,9 +140,9 @@ def lines(path: Path, encoding: str) -> Iterator[str]:
         yield "".join(parts)
 
 
-def _decoded(path: Path, encoding: str) -> Iterator[str]:
+def _decoded(path: Path, encoding: str, replaced: Replaced | None) -> Iterator[str]:
     """Give a file's text, as it is decoded. Raises `InputError` as `blocks` does."""
-    decoder = codecs.getincrementaldecoder(encoding)()
+    decoder = codecs.getincrementaldecoder(encoding)("strict" if replaced is None else MARKED)
     count = _LineCount()
     # Bytes before the last that were read, and those among them that wait for the rest of theirs.
     seen = waiting = 0
@@ -104,6 +156,9 @@ def _decoded(path: Path, encoding: str) -> Iterator[str]:
                 ended = not raw
                 waiting = len(decoder.getstate()[0])
                 text = decoder.decode(raw, final=ended)
+                if replaced is not None and (first := HALF_PAIRS.search(text)):
+                    before = count.after(text[: first.start()])
+                    text = replaced.text(text, before)
                 _check_whole(path, text, count)
                 count.add(text)
                 yield text
@@ -125,6 +180,12 @@ class _LineCount:
 
     def __init__(self) -> None:
         self.line, self.after_cr = 1, False
+
+    def after(self, text: str) -> int:
+        """Return in which line the next letter stands, after a part of the text."""
+        other = copy(self)
+        other.add(text)
+        return other.line
 
     def add(self, text: str) -> None:
         """Go on by a part of the text."""
@@ -215,7 +276,7 @@ def _check_whole(path: Path, text: str, count: _LineCount) -> None:
     elif (half := half_pair(text)) is not None:
         at = half
         what = f"{ascii(text[at])} is half a surrogate pair"
-        cure = HALF_CURE
+        cure = HALF_CURE + OR_REPLACE
     else:
         return
 
@@ -236,4 +297,6 @@ def _not_decoded(
     before = raw[first:start]
     wrong = raw[start : start + encodings.SAMPLE]
     cure = encodings.advice(encoding, _head(path), before, wrong, ended)
+    if cure.startswith("mend"):
+        cure += OR_REPLACE
     return InputError.of("RC040", fact, key="source.encoding", cure=cure)

@@ -4,40 +4,72 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Literal, TypeAlias
 
-GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]*)?")
-"""A decimal comma, and points between the thousands: 1.234.567,5.
+Percent: TypeAlias = Literal["error", "share", "number"]
+"""What 12.5 % is: no number, 0.125, or 12.5."""
 
-What begins with 0 has no thousands.
-"""
+SPACES = " \u00a0\u2009\u202f"
+"""A space that groups thousands, and those that no line is broken at, or that are thin."""
+TWO_GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
+"""A number as English groups it."""
+SPACED = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}([{SPACES}][0-9]{{3}})+([.,][0-9]*)?")
+"""A number whose thousands are grouped by spaces."""
 
-CSV_CURE = 'for decimal commas set source.decimal = ","'
+
+@dataclass(frozen=True)
+class Writing:
+    """How a table writes its numbers.
+
+    `decimal` stands before the decimals. `thousands` stands between groups of three digits; left
+    out, that is a point where decimals stand after a comma, and else nothing is. `percent` says
+    what a number with the sign is. `cured` tells whether another option of the table could help.
+    """
+
+    decimal: str = "."
+    thousands: str | None = None
+    percent: Percent = "error"
+    cured: bool = True
+
+    @cached_property
+    def mark(self) -> str:
+        """What stands between the thousands, if anything."""
+        if self.thousands is not None:
+            return self.thousands
+        return "." if self.decimal == "," else ""
+
+    @cached_property
+    def between(self) -> str:
+        """All that is read as that mark."""
+        return SPACES if self.mark == " " else self.mark
+
+    @cached_property
+    def grouped(self) -> re.Pattern[str]:
+        """A number with marks between its thousands; what begins with 0 has none."""
+        between, decimal = re.escape(self.between), re.escape(self.decimal)
+        return re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:[{between}][0-9]{{3}})+(?:{decimal}[0-9]*)?")
 
 
-def number(text: str, decimal: str = ".", comma: str = CSV_CURE) -> tuple[float | None, str]:
+PLAIN = Writing()
+"""Decimals after a point, and nothing else."""
+JSON = Writing(cured=False)
+"""Numbers of JSON, which has no options of writing."""
+
+
+def number(text: str, writing: Writing = PLAIN) -> tuple[float | None, str]:
     """Return the number that a text stands for, or none and what is wrong with it.
 
-    `nan` is a missing one. `comma` says what to do where decimals may stand after a comma.
-
-    Numbers are float64: digits beyond its 17 are rounded, and what it cannot hold is refused.
-    Python reads more as numbers than a table holds, such as `1_0`, and digits of other scripts.
+    `nan` is a missing one. Numbers are float64: digits beyond its 17 are rounded, and what it
+    cannot hold is refused. Python reads more as numbers than a table holds, such as `1_0`, and
+    digits of other scripts.
     """
-    text = text.strip()
-    if decimal != "." and "." in text:
-        # Points may only group the thousands before a decimal comma.
-        if decimal != "," or not GROUPED.fullmatch(text):
-            return None, _why_no_point(decimal)
-        text = text.replace(".", "")
-
-    point = text.replace(decimal, ".")
-    try:
-        value = float(point) if point.isascii() and "_" not in point else None
-    except ValueError:
-        value = None
-
-    if value is None:
-        hint = f": {comma}" if decimal == "." and "," in text else ""
-        return None, "is not a number" + hint
+    point, fault = plain(text, writing)
+    if fault:
+        return None, fault
+    value = float(point)
     if math.isnan(value):
         return None, "missing"
     if not math.isfinite(value):
@@ -45,8 +77,67 @@ def number(text: str, decimal: str = ".", comma: str = CSV_CURE) -> tuple[float 
     return value, ""
 
 
-def _why_no_point(decimal: str) -> str:
-    """Return what is wrong with a number that holds a point beside another decimal mark."""
-    if decimal == ",":
+def plain(text: str, writing: Writing = PLAIN) -> tuple[str, str]:
+    """Return a number as Python writes it, with its digits as they are, or what is wrong with it.
+
+    That may be one that float64 cannot hold, or `nan`.
+    """
+    text = text.strip()
+    signed = text.endswith("%")
+    if signed:
+        if writing.percent == "error":
+            return "", _no_number(text, writing)
+        text = text[:-1].rstrip()
+
+    if any(mark in text for mark in writing.between):
+        if not writing.grouped.fullmatch(text):
+            return "", _not_grouped(writing)
+        for mark in writing.between:
+            text = text.replace(mark, "")
+    if writing.decimal != ".":
+        if "." in text:
+            return "", f"is not a number: with decimal = {writing.decimal!r} it holds no point"
+        text = text.replace(writing.decimal, ".")
+
+    if not _is_number(text):
+        return "", _no_number(text, writing)
+    if signed and writing.percent == "share" and math.isfinite(float(text)):
+        # Of its digits, so that 12.3 % is the float that 0.123 is.
+        text = str(Decimal(text).scaleb(-2))
+    return text, ""
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text is a number of ASCII digits, or a word for one that is not finite."""
+    if not text.isascii() or "_" in text:
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_grouped(writing: Writing) -> str:
+    """Return what is wrong with a number whose marks do not stand between groups of three."""
+    if writing.thousands is None:
         return 'is not a number: with decimal = "," points group the thousands, by three digits'
-    return f"is not a number: with decimal = {decimal!r} it holds no point"
+    return f"is not a number: thousands = {writing.thousands!r} groups digits by three"
+
+
+def _no_number(text: str, writing: Writing) -> str:
+    """Return that a text is no number, and what to do if it may be one in another writing."""
+    fact = "is not a number"
+    if not writing.cured:
+        return f"{fact}: in JSON decimals stand after a point" if "," in text else fact
+
+    cures = []
+    if text.endswith("%") and _is_number(text[:-1]):
+        cures.append('for per cent set source.percent = "share", or "number"')
+    if SPACED.fullmatch(text):
+        cures.append('for thousands set source.thousands = " "')
+    if writing.decimal == "." and TWO_GROUPS.fullmatch(text):
+        cures.append('for thousands set source.thousands = ","')
+    if writing.decimal == "." and text.count(",") == 1 and "." not in text.partition(",")[2]:
+        cures.append('for decimal commas set source.decimal = ","')
+    return f"{fact}: {'; '.join(cures)}" if cures else fact

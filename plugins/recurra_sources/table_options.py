@@ -8,7 +8,7 @@ from pydantic import PrivateAttr, field_validator, model_validator
 
 from recurra import Field, FilePath, Options
 from recurra_sources.applying import For
-from recurra_sources.encodings import Encoding
+from recurra_sources.encodings import ERRORS, Encoding, Errors
 
 
 class RowOptions(Options):
@@ -52,13 +52,31 @@ class RowOptions(Options):
         description="what stands between the rows of a group of text; left out, a newline",
     )
     missing: Annotated[
-        Literal["error", "forward", "drop"], For("numbers", "tokens", value="forward")
+        Literal["error", "forward", "interpolate", "drop"],
+        For("numbers", "tokens", value="forward"),
+        For("numbers", value="interpolate"),
     ] = Field(
         "error",
         description=(
-            "an empty cell: refuse it, take the value of the row before in its sequence, or leave"
-            " the row out; of a csv file an empty text is a text, but not where it would be a whole"
+            "an empty cell: refuse it (error), take the value of the row before in its sequence"
+            " (forward) or the number on the line to the next one (interpolate), or leave the row"
+            " out (drop); of a csv file an empty text is a text, but not where it would be a whole"
             " sequence that has a label or a fold, but no answer"
+        ),
+    )
+    longest_gap: int = Field(
+        0,
+        ge=0,
+        description=(
+            "how many empty cells one after the other forward and interpolate may fill; 0 is any"
+            " number"
+        ),
+    )
+    na: list[str] = Field(
+        default=[],
+        description=(
+            "cells that are empty ones too, such as N/A, - and -999: they match as they are"
+            " written, and as the number that they are where numbers are read"
         ),
     )
     # Of another file than a run's: whether its rows are whole too, and may be answered.
@@ -70,14 +88,33 @@ class RowOptions(Options):
         """Whether a run has settled all but the file: nobody can change an option."""
         return self._alike is not None
 
-    @field_validator("columns")
+    @field_validator("columns", "na")
     @classmethod
-    def _columns_differ(cls, columns: list[str]) -> list[str]:
-        for name in columns:
-            times = columns.count(name)
+    def _names_differ(cls, names: list[str]) -> list[str]:
+        for name in names:
+            times = names.count(name)
             if times > 1:
                 raise ValueError(f"{name!r} is named {times} times")
-        return columns
+        return names
+
+    @field_validator("na")
+    @classmethod
+    def _markers_are_cells(cls, markers: list[str]) -> list[str]:
+        for marker in markers:
+            if not marker.strip():
+                raise ValueError(f"{marker!r} is an empty cell, which is one already")
+            if marker != marker.strip():
+                raise ValueError(f"{marker!r} has spaces around it, as no cell that is compared")
+        return markers
+
+    @model_validator(mode="after")
+    def _gaps_are_filled(self) -> Self:
+        if self.longest_gap and self.missing not in ("forward", "interpolate"):
+            raise ValueError(
+                f'longest_gap: it is for missing = "forward" and "interpolate", and missing is'
+                f" {self.missing!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _separator_has_a_group(self) -> Self:
@@ -160,6 +197,7 @@ class TableOptions(RowOptions, FileOptions):
     """Options of csv and jsonl."""
 
     encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
+    errors: Errors = Field("strict", description=ERRORS)
 
     def over(self, path: str) -> Self:
         """Return the same options, without labels, for another file with rows as they were."""

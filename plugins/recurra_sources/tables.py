@@ -1,26 +1,27 @@
-"""The two kinds of table: csv files, whose first row names the columns, and files of JSON lines."""
+"""The two kinds of table: csv files, and files of JSON lines."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-from pydantic import AfterValidator, JsonValue
-
-from recurra import Field, InputError
-from recurra_sources import files, numbers
-from recurra_sources.applying import For
+from recurra import InputError
+from recurra_sources import csv_rows, numbers
 from recurra_sources.columns import Table
+from recurra_sources.csv_options import CsvOptions
+from recurra_sources.files import OR_REPLACE, Replaced
 from recurra_sources.names import HALF_CURE, half_pair, readable
+from recurra_sources.numbers import Writing
 from recurra_sources.table_options import TableOptions
 
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
 COMMENTS = ("#", "//", "%")
-"""How lines begin that are comments where others read them."""
+"""How lines begin that are comments where others write them."""
 ARRAY = (
     "each line holds one whole JSON object; in a file of one array each element must get a line of"
     " its own"
@@ -28,55 +29,27 @@ ARRAY = (
 """What to do about a line that is no object."""
 
 
-def _mark(character: str) -> str:
-    """Return a character that may stand between cells. Raises `ValueError`."""
-    if len(character) != 1 or character in '"\r\n':
-        raise ValueError("it must be one character, and no quote or line end")
-    return character
-
-
-def _decimal_mark(character: str) -> str:
-    """Return a character that may stand before decimals. Raises `ValueError`."""
-    of_numbers = character.isalnum() or character in "+-_"
-    if len(character) != 1 or of_numbers or character.isspace() or character in "\"'":
-        raise ValueError('it must be one character, as in "." or ","')
-    return character
-
-
-ONE: dict[str, JsonValue] = {"minLength": 1, "maxLength": 1}
-"""What the JSON Schema says of a mark."""
-
-
-class CsvOptions(TableOptions):
-    """Options of csv."""
-
-    delimiter: Annotated[str, AfterValidator(_mark)] = Field(
-        ",", json_schema_extra=ONE, description="what stands between cells"
-    )
-    decimal: Annotated[str, For("numbers"), AfterValidator(_decimal_mark)] = Field(
-        ".",
-        json_schema_extra=ONE,
-        description=(
-            'what stands before the decimals; with "," points may group the thousands, by three'
-            " digits"
-        ),
-    )
-
-
 class Csv(Table[CsvOptions]):
-    """Columns of a csv file whose first row names them.
+    """Columns of a csv file, which its first row names, or which are called by their number.
 
-    Quotes are `"`, and doubled inside a quoted cell. In a file of one column a blank line between
-    rows is a row whose cell is empty; in a wider one it is no row.
+    In a file of one column a blank line between rows is a row whose cell is empty; in a wider one
+    it is no row.
     """
 
     def written(self) -> Iterator[tuple[int, list[str]]]:
-        """Give the rows after the first, which names the columns."""
+        """Give the rows, but for the one that names the columns."""
         path, options = self._file(), self.options
-        rows = _rows(path, options.encoding, options.delimiter)
-        _, header = next(rows, (0, []))
-        self._header = [name.strip() for name in header]
-        self._places = [self._place(path, self._header, name) for name in options.named]
+        rows = csv_rows.rows(self._lines(path), path, options.form)
+        first = next(rows, None)
+        if first is None:
+            raise self._empty(path)
+
+        if options.header:
+            self._header = [name.strip() for name in first[1]]
+        else:
+            self._header = [str(number) for number in range(1, len(first[1]) + 1)]
+            rows = chain([first], rows)
+        self._places = [self._place(self._header, name) for name in options.named]
         yield from rows
 
     def cells(self, line: int, row: list[str]) -> list[Any]:
@@ -87,11 +60,15 @@ class Csv(Table[CsvOptions]):
             row = self._fitted(self._file(), line, row, self._header)
         return [row[place] for place in self._places]
 
-    def _place(self, path: Path, header: list[str], name: str) -> int:
-        """Return where a column stands. Raises `InputError` (RC040, RC041, RC042)."""
-        if not header:
-            fact = f"{readable(path)} is empty: a csv file begins with the names of its columns"
-            raise InputError.of("RC041", fact, key="source.path")
+    def _empty(self, path: Path) -> InputError:
+        """Return the error of a file without a row."""
+        fact = f"{readable(path)} is empty"
+        if self.options.header:
+            fact += ": a csv file begins with the names of its columns"
+        return InputError.of("RC041", fact, key="source.path")
+
+    def _place(self, header: list[str], name: str) -> int:
+        """Return where a column stands. Raises `InputError` (RC040, RC042)."""
         if header.count(name) > 1:
             raise self._twice(name, "")
         if name not in header:
@@ -101,13 +78,14 @@ class Csv(Table[CsvOptions]):
     def _why_no_column(self, header: list[str]) -> str:
         """Return what the header tells of: another delimiter, or that there is none."""
         values = [self.number(name)[0] for name in header]
-        if None not in values:
+        if self.options.header and None not in values:
             return (
                 "the first row holds numbers alone: put a row with the names of the columns"
-                " before it"
+                ' before it, or set source.header = false and call them "1", "2" and so on'
             )
-        if header[0].startswith(COMMENTS):
-            return "the first line is a comment: take it out, for the first row names the columns"
+        for beginning in COMMENTS:
+            if header[0].startswith(beginning):
+                return f"the first line is a comment: set source.comment = {json.dumps(beginning)}"
         if len(header) > 1:
             return ""
 
@@ -136,7 +114,8 @@ class Csv(Table[CsvOptions]):
 
         have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
         fact = f"{readable(path)}:{line}: the row has {have}"
-        fact += f", and the header names {len(header)} columns"
+        first = "the header names" if self.options.header else "the first row has"
+        fact += f", and {first} {len(header)} columns"
         if self.options.settled:
             cure = "mend the row; a cell that holds the delimiter stands in quotes"
         elif short > 0:
@@ -151,71 +130,13 @@ class Csv(Table[CsvOptions]):
             )
         raise InputError.of("RC042", fact, key="source.path", cure=cure)
 
+    @cached_property
+    def _writing(self) -> Writing:
+        return self.options.writing
+
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""
-        return numbers.number(cell, self.options.decimal)
-
-
-def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Give each row, and the line where it begins. Raises `InputError` (RC042).
-
-    A blank line is an empty cell where the header has one column, and else without cells; before
-    the header and after the last row it is nothing.
-    """
-    reader = csv.reader(files.lines(path, encoding), delimiter=delimiter, strict=True)
-    width = 0
-    # Blank lines mean something only if a row follows: until then they wait.
-    blank: list[int] = []
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = _next(reader)
-        except csv.Error as error:
-            raise _torn(path, line, reader.line_num, str(error)) from error
-        if cells is None:
-            return
-
-        spaces_alone = len(cells) == 1 and width != 1 and not cells[0].strip()
-        if not cells or spaces_alone:
-            if width:
-                blank.append(line)
-            continue
-
-        width = width or len(cells)
-        for empty in blank:
-            yield empty, [""] if width == 1 else []
-        blank.clear()
-        yield line, cells
-
-
-def _next(reader: Iterator[list[str]]) -> list[str] | None:
-    """Return the next row, or nothing after the last; a cell may be as long as need be.
-
-    The limit of its length, which all of a process shares, stays what it is.
-    """
-    limit = csv.field_size_limit(files.LONGEST)
-    try:
-        return next(reader, None)
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _torn(path: Path, line: int, last: int, reason: str) -> InputError:
-    """Return the error of a row whose quotes are wrong, or that never ends."""
-    place = f"{readable(path)}:{line}"
-    cure = "a quoted cell ends with a quote, and a quote inside it is written twice"
-    if "end of data" in reason:
-        fact = f"{place}: the row that begins here has a quote that is never closed"
-    elif "field limit" in reason:
-        fact = f"{place}: a cell of the row that begins here is longer than"
-        fact += f" {files.LONGEST:,} characters"
-        cure = f"is a quote never closed? {cure}"
-    elif "expected after" in reason:
-        until = f" and goes on to line {last}" if last > line else ""
-        fact = f"{place}: in the row that begins here{until} something stands after a closing quote"
-    else:
-        fact = f"{place}: {reason}"
-    return InputError.of("RC042", fact, key="source.path", cure=cure)
+        return numbers.number(cell, self._writing)
 
 
 class JsonlOptions(TableOptions):
@@ -237,8 +158,7 @@ class Jsonl(Table[JsonlOptions]):
         self._path = self._file()
         self._unseen = {*self.options.named}
         self._keys: list[str] = []  # of the last object
-        lines = files.lines(self._path, self.options.encoding)
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(self._lines(self._path), 1):
             yield number, line if line.strip() else ""
 
         # A key that no line has is a mistake, which missing = "drop" would make an empty table of.
@@ -249,7 +169,7 @@ class Jsonl(Table[JsonlOptions]):
         """Return the values of the named keys."""
         if not row:
             return []
-        record = _record(self._path, line, row)
+        record = _record(self._path, line, row, self._replaced)
         self._keys = list(record)
         names = self.options.named
         for name in names:
@@ -281,13 +201,13 @@ class Jsonl(Table[JsonlOptions]):
 
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""
-        return numbers.number(cell, comma="in JSON decimals stand after a point")
+        return numbers.number(cell, numbers.JSON)
 
 
-def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
+def _record(path: Path, number: int, line: str, replaced: Replaced | None) -> dict[str, list[Any]]:
     """Return the values of each key of a line's object: several of a key that stands again.
 
-    Raises `InputError` (RC042).
+    Halves of surrogate pairs are `replaced`, where that is asked for. Raises `InputError` (RC042).
     """
     where = f"{readable(path)}:{number}"
     try:
@@ -310,6 +230,8 @@ def _record(path: Path, number: int, line: str) -> dict[str, list[Any]]:
 
     record: dict[str, list[Any]] = {}
     for name, value in pairs:
+        if replaced is not None:
+            name, value = replaced.text(name, number), _whole(value, number, replaced)
         _check_text(name, path, number, "a key")
         record.setdefault(name, []).append(value)
     return record
@@ -338,9 +260,16 @@ _DECODER = json.JSONDecoder(
 )
 
 
+def _whole(value: Any, number: int, replaced: Replaced) -> Any:
+    """Return a value, or a list of such, in whose texts nothing is that no file can hold."""
+    if type(value) is list:
+        return [_whole(part, number, replaced) for part in value]
+    return replaced.text(value, number) if type(value) is str else value
+
+
 def _check_text(text: str, path: Path, number: int, what: str) -> None:
     """Raise `InputError` (RC042) for half a surrogate pair, which JSON can spell."""
     at = half_pair(text)
     if at is not None:
         fact = f"{readable(path)}:{number}: {what} holds {ascii(text[at])}, half a surrogate pair"
-        raise InputError.of("RC042", fact, key="source.path", cure=HALF_CURE)
+        raise InputError.of("RC042", fact, key="source.path", cure=HALF_CURE + OR_REPLACE)

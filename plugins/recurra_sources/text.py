@@ -13,7 +13,7 @@ from pydantic import field_validator, model_validator
 
 from recurra import Element, Field, FilePath, InputError, Options, Piece, Role, Source, Unsuited
 from recurra_sources import files, folders, labels
-from recurra_sources.encodings import Encoding
+from recurra_sources.encodings import ERRORS, Encoding, Errors
 from recurra_sources.names import readable
 from recurra_sources.patterns import Matches, matching
 
@@ -40,6 +40,7 @@ class TextOptions(Options):
         ),
     )
     encoding: Encoding = Field("utf-8", description="how the files' bytes are read")
+    errors: Errors = Field("strict", description=ERRORS)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> TextOptions:
@@ -67,6 +68,7 @@ class Text(Source[TextOptions]):
     def __init__(self, options: TextOptions) -> None:
         super().__init__(options)
         self._warned = False
+        self._replaced: set[Path] = set()  # files of which it was said
         # Whether each sequence carries the name of its file, as of another file than the run's.
         self._naming = False
 
@@ -93,7 +95,7 @@ class Text(Source[TextOptions]):
         Raises `InputError` (RC042) for an empty one where something is said of it.
         """
         start = True
-        for block in files.blocks(path, self.options.encoding):
+        for block in self._blocks(path):
             piece = labels.piece(block, start, label)
             if start and self._naming:
                 piece = piece._replace(columns={"series": readable(path)})
@@ -106,10 +108,19 @@ class Text(Source[TextOptions]):
                 fact += f": there is nothing that its label {label!r} could be of"
             raise InputError.of("RC042", fact, key="source.labels", cure="take the file out")
 
+    def _blocks(self, path: Path) -> Iterator[str]:
+        """Give a file block by block. Warns once (`Unsuited`) of what was replaced in it."""
+        encoding = self.options.encoding
+        replaced = files.Replaced() if self.options.errors == "replace" else None
+        yield from files.blocks(path, encoding, replaced)
+        if replaced is not None and path not in self._replaced:
+            self._replaced.add(path)
+            replaced.warn(path, encoding)
+
     def _lines(self, path: Path, label: str | None) -> Iterator[Piece]:
         """Give each line of a file, in as many parts as there are blocks that it stands in."""
         start = True
-        for block in files.blocks(path, self.options.encoding):
+        for block in self._blocks(path):
             for part in files.split_lines(block):
                 yield labels.piece(part, start, label)
                 start = part.endswith(("\n", "\r"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recurra import Element, InputError
-from recurra_sources.cells import Cells, Place, Reader, Row, is_missing
+from recurra_sources.cells import Cells, Markers, Place, Reader, Row, is_missing
 
 
 class Unfolding:
@@ -17,8 +17,9 @@ class Unfolding:
     list of lists, and `width` is how many, once a row tells.
     """
 
-    def __init__(self, where: str, columns: list[str], element: Element) -> None:
+    def __init__(self, where: str, columns: list[str], element: Element, markers: Markers) -> None:
         self.where = where
+        self.markers = markers
         self.columns = columns
         self.element = element
         self.width = 0
@@ -60,6 +61,8 @@ class Unfolding:
         cell = columns[0]
         if _holds_nothing(cell):
             return [[None]]
+        if cell in self.markers:
+            return [[cell]]
         if self.element == "tokens" and isinstance(cell, str):
             cell = cell.split()
         listed = cell if _is_list(cell) else [cell]
@@ -93,7 +96,7 @@ class Unfolding:
     def _side_by_side(self, place: str, columns: Cells) -> list[Cells]:
         """Return the steps of several columns: a number of each."""
         lists = [cell for cell in columns if _is_list(cell)]
-        if any(map(_holds_nothing, columns)):
+        if any(_holds_nothing(cell) or cell in self.markers for cell in columns):
             # Without one column no step is whole: the first one stands for all.
             firsts = [next(iter(cell), None) if _is_list(cell) else cell for cell in columns]
             return [firsts]

@@ -8,11 +8,12 @@ import io
 import json
 import os
 import re
+import warnings
 
 import numpy as np
 from hypothesis import strategies as st
 
-from recurra import InputError
+from recurra import InputError, Unsuited
 from recurra_sources.tables import Csv, CsvOptions, Jsonl, JsonlOptions
 from recurra_sources.text import Text, TextOptions
 
@@ -30,9 +31,35 @@ DIALECTS = st.fixed_dictionaries(
     {"delimiter": st.sampled_from(",;\t| ^\u00a7")},
     optional={
         "quoting": st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+        "quotechar": st.sampled_from("'$\u201c"),
         "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
     },
 ).map(lambda dialect: dialect if "quoting" in dialect else {"delimiter": dialect["delimiter"]})
+READ_BY = st.fixed_dictionaries(
+    {"missing": st.just("drop")},
+    optional={
+        "na": st.lists(st.sampled_from(["a", "-", "\ufeff", "0"]), max_size=2, unique=True),
+        "errors": st.just("replace"),
+    },
+)
+"""Keys of every table under which any file is read or refused."""
+CSV_READ_BY = st.fixed_dictionaries(
+    {},
+    optional={
+        "header": st.booleans(),
+        "quote": st.sampled_from(["'", "", '"']),
+        "comment": st.sampled_from(["#", "\u4e2d", "a"]),
+    },
+)
+"""Keys of csv alone."""
+NUMBERS_READ_BY = st.fixed_dictionaries(
+    {},
+    optional={
+        "thousands": st.sampled_from([" ", "'", ","]),
+        "percent": st.sampled_from(["share", "number"]),
+    },
+)
+"""Keys of csv that are for numbers."""
 INTRUDERS = [
     b'"',
     b"\\",
@@ -101,10 +128,12 @@ def outcome(source, element):
     """
     sequences = []
     try:
-        for values, start, _ in source.read(element):
-            if start or not sequences:
-                sequences.append([])
-            sequences[-1] += values.tolist() if isinstance(values, np.ndarray) else [values]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Unsuited)  # of what was replaced
+            for values, start, _ in source.read(element):
+                if start or not sequences:
+                    sequences.append([])
+                sequences[-1] += values.tolist() if isinstance(values, np.ndarray) else [values]
     except InputError as error:
         return error
     return sequences

@@ -13,10 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz.readers_tables import (
+    CSV_READ_BY,
     DIALECTS,
     ENCODINGS,
     LETTERS,
+    NUMBERS_READ_BY,
     QUOTED,
+    READ_BY,
     damaged,
     demand_place,
     json_lines,
@@ -58,7 +61,8 @@ def test_what_python_writes_as_csv_comes_back(effort, tmp_path):
             "table.csv.gz" if packed else "table.csv",
             gzip.compress(raw) if packed else raw,
         )
-        options = {"delimiter": dialect["delimiter"], "encoding": encoding}
+        quote = dialect.get("quotechar", '"')
+        options = {"delimiter": dialect["delimiter"], "quote": quote, "encoding": encoding}
         for index, name in enumerate(names):
             sequences = outcome(source_of("csv", path, [name], **options), "text")
             assert sequences == [[row[index]] for row in rows]
@@ -131,12 +135,18 @@ def test_a_damaged_file_is_read_or_refused(effort, kind, tmp_path):
         element = (
             "text" if kind == "text" else data.draw(st.sampled_from(["text", "tokens", "numbers"]))
         )
-        options = (
-            {}
-            if kind == "text"
-            else {"missing": "drop", "group": data.draw(st.sampled_from([None, names[-1]]))}
-        )
-        sequences = outcome(source_of(kind, path, names[:1], **options), element)
+        columns, options = names[:1], {}
+        if kind != "text":
+            options = data.draw(READ_BY)
+        if kind == "csv":
+            options |= data.draw(CSV_READ_BY)
+        if kind == "csv" and element == "numbers":
+            options |= data.draw(NUMBERS_READ_BY)
+        if not options.get("header", True):
+            columns, names = ["1"], ["2"]
+        if kind != "text":
+            options["group"] = data.draw(st.sampled_from([None, names[-1]]))
+        sequences = outcome(source_of(kind, path, columns, **options), element)
         if isinstance(sequences, InputError):
             demand_place(sequences, path, 10_000)
             return

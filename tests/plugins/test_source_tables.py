@@ -284,6 +284,8 @@ OPTIONS = {
     "decimal": ",", "delimiter": ";", "encoding": "latin-1", "group": "g", "separator": "-",
     "missing": "forward",
     "columns": ["b", "a"], "path": "other", "label": "l", "fold": "f", "answer": "z",
+    "na": ["-"], "longest_gap": 3, "errors": "replace", "header": False, "quote": "'",
+    "comment": "#", "thousands": " ", "percent": "share",
 }  # fmt: skip
 
 
@@ -292,12 +294,20 @@ OPTIONS = {
 def test_every_option_says_what_it_counts_for(element, model):
     """An option that has no meaning for an element is marked so, and refused when it is set."""
     meaningless = {
-        "numbers": {"separator", "answer"}, "tokens": {"separator", "decimal"},
-        "text": {"decimal", "missing"},
+        "numbers": {"separator", "answer"},
+        "tokens": {"separator", "decimal", "thousands", "percent"},
+        "text": {"decimal", "thousands", "percent", "missing"},
     }[element]  # fmt: skip
     assert set(model.model_fields) <= set(OPTIONS)
+    beside = {
+        "header": {"columns": ["1"], "group": "2"},
+        "longest_gap": {"missing": "forward"},
+    }
     for name in model.model_fields:
-        table = {"path": "x", "columns": ["a"], "group": "g", name: OPTIONS[name]}
+        if name == "longest_gap" and element == "text":
+            continue  # it needs what is refused there
+        needed = beside.get(name, {})
+        table = {"path": "x", "columns": ["a"], "group": "g", **needed, name: OPTIONS[name]}
         if name in meaningless:
             with pytest.raises(
                 InputError,

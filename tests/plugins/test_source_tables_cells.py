@@ -133,7 +133,7 @@ def test_numbers_come_back_as_they_were_written(value, decimal, grouped):
     elif "," in written:
         return
     expected = float(f"{value:.3f}") if grouped and abs(value) < 1e15 else value
-    assert numbers.number(written, decimal) == (expected, "")
+    assert numbers.number(written, numbers.Writing(decimal)) == (expected, "")
 
 
 def test_a_comma_has_a_cure(tmp_path):

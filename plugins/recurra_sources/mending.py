@@ -1,0 +1,83 @@
+"""The cells of rows, read one row after the other, and what becomes of those that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from recurra_sources.cells import Cells, Place, Reader
+from recurra_sources.faults import Faults
+from recurra_sources.table_options import RowOptions
+
+
+class Mending:
+    """Reads the cells of rows, and does about missing ones what the task says.
+
+    `read_cell` reads an element, and `beside` what stands behind the elements of a row; `name`
+    gives the name of a cell by its place in a row and the number of elements there. The last cell
+    of a row is its group, where it is `grouped`.
+    """
+
+    def __init__(
+        self,
+        options: RowOptions,
+        read_cell: Reader,
+        beside: list[Reader],
+        faults: Faults,
+        name: Callable[[int, int], str],
+        grouped: bool,
+    ) -> None:
+        self.missing, self.longest_gap = options.missing, options.longest_gap
+        self.read_cell, self.beside = read_cell, beside
+        self.faults, self.name, self.grouped = faults, name, grouped
+        self.whole = self.dropped = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new sequence, which takes nothing from the one before."""
+        self.last: Cells = []
+        self.filled: dict[int, int] = {}  # cells of a column one after the other
+
+    def values(self, place: Place, cells: Cells) -> Cells:
+        """Return the value of each cell of a row; none where it lacks."""
+        width = len(cells) - len(self.beside)
+        readers = [self.read_cell] * width + self.beside
+        values: Cells = []
+        for index, (read, cell) in enumerate(zip(readers, cells, strict=True)):
+            value, fault = read(cell)
+            if fault == "missing":
+                value = self._missing(place, index, cells, width)
+            elif fault:
+                self.faults.add(place, self.name(index, width), cell, fault)
+            elif self.filled:
+                self.filled.pop(index, None)
+            values.append(value)
+        return values
+
+    def _missing(self, place: Place, index: int, cells: Cells, width: int) -> Any:
+        """Return what a missing cell becomes: the value before it, or none."""
+        is_group = self.grouped and index == len(cells) - 1
+        before = None if is_group or not self.last else self.last[index]
+        waits = self.missing == "interpolate" and index < width
+        if waits or self.missing == "drop":
+            return None
+
+        cell, fault = cells[index], "missing"
+        if self.missing == "forward" and before is not None:
+            count = self.filled[index] = self.filled.get(index, 0) + 1
+            if not self.longest_gap or count <= self.longest_gap:
+                return before
+            cell, fault = None, too_long(self.longest_gap)
+        self.faults.add(place, self.name(index, width), cell, fault)
+        self.faults.note_missing(before is not None)
+        return None
+
+    def keep(self, values: Cells) -> None:
+        """Keep a row, of which later ones may take values."""
+        self.whole += 1
+        self.last = values
+
+
+def too_long(longest_gap: int) -> str:
+    """Return what is wrong with nothing, where too much of it stands one after the other."""
+    return f"stands here, in a gap of more than longest_gap = {longest_gap}"
