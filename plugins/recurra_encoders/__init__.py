@@ -30,6 +30,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_encoders.{name}:{title}",
             options=f"recurra_encoders.options:{title}Options",
             summary=summary,
+            api="1.1" if name == "embedding" else "1.0",
             examples=EXAMPLES.get(name, ()),
         )
         for name, title, summary in rows

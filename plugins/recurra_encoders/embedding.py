@@ -16,22 +16,35 @@ from recurra_encoders.options import EmbeddingOptions
 class Embedding(Encoder[EmbeddingOptions]):
     """Each symbol has a vector, drawn at the start or given in a file.
 
-    It is drawn from N(0, 1), as torch does. A safetensors file holds one matrix
-    `[rows, size]`. Its metadata may name the symbol of each row, as a JSON list under `symbols`:
-    rows are then found by name, and a symbol without a row keeps the vector that was drawn, unless
-    vectors are frozen: then each needs its row. Without names, row i is that of symbol i, and there
-    must be as many rows as symbols.
+    It is drawn from N(0, 1), as torch does; one that is `tied`, the weight of the head as well,
+    from N(0, 1 / D), so that what the head says at first is no larger than what it reads.
+
+    A safetensors file holds one matrix `[rows, size]`. Its metadata may name the symbol of each
+    row, as a JSON list under `symbols`: rows are then found by name, and a symbol without a row
+    keeps the vector that was drawn, unless vectors are frozen: then each needs its row. Without
+    names, row i is that of symbol i, and there must be as many rows as symbols.
     """
 
     def __init__(self, size: int, options: EmbeddingOptions) -> None:
         super().__init__(size, options)
         self.output_size = options.size
         self.table = nn.Embedding(size, options.size)
+        if options.tied:
+            with torch.no_grad():
+                self.table.weight.mul_(options.size**-0.5)
         self.table.weight.requires_grad_(not options.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[B, T, D]` for ids `[B, T]`."""
         return self.table(x)  # type: ignore[no-any-return]  # B T D
+
+    def head_weight(self) -> nn.Parameter | None:
+        """Return the vectors, where the head is to share them."""
+        if not self.options.tied:
+            return None
+        weight = self.table.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
 
     def prepare(self, names: Sequence[str]) -> None:
         """Take the vectors of the file.

@@ -21,6 +21,10 @@ class EmbeddingOptions(Options):
         None, description="a safetensors file with one matrix [rows, size] to start from"
     )
     frozen: bool = Field(False, description="keep the vectors as they are given; needs `vectors`")
+    tied: bool = Field(
+        False,
+        description="give the head these very vectors for its weight: what is read is what is said",
+    )
 
     @model_validator(mode="after")
     def _frozen_vectors_are_given(self) -> EmbeddingOptions:

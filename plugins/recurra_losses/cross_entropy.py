@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,8 +28,12 @@ class CrossEntropy(Loss[CrossEntropyOptions]):
     means of training alone. It spreads a share of the target evenly over all C classes, each with
     its own weight and chance: sum_c q_c w_c (1 - p_c)^gamma (-log p_c), q_c = share / C, and for
     the class that came 1 - share more.
+
+    Of many steps and a large vocabulary it makes the logits in parts, and on the way back once
+    more: all of them are never held at a time.
     """
 
+    takes_hidden: ClassVar[bool] = True
     weights: Tensor | None
 
     def __init__(self, size: int, options: CrossEntropyOptions) -> None:

@@ -423,6 +423,31 @@ class CountsInAQueue(Right):
         return super().forward(x)
 
 
+class RightShared(Right):
+    """Lets the head have its vectors."""
+
+    def head_weight(self):
+        return self.weight
+
+
+class SharesACopy(Right):
+    """Lets the head have vectors that are nobody's."""
+
+    def head_weight(self):
+        return nn.Parameter(self.weight.detach().clone())
+
+
+class SharesItTurned(RightShared):
+    """Has its vectors in columns, which no head reads."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.weight = nn.Parameter(torch.randn(options.size, size))
+
+    def forward(self, x):
+        return functional.embedding(x, self.weight.t())
+
+
 def component(name: str) -> Component:
     """Return an encoder of this module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
@@ -435,7 +460,7 @@ def component(name: str) -> Component:
     )
 
 
-RIGHT = [component(name) for name in ("Right", "RightNumbers", "RightStateful")]
+RIGHT = [component(name) for name in ("Right", "RightNumbers", "RightStateful", "RightShared")]
 
 LIARS = [
     Liar("E01", component("StacksSteps")),
@@ -463,6 +488,8 @@ LIARS = [
     Liar("E12", component("ScalesInPlace")),
     Liar("E12", component("ViewsIds")),
     Liar("E12", component("WritesOnTheState")),
+    Liar("E14", component("SharesACopy")),
+    Liar("E14", component("SharesItTurned")),
     Liar("E13", component("RemembersTheLastWindow")),
     Liar("E13", component("FillsOneBuffer")),
     Liar("E13", component("ListensToItself")),

@@ -67,6 +67,35 @@ class RightLearned(RightSymbols):
         return super().forward(output, target) * output.new_tensor(self.rare)[target]
 
 
+class RightInParts(RightSymbols):
+    """-log p(target), of outputs that are never held all at once."""
+
+    takes_hidden = True
+
+
+class HoldsAllOutputs(RightInParts):
+    """Makes the outputs as a whole."""
+
+    def through(self, hidden, head, target, rows):
+        return self(head(hidden), target)
+
+
+class ForgetsTheBias(RightInParts):
+    """Makes the outputs with the weight alone."""
+
+    def through(self, hidden, head, target, rows):
+        bias = head.bias * 0
+        return super().through(hidden, head._replace(bias=bias), target, rows)
+
+
+class MeansItsParts(RightInParts):
+    """Gives each step the mean of those that are held with it."""
+
+    def through(self, hidden, head, target, rows):
+        losses = super().through(hidden, head, target, rows)
+        return torch.cat([part.mean().expand(len(part)) for part in losses.split(rows)])
+
+
 class LearnsInSecret(RightLearned):
     """Saves nothing of what it learned."""
 
@@ -330,7 +359,10 @@ def component(name: str) -> Component:
     )
 
 
-RIGHT = [component(name) for name in ("Right", "RightSymbols", "RightDistribution", "RightLearned")]
+RIGHT = [
+    component(name)
+    for name in ("Right", "RightSymbols", "RightDistribution", "RightLearned", "RightInParts")
+]
 
 LIARS = [
     Liar("L01", component("KeepsAnAxis")),
@@ -360,6 +392,9 @@ LIARS = [
     Liar("L11", component("SavesItsTensor"), frozenset({"P09"})),
     Liar("L11", component("KeysByIds")),
     Liar("L11", component("CountsOnTheCounts")),
+    Liar("L12", component("HoldsAllOutputs")),
+    Liar("L12", component("ForgetsTheBias")),
+    Liar("L12", component("MeansItsParts")),
     Liar("P09", component("PointsWithThreads")),
     Liar("P09", component("WritesADiary")),
     Liar("P09", component("ForbidsGradients")),

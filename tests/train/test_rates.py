@@ -18,6 +18,7 @@ import recurra
 from recurra.job.data import load_data
 from recurra.job.run import Run
 from recurra.spec.tables import Constant, Cosine, Linear, Plateau
+from recurra.train.loop import Trainer
 from recurra.train.optimizer import Rate
 
 totals = st.integers(2, 500)
@@ -170,16 +171,29 @@ def test_a_step_that_is_not_scored_has_no_gradient_at_all(tmp_path: Path) -> Non
     outputs: list[torch.Tensor] = []
 
     def keep(module: Any, args: Any, result: Any) -> None:
-        result[0].retain_grad()
-        outputs.append(result[0])
+        result.retain_grad()
+        outputs.append(result)
 
-    trainer.network.register_forward_hook(keep)
+    trainer.network.head.register_forward_hook(keep)
     batch = next(iter(trainer.feed.epoch(0)))
     list(trainer.events())
     (output,) = outputs
     assert not batch.mask.all(), "the batch must be padded"
     assert bool((output.grad[~batch.mask] == 0).all())
     assert bool((output.grad[batch.mask].abs().sum(-1) > 0).all())
+
+
+def hear_states(trainer: Trainer, before: list[Any], after: list[Any]) -> None:
+    """Keep the states that each window of training begins with, and those that it ends with."""
+    plain = trainer.network.hidden
+
+    def heard(x: torch.Tensor, states: Any = None, **more: Any) -> Any:
+        hidden, ended = plain(x, states, **more)
+        before.append(states)
+        after.append(ended)
+        return hidden, ended
+
+    trainer.network.hidden = heard
 
 
 def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
@@ -190,8 +204,7 @@ def test_gradients_never_reach_the_window_before(tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, PROSE, changes)
     before: list[Any] = []
     after: list[Any] = []
-    trainer.network.register_forward_pre_hook(lambda module, args: before.append(args[1]))
-    trainer.network.register_forward_hook(lambda module, args, result: after.append(result[1]))
+    hear_states(trainer, before, after)
     list(trainer.events())
     inside = [(s, a) for s, a in zip(before[1:], after, strict=False) if s is not None]
     assert len(inside) > 3 and before[0] is None
@@ -209,7 +222,7 @@ def test_without_carry_no_state_goes_on(tmp_path: Path) -> None:
     """Independent windows each begin with a state of their own."""
     trainer = trainer_of(tmp_path, PROSE, {"generation.prompt": "the "})
     given: list[Any] = []
-    trainer.network.register_forward_pre_hook(lambda module, args: given.append(args[1]))
+    hear_states(trainer, given, [])
     list(trainer.events())
     assert given and all(states is None for states in given)
 

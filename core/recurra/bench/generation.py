@@ -26,7 +26,7 @@ class Naive:
     """Generation as one writes it by hand: torch's modules, a symbol a step, the likeliest."""
 
     def __init__(self, network: Network) -> None:
-        width, size = network.head.in_features, network.head.out_features
+        size, width = network.head.weight.shape
         self.embedding = nn.Embedding(size, width)
         self.layers = nn.LSTM(width, width, num_layers=LAYERS, batch_first=True)
         self.head = nn.Linear(width, size)

@@ -35,6 +35,14 @@ class Encoder(nn.Module, ABC, Generic[O]):
     def forward(self, x: Inputs) -> Encoded:
         """Return the vectors `[B, T, D]`."""
 
+    def head_weight(self) -> nn.Parameter | None:
+        """Return the weight `[size, output_size]` that the head is to have as its own, if any.
+
+        It is a parameter of the encoder, always the same. By default the head has a weight of its
+        own. It came with API 1.1.
+        """
+        return None
+
     def prepare(self, names: Sequence[str]) -> None:
         """Take what is given from outside, such as vectors of a file, once, before training.
 

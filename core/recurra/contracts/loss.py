@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recurra.contracts.head import Head, in_rows
 from recurra.contracts.options import Options
 
 O = TypeVar("O", bound=Options)  # noqa: E741
@@ -28,9 +29,14 @@ class Loss(nn.Module, ABC, Generic[O]):
     A loss may learn of the answers before training, as what each class weighs: `prepare` takes
     what is known of them, and `save` gives all that `restore` needs, as plain JSON, which the run
     keeps. A loss that has nothing to learn overrides none of the three (they came with API 1.1).
+
+    Outputs for many steps and a large vocabulary are more than a memory holds. A loss that
+    `takes_hidden` is then given what the head would read, by `through` (API 1.1 too); for any other
+    the outputs are made as a whole.
     """
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)
+    takes_hidden: ClassVar[bool] = False
 
     def __init__(self, size: int, options: O) -> None:
         super().__init__()
@@ -44,6 +50,16 @@ class Loss(nn.Module, ABC, Generic[O]):
 
         For numbers the targets are `[N, F]`.
         """
+
+    def through(self, hidden: Tensor, head: Head, target: Tensor, rows: int) -> Tensor:
+        """Return what `forward` gives for the outputs of `head`, `[N]`, and never hold them all.
+
+        `hidden` is `[N, H]`, and `rows` is for how many vectors outputs may be held at a time. It
+        is called where the loss says `takes_hidden`, in training and with gradients, whenever
+        there are many outputs. By default `forward` is called for `rows` of them at a time, on the
+        way back once more.
+        """
+        return in_rows(self, hidden, head, target, rows)
 
     def point(self, output: Tensor) -> Tensor:
         """Return logits `[..., V]`, or predicted numbers `[..., F]`.

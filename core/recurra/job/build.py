@@ -68,6 +68,7 @@ def build_network(
         if counts is not None:
             with resolved.placing():
                 ELEMENTS[resolved.answers.yields].prepare(loss, counts)
+        _check_tied(resolved, encoder, loss)
         network = Network(encoder, layers, loss, pooled)
 
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
@@ -103,6 +104,28 @@ def _encoder(resolved: Resolved, size: int, names: Callable[[], list[str]] | Non
         with resolved.placing():
             encoder.prepare(names())
     return encoder
+
+
+def _check_tied(resolved: Resolved, encoder: Encoder[Any], loss: Loss[Any]) -> None:
+    """Refuse a head that has the encoder's weight where it says something else than is read.
+
+    Raises `InputError` (RC031), and `PluginError` (RC071) for a weight of another shape.
+    """
+    weight = encoder.head_weight()
+    if weight is None:
+        return
+
+    name = resolved.parts["encoder"].entry.component.name
+    says = resolved.parts["target"].entry.component.name
+    read = resolved.parts["vocabulary"].entry.target
+    if resolved.answers is not read or loss.output_size != encoder.size:
+        fact = (
+            f"the head cannot have the weight of encoder {name!r}: what target {says!r} answers"
+            " is not the symbols that are read"
+        )
+        cure = "leave tied out of [encoder]"
+        raise InputError(resolved.place(Problem("RC031", fact, "encoder.tied", cure=cure)))
+    probe.shared(encoder, resolved.parts["encoder"].entry.qualified)
 
 
 def _layers(resolved: Resolved, width: int) -> list[nn.Module]:

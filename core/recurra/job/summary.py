@@ -134,8 +134,10 @@ def _stages(network: Network, batch: Batch | Whole) -> list[Stage]:
             pooled = network.pool.add(pooled, hidden, inside)
             hidden = network.pool.give(pooled)
             stages.append(_stage("pooled", hidden))
-        stages.append(_stage("head", network.head(hidden)))
-    return stages
+
+    # Outputs for a whole batch may be more than there is memory for.
+    width = network.loss.output_size
+    return [*stages, Stage("head", [*hidden.shape[:-1], width])]
 
 
 def _stage(name: str, tensor: Tensor) -> Stage:
@@ -166,7 +168,8 @@ def _parts(network: Network, choices: list[Choice]) -> list[Part]:
     for name, module in (("norm", network.norm), ("pooled", network.pool)):
         if module is not None and _count(module):
             parts.append(Part(name, _count(module)))
-    return [*parts, Part("head", _count(network.head))]
+    name = "head" if isinstance(network.head, torch.nn.Linear) else "head (tied)"
+    return [*parts, Part(name, _count(network.head))]
 
 
 def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float, int]:
@@ -202,12 +205,13 @@ def _measure(network: Network, batch: Batch | Whole, length: int) -> tuple[float
 def _loss(network: Network, batch: Batch | Whole, length: int) -> Tensor:
     """Return the mean loss of a batch."""
     if isinstance(batch, Whole):
-        output, y = sequences.answers(network, batch.x, batch.steps, length), batch.y
-    else:
-        output, _ = network(batch.x)  # B T V
-        output, y = output[batch.mask], batch.y[batch.mask]
-    loss: Tensor = network.loss(output, y).mean()
-    return loss
+        output = sequences.answers(network, batch.x, batch.steps, length)
+        losses: Tensor = network.loss(output, batch.y)
+        return losses.mean()
+
+    hidden, _ = network.hidden(batch.x)  # B T H
+    places = batch.mask.flatten().nonzero()[:, 0]
+    return network.losses(hidden, batch.y, places).mean()
 
 
 def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> Memory:

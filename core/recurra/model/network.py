@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
+from recurra.contracts.head import Head
 from recurra.contracts.loss import Loss
 from recurra.engine.recurrence import State, map_state, rebuild, select
+from recurra.model.head import TiedHead
 from recurra.model.layers import Bidirectional, Block, Dropout, Layer, norm
 from recurra.model.pooling import pooling
 from recurra.randomness import Noise
@@ -21,16 +23,22 @@ from recurra.shapes import Encoded, Flags, Hidden, Inputs, Lengths, Logits
 States: TypeAlias = tuple[State, ...]
 """The encoder's state, empty for most, then that of each layer, the lowest first."""
 
+WHOLE = 1 << 24
+"""Outputs of a batch, in numbers, above which a loss that can is given them in parts."""
+PART = 1 << 23
+"""Outputs, in numbers, that such a loss may hold at a time."""
+
 
 class Network(nn.Module):
     """An encoder, layers of cells one on the other, a linear head, and the loss of its outputs.
 
     Where a sequence is answered once, its steps are pooled before the head.
 
-    Dropout falls on what each layer gives, never inside the recurrence (Zaremba et al. 2014,
-    arXiv:1409.2329); its noise comes from a stream of its own. A stack that ends in a block has its
-    norm before the head. Under bfloat16 the products of encoder and head are narrow, while state,
-    gates and their gradients stay in float32.
+    The weight of the head is the encoder's where that says so. Dropout falls on what each layer
+    gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its noise comes from
+    a stream of its own. A stack that ends in a block has its norm before the head. Under bfloat16
+    the products of encoder and head are narrow, while state, gates and their gradients stay in
+    float32.
     """
 
     def __init__(
@@ -46,7 +54,11 @@ class Network(nn.Module):
         *_, last = self.stack
         width = last.output_size
         self.norm = norm(last.closing, width) if isinstance(last, Block) else None
-        self.head = nn.Linear(width, loss.output_size)
+        self.head: nn.Linear | TiedHead
+        if encoder.head_weight() is None:
+            self.head = nn.Linear(width, loss.output_size)
+        else:
+            self.head = TiedHead(encoder, width)
         self.drop = Dropout()
         self.narrow = False
         # Whether single steps may be those of a kernel.
@@ -130,30 +142,60 @@ class Network(nn.Module):
         They are those of its `last` step alone if so asked. Without `states` the window begins at
         `position` `[B]` of its sequence.
         """
-        if states is None:
-            states = self.initial_states(x.shape[0], position)
-        with self._narrowed(x):
-            hidden, state = self.encode(x, states[0], reset)
-        output, after = self.through(hidden.to(self.dtype), states[1:], reset=reset, last=last)
-        return output, (state, *after)
+        hidden, after = self.hidden(x, states, reset=reset, position=position, last=last)
+        return self.answer(hidden), after  # B T V
 
     def hidden(
-        self, x: Inputs, states: States, lengths: Lengths | None = None
+        self,
+        x: Inputs,
+        states: States | None = None,
+        *,
+        reset: Flags | None = None,
+        position: Tensor | None = None,
+        lengths: Lengths | None = None,
+        last: bool = False,
     ) -> tuple[Hidden, States]:
         """Return what the head would read of a window, `[B, T, H]`, and the states after it.
 
-        Row i has `lengths[i]` steps; without them all are whole.
+        Row i has `lengths[i]` steps; without them all are whole. The rest is as in `forward`.
         """
+        if states is None:
+            states = self.initial_states(x.shape[0], position)
         with self._narrowed(x):
-            encoded, state = self.encode(x, states[0], None)
-        hidden, after = self._layered(encoded.to(self.dtype), states[1:], lengths=lengths)
+            encoded, state = self.encode(x, states[0], reset)
+        hidden, after = self._layered(
+            encoded.to(self.dtype), states[1:], reset=reset, lengths=lengths, last=last
+        )
         return hidden, (state, *after)
 
-    def answer(self, pooled: Tensor) -> Logits:
-        """Return the outputs `[B, V]` for pooled steps `[B, H]`."""
-        with self._narrowed(pooled):
-            output: Tensor = self.head(pooled).to(self.dtype)
+    def answer(self, hidden: Tensor) -> Logits:
+        """Return the outputs `[..., V]` for what the head reads, `[..., H]`."""
+        with self._narrowed(hidden):
+            output: Tensor = self.head(hidden).to(self.dtype)
         return output
+
+    def losses(self, hidden: Hidden, target: Tensor, places: Tensor | None = None) -> Tensor:
+        """Return the losses `[N]` of those steps of a window that stand at `places` `[N]`.
+
+        These count row after row; without them all steps are scored. `target` is `[B, T]`, or
+        `[B, T, F]`. Many outputs are held in parts alone, where the loss can be given them so.
+        """
+        flat, targets = hidden.flatten(0, 1), target.flatten(0, 1)
+        width = self.loss.output_size
+        if not self.loss.takes_hidden or len(flat) * width <= WHOLE:
+            output = self.answer(hidden).flatten(0, 1)
+            if places is not None:
+                output, targets = output[places], targets[places]
+            whole: Tensor = self.loss(output, targets)
+            return whole
+
+        if places is not None:
+            flat, targets = flat[places], targets[places]
+        if isinstance(self.head, TiedHead):
+            with self._narrowed(flat):
+                flat = self.head.projected(flat).to(self.dtype)
+        head = Head(self.head.weight, self.head.bias, self.narrow)
+        return self.loss.through(flat, head, targets, max(1, PART // width))
 
     def through(
         self, hidden: Encoded, states: States, *, reset: Flags | None = None, last: bool = False
@@ -163,8 +205,7 @@ class Network(nn.Module):
         The states of the layers after it come with that.
         """
         hidden, after = self._layered(hidden, states, reset=reset, last=last)
-        with self._narrowed(hidden):
-            return self.head(hidden).to(self.dtype), after  # B T V
+        return self.answer(hidden), after  # B T V
 
     def _layered(
         self,

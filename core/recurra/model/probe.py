@@ -49,6 +49,18 @@ def encoder(module: Encoder[Any], elements: Elements, owner: str) -> None:
     _check_pair(pair, state, shape, "advance", "[B, T, D]", owner)
 
 
+def shared(module: Encoder[Any], owner: str) -> None:
+    """Look at the weight that an encoder shares with the head.
+
+    Raises `PluginError` (RC071) if it is none of its own, or not `[size, D]`.
+    """
+    weight = module.head_weight()
+    if not any(weight is own for own in module.parameters()):
+        raise _broken(owner, "head_weight gives what is no parameter of the encoder")
+    shape = (module.size, module.output_size)
+    _check_shape(weight, shape, "head_weight gives a weight", "[size, output_size]", owner)
+
+
 def cell(module: Cell[Any], owner: str) -> None:
     """Try a cell on one step.
 

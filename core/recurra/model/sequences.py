@@ -82,7 +82,7 @@ def read(network: Network, x: Inputs, steps: Lengths, size: int = LONGEST) -> Lo
 def _whole(network: Network, x: Inputs, steps: Lengths) -> Logits:
     """Return the outputs for sequences in one window. A way back begins at each row's own end."""
     lengths = steps if network.reads_both_ways else None
-    hidden, _ = network.hidden(x, network.initial_states(len(x)), lengths)
+    hidden, _ = network.hidden(x, network.initial_states(len(x)), lengths=lengths)
     sums = _pool(network).begin(_like(network), len(x))
     return _answer(network, hidden, sums, steps)
 

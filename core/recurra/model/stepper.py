@@ -189,6 +189,9 @@ def _compiled(network: Network, begin: Beginning) -> Step:
     for part in parts:
         weights += part.parameters()
         weights += part.buffers()
+    # That of a tied head is the encoder's, which may be no part of the kernel.
+    if not any(weight is network.head.weight for weight in weights):
+        weights.append(network.head.weight)
 
     width = encoder.size if begin == "rows" else encoder.output_size
     table = symbols if begin == "ids" else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.metric import Metrics
-from recurra.data.batches import Reader, Whole
+from recurra.data.batches import Batch, Reader, Whole
 from recurra.data.segments import Spans, grouped, openings, segments
 from recurra.data.splits import Split
 from recurra.model import sequences
@@ -33,8 +33,8 @@ def evaluate(
     """Return what is measured of a split, teacher-forced.
 
     `rows` and `window` change speed and memory, and no figure. A `window` of 0 is as long as a
-    bounded block of outputs allows. `watch` is shown whole sequences, and the outputs for them, as
-    they are measured.
+    bounded block of outputs allows, and no more outputs than that are ever held. `watch` is shown
+    whole sequences, and the outputs for them, as they are measured.
     """
     if not split.whole:
         spans = segments(split.scored())
@@ -107,10 +107,28 @@ def _tally(
                 undo = batch.undo[batch.mask] if len(batch.undo) else None
 
                 batch = batch.to(network.device)
-                output, states = network(batch.x, states, position=batch.position)  # B T V
+                hidden, states = network.hidden(batch.x, states, position=batch.position)  # B T H
                 if some:
-                    tally.add(output[batch.mask], batch.y[batch.mask], network.loss, undo)
+                    _add(network, tally, hidden, batch, undo)
     return tally
+
+
+def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Tensor | None) -> None:
+    """Add the scored steps of a window, of which the head reads `hidden` `[B, T, H]`.
+
+    No more than `BLOCK` outputs are held at a time.
+    """
+    width, answers = network.loss.output_size, batch.y[batch.mask]
+    if batch.mask.numel() * width <= BLOCK:
+        tally.add(network.answer(hidden)[batch.mask], answers, network.loss, undo)
+        return
+
+    flat = hidden[batch.mask]  # N H
+    rows = max(1, BLOCK // width)
+    for start in range(0, len(flat), rows):
+        some = slice(start, start + rows)
+        undone = None if undo is None else undo[some]
+        tally.add(network.answer(flat[some]), answers[some], network.loss, undone)
 
 
 @contextmanager

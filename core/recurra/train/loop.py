@@ -217,24 +217,21 @@ class Trainer:
         noise = self.network.noise
         if noise is not None:
             noise.begin(self.progress.step, index)
-        if isinstance(batch, Whole):
-            outputs, targets = self._sequences(batch)
-        else:
-            outputs, targets = self._steps(batch)
-        value = self.network.loss(outputs, targets).sum() / scored
-        value.backward()
-        share: Tensor = value.detach()
-        return share
+        losses = self._sequences(batch) if isinstance(batch, Whole) else self._steps(batch)
+        value = losses.sum() / scored
+        torch.autograd.backward(value)
+        return value.detach()
 
-    def _sequences(self, batch: Whole) -> tuple[Tensor, Tensor]:
-        """Return the outputs for whole sequences, and the answers to them."""
+    def _sequences(self, batch: Whole) -> Tensor:
+        """Return the losses of the answers to whole sequences."""
         batch = batch.to(self.network.device)
         window = self.feed.length
         outputs = sequences.answers(self.network, batch.x, batch.steps, window)
-        return outputs, batch.y
+        losses: Tensor = self.network.loss(outputs, batch.y)
+        return losses
 
-    def _steps(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the outputs for the scored steps of windows, and the answers to them.
+    def _steps(self, batch: Batch) -> Tensor:
+        """Return the losses of the scored steps of windows.
 
         Nothing here waits for the device: what is to be known of a batch is looked at before it
         goes there.
@@ -260,10 +257,14 @@ class Trainer:
             reset = reset.clone()
             reset[:, 0] = False
 
-        output, after = self.network(batch.x, states, reset=reset, position=batch.position)  # B T V
+        hidden, after = self.network.hidden(
+            batch.x, states, reset=reset, position=batch.position
+        )  # B T H
         if carried:
             self.carried = detached(after)
-        return _scored(output, batch, places)
+        if places is not None:
+            places = places.to(hidden.device, non_blocking=True)
+        return self.network.losses(hidden, batch.y, places)
 
     def begun(self, batch: Batch) -> States:
         """Return the carried states, but those of before the first step where a row is fresh.
@@ -414,19 +415,6 @@ class Trainer:
             cures.append("add schedule.warmup_steps")
         cures.append('try cell.init = "orthogonal"')
         return RunError.of("RC060", f"{what} at step {step}; {safe}", cure=", or ".join(cures))
-
-
-def _scored(output: Tensor, batch: Batch, places: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return outputs and targets of the scored steps alone, `[N, V]` and `[N]`.
-
-    `places` are those of the scored steps, counted row after row; without them all are scored.
-    """
-    answers = output.flatten(0, 1)
-    targets = batch.y.flatten(0, 1)
-    if places is None:
-        return answers, targets
-    places = places.to(output.device, non_blocking=True)
-    return answers[places], targets[places]
 
 
 def total_steps(training: Training, batches: int) -> int:
