@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from recurra.contracts.component import Component
     from recurra.contracts.encoder import Encoder, StatefulEncoder
     from recurra.contracts.gated import GatedCell
+    from recurra.contracts.head import Head
     from recurra.contracts.hooks import hookimpl
     from recurra.contracts.loss import Loss
     from recurra.contracts.metric import Figure, Metric, Metrics, Sums
@@ -65,6 +66,7 @@ _HOME = {
     "Encoder": "recurra.contracts.encoder",
     "StatefulEncoder": "recurra.contracts.encoder",
     "GatedCell": "recurra.contracts.gated",
+    "Head": "recurra.contracts.head",
     "hookimpl": "recurra.contracts.hooks",
     "Loss": "recurra.contracts.loss",
     "Figure": "recurra.contracts.metric",
@@ -127,6 +129,7 @@ __all__ = [
     "Form",
     "GatedCell",
     "GatedOptions",
+    "Head",
     "InputError",
     "Likelihood",
     "Loss",

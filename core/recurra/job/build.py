@@ -123,7 +123,7 @@ def _check_tied(resolved: Resolved, encoder: Encoder[Any], loss: Loss[Any]) -> N
             f"the head cannot have the weight of encoder {name!r}: what target {says!r} answers"
             " is not the symbols that are read"
         )
-        cure = "leave tied out of [encoder]"
+        cure = "leave tied out of [encoder]: the head then has a weight of its own"
         raise InputError(resolved.place(Problem("RC031", fact, "encoder.tied", cure=cure)))
     probe.shared(encoder, resolved.parts["encoder"].entry.qualified)
 
