@@ -38,8 +38,9 @@ def resolve(
 ) -> Resolved:
     """Read and check a task file, a task as tables, or the task that a run has `recorded`.
 
-    An older version may have written that of a run. `data` is what a program has at hand, in place
-    of what the source would read. Raises `InputError` or `PluginError` with every problem at once.
+    An older version may have written that of a run; its overrides are what is asked for now. `data`
+    is what a program has at hand, in place of what the source would read. Raises `InputError` or
+    `PluginError` with every problem at once.
     """
     document = read(task_or_path, overrides)
     if not document.data:
@@ -63,8 +64,9 @@ def resolve(
     problems += _stack_problems(document)
     problems += _optimizer_problems(document)
     if task is not None and not recorded:
-        problems += _thread_problems(document, task)
         problems += _name_problems(document, task)
+    if task is not None and not (recorded and _is_recorded(document, ("device", "threads"))):
+        problems += _thread_problems(document, task)
     components = _components(document, catalog, recorded)
     _refuse(problems, components.faults, notes)
 
@@ -150,6 +152,11 @@ def _refuse(problems: list[Problem], faults: list[RecurraError], notes: dict[str
     if not problems and all(isinstance(fault, PluginError) for fault in faults):
         raise PluginError(explained)
     raise InputError(explained)
+
+
+def _is_recorded(document: Document, key: Key) -> bool:
+    """Tell whether a key has the value that a run records, and not one that is asked for now."""
+    return not document.layer(key).override
 
 
 def _whole(target: Part) -> bool:

@@ -10,6 +10,7 @@ from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.generate import arguments
 from recurra.job.build import build_network, build_optimizer, sized
+from recurra.job.changes import changed
 from recurra.job.data import load_data
 from recurra.job.describe import describe, plugins
 from recurra.job.paths import begins_inside
@@ -108,11 +109,12 @@ def run(
             folder = RunFolder.create(place, resolved.task.name)
             describe(folder, resolved, loaded, network, choices)
             this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, SCHEME)
-            return train(this, loaded, observer, resume=False)
+            return train(this, loaded, observer)
 
 
 def resume(
     path: str | Path,
+    overrides: Overrides = (),
     *,
     data: Any = None,
     observer: Observer | None = None,
@@ -121,7 +123,11 @@ def resume(
 ) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
-    A run whose data was given is to be given it again, as `data`.
+    Overrides change how long and how fast it trains on, when it looks, what it generates and what
+    is expected of it; the folder records them with the step from which they hold. What would make
+    another network or other batches is refused (RC080). A run whose data was given is to be given
+    it again, as `data`.
+
     A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes
     it as it is now, and records it. Another version of an installed plugin is taken with a warning
     (`OtherVersion`), and recorded. `expect` is as in `run`. Raises `RunError` (RC052) if a file of
@@ -131,12 +137,15 @@ def resume(
     folder = RunFolder.open(arguments.path("run", path))
     folder.records.verify()
     warn_of_others(folder)
-    resolved = resolved_again(folder, data)
+    changes = changed(folder, arguments.overrides(overrides), data)
+    resolved = changes.asked
     check_bands(resolved, expect)
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
 
     with blaming(resolved), arithmetic(resolved.task.device):
+        if changes:
+            check_compatibility(resolved)
         # It goes on on the paths that it has recorded, so that every bit is the same.
         recorded = recorded_paths(folder, resolved)
         loaded = same_data(folder, resolved)
@@ -154,9 +163,11 @@ def resume(
         folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
 
         with sized(resolved, network, recorded):
+            if changes:
+                preflight(resolved, loaded, network)
             randomness = recorded.randomness
             this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, randomness)
-            return train(this, loaded, observer, resume=True)
+            return train(this, loaded, observer, changes)
 
 
 def load(path: str | Path, which: str = "best") -> Run:

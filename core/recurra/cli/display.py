@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from recurra.cli.streams import OutputLost
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
 from recurra.job.train import Silent
-from recurra.train.events import Observer, Progress
+from recurra.train.events import Listener, Observer, Progress
 
 
 def watcher(quiet: bool = False) -> Observer:
@@ -84,6 +85,11 @@ class Undisturbed:
         except (OutputLost, OSError):
             self.observer = Silent()
 
+    def told(self, lines: Sequence[str]) -> None:
+        """Tell what is said before training begins."""
+        if isinstance(self.observer, Listener):
+            self._tell("told", lines)
+
     def started(self, total: int, done: int) -> None:
         """Tell that training begins."""
         self._tell("started", total, done)
@@ -114,6 +120,11 @@ class Live:
             TimeRemainingColumn(),
         ]
         self.bar = Bar(*columns, console=self.console, transient=False, refresh_per_second=5)
+
+    def told(self, lines: Sequence[str]) -> None:
+        """Print lines above the bar."""
+        for line in lines:
+            self.console.print(visible(line), markup=False)
 
     def started(self, total: int, done: int) -> None:
         """Show the bar."""
@@ -146,6 +157,11 @@ class Lines:
 
     def __init__(self) -> None:
         self.last = time.monotonic()
+
+    def told(self, lines: Sequence[str]) -> None:
+        """Print lines."""
+        for line in lines:
+            print(visible(line), flush=True)
 
     def started(self, total: int, done: int) -> None:
         """Say how many steps there are."""

@@ -111,6 +111,7 @@ def run(
 @app.command()
 def resume(
     run: RunPath,
+    override: Override = [],  # noqa: B006
     changed_plugins: Annotated[
         bool,
         typer.Option(
@@ -120,12 +121,16 @@ def resume(
     expect: bool = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run from its last whole checkpoint, bit for bit."""
+    """Go on with a run from its last whole checkpoint, bit for bit; with -o for more steps, or at
+    another rate.
+    """
     from recurra import verbs
     from recurra.cli.display import watcher
 
     observer = watcher(quiet=as_json)
-    done = verbs.resume(run, observer=observer, changed_plugins=changed_plugins, expect=expect)
+    done = verbs.resume(
+        run, list(override), observer=observer, changed_plugins=changed_plugins, expect=expect
+    )
     _finish_run(done, expect, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,11 @@ def same_data(folder: RunFolder, resolved: Resolved) -> Data:
     def unchanged(store: Store) -> None:
         if store.fingerprint != recorded:
             fact = f"the data of {folder.path} has changed since it was made"
-            cure = "bring back the data as it was, or run the task again"
+            task = folder.path / "task.toml"
+            cure = (
+                f"bring back the data as it was; `recurra run {task} --from {folder.path}` trains"
+                " on other data, with the weights of this run"
+            )
             raise InputError.of("RC044", fact, cure=cure)
 
     try:
@@ -47,7 +52,8 @@ def _looked_for(folder: RunFolder, problem: Problem) -> Problem:
     """
     if problem.code not in ("RC001", "RC040") or not problem.key.startswith("source"):
         return problem
-    cure = f"bring the data back to where {folder.path} was made from it, or link it there; "
+    cure = f"bring the data back to where {folder.path} was made from it, or say where it lies now,"
+    cure += " as -o source.path=... does; "
     cure += "generating and predicting need none"
     return replace(problem, cure=cure)
 
@@ -146,14 +152,17 @@ def fill(network: Network, checkpoint: Checkpoint, folder: RunFolder) -> None:
         raise RunError.of("RC052", f"{fact}: {message}", cure=cure) from error
 
 
-def resolved_again(folder: RunFolder, data: Any = None) -> Resolved:
-    """Resolve a run's task, with `data` in the place of what it was given.
+def resolved_again(
+    folder: RunFolder, overrides: Iterable[str] | Mapping[str, Any] = (), data: Any = None
+) -> Resolved:
+    """Resolve a run's task, as overrides change it, with `data` in the place of what it was given.
 
     Raises `PluginError` (RC070) that says what to install, if a plugin is gone. Warns
     (`OtherVersion`) if the task names a device that this machine lacks, and takes one that it has.
     """
     try:
-        resolved = resolve(folder.path / "task.toml", data=data, recorded=True)
+        task = folder.path / "task.toml"
+        resolved = resolve(task, overrides, data=data, recorded=True)
     except RecurraError as error:
         if not any(problem.code in ("RC020", "RC022") for problem in error.problems):
             raise

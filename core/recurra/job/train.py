@@ -6,7 +6,7 @@ Then comes the result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,18 +15,18 @@ from recurra.contracts.metric import Metrics
 from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
 from recurra.job.build import build_trainer
+from recurra.job.changes import Changes
 from recurra.job.data import Data
 from recurra.job.figures import Generated, Result
 from recurra.job.reopen import fill
 from recurra.job.results import broken_bands, figures
 from recurra.job.run import Run
-from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 from recurra.train import state
 from recurra.train.evaluate import evaluate
-from recurra.train.events import Ended, Observer, Progress, Saved, Updated, Validated
+from recurra.train.events import Ended, Listener, Observer, Progress, Saved, Updated, Validated
 from recurra.train.interrupt import listening
 from recurra.train.loop import Trainer
 
@@ -58,11 +58,20 @@ def watching(observer: Observer | None) -> Observer:
     return observer
 
 
-def train(run: Run, data: Data, observer: Observer, resume: bool) -> Run:
-    """Train, then evaluate and generate with the best weights."""
+def tell(observer: Observer, lines: Sequence[str]) -> None:
+    """Say something before training begins, to who takes it."""
+    if lines and isinstance(observer, Listener):
+        observer.told(lines)
+
+
+def train(run: Run, data: Data, observer: Observer, changes: Changes | None = None) -> Run:
+    """Train, then evaluate and generate with the best weights.
+
+    A run that goes on does so from its last checkpoint, with what changes in its task.
+    """
     folder, resolved, network = run.folder, run.resolved, run.network
     start = time.perf_counter()
-    trainer, why = _trained(run, data, observer, resume)
+    trainer, why = _trained(run, data, observer, changes)
 
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
@@ -96,7 +105,9 @@ def train(run: Run, data: Data, observer: Observer, resume: bool) -> Run:
     return run
 
 
-def _trained(run: Run, data: Data, observer: Observer, resume: bool) -> tuple[Trainer, str]:
+def _trained(
+    run: Run, data: Data, observer: Observer, changes: Changes | None
+) -> tuple[Trainer, str]:
     """Train to the end, from the last checkpoint where a run goes on; say why it ended."""
     folder, resolved, network = run.folder, run.resolved, run.network
     validation = data.splits["validation"]
@@ -127,20 +138,27 @@ def _trained(run: Run, data: Data, observer: Observer, resume: bool) -> tuple[Tr
             validate=validate if validation.steps else None,
             stop_asked=stop_asked,
         )
-        if resume:
-            _take_up(trainer, network, folder)
+        if changes is not None:
+            tell(observer, _take_up(trainer, changes))
         run.steps_before = trainer.progress.step
         return trainer, listened(trainer, folder, observer, sample)
 
 
-def _take_up(trainer: Trainer, network: Network, folder: RunFolder) -> None:
-    """Go back to the last whole checkpoint, and forget what was recorded after it."""
+def _take_up(trainer: Trainer, changes: Changes) -> list[str]:
+    """Go back to the last whole checkpoint, and forget what was recorded after it.
+
+    Returns what changes from there on, in lines.
+    """
+    folder = changes.folder
     checkpoint = folder.checkpoints.last_whole()
-    fill(network, checkpoint, folder)
+    changes.check(trainer, checkpoint.step)
+    fill(trainer.network, checkpoint, folder)
     with reading(folder.checkpoints.path / f"step-{checkpoint.step}"):
         state.check(trainer, checkpoint)
         trainer.restore(checkpoint)
+    lines = changes.record(checkpoint.step)
     folder.rewind(checkpoint.step, checkpoint.state.get("sampled"))
+    return lines
 
 
 def listened(

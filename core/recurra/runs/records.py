@@ -1,8 +1,8 @@
 """Every file of a run that is read back, against a model and against its recorded hash.
 
-hashes.json holds the hash of each of `SEALED`. It is written once they all are, and anew when a
-resumed run records what it goes on with. A run from before there were hashes is read as it is, and
-said to be unverified.
+hashes.json holds the hash of each of `SEALED`, and of what else is written beside them. It is
+written once they all are, and anew when a resumed run records what it goes on with. A run from
+before there were hashes is read as it is, and said to be unverified.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from recurra.runs import files
 
 HASHES = "hashes.json"
 SEALED = ("task.toml", "plugins.json", "environment.json", "data.json", "vocabulary.json")
+CHANGES = "changes.json"
+"""What overrides have changed of the task since the run began, where they have."""
 FORMAT = 2
 """Of a run folder, as environment.json says it: from 2 on there is a hashes.json."""
 
@@ -79,6 +81,18 @@ class DataRecord(Model):
     """What the loss learned of the answers of training."""
 
 
+class Changed(Model):
+    """An entry of changes.json: the step since which some keys have other values.
+
+    Each has the value before and the one after, nothing where a key is not said. `task` is the hash
+    of the task that holds them.
+    """
+
+    step: Count
+    task: Hash
+    changed: dict[str, Annotated[list[Any], Field(min_length=2, max_length=2)]]
+
+
 class Hashes(Model):
     """hashes.json: of each file the hash, or both hashes while it is being replaced."""
 
@@ -87,6 +101,7 @@ class Hashes(Model):
 
 PLUGINS = TypeAdapter(list[Component])
 VOCABULARY = TypeAdapter(dict[str, Any])
+CHANGED = TypeAdapter(list[Changed])
 
 
 def damaged(path: Path, why: object, cure: str = "") -> RunError:
@@ -149,6 +164,12 @@ class Records:
         """Return what the vocabulary learned, as it saved it."""
         return self._read("vocabulary.json", VOCABULARY.validate_python)
 
+    def changes(self) -> list[Changed]:
+        """Return what has changed of the task, and when, the earliest first."""
+        if not os.path.lexists(self.folder / CHANGES):
+            return []
+        return self._read(CHANGES, CHANGED.validate_python)
+
     def _read(self, name: str, model: Callable[[Any], T]) -> T:
         path = self.folder / name
         with reading(path):
@@ -179,7 +200,7 @@ class Records:
             warnings.warn(fact, Unverified, stacklevel=3)
             return False
 
-        for name in SEALED:
+        for name in recorded:
             path = self.folder / name
             with reading(path):
                 digest = files.digest(path)
@@ -196,7 +217,7 @@ class Records:
         self._write(hashes)
 
     def amend(self, name: str, text: str) -> None:
-        """Write one of the files anew, so that at no moment it and its hash disagree.
+        """Write one of the files, or write it anew; at no moment do it and its hash disagree.
 
         Raises `RunError` (RC053).
         """
@@ -206,11 +227,13 @@ class Records:
         if not recorded:
             files.write_text(path, text)
             return
-        if recorded[name] == [new]:
+        before = recorded.get(name, [])
+        if before == [new]:
             return
 
-        # Both hashes are good while the file is replaced.
-        self._write({**recorded, name: [*recorded[name], new]})
+        # Both hashes are good while the file is replaced; what was not there needs none.
+        if before:
+            self._write({**recorded, name: [*before, new]})
         files.write_text(path, text)
         self._write({**recorded, name: [new]})
 

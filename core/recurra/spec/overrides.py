@@ -218,13 +218,13 @@ def _clashes(overrides: list[Override]) -> Iterator[Problem]:
     """Give a problem for each override that would replace what one before it says."""
     settings: dict[Key, Setting] = {}
     for override in overrides:
-        leaves = dict(_leaves(override.tables))
-        for key, value in leaves.items():
+        said = dict(leaves(override.tables))
+        for key, value in said.items():
             earlier = _contradicted(settings, key, value)
             if earlier and key != ("unset",):
                 yield _clash(earlier, override, key)
                 break
-        for key, value in leaves.items():
+        for key, value in said.items():
             settings[key] = Setting(override, value)
 
 
@@ -245,11 +245,11 @@ def _contradicted(settings: dict[Key, Setting], key: Key, value: Any) -> Overrid
     return None
 
 
-def _leaves(tables: dict[str, Any], path: Key = ()) -> Iterator[tuple[Key, Any]]:
+def leaves(tables: dict[str, Any], path: Key = ()) -> Iterator[tuple[Key, Any]]:
     """Give each key that is no table, with its value."""
     for key, value in tables.items():
         if isinstance(value, dict):
-            yield from _leaves(value, (*path, key))
+            yield from leaves(value, (*path, key))
         else:
             yield (*path, key), value
 

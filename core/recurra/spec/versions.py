@@ -59,5 +59,6 @@ def _bound(document: Document) -> None:
         for name, rule in model.model_fields.items():
             bounds = [getattr(bound, "le", None) for bound in rule.metadata]
             count = table.get(name)
-            if MOST in bounds and isinstance(count, int) and count > MOST:
+            recorded = not document.layer((*key, name)).override
+            if recorded and MOST in bounds and isinstance(count, int) and count > MOST:
                 table[name] = MOST

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from recurra.contracts.metric import Metrics
 from recurra.runs.checkpoints import Checkpoint
@@ -24,6 +25,14 @@ class Observer(Protocol):
 
     def finished(self, progress: Progress, why: str) -> None:
         """Training is over."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """An observer that takes what is to be said before training begins as well."""
+
+    def told(self, lines: Sequence[str]) -> None:
+        """Something is said, in lines: what changes in a run that goes on, or where one is from."""
 
 
 @dataclass

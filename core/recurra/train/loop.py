@@ -23,7 +23,7 @@ from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
-from recurra.train.optimizer import Rate
+from recurra.train.optimizer import Rate, chosen
 from recurra.train.saved import in_form, join_optimizer, split_optimizer
 
 EVERY = 60.0
@@ -382,7 +382,9 @@ class Trainer:
         saved = state["optimizer"]
         slots = join_optimizer(tensors.get("optimizer", {}), saved["plain"])
         pairs = zip(saved["groups"], self.optimizer.param_groups, strict=True)
-        groups = [in_form(group, own) for group, own in pairs]
+        # What the task says counts, where it was changed since the checkpoint.
+        _, said = chosen(self.training.optimizer)
+        groups = [in_form(group, own, said) for group, own in pairs]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
 
         for name, value in state["progress"].items():

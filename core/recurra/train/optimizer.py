@@ -269,6 +269,8 @@ class Rate:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take back what `save` gave."""
+        """Take back what `save` gave, by a plateau: another schedule remembers nothing."""
+        if not isinstance(self.schedule, Plateau):
+            return
         self.cut, self.waited = saved["cut"], saved["waited"]
         self.best = math.inf if saved["best"] is None else saved["best"]

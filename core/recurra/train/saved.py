@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -33,14 +34,16 @@ def split_optimizer(state: Slots) -> SavedOptimizer:
     return SavedOptimizer(tensors, plain)
 
 
-def in_form(saved: Group, own: Group) -> Group:
-    """Return a saved group of an optimizer, fused only where it is so here.
+def in_form(saved: Group, own: Group, said: Iterable[str] = ()) -> Group:
+    """Return a saved group of an optimizer, with its own value of each argument that is `said`.
 
-    Not every device has that form.
+    It is fused only where it is so here: not every device has that form. The rate is set anew at
+    each update.
     """
-    if own.get("fused") or not saved.get("fused"):
-        return saved
-    return saved | {"fused": own["fused"]}
+    group = saved | {name: own[name] for name in said if name in own and name != "lr"}
+    if own.get("fused") or not group.get("fused"):
+        return group
+    return group | {"fused": own["fused"]}
 
 
 def join_optimizer(tensors: dict[str, Tensor], plain: dict[str, Any]) -> Slots:

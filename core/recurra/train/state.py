@@ -90,6 +90,12 @@ def _check_optimizer(
         _check_group(group, own)
 
 
+def keeps(optimizer: optim.Optimizer) -> set[str]:
+    """Return the names of what an optimizer keeps of its weights, once it has made a step."""
+    tensors, plain = split_optimizer(_stepped(optimizer).state_dict()["state"])
+    return {key.partition(".")[2] for key in (*tensors, *plain)}
+
+
 def _check_slots(saved: dict[str, Any], expected: dict[str, Any]) -> None:
     """Compare what is saved of each weight, by `weight.name`, with what is expected of it."""
     # A weight that no batch has reached is not saved at all.
