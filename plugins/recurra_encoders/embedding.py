@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,8 +17,10 @@ from recurra_encoders.options import EmbeddingOptions
 class Embedding(Encoder[EmbeddingOptions]):
     """Each symbol has a vector, drawn at the start or given in a file.
 
-    It is drawn from N(0, 1), as torch does; one that is `tied`, the weight of the head as well,
-    from N(0, 1 / D), so that what the head says at first is no larger than what it reads.
+    It is drawn from N(0, 1), as torch does. Where it is `tied`, the weight of the head is the same
+    over sqrt(D), so that what the head says at first is of the size of what it reads: that weight
+    is what is learned, and a step's vector sqrt(D) times its row (Vaswani et al. 2017,
+    arXiv:1706.03762, 3.4).
 
     A safetensors file holds one matrix `[rows, size]`. Its metadata may name the symbol of each
     row, as a JSON list under `symbols`: rows are then found by name, and a symbol without a row
@@ -29,14 +32,16 @@ class Embedding(Encoder[EmbeddingOptions]):
         super().__init__(size, options)
         self.output_size = options.size
         self.table = nn.Embedding(size, options.size)
+        self.scale = math.sqrt(options.size) if options.tied else 1.0
         if options.tied:
             with torch.no_grad():
-                self.table.weight.mul_(options.size**-0.5)
+                self.table.weight.div_(self.scale)
         self.table.weight.requires_grad_(not options.frozen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[B, T, D]` for ids `[B, T]`."""
-        return self.table(x)  # type: ignore[no-any-return]  # B T D
+        vectors: Tensor = self.table(x)  # B T D
+        return vectors * self.scale if self.options.tied else vectors
 
     def head_weight(self) -> nn.Parameter | None:
         """Return the vectors, where the head is to share them."""
@@ -66,8 +71,9 @@ class Embedding(Encoder[EmbeddingOptions]):
         row_of = {name: row for row, name in enumerate(rows)}
         symbols = [symbol for symbol, name in enumerate(names) if name in row_of]
         rows_of_symbols = [row_of[names[symbol]] for symbol in symbols]
+        given = vectors[rows_of_symbols].to(self.table.weight)
         with torch.no_grad():
-            self.table.weight[symbols] = vectors[rows_of_symbols].to(self.table.weight)
+            self.table.weight[symbols] = given / self.scale
 
     def _check_shape(self, path: str, vectors: Tensor, named: bool) -> None:
         """Raise `InputError` (RC040) for vectors of another width, or another number of rows.

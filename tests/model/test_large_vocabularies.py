@@ -217,3 +217,16 @@ def test_a_head_is_tied_only_to_what_it_says(tmp_path: Path) -> None:
     data = load_data(resolved)
     with pytest.raises(InputError, match="target 'label' answers"):
         build_network(resolved, data.vocabulary.size, answers=data.answers.size)
+
+
+def test_a_tied_embedding_reads_what_one_that_is_not_would() -> None:
+    """From one seed both give the same vectors, and the head has them over the root of D."""
+    made = []
+    for tie in (False, True):
+        with seeded(0):
+            made.append(Embedding(7, EmbeddingOptions(size=16, tied=tie)))
+    plain, own = made
+    x = torch.arange(7)[None]
+    torch.testing.assert_close(own(x), plain(x))
+    torch.testing.assert_close(own.head_weight() * 4, plain.table.weight)
+    assert plain.head_weight() is None
