@@ -191,6 +191,14 @@ def test_what_numbers_go_through_is_sound(here: Path) -> None:
     command("check", "task.toml", "-o", "training.steps=1").tidy(0)
 
 
+def test_what_follows_a_prompt_is_sound(here: Path) -> None:
+    """The page on targets shows the tables of a task with answers."""
+    shown = block("toml", 'schema = 1\nextends = "dates').replace("dates.toml", "tasks/dates.toml")
+    text = shown.replace("dates.csv", "tasks/dates.csv")
+    Path("task.toml").write_text(text, encoding="utf-8")
+    assert resolve("task.toml").parts
+
+
 def test_the_line_of_the_suite_is_the_one_that_pytest_reads() -> None:
     """The configuration that the page shows is that of a distribution from `plugins new`."""
     template = REPOSITORY / "core/recurra/scaffold/templates/common/pyproject.toml.tmpl"

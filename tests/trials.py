@@ -83,6 +83,26 @@ split = [0.6, 0.2, 0.2]
 )
 """Sequences of many lengths, some longer than a window, and a class for each."""
 
+ANSWERS = """\
+schema = 1
+
+[source]
+kind = "inline"
+texts = ["ab", "ba", "abc", "c", "", "cab", "bca", "aabb", "abab", "ccba", "acb", "cc", "ba", "abca"]
+answers = ["ba", "ab", "cba", "c", "", "bac", "acb", "bbaa", "baba", "abcc", "bca", "cc", "ab", "acba"]
+
+[vocabulary]
+kind = "character"
+
+[target]
+kind = "completion"
+
+[sequence]
+length = 3
+split = [0.6, 0.2, 0.2]
+""" + LABELS[LABELS.index("\n[encoder]") :]  # noqa: E501
+"""Sequences of many lengths, with their answers behind them."""
+
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "windows": (PROSE, {}),
     "lanes": (PROSE, {"sequence.carry": True, "sequence.restart": 0.4, "cell.kind": "lstm"}),
@@ -122,6 +142,10 @@ TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
             "training.checkpoint_every": 5,
             "training.validate_every": 3,
         },
+    ),
+    "answers": (
+        ANSWERS,
+        {"cell.dropout": 0.3, "training.checkpoint_every": 5, "training.monitor": "exact_match"},
     ),
     "series": (
         SERIES,

@@ -20,6 +20,17 @@ from recurra.spec.tables import MOST, Generation, Sequence, Task
 from recurra.train.metrics import known
 
 NO_METRIC = "there is no such metric here"
+TAKES_WHOLE = {
+    "sequence": "answers a sequence once",
+    "answer": "takes a sequence with its answer as a whole",
+}
+"""What a target does that cuts no sequence, by its scope."""
+GIVES_ANSWERS = {
+    "step": "its answers cannot be read as what comes next",
+    "sequence": "its answers cannot be read as what comes next",
+    "answer": "it goes on from nothing, but answers what it is given",
+}
+"""Why nothing is generated, by the scope of a target."""
 
 
 def check_compatibility(resolved: Resolved) -> None:
@@ -54,6 +65,12 @@ def _misfits(resolved: Resolved, classes: dict[str, Any]) -> list[Problem]:
         takes = f"reads {vocabulary.reads}"
         gives = f"gives {' or '.join(offers)}"
         problems.append(_misfit(resolved, "vocabulary", "source", takes, gives))
+
+    kind = classes["target"]
+    if kind.scope == "answer" and vocabulary.yields not in (kind.answers,):
+        takes = f"answers with {kind.answers}"
+        gives = f"gives {vocabulary.yields}"
+        problems.append(_misfit(resolved, "target", "vocabulary", takes, gives))
 
     # The loss is about the answers, which are the elements themselves or a column of their own.
     answerer = "vocabulary" if resolved.target.asks == "input" else "target"
@@ -103,13 +120,17 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
     yield from _cut_problems(sequence, target, name)
     if target.asks not in ("input", *resolved.roles):
         gives = " and ".join(resolved.roles)
-        fact = f"target {name!r} asks for a {target.asks}, and this {source} source gives {gives}"
+        article = "an" if target.asks[0] in "aeiou" else "a"
+        fact = (
+            f"target {name!r} asks for {article} {target.asks}, and this {source} source gives"
+            f" {gives}"
+        )
         cure = f"name the column in [source]: {target.asks} = ..., if this kind can have one"
         yield Problem("RC030", fact, "target.kind", cure=cure)
     if target.scope == "step":
         yield from _step_problems(sequence, target, name)
     else:
-        yield from _idle_problems(sequence, name)
+        yield from _idle_problems(sequence, f"target {name!r} {TAKES_WHOLE[target.scope]}")
 
 
 def _step_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
@@ -124,22 +145,20 @@ def _step_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterat
         yield Problem("RC013", fact, "sequence.length", got="0", allowed=allowed)
 
 
-def _idle_problems(sequence: Sequence, name: str) -> Iterator[Problem]:
-    """Give a problem for each key that a target of whole sequences has no use for."""
+def _idle_problems(sequence: Sequence, why: str) -> Iterator[Problem]:
+    """Give a problem for each key that a target of whole sequences has no use for, and `why`."""
     for key in ("carry", "stride", "season"):
         if getattr(sequence, key):
-            fact = (
-                f"target {name!r} answers a sequence once, from its first step to its last: {key}"
-                " has no use"
-            )
+            fact = f"{why}, from its first step to its last: {key} has no use"
             yield Problem("RC031", fact, f"sequence.{key}", cure=f"leave {key} out")
 
 
 def _cut_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
     """Give a problem for a way to split that the target, or a carried state, has no use for."""
     by = sequence.split_by
-    if target.scope == "sequence" and by not in ("auto", "sequence"):
-        fact = f"target {name!r} answers a sequence once, and split_by = {by!r} would cut it"
+    if target.scope in TAKES_WHOLE and by not in ("auto", "sequence"):
+        whole = TAKES_WHOLE[target.scope]
+        fact = f"target {name!r} {whole}, and split_by = {by!r} would cut it"
         yield Problem("RC031", fact, "sequence.split_by", cure="leave split_by out")
     if sequence.carry and by not in ("auto", "position"):
         fact = (
@@ -250,8 +269,8 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
     if not resolved.target.generates:
         name = resolved.parts["target"].entry.component.name
         fact = (
-            f"nothing is generated where target {name!r} is asked: its answers cannot be read as"
-            " what comes next"
+            f"nothing is generated where target {name!r} is asked:"
+            f" {GIVES_ANSWERS[resolved.target.scope]}"
         )
         cure = "leave [generation] out"
         problems += [Problem("RC031", fact, f"generation.{key}", cure=cure) for key in changed]

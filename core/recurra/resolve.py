@@ -160,8 +160,8 @@ def _is_recorded(document: Document, key: Key) -> bool:
 
 
 def _whole(target: Part) -> bool:
-    """Tell whether a target answers a sequence once: it is one window unless the task says else."""
-    return getattr(target.entry.target, "scope", "step") == "sequence"
+    """Tell whether a sequence is one example: it is one window unless the task says else."""
+    return getattr(target.entry.target, "scope", "step") != "step"
 
 
 def _with_name(task: Task, path: Path) -> Task:

@@ -13,6 +13,7 @@ import tomli_w
 from recurra.catalog import Catalog, Entry
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
+from recurra.data.marks import Marked
 from recurra.errors import Problem, RecurraError
 from recurra.spec import checking
 from recurra.spec.document import Document
@@ -100,6 +101,8 @@ class Resolved:
         if self.target.asks == "input":
             vocabulary: type[Vocabulary[Any]] = self.parts["vocabulary"].entry.target
             return vocabulary
+        if self.target.scope == "answer":
+            return Marked
         return ANSWERS[self.target.answers]
 
     @property

@@ -12,6 +12,7 @@ def recurra_components() -> list[Component]:
         ("next", "Next", "the element after each step"),
         ("label", "Label", "one class a sequence"),
         ("value", "Value", "numbers for a sequence"),
+        ("completion", "Completion", "the answer that follows a sequence"),
     ]
     return [
         Component(

@@ -27,5 +27,19 @@ class LabelOptions(PooledOptions):
     """Options of label."""
 
 
+class CompletionOptions(Options):
+    """Options of completion."""
+
+    longest: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "symbols after which an answer that does not end is given up, and is wrong; 0 is twice"
+            " those of the longest answer of training"
+        ),
+    )
+
+
 class ValueOptions(PooledOptions):
     """Options of value."""

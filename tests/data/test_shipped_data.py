@@ -7,6 +7,7 @@ import gzip
 import json
 import runpy
 from collections import Counter
+from datetime import date
 from typing import Any
 
 from conftest import REPOSITORY
@@ -56,6 +57,26 @@ def test_sines_are_made_from_a_seed() -> None:
     for sine in records("sine_phase.jsonl.gz"):
         cosine, height = map(float, sine["phase"].split())
         assert abs(cosine**2 + height**2 - 1) < 1e-3 and 16 <= len(sine["x"]) <= 48
+
+
+def made(name: str) -> list[list[str]]:
+    """Return the rows of a packed file of commas, which the script that makes it gives too."""
+    lines = runpy.run_path(str(REPOSITORY / "benchmarks" / f"make_{name}.py"))["lines"]()
+    text = gzip.decompress((TASKS / f"{name}.csv.gz").read_bytes()).decode("utf-8")
+    assert "".join(lines) == text
+    return list(csv.reader(text.splitlines()))[1:]
+
+
+def test_dates_are_made_from_a_seed() -> None:
+    """The script makes the file that is shipped; a day is in one split alone, in several forms."""
+    folds: dict[str, set[str]] = {}
+    for written, iso, fold in made("dates"):
+        folds.setdefault(fold, set()).add(iso)
+        assert date.fromisoformat(iso).isoformat() == iso != written
+    assert {fold: len(days) for fold, days in folds.items()} == {
+        "train": 4000, "validation": 200, "test": 400,
+    }  # fmt: skip
+    assert len(set.union(*folds.values())) == 4600
 
 
 def test_names_are_made_from_any_cpython() -> None:

@@ -19,6 +19,8 @@ from recurra import (
     ngram_rules,
     series_rules,
 )
+from recurra_targets.answers import Answers, EditDistance, ExactMatch
+from recurra_targets.completion_rules import pairs
 from recurra_targets.deviation import Deviation, Deviations
 
 
@@ -503,6 +505,86 @@ def liar(check: str, name: str, *others: str) -> Liar:
     return Liar(check, component(name), frozenset(others))
 
 
+class RightAnswer(Target[Plain]):
+    """What follows a sequence, beside the commonest of training."""
+
+    asks, scope, reach = "answer", "answer", 1
+
+    def metrics(self, elements):
+        if elements == "numbers":
+            raise InputError.of("RC030", "numbers are not asked")
+        return (ExactMatch, EditDistance)
+
+    def judged(self, elements, rows, columns):
+        return "exact_match"
+
+    def baselines(self, train, held):
+        lesson, exam = list(pairs(train)), list(pairs(held))
+        sums = Answers()
+        for _, answer in exam:
+            sums.add(self.guess(lesson, answer), True, answer)
+        return {"commonest": sums.metrics()} if exam else {}
+
+    def guess(self, lesson, came):
+        return lesson[0][1]
+
+
+class FollowsALabel(RightAnswer):
+    """Asks for a label, and says that elements are to follow."""
+
+    asks = "label"
+
+
+class MeasuresFreeLabels(Right):
+    """Measures answers that follow, where none does."""
+
+    def metrics(self, elements):
+        return (Accuracy, ExactMatch)
+
+
+class NeverGivesUp(RightAnswer):
+    """Waits for the end of an answer for ever."""
+
+    def at_most(self, longest):
+        return float("inf")
+
+
+class Ended(ExactMatch):
+    """Whether answers end, whatever they say."""
+
+    FIGURE = Figure("ended", higher=True, most=1.0)
+
+    def add(self, output, target):
+        super().add(output, output)
+
+    def values(self):
+        return {"ended": self.sums.metrics()["exact_match"]}
+
+
+class MeasuresEnds(RightAnswer):
+    """Measures whether answers end."""
+
+    def metrics(self, elements):
+        return (*super().metrics(elements), Ended)
+
+
+class KnowsTheLength(RightAnswer):
+    """Says the first answer of training that is as long as the one that is asked."""
+
+    def guess(self, lesson, came):
+        return next(answer for _, answer in lesson if len(answer) == len(came))
+
+
+class GivesUpInTurns(RightAnswer):
+    """Gives up at once, or much later, turn by turn."""
+
+    turns = 0
+
+    def at_most(self, longest):
+        GivesUpInTurns.turns += 1
+        return 50 if GivesUpInTurns.turns % 2 else 1
+
+
 RIGHT = [
     component("Right"),
     component("RightSteps"),
@@ -510,6 +592,7 @@ RIGHT = [
     component("RightValueSteps"),
     component("RightNext"),
     component("RightFarther"),
+    component("RightAnswer"),
 ]
 
 LIARS = [
@@ -517,11 +600,15 @@ LIARS = [
     liar("T01", "GeneratesLabels"),
     liar("T01", "LooksAhead"),
     liar("T01", "AsksAWholeForItself"),
+    liar("T01", "FollowsALabel"),
+    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 12))),
+    liar("T01", "NeverGivesUp", "T03", "T10"),
     liar("T02", "CountsFromTheWindow", "T10"),
     liar("T02", "LooksAtOthers", "T10"),
     liar("T02", "MovesOn", "T09", "T10"),
     liar("T03", "TellsTheAnswer", "T02"),
     liar("T03", "MeasuresCertainty"),
+    liar("T03", "MeasuresEnds"),
     liar("T04", "MeasuresPromise"),
     liar("T04", "MeasuresSecret"),
     liar("T04", "MeasuresPercent"),
@@ -541,12 +628,14 @@ LIARS = [
     liar("T08", "LeansOnWhatCame"),
     liar("T08", "KnowsTheAnswers"),
     liar("T08", "LooksAtTheEnd"),
+    liar("T08", "KnowsTheLength"),
     liar("T08", "WritesOnTheData"),
     liar("T08", "HasFiguresOfItsOwn"),
     liar("T09", "LearnsFromEverything"),
     liar("T09", "ScoresTheUnseen"),
     liar("T09", "FallsOverNothing"),
     liar("T10", "ChangesItsMind"),
+    liar("T10", "GivesUpInTurns", "T03"),
     liar("T11", "KeepsTheRows"),
     liar("T11", "KeepsThemForAll"),
     liar("P09", "SeedsEverybody"),

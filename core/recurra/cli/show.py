@@ -11,7 +11,16 @@ from rich.table import Table
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
 from recurra.engine.choice import Choice
-from recurra.job.figures import Column, Confusion, Figures, Forecast, Result, Said, Wrong
+from recurra.job.figures import (
+    Column,
+    Completion,
+    Confusion,
+    Figures,
+    Forecast,
+    Result,
+    Said,
+    Wrong,
+)
 from recurra.job.report import DataSizes, Memory, NumberVocabulary, Report, SymbolVocabulary
 
 NARROWEST = 80
@@ -101,6 +110,7 @@ def figures(figures: Figures) -> None:
     if confusion := figures.get("confusion"):
         _confusion(confusion)
     _most_wrong(figures.get("most_wrong", []))
+    _completions(figures.get("completions", []))
 
     if beginnings := figures.get("beginnings"):
         steps, places = beginnings["steps"], beginnings["places"]
@@ -140,6 +150,16 @@ def _most_wrong(sequences: list[Wrong]) -> None:
         came, predicted = _answer(wrong["came"]), _answer(wrong["predicted"])
         chance = f" (p {wrong['chance']:.2g})" if "chance" in wrong else ""
         _print(f"  most wrong: sequence {sequence} is {came}, said to be {predicted}{chance}")
+
+
+def _completions(completions: list[Completion]) -> None:
+    """Print some prompts, what the model answers, and the right answer where that is another."""
+    for completion in completions:
+        said, came = _class(completion["predicted"]), _class(completion["came"])
+        right = completion["ended"] and said == came
+        verdict = "" if right else f"   right: {came}"
+        end = "" if completion["ended"] else "..."
+        _print(f"  {_class(completion['prompt'])} -> {said}{end}{verdict}")
 
 
 def _answer(answer: Said) -> str:

@@ -29,7 +29,7 @@ class Rule(NamedTuple):
 ELEMENTS: tuple[str, ...] = get_args(Element)
 SCALES = ("symbols", "numbers")
 ROLES: tuple[str, ...] = get_args(Role)
-SCOPES = ("step", "sequence")
+SCOPES = ("step", "sequence", "answer")
 
 
 def _tuple_of(names: tuple[str, ...]) -> Rule:

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,12 @@ class Metric(ABC):
     """Figures that are made of the same sums over what is scored, in double precision.
 
     `vocabulary` is that of the answers: its size and its names, and for numbers their own units.
+    One that is `free` measures answers that the network gives by itself, without being told what
+    came: `add` then takes one answer `[n]` and the right one `[m]`, as ids, of which the last is
+    the mark of its end; an answer that has none was given up.
     """
+
+    free: ClassVar[bool] = False
 
     def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
         self.vocabulary = vocabulary

@@ -1,6 +1,6 @@
 """The contract of a target: what is asked of a sequence, and how good an answer is.
 
-It is asked of each of its steps, or of the sequence once.
+It is asked of each of its steps, of the sequence once, or for elements that are to follow it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class Examples:
     units. `size` is that of the vocabulary that is read,
     `classes` that of the answers. `season` and `scale` are those of a series. The first `lag`
     elements of a sequence are known, and not asked.
+
+    Where answers follow sequences, that of sequence i is `values[low[i] : high[i] - 1]`, and what
+    was read is `values[begin[i] : low[i] - 1]`: behind each of them stands a mark, the two ids from
+    `size` - 2 on.
     """
 
     elements: Elements
@@ -79,7 +83,8 @@ class Target(ABC, Generic[O]):
 
     Attributes of a class: `asks`, the column whose values are the answers ("input": the elements
     themselves), and `answers`, whether what stands in a column of its own is a class or numbers;
-    `scope`, whether each step is answered or the sequence once, from all its steps;
+    `scope`, whether each step is answered, or the sequence once, from all its steps, or by an
+    answer of the same elements that follows it, one by one, each read before the next is asked;
     `reach`, how many steps past the one that answers its answer lies (next: 1); `generates`,
     whether an answer can be read as the next element, so that the network goes on alone. `pooling`
     says what a sequence is answered from: its last step, the mean or the greatest of all, or a sum
@@ -91,7 +96,7 @@ class Target(ABC, Generic[O]):
 
     asks: ClassVar[Role] = "input"
     answers: ClassVar[Elements] = "symbols"
-    scope: ClassVar[Literal["step", "sequence"]] = "step"
+    scope: ClassVar[Literal["step", "sequence", "answer"]] = "step"
     reach: ClassVar[int] = 0
     generates: ClassVar[bool] = False
 
@@ -109,12 +114,19 @@ class Target(ABC, Generic[O]):
     @property
     def causal(self) -> bool:
         """Whether a step may see only what came before it."""
-        return self.scope == "step"
+        return self.scope != "sequence"
 
     @property
     def pooling(self) -> Literal["last", "mean", "max", "attention"]:
         """From what a sequence is answered; nothing reads it where each step is."""
         return "last"
+
+    def at_most(self, longest: int) -> int:
+        """Return after how many symbols an answer that does not end is given up.
+
+        `longest` is how many the longest of training has.
+        """
+        return 2 * longest
 
     def scored(self, window: Window) -> Flags | None:
         """Return which steps `[B, T]` of a window are scored, of those that have an answer.

@@ -56,6 +56,18 @@ class Batch(NamedTuple):
         """How many steps are scored."""
         return int(self.mask.sum())
 
+    def windows(self, length: int) -> Iterator[Batch]:
+        """Give the steps in windows of a length, one after the other."""
+        for start in range(0, self.x.shape[1], length):
+            steps = slice(start, start + length)
+            yield self._replace(
+                x=self.x[:, steps],
+                y=self.y[:, steps],
+                mask=self.mask[:, steps],
+                reset=self.reset[:, steps],
+                position=self.position + start,
+            )
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         moved = Batch(*(part.to(device, non_blocking=True) for part in self[:-1]))
@@ -410,7 +422,7 @@ class Sequences:
 
     carried = False
 
-    def epoch(self, number: int, skip: int = 0) -> Iterator[Whole]:
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch | Whole]:
         """Give the batches of an epoch, without the first `skip`."""
         stream = numpy_stream(self.seed, "shuffle", number)
         order = self.rows[stream.permutation(self.count)]
@@ -428,7 +440,37 @@ class Sequences:
             places.append(full)
         for place in places[skip:]:
             start = place * self.batch_size
-            yield self.reader.whole(order[start : start + self.batch_size])
+            yield self.batch(order[start : start + self.batch_size])
+
+    def batch(self, rows: Ints) -> Batch | Whole:
+        """Return some sequences."""
+        return self.reader.whole(rows)
+
+
+@dataclass(frozen=True)
+class Answered(Sequences):
+    """Whole sequences, each with an answer behind it, whose symbols are scored and nothing else.
+
+    `asked` is where the answer begins to each sequence of the split. The last symbol, the mark of
+    its end, is answered and never read.
+    """
+
+    asked: Ints
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, length: int, batch_size: int, seed: int) -> Answered:
+        """Take the sequences of a split."""
+        store = reader.store
+        rows = store.sequence(split.begin)
+        asked = np.zeros(len(store.starts), np.int64)
+        asked[rows] = split.low
+        return cls(reader, rows, length, batch_size, seed, asked)
+
+    def batch(self, rows: Ints) -> Batch:
+        """Return some sequences, from the first step to the one that answers with the end."""
+        store = self.reader.store
+        first = store.starts[rows]
+        return self.reader.cut(first, store.ends[rows] - first - 1, self.asked[rows])
 
 
 Feed: TypeAlias = Windows | Lanes | Sequences

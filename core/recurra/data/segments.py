@@ -2,8 +2,8 @@
 
 A sequence is streamed from its start with the state carried. A long one is cut into segments of a
 fixed size, each primed with the steps before it, which are read and not scored; so are the first
-elements of a contiguous split. Nothing here depends on the batch size or on the window length of
-training, and so neither does any figure.
+elements of a contiguous split. What is uncut is read whole. Nothing here depends on the batch size
+or on the window length of training, and so neither does any figure.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def segments(split: Split) -> Spans:
     """Return the segments of a split."""
     first, high = split.first_targets, split.high
     rows = np.flatnonzero(high > first)
+    if split.uncut:
+        return split.begin[rows], first[rows], high[rows]
     targets = high[rows] - first[rows]
     counts = -(-targets // SEGMENT)
 
@@ -52,6 +54,8 @@ def segments(split: Split) -> Spans:
 
 def forgets(split: Split) -> bool:
     """Tell whether any segment is read after less than all that comes before it in its sequence."""
+    if split.uncut:
+        return False
     first = split.first_targets
     targets = np.maximum(split.high - first, 1)
 

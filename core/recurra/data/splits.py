@@ -45,7 +45,8 @@ class Split:
     Span i is `[low[i], high[i])`, of a sequence begun at `begin[i]`. What lies between `begin` and
     `low` belongs to an earlier split, and may be read but not scored. An answer lies `reach` steps
     past the one that gives it; where a `whole` sequence is answered once, there are as many as
-    sequences. The first `lag` elements of a sequence are the answer to nothing.
+    sequences. The first `lag` elements of a sequence are the answer to nothing. One that is `uncut`
+    is read from the beginning of each sequence to its end.
     """
 
     low: Ints
@@ -54,6 +55,7 @@ class Split:
     reach: int = 1
     whole: bool = False
     lag: int = 0
+    uncut: bool = False
 
     def __len__(self) -> int:
         return len(self.low)
@@ -87,7 +89,7 @@ class Split:
             return self
         steps = self._span_steps()
         before = np.cumsum(steps) - steps
-        left = SCORED - before
+        left = np.where(self.uncut, steps, SCORED - before)
         high = np.minimum(self.high, self.first_targets + left)
 
         some = before < SCORED
@@ -99,11 +101,17 @@ Splits: TypeAlias = dict[SplitName, Split]
 
 
 def split(
-    store: Store, sequence: Sequence, reach: int = 1, whole: bool = False, by_class: bool = True
+    store: Store,
+    sequence: Sequence,
+    reach: int = 1,
+    whole: bool = False,
+    by_class: bool = True,
+    asked: Ints | None = None,
 ) -> Splits:
     """Return the three splits, the same whatever the seed of a run.
 
-    An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence. Where
+    An answer lies `reach` steps past the one that gives it, or is one of a `whole` sequence, or
+    follows sequence i from `asked[i]` on. Where
     the data says of each sequence in which split it is, so it is. Else by `split_by` one line of
     all steps is cut into stretches, or each sequence is, or whole sequences are drawn, `by_class`
     of each label its share. Raises `InputError` (RC041) if counts do not add up to what there is,
@@ -111,10 +119,10 @@ def split(
     """
     folds = store.columns.get("fold")
     if folds is not None:
-        return _of_rows(store, _by_fold(folds), reach, whole)
+        return _of_rows(store, _by_fold(folds), reach, whole, asked)
     if sequence.split_by == "time":
         return _over_time(store, sequence, reach)
-    if _is_contiguous(store, sequence, whole):
+    if _is_contiguous(store, sequence, whole or asked is not None):
         return _over_positions(store, sequence, reach)
 
     total = len(store.starts)
@@ -124,7 +132,7 @@ def split(
         rows = _stratified(labels, sizes)
     else:
         rows = _drawn(total, sizes)
-    return _of_rows(store, rows, reach, whole)
+    return _of_rows(store, rows, reach, whole, asked)
 
 
 def _is_contiguous(store: Store, sequence: Sequence, whole: bool) -> bool:
@@ -166,13 +174,17 @@ def _over_time(store: Store, sequence: Sequence, reach: int) -> Splits:
     return splits
 
 
-def _of_rows(store: Store, parts: list[Rows], reach: int, whole: bool) -> Splits:
+def _of_rows(
+    store: Store, parts: list[Rows], reach: int, whole: bool, asked: Ints | None
+) -> Splits:
     """Return the splits that hold whole sequences."""
     ends = store.ends
     splits: Splits = {}
     for name, rows in zip(SPLITS, parts, strict=True):
         first = store.starts[rows]
-        splits[name] = Split(first, ends[rows], first, reach, whole)
+        uncut = asked is not None
+        low = first if asked is None else asked[rows]
+        splits[name] = Split(low, ends[rows], first, reach, whole, uncut=uncut)
     return splits
 
 

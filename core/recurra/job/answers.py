@@ -11,7 +11,8 @@ from typing import Any
 class Answer:
     """What is `predicted` of a sequence, if anything was asked for, and the columns `beside` it.
 
-    Those are the chance of each class as `p:<class>`, or the `nats` that the sequence itself cost.
+    Those are the chance of each class as `p:<class>`, or the `nats` that the sequence itself cost,
+    or whether an answer that follows it has `ended`.
     """
 
     predicted: Any = None

@@ -15,6 +15,7 @@ from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.marks import MARKS
 from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
@@ -46,15 +47,18 @@ def build_network(
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
-    `size` is that of the vocabulary that is read, `answers` that of what is answered, 0 where it is
-    the same. `names` gives those of the symbols or features to an encoder that starts from outside,
-    as from vectors in a file; `counts` the names of the answers, and how often each comes in
-    training, to a loss that learns of them. Without both, as when a run is loaded, neither learns
-    anything. The paths are those of the `execution` that a run records, as far as they are proved
-    here, else the fastest for windows of training, in which sequences begin where there are
-    `resets`. Raises `InputError` (RC031) if a cell cannot run on the path that the task asks for.
+    `size` is that of the vocabulary that is read, beside which the marks of answers stand where
+    there are such; `answers` is that of what is answered, 0 where it is the same. `names` gives
+    those of the symbols or features to an encoder that starts from outside, as from vectors in a
+    file; `counts` the names of the answers, and how often each comes in training, to a loss that
+    learns of them. Without both, as when a run is loaded, neither learns anything. The paths are
+    those of the `execution` that a run records, as far as they are proved here, else the fastest
+    for windows of training, in which sequences begin where there are `resets`. Raises `InputError`
+    (RC031) if a cell cannot run on the path that the task asks for.
     """
     task = resolved.task
+    if resolved.target.scope == "answer":
+        size += MARKS
     with resolved.placing():
         device = devices.choose(task.device)
 

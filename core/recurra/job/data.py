@@ -16,9 +16,10 @@ from recurra.contracts.source import Role, Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers, answered, can_be_given
-from recurra.data.batches import Feed, Lanes, Reader, Sequences, Windows
+from recurra.data.batches import Answered, Feed, Lanes, Reader, Sequences, Windows
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
+from recurra.data.marks import Marked, Marks
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, place_of, split
 from recurra.data.store import Store
@@ -43,7 +44,9 @@ class Data:
     feed: Feed
     target: Target[Any]
     answers: Vocabulary[Any]
-    """What the answers are of: the vocabulary itself, or the classes of a column."""
+    """What the answers are of: the vocabulary itself, with the marks of answers where these follow
+    sequences, or the classes of a column.
+    """
     scale: Scale | None = None
     """By what errors of numbers are measured, a column each."""
     season: int = 0
@@ -59,6 +62,22 @@ class Data:
     def answer_elements(self) -> Elements:
         """What differs between symbols and numbers that are answered."""
         return ELEMENTS[self.answers.yields]
+
+    @property
+    def read(self) -> Vocabulary[Any]:
+        """What the network reads: the vocabulary, or all that answers are of where they follow."""
+        return self.answers if isinstance(self.answers, Marked) else self.vocabulary
+
+    @property
+    def longest_answer(self) -> int:
+        """How many symbols the longest answer of training has, without the mark of its end."""
+        train = self.splits["train"]
+        return int((train.high - train.low).max()) - 1
+
+    @property
+    def limit(self) -> int:
+        """After how many symbols an answer is given up."""
+        return self.target.at_most(self.longest_answer)
 
     @property
     def lag(self) -> int:
@@ -78,7 +97,7 @@ class Data:
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
         return examples(
-            self.vocabulary,
+            self.read,
             self.reader,
             self.splits[name],
             self.answers,
@@ -122,7 +141,7 @@ class Data:
 
     def names(self) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of the features."""
-        return self.elements.names(self.source, self.vocabulary)
+        return self.elements.names(self.source, self.read)
 
     def opening(self) -> Any:
         """Return what generation goes on from without a prompt.
@@ -143,6 +162,8 @@ class Data:
         }
         if isinstance(self.answers, Answers):
             summary |= self.answers.record()
+        if isinstance(self.answers, Marked):
+            summary["longest_answer"] = self.longest_answer
 
         # What generation goes on from without a prompt.
         if self.target.generates:
@@ -196,20 +217,24 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
         store = _store(resolved, source, vocabulary)
         check(store)
         whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
-        splits = split(store, task.sequence, target.reach, whole, by_class)
+        asked = None
+        if target.scope == "answer":
+            asked = Marks.after(vocabulary.size).first_asked(store)
+        splits = split(store, task.sequence, target.reach, whole, by_class, asked)
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
         chain = elements.fit(resolved, vocabulary, store, splits)
-        target.prepare(elements.names(source, vocabulary))
         answers, labels = _answers(target, vocabulary, store, splits["train"])
+        read = answers if isinstance(answers, Marked) else vocabulary
+        target.prepare(elements.names(source, read))
 
         dtype = devices.DTYPES[task.device.precision]
         reader = Reader(store, vocabulary.encode, dtype, target.reach, labels, target.scored)
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
         season = task.sequence.season
-        train = examples(vocabulary, reader, splits["train"], answers, season)
+        train = examples(read, reader, splits["train"], answers, season)
         scale = ELEMENTS[answers.yields].scale(train) if answers is vocabulary else None
         data = Data(
             source=source,
@@ -255,6 +280,8 @@ def _answers(
     """
     if target.asks == "input":
         return vocabulary, None
+    if target.scope == "answer":
+        return Marked(vocabulary), None
     return answered(target.answers, store.columns[target.asks], store.sequence(train.begin))
 
 
@@ -309,7 +336,7 @@ def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     Raises `InputError` (RC041) that does the arithmetic where there are too few.
     """
     sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
-    if train.whole:
+    if train.whole or train.uncut:
         return _sequences(resolved, reader, train)
     if not train.steps:
         raise _nothing_to_predict(train)
@@ -362,7 +389,8 @@ def _too_few_elements(train: Split, batch: int, length: int) -> InputError:
 def _sequences(resolved: Resolved, reader: Reader, train: Split) -> Feed:
     """Return the batches of whole sequences. Raises `InputError` (RC031, RC041)."""
     lengths = reader.store.ends - reader.store.starts
-    longest = int(lengths.max())
+    # The mark at the end of an answer is never read.
+    longest = int(lengths.max()) - train.uncut
     resolved.in_one_window(longest)
     length, batch = resolved.task.sequence.length, resolved.task.training.batch_size
     reads_both_ways = any(cell.options.bidirectional for cell in resolved.cells)
@@ -379,7 +407,8 @@ def _sequences(resolved: Resolved, reader: Reader, train: Split) -> Feed:
         fact = f"the training split holds {count} sequences, and one batch takes {batch}"
         cure = f"batch_size <= {count}"
         raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-    return Sequences.of(reader, train, length, batch, resolved.task.seed)
+    kind = Answered if train.uncut else Sequences
+    return kind.of(reader, train, length, batch, resolved.task.seed)
 
 
 def _check_splits(resolved: Resolved, data: Data) -> None:

@@ -65,11 +65,25 @@ class Wrong(TypedDict):
     chance: NotRequired[float]
 
 
+class Completion(TypedDict):
+    """A prompt of the data, by the number of its sequence, the right answer and the model's.
+
+    `ended` tells whether the model has come to an end.
+    """
+
+    sequence: int
+    prompt: str
+    came: str
+    predicted: str
+    ended: bool
+
+
 class Detail(Columns, total=False):
     """What is said of some splits only; a metric of a plugin may add keys of its own."""
 
     confusion: Confusion
     most_wrong: list[Wrong]
+    completions: list[Completion]
     forecast: Forecast
 
 

@@ -17,12 +17,14 @@ from torch.nn import functional
 from recurra.contracts.source import Piece
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.marks import Marked
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.elements import ELEMENTS
 from recurra.model import sequences
+from recurra.model.completion import completions
 from recurra.model.network import Network
 
 ROWS = 512
@@ -51,9 +53,9 @@ class Read(NamedTuple):
 class Predictor:
     """What answers sequences: a network, and what its input and its answers are of.
 
-    `horizon` is how many elements are foreseen where an answer can be read on. Each batch is
-    computed `within` the threads and the determinism of the run, which are put back before anything
-    of it is given.
+    `horizon` is how many elements are foreseen where an answer can be read on; one that follows a
+    sequence is given up after `limit` of them. Each batch is computed `within` the threads and the
+    determinism of the run, which are put back before anything of it is given.
     """
 
     network: Network
@@ -61,6 +63,7 @@ class Predictor:
     answers: Vocabulary[Any]
     target: Target[Any]
     horizon: int = 0
+    limit: int = 0
     skip_bad: bool = False
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 
@@ -77,7 +80,7 @@ class Predictor:
             return ["predicted", *beside] if self.horizon or not beside else beside
         if self.target.scope == "sequence":
             return ["predicted", *ELEMENTS[self.answers.yields].chances(self.answers)]
-        return ["predicted"]
+        return ["predicted", "ended"] if self.target.scope == "answer" else ["predicted"]
 
     def predict(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
         """Give the answer to each sequence, in order: its `row`, and the columns of the answer.
@@ -117,10 +120,12 @@ class Predictor:
         if isinstance(sequence, InputError):
             raise sequence
         values = reading.encoded(self.vocabulary, sequence)
+        may_be_empty = self.target.scope == "answer"
         if not len(values):
             # Its symbols may all be unknown, and left out.
             if reading.holds_any(self.vocabulary, sequence):
                 raise InputError.of("RC080", reading.SKIPPED, cure=reading.GIVE_KNOWN)
+        if not len(values) and not may_be_empty:
             fact = "the sequence is empty, so nothing can be said of it"
             raise InputError.of("RC080", fact, cure="give one element or more, or leave it out")
 
@@ -138,6 +143,8 @@ class Predictor:
         """Return the answers to sequences, by their rows."""
         if self.target.scope == "sequence":
             return self._whole(read)
+        if self.target.scope == "answer":
+            return self._completed(read)
         answer = self._continued if self.target.generates else self._each_step
         return {index: answer(sequence) for index, sequence in read.items()}
 
@@ -156,6 +163,17 @@ class Predictor:
                 output = sequences.read(self.network, x.to(device), steps.to(device))
             answers.update(zip(chosen, self._answers(output), strict=True))
         return answers
+
+    def _completed(self, read: dict[int, Read]) -> dict[int, Answer]:
+        """Return what follows each sequence, and whether it came to an end."""
+        assert isinstance(self.answers, Marked), "answers that follow have marks"
+        marks = self.answers.marks
+        prompts = [sequence.values for sequence in read.values()]
+        given = completions(self.network, prompts, marks, self.limit)
+        return {
+            row: Answer(self.answers.text(ids), {"ended": marks.end in ids})
+            for row, ids in zip(read, given, strict=True)
+        }
 
     def _answers(self, output: Tensor, read: NDArray[Any] | None = None) -> list[Answer]:
         """Return what outputs `[N, V]` say: the likeliest answer and the chances, or numbers.

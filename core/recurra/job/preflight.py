@@ -22,6 +22,7 @@ from recurra.compatibility import NO_METRIC, validation_problems
 from recurra.contracts.metric import LOSS, Metrics
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
+from recurra.data.marks import Marked
 from recurra.data.splits import Split, place_of
 from recurra.errors import InputError, Problem
 from recurra.generate.session import Session
@@ -33,7 +34,7 @@ from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Training
-from recurra.train.evaluate import evaluate
+from recurra.train.evaluate import complete, evaluate
 from recurra.train.metrics import NAUGHT, known
 
 SHOWN = 5
@@ -203,7 +204,12 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
     with seeded(resolved.task.seed, "rehearsal", device=network.device):
         for part in data.splits.values():
             if part.steps:
-                tally = evaluate(trial, data.reader, _beginning(part), data.tally(), rows=1)
+                beginning = _beginning(part)
+                tally = evaluate(trial, data.reader, beginning, data.tally(), rows=1)
+                if isinstance(data.answers, Marked):
+                    # A few symbols show that answers can be given and measured.
+                    marks = data.answers.marks
+                    complete(trial, data.store, beginning, tally, marks, FEW)
                 _known(resolved, tally.values())
                 _finite(resolved, tally.values())
 
@@ -265,7 +271,7 @@ def _largest(train: Split, values: NDArray[Any]) -> tuple[int, int, int]:
 
 def _beginning(part: Split) -> Split:
     """Return the first few predictions of a split."""
-    if part.whole:
+    if part.whole or part.uncut:
         low, high, begin = part.low[:FEW], part.high[:FEW], part.begin[:FEW]
         return replace(part, low=low, high=high, begin=begin)
 

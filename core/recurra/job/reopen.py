@@ -8,6 +8,7 @@ from typing import Any
 
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
+from recurra.data.marks import Marked
 from recurra.data.store import Store
 from recurra.errors import InputError, PluginError, Problem, RecurraError, RunError
 from recurra.job.data import Data, load_data
@@ -98,6 +99,8 @@ def learned_answers(
     """
     if resolved.target.asks == "input":
         return vocabulary
+    if resolved.target.scope == "answer":
+        return Marked(vocabulary)
     record, path = folder.records.data(), folder.path / "data.json"
     saved = {"classes": record.labels} if record.labels else record.answers
     if not saved:

@@ -12,14 +12,16 @@ from torch import Tensor
 from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, ColumnSums, Metrics, Sums
 from recurra.data.batches import Whole
+from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
-from recurra.data.splits import SCORED, Split, SplitName
+from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.elements import Scores
 from recurra.job.figures import (
     Beginnings,
     Carried,
+    Completion,
     Detail,
     Figures,
     Measured,
@@ -32,11 +34,13 @@ from recurra.job.forecasts import by_column
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
-from recurra.train.evaluate import cold_and_warm, evaluate
-from recurra.train.metrics import Distance, known
+from recurra.train.evaluate import Completed, cold_and_warm, complete, evaluate
+from recurra.train.metrics import Distance, Tally, known
 
 MOST_WRONG = 5
 """Sequences that are named whose answer the network thought least likely."""
+COMPLETED = 5
+"""Prompts that are shown with their answers."""
 SHOWN = 5
 """Labels that a note names."""
 
@@ -50,6 +54,7 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     split, target = data.splits[name], data.target
     wrong = WRONG[data.answers.yields](network.loss)
     tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
+    shown = _completed(data, network, split, tally)
     rules = target.baselines(data.examples("train"), data.examples(name))
     # A metric of a plugin may say anything: only the keys of the core are known.
     detail = cast(Detail, tally.detail())
@@ -63,6 +68,8 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     }
     if split.whole:
         measured["most_wrong"] = wrong.listed(data)
+    if shown:
+        measured["completions"] = shown
 
     if split.whole and (model := tally.columns()):
         names = [f"number {index}" for index in range(1, len(model) + 1)]
@@ -85,6 +92,35 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
             verdict["verdict"] += _cold(data, costs, task.sequence.restart)
             carried = {"beginnings": beginnings}
     return {**measured, **verdict, **carried}
+
+
+def _completed(data: Data, network: Network, split: Split, tally: Tally) -> list[Completion]:
+    """Add what the network answers by itself to a tally, where answers follow sequences.
+
+    Returns some of them, evenly spaced over the split.
+    """
+    if not isinstance(data.answers, Marked):
+        return []
+    answers, marks = data.answers, data.answers.marks
+    rows = data.store.sequence(split.scored().begin)
+    chosen = set(sampled(rows, COMPLETED).tolist())
+    shown: list[Completion] = []
+
+    def look(completed: Completed) -> None:
+        if completed.row not in chosen:
+            return
+        shown.append(
+            {
+                "sequence": completed.row + 1,
+                "prompt": answers.text(completed.prompt),
+                "came": answers.text(completed.came),
+                "predicted": answers.text(completed.given),
+                "ended": marks.end in completed.given,
+            }
+        )
+
+    complete(network, data.store, split, tally, marks, data.limit, watch=look)
+    return shown
 
 
 def _metrics(sums: Metrics | Sums) -> Metrics:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from recurra.attribution import blaming
+from recurra.compatibility import GIVES_ANSWERS
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
 from recurra.data.splits import SPLITS, SplitName
@@ -33,6 +34,7 @@ from recurra.model.network import Network
 from recurra.model.probe import counts_steps
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
+from recurra.runs.records import damaged
 from recurra.spec import checking
 from recurra.spec.tables import IDLE, Generation
 
@@ -159,7 +161,8 @@ class Run:
         """
         if not self.resolved.target.generates:
             name = self.resolved.parts["target"].entry.component.name
-            fact = f"target {name!r} answers, and what it answers cannot be read as what comes next"
+            why = GIVES_ANSWERS[self.resolved.target.scope]
+            fact = f"nothing is generated where target {name!r} is asked: {why}"
             raise InputError.of("RC080", fact, cure="`recurra predict` gives its answers")
 
     def _check_position(self, prompt: Any, position: int | None) -> None:
@@ -221,9 +224,23 @@ class Run:
             answers=self.answers,
             target=target,
             horizon=steps,
+            limit=self._longest_answer(),
             skip_bad=skip_bad,
             within=self._computing,
         )
+
+    def _longest_answer(self) -> int:
+        """Return after how many symbols an answer is given up, where answers follow sequences.
+
+        Raises `RunError` (RC052) where the run does not say how long those of training were.
+        """
+        target = self.resolved.target
+        if target.scope != "answer":
+            return 0
+        longest = self.folder.records.data().longest_answer
+        if longest is None:
+            raise damaged(self.path / "data.json", "how long its answers may be is gone")
+        return target.at_most(longest)
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

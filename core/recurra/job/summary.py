@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.cell import Cell
-from recurra.data.batches import Batch, Lanes, Sequences, Whole, Windows
+from recurra.data.batches import Answered, Batch, Lanes, Sequences, Whole, Windows
 from recurra.data.splits import Split, SplitName
 from recurra.engine.choice import Choice
 from recurra.engine.measure import wait
@@ -25,7 +25,12 @@ from recurra.model.network import Network, names
 from recurra.resolved import Resolved
 from recurra.train.loop import total_steps
 
-CUT: dict[type, str] = {Lanes: "lanes", Windows: "windows", Sequences: "sequences"}
+CUT: dict[type, str] = {
+    Lanes: "lanes",
+    Windows: "windows",
+    Sequences: "sequences",
+    Answered: "sequences",
+}
 """How batches are cut, in a word."""
 TRIALS = 4
 """Steps that are measured at most, of which the first only warms up."""
@@ -69,7 +74,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
         device=str(network.device),
         data=_sizes(data, task.sequence.length),
         vocabulary=data.elements.summary(data),
-        answers=None if data.answers is data.vocabulary else data.answer_elements.answers(data),
+        answers=None if data.answers is data.read else data.answer_elements.answers(data),
         shapes=_stages(network, batch),
         parts=_parts(network, choices),
         parameters=_count(network),
@@ -106,6 +111,8 @@ def _sizes(data: Data, length: int) -> DataSizes:
 
 def _windows(data: Data, name: SplitName, part: Split, length: int) -> int:
     """Return into how many windows a split is cut; all whole sequences count as training's."""
+    if part.uncut:
+        return len(part)
     if name == "train" or part.whole:
         return data.feed.count
     return math.ceil(part.steps / length)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from recurra.contracts.metric import Metrics
+from recurra.data.marks import Marked
 from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
 from recurra.job.build import build_trainer
@@ -25,10 +26,11 @@ from recurra.randomness import seeded
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 from recurra.train import state
-from recurra.train.evaluate import evaluate
+from recurra.train.evaluate import complete, evaluate
 from recurra.train.events import Ended, Listener, Observer, Progress, Saved, Updated, Validated
 from recurra.train.interrupt import listening
 from recurra.train.loop import Trainer
+from recurra.train.metrics import free_figures
 
 SAMPLE = 200
 """Elements generated at each validation, at most."""
@@ -112,8 +114,14 @@ def _trained(
     folder, resolved, network = run.folder, run.resolved, run.network
     validation = data.splits["validation"]
 
+    monitor, answers = resolved.task.training.monitor, data.answers
+    free = free_figures(data.target, type(answers))
+
     def validate() -> Metrics:
-        return evaluate(network, data.reader, validation, data.tally()).values()
+        tally = evaluate(network, data.reader, validation, data.tally())
+        if monitor in free and isinstance(answers, Marked):
+            complete(network, data.store, validation, tally, answers.marks, data.limit)
+        return tally.values()
 
     def sample() -> str:
         if not data.target.generates:

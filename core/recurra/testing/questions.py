@@ -6,7 +6,7 @@ Everything is small, in float64, and always the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -25,9 +25,11 @@ from recurra.contracts.target import Elements, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
 from recurra.data.labels import Labels
+from recurra.data.marks import Marked, Marks
 from recurra.data.segments import groups
 from recurra.data.splits import Split
 from recurra.data.store import Store
+from recurra.model.completion import completions
 from recurra.model.network import Network
 from recurra.randomness import seeded
 from recurra.shapes import Encoded, Inputs
@@ -144,7 +146,7 @@ class Case:
     """Sequences that a network reads, symbols or numbers, and what is asked of them.
 
     `labels` are what is said of whole sequences, where that is asked: ids `[n]`, or scaled numbers
-    `[n, F]`.
+    `[n, F]`. `asked` is where the answer to each sequence begins, where it follows.
     """
 
     reads: Elements
@@ -152,6 +154,7 @@ class Case:
     answers: Vocabulary[Any]
     store: Store
     labels: NDArray[Any] | None
+    asked: NDArray[np.int64] | None = None
 
     @property
     def kind(self) -> Elements:
@@ -179,7 +182,9 @@ class Case:
         chosen = np.arange(len(self.store.starts)) if rows is None else np.array(rows)
         first = self.store.starts[chosen]
         whole = target.scope == "sequence"
-        return Split(first, self.store.ends[chosen], first, target.reach, whole)
+        low = first if self.asked is None else self.asked[chosen]
+        uncut = self.asked is not None
+        return Split(low, self.store.ends[chosen], first, target.reach, whole, uncut=uncut)
 
     def network(self, target: Target[Any]) -> Network:
         """Return a small network for what is asked."""
@@ -206,7 +211,13 @@ class Case:
         else:
             values[self.store.ends - 1] += 1.0
         store = Store(values, self.store.starts, "", columns=self.store.columns)
-        return Case(self.reads, self.vocabulary, self.answers, store, labels)
+        return replace(self, store=store, labels=labels)
+
+    def answer(self, number: int) -> Tensor:
+        """Return one of the answers that follow sequences, as many as ids: each is another."""
+        marks = marks_of(self)
+        symbol, longer = number % marks.begin, number // marks.begin
+        return torch.tensor([symbol] * (1 + longer) + [marks.end])
 
 
 def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbols") -> Case:
@@ -219,12 +230,14 @@ def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbo
     ends = np.cumsum(LENGTHS)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
 
+    if asks == "answer" and reads == "symbols":
+        return _followed(draw)
     values: NDArray[Any] = draw.integers(0, len(SYMBOLS), total)
     vocabulary: Vocabulary[Any] = Letters(SYMBOLS)
     if reads == "numbers":
-        columns = width if asks == "input" else 2
+        columns = width if asks in ("input", "answer") else 2
         values, vocabulary = draw.normal(6, 1, (total, columns)), Numbers(columns)
-    if asks == "input":
+    if asks in ("input", "answer"):
         return Case(reads, vocabulary, vocabulary, Store(values, starts, ""), None)
 
     if answers == "numbers":
@@ -238,6 +251,40 @@ def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbo
     names = [CLASSES[label] for label in ids.tolist()]
     store = Store(values, starts, "", columns={asks: names})
     return Case(reads, vocabulary, Labels(CLASSES), store, ids)
+
+
+def _followed(draw: np.random.Generator) -> Case:
+    """Return sequences of symbols with answers behind them; some of either are empty."""
+    answers = Marked(Letters(SYMBOLS))
+    parts = []
+    for index, length in enumerate(LENGTHS):
+        prompt = draw.integers(0, len(SYMBOLS), length - 1)
+        answer = draw.integers(0, len(SYMBOLS), index % 4)
+        parts.append(np.concatenate([prompt, answers.marks.around(answer)]))
+
+    ends = np.cumsum([len(part) for part in parts])
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    store = Store(np.concatenate(parts), starts, "")
+    return Case("symbols", answers, answers, store, None, answers.marks.first_asked(store))
+
+
+def marks_of(case: Case) -> Marks:
+    """Return the marks around answers that follow."""
+    assert isinstance(case.answers, Marked), "answers follow sequences"
+    return case.answers.marks
+
+
+def given(
+    case: Case, target: Target[Any], network: Network, rows: int, order: Sequence[int]
+) -> list[list[int]]:
+    """Return what the network answers by itself to each prompt, asked in an order."""
+    assert case.asked is not None, "answers follow sequences"
+    spans = list(zip(case.store.starts.tolist(), case.asked.tolist(), strict=True))
+    prompts = [case.store.values[spans[row][0] : spans[row][1] - 1] for row in order]
+    limit = target.at_most(max(LENGTHS))
+    answers = completions(network, prompts, marks_of(case), limit, rows=rows)
+    by_row = dict(zip(order, answers, strict=True))
+    return [by_row[row].tolist() for row in range(len(spans))]
 
 
 class Recorded(Tally):
@@ -272,6 +319,21 @@ def measured(
     split = case.split(target, only)
     evaluate(network, case.reader(target), split, tally, rows=rows, window=window)
     return tally
+
+
+def fill(tally: Tally, case: Case, loss: Loss[Any], output: Tensor, answers: Tensor) -> None:
+    """Add scored answers, and where they follow sequences as many that were given freely."""
+    tally.add(output, answers, loss)
+    if case.asked is not None:
+        for said, came in freely(case, output, answers):
+            tally.add_answer(said, came)
+
+
+def freely(case: Case, output: Tensor, answers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give what was said and what came, as answers that follow, for outputs and ids `[N]`."""
+    said = output.argmax(dim=-1).tolist()
+    for number, right in zip(said, answers.tolist(), strict=True):
+        yield case.answer(number), case.answer(right)
 
 
 def outputs(case: Case, target: Target[Any], network: Network) -> list[Tensor]:

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recurra.contracts.metric import Metrics
 from recurra.data.batches import Batch, Reader, Whole
+from recurra.data.marks import Marks
 from recurra.data.segments import Spans, grouped, openings, segments
 from recurra.data.splits import Split
+from recurra.data.store import Ints, Store
 from recurra.model import sequences
+from recurra.model.completion import ROWS, completions
 from recurra.model.network import Network
 from recurra.train.metrics import Tally
 
 BLOCK = 1 << 21
 """Numbers that the network gives at a time in evaluation."""
+PROMPTS = 1 << 14
+"""Prompts that are held at a time."""
+
+
+class Completed(NamedTuple):
+    """A sequence, by its place in the data: its prompt, its answer, and what the network gave.
+
+    Both answers are ids, and end with a mark; what was given up has none.
+    """
+
+    row: int
+    prompt: Ints
+    came: Ints
+    given: Ints
 
 
 def evaluate(
@@ -44,6 +63,46 @@ def evaluate(
         tally.add(output, batch.y, network.loss)
         watch(batch, output)
     return tally
+
+
+def complete(
+    network: Network,
+    store: Store,
+    split: Split,
+    tally: Tally,
+    marks: Marks,
+    limit: int,
+    *,
+    rows: int = ROWS,
+    watch: Callable[[Completed], None] = lambda completed: None,
+) -> Tally:
+    """Add what the network answers by itself to the prompts of a split, of which it sees no more.
+
+    An answer is given up after `limit` symbols. `rows` changes speed and memory, and no figure.
+    `watch` is shown each answer.
+    """
+    scored = split.scored()
+    places = store.sequence(scored.begin)
+    for start in range(0, len(scored), PROMPTS):
+        spans = [
+            (row, *_prompt_and_answer(store, scored, index))
+            for index, row in enumerate(places[start : start + PROMPTS].tolist(), start)
+        ]
+        with _looking(network):
+            prompts = [prompt for _, prompt, _ in spans]
+            given = completions(network, prompts, marks, limit, rows=rows)
+        for (row, prompt, came), answer in zip(spans, given, strict=True):
+            tally.add_answer(torch.from_numpy(answer), torch.from_numpy(came))
+            watch(Completed(row, prompt, came, answer))
+    return tally
+
+
+def _prompt_and_answer(store: Store, split: Split, index: int) -> tuple[Ints, Ints]:
+    """Return what is read of a sequence up to the mark, and what is asked behind it."""
+    begin, low, high = split.begin[index : index + 1], split.low[index], split.high[index]
+    values = store.spans(begin, int(high - begin[0]))[0].astype(np.int64)
+    asked = int(low - begin[0])
+    return values[: asked - 1], values[asked:]
 
 
 def answered(

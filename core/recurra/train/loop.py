@@ -217,6 +217,8 @@ class Trainer:
         noise = self.network.noise
         if noise is not None:
             noise.begin(self.progress.step, index)
+        if isinstance(batch, Batch) and batch.x.shape[1] > self.feed.length:
+            return self._windows(batch, scored)
         losses = self._sequences(batch) if isinstance(batch, Whole) else self._steps(batch)
         value = losses.sum() / scored
         torch.autograd.backward(value)
@@ -229,6 +231,29 @@ class Trainer:
         outputs = sequences.answers(self.network, batch.x, batch.steps, window)
         losses: Tensor = self.network.loss(outputs, batch.y)
         return losses
+
+    def _windows(self, batch: Batch, scored: int) -> Tensor:
+        """Run sequences that are longer than a window forward and back, one window at a time.
+
+        The state goes on from each to the next, and the gradient does not. Returns their share of
+        the mean loss over what is `scored`, still on the device.
+        """
+        network = self.network
+        states: States | None = None
+        total = torch.zeros((), device=network.device)
+        for window in batch.windows(self.feed.length):
+            # What asks nothing is read for its state alone.
+            places = window.mask.flatten().nonzero()[:, 0]
+            window = window.to(network.device)
+            with torch.set_grad_enabled(len(places) > 0):
+                hidden, after = network.hidden(window.x, states, position=window.position)
+                states = detached(after)
+                if len(places):
+                    losses = network.losses(hidden, window.y, places.to(network.device))
+                    value = losses.sum() / scored
+                    torch.autograd.backward(value)
+                    total = total + value.detach()
+        return total
 
     def _steps(self, batch: Batch) -> Tensor:
         """Return the losses of the scored steps of windows.

@@ -204,6 +204,12 @@ def known(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> dict[str, F
     return figures
 
 
+def free_figures(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> set[str]:
+    """Return the names of the figures of answers that the network gives by itself."""
+    free = [metric for metric in target.metrics(vocabulary.yields) if metric.free]
+    return {figure.name for metric in free for figure in metric.figures(vocabulary)}
+
+
 class Tally:
     """The sums of all that is measured over what is scored."""
 
@@ -219,6 +225,8 @@ class Tally:
         self.chain = chain
         measured = Own(vocabulary) if chain else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
+        # Answers that the network gave by itself.
+        self.answers = 0
 
     def add(
         self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None
@@ -234,16 +242,31 @@ class Tally:
         if self.chain and undo is not None:
             point, target = self.chain.own(point, undo)
         for metric in self.metrics:
-            metric.add(point, target)
+            if not metric.free:
+                metric.add(point, target)
+
+    def add_answer(self, answer: Tensor, right: Tensor) -> None:
+        """Add an answer `[n]` that the network gave by itself, and the right one `[m]`."""
+        self.answers += 1
+        for metric in self.metrics:
+            if metric.free:
+                metric.add(answer, right)
 
     def values(self) -> Metrics:
-        """Return the figures, each a mean over the scored steps; none of no steps."""
+        """Return the figures, each a mean over the scored steps; none of no steps.
+
+        Those of answers that the network gives by itself are there where it was asked for such.
+        """
         if not self.steps:
             return {}
         metrics = {LOSS.name: self.loss / self.steps}
-        for metric in self.metrics:
+        for metric in self._filled():
             metrics |= metric.values()
         return metrics
+
+    def _filled(self) -> list[Metric]:
+        """Return the metrics that something was added to."""
+        return [metric for metric in self.metrics if self.answers or not metric.free]
 
     def columns(self) -> list[Metrics]:
         """Return the figures of each column, where there are several."""
@@ -252,6 +275,6 @@ class Tally:
     def detail(self) -> dict[str, Any]:
         """Return what is more than a number, by name."""
         detail: dict[str, Any] = {}
-        for metric in self.metrics:
+        for metric in self._filled():
             detail |= metric.detail()
         return detail

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics
+from recurra.contracts.source import Role
 from recurra.contracts.target import Elements, Examples, Target, Window
 from recurra.errors import InputError
 from recurra.testing.answers import demand
-from recurra.testing.questions import Case, case
+from recurra.testing.questions import Case, case, freely
 from recurra.testing.subjects.subject import Subject
 
 ELEMENTS: tuple[Elements, ...] = get_args(Elements)
@@ -30,15 +31,21 @@ class TargetSubject(Subject[Target[Any]]):
         """Whether a sequence is answered once."""
         return bool(self.entry.target.scope == "sequence")
 
+    @property
+    def follows(self) -> bool:
+        """Whether answers follow sequences."""
+        return bool(self.entry.target.scope == "answer")
+
     def cases(self, width: int = 2) -> Iterator[Case]:
         """Give sequences of symbols, and of numbers, where the target measures the answers to them.
 
         What it cannot measure it refuses by `InputError`. Raises `Broken` if that is everything.
         """
         kind = self.entry.target
+        asks: Role = "answer" if self.follows else kind.asks
         refusals = []
         for reads in ELEMENTS:
-            sequences = case(reads, kind.asks, width, kind.answers)
+            sequences = case(reads, asks, width, kind.answers)
             try:
                 self.metrics(self.target(), sequences)
             except InputError as error:
@@ -58,6 +65,9 @@ class TargetSubject(Subject[Target[Any]]):
         classes = several and all(isinstance(each, type) for each in metrics)
         sound = classes and all(issubclass(each, Metric) for each in metrics)
         demand(sound, f"metrics of {case.kind} gives {metrics!r:.60}, not classes of metrics")
+        free = [metric.__name__ for metric in metrics if metric.free]
+        fact = f"{free[:1]} measures answers that follow, and there is none"
+        demand(not free or case.asked is not None or case.kind == "numbers", fact)
         return list(metrics)
 
     def figures(self, target: Target[Any], case: Case) -> dict[str, Figure]:
@@ -90,8 +100,17 @@ class TargetSubject(Subject[Target[Any]]):
         """Return the sums of a metric over copies of outputs and answers."""
         sums = metric(case.answers, case.scale)
         for output, answer in pairs:
-            sums.add(output.clone(), answer.clone())
+            TargetSubject.add(sums, case, output.clone(), answer.clone())
         return sums
+
+    @staticmethod
+    def add(sums: Metric, case: Case, output: Tensor, answers: Tensor) -> None:
+        """Add outputs and answers `[N]`, one by one where they were given freely."""
+        if not sums.free:
+            sums.add(output, answers)
+            return
+        for said, came in freely(case, output, answers):
+            sums.add(said, came)
 
     @staticmethod
     def values(sums: Metric, what: str) -> Metrics:

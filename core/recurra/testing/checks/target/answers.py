@@ -22,7 +22,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.testing.answers import demand
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.measure import EXACT, FLOAT64, gaps, worst
-from recurra.testing.questions import Case, drawn, outputs, perfect, relative
+from recurra.testing.questions import Case, drawn, freely, given, outputs, perfect, relative
 from recurra.testing.subjects.target import TargetSubject
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
@@ -43,9 +43,11 @@ def declared(subject: TargetSubject) -> None:
     An element is answered after it was read only by copying it: where the input is asked, `reach`
     is 1 or more, and the target is `causal`. Of whole sequences something else than the input is
     asked, and there is no step past which an answer could lie. What `generates` is answered at each
-    step by the next element. The core cuts its windows by these before anything is trained: a wrong
-    one gives a network that is asked what it has just been told. To mend it: set them on the class,
-    and let only `causal` and `pooling` hang on options.
+    step by the next element. An answer that follows is asked of the role "answer", one step ahead
+    and in symbols, by a causal network, and `at_most` is a whole number from 0. The core cuts its
+    windows by these before anything is trained: a wrong one gives a network that is asked what it
+    has just been told. To mend it: set them on the class, and let only `causal` and `pooling` hang
+    on options.
     """
     kind, target = subject.entry.target, subject.target()
     faults = misdeclared(kind)
@@ -58,7 +60,15 @@ def declared(subject: TargetSubject) -> None:
     # Whether the elements themselves are the answers, and whether each sequence has but one.
     own = kind.asks == "input"
     whole = kind.scope == "sequence"
-    if whole:
+    fact = "an answer follows where the scope and the column asked are both `answer`"
+    demand((kind.scope == "answer") == (kind.asks == "answer"), fact)
+    if kind.scope == "answer":
+        fact = f"an answer that follows is read one step ahead, and reach is {kind.reach}"
+        demand(kind.reach == 1, fact)
+        demand(target.causal, "an answer that follows is asked of what came before it alone")
+        demand(kind.answers == "symbols", "an answer that follows is made of symbols")
+        _sound_limit(target)
+    elif whole:
         fact = "it answers a sequence once, and asks for its elements: a column must say what"
         demand(not own, fact)
         fact = f"a sequence that is answered once has no step {kind.reach} steps past another"
@@ -69,6 +79,14 @@ def declared(subject: TargetSubject) -> None:
     if kind.generates:
         goes_on = own and not whole and kind.reach == 1
         demand(goes_on, "it generates, and its answers are not the next elements")
+
+
+def _sound_limit(target: Target[Any]) -> None:
+    """Raise `Broken` if the most symbols of an answer are no whole number from 0."""
+    for longest in (0, 1, 7, 1000):
+        limit = target.at_most(longest)
+        whole = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
+        demand(whole, f"at_most({longest}) is {limit!r:.40}, not a whole number from 0")
 
 
 @check("T02", "what is scored is a row's own", "target", firm=True, since=SINCE)
@@ -171,6 +189,10 @@ def answers_are_no_input(subject: TargetSubject) -> Measured:
         after = outputs(other, target, network)
         value = gaps(after, before, "outputs")
         findings.append(Measured(value, EXACT, f"{case.reads}, outputs"))
+        if subject.follows:
+            order = range(len(case.store.starts))
+            own = [given(each, target, network, 64, order) for each in (case, other)]
+            demand(own[0] == own[1], f"{case.reads}: an answer is other where another is right")
 
         # Outputs that say `answers`: right for these, wrong for any others.
         _, answers = drawn(case, MANY)
@@ -309,8 +331,10 @@ def sums(subject: TargetSubject) -> Measured:
 
         # These very tensors, and not copies of them.
         sums = metric(case.answers, case.scale)
-        sums.add(output, answers)
-        written = output._version or answers._version
+        added = list(freely(case, output, answers)) if metric.free else [(output, answers)]
+        for said, came in added:
+            sums.add(said, came)
+        written = any(said._version or came._version for said, came in added)
         demand(not written, f"{metric.__name__} changes what is added")
     return worst(findings)
 
@@ -325,8 +349,8 @@ def _in_turns(
     mine = metric(case.answers, case.scale)
     others = metric(case.answers, case.scale)
     for output, answers in pieces:
-        mine.add(output.clone(), answers.clone())
-        others.add(*drawn(case, MANY, salt=3))
+        subject.add(mine, case, output.clone(), answers.clone())
+        subject.add(others, case, *drawn(case, MANY, salt=3))
         # Being asked in between must change nothing.
         mine.values()
         mine.detail()

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.metric import Figure, Metric, Metrics, Scale
-from recurra.contracts.target import Elements, Examples, Target, Window
+from recurra.contracts.target import Examples, Target, Window
 from recurra.data.labels import UNSEEN
 from recurra.testing.answers import demand
 from recurra.testing.check import Measured, check
 from recurra.testing.measure import FLOAT64, worst
-from recurra.testing.questions import Case, drawn, measured, perfect, relative
+from recurra.testing.questions import Case, drawn, fill, marks_of, measured, perfect, relative
 from recurra.testing.subjects.target import TargetSubject
 from recurra.train.metrics import Tally
 
@@ -93,7 +93,7 @@ def _tables(subject: TargetSubject, target: Target[Any], case: Case) -> Iterator
     network_loss = case.network(target).loss
     for scale in (case.scale, None):
         tally = Tally(target, case.answers, scale)
-        tally.add(*drawn(case, 20), network_loss)
+        fill(tally, case, network_loss, *drawn(case, 20))
         train = _of(case, TRAINED, scale)
         held_out = _of(case, HELD, scale)
         rules = subject.rules(target, train, held_out)
@@ -103,10 +103,11 @@ def _tables(subject: TargetSubject, target: Target[Any], case: Case) -> Iterator
 
 def _of(case: Case, rows: slice, scale: Scale | None) -> Examples:
     """Return some sequences of a case, as a baseline sees them."""
-    low, high = case.store.starts[rows], case.store.ends[rows]
+    begin, high = case.store.starts[rows], case.store.ends[rows]
+    low = begin if case.asked is None else case.asked[rows]
     labels = None if case.labels is None else _plain(case, case.labels[rows])
     sizes = case.vocabulary.size, case.answers.size
-    return Examples(case.reads, case.store.values, low, high, low, *sizes, labels, SEASON, scale)
+    return Examples(case.reads, case.store.values, low, high, begin, *sizes, labels, SEASON, scale)
 
 
 def _locked(examples: Examples) -> Examples:
@@ -240,6 +241,8 @@ def _sequence(case: Case, reach: int, salt: int) -> NDArray[Any]:
     """
     draw = np.random.Generator(np.random.Philox(20 + salt))
     times, size = max(reach, 1), case.vocabulary.size
+    if case.asked is not None:
+        size = marks_of(case).begin
     if case.reads == "numbers":
         return draw.normal(6, 1, (STEPS * times, size))
     last = size - 1
@@ -253,14 +256,19 @@ def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
     Where the elements are the answers, the answer is one more of them.
     """
     own = case.labels is None
-    parts = []
+    parts, answered = [], []
     for sequence, answer in rows:
-        part = [sequence, _element(case.kind, answer)] if own else [sequence]
+        element = _element(case, answer)
+        part = [sequence, element] if own else [sequence]
         parts.append(np.concatenate(part))
+        answered.append(len(element))
 
     high = np.cumsum([len(part) for part in parts])
     begin = np.concatenate([[0], high[:-1]])
     low = high - 1 if own and asked_last else begin
+    if case.asked is not None:
+        # What follows the mark before an answer is asked.
+        low = high - np.array(answered) + 1
     labels = None if own else _labels(case, [answer for _, answer in rows])
     sizes = case.vocabulary.size, case.answers.size
     values = np.concatenate(parts)
@@ -274,10 +282,13 @@ def _labels(case: Case, answers: list[int]) -> NDArray[Any]:
     return np.array(answers)
 
 
-def _element(kind: Elements, answer: int) -> NDArray[Any]:
-    """Return an answer as an element."""
-    if kind == "numbers":
+def _element(case: Case, answer: int) -> NDArray[Any]:
+    """Return an answer as an element, or as elements between marks."""
+    if case.kind == "numbers":
         return np.array([[FINALS[answer]]])
+    if case.asked is not None:
+        marks = marks_of(case)
+        return marks.around(case.answer(answer).numpy()[:-1]).astype(np.uint8)
     return np.array([answer], np.uint8)
 
 
@@ -449,7 +460,7 @@ def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
 
     output, _ = drawn(case, int(flags.sum()))
     tally = Tally(target, case.answers, case.scale)
-    tally.add(output, answers[flags], case.network(target).loss)
+    fill(tally, case, case.network(target).loss, output, answers[flags])
     figures = tally.values()
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     fact = f"{case.reads}: nan behind the end of a row reaches {wrong[:1]}"

@@ -14,7 +14,7 @@ from recurra.testing.belongings import changed, owned, written_on
 from recurra.testing.check import Measured, check
 from recurra.testing.checks.target.answers import SINCE
 from recurra.testing.measure import FLOAT64, gap, worst
-from recurra.testing.questions import SHORT, Case, measured, relative
+from recurra.testing.questions import SHORT, Case, given, measured, relative
 from recurra.testing.subjects.target import TargetSubject
 
 
@@ -59,9 +59,24 @@ def company(subject: TargetSubject) -> Measured:
             what = f"{case.reads}, figures {name}"
             findings.append(Measured(of_figures, FLOAT64, what))
 
+        if subject.follows:
+            _given_alike(case, target, network, loaded)
         value = gap(_each_alone(case, target, network), whole.sorted(), "outputs")
         findings.append(Measured(value, FLOAT64, f"{case.reads}, each alone"))
     return worst(findings)
+
+
+def _given_alike(case: Case, target: Target[Any], network: Network, loaded: Network) -> None:
+    """Raise `Broken` if what a network answers by itself hangs on company, order or loading."""
+    order = range(len(case.store.starts))
+    among_all = given(case, target, network, 64, order)
+    ways = {
+        "one prompt at a time": given(case, target, network, 1, order),
+        "backwards, by three": given(case, target, network, 3, order[::-1]),
+        "loaded again": given(case, target, loaded, 64, order),
+    }
+    for name, answers in ways.items():
+        demand(answers == among_all, f"{case.reads}, {name}: other answers are given")
 
 
 def _each_alone(case: Case, target: Target[Any], network: Network) -> Tensor:
@@ -79,6 +94,10 @@ def _questions(subject: TargetSubject, case: Case, target: Target[Any]) -> int:
     """Return how many answers are scored, counted sequence by sequence."""
     if subject.by_sequence:
         return len(case.store.starts)
+
+    if case.asked is not None:
+        # Each symbol of the answers, and their ends.
+        return int((case.store.ends - case.asked).sum())
 
     count, reader = 0, case.reader(target)
     for low, high in zip(case.store.starts, case.store.ends, strict=True):

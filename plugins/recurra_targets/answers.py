@@ -1,0 +1,152 @@
+"""What is measured of answers that follow: those given freely, and the cost of right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from recurra import Figure, Metric, Metrics, Vocabulary
+
+Ids = NDArray[np.int64]
+FILL = -1
+"""What stands behind a sequence that is filled up: no symbol."""
+
+
+class Answers:
+    """Sums over answers: how many are right, and how many edits the others are away.
+
+    An answer is its symbols, and whether it came to an end: one that did not is wrong.
+    """
+
+    def __init__(self) -> None:
+        self.answers = self.right = 0
+        self.edits = self.symbols = 0
+
+    def add(self, given: Ids, ended: bool, came: Ids) -> None:
+        """Add one answer `[n]` and the right one `[m]`."""
+        same = np.array_equal(given, came)
+        self.answers += 1
+        self.right += ended and same
+        self.symbols += len(came)
+        if not same:
+            self.edits += int(edits(given, [came])[0])
+
+    def metrics(self) -> Metrics:
+        """Return the share of right answers, and the edits for each symbol of the right ones."""
+        return {
+            "exact_match": self.right / self.answers,
+            "edit_distance": self.edits / max(self.symbols, 1),
+        }
+
+
+class Given(Metric):
+    """Answers that the network gives by itself: greedily, up to the mark that ends them."""
+
+    free: ClassVar[bool] = True
+    FIGURE: ClassVar[Figure]
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary[Any],
+        scale: NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__(vocabulary)
+        self.end = vocabulary.size - 1
+        self.sums = Answers()
+
+    @classmethod
+    def figures(cls, vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
+        """Return one figure."""
+        return (cls.FIGURE,)
+
+    def add(self, output: Tensor, target: Tensor) -> None:
+        """Add an answer `[n]` and the right one `[m]`, both with the mark of their end."""
+        given, came = output.cpu().numpy(), target.cpu().numpy()
+        ended = len(given) > 0 and given[-1] == self.end
+        self.sums.add(given[: len(given) - ended], bool(ended), came[:-1])
+
+    def values(self) -> Metrics:
+        """Return the figure."""
+        name = self.FIGURE.name
+        return {name: self.sums.metrics()[name]}
+
+
+class ExactMatch(Given):
+    """The share of answers that are right from the first symbol to the end."""
+
+    FIGURE = Figure("exact_match", higher=True, most=1.0, title="exact match")
+
+
+class EditDistance(Given):
+    """How many symbols must be put in, taken out or changed, for each one of the right answers.
+
+    It is the sum of all such edits over that of all symbols, as the rate of errors of characters is
+    (Levenshtein 1966); where every right answer is empty, the sum itself.
+    """
+
+    FIGURE = Figure("edit_distance", title="edits a symbol")
+
+
+class AnswerNats(Metric):
+    """The mean of -log p of each symbol of the right answers, their end included.
+
+    Each is told what came before it.
+    """
+
+    symbols = 0
+    nats = 0.0
+
+    @staticmethod
+    def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
+        """Return one figure."""
+        return (Figure("nats"),)
+
+    def add(self, output: Tensor, target: Tensor) -> None:
+        """Add logits `[N, V]` and ids `[N]`."""
+        self.symbols += len(output)
+        self.nats += float(functional.cross_entropy(output.double(), target, reduction="sum"))
+
+    def values(self) -> Metrics:
+        """Return the mean."""
+        return {"nats": self.nats / self.symbols}
+
+
+def filled(sequences: Sequence[Ids]) -> Ids:
+    """Return sequences side by side, `[n, T]`, each filled up to the longest."""
+    longest = max(map(len, sequences), default=0)
+    rows = np.full((len(sequences), longest), FILL, np.int64)
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return rows
+
+
+def edits(asked: Ids, others: Sequence[Ids]) -> Ids:
+    """Return the Levenshtein distance of a sequence to each of some others."""
+    lengths = np.array([len(other) for other in others], np.int64)
+    return edits_to(asked, filled(others), lengths)
+
+
+def edits_to(asked: Ids, others: Ids, lengths: Ids) -> Ids:
+    """Return the distance of a sequence to each of some others `[n, T]` of so many symbols.
+
+    The table of Wagner & Fischer 1974, doi:10.1145/321796.321811, is made row by row for all of
+    them at once: costs[j] is that of the symbols of `asked` so far to the first j of another.
+    """
+    count, longest = others.shape
+    place = np.arange(longest + 1)
+    costs = np.broadcast_to(place, (count, longest + 1))
+    for symbol in asked:
+        # One taken out, or the last of both compared;
+        taken_out = costs + 1
+        changed = costs[:, :-1] + (others != symbol)
+        best = taken_out
+        best[:, 1:] = np.minimum(taken_out[:, 1:], changed)
+        # or some put in: best[j] = min over i <= j of best[i] + (j - i).
+        costs = np.minimum.accumulate(best - place, axis=1) + place
+    distances: Ids = costs[np.arange(count), lengths]
+    return distances
