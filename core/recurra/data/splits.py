@@ -63,7 +63,8 @@ class Split:
     @property
     def elements(self) -> int:
         """How many elements the split holds."""
-        return int((self.high - self.low).sum())
+        low = self.begin if self.uncut else self.low
+        return int((self.high - low).sum())
 
     @property
     def first_targets(self) -> Ints:
