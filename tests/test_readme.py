@@ -76,6 +76,13 @@ def test_every_link_points_to_something(path: Path) -> None:
         assert not anchor or anchor in pages.anchors(target), link
 
 
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: path.stem)
+def test_no_two_headings_of_a_page_have_one_anchor(path: Path) -> None:
+    """A link to a heading leads to one place."""
+    headings = pages.HEADING.findall(pages.prose(path.read_text(encoding="utf-8")))
+    assert len(headings) == len(pages.anchors(path))
+
+
 def test_every_page_has_a_title_of_its_own() -> None:
     """A page begins with its title, the one by which the README lists it."""
     titles = [text.splitlines()[0].removeprefix("# ") for text in PAGES.values()]
