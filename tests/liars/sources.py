@@ -109,6 +109,49 @@ class KeepsItsLabelsSecret(RightLabels):
         return {"input": self.offers}
 
 
+class RightAnswers(Right):
+    """Two sequences, each with an answer, one of them empty."""
+
+    answers = ("LA", "")
+
+    def columns(self):
+        return {"input": self.offers, "answer": ("text",)}
+
+    def read(self, element):
+        for index, text in enumerate([SONG, " gently"]):
+            yield Piece(text, True, {"answer": self.answers[index]})
+            yield Piece("!", start=False)
+
+
+class ForgetsAnAnswer(RightAnswers):
+    """Takes an answer that is absent for one."""
+
+    answers = ("LA", None)
+
+
+class AnswersInTokens(RightAnswers):
+    """Reads text, and answers with tokens."""
+
+    answers = ("LA", ["L", "A"])
+
+
+class AnswersAtTheEnd(RightAnswers):
+    """Gives an answer behind its sequence."""
+
+    def read(self, element):
+        answer = ""
+        for piece in super().read(element):
+            answer = piece.columns.get("answer", answer)
+            yield piece if piece.start else piece._replace(columns={"answer": answer})
+
+
+class KeepsItsAnswersSecret(RightAnswers):
+    """Gives answers, and names none."""
+
+    def columns(self):
+        return {"input": self.offers}
+
+
 class LearnsItsColumns(RightLabels):
     """Names its label once it was read."""
 
@@ -462,6 +505,7 @@ RIGHT = [
     component("RightNumbers"),
     component("RightFile", "FileOptions"),
     component("RightLabels"),
+    component("RightAnswers"),
 ]
 
 LIARS = [
@@ -497,6 +541,10 @@ LIARS = [
     Liar("S10", component("CountsItsLabels")),
     Liar("S10", component("KeepsItsLabelsSecret")),
     Liar("S10", component("LearnsItsColumns")),
+    Liar("S11", component("ForgetsAnAnswer")),
+    Liar("S11", component("AnswersInTokens")),
+    Liar("S11", component("AnswersAtTheEnd")),
+    Liar("S11", component("KeepsItsAnswersSecret")),
     Liar("S01", component("DrawsItsLabels"), frozenset({"S08", "S09"})),
     Liar("S09", component("HandsOutItsColumns")),
     Liar("P09", component("TellsOfGaps")),

@@ -164,6 +164,7 @@ def test_texts_of_all_kinds_are_sources(books):
     for table in sets:
         records = verdicts(of("source", "text"), sets=[table])
         assert records.pop("S10").detail == "it gives no label"
+        assert records.pop("S11").detail == "it gives no answer"
         assert {
             name: record.detail for name, record in records.items() if record.verdict != "PASS"
         } == {}

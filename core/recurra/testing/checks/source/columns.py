@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recurra.contracts.source import Role
+from recurra.contracts.vocabulary import Element
 from recurra.testing.answers import demand
 from recurra.testing.check import NotApplicable, check
 from recurra.testing.subjects.source import SourceSubject
@@ -42,3 +43,37 @@ def labelled(subject: SourceSubject) -> None:
 def _is_label(label: object) -> bool:
     """Tell whether a label is a text that is not blank."""
     return isinstance(label, str) and bool(label.strip())
+
+
+@check("S11", "each sequence has its answer", "source", firm=True, since="1.1")
+def answered(subject: SourceSubject) -> None:
+    """Where `columns` names an `answer`, each piece that starts a sequence has one, and no other.
+
+    It is of the elements that are read: a text, or a list of tokens, and it may be empty, but not
+    absent. It stands where the sequence begins, so that nobody must read a prompt to its end to
+    know what follows it; whoever names none gives none. An answer that lacks is none of nothing,
+    which a network would learn to give. To mend it: refuse a row without one by `InputError`
+    (RC042), and give it with the first piece alone.
+    """
+    source = subject.source()
+    role: Role = "answer"
+    named = role in subject.columns(source)
+    for element, pieces in subject.given():
+        later = [piece for piece in pieces if not piece.start and role in piece.columns]
+        demand(not later, f"{element}: an answer stands in the midst of its sequence")
+        answers = [piece.columns.get(role) for piece in pieces if piece.start]
+        if not named:
+            given = [answer for answer in answers if answer is not None]
+            demand(not given, f"{element}: a sequence has an answer, and columns names none")
+            continue
+        wrong = [answer for answer in answers if not _is_answer(answer, element)]
+        demand(not wrong, f"{element}: a sequence has the answer {wrong[:1]!r:.60}")
+    if not named:
+        raise NotApplicable("it gives no answer")
+
+
+def _is_answer(answer: object, element: Element) -> bool:
+    """Tell whether an answer is of the elements that are read."""
+    if element == "text":
+        return isinstance(answer, str)
+    return isinstance(answer, list) and all(isinstance(token, str) for token in answer)
