@@ -20,10 +20,12 @@ FILL = -1
 class Answers:
     """Sums over answers: how many are right, and how many edits the others are away.
 
-    An answer is its symbols, and whether it came to an end: one that did not is wrong.
+    An answer is its symbols, and whether it came to an end: one that did not is wrong. Edits, which
+    are dear, are counted where they are `wanted`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: bool = True) -> None:
+        self.wanted = wanted
         self.answers = self.right = 0
         self.edits = self.symbols = 0
 
@@ -33,7 +35,7 @@ class Answers:
         self.answers += 1
         self.right += ended and same
         self.symbols += len(came)
-        if not same:
+        if self.wanted and not same:
             self.edits += int(edits(given, [came])[0])
 
     def metrics(self) -> Metrics:
@@ -49,6 +51,7 @@ class Given(Metric):
 
     free: ClassVar[bool] = True
     FIGURE: ClassVar[Figure]
+    COUNTS_EDITS: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class Given(Metric):
     ) -> None:
         super().__init__(vocabulary)
         self.end = vocabulary.size - 1
-        self.sums = Answers()
+        self.sums = Answers(self.COUNTS_EDITS)
 
     @classmethod
     def figures(cls, vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
@@ -90,6 +93,7 @@ class EditDistance(Given):
     """
 
     FIGURE = Figure("edit_distance", title="edits a symbol")
+    COUNTS_EDITS = True
 
 
 class AnswerNats(Metric):

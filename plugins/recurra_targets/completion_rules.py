@@ -1,9 +1,9 @@
 """What simple rules answer to the same prompts: a figure without one beside it says little.
 
 The most frequent answer of training, and that of the nearest prompt, by the Levenshtein distance:
-of several that are as near, the first. Its cost is bounded: where prompts to compare make more than
-`CELLS` cells of all tables, it knows some prompts of training alone, evenly spaced, and the name of
-the rule says how many.
+of several that are as near, the first. Their cost is bounded, and the name of a rule says how: of
+more than `ASKED` prompts some are asked, evenly spaced; and where comparing prompts would make more
+than `CELLS` cells of all tables, some of training are known.
 """
 
 from __future__ import annotations
@@ -22,33 +22,43 @@ Rule: TypeAlias = Callable[[Ids], Ids]
 
 CELLS = 1 << 28
 """About the most cells of tables of distances that are made for a split."""
+ASKED = 10_000
+"""The most prompts that rules are asked."""
 FEWEST = 20
 """Prompts of training that are known at least."""
+ROWS = 16
+"""As if so many symbols were asked at least: the table of what is known is held in memory."""
 
 
 def completion_rules(train: Examples, held: Examples) -> dict[str, Metrics]:
     """Return exact_match and edit_distance of each rule on `held`; of nothing, none."""
-    lesson, exam = list(pairs(train)), list(pairs(held))
+    lesson, exam = list(pairs(train)), list(pairs(held, ASKED))
     if not lesson or not exam:
         return {}
 
     prompts, answers = map(list, zip(*lesson, strict=True))
     known = _affordable(prompts, [prompt for prompt, _ in exam])
-    name = "nearest prompt"
+    nearest = "nearest prompt"
     if len(known) < len(lesson):
-        name = f"nearest of {len(known):,} prompts"
+        nearest = f"nearest of {len(known):,} prompts"
 
     rules: dict[str, Rule] = {
         "most frequent answer": _most_frequent(answers),
-        name: _nearest([prompts[row] for row in known], [answers[row] for row in known]),
+        nearest: _nearest([prompts[row] for row in known], [answers[row] for row in known]),
     }
-    return {name: _figures(rule, exam) for name, rule in rules.items()}
+    some = f", {len(exam):,} asked" if len(exam) < len(held) else ""
+    return {f"{name}{some}": _figures(rule, exam) for name, rule in rules.items()}
 
 
-def pairs(examples: Examples) -> Iterator[tuple[Ids, Ids]]:
-    """Give each prompt and its answer, without the marks behind them."""
-    spans = zip(examples.begin.tolist(), examples.low.tolist(), examples.high.tolist(), strict=True)
-    for begin, low, high in spans:
+def pairs(examples: Examples, most: int = 0) -> Iterator[tuple[Ids, Ids]]:
+    """Give each prompt and its answer, without the marks behind them.
+
+    They are at most so many, evenly spaced; with 0 all.
+    """
+    count = len(examples)
+    spans = np.stack([examples.begin, examples.low, examples.high], axis=1)
+    for row in _spaced(count, min(most or count, count)):
+        begin, low, high = spans[row].tolist()
         prompt = np.asarray(examples.values[begin : low - 1], np.int64)
         answer = np.asarray(examples.values[low : high - 1], np.int64)
         yield prompt, answer
@@ -77,10 +87,14 @@ def _nearest(prompts: list[Ids], answers: list[Ids]) -> Rule:
 def _affordable(prompts: list[Ids], asked: list[Ids]) -> list[int]:
     """Return the places of the prompts of training that are compared."""
     longest = 1 + max(map(len, prompts))
-    cells = longest * sum(len(prompt) for prompt in asked)
-    most = min(len(prompts), max(FEWEST, CELLS // max(cells, 1)))
-    places = np.linspace(0, len(prompts) - 1, most).astype(np.int64)
-    return [int(place) for place in places]
+    cells = longest * max(sum(len(prompt) for prompt in asked), ROWS)
+    return _spaced(len(prompts), min(len(prompts), max(FEWEST, CELLS // cells)))
+
+
+def _spaced(count: int, most: int) -> list[int]:
+    """Return so many of some places, evenly spaced."""
+    places: list[int] = np.linspace(0, count - 1, most).astype(np.int64).tolist()
+    return places
 
 
 def _figures(rule: Rule, exam: list[tuple[Ids, Ids]]) -> Metrics:

@@ -79,6 +79,23 @@ def test_dates_are_made_from_a_seed() -> None:
     assert len(set.union(*folds.values())) == 4600
 
 
+def test_strings_are_read_backwards() -> None:
+    """The script makes the file that is shipped: 8,000 strings of 1 to 10 letters, each another."""
+    rows = made("reverse")
+    assert all(backwards == string[::-1] for string, backwards in rows)
+    assert len({string for string, _ in rows}) == len(rows) == 8000
+    assert {len(string) for string, _ in rows} == set(range(1, 11))
+
+
+def test_sums_are_right() -> None:
+    """The script makes the file that is shipped: 8,000 pairs of up to two digits, each another."""
+    rows = made("addition")
+    pairs = [tuple(map(int, asked.split("+"))) for asked, _ in rows]
+    assert [str(sum(pair)) for pair in pairs] == [answer for _, answer in rows]
+    assert len(set(pairs)) == len(rows) == 8000
+    assert max(max(pair) for pair in pairs) == 99
+
+
 def test_names_are_made_from_any_cpython() -> None:
     """The script makes the file that is shipped, whatever CPython's own version of Unicode is."""
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_script_of_names.py"))["text"]()

@@ -136,6 +136,10 @@ def test_a_rule_that_knows_a_part_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     rules = completion_rules.completion_rules(examples(rows), examples(rows[:5]))
     assert list(rules) == ["most frequent answer", "nearest of 20 prompts"]
 
+    monkeypatch.setattr(completion_rules, "ASKED", 3)
+    rules = completion_rules.completion_rules(examples(rows), examples(rows[:5]))
+    assert list(rules) == ["most frequent answer, 3 asked", "nearest of 20 prompts, 3 asked"]
+
 
 # What is asked
 

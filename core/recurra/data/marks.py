@@ -38,7 +38,7 @@ class Marks(NamedTuple):
         """Return where the answer of each sequence begins: right after its mark."""
         places = []
         for start in range(0, len(store), BLOCK):
-            block = np.asarray(store.values[start : start + BLOCK])
+            block = store.spans(np.array([start]), min(BLOCK, len(store) - start))[0]
             places.append(start + np.flatnonzero(block == self.begin))
         first: Ints = np.concatenate(places) + 1
         return first
