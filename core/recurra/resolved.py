@@ -20,7 +20,7 @@ from recurra.spec.document import Document
 from recurra.spec.tables import Task
 
 if TYPE_CHECKING:
-    from recurra.contracts.source import Source
+    from recurra.contracts.source import Role, Source
     from recurra.contracts.target import Target
 
 
@@ -94,6 +94,12 @@ class Resolved:
         """What the columns of the data are for."""
         with self.placing():
             return tuple(self.source().columns())
+
+    @property
+    def needed(self) -> tuple[Role, ...]:
+        """The columns beside the input that the task needs."""
+        asked: tuple[Role, ...] = () if self.target.asks == "input" else (self.target.asks,)
+        return (*asked, "fold") if "fold" in self.roles else asked
 
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:

@@ -27,8 +27,9 @@ from recurra.job.reopen import (
 from recurra.job.report import Report
 from recurra.job.results import check_bands
 from recurra.job.run import Run
+from recurra.job.start import Start
 from recurra.job.summary import summary
-from recurra.job.train import train, watching
+from recurra.job.train import tell, train, watching
 from recurra.model.device import arithmetic
 from recurra.randomness import SCHEME
 from recurra.resolve import resolve
@@ -69,6 +70,10 @@ def run(
     overrides: Overrides = (),
     *,
     data: Any = None,
+    start: str | Path | None = None,
+    checkpoint: str = "best",
+    add_symbols: bool = False,
+    refit_scale: bool = False,
     runs: str | Path = "runs",
     observer: Observer | None = None,
     expect: bool = False,
@@ -80,6 +85,12 @@ def run(
     sequences, and a dict of columns or a DataFrame is a table, for which `[source]` says what the
     columns are for.
 
+    With `start`, another run, training begins from the weights of its `checkpoint` (`best` or
+    `last`) and reads with its vocabulary, scale and labels, with a new optimizer. Symbols and
+    labels that it does not know are refused (RC043), or with `add_symbols` get rows of their own;
+    with `refit_scale` numbers are scaled by this data. Encoder and cells must be those of the run
+    (RC030); the head begins anew where the target is another.
+
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
     that broke. Raises `InputError` before anything is written, `RunError` if training fails,
     `Interrupted` once its state is saved.
@@ -88,10 +99,14 @@ def run(
     resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
+    origin = None
+    if start is not None:
+        origin = _start(start, checkpoint, add_symbols, refit_scale)
+        origin.check(resolved)
 
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
-        loaded = load_data(resolved)
+        loaded = load_data(resolved) if origin is None else origin.data(resolved)
         resets = begins_inside(resolved, loaded)
         network, choices = build_network(
             resolved,
@@ -101,15 +116,29 @@ def run(
             counts=loaded.counts,
             resets=resets,
         )
+        if origin is not None:
+            origin.give(network, resolved, loaded)
         build_optimizer(resolved, network)  # for its faults alone: training builds its own
 
         with sized(resolved, network):
             preflight(resolved, loaded, network)
             # What can be refused before training has been: from here on a run is written.
             folder = RunFolder.create(place, resolved.task.name)
-            describe(folder, resolved, loaded, network, choices)
+            record = None if origin is None else origin.record()
+            describe(folder, resolved, loaded, network, choices, record)
+            tell(observer, [] if origin is None else origin.lines())
             this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, SCHEME)
             return train(this, loaded, observer)
+
+
+def _start(path: str | Path, checkpoint: str, add_symbols: bool, refit_scale: bool) -> Start:
+    """Open the run that another starts from."""
+    opened = load(path, checkpoint)
+    saved = opened.folder.checkpoints
+    step = saved.index().get(checkpoint, saved.index()["last"])
+    wider = arguments.flag("add_symbols", add_symbols)
+    refits = arguments.flag("refit_scale", refit_scale)
+    return Start(opened, step, saved.digest(step), wider, refits)
 
 
 def resume(

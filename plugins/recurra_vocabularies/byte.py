@@ -37,6 +37,10 @@ class Byte(Vocabulary[ByteOptions]):
         """Learn nothing but that there is text."""
         self.seen = any(bool(run) for run in runs)
 
+    def add(self, runs: Iterable[str]) -> dict[str, int]:
+        """Take nothing: every byte is known."""
+        return {}
+
     def encode(self, values: str) -> NDArray[np.uint8]:
         """Return the bytes of the text."""
         return np.frombuffer(values.encode("utf-8", "surrogatepass"), np.uint8)

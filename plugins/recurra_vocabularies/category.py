@@ -26,6 +26,10 @@ class Category(TokenTable[CategoryOptions]):
         """Take every token."""
         self.count(runs)
 
+    def add(self, runs: Iterable[list[str]]) -> dict[str, int]:
+        """Take the tokens that are new, behind all others, in the order of their names."""
+        return self.take_in(runs)
+
     def parse(self, text: str) -> list[str]:
         """Return the tokens of a prompt: they stand between white space."""
         return text.split()

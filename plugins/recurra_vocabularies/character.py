@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -51,6 +52,17 @@ class Character(Vocabulary[CharacterOptions]):
             seen[_points(run)] = True
         points = np.flatnonzero(seen)
         self._learn(points.astype(np.uint32))
+
+    def add(self, runs: Iterable[str]) -> dict[str, int]:
+        """Take the characters that are new, behind all others, in the order of Unicode."""
+        counts: Counter[int] = Counter()
+        for run in runs:
+            points, times = np.unique(_points(run), return_counts=True)
+            counts.update(dict(zip(points.tolist(), times.tolist(), strict=True)))
+
+        new = sorted(counts.keys() - set(self.points.tolist()))
+        self._learn(np.append(self.points, np.array(new, np.uint32)))
+        return {chr(point): counts[point] for point in new}
 
     def encode(self, values: str) -> NDArray[np.int64]:
         """Return one id a character.

@@ -48,12 +48,24 @@ class TokenTable(Vocabulary[O]):
         for run in runs:
             counts.update(run)
 
-        frequent = [token for token, times in counts.items() if times >= min_count]
-        if max_size:
-            by_frequency = sorted(frequent, key=lambda token: (-counts[token], token))
-            frequent = by_frequency[:max_size]
-        self._learn(sorted(frequent))
+        self._learn(_frequent(counts, min_count, max_size))
         return counts
+
+    def take_in(
+        self, runs: Iterable[Iterable[str]], min_count: int = 1, max_size: int = 0
+    ) -> dict[str, int]:
+        """Take the tokens that are new and come often enough, as many as there is room for."""
+        known = self.tokens
+        counts: Counter[str] = Counter()
+        for run in runs:
+            counts.update(token for token in run if token not in self.ids)
+
+        room = max(max_size - len(known), 0) if max_size else 0
+        if max_size and not room:
+            return {}
+        new = _frequent(counts, min_count, room)
+        self._learn([*known, *new])
+        return {token: counts[token] for token in new}
 
     def number(self, tokens: list[str]) -> NDArray[np.int64]:
         """Return the ids of tokens.
@@ -84,3 +96,14 @@ class TokenTable(Vocabulary[O]):
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back the tokens."""
         self._learn(list(saved["tokens"]))
+
+
+def _frequent(counts: Counter[str], min_count: int, max_size: int) -> list[str]:
+    """Return the tokens that come often enough, sorted; of more than `max_size`, if that is not 0,
+    the most frequent.
+    """
+    frequent = [token for token, times in counts.items() if times >= min_count]
+    if max_size:
+        by_frequency = sorted(frequent, key=lambda token: (-counts[token], token))
+        frequent = by_frequency[:max_size]
+    return sorted(frequent)

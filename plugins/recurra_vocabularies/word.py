@@ -61,6 +61,11 @@ class Word(TokenTable[WordOptions]):
         if fault := unsuited(counts):
             warnings.warn(fault, Unsuited, stacklevel=2)
 
+    def add(self, runs: Iterable[str]) -> dict[str, int]:
+        """Take the words that are new and come often enough, as many as there is room for."""
+        words = (self.split(run) for run in runs)
+        return self.take_in(words, self.options.min_count, self.options.max_size)
+
     def encode(self, values: str) -> NDArray[Any]:
         """Return one id a token."""
         return self.number(self.split(values))

@@ -90,6 +90,21 @@ def run(
     override: Override = [],  # noqa: B006
     runs: Annotated[Path, typer.Option(help="Where the folders of runs are made.")] = Path("runs"),
     seed: Seed = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Start from the weights and vocabulary of a run.", metavar="RUN"
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="Of that run: its best weights, or its last.", metavar="best|last")
+    ] = "best",
+    add_symbols: Annotated[
+        bool, typer.Option("--add-symbols", help="Give symbols and labels new to it rows.")
+    ] = False,
+    refit_scale: Annotated[
+        bool, typer.Option("--refit-scale", help="Scale numbers by this data, not as it did.")
+    ] = False,
     expect: Annotated[
         bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")
     ] = False,
@@ -104,7 +119,17 @@ def run(
         overrides.append(f"seed={seed}")
 
     observer = watcher(quiet=as_json)
-    done = verbs.run(task, overrides, runs=runs, observer=observer, expect=expect)
+    done = verbs.run(
+        task,
+        overrides,
+        start=start,
+        checkpoint=checkpoint,
+        add_symbols=add_symbols,
+        refit_scale=refit_scale,
+        runs=runs,
+        observer=observer,
+        expect=expect,
+    )
     _finish_run(done, expect, as_json)
 
 

@@ -82,6 +82,15 @@ class Vocabulary(ABC, Generic[O]):
     def fit(self, runs: Iterable[Values]) -> None:
         """Learn from runs of elements; one pass, constant memory."""
 
+    def add(self, runs: Iterable[Values]) -> dict[str, int]:
+        """Learn the symbols of runs that it lacks; return how often each comes, by its name.
+
+        What was known keeps its id, but for one symbol that stands for all unknown ones: it may
+        stay the last. It is called where a run begins from another on other data; without it new
+        symbols are refused there (came with API 1.1).
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def encode(self, values: Values) -> NDArray[Any]:
         """Return ids `[n]`, or numbers `[n, F]`; raises `UnknownSymbol` under that policy."""

@@ -40,7 +40,7 @@ class Reading:
     `roles` are the columns beside the input that each sequence must have; its answer is stored
     behind it, between two ids that the vocabulary does not have. `identity` names both
     components with their versions: what another version encoded is not taken for this one's.
-    `owners` are their names, for errors.
+    `owners` are their names, for errors. A vocabulary that is `known` learns nothing of it.
     """
 
     source: Source[Any]
@@ -49,6 +49,7 @@ class Reading:
     identity: str = ""
     owners: tuple[str, str] = ("the source", "the vocabulary")
     roles: tuple[Role, ...] = ()
+    known: bool = False
 
     @property
     def answered(self) -> bool:
@@ -79,14 +80,15 @@ def build(
     identity: str = "",
     owners: tuple[str, str] = ("the source", "the vocabulary"),
     roles: tuple[Role, ...] = (),
+    known: bool = False,
 ) -> Store:
     """Return the corpus that a source gives, as `Reading` says.
 
-    A vocabulary of symbols is fitted on the way. One of numbers is not: their scale belongs to the
-    training split. Raises `InputError` (RC040 to RC043), and `PluginError` (RC071) if one of them
-    gives what its contract does not allow.
+    A vocabulary of symbols is fitted on the way, unless it is known. One of numbers is not: their
+    scale belongs to the training split. Raises `InputError` (RC040 to RC043), and `PluginError`
+    (RC071) if one of them gives what its contract does not allow.
     """
-    reading = Reading(source, vocabulary, in_memory, identity, owners, roles)
+    reading = Reading(source, vocabulary, in_memory, identity, owners, roles, known)
     return BUILDS[vocabulary.yields](reading)
 
 
@@ -111,7 +113,8 @@ def _of_symbols(reading: Reading) -> Store:
     if cached is not None:
         return cached
 
-    vocabulary.fit(reading.runs())
+    if not reading.known:
+        vocabulary.fit(reading.runs())
     size = intake.size(vocabulary, owner)
     if not size:
         raise _nothing_left(owner) if _gives_any(reading) else _empty()
@@ -170,6 +173,8 @@ def _key(reading: Reading, fingerprint: str) -> str:
         _class_of(vocabulary),
         vocabulary.options.model_dump_json(),
     ]
+    if reading.known:
+        parts.append(json.dumps(vocabulary.save(), sort_keys=True))
     text = json.dumps(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -46,6 +47,16 @@ class Labels(Vocabulary[Options]):
             fact = f"the training split has one class alone, {only}: there is nothing to tell apart"
             cure = "give it sequences of two classes or more"
             raise InputError.of("RC041", fact, key="target", cure=cure)
+
+    def add(self, runs: Iterable[list[str]]) -> dict[str, int]:
+        """Take the labels that are new, behind all others, in the order of their names."""
+        counts = Counter(name for run in runs for name in run if name not in self._ids)
+        self._take([*self.classes, *sorted(counts)])
+        return dict(counts)
+
+    def meet(self, shown: list[str], owner: str) -> dict[str, int]:
+        """Take the labels of training that are new, and return how often each comes."""
+        return self.add([shown])
 
     @staticmethod
     def read(column: list[str]) -> list[str]:

@@ -67,6 +67,14 @@ class Quantities(Vocabulary[Options]):
         own_size = np.where(largest > 0, largest, 1.0)
         self.shift, self.scale = numbers.mean(axis=0), np.where(constant, own_size, deviation)
 
+    def meet(self, shown: Sequence[Floats], owner: str) -> dict[str, int]:
+        """Refuse more or fewer numbers than it has. Raises `InputError` (RC030)."""
+        width = len(shown[0])
+        if width != self.size:
+            fact = f"{owner} answers a sequence by {self.size} numbers, and this data by {width}"
+            raise InputError.of("RC030", fact, key="target", cure="give it as many")
+        return {}
+
     def encode(self, values: Sequence[Floats]) -> Floats:
         """Return scaled numbers `[n, F]`."""
         return np.asarray((np.stack([*values]) - self.shift) / self.scale)

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.metric import Scale
-from recurra.contracts.source import Role, Source
+from recurra.contracts.source import Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers, answered, can_be_given
 from recurra.data.batches import Answered, Feed, Lanes, Reader, Sequences, Windows
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
+from recurra.data.known import Known
 from recurra.data.marks import Marked, Marks
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, place_of, split
@@ -97,12 +98,7 @@ class Data:
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
         return examples(
-            self.read,
-            self.reader,
-            self.splits[name],
-            self.answers,
-            self.season,
-            self.scale,
+            self.read, self.reader, self.splits[name], self.answers, self.season, self.scale
         )
 
     def held_out(self) -> SplitName:
@@ -205,16 +201,23 @@ def examples(
     )
 
 
-def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store: None) -> Data:
+def load_data(
+    resolved: Resolved,
+    check: Callable[[Store], None] = lambda store: None,
+    known: Known | None = None,
+) -> Data:
     """Read the source, `check` what it gave, and cut it as the task says.
+
+    What is `known` of a run is not learned of the data.
 
     Raises `InputError` (RC040 to RC043, RC080).
     """
     task, target = resolved.task, resolved.target
     with resolved.placing():
         source = resolved.source()
-        vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
-        store = _store(resolved, source, vocabulary)
+        known = known or Known()
+        vocabulary: Vocabulary[Any] = known.vocabulary or resolved.parts["vocabulary"].build()
+        store = _store(resolved, source, vocabulary, known.vocabulary is not None)
         check(store)
         whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
         asked = None
@@ -224,8 +227,11 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
-        chain = elements.fit(resolved, vocabulary, store, splits)
-        answers, labels = _answers(target, vocabulary, store, splits["train"])
+        if known.vocabulary is None:
+            chain = elements.fit(resolved, vocabulary, store, splits)
+        else:
+            chain = elements.known(vocabulary, store, known.owner)
+        answers, labels = _answers(target, vocabulary, store, splits["train"], known)
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
@@ -255,34 +261,36 @@ def load_data(resolved: Resolved, check: Callable[[Store], None] = lambda store:
     return data
 
 
-def _store(resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any]) -> Store:
+def _store(
+    resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any], known: bool
+) -> Store:
     """Return the sequences of a source, encoded, with the columns that this task needs."""
-    target = resolved.target
-    roles: list[Role] = [] if target.asks == "input" else [target.asks]
-    if "fold" in resolved.roles:
-        roles.append("fold")
-
     # The cache keeps what these two, in these versions, made of the same data.
     source_entry = resolved.parts["source"].entry
     vocabulary_entry = resolved.parts["vocabulary"].entry
     entries = (source_entry, vocabulary_entry)
     identity = " ".join(f"{entry.qualified}@{entry.plugin.version}" for entry in entries)
     owners = (source_entry.qualified, vocabulary_entry.qualified)
-    return build(source, vocabulary, identity=identity, owners=owners, roles=tuple(roles))
+    roles = resolved.needed
+    return build(source, vocabulary, identity=identity, owners=owners, roles=roles, known=known)
 
 
 def _answers(
-    target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split
+    target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split, known: Known
 ) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
     """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
 
-    They are fitted on the training split; elsewhere a label that is not there is `UNSEEN`.
+    They are known, or fitted on the training split; elsewhere a label that is not there is
+    `UNSEEN`.
     """
     if target.asks == "input":
         return vocabulary, None
     if target.scope == "answer":
         return Marked(vocabulary), None
-    return answered(target.answers, store.columns[target.asks], store.sequence(train.begin))
+    column, rows = store.columns[target.asks], store.sequence(train.begin)
+    if known.answers is not None:
+        return known.answered(known.answers, column, rows)
+    return answered(target.answers, column, rows)
 
 
 def _transformed(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from recurra.engine.choice import Choice
 from recurra.job.data import Data
 from recurra.job.paths import Execution
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder, environment
+from recurra.runs.records import ORIGIN
 
 
 def describe(
-    folder: RunFolder, resolved: Resolved, data: Data, network: Network, choices: list[Choice]
+    folder: RunFolder,
+    resolved: Resolved,
+    data: Data,
+    network: Network,
+    choices: list[Choice],
+    origin: dict[str, Any] | None = None,
 ) -> None:
     """Write what the run is, before its first step."""
     execution = Execution.chosen(choices)
@@ -31,6 +39,8 @@ def describe(
     folder.write("environment.json", ran_on)
     folder.write("data.json", about_data)
     folder.write("vocabulary.json", data.vocabulary.save())
+    if origin is not None:
+        folder.write(ORIGIN, origin)
     folder.records.seal()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
+from recurra.data.known import Known
 from recurra.data.marks import Marked
 from recurra.data.store import Store
 from recurra.errors import InputError, PluginError, Problem, RecurraError, RunError
@@ -41,9 +42,23 @@ def same_data(folder: RunFolder, resolved: Resolved) -> Data:
             raise InputError.of("RC044", fact, cure=cure)
 
     try:
-        return load_data(resolved, unchanged)
+        return load_data(resolved, unchanged, _known(folder, resolved))
     except InputError as error:
         raise InputError(_looked_for(folder, problem) for problem in error.problems) from error
+
+
+def _known(folder: RunFolder, resolved: Resolved) -> Known | None:
+    """Return what a run has taken of another, and has not learned of its own data."""
+    origin = folder.records.origin()
+    if origin is None:
+        return None
+    learned = learned_vocabulary(folder, resolved, True)
+    answers: Any = learned_answers(folder, resolved, learned)
+    return Known(
+        str(folder.path),
+        learned if "vocabulary" in origin.kept else None,
+        answers if "answers" in origin.kept else None,
+    )
 
 
 def _looked_for(folder: RunFolder, problem: Problem) -> Problem:

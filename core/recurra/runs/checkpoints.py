@@ -218,6 +218,11 @@ class Checkpoints:
             return replace(problem, cure=cure)
         return problem
 
+    def digest(self, step: int) -> str:
+        """Return the recorded hash of the manifest of a checkpoint, which vouches for all of it."""
+        index = self._index()
+        return index.sha256[f"step-{step}"] if index else ""
+
     def last_whole(self) -> Checkpoint:
         """Read the last checkpoint or, if it is damaged and the best one is not, that.
 

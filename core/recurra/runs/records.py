@@ -23,6 +23,8 @@ HASHES = "hashes.json"
 SEALED = ("task.toml", "plugins.json", "environment.json", "data.json", "vocabulary.json")
 CHANGES = "changes.json"
 """What overrides have changed of the task since the run began, where they have."""
+ORIGIN = "origin.json"
+"""The run that this one starts from, and what was taken of it, where there is one."""
 FORMAT = 2
 """Of a run folder, as environment.json says it: from 2 on there is a hashes.json."""
 
@@ -93,6 +95,19 @@ class Changed(Model):
     step: Count
     task: Hash
     changed: dict[str, Annotated[list[Any], Field(min_length=2, max_length=2)]]
+
+
+class Origin(Model):
+    """origin.json: the run that this one starts from, and what was taken of it, part by part.
+
+    `kept` is what was not learned of the run's own data: `vocabulary`, `answers`.
+    """
+
+    run: str
+    step: Count
+    sha256: Hash
+    kept: list[str]
+    parts: dict[str, str]
 
 
 class Hashes(Model):
@@ -166,6 +181,12 @@ class Records:
         """Return what the vocabulary learned, as it saved it."""
         return self._read("vocabulary.json", VOCABULARY.validate_python)
 
+    def origin(self) -> Origin | None:
+        """Return the run that this one starts from, if there is one."""
+        if not os.path.lexists(self.folder / ORIGIN):
+            return None
+        return self._read(ORIGIN, Origin.model_validate)
+
     def changes(self) -> list[Changed]:
         """Return what has changed of the task, and when, the earliest first."""
         if not os.path.lexists(self.folder / CHANGES):
@@ -214,7 +235,8 @@ class Records:
     def seal(self) -> None:
         """Record the hash of each file."""
         hashes = {}
-        for name in SEALED:
+        has_origin = os.path.lexists(self.folder / ORIGIN)
+        for name in (*SEALED, ORIGIN) if has_origin else SEALED:
             hashes[name] = [files.digest(self.folder / name)]
         self._write(hashes)
 

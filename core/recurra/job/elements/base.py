@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -88,6 +89,20 @@ class Elements(Protocol):
         """
         return None
 
+    def known(self, vocabulary: Vocabulary[Any], store: Store, owner: str) -> Chain | None:
+        """Return the transforms of a vocabulary that a run, the `owner`, has learned, if any.
+
+        Raises `InputError` (RC030) if it does not fit what is stored.
+        """
+        return None
+
+    def new(self, vocabulary: Vocabulary[Any], runs: Iterable[Any]) -> dict[str, int]:
+        """Let a vocabulary learn what it lacks of some runs; return how often each symbol comes."""
+        return {}
+
+    def keeps(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
+        """Tell whether what a vocabulary has `learned` means the same under other options."""
+
     def scale(self, train: Examples) -> Scale | None:
         """Return by what errors are measured."""
         return None
@@ -115,6 +130,9 @@ class Elements(Protocol):
         """Return what the report says of answers that stand in a column of their own."""
 
     # the network
+
+    def drawn(self, size: int, stream: torch.Generator) -> Tensor:
+        """Return a few steps `[B, T, ...]` of what a network reads, drawn at random."""
 
     def prepare(self, loss: Loss[Any], counts: Callable[[], Counts]) -> None:
         """Let a loss learn of the answers."""

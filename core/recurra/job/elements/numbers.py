@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -58,6 +59,22 @@ class Numbers(Elements):
     ) -> Chain | None:
         """Fit the scale, and what follows it."""
         return scan.fit(resolved, vocabulary, store, splits) or None
+
+    def known(self, vocabulary: Vocabulary[Any], store: Store, owner: str) -> Chain | None:
+        """Return the transforms."""
+        width = store.values.shape[1]
+        if width != vocabulary.size:
+            fact = f"{owner} reads {vocabulary.size} numbers a step, and this data has {width}"
+            raise InputError.of("RC030", fact, key="source", cure="give it as many columns")
+        return Chain(vocabulary) or None
+
+    def keeps(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
+        """Compare what is to be done with numbers."""
+        return bool(vocabulary.options == learned.options)
+
+    def drawn(self, size: int, stream: torch.Generator) -> Tensor:
+        """Return numbers."""
+        return torch.randn(2, FEW, size, generator=stream)
 
     def scale(self, train: Examples) -> Scale | None:
         """Return the error of the simplest rule in training, a column each."""

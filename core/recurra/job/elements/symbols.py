@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,6 +51,18 @@ class Symbols(Elements):
     beside = ("nats",)
     cost = "nats"
     by_class = True
+
+    def new(self, vocabulary: Vocabulary[Any], runs: Iterable[Any]) -> dict[str, int]:
+        """Add symbols."""
+        return vocabulary.add(runs)
+
+    def keeps(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
+        """Compare the symbols of the ids."""
+        return _symbols(vocabulary) == _symbols(learned)
+
+    def drawn(self, size: int, stream: torch.Generator) -> Tensor:
+        """Return ids."""
+        return torch.randint(size, (2, FEW), generator=stream)
 
     def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
         """Return the names of the symbols."""

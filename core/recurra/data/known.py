@@ -1,0 +1,63 @@
+"""What data is read with that a run has learned: it is not learned anew of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.answers import Answers
+from recurra.errors import InputError
+
+SHOWN = 8
+"""New symbols, or labels, that a message names."""
+
+New: TypeAlias = Literal["refused", "added", "unseen"]
+"""What becomes of labels of training that a run does not know."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A vocabulary, and answers, that are taken as they are; one that is not there is learned.
+
+    `owner` is the run that they are of, in words.
+    """
+
+    owner: str = ""
+    vocabulary: Vocabulary[Any] | None = None
+    answers: Answers | None = None
+    new: New = "unseen"
+
+    def answered(
+        self, answers: Any, column: list[str], train: NDArray[np.int64]
+    ) -> tuple[Answers, NDArray[Any]]:
+        """Return its answers, and a column of them as ids `[n]` or scaled numbers `[n, F]`.
+
+        Raises `InputError` (RC030, RC042, RC043) for what they lack.
+        """
+        values = answers.read(column)
+        if self.new != "unseen":
+            added = answers.meet([values[row] for row in train.tolist()], self.owner)
+            if added and self.new == "refused":
+                raise unknown(self.owner, added, "label", "target")
+        return answers, answers.encode(values)
+
+
+def unknown(owner: str, new: Mapping[str, int], noun: str, key: str) -> InputError:
+    """Return the error of symbols, or labels, that a run does not know."""
+    count = f"1 {noun}" if len(new) == 1 else f"{len(new):,} {noun}s"
+    fact = f"{owner} does not know {count} of this data, {sum(new.values()):,} in all"
+    cure = "give them rows of their own with --add-symbols (add_symbols=True), or leave them out"
+    return InputError.of("RC043", fact, key=key, got=listed(new), cure=cure)
+
+
+def listed(new: Mapping[str, int]) -> str:
+    """Return the most frequent of some symbols, with how often each comes."""
+    by_frequency = sorted(new, key=lambda name: (-new[name], name))
+    text = ", ".join(f"{name!r} ({new[name]:,})" for name in by_frequency[:SHOWN])
+    more = len(new) - SHOWN
+    return f"{text} and {more:,} more" if more > 0 else text
