@@ -124,7 +124,7 @@ class Start:
         with resolved.placing():
             vocabulary, new = self._vocabulary(resolved)
         answers: Any = None
-        if self._same_target(resolved) and resolved.target.asks != "input":
+        if self._same(resolved, "target") and resolved.target.asks != "input":
             refits = self.refit_scale and not ELEMENTS[resolved.target.answers].by_class
             answers = None if refits else copy.deepcopy(self.origin.answers)
         self.kept = [
@@ -239,8 +239,8 @@ class Start:
     ) -> dict[str, Tensor]:
         """Return the weights of a part that answers; nothing where it begins anew."""
         before = self.origin.resolved
-        target, loss = (_kind(resolved.parts[name]) for name in ("target", "loss"))
-        if not self._same_target(resolved):
+        if not self._same(resolved, "target"):
+            target = _kind(resolved.parts["target"])
             was = _kind(before.parts["target"])
             self.said[part] = f"begins anew: the target is {target}, and was {was}"
             return {}
@@ -251,14 +251,14 @@ class Start:
             places = Places.of(*_named(names, data, self.origin.answers, data.answers))
         plain = self.origin.network.loss.output_size == places.before
         weights = _moved(part, old, fresh, places)
-        if weights is None or (loss != _kind(before.parts["loss"]) and not plain):
+        if weights is None or not (plain or self._same(resolved, "loss")):
             self.said[part] = "begins anew: it gives other numbers for an answer"
             return {}
         self.said[part] = _told(weights, old)
         return weights
 
-    def _same_target(self, resolved: Resolved) -> bool:
-        return _kind(resolved.parts["target"]) == _kind(self.origin.resolved.parts["target"])
+    def _same(self, resolved: Resolved, kind: str) -> bool:
+        return _kind(resolved.parts[kind]) == _kind(self.origin.resolved.parts[kind])
 
     def _changes(self, resolved: Resolved, *tables: str) -> list[Change]:
         changes = differences(self.origin.resolved, resolved)
