@@ -32,6 +32,7 @@ if os.path.exists("/sys/kernel/mm/transparent_hugepage"):
 if TYPE_CHECKING:
     from pydantic import Field
 
+    from recurra.cli.display import progress
     from recurra.contracts.cell import Cell
     from recurra.contracts.component import Component
     from recurra.contracts.encoder import Encoder, StatefulEncoder
@@ -55,7 +56,9 @@ if TYPE_CHECKING:
     from recurra.engine.context import lagged
     from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError, Unsuited
+    from recurra.generate.sampling import Sampling
     from recurra.train.baselines import ngram_rules, series_rules
+    from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
     from recurra.verbs import check, load, resume, run
 
@@ -101,6 +104,9 @@ _HOME = {
     "PluginError": "recurra.errors",
     "RecurraError": "recurra.errors",
     "Unsuited": "recurra.errors",
+    "progress": "recurra.cli.display",
+    "Sampling": "recurra.generate.sampling",
+    "Observer": "recurra.train.events",
     "ngram_rules": "recurra.train.baselines",
     "series_rules": "recurra.train.baselines",
     "Accuracy": "recurra.train.metrics",
@@ -136,11 +142,13 @@ __all__ = [
     "Metric",
     "Metrics",
     "Native",
+    "Observer",
     "Options",
     "Piece",
     "PluginError",
     "RecurraError",
     "Role",
+    "Sampling",
     "ScanCell",
     "ScanState",
     "Source",
@@ -160,6 +168,7 @@ __all__ = [
     "lagged",
     "load",
     "ngram_rules",
+    "progress",
     "resume",
     "run",
     "series_rules",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -20,9 +21,16 @@ from recurra.train.events import Listener, Observer, Progress
 
 def watcher(quiet: bool = False) -> Observer:
     """Return what fits where the output goes."""
-    if quiet:
-        return Silent()
-    observer: Observer = Live() if sys.stdout.isatty() else Lines()
+    return Silent() if quiet else progress()
+
+
+def progress() -> Observer:
+    """Return an observer of a run that shows how it goes, for `recurra.run(task, observer=...)`.
+
+    It is a bar in a terminal and in a notebook that has ipywidgets, and lines elsewhere.
+    """
+    notebook = Console().is_jupyter and find_spec("ipywidgets") is not None
+    observer: Observer = Live() if sys.stdout.isatty() or notebook else Lines()
     return Undisturbed(observer)
 
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified
@@ -82,6 +83,8 @@ class Session:
         self.skipped = False
         # B V: what the network says of the next element.
         self.output: Tensor | None = None
+        # B output_size: what the loss made that of.
+        self._raw: Tensor | None = None
         # B V: the symbols that have come; one row until the streams differ.
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.draws = draws.begun(seed, scheme)
@@ -132,7 +135,7 @@ class Session:
         with torch.no_grad():
             output, self._carried = self.network(x, states, position=position, last=True)  # B 1 V
         # A view would keep the whole window in memory.
-        self.output = self.network.point(output[:, 0]).clone()
+        self._hear(output[:, 0].clone())
         self.position += x.shape[1]
         self.elements.note(self.seen, x)
 
@@ -140,9 +143,13 @@ class Session:
         """Read one step of ids `[B]` or numbers `[B, F]`, where something has been read before."""
         assert self._carried is not None
         output, self._carried = self.stepper(self.network, x, self._carried)
-        self.output = self.network.point(output)
+        self._hear(output)
         self.position += 1
         self.elements.note(self.seen, x.unsqueeze(1))
+
+    def _hear(self, output: Tensor) -> None:
+        """Take what the network gives of the next element, `[B, output_size]`."""
+        self._raw, self.output = output, self.network.point(output)
 
     def chances(self) -> Tensor:
         """Return the network's probabilities of the next symbol, `[B, V]`.
@@ -151,6 +158,30 @@ class Session:
         """
         self.elements.has("chances")
         return torch.softmax(self.expected().float(), dim=-1)
+
+    def likeliest(self, top: int = 10, stream: int = 0) -> list[tuple[str, float]]:
+        """Return the `top` likeliest next symbols of a stream with their chances, the first first.
+
+        A symbol is written as `recurra predict` writes it. Raises `InputError` (RC080).
+        """
+        top = arguments.whole("top", top, 1)
+        row = self.chances()[arguments.whole("stream", stream, 0, self.streams - 1)]
+        chances, ids = row.topk(min(top, len(row)))
+        symbols = map(self.vocabulary.symbol, ids.tolist())
+        return list(zip(symbols, chances.tolist(), strict=True))
+
+    def raw(self) -> Tensor:
+        """Return what the network gives the loss of the next element, `[B, output_size]`.
+
+        Of it the loss makes what `expected` gives: one that needs more of a step than a point, as a
+        mean and a deviation, has them here, in the order and the units of its own. Raises
+        `InputError` (RC080) as `expected` does.
+        """
+        self.expected()
+        if self._raw is None:
+            fact = "this state was saved before such outputs were, and holds the point alone"
+            raise refused(fact, cure="read one element more")
+        return self._raw.expand(self.streams, -1)
 
     def expected(self) -> Tensor:
         """Return what the network says of the next element, `[B, V]`.
@@ -235,6 +266,9 @@ class Session:
             tensors[STREAM + name] = tensor
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
+        if self._raw is not None and self._has_own_point:
+            # The point may be a view of it, and a file holds nothing twice.
+            tensors["raw"] = self._raw.detach().cpu().clone().contiguous()
 
         about = {
             "signature": self.signature(),
@@ -292,6 +326,10 @@ class Session:
             raise ValueError(f"streams = {streams}, position = {position}")
 
         self._check_shapes(seen, output, streams)
+        raw = tensors.get("raw") if self._has_own_point else output
+        if raw is not None and output is not None:
+            if raw.shape != (len(output), self.network.loss.output_size):
+                raise ValueError(f"raw is {tuple(raw.shape)} {raw.dtype}")
         states = _under(STATE, tensors)
         if bool(states) != (output is not None):
             raise ValueError("there is a state without an output, or an output without a state")
@@ -308,9 +346,10 @@ class Session:
         device = self.network.device
         seen = seen.to(device)
         output = None if output is None else output.to(device)
+        raw = None if raw is None else raw.to(device)
 
         self.streams, self.position = streams, position
-        self.seen, self.output = seen, output
+        self.seen, self.output, self._raw = seen, output, raw
         self._carried, self.draws, self.stream = carried, drawn, stream
 
     def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
@@ -324,6 +363,11 @@ class Session:
         alike = output.dtype == self.network.dtype and len(output) == len(seen)
         if not alike or output.dim() != 2:
             raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
+
+    @property
+    def _has_own_point(self) -> bool:
+        """Whether the loss makes something else of what the network gives."""
+        return type(self.network.loss).point is not Loss.point
 
     def signature(self) -> str:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""

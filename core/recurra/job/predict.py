@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.contracts.source import Piece
@@ -91,6 +91,26 @@ class Predictor:
         rest = iter(rows)
         while batch := list(islice(rest, ROWS)):
             yield from self._batch(batch)
+
+    def hidden(self, sequence: Any) -> list[NDArray[Any]]:
+        """Return what each layer gives at each step of a sequence, `[T, H]`, the first layer first.
+
+        Raises `InputError` (RC042, RC043, RC080) for a sequence that cannot be read.
+        """
+        x = self._read(sequence).x[None].to(self.network.device)
+        given: list[Tensor] = []
+
+        def note(layer: nn.Module, inputs: Any, output: Any) -> None:
+            given.append(output[0])
+
+        hooks = [layer.register_forward_hook(note) for layer in self.network.layers]
+        try:
+            with self.within(), torch.no_grad():
+                self.network.hidden(x, self.network.initial_states(1))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [output[0].cpu().numpy() for output in given]
 
     def _batch(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
         """Give the answers to some rows; those that can be read are answered together."""

@@ -26,6 +26,7 @@ from recurra.generate.session import Session
 from recurra.job.build import sized
 from recurra.job.data import Data
 from recurra.job.figures import Figures
+from recurra.job.parts import Part
 from recurra.job.predict import Predictor, Row, gathered
 from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
@@ -94,6 +95,25 @@ class Run:
 
             with sized(self.resolved, self.network):
                 return figures(self.task, loaded, self.network, name)
+
+    def split(self, name: SplitName, *, data: Any = None) -> Part:
+        """Return the sequences of a split, in the order of the data.
+
+        `data` is as in `evaluate`. Raises `InputError` (RC044, RC080).
+        """
+        arguments.one_of("split", name, SPLITS)
+        with blaming(self.resolved), arithmetic(self.task.device):
+            loaded = self._data(data)
+        return Part(name, loaded.splits[name], loaded.store, loaded.vocabulary)
+
+    def hidden(self, sequence: Any) -> list[NDArray[Any]]:
+        """Return what each layer gives at each step of a sequence, `[T, H]`, the first layer first.
+
+        The sequence is as one of `predict`, and begins with a fresh state. A layer that reads both
+        ways gives `[T, 2H]`. Raises `InputError` (RC042, RC043, RC080).
+        """
+        with blaming(self.resolved):
+            return self.predictor().hidden(sequence)
 
     def _data(self, given: Any = None) -> Data:
         """Return the data that the run was made from. Raises `InputError` (RC044) if it is not."""
