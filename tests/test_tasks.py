@@ -15,7 +15,7 @@ from recurra.spec.shipped import tasks
 
 NAMES = sorted(tasks())
 SEEDS = range(20)
-LIKE = ("digits_pixels", "japanese_vowels_causal")
+LIKE = ("digits_pixels", "japanese_vowels_causal", "reverse", "addition")
 """Tasks that differ little from another."""
 
 

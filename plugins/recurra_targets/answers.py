@@ -13,6 +13,7 @@ from torch.nn import functional
 from recurra import Figure, Metric, Metrics, Vocabulary
 
 Ids = NDArray[np.int64]
+Table = NDArray[np.int32]
 FILL = -1
 """What stands behind a sequence that is filled up: no symbol."""
 
@@ -120,13 +121,13 @@ class AnswerNats(Metric):
         return {"nats": self.nats / self.symbols}
 
 
-def filled(sequences: Sequence[Ids]) -> Ids:
-    """Return sequences side by side, `[n, T]`, each filled up to the longest."""
+def filled(sequences: Sequence[Ids]) -> Table:
+    """Return sequences side by side, a column each, `[T, n]`, filled up to the longest."""
     longest = max(map(len, sequences), default=0)
-    rows = np.full((len(sequences), longest), FILL, np.int64)
-    for row, sequence in zip(rows, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return rows
+    columns = np.full((longest, len(sequences)), FILL, np.int32)
+    for column, sequence in enumerate(sequences):
+        columns[: len(sequence), column] = sequence
+    return columns
 
 
 def edits(asked: Ids, others: Sequence[Ids]) -> Ids:
@@ -135,22 +136,22 @@ def edits(asked: Ids, others: Sequence[Ids]) -> Ids:
     return edits_to(asked, filled(others), lengths)
 
 
-def edits_to(asked: Ids, others: Ids, lengths: Ids) -> Ids:
-    """Return the distance of a sequence to each of some others `[n, T]` of so many symbols.
+def edits_to(asked: Ids, others: Table, lengths: Ids) -> Ids:
+    """Return the distance of a sequence to each of some others `[T, n]` of so many symbols.
 
     The table of Wagner & Fischer 1974, doi:10.1145/321796.321811, is made row by row for all of
     them at once: costs[j] is that of the symbols of `asked` so far to the first j of another.
     """
-    count, longest = others.shape
-    place = np.arange(longest + 1)
-    costs = np.broadcast_to(place, (count, longest + 1))
-    for symbol in asked:
+    longest, count = others.shape
+    place = np.arange(longest + 1, dtype=np.int32)[:, None]
+    costs = np.broadcast_to(place, (longest + 1, count))
+    for symbol in asked.astype(np.int32):
         # One taken out, or the last of both compared;
-        taken_out = costs + 1
-        changed = costs[:, :-1] + (others != symbol)
-        best = taken_out
-        best[:, 1:] = np.minimum(taken_out[:, 1:], changed)
+        best = costs + np.int32(1)
+        changed = costs[:-1] + (others != symbol)
+        np.minimum(best[1:], changed, out=best[1:])
         # or some put in: best[j] = min over i <= j of best[i] + (j - i).
-        costs = np.minimum.accumulate(best - place, axis=1) + place
-    distances: Ids = costs[np.arange(count), lengths]
-    return distances
+        best -= place
+        costs = np.minimum.accumulate(best, axis=0, out=best)
+        costs += place
+    return costs[lengths, np.arange(count)].astype(np.int64)
