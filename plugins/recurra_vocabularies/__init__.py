@@ -19,6 +19,7 @@ def recurra_components() -> list[Component]:
                 " text back"
             ),
         ),
+        ("bpe", "BPE", "pieces of words, joined of bytes by how often they stand together"),
         ("category", "Category", "whole tokens, as a column of names gives them"),
         ("numeric", "Numeric", "numbers, scaled by what the training split holds"),
     ]
@@ -29,7 +30,7 @@ def recurra_components() -> list[Component]:
             target=f"recurra_vocabularies.{name}:{title}",
             options=f"recurra_vocabularies.{name}:{title}Options",
             summary=summary,
-            api="1.1" if name == "numeric" else "1.0",
+            api="1.0" if name in ("character", "byte") else "1.1",
         )
         for name, title, summary in rows
     ]

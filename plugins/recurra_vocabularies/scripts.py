@@ -36,7 +36,10 @@ MARKS = 0.1
 """Of all tokens, how many may be marks that belong to the letter before them."""
 JOINERS = {"\xad", "\u200c", "\u200d", "\u2060"}
 """Soft hyphen, joiner and non-joiners: they stand inside words, too."""
-CURE = 'vocabulary.kind = "character" or "byte" knows no words'
+CURE = (
+    'vocabulary.boundaries = "unicode" takes the word boundaries of Unicode (pip install'
+    ' "recurra[text]"), and vocabulary.kind = "character", "byte" or "bpe" knows no words'
+)
 
 
 def unsuited(counts: Counter[str]) -> str:

@@ -21,6 +21,7 @@ class TokenTable(Vocabulary[O]):
 
     def __init__(self, options: O) -> None:
         super().__init__(options)
+        self.left_out: list[int] = []
         self._learn([])
 
     def _learn(self, tokens: list[str]) -> None:
@@ -49,6 +50,9 @@ class TokenTable(Vocabulary[O]):
             counts.update(run)
 
         self._learn(_frequent(counts, min_count, max_size))
+        known = sum(counts[token] for token in self.tokens)
+        total = counts.total()
+        self.left_out = [total - known, total] if known < total else []
         return counts
 
     def take_in(
@@ -65,7 +69,15 @@ class TokenTable(Vocabulary[O]):
             return {}
         new = _frequent(counts, min_count, room)
         self._learn([*known, *new])
+        self.left_out = []
         return {token: counts[token] for token in new}
+
+    def notes(self) -> list[str]:
+        """Return how much of the data is unknown, where tokens were left out."""
+        if not self.left_out:
+            return []
+        unknown, total = self.left_out
+        return [f"{unknown:,} of {total:,} {self.unit}s are unknown, {unknown / total:.1%}"]
 
     def number(self, tokens: list[str]) -> NDArray[np.int64]:
         """Return the ids of tokens.
@@ -91,11 +103,13 @@ class TokenTable(Vocabulary[O]):
 
     def save(self) -> dict[str, Any]:
         """Return the tokens."""
-        return {"tokens": [*self.tokens]}
+        left_out = {"left_out": [*self.left_out]} if self.left_out else {}
+        return {"tokens": [*self.tokens], **left_out}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take back the tokens."""
         self._learn(list(saved["tokens"]))
+        self.left_out = list(saved.get("left_out", []))
 
 
 def _frequent(counts: Counter[str], min_count: int, max_size: int) -> list[str]:

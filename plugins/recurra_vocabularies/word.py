@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from recurra import Field, SymbolOptions, Unsuited
+from recurra_vocabularies.boundaries import segments
 from recurra_vocabularies.scripts import unsuited
 from recurra_vocabularies.tokens import TokenTable
 
@@ -31,10 +34,29 @@ class WordOptions(SymbolOptions):
     lowercase: bool = Field(
         False, description="fold the text to lower case, which decoding cannot undo"
     )
+    boundaries: Literal["simple", "unicode"] = Field(
+        "simple",
+        description=(
+            "where words end: simple, at spaces and punctuation; unicode, as UAX #29 has it, which"
+            " needs the package regex"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _regex_is_there(self) -> WordOptions:
+        if self.boundaries == "unicode" and find_spec("regex") is None:
+            cure = 'pip install "recurra[text]", or take "simple"'
+            raise ValueError(f"boundaries: unicode needs the package regex: {cure}")
+        return self
 
 
 class Word(TokenTable[WordOptions]):
     """Words and punctuation marks with the single space before them, other white space by itself.
+
+    A word is a run of letters, digits and `_`, or, by the boundaries of Unicode, what UAX #29 takes
+    for one: "can't" and "3.14" are one, marks and joiners stay with their letter, and an emoji is
+    whole. No dictionary is asked: each Chinese character is a word, and so is each hiragana and
+    each letter of Thai, with its marks.
 
     Decoding joins the tokens and gives the very text back, but for unknown words and folded case.
     """
@@ -49,7 +71,9 @@ class Word(TokenTable[WordOptions]):
 
     def split(self, text: str) -> list[str]:
         """Return the tokens of a text; joined, they are the text."""
-        return TOKEN.findall(text.lower() if self.options.lowercase else text)
+        if self.options.lowercase:
+            text = text.lower()
+        return segments(text) if self.options.boundaries == "unicode" else TOKEN.findall(text)
 
     def fit(self, runs: Iterable[str]) -> None:
         """Count the words.
@@ -58,7 +82,8 @@ class Word(TokenTable[WordOptions]):
         """
         words = (self.split(run) for run in runs)
         counts = self.count(words, self.options.min_count, self.options.max_size)
-        if fault := unsuited(counts):
+        fault = unsuited(counts) if self.options.boundaries == "simple" else ""
+        if fault:
             warnings.warn(fault, Unsuited, stacklevel=2)
 
     def add(self, runs: Iterable[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -25,8 +26,11 @@ is.
 
 def by_default(entry: Entry) -> Any:
     """Return a component as a parameter, marked slow if it is like another one."""
-    slow = entry.component.name in LIKE_ANOTHER
-    return pytest.param(entry, marks=[pytest.mark.slow] if slow else [], id=label(entry))
+    marks = [pytest.mark.slow] if entry.component.name in LIKE_ANOTHER else []
+    if entry.component.name == "bpe":
+        absent = find_spec("tokenizers") is None
+        marks.append(pytest.mark.skipif(absent, reason="the package tokenizers is not installed"))
+    return pytest.param(entry, marks=marks, id=label(entry))
 
 
 def label(entry: Entry) -> str:

@@ -191,7 +191,9 @@ def check(task: TaskFile, override: Override = [], as_json: Json = False) -> Non
 @app.command()
 def generate(
     run: RunPath,
-    prompt: Annotated[str | None, typer.Option(help="The text to go on from.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="The text to go on from; tokens with spaces as a JSON list.")
+    ] = None,
     values: Annotated[
         str | None, typer.Option(help="The numbers to go on from: 1,2,3; several features: 1,2;3,4")
     ] = None,
@@ -236,7 +238,7 @@ def generate(
     """Generate text from a run, or forecast numbers in the data's own units."""
     from recurra import verbs
     from recurra.cli.generations import GENERATIONS
-    from recurra.cli.values import parse
+    from recurra.cli.values import parse, text_or_tokens
 
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
@@ -246,7 +248,11 @@ def generate(
     generation = GENERATIONS[vocabulary.yields]
     generation.check(prompt, values, streams)
 
-    beginning: Any = prompt if values is None else parse(values, vocabulary.size)
+    beginning: Any = None
+    if values is not None:
+        beginning = parse(values, vocabulary.size)
+    elif prompt is not None:
+        beginning = text_or_tokens(prompt, vocabulary.reads, "--prompt")
     sampling = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
@@ -257,6 +263,8 @@ def generate(
         )
 
     text = opened.prompt() if prompt is None else prompt
+    if isinstance(beginning, list) and prompt is not None:
+        text = " ".join(beginning)
     if as_json:
         read = generation.prompt(beginning, text)
         generated = generation.gathered(steps, streams)
@@ -288,7 +296,9 @@ def predict(
             help="New sequences, in the form of the run's data; no labels.", metavar="FILE"
         ),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="One sequence of text.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="One sequence of text, or a JSON list of tokens.")
+    ] = None,
     values: Annotated[
         str | None, typer.Option(help="One sequence of numbers: 1,2,3; several features: 1,2;3,4")
     ] = None,
@@ -306,7 +316,7 @@ def predict(
     """Answer new sequences: labels with their chances, or what comes next."""
     from recurra import verbs
     from recurra.cli import predictions
-    from recurra.cli.values import READERS
+    from recurra.cli.values import READERS, text_or_tokens
 
     origins = [origin for origin in (file, text, values) if origin is not None]
     if len(origins) != 1:
@@ -315,7 +325,7 @@ def predict(
     opened = verbs.load(run)
     rows: list[Any] | None = None
     if text is not None:
-        rows = [text]
+        rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]
     elif values is not None:
         read = READERS[opened.vocabulary.yields]
         rows = [read(values, opened.vocabulary.size)]

@@ -353,6 +353,8 @@ def _vocabulary(vocabulary: SymbolVocabulary | NumberVocabulary) -> None:
     if more > 0:
         texts.append(f"and {more} more")
     _line("vocabulary", f"{size} symbols  {'  '.join(texts)}")
+    for note in vocabulary.notes:
+        _line("", note)
 
 
 def _features(vocabulary: NumberVocabulary) -> None:

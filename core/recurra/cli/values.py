@@ -1,7 +1,12 @@
-"""Numbers from the command line: `--values 1,2,3`, and `--values "1,2;3,4"` for several columns."""
+"""What the command line gives to go on from.
+
+Numbers are `--values 1,2,3`, and `--values "1,2;3,4"` for several columns. Tokens that hold spaces
+are a JSON list, `--prompt '["New York", "Paris"]'`.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -36,6 +41,26 @@ def parse(text: str, columns: int) -> list[Any]:
             part = parts[number - 1].strip()
             raise InputError.of("RC080", fact, got=part, allowed=_allowed(columns))
     return rows
+
+
+def text_or_tokens(text: str, reads: str, option: str) -> str | list[str]:
+    """Return a text as it is, or the tokens of a JSON list, where a run reads tokens.
+
+    Raises `InputError` (RC080) for a list that holds anything else.
+    """
+    if reads != "tokens" or not text.lstrip().startswith("["):
+        return text
+    try:
+        tokens = json.loads(text)
+    except (ValueError, RecursionError):
+        # Not a list, but tokens of which the first begins with a bracket.
+        return text
+
+    if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+        fact = f"{option}: a list of tokens holds names in double quotes alone"
+        cure = f"""{option} '["New York", "Paris"]'"""
+        raise InputError.of("RC080", fact, got=text[:80], cure=cure)
+    return tokens
 
 
 def _no_numbers(text: str, columns: int) -> list[Any]:

@@ -115,6 +115,20 @@ class Vocabulary(ABC, Generic[O]):
         """
         return ()
 
+    def notes(self) -> list[str]:
+        """Return what the report is to tell of what it learned: how much of the data is unknown.
+
+        It came with API 1.1.
+        """
+        return []
+
+    def fingerprint(self) -> str:
+        """Return what changes when a file that it learns from does; nothing where there is none.
+
+        It came with API 1.1.
+        """
+        return ""
+
     def parse(self, text: str) -> Values:
         """Return the elements of a prompt that a person typed."""
         return text

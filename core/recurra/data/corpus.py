@@ -175,6 +175,9 @@ def _key(reading: Reading, fingerprint: str) -> str:
     ]
     if reading.known:
         parts.append(json.dumps(vocabulary.save(), sort_keys=True))
+    # Only where there is one: what was kept before is still found.
+    if own := vocabulary.fingerprint():
+        parts.append(own)
     text = json.dumps(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

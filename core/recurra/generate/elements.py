@@ -323,7 +323,10 @@ def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
     if not spaced:
         return ""
     example = json.dumps(max(spaced, key=len), ensure_ascii=False)
-    return f"a token with spaces stands in a list, in a task or in Python: prompt = [{example}]"
+    return (
+        f"a token with spaces stands in a list: prompt = [{example}] in a task or in Python, and on"
+        f" the command line --prompt '[{example}]'"
+    )
 
 
 def _are_texts(elements: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recurra.engine.choice import Choice
@@ -29,10 +29,11 @@ class DataSizes:
 
 @dataclass(frozen=True)
 class SymbolVocabulary:
-    """The size of a vocabulary of symbols, and the first of them."""
+    """The size of a vocabulary of symbols, the first of them, and what is to be known of them."""
 
     size: int
     symbols: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -98,7 +98,8 @@ class Symbols(Elements):
         """Return the size, and the first symbols."""
         vocabulary = data.vocabulary
         first = range(min(vocabulary.size, SYMBOLS_SHOWN))
-        return SymbolVocabulary(vocabulary.size, [vocabulary.symbol(index) for index in first])
+        symbols = [vocabulary.symbol(index) for index in first]
+        return SymbolVocabulary(vocabulary.size, symbols, vocabulary.notes())
 
     def answers(self, data: Data) -> Classes:
         """Return the classes, and how often each comes in training."""
@@ -185,8 +186,9 @@ class Symbols(Elements):
         return rows
 
     def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
-        """Compare all that was learned."""
-        return bool(vocabulary.save() == learned.save())
+        """Compare all that was learned, but for what an older version has not saved."""
+        now, before = vocabulary.save(), learned.save()
+        return {key: now.get(key) for key in before} == before
 
     def try_out(self, vocabulary: Vocabulary[Any]) -> None:
         """Ask for every symbol."""
