@@ -9,9 +9,6 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -238,7 +235,7 @@ def generate(
     """Generate text from a run, or forecast numbers in the data's own units."""
     from recurra import verbs
     from recurra.cli.generations import GENERATIONS
-    from recurra.cli.values import parse, text_or_tokens
+    from recurra.cli.values import parse, prompted, text_or_tokens
 
     if prompt is not None and values is not None:
         raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
@@ -257,7 +254,7 @@ def generate(
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
-    with _prompted("--prompt" if values is None else "--values"):
+    with prompted("--prompt" if values is None else "--values"):
         steps = opened.generate(
             beginning, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
         )
@@ -271,20 +268,6 @@ def generate(
         print_json({"prompt": read, "generated": generated})
     else:
         generation.write(steps, text, streams)
-
-
-@contextmanager
-def _prompted(option: str) -> Iterator[None]:
-    """Let errors about the prompt speak of the option that gave it."""
-    try:
-        yield
-    except InputError as error:
-        problems = []
-        for problem in error.problems:
-            if problem.key.startswith("generation.prompt"):
-                problem = replace(problem, key=option)
-            problems.append(problem)
-        raise InputError(problems) from error.__cause__
 
 
 @app.command()

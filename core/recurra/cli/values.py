@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from recurra.cli.common import counted
@@ -61,6 +63,20 @@ def text_or_tokens(text: str, reads: str, option: str) -> str | list[str]:
         cure = f"""{option} '["New York", "Paris"]'"""
         raise InputError.of("RC080", fact, got=text[:80], cure=cure)
     return tokens
+
+
+@contextmanager
+def prompted(option: str) -> Iterator[None]:
+    """Let errors about the prompt speak of the option that gave it."""
+    try:
+        yield
+    except InputError as error:
+        problems = []
+        for problem in error.problems:
+            if problem.key.startswith("generation.prompt"):
+                problem = replace(problem, key=option)
+            problems.append(problem)
+        raise InputError(problems) from error.__cause__
 
 
 def _no_numbers(text: str, columns: int) -> list[Any]:
