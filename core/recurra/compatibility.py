@@ -10,7 +10,7 @@ from recurra.contracts.component import CAPABILITIES
 from recurra.contracts.declared import misdeclared
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
-from recurra.contracts.source import Source
+from recurra.contracts.source import OF_STEPS, Source
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
@@ -103,7 +103,10 @@ def _both_ways(resolved: Resolved, key: str) -> Problem:
     fact = (
         f"target {name!r} must be causal: a cell that reads both ways has seen what it is to answer"
     )
-    return Problem("RC031", fact, f"{key}.bidirectional", cure="leave bidirectional out")
+    cure = "leave bidirectional out"
+    if "causal" in type(resolved.parts["target"].options).model_fields:
+        cure += ", or target.causal = false"
+    return Problem("RC031", fact, f"{key}.bidirectional", cure=cure)
 
 
 def _column_problems(resolved: Resolved) -> Iterator[Problem]:
@@ -135,14 +138,31 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
 
 def _step_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
     """Give a problem for each key that a target of steps cannot do with."""
-    if target.asks != "input" and sequence.carry:
+    whole = target.asks != "input" and target.asks not in OF_STEPS
+    if whole and sequence.carry:
         fact = f"target {name!r} asks for a {target.asks} a sequence, "
         fact += "and with carry a split may end within one"
         yield Problem("RC031", fact, "sequence.carry", cure="leave carry out")
-    if not sequence.length:
+    if target.at_once:
+        yield from _at_once_problems(sequence, name)
+    elif not sequence.length:
         fact = "length is not allowed: 0 is for sequences that are answered once"
         allowed = f"an integer, at least 1, at most {MOST}"
         yield Problem("RC013", fact, "sequence.length", got="0", allowed=allowed)
+
+
+def _at_once_problems(sequence: Sequence, name: str) -> Iterator[Problem]:
+    """Give a problem for each key that would cut a sequence that is read in one window."""
+    fact = f"target {name!r} lets a step see what follows it, so that each sequence is one window:"
+    for key in ("carry", "stride"):
+        if getattr(sequence, key):
+            cure = f"leave {key} out, or target.causal = true"
+            yield Problem("RC031", f"{fact} {key} has no use", f"sequence.{key}", cure=cure)
+    by = sequence.split_by
+    if by not in ("auto", "sequence"):
+        cure = "leave split_by out, or target.causal = true"
+        fact = f"{fact} split_by = {by!r} would cut it"
+        yield Problem("RC031", fact, "sequence.split_by", cure=cure)
 
 
 def _idle_problems(sequence: Sequence, why: str) -> Iterator[Problem]:

@@ -160,8 +160,13 @@ def _is_recorded(document: Document, key: Key) -> bool:
 
 
 def _whole(target: Part) -> bool:
-    """Tell whether a sequence is one example: it is one window unless the task says else."""
-    return getattr(target.entry.target, "scope", "step") != "step"
+    """Tell whether a target reads sequences whole: each is one window unless the task says else."""
+    kind = target.entry.target
+    if getattr(kind, "scope", "step") != "step":
+        return True
+    # One that is no target, or lacks a method, is refused later.
+    abstract = getattr(kind, "__abstractmethods__", True)
+    return not abstract and bool(getattr(target.build(), "at_once", False))
 
 
 def _with_name(task: Task, path: Path) -> Task:

@@ -36,6 +36,8 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
         {"tokens": [["red", "green"], ["red"]], "labels": [2, 1]},
         {"series": [[[1.0, 2.0], [3.0, 5.0]], [[2.0, 4.0]]], "labels": ["up", "down"]},
         {"texts": ["to and fro", "and back"], "folds": ["train", "test"]},
+        {"tokens": [["red", "green"], ["red"]], "tags": [["warm", "cold"], ["warm"]]},
+        {"values": [1.0, 2.0, 4.0], "tags": ["low", "low", "high"]},
     ),
     "given": ({}, {"columns": ["high", "low"], "group": "station", "missing": "forward"}),
     "text": (
@@ -73,6 +75,11 @@ def recurra_components() -> list[Component]:
             "python_docs",
             "python_docs:PythonDocs",
             "the documentation inside every CPython: 465 kB of English",
+        ),
+        (
+            "python_tokens",
+            "python_tokens:PythonTokens",
+            "the modules of every CPython, each character tagged with its kind of token",
         ),
     ]
     return [

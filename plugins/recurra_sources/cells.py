@@ -94,6 +94,13 @@ def tokens(cell: Any) -> Reading:
     return [str(token) for token in cell], ""
 
 
+def tags(cell: Any) -> Reading:
+    """Return a cell that holds the tags of the characters of a text, a list."""
+    if not cell:
+        return None, "missing"
+    return tokens(cell)
+
+
 def fold(cell: Any) -> Reading:
     """Return a cell that tells in which split a sequence is."""
     name, fault = named(cell)

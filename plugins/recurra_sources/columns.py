@@ -1,7 +1,7 @@
-"""What every table has: columns, groups, labels, answers, folds, missing cells.
+"""What every table has: columns, groups, labels, answers, folds, tags, missing cells.
 
-A row is a step of a series or of tokens, or one whole text; with a label, an answer or a fold and
-no group it is a whole sequence.
+A row is a step of a series or of tokens, or one whole text; with a label, an answer, a fold or tags
+and no group it is a whole sequence.
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ CHUNK = 1 << 14
 
 
 class Step(NamedTuple):
-    """A row whose cells are read, where it stands, and of what sequence it is."""
+    """A row whose cells are read, where it stands, and of what sequence it is.
+
+    `tags` is its own, or one for each character of a text.
+    """
 
     place: Place
     values: Cells
     label: str | None
     fold: str | None
     answer: str | list[str] | None
+    tags: Any
     group: str | None
 
 
@@ -91,6 +95,10 @@ class Rows(Source[R]):
         """Give a series or token sequence a group, or a text a row or a group."""
         options = self.options
         refuse_unused(options, element)
+        if options.tags is not None and options.group is not None and element == "text":
+            fact = "the rows of a group of text are joined, and a tag is of one character"
+            cure = "leave group out: each row is then a sequence; or read tokens, one a row"
+            raise InputError.of("RC030", fact, key="source.tags", cure=cure)
         if element != "numbers" and len(options.columns) > 1:
             fact = f"{len(options.columns)} columns are named, but {element} are read from one"
             raise InputError.of("RC030", fact, key="source.columns")
@@ -122,11 +130,10 @@ class Rows(Source[R]):
         steps = self._complete(lines, element)
         if options.group is None and not options.whole_rows:
             # All rows are one series, but each text stands by itself.
-            rows = (step.values for step in steps)
             if element == "text":
-                yield from (Piece(cells[0]) for cells in rows)
+                yield from (Piece(step.values[0]) for step in steps)
             else:
-                yield from _chunks(rows)
+                yield from _chunks(steps)
             return
 
         # The rows of a group follow each other: a group that comes again is refused. The number of
@@ -146,8 +153,8 @@ class Rows(Source[R]):
         nothing that these could be of.
         """
         first = next(steps)
-        rows = self._of_one_label(first, chain([first], steps))
-        pieces = self._joined(rows) if element == "text" else _chunks(rows)
+        own = self._of_one_label(first, chain([first], steps))
+        pieces = self._joined(own) if element == "text" else _chunks(own)
         said = first.label, first.fold, first.answer
         if said == (None, None, None):
             yield from _named(pieces, first.group)
@@ -156,15 +163,15 @@ class Rows(Source[R]):
         start = True
         for piece in pieces:
             if len(piece.values):
-                yield labels.piece(piece.values, start, *said)
+                yield labels.piece(piece.values, start, *said, piece.columns.get("tags"))
                 start = False
         if start and first.answer is not None:
             yield labels.piece("" if element == "text" else [], start, *said)
         elif start and self.options.missing != "drop":
             raise self._all_empty(first)
 
-    def _of_one_label(self, first: Step, steps: Iterator[Step]) -> Iterator[Cells]:
-        """Give the cells of one sequence.
+    def _of_one_label(self, first: Step, steps: Iterator[Step]) -> Iterator[Step]:
+        """Give the steps of one sequence.
 
         Raises `InputError` (RC042) where its label, its fold or its answer changes.
         """
@@ -175,14 +182,15 @@ class Rows(Source[R]):
                 raise self._changing("fold", first, first.fold, step, step.fold)
             if step.answer != first.answer:
                 raise self._changing("answer", first, first.answer, step, step.answer)
-            yield step.values
+            yield step
 
-    def _joined(self, rows: Iterator[Cells]) -> Iterator[Piece]:
+    def _joined(self, steps: Iterator[Step]) -> Iterator[Piece]:
         """Give the texts of one group, with what stands between them."""
         separator = "\n" if self.options.separator is None else self.options.separator
         start = True
-        for (text,) in rows:
-            yield Piece(str(text) if start else f"{separator}{text}", start)
+        for step in steps:
+            (text,) = step.values
+            yield Piece(str(text) if start else f"{separator}{text}", start, _tags([step]))
             start = False
 
     def _all_empty(self, first: Step) -> InputError:
@@ -215,8 +223,7 @@ class Rows(Source[R]):
         beside = self.readers(element)
         if options.whole_rows:
             # The number of a row is its group, and stands behind the other cells.
-            unfolding = Unfolding(self.where, options.columns, element, self._markers)
-            rows = unfolding.rows(rows, beside)
+            rows = self._unfolding(element).rows(rows, beside)
             beside = [*beside, read_as.named]
 
         faults = Faults(options, element, self.where, self.unit)
@@ -265,7 +272,8 @@ class Rows(Source[R]):
             fold = None if options.fold is None else about[options.fold]
             answer = None if options.answer is None else about[options.answer]
             own_group = values[-1] if grouped else None
-            yield Step(place, values[:width], label, fold, answer, own_group)
+            tags = None if options.tags is None else about[options.tags]
+            yield Step(place, values[:width], label, fold, answer, tags, own_group)
 
     def _interpolated(self, steps: Iterator[Step], mending: Mending) -> Iterator[Step]:
         """Give steps whose missing numbers are on the line between those around them."""
@@ -300,6 +308,7 @@ class Rows(Source[R]):
         special: dict[str | None, Reader] = {
             options.fold: read_as.fold,
             options.answer: read_as.tokens if element == "tokens" else read_as.text,
+            options.tags: read_as.tags if element == "text" else read_as.named,
         }
         readers = [special.get(name, read_as.named) for name in options.beside]
         return [self._markers.before(read) for read in readers]
@@ -338,7 +347,7 @@ class Rows(Source[R]):
         options = self.options
         if name in options.columns:
             return "source.columns"
-        for role in ("label", "answer"):
+        for role in ("label", "answer", "tags"):
             if name == getattr(options, role):
                 return f"source.{role}"
         return "source.fold" if name == options.fold else "source.group"
@@ -352,7 +361,8 @@ class Rows(Source[R]):
         """Return what is read, and what is said of each sequence where columns of it are named."""
         options = self.options
         labelled, folded = options.label is not None, options.fold is not None
-        return labels.roles(self.offers, labelled, folded, options.answer is not None)
+        answered, tagged = options.answer is not None, options.tags is not None
+        return labels.roles(self.offers, labelled, folded, answered, tagged)
 
     def features(self) -> list[str]:
         """Return the names of the columns."""
@@ -368,11 +378,17 @@ class Rows(Source[R]):
         if not self.options.whole_rows or len(names) > 1:
             return names
 
-        unfolding = Unfolding(self.where, names, "numbers", self._markers)
+        unfolding = self._unfolding("numbers")
         for _ in unfolding.rows(self.rows(), self.readers("numbers")):
             if unfolding.width:
                 break
         return indexed(names[0], unfolding.width) if unfolding.width > 1 else names
+
+    def _unfolding(self, element: Element) -> Unfolding:
+        """Return what makes steps of rows that are sequences."""
+        options = self.options
+        tags = None if options.tags is None else options.beside.index(options.tags)
+        return Unfolding(self.where, options.columns, element, self._markers, tags)
 
     def gaps(self) -> list[str]:
         """Return what the last reading left out before other rows of its sequence.
@@ -427,27 +443,36 @@ def _named(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
     """Give pieces, of which each that starts a sequence carries its name, where it has one."""
     columns: Mapping[Role, Any] = {} if name is None else {"series": name}
     for piece in pieces:
-        yield piece._replace(columns=columns) if piece.start else piece
+        yield piece._replace(columns={**piece.columns, **columns}) if piece.start else piece
 
 
-def _chunks(rows: Iterator[Cells]) -> Iterator[Piece]:
-    """Give the rows of one sequence, many at a time."""
-    chunk: list[Cells] = []
+def _chunks(steps: Iterator[Step]) -> Iterator[Piece]:
+    """Give the steps of one sequence, many at a time."""
+    chunk: list[Step] = []
     start = True
-    for cells in rows:
-        chunk.append(cells)
+    for step in steps:
+        chunk.append(step)
         if len(chunk) == CHUNK:
-            yield Piece(_together(chunk), start)
+            yield _together(chunk, start)
             chunk, start = [], False
     if chunk:
-        yield Piece(_together(chunk), start)
+        yield _together(chunk, start)
 
 
-def _together(rows: list[Cells]) -> Any:
-    """Return rows as elements: tokens of one column, or numbers of several."""
+def _together(steps: list[Step], start: bool) -> Piece:
+    """Return steps as elements: tokens of one column, or numbers of several."""
+    rows = [step.values for step in steps]
     if isinstance(rows[0][0], str):
-        return [cells[0] for cells in rows]
-    return np.array(rows, np.float64)
+        return Piece([cells[0] for cells in rows], start, _tags(steps))
+    return Piece(np.array(rows, np.float64), start, _tags(steps))
+
+
+def _tags(steps: list[Step]) -> Mapping[Role, Any]:
+    """Return the tags of steps, or of the characters of one text, if they have such."""
+    first = steps[0].tags
+    if first is None:
+        return {}
+    return {"tags": first if isinstance(first, list) else [step.tags for step in steps]}
 
 
 def indexed(column: str, width: int) -> list[str]:

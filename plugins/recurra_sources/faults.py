@@ -37,7 +37,8 @@ class Faults:
     def __init__(self, options: RowOptions, element: Element, where: str, unit: str) -> None:
         self.where, self.unit = where, unit
         self.settled = options.settled
-        self.beside = {"label": options.label, "fold": options.fold, "answer": options.answer}
+        roles = ("label", "fold", "answer", "tags")
+        self.beside = {role: getattr(options, role) for role in roles}
         self.count = 0
         self.names: set[str] = set()
         self.lines: list[str] = []

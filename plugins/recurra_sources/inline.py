@@ -13,6 +13,7 @@ from recurra import Element, Field, InputError, Options, Piece, Role, Source
 from recurra_sources import labels
 from recurra_sources.labels import Fold
 from recurra_sources.names import HALF_CURE, half_pair
+from recurra_sources.unfolding import UNITS
 
 FORMS: dict[str, Element] = {
     "text": "text",
@@ -59,6 +60,13 @@ class InlineOptions(Options):
         None,
         description=(
             "the split that each sequence is in, in their order; sequence.split is then left out"
+        ),
+    )
+
+    tags: list[str | int | float] | list[list[str | int | float]] | None = Field(
+        None,
+        description=(
+            "a tag for each character, token or step, a list of them for each of several sequences"
         ),
     )
 
@@ -140,6 +148,37 @@ class InlineOptions(Options):
             )
         return self
 
+    @model_validator(mode="after")
+    def _every_element_has_a_tag(self) -> InlineOptions:
+        if self.tags is None:
+            return self
+        name, sequences = self.content()
+        tags = self.tags_of_sequences()
+        if len(tags) != len(sequences):
+            raise ValueError(
+                f"tags: give a list of tags for each sequence; got {len(tags)}, and {name} holds"
+                f" {len(sequences)}"
+            )
+
+        for index, (own, sequence) in enumerate(zip(tags, sequences, strict=True)):
+            if len(own) != len(sequence):
+                unit = UNITS[FORMS[name]]
+                raise ValueError(
+                    f"tags: sequence {index + 1} has {len(own)} tags for {len(sequence)} {unit}:"
+                    " give each one tag"
+                )
+            empty = [place for place, tag in enumerate(own) if not tag.strip()]
+            if empty:
+                raise ValueError(f"tags: tag {empty[0] + 1} of sequence {index + 1} is empty")
+        return self
+
+    def tags_of_sequences(self) -> list[list[str]]:
+        """Return the tags of each sequence, as text."""
+        given: list[Any] = self.tags or []
+        nested = any(isinstance(each, list) for each in given)
+        lists = given if nested or not given else [given]
+        return [[str(tag) for tag in tags] for tags in lists]
+
     def content(self) -> tuple[str, list[Any]]:
         """Return the option that holds sequences, and these."""
         name = next(name for name in FORMS if getattr(self, name) is not None)
@@ -177,7 +216,8 @@ class Inline(Source[InlineOptions]):
 
             folds = self.options.folds
             fold = None if folds is None else folds[index]
-            yield labels.piece(values, True, self._label(index), fold, self._answer(index))
+            answer, tags = self._answer(index), self._tags(index)
+            yield labels.piece(values, True, self._label(index), fold, answer, tags)
 
     def _answer(self, index: int) -> str | list[str] | None:
         """Return the answer to a sequence, where they have such."""
@@ -186,6 +226,14 @@ class Inline(Source[InlineOptions]):
         answer = self.options.answers[index]
         _check_whole("".join(answer))
         return answer
+
+    def _tags(self, index: int) -> list[str] | None:
+        """Return the tags of a sequence, where they have such."""
+        if self.options.tags is None:
+            return None
+        tags = self.options.tags_of_sequences()[index]
+        _check_whole("".join(tags))
+        return tags
 
     def _label(self, index: int) -> str | None:
         """Return the label of a sequence, where they have such."""
@@ -204,7 +252,8 @@ class Inline(Source[InlineOptions]):
         """Return what is read, and what is said of each sequence where there is such."""
         options = self.options
         labelled, folded = options.labels is not None, options.folds is not None
-        return labels.roles(self.offers, labelled, folded, options.answers is not None)
+        answered, tagged = options.answers is not None, options.tags is not None
+        return labels.roles(self.offers, labelled, folded, answered, tagged)
 
 
 def _check_whole(text: str) -> None:

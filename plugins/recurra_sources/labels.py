@@ -1,11 +1,12 @@
-"""What is said of a whole sequence: its label, its answer and its fold.
+"""What is said of a whole sequence, its label, its answer and its fold, and of each element.
 
-The piece carries them that starts the sequence: one text each, or an answer in tokens.
+The piece carries it that starts the sequence: one text each, or an answer in tokens. Tags are as
+many as a piece has elements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 from recurra import Element, Piece, Role
@@ -16,7 +17,11 @@ FOLDS: tuple[str, ...] = get_args(Fold)
 
 
 def roles(
-    offers: tuple[Element, ...], labelled: bool, folded: bool = False, answered: bool = False
+    offers: tuple[Element, ...],
+    labelled: bool,
+    folded: bool = False,
+    answered: bool = False,
+    tagged: bool = False,
 ) -> Mapping[Role, tuple[Element, ...]]:
     """Return the columns of a source that reads such elements, with those that are there."""
     columns: dict[Role, tuple[Element, ...]] = {"input": offers}
@@ -26,6 +31,8 @@ def roles(
         columns["answer"] = ("text", "tokens")
     if folded:
         columns["fold"] = ("text",)
+    if tagged:
+        columns["tags"] = ("text",)
     return columns
 
 
@@ -35,8 +42,11 @@ def piece(
     label: str | None,
     fold: str | None = None,
     answer: str | list[str] | None = None,
+    tags: Sequence[str] | None = None,
 ) -> Piece:
     """Return a piece of a sequence; the one that starts it carries what is said of it."""
-    said: dict[Role, Any] = {"label": label, "fold": fold, "answer": answer}
+    said: dict[Role, Any] = {"tags": tags}
+    if start:
+        said |= {"label": label, "fold": fold, "answer": answer}
     columns = {role: value for role, value in said.items() if value is not None}
-    return Piece(values, start, columns) if start and columns else Piece(values, start)
+    return Piece(values, start, columns) if columns else Piece(values, start)

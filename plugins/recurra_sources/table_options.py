@@ -47,6 +47,14 @@ class RowOptions(Options):
             " sequence.split is then left out"
         ),
     )
+    tags: str | None = Field(
+        None,
+        description=(
+            "column that tells a tag for each element: of a group the cell of each row; without a"
+            " group each row is a sequence by itself, and has as many tags as characters, tokens or"
+            " steps, between white space or in a list"
+        ),
+    )
     separator: Annotated[str | None, For("text")] = Field(
         None,
         description="what stands between the rows of a group of text; left out, a newline",
@@ -150,22 +158,22 @@ class RowOptions(Options):
         return self
 
     @model_validator(mode="after")
-    def _answer_stands_apart(self) -> RowOptions:
+    def _answer_and_tags_stand_apart(self) -> Self:
         others = {name: "one of the columns that are read" for name in self.columns}
-        for role, name in (("label", self.label), ("fold", self.fold), ("group", self.group)):
+        for role in ("label", "fold", "group", "answer", "tags"):
+            name = getattr(self, role)
+            if role in ("answer", "tags") and name in others:
+                raise ValueError(
+                    f"{role}: {name!r} is {others[name]} too: it must be a column by itself"
+                )
             if name:
                 others.setdefault(name, f"the {role}")
-        if self.answer in others:
-            what = others[self.answer]
-            raise ValueError(
-                f"answer: {self.answer!r} is {what} too: it must be a column by itself"
-            )
         return self
 
     @property
     def beside(self) -> list[str]:
         """The columns that say something of a sequence, where named; the group is the last."""
-        names = (self.label, self.fold, self.answer, self.group)
+        names = (self.label, self.fold, self.answer, self.tags, self.group)
         return [name for name in names if name is not None]
 
     @property
@@ -183,8 +191,8 @@ class RowOptions(Options):
         """Whether each row is a whole sequence."""
         if self._alike is not None:
             return self._alike
-        said = self.label is not None or self.fold is not None or self.answer is not None
-        return said and self.group is None
+        said = (self.label, self.fold, self.answer, self.tags)
+        return self.group is None and any(name is not None for name in said)
 
 
 class FileOptions(Options):
@@ -201,7 +209,7 @@ class TableOptions(RowOptions, FileOptions):
 
     def over(self, path: str) -> Self:
         """Return the same options, without labels, for another file with rows as they were."""
-        beside = {"label": None, "fold": None, "answer": None}
+        beside = {"label": None, "fold": None, "answer": None, "tags": None}
         other = self.model_copy(update={"path": path, **beside})
         other._alike = self.whole_rows
         other._prompts = self.prompts

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from recurra import InputError
+from recurra import Element, InputError, Piece
 from recurra_sources import csv_rows, numbers
 from recurra_sources.columns import Table
 from recurra_sources.csv_options import CsvOptions
@@ -35,6 +35,14 @@ class Csv(Table[CsvOptions]):
     In a file of one column a blank line between rows is a row whose cell is empty; in a wider one
     it is no row.
     """
+
+    def read(self, element: Element) -> Iterator[Piece]:
+        """Give the sequences; a row that is one holds no series. Raises `InputError` (RC030)."""
+        if element == "numbers" and self.options.tags is not None and self.options.group is None:
+            fact = "without a group each row is a sequence, and of numbers that is a single step"
+            cure = "name as group a column that tells whose step a row is, if of one series alone"
+            raise InputError.of("RC030", fact, key="source.tags", cure=cure)
+        yield from super().read(element)
 
     def written(self) -> Iterator[tuple[int, list[str]]]:
         """Give the rows, but for the one that names the columns."""

@@ -7,6 +7,10 @@ from typing import Any
 
 from recurra import Element, InputError
 from recurra_sources.cells import Cells, Markers, Place, Reader, Row, is_missing
+from recurra_sources.faults import shortened
+
+UNITS: dict[Element, str] = {"text": "characters", "tokens": "tokens", "numbers": "steps"}
+"""What the elements of a sequence are called."""
 
 
 class Unfolding:
@@ -14,18 +18,29 @@ class Unfolding:
 
     Text stays one row. Tokens are split at white space, or come as a list. Numbers are one step, or
     lists of as many steps in every column; one column alone may hold several numbers a step, as a
-    list of lists, and `width` is how many, once a row tells.
+    list of lists, and `width` is how many, once a row tells. `tags` is the place of the cell behind
+    the columns that holds a tag for each element.
     """
 
-    def __init__(self, where: str, columns: list[str], element: Element, markers: Markers) -> None:
+    def __init__(
+        self,
+        where: str,
+        columns: list[str],
+        element: Element,
+        markers: Markers,
+        tags: int | None = None,
+    ) -> None:
         self.where = where
         self.markers = markers
         self.columns = columns
         self.element = element
+        self.tags = tags
         self.width = 0
 
     def rows(self, rows: Iterator[Row], beside: list[Reader]) -> Iterator[Row]:
         """Give the steps of rows: they end as these do, and with their number as a group.
+
+        Each has its own tag, if it has any.
 
         `beside` is what reads the cells at the end of a row, which say something of the sequence.
         """
@@ -38,15 +53,44 @@ class Unfolding:
 
             width = len(self.columns)
             columns, ends = cells[:width], cells[width:]
-            steps = self.steps(f"{self.where}:{line}", columns)
-            faults = (read(cell)[1] for read, cell in zip(beside, ends, strict=True))
-            if any(faults):
+            where = f"{self.where}:{line}"
+            steps = self.steps(where, columns)
+            said = self._said(where, steps, ends)
+            faults = (read(cell)[1] for read, cell in zip(beside, said[0], strict=True))
+            shared = self.tags is None or _holds_nothing(ends[self.tags])
+            if shared and any(faults):
                 # The cells at the end are those of each step: what is wrong is reported once.
                 steps = steps[:1]
 
-            for number, step in enumerate(steps, 1):
+            for number, (step, own) in enumerate(zip(steps, said, strict=False), 1):
                 place: Place = f"{line}, step {number}" if len(steps) > 1 else line
-                yield place, [*step, *ends, str(count)]
+                yield place, [*step, *own, str(count)]
+
+    def _said(self, where: str, steps: list[Cells], ends: Cells) -> list[Cells]:
+        """Return what stands at the end of each step: the cells of its row, and its own tag.
+
+        Raises `InputError` (RC042) for more or fewer tags than a sequence has elements.
+        """
+        if self.tags is None or _holds_nothing(ends[self.tags]):
+            return [ends] * len(steps)
+        cell = ends[self.tags]
+        if isinstance(cell, str):
+            cell = cell.split()
+        tags = cell if _is_list(cell) else [cell]
+
+        # A text is one step, whatever its length; where a cell is missing, that is what is told.
+        text = steps[0][0] if self.element == "text" else None
+        count = len(text) if isinstance(text, str) else len(steps)
+        missing = None in steps[0] or text == ""
+        if len(tags) != count and not missing:
+            fact = f"{where}: {len(tags)} tags for {count} {UNITS[self.element]}"
+            cure = "give each of them one tag, between white space or in a list"
+            got = shortened(ends[self.tags])
+            raise InputError.of("RC042", fact, key="source.tags", got=got, cure=cure)
+
+        each = [tags] if self.element == "text" else tags
+        before, after = ends[: self.tags], ends[self.tags + 1 :]
+        return [[*before, tag, *after] for tag in each]
 
     def steps(self, place: str, columns: Cells) -> list[Cells]:
         """Return the steps of a sequence, at least one: where it holds none, one that is missing.

@@ -13,6 +13,7 @@ def recurra_components() -> list[Component]:
         ("label", "Label", "one class a sequence"),
         ("value", "Value", "numbers for a sequence"),
         ("completion", "Completion", "the answer that follows a sequence"),
+        ("tags", "Tags", "one class a step"),
     ]
     return [
         Component(

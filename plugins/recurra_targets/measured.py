@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,13 +135,14 @@ class Confusion(Metric):
 class LogLoss(Metric):
     """The mean of -log p, p the chance that was given to the class that came."""
 
+    NAME: ClassVar[str] = "log_loss"
     answers = 0
     nats = 0.0
 
-    @staticmethod
-    def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
+    @classmethod
+    def figures(cls, vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
         """Return one figure: 0 where every answer was certain and right."""
-        return (Figure("log_loss"),)
+        return (Figure(cls.NAME),)
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add logits `[N, C]` and ids `[N]`."""
@@ -151,4 +152,10 @@ class LogLoss(Metric):
 
     def values(self) -> Metrics:
         """Return the mean, in nats."""
-        return {"log_loss": self.nats / self.answers}
+        return {self.NAME: self.nats / self.answers}
+
+
+class Nats(LogLoss):
+    """The same of steps, where it is called as that of what comes next is."""
+
+    NAME: ClassVar[str] = "nats"

@@ -41,5 +41,24 @@ class CompletionOptions(Options):
     )
 
 
+class TagsOptions(Options):
+    """Options of tags."""
+
+    causal: bool = Field(
+        True,
+        description=(
+            "whether a step may see only what came before it; false allows cells that read both"
+            " ways, and each sequence is then read in one window"
+        ),
+    )
+    scheme: Literal["BIO", "BIOES"] | None = Field(
+        None,
+        description=(
+            "how tags mark spans, as B-PER I-PER O: then span F1, precision and recall are figures"
+            " too"
+        ),
+    )
+
+
 class ValueOptions(PooledOptions):
     """Options of value."""

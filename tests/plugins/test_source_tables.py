@@ -286,6 +286,7 @@ OPTIONS = {
     "columns": ["b", "a"], "path": "other", "label": "l", "fold": "f", "answer": "z",
     "na": ["-"], "longest_gap": 3, "errors": "replace", "header": False, "quote": "'",
     "comment": "#", "thousands": " ", "percent": "share",
+    "tags": "t",
 }  # fmt: skip
 
 

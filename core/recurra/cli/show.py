@@ -19,6 +19,7 @@ from recurra.job.figures import (
     Forecast,
     Result,
     Said,
+    Tagged,
     Wrong,
 )
 from recurra.job.report import DataSizes, Memory, NumberVocabulary, Report, SymbolVocabulary
@@ -56,6 +57,8 @@ COLUMNS_SHOWN = 8
 """Columns of numbers whose figures are printed."""
 CLASSES_SHOWN = 16
 """Classes up to which a confusion is printed."""
+RUNS_SHOWN = 24
+"""Runs of a tagged sequence that are printed."""
 _UNITS = {"mape": " %"}
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
 
@@ -111,6 +114,8 @@ def figures(figures: Figures) -> None:
         _confusion(confusion)
     _most_wrong(figures.get("most_wrong", []))
     _completions(figures.get("completions", []))
+    if tagged := figures.get("tagged"):
+        _tagged(tagged)
 
     if beginnings := figures.get("beginnings"):
         steps, places = beginnings["steps"], beginnings["places"]
@@ -160,6 +165,21 @@ def _completions(completions: list[Completion]) -> None:
         verdict = "" if right else f"   right: {came}"
         end = "" if completion["ended"] else "..."
         _print(f"  {_class(completion['prompt'])} -> {said}{end}{verdict}")
+
+
+def _tagged(tagged: Tagged) -> None:
+    """Print how a sequence was tagged, a line for each run of steps that are tagged alike."""
+    first = tagged["first"]
+    _print(f"tagged:    sequence {tagged['sequence']}, from step {first} on")
+    width = max(len(_class(run["predicted"])) for run in tagged["runs"][:RUNS_SHOWN])
+    for run in tagged["runs"][:RUNS_SHOWN]:
+        last = first + run["steps"] - 1
+        where = f"step {first}" if last == first else f"steps {first} to {last}"
+        text = _class(run["read"])
+        what = f'"{text}"' if text else where
+        wrong = "" if run["came"] == run["predicted"] else f"  <- is {_class(run['came'])}"
+        _print(f"  {_class(run['predicted']):{width}}  {what}{wrong}")
+        first = last + 1
 
 
 def _answer(answer: Said) -> str:

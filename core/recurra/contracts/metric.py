@@ -93,6 +93,14 @@ class Metric(ABC):
         The predictions are what the loss takes for them.
         """
 
+    def add_at(self, output: Tensor, target: Tensor, places: Tensor) -> None:
+        """Add what is scored of steps, at `places` `[N, 2]`: which sequence, and which step of it.
+
+        In whatever order they come, the figures are the same. A metric that asks what stands beside
+        an answer overrides it; by default no answer hangs on where it stands.
+        """
+        self.add(output, target)
+
     @abstractmethod
     def values(self) -> Metrics:
         """Return the figures, of at least one answer.

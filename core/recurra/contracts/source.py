@@ -14,13 +14,18 @@ from recurra.errors import InputError
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-Role: TypeAlias = Literal["input", "label", "answer", "fold", "series"]
+Role: TypeAlias = Literal["input", "label", "answer", "fold", "series", "tags"]
 """What a column of the data is for.
 
-`input` is what is read, step by step, and `answer` what is to follow a sequence, of the same
-elements and possibly of none; the others are one text a sequence, its `label`, the `fold` that it
-is in (train, validation or test), and what it is called, `series`.
+`input` is what is read, step by step, `tags` is one text for each of its elements, and `answer`
+what is to follow a sequence, of the same elements and possibly of none; the others are one text a
+sequence, its `label`, the `fold` that it is in (train, validation or test), and what it is called,
+`series`.
 """
+
+TAGS: Role = "tags"
+OF_STEPS: tuple[Role, ...] = (TAGS,)
+"""What is said of each element, and not once of a sequence."""
 
 FOLDS: tuple[str, ...] = ("train", "validation", "test")
 """What a fold can be."""
@@ -31,8 +36,9 @@ NONE: Mapping[Any, Any] = MappingProxyType({})
 class Piece(NamedTuple):
     """A run of elements that follow each other; `start` tells that a new sequence begins with it.
 
-    `columns` holds what other columns say of the sequence, by their role: the piece that starts one
-    has its `label`, its `answer` and its `fold`.
+    `columns` holds what other columns say, by their role: the piece that starts a sequence has its
+    `label`, its `answer` and its `fold`. Every piece has the `tags` of its own elements, a list of
+    texts that is as long as `values`.
     """
 
     values: Values

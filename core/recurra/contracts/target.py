@@ -48,7 +48,8 @@ class Examples:
     `[N]` or numbers `[N, F]` in their own units; what lies between `begin` and `low` belongs to an
     earlier split, and is known but not asked. `answers` are what is asked of
     whole sequences: ids `[n]`, -1 where training has not shown it, or numbers `[n, F]` in their own
-    units. `size` is that of the vocabulary that is read,
+    units. Where each element has a tag, `answers` are those that there are, and `codes` `[N]` tell
+    which of them it is: `tags` looks them up. `size` is that of the vocabulary that is read,
     `classes` that of the answers. `season` and `scale` are those of a series. The first `lag`
     elements of a sequence are known, and not asked.
 
@@ -68,6 +69,7 @@ class Examples:
     season: int = 0
     scale: Scale | None = None
     lag: int = 0
+    codes: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.low)
@@ -76,6 +78,11 @@ class Examples:
         """Give the elements of each sequence."""
         for low, high in zip(self.low.tolist(), self.high.tolist(), strict=True):
             yield np.asarray(self.values[low:high])
+
+    def tags(self, low: int, high: int) -> NDArray[np.int64]:
+        """Return the ids of the tags of some elements, -1 for one that training has not shown."""
+        assert self.codes is not None and self.answers is not None, "each element has a tag"
+        return np.asarray(self.answers[self.codes[low:high]])
 
 
 class Target(ABC, Generic[O]):
@@ -115,6 +122,11 @@ class Target(ABC, Generic[O]):
     def causal(self) -> bool:
         """Whether a step may see only what came before it."""
         return self.scope != "sequence"
+
+    @property
+    def at_once(self) -> bool:
+        """Whether each sequence is read in one window, for a step may see what follows it."""
+        return self.scope == "step" and not self.causal
 
     @property
     def pooling(self) -> Literal["last", "mean", "max", "attention"]:

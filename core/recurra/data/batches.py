@@ -39,8 +39,9 @@ class Batch(NamedTuple):
     `mask` `[B, T]` marks the steps that are scored, `reset` `[B, T]` those at which a new sequence
     begins, and `position` `[B]` is that of a row's first step in its own sequence. A row that is
     `fresh` `[B]` begins with the state that a network has before its first step, whatever was read
-    before. `undo` `[B, T, 1 + O, F]`, where numbers have been transformed, holds what undoing each
-    answer takes, and the answer in its own units; it stays on the CPU.
+    before. Row i has `lengths[i]` steps, of which the one at `first[i]` of the corpus is the first,
+    and behind them it is filled. `undo` `[B, T, 1 + O, F]`, where numbers have been transformed,
+    holds what undoing each answer takes, and the answer in its own units; it stays on the CPU.
     """
 
     x: Tensor
@@ -49,6 +50,8 @@ class Batch(NamedTuple):
     reset: Tensor
     position: Tensor
     fresh: Tensor
+    lengths: Tensor
+    first: Tensor
     undo: Tensor = NOTHING
 
     @property
@@ -66,7 +69,19 @@ class Batch(NamedTuple):
                 mask=self.mask[:, steps],
                 reset=self.reset[:, steps],
                 position=self.position + start,
+                lengths=(self.lengths - start).clamp(min=1),
+                first=self.first + start,
             )
+
+    def places(self) -> Tensor:
+        """Return where each scored step stands, `[N, 2]`: the start of its sequence, its position.
+
+        Rows of evaluation lie in one sequence each.
+        """
+        steps = torch.arange(self.mask.shape[1], device=self.mask.device)
+        position = self.position[:, None] + steps
+        start = (self.first - self.position)[:, None].expand_as(position)
+        return torch.stack([start, position], dim=-1)[self.mask]
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -100,9 +115,10 @@ class Whole(NamedTuple):
 class Reader:
     """Cuts batches from a store: each row begins at a position and has a number of steps.
 
-    An answer lies `reach` steps past the one that gives it; those of `labels`, what is asked of
+    An answer lies `reach` steps past the one that gives it. Those of `labels`, what is asked of
     whole sequences, belong to each step: ids `[n]`, `UNSEEN` where nothing can be answered, or
-    scaled numbers `[n, F]`. Of the steps that have an answer those are scored that are `chosen`.
+    scaled numbers `[n, F]`. Where each element has a tag, `codes` tells for each which of the
+    `labels` it is. Of the steps that have an answer those are scored that are `chosen`.
     Where numbers are transformed, `rows` holds what has become of them, with `origins` numbers of
     each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
     """
@@ -112,6 +128,7 @@ class Reader:
     dtype: torch.dtype
     reach: int = 1
     labels: Array | None = None
+    codes: Store | None = None
     chosen: Callable[[Window], Flags | None] | None = None
     rows: Store | None = None
     origins: int = 0
@@ -158,9 +175,10 @@ class Reader:
         if unscored.max() > 0:
             mask &= offsets >= unscored[:, None]
         if self.labels is not None:
-            here = first[:, None] + offsets
-            y = self.labels[self.store.sequence(here)]
+            y = self.labels[self._labelled(first, offsets)]
             mask &= can_be_given(y)
+            if self.codes is not None:
+                y = _filled(y, offsets, steps)
 
         fresh = torch.ones(len(first), dtype=torch.bool)
         inputs = self._tensor(x)
@@ -176,7 +194,23 @@ class Reader:
             chosen = self.chosen(Window(inputs, answers, position))
             if chosen is not None:
                 scored = scored & chosen
-        return Batch(inputs, answers, scored, torch.from_numpy(reset), position, fresh, undo)
+        return Batch(
+            x=inputs,
+            y=answers,
+            mask=scored,
+            reset=torch.from_numpy(reset),
+            position=position,
+            fresh=fresh,
+            lengths=torch.from_numpy(np.asarray(steps, np.int64)),
+            first=torch.from_numpy(np.asarray(first, np.int64)),
+            undo=undo,
+        )
+
+    def _labelled(self, first: Ints, offsets: Ints) -> Ints:
+        """Return which of the labels answers each step, `[B, T]`."""
+        if self.codes is None:
+            return self.store.sequence(first[:, None] + offsets)
+        return self.codes.spans(first + self.reach, len(offsets)).astype(np.int64)
 
     def answerable(self, split: Split) -> Ints:
         """Return the sequences of a split that have an answer."""

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from recurra.cache import cache_folder
-from recurra.contracts.source import NONE, Piece, Role, Source
+from recurra.contracts.source import NONE, TAGS, Piece, Role, Source
 from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
-from recurra.data import intake, kept
+from recurra.data import alignment, intake, kept
 from recurra.data.marks import MARKS, Marks
-from recurra.data.store import Array, Learned, Ledger, Store
+from recurra.data.store import Array, Block, Learned, Ledger, Store
 from recurra.errors import InputError
 
 IN_MEMORY = 1 << 20
@@ -205,6 +205,9 @@ def _encoded(reading: Reading) -> Iterator[Piece]:
 
         columns = dict(piece.columns)
         own_answer = columns.pop("answer", None)
+        if TAGS in columns:
+            tags = alignment.spread(vocabulary, piece.values, ids, columns[TAGS], owner)
+            columns[TAGS] = tags
         yield Piece(ids, piece.start, columns)
         if piece.start:
             sequences += 1
@@ -244,12 +247,12 @@ def unknown_symbol(
 def _filled(pieces: Iterator[Piece], dtype: np.dtype[Any]) -> Iterator[Piece]:
     """Give the pieces that hold anything, as arrays.
 
-    A start that an empty piece brings passes to the next one.
+    A start that an empty piece brings, and what it says of the sequence, pass to the next one.
     """
     start, columns = True, NONE
     for piece in pieces:
         start = start or piece.start
-        columns = piece.columns if piece.start else columns
+        columns = piece.columns if piece.start else {**columns, **piece.columns}
         typed = np.asarray(piece.values).astype(dtype, copy=False)
         values = np.ascontiguousarray(typed)
         if len(values):
@@ -265,16 +268,16 @@ def collected(
     learned: Learned = None,
 ) -> Store:
     """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""
-    arrays: list[Array] = []
+    blocks: list[Block] = []
     ledger = Ledger()
     pieces = _filled(pieces, dtype)
     for piece in pieces:
-        arrays.append(ledger.note(piece))
-        width = arrays[0][0].size
+        blocks.append(ledger.note(piece))
+        width = blocks[0].values[0].size
         if ledger.total * width > in_memory:
             rest = map(ledger.note, pieces)
-            return kept.spilled(chain(arrays, rest), ledger, key, learned)
+            return kept.spilled(chain(blocks, rest), ledger, key, learned)
 
-    if not arrays:
+    if not blocks:
         raise _empty()
-    return ledger.store(np.concatenate(arrays), learned)
+    return ledger.store(blocks, learned)

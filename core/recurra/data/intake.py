@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import FOLDS, Piece, Role, Source
+from recurra.contracts.source import FOLDS, OF_STEPS, TAGS, Piece, Role, Source
 from recurra.contracts.vocabulary import Element, Values, Vocabulary, broken_text
 from recurra.data.store import Array
 from recurra.errors import InputError, PluginError
@@ -36,7 +36,7 @@ def pieces(
     *,
     given: bool = False,
 ) -> Iterator[Piece]:
-    """Give what a source gives, checked, with the columns of a sequence that have `roles`.
+    """Give what a source gives, checked, with the columns that have `roles`.
 
     Of a file that is `given` they are those that are there, and a sequence may be an error in place
     of its elements: that they cannot be read, and why. Raises `InputError` (RC042) or, of wrong
@@ -54,7 +54,8 @@ def pieces(
             sequences += 1
             own_roles = tuple(piece.columns) if given else roles
             for role in own_roles:
-                columns[role] = _column(piece, role, sequences, owner, element)
+                if role not in OF_STEPS:
+                    columns[role] = _column(piece, role, sequences, owner, element)
 
         try:
             if given and isinstance(piece.values, InputError):
@@ -74,6 +75,8 @@ def pieces(
             if numbers != width:
                 fact = f"a row holds {width} numbers, and one at position {seen} {numbers}"
                 raise broken(owner, fact)
+        if TAGS in roles:
+            columns[TAGS] = _tags(piece, values, element, sequences, owner)
         yield Piece(values, first, columns)
         seen += len(values)
 
@@ -155,6 +158,27 @@ def _answer(value: Any, sequence: int, owner: str, element: Element) -> str | li
     return value if isinstance(value, str) else list(value)
 
 
+def _tags(piece: Piece, values: Any, element: Element, sequence: int, owner: str) -> list[str]:
+    """Return what a piece says of each of its elements: as many texts, of which none is empty."""
+    tags = piece.columns.get(TAGS)
+    if not isinstance(tags, list | tuple):
+        kind = "nothing" if tags is None else type(tags).__name__
+        raise broken(owner, f"the tags of sequence {sequence} are {kind}, not a list of str")
+    if len(tags) != len(values):
+        fact = f"sequence {sequence} has {len(tags)} tags for {len(values)} {UNITS[element]}"
+        raise InputError.of("RC042", fact, key="source", cure="give each of them one tag")
+
+    for place, tag in enumerate(tags):
+        where = f"tag {place + 1} of sequence {sequence}"
+        if not isinstance(tag, str):
+            raise broken(owner, f"{where} is {type(tag).__name__}, not str")
+        if not tag.strip():
+            raise InputError.of("RC042", f"{where} is empty", key="source", cure="give it one")
+        if not tag.isascii() and (at := broken_text(tag)) >= 0:
+            raise _half(tag, at, where, sequence)
+    return list(tags)
+
+
 def _text(values: Any, seen: int, sequence: int, owner: str) -> str:
     if not isinstance(values, str):
         raise broken(owner, f"a piece of text holds {type(values).__name__}, not str")
@@ -231,6 +255,9 @@ CHECKS: Mapping[Element, Callable[[Any, int, int, str], Any]] = {
     "numbers": _numbers,
 }
 """How the values of a piece are checked, by what they are."""
+
+UNITS: Mapping[Element, str] = {"text": "characters", "tokens": "tokens", "numbers": "rows"}
+"""What the elements of a piece are called."""
 
 
 def learned(vocabulary: Vocabulary[Any], owner: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from recurra import cache, system
 from recurra.cache import cache_folder
 from recurra.contracts.source import Role
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.store import Array, Learned, Ledger, Store
+from recurra.data.store import CODE, Array, Block, Learned, Ledger, Store, tagged
 from recurra.errors import InputError, RunError
 
 LOOK, LOOKS = 1 << 20, 64
@@ -31,6 +31,8 @@ LOOK, LOOKS = 1 << 20, 64
 
 A smaller one is looked at whole.
 """
+CODES = "codes.bin"
+"""The codes of the tags of a corpus, where its elements have such."""
 
 
 class Opened(NamedTuple):
@@ -40,18 +42,18 @@ class Opened(NamedTuple):
     learned: Learned
 
 
-def spilled(arrays: Iterator[Array], ledger: Ledger, key: str, learned: Learned) -> Store:
-    """Write arrays to a file, and map it.
+def spilled(blocks: Iterator[Block], ledger: Ledger, key: str, learned: Learned) -> Store:
+    """Write blocks to a file, and map it.
 
     The folder appears under its name only when it is whole.
     """
     work = _work_folder(cache_folder())
     if work is None:
-        return ledger.store(np.concatenate(list(arrays)), learned)
+        return ledger.store(list(blocks), learned)
 
     folder = work.parent
     try:
-        _write(work, arrays, ledger, learned)
+        _write(work, blocks, ledger, learned)
         target = folder / (key or ledger.digest.hexdigest()[:32])
         # It may have been written meanwhile, and is the same.
         opened = _open(target) or _moved(work, target)
@@ -104,17 +106,23 @@ def _work_folder(folder: Path) -> Path | None:
         return None
 
 
-def _write(work: Path, arrays: Iterator[Array], ledger: Ledger, learned: Learned) -> None:
-    """Write the values one array at a time, then what is known of them, and hashes of it all."""
+def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned) -> None:
+    """Write the values one block at a time, then what is known of them, and hashes of it all."""
     about: dict[str, Any] = {"vocabulary": learned}
-    with (work / "values.bin").open("wb") as out:
-        for values in arrays:
+    with (work / "values.bin").open("wb") as out, (work / CODES).open("wb") as codes_out:
+        for values, codes in blocks:
             values.tofile(out)
+            if codes is not None:
+                codes.tofile(codes_out)
             about["dtype"] = values.dtype.str
-            # The ledger takes note of an array when it is asked for it.
+            # The ledger takes note of a block when it is asked for it.
             about["shape"] = [ledger.total, *values.shape[1:]]
 
     about["fingerprint"] = ledger.fingerprint(learned)
+    if ledger.codes:
+        about["tag_names"] = [*ledger.codes]
+    else:
+        (work / CODES).unlink()
     if ledger.columns:
         about["columns"] = ledger.columns
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
@@ -132,6 +140,7 @@ class _About(BaseModel):
     fingerprint: str
     vocabulary: dict[str, Any] | None
     columns: dict[Role, list[str]] = {}
+    tag_names: list[str] = []
     sha256: dict[str, str]
 
 
@@ -140,11 +149,14 @@ def _hashes(folder: Path, about: dict[str, Any]) -> dict[str, str]:
     as_read = json.loads(json.dumps(about))
     plain = json.dumps(as_read, sort_keys=True)
     starts = (folder / "starts.npy").read_bytes()
-    return {
+    hashes = {
         "about": hashlib.sha256(plain.encode()).hexdigest(),
         "starts": hashlib.sha256(starts).hexdigest(),
         "values": _hash_of_values(folder / "values.bin"),
     }
+    if "tag_names" in about:
+        hashes["codes"] = _hash_of_values(folder / CODES)
+    return hashes
 
 
 def _hash_of_values(path: Path) -> str:
@@ -196,6 +208,7 @@ def _open(folder: Path) -> Opened | None:
         starts = np.load(folder / "starts.npy", allow_pickle=False)
         shape = tuple(about.shape)
         values = _mapped(folder / "values.bin", np.dtype(about.dtype), shape)
+        codes = _mapped(folder / CODES, CODE, shape[:1]) if about.tag_names else None
     except (OSError, ValueError, RecursionError, OverflowError):
         return None
 
@@ -203,7 +216,8 @@ def _open(folder: Path) -> Opened | None:
         return None
     if any(len(column) != len(starts) for column in about.columns.values()):
         return None
-    store = Store(values, starts, about.fingerprint, columns=about.columns)
+    tags = None if codes is None else tagged(codes, starts, about.tag_names)
+    store = Store(values, starts, about.fingerprint, columns=about.columns, tags=tags)
     return Opened(store, about.vocabulary)
 
 

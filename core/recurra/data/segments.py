@@ -22,6 +22,8 @@ SEGMENT = 1 << 12
 """Scored steps of a segment."""
 CONTEXT = 1 << 10
 """Steps read before a segment, where there are any."""
+AT_ONCE = 1 << 15
+"""Steps that are read side by side where segments are not cut."""
 PLACES = 64
 """Places of a split at which the first steps are looked at,"""
 OPENING = 64
@@ -39,6 +41,8 @@ def segments(split: Split) -> Spans:
         return split.begin[rows], first[rows], high[rows]
     targets = high[rows] - first[rows]
     counts = -(-targets // SEGMENT)
+    if split.at_once:
+        return split.begin[rows], first[rows], high[rows]
 
     # Spans of 2 and 3 segments: `owner` is 0 0 1 1 1, and `index` 0 1 0 1 2.
     owner = np.repeat(rows, counts)
@@ -54,7 +58,7 @@ def segments(split: Split) -> Spans:
 
 def forgets(split: Split) -> bool:
     """Tell whether any segment is read after less than all that comes before it in its sequence."""
-    if split.uncut:
+    if split.uncut or split.at_once:
         return False
     first = split.first_targets
     targets = np.maximum(split.high - first, 1)
@@ -107,13 +111,19 @@ def groups(
 def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[Iterator[Batch]]:
     """Give groups of segments: each gives windows, from one of which to the next state is carried.
 
-    Longer segments come first, so that a group's rows are about as long as each other.
+    Longer segments come first, so that a group's rows are about as long as each other. With a
+    `window` of 0 each is one window, and a group has `AT_ONCE` steps at most, but for one segment
+    that has more.
     """
     start, target, stop = spans
     order = np.argsort(start - stop, kind="stable")
-    for at in range(0, len(order), rows):
-        group = order[at : at + rows]
-        yield _windows(reader, start[group], target[group], stop[group], window)
+    at = 0
+    while at < len(order):
+        longest = int(stop[order[at]] - start[order[at]])
+        count = rows if window else max(1, min(rows, AT_ONCE // longest))
+        group = order[at : at + count]
+        yield _windows(reader, start[group], target[group], stop[group], window or longest)
+        at += count
 
 
 def _windows(reader: Reader, start: Ints, target: Ints, stop: Ints, window: int) -> Iterator[Batch]:

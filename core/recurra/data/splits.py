@@ -46,7 +46,8 @@ class Split:
     `low` belongs to an earlier split, and may be read but not scored. An answer lies `reach` steps
     past the one that gives it; where a `whole` sequence is answered once, there are as many as
     sequences. The first `lag` elements of a sequence are the answer to nothing. One that is `uncut`
-    is read from the beginning of each sequence to its end.
+    is read from the beginning of each sequence to its end. One that is `at_once` holds sequences
+    whose steps are answered, and each is read in one window.
     """
 
     low: Ints
@@ -56,6 +57,7 @@ class Split:
     whole: bool = False
     lag: int = 0
     uncut: bool = False
+    at_once: bool = False
 
     def __len__(self) -> int:
         return len(self.low)
@@ -85,15 +87,18 @@ class Split:
         return steps
 
     def scored(self) -> Split:
-        """Return the part that figures are made of: all, or the spans up to prediction `SCORED`."""
+        """Return the part that figures are made of: all, or the spans up to prediction `SCORED`.
+
+        A sequence that is read in one window is in it to its end.
+        """
         if self.whole:
             return self
         steps = self._span_steps()
         before = np.cumsum(steps) - steps
-        left = np.where(self.uncut, steps, SCORED - before)
-        high = np.minimum(self.high, self.first_targets + left)
-
+        whole = self.uncut or self.at_once
+        left = np.where(whole, steps, SCORED - before)
         some = before < SCORED
+        high = np.minimum(self.high, self.first_targets + left)
         return replace(self, low=self.low[some], high=high[some], begin=self.begin[some])
 
 
@@ -108,6 +113,7 @@ def split(
     whole: bool = False,
     by_class: bool = True,
     asked: Ints | None = None,
+    at_once: bool = False,
 ) -> Splits:
     """Return the three splits, the same whatever the seed of a run.
 
@@ -115,15 +121,32 @@ def split(
     follows sequence i from `asked[i]` on. Where
     the data says of each sequence in which split it is, so it is. Else by `split_by` one line of
     all steps is cut into stretches, or each sequence is, or whole sequences are drawn, `by_class`
-    of each label its share. Raises `InputError` (RC041) if counts do not add up to what there is,
-    and if the data gives nothing to training.
+    of each label its share. Sequences that are `at_once` are read in one window each. Raises
+    `InputError` (RC041) if counts do not add up to what there is, and if the data gives nothing to
+    training.
     """
+    splits = _split(store, sequence, reach, whole, by_class, asked, at_once)
+    if at_once:
+        return {name: replace(part, at_once=True) for name, part in splits.items()}
+    return splits
+
+
+def _split(
+    store: Store,
+    sequence: Sequence,
+    reach: int,
+    whole: bool,
+    by_class: bool,
+    asked: Ints | None,
+    at_once: bool,
+) -> Splits:
+    """Return the three splits, as `split` says."""
     folds = store.columns.get("fold")
     if folds is not None:
         return _of_rows(store, _by_fold(folds), reach, whole, asked)
     if sequence.split_by == "time":
         return _over_time(store, sequence, reach)
-    if _is_contiguous(store, sequence, whole or asked is not None):
+    if _is_contiguous(store, sequence, whole or at_once or asked is not None):
         return _over_positions(store, sequence, reach)
 
     total = len(store.starts)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import Piece, Role
+from recurra.contracts.source import OF_STEPS, TAGS, Piece, Role
 from recurra.errors import InputError
 
 Array: TypeAlias = NDArray[Any]
@@ -24,6 +24,26 @@ Ints: TypeAlias = NDArray[np.int64]
 """Positions of elements, places of sequences, or counts of either."""
 Learned: TypeAlias = dict[str, Any] | None
 """What a vocabulary has learned, as plain JSON; nothing where a corpus is of numbers."""
+CODE = np.dtype(np.uint16)
+"""The type of the codes of tags, of which there are so many at most."""
+
+
+class Block(NamedTuple):
+    """Elements that came together, and the codes `[n]` of their tags, where they have such."""
+
+    values: Array
+    codes: Array | None = None
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What is said of each element: the names that there are, and which of them it is.
+
+    The `codes` `[N]` are places in `names`, in the order in which these came first.
+    """
+
+    names: list[str]
+    codes: Store
 
 
 @dataclass(frozen=True)
@@ -32,7 +52,7 @@ class Store:
 
     `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence
     begins. `symbols` is how many ids there are, where that is to be watched over. `columns` holds
-    what is said of each sequence, by role.
+    what is said of each sequence, by role, and `tags` what is said of each element.
     """
 
     values: Array
@@ -40,6 +60,7 @@ class Store:
     fingerprint: str
     symbols: int = 0
     columns: Mapping[Role, list[str]] = field(default_factory=dict)
+    tags: Tags | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -110,19 +131,28 @@ class Store:
 
 @dataclass
 class Ledger:
-    """What is known of the pieces so far: where sequences begin, how many elements, their hash."""
+    """What is known of the pieces so far: where sequences begin, how many elements, their hash.
+
+    `codes` are those of the tags that came.
+    """
 
     starts: list[int] = field(default_factory=list)
     columns: dict[Role, list[str]] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
     total: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def note(self, piece: Piece) -> Array:
-        """Take note of a piece, and return its values."""
+    def note(self, piece: Piece) -> Block:
+        """Take note of a piece, and return what it holds.
+
+        Raises `InputError` (RC041) for more different tags than there are codes.
+        """
         if piece.start:
             self.starts.append(self.total)
             self.digest.update(b"|")
             for role, value in piece.columns.items():
+                if role in OF_STEPS:
+                    continue
                 column = self.columns.setdefault(role, [])
                 column.append(value)
                 entry = json.dumps([role, value])
@@ -131,7 +161,22 @@ class Ledger:
         values: Array = piece.values
         self.digest.update(values.data)
         self.total += len(values)
-        return values
+        if TAGS not in piece.columns:
+            return Block(values)
+
+        codes = self._coded(piece.columns[TAGS])
+        self.digest.update(codes.data)
+        return Block(values, codes)
+
+    def _coded(self, tags: Sequence[str]) -> Array:
+        """Return the codes of tags, of which each new one takes the next. Raises `InputError`."""
+        codes = [self.codes.setdefault(tag, len(self.codes)) for tag in tags]
+        most = np.iinfo(CODE).max + 1
+        if len(self.codes) > most:
+            fact = f"the source gives more than {most:,} different tags"
+            cure = "are these the tags? each must come often, or nothing can be learned of it"
+            raise InputError.of("RC041", fact, key="source", cure=cure)
+        return np.array(codes, CODE)
 
     def fingerprint(self, learned: Learned) -> str:
         """Return a hash of the pieces and of what the vocabulary has learned.
@@ -141,10 +186,20 @@ class Ledger:
         text = json.dumps(learned, sort_keys=True)
         whole = self.digest.copy()
         whole.update(text.encode())
+        if self.codes:
+            names = json.dumps([*self.codes])
+            whole.update(names.encode())
         return str(whole.hexdigest())
 
-    def store(self, values: Array, learned: Learned) -> Store:
-        """Return the corpus of all pieces, whose values are in memory."""
+    def store(self, blocks: Sequence[Block], learned: Learned) -> Store:
+        """Return the corpus of all blocks, which are in memory."""
         starts = np.array(self.starts, np.int64)
-        fingerprint = self.fingerprint(learned)
-        return Store(values, starts, fingerprint, columns=self.columns)
+        values = np.concatenate([block.values for block in blocks])
+        codes = [block.codes for block in blocks if block.codes is not None]
+        tags = tagged(np.concatenate(codes), starts, [*self.codes]) if codes else None
+        return Store(values, starts, self.fingerprint(learned), columns=self.columns, tags=tags)
+
+
+def tagged(codes: Array, starts: Ints, names: list[str]) -> Tags:
+    """Return the tags of sequences that begin at `starts`."""
+    return Tags(names, Store(codes, starts, "", symbols=len(names)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +16,12 @@ from recurra.contracts.metric import Scale
 from recurra.contracts.source import Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.answers import Answers, answered, can_be_given
-from recurra.data.batches import Answered, Feed, Lanes, Reader, Sequences, Windows
+from recurra.data.answers import Answers, answered, can_be_given, counted, tagged
+from recurra.data.batches import Feed, Reader
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
 from recurra.data.known import Known
+from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
 from recurra.data.segments import groups
 from recurra.data.splits import Split, SplitName, place_of, split
@@ -27,6 +29,7 @@ from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.generate.elements import GIVE_KNOWN, SKIPPED, encoded, holds_any
 from recurra.job.elements import ELEMENTS, Elements
+from recurra.job.feeds import feed_of
 from recurra.model import device as devices
 from recurra.resolved import Resolved
 from recurra.spec import checking
@@ -117,23 +120,36 @@ class Data:
         They are counted in training, or its first part.
         """
         train, size = self.examples("train"), self.answers.size
+        counts = np.zeros(size, np.int64)
         parts: Iterable[NDArray[Any]] = train.sequences()
-        if train.answers is not None:
+        if self.store.tags is not None and train.answers is not None:
+            known = can_be_given(train.answers)
+            of_tags = counted(self.store.tags, self.splits["train"].scored())
+            counts[train.answers[known]] = of_tags[known]
+            parts = []
+        elif train.answers is not None:
             parts = [train.answers[can_be_given(train.answers)]]
 
-        counts = np.zeros(size, np.int64)
         for ids in parts:
             counts += np.bincount(ids, minlength=size)
         return self.answer_elements.names(self.source, self.answers), counts
 
-    def unseen(self, name: SplitName) -> list[str]:
-        """Return the labels of a split that training has not shown, one for each sequence."""
+    def unseen(self, name: SplitName) -> dict[str, int]:
+        """Return the answers of a split that training has not shown, and how often each comes.
+
+        They are counted among its sequences, or its steps.
+        """
         if self.reader.labels is None:
-            return []
-        rows = self.store.sequence(self.splits[name].begin)
+            return {}
+        part, known = self.splits[name], can_be_given(self.reader.labels)
+        if self.store.tags is not None:
+            counts = counted(self.store.tags, part.scored())
+            rows = np.flatnonzero(~known & (counts > 0))
+            return {self.store.tags.names[row]: int(counts[row]) for row in rows.tolist()}
+
         labels = self.store.columns[self.target.asks]
-        known = can_be_given(self.reader.labels)
-        return [labels[row] for row in rows.tolist() if not known[row]]
+        rows = self.store.sequence(part.begin)
+        return Counter(labels[row] for row in rows.tolist() if not known[row])
 
     def names(self) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of the features."""
@@ -181,11 +197,15 @@ def examples(
 ) -> Examples:
     """Return a split as a baseline sees it: the part of it that figures are made of."""
     part, store = part.scored(), reader.store
-    of_sequences = None
+    given, codes = None, None
     if reader.labels is not None:
-        of_sequences = reader.labels[store.sequence(part.begin)]
+        given = reader.labels
+        if store.tags is None:
+            given = given[store.sequence(part.begin)]
+        else:
+            codes = store.tags.codes.values
         if isinstance(answers, Answers):
-            of_sequences = answers.plain(of_sequences)
+            given = answers.plain(given)
     return Examples(
         elements=vocabulary.yields,
         values=store.values,
@@ -194,10 +214,11 @@ def examples(
         begin=part.begin,
         size=vocabulary.size,
         classes=answers.size,
-        answers=of_sequences,
+        answers=given,
         season=season,
         scale=scale,
         lag=part.lag,
+        codes=codes,
     )
 
 
@@ -223,7 +244,8 @@ def load_data(
         asked = None
         if target.scope == "answer":
             asked = Marks.after(vocabulary.size).first_asked(store)
-        splits = split(store, task.sequence, target.reach, whole, by_class, asked)
+        at_once = target.at_once
+        splits = split(store, task.sequence, target.reach, whole, by_class, asked, at_once)
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
@@ -236,7 +258,15 @@ def load_data(
         target.prepare(elements.names(source, read))
 
         dtype = devices.DTYPES[task.device.precision]
-        reader = Reader(store, vocabulary.encode, dtype, target.reach, labels, target.scored)
+        reader = Reader(
+            store=store,
+            encode=vocabulary.encode,
+            dtype=dtype,
+            reach=target.reach,
+            labels=labels,
+            codes=None if store.tags is None else store.tags.codes,
+            chosen=target.scored,
+        )
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
         season = task.sequence.season
@@ -249,7 +279,7 @@ def load_data(
             splits=splits,
             reader=reader,
             scale=scale,
-            feed=_feed(resolved, reader, splits["train"]),
+            feed=feed_of(resolved, reader, splits["train"]),
             target=target,
             answers=answers,
             season=season,
@@ -280,13 +310,19 @@ def _answers(
 ) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
     """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
 
-    They are known, or fitted on the training split; elsewhere a label that is not there is
-    `UNSEEN`.
+    Where each element has a tag they are those of the tags that there are. They are known, or
+    fitted on the training split; elsewhere a label that is not there is `UNSEEN`.
     """
     if target.asks == "input":
         return vocabulary, None
     if target.scope == "answer":
         return Marked(vocabulary), None
+    if store.tags is not None:
+        labels = known.answers
+        if isinstance(labels, Labels):
+            return labels, labels.encode(store.tags.names)
+        return tagged(store.tags, train)
+
     column, rows = store.columns[target.asks], store.sequence(train.begin)
     if known.answers is not None:
         return known.answered(known.answers, column, rows)
@@ -336,87 +372,6 @@ def _check_series(store: Store, splits: dict[SplitName, Split]) -> None:
         if "fold" not in store.columns:
             cure = f'sequence.split_by = "time", or {cure}'
         raise InputError.of("RC041", fact, key="vocabulary.scale_by", cure=cure)
-
-
-def _feed(resolved: Resolved, reader: Reader, train: Split) -> Feed:
-    """Return the batches of training.
-
-    Raises `InputError` (RC041) that does the arithmetic where there are too few.
-    """
-    sequence, batch = resolved.task.sequence, resolved.task.training.batch_size
-    if train.whole or train.uncut:
-        return _sequences(resolved, reader, train)
-    if not train.steps:
-        raise _nothing_to_predict(train)
-
-    seed = resolved.task.seed
-    # Lanes run side by side through one text: a batch takes a window of each, and one step more.
-    if sequence.carry:
-        if train.elements < batch * sequence.length + 1:
-            raise _too_few_elements(train, batch, sequence.length)
-        return Lanes.of(reader, train, sequence.length, batch, sequence.restart, seed)
-
-    windows = Windows.of(reader, train, sequence.length, sequence.stride, batch, seed)
-    if windows.count < batch:
-        fact = (
-            f"the training split gives {windows.count} windows of up to {sequence.length} steps "
-            f"({train.elements} elements in {len(train)} sequences), and one batch takes {batch}"
-        )
-        cure = f"batch_size <= {windows.count}, or a shorter sequence.length or stride"
-        raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-    return windows
-
-
-def _nothing_to_predict(train: Split) -> InputError:
-    """Return the error of a training split in which every sequence is too short."""
-    fact = (
-        f"the training split holds {train.elements} elements in {len(train)} sequences: nothing"
-        " can be predicted"
-    )
-    needed = max(train.reach, train.lag) + 1
-    cure = f"a window needs an input and a target: {needed} elements"
-    if train.lag > 1:
-        cure += ", for what is read are differences"
-    return InputError.of("RC041", fact, key="sequence.split", cure=cure)
-
-
-def _too_few_elements(train: Split, batch: int, length: int) -> InputError:
-    """Return the error of a training split that is too short for one batch of carried lanes."""
-    elements = train.elements
-    fact = (
-        f"the training split holds {elements} elements, and one batch takes"
-        f" {batch * length + 1}: batch_size {batch} x length {length} + 1"
-    )
-    # Either of the two may give way, if it does not become 0.
-    fitting = {"batch_size": (elements - 1) // length, "length": (elements - 1) // batch}
-    either = [f"{name} <= {most}" for name, most in fitting.items() if most]
-    cure = ", or ".join(either) or f"batch_size = 1 and length <= {elements - 1}"
-    return InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-
-
-def _sequences(resolved: Resolved, reader: Reader, train: Split) -> Feed:
-    """Return the batches of whole sequences. Raises `InputError` (RC031, RC041)."""
-    lengths = reader.store.ends - reader.store.starts
-    # The mark at the end of an answer is never read.
-    longest = int(lengths.max()) - train.uncut
-    resolved.in_one_window(longest)
-    length, batch = resolved.task.sequence.length, resolved.task.training.batch_size
-    reads_both_ways = any(cell.options.bidirectional for cell in resolved.cells)
-    if reads_both_ways and length < longest:
-        fact = (
-            "a cell that reads both ways takes each sequence in one window, and the longest has"
-            f" {longest} steps"
-        )
-        cure = f"leave sequence.length out, or sequence.length = {longest}"
-        raise InputError.of("RC031", fact, key="sequence.length", got=str(length), cure=cure)
-
-    count = len(train)
-    if count < batch:
-        fact = f"the training split holds {count} sequences, and one batch takes {batch}"
-        cure = f"batch_size <= {count}"
-        raise InputError.of("RC041", fact, key="training.batch_size", cure=cure)
-    kind = Answered if train.uncut else Sequences
-    return kind.of(reader, train, length, batch, resolved.task.seed)
 
 
 def _check_splits(resolved: Resolved, data: Data) -> None:

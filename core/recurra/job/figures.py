@@ -78,12 +78,30 @@ class Completion(TypedDict):
     ended: bool
 
 
+class TaggedRun(TypedDict):
+    """Steps that were answered alike: what was read, where that is text, and what came."""
+
+    read: str
+    steps: int
+    predicted: str
+    came: str
+
+
+class Tagged(TypedDict):
+    """How a sequence was tagged, from its step `first` on, run by run."""
+
+    sequence: int
+    first: int
+    runs: list[TaggedRun]
+
+
 class Detail(Columns, total=False):
     """What is said of some splits only; a metric of a plugin may add keys of its own."""
 
     confusion: Confusion
     most_wrong: list[Wrong]
     completions: list[Completion]
+    tagged: Tagged
     forecast: Forecast
 
 

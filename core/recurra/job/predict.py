@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.contracts.source import Piece
+from recurra.contracts.source import OF_STEPS, Piece
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.alignment import ids_of_each
 from recurra.data.marks import Marked
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
@@ -37,11 +38,13 @@ Row = tuple[str, Any]
 class Read(NamedTuple):
     """A sequence that can be answered, and what is read of it.
 
-    Its `values` are ids `[T]`, or numbers `[T, F]` in their own units.
+    Its `values` are ids `[T]`, or numbers `[T, F]` in their own units. `counts` tells how many of
+    them each of its elements gives, where not each gives one.
     """
 
     values: NDArray[Any]
     x: Tensor
+    counts: NDArray[np.int64] | None = None
 
     def filled(self, steps: int) -> Tensor:
         """Return what is read, filled up with the last step."""
@@ -157,7 +160,23 @@ class Predictor:
         x = elements.window(stream.read(values), self.network.dtype)
         if self.target.generates and stream.missing:
             raise InputError.of("RC080", reading.too_short(stream.missing), cure="give more of it")
-        return Read(values, x)
+        counts = self._counts(sequence, values) if self.target.asks in OF_STEPS else None
+        return Read(values, x, counts)
+
+    def _counts(self, sequence: Any, ids: NDArray[Any]) -> NDArray[np.int64] | None:
+        """Return how many ids each element of a sequence gives; none where each gives one.
+
+        Raises `InputError` (RC080) where that cannot be told.
+        """
+        parsed = isinstance(sequence, str)
+        elements = self.vocabulary.parse(sequence) if parsed else sequence
+        if ELEMENTS[self.vocabulary.yields].one_each:
+            return None
+        counts = ids_of_each(self.vocabulary, elements, ids)
+        if counts is None:
+            fact = "the vocabulary makes ids of several elements together: which has which answer"
+            raise InputError.of("RC080", f"{fact} cannot be told")
+        return None if (counts == 1).all() else counts
 
     def _answered(self, read: dict[int, Read]) -> dict[int, Answer]:
         """Return the answers to sequences, by their rows."""
@@ -165,22 +184,27 @@ class Predictor:
             return self._whole(read)
         if self.target.scope == "answer":
             return self._completed(read)
-        answer = self._continued if self.target.generates else self._each_step
-        return {index: answer(sequence) for index, sequence in read.items()}
+        if self.target.generates:
+            return {index: self._continued(sequence) for index, sequence in read.items()}
+        return self._each_step(read)
 
-    def _whole(self, read: dict[int, Read]) -> dict[int, Answer]:
-        """Return one answer a sequence; those of about the same length are read together."""
-        rows = list(read)
+    def _together(self, read: dict[int, Read]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Give the rows of sequences of about the same length, what is read, and their lengths."""
+        rows, device = list(read), self.network.device
         lengths = np.array([len(sequence.x) for sequence in read.values()], np.int64)
-        answers: dict[int, Answer] = {}
         for group in sequences.alike(lengths, ROWS):
             chosen = [rows[place] for place in group.tolist()]
             steps = torch.tensor([len(read[row].x) for row in chosen])
             # The first of a group is its longest.
             x = torch.stack([read[row].filled(int(steps[0])) for row in chosen])
-            device = self.network.device
+            yield chosen, x.to(device), steps.to(device)
+
+    def _whole(self, read: dict[int, Read]) -> dict[int, Answer]:
+        """Return one answer a sequence."""
+        answers: dict[int, Answer] = {}
+        for chosen, x, steps in self._together(read):
             with torch.no_grad():
-                output = sequences.read(self.network, x.to(device), steps.to(device))
+                output = sequences.read(self.network, x, steps)
             answers.update(zip(chosen, self._answers(output), strict=True))
         return answers
 
@@ -195,25 +219,42 @@ class Predictor:
             for row, ids in zip(read, given, strict=True)
         }
 
-    def _answers(self, output: Tensor, read: NDArray[Any] | None = None) -> list[Answer]:
-        """Return what outputs `[N, V]` say: the likeliest answer and the chances, or numbers.
+    def _answers(self, output: Tensor) -> list[Answer]:
+        """Return what outputs `[N, V]` say: the likeliest answer and the chances, or numbers."""
+        return ELEMENTS[self.answers.yields].answered(self.answers, self._point(output))
 
-        `read` are the elements `[N, ...]` of which each answer is about the one after, if they are
-        about such.
-        """
+    def _point(self, output: Tensor) -> Tensor:
+        """Return the best guesses of the loss. Raises `RunError` (RC060) if one is not finite."""
         point = self.network.loss.point(output).double()
         if not bool(torch.isfinite(point).all()):
             fact = "what the network gives is not finite, so nothing can be predicted from it"
             raise RunError.of("RC060", fact)
-        return ELEMENTS[self.answers.yields].answered(self.answers, point, read)
+        return point
 
-    def _each_step(self, sequence: Read) -> Answer:
-        """Return the likeliest answer at each step."""
-        with torch.no_grad():
-            output, _ = self.network(sequence.x[None].to(self.network.device))
-        read = sequence.values if self.target.asks == "input" else None
-        answers = self._answers(output[0], read)
-        return Answer([answer.predicted for answer in answers])
+    def _each_step(self, read: dict[int, Read]) -> dict[int, Answer]:
+        """Return the likeliest answer at each step of a sequence, a list."""
+        answers: dict[int, Answer] = {}
+        for chosen, x, steps in self._together(read):
+            with torch.no_grad():
+                outputs = sequences.each_step(self.network, x, steps)
+            for row, output in zip(chosen, outputs, strict=True):
+                answers[row] = self._said(read[row], output[: len(read[row].x)])
+        return answers
+
+    def _said(self, sequence: Read, output: Tensor) -> Answer:
+        """Return what outputs `[T, V]` say at each step, or of each element.
+
+        An element of several ids is answered at its last, and one that was left out not at all.
+        """
+        # An answer that is about the element after a step is undone by that step.
+        before = sequence.values if self.target.asks == "input" else None
+        elements = ELEMENTS[self.answers.yields]
+        said = elements.said(self.answers, self._point(output), before)
+        if sequence.counts is None:
+            return Answer(said)
+        ends = np.cumsum(sequence.counts)
+        pairs = zip(sequence.counts.tolist(), ends.tolist(), strict=True)
+        return Answer([said[end - 1] if count else None for count, end in pairs])
 
     def _continued(self, sequence: Read) -> Answer:
         """Return what comes after a sequence, and of symbols what it cost itself, in nats each."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, ColumnSums, Metrics, Sums
+from recurra.contracts.source import OF_STEPS
 from recurra.data.batches import Whole
 from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
@@ -31,6 +32,7 @@ from recurra.job.figures import (
     Wrong,
 )
 from recurra.job.forecasts import by_column
+from recurra.job.tagged import tagged
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
@@ -70,6 +72,8 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
         measured["most_wrong"] = wrong.listed(data)
     if shown:
         measured["completions"] = shown
+    if data.store.tags is not None:
+        measured["tagged"] = tagged(data, network, name)
 
     if split.whole and (model := tally.columns()):
         names = [f"number {index}" for index in range(1, len(model) + 1)]
@@ -242,10 +246,12 @@ def _unseen(data: Data, name: SplitName) -> list[str]:
     unseen = data.unseen(name)
     if not unseen:
         return []
-    names = ", ".join(repr(label) for label in sorted(set(unseen))[:SHOWN])
-    count = f"1 sequence of the {name} split is"
-    if len(unseen) > 1:
-        count = f"{len(unseen):,} sequences of the {name} split are"
+    names = ", ".join(repr(label) for label in sorted(unseen)[:SHOWN])
+    what = "step" if data.target.asks in OF_STEPS else "sequence"
+    total = sum(unseen.values())
+    count = f"1 {what} of the {name} split is"
+    if total > 1:
+        count = f"{total:,} {what}s of the {name} split are"
     return [f"{count} not scored: training has not shown {names}"]
 
 

@@ -51,6 +51,10 @@ class Network(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
+        # Whether a step has seen what comes after it.
+        self.reads_both_ways = any(
+            isinstance(part, Bidirectional) for part in self.layers.modules()
+        )
         *_, last = self.stack
         width = last.output_size
         self.norm = norm(last.closing, width) if isinstance(last, Block) else None
@@ -88,11 +92,6 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.noise = noise
-
-    @property
-    def reads_both_ways(self) -> bool:
-        """Whether a step has seen what comes after it."""
-        return any(isinstance(module, Bidirectional) for module in self.modules())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -135,14 +134,18 @@ class Network(nn.Module):
         *,
         reset: Flags | None = None,
         position: Tensor | None = None,
+        lengths: Lengths | None = None,
         last: bool = False,
     ) -> tuple[Logits, States]:
         """Return the outputs of a window and the states after it.
 
         They are those of its `last` step alone if so asked. Without `states` the window begins at
-        `position` `[B]` of its sequence.
+        `position` `[B]` of its sequence. Row i has `lengths[i]` steps, at the last of which a way
+        back begins; without them all are whole.
         """
-        hidden, after = self.hidden(x, states, reset=reset, position=position, last=last)
+        hidden, after = self.hidden(
+            x, states, reset=reset, position=position, lengths=lengths, last=last
+        )
         return self.answer(hidden), after  # B T V
 
     def hidden(
@@ -159,6 +162,9 @@ class Network(nn.Module):
 
         Row i has `lengths[i]` steps; without them all are whole. The rest is as in `forward`.
         """
+        # Only a way back asks where a row ends.
+        if not self.reads_both_ways:
+            lengths = None
         if states is None:
             states = self.initial_states(x.shape[0], position)
         with self._narrowed(x):
@@ -198,7 +204,12 @@ class Network(nn.Module):
         return self.loss.through(flat, head, targets, max(1, PART // width))
 
     def through(
-        self, hidden: Encoded, states: States, *, reset: Flags | None = None, last: bool = False
+        self,
+        hidden: Encoded,
+        states: States,
+        *,
+        reset: Flags | None = None,
+        last: bool = False,
     ) -> tuple[Logits, States]:
         """Return what layers and head make of an encoded window `[B, T, D]`.
 

@@ -79,6 +79,23 @@ def read(network: Network, x: Inputs, steps: Lengths, size: int = LONGEST) -> Lo
     return network.answer(pool.give(sums))
 
 
+def each_step(network: Network, x: Inputs, steps: Lengths, size: int = LONGEST) -> Logits:
+    """Return the outputs `[B, T, V]` at each step where no gradient is wanted.
+
+    What stands behind the end of a row says nothing.
+    """
+    if network.reads_both_ways or x.shape[1] <= size:
+        output: Logits
+        output, _ = network(x, lengths=steps)
+        return output
+
+    states, parts = None, []
+    for at in range(0, x.shape[1], size):
+        output, states = network(x[:, at : at + size], states)
+        parts.append(output)
+    return torch.cat(parts, dim=1)
+
+
 def _whole(network: Network, x: Inputs, steps: Lengths) -> Logits:
     """Return the outputs for sequences in one window. A way back begins at each row's own end."""
     lengths = steps if network.reads_both_ways else None

@@ -20,7 +20,7 @@ from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.metric import Metrics, Scale
 from recurra.contracts.options import CellOptions, Options
-from recurra.contracts.source import Role
+from recurra.contracts.source import OF_STEPS, Role
 from recurra.contracts.target import Elements, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
@@ -28,7 +28,7 @@ from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
 from recurra.data.segments import groups
 from recurra.data.splits import Split
-from recurra.data.store import Store
+from recurra.data.store import CODE, Store, tagged
 from recurra.model.completion import completions
 from recurra.model.network import Network
 from recurra.randomness import seeded
@@ -40,6 +40,8 @@ from recurra.train.metrics import Tally
 SYMBOLS = ("a", "b", "c", "d", "e")
 CLASSES = ("no", "perhaps", "yes")
 """What sequences are made of, and what is said of them: not as many, so that none is mistaken."""
+TAGS = ("B-x", "I-x", "O")
+"""What is said of each element, where that is asked: tags that mark spans."""
 LENGTHS = (1, 2, 9, 3, 14, 4, 1, 12, 2)
 """Elements of the sequences: neither sorted nor alike, and some of a single one."""
 SHORT = 5
@@ -146,7 +148,8 @@ class Case:
     """Sequences that a network reads, symbols or numbers, and what is asked of them.
 
     `labels` are what is said of whole sequences, where that is asked: ids `[n]`, or scaled numbers
-    `[n, F]`. `asked` is where the answer to each sequence begins, where it follows.
+    `[n, F]`. `asked` is where the answer to each sequence begins, where it follows. Where each
+    element is asked for its tag, `labels` are the ids of all tags `[K]`.
     """
 
     reads: Elements
@@ -172,10 +175,22 @@ class Case:
         own = self.labels is None and self.kind == "numbers"
         return np.ones(self.answers.size) if own else None
 
+    @property
+    def codes(self) -> Store | None:
+        """Which tag each element has, where that is asked."""
+        return None if self.store.tags is None else self.store.tags.codes
+
     def reader(self, target: Target[Any]) -> Reader:
         """Return what cuts the windows of the sequences."""
-        encode, chosen = self.vocabulary.encode, target.scored
-        return Reader(self.store, encode, torch.float64, target.reach, self.labels, chosen)
+        return Reader(
+            store=self.store,
+            encode=self.vocabulary.encode,
+            dtype=torch.float64,
+            reach=target.reach,
+            labels=self.labels,
+            codes=self.codes,
+            chosen=target.scored,
+        )
 
     def split(self, target: Target[Any], rows: Sequence[int] | None = None) -> Split:
         """Return all sequences, or some, as a split."""
@@ -184,7 +199,15 @@ class Case:
         whole = target.scope == "sequence"
         low = first if self.asked is None else self.asked[chosen]
         uncut = self.asked is not None
-        return Split(low, self.store.ends[chosen], first, target.reach, whole, uncut=uncut)
+        return Split(
+            low=low,
+            high=self.store.ends[chosen],
+            begin=first,
+            reach=target.reach,
+            whole=whole,
+            uncut=uncut,
+            at_once=target.at_once,
+        )
 
     def network(self, target: Target[Any]) -> Network:
         """Return a small network for what is asked."""
@@ -210,7 +233,8 @@ class Case:
             values[self.store.ends - 1] = (values[self.store.ends - 1] + 1) % self.answers.size
         else:
             values[self.store.ends - 1] += 1.0
-        store = Store(values, self.store.starts, "", columns=self.store.columns)
+        starts, columns = self.store.starts, self.store.columns
+        store = Store(values, starts, "", columns=columns, tags=self.store.tags)
         return replace(self, store=store, labels=labels)
 
     def answer(self, number: int) -> Tensor:
@@ -222,6 +246,8 @@ class Case:
 
 def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbols") -> Case:
     """Return sequences of symbols or of columns of numbers, whose elements or labels are asked.
+
+    So are tags, one for each element.
 
     Labels are classes, or `width` numbers, which are the `answers` to sequences.
     """
@@ -246,6 +272,11 @@ def case(reads: Elements, asks: Role, width: int = 2, answers: Elements = "symbo
         texts = [" ".join(map(repr, row)) for row in quantities.decode(labels).tolist()]
         store = Store(values, starts, "", columns={asks: texts})
         return Case(reads, vocabulary, quantities, store, labels)
+
+    if asks in OF_STEPS:
+        codes = draw.integers(0, len(TAGS), total).astype(CODE)
+        store = Store(values, starts, "", tags=tagged(codes, starts, list(TAGS)))
+        return Case(reads, vocabulary, Labels(TAGS), store, np.arange(len(TAGS)))
 
     ids = np.arange(len(LENGTHS), dtype=np.int64) * 2 % len(CLASSES)
     names = [CLASSES[label] for label in ids.tolist()]
@@ -295,10 +326,15 @@ class Recorded(Tally):
         self.outputs: list[Tensor] = []
 
     def add(
-        self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None
+        self,
+        output: Tensor,
+        target: Tensor,
+        loss: Loss[Any],
+        undo: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> None:
         """Add scored answers, and keep the outputs."""
-        super().add(output, target, loss, undo)
+        super().add(output, target, loss, undo, places)
         self.outputs.append(output.detach().clone())
 
     def sorted(self) -> Tensor:

@@ -57,7 +57,7 @@ def evaluate(
     """
     if not split.whole:
         spans = segments(split.scored())
-        return _tally(network, reader, spans, tally, rows, window)
+        return _tally(network, reader, spans, tally, rows, window, split.at_once)
 
     for batch, output in answered(network, reader, split, rows=rows, window=window):
         tally.add(output, batch.y, network.loss)
@@ -151,10 +151,21 @@ def cold_and_warm(
 
 
 def _tally(
-    network: Network, reader: Reader, spans: Spans, tally: Tally, rows: int, window: int
+    network: Network,
+    reader: Reader,
+    spans: Spans,
+    tally: Tally,
+    rows: int,
+    window: int,
+    at_once: bool = False,
 ) -> Tally:
-    """Add up the scored steps of segments, each read from a fresh state at its own position."""
-    if not window:
+    """Add up the scored steps of segments, each read from a fresh state at its own position.
+
+    They are read in one window each if they are `at_once`.
+    """
+    if at_once:
+        window = 0
+    elif not window:
         step = rows * network.loss.output_size
         window = max(16, min(512, BLOCK // step))
     with _looking(network):
@@ -166,7 +177,9 @@ def _tally(
                 undo = batch.undo[batch.mask] if len(batch.undo) else None
 
                 batch = batch.to(network.device)
-                hidden, states = network.hidden(batch.x, states, position=batch.position)  # B T H
+                hidden, states = network.hidden(  # B T H
+                    batch.x, states, position=batch.position, lengths=batch.lengths
+                )
                 if some:
                     _add(network, tally, hidden, batch, undo)
     return tally
@@ -177,9 +190,9 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
 
     No more than `BLOCK` outputs are held at a time.
     """
-    width, answers = network.loss.output_size, batch.y[batch.mask]
+    width, answers, places = network.loss.output_size, batch.y[batch.mask], batch.places()
     if batch.mask.numel() * width <= BLOCK:
-        tally.add(network.answer(hidden)[batch.mask], answers, network.loss, undo)
+        tally.add(network.answer(hidden)[batch.mask], answers, network.loss, undo, places)
         return
 
     flat = hidden[batch.mask]  # N H
@@ -187,7 +200,8 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
     for start in range(0, len(flat), rows):
         some = slice(start, start + rows)
         undone = None if undo is None else undo[some]
-        tally.add(network.answer(flat[some]), answers[some], network.loss, undone)
+        output = network.answer(flat[some])
+        tally.add(output, answers[some], network.loss, undone, places[some])
 
 
 @contextmanager

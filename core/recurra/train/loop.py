@@ -282,9 +282,9 @@ class Trainer:
             reset = reset.clone()
             reset[:, 0] = False
 
-        hidden, after = self.network.hidden(
-            batch.x, states, reset=reset, position=batch.position
-        )  # B T H
+        hidden, after = self.network.hidden(  # B T H
+            batch.x, states, reset=reset, position=batch.position, lengths=batch.lengths
+        )
         if carried:
             self.carried = detached(after)
         if places is not None:

@@ -229,11 +229,17 @@ class Tally:
         self.answers = 0
 
     def add(
-        self, output: Tensor, target: Tensor, loss: Loss[Any], undo: Tensor | None = None
+        self,
+        output: Tensor,
+        target: Tensor,
+        loss: Loss[Any],
+        undo: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> None:
         """Add scored steps: outputs `[N, V]` and targets.
 
-        `undo` is what undoing them takes, of a batch that was transformed.
+        `undo` is what undoing them takes, of a batch that was transformed; `places` `[N, 2]` are
+        which sequence each is of, and which step of it.
         """
         losses = loss(output, target)
         self.steps += len(output)
@@ -242,8 +248,12 @@ class Tally:
         if self.chain and undo is not None:
             point, target = self.chain.own(point, undo)
         for metric in self.metrics:
-            if not metric.free:
+            if metric.free:
+                continue
+            if places is None:
                 metric.add(point, target)
+            else:
+                metric.add_at(point, target, places)
 
     def add_answer(self, answer: Tensor, right: Tensor) -> None:
         """Add an answer `[n]` that the network gave by itself, and the right one `[m]`."""

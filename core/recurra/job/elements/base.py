@@ -65,7 +65,8 @@ class Elements(Protocol):
     What only one of the two has is nothing here, and stands in that one. `prompt` is what a prompt
     must be; `band` is the key of `[expect]` that is about what goes on; `beside` are the columns
     beside the continuation of a sequence; `cost` is the figure that tells what the first steps
-    cost; `by_class` tells whether each split has its share of each answer.
+    cost; `by_class` tells whether each split has its share of each answer, `one_each` whether each
+    element that is read is one step.
     """
 
     prompt: ClassVar[str]
@@ -73,6 +74,7 @@ class Elements(Protocol):
     beside: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[str]
     by_class: ClassVar[bool]
+    one_each: ClassVar[bool]
 
     # the data
 
@@ -122,6 +124,10 @@ class Elements(Protocol):
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Tell whether a prompt of a task is of this kind."""
+
+    def readable(self, vocabulary: Vocabulary[Any], values: NDArray[Any]) -> str:
+        """Return stored elements as a text that a person reads, where they are one."""
+        return ""
 
     def summary(self, data: Data) -> SymbolVocabulary | NumberVocabulary:
         """Return what the report says of the vocabulary."""
@@ -192,6 +198,12 @@ class Elements(Protocol):
         `read` are the elements `[N, ...]` of which each guess is about the one after, if they are
         about such.
         """
+
+    def said(
+        self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
+    ) -> list[Any]:
+        """Return what the best guesses `[N, V]` of the loss say, without what stands beside it."""
+        return [answer.predicted for answer in self.answered(answers, point, read)]
 
     # a run read back
 

@@ -49,6 +49,7 @@ class Numbers(Elements):
     band = "forecast"
     cost = "loss"
     by_class = False
+    one_each = True
 
     def fit(
         self,

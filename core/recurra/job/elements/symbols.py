@@ -51,6 +51,7 @@ class Symbols(Elements):
     beside = ("nats",)
     cost = "nats"
     by_class = True
+    one_each = False
 
     def new(self, vocabulary: Vocabulary[Any], runs: Iterable[Any]) -> dict[str, int]:
         """Add symbols."""
@@ -93,6 +94,10 @@ class Symbols(Elements):
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Take a text, or a list that holds any."""
         return isinstance(prompt, str) or any(isinstance(item, str) for item in prompt)
+
+    def readable(self, vocabulary: Vocabulary[Any], values: NDArray[Any]) -> str:
+        """Return the text."""
+        return vocabulary.text(values)
 
     def summary(self, data: Data) -> SymbolVocabulary:
         """Return the size, and the first symbols."""
@@ -184,6 +189,13 @@ class Symbols(Elements):
             beside = dict(zip(columns, chances.tolist(), strict=True))
             rows.append(Answer(likeliest, beside))
         return rows
+
+    def said(
+        self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None
+    ) -> list[Any]:
+        """Return the likeliest answers."""
+        names = _symbols(answers)
+        return [names[index] for index in point.argmax(dim=-1).tolist()]
 
     def same(self, vocabulary: Vocabulary[Any], learned: Vocabulary[Any]) -> bool:
         """Compare all that was learned, but for what an older version has not saved."""

@@ -7,44 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.contracts.metric import Figure, Metric, Metrics, Scale
-from recurra.contracts.target import Examples, Target, Window
-from recurra.data.labels import UNSEEN
+from recurra.contracts.metric import Figure, Metric, Metrics
+from recurra.contracts.target import Target, Window
+from recurra.testing import splits
 from recurra.testing.answers import demand
 from recurra.testing.check import Measured, check
 from recurra.testing.measure import FLOAT64, worst
-from recurra.testing.questions import Case, drawn, fill, marks_of, measured, perfect, relative
+from recurra.testing.questions import Case, drawn, fill, measured, perfect, relative
 from recurra.testing.subjects.target import TargetSubject
 from recurra.train.metrics import Tally
 
 SINCE = "1.1"
-SEASON = 2
 TRAINED, HELD = slice(6), slice(6, None)
 """Sequences of a case that rules learn from, and those that they are asked about."""
-STEPS = 6
-"""Steps of a sequence of numbers that is asked, times those that an answer lies ahead."""
-OFTEN = 3
-"""How often the commonest answer comes, where each other comes once."""
-FINALS = (5.0, 6.0, 8.0)
-"""Numbers that come next."""
-Answered: TypeAlias = Sequence[tuple[NDArray[Any], int]]
-"""Sequences, and the number of the answer to each."""
-Splits: TypeAlias = tuple[Examples, Examples]
-"""Training, and what is held out."""
 LATTICE = 101
 """Numbers among which the best constant prediction is sought."""
 TOLERANCE = 1e-3
 """By how much a rule may be better than what was found to be the best constant prediction."""
-GAP = 5
-"""Elements that stand between the splits."""
 
 
 def asked(subject: TargetSubject, case: Case) -> None:
@@ -53,8 +39,8 @@ def asked(subject: TargetSubject, case: Case) -> None:
     tally = measured(case, target, case.network(target))
     tally.columns()
     tally.detail()
-    train = _of(case, TRAINED, case.scale)
-    held_out = _of(case, HELD, case.scale)
+    train = splits.examples(case, TRAINED, case.scale)
+    held_out = splits.examples(case, HELD, case.scale)
     rules = subject.rules(target, train, held_out)
     subject.figures(target, case)
     rows = [tally.values(), *rules.values()]
@@ -94,38 +80,11 @@ def _tables(subject: TargetSubject, target: Target[Any], case: Case) -> Iterator
     for scale in (case.scale, None):
         tally = Tally(target, case.answers, scale)
         fill(tally, case, network_loss, *drawn(case, 20))
-        train = _of(case, TRAINED, scale)
-        held_out = _of(case, HELD, scale)
+        train = splits.examples(case, TRAINED, scale)
+        held_out = splits.examples(case, HELD, scale)
         rules = subject.rules(target, train, held_out)
         yield [tally.values(), *rules.values()]
         yield [tally.values()]
-
-
-def _of(case: Case, rows: slice, scale: Scale | None) -> Examples:
-    """Return some sequences of a case, as a baseline sees them."""
-    begin, high = case.store.starts[rows], case.store.ends[rows]
-    low = begin if case.asked is None else case.asked[rows]
-    labels = None if case.labels is None else _plain(case, case.labels[rows])
-    sizes = case.vocabulary.size, case.answers.size
-    return Examples(case.reads, case.store.values, low, high, begin, *sizes, labels, SEASON, scale)
-
-
-def _locked(examples: Examples) -> Examples:
-    """Return examples that can only be read, as a corpus is that is mapped from its file."""
-
-    def view(array: NDArray[Any]) -> NDArray[Any]:
-        locked = array.view()
-        locked.flags.writeable = False
-        return locked
-
-    return replace(
-        examples,
-        values=view(examples.values),
-        low=view(examples.low),
-        high=view(examples.high),
-        begin=view(examples.begin),
-        answers=None if examples.answers is None else view(examples.answers),
-    )
 
 
 @check("T08", "no rule knows what is asked of it", "target", firm=True, since=SINCE)
@@ -146,9 +105,9 @@ def rules_are_blind(subject: TargetSubject) -> Measured:
         figures = subject.figures(target, case)
         # In each turn another answer is the common one.
         turns = []
-        for turn in range(_answers(case)):
-            train, held_out = _turn(case, target, turn)
-            turns.append((_locked(train), _locked(held_out)))
+        for turn in range(splits.count_of_answers(case)):
+            train, held_out = splits.turn(case, target, turn)
+            turns.append((splits.locked(train), splits.locked(held_out)))
 
         tables = [subject.rules(target, *examples) for examples in turns]
         _sound(figures, tables)
@@ -190,108 +149,6 @@ def _cases(subject: TargetSubject) -> Iterator[Case]:
     yield from subject.cases(1 if numbers else 2)
 
 
-def _plain(case: Case, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the answers to sequences as rules see them: ids, or numbers in their own units."""
-    return np.asarray(case.answers.decode(labels)) if case.kind == "numbers" else labels
-
-
-def _answers(case: Case) -> int:
-    """Return how many different answers there are."""
-    return len(FINALS) if case.kind == "numbers" else case.answers.size
-
-
-def _asked(case: Case, turn: int) -> NDArray[np.int64]:
-    """Return the number of each answer that comes, one of them `OFTEN`: another one each turn."""
-    count = _answers(case)
-    first_turn = np.array([0] * OFTEN + [*range(1, count)])
-    return (first_turn + turn) % count
-
-
-def _turn(case: Case, target: Target[Any], turn: int, strange: Any = 0) -> Splits:
-    """Return a training split that has every answer to each sequence, and copies of one, held out.
-
-    Both are parts of one array; before, between and after them stand `strange` elements that are
-    nobody's.
-    """
-    kinds = [_sequence(case, target.reach, salt) for salt in range(3)]
-    copied = kinds[0]
-    learned = []
-    for sequence in kinds:
-        learned += [(sequence, answer) for answer in range(_answers(case))]
-    copies = [(copied, answer) for answer in _asked(case, turn).tolist()]
-    train = _examples(case, learned, asked_last=False)
-    held_out = _examples(case, copies, asked_last=True)
-
-    gap = np.full((GAP, *copied.shape[1:]), strange, copied.dtype)
-    values = np.concatenate([gap, train.values, gap, held_out.values, gap])
-    second = GAP + len(train.values) + GAP
-    return _moved(train, values, GAP), _moved(held_out, values, second)
-
-
-def _moved(part: Examples, values: NDArray[Any], by: int) -> Examples:
-    """Return examples that stand in a larger array."""
-    low, high, begin = part.low + by, part.high + by, part.begin + by
-    return replace(part, values=values, low=low, high=high, begin=begin)
-
-
-def _sequence(case: Case, reach: int, salt: int) -> NDArray[Any]:
-    """Return a sequence that is no reason to prefer one answer.
-
-    Of symbols each comes as often as all others, and all sequences end with the same.
-    """
-    draw = np.random.Generator(np.random.Philox(20 + salt))
-    times, size = max(reach, 1), case.vocabulary.size
-    if case.asked is not None:
-        size = marks_of(case).begin
-    if case.reads == "numbers":
-        return draw.normal(6, 1, (STEPS * times, size))
-    last = size - 1
-    symbols = np.append(draw.permutation(last), last)
-    return np.tile(symbols, times).astype(np.uint8)
-
-
-def _examples(case: Case, rows: Answered, *, asked_last: bool) -> Examples:
-    """Return sequences with their answers, each of which may be asked its last element alone.
-
-    Where the elements are the answers, the answer is one more of them.
-    """
-    own = case.labels is None
-    parts, answered = [], []
-    for sequence, answer in rows:
-        element = _element(case, answer)
-        part = [sequence, element] if own else [sequence]
-        parts.append(np.concatenate(part))
-        answered.append(len(element))
-
-    high = np.cumsum([len(part) for part in parts])
-    begin = np.concatenate([[0], high[:-1]])
-    low = high - 1 if own and asked_last else begin
-    if case.asked is not None:
-        # What follows the mark before an answer is asked.
-        low = high - np.array(answered) + 1
-    labels = None if own else _labels(case, [answer for _, answer in rows])
-    sizes = case.vocabulary.size, case.answers.size
-    values = np.concatenate(parts)
-    return Examples(case.reads, values, low, high, begin, *sizes, labels, SEASON, case.scale)
-
-
-def _labels(case: Case, answers: list[int]) -> NDArray[Any]:
-    """Return answers to whole sequences, of numbers a row each."""
-    if case.kind == "numbers":
-        return np.array(FINALS)[answers][:, None]
-    return np.array(answers)
-
-
-def _element(case: Case, answer: int) -> NDArray[Any]:
-    """Return an answer as an element, or as elements between marks."""
-    if case.kind == "numbers":
-        return np.array([[FINALS[answer]]])
-    if case.asked is not None:
-        marks = marks_of(case)
-        return marks.around(case.answer(answer).numpy()[:-1]).astype(np.uint8)
-    return np.array([answer], np.uint8)
-
-
 def _sound(figures: dict[str, Figure], rows: list[dict[str, Metrics]]) -> None:
     """Raise `Broken` if a figure of a rule is none of the metrics', or not what it can be."""
     for row in rows:
@@ -330,7 +187,9 @@ def _constant(
     """Return the least cost of each figure that a constant prediction has, over all turns."""
     best = dict.fromkeys(figures, math.inf)
     metrics = subject.metrics(target, case)
-    turns = [_targets(case, _asked(case, turn)) for turn in range(_answers(case))]
+    turns = [
+        _targets(case, splits.asked_in(case, turn)) for turn in range(splits.count_of_answers(case))
+    ]
     for guess in _guesses(case):
         rows = [_figures_of(subject, case, metrics, guess, answers) for answers in turns]
         for name, cost in _costs(figures, rows).items():
@@ -358,14 +217,14 @@ def _targets(case: Case, answers: NDArray[np.int64]) -> Tensor:
     """Return answers as a metric takes them."""
     if case.kind == "symbols":
         return torch.from_numpy(answers)
-    numbers = np.array(FINALS)[answers]
+    numbers = np.array(splits.FINALS)[answers]
     return torch.from_numpy(case.answers.encode(numbers[:, None]))
 
 
 def _guesses(case: Case) -> Iterator[Tensor]:
     """Give constant predictions: each class, all alike, some drawn; numbers as far as they come."""
     if case.kind == "numbers":
-        lattice = [*np.linspace(min(FINALS), max(FINALS), LATTICE), *FINALS]
+        lattice = [*np.linspace(min(splits.FINALS), max(splits.FINALS), LATTICE), *splits.FINALS]
         guesses = case.answers.encode(np.array(lattice)[:, None])
         yield from torch.from_numpy(guesses)
         return
@@ -388,19 +247,19 @@ def only_what_is_asked(subject: TargetSubject) -> Measured:
     findings = []
     for case in _cases(subject):
         target = subject.target()
-        usual, *others = [_turn(case, target, 0, strange) for strange in _strange(case)]
+        usual, *others = [splits.turn(case, target, 0, strange) for strange in _strange(case)]
         train, held_out = usual
         rules = subject.rules(target, train, held_out)
         for other in others:
             what = f"{case.reads}, other data between the splits"
             findings.append(_compared(rules, subject.rules(target, *other), what))
         if held_out.answers is not None and case.kind == "symbols":
-            more = subject.rules(target, train, _with_unseen(held_out))
+            more = subject.rules(target, train, splits.with_unseen(held_out))
             what = f"{case.reads}, labels that training has not shown"
             findings.append(_compared(rules, more, what))
 
         # Of nothing, nothing is said: it must not fail.
-        subject.rules(target, train, _empty(held_out))
+        subject.rules(target, train, splits.empty(held_out))
         if not subject.by_sequence:
             _poisoned(subject, case, target)
     return worst(findings)
@@ -422,23 +281,6 @@ def _strange(case: Case) -> list[Any]:
     if case.reads == "numbers":
         return [6.0, 1e6, np.nan]
     return [0, case.vocabulary.size - 1]
-
-
-def _with_unseen(examples: Examples) -> Examples:
-    """Return a split with sequences more whose label training has not shown."""
-    assert examples.answers is not None, "a column is asked"
-    places = [examples.low, examples.high, examples.begin]
-    low, high, begin = (np.append(place, place[:2]) for place in places)
-    answers = np.append(examples.answers, [UNSEEN, UNSEEN])
-    return replace(examples, low=low, high=high, begin=begin, answers=answers)
-
-
-def _empty(examples: Examples) -> Examples:
-    """Return a split without a sequence."""
-    answers = None if examples.answers is None else examples.answers[:0]
-    places = [examples.low, examples.high, examples.begin]
-    low, high, begin = (place[:0] for place in places)
-    return replace(examples, low=low, high=high, begin=begin, answers=answers)
 
 
 def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
