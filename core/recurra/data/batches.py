@@ -74,10 +74,7 @@ class Batch(NamedTuple):
             )
 
     def places(self) -> Tensor:
-        """Return where each scored step stands, `[N, 2]`: the start of its sequence, its position.
-
-        Rows of evaluation lie in one sequence each.
-        """
+        """Return where each scored step of evaluation stands, `[N, 2]`: in which sequence, where."""
         steps = torch.arange(self.mask.shape[1], device=self.mask.device)
         position = self.position[:, None] + steps
         start = (self.first - self.position)[:, None].expand_as(position)
@@ -194,17 +191,9 @@ class Reader:
             chosen = self.chosen(Window(inputs, answers, position))
             if chosen is not None:
                 scored = scored & chosen
-        return Batch(
-            x=inputs,
-            y=answers,
-            mask=scored,
-            reset=torch.from_numpy(reset),
-            position=position,
-            fresh=fresh,
-            lengths=torch.from_numpy(np.asarray(steps, np.int64)),
-            first=torch.from_numpy(np.asarray(first, np.int64)),
-            undo=undo,
-        )
+        begins = torch.from_numpy(reset)
+        places = (torch.from_numpy(np.asarray(part, np.int64)) for part in (steps, first))
+        return Batch(inputs, answers, scored, begins, position, fresh, *places, undo)
 
     def _labelled(self, first: Ints, offsets: Ints) -> Ints:
         """Return which of the labels answers each step, `[B, T]`."""
