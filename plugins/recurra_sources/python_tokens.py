@@ -41,7 +41,7 @@ class PythonTokensOptions(Options):
 
     largest: int = Field(
         20_000,
-        ge=1,
+        ge=4_000,
         description="bytes of a module, of those at the top of the standard library, at most",
     )
 

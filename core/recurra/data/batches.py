@@ -74,7 +74,7 @@ class Batch(NamedTuple):
             )
 
     def places(self) -> Tensor:
-        """Return where each scored step of evaluation stands, `[N, 2]`: in which sequence, where."""
+        """Return where each scored step of evaluation stands, `[N, 2]`: its sequence, its step."""
         steps = torch.arange(self.mask.shape[1], device=self.mask.device)
         position = self.position[:, None] + steps
         start = (self.first - self.position)[:, None].expand_as(position)
