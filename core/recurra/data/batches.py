@@ -192,8 +192,8 @@ class Reader:
             if chosen is not None:
                 scored = scored & chosen
         begins = torch.from_numpy(reset)
-        places = (torch.from_numpy(np.asarray(part, np.int64)) for part in (steps, first))
-        return Batch(inputs, answers, scored, begins, position, fresh, *places, undo)
+        ends, at = (torch.from_numpy(np.asarray(part, np.int64)) for part in (steps, first))
+        return Batch(inputs, answers, scored, begins, position, fresh, ends, at, undo)
 
     def _labelled(self, first: Ints, offsets: Ints) -> Ints:
         """Return which of the labels answers each step, `[B, T]`."""
