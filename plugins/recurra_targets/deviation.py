@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What deviates no more than this, in parts of the largest, does not vary."""
 
+ALIKE = "what came is the same for every sequence, and there is nothing to explain"
+"""Why there may be no R²."""
+
 
 class Deviations:
     """Sums over rows of numbers `[N, F]` and what was predicted of them, in their own units.
@@ -81,7 +84,7 @@ class Deviation(Metric):
     FIGURES = (
         Figure("rmse"),
         Figure("mae", title="mean absolute error"),
-        Figure("r2", higher=True, least=-np.inf, most=1.0, title="R²"),
+        Figure("r2", higher=True, least=-np.inf, most=1.0, title="R²", absent=ALIKE),
     )
 
     def __init__(self, vocabulary: Vocabulary[Any], scale: Floats | None = None) -> None:

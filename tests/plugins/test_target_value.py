@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import recurra
 from recurra import Examples
+from recurra.cli import show
 from recurra.data.quantities import Quantities
 from recurra.errors import InputError, RecurraError
 from recurra.job.data import load_data
+from recurra.job.report import Quantified
 from recurra.resolve import resolve
 from recurra_targets.deviation import Deviations
 from recurra_targets.options import ValueOptions
@@ -253,6 +255,7 @@ def test_answers_have_the_type_of_the_network(precision, tmp_path):
         ([*means(9), "nan"], "RC042", "the answer to sequence 10 is no number"),
         ([*means(9), "1e400"], "RC042", "sequence 10"),
         ([*means(9), "1_0"], "RC042", "sequence 10"),
+        ([*means(9), "1e150"], "RC042", "above 1e+140 the squares of errors"),
         ([*means(9), "1 2"], "RC042", "2 numbers answer sequence 10, and 1 the first"),
         ([3.5] * 10, "RC041", "answered by 3.5: there is nothing to learn"),
     ],
@@ -273,3 +276,50 @@ def test_a_loss_of_classes_is_refused(tmp_path):
     (problem,) = caught.value.problems
     assert problem.code == "RC030" and "target 'value' gives numbers" in problem.fact
     assert "mse" in problem.allowed
+
+
+def test_check_tells_what_the_answers_are(tmp_path, capsys):
+    """How many numbers each, between what they lie, and their mean in training."""
+    labels = [f"{number} {number % 2}" for number in range(20)]
+    found = recurra.check(task(tmp_path, labels))
+    assert found["answers"]["least"] == pytest.approx([0, 0], abs=1e-9)
+    assert found["answers"]["greatest"] == pytest.approx([19, 1])
+    show._answers(Quantified(2, {"shift": [9.5, 0.5]}, [0.0, 0.0], [19.0, 1.0]))
+    told = "number 1: from 0 to 19, mean 9.5; number 2: from 0 to 1, mean 0.5"
+    assert capsys.readouterr().out == f"answers     2 numbers each  {told}\n"
+
+
+def test_a_figure_that_validation_cannot_have_says_why(tmp_path):
+    """R² is no unknown metric: what came does not vary. A few equal answers are no reason."""
+    labels = [1.0] * 4 + [2.0] * 16
+    folds = ["validation"] * 4 + ["train"] * 16
+    labels[10] = 5.0
+    series = json.dumps(labels)
+    path = task(
+        tmp_path,
+        labels,
+        fold=("labels =", f"folds = {json.dumps(folds)}\nlabels ="),
+        split=("split = [0.6, 0.2, 0.2]", ""),
+    )
+    with pytest.raises(RecurraError) as caught:
+        recurra.check(path, {"training.monitor": "r2"})
+    (problem,) = caught.value.problems
+    assert problem.code == "RC014" and "has no R²: what came is the same" in problem.fact
+    few = [*labels[:3], 9.0, *labels[4:]]
+    path.write_text(path.read_text().replace(series, json.dumps(few)), encoding="utf-8")
+    assert recurra.check(path, {"training.monitor": "r2"})
+
+
+@pytest.mark.parametrize(
+    ("came", "predicted", "told"),
+    [
+        (1.0, 2.0, ("1", "2")),
+        (1234.5, 1234.567, ("1234", "1235")),
+        ([1.0, 100000.5], [1.0, 100001.0], ("1, 100000", "1, 100001")),
+        (0.1, 0.1, ("0.10000000000000001", "0.10000000000000001")),
+        ("a", "b", ("a", "b")),
+    ],
+)
+def test_answers_are_told_apart(came, predicted, told):
+    """In as few digits as tell them apart, from four on."""
+    assert show._told_apart(came, predicted) == told

@@ -296,7 +296,7 @@ def predict(
         bool, typer.Option("--json", help="Print a JSON object for each sequence.")
     ] = False,
 ) -> None:
-    """Answer new sequences: labels with their chances, or what comes next."""
+    """Answer new sequences: labels with their chances, numbers, or what comes next."""
     from recurra import verbs
     from recurra.cli import predictions
     from recurra.cli.values import READERS, text_or_tokens

@@ -22,7 +22,15 @@ from recurra.job.figures import (
     Tagged,
     Wrong,
 )
-from recurra.job.report import DataSizes, Memory, NumberVocabulary, Report, SymbolVocabulary
+from recurra.job.report import (
+    Classes,
+    DataSizes,
+    Memory,
+    NumberVocabulary,
+    Quantified,
+    Report,
+    SymbolVocabulary,
+)
 
 NARROWEST = 80
 """Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
@@ -55,6 +63,8 @@ STEPS_SHOWN = 24
 """Steps of a forecast that are printed."""
 COLUMNS_SHOWN = 8
 """Columns of numbers whose figures are printed."""
+EXACT = 17
+"""Digits that tell any two numbers apart."""
 CLASSES_SHOWN = 16
 """Classes up to which a confusion is printed."""
 RUNS_SHOWN = 24
@@ -152,7 +162,7 @@ def _most_wrong(sequences: list[Wrong]) -> None:
     """Print the sequences that were most wrong."""
     for wrong in sequences:
         sequence = wrong["sequence"]
-        came, predicted = _answer(wrong["came"]), _answer(wrong["predicted"])
+        came, predicted = _told_apart(wrong["came"], wrong["predicted"])
         chance = f" (p {wrong['chance']:.2g})" if "chance" in wrong else ""
         _print(f"  most wrong: sequence {sequence} is {came}, said to be {predicted}{chance}")
 
@@ -182,12 +192,21 @@ def _tagged(tagged: Tagged) -> None:
         first = last + 1
 
 
-def _answer(answer: Said) -> str:
+def _told_apart(came: Said, predicted: Said) -> tuple[str, str]:
+    """Return two answers as they are told in a sentence, in as many digits as tell them apart."""
+    for digits in range(4, EXACT):
+        texts = _answer(came, digits), _answer(predicted, digits)
+        if texts[0] != texts[1]:
+            return texts
+    return _answer(came, EXACT), _answer(predicted, EXACT)
+
+
+def _answer(answer: Said, digits: int) -> str:
     """Return a class, a number or several as they are told in a sentence."""
     if isinstance(answer, str):
         return _class(answer)
     numbers = answer if isinstance(answer, list) else [answer]
-    return ", ".join(f"{number:z.4g}" for number in numbers)
+    return ", ".join(f"{number:z.{digits}g}" for number in numbers)
 
 
 def _class(name: str) -> str:
@@ -281,6 +300,7 @@ def report(report: Report) -> None:
     _line("device", report.device)
     _data(report.data)
     _vocabulary(report.vocabulary)
+    _answers(report.answers)
     _shapes(report)
     _parts(report)
 
@@ -389,6 +409,27 @@ def _features(vocabulary: NumberVocabulary) -> None:
     _line("vocabulary", f"{vocabulary.size} features  {'; '.join(formulas)}")
     for transform in vocabulary.transforms:
         _line("  then", transform)
+
+
+def _answers(answers: Classes | Quantified | None) -> None:
+    """Print what answers that stand in a column of their own are."""
+    if isinstance(answers, Classes):
+        counts = [f"{_class(name)} {count:,}" for name, count in answers.counts.items()]
+        more = answers.size - len(counts)
+        if more > 0:
+            counts.append(f"and {more:,} more")
+        _line("answers", f"{answers.size:,} classes  {', '.join(counts)}")
+    elif isinstance(answers, Quantified):
+        means = answers.learned["shift"]
+        spans = [
+            f"from {least:z.6g} to {greatest:z.6g}, mean {mean:z.6g}"
+            for least, greatest, mean in zip(answers.least, answers.greatest, means, strict=True)
+        ]
+        if answers.size == 1:
+            _line("answers", f"1 number each, {spans[0]}")
+            return
+        named = [f"number {place}: {span}" for place, span in enumerate(spans, 1)]
+        _line("answers", f"{answers.size} numbers each  {'; '.join(named)}")
 
 
 def _bytes(size: float) -> str:

@@ -26,7 +26,7 @@ class Figure:
     """One number that is said of a split.
 
     It has a name, may be better the higher it is, and lies between `least` and `most`. `title` is
-    how a sentence calls it, where its name does not do.
+    how a sentence calls it, where its name does not do. `absent` is why a split may have none.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Figure:
     least: float = 0.0
     most: float = math.inf
     title: str = ""
+    absent: str = ""
 
     def cost(self, value: float) -> float:
         """Return what is to become small."""

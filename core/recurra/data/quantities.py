@@ -51,7 +51,9 @@ class Quantities(Vocabulary[Options]):
         for at, row in enumerate(rows, 1):
             if len(row) != len(rows[0]):
                 fact = f"{len(row)} numbers answer sequence {at}, and {len(rows[0])} the first"
-                raise InputError.of("RC042", fact, key="source", got=repr(column[at - 1]))
+                got = f"{column[at - 1]!r}, and {column[0]!r} of the first"
+                cure = "give each as many; blanks stand between numbers, and group no thousands"
+                raise InputError.of("RC042", fact, key="source", got=got, cure=cure)
         return rows
 
     def fit(self, runs: Iterable[Sequence[Floats]]) -> None:
@@ -118,6 +120,9 @@ def _row(text: str, at: int) -> Floats:
         if not abs(number) <= LARGEST:
             fact = f"the answer to sequence {at} is no number that can be learned"
             cure = "give a finite number, or leave the sequence out"
+            if math.isfinite(number):
+                fact += f": above {LARGEST:g} the squares of errors cannot be added up"
+                cure = "divide the answers by a power of ten"
             raise InputError.of("RC042", fact, key="source", got=repr(text), cure=cure)
         row.append(number)
     return np.array(row)

@@ -210,7 +210,7 @@ def _rehearse(resolved: Resolved, data: Data, network: Network, steep: bool) -> 
                     # A few symbols show that answers can be given and measured.
                     marks = data.answers.marks
                     complete(trial, data.store, beginning, tally, marks, FEW)
-                _known(resolved, tally.values())
+                _known(resolved, data, trial, tally.values())
                 _finite(resolved, tally.values())
 
         if not data.target.generates:
@@ -284,16 +284,25 @@ def _beginning(part: Split) -> Split:
     return replace(part, low=low, high=high, begin=np.array([before]))
 
 
-def _known(resolved: Resolved, metrics: Metrics) -> None:
+def _known(resolved: Resolved, data: Data, trial: Network, metrics: Metrics) -> None:
     """Check that the monitored metric is one of those that there are.
 
-    Raises `InputError` (RC013).
+    Raises `InputError` (RC013, or RC014 where the validation split has none).
     """
     monitor = resolved.task.training.monitor
     # A few steps may lack `mape`, as where only 0 came, and the split have it.
-    if metrics and monitor not in metrics and monitor != "mape":
+    if not metrics or monitor in metrics or monitor == "mape":
+        return
+
+    figure = known(data.target, type(data.answers)).get(monitor)
+    if figure is None or not figure.absent:
         allowed = ", ".join(metrics)
         raise InputError.of("RC013", NO_METRIC, key="training.monitor", allowed=allowed)
+    part = data.splits["validation"]
+    if part.steps and monitor not in evaluate(trial, data.reader, part, data.tally()).values():
+        fact = f"the validation split has no {figure.called}: {figure.absent}"
+        cure = "give it other sequences, or monitor another figure"
+        raise InputError.of("RC014", fact, key="training.monitor", cure=cure)
 
 
 def _finite(resolved: Resolved, metrics: Metrics) -> None:

@@ -69,14 +69,17 @@ class Classes:
 
 @dataclass(frozen=True)
 class Quantified:
-    """How many numbers answer a sequence, and how they are scaled."""
+    """How many numbers answer a sequence, how they are scaled, and between what each lies."""
 
     size: int
     learned: dict[str, Any]
+    least: list[float]
+    greatest: list[float]
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"size": self.size} | self.learned
+        span = {"least": self.least, "greatest": self.greatest}
+        return {"size": self.size} | self.learned | span
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,12 @@ class Numbers(Elements):
         )
 
     def answers(self, data: Data) -> Quantified:
-        """Return how many numbers answer a sequence, and their scale."""
-        return Quantified(data.answers.size, data.answers.save())
+        """Return how many numbers answer a sequence, their scale and their span."""
+        labels = data.reader.labels
+        assert labels is not None, "whole sequences are asked"
+        numbers = data.answers.decode(labels)
+        least, greatest = numbers.min(axis=0).tolist(), numbers.max(axis=0).tolist()
+        return Quantified(data.answers.size, data.answers.save(), least, greatest)
 
     def scan(self, resolved: Resolved, data: Data, network: Network) -> bool:
         """Scale every number there is, and let the loss see it."""
