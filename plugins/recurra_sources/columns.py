@@ -254,13 +254,15 @@ class Rows(Source[R]):
                 mending.begin()
                 gaps.begin()
 
+            faults_before = mending.faults.count
             values = mending.values(place, cells)
             if options.settled:
                 # At once, or a sequence would be answered without this step.
                 mending.faults.raise_any(mending.whole)
             width = len(cells) - len(mending.beside)
             needed = values[width:] if options.missing == "interpolate" else values
-            if None in needed:
+            # What cannot be read is no gap that might be filled.
+            if None in needed or mending.faults.count > faults_before:
                 gaps.leave(place, self.unit)
                 mending.dropped += 1
                 continue

@@ -318,6 +318,14 @@ def test_columns_are_filled_one_by_one(sheet):
         gathered(source, "tokens")
 
 
+def test_what_cannot_be_read_is_no_gap(sheet):
+    """It is told once, for what it is, and fills nothing."""
+    rows = [["x", 0], [1, 0], [None, 0], ["y", 0], [2, 0]]
+    with pytest.raises(InputError, match="2 cells cannot be read") as caught:
+        gathered(sheet.write(["a", "b"], rows).source(["a"], missing="interpolate"), "numbers")
+    assert "nothing stands here" not in str(caught.value)
+
+
 def test_steps_of_one_row_are_filled(tmp_path):
     """A series that stands in one line is a sequence as any other."""
     lines = ['{"x": [1, null, 3], "l": "a"}', '{"x": [[1, 2], null, [2, 4]], "l": "b"}']
