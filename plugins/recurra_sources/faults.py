@@ -37,6 +37,7 @@ class Faults:
     def __init__(self, options: RowOptions, element: Element, where: str, unit: str) -> None:
         self.where, self.unit = where, unit
         self.settled = options.settled
+        self.columns = options.columns
         roles = ("label", "fold", "answer", "tags")
         self.beside = {role: getattr(options, role) for role in roles}
         self.count = 0
@@ -93,6 +94,9 @@ class Faults:
         cure = "mend the rows"
         if self.settled:
             return cure
+        readable = [name for name in self.columns if name not in self.names]
+        if readable and not whole and not self.missing:
+            cure += f"; or read others alone: source.columns = {json.dumps(readable)}"
         if self.markers:
             cure += f"; if there is nothing, set source.na = {json.dumps([*self.markers])}"
         if self.missing and whole:

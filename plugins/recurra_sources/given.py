@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr, model_validator
 
-from recurra import Element, Field, InputError, Piece
+from recurra import Element, Field, InputError, Piece, Unsuited
 from recurra_sources import holding, labels
 from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Reader
@@ -82,6 +83,8 @@ class Given(Rows[GivenOptions]):
         )
         options._nested = held.nested
         self.options = options
+        if not options.whole_rows and options.group is None:
+            _warn_of_gaps(data)
         return options
 
     def _roles(self, table: holding.Table) -> GivenOptions:
@@ -195,6 +198,18 @@ class Given(Rows[GivenOptions]):
         """Return the names of the columns, of each number of a step that is a list."""
         held = self.held
         return self.features_of_lists() if held.named else []
+
+
+def _warn_of_gaps(data: Any) -> None:
+    """Warn (`Unsuited`) where the index of one series jumps: its rows are taken as they stand."""
+    row = holding.gap_of_index(data)
+    if row is not None:
+        fact = f"the index of the data jumps from {data.index[row - 1]} to {data.index[row]}"
+        fact += (
+            f", before row {row}; it is not read: rows count as steps that follow each other"
+        )
+        cure = "put in what is missing (asfreq, reindex), or name a group of rows for each stretch"
+        warnings.warn(f"{fact}; {cure}", Unsuited, stacklevel=4)
 
 
 def _written(read: Reader) -> Reader:

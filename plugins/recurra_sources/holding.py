@@ -33,6 +33,8 @@ INPUT = "input"
 """What the column is called that holds data without a name."""
 BESIDE = ("label", "answer", "fold")
 """What else a dict may hold beside `input`, each called as its role."""
+FAR = 4
+"""Usual steps between two times of an index that are a gap if they are more."""
 NAMED = 8
 """Names of columns that are told, at most."""
 ALLOWED = (
@@ -237,6 +239,25 @@ def _of_frame(data: Any) -> Table:
         fact = f"{kind} does not give its columns by their names: {error}"
         raise InputError.of("RC080", fact, key="source", allowed=ALLOWED) from error
     return _with_names(names, columns, kind)
+
+
+def gap_of_index(data: Any) -> int | None:
+    """Return the first row of a DataFrame before which its index leaves steps out, or goes back.
+
+    Whole numbers go on by 1; times by no more than `FAR` usual steps, so that neither weekends nor
+    months of several lengths are gaps. None where there is no such row, or no such index.
+    """
+    index = getattr(data, "index", None)
+    if not hasattr(index, "__array__"):
+        return None
+    array = np.asarray(index)
+    if array.ndim != 1 or len(array) < 2 or array.dtype.kind not in "iuM":
+        return None
+
+    steps = np.diff(array.astype(np.int64))
+    most = FAR * np.median(steps) if array.dtype.kind == "M" else 1
+    gaps = np.flatnonzero((steps < 1) | (steps > most))
+    return int(gaps[0]) + 1 if len(gaps) else None
 
 
 def _check_names(names: list[Any], kind: str) -> None:

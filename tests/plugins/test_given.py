@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ class Frame:
     def __init__(self, columns: dict[Any, Any], names: list[Any] | None = None) -> None:
         self._columns = columns
         self.columns = list(columns) if names is None else names
+        self.index: Any = None
 
     def __getitem__(self, name: Any) -> Any:
         return self._columns[name]
@@ -211,6 +213,47 @@ def test_columns_of_what_has_none_are_refused() -> None:
         source({"x": [1.0]}, columns=["y"])
     with pytest.raises(ValueError, match="content and fingerprint"):
         GivenOptions(content="an array")
+
+
+@pytest.mark.parametrize(
+    ("index", "row"),
+    [
+        ([0, 1, 2, 3], None),
+        ([7, 8, 9, 10], None),
+        ([0, 1, 4, 5], 2),
+        ([0, 1, 0, 1], 2),
+        ([0, 0, 1, 2], 1),
+        (np.array(["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"], "M8[D]"), None),
+        (np.array(["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12"], "M8[D]"), None),
+        (np.array(["2024-03-07", "2024-03-08", "2024-04-11", "2024-04-12"], "M8[D]"), 2),
+        (["a", "b", "d", "c"], None),
+    ],
+)
+def test_an_index_with_gaps_is_told(index: Any, row: int | None) -> None:
+    """Rows of one series are its steps: an index that says otherwise is not ignored silently."""
+    frame = Frame({"x": [1.0, 2.0, 3.0, 4.0], "g": ["a", "a", "b", "b"]})
+    frame.index = np.asarray(index)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source(frame, columns=["x"])
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (row is not None)
+    assert all(f"before row {row};" in text for text in told)
+
+    # By groups nothing says that a row follows the one before it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source(frame, columns=["x"], group="g")
+
+
+def test_a_column_none_of_which_can_be_read_is_left_out() -> None:
+    """Where every row fails by some columns, the others are told."""
+    table = {"day": ["mon", "tue"], "x": [1.0, 2.0]}
+    with pytest.raises(InputError, match=r'source.columns = \["x"\]'):
+        pieces(table)
+    with pytest.raises(InputError) as caught:
+        pieces({"day": ["1", "tue"], "x": [1.0, 2.0], "y": [1.0, None]}, columns=["x", "y"])
+    assert "read others" not in str(caught.value)
 
 
 def test_without_data_it_says_how_to_give_it() -> None:
