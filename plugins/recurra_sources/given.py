@@ -205,9 +205,7 @@ def _warn_of_gaps(data: Any) -> None:
     row = holding.gap_of_index(data)
     if row is not None:
         fact = f"the index of the data jumps from {data.index[row - 1]} to {data.index[row]}"
-        fact += (
-            f", before row {row}; it is not read: rows count as steps that follow each other"
-        )
+        fact += f", before row {row}; it is not read: rows count as steps that follow each other"
         cure = "put in what is missing (asfreq, reindex), or name a group of rows for each stretch"
         warnings.warn(f"{fact}; {cure}", Unsuited, stacklevel=4)
 
