@@ -59,6 +59,7 @@ class Resolved:
     def source(self) -> Source[Any]:
         """Return where sequences come from."""
         made: Source[Any] = self.given or self.parts["source"].build()
+        made.label_elements = self.target.answers
         return made
 
     def giving(self, data: Any) -> Resolved:

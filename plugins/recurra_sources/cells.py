@@ -79,6 +79,13 @@ def named(cell: Any) -> Reading:
     return text(cell)
 
 
+def label(cell: Any) -> Reading:
+    """Return a cell that is the label of a class."""
+    if type(cell) is list:
+        return None, "is a list, and a class is named by one text"
+    return named(cell)
+
+
 def tokens(cell: Any) -> Reading:
     """Return a cell that holds the tokens of an answer, of which there may be none.
 

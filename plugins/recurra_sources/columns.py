@@ -10,23 +10,23 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from operator import attrgetter
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 from recurra import Element, InputError, Piece, Role, Source
 from recurra_sources import cells as read_as
-from recurra_sources import files, labels
+from recurra_sources import labels
 from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Cells, Place, Reader, Row
 from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
 from recurra_sources.interpolation import NOTHING_AFTER, Interpolation
+from recurra_sources.label_numbers import LabelNumbers
 from recurra_sources.mending import Mending
-from recurra_sources.names import nearest, readable
-from recurra_sources.patterns import matching
-from recurra_sources.table_options import RowOptions, TableOptions
+from recurra_sources.names import nearest
+from recurra_sources.numbers import JSON, Writing, number
+from recurra_sources.table_options import RowOptions
 from recurra_sources.unfolding import Unfolding
 
 CHUNK = 1 << 14
@@ -49,7 +49,6 @@ class Step(NamedTuple):
 
 
 R = TypeVar("R", bound=RowOptions)
-O = TypeVar("O", bound=TableOptions)  # noqa: E741
 
 
 class Rows(Source[R]):
@@ -62,7 +61,8 @@ class Rows(Source[R]):
     def __init__(self, options: R) -> None:
         super().__init__(options)
         self._gaps = Gaps()
-        self._markers = read_as.Markers(options.na, self.number)
+        self._markers = read_as.Markers(options.na, lambda text: number(text, self.writing))
+        self._warned_of_labels = False
 
     @property
     @abstractmethod
@@ -87,14 +87,19 @@ class Rows(Source[R]):
         """Give the cells of each row."""
         return ((line, self.cells(line, row)) for line, row in self.written())
 
-    @abstractmethod
+    @property
+    def writing(self) -> Writing:
+        """How numbers are written."""
+        return JSON
+
     def number(self, cell: str) -> tuple[float | None, str]:
         """Return the number that a cell holds, or none and what is wrong with it."""
+        return number(cell, self.writing)
 
     def read(self, element: Element) -> Iterator[Piece]:
         """Give a series or token sequence a group, or a text a row or a group."""
         options = self.options
-        refuse_unused(options, element)
+        self._check_options(element)
         if options.tags is not None and options.group is not None and element == "text":
             fact = "the rows of a group of text are joined, and a tag is of one character"
             cure = "leave group out: each row is then a sequence; or read tokens, one a row"
@@ -108,6 +113,23 @@ class Rows(Source[R]):
             yield from self._one_by_one(element)
         else:
             yield from self._sequences(self.rows(), element)
+
+    def _check_options(self, element: Element) -> None:
+        """Raise `InputError` (RC030) for options that do not fit what is read, or the labels."""
+        options = self.options
+        if options.settled:
+            return
+        refuse_unused(options, element, self._numbers_labelled)
+        if len(options.labels) > 1 and not self._numbers_labelled:
+            fact = f"{len(options.labels)} columns are named, and a class is named by one"
+            cure = "name one; several are for a target that answers with numbers, as value"
+            got = ", ".join(options.labels)
+            raise InputError.of("RC030", fact, key="source.label", got=got, cure=cure)
+
+    @property
+    def _numbers_labelled(self) -> bool:
+        """Whether there are labels, and they are numbers."""
+        return bool(self.options.labels) and self.label_elements == "numbers"
 
     def _one_by_one(self, element: Element) -> Iterator[Piece]:
         """Give the sequence of each row, or why it cannot be read: no row hangs on another."""
@@ -236,8 +258,18 @@ class Rows(Source[R]):
         yield from steps
 
         faults.raise_any(mending.whole)
+        self._warn_of_labels(beside)
         if mending.dropped and not mending.whole and not options.settled:
             raise self._all_dropped(mending.dropped)
+
+    def _warn_of_labels(self, beside: list[Reader]) -> None:
+        """Warn once (`Unsuited`) of labels that are several numbers and look like one."""
+        if self._warned_of_labels:
+            return
+        self._warned_of_labels = True
+        for name, read in zip(self.options.labels, beside, strict=False):
+            if isinstance(read, LabelNumbers):
+                read.warn(self.where, name)
 
     def _read(self, rows: Iterator[Row], mending: Mending) -> Iterator[Step]:
         """Give rows with every cell read, but for numbers that wait for those after them."""
@@ -270,7 +302,7 @@ class Rows(Source[R]):
             gaps.keep()
             mending.keep(values)
             about = dict(zip(options.beside, values[width:], strict=False))
-            label = None if options.label is None else about[options.label]
+            label = " ".join(about[name] for name in options.labels) if options.labels else None
             fold = None if options.fold is None else about[options.fold]
             answer = None if options.answer is None else about[options.answer]
             own_group = values[-1] if grouped else None
@@ -312,8 +344,15 @@ class Rows(Source[R]):
             options.answer: read_as.tokens if element == "tokens" else read_as.text,
             options.tags: read_as.tags if element == "text" else read_as.named,
         }
-        readers = [special.get(name, read_as.named) for name in options.beside]
-        return [self._markers.before(read) for read in readers]
+        others = options.beside[len(options.labels) :]
+        readers = [self._markers.before(special.get(name, read_as.named)) for name in others]
+        return [*(self._label_reader() for _ in options.labels), *readers]
+
+    def _label_reader(self) -> Reader:
+        """Return what reads a cell that is a label."""
+        if self._numbers_labelled:
+            return LabelNumbers(self.writing, self._markers)
+        return self._markers.before(read_as.label)
 
     def _reader(self, element: Element) -> Reader:
         """Return what reads a cell as an element."""
@@ -349,7 +388,9 @@ class Rows(Source[R]):
         options = self.options
         if name in options.columns:
             return "source.columns"
-        for role in ("label", "answer", "tags"):
+        if name in options.labels:
+            return "source.label"
+        for role in ("answer", "tags"):
             if name == getattr(options, role):
                 return f"source.{role}"
         return "source.fold" if name == options.fold else "source.group"
@@ -362,7 +403,7 @@ class Rows(Source[R]):
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:
         """Return what is read, and what is said of each sequence where columns of it are named."""
         options = self.options
-        labelled, folded = options.label is not None, options.fold is not None
+        labelled, folded = bool(options.labels), options.fold is not None
         answered, tagged = options.answer is not None, options.tags is not None
         return labels.roles(self.offers, labelled, folded, answered, tagged)
 
@@ -398,47 +439,6 @@ class Rows(Source[R]):
         That is rows, and blank lines.
         """
         return list(self._gaps.rows)
-
-
-class Table(Rows[O]):
-    """A file of rows."""
-
-    def __init__(self, options: O) -> None:
-        super().__init__(options)
-        self._replaced: files.Replaced | None = None
-        self._warned = False
-
-    @property
-    def where(self) -> str:
-        """The file."""
-        return readable(self.options.path)
-
-    def _file(self) -> Path:
-        """Return the file. Raises `InputError` (RC040) unless the path stands for one."""
-        paths = matching([self.options.path]).files
-        if len(paths) > 1:
-            pattern = readable(self.options.path)
-            fact = f"{pattern} stands for {len(paths)} files, and a table is one"
-            names = ", ".join(readable(path.name) for path in paths[:5])
-            raise InputError.of("RC040", fact, key="source.path", got=names)
-        return paths[0]
-
-    def _lines(self, path: Path) -> Iterator[str]:
-        """Give the lines of the file. Warns once (`Unsuited`) of what was replaced in them."""
-        encoding = self.options.encoding
-        self._replaced = files.Replaced() if self.options.errors == "replace" else None
-        yield from files.lines(path, encoding, self._replaced)
-        if self._replaced is not None and not self._warned:
-            self._warned = True
-            self._replaced.warn(path, encoding)
-
-    def fingerprint(self) -> str:
-        """Return a hash of name, size and time of the file."""
-        return files.fingerprint([self._file()])
-
-    def over(self, path: str) -> Self:
-        """Return a source that reads another file in the same form, without labels."""
-        return type(self)(self.options.over(path))
 
 
 def _named(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:

@@ -61,6 +61,8 @@ ONE: dict[str, JsonValue] = {"minLength": 1, "maxLength": 1}
 """What the JSON Schema says of a mark."""
 NUMBER = re.compile("[1-9][0-9]*")
 """How a column without a name is called."""
+OF_NUMBERS = For("numbers", labels=True)
+"""How numbers are written, those that are read and those that are labels."""
 AT_MOST_ONE: dict[str, JsonValue] = {"maxLength": 1}
 """What it says of one that may be left out."""
 
@@ -89,17 +91,17 @@ class CsvOptions(TableOptions):
     comment: Annotated[str, AfterValidator(_beginning)] = Field(
         "", description="how a line begins that is left out, such as #; empty, none is"
     )
-    decimal: Annotated[str, For("numbers"), AfterValidator(_decimal_mark)] = Field(
+    decimal: Annotated[str, OF_NUMBERS, AfterValidator(_decimal_mark)] = Field(
         ".", json_schema_extra=ONE, description="what stands before the decimals"
     )
-    thousands: Annotated[str | None, For("numbers"), AfterValidator(_thousands_mark)] = Field(
+    thousands: Annotated[str | None, OF_NUMBERS, AfterValidator(_thousands_mark)] = Field(
         None,
         description=(
             "what may stand between groups of three digits; a space is a no-break or thin one too;"
             ' left out, a point where decimal is ",", and else nothing'
         ),
     )
-    percent: Annotated[Percent, For("numbers")] = Field(
+    percent: Annotated[Percent, OF_NUMBERS] = Field(
         "error",
         description="what 12.5 % is: error, no number; share, 0.125; number, 12.5",
     )

@@ -38,8 +38,8 @@ class Faults:
         self.where, self.unit = where, unit
         self.settled = options.settled
         self.columns = options.columns
-        roles = ("label", "fold", "answer", "tags")
-        self.beside = {role: getattr(options, role) for role in roles}
+        self.beside: dict[str, set[str]] = {"label": {*options.labels}}
+        self.beside |= {role: {getattr(options, role)} for role in ("fold", "answer", "tags")}
         self.count = 0
         self.names: set[str] = set()
         self.lines: list[str] = []
@@ -84,8 +84,8 @@ class Faults:
 
     def _key(self) -> str:
         """Return the option that names the columns of the faults."""
-        for role, name in self.beside.items():
-            if self.names == {name}:
+        for role, names in self.beside.items():
+            if self.names <= names:
                 return role
         return "columns"
 

@@ -11,11 +11,11 @@ from pydantic import PrivateAttr, model_validator
 
 from recurra import Element, Field, InputError, Piece, Unsuited
 from recurra_sources import holding, labels
-from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Reader
 from recurra_sources.columns import Rows
 from recurra_sources.faults import shortened
 from recurra_sources.holding import Holding
+from recurra_sources.label_numbers import LabelNumbers
 from recurra_sources.names import HALF_CURE, half_pair
 from recurra_sources.table_options import RowOptions
 
@@ -147,7 +147,7 @@ class Given(Rows[GivenOptions]):
 
         Raises `InputError` (RC030) for numbers that are to be text or names.
         """
-        refuse_unused(self.options, element)
+        self._check_options(element)
         arrays = None
         if element != "numbers" and self.held.numbers:
             fact = f"the data holds numbers, and the vocabulary reads {element}"
@@ -156,39 +156,42 @@ class Given(Rows[GivenOptions]):
                 ' vocabulary.kind = "numeric"'
             )
             raise InputError.of("RC030", fact, key="vocabulary.kind", cure=cure)
-        if element == "numbers" and self.options.group is None:
+        # A number that stands for nothing is looked for cell by cell.
+        if element == "numbers" and self.options.group is None and not self.options.na:
             arrays = self.held.arrays(self.options.whole_rows)
         if arrays is None:
             yield from super().read(element)
             return
+        readers = self.readers("numbers")
         for row, values in enumerate(arrays):
-            label, fold = self._said(row)
+            label, fold = self._said(row, readers)
             yield labels.piece(values, True, label, fold)
+        self._warn_of_labels(readers)
 
-    def _said(self, row: int) -> tuple[str | None, str | None]:
+    def _said(self, row: int, readers: list[Reader]) -> tuple[str | None, str | None]:
         """Return label and fold of a series in a row. Raises `InputError` (RC042)."""
         said = dict(zip(self.options.beside, self.held.beside(row), strict=True))
-        for name, read in zip(said, self.readers("numbers"), strict=True):
+        for name, read in zip(said, readers, strict=True):
             value, fault = read(said[name])
             if fault:
                 got = "" if fault == "missing" else f"{shortened(said[name])} "
                 fact = f"data: row {row}, column {name}: {got}{fault}"
                 raise InputError.of("RC042", fact, key=self._key(name), cure="mend the row")
             said[name] = value
-        options = self.options
-        return said.get(options.label or ""), said.get(options.fold or "")
+        names = self.options.labels
+        label = " ".join(said[name] for name in names) if names else None
+        return label, said.get(self.options.fold or "")
 
     def readers(self, element: Element) -> list[Reader]:
         """Return what reads the cells beside those that are read: numbers are names too."""
-        return [_written(read) for read in super().readers(element)]
+        readers = super().readers(element)
+        return [read if isinstance(read, LabelNumbers) else _written(read) for read in readers]
 
     def _reader(self, element: Element) -> Reader:
         """Return what reads a cell as an element."""
-        return holding.number if element == "numbers" else super()._reader(element)
-
-    def number(self, cell: str) -> tuple[float | None, str]:
-        """Return no number: a text is none here."""
-        return None, holding.number(cell)[1]
+        if element == "numbers":
+            return self._markers.before(holding.number)
+        return super()._reader(element)
 
     def fingerprint(self) -> str:
         """Return the hash of what was given, or of what a run says that it was."""

@@ -43,10 +43,11 @@ class InlineOptions(Options):
             "several series, each as values is one: of one number a step, or of several features"
         ),
     )
-    labels: list[str | int | float] | None = Field(
+    labels: list[str | int | float | list[float]] | None = Field(
         None,
         description=(
-            'a label for each sequence, in their order; labels are text, so that 1 and "1" are one'
+            'a label for each sequence, in their order; labels are text, so that 1 and "1" are one;'
+            " where numbers answer, a list of numbers for each too"
         ),
     )
     answers: list[str] | list[list[str]] | None = Field(
@@ -110,7 +111,7 @@ class InlineOptions(Options):
             )
 
         for index, (label, sequence) in enumerate(zip(self.labels, sequences, strict=True)):
-            if not str(label).strip():
+            if not label if isinstance(label, list) else not str(label).strip():
                 raise ValueError(f"labels: labels[{index}] is empty")
             if not sequence:
                 where = f"labels[{index}] is {label!r}"
@@ -236,10 +237,21 @@ class Inline(Source[InlineOptions]):
         return tags
 
     def _label(self, index: int) -> str | None:
-        """Return the label of a sequence, where they have such."""
+        """Return the label of a sequence, where they have such.
+
+        Raises `InputError` (RC042) for several numbers where a label is the name of a class.
+        """
         if self.options.labels is None:
             return None
-        label = str(self.options.labels[index])
+        given = self.options.labels[index]
+        if isinstance(given, list):
+            if self.label_elements != "numbers":
+                fact = f"labels[{index}] is a list, and a class is named by one text"
+                cure = "give one; several numbers are for a target that answers with them, as value"
+                got = repr(given)
+                raise InputError.of("RC042", fact, key="source.labels", got=got, cure=cure)
+            return " ".join(map(repr, given))
+        label = str(given)
         _check_whole(label)
         return label
 

@@ -23,12 +23,13 @@ class RowOptions(Options):
             "column that tells which sequence a row belongs to; the rows of one follow each other"
         ),
     )
-    label: str | None = Field(
+    label: str | list[str] | None = Field(
         None,
         description=(
             "column that tells the label of each sequence, which all rows of a group share; without"
             " a group each row is a sequence by itself: a text, tokens between white space, numbers"
-            " of one step, or (jsonl) a list"
+            " of one step, or (jsonl) a list; where numbers answer, of each cell one or several,"
+            " between blanks or (jsonl) in a list, and it may be a list of columns"
         ),
     )
     answer: Annotated[str | None, For("text", "tokens")] = Field(
@@ -134,22 +135,26 @@ class RowOptions(Options):
 
     @model_validator(mode="after")
     def _label_stands_apart(self) -> Self:
-        if self.label is not None and self.label in self.columns:
-            raise ValueError(
-                f"label: {self.label!r} is one of the columns that are read, and would give itself"
-                " away"
-            )
-        if self.label is not None and self.label == self.group:
-            raise ValueError(
-                f"label: {self.label!r} is the group too: each sequence would be a class by itself"
-            )
+        if self.label == []:
+            raise ValueError("label: it names no column")
+        self._names_differ(self.labels)
+        for label in self.labels:
+            if label in self.columns:
+                raise ValueError(
+                    f"label: {label!r} is one of the columns that are read, and would give itself"
+                    " away"
+                )
+            if label == self.group:
+                raise ValueError(
+                    f"label: {label!r} is the group too: each sequence would be a class by itself"
+                )
         return self
 
     @model_validator(mode="after")
     def _fold_stands_apart(self) -> Self:
         others = {name: "one of the columns that are read" for name in self.columns}
-        if self.label:
-            others.setdefault(self.label, "the label")
+        for label in self.labels:
+            others.setdefault(label, "the label")
         if self.group:
             others.setdefault(self.group, "the group")
         if self.fold in others:
@@ -160,7 +165,8 @@ class RowOptions(Options):
     @model_validator(mode="after")
     def _answer_and_tags_stand_apart(self) -> Self:
         others = {name: "one of the columns that are read" for name in self.columns}
-        for role in ("label", "fold", "group", "answer", "tags"):
+        others |= {name: "the label" for name in self.labels}
+        for role in ("fold", "group", "answer", "tags"):
             name = getattr(self, role)
             if role in ("answer", "tags") and name in others:
                 raise ValueError(
@@ -171,9 +177,16 @@ class RowOptions(Options):
         return self
 
     @property
+    def labels(self) -> list[str]:
+        """The columns that hold labels; of classes there is one."""
+        if self.label is None:
+            return []
+        return [self.label] if isinstance(self.label, str) else self.label
+
+    @property
     def beside(self) -> list[str]:
         """The columns that say something of a sequence, where named; the group is the last."""
-        names = (self.label, self.fold, self.answer, self.tags, self.group)
+        names = (*self.labels, self.fold, self.answer, self.tags, self.group)
         return [name for name in names if name is not None]
 
     @property

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self, TypeVar
 
 from recurra import Element, InputError, Piece
-from recurra_sources import csv_rows, numbers
-from recurra_sources.columns import Table
-from recurra_sources.csv_options import CsvOptions
+from recurra_sources import csv_rows, files
+from recurra_sources.columns import Rows
+from recurra_sources.csv_options import NUMBER, CsvOptions
 from recurra_sources.files import OR_REPLACE, Replaced
 from recurra_sources.names import HALF_CURE, half_pair, readable
 from recurra_sources.numbers import Writing
+from recurra_sources.patterns import matching
 from recurra_sources.table_options import TableOptions
 
+O = TypeVar("O", bound=TableOptions)  # noqa: E741
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
 COMMENTS = ("#", "//", "%")
@@ -29,6 +31,47 @@ ARRAY = (
 """What to do about a line that is no object."""
 
 
+class Table(Rows[O]):
+    """A file of rows."""
+
+    def __init__(self, options: O) -> None:
+        super().__init__(options)
+        self._replaced: files.Replaced | None = None
+        self._warned = False
+
+    @property
+    def where(self) -> str:
+        """The file."""
+        return readable(self.options.path)
+
+    def _file(self) -> Path:
+        """Return the file. Raises `InputError` (RC040) unless the path stands for one."""
+        paths = matching([self.options.path]).files
+        if len(paths) > 1:
+            pattern = readable(self.options.path)
+            fact = f"{pattern} stands for {len(paths)} files, and a table is one"
+            names = ", ".join(readable(path.name) for path in paths[:5])
+            raise InputError.of("RC040", fact, key="source.path", got=names)
+        return paths[0]
+
+    def _lines(self, path: Path) -> Iterator[str]:
+        """Give the lines of the file. Warns once (`Unsuited`) of what was replaced in them."""
+        encoding = self.options.encoding
+        self._replaced = files.Replaced() if self.options.errors == "replace" else None
+        yield from files.lines(path, encoding, self._replaced)
+        if self._replaced is not None and not self._warned:
+            self._warned = True
+            self._replaced.warn(path, encoding)
+
+    def fingerprint(self) -> str:
+        """Return a hash of name, size and time of the file."""
+        return files.fingerprint([self._file()])
+
+    def over(self, path: str) -> Self:
+        """Return a source that reads another file in the same form, without labels."""
+        return type(self)(self.options.over(path))
+
+
 class Csv(Table[CsvOptions]):
     """Columns of a csv file, which its first row names, or which are called by their number.
 
@@ -38,6 +81,7 @@ class Csv(Table[CsvOptions]):
 
     def read(self, element: Element) -> Iterator[Piece]:
         """Give the sequences; a row that is one holds no series. Raises `InputError` (RC030)."""
+        self._reads_text = element == "text"
         if element == "numbers" and self.options.tags is not None and self.options.group is None:
             fact = "without a group each row is a sequence, and of numbers that is a single step"
             cure = "name as group a column that tells whose step a row is, if of one series alone"
@@ -80,10 +124,10 @@ class Csv(Table[CsvOptions]):
         if header.count(name) > 1:
             raise self._twice(name, "")
         if name not in header:
-            raise self._no_column(name, header, cure=self._why_no_column(header))
+            raise self._no_column(name, header, cure=self._why_no_column(name, header))
         return header.index(name)
 
-    def _why_no_column(self, header: list[str]) -> str:
+    def _why_no_column(self, name: str, header: list[str]) -> str:
         """Return what the header tells of: another delimiter, or that there is none."""
         values = [self.number(name)[0] for name in header]
         if self.options.header and None not in values:
@@ -94,6 +138,11 @@ class Csv(Table[CsvOptions]):
         for beginning in COMMENTS:
             if header[0].startswith(beginning):
                 return f"the first line is a comment: set source.comment = {json.dumps(beginning)}"
+        if self.options.header and NUMBER.fullmatch(name) and int(name[:9]) <= len(header):
+            return (
+                "if the first row holds data, and no names, set source.header = false: columns are"
+                " then called by their number"
+            )
         if len(header) > 1:
             return ""
 
@@ -127,10 +176,9 @@ class Csv(Table[CsvOptions]):
         if self.options.settled:
             cure = "mend the row; a cell that holds the delimiter stands in quotes"
         elif short > 0:
-            cure = (
-                'mend the row, or set source.missing = "drop" or "forward": then its last cells are'
-                " missing"
-            )
+            policies = '"drop"' if self._reads_text else '"drop" or "forward"'
+            cure = f"mend the row, or set source.missing = {policies}: then its last cells are"
+            cure += " missing"
         else:
             cure = (
                 "put a cell that holds the delimiter into quotes, or set source.delimiter to"
@@ -139,12 +187,9 @@ class Csv(Table[CsvOptions]):
         raise InputError.of("RC042", fact, key="source.path", cure=cure)
 
     @cached_property
-    def _writing(self) -> Writing:
+    def writing(self) -> Writing:
+        """How numbers are written."""
         return self.options.writing
-
-    def number(self, cell: str) -> tuple[float | None, str]:
-        """Return the number that a cell holds, or none and what is wrong with it."""
-        return numbers.number(cell, self._writing)
 
 
 class JsonlOptions(TableOptions):
@@ -206,10 +251,6 @@ class Jsonl(Table[JsonlOptions]):
     def features(self) -> list[str]:
         """Return the names of the columns, of each number of a step that is a list."""
         return self.features_of_lists()
-
-    def number(self, cell: str) -> tuple[float | None, str]:
-        """Return the number that a cell holds, or none and what is wrong with it."""
-        return numbers.number(cell, numbers.JSON)
 
 
 def _record(path: Path, number: int, line: str, replaced: Replaced | None) -> dict[str, list[Any]]:

@@ -54,6 +54,13 @@ class Source(ABC, Generic[O]):
     """
 
     offers: ClassVar[tuple[Element, ...]] = ("text",)
+    label_elements: Literal["symbols", "numbers"] = "symbols"
+    """Whether a label is the name of a class or holds numbers: whoever reads says so before.
+
+    Numbers stand in the text of a label as Python writes them, several with blanks between them,
+    however the data writes them. A source that does not look at it gives its labels as they are
+    (came with API 1.1).
+    """
 
     def __init__(self, options: O) -> None:
         self.options = options

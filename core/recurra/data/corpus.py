@@ -173,9 +173,11 @@ def _key(reading: Reading, fingerprint: str) -> str:
         _class_of(vocabulary),
         vocabulary.options.model_dump_json(),
     ]
+    # Only where it is another than usual: what was kept before is still found.
+    if source.label_elements != Source.label_elements:
+        parts.append(f"labels: {source.label_elements}")
     if reading.known:
         parts.append(json.dumps(vocabulary.save(), sort_keys=True))
-    # Only where there is one: what was kept before is still found.
     if own := vocabulary.fingerprint():
         parts.append(own)
     text = json.dumps(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
 
+WORD = re.compile(r"[^ \t\r\n\f\v]+")
+"""What stands between blanks: a space that no line is broken at groups thousands."""
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What deviates no more than this, in parts of the largest, is one and the same number."""
 
@@ -111,7 +114,7 @@ class Quantities(Vocabulary[Options]):
 def _row(text: str, at: int) -> Floats:
     """Return the numbers of one text; digits of other scripts and underscores are none."""
     row = []
-    for word in text.split():
+    for word in WORD.findall(text):
         try:
             plain = word.isascii() and "_" not in word
             number = float(word) if plain else math.nan
