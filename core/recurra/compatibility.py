@@ -28,7 +28,7 @@ TAKES_WHOLE = {
 GIVES_ANSWERS = {
     "step": "its answers cannot be read as what comes next",
     "sequence": "its answers cannot be read as what comes next",
-    "answer": "it goes on from nothing, but answers what it is given",
+    "answer": "it answers whole prompts, and goes on with none",
 }
 """Why nothing is generated, by the scope of a target."""
 

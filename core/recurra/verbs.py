@@ -8,6 +8,7 @@ from typing import Any
 
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
+from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.job.build import build_network, build_optimizer, sized
 from recurra.job.changes import changed
@@ -99,9 +100,8 @@ def run(
     resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
-    origin = None
-    if start is not None:
-        origin = _start(start, checkpoint, add_symbols, refit_scale)
+    origin = _start(start, checkpoint, add_symbols, refit_scale)
+    if origin is not None:
         origin.check(resolved)
 
     with blaming(resolved), arithmetic(resolved.task.device):
@@ -131,13 +131,27 @@ def run(
             return train(this, loaded, observer)
 
 
-def _start(path: str | Path, checkpoint: str, add_symbols: bool, refit_scale: bool) -> Start:
-    """Open the run that another starts from."""
+def _start(
+    path: str | Path | None, checkpoint: str, add_symbols: bool, refit_scale: bool
+) -> Start | None:
+    """Open the run that another starts from, if there is one.
+
+    Raises `InputError` (RC080) for what is said of none.
+    """
+    wider = arguments.flag("add_symbols", add_symbols)
+    refits = arguments.flag("refit_scale", refit_scale)
+    if path is None:
+        said = {"checkpoint": checkpoint != "best", "add_symbols": wider, "refit_scale": refits}
+        names = ", ".join(name for name, is_said in said.items() if is_said)
+        if names:
+            fact = f"{names} cannot be followed: the run starts from no other"
+            cure = f"name the run with --from RUN (start=...), or leave {names} out"
+            raise InputError.of("RC080", fact, cure=cure)
+        return None
+
     opened = load(path, checkpoint)
     saved = opened.folder.checkpoints
     step = saved.index().get(checkpoint, saved.index()["last"])
-    wider = arguments.flag("add_symbols", add_symbols)
-    refits = arguments.flag("refit_scale", refit_scale)
     return Start(opened, step, saved.digest(step), wider, refits)
 
 

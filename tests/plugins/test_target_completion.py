@@ -445,7 +445,7 @@ def test_a_corpus_in_a_file_gives_the_same(tmp_path: Path, monkeypatch: pytest.M
         ({"sequence.season": 2}, "season has no use"),
         ({"sequence.split_by": "time"}, "and split_by = 'time' would cut it"),
         ({"cell.bidirectional": True}, "target 'completion' must be causal"),
-        ({"generation.length": 5}, "it goes on from nothing, but answers what it is given"),
+        ({"generation.length": 5}, "it answers whole prompts, and goes on with none"),
         ({"loss": {"kind": "mse"}}, "loss 'mse' takes numbers"),
         ({"training.monitor": "accuracy"}, r"no such metric(.|\n)*exact_match"),
         ({"expect.accuracy_above": 0.5}, "accuracy_above speaks of what is not here"),
@@ -478,7 +478,7 @@ def test_data_without_answers_is_refused(tmp_path: Path) -> None:
 def test_nothing_goes_on_from_a_prompt(run: Any) -> None:
     """A session and a generation are refused, and say what answers."""
     for call in (run.session, lambda: run.generate("ab")):
-        with pytest.raises(InputError, match="it goes on from nothing(.|\n)*recurra predict"):
+        with pytest.raises(InputError, match="it answers whole prompts(.|\n)*recurra predict"):
             call()
     with pytest.raises(InputError, match="horizon is for what goes on"):
         run.predict(["ab"], horizon=3)

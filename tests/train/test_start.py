@@ -13,7 +13,7 @@ import witnesses
 from conftest import SERIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trials import LABELS, PROSE, TRIALS, about, trained, write
+from trials import ANSWERS, LABELS, PROSE, TRIALS, about, trained, write
 
 import recurra
 from recurra.errors import InputError, RunError
@@ -100,6 +100,72 @@ def test_new_symbols_are_refused_by_name_or_added(base: Run, tmp_path: Path) -> 
 
     skipping = fine(base, text, tmp_path / "d", {**STILL, "vocabulary.unknown": "skip"})
     assert skipping.vocabulary.size == size
+
+
+EMBEDDED = {"kind": "embedding", "size": 6}
+MARKED = [{"kind": "one_hot"}, EMBEDDED, {**EMBEDDED, "tied": True}]
+
+
+def kept_at(before: torch.Tensor, after: torch.Tensor, at: list[int]) -> bool:
+    """Tell whether a tensor stands in another, its rows or columns at some places."""
+    axes = [axis for axis in range(before.dim()) if before.shape[axis] != after.shape[axis]]
+    moved = after.index_select(axes[0], torch.tensor(at)) if axes else after
+    part = before.narrow(axes[0], 0, len(at)) if axes else before
+    return torch.equal(moved, part)
+
+
+@pytest.mark.parametrize("encoder", MARKED)
+def test_marks_of_answers_stay_behind_all_symbols(encoder: Any, tmp_path: Path) -> None:
+    """Of answers that follow, new symbols take the places of the marks, and these move on with all
+    that was learned of them, in what is read and in what is answered.
+    """
+    asked = {"encoder": encoder}
+    base = recurra.run(write(tmp_path, ANSWERS), asked, runs=tmp_path / "runs")
+    texts, answers = ["ab", "ba", "abc", "cab", "cb"] * 4, ["ba", "ab", "cba", "bac", "äü"] * 4
+    text = about(ANSWERS, "inline", texts=texts, answers=answers)
+    with pytest.raises(InputError, match="RC043"):
+        fine(base, text, tmp_path / "a", {**asked, **STILL})
+
+    new = fine(base, text, tmp_path / "b", {**asked, **STILL}, add_symbols=True)
+    size = base.vocabulary.size
+    before, after = weights(base, "best"), weights(new)
+    at = [*range(size), size + 2, size + 3]
+    assert before.keys() == after.keys() and new.vocabulary.size == size + 2
+    assert all(kept_at(weight, after[name], at) for name, weight in before.items())
+    assert recurra.load(new.path).evaluate("train")["metrics"]
+
+
+@pytest.mark.parametrize("encoder", MARKED)
+def test_marks_of_answers_come_and_go_with_the_target(encoder: Any, tmp_path: Path) -> None:
+    """What has learned to go on learns to answer, with marks as drawn; what answers goes on again,
+    without them. With as many new symbols as marks, no size tells them apart: refused.
+    """
+    plain = {"encoder": encoder, "sequence.split": [1.0, 0.0, 0.0]}
+    base = recurra.run(write(tmp_path, PROSE), plain, runs=tmp_path / "runs")
+    texts, answers = ["the cat", "a dog", "on the mat", "the log"], ["dog", "cat", "", "o"]
+    text = about(ANSWERS, "inline", texts=texts, answers=answers)
+    answering = fine(base, text, tmp_path / "a", {**plain, **STILL})
+    again = fine(answering, PROSE, tmp_path / "b", {**plain, **STILL})
+
+    one, two, three = (weights(run) for run in (base, answering, again))
+    at = [*range(base.vocabulary.size)]
+    below = [name for name in one if not name.startswith("head.")]
+    assert below and all(kept_at(one[name], two[name], at) for name in below)
+    assert all(torch.equal(three[name], one[name]) for name in below)
+
+    wider = about(PROSE, "inline", text=MORE.replace("ü", "") * 2)
+    with pytest.raises(InputError, match="RC030"):
+        fine(answering, wider, tmp_path / "c", {**plain, **STILL}, add_symbols=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("add_symbols", True), ("refit_scale", True), ("checkpoint", "last")]
+)
+def test_what_is_said_of_no_start_is_refused(name: str, said: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot be followed") as caught:
+        recurra.run(write(tmp_path, PROSE), runs=tmp_path / "runs", **{name: said})
+    assert caught.value.problems[0].code == "RC080" and caught.value.problems[0].cure
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_language_model_becomes_a_classifier(base: Run, tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ def _check_tied(resolved: Resolved, encoder: Encoder[Any], loss: Loss[Any]) -> N
     name = resolved.parts["encoder"].entry.component.name
     says = resolved.parts["target"].entry.component.name
     read = resolved.parts["vocabulary"].entry.target
-    if resolved.answers is not read or loss.output_size != encoder.size:
+    # An answer that follows is of the symbols that are read, and both have the marks behind them.
+    same = resolved.answers is read or resolved.target.scope == "answer"
+    if not same or loss.output_size != encoder.size:
         fact = (
             f"the head cannot have the weight of encoder {name!r}: what target {says!r} answers"
             " is not the symbols that are read"

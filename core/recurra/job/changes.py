@@ -73,10 +73,11 @@ class Change(NamedTuple):
         return checking.dotted(self.key)
 
     def __str__(self) -> str:
-        return f"{self.name} {_shown(self.before)} -> {_shown(self.after)}"
+        return f"{self.name} {shown(self.before)} -> {shown(self.after)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a task writes it."""
     return "not said" if value is None else checking.literal(value)
 
 
@@ -219,8 +220,8 @@ def _problem(folder: RunFolder, change: Change) -> Problem:
 
     why = next((reason for table, reason in FIXED.items() if _within(name, [table])), NETWORK)
     fact = f"{name} cannot change when a run goes on: {why}"
-    allowed = f"{_shown(change.before)}, as {folder.path} has it"
-    got = _shown(change.after)
+    allowed = f"{shown(change.before)}, as {folder.path} has it"
+    got = shown(change.after)
     return Problem("RC080", fact, name, got=got, allowed=allowed, cure=_anew(folder, name))
 
 

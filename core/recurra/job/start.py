@@ -13,8 +13,9 @@ from torch import Tensor
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
 from recurra.data.known import Known, listed, unknown
+from recurra.data.marks import MARKS, Marked
 from recurra.errors import InputError, Problem
-from recurra.job.changes import Change, differences
+from recurra.job.changes import Change, differences, shown
 from recurra.job.data import Data, load_data
 from recurra.job.elements import ELEMENTS
 from recurra.job.run import Run
@@ -26,7 +27,10 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Places:
-    """Where the symbols of a run, or its classes, stand now: `at[i]` is the id of what was i."""
+    """Where the symbols of a run, or its classes, stand now: `at[i]` is the id of what was i.
+
+    What is behind the last of them, the marks of answers that are read no more, stands nowhere.
+    """
 
     before: int
     after: int
@@ -39,6 +43,13 @@ class Places:
         at = torch.tensor([ids[name] for name in before], dtype=torch.long)
         return cls(len(before), len(after), at)
 
+    def marked(self, before: bool, after: bool) -> Places:
+        """Return them with the marks of answers behind all others, where these stood or stand."""
+        at = self.at
+        if before and after:
+            at = torch.cat([at, self.after + torch.arange(MARKS)])
+        return Places(self.before + MARKS * before, self.after + MARKS * after, at)
+
     def widened(self, fresh: Tensor, old: Tensor) -> Tensor | None:
         """Return a fresh tensor with the rows of an old one at their places.
 
@@ -46,14 +57,23 @@ class Places:
         """
         old = old.to(fresh)
         if old.shape == fresh.shape:
-            return old
+            # With as many new symbols as marks that are left, no size tells which axis is theirs.
+            unclear = self.before == self.after > len(self.at) and self.before in old.shape
+            return None if unclear else old
         if old.dim() != fresh.dim():
             return None
         axes = [axis for axis in range(old.dim()) if old.shape[axis] != fresh.shape[axis]]
         sizes = [(old.shape[axis], fresh.shape[axis]) for axis in axes]
         if sizes != [(self.before, self.after)]:
             return None
-        return fresh.index_copy(axes[0], self.at.to(fresh.device), old)
+        known = old.narrow(axes[0], 0, len(self.at))
+        return fresh.index_copy(axes[0], self.at.to(fresh.device), known)
+
+    def taken(self, moved: Tensor, old: Tensor) -> int:
+        """Return how many numbers of an old tensor one has that was `widened`."""
+        if moved.shape == old.shape:
+            return old.numel()
+        return old.numel() // self.before * len(self.at)
 
 
 @dataclass
@@ -210,6 +230,7 @@ class Start:
         before = self.origin.vocabulary
         names = data.elements.names
         read = Places.of(*_named(names, data, before, data.vocabulary))
+        read = read.marked(*(isinstance(one.answers, Marked) for one in (self.origin, data)))
         origin = self.origin.network.to(network.device).typed(network.dtype)
         origin.narrow = network.narrow
         old, fresh = origin.state_dict(), dict(network.state_dict())
@@ -223,7 +244,7 @@ class Start:
                 raise self._misfit(resolved, part)
             taken |= weights
             if _of(part, fresh):
-                self.said[_title(part)] = _told(weights, old)
+                self.said[_title(part)] = _told(weights, old, read)
         network.load_state_dict({**fresh, **taken})
         if self._changes(resolved, "encoder", "cell") and not _alike(origin, network, data, read):
             raise self._misfit(resolved, "encoder and layers")
@@ -246,7 +267,7 @@ class Start:
             return {}
 
         places = read
-        if data.answers is not data.vocabulary:
+        if data.answers is not data.vocabulary and not isinstance(data.answers, Marked):
             names = data.answer_elements.names
             places = Places.of(*_named(names, data, self.origin.answers, data.answers))
         plain = self.origin.network.loss.output_size == places.before
@@ -254,7 +275,7 @@ class Start:
         if weights is None or not (plain or self._same(resolved, "loss")):
             self.said[part] = "begins anew: it gives other numbers for an answer"
             return {}
-        self.said[part] = _told(weights, old)
+        self.said[part] = _told(weights, old, places)
         return weights
 
     def _same(self, resolved: Resolved, kind: str) -> bool:
@@ -276,7 +297,7 @@ class Start:
 
 def _of_change(owner: str, change: Change, cure: str) -> Problem:
     """Return the problem of a key under which weights mean something else."""
-    before, after = ("not said" if value is None else str(value) for value in change[1:])
+    before, after = map(shown, change[1:])
     fact = f"{owner} was made with another {change.name}, and its weights would mean something else"
     return Problem("RC030", fact, change.name, got=after, allowed=before, cure=cure)
 
@@ -323,9 +344,9 @@ def _title(part: str) -> str:
     return part.replace("layers.", "layer ")
 
 
-def _told(weights: Weights, old: Weights) -> str:
+def _told(weights: Weights, old: Weights, places: Places) -> str:
     """Return how many weights are taken, and how many are new."""
-    taken = sum(old[name].numel() for name in weights)
+    taken = sum(places.taken(weight, old[name]) for name, weight in weights.items())
     new = sum(weight.numel() for weight in weights.values()) - taken
     return f"{taken:,} weights taken" + (f", {new:,} drawn anew" if new else "")
 
@@ -333,7 +354,7 @@ def _told(weights: Weights, old: Weights) -> str:
 def _alike(one: Network, other: Network, data: Data, places: Places) -> bool:
     """Tell whether two networks make the same of what is read, up to their heads."""
     stream = torch.Generator().manual_seed(0)
-    x = data.elements.drawn(places.before, stream).to(one.device)
+    x = data.elements.drawn(len(places.at), stream).to(one.device)
     moved = x.to(one.dtype) if x.is_floating_point() else places.at.to(x.device)[x]
     read = x.to(one.dtype) if x.is_floating_point() else x
     found = []
