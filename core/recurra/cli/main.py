@@ -329,14 +329,26 @@ def predict(
 @app.command()
 def evaluate(
     run: RunPath,
-    split: Annotated[str | None, typer.Option(help="train, validation or test.")] = None,
+    override: Annotated[
+        list[str],
+        typer.Option(
+            "-o",
+            "--override",
+            help="Measure other data: -o source.path=other.csv",
+            metavar="KEY=VALUE",
+        ),
+    ] = [],  # noqa: B006
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, validation, test, or all; of other data all is the default."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the figures of a run, with the baselines beside them."""
+    """Print the figures of a run, with the baselines beside them; with -o those of other data."""
     from recurra import verbs
     from recurra.cli import show
 
-    metrics = verbs.load(run).evaluate(split)  # type: ignore[arg-type]
+    metrics = verbs.load(run).evaluate(split, list(override))  # type: ignore[arg-type]
     print_json(metrics) if as_json else show.figures(metrics)
 
 

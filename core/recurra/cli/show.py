@@ -114,7 +114,8 @@ def _task_notes(notes: Sequence[str]) -> None:
 
 def figures(figures: Figures) -> None:
     """Print metrics with the baselines beside them, and the verdict."""
-    split = f"{figures['split']} split"
+    name = figures["split"]
+    split = "all of the data" if name == "all" else f"{name} split"
     forecast = figures.get("forecast")
     # Where there is a forecast, its table follows, of the same split.
     title = f"{split}, one step ahead" if forecast else split

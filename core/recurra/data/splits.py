@@ -16,7 +16,7 @@ from recurra.errors import InputError
 from recurra.randomness import numpy_stream
 from recurra.spec.tables import Sequence
 
-SplitName: TypeAlias = Literal["train", "validation", "test"]
+SplitName: TypeAlias = Literal["train", "validation", "test", "all"]
 SCORED = 2_000_000
 """Predictions of a split that figures are made of.
 
@@ -25,6 +25,9 @@ So it takes bounded time and memory to look at a huge one.
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 """The splits, as a `fold` of the data is called too."""
+
+PARTS: tuple[SplitName, ...] = (*SPLITS, "all")
+"""What figures are made of: a split, or all of the data."""
 
 Rows: TypeAlias = Ints
 """Sequences, by their place in the data."""
@@ -129,6 +132,24 @@ def split(
     if at_once:
         return {name: replace(part, at_once=True) for name, part in splits.items()}
     return splits
+
+
+def everything(
+    store: Store,
+    reach: int,
+    whole: bool = False,
+    asked: Ints | None = None,
+    at_once: bool = False,
+) -> Split:
+    """Return all sequences, each from its beginning to its end, as `split` takes its arguments."""
+    starts, uncut = store.starts, asked is not None
+    low = starts if asked is None else asked
+    return Split(low, store.ends, starts, reach, whole, uncut=uncut, at_once=at_once)
+
+
+def called(name: SplitName) -> str:
+    """Return what a split is called in a sentence."""
+    return "all of the data" if name == "all" else f"the {name} split"
 
 
 def _split(
@@ -373,7 +394,8 @@ def place_of(store: Store, splits: Splits, at: int) -> str:
     if len(store.starts) > 1:
         inside += f" of sequence {sequence}"
 
-    for name, part in splits.items():
+    for name in SPLITS:
+        part = splits[name]
         holds = (part.low <= at) & (at < part.high)
         if holds.any():
             return f"{inside}, in the {name} split"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
+from recurra.compatibility import check_compatibility
 from recurra.errors import InputError, OtherVersion, Problem
 from recurra.job.build import build_optimizer
 from recurra.job.reopen import resolved_again
@@ -43,6 +44,8 @@ FREE = (
     "source",
 )
 """Keys, and tables of them, that may change: data that moved is held to its fingerprint later."""
+MEASURED = ("device.threads", "device.determinism", "source")
+"""Of them, those that may be others where a run is measured: none changes what a figure means."""
 FIXED = {
     "training.optimizer.kind": "what the run keeps of its optimizer is of that kind",
     "training.monitor": "what was best so far was judged by it",
@@ -188,6 +191,34 @@ def changed(
     if problems:
         raise InputError(asked.place(problem) for problem in problems)
     return Changes(folder, recorded, asked, changes)
+
+
+def moved(
+    folder: RunFolder, recorded: Resolved, overrides: Iterable[str] | Mapping[str, Any]
+) -> Resolved:
+    """Return a run's task with the data, or the threads, that a run is to be measured with.
+
+    Raises `InputError` (RC080) for a key under which the figures would mean something else.
+    """
+    if not overrides:
+        return recorded
+    asked = resolved_again(folder, overrides)
+    problems = []
+    for change in differences(recorded, asked):
+        if _within(change.name, MEASURED):
+            continue
+        fact = f"{change.name} cannot change when a run is evaluated: the figures would be of"
+        fact += " another task"
+        allowed = f"{shown(change.before)}, as {folder.path} has it"
+        cure = f"leave it out; what may change is {', '.join(MEASURED)}"
+        problem = Problem(
+            "RC080", fact, change.name, got=shown(change.after), allowed=allowed, cure=cure
+        )
+        problems.append(asked.place(problem))
+    if problems:
+        raise InputError(problems)
+    check_compatibility(asked)
+    return asked
 
 
 def differences(one: Resolved, other: Resolved) -> list[Change]:

@@ -37,6 +37,19 @@ from recurra.train.metrics import Tally
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What is known of a run's training where other data is measured.
+
+    `seen` is the part of each sequence by which it may be scaled, `longest_answer` that of the
+    run's training, and `train` its training split, where it can still be read.
+    """
+
+    seen: Split
+    longest_answer: int
+    train: Examples | None
+
+
+@dataclass(frozen=True)
 class Data:
     """A task's data, ready to be cut into batches."""
 
@@ -45,7 +58,7 @@ class Data:
     store: Store
     splits: dict[SplitName, Split]
     reader: Reader
-    feed: Feed
+    batches: Feed | None
     target: Target[Any]
     answers: Vocabulary[Any]
     """What the answers are of: the vocabulary itself, with the marks of answers where these follow
@@ -56,6 +69,19 @@ class Data:
     season: int = 0
     chain: Chain | None = None
     """What numbers go through behind their scale, if anything."""
+    beside: Beside | None = None
+    """What stands for training where the run was not made from this data."""
+
+    @property
+    def feed(self) -> Feed:
+        """The batches of training."""
+        assert self.batches is not None, "other data is measured, and not trained on"
+        return self.batches
+
+    @property
+    def seen(self) -> Split:
+        """The part of each sequence by which it may be scaled."""
+        return self.beside.seen if self.beside else self.splits["train"]
 
     @property
     def elements(self) -> Elements:
@@ -75,6 +101,8 @@ class Data:
     @property
     def longest_answer(self) -> int:
         """How many symbols the longest answer of training has, without the mark of its end."""
+        if self.beside:
+            return self.beside.longest_answer
         train = self.splits["train"]
         return int((train.high - train.low).max()) - 1
 
@@ -238,12 +266,10 @@ def load_data(
         source = resolved.source()
         known = known or Known()
         vocabulary: Vocabulary[Any] = known.vocabulary or resolved.parts["vocabulary"].build()
-        store = _store(resolved, source, vocabulary, known.vocabulary is not None)
+        store = stored(resolved, source, vocabulary, known.vocabulary is not None)
         check(store)
         whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
-        asked = None
-        if target.scope == "answer":
-            asked = Marks.after(vocabulary.size).first_asked(store)
+        asked = first_asked(target, vocabulary, store)
         at_once = target.at_once
         splits = split(store, task.sequence, target.reach, whole, by_class, asked, at_once)
 
@@ -253,20 +279,11 @@ def load_data(
             chain = elements.fit(resolved, vocabulary, store, splits)
         else:
             chain = elements.known(vocabulary, store, known.owner)
-        answers, labels = _answers(target, vocabulary, store, splits["train"], known)
+        answers, labels = answers_of(target, vocabulary, store, splits["train"], known)
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        dtype = devices.DTYPES[task.device.precision]
-        reader = Reader(
-            store=store,
-            encode=vocabulary.encode,
-            dtype=dtype,
-            reach=target.reach,
-            labels=labels,
-            codes=None if store.tags is None else store.tags.codes,
-            chosen=target.scored,
-        )
+        reader = reader_of(resolved, vocabulary, store, labels)
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
         season = task.sequence.season
@@ -279,7 +296,7 @@ def load_data(
             splits=splits,
             reader=reader,
             scale=scale,
-            feed=feed_of(resolved, reader, splits["train"]),
+            batches=feed_of(resolved, reader, splits["train"]),
             target=target,
             answers=answers,
             season=season,
@@ -291,7 +308,35 @@ def load_data(
     return data
 
 
-def _store(
+def reader_of(
+    resolved: Resolved,
+    vocabulary: Vocabulary[Any],
+    store: Store,
+    labels: NDArray[np.int64] | None,
+) -> Reader:
+    """Return what cuts batches from a store, before any transform."""
+    target = resolved.target
+    return Reader(
+        store=store,
+        encode=vocabulary.encode,
+        dtype=devices.DTYPES[resolved.task.device.precision],
+        reach=target.reach,
+        labels=labels,
+        codes=None if store.tags is None else store.tags.codes,
+        chosen=target.scored,
+    )
+
+
+def first_asked(
+    target: Target[Any], vocabulary: Vocabulary[Any], store: Store
+) -> NDArray[np.int64] | None:
+    """Return where the answer of each sequence begins, where answers follow sequences."""
+    if target.scope != "answer":
+        return None
+    return Marks.after(vocabulary.size).first_asked(store)
+
+
+def stored(
     resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any], known: bool
 ) -> Store:
     """Return the sequences of a source, encoded, with the columns that this task needs."""
@@ -305,7 +350,7 @@ def _store(
     return build(source, vocabulary, identity=identity, owners=owners, roles=roles, known=known)
 
 
-def _answers(
+def answers_of(
     target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split, known: Known
 ) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
     """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
@@ -397,12 +442,12 @@ def _check_splits(resolved: Resolved, data: Data) -> None:
                     " do not have"
                 )
             raise InputError.of("RC041", fact, key=key, cure=cure)
-        if not _answerable(data, part):
-            fact = f"{subject} {_unanswered(resolved, part)}"
+        if not answerable(data, part):
+            fact = f"{subject} {unanswered(resolved, part)}"
             raise InputError.of("RC041", fact, key=key, cure=cure)
 
 
-def _unanswered(resolved: Resolved, part: Split) -> str:
+def unanswered(resolved: Resolved, part: Split) -> str:
     """Return what a split lacks in which there is a prediction, and none that is scored."""
     asks = resolved.target.asks
     if part.whole:
@@ -414,7 +459,7 @@ def _unanswered(resolved: Resolved, part: Split) -> str:
     return fact
 
 
-def _answerable(data: Data, part: Split) -> bool:
+def answerable(data: Data, part: Split) -> bool:
     """Tell whether anything in a split is scored; nothing is read beyond its first such step."""
     reader = data.reader
     if part.whole:

@@ -127,7 +127,7 @@ def history_and_future(
     that lie evenly over all of them; how many there are comes second.
     """
     part, store = data.splits[name], data.store
-    known_of = in_training(store, data.splits["train"])
+    known_of = in_training(store, data.seen)
 
     # A span that does not begin with its series follows on what belongs to an earlier split.
     before_the_end = np.maximum(part.low + 1, part.high - horizon)

@@ -15,8 +15,9 @@ from recurra.contracts.source import OF_STEPS
 from recurra.data.batches import Whole
 from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
-from recurra.data.splits import SCORED, Split, SplitName, sampled
+from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.errors import InputError, Problem
+from recurra.job import held
 from recurra.job.data import Data
 from recurra.job.elements import Scores
 from recurra.job.figures import (
@@ -56,22 +57,23 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     split, target = data.splits[name], data.target
     wrong = WRONG[data.answers.yields](network.loss)
     tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
-    shown = _completed(data, network, split, tally)
-    rules = target.baselines(data.examples("train"), data.examples(name))
+    completions = _completed(data, network, split, tally)
+    sides = held.compared(data, name)
+    rules = target.baselines(*sides) if sides else {}
     # A metric of a plugin may say anything: only the keys of the core are known.
     detail = cast(Detail, tally.detail())
     measured: SplitFigures = {
         "split": name,
         "predictions": tally.steps,
         "metrics": tally.values(),
-        "notes": _bounds(data, split) + _unseen(data, name),
+        "notes": held.notes(data, name) + _bounds(data, split) + _unseen(data, name),
         "baselines": {rule: _metrics(sums) for rule, sums in rules.items()},
         **detail,
     }
     if split.whole:
         measured["most_wrong"] = wrong.listed(data)
-    if shown:
-        measured["completions"] = shown
+    if completions:
+        measured["completions"] = completions
     if data.store.tags is not None:
         measured["tagged"] = tagged(data, network, name)
 
@@ -249,9 +251,10 @@ def _unseen(data: Data, name: SplitName) -> list[str]:
     names = ", ".join(repr(label) for label in sorted(unseen)[:SHOWN])
     what = "step" if data.target.asks in OF_STEPS else "sequence"
     total = sum(unseen.values())
-    count = f"1 {what} of the {name} split is"
+    part = called(name)
+    count = f"1 {what} of {part} is"
     if total > 1:
-        count = f"{total:,} {what}s of the {name} split are"
+        count = f"{total:,} {what}s of {part} are"
     return [f"{count} not scored: training has not shown {names}"]
 
 
@@ -288,8 +291,7 @@ def _verdict(data: Data, judged: Measured, name: SplitName) -> Verdict:
         f"{outcome} the best baseline: {ours:z.4g} {figure.called},"
         f" {_compared(ours, theirs)} {best} ({theirs:z.4g})"
     )
-    if name == "train":
-        text += "; on the training split itself"
+    text += held.trained_on(data, name)
     return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,14 +18,18 @@ from recurra.attribution import blaming
 from recurra.compatibility import GIVES_ANSWERS
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
-from recurra.data.splits import SPLITS, SplitName
+from recurra.data.answers import Answers
+from recurra.data.known import Known
+from recurra.data.splits import PARTS, SPLITS, SplitName
 from recurra.errors import InputError, Problem
 from recurra.generate import arguments, beginning
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
 from recurra.job.build import sized
+from recurra.job.changes import moved
 from recurra.job.data import Data
 from recurra.job.figures import Figures
+from recurra.job.held import held_data, with_all
 from recurra.job.parts import Part
 from recurra.job.predict import Predictor, Row, gathered
 from recurra.job.reopen import same_data, same_vocabulary
@@ -77,24 +81,52 @@ class Run:
         """Return every record of training, validation and evaluation."""
         return self.folder.metrics()
 
-    def evaluate(self, split: SplitName | None = None, *, data: Any = None) -> Figures:
-        """Return metrics, baselines and verdict of a split.
+    def evaluate(
+        self,
+        split: SplitName | None = None,
+        overrides: Iterable[str] | Mapping[str, Any] = (),
+        *,
+        data: Any = None,
+    ) -> Figures:
+        """Return metrics, baselines and verdict of a split, or of "all" of the data.
 
         By default it is test, else validation, else train. An opened run whose data was given in
-        Python is to be given it again, as `data`. Raises `InputError` (RC041) if the split
-        is empty, and (RC044) if the data is not what the run was made from.
+        Python is to be given it again, as `data`. `overrides` of the source name other data, which
+        is read with what the run has learned, and measured as a whole unless a split is named; so
+        is other `data` where `split` is "all". Raises `InputError` (RC041) if the split is empty,
+        (RC044) if the data is not what the run was made from and no override says so, and (RC080)
+        for overrides under which the figures would mean something else.
         """
         if split is not None:
-            arguments.one_of("split", split, SPLITS)
-        with blaming(self.resolved), arithmetic(self.task.device):
-            loaded = self._data(data)
-            name = loaded.held_out() if split is None else split
+            arguments.one_of("split", split, PARTS)
+        asked = moved(self.folder, self.resolved, arguments.overrides(overrides))
+        resolved = asked if data is None else asked.giving(data)
+        other = asked is not self.resolved or (data is not None and split == "all")
+        with blaming(resolved), arithmetic(resolved.task.device):
+            loaded = self._measured(resolved, split, other)
+            name = split or ("all" if loaded.beside else loaded.held_out())
             if not loaded.splits[name].steps:
                 fact = f"the {name} split of this task is empty"
                 raise InputError.of("RC041", fact, cure=f"use {loaded.held_out()}")
 
-            with sized(self.resolved, self.network):
-                return figures(self.task, loaded, self.network, name)
+            with sized(resolved, self.network):
+                return figures(resolved.task, loaded, self.network, name)
+
+    def _measured(self, resolved: Resolved, split: SplitName | None, other: bool) -> Data:
+        """Return the data of the run, or `other` data where it may be."""
+        try:
+            own = same_data(self.folder, resolved)
+        except InputError:
+            if not other:
+                raise
+            known = Known(str(self.path), self.vocabulary, self._known_answers())
+            return held_data(self.folder, self.resolved, resolved, known, split or "all")
+        same_vocabulary(self.folder, own, self.vocabulary)
+        return with_all(own)
+
+    def _known_answers(self) -> Answers | None:
+        """Return what stands in a column of its own, if the answers do."""
+        return self.answers if isinstance(self.answers, Answers) else None
 
     def split(self, name: SplitName, *, data: Any = None) -> Part:
         """Return the sequences of a split, in the order of the data.

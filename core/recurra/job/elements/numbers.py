@@ -174,7 +174,7 @@ class Numbers(Elements):
 
         # On what it was trained on, a forecast would say little.
         horizon = task.generation.length
-        if name == "train" or not horizon:
+        if (name == "train" and not data.beside) or not horizon:
             return figures
         forecast = forecasts.forecast(data, network, name, horizon, season)
         if forecast is None:
