@@ -96,7 +96,7 @@ def test_every_page_has_a_title_of_its_own() -> None:
 def test_every_example_is_one_that_is_tried() -> None:
     """No page holds a block that no law here knows: it begins as one of those that are tried."""
     known = {
-        "python": r"# \w+\.py\n|# (contract|options|error)\n|import recurra\n",
+        "python": r"# (\w+/)?\w+\.py\n|# (contract|options|error)\n|import recurra\n",
         "toml": r"schema = 1\n|# \w+\.toml\b|\[tool\.pytest|\[(source|target)\]\n",
         "sh": r"(pip install|recurra) ",
         "": r"hello_lstm: |error: |\$ recurra |runs/hello_lstm/1/\n|>a1 ",
@@ -130,6 +130,21 @@ def test_the_twenty_line_cell_runs(here: Path) -> None:
     assert command("run", "leaky.toml", "--json").tidy(0).last["generated"] == "hello"
     body = cell[cell.index("class Leaky(Cell") : cell.index("@hookimpl")]
     assert len(body.split("\n")) <= 20, "the heading promises twenty lines"
+
+
+def test_the_folder_of_the_page_runs(here: Path) -> None:
+    """The folder of cells, copied as it stands, spells the word by the command below it, and is
+    checked by the next.
+    """
+    Path("mycells").mkdir()
+    for name in ("__init__", "options", "mixing", "cells"):
+        file = f"mycells/{name}.py"
+        Path(file).write_text(block("python", f"# {file}"), encoding="utf-8")
+    text = pages.page("plugins")
+    (line,) = re.findall(r"^recurra (run .*mycells.*)$", text, re.MULTILINE)
+    assert command(*shlex.split(line), "--json").tidy(0).last["generated"] == "hello"
+    (line,) = re.findall(r"^recurra (plugins check .*mycells)$", text, re.MULTILINE)
+    command(*shlex.split(line), "-k", "P06,C02").tidy(0)
 
 
 @pytest.mark.parametrize("cell", ["unit", "leaky"])

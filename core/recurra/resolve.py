@@ -6,7 +6,6 @@ plugin, and a plugin never sees the file.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from recurra.catalog import Catalog, Entry, discover
+from recurra.catalog import Catalog, Entry, discover, local
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.vocabulary import broken_text
 from recurra.errors import InputError, OtherVersion, PluginError, Problem, RecurraError, listing
@@ -323,7 +322,7 @@ def usable_name(name: str) -> bool:
 
 
 def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
-    """Return the local plugin files of a task, and a problem for each that is missing.
+    """Return the local plugins of a task, and a problem for each that is missing or none.
 
     The task has not been checked yet, and may have other faults.
     """
@@ -339,9 +338,10 @@ def _plugin_files(document: Document) -> tuple[list[Path], list[Problem]]:
             continue
         path = Path(document.anchor(key, name))
         files.append(path)
-        if not os.path.isfile(path):
-            fact = f"the plugin file does not exist: {path}"
-            missing.append(Problem("RC001", fact, checking.dotted(key), document.place(key)))
+        if fault := local.fault(path):
+            code, fact, cure = fault
+            place = document.place(key)
+            missing.append(Problem(code, fact, checking.dotted(key), place, cure=cure))
     return files, missing
 
 

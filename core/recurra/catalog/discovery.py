@@ -5,8 +5,6 @@ Each plugin is isolated, timed, and refused where it breaks the contract.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import re
 import sys
@@ -22,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pluggy
 
+from recurra.catalog import local
 from recurra.catalog.entries import HOME, Catalog, Entry, Plugin, Status
 from recurra.catalog.loading import Sink, brief, canonical, contained, watched
 from recurra.contracts.component import API, KINDS, Component, misnamed
@@ -65,10 +64,10 @@ class Policy:
 
 
 def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalog:
-    """Load every plugin that the policy allows, and the local `files` that a task names.
+    """Load every plugin that the policy allows, and the local `files` and folders of a task.
 
     A plugin that fails loses only itself: the catalog records why. Raises `PluginError` (RC070)
-    under a strict policy, and for a local file, which the task asked for by name.
+    under a strict policy, and for a local one, which the task asked for by name.
     """
     policy = policy or Policy.from_environment()
     catalog = Catalog()
@@ -84,9 +83,9 @@ def discover(files: Iterable[Path] = (), policy: Policy | None = None) -> Catalo
     # A file that is named twice, or by a link too, is one.
     paths = {os.path.realpath(path): path for path in files}
     for path in paths.values():
-        version = f"sha256:{_digest(path)}"
+        version = f"sha256:{local.digest(path)}"
         plugin = Plugin(path.stem, f"file:{path.name}", version, str(path))
-        _admit(catalog, plugin, partial(_from_file, path, plugin.module))
+        _admit(catalog, plugin, partial(local.load, path, plugin.module))
         _insist(catalog.plugins[-1])
     return catalog
 
@@ -180,7 +179,9 @@ def _admit(catalog: Catalog, plugin: Plugin, load: Any) -> None:
         # Whatever a plugin raises: it loses only itself.
         if isinstance(error, _Incompatible):
             status = "incompatible"
-        catalog.plugins.append(_mark(plugin, status, brief(error), traceback.format_exc(), start))
+        catalog.plugins.append(
+            _mark(plugin, status, plugin.brief(error), traceback.format_exc(), start)
+        )
         return
 
     heavy = without_torch and "torch" in sys.modules
@@ -258,16 +259,6 @@ def _valid(component: Any) -> Component:
     return component
 
 
-def _digest(path: Path) -> str:
-    """Return what tells one text of a local file from another."""
-    try:
-        digest = hashlib.sha256(path.read_bytes())
-    except (OSError, ValueError):
-        # Told when it is loaded.
-        return "missing"
-    return digest.hexdigest()[:12]
-
-
 def _insist(plugin: Plugin) -> None:
     """Raise `PluginError` if a plugin that must load did not."""
     if plugin.status in ("ok", "blocked"):
@@ -277,20 +268,9 @@ def _insist(plugin: Plugin) -> None:
         f" {plugin.error}"
     )
     cure = f"mend, update or uninstall {plugin.distribution}"
-    if plugin.distribution.startswith("file:"):
+    if plugin.is_local:
         cure = f"mend {plugin.origin}"
     raise PluginError.of("RC070", fact, cure=cure)
-
-
-def _from_file(path: Path, name: str) -> Any:
-    """Import a local plugin file under a module name of its own."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"{path} is not a Python file that can be read")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _mark(

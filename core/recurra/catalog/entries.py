@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from recurra.catalog import local
 from recurra.catalog.loading import brief, canonical, contained
 from recurra.contracts.component import KINDS, Component
 from recurra.errors import InputError, PluginError, Problem, RecurraError, listing, nearest
@@ -20,7 +20,7 @@ Status = Literal["ok", "blocked", "incompatible", "import error", "hook error", 
 
 @dataclass(frozen=True)
 class Plugin:
-    """What became of one entry point or file: loaded or not, by which distribution, and why."""
+    """What became of one entry point, file or folder: loaded or not, from where, and why."""
 
     name: str
     distribution: str
@@ -34,11 +34,33 @@ class Plugin:
 
     @property
     def module(self) -> str:
-        """The name under which a local file is imported: its own, to hide no installed module."""
-        if not self.distribution.startswith("file:"):
-            return ""
-        digest = hashlib.sha256(self.origin.encode()).hexdigest()
-        return f"recurra_file_{digest[:12]}"
+        """The name under which a local plugin is imported: its own, to hide no installed module."""
+        return local.name_of(self.origin, self.version) if self.is_local else ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file or a folder that a task names."""
+        return self.distribution.startswith("file:")
+
+    @property
+    def stem(self) -> str:
+        """What the targets of a local plugin call its module."""
+        return Path(self.origin).stem
+
+    def owns(self, module: str) -> bool:
+        """Tell whether a target's module is of this local plugin, or of its folder."""
+        is_file = self.distribution.endswith(".py")
+        first = module if is_file else module.partition(".")[0]
+        return self.is_local and first == self.stem
+
+    def imported(self, module: str) -> str:
+        """Return the name under which a target's module is imported."""
+        return self.module + module[len(self.stem) :] if self.owns(module) else module
+
+    def brief(self, error: BaseException) -> str:
+        """Return an error in a line, with a local plugin's modules as its targets call them."""
+        line = brief(error)
+        return line.replace(self.module, self.stem) if self.is_local else line
 
 
 @dataclass(frozen=True)
@@ -95,20 +117,18 @@ class Entry:
 
     def _load(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
-        if self.plugin.module and module == Path(self.plugin.origin).stem:
-            module = self.plugin.module
         try:
             with contained():
-                return getattr(import_module(module), attribute)
+                return getattr(import_module(self.plugin.imported(module)), attribute)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             # Whatever it raises.
-            fact = f"{self.component.kind} {self.qualified} cannot be imported: {brief(error)}"
-            cure = (
-                f"mend or uninstall {self.plugin.distribution} {self.plugin.version} (target"
-                f" {target})"
-            )
+            reason = self.plugin.brief(error)
+            fact = f"{self.component.kind} {self.qualified} cannot be imported: {reason}"
+            home = f"or uninstall {self.plugin.distribution} {self.plugin.version}"
+            place = self.plugin.origin if self.plugin.is_local else home
+            cure = f"mend {place} (target {target})"
             raise PluginError.of("RC070", fact, cure=cure) from error
 
 

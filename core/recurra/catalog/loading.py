@@ -36,8 +36,10 @@ def canonical(name: str) -> str:
 def brief(error: BaseException) -> str:
     """Return an error in a line, with the place in the plugin's own code where it arose."""
     line = type(error).__name__
-    message = " ".join(str(error).split())
-    if message:
+    if isinstance(error, SyntaxError) and os.path.isfile(error.filename or ""):
+        # Its own text has the last part of the file's name alone.
+        return f"{line}: {error.msg} ({error.filename}:{error.lineno})"
+    if message := " ".join(str(error).split()):
         line += f": {message[:300]}"
 
     # What lies between the plugin and us is of no interest: imports, and the hook.

@@ -1,4 +1,4 @@
-"""Components of local plugin files, as a command names them.
+"""Components of local plugin files and folders, as a command names them.
 
 Either `--file cornn.py` gives the file, or the name does: `file:cornn.py/cornn`.
 """
@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from recurra.catalog import local
 from recurra.errors import InputError, Problem
 
 
 def named(name: str, files: list[Path]) -> tuple[str, list[Path]]:
     """Return the name of a component, and the plugin files that it is looked for in.
 
-    `file:PATH/NAME` names both at once. Raises `InputError` (RC001) if there is no such file.
+    `file:PATH/NAME` names both at once. Raises `InputError` (RC001, RC013) if there is none.
     """
     if name.startswith("file:") and "/" in name:
         # A catalog knows a local file by its last part: file:cells/cornn.py/cornn is cornn of
@@ -28,12 +29,16 @@ def named(name: str, files: list[Path]) -> tuple[str, list[Path]]:
         if file.name not in [other.name for other in files]:
             files = [*files, file]
 
+    return name, found(files)
+
+
+def found(files: list[Path]) -> list[Path]:
+    """Return the paths of local plugins. Raises `InputError` (RC001, RC013) if one is none."""
     for file in files:
-        if not os.path.isfile(file):
-            fact = f"the plugin file does not exist: {file}"
-            cure = "name it from this folder: --file folder/cell.py"
-            raise InputError.of("RC001", fact, cure=cure)
-    return name, [Path(os.path.abspath(file)) for file in files]
+        if fault := local.fault(file):
+            cure = fault.cure or "name it from this folder: --file folder/cell.py"
+            raise InputError.of(fault.code, fault.fact, cure=cure)
+    return [Path(os.path.abspath(file)) for file in files]
 
 
 @contextmanager
@@ -47,8 +52,8 @@ def hinted(command: str, name: str, files: list[Path]) -> Iterator[None]:
             raise
 
         short = name.rpartition("/")[2]
-        likely = f"{short}.py"
-        file = likely if os.path.isfile(likely) else "FILE.py"
+        likely = [path for path in (f"{short}.py", short) if local.fault(Path(path)) is None]
+        file = likely[0] if likely else "FILE.py"
         hint = f"one of a local plugin file: recurra plugins {command} {short} --file {file}"
         problems = [_with_hint(problem, hint) for problem in error.problems]
         raise InputError(problems) from None

@@ -16,17 +16,18 @@ plugins_app = typer.Typer(
     rich_markup_mode=None,
 )
 File = Annotated[
-    list[Path], typer.Option("--file", help="A local plugin file, as [plugins] of a task names.")
+    list[Path],
+    typer.Option("--file", help="A local plugin file or folder, as [plugins] of a task names."),
 ]
 
 
 @plugins_app.command("list")
-def plugins_list(as_json: Json = False) -> None:
+def plugins_list(file: File = [], as_json: Json = False) -> None:  # noqa: B006
     """List every plugin and component, also those that did not load, and why."""
     from recurra.catalog import discover
-    from recurra.cli import catalog_view
+    from recurra.cli import catalog_view, local
 
-    catalog = discover()
+    catalog = discover(local.found(file))
     print_json(catalog_view.as_data(catalog)) if as_json else catalog_view.listing(catalog)
 
 

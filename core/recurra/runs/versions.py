@@ -33,13 +33,13 @@ def warn_of_others(folder: RunFolder) -> None:
 
 
 def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
-    """Return the local plugin files in use that have changed since the run was made."""
+    """Return the local plugin files and folders in use that have changed since the run was made."""
     recorded = {plugin.name: plugin.version for plugin in folder.records.plugins()}
     # A dict for its order: a file may offer several components.
     origins: dict[str, None] = {}
     for entry in used:
         plugin = entry.plugin
-        if plugin.module and recorded.get(entry.qualified) != plugin.version:
+        if plugin.is_local and recorded.get(entry.qualified) != plugin.version:
             origins[plugin.origin] = None
     return list(origins)
 

@@ -31,10 +31,11 @@ class Table(BaseModel):
 
 
 class Plugins(Table):
-    """Local plugin files that this task loads."""
+    """Local plugin files and folders that this task loads."""
 
     files: list[FilePath] = Field(
-        default=[], description="Python files that offer components, beside this file"
+        default=[],
+        description="Python files, or folders with an `__init__.py`, that offer components",
     )
 
 

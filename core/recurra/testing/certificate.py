@@ -159,9 +159,11 @@ def _declared(entry: Entry) -> dict[str, Any]:
 def module_file(entry: Entry, target: str) -> Path | None:
     """Return the file of a module, named as in `module:Class`, without importing anything of it."""
     module = target.partition(":")[0]
-    if entry.plugin.module and module == Path(entry.plugin.origin).stem:
-        return Path(entry.plugin.origin)
     first, *rest = module.split(".")
+    plugin = entry.plugin
+    if plugin.owns(module):
+        place = Path(plugin.origin)
+        return _file_in(place, rest) if place.is_dir() else place
     try:
         spec = importlib.util.find_spec(first)
     except (ImportError, ValueError):
@@ -172,11 +174,19 @@ def module_file(entry: Entry, target: str) -> Path | None:
     # A package has folders, in which its parts are looked for; a module alone is its own file.
     folders = list(spec.submodule_search_locations or ())
     for folder in folders:
-        place = Path(folder).joinpath(*rest)
-        for file in (place.with_suffix(".py"), place / "__init__.py"):
-            if file.is_file():
-                return file
+        file = _file_in(Path(folder), rest)
+        if file is not None:
+            return file
     return Path(spec.origin) if spec.origin and not rest and not folders else None
+
+
+def _file_in(folder: Path, names: list[str]) -> Path | None:
+    """Return the file of a module of a package, in its folder; with no `names` the package's."""
+    place = folder.joinpath(*names)
+    for file in (place / "__init__.py", place.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None
 
 
 def _sources(entry: Entry) -> dict[str, Path]:

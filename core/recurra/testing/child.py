@@ -17,15 +17,14 @@ PATIENCE = 120
 """Seconds that a child may take."""
 
 LOAD = """
-import importlib, importlib.util, json, sys
+import importlib, json, sys
 def load(module, path, name):
-    "Import a module, or a plugin's local file under its name."
-    if not path or module != name:
-        return importlib.import_module(module)
-    spec = importlib.util.spec_from_file_location(name, path)
-    sys.modules[name] = found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    "Import a module, one of a local plugin after the plugin itself."
+    if path and module.partition(".")[0] == name and name not in sys.modules:
+        from pathlib import Path
+        from recurra.catalog import local
+        local.load(Path(path), name)
+    return importlib.import_module(module)
 def tell(found):
     "Hand a finding to the parent."
     with open(sys.argv[1], "w") as file:
@@ -69,14 +68,12 @@ def run(code: str, argument: Any = None, **variables: str) -> Any:
 def origin(entry: Entry, target: str) -> tuple[str, str, str]:
     """Return the arguments of the child's `load` for a target `module:Class` of a component.
 
-    They are the module's name, the plugin's file and the name under which that file is imported,
-    both "" where the plugin is installed.
+    They are the module's name, the plugin's file or folder and the name under which that is
+    imported, both "" where the plugin is installed.
     """
     module = target.partition(":")[0]
-    own = entry.plugin.module
-    if not own:
-        return module, "", ""
-    return (own if module == Path(entry.plugin.origin).stem else module), entry.plugin.origin, own
+    plugin = entry.plugin
+    return plugin.imported(module), plugin.origin if plugin.is_local else "", plugin.module
 
 
 def places(entry: Entry) -> list[tuple[tuple[str, str, str], str]]:

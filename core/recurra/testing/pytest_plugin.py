@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("recurra_contract_level", "core or full", default="full")
     parser.addini(
         "recurra_contract_files",
-        "local plugin files, from the folder of the configuration",
+        "local plugin files and folders, from the folder of the configuration",
         "paths",
         [],
     )

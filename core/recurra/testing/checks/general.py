@@ -136,9 +136,9 @@ def listed_lightly(subject: Subject[Any]) -> Measured:
 
 
 def _installed(subject: Subject[Any]) -> None:
-    """Raise `NotApplicable` if the plugin is a local file."""
-    if subject.entry.plugin.module:
-        raise NotApplicable("it is a local file, which only its own task loads")
+    """Raise `NotApplicable` if the plugin is a local file or folder."""
+    if subject.entry.plugin.is_local:
+        raise NotApplicable("it is a local file or folder, which only its own task loads")
 
 
 IMPORTED = """
