@@ -47,10 +47,13 @@ class LabelNumbers:
 
         if self.width and len(found) != self.width:
             counted = "1 number" if len(found) == 1 else f"{len(found)} numbers"
-            return None, f"holds {counted}, and the first label {self.width}"
+            fault = f"holds {counted}, and the first label {self.width}"
+            if self.writing.cured and _like_one(cell):
+                fault += ': for thousands set source.thousands = " "'
+            return None, fault
         self.width = len(found)
         self.cells += 1
-        self.like_one += len(found) > 1 and isinstance(cell, str) and _like_one(cell)
+        self.like_one += len(found) > 1 and _like_one(cell)
         # What is written so already stays as it is.
         return cell if isinstance(cell, str) and found == words else " ".join(found), ""
 
@@ -92,5 +95,6 @@ class LabelNumbers:
         return numbers.plain(word, self.writing)[0], ""
 
 
-def _like_one(cell: str) -> bool:
-    return SPACED.fullmatch(cell.strip()) is not None
+def _like_one(cell: Any) -> bool:
+    """Tell whether a cell is written as one number whose thousands are grouped by a space."""
+    return isinstance(cell, str) and SPACED.fullmatch(cell.strip()) is not None

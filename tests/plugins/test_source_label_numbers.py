@@ -88,6 +88,7 @@ def test_a_cell_holds_one_number_or_several(tmp_path, cells, options, found):
         ("1|nan", {}, "line 3, column y: 'nan' is missing"),
         ("1|inf", {}, "line 3, column y: 'inf' is not finite"),
         ("1|2 3", {}, "line 3, column y: '2 3' holds 2 numbers, and the first label 1"),
+        ("1|2 345", {}, 'first label 1: for thousands set source.thousands = " "'),
         ("1|2,5", {}, "'2,5' is not a number: for decimal commas set source.decimal = \",\""),
         ("1|1\u00a0234", {}, 'for thousands set source.thousands = " "'),
     ],
