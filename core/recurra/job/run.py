@@ -110,7 +110,7 @@ class Run:
                 raise InputError.of("RC041", fact, cure=f"use {loaded.held_out()}")
 
             with sized(resolved, self.network):
-                return figures(resolved.task, loaded, self.network, name)
+                return figures(self.task, loaded, self.network, name)
 
     def _measured(self, resolved: Resolved, split: SplitName | None, other: bool) -> Data:
         """Return the data of the run, or `other` data where it may be."""
