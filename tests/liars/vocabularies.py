@@ -364,6 +364,50 @@ class NotesInItsOptions(Right):
         self.options.__dict__["fitted"] = True
 
 
+class TakesIn(Right):
+    """Takes new letters in, behind all others."""
+
+    def add(self, runs):
+        counts = Counter(letter for run in runs for letter in run if letter not in self.ids)
+        self.learn([*self.letters, *sorted(counts)])
+        return dict(counts)
+
+
+class SortsAnew(TakesIn):
+    """Puts new letters among those that were there."""
+
+    def add(self, runs):
+        counts = super().add([*runs, "\t"])
+        self.learn(sorted(self.letters))
+        return counts
+
+
+class TellsOnly(TakesIn):
+    """Tells what is new, and knows it no better."""
+
+    def add(self, runs):
+        letters = self.letters
+        counts = super().add(runs)
+        self.learn(letters)
+        return counts
+
+
+class CountsRunsOnce(TakesIn):
+    """Tells of each new letter that it came once."""
+
+    def add(self, runs):
+        return dict.fromkeys(super().add(runs), 1)
+
+
+class AddsTwice(TakesIn):
+    """Goes over the runs to count, and once more to learn."""
+
+    def add(self, runs):
+        counts = Counter(letter for run in runs for letter in run if letter not in self.ids)
+        super().add(runs)
+        return dict(counts)
+
+
 def component(name: str, options: str = "Policy", here: str = __name__) -> Component:
     """Return a vocabulary of a module as a plugin would describe it.
 
@@ -375,7 +419,7 @@ def component(name: str, options: str = "Policy", here: str = __name__) -> Compo
     )
 
 
-RIGHT = [component("Right"), component("RightBytes", "Plain")]
+RIGHT = [component("Right"), component("RightBytes", "Plain"), component("TakesIn")]
 
 UNSAVED = frozenset({"P09", "V11", "V12"})
 """Checks that save a vocabulary and restore it on the way to what they ask."""
@@ -411,6 +455,10 @@ LIARS = [
     Liar("V12", component("SavesItsList")),
     Liar("V14", component("EncodesTheBeginning")),
     Liar("V14", component("DecodesTheBeginning")),
+    Liar("V16", component("SortsAnew")),
+    Liar("V16", component("TellsOnly")),
+    Liar("V16", component("CountsRunsOnce")),
+    Liar("V16", component("AddsTwice")),
     Liar("P09", component("NotesInItsOptions")),
     Liar("P09", component("SaysWhatItDoes")),
 ]

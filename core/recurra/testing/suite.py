@@ -40,6 +40,7 @@ MODULES = (
     "encoder.sharing",
     "vocabulary.encoding",
     "vocabulary.unknown",
+    "vocabulary.adding",
     "vocabulary.transforms",
     "loss",
     "outputs",
