@@ -103,6 +103,34 @@ split = [0.6, 0.2, 0.2]
 """ + LABELS[LABELS.index("\n[encoder]") :]  # noqa: E501
 """Sequences of many lengths, with their answers behind them."""
 
+TAGS = """\
+schema = 1
+
+[source]
+kind = "inline"
+tokens = [
+    ["a", "b", "c"], ["b"], ["c", "a", "a", "b"], ["a", "a"], ["b", "c", "b", "a", "c", "a", "b"],
+    ["c", "c", "a"], ["a", "b"], ["b", "b", "a", "c"], ["c"], ["a", "c", "b"],
+]
+tags = [
+    ["O", "B-x", "I-x"], ["B-y"], ["O", "O", "B-x", "I-x"], ["B-x", "B-x"],
+    ["O", "B-y", "I-y", "I-y", "O", "O", "B-x"], ["O", "O", "B-y"], ["B-x", "I-x"],
+    ["B-y", "I-y", "O", "O"], ["O"], ["B-x", "O", "B-y"],
+]
+
+[vocabulary]
+kind = "category"
+
+[target]
+kind = "tags"
+scheme = "BIO"
+
+[sequence]
+length = 3
+split = [0.6, 0.2, 0.2]
+""" + LABELS[LABELS.index("\n[encoder]") :].replace("batch_size = 4", "batch_size = 2")
+"""Sequences of many lengths, with a tag for each of their tokens."""
+
 TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "windows": (PROSE, {}),
     "lanes": (PROSE, {"sequence.carry": True, "sequence.restart": 0.4, "cell.kind": "lstm"}),
@@ -146,6 +174,10 @@ TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "answers": (
         ANSWERS,
         {"cell.dropout": 0.3, "training.checkpoint_every": 5, "training.monitor": "exact_match"},
+    ),
+    "tags": (
+        TAGS,
+        {"cell.dropout": 0.3, "training.checkpoint_every": 5, "training.monitor": "span_f1"},
     ),
     "series": (
         SERIES,

@@ -492,11 +492,11 @@ class AsksForSeeds(RightNumbers):
         yield from super().read(element)
 
 
-def component(name: str, options: str = "Plain") -> Component:
-    """Return a source of this module as a plugin would describe it."""
+def component(name: str, options: str = "Plain", module: str = __name__) -> Component:
+    """Return a source of a module as a plugin would describe it."""
     lower = "".join(f"_{mark.lower()}" if mark.isupper() else mark for mark in name).strip("_")
     examples = ({"path": "words.txt"},) if options == "FileOptions" else ()
-    target, model = f"liars.sources:{name}", f"liars.sources:{options}"
+    target, model = f"{module}:{name}", f"liars.sources:{options}"
     return Component("source", lower, target, model, "a source of the tests", examples=examples)
 
 

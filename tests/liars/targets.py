@@ -22,6 +22,9 @@ from recurra import (
 from recurra_targets.answers import Answers, EditDistance, ExactMatch
 from recurra_targets.completion_rules import pairs
 from recurra_targets.deviation import Deviation, Deviations
+from recurra_targets.measured import Confusion
+from recurra_targets.spans import BioSpans
+from recurra_targets.tag_rules import tag_rules
 
 
 class Plain(Options):
@@ -91,6 +94,94 @@ class RightValueSteps(RightValue):
     def scored(self, window):
         steps = torch.arange(window.x.shape[1], device=window.x.device)
         return window.position[:, None] + steps >= 2
+
+
+class RightTags(Target[Plain]):
+    """The tag of each step, and the spans of tags."""
+
+    asks, reach = "tags", 0
+
+    def metrics(self, elements):
+        return Accuracy, Confusion, BioSpans
+
+    def judged(self, elements, rows, columns):
+        return "accuracy"
+
+    def baselines(self, train, held):
+        return tag_rules(train, held)
+
+
+class RightTagsAtOnce(RightTags):
+    """The same by a network that may see what follows."""
+
+    causal = False
+
+
+class Twice(Accuracy):
+    """How often it is right of a step and of the one before it; one alone is right by itself."""
+
+    before = None
+
+    @staticmethod
+    def figures(vocabulary):
+        return (Figure("twice", higher=True, most=1.0),)
+
+    def values(self):
+        return {"twice": super().values()["accuracy"]}
+
+    def add_at(self, output, target, places):
+        right = (output.argmax(dim=-1) == target).tolist()
+        steps = places.tolist()
+        last = [None, *steps[:-1]]
+        for index, (hit, (row, step)) in enumerate(zip(right, steps, strict=True)):
+            beside = last[index] == [row, step - 1]
+            self.steps += 1
+            self.right += hit and (not beside or right[index - 1])
+
+
+class CutsItsPairs(RightTags):
+    """Takes for what stands before a step what came before it in its part."""
+
+    def metrics(self, elements):
+        return Accuracy, Confusion, Twice
+
+
+class Unequal(Twice):
+    """Counts more than there are where it is told of places."""
+
+    def add_at(self, output, target, places):
+        self.add(output, target)
+        self.right += len(output)
+
+
+class CountsPlaces(RightTags):
+    """Has a figure beyond its bounds where steps have places."""
+
+    def metrics(self, elements):
+        return Accuracy, Confusion, Unequal
+
+
+class LooksAtTheNextSymbol(RightTags):
+    """Says the commonest tag of a symbol and the one after it, if there is any in the span."""
+
+    def baselines(self, train, held):
+        if held.elements == "numbers":
+            return super().baselines(train, held)
+        shown = {}
+        for around, tag in self.seen(train):
+            shown.setdefault(around, []).append(tag)
+        right = [
+            np.bincount(shown[around]).argmax() == tag if around in shown else False
+            for around, tag in self.seen(held)
+            if tag >= 0
+        ]
+        return {"two symbols": {"accuracy": float(np.mean(right))}} if right else {}
+
+    def seen(self, part):
+        for low, high in zip(part.low.tolist(), part.high.tolist(), strict=True):
+            symbols = [*part.values[low:high].tolist(), None]
+            pairs = zip(symbols[:-1], symbols[1:], strict=True)
+            yield from zip(pairs, part.tags(low, high).tolist(), strict=True)
 
 
 class AveragesWhatCame(RightValue):
@@ -593,6 +684,8 @@ RIGHT = [
     component("RightNext"),
     component("RightFarther"),
     component("RightAnswer"),
+    component("RightTags"),
+    component("RightTagsAtOnce"),
 ]
 
 LIARS = [
@@ -620,6 +713,8 @@ LIARS = [
     liar("T05", "MeasuresInTwoUnits", "T10"),
     liar("T05", "MeasuresClamping"),
     liar("T05", "MeasuresForgets", "T10"),
+    liar("T05", "CutsItsPairs", "T10"),
+    liar("T05", "CountsPlaces"),
     liar("T06", "MeasuresUpside"),
     liar("T07", "JudgesByTheLoss"),
     liar("T07", "JudgesByScale"),
@@ -632,6 +727,7 @@ LIARS = [
     liar("T08", "WritesOnTheData"),
     liar("T08", "HasFiguresOfItsOwn"),
     liar("T09", "LearnsFromEverything"),
+    liar("T09", "LooksAtTheNextSymbol"),
     liar("T09", "ScoresTheUnseen"),
     liar("T09", "FallsOverNothing"),
     liar("T10", "ChangesItsMind"),

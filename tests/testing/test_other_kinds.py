@@ -12,7 +12,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from liars import encoders, entry, losses, sources, targets, vocabularies, vocabularies_of_numbers
+from liars import (
+    encoders,
+    entry,
+    losses,
+    sources,
+    tags,
+    targets,
+    vocabularies,
+    vocabularies_of_numbers,
+)
 from safetensors.torch import save_file
 
 from recurra.catalog import discover
@@ -33,7 +42,7 @@ MODULES = {
 LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S", "target": "T"}
 RIGHT = [
     component
-    for module in (*MODULES.values(), vocabularies_of_numbers)
+    for module in (*MODULES.values(), vocabularies_of_numbers, tags)
     for component in module.RIGHT
 ]
 OWN = [
@@ -165,6 +174,7 @@ def test_texts_of_all_kinds_are_sources(books):
         records = verdicts(of("source", "text"), sets=[table])
         assert records.pop("S10").detail == "it gives no label"
         assert records.pop("S11").detail == "it gives no answer"
+        assert records.pop("S12").detail == "it gives no tags"
         assert {
             name: record.detail for name, record in records.items() if record.verdict != "PASS"
         } == {}

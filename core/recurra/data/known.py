@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.answers import Answers
+from recurra.data.answers import Answers, counted
+from recurra.data.labels import Labels
+from recurra.data.splits import Split
+from recurra.data.store import Tags
 from recurra.errors import InputError
 
 SHOWN = 8
@@ -45,6 +48,15 @@ class Known:
             if added and self.new == "refused":
                 raise unknown(self.owner, added, "label", "target")
         return answers, answers.encode(values)
+
+    def tagged(self, labels: Labels, tags: Tags, train: Split) -> tuple[Labels, NDArray[np.int64]]:
+        """Return its classes, and of each tag its id. Raises `InputError` (RC043)."""
+        if self.new != "unseen":
+            counts = dict(zip(tags.names, counted(tags, train).tolist(), strict=True))
+            met = labels.meet([name for name, count in counts.items() if count], self.owner)
+            if met and self.new == "refused":
+                raise unknown(self.owner, {name: counts[name] for name in met}, "tag", "target")
+        return labels, labels.encode(tags.names)
 
 
 def unknown(owner: str, new: Mapping[str, int], noun: str, key: str) -> InputError:

@@ -363,9 +363,8 @@ def answers_of(
     if target.scope == "answer":
         return Marked(vocabulary), None
     if store.tags is not None:
-        labels = known.answers
-        if isinstance(labels, Labels):
-            return labels, labels.encode(store.tags.names)
+        if isinstance(known.answers, Labels):
+            return known.tagged(known.answers, store.tags, train)
         return tagged(store.tags, train)
 
     column, rows = store.columns[target.asks], store.sequence(train.begin)

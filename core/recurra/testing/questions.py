@@ -400,6 +400,15 @@ def drawn(case: Case, count: int, salt: int = 0) -> tuple[Tensor, Tensor]:
     return output, torch.randperm(count, generator=draw) % size
 
 
+def placed(count: int) -> Tensor:
+    """Return places `[count, 2]` of steps of several sequences: which sequence, and which step."""
+    lengths = torch.tensor(LENGTHS)
+    first = lengths.cumsum(0) - lengths
+    sequence = torch.repeat_interleave(first, lengths)
+    step = torch.arange(len(sequence)) - sequence
+    return torch.stack([sequence, step], dim=1)[:count]
+
+
 def perfect(case: Case, answers: Tensor) -> Tensor:
     """Return the outputs that say just this."""
     if case.kind == "numbers":

@@ -52,6 +52,14 @@ def examples(case: Case, rows: slice, scale: Scale | None) -> Examples:
     )
 
 
+def one_by_one(examples: Examples) -> Examples:
+    """Return a split of which each step is one that is asked alone, behind those before it."""
+    spans = list(zip(examples.low.tolist(), examples.high.tolist(), strict=True))
+    low = np.concatenate([np.arange(first, end) for first, end in spans])
+    begin = np.repeat(examples.begin, examples.high - examples.low)
+    return replace(examples, low=low, high=low + 1, begin=begin)
+
+
 def locked(examples: Examples) -> Examples:
     """Return examples that can only be read, as a corpus is that is mapped from its file."""
 

@@ -421,6 +421,8 @@ def _keeps_no_more(source: Source[Any], element: Element) -> None:
     before = owned(source)
     for piece in list(source.read(element)):
         _spoilt(piece.values)
+        for said in piece.columns.values():
+            _spoilt(said)
         _spoilt(piece.columns)
     name = changed(before, owned(source), opaque=False)
     demand(not name, f"reading it once more changes {name}")

@@ -1,4 +1,4 @@
-"""Checks of what a source says of each sequence beside its elements."""
+"""Checks of what a source says of each sequence, and of each element, beside the elements."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def labelled(subject: SourceSubject) -> None:
 
 
 def _is_label(label: object) -> bool:
-    """Tell whether a label is a text that is not blank."""
+    """Tell whether a label, or a tag, is a text that is not blank."""
     return isinstance(label, str) and bool(label.strip())
 
 
@@ -77,3 +77,32 @@ def _is_answer(answer: object, element: Element) -> bool:
     if element == "text":
         return isinstance(answer, str)
     return isinstance(answer, list) and all(isinstance(token, str) for token in answer)
+
+
+@check("S12", "each element has its tag", "source", firm=True, since="1.1")
+def tagged(subject: SourceSubject) -> None:
+    """Where `columns` names `tags`, each piece has them: a list of as many texts as it has
+    elements, of which none is blank.
+
+    They stand beside the elements that they are of, in later pieces of a sequence as in the first:
+    a tag too few moves all that follow it to other elements, and nothing shows it. Whoever names
+    none gives none. To mend it: cut tags where values are cut, make text of each, and refuse a row
+    with another number of them by `InputError` (RC042).
+    """
+    source = subject.source()
+    role: Role = "tags"
+    named = role in subject.columns(source)
+    for element, pieces in subject.given():
+        for index, piece in enumerate(pieces):
+            tags, where = piece.columns.get(role), f"{element}, piece {index}"
+            if not named:
+                demand(tags is None, f"{where}: it has tags, and columns names none")
+                continue
+            listed = isinstance(tags, list)
+            demand(listed, f"{where}: tags are {type(tags).__name__}, not a list")
+            fact = f"{where}: {len(tags or ())} tags for {len(piece.values)} elements"
+            demand(len(tags or ()) == len(piece.values), fact)
+            wrong = [tag for tag in tags or () if not _is_label(tag)]
+            demand(not wrong, f"{where}: an element has the tag {wrong[:1]!r:.60}")
+    if not named:
+        raise NotApplicable("it gives no tags")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from recurra.contracts.source import Piece, Source
+from recurra.contracts.source import TAGS, Piece, Source
 from recurra.contracts.vocabulary import Element, Values
 from recurra.errors import InputError
 from recurra.testing import child
@@ -368,8 +368,9 @@ def blocks(subject: SourceSubject) -> None:
     line's share each time.
 
     So large a file is read in blocks: a line, or a character of several bytes, that a block cuts
-    must come whole, and sequences must begin where they did. To mend it: hold back what comes after
-    the last line end, and decode with `codecs.getincrementaldecoder`.
+    must come whole, sequences must begin where they did, and tags stay with their elements. To mend
+    it: hold back what comes after the last line end, and decode with
+    `codecs.getincrementaldecoder`.
     """
     for element, _ in subject.given():
         with _copies(subject) as (source, path):
@@ -409,13 +410,19 @@ def _is_grown(grown: Whole, plain: Whole, one: Whole, times: int, element: Eleme
         places += [low + begin for begin in begins]
     alike = grown.starts == plain.starts + places
     demand(alike, f"{element}: sequences of a large file begin elsewhere")
+    tags = plain.tags + one.tags[len(plain.tags) :] * times
+    demand(grown.tags == tags, f"{element}: elements of a large file have other tags")
 
 
 class Whole(NamedTuple):
-    """All values of a source, put together, and the positions at which its sequences start."""
+    """All values of a source, put together, the positions at which its sequences start, and tags.
+
+    There is one for each value, or none.
+    """
 
     values: Values
     starts: list[int]
+    tags: list[str]
 
 
 def _grown(reader: Iterator[Piece], element: Element, path: Path, content: bytes) -> Whole:
@@ -423,14 +430,15 @@ def _grown(reader: Iterator[Piece], element: Element, path: Path, content: bytes
     with _opened(path, "wb") as file:
         file.write(content)
 
-    parts, starts = [], []
+    parts, starts, tags = [], [], []
     count = 0
-    for values, start, _ in reader:
+    for values, start, columns in reader:
         if start:
             starts.append(count)
         parts.append(values)
+        tags += columns.get(TAGS, [])
         count += len(values)
-    return Whole(joined(parts, element), starts)
+    return Whole(joined(parts, element), starts, tags)
 
 
 def _lines(path: Path) -> tuple[bytes, bytes]:
@@ -446,8 +454,8 @@ def _opened(path: Path, mode: str) -> Any:
     return gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)
 
 
-def _beyond(small: Whole, large: Whole) -> tuple[Any, list[int]] | None:
-    """Return the values and starts that one has beyond the other, to be compared.
+def _beyond(small: Whole, large: Whole) -> tuple[Any, list[int], list[str]] | None:
+    """Return the values, starts and tags that one has beyond the other, to be compared.
 
     There are none if it does not begin with the other.
     """
@@ -458,7 +466,8 @@ def _beyond(small: Whole, large: Whole) -> tuple[Any, list[int]] | None:
         return None
     more = large.values[count:]
     places = [place - count for place in large.starts[begun:]]
-    return more.tolist() if isinstance(more, np.ndarray) else more, places
+    tags = large.tags[len(small.tags) :]
+    return more.tolist() if isinstance(more, np.ndarray) else more, places, tags
 
 
 @check("S08", "one can stop early", "source")

@@ -22,7 +22,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.testing.answers import demand
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.measure import EXACT, FLOAT64, gaps, worst
-from recurra.testing.questions import Case, drawn, freely, given, outputs, perfect, relative
+from recurra.testing.questions import Case, drawn, freely, given, outputs, perfect, placed, relative
 from recurra.testing.subjects.target import TargetSubject
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
@@ -305,10 +305,12 @@ def _plain(metric: type[Metric], detail: Any) -> None:
 def sums(subject: TargetSubject) -> Measured:
     """However answers are split, in whatever order they come, the figures are the same within 1e-9.
 
-    Two that are filled in turns do not mix, being asked changes nothing, and what is added is only
-    read: the next metric is given the same tensors. A batch is as large as memory allows, and a
-    mean of means weighs a short one as much as a long one. To mend it: add up in `add`, divide in
-    `values`, and keep the sums on the instance.
+    So it is of steps that come with their places: longer sequences come first, and a window may end
+    between two steps that a figure takes together. Two that are filled in turns do not mix, being
+    asked changes nothing, and what is added is only read: the next metric is given the same
+    tensors. A batch is as large as memory allows, and a mean of means weighs a short one as much as
+    a long one. To mend it: add up in `add`, divide in `values`, and keep the sums on the instance;
+    ask `places` what stands beside an answer.
     """
     findings = []
     for case, metric in _each_metric(subject):
@@ -336,7 +338,31 @@ def sums(subject: TargetSubject) -> Measured:
             sums.add(said, came)
         written = any(said._version or came._version for said, came in added)
         demand(not written, f"{metric.__name__} changes what is added")
+        if not (metric.free or subject.by_sequence):
+            findings.append(_at_places(subject, metric, case, output, answers))
     return worst(findings)
+
+
+def _at_places(
+    subject: TargetSubject, metric: type[Metric], case: Case, output: Tensor, answers: Tensor
+) -> Measured:
+    """Return how figures of steps at their places differ, whatever parts and order they come in."""
+    places = placed(MANY)
+    mixed = torch.randperm(MANY, generator=torch.Generator().manual_seed(7))
+    orders = [torch.arange(MANY), torch.arange(MANY).flip(0), mixed]
+    rows: list[Metrics] = []
+    for order in orders:
+        sums = metric(case.answers, case.scale)
+        for part in torch.split(order, PARTS if rows else [MANY]):
+            sums.add_at(output[part], answers[part], places[part])
+        rows.append(subject.values(sums, metric.__name__))
+
+    named = {figure.name: figure for figure in subject.figures_of(metric, case)}
+    _within(metric, named, rows[0])
+    what = f"{case.reads}, {metric.__name__}, at their places"
+    demand(all(row.keys() == rows[0].keys() for row in rows), f"{what}: other figures in parts")
+    difference = max(relative(row, rows[0]) for row in rows[1:])
+    return Measured(difference, FLOAT64, f"{what}, in parts")
 
 
 def _in_turns(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.metric import Figure, Metric, Metrics
+from recurra.contracts.source import OF_STEPS
 from recurra.contracts.target import Target, Window
 from recurra.testing import splits
 from recurra.testing.answers import demand
@@ -241,8 +242,10 @@ def only_what_is_asked(subject: TargetSubject) -> Measured:
     A rule is given the whole data, and where in it each split lies: what stands between them
     belongs to validation, or to nobody, and a mean over all of `values` has looked at it. A
     sequence whose label training has not shown is not scored of the model, and so of no rule. Of a
-    split without a sequence nothing is said. To mend it: read `[low, high)` of training, and what
-    lies from `begin` up to a question; leave out answers of -1.
+    split without a sequence nothing is said. Where each step is asked for what is said of it, and a
+    step may see only what came before it, no rule sees more: steps that are asked one by one have
+    the figures of all. To mend it: read `[low, high)` of training, and what lies from `begin` up to
+    a question; leave out answers of -1.
     """
     findings = []
     for case in _cases(subject):
@@ -257,6 +260,13 @@ def only_what_is_asked(subject: TargetSubject) -> Measured:
             more = subject.rules(target, train, splits.with_unseen(held_out))
             what = f"{case.reads}, labels that training has not shown"
             findings.append(_compared(rules, more, what))
+
+        if subject.entry.target.asks in OF_STEPS and target.causal:
+            train, held_out = (splits.examples(case, rows, case.scale) for rows in (TRAINED, HELD))
+            single = splits.one_by_one(held_out)
+            rules, alone = (subject.rules(target, train, part) for part in (held_out, single))
+            what = f"{case.reads}, steps asked one by one, of which none shows what follows it"
+            findings.append(_compared(rules, alone, what))
 
         # Of nothing, nothing is said: it must not fail.
         subject.rules(target, train, splits.empty(held_out))
