@@ -6,9 +6,12 @@ Every problem carries a stable code (`RC0xx`); `recurra plugins explain RC011` p
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self
 
 CODES: dict[str, str] = {
@@ -297,3 +300,12 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
 
 class Unsuited(RecurraWarning, UserWarning):
     """A component does not suit its data: it works, but hardly as somebody hopes."""
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn at the line that called recurra, however deep in it the reason was found."""
+    inside = str(Path(__file__).parent)
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=depth)

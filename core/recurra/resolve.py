@@ -6,7 +6,6 @@ plugin, and a plugin never sees the file.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,15 @@ from pydantic import BaseModel, ValidationError
 from recurra.catalog import Catalog, Entry, discover, local
 from recurra.contracts.options import Options, validate_options
 from recurra.contracts.vocabulary import broken_text
-from recurra.errors import InputError, OtherVersion, PluginError, Problem, RecurraError, listing
+from recurra.errors import (
+    InputError,
+    OtherVersion,
+    PluginError,
+    Problem,
+    RecurraError,
+    listing,
+    warn,
+)
 from recurra.resolved import Part, Resolved
 from recurra.spec import checking, versions
 from recurra.spec.document import Document, Key, Layer
@@ -207,7 +214,7 @@ def _with_threads_of_here(task: Task) -> Task:
     if device.threads <= most_threads():
         return task
     fact = f"the run was made with {device.threads} threads, and this machine has {cores()} cores"
-    warnings.warn(f"{fact}: so many are used", OtherVersion, stacklevel=3)
+    warn(f"{fact}: so many are used", OtherVersion)
     here = device.model_copy(update={"threads": cores()})
     return task.model_copy(update={"device": here})
 

@@ -76,6 +76,7 @@ class RowOptions(Options):
     longest_gap: int = Field(
         0,
         ge=0,
+        le=1 << 30,
         description=(
             "how many empty cells one after the other forward and interpolate may fill; 0 is any"
             " number"

@@ -20,6 +20,7 @@ from trials import ANSWERS, about, trained, write
 
 import recurra
 from recurra import Examples, InputError
+from recurra.data import corpus
 from recurra.data.segments import segments
 from recurra.errors import RunError
 from recurra.job.build import build_network, build_trainer
@@ -425,7 +426,7 @@ def test_a_corpus_in_a_file_gives_the_same(tmp_path: Path, monkeypatch: pytest.M
     """Answers are found in a mapped corpus as in one in memory."""
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
     memory, _ = built(tmp_path)
-    monkeypatch.setattr("recurra.data.corpus.build.__defaults__", (1, "", ("", ""), ()))
+    monkeypatch.setattr(corpus.build, "__defaults__", (1, *corpus.build.__defaults__[1:]))
     mapped, _ = built(tmp_path)
     assert isinstance(mapped.store.values, np.memmap)
     for name, part in memory.splits.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 
 from recurra.engine.native import exact
 from recurra.engine.threads import using
-from recurra.errors import InputError, OtherVersion
+from recurra.errors import InputError, OtherVersion, warn
 from recurra.spec.tables import Device
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -74,7 +73,7 @@ def of_here(device: Device) -> Device:
         automatic = device.model_copy(update={"kind": "auto"})
         here = ", ".join(available())
         fact = f"the run asks for {device.kind}, and this machine has {here}"
-        warnings.warn(f"{fact}: {choose(automatic)} is used", OtherVersion, stacklevel=4)
+        warn(f"{fact}: {choose(automatic)} is used", OtherVersion)
         return automatic
     return device
 
