@@ -55,7 +55,7 @@ MODULES = (
 PRESCRIBED = {
     "cell": (35, 45),
     "encoder": (23, 23),
-    "vocabulary": (24, 24),
+    "vocabulary": (25, 25),
     "loss": (21, 21),
     "source": (21, 21),
     "target": (20, 20),
