@@ -156,8 +156,9 @@ class Given(Rows[GivenOptions]):
                 ' vocabulary.kind = "numeric"'
             )
             raise InputError.of("RC030", fact, key="vocabulary.kind", cure=cure)
-        # A number that stands for nothing is looked for cell by cell.
-        if element == "numbers" and self.options.group is None and not self.options.na:
+        # A number that stands for nothing is looked for cell by cell, and so is each step's tag.
+        by_cell = self.options.group is not None or self.options.na or self.options.tags is not None
+        if element == "numbers" and not by_cell:
             arrays = self.held.arrays(self.options.whole_rows)
         if arrays is None:
             yield from super().read(element)

@@ -31,7 +31,7 @@ There a cell that holds a sequence of numbers is an array `[T]` or `[T, F]`, and
 
 INPUT = "input"
 """What the column is called that holds data without a name."""
-BESIDE = ("label", "answer", "fold")
+BESIDE = ("label", "answer", "fold", "tags")
 """What else a dict may hold beside `input`, each called as its role."""
 FAR = 4
 """Usual steps between two times of an index that are a gap if they are more."""

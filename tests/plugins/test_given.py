@@ -296,3 +296,22 @@ def test_with_data_it_keeps_the_contract_of_a_source() -> None:
     records = [examination.run(check) for check in examination.chosen(names)]
     assert [str(r) for r in records if r.verdict != "PASS"] == []
     assert len(records) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("element", "rows"),
+    [
+        ("text", ["ab", "c"]),
+        ("tokens", [["a", "b"], ["c"]]),
+        ("numbers", [[1.0, 2.0], [3.0]]),
+        ("numbers", [np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0]])]),
+    ],
+)
+def test_tags_stand_beside_elements(element: Any, rows: list[Any]) -> None:
+    """A dict may hold `tags`, a list for each sequence; another count of them is refused."""
+    found = pieces({"input": rows, "tags": [["x", "y"], ["x"]]}, element)
+    assert [len(piece.values) for piece in found] == [2, 1]
+    assert [piece.columns["tags"] for piece in found] == [["x", "y"], ["x"]]
+    with pytest.raises(InputError, match="1 tags for 2 .*RC042") as caught:
+        pieces({"input": rows, "tags": [["x"], ["x"]]}, element)
+    assert caught.value.problems[0].key == "source.tags"
