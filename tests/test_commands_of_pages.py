@@ -22,6 +22,7 @@ NOT_RUN = {
 MADE = {
     "README": ["unit.py"],
     "authors": ["fasta.py", "fasta.toml", "motifs.fasta"],
+    "plugins": [f"mycells/{name}.py" for name in ("__init__", "options", "mixing", "cells")],
 }
 """Files of the pages that the commands of a page take."""
 
@@ -72,6 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(name: str) -> None:
     """Write a file of the pages."""
     begins = {".py": ("python", f"# {name}\n"), ".toml": ("toml", f"# {name}\n")}
+    Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text(block(*begins.get(Path(name).suffix, ("", ">"))), encoding="utf-8")
 
 

@@ -421,7 +421,8 @@ class Rows(Source[R]):
         if not self.options.whole_rows or len(names) > 1:
             return names
 
-        unfolding = self._unfolding("numbers")
+        # Tags are as many as the elements, and these may be characters.
+        unfolding = Unfolding(self.where, names, "numbers", self._markers)
         for _ in unfolding.rows(self.rows(), self.readers("numbers")):
             if unfolding.width:
                 break

@@ -704,7 +704,7 @@ LIARS = [
     liar("T03", "MeasuresEnds"),
     liar("T04", "MeasuresPromise"),
     liar("T04", "MeasuresSecret"),
-    liar("T04", "MeasuresPercent"),
+    liar("T04", "MeasuresPercent", "T05"),
     liar("T04", "MeasuresLogarithm"),
     liar("T04", "MeasuresBundle"),
     liar("T04", "MeasuresItTwice"),

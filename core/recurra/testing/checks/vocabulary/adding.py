@@ -33,6 +33,8 @@ def added(subject: VocabularySubject) -> None:
     runs = [*STRANGE[subject.reads]] * TIMES
     vocabulary = subject.vocabulary(known)
     size = subject.size(vocabulary)
+    if not size:
+        raise NotApplicable("under these options it keeps no symbol of what it is fitted on")
     names = [vocabulary.symbol(index) for index in range(min(size, FEW))]
     ids = subject.encoded(vocabulary, known)
     new = _added(vocabulary, runs)
