@@ -37,8 +37,8 @@ def test_the_command_prints_each_check(leaky: Callable[..., Path]) -> None:
     assert [line.split()[0] for line in lines] == ["P02", "C02", "C17"]
     assert "PASS" in lines[1] and "(" in lines[1]
     assert last.startswith(
-        " 3 checks: 1 pass, 2 n/a (it is a local file or folder, which only its own task loads: P02;"
-        " it is not"
+        " 3 checks: 1 pass, 2 n/a (it is a local file or folder, which only its own task loads:"
+        " P02; it is not"
     )
 
 
