@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.engine.recurrence import map_state
-from recurra.errors import InputError, RunError, Unverified
+from recurra.errors import InputError, RunError, Unverified, warn
 from recurra.generate import arguments, draws
 from recurra.generate.elements import (
     ELEMENTS,
@@ -303,7 +302,7 @@ class Session:
             raise InputError.of("RC054", fact, cure=cure)
         if "sha256" not in about:
             text = f"{path} holds no hash, as states of before: it is restored unverified"
-            warnings.warn(text, Unverified, stacklevel=2)
+            warn(text, Unverified)
         try:
             self._take(about, tensors)
         except Exception as error:

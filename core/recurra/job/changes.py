@@ -209,12 +209,8 @@ def moved(
             continue
         fact = f"{change.name} cannot change when a run is evaluated: the figures would be of"
         fact += " another task"
-        allowed = f"{shown(change.before)}, as {folder.path} has it"
         cure = f"leave it out; what may change is {', '.join(MEASURED)}"
-        problem = Problem(
-            "RC080", fact, change.name, got=shown(change.after), allowed=allowed, cure=cure
-        )
-        problems.append(asked.place(problem))
+        problems.append(asked.place(_refused(folder, change, fact, cure)))
     if problems:
         raise InputError(problems)
     check_compatibility(asked)
@@ -251,9 +247,13 @@ def _problem(folder: RunFolder, change: Change) -> Problem:
 
     why = next((reason for table, reason in FIXED.items() if _within(name, [table])), NETWORK)
     fact = f"{name} cannot change when a run goes on: {why}"
+    return _refused(folder, change, fact, _anew(folder, name))
+
+
+def _refused(folder: RunFolder, change: Change, fact: str, cure: str) -> Problem:
+    """Return the problem of a value that is not the one that a run records."""
     allowed = f"{shown(change.before)}, as {folder.path} has it"
-    got = shown(change.after)
-    return Problem("RC080", fact, name, got=got, allowed=allowed, cure=_anew(folder, name))
+    return Problem("RC080", fact, change.name, got=shown(change.after), allowed=allowed, cure=cure)
 
 
 def _anew(folder: RunFolder, key: str) -> str:

@@ -168,10 +168,10 @@ class Predictor:
 
         Raises `InputError` (RC080) where that cannot be told.
         """
-        parsed = isinstance(sequence, str)
-        elements = self.vocabulary.parse(sequence) if parsed else sequence
         if ELEMENTS[self.vocabulary.yields].one_each:
             return None
+        parsed = isinstance(sequence, str)
+        elements = self.vocabulary.parse(sequence) if parsed else sequence
         counts = ids_of_each(self.vocabulary, elements, ids)
         if counts is None:
             fact = "the vocabulary makes ids of several elements together: which has which answer"

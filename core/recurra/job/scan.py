@@ -5,7 +5,6 @@ A scale is fitted on those of the training split, and all go through it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from recurra.data import intake
 from recurra.data.chain import Chain
 from recurra.data.splits import Split, SplitName, place_of
 from recurra.data.store import Store
-from recurra.errors import InputError, Unsuited
+from recurra.errors import InputError, Unsuited, warn
 from recurra.model.device import DTYPES
 from recurra.model.network import Network
 from recurra.resolved import Resolved
@@ -167,7 +166,7 @@ def _lost(extremes: _Extremes, dtype: torch.dtype, transforms: list[str]) -> Non
     if len(lost) == changing:
         raise InputError.of("RC042", fact, key=key, cure=cure)
     text = f"{fact}: nothing can be learned from it; to mend it: {cure}"
-    warnings.warn(text, Unsuited, stacklevel=3)
+    warn(text, Unsuited)
 
 
 class _Extremes:

@@ -8,7 +8,6 @@ before there were hashes is read as it is, and said to be unverified.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from recurra.errors import RecurraError, RunError, Unverified
+from recurra.errors import RecurraError, RunError, Unverified, warn
 from recurra.runs import files
 
 HASHES = "hashes.json"
@@ -220,7 +219,7 @@ class Records:
             fact = (
                 f"{self.folder} records no hashes, as runs of before: its files are read unverified"
             )
-            warnings.warn(fact, Unverified, stacklevel=3)
+            warn(fact, Unverified)
             return False
 
         for name in recorded:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from recurra.catalog import Entry
 from recurra.engine.choice import Choice
-from recurra.errors import InputError, OtherVersion
+from recurra.errors import InputError, OtherVersion, warn
 from recurra.runs.folder import RunFolder
 
 
@@ -29,7 +28,7 @@ def warn_of_others(folder: RunFolder) -> None:
             others.append(f"{name} {before} (now {now})")
     if others:
         fact = f"{folder.path} was made with {' and '.join(others)}"
-        warnings.warn(f"{fact}; its weights may mean something else", OtherVersion, stacklevel=3)
+        warn(f"{fact}; its weights may mean something else", OtherVersion)
 
 
 def changed_files(folder: RunFolder, used: Iterable[Entry]) -> list[str]:
@@ -51,7 +50,7 @@ def warn_of_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
     """
     if origins := changed_files(folder, used):
         fact = f"{' and '.join(origins)} changed since {folder.path} was made"
-        warnings.warn(f"{fact}; its weights may mean something else", OtherVersion, stacklevel=3)
+        warn(f"{fact}; its weights may mean something else", OtherVersion)
 
 
 def refuse_changed_files(folder: RunFolder, used: Iterable[Entry]) -> None:
@@ -81,9 +80,7 @@ def warn_of_other_paths(
                 f"{folder.path} was trained on path {before}, refused here:"
                 f" {choice.refused[before]}"
             )
-            warnings.warn(
-                f"{fact}; on {choice.path} it is equal up to rounding", OtherVersion, stacklevel=3
-            )
+            warn(f"{fact}; on {choice.path} it is equal up to rounding", OtherVersion)
             return
 
 
@@ -98,7 +95,7 @@ def warn_of_other_device(folder: RunFolder, now: str) -> None:
     if before and not same_kind:
         fact = f"{folder.path} was trained on {before}, and goes on on {now}"
         more = "it is equal up to rounding, but for the noise of dropout"
-        warnings.warn(f"{fact}: {more}", OtherVersion, stacklevel=3)
+        warn(f"{fact}: {more}", OtherVersion)
 
 
 def _installed(distribution: str) -> str | None:
