@@ -14,6 +14,9 @@ numbers that a network may give, and of one above 1 small numbers come back in h
 digits.
 """
 
+ROUNDING = 16 * np.finfo(np.float64).eps
+"""How far off the power of a number and the mean of many are, as a part of them."""
+
 
 def forward(values: Floats, power: Floats) -> Floats:
     """Return x^p of rows `[n, F]` above 0, and log x where the power `[F]` is 0.
@@ -57,18 +60,25 @@ class Search:
         """Return the power `[F]` of the greatest likelihood; 1 for a feature that is constant.
 
         The logarithm of the likelihood is -n/2 log(variance) + (p - 1) sum of log x, but for what
-        does not hang on p, where the variance is that of (x^p - 1) / p.
+        does not hang on p, where the variance is that of (x^p - 1) / p. Among powers that rounding
+        does not let one tell apart it is the greatest.
         """
         divisor = np.where(POWERS == 0, 1.0, POWERS)[:, None]
         variances = np.stack([moments.variance for moments in self.moments])  # powers F
+        means = np.stack([moments.mean for moments in self.moments])  # powers F
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = np.log(variances / divisor**2)
+            blur = ROUNDING * np.abs(means) / np.sqrt(variances)
         gain = (POWERS[:, None] - 1) * self.logs.mean - spread / 2
 
         # A power that cannot be judged, its variance 0 or no number, is never the best.
-        gain = np.nan_to_num(gain, nan=-np.inf, posinf=-np.inf)
-        best = POWERS[gain.argmax(axis=0)]
-        return np.where(self.logs.changes, best, 1.0)
+        judged = np.isfinite(gain) & np.isfinite(blur)
+        gain = np.where(judged, gain, -np.inf)
+        surely = np.where(judged, gain - blur, -np.inf).max(axis=0)
+        maybe = gain + np.where(judged, blur, 0.0) >= surely
+
+        greatest = len(POWERS) - 1 - maybe[::-1].argmax(axis=0)
+        return np.where(self.logs.changes, POWERS[greatest], 1.0)
 
     def scale(self, power: Floats, kind: ScaleKind) -> tuple[Floats, Floats]:
         """Return shift and scale of what those powers give."""

@@ -149,6 +149,25 @@ def test_powers_are_those_of_the_greatest_likelihood() -> None:
     assert np.array_equal(again.encode(values), vocabulary.encode(values))
 
 
+@settings(max_examples=40)
+@given(level=st.floats(1e3, 1e14), seed=st.integers(0, 2**16), cut=st.integers(0, 40))
+def test_rounding_chooses_no_power(level: float, seed: int, cut: int) -> None:
+    """Of the same numbers in another order and in other pieces the power is the same."""
+    draw = np.random.default_rng(seed)
+    rows = level + draw.normal(size=(40, 2)) * [1.0, level / 10]
+
+    once, parts = Numeric(NumericOptions(box_cox="fit")), Numeric(NumericOptions(box_cox="fit"))
+    once.fit([rows])
+    turned = draw.permutation(rows)
+    parts.fit([turned[:cut], turned[cut:]])
+
+    assert once.power is not None and parts.power is not None
+    assert once.power.tolist() == parts.power.tolist()
+    if level > 1e10:
+        # Changes so small beside the level are alike whatever the power.
+        assert once.power[0] == 1
+
+
 @settings(max_examples=30)
 @given(st.floats(1e-100, 1e100), st.one_of(st.just(0.0), st.floats(0.01, 1)))
 def test_a_power_is_undone(value: float, power: float) -> None:
