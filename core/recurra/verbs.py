@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def run(
     overrides: Overrides = (),
     *,
     data: Any = None,
-    start: str | Path | None = None,
+    start: str | PathLike[str] | None = None,
     checkpoint: str = "best",
     add_symbols: bool = False,
     refit_scale: bool = False,
@@ -86,11 +87,13 @@ def run(
     sequences, and a dict of columns or a DataFrame is a table, for which `[source]` says what the
     columns are for.
 
-    With `start`, another run, training begins from the weights of its `checkpoint` (`best` or
-    `last`) and reads with its vocabulary, scale and labels, with a new optimizer. Symbols and
-    labels that it does not know are refused (RC043), or with `add_symbols` get rows of their own;
-    with `refit_scale` numbers are scaled by this data. Encoder and cells must be those of the run
-    (RC030); the head begins anew where the target is another.
+    With `start`, another run or its folder, training begins from the weights of its `checkpoint`
+    (`best` or `last`) and reads with its vocabulary, scale and labels, with a new optimizer.
+    Symbols and labels that it does not know are refused (RC043), or with `add_symbols` get rows of
+    their own; with `refit_scale` numbers are scaled by this data. Encoder and cells must be those
+    of the run (RC030); the head begins anew where the target is another.
+
+    One run is trained at a time: a thread that asks for another waits for its turn.
 
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
     that broke. Raises `InputError` before anything is written, `RunError` if training fails,
@@ -132,7 +135,7 @@ def run(
 
 
 def _start(
-    path: str | Path | None, checkpoint: str, add_symbols: bool, refit_scale: bool
+    path: str | PathLike[str] | None, checkpoint: str, add_symbols: bool, refit_scale: bool
 ) -> Start | None:
     """Open the run that another starts from, if there is one.
 
@@ -156,7 +159,7 @@ def _start(
 
 
 def resume(
-    path: str | Path,
+    path: str | PathLike[str],
     overrides: Overrides = (),
     *,
     data: Any = None,
@@ -166,10 +169,10 @@ def resume(
 ) -> Run:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had not stopped.
 
-    Overrides change how long and how fast it trains on, when it looks, what it generates and what
-    is expected of it; the folder records them with the step from which they hold. What would make
-    another network or other batches is refused (RC080). A run whose data was given is to be given
-    it again, as `data`.
+    `path` is its folder, or itself a run. Overrides change how long and how fast it trains on, when
+    it looks, what it generates and what is expected of it; the folder records them with the step
+    from which they hold. What would make another network or other batches is refused (RC080). A run
+    whose data was given is to be given it again, as `data`.
 
     A local plugin file that was edited meanwhile is refused (RC045), unless `changed_plugins` takes
     it as it is now, and records it. Another version of an installed plugin is taken with a warning
@@ -213,8 +216,8 @@ def resume(
             return train(this, loaded, observer, changes)
 
 
-def load(path: str | Path, which: str = "best") -> Run:
-    """Open a run with its best weights, or its `last`.
+def load(path: str | PathLike[str], which: str = "best") -> Run:
+    """Open a run with its best weights, or its `last`; `path` is its folder, or itself a run.
 
     Raises `InputError` (RC051), `RunError` (RC052) if a file is damaged or was changed, and
     `PluginError` (RC070) if a plugin of the run is gone. Warns (`OtherVersion`) if one is of

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import HELLO, SERIES
 from trials import about, write
 
 import recurra
 from recurra.errors import InputError, RunError
+from recurra.generate import elements
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.job.run import Run
@@ -85,6 +87,56 @@ def test_every_wrong_argument_of_generate_is_refused(made: Any) -> None:
     for name, values in GENERATE.items():
         for value in values:
             refused(lambda: made.text.generate(**{name: value}))  # noqa: B023
+
+
+def test_a_sampling_is_as_strict_as_generate(made: Any) -> None:
+    """What generate refuses cannot be made into a Sampling; a task may still keep what waits."""
+    rules = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"}
+    wrong = {**GENERATE, "min_p": [-0.1, 1.0, "0"], "repetition_penalty": [0.0, True]}
+    for name in rules:
+        for value in wrong[name]:
+            refused(lambda: Sampling(**{"temperature": 1.0, name: value}))  # noqa: B023
+    for name, value in (("top_k", 2), ("top_p", 0.5), ("min_p", 0.1)):
+        refused(lambda: Sampling(**{name: value}))  # noqa: B023
+    rule = Sampling(temperature=np.float64(0.5), top_k=np.int64(1))
+    session = made.text.session().feed("hel")
+    assert session.copy().draw(rule) == session.copy().draw(Sampling())
+    for value in (None, 1.0, "greedy", {"temperature": 1.0}):
+        refused(lambda: session.draw(value))  # noqa: B023
+    waiting = made.drawn.task.generation.model_copy(update={"temperature": 0.0, "top_k": 3})
+    assert elements.sampling(waiting) == Sampling()
+
+
+def test_a_session_is_fed_ids_that_there_are(made: Any) -> None:
+    """Ids read what their symbols read; what is none is refused, and nothing has been read."""
+    run: Run = made.text
+    ids = run.vocabulary.encode("hel")
+    for listed in (ids, ids.tolist(), ids.astype(np.uint8)):
+        assert torch.equal(run.session().feed_ids(listed).output, run.session().feed("hel").output)
+    session = run.session().feed("he")
+    for wrong in ([run.vocabulary.size], [-1], [0.5], [[0, 1]], "hel", [None], [True], 3):
+        refused(lambda: session.feed_ids(wrong))  # noqa: B023
+    for wrong in ([["a"]], [[1.0, 2.0]], [float("nan")], 3.0):
+        refused(lambda: made.number.session().feed_ids(wrong))  # noqa: B023
+    assert session.position == 2 and session.feed_ids([]).position == 2
+
+
+@pytest.mark.parametrize(
+    "rows", ["hel", b"hel", 3, {"hel": 1}, {"hel"}, SimpleNamespace(columns=["hel"])]
+)
+def test_rows_that_are_no_list_of_sequences_are_refused(rows: Any, made: Any) -> None:
+    """A text has characters, a table names, and a set no order: none of them is asked about."""
+    refused(lambda: made.text.predict(rows))
+
+
+def test_a_run_stands_for_its_folder(made: Any) -> None:
+    """Each verb that takes the folder of a run takes the run, as the one that made it."""
+    run: Run = made.text
+    opened = recurra.load(run, "last")
+    assert opened.path == run.path == recurra.load(opened).path
+    assert recurra.resume(opened).path == run.path
+    started = recurra.run(made.task, start=opened, runs=made.place / "started")
+    assert started.folder.records.origin() is not None
 
 
 @pytest.mark.parametrize("what", IGNORED)

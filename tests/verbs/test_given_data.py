@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from trials import write
 
 import recurra
@@ -92,6 +94,50 @@ def test_going_on_needs_the_data_again(run: Run) -> None:
         recurra.resume(run.path, data=SERIES[:-1])
     again = recurra.resume(run.path, data=SERIES)
     assert again.result["metrics"] == run.result["metrics"]
+
+
+def test_other_data_is_told_what_can_be_done_with_it(run: Run) -> None:
+    """The calls that the cure names work: other data is measured, and trained on."""
+    other = SERIES + 1
+    with pytest.raises(InputError) as caught:
+        run.evaluate(data=other)
+    (problem,) = caught.value.problems
+    calls = re.findall(r"(?:run|recurra)\.\w+\(.*?\)", problem.cure)
+    measured, trained = (
+        eval(
+            call.replace("data=...", "data=other"), {"run": run, "recurra": recurra, "other": other}
+        )
+        for call in calls
+    )
+    assert measured["split"] == "all" and trained.folder.records.origin() is not None
+
+
+def test_data_that_is_changed_in_place_is_told(run: Run) -> None:
+    """A run holds no copy of an array, and never takes what became of it for what it was given."""
+    series = SERIES.copy()
+    opened = recurra.run(TASK, {"training.steps": 1}, data=series, runs=run.path.parent)
+    figures = opened.evaluate("test")
+    series *= 2
+    for call in (opened.evaluate, lambda: opened.split("test")):
+        with pytest.raises(InputError, match="RC044"):
+            call()
+    assert opened.evaluate("test", data=SERIES) == figures
+
+
+def test_runs_in_several_threads_are_those_of_one(run: Run) -> None:
+    """A run draws its own numbers, whatever other threads train beside it, and moves no others."""
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        made = recurra.run(TASK, {"seed": seed}, data=SERIES, runs=run.path.parent)
+        return made.network.state_dict()
+
+    alone = [weights(seed) for seed in (1, 2)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(weights, (1, 2, 1, 2)))
+    for one, other in zip([*alone, *alone], together, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
 
 
 def test_labels_stand_beside_their_sequences(tmp_path: Path) -> None:

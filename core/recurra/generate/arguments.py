@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from pydantic import ValidationError
+
 from recurra.contracts.vocabulary import broken_text
-from recurra.errors import InputError
-from recurra.spec.tables import MOST
+from recurra.errors import InputError, Problem
+from recurra.spec import checking
+from recurra.spec.tables import IDLE, MOST, Generation
 
 
 def whole(name: str, value: Any, least: int = 0, most: int = MOST) -> int:
@@ -107,6 +113,54 @@ def overrides(value: Any) -> Iterable[str] | Mapping[str, Any]:
             fact = "an override must be a text"
             raise InputError.of("RC080", fact, got=shown(item), allowed=allowed)
     return listed
+
+
+def sequences(name: str, value: Any) -> Iterable[Any]:
+    """Return what holds sequences, one after the other.
+
+    Raises `InputError` (RC080) for what gives something else, as a text its characters, and a table
+    the names of its columns.
+    """
+    table = isinstance(value, Mapping) or hasattr(value, "columns")
+    ordered = isinstance(value, Iterable) and not isinstance(value, str | bytes | Set)
+    if table or not ordered:
+        fact = f"{name} must be a list of sequences"
+        cure = "of a table give a list with the values of each sequence" if table else ""
+        raise InputError.of("RC080", fact, got=shown(value), cure=cure)
+    return value  # type: ignore[no-any-return]
+
+
+def generation(changed: Mapping[str, Any], table: Generation) -> Generation:
+    """Return a `[generation]` table with what a caller changes.
+
+    Raises `InputError` (RC080) for a setting that is wrong, and for one that nothing reads at
+    temperature 0: it may stand in the table, where it waits for another temperature; the caller
+    means it now.
+    """
+    # What an array gives of its numbers is a number.
+    changed = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in changed.items()
+    }
+    try:
+        settings = Generation.model_validate({**table.model_dump(), **changed})
+    except ValidationError as error:
+        problems = checking.unplaced(error, dict(changed), Generation)
+        raise InputError(_of_argument(problem, changed) for problem in problems) from error
+    idle = [name for name in settings.idle if name in changed]
+    if idle:
+        raise InputError.of("RC080", f"{idle[0]} {IDLE}", cure="give a temperature above 0")
+    return settings
+
+
+def _of_argument(problem: Problem, changed: Mapping[str, Any]) -> Problem:
+    """Return the problem of an argument, with what came.
+
+    The key of a problem inside a list goes on behind the argument's name: `stop[1]`.
+    """
+    name = re.split(r"\W", problem.key, maxsplit=1)[0]
+    got = shown(changed[name]) if name in changed else ""
+    return replace(problem, code="RC080", got=got)
 
 
 def observer(value: Any, methods: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -70,6 +71,12 @@ class Elements(Protocol):
         """Return a prompt as ids, or rows of numbers.
 
         Raises `InputError` (RC043, RC080) if it cannot be read here.
+        """
+
+    def checked(self, vocabulary: Vocabulary[Any], ids: Any) -> NDArray[Any]:
+        """Return ids, or rows of numbers, as they are fed.
+
+        Raises `InputError` (RC080) for what is none.
         """
 
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
@@ -164,6 +171,17 @@ class Symbols(Elements):
             cure = _token_list(vocabulary, values) if isinstance(values, str) else ""
             raise unknown_symbol(error, 0, "the prompt", "generation.prompt", cure) from error
 
+    def checked(self, vocabulary: Vocabulary[Any], ids: Any) -> NDArray[Any]:
+        """Return whole numbers `[n]`, each an id of the vocabulary."""
+        array, most = np.asarray(ids), vocabulary.size - 1
+        if not array.size:
+            return np.zeros(0, np.int64)
+        whole = array.ndim == 1 and array.dtype.kind in "iu"
+        if not whole or array.min() < 0 or array.max() > most:
+            fact = f"ids must be a list of whole numbers from 0 to {most}"
+            raise InputError.of("RC080", fact, got=arguments.shown(ids))
+        return array
+
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
         """Return ids, which must be of the vocabulary."""
         ids = np.array(values, np.int64)
@@ -237,6 +255,10 @@ class Numbers(Elements):
         """Return rows of numbers in the data's own units."""
         return _rows(values, vocabulary.size)
 
+    def checked(self, vocabulary: Vocabulary[Any], ids: Any) -> NDArray[Any]:
+        """Return rows of numbers in the data's own units."""
+        return self.encoded(vocabulary, ids)
+
     def recorded(self, vocabulary: Vocabulary[Any], values: Any, name: str) -> NDArray[Any]:
         """Return rows of numbers as they came."""
         return self.encoded(vocabulary, values)
@@ -294,14 +316,12 @@ def encoded(vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
 
 
 def sampling(settings: Generation) -> Sampling:
-    """Return how a `[generation]` table says that a symbol is picked."""
-    return Sampling(
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        min_p=settings.min_p,
-        repetition_penalty=settings.repetition_penalty,
-    )
+    """Return how a `[generation]` table says that a symbol is picked.
+
+    What waits there for a temperature is left out.
+    """
+    read = [each.name for each in fields(Sampling) if each.name not in settings.idle]
+    return Sampling(**{name: getattr(settings, name) for name in read})
 
 
 def holds_any(vocabulary: Vocabulary[Any], values: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from recurra.generate import arguments
 from recurra.generate.draws import Draws
+from recurra.spec.tables import Generation
 
 COLDEST = torch.finfo(torch.float32).tiny
 """What a temperature, or a penalty, below it is taken for: float32 would make it 0."""
@@ -17,13 +19,23 @@ HOTTEST = torch.finfo(torch.float32).max
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a symbol is picked; the fields are those of the `[generation]` table."""
+    """How a symbol is picked; the fields are those of the `[generation]` table.
+
+    Raises `InputError` (RC080) for a value that the table refuses, and for one that nothing reads
+    at temperature 0.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        given = [(each, getattr(self, each.name)) for each in fields(self)]
+        said = {each.name: value for each, value in given if value is not each.default}
+        if said:
+            arguments.generation(said, Generation())
 
     def pick(self, logits: Tensor, seen: Tensor, draws: Draws) -> Tensor:
         """Return one id a row, `[B]`, for logits `[B, V]`; `seen` `[B, V]` marks what has come."""

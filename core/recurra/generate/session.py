@@ -107,9 +107,10 @@ class Session:
     def feed_ids(self, ids: NDArray[Any]) -> Session:
         """Read ids `[n]`, or numbers `[n, F]` in the data's units; each stream reads them all.
 
-        Raises `InputError` (RC042, RC080) for numbers that cannot be read; then nothing has been
-        read.
+        Raises `InputError` (RC042, RC080) for ids that the vocabulary lacks, and for numbers that
+        cannot be read; then nothing has been read.
         """
+        ids = self.elements.checked(self.vocabulary, ids)
         if not len(ids):
             return self
         if len(ids) < self.stream.at_once:
@@ -225,6 +226,9 @@ class Session:
         Raises `InputError` (RC080).
         """
         self.elements.has("draw")
+        if not isinstance(sampling, Sampling):
+            fact = "a symbol is drawn as a recurra.Sampling says"
+            raise InputError.of("RC080", fact, got=arguments.shown(sampling))
         output = self._sound("drawn")
         self._part()
         ids = sampling.pick(output, self.seen, self.draws)

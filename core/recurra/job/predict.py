@@ -100,7 +100,10 @@ class Predictor:
 
         Raises `InputError` (RC042, RC043, RC080) for a sequence that cannot be read.
         """
-        x = self._read(sequence).x[None].to(self.network.device)
+        try:
+            x = self._read(sequence).x[None].to(self.network.device)
+        except InputError as error:
+            raise _of_row(error) from error.__cause__
         given: list[Tensor] = []
 
         def note(layer: nn.Module, inputs: Any, output: Any) -> None:
@@ -281,10 +284,11 @@ class Predictor:
         return total / predictions
 
 
-def _of_row(error: InputError, name: str) -> InputError:
-    """Return the error of a sequence that says which."""
+def _of_row(error: InputError, name: str = "") -> InputError:
+    """Return the error of a sequence that says which, if it has a name."""
+    where = f"row {name}: " if name else ""
     return InputError(
-        replace(problem, fact=f"row {name}: {_fact(problem)}", key="") for problem in error.problems
+        replace(problem, fact=where + _fact(problem), key="") for problem in error.problems
     )
 
 

@@ -34,17 +34,27 @@ def same_data(folder: RunFolder, resolved: Resolved) -> Data:
     def unchanged(store: Store) -> None:
         if store.fingerprint != recorded:
             fact = f"the data of {folder.path} has changed since it was made"
-            task = folder.path / "task.toml"
-            cure = (
-                f"bring back the data as it was; `recurra run {task} --from {folder.path}` trains"
-                " on other data, with the weights of this run"
-            )
-            raise InputError.of("RC044", fact, cure=cure)
+            raise InputError.of("RC044", fact, cure=_about_other_data(folder, resolved))
 
     try:
         return load_data(resolved, unchanged, _known(folder, resolved))
     except InputError as error:
         raise InputError(_looked_for(folder, problem) for problem in error.problems) from error
+
+
+def _about_other_data(folder: RunFolder, resolved: Resolved) -> str:
+    """Return what can be done with other data than that of a run."""
+    task = folder.path / "task.toml"
+    if resolved.given is not None:
+        return (
+            'give the data as it was; run.evaluate("all", data=...) measures other data, and'
+            f" recurra.run({str(task)!r}, data=..., start={str(folder.path)!r}) trains on it, with"
+            " the weights of this run"
+        )
+    return (
+        f"bring back the data as it was; `recurra run {task} --from {folder.path}` trains"
+        " on other data, with the weights of this run"
+    )
 
 
 def _known(folder: RunFolder, resolved: Resolved) -> Known | None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from recurra.attribution import blaming
 from recurra.compatibility import GIVES_ANSWERS
@@ -21,7 +18,7 @@ from recurra.data import intake
 from recurra.data.answers import Answers
 from recurra.data.known import Known
 from recurra.data.splits import PARTS, SPLITS, SplitName
-from recurra.errors import InputError, Problem
+from recurra.errors import InputError
 from recurra.generate import arguments, beginning
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
@@ -40,8 +37,7 @@ from recurra.model.probe import counts_steps
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import damaged
-from recurra.spec import checking
-from recurra.spec.tables import IDLE, Generation
+from recurra.spec.tables import Generation
 
 T = TypeVar("T")
 
@@ -76,6 +72,10 @@ class Run:
     def __repr__(self) -> str:
         weights = sum(weight.numel() for weight in self.network.parameters())
         return f"<Run {self.path}: {self.task.name}, {weights:,} parameters>"
+
+    def __fspath__(self) -> str:
+        """Return the path of its folder: a run stands wherever that of one is asked for."""
+        return str(self.path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return every record of training, validation and evaluation."""
@@ -310,10 +310,8 @@ class Run:
         if file is not None:
             return self._sequences_of(file)
 
-        if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-            fact = "rows must be a list of sequences"
-            raise InputError.of("RC080", fact, got=arguments.shown(rows))
-        return ((str(number), row) for number, row in enumerate(rows, 1))
+        listed = arguments.sequences("rows", rows)
+        return ((str(number), row) for number, row in enumerate(listed, 1))
 
     def _sequences_of(self, file: str | Path) -> Iterator[Row]:
         """Give the sequences of a file, as the source of the run reads it."""
@@ -339,19 +337,7 @@ class Run:
         self.elements.sampled_by(changed)
         if length is not None:
             changed["length"] = length
-        table = self.task.generation.model_dump()
-        try:
-            settings = Generation.model_validate({**table, **changed})
-        except ValidationError as error:
-            problems = checking.unplaced(error, changed, Generation)
-            raise InputError(_of_argument(problem, changed) for problem in problems) from error
-
-        # A setting that nothing reads at temperature 0 may stand in the task, where it waits for
-        # another temperature; the caller means it now.
-        idle = [name for name in settings.idle if name in changed]
-        if idle:
-            raise InputError.of("RC080", f"{idle[0]} {IDLE}", cure="give a temperature above 0")
-        return settings
+        return arguments.generation(changed, self.task.generation)
 
     def generated(self, limit: int | None = None) -> Any:
         """Return what the task's `[generation]` table asks for, whole.
@@ -363,13 +349,3 @@ class Run:
             length = min(limit, length)
         steps = self.generate(length=length)
         return self.elements.whole(self.prompt(), steps)
-
-
-def _of_argument(problem: Problem, changed: dict[str, Any]) -> Problem:
-    """Return the problem of an argument of `generate`, with what came.
-
-    The key of a problem inside a list goes on behind the argument's name: `stop[1]`.
-    """
-    name = re.split(r"\W", problem.key, maxsplit=1)[0]
-    got = arguments.shown(changed[name]) if name in changed else ""
-    return replace(problem, code="RC080", got=got)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -78,9 +79,27 @@ def of_here(device: Device) -> Device:
     return device
 
 
+_TURN = threading.RLock()
+"""Held by the thread of a program whose task is computed.
+
+torch's settings and its global generators are the process's: under two tasks at a time each would
+draw the other's numbers.
+"""
+
+
 @contextmanager
 def arithmetic(device: Device) -> Iterator[None]:
-    """Set threads, precision and determinism as a task says, and put back what was there."""
+    """Set threads, precision and determinism as a task says, and put back what was there.
+
+    One thread of a program is inside at a time, and others wait.
+    """
+    with _TURN, _arithmetic(device):
+        yield
+
+
+@contextmanager
+def _arithmetic(device: Device) -> Iterator[None]:
+    """Set what `arithmetic` does."""
     threads = torch.get_num_threads()
     mode = torch.get_deterministic_debug_mode()
     settings: Any = torch.utils.deterministic
