@@ -281,7 +281,9 @@ class Rows(Source[R]):
                 gaps.leave(place, "blank line")
                 continue
 
-            if grouped and cells[-1] != group:
+            # A row that does not say whose it is begins no sequence.
+            told = grouped and not read_as.is_missing(cells[-1]) and cells[-1] not in self._markers
+            if told and cells[-1] != group:
                 group = cells[-1]
                 mending.begin()
                 gaps.begin()

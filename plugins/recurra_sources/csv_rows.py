@@ -27,7 +27,7 @@ def rows(lines: Iterator[str], path: Path, form: Form) -> Iterator[tuple[int, li
     """Give each row of a file, and the line where it begins. Raises `InputError` (RC042).
 
     A blank line is an empty cell where the first row has one column, and else without cells; before
-    the first row and after the last it is nothing.
+    the first row and after the last it is nothing. An empty cell in quotes is a first row too.
     """
     numbered = _Lines(lines, form.comment)
     reader = _reader(numbered, form)
@@ -43,8 +43,9 @@ def rows(lines: Iterator[str], path: Path, form: Form) -> Iterator[tuple[int, li
         if cells is None:
             return
 
+        quoted = cells == [""]  # where nothing stands at all there is no cell
         spaces_alone = len(cells) == 1 and width != 1 and not cells[0].strip()
-        if not cells or spaces_alone:
+        if not cells or (spaces_alone and (width or not quoted)):
             if width:
                 blank.append(numbered.first)
             continue

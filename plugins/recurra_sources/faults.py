@@ -27,6 +27,15 @@ NOTHING = {
     "none",
     "nil",
     "missing",
+    "<na>",
+    "nat",
+    "#na",
+    "#null!",
+    "#div/0!",
+    "#value!",
+    "#ref!",
+    "#name?",
+    "#num!",
 }
 """How others write that there is nothing, in small letters."""
 
@@ -61,7 +70,7 @@ class Faults:
         line = f"{self.unit} {place}, column {name}: {content}"
         if fault == "missing":
             # What is written there stands for nothing, as the task says.
-            fault = "is missing" if isinstance(cell, str) and cell.strip() else ""
+            fault = "is missing" if isinstance(cell, str) and cell else ""
         self.lines.append(f"{line} {fault}".rstrip())
 
     def note_missing(self, before: bool) -> None:

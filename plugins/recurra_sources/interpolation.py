@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,8 +89,7 @@ class Interpolation:
         """Fill what a column lacks before a number."""
         parts = len(column.lacking) + 1
         for part, row in enumerate(column.lacking, 1):
-            between = (number - column.last) * (part / parts)
-            row.step.values[index] = column.last + between
+            row.step.values[index] = _between(column.last, number, part / parts)
             row.lacks -= 1
         column.lacking.clear()
         column.last, column.fault = number, ""
@@ -115,3 +115,11 @@ class Interpolation:
             row = self.waiting.popleft()
             if not row.faulty:
                 yield row.step
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """Return a number on the line from one to another, which is finite as both are."""
+    way = last - first
+    if math.isinf(way):
+        return first * (1 - share) + last * share
+    return first + way * share

@@ -16,6 +16,10 @@ SPACES = " \u00a0\u2009\u202f"
 """A space that groups thousands, and those that no line is broken at, or that are thin."""
 TWO_GROUPS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 """A number as English groups it."""
+POINTS = re.compile(r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3}){2,}(,[0-9]*)?")
+"""A number as German groups it; with a single point it is one of decimals, too."""
+APOSTROPHES = re.compile(r"[+-]?[1-9][0-9]{0,2}(['\u2019][0-9]{3})+([.,][0-9]*)?")
+"""A number as Swiss groups it."""
 SPACED = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}([{SPACES}][0-9]{{3}})+([.,][0-9]*)?")
 """A number whose thousands are grouped by spaces."""
 
@@ -83,12 +87,19 @@ def plain(text: str, writing: Writing = PLAIN) -> tuple[str, str]:
     That may be one that float64 cannot hold, or `nan`.
     """
     text = text.strip()
-    signed = text.endswith("%")
-    if signed:
-        if writing.percent == "error":
-            return "", _no_number(text, writing)
-        text = text[:-1].rstrip()
+    if not text.endswith("%"):
+        return _plain(text, writing)
 
+    point, fault = _plain(text[:-1].rstrip(), writing)
+    if writing.percent == "error":
+        return "", _no_number(text, writing, in_percent=not fault)
+    if not fault and writing.percent == "share":
+        point = _share(point)
+    return point, fault
+
+
+def _plain(text: str, writing: Writing) -> tuple[str, str]:
+    """Return a number without a sign for per cent as Python writes it, or what is wrong with it."""
     if any(mark in text for mark in writing.between):
         if not writing.grouped.fullmatch(text):
             return "", _not_grouped(writing)
@@ -101,10 +112,19 @@ def plain(text: str, writing: Writing = PLAIN) -> tuple[str, str]:
 
     if not _is_number(text):
         return "", _no_number(text, writing)
-    if signed and writing.percent == "share" and math.isfinite(float(text)):
-        # Of its digits, so that 12.3 % is the float that 0.123 is.
-        text = str(Decimal(text).scaleb(-2))
     return text, ""
+
+
+def _share(text: str) -> str:
+    """Return the hundredth of a number.
+
+    It is of the digits, so that 12.3 % is the float that 0.123 is.
+    """
+    try:
+        return str(Decimal(text).scaleb(-2))
+    except ArithmeticError:
+        # With an exponent beyond Decimal's it is nought or infinite, as its hundredth is.
+        return text
 
 
 def _is_number(text: str) -> bool:
@@ -125,19 +145,37 @@ def _not_grouped(writing: Writing) -> str:
     return f"is not a number: thousands = {writing.thousands!r} groups digits by three"
 
 
-def _no_number(text: str, writing: Writing) -> str:
-    """Return that a text is no number, and what to do if it may be one in another writing."""
+def _no_number(text: str, writing: Writing, in_percent: bool = False) -> str:
+    """Return that a text is no number, and what to do if it may be one in another writing.
+
+    `in_percent` tells that it is one with a sign behind it.
+    """
     fact = "is not a number"
     if not writing.cured:
         return f"{fact}: in JSON decimals stand after a point" if "," in text else fact
 
-    cures = []
-    if text.endswith("%") and _is_number(text[:-1]):
+    bare = text.removesuffix("%").rstrip()
+    cures = [] if in_percent else _cures(bare, writing)
+    if text.endswith("%") and writing.percent == "error" and (in_percent or cures):
         cures.append('for per cent set source.percent = "share", or "number"')
+    return f"{fact}: {'; '.join(cures)}" if cures else fact
+
+
+def _cures(text: str, writing: Writing) -> list[str]:
+    """Return the options under which a text would be a number."""
+    cures = []
     if SPACED.fullmatch(text):
         cures.append('for thousands set source.thousands = " "')
-    if writing.decimal == "." and TWO_GROUPS.fullmatch(text):
+    if APOSTROPHES.fullmatch(text):
+        mark = "\u2019" if "\u2019" in text else "'"
+        cures.append(f'for thousands set source.thousands = "{mark}"')
+    if writing.decimal != ".":
+        return cures
+
+    if TWO_GROUPS.fullmatch(text):
         cures.append('for thousands set source.thousands = ","')
-    if writing.decimal == "." and text.count(",") == 1 and "." not in text.partition(",")[2]:
+    if text.count(",") == 1 and "." not in text.partition(",")[2]:
         cures.append('for decimal commas set source.decimal = ","')
-    return f"{fact}: {'; '.join(cures)}" if cures else fact
+    elif POINTS.fullmatch(text):
+        cures.append('for points between thousands set source.decimal = ","')
+    return cures

@@ -14,7 +14,7 @@ from recurra_sources import csv_rows, files
 from recurra_sources.columns import Rows
 from recurra_sources.csv_options import NUMBER, CsvOptions
 from recurra_sources.files import OR_REPLACE, Replaced
-from recurra_sources.names import HALF_CURE, half_pair, readable
+from recurra_sources.names import HALF_CURE, half_pair, nearest, readable
 from recurra_sources.numbers import Writing
 from recurra_sources.patterns import matching
 from recurra_sources.table_options import TableOptions
@@ -24,6 +24,8 @@ USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
 COMMENTS = ("#", "//", "%")
 """How lines begin that are comments where others write them."""
+LATE = "a quote is one where a cell begins with it: take the space before it away"
+"""What to do about a quote that stands after a space."""
 ARRAY = (
     "each line holds one whole JSON object; in a file of one array each element must get a line of"
     " its own"
@@ -135,6 +137,12 @@ class Csv(Table[CsvOptions]):
                 "the first row holds numbers alone: put a row with the names of the columns"
                 ' before it, or set source.header = false and call them "1", "2" and so on'
             )
+        if header[0][:4].lower() == "sep=":
+            # The rest of the line is the delimiter, which may cut it.
+            mark = header[0][4:5] or self.options.delimiter
+            beginning = json.dumps(header[0][:4])
+            cure = f"the first line tells Excel the delimiter: set source.comment = {beginning}"
+            return f"{cure} and source.delimiter = {json.dumps(mark)}"
         for beginning in COMMENTS:
             if header[0].startswith(beginning):
                 return f"the first line is a comment: set source.comment = {json.dumps(beginning)}"
@@ -143,13 +151,20 @@ class Csv(Table[CsvOptions]):
                 "if the first row holds data, and no names, set source.header = false: columns are"
                 " then called by their number"
             )
-        if len(header) > 1:
-            return ""
+        if self._quotes_late(header):
+            return LATE
 
-        for mark, written in USUAL.items():
+        for mark, written in USUAL.items() if len(header) == 1 else ():
             if mark in header[0] and mark != self.options.delimiter:
                 return f"set source.delimiter = {written}, if that stands between the names"
+        if self.options.header and len([*filter(None, header)]) < 2 and not nearest(name, header):
+            return "the first row names the columns: take away what stands before it"
         return ""
+
+    def _quotes_late(self, cells: list[str]) -> bool:
+        """Tell whether a quote stands after the space that a cell begins with: it is a letter."""
+        quote = self.options.quote
+        return bool(quote) and any(cell.lstrip()[:1] == quote for cell in cells)
 
     def _fitted(self, path: Path, line: int, cells: list[str], header: list[str]) -> list[Any]:
         """Return a row as wide as the header.
@@ -175,6 +190,8 @@ class Csv(Table[CsvOptions]):
         fact += f", and {first} {len(header)} columns"
         if self.options.settled:
             cure = "mend the row; a cell that holds the delimiter stands in quotes"
+        elif short < 0 and self._quotes_late([cell for cell in cells if cell[:1].isspace()]):
+            cure = LATE
         elif short > 0:
             policies = '"drop"' if self._reads_text else '"drop" or "forward"'
             cure = f"mend the row, or set source.missing = {policies}: then its last cells are"

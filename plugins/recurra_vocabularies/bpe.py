@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from recurra import Field, FilePath, InputError, Options, UnknownSymbol, Vocabulary
-from recurra_vocabularies.pieces import of_bytes, pieces_of
+from recurra_vocabularies.pieces import of_bytes, piece_of, pieces_of
 
 USUAL = 8192
 LEAST = 2
+CUTTING = {"ByteLevel", "Split", "Digits", "Punctuation", "UnicodeScripts"}
+"""What cuts a text and keeps it, unless an option says otherwise."""
 
 
 class BPEOptions(Options):
@@ -73,24 +76,23 @@ class BPE(Vocabulary[BPEOptions]):
 
     @property
     def lossless(self) -> bool:
-        """Whether decoding gives the text back: one of a file may fold it, or add spaces."""
+        """Whether decoding gives the text back: one of a file may fold, add or drop some."""
         if self.tokenizer is None:
             return True
         kept = json.loads(self.tokenizer.to_str())
         stripped = any(token["lstrip"] or token["rstrip"] for token in kept["added_tokens"])
-        return not (kept["normalizer"] or stripped or _adds_space(kept["pre_tokenizer"]))
+        return not (kept["normalizer"] or stripped) and _only_cuts(kept["pre_tokenizer"])
 
     def fit(self, runs: Iterable[str]) -> None:
         """Learn which pieces stand together, or take those of the file."""
         given = _Runs(runs)
         if self.options.path is None:
             tokenizer = _trained(given, self.options)
-            if given.fault is not None:
-                raise given.fault
         else:
             tokenizer = _read(self.options.path)
-            for _ in given:
-                break
+            given.look()
+        if given.fault is not None:
+            raise given.fault
         self._take(tokenizer if given.any else None)
 
     def _take(self, tokenizer: Any) -> None:
@@ -163,6 +165,12 @@ class _Runs:
         except Exception as error:
             self.fault = error
 
+    def look(self) -> None:
+        """Go on to the first text that is not empty."""
+        for _ in self:
+            if self.any:
+                return
+
 
 def _trained(runs: Iterable[str], options: BPEOptions) -> Any:
     """Return a tokenizer that has learned from texts, in one pass."""
@@ -203,15 +211,21 @@ def _read(path: str) -> Any:
 
     raw = _bytes(path)
     try:
-        tokenizer = Tokenizer.from_str(raw.decode("utf-8"))
-    except Exception as error:
+        tokenizer = Tokenizer.from_str(raw.decode("utf-8-sig"))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # A panic of Rust, which some damage leads to, is no Exception.
         raise _misfit(path, f"is not a tokenizer.json: {error}") from error
 
     kept = json.loads(tokenizer.to_str())
-    kind, pieces = kept["model"]["type"], kept["model"].get("vocab", {})
+    model = kept["model"]
+    kind, pieces = model["type"], model.get("vocab", {})
     if kind != "BPE":
         raise _misfit(path, f"holds a tokenizer of the kind {kind}")
-    if not _byte_level(kept["decoder"]) or kept["model"].get("end_of_word_suffix"):
+    to_bytes = _byte_level(kept["pre_tokenizer"]) or _byte_level(kept["normalizer"])
+    marked = model.get("end_of_word_suffix") or model.get("continuing_subword_prefix")
+    if not to_bytes or not _byte_level(kept["decoder"]) or marked:
         raise _misfit(path, "holds a BPE that is not of bytes")
     missing = sorted(set(of_bytes()) - pieces.keys())
     if missing:
@@ -219,6 +233,11 @@ def _read(path: str) -> Any:
     ids = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
     if ids != list(range(len(ids))):
         raise _misfit(path, "leaves out ids between those of its pieces")
+    for token in kept["added_tokens"]:
+        content = token["content"]
+        if content in pieces and piece_of(content) != content.encode():
+            fact = f"has an added token {content!r}, which is how a piece of other bytes is written"
+            raise _misfit(path, fact)
 
     # What cuts, fills up or drops at random is for training elsewhere.
     tokenizer.no_truncation()
@@ -238,14 +257,26 @@ def _misfit(path: str, fact: str) -> InputError:
 
 
 def _parts(table: Any) -> Iterator[dict[str, Any]]:
-    """Give the tables of a decoder, or of what cuts a text, one by one."""
-    for part in (table or {}).get("decoders") or (table or {}).get("pretokenizers") or [table]:
-        yield part or {}
+    """Give the tables of a decoder, or of what cuts or folds a text, one by one."""
+    table = table or {}
+    inside = [table.get(name) for name in ("decoders", "pretokenizers", "normalizers")]
+    if not any(inside):
+        yield table
+    for part in chain(*filter(None, inside)):
+        yield from _parts(part)
 
 
-def _byte_level(decoder: Any) -> bool:
-    return any(part.get("type") == "ByteLevel" for part in _parts(decoder))
+def _byte_level(table: Any) -> bool:
+    return any(part.get("type") == "ByteLevel" for part in _parts(table))
 
 
-def _adds_space(pre_tokenizer: Any) -> bool:
-    return any(part.get("add_prefix_space") for part in _parts(pre_tokenizer))
+def _only_cuts(pre_tokenizer: Any) -> bool:
+    """Tell whether what cuts a text keeps each of its characters, and makes bytes of them once."""
+    parts = [*_parts(pre_tokenizer)]
+    kept = all(
+        part.get("type") in CUTTING
+        and part.get("behavior") != "Removed"
+        and not part.get("add_prefix_space")
+        for part in parts
+    )
+    return kept and sum(part["type"] == "ByteLevel" for part in parts) == 1

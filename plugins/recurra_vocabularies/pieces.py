@@ -17,20 +17,22 @@ def of_bytes() -> dict[str, int]:
     return written | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
+def piece_of(written: str) -> bytes:
+    """Return the bytes of a piece; one that is not written so stands for its own letters."""
+    table = of_bytes()
+    if not table.keys() >= {*written}:
+        return written.encode()
+    return bytes(table[mark] for mark in written)
+
+
 def pieces_of(tokenizer: Any) -> list[bytes]:
     """Return the bytes of each symbol of a byte-level tokenizer, in the order of their ids.
 
     A special token is written as it is.
     """
-    added = {
-        index: str(token.content) for index, token in tokenizer.get_added_tokens_decoder().items()
-    }
+    added = tokenizer.get_added_tokens_decoder()
     by_id = {index: text for text, index in tokenizer.get_vocab(with_added_tokens=True).items()}
-    table = of_bytes()
-    pieces = []
-    for index in range(len(by_id)):
-        if index in added:
-            pieces.append(added[index].encode())
-        else:
-            pieces.append(bytes(table[mark] for mark in by_id[index]))
-    return pieces
+    return [
+        str(added[index].content).encode() if index in added else piece_of(by_id[index])
+        for index in range(len(by_id))
+    ]

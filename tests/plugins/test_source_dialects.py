@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
 import tomllib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -179,14 +181,76 @@ def test_what_is_none_in_a_writing(writing):
         ("1 234", 'source.thousands = " "'),
         ("12.5 %", 'source.percent = "share"'),
         ("11,25", 'source.decimal = ","'),
+        ("1'234.50", 'source.thousands = "\'"'),
+        ("1\u2019234", 'source.thousands = "\u2019"'),
+        ("1.234.567", 'source.decimal = ","'),
+        ("12,5 %", 'source.decimal = ","(.|\n)*source.percent = "share"'),
         ("N/A", 'source.na = \\["N/A"\\]'),
         ("-", 'source.na = \\["-"\\]'),
+        ("#DIV/0!", 'source.na = \\["#DIV/0!"\\]'),
+        ("<NA>", 'source.na = \\["<NA>"\\]'),
     ],
 )
 def test_a_cell_of_another_dialect_has_its_cure(tmp_path, cell, option):
     """What a cell may be in another dialect is told with the option that reads it so."""
     with pytest.raises(InputError, match=option):
         gathered(csv_of(tmp_path, f"a|b\n1|2\n{cell}|3\n", columns=["a"], delimiter="|"), "numbers")
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [("12,5 %", {"decimal": ","}), ("1 234 %", {"thousands": " "}), ("1.234 %", {"decimal": ","})],
+)
+def test_a_sign_behind_a_number_is_all_that_is_wrong(tmp_path, cell, options):
+    """A number of the table's own writing is one but for its sign, and nothing else is told."""
+    options |= {"columns": ["a"], "delimiter": ";"}
+    with pytest.raises(InputError, match="is not a number: for per cent set source.percent = "):
+        gathered(csv_of(tmp_path, f"a\n{cell}\n", **options), "numbers")
+    csv_of(tmp_path, f"a\n{cell}\n", **options, percent="share")
+
+
+@laws
+@given(
+    st.from_regex(r"[+-]?([0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9})", fullmatch=True),
+    st.one_of(st.none(), st.integers(-400, 400), st.integers(-(10**30), 10**30)),
+)
+def test_a_share_is_the_hundredth(digits, exponent):
+    """As exactly as a fraction says, whatever the exponent; what float64 cannot hold is refused."""
+    text = digits if exponent is None else f"{digits}e{exponent}"
+    share, fault = numbers.number(f"{text}%", Writing(percent="share"))
+    if exponent is not None and abs(exponent) > 400:
+        nought = exponent < 0 or not float(digits)
+        assert (share == 0) if nought else (fault == "is not finite, or too large")
+        return
+    exact = Fraction(digits) * Fraction(10) ** ((exponent or 0) - 2)
+    if abs(exact) > Fraction(sys.float_info.max):
+        assert fault == "is not finite, or too large"
+    else:
+        assert share == float(exact)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("sep=;\na;b\n1;2\n", 'source.comment = "sep=" and source.delimiter = ";"'),
+        ("Report of May\n\na,b\n1,2\n", "take away what stands before it"),
+        (",,\na,b\n1,2\n", "take away what stands before it"),
+        ('b, "a"\n1, 2\n', "take the space before it away"),
+        ('a,b\n1, "2,5"\n', "take the space before it away"),
+        ("a\n1\n\u00a0\n", r"line 3, column a: '\\xa0' is missing"),
+    ],
+)
+def test_a_table_of_another_program_has_its_cure(tmp_path, content, words):
+    """A line that is for Excel, a title, cells after a space, a space that nobody sees."""
+    with pytest.raises(InputError, match=words):
+        gathered(csv_of(tmp_path, content, columns=["a"]), "numbers")
+
+
+def test_the_note_for_excel_may_be_a_comment(tmp_path):
+    """With the options that are told the table is read."""
+    content = "\ufeffsep=;\r\na;b\r\n1;2\r\n"
+    source = csv_of(tmp_path, content, columns=["a"], comment="sep=", delimiter=";")
+    assert gathered(source, "numbers") == [[[1]]]
 
 
 # Missing cells
@@ -256,6 +320,22 @@ def test_interpolation_is_numpys(tmp_path_factory, series, longest, kind):
     found = gathered(source, "numbers")
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(np.ravel(one), other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("row", [["", 2], ["-", 2], ["  ", 2]])
+def test_a_row_of_no_group_that_is_left_out_is_a_gap(sheet, row):
+    """It stands between two rows of one group, as one without a number does."""
+    sheet.write(["g", "a"], [["x", 1], row, ["x", 3], row, ["y", 4]])
+    source = sheet.source(["a"], group="g", missing="drop", na=["-"])
+    assert gathered(source, "numbers") == [[[1], [3]], [[4]]]
+    assert source.gaps() == [f"line {sheet.row(1)}"]
+
+
+def test_a_line_between_the_largest_numbers_is_finite(sheet):
+    """Their distance is none of float64, and what lies between them is."""
+    sheet.write(["a", "b"], [[-1e308, 0], [None, 0], [None, 0], [None, 0], [1e308, 0]])
+    (found,) = gathered(sheet.source(["a"], missing="interpolate"), "numbers")
+    np.testing.assert_allclose(np.ravel(found), np.linspace(-1, 1, 5) * 1e308)
 
 
 def test_columns_are_filled_one_by_one(sheet):
