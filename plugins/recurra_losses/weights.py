@@ -34,10 +34,11 @@ def named(
     A class that is not in the table weighs 1 before they are scaled. Raises `InputError` (RC013)
     for a name in the table that is no class.
     """
-    classes = set(names)
-    unknown = [name for name in table if name not in classes]
+    # What can never be the answer has no name.
+    classes = [name for name in names if name]
+    unknown = sorted(table.keys() - classes)
     if unknown:
-        raise _unknown(unknown, names)
+        raise _unknown(unknown, classes)
 
     weights = np.array([table.get(name, 1.0) for name in names])
     total = (weights * counts).sum()

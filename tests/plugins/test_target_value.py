@@ -256,7 +256,7 @@ def test_answers_have_the_type_of_the_network(precision, tmp_path):
         ([*means(9), "1e400"], "RC042", "sequence 10"),
         ([*means(9), "1_0"], "RC042", "sequence 10"),
         ([*means(9), "1e150"], "RC042", "above 1e+140 the squares of errors"),
-        ([*means(9), "1 2"], "RC042", "2 numbers answer sequence 10, and 1 the first"),
+        ([*means(9), "1 2"], "RC042", "answered by 2 numbers, and the first by 1 number"),
         ([3.5] * 10, "RC041", "answered by 3.5: there is nothing to learn"),
     ],
 )

@@ -72,8 +72,9 @@ class Loss(nn.Module, ABC, Generic[O]):
         """Take what is known of the answers of the training split, once, before training.
 
         `names` are those of the classes in the order of their ids, and `counts` `[size]` says how
-        often each is the answer, 0 where it never is. It is called where answers are symbols;
-        loading a run skips this and calls `restore`. May raise `InputError`.
+        often each is the answer, 0 where it never is; one that cannot be, as the mark at which an
+        answer begins, has an empty name. It is called where answers are symbols; loading a run
+        skips this and calls `restore`. May raise `InputError`.
         """
 
     def save(self) -> dict[str, Any]:

@@ -119,9 +119,10 @@ def _of_symbols(reading: Reading) -> Store:
     if not size:
         raise _nothing_left(owner) if _gives_any(reading) else _empty()
     learned = intake.learned(vocabulary, owner)
-    pieces = _steady(source, before, _encoded(reading))
+    ledger = Ledger()
+    pieces = _steady(source, before, _encoded(reading, ledger))
     dtype = kept.smallest(size + reading.marks)
-    return collected(pieces, key, reading.in_memory, dtype, learned)
+    return collected(pieces, key, reading.in_memory, dtype, learned, ledger)
 
 
 def _gives_any(reading: Reading) -> bool:
@@ -152,6 +153,12 @@ def _steady(source: Source[Any], before: str, pieces: Iterator[Piece]) -> Iterat
 
 def _empty() -> InputError:
     return InputError.of("RC041", "the source is empty: it gives no elements at all", key="source")
+
+
+def _unknown() -> InputError:
+    fact = "the source gives elements, and the vocabulary knows none of them: all are left out"
+    cure = 'give some that it knows, or train with vocabulary.unknown = "token"'
+    return InputError.of("RC043", fact, key="source", cure=cure)
 
 
 def _nothing_left(owner: str) -> InputError:
@@ -189,21 +196,27 @@ def _class_of(component: object) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _encoded(reading: Reading) -> Iterator[Piece]:
+def _encoded(reading: Reading, ledger: Ledger) -> Iterator[Piece]:
     """Give the pieces of a source as ids, each sequence with its answer behind it, if it has one.
 
-    Raises `InputError` (RC043) that counts from the start of the corpus.
+    The ledger counts those that held something, of which nothing is kept. Raises `InputError`
+    (RC043) that counts from the start of the corpus.
     """
     vocabulary = reading.vocabulary
     _, owner = reading.owners
     marks = Marks.after(intake.size(vocabulary, owner))
     answer: Array | None = None
-    seen = sequences = 0
+    seen = sequences = held = left = 0
     for piece in reading.pieces(vocabulary.reads, reading.roles):
-        if piece.start and answer is not None:
-            yield Piece(answer, False)
+        if piece.start:
+            ledger.emptied += held > 0 and not left
+            held = left = 0
+            if answer is not None:
+                yield Piece(answer, False)
         ids = _ids(reading, piece.values, seen, "the source")
         seen += len(ids)
+        held += len(piece.values)
+        left += len(ids)
 
         columns = dict(piece.columns)
         own_answer = columns.pop("answer", None)
@@ -216,6 +229,7 @@ def _encoded(reading: Reading) -> Iterator[Piece]:
         if own_answer is not None:
             where = f"the answer to sequence {sequences}"
             answer = marks.around(_ids(reading, own_answer, 0, where))
+    ledger.emptied += held > 0 and not left
     if answer is not None:
         yield Piece(answer, False)
 
@@ -268,10 +282,11 @@ def collected(
     in_memory: int = IN_MEMORY,
     dtype: np.dtype[Any] = FLOAT64,
     learned: Learned = None,
+    ledger: Ledger | None = None,
 ) -> Store:
     """Gather pieces in memory, and turn to a file in the cache folder once they are too many."""
     blocks: list[Block] = []
-    ledger = Ledger()
+    ledger = ledger or Ledger()
     pieces = _filled(pieces, dtype)
     for piece in pieces:
         blocks.append(ledger.note(piece))
@@ -281,5 +296,5 @@ def collected(
             return kept.spilled(chain(blocks, rest), ledger, key, learned)
 
     if not blocks:
-        raise _empty()
+        raise _unknown() if ledger.emptied else _empty()
     return ledger.store(blocks, learned)

@@ -123,6 +123,8 @@ def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned
         about["tag_names"] = [*ledger.codes]
     else:
         (work / CODES).unlink()
+    if ledger.emptied:
+        about["emptied"] = ledger.emptied
     if ledger.columns:
         about["columns"] = ledger.columns
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
@@ -141,6 +143,7 @@ class _About(BaseModel):
     vocabulary: dict[str, Any] | None
     columns: dict[Role, list[str]] = {}
     tag_names: list[str] = []
+    emptied: int = Field(0, ge=0)
     sha256: dict[str, str]
 
 
@@ -217,7 +220,14 @@ def _open(folder: Path) -> Opened | None:
     if any(len(column) != len(starts) for column in about.columns.values()):
         return None
     tags = None if codes is None else tagged(codes, starts, about.tag_names)
-    store = Store(values, starts, about.fingerprint, columns=about.columns, tags=tags)
+    store = Store(
+        values,
+        starts,
+        about.fingerprint,
+        columns=about.columns,
+        tags=tags,
+        emptied=about.emptied,
+    )
     return Opened(store, about.vocabulary)
 
 

@@ -43,6 +43,7 @@ class Known:
         Raises `InputError` (RC030, RC042, RC043) for what they lack.
         """
         values = answers.read(column)
+        answers.fits(values, self.owner)
         if self.new != "unseen":
             added = answers.meet([values[row] for row in train.tolist()], self.owner)
             if added and self.new == "refused":

@@ -54,6 +54,9 @@ class Labels(Vocabulary[Options]):
         self._take([*self.classes, *sorted(counts)])
         return dict(counts)
 
+    def fits(self, values: list[str], owner: str) -> None:
+        """Take labels as they are: one that training has not shown has an id of its own."""
+
     def meet(self, shown: list[str], owner: str) -> dict[str, int]:
         """Take the labels of training that are new, and return how often each comes."""
         return self.add([shown])

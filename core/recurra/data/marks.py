@@ -94,8 +94,16 @@ class Marked(Vocabulary[Options]):
         self.vocabulary.restore(saved)
         self.marks = Marks.after(self.vocabulary.size)
 
+    def asked(self, names: list[str]) -> list[str]:
+        """Return the names of all, without that of the mark which no answer has."""
+        return ["" if index == self.marks.begin else name for index, name in enumerate(names)]
+
     def symbol(self, index: int) -> str:
-        """Return the name of a symbol, or of a mark."""
+        """Return the name of a symbol, or of a mark, which no symbol has."""
         if index < self.marks.begin:
             return self.vocabulary.symbol(index)
-        return "<answer begins>" if index == self.marks.begin else "<answer ends>"
+        name = "<answer begins>" if index == self.marks.begin else "<answer ends>"
+        symbols = {self.vocabulary.symbol(own) for own in range(self.marks.begin)}
+        while name in symbols:
+            name = f"<{name}>"
+        return name

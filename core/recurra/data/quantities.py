@@ -53,7 +53,8 @@ class Quantities(Vocabulary[Options]):
         rows = [_row(text, at) for at, text in enumerate(column, 1)]
         for at, row in enumerate(rows, 1):
             if len(row) != len(rows[0]):
-                fact = f"{len(row)} numbers answer sequence {at}, and {len(rows[0])} the first"
+                fact = f"sequence {at} is answered by {_numbers(row)}, and the first by"
+                fact += f" {_numbers(rows[0])}"
                 got = f"{column[at - 1]!r}, and {column[0]!r} of the first"
                 cure = "give each as many; blanks stand between numbers, and group no thousands"
                 raise InputError.of("RC042", fact, key="source", got=got, cure=cure)
@@ -72,12 +73,15 @@ class Quantities(Vocabulary[Options]):
         own_size = np.where(largest > 0, largest, 1.0)
         self.shift, self.scale = numbers.mean(axis=0), np.where(constant, own_size, deviation)
 
-    def meet(self, shown: Sequence[Floats], owner: str) -> dict[str, int]:
+    def fits(self, values: Sequence[Floats], owner: str) -> None:
         """Refuse more or fewer numbers than it has. Raises `InputError` (RC030)."""
-        width = len(shown[0])
+        width = len(values[0])
         if width != self.size:
-            fact = f"{owner} answers a sequence by {self.size} numbers, and this data by {width}"
+            fact = f"{owner} answers a sequence by {_numbers(self.shift)}, and this data by {width}"
             raise InputError.of("RC030", fact, key="target", cure="give it as many")
+
+    def meet(self, shown: Sequence[Floats], owner: str) -> dict[str, int]:
+        """Learn nothing: numbers have no names that could be new."""
         return {}
 
     def encode(self, values: Sequence[Floats]) -> Floats:
@@ -109,6 +113,10 @@ class Quantities(Vocabulary[Options]):
         ):
             raise ValueError("it is no shift and scale for each number")
         self.shift, self.scale = shift, scale
+
+
+def _numbers(row: Floats) -> str:
+    return f"{len(row)} number{'s' * (len(row) != 1)}"
 
 
 def _row(text: str, at: int) -> Floats:

@@ -52,7 +52,8 @@ class Store:
 
     `values` is `[N]` ids or `[N, F]` numbers; `starts` holds the position at which each sequence
     begins. `symbols` is how many ids there are, where that is to be watched over. `columns` holds
-    what is said of each sequence, by role, and `tags` what is said of each element.
+    what is said of each sequence, by role, and `tags` what is said of each element. `emptied` are
+    the sequences of which a vocabulary has kept nothing; they are not here, unless an answer is.
     """
 
     values: Array
@@ -61,6 +62,7 @@ class Store:
     symbols: int = 0
     columns: Mapping[Role, list[str]] = field(default_factory=dict)
     tags: Tags | None = None
+    emptied: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -133,13 +135,14 @@ class Store:
 class Ledger:
     """What is known of the pieces so far: where sequences begin, how many elements, their hash.
 
-    `codes` are those of the tags that came.
+    `codes` are those of the tags that came; `emptied` are sequences of which nothing was kept.
     """
 
     starts: list[int] = field(default_factory=list)
     columns: dict[Role, list[str]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     total: int = 0
+    emptied: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
     def note(self, piece: Piece) -> Block:
@@ -197,7 +200,10 @@ class Ledger:
         values = np.concatenate([block.values for block in blocks])
         codes = [block.codes for block in blocks if block.codes is not None]
         tags = tagged(np.concatenate(codes), starts, [*self.codes]) if codes else None
-        return Store(values, starts, self.fingerprint(learned), columns=self.columns, tags=tags)
+        fingerprint = self.fingerprint(learned)
+        return Store(
+            values, starts, fingerprint, columns=self.columns, tags=tags, emptied=self.emptied
+        )
 
 
 def tagged(codes: Array, starts: Ints, names: list[str]) -> Tags:

@@ -56,6 +56,8 @@ FIXED = {
     "name": "it names the folder of the run",
     "plugins": "the components of the run come from them",
     "vocabulary": "the network has learned what its ids or numbers mean",
+    "target": "its figures so far are of what it was asked",
+    "loss": "what was made small so far would be something else",
     "device.precision": "the weights are of that type",
     "device.path": "a run goes on on the paths that it records, bit for bit",
 }
@@ -104,7 +106,9 @@ class Changes:
         """Refuse what the state at a step cannot go on with. Raises `InputError` (RC013, RC080)."""
         total = trainer.progress.total
         if self.touches(*LENGTHS) and total < step:
-            key = next(change.name for change in self.of if change.name in LENGTHS)
+            # Where epochs take the place of steps, the key is that of the two which is said.
+            said = (change for change in self.of if change.after is not None)
+            key = next(change.name for change in said if change.name in LENGTHS)
             fact = f"{self.folder.path} has made {step} steps, and a run does not go back"
             allowed = f"{step} steps or more"
             problem = Problem("RC013", fact, key, got=f"{total} steps", allowed=allowed)

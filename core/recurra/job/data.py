@@ -160,7 +160,8 @@ class Data:
 
         for ids in parts:
             counts += np.bincount(ids, minlength=size)
-        return self.answer_elements.names(self.source, self.answers), counts
+        names = self.answer_elements.names(self.source, self.answers)
+        return (self.answers.asked(names) if isinstance(self.answers, Marked) else names), counts
 
     def unseen(self, name: SplitName) -> dict[str, int]:
         """Return the answers of a split that training has not shown, and how often each comes.

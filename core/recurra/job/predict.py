@@ -146,12 +146,10 @@ class Predictor:
         if isinstance(sequence, InputError):
             raise sequence
         values = reading.encoded(self.vocabulary, sequence)
-        may_be_empty = self.target.scope == "answer"
-        if not len(values):
-            # Its symbols may all be unknown, and left out.
+        # A prompt may be empty, also one whose symbols are all left out.
+        if not len(values) and self.target.scope != "answer":
             if reading.holds_any(self.vocabulary, sequence):
                 raise InputError.of("RC080", reading.SKIPPED, cure=reading.GIVE_KNOWN)
-        if not len(values) and not may_be_empty:
             fact = "the sequence is empty, so nothing can be said of it"
             raise InputError.of("RC080", fact, cure="give one element or more, or leave it out")
 

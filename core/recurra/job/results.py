@@ -66,7 +66,12 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
         "split": name,
         "predictions": tally.steps,
         "metrics": tally.values(),
-        "notes": held.notes(data, name) + _bounds(data, split) + _unseen(data, name),
+        "notes": [
+            *held.notes(data, name),
+            *_bounds(data, split),
+            *_unseen(data, name),
+            *_emptied(data),
+        ],
         "baselines": {rule: _metrics(sums) for rule, sums in rules.items()},
         **detail,
     }
@@ -256,6 +261,19 @@ def _unseen(data: Data, name: SplitName) -> list[str]:
     if total > 1:
         count = f"{total:,} {what}s of {part} are"
     return [f"{count} not scored: training has not shown {names}"]
+
+
+def _emptied(data: Data) -> list[str]:
+    """Return a note of the sequences of which the vocabulary has kept nothing, if there are any."""
+    count = data.store.emptied
+    if not count:
+        return []
+    noun, fate = "sequence", "left out"
+    if data.target.scope == "answer":
+        noun, fate = "prompt", "read as empty"
+    them = "it" if count == 1 else "them"
+    said = f"1 {noun} of the data is" if count == 1 else f"{count:,} {noun}s of the data are"
+    return [f"{said} {fate}: the vocabulary knows nothing of {them}"]
 
 
 def _bounds(data: Data, split: Split) -> list[str]:

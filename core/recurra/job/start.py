@@ -124,7 +124,9 @@ class Start:
         if ours != theirs:
             fact = f"{self.owner} has other layers"
             details = {"got": ", ".join(ours), "allowed": ", ".join(theirs)}
-            problems.append(Problem("RC030", fact, "cell", cure=self._cure, **details))  # type: ignore[arg-type]
+            kinds = [change.name for change in self._changes(resolved, "cell")]
+            key = "cell.kind" if "cell.kind" in kinds else "cell"
+            problems.append(Problem("RC030", fact, key, cure=self._cure, **details))  # type: ignore[arg-type]
         if problems:
             raise InputError(resolved.place(problem) for problem in problems)
 
@@ -260,7 +262,7 @@ class Start:
     ) -> dict[str, Tensor]:
         """Return the weights of a part that answers; nothing where it begins anew."""
         before = self.origin.resolved
-        if not self._same(resolved, "target"):
+        if not self._same(resolved, "target") and not self._follow(resolved, data):
             target = _kind(resolved.parts["target"])
             was = _kind(before.parts["target"])
             self.said[part] = f"begins anew: the target is {target}, and was {was}"
@@ -277,6 +279,18 @@ class Start:
             return {}
         self.said[part] = _told(weights, old, places)
         return weights
+
+    def _follow(self, resolved: Resolved, data: Data) -> bool:
+        """Tell whether both runs are asked for the symbols that come next, under the same ids."""
+        return all(
+            (one.answers is one.vocabulary or isinstance(one.answers, Marked))
+            and ELEMENTS[one.vocabulary.yields].by_class
+            and target.reach == 1
+            for one, target in (
+                (self.origin, self.origin.resolved.target),
+                (data, resolved.target),
+            )
+        )
 
     def _same(self, resolved: Resolved, kind: str) -> bool:
         return _kind(resolved.parts[kind]) == _kind(self.origin.resolved.parts[kind])
