@@ -58,32 +58,19 @@ def stored(data: Data) -> list[list[tuple[int, str]]]:
     ]
 
 
-def check_bytes(texts: list[str], tags: list[list[str]], folder: Path) -> None:
-    data = load_data(resolve(write(folder, task(texts, tags, {"kind": "byte"})), PLAIN))
-    expected = [
-        [(byte, tag) for mark, tag in zip(text, own, strict=True) for byte in mark.encode()]
-        for text, own in zip(texts, tags, strict=True)
-    ]
-    assert stored(data) == expected
-
-
 @given(rows=tagged())
 @settings(deadline=None, max_examples=15)
 def test_the_tag_of_a_character_is_that_of_its_bytes(
     rows: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Each byte of a character has its tag, as a loop over both says."""
-    check_bytes(*rows, tmp_path_factory.getbasetemp() / "bytes")
-
-
-@pytest.mark.slow
-@given(rows=tagged(most=30))
-@settings(deadline=None, max_examples=400)
-def test_the_tag_of_a_character_is_that_of_its_bytes_often(
-    rows: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The same of more and longer texts."""
-    check_bytes(*rows, tmp_path_factory.getbasetemp() / "bytes")
+    (texts, tags), folder = rows, tmp_path_factory.getbasetemp() / "bytes"
+    data = load_data(resolve(write(folder, task(texts, tags, {"kind": "byte"})), PLAIN))
+    expected = [
+        [(byte, tag) for mark, tag in zip(text, own, strict=True) for byte in mark.encode()]
+        for text, own in zip(texts, tags, strict=True)
+    ]
+    assert stored(data) == expected
 
 
 def without(texts: list[str], tags: list[list[str]], known: str, policy: str) -> Any:
@@ -100,23 +87,6 @@ def without(texts: list[str], tags: list[list[str]], known: str, policy: str) ->
     return [row for row in kept if row]
 
 
-def check_unknown(policy: str, rows: Any, folder: Path) -> None:
-    """Read data with a vocabulary that knows `a` and `ä` alone."""
-    texts, tags = rows
-    resolved = resolve(
-        write(folder, task(texts, tags, {"kind": "character", "unknown": policy})), PLAIN
-    )
-    vocabulary = resolved.parts["vocabulary"].build()
-    vocabulary.fit(["aä"])
-    data = load_data(resolved, known=Known("a run", vocabulary))
-    symbols = ["a", "ä", "?"]
-    found = [[(symbols[id_], tag) for id_, tag in row] for row in stored(data)]
-    assert found == without(texts, tags, "aä", policy)
-    # Two tags of the first text are there: both classes come.
-    gone = sum(not any(mark in "aä" for mark in text) for text in texts)
-    assert data.store.emptied == (gone if policy == "skip" else 0)
-
-
 @given(rows=tagged("aäzq漢"))
 @settings(deadline=None, max_examples=15)
 @pytest.mark.parametrize("policy", ["skip", "token"])
@@ -126,18 +96,18 @@ def test_tags_stay_with_the_elements_that_are_left(
     """An element that is left out takes its tag away, and one that becomes the unknown keeps it; a
     sequence of which nothing is left is counted.
     """
-    check_unknown(policy, rows, tmp_path_factory.getbasetemp() / policy)
-
-
-@pytest.mark.slow
-@given(rows=tagged("aäzq漢", most=30))
-@settings(deadline=None, max_examples=400)
-@pytest.mark.parametrize("policy", ["skip", "token"])
-def test_tags_stay_with_the_elements_that_are_left_often(
-    policy: str, rows: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The same of more and longer texts."""
-    check_unknown(policy, rows, tmp_path_factory.getbasetemp() / policy)
+    (texts, tags), folder = rows, tmp_path_factory.getbasetemp() / policy
+    resolved = resolve(
+        write(folder, task(texts, tags, {"kind": "character", "unknown": policy})), PLAIN
+    )
+    vocabulary = resolved.parts["vocabulary"].build()
+    vocabulary.fit(["aä"])
+    data = load_data(resolved, known=Known("a run", vocabulary))
+    symbols = ["a", "ä", "?"]
+    found = [[(symbols[id_], tag) for id_, tag in row] for row in stored(data)]
+    assert found == without(texts, tags, "aä", policy)
+    gone = sum(not any(mark in "aä" for mark in text) for text in texts)
+    assert data.store.emptied == (gone if policy == "skip" else 0)
 
 
 # What a run answers
