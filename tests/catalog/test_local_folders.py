@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from conftest import HELLO
@@ -12,6 +15,7 @@ from terminal import command
 
 import recurra
 from recurra.catalog import Entry, discover
+from recurra.catalog.local import digest
 from recurra.errors import InputError, OtherVersion, PluginError
 from recurra.testing.certificate import FILE, standing, write
 from recurra.testing.check import SUITE
@@ -21,6 +25,8 @@ HELPER = "from torch import lerp\n\ndef blend(old, new, leak):\n    return lerp(
 BLENDED = CELL.replace("torch.lerp(", "blend(").replace(
     "import torch\n", "import torch\nfrom .helpers import blend\n"
 )
+
+Leave: TypeAlias = Callable[[Path], None]
 
 
 def package(
@@ -106,6 +112,32 @@ def test_a_text_of_the_same_size_and_second_is_another(site: Site, tmp_path: Pat
     assert found == [1, 2]
 
 
+def looping(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def broken(path: Path) -> None:
+    path.symlink_to("gone.py")
+
+
+@pytest.mark.parametrize("leave", [looping, broken, os.mkfifo])
+def test_what_cannot_be_read_hides_no_change(site: Site, tmp_path: Path, leave: Leave) -> None:
+    """A module that nothing imports may be a broken link, or a pipe: the others are hashed, and
+    what it becomes counts as well.
+    """
+    folder = package(tmp_path)
+    whole = digest(folder)
+    leave(folder / "spare.py")
+    hashes = {whole, digest(folder)}
+    (folder / "helpers.py").write_text(HELPER + "# more\n")
+    hashes.add(digest(folder))
+    (entry,) = discover([folder]).named("leaky")
+    assert entry.target.__name__ == "Leaky"
+    (folder / "spare.py").unlink()
+    (folder / "spare.py").write_text("")
+    assert len({*hashes, digest(folder)}) == 4
+
+
 def proved(folder: Path) -> Entry:
     """Return the cell of a folder, with a certificate that says that nothing was found."""
     (entry,) = discover([folder]).named("leaky")
@@ -188,6 +220,12 @@ def test_a_name_that_an_installed_plugin_has(site: Site, tmp_path: Path) -> None
     assert recurra.check(task)["components"]["cell"] == "file:mycells/leaky"
 
 
+def test_a_folder_of_another_name_than_its_targets(site: Site, tmp_path: Path) -> None:
+    """A copy under a new name is told how its modules are called."""
+    package(tmp_path).rename(tmp_path / "mine")
+    refused(naming(tmp_path, "mine"), "No module named 'mycells'", "by its own name, mine")
+
+
 def test_what_is_no_plugin_folder(site: Site, tmp_path: Path) -> None:
     """It is wrong input, placed in the task file, with what to do."""
     folder = package(tmp_path, "my-cells")
@@ -217,6 +255,9 @@ def test_faults_name_the_file_and_the_line(site: Site, tmp_path: Path) -> None:
     ]:
         helper.write_text(text)
         refused(task, said, f"({helper}:2)")
+    for text in ("x = '\0'", "x = " + "-" * 100_000 + "1"):
+        helper.write_text(text)
+        refused(task, f"{helper} cannot be compiled: ")
 
     whole = init.read_text()
     init.write_text("from . import helpers\n" + whole)

@@ -129,6 +129,10 @@ class Entry:
             home = f"or uninstall {self.plugin.distribution} {self.plugin.version}"
             place = self.plugin.origin if self.plugin.is_local else home
             cure = f"mend {place} (target {target})"
+            first = module.partition(".")[0]
+            foreign = self.plugin.is_local and not self.plugin.owns(module)
+            if foreign and isinstance(error, ModuleNotFoundError) and error.name == first:
+                cure += f"; its modules are called by its own name, {self.plugin.stem}"
             raise PluginError.of("RC070", fact, cure=cure) from error
 
 

@@ -79,9 +79,20 @@ def _whole(folder: Path) -> bytes:
     """Return the hash of each module of a folder, in the order of their names."""
     lines = []
     for file in _modules(folder):
-        text = hashlib.sha256(file.read_bytes()).hexdigest()
-        lines.append(f"{text} {file.relative_to(folder).as_posix()}\n")
-    return "".join(lines).encode()
+        name = os.fsencode(file.relative_to(folder).as_posix())
+        lines.append(_text_of(file).encode() + b" " + name + b"\n")
+    return b"".join(lines)
+
+
+def _text_of(file: Path) -> str:
+    """Return the hash of a module, or that it has no text: a broken link, a pipe, unreadable.
+
+    An import of it fails; those of the others do not.
+    """
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "none"
+    except OSError:
+        return "none"
 
 
 def _modules(folder: Path) -> Iterator[Path]:
@@ -181,9 +192,17 @@ class _Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         """Return the code of a module. Raises `ImportError` where it imports a file beside it."""
-        tree = ast.parse(self.get_data(self.path), self.path)
-        _refuse_files_beside(tree, Path(self.path), fullname)
-        return compile(tree, self.path, "exec", dont_inherit=True)
+        text = self.get_data(self.path)
+        try:
+            tree = ast.parse(text, self.path)
+            _refuse_files_beside(tree, Path(self.path), fullname)
+            return compile(tree, self.path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            # Of what is nested too deeply, or holds a NUL, Python does not say where it stands.
+            if getattr(error, "filename", None):
+                raise
+            reason = str(error) or "it is nested too deeply"
+            raise ImportError(f"{self.path} cannot be compiled: {reason}") from error
 
 
 _LOADERS = (
