@@ -6,6 +6,7 @@ and no group it is a whole sequence.
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, groupby
@@ -105,8 +106,10 @@ class Rows(Source[R]):
             cure = "leave group out: each row is then a sequence; or read tokens, one a row"
             raise InputError.of("RC030", fact, key="source.tags", cure=cure)
         if element != "numbers" and len(options.columns) > 1:
-            fact = f"{len(options.columns)} columns are named, but {element} are read from one"
-            raise InputError.of("RC030", fact, key="source.columns")
+            names, stand = ", ".join(options.columns), "stands" if element == "text" else "stand"
+            fact = f"{len(options.columns)} columns are read, {names}, and {element} {stand} in one"
+            cure = f"name it alone: source.columns = {json.dumps(options.columns[:1])}"
+            raise InputError.of("RC030", fact, key="source.columns", cure=cure)
 
         sequence_a_row = options.whole_rows or (options.group is None and element == "text")
         if options.settled and sequence_a_row:

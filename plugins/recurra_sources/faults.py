@@ -48,7 +48,8 @@ class Faults:
         self.settled = options.settled
         self.columns = options.columns
         self.beside: dict[str, set[str]] = {"label": {*options.labels}}
-        self.beside |= {role: {getattr(options, role)} for role in ("fold", "answer", "tags")}
+        roles = ("fold", "answer", "tags", "group")
+        self.beside |= {role: {getattr(options, role)} for role in roles}
         self.count = 0
         self.names: set[str] = set()
         self.lines: list[str] = []
@@ -104,7 +105,7 @@ class Faults:
         if self.settled:
             return cure
         readable = [name for name in self.columns if name not in self.names]
-        if readable and not whole and not self.missing:
+        if readable and not whole and not self.missing and self.names <= {*self.columns}:
             cure += f"; or read others alone: source.columns = {json.dumps(readable)}"
         if self.markers:
             cure += f"; if there is nothing, set source.na = {json.dumps([*self.markers])}"

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from numbers import Real
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from pydantic import PrivateAttr, model_validator
 
 from recurra import Element, Field, InputError, Piece, Unsuited
 from recurra_sources import holding, labels
-from recurra_sources.cells import Reader
+from recurra_sources.cells import Reader, Reading
 from recurra_sources.columns import Rows
 from recurra_sources.faults import shortened
 from recurra_sources.holding import Holding
+from recurra_sources.index import told_by_index
 from recurra_sources.label_numbers import LabelNumbers
-from recurra_sources.names import HALF_CURE, half_pair
+from recurra_sources.names import HALF_CURE, half_pair, nearest
 from recurra_sources.table_options import RowOptions
 
 
@@ -55,6 +57,8 @@ class Given(Rows[GivenOptions]):
     def __init__(self, options: GivenOptions) -> None:
         super().__init__(options)
         self._holding: Holding | None = None
+        # What the index of the data says against its rows as steps, until it is told.
+        self._jumps = ""
 
     def take(self, data: Any) -> GivenOptions:
         """Take data, and return the options with what they say of it.
@@ -84,7 +88,7 @@ class Given(Rows[GivenOptions]):
         options._nested = held.nested
         self.options = options
         if not options.whole_rows and options.group is None:
-            _warn_of_gaps(data)
+            self._jumps = told_by_index(data)
         return options
 
     def _roles(self, table: holding.Table) -> GivenOptions:
@@ -94,15 +98,20 @@ class Given(Rows[GivenOptions]):
         """
         options = self.options
         said = [*options.columns, *options.beside]
-        if table.by_role and not said:
-            roles = {name: name for name in table.names if name in holding.BESIDE}
-            return options.model_copy(update=roles)
+        if not said:
+            if table.by_role:
+                roles = {name: name for name in table.names if name in holding.BESIDE}
+                return options.model_copy(update=roles)
+            _check_roles(table)
         if table.named or set(said) <= set(table.names):
             return options
 
+        key = "source.columns" if options.columns else "source"
+        if options.content:
+            fact = f"the data is {table.described}, and that of the run was {options.content}"
+            raise InputError.of("RC030", fact, key=key, cure="give data of the form that it had")
         fact = f"the data is {table.described}, which has no columns, and [source] names some"
         cure = "give a dict of columns or a DataFrame, or unset what [source] says"
-        key = "source.columns" if options.columns else "source"
         raise InputError.of("RC030", fact, key=key, got=", ".join(said), cure=cure)
 
     @property
@@ -148,6 +157,9 @@ class Given(Rows[GivenOptions]):
         Raises `InputError` (RC030) for numbers that are to be text or names.
         """
         self._check_options(element)
+        if self._jumps and element != "text":
+            warnings.warn(self._jumps, Unsuited, stacklevel=2)
+            self._jumps = ""
         arrays = None
         if element != "numbers" and self.held.numbers:
             fact = f"the data holds numbers, and the vocabulary reads {element}"
@@ -204,16 +216,36 @@ class Given(Rows[GivenOptions]):
         return self.features_of_lists() if held.named else []
 
 
-def _warn_of_gaps(data: Any) -> None:
-    """Warn (`Unsuited`) where the index of one series jumps: its rows are taken as they stand."""
-    row = holding.gap_of_index(data)
-    if row is not None:
-        fact = f"the index of the data jumps from {data.index[row - 1]} to {data.index[row]}"
-        fact += f", before row {row}; it is not read: rows count as steps that follow each other"
-        cure = "put in what is missing (asfreq, reindex), or name a group of rows for each stretch"
-        warnings.warn(f"{fact}; {cure}", Unsuited, stacklevel=4)
+def _check_roles(table: holding.Table) -> None:
+    """Refuse what stands beside `input` as if it had a role. Raises `InputError` (RC040)."""
+    names = [name for name in table.names if name not in (holding.INPUT, *holding.BESIDE)]
+    if holding.INPUT not in table.names:
+        return
+    # Where none has a role the columns may well be features.
+    has_roles = len(names) < len(table.names) - 1
+    for name in names:
+        close = nearest(name, holding.BESIDE)
+        if has_roles or close:
+            fact = f"the data has a column {name!r} beside {holding.INPUT!r}, which has no role"
+            cure = "say in [source] what the columns are for: columns = [...], label, answer"
+            allowed = ", ".join((holding.INPUT, *holding.BESIDE))
+            raise InputError.of(
+                "RC040", fact, key="source", allowed=allowed, nearest=close, cure=cure
+            )
 
 
 def _written(read: Reader) -> Reader:
-    """Return what reads a name that may be a number: 1 is the name "1"."""
-    return lambda cell: read(str(cell) if isinstance(cell, Real) else cell)
+    """Return what reads a name that may be a number: 1 is the name "1"; so does one in a list."""
+
+    def reader(cell: Any) -> Reading:
+        if isinstance(cell, list):
+            return read([_name(part) for part in cell])
+        value, fault = read(_name(cell))
+        return value, "is no name: str() makes one of it" if fault == "is not text" else fault
+
+    return reader
+
+
+def _name(cell: Any) -> Any:
+    """Return the name that a number is; what is none as it is."""
+    return str(cell) if isinstance(cell, Real | np.bool_) else cell

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -29,12 +30,14 @@ Column: TypeAlias = Floats | list[Any]
 There a cell that holds a sequence of numbers is an array `[T]` or `[T, F]`, and nothing is None.
 """
 
+THE_DATA = "the data"
+"""What data without a name is called in an error."""
 INPUT = "input"
 """What the column is called that holds data without a name."""
 BESIDE = ("label", "answer", "fold", "tags")
 """What else a dict may hold beside `input`, each called as its role."""
-FAR = 4
-"""Usual steps between two times of an index that are a gap if they are more."""
+COMMON = (str, int, bool)
+"""Types of cells that always hold something, and no other cell."""
 NAMED = 8
 """Names of columns that are told, at most."""
 ALLOWED = (
@@ -98,6 +101,8 @@ class Holding(NamedTuple):
         """
         if not whole_rows:
             found = [_joined(self.read)]
+        elif len({_is_array(column) for column in self.read}) > 1:
+            return None
         else:
             found = [
                 _joined([_as_steps(cell) for cell in cells])
@@ -162,7 +167,7 @@ class Table:
     def holding(self, read: list[str], said: list[str]) -> Holding:
         """Return the columns that a task names. Raises `InputError` (RC041, RC042)."""
         columns = [_column(name, self.columns[name]) for name in read]
-        others = [_listed(name, self.columns[name]) for name in said]
+        others = [_plain(_listed(name, self.columns[name])) for name in said]
         lengths = {
             name: len(column)
             for name, column in zip((*read, *said), (*columns, *others), strict=True)
@@ -173,7 +178,7 @@ class Table:
             raise InputError.of("RC042", fact, key="source", got=got)
         if not lengths[read[0]]:
             raise InputError.of("RC041", "the data is empty: it has no rows", key="source")
-        fingerprint = _digest([*read, *said], [*columns, *others])
+        fingerprint = _digest([*read, *said], [*map(_floated, columns), *others])
         return Holding(read, columns, others, fingerprint, self.named)
 
 
@@ -186,6 +191,8 @@ def table_of(data: Any) -> Table:
     if hasattr(data, "columns") and hasattr(data, "__getitem__"):
         return _of_frame(data)
     if isinstance(data, list | tuple):
+        if data and all(isinstance(row, Mapping) for row in data):
+            raise _rows_of_names(data)
         what = "sequences" if _holds_sequences(list(data)) else "elements"
         return Table({INPUT: data}, f"a list of {len(data)} {what}", False)
     if hasattr(data, "__array__"):
@@ -196,7 +203,9 @@ def table_of(data: Any) -> Table:
 def _refused(data: Any) -> InputError:
     """Return the error of what is no data."""
     kind = type(data).__name__
-    cure = ""
+    cure = "give list(...) of it" if isinstance(data, Iterable) else ""
+    if isinstance(data, Set):
+        cure = "it has no order: give a list"
     if hasattr(data, "__next__"):
         cure = "it can be read once, and a run reads its data twice: give list(...) of it"
     elif isinstance(data, bytes | bytearray | memoryview):
@@ -207,9 +216,23 @@ def _refused(data: Any) -> InputError:
     return InputError.of("RC080", fact, key="source", allowed=ALLOWED, cure=cure)
 
 
+def _rows_of_names(rows: Any) -> InputError:
+    """Return the error of a list of dicts, one a row."""
+    fact = "the data is a list of dicts, and a table is a dict of columns"
+    names = ", ".join(f"{name!r}: [...]" for name in list(rows[0])[:2])
+    cure = f"give {{{names}}}, each a list [row[name] for row in rows], or a DataFrame of the rows"
+    return InputError.of("RC042", fact, key="source", cure=cure)
+
+
 def _of_array(data: Any) -> Table:
-    """Return an array: `[N]` or `[N, F]` numbers of one series, or `[N]` texts or tokens."""
-    array = _array(INPUT, data)
+    """Return an array: `[N]` or `[N, F]` numbers of one series, or `[N]` texts or tokens.
+
+    One whose elements are structures is a table of their fields.
+    """
+    fields = getattr(getattr(data, "dtype", None), "names", None)
+    if fields and np.ndim(data) == 1:
+        return _with_names(list(fields), [data[name] for name in fields], "an array")
+    array = _array(THE_DATA, data)
     described = f"an array {list(array.shape)} of {array.dtype}"
     if array.ndim not in (1, 2):
         fact = f"the data is {described}, and a series is [N] or [N, F]"
@@ -217,6 +240,8 @@ def _of_array(data: Any) -> Table:
         raise InputError.of("RC042", fact, key="source", cure=cure)
     if array.ndim == 1:
         return Table({INPUT: array}, described, False)
+    if array.shape[1] == 1:
+        return Table({INPUT: array[:, 0]}, described, False)
     features = {f"{INPUT}[{index}]": array[:, index] for index in range(array.shape[1])}
     if not features:
         fact = f"the data is {described}: its steps hold no number"
@@ -239,25 +264,6 @@ def _of_frame(data: Any) -> Table:
         fact = f"{kind} does not give its columns by their names: {error}"
         raise InputError.of("RC080", fact, key="source", allowed=ALLOWED) from error
     return _with_names(names, columns, kind)
-
-
-def gap_of_index(data: Any) -> int | None:
-    """Return the first row of a DataFrame before which its index leaves steps out, or goes back.
-
-    Whole numbers go on by 1; times by no more than `FAR` usual steps, so that neither weekends nor
-    months of several lengths are gaps. None where there is no such row, or no such index.
-    """
-    index = getattr(data, "index", None)
-    if not hasattr(index, "__array__"):
-        return None
-    array = np.asarray(index)
-    if array.ndim != 1 or len(array) < 2 or array.dtype.kind not in "iuM":
-        return None
-
-    steps = np.diff(array.astype(np.int64))
-    most = FAR * np.median(steps) if array.dtype.kind == "M" else 1
-    gaps = np.flatnonzero((steps < 1) | (steps > most))
-    return int(gaps[0]) + 1 if len(gaps) else None
 
 
 def _check_names(names: list[Any], kind: str) -> None:
@@ -297,24 +303,41 @@ def _no_column(name: str, value: Any) -> InputError:
     """Return the error of what holds no cells of a column."""
     kind = type(value).__name__
     fact = f"column {name!r} of the data is a {kind}, and no list or array of cells"
-    cure = "give list(...) of it: it can be read once" if hasattr(value, "__next__") else ""
+    cure = ""
+    listed = isinstance(value, Iterable) and not hasattr(value, "__array__")
+    if listed and not isinstance(value, str | bytes | Mapping | Set):
+        cure = "give list(...) of it"
     return InputError.of("RC042", fact, key="source", cure=cure)
 
 
-def _array(name: str, values: Any) -> NDArray[Any]:
+def _array(what: str, values: Any) -> NDArray[Any]:
     """Return what NumPy makes of an array of any library. Raises `InputError` (RC042)."""
     try:
         if isinstance(values, np.ma.MaskedArray):
-            # What is masked is missing.
-            values = np.ma.filled(values.astype(np.float64), np.nan)
+            return _filled(values)
         return np.asarray(values)
     except Exception as error:
         # A tensor on a device, or of a type that NumPy lacks.
         message = " ".join(str(error).split())[:200]
-        fact = f"column {name!r} of the data cannot be read as an array: {message}"
-        if name == INPUT:
-            fact = f"the data cannot be read as an array: {message}"
-        raise InputError.of("RC042", fact, key="source") from error
+        fact = f"{what} cannot be read as an array: {message}"
+        cure = ""
+        if hasattr(values, "detach"):
+            cure = "tensor.detach().cpu().float().numpy() is one"
+        raise InputError.of("RC042", fact, key="source", cure=cure) from error
+
+
+def _filled(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """Return an array in which what is masked is missing: no number, or nothing."""
+    if values.dtype.kind in "iuf":
+        return np.ma.filled(values.astype(np.float64), np.nan)
+    cells = np.asarray(values.data).astype(object)
+    cells[np.ma.getmaskarray(values)] = None
+    return cells
+
+
+def _called(name: str) -> str:
+    """Return what a column is called in an error."""
+    return THE_DATA if name == INPUT else f"column {name!r} of the data"
 
 
 def _listed(name: str, values: Any) -> list[Any]:
@@ -322,14 +345,31 @@ def _listed(name: str, values: Any) -> list[Any]:
     if isinstance(values, str | bytes | Mapping | set | frozenset):
         raise _no_column(name, values)
     if hasattr(values, "__array__"):
-        array = _array(name, values)
-        if not array.ndim:
+        if not np.ndim(values):
             raise _no_column(name, values)
-        # A list of times would be one of whole numbers.
-        values = list(array) if array.ndim > 1 or array.dtype.kind in "Mm" else array.tolist()
+        values = _cells(_called(name), values)
     elif not isinstance(values, list | tuple):
         raise _no_column(name, values)
-    return [None if _is_nothing(cell) else cell for cell in values]
+    return [_element(cell) for cell in values]
+
+
+def _cells(what: str, values: Any) -> list[Any]:
+    """Return the cells of an array along its first axis. Raises `InputError` (RC042)."""
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind not in "Mm":
+        # As they are: in an array of numbers nothing but a float could stand for what is masked.
+        return list(values.tolist())
+    array = _array(what, values)
+    # A list of times would be one of whole numbers.
+    return list(array) if array.ndim > 1 or array.dtype.kind in "Mm" else list(array.tolist())
+
+
+def _element(cell: Any) -> Any:
+    """Return a cell, None for one that holds nothing, and what an array without an axis holds."""
+    if type(cell) in COMMON:
+        return cell
+    if hasattr(cell, "__array__") and not isinstance(cell, np.generic) and not _is_sequence(cell):
+        cell = _array("a cell of the data", cell).item()
+    return None if _is_nothing(cell) else cell
 
 
 def _is_nothing(cell: Any) -> bool:
@@ -342,7 +382,7 @@ def _is_nothing(cell: Any) -> bool:
 def _column(name: str, values: Any) -> Column:
     """Return the cells of a column that is read. Raises `InputError` (RC042)."""
     if hasattr(values, "__array__"):
-        array = _array(name, values)
+        array = _array(_called(name), values)
         if array.ndim == 1 and array.dtype.kind in "iuf":
             return np.asarray(array, np.float64)
 
@@ -366,7 +406,7 @@ def _cell(name: str, index: int, cell: Any) -> Any:
     if not _is_sequence(cell):
         return cell
     if hasattr(cell, "__array__"):
-        array = _array(name, cell)
+        array = _array(f"row {index} of column {name!r}", cell)
         if array.ndim > 2:
             fact = f"row {index} of column {name!r} is an array {list(array.shape)}"
             fact += ", and a sequence is [T] or [T, F]"
@@ -402,11 +442,21 @@ def _numbers(cells: Any) -> Floats | None:
 
 def _plain(value: Any) -> Any:
     """Return lists inside lists, whatever gave them, with None where nothing is."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
+    if _is_sequence(value) and not isinstance(value, list | tuple):
+        value = _cells("a row of the data", value)
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return None if _is_nothing(value) else value
+    return _element(value)
+
+
+def _floated(value: Any) -> Any:
+    """Return what is read with numbers of one type: 1 and 1.0 are the same data."""
+    if isinstance(value, list):
+        return [_floated(inner) for inner in value]
+    if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):
+        with suppress(OverflowError):
+            return float(value)
+    return value
 
 
 def _digest(names: list[str], columns: list[Any]) -> str:

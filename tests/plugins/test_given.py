@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recurra_sources
-from recurra import Component, InputError, Piece
+from recurra import Component, InputError, Piece, Unsuited
 from recurra.catalog import Entry, discover
 from recurra.contracts.options import validate_options
 from recurra.testing.suite import Examination
@@ -136,6 +138,86 @@ def test_what_is_masked_or_nothing_is_missing() -> None:
     assert sequences([1.0, float("nan"), NA()], missing="forward") == [[[1.0]] * 3]
 
 
+class Tensor:
+    """A number, or several, of a library that NumPy can read."""
+
+    def __init__(self, values: Any, dtype: Any = None) -> None:
+        self.values = np.array(values, dtype)
+        self.ndim = self.values.ndim
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.values
+
+
+def detached() -> Any:
+    """Return what NumPy cannot read, and says so."""
+
+    class Kept(Tensor):
+        def detach(self) -> Any:
+            return self
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            raise RuntimeError("it requires grad")
+
+    return Kept([1.0])
+
+
+@given(
+    labels=st.lists(st.integers(-9, 9), min_size=1, max_size=4),
+    dtype=st.sampled_from(["int8", "int64", "uint16"]),
+)
+@settings(max_examples=10)
+def test_names_are_the_same_of_every_array(labels: list[int], dtype: str) -> None:
+    """Labels and tags that are numbers have one name, whatever library gives them."""
+    named = [str(np.array(label).astype(dtype)) for label in labels]
+    array = np.array(labels).astype(dtype)
+    rows = [[float(index)] for index in range(len(labels))]
+    masked = np.ma.MaskedArray(array, [False] * len(labels))
+    for given_labels in (array, array.tolist(), Tensor(array), masked, [*map(Tensor, array)]):
+        found = pieces({"input": rows, "label": given_labels})
+        assert [piece.columns["label"] for piece in found] == named
+    for tags in (array, array.tolist(), Tensor(array), tuple(array), masked):
+        for element, one in (("text", "a" * len(labels)), ("tokens", ["a"] * len(labels))):
+            (piece,) = pieces({"input": [one], "tags": [tags]}, element)
+            assert piece.columns["tags"] == named
+        assert named == pieces({"input": [array], "tags": [tags]})[0].columns["tags"]
+
+
+def test_what_is_masked_is_missing_of_every_type() -> None:
+    """Texts, whole numbers and labels too."""
+    masked = np.ma.MaskedArray(["a", "b"], [False, True])
+    assert sequences(masked, "tokens", missing="forward") == [["a", "a"]]
+    assert sequences(np.ma.MaskedArray([1, 2], [True, False]), missing="drop") == [[[2.0]]]
+    with pytest.raises(InputError, match="row 1, column label: nothing"):
+        pieces({"input": ["a", "b"], "label": masked}, "text")
+
+
+def test_a_structured_array_is_a_table() -> None:
+    """Its elements are rows of named fields, as those of a DataFrame."""
+    rows = [(1.0, 2, "a"), (3.0, 4, "b")]
+    array = np.array(rows, [("x", "f4"), ("y", "i8"), ("l", "U1")])
+    for table in (array, array.view(np.recarray)):
+        assert sequences(table, columns=["x", "y"]) == [[[1.0, 2.0], [3.0, 4.0]]]
+        found = pieces(table, columns=["y"], label="l")
+        assert [dict(piece.columns) for piece in found] == [{"label": "a"}, {"label": "b"}]
+
+
+@given(rows=st.lists(st.integers(-9, 9) | st.none(), min_size=1, max_size=5).filter(any))
+@settings(max_examples=10)
+def test_the_hash_is_that_of_the_numbers(rows: list[int | None]) -> None:
+    """The same numbers of other types are the same data, also where some are missing."""
+    floats = [None if row is None else float(row) for row in rows]
+    singles = [None if row is None else np.float32(row) for row in rows]
+    nothing = np.array([np.nan if row is None else row for row in rows])
+    hashes = {source(rows).fingerprint(), source(floats).fingerprint()}
+    hashes |= {source(singles).fingerprint(), source({"input": rows}).fingerprint()}
+    assert len(hashes) == 1
+    column = source(nothing).fingerprint(), source(nothing[:, None]).fingerprint()
+    assert column[0] == column[1]
+    names = [source({"input": ["a"], "label": [one]}).fingerprint() for one in (1, 1.0)]
+    assert names[0] != names[1]
+
+
 def test_a_run_records_what_was_given() -> None:
     """The options say what it was in words, its hash, and which columns were read."""
     made = source(Frame({"x": [1.0], "y": [2.0], "g": ["a"]}), group="g")
@@ -185,6 +267,22 @@ WRONG: dict[str, tuple[Any, str]] = {
     "label": ({"input": [[1.0]], "label": [None]}, "row 0, column label: missing"),
     "fold": ({"input": [[1.0]], "fold": ["new"]}, "'new' is none of train"),
     "text in a column": ({"x": "abc"}, "'x' of the data is a str"),
+    "records": ([{"x": 1}, {"x": 2}], r"list of dicts(.|\n)*'x': \[...\]"),
+    "range": (range(3), "of type range(.|\n)*list"),
+    "view": ({"x": {"a": 1}.values()}, "'x' of the data is a dict_values(.|\n)*list"),
+    "times": ([timedelta(1), 1.0], "row 0, column input: .* no number"),
+    "spans in a list": ([np.timedelta64(1, "D"), 1], "is a timedelta64, and no number"),
+    "grad": ([[1.0], detached()], "row 1 of column 'input'.* requires grad(.|\n)*detach"),
+    "role": (
+        {"input": [[1.0]], "labels": ["a"]},
+        "'labels' beside 'input'(.|\n)*did you mean: label",
+    ),
+    "weight": ({"input": [[1.0]], "label": ["a"], "weight": [2.0]}, "column 'weight' beside"),
+    "one a row": ({"x": np.zeros((3, 1)), "y": [1, 2, 3]}, "x: 1, y: no list"),
+    "name of a date": (
+        {"input": [[1.0]], "label": np.array(["2020-01-01"], "M8[D]")},
+        "row 0, column label: .*is no name: str",
+    ),
 }
 
 
@@ -205,6 +303,33 @@ def test_numbers_are_no_names() -> None:
                 pieces(data, element)
 
 
+def test_columns_that_may_well_be_features_are_read() -> None:
+    """A column called `input` beside numbers of other names is one of them."""
+    assert sequences({"input": [1.0], "output": [2.0]}) == [[[1.0, 2.0]]]
+    said = {"columns": ["input"], "label": "labels"}
+    (piece,) = pieces({"input": ["ab"], "labels": ["x"]}, "text", **said)
+    assert piece.columns["label"] == "x"
+
+
+def test_another_form_than_that_of_the_run_is_told() -> None:
+    """An opened run, whose task names its columns, is given what it had."""
+    made = source(np.zeros(3)).options
+    again = validate_options(GivenOptions, made.model_dump(), lambda value, _: value)
+    with pytest.raises(InputError, match=r"array \[2, 2\].* was an array \[3\]"):
+        Given(again).take(np.zeros((2, 2)))
+    assert Given(again).take(np.zeros((3, 1))).fingerprint == made.fingerprint
+
+
+def test_others_are_not_proposed_where_they_are_read_alone() -> None:
+    """A label that cannot be read is no fault of the columns, and that of a group is of its key."""
+    days = np.array(["2020-01-01"], "M8[D]")
+    for role in ("label", "group"):
+        with pytest.raises(InputError) as caught:
+            pieces({"x": [1.0], "l": days}, columns=["x"], **{role: "l"})
+        (problem,) = caught.value.problems
+        assert problem.key == f"source.{role}" and "read others" not in problem.cure
+
+
 def test_columns_of_what_has_none_are_refused() -> None:
     """What [source] says of columns holds for tables alone, and a column must be there."""
     with pytest.raises(InputError, match="which has no columns"):
@@ -223,6 +348,12 @@ def test_columns_of_what_has_none_are_refused() -> None:
         ([0, 1, 4, 5], 2),
         ([0, 1, 0, 1], 2),
         ([0, 0, 1, 2], 1),
+        ([10, 15, 20, 25], None),
+        ([10, 15, 25, 30], 2),
+        ([datetime(2024, 3, day, tzinfo=UTC) for day in (7, 8, 11, 12)], None),
+        ([datetime(2024, month, 7, tzinfo=UTC) for month in (1, 2, 3, 12)], 3),
+        ([SimpleNamespace(ordinal=month) for month in (648, 649, 650, 651)], None),
+        ([SimpleNamespace(ordinal=month) for month in (648, 649, 651, 652)], 2),
         (np.array(["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"], "M8[D]"), None),
         (np.array(["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12"], "M8[D]"), None),
         (np.array(["2024-03-07", "2024-03-08", "2024-04-11", "2024-04-12"], "M8[D]"), 2),
@@ -235,15 +366,55 @@ def test_an_index_with_gaps_is_told(index: Any, row: int | None) -> None:
     frame.index = np.asarray(index)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        source(frame, columns=["x"])
+        made = source(frame, columns=["x"])
+        assert len(list(made.read("numbers"))) == len(list(made.read("numbers"))) == 1
     told = [str(warning.message) for warning in caught]
     assert len(told) == (row is not None)
     assert all(f"before row {row};" in text for text in told)
 
-    # By groups nothing says that a row follows the one before it.
+    # By groups, and of texts, nothing says that a row follows the one before it.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        source(frame, columns=["x"], group="g")
+        pieces(frame, columns=["x"], group="g")
+        pieces(frame, "text", columns=["g"])
+
+
+class Index:
+    """The index of a table, or of a column."""
+
+    def __init__(self, rows: list[Any], nlevels: int = 1) -> None:
+        self.rows, self.nlevels = rows, nlevels
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self.rows)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.rows[row]
+
+
+class Column(list[float]):
+    """The column of a library that numbers its rows."""
+
+    def __init__(self, cells: list[float], rows: list[int]) -> None:
+        super().__init__(cells)
+        self.index = Index(rows)  # type: ignore[assignment]
+
+
+def test_what_an_index_says_against_the_rows_is_told() -> None:
+    """Levels of an index part series, and Series of unlike indices are not side by side."""
+    frame = Frame({"x": [1.0, 2.0]})
+    frame.index = Index([0, 1], nlevels=2)
+    with pytest.warns(Unsuited, match=r"2 levels(.|\n)*reset_index"):
+        pieces(frame)
+    shifted = {"x": Column([1.0, 2.0], [0, 1]), "y": Column([1.0, 2.0], [1, 2])}
+    with pytest.warns(Unsuited, match="'x' and 'y' of the data have different indices"):
+        pieces(shifted)
+    with pytest.warns(Unsuited, match="jumps from 1 to 7, before row 2"):
+        pieces({"x": Column([1.0, 2.0, 3.0], [0, 1, 7]), "y": [1.0, 2.0, 3.0]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alike = {"x": Column([1.0, 2.0], [4, 5]), "y": Column([1.0, 2.0], [4, 5])}
+        assert sequences(alike) == [[[1.0, 1.0], [2.0, 2.0]]]
 
 
 def test_a_column_none_of_which_can_be_read_is_left_out() -> None:

@@ -64,7 +64,7 @@ def test_only_numbers_take_several_columns(sheet, element):
     """Text or tokens of two columns is refused."""
     sheet.write(["a", "b"], [["x", "y"]])
     with pytest.raises(
-        InputError, match=rf"2 columns are named, but {element} are read from one \[RC030\]"
+        InputError, match=rf'2 columns are read, a, b, and {element} .*one(.|\n)*= \["a"\]'
     ):
         gathered(sheet.source(["a", "b"]), element)
 
