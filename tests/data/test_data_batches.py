@@ -11,7 +11,8 @@ from corpora import ragged, reader_of, store_of, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurra.data.batches import Lanes, Reader, Windows
+from recurra.data.batches import Reader
+from recurra.data.feeds import Lanes, Windows
 from recurra.data.splits import split
 from recurra.data.store import Store
 from recurra.spec.tables import Sequence

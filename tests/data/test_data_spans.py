@@ -14,7 +14,8 @@ from corpora import ragged, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurra.data.batches import Reader, Windows
+from recurra.data.batches import Reader
+from recurra.data.feeds import Windows
 from recurra.data.splits import split
 from recurra.data.store import Store
 from recurra.errors import InputError

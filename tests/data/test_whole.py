@@ -11,7 +11,7 @@ import pytest
 import torch
 from trials import LABELS, about, write
 
-from recurra.data.batches import Sequences
+from recurra.data.feeds import Sequences
 from recurra.data.segments import CONTEXT
 from recurra.job.build import build_network
 from recurra.job.data import load_data

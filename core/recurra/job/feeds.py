@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from recurra.data.batches import Answered, Feed, Lanes, Reader, Sequences, Windows
+from recurra.data.batches import Reader
+from recurra.data.feeds import Answered, Feed, Lanes, Sequences, Windows
 from recurra.data.splits import Split
 from recurra.errors import InputError
 from recurra.resolved import Resolved

@@ -17,14 +17,13 @@ from recurra.errors import InputError
 from recurra.job.data import (
     Beside,
     Data,
-    answerable,
     answers_of,
     first_asked,
     reader_of,
     stored,
-    unanswered,
 )
 from recurra.job.elements import ELEMENTS
+from recurra.job.refusals import answerable, unanswered
 from recurra.job.reopen import same_data
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.cell import Cell
-from recurra.data.batches import Answered, Batch, Lanes, Sequences, Whole, Windows
+from recurra.data.batches import Batch, Whole
+from recurra.data.feeds import Answered, Lanes, Sequences, Windows
 from recurra.data.splits import Split, SplitName
 from recurra.engine.choice import Choice
 from recurra.engine.measure import wait

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from recurra.contracts.metric import LOSS, Figure, Metrics
-from recurra.data.batches import Batch, Feed, Whole
+from recurra.data.batches import Batch, Whole
+from recurra.data.feeds import Feed
 from recurra.errors import RunError
 from recurra.model import sequences
 from recurra.model.network import Network, States, detached, flatten, mixed, unflatten

@@ -1,0 +1,255 @@
+"""Windows, lanes and whole sequences: where training takes its batches from, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recurra.data.batches import Batch, Reader, Whole
+from recurra.data.splits import Split
+from recurra.data.store import Ints
+from recurra.randomness import numpy_stream
+
+PLACED = 64
+"""Batches whose windows are placed at a time: all of a huge corpus are too many to keep."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Independent windows of a split: state starts afresh in each, each epoch has its own order.
+
+    `count` is how many there are. Span i of those that give windows is `[low[i], high[i])`; the
+    spans before it give `before[i]` windows.
+    """
+
+    reader: Reader
+    low: Ints
+    high: Ints
+    before: Ints
+    count: int
+    length: int
+    stride: int
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls, reader: Reader, split: Split, length: int, stride: int, batch_size: int, seed: int
+    ) -> Windows:
+        """Cut each span every `stride` steps; its last window is as short as what is left.
+
+        With a stride above the length, the steps between two windows are left out. What comes
+        before the first answer of a sequence is read only as far as that answer takes.
+        """
+        stride = stride or length
+        unread = max(0, split.lag - split.reach)
+        low = np.maximum(split.low, split.begin + unread)
+        targets = split.high - low - split.reach
+        rows = np.flatnonzero(targets > 0)
+
+        # Windows until one reaches the end; but a window begins before the last target.
+        targets = targets[rows]
+        past_the_first = np.maximum(targets - length, 0)
+        to_the_end = 1 + -(-past_the_first // stride)
+        counts = np.minimum(to_the_end, -(-targets // stride))
+
+        before = np.cumsum(counts) - counts
+        count = int(counts.sum())
+        low, high = low[rows], split.high[rows]
+        return cls(reader, low, high, before, count, length, stride, batch_size, seed)
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.count // self.batch_size)
+
+    carried = False
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Give the batches of an epoch, without the first `skip`."""
+        stream = numpy_stream(self.seed, "shuffle", number)
+        order = stream.permutation(self.count)
+        block = self.batch_size * PLACED
+
+        for low in range(skip * self.batch_size, self.count, block):
+            first, steps = self._places(order[low : low + block])
+            for start in range(0, len(first), self.batch_size):
+                rows = slice(start, start + self.batch_size)
+                yield self.reader.cut(first[rows], steps[rows], first[rows])
+
+    def _places(self, windows: Ints) -> tuple[Ints, Ints]:
+        """Return where windows begin, and how many steps each has."""
+        span = np.searchsorted(self.before, windows, side="right") - 1
+        place = windows - self.before[span]
+        first = self.low[span] + place * self.stride
+
+        left = self.high[span] - self.reader.reach - first
+        return first, np.minimum(left, self.length)
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A stream cut into `batch_size` contiguous lanes, read side by side from left to right.
+
+    State goes on from batch to batch. With the chance `restart` a lane begins a window with a fresh
+    state, at the position where it stands. Without that a network would meet such states once an
+    epoch, and unlearn how to begin.
+    """
+
+    reader: Reader
+    low: int
+    lane: int
+    length: int
+    batch_size: int
+    restart: float = 0.0
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        reader: Reader,
+        split: Split,
+        length: int,
+        batch_size: int,
+        restart: float = 0.0,
+        seed: int = 0,
+    ) -> Lanes:
+        """Cut the training stretch of the store; its end is left over if it does not fill lanes."""
+        low = high = 0
+        if len(split):
+            low, high = int(split.low[0]), int(split.high[-1])
+        steps = max(high - low - split.reach, 0)
+        lane = steps // batch_size
+        return cls(reader, low, lane, length, batch_size, restart, seed)
+
+    @property
+    def count(self) -> int:
+        """How many windows there are, over all lanes."""
+        return self.batches * self.batch_size
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.lane // self.length)
+
+    carried = True
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Give the batches of an epoch, without the first `skip`.
+
+        The first of all begins with fresh states.
+        """
+        begin = self.low + np.arange(self.batch_size) * self.lane
+        for index in range(skip, self.batches):
+            offset = index * self.length
+            length = min(self.length, self.lane - offset)
+            steps = np.full(self.batch_size, length)
+            batch = self.reader.cut(begin + offset, steps, begin)
+
+            if index == 0:
+                batch.reset[:, 0] = True
+            fresh = self._fresh(number, index)
+            yield batch._replace(fresh=torch.from_numpy(fresh))
+
+    def _fresh(self, epoch: int, window: int) -> NDArray[np.bool_]:
+        """Return which lanes begin a window afresh.
+
+        It hangs on no earlier draw, so a resumed run draws the same.
+        """
+        if window == 0:
+            return np.ones(self.batch_size, bool)
+        if not self.restart:
+            return np.zeros(self.batch_size, bool)
+        stream = numpy_stream(self.seed, "restart", epoch, window)
+        return stream.random(self.batch_size) < self.restart
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Whole sequences of a split: each epoch has its own order, each batch about one length.
+
+    They are shuffled, put in order of length within blocks of `PLACED` batches, and those batches
+    shuffled again: so little of a batch is filling, and which sequences meet is left to chance.
+    """
+
+    reader: Reader
+    rows: Ints
+    length: int
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, length: int, batch_size: int, seed: int) -> Sequences:
+        """Take the sequences of a split that have an answer."""
+        return cls(reader, reader.answerable(split), length, batch_size, seed)
+
+    @property
+    def count(self) -> int:
+        """How many sequences there are."""
+        return len(self.rows)
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.count // self.batch_size)
+
+    carried = False
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch | Whole]:
+        """Give the batches of an epoch, without the first `skip`."""
+        stream = numpy_stream(self.seed, "shuffle", number)
+        order = self.rows[stream.permutation(self.count)]
+        store = self.reader.store
+        steps = store.ends[order] - store.starts[order]
+
+        # By block first, and within a block by length.
+        block = np.arange(self.count) // (self.batch_size * PLACED)
+        order = order[np.lexsort((steps, block))]
+
+        # Full batches come in an order of chance, and after them what is left.
+        full, rest = divmod(self.count, self.batch_size)
+        places = stream.permutation(full).tolist()
+        if rest:
+            places.append(full)
+        for place in places[skip:]:
+            start = place * self.batch_size
+            yield self.batch(order[start : start + self.batch_size])
+
+    def batch(self, rows: Ints) -> Batch | Whole:
+        """Return some sequences."""
+        return self.reader.whole(rows)
+
+
+@dataclass(frozen=True)
+class Answered(Sequences):
+    """Whole sequences, each with an answer behind it, whose symbols are scored and nothing else.
+
+    `asked` is where the answer begins to each sequence of the split. The last symbol, the mark of
+    its end, is answered and never read.
+    """
+
+    asked: Ints
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, length: int, batch_size: int, seed: int) -> Answered:
+        """Take the sequences of a split."""
+        store = reader.store
+        rows = store.sequence(split.begin)
+        asked = np.zeros(len(store.starts), np.int64)
+        asked[rows] = split.low
+        return cls(reader, rows, length, batch_size, seed, asked)
+
+    def batch(self, rows: Ints) -> Batch:
+        """Return some sequences, from the first step to the one that answers with the end."""
+        store = self.reader.store
+        first = store.starts[rows]
+        return self.reader.cut(first, store.ends[rows] - first - 1, self.asked[rows])
+
+
+Feed: TypeAlias = Windows | Lanes | Sequences
+"""Where training takes its batches from."""
