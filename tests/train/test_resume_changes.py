@@ -14,7 +14,7 @@ import pytest
 import witnesses
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trials import PROSE, STEPS, about, trained, write
+from trials import PROSE, STEPS, TAGS, about, trained, write
 from typer.testing import CliRunner
 
 import recurra
@@ -24,7 +24,7 @@ from recurra.job.run import Run
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import CHANGES, Records
 
-STEADY = ["windows", "lanes", "dropout", "accumulation", "labels", "series"]
+STEADY = ["windows", "lanes", "dropout", "accumulation", "labels", "series", "answers", "tags"]
 """Trials whose updates do not hang on how many are still to come."""
 SGD = {"training.optimizer": {"kind": "sgd", "lr": 0.1}}
 
@@ -155,6 +155,75 @@ def test_what_makes_another_run_is_refused(key: str, finished: Run) -> None:
         recurra.resume(finished.path, {key: REFUSED[key]})
     assert key in str(caught.value) and "--from" in str(caught.value)
     assert before == {p: p.read_bytes() for p in finished.path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("target.scheme", "BIOES", "its figures so far are of what it was asked"),
+        ("target.causal", False, "its figures so far are of what it was asked"),
+        ("loss.focal", 2.0, "what was made small so far would be something else"),
+        ("cell.dropout", 0.5, "or trains it otherwise"),
+        ("encoder.kind", "embedding", "it makes another network"),
+        ("loss", {"kind": "cross_entropy", "class_weights": "balanced"}, "made small"),
+    ],
+)
+def test_the_reason_is_that_of_the_key(
+    key: str, value: Any, why: str, tagging: Run, tmp_path: Path
+) -> None:
+    """One problem for each key that was asked to change; the options of another kind are none."""
+    with pytest.raises(InputError) as caught:
+        recurra.resume(tagging.path, {key: value})
+    (problem,) = caught.value.problems
+    assert problem.code == "RC080" and why in problem.fact and problem.got and problem.allowed
+
+
+@pytest.fixture(scope="module")
+def tagging(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a finished run of tags that was told its epochs, which nothing here changes."""
+    folder = tmp_path_factory.mktemp("tagging")
+    changes = {"training.steps": None, "training.epochs": 2, "training.patience": 50}
+    changes |= {"training.validate_every": 2, "device.path": "native"}
+    return recurra.run(write(folder, TAGS), changes, runs=folder / "runs")
+
+
+@pytest.mark.parametrize(("key", "value"), [("training.steps", 1), ("training.epochs", 1)])
+def test_a_run_does_not_go_back(key: str, value: int, tagging: Run) -> None:
+    """Fewer steps, or epochs, than were made are refused at the key that asks for them."""
+    made = tagging.result["steps"]
+    with pytest.raises(InputError, match="RC013") as caught:
+        recurra.resume(tagging.path, {key: value})
+    (problem,) = caught.value.problems
+    assert f"override {key}" in str(caught.value)
+    assert problem.allowed == f"{made} steps or more"
+    assert problem.got == ("1 step" if key == "training.steps" else f"{made // 2} steps")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"training.steps": 12},
+        {"training.epochs": 3},
+        {"training.optimizer.lr": 0.1},
+        {"training.patience": 1, "training.epochs": 3},
+        {"training.schedule": {"kind": "cosine"}, "training.steps": 12},
+    ],
+)
+def test_length_rates_and_patience_of_tags_may_change(
+    more: dict[str, Any], tagging: Run, tmp_path: Path
+) -> None:
+    """Each is recorded with the step since which it holds, and the run goes on to its new end."""
+    shutil.copytree(tagging.path, tmp_path / "run")
+    made = tagging.result["steps"]
+    run = recurra.resume(tmp_path / "run", more)
+    (entry,) = entries(run)
+    assert entry["step"] == made and set(more) <= {
+        *entry["changed"],
+        *(name.rpartition(".")[0] for name in entry["changed"]),
+    }
+    wanted = more.get("training.steps") or made // 2 * more.get("training.epochs", 2)
+    # Of less patience it may end before.
+    assert run.result["steps"] == wanted or "training.patience" in more
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_refused_with_both_sides(
         with pytest.raises(InputError, match="RC030") as caught:
             recurra.run(task, {key: value}, start=base.path, runs=tmp_path / "runs")
         problem = caught.value.problems[0]
-        assert problem.got and problem.allowed and problem.cure
+        assert problem.got and problem.allowed and problem.cure and problem.key == key
     assert not (tmp_path / "runs").exists()
 
 

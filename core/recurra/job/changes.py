@@ -62,7 +62,7 @@ FIXED = {
     "device.path": "a run goes on on the paths that it records, bit for bit",
 }
 """Why a key, or all keys of a table, may not change."""
-NETWORK = "it makes another network"
+NETWORK = "it makes another network, or trains it otherwise"
 
 
 class Change(NamedTuple):
@@ -111,7 +111,9 @@ class Changes:
             key = next(change.name for change in said if change.name in LENGTHS)
             fact = f"{self.folder.path} has made {step} steps, and a run does not go back"
             allowed = f"{step} steps or more"
-            problem = Problem("RC013", fact, key, got=f"{total} steps", allowed=allowed)
+            problem = Problem(
+                "RC013", fact, key, got=f"{total} step{'s' * (total != 1)}", allowed=allowed
+            )
             raise InputError(self.asked.place(problem))
         if self.touches(OPTIMIZER):
             self._check_optimizer(trainer.network)
@@ -191,9 +193,14 @@ def changed(
     asked = resolved_again(folder, overrides, data)
 
     changes = differences(recorded, asked)
-    problems = [_problem(folder, change) for change in changes if not _free(change)]
-    if problems:
-        raise InputError(asked.place(problem) for problem in problems)
+    refused = [change for change in changes if not _free(change)]
+    if refused:
+        # Where a kind is another, its options are too, and nobody has asked for those.
+        kinds = [change.key[:-1] for change in refused if change.key[-1] == "kind"]
+        told = [
+            change for change in refused if change.key[-1] == "kind" or change.key[:-1] not in kinds
+        ]
+        raise InputError(asked.place(_problem(folder, change)) for change in told)
     return Changes(folder, recorded, asked, changes)
 
 

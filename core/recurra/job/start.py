@@ -124,8 +124,9 @@ class Start:
         if ours != theirs:
             fact = f"{self.owner} has other layers"
             details = {"got": ", ".join(ours), "allowed": ", ".join(theirs)}
-            kinds = [change.name for change in self._changes(resolved, "cell")]
-            key = "cell.kind" if "cell.kind" in kinds else "cell"
+            changes = {change.name for change in self._changes(resolved, "cell")}
+            keys = [key for key in ("cell.kind", "cell.num_layers") if key in changes]
+            key = keys[0] if keys else "cell"
             problems.append(Problem("RC030", fact, key, cure=self._cure, **details))  # type: ignore[arg-type]
         if problems:
             raise InputError(resolved.place(problem) for problem in problems)
