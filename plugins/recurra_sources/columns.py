@@ -17,7 +17,7 @@ import numpy as np
 
 from recurra import Element, InputError, Piece, Role, Source
 from recurra_sources import cells as read_as
-from recurra_sources import labels
+from recurra_sources import labels, panels
 from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Cells, Place, Reader, Row
 from recurra_sources.faults import Faults
@@ -62,6 +62,7 @@ class Rows(Source[R]):
     def __init__(self, options: R) -> None:
         super().__init__(options)
         self._gaps = Gaps()
+        self._apart: tuple[str, bool] | None = None
         self._markers = read_as.Markers(options.na, lambda text: number(text, self.writing))
         self._warned_of_labels = False
 
@@ -115,7 +116,21 @@ class Rows(Source[R]):
         if options.settled and sequence_a_row:
             yield from self._one_by_one(element)
         else:
-            yield from self._sequences(self.rows(), element)
+            yield from self._sequences(self._by_group(element), element)
+
+    def _by_group(self, element: Element) -> Iterator[Row]:
+        """Give the rows, those of each group one after the other."""
+        options = self.options
+        if options.group is None:
+            return self.rows()
+
+        # Whether they stand so is looked up once, until the data changes.
+        group, fingerprint = self.readers(element)[-1], self.fingerprint()
+        if self._apart is None or self._apart[0] != fingerprint:
+            self._apart = fingerprint, panels.are_apart(self.rows(), group)
+        if not self._apart[1]:
+            return self.rows()
+        return panels.together(self.rows(), group, self.where, options.group)
 
     def _check_options(self, element: Element) -> None:
         """Raise `InputError` (RC030) for options that do not fit what is read, or the labels."""
@@ -161,14 +176,8 @@ class Rows(Source[R]):
                 yield from _chunks(steps)
             return
 
-        # The rows of a group follow each other: a group that comes again is refused. The number of
-        # a row, which stands for a group where each row is a sequence, never does.
-        seen: set[str] = set()
-        for group, inside in groupby(steps, key=attrgetter("group")):
-            if group in seen:
-                raise self._scattered(group)
-            if options.group is not None:
-                seen.add(group)
+        # Where each row is a sequence, its number stands for a group.
+        for _, inside in groupby(steps, key=attrgetter("group")):
             yield from self._sequence(inside, element)
 
     def _sequence(self, steps: Iterator[Step], element: Element) -> Iterator[Piece]:
@@ -232,12 +241,6 @@ class Rows(Source[R]):
         fact += f", and {before!r} at {self.where}:{first.place}: a sequence has one {role}"
         cure = "mend the rows, or name as source.group the column whose values have one"
         return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {role} each")
-
-    def _scattered(self, group: Any) -> InputError:
-        """Return the error of a group whose rows do not follow each other."""
-        fact = f"{self.where}: group {group!r} comes again after another group"
-        cure = f"sort the rows by {self.options.group}, so that those of a group follow each other"
-        return InputError.of("RC042", fact, key="source.group", cure=cure)
 
     def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
         """Give rows with every cell read, and missing ones mended as the task says.

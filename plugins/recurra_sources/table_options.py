@@ -20,7 +20,8 @@ class RowOptions(Options):
     group: str | None = Field(
         None,
         description=(
-            "column that tells which sequence a row belongs to; the rows of one follow each other"
+            "column that tells which sequence a row belongs to; rows of several that stand in"
+            " between each other are brought together, up to 256 MiB of them"
         ),
     )
     label: str | list[str] | None = Field(

@@ -43,13 +43,10 @@ def test_a_group_is_a_sequence(sheet, monkeypatch, chunk):
     assert gathered(sheet.source(["g"], group="g"), "tokens") == [["x"] * 3, ["y"], ["z"]]
 
 
-def test_a_scattered_group_is_refused(sheet):
-    """A group that comes again after another one would be cut in two: the group is named, and the
-    cure is to sort.
-    """
+def test_a_scattered_group_is_one_sequence(sheet):
+    """A group that comes again after another one goes on where it was."""
     sheet.write(["g", "a"], [["x", 1], ["y", 2], ["x", 3]])
-    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the rows by g"):
-        gathered(sheet.source(["a"], group="g"), "numbers")
+    assert gathered(sheet.source(["a"], group="g"), "numbers") == [[[1], [3]], [[2]]]
 
 
 def test_tokens_and_texts_come_as_they_are(sheet):
@@ -258,8 +255,7 @@ def test_texts_of_a_group_are_one_text(sheet, separator, joint):
     source = sheet.source(["w"], group="g", separator=separator)
     assert gathered(source) == [joint.join(["good", "morning"]), "good night", joint.join("abc")]
     sheet.write(["g", "w"], [["x", "a"], ["y", "b"], ["x", "c"]])
-    with pytest.raises(InputError, match="'x' comes again(.|\n)*sort the rows by g"):
-        gathered(sheet.source(["w"], group="g"))
+    assert gathered(sheet.source(["w"], group="g")) == ["a\nc", "b"]
 
 
 def test_a_group_is_known_by_its_text(tmp_path, sheet):

@@ -273,10 +273,12 @@ def test_a_group_of_two_labels_is_refused(sheet, element):
         gathered(sheet.source(["x"], group="g", label="l"), element)
 
 
-def test_a_group_that_comes_again_is_refused_with_labels_too(sheet):
-    """Its label does not make of it another group."""
+def test_a_group_that_comes_again_has_the_same_label(sheet):
+    """Its label does not make of it another group: one that changes is refused all the same."""
     sheet.write(["g", "x", "l"], [["p", 1, "a"], ["q", 2, "a"], ["p", 3, "a"]])
-    with pytest.raises(InputError, match="group 'p' comes again"):
+    assert gathered(sheet.source(["x"], group="g", label="l"), "numbers") == [[[1], [3]], [[2]]]
+    sheet.write(["g", "x", "l"], [["p", 1, "a"], ["q", 2, "a"], ["p", 3, "b"]])
+    with pytest.raises(InputError, match="group 'p' has the label 'b' here"):
         gathered(sheet.source(["x"], group="g", label="l"), "numbers")
 
 

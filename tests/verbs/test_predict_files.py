@@ -410,8 +410,8 @@ WRONG: list[tuple[str, str | bytes, tuple[str, ...]]] = [
     ),
     (
         "series",
-        "place,high,low\np,1,2\nq,1,2\np,1,2\n",
-        ("group 'p' comes again", "to mend it", "RC042"),
+        "place,high,low\np,1,2\nq,1,2\np,1\n",
+        (":4: the row has 2 cells", "to mend it", "RC042"),
     ),
     (
         "series",
