@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 from asked import Made, made_in, refusal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import recurra
 from recurra import InputError, Sampling
 from recurra.job.data import load_data
+from recurra.job.parts import Part
+from recurra.resolve import resolve
 
 GAUSSIAN = """
 import torch
@@ -77,6 +81,68 @@ def test_a_sequence_has_its_label(name: str, made: Made) -> None:
     labels = load_data(run.resolved).store.columns["label"]
     for example in (*run.split("train"), *run.split("test")):
         assert example.said["label"] == labels[example.row]
+
+
+DEALT = {
+    "vocabulary": {"kind": "character"},
+    "sequence": {"split": [0.6, 0.2, 0.2]},
+    "encoder": {"kind": "one_hot"},
+    "cell": {"kind": "gru", "hidden_size": 2},
+    "loss": {"kind": "cross_entropy"},
+    "training": {"steps": 1, "batch_size": 2, "optimizer": {"kind": "adam", "lr": 0.01}},
+}
+VALUES = {
+    "vocabulary": {"kind": "numeric"},
+    "encoder": {"kind": "identity"},
+    "loss": {"kind": "mse"},
+    "target": {"kind": "value"},
+}
+SAID: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "class": ("label", {"target": {"kind": "label"}}, lambda text: "ab"["a" in text]),
+    "tags": ("tags", {"target": {"kind": "tags"}}, lambda text: [*text.upper()]),
+    "bytes": (
+        "tags",
+        {"target": {"kind": "tags"}, "vocabulary": {"kind": "byte"}},
+        lambda text: [mark.upper() for mark in text for _ in mark.encode()],
+    ),
+    "answer": ("answer", {"target": {"kind": "completion"}}, lambda text: text[::-2]),
+    "one number": ("label", VALUES, lambda series: float(series[0]) / 3),
+    "two numbers": ("label", VALUES, lambda series: [float(series[0]), len(series) / 7]),
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+@given(texts=st.lists(st.text("abé", min_size=1, max_size=5), min_size=12, max_size=16))
+@settings(max_examples=4, deadline=None)
+def test_splits_say_what_was_given(kind: str, texts: list[str]) -> None:
+    """Sequences come as they were given, and beside each what was said of this very one."""
+    role, changes, rule = SAID[kind]
+    # What is not seen in training would be refused.
+    texts = [*texts, *["ab", "bé", "éa"] * 4]
+    given_rows: list[Any] = texts
+    if changes is VALUES:
+        given_rows = [np.array([ord(mark) for mark in text], float) for text in texts]
+    beside = [rule(row) for row in given_rows]
+    # The tag of an element is that of each of its ids.
+    tags = [[mark.upper() for mark in text] for text in texts]
+    table = {"input": given_rows, role: tags if role == "tags" else beside}
+    resolved = resolve({**DEALT, **changes}, (), data=table)
+    data = load_data(resolved)
+    rows = []
+    for name, split in data.splits.items():
+        part = Part(name, split, data.store, data.vocabulary, data.answers)
+        for example in part:
+            rows.append(example.row)
+            values, ids, said = example.values, example.ids, example.said[role]
+            if changes is VALUES:
+                assert np.array_equal(ids, values)
+                values = values[:, 0]
+                assert said == pytest.approx(beside[example.row], rel=1e-15)
+            else:
+                assert np.array_equal(ids, data.vocabulary.encode(values))
+                assert said == beside[example.row]
+            assert example.first == 0 and np.array_equal(values, given_rows[example.row])
+    assert sorted(rows) == list(range(len(texts)))
 
 
 def test_a_split_that_is_none_is_refused(made: Made) -> None:

@@ -136,7 +136,8 @@ class Run:
         arguments.one_of("split", name, SPLITS)
         with blaming(self.resolved), arithmetic(self.task.device):
             loaded = self._data(data)
-        return Part(name, loaded.splits[name], loaded.store, loaded.vocabulary)
+        part = loaded.splits[name]
+        return Part(name, part, loaded.store, loaded.vocabulary, loaded.answers)
 
     def hidden(self, sequence: Any) -> list[NDArray[Any]]:
         """Return what each layer gives at each step of a sequence, `[T, H]`, the first layer first.
