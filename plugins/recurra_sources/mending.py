@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from recurra_sources.cells import Cells, Place, Reader
+from recurra_sources.cells import Cells, Place, Reader, Reading
 from recurra_sources.faults import Faults
 from recurra_sources.table_options import RowOptions
+
+NOTHING: tuple[Any, Reading] = (object(), (None, ""))
+"""A cell that is no other, and what was read of it."""
 
 
 class Mending:
@@ -31,6 +34,7 @@ class Mending:
         self.read_cell, self.beside = read_cell, beside
         self.faults, self.name, self.grouped = faults, name, grouped
         self.whole = self.dropped = 0
+        self.said: dict[int, tuple[Any, Reading]] = {}
         self.begin()
 
     def begin(self) -> None:
@@ -41,18 +45,29 @@ class Mending:
     def values(self, place: Place, cells: Cells) -> Cells:
         """Return the value of each cell of a row; none where it lacks."""
         width = len(cells) - len(self.beside)
-        readers = [self.read_cell] * width + self.beside
-        values: Cells = []
-        for index, (read, cell) in enumerate(zip(readers, cells, strict=True)):
-            value, fault = read(cell)
-            if fault == "missing":
-                value = self._missing(place, index, cells, width)
-            elif fault:
-                self.faults.add(place, self.name(index, width), cell, fault)
-            elif self.filled:
-                self.filled.pop(index, None)
-            values.append(value)
+        values = [
+            self._value(place, index, cells, width, self.read_cell(cells[index]))
+            for index in range(width)
+        ]
+        for index, read in enumerate(self.beside, width):
+            # The steps of one sequence share these cells: each is read once.
+            cell, reading = self.said.get(index, NOTHING)
+            if cells[index] is not cell:
+                reading = read(cells[index])
+                self.said[index] = (cells[index], reading)
+            values.append(self._value(place, index, cells, width, reading))
         return values
+
+    def _value(self, place: Place, index: int, cells: Cells, width: int, reading: Reading) -> Any:
+        """Return the value of a cell that was read; none where it lacks."""
+        value, fault = reading
+        if fault == "missing":
+            return self._missing(place, index, cells, width)
+        if fault:
+            self.faults.add(place, self.name(index, width), cells[index], fault)
+        elif self.filled:
+            self.filled.pop(index, None)
+        return value
 
     def _missing(self, place: Place, index: int, cells: Cells, width: int) -> Any:
         """Return what a missing cell becomes: the value before it, or none."""

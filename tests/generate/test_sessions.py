@@ -64,7 +64,7 @@ SYMBOLS = ["text", "byte", "token"]
 
 
 @given(data=st.data(), text=st.text("abcdeghlnort ,.", max_size=30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_portions_do_not_matter(data: st.DataObject, text: str, made: Any) -> None:
     """A text read whole, in portions or letter by letter makes the same next distribution."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))

@@ -122,7 +122,7 @@ def compare(kind, path, dtype, layers, size):
         pytest.param("eager", torch.float32, marks=pytest.mark.slow),
     ],
 )
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(size=sizes, layers=st.integers(1, 3))
 def test_with_the_same_weights_it_is_torchs(kind, path, dtype, size, layers):
     """Outputs, final states and every gradient equal torch's module, also with layers one on the

@@ -12,8 +12,13 @@ from trials import TRIALS, differences, left, trained
 
 import recurra
 
+QUICK = ("dropout", "lanes", "series")
+"""Trials that are run twice by default; those of the resumption of runs show it of the others."""
 
-@pytest.mark.parametrize("name", TRIALS)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in TRIALS]
+)
 def test_the_same_seed_gives_the_same_bits(name: str, tmp_path: Path) -> None:
     """Two runs of a task leave the same weights, metrics and text, bit for bit."""
     assert differences(trained(tmp_path / "one", name), trained(tmp_path / "two", name)) == []
