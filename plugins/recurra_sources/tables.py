@@ -26,6 +26,8 @@ COMMENTS = ("#", "//", "%")
 """How lines begin that are comments where others write them."""
 LATE = "a quote is one where a cell begins with it: take the space before it away"
 """What to do about a quote that stands after a space."""
+NO_KEY = 'write null there, or set source.missing = "drop", if a line may lack it'
+"""What to do about a key that a line has not."""
 ARRAY = (
     "each line holds one whole JSON object; in a file of one array each element must get a line of"
     " its own"
@@ -255,7 +257,8 @@ class Jsonl(Table[JsonlOptions]):
         """
         values = record.get(name, [])
         if not values and self.options.missing == "error":
-            raise self._no_column(name, list(record), f", line {number},")
+            cure = "" if self.options.settled else NO_KEY
+            raise self._no_column(name, list(record), f", line {number},", cure)
         if len(values) > 1:
             raise self._twice(name, f", line {number},")
         for value in values:

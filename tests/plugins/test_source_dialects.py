@@ -246,6 +246,22 @@ def test_a_table_of_another_program_has_its_cure(tmp_path, content, words):
         gathered(csv_of(tmp_path, content, columns=["a"]), "numbers")
 
 
+def test_cures_are_of_what_is_wrong(tmp_path):
+    """A key that one line lacks has another cure than one that none has, and where columns can be
+    read as they are, none is named in their place.
+    """
+    with pytest.raises(InputError, match="line 2, has no column(.|\n)*write null there, or set"):
+        gathered(jsonl_of(tmp_path, '{"a": 1}', '{"b": 2}', columns=["a"]), "numbers")
+    source = csv_of(tmp_path, "a,l\n1,\n", columns=["a"], label="l")
+    with pytest.raises(InputError, match="line 2, column l: nothing") as caught:
+        gathered(source, "numbers")
+    assert "read others alone" not in str(caught.value)
+    source = jsonl_of(tmp_path, '{"a": 1, "l": true}', columns=["a"], label="l")
+    with pytest.raises(InputError, match="column l: True is not text") as caught:
+        gathered(source, "numbers")
+    assert "read others alone" not in str(caught.value)
+
+
 def test_the_note_for_excel_may_be_a_comment(tmp_path):
     """With the options that are told the table is read."""
     content = "\ufeffsep=;\r\na;b\r\n1;2\r\n"
