@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from recurra import InputError
+from recurra import InputError, UnknownSymbol
 from recurra.cli.values import text_or_tokens
 from recurra_vocabularies.bpe import BPE, BPEOptions
 from recurra_vocabularies.word import Word, WordOptions
@@ -32,6 +32,61 @@ def test_words_joined_are_the_text(text):
     """Whatever stands there, nothing is lost."""
     pytest.importorskip("regex")
     assert "".join(Word(WordOptions(boundaries="unicode")).split(text)) == text
+
+
+LETTERS = st.one_of(
+    st.sampled_from("ab .'1\n\r\u00a0\u0301\u200d\u3042\u0e01\u2028\u0130\U0001f468"),
+    st.characters(codec="utf-8"),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.text(LETTERS, max_size=20), min_size=1, max_size=3),
+    st.booleans(),
+    st.integers(1, 3),
+    st.integers(0, 5),
+    st.sampled_from(["token", "skip", "error"]),
+    st.sampled_from(["simple", "unicode"]),
+)
+@pytest.mark.filterwarnings("ignore::recurra.Unsuited")
+def test_words_that_are_kept_are_the_frequent_ones(
+    texts, lowercase, min_count, max_size, unknown, boundaries
+):
+    """By a count of their own, ties in the order of the alphabet; of the rest stands what the
+    policy says, at once, in a stream, and after all was saved.
+    """
+    pytest.importorskip("regex")
+    options = WordOptions(
+        boundaries=boundaries, lowercase=lowercase, min_count=min_count, max_size=max_size,
+        unknown=unknown,
+    )  # fmt: skip
+    word = Word(options)
+    word.fit(texts)
+    parts = [word.split(text) for text in texts]
+    counts = {part: sum(parts, []).count(part) for part in sum(parts, [])}
+    kept = sorted(counts, key=lambda part: (-counts[part], part))
+    kept = [part for part in kept if counts[part] >= min_count][: max_size or None]
+    assert word.save()["tokens"] == sorted(kept)
+
+    for text, own in zip(texts, parts, strict=True):
+        assert "".join(own) == (text.lower() if lowercase else text)
+        if not kept:
+            continue
+        if unknown == "error" and not {*own} <= {*kept}:
+            with pytest.raises(UnknownSymbol) as caught:
+                word.encode(text)
+            first = next(place for place, part in enumerate(own) if part not in kept)
+            assert (caught.value.symbol, caught.value.position) == (own[first], first)
+            continue
+        mark = "" if unknown == "skip" else word.unknown
+        ids, wanted = word.encode(text), "".join(part if part in kept else mark for part in own)
+        again = Word(options)
+        again.restore(json.loads(json.dumps(word.save())))
+        stream = word.streamer()
+        assert word.decode(ids) == again.decode(again.encode(text)) == wanted
+        assert "".join(map(stream, ids.tolist())) == wanted
+        assert max(ids, default=0) < word.size and (not word.lossless or wanted == text)
 
 
 def test_how_much_is_unknown_is_told_and_kept():

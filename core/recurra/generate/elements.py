@@ -345,7 +345,7 @@ def _token_list(vocabulary: Vocabulary[Any], text: str) -> str:
     example = json.dumps(max(spaced, key=len), ensure_ascii=False)
     return (
         f"a token with spaces stands in a list: prompt = [{example}] in a task or in Python, and on"
-        f" the command line --prompt '[{example}]'"
+        f" the command line '[{example}]' after --prompt or --text"
     )
 
 
