@@ -100,6 +100,12 @@ class BPE(Vocabulary[BPEOptions]):
         self.tokenizer = tokenizer
         self.pieces = [] if tokenizer is None else pieces_of(tokenizer)
 
+    def notes(self) -> list[str]:
+        """Return that decoding may not give the text back, where it may not."""
+        if self.lossless:
+            return []
+        return ["the tokenizer of the file folds, adds or drops parts of a text, as it was made to"]
+
     def fingerprint(self) -> str:
         """Return that of the file, if there is one."""
         path = self.options.path

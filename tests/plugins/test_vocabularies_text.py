@@ -195,6 +195,7 @@ def test_a_file_that_loses_a_part_of_the_text_says_so(tmp_path_factory, cuts, fo
     pieces.fit([text, "x"])
     assert pieces.lossless == (folds is None and {*cuts} <= KEEPING and cuts.count("bytes") == 1)
     assert not pieces.lossless or pieces.decode(pieces.encode(text)) == text
+    assert bool(pieces.notes()) == (not pieces.lossless)
 
 
 def test_pieces_of_a_file_that_mean_two_things_are_refused(tmp_path):
