@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from recurra.data import corpus
 from recurra.data.known import Known
 from recurra.job.data import Data, load_data
 from recurra.job.run import Run
+from recurra.model import sequences
 from recurra.resolve import resolve
 
 PLAIN: dict[str, Any] = {
@@ -182,6 +184,47 @@ def test_what_comes_later_moves_no_tag_that_is_given(
     for name in ("byte", "token"):
         whole, alone = runs[name].predict([text, text[:at]])
         assert whole["predicted"][:at] == alone["predicted"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 512])
+def test_a_long_sequence_is_tagged_in_parts(size: int, runs: dict[str, Run]) -> None:
+    """Its steps are read one part after the other, with the state carried."""
+    network = runs["byte"].network.eval()
+    x = torch.randint(256, (3, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, _ = network(x)
+        parts = sequences.each_step(network, x, torch.tensor([9, 9, 9]), size)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+
+
+def test_a_text_of_more_than_one_part_is_tagged_as_step_by_step(runs: dict[str, Run]) -> None:
+    """What is said behind the first part hangs on all that was read."""
+    run = runs["token"]
+    text = "".join(Random(3).choices("bcäé q", k=sequences.LONGEST + 90))
+    (row,) = run.predict([text])
+    assert row["predicted"] == by_hand(run, run.vocabulary.encode(text).tolist())
+
+
+def test_other_data_is_measured_by_the_tags_that_the_run_knows(runs: dict[str, Run]) -> None:
+    """The figures are those of what it says; a tag that it does not know is counted and told, and
+    scored nowhere.
+    """
+    run = runs["token"]
+    texts = ["äbc", "b", "cbäq"]
+    tags = [["other", "new", "ascii"], ["new"], ["other", "ascii", "other", "other"]]
+    measured = run.evaluate(None, {"source.texts": texts, "source.tags": tags})
+    said = [row["predicted"] for row in run.predict(texts)]
+    pairs = [
+        (came, told)
+        for own, row in zip(tags, said, strict=True)
+        for came, told in zip(own, row, strict=True)
+        if came != "new"
+    ]
+    assert 0 < sum(came == told for came, told in pairs) < len(pairs) == 6
+    assert measured["predictions"] == len(pairs)
+    right = sum(came == told for came, told in pairs) / len(pairs)
+    assert measured["metrics"]["accuracy"] == pytest.approx(right)
+    assert any(note.startswith("2 steps of all of the data are not") for note in measured["notes"])
 
 
 def test_a_sequence_of_which_nothing_is_left_is_told(runs: dict[str, Run]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from trials import ANSWERS, LABELS, PROSE, TAGS, about, write
 
 import recurra
-from recurra.errors import InputError
+from recurra.errors import InputError, RunError
 from recurra.job.run import Run
 
 WHOLE = {
@@ -226,6 +227,18 @@ def test_heads_of_what_comes_next_are_taken(tmp_path: Path) -> None:
     assert parts(again)["head"].endswith("weights taken")
 
 
+def test_another_pooling_begins_anew(bases: dict[str, Run], tmp_path: Path) -> None:
+    """Its weights, if it has any, are drawn: that is told, and the head is taken."""
+    plain = RULED["labels"].replace("attention", "last")
+    base = recurra.run(write(tmp_path, plain), WHOLE, runs=tmp_path / "base")
+    run = fine(base, RULED["labels"], tmp_path, STILL)
+    assert parts(run)["pool"] == "begins anew: the other has no such weights"
+    assert torch.equal(weights(run)["head.weight"], weights(base)["head.weight"])
+    back = fine(run, plain, tmp_path / "back", STILL)
+    assert "pool" not in parts(back)
+    assert torch.equal(weights(back)["head.weight"], weights(base)["head.weight"])
+
+
 @pytest.mark.parametrize("other", ["tags", "values", "answers"])
 def test_a_head_of_another_question_begins_anew(
     other: str, bases: dict[str, Run], tmp_path: Path
@@ -234,6 +247,47 @@ def test_a_head_of_another_question_begins_anew(
     run = fine(bases["labels"], RULED[other], tmp_path, STILL)
     assert parts(run)["head"].startswith("begins anew: the target is recurra/")
     assert not torch.equal(weights(run)["head.weight"][:2], weights(bases["labels"])["head.weight"])
+
+
+@pytest.mark.parametrize("name", ["labels", "values", "answers"])
+def test_bad_rows_are_skipped(name: str, bases: dict[str, Run]) -> None:
+    """Each has its error, and all others are answered as they are alone; an empty sequence is bad
+    where it is answered once, and a prompt where an answer follows.
+    """
+    run, rows = bases[name], ["ab", "aqb", "", "b"]
+    bad = {"2": "holds 'q'"} | ({} if name == "answers" else {"3": "the sequence is empty"})
+    found = list(run.predict(rows, skip_bad=True))
+    for row, text in zip(found, rows, strict=True):
+        if row["row"] in bad:
+            assert bad[row["row"]] in row["error"] and set(row) == {"row", "error"}
+        else:
+            (alone,) = run.predict([text])
+            for key, value in {**alone, "row": row["row"]}.items():
+                text_or_flag = isinstance(value, str | bool)
+                assert row[key] == (value if text_or_flag else pytest.approx(value, rel=1e-9))
+            assert row.keys() == alone.keys()
+    for number, fact in bad.items():
+        with pytest.raises(InputError, match=f"row 1: .*{fact}"):
+            list(run.predict([rows[int(number) - 1]]))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.json", "manifest.json"])
+def test_a_damaged_checkpoint_starts_no_run(
+    name: str, bases: dict[str, Run], tmp_path: Path
+) -> None:
+    """It is named, and nothing is written: no other weights take its place without a word."""
+    copy = shutil.copytree(bases["tags"].path, tmp_path / "copy")
+    for path in (copy / "checkpoints").rglob(name):
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunError, match="RC052(.|\n)*checkpoints|checkpoints(.|\n)*RC052"):
+        recurra.run(
+            write(tmp_path, RULED["tags"]),
+            WHOLE,
+            start=copy,
+            checkpoint="last",
+            runs=tmp_path / "r",
+        )
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_prompt_of_which_nothing_is_left_is_an_empty_one(tmp_path: Path) -> None:

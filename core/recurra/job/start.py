@@ -275,6 +275,9 @@ class Start:
             places = Places.of(*_named(names, data, self.origin.answers, data.answers))
         plain = self.origin.network.loss.output_size == places.before
         weights = _moved(part, old, fresh, places)
+        if _of(part, fresh) != _of(part, old):
+            self.said[part] = "begins anew: the other has no such weights"
+            return {}
         if weights is None or not (plain or self._same(resolved, "loss")):
             self.said[part] = "begins anew: it gives other numbers for an answer"
             return {}
