@@ -28,6 +28,9 @@ def are_apart(rows: Iterator[Row], group: Reader) -> bool:
             if not cells:
                 continue
             name, _ = group(cells[-1])
+            if name is None:
+                # It does not say whose it is.
+                continue
             if name != last and name in seen:
                 return True
             seen.add(name)
@@ -40,15 +43,15 @@ def are_apart(rows: Iterator[Row], group: Reader) -> bool:
 def together(rows: Iterator[Row], group: Reader, where: str, column: str) -> Iterator[Row]:
     """Give rows group by group, in the order in which these begin.
 
-    A blank line stays behind the row that it follows. Raises `InputError` (RC042) for more rows
-    than are held.
+    A blank line stays behind the row that it follows, and so does a row of no group. Raises
+    `InputError` (RC042) for more rows than are held.
     """
     held: dict[str | None, bytearray] = {}
     name: str | None = None
     size = 0
     for place, cells in rows:
-        if cells:
-            name, _ = group(cells[-1])
+        own = group(cells[-1])[0] if cells else None
+        name = name if own is None else own
         if name not in held:
             held[name] = bytearray()
             size += OF_A_GROUP
