@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from hypothesis import strategies as st
 
 import recurra
 from recurra import InputError, Sampling
+from recurra.cli.display import Live, Undisturbed
 from recurra.job.data import load_data
 from recurra.job.parts import Part
 from recurra.resolve import resolve
+from recurra.train.events import Progress
 
 GAUSSIAN = """
 import torch
@@ -89,7 +93,8 @@ DEALT = {
     "encoder": {"kind": "one_hot"},
     "cell": {"kind": "gru", "hidden_size": 2},
     "loss": {"kind": "cross_entropy"},
-    "training": {"steps": 1, "batch_size": 2, "optimizer": {"kind": "adam", "lr": 0.01}},
+    "training": {"steps": 3, "batch_size": 2, "optimizer": {"kind": "adam", "lr": 0.01}},
+    "device": {"path": "native"},
 }
 VALUES = {
     "vocabulary": {"kind": "numeric"},
@@ -255,3 +260,26 @@ def test_progress_shows_how_training_goes(
         recurra.run(task, runs=tmp_path, observer=recurra.progress())
     printed = capsys.readouterr().out
     assert printed.startswith("training: 5 steps") and "training ended" in printed
+
+
+class Failing(Live):
+    """A bar that breaks off in training, as a user or a fault does."""
+
+    def stepped(self, progress: Progress) -> None:
+        """Break off at the second update."""
+        super().stepped(progress)
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_bar_is_gone_however_training_ends(tmp_path: Path) -> None:
+    """No thread goes on drawing it in a program that goes on, and that may use it once more."""
+    before = threading.enumerate()
+    for bar in (Live(), Failing()):
+        observer = Undisturbed(bar)
+        for _ in range(2):
+            ended = suppress(KeyboardInterrupt) if isinstance(bar, Failing) else nullcontext()
+            with ended:
+                recurra.run(DEALT, data=["ab"] * 20, runs=tmp_path, observer=observer)
+            assert not bar.bar.live.is_started
+        assert threading.enumerate() == before

@@ -16,7 +16,7 @@ from recurra.cli.streams import OutputLost
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
 from recurra.job.train import Silent
-from recurra.train.events import Listener, Observer, Progress
+from recurra.train.events import Listener, Observer, Progress, Releasing
 
 
 def watcher(quiet: bool = False) -> Observer:
@@ -114,6 +114,11 @@ class Undisturbed:
         """Tell the end."""
         self._tell("finished", progress, why)
 
+    def released(self) -> None:
+        """Let what is held go, however training ended."""
+        if isinstance(self.observer, Releasing):
+            self._tell("released")
+
 
 class Live:
     """A progress bar with loss, rate, tokens a second and the time left."""
@@ -154,9 +159,9 @@ class Live:
 
     def finished(self, progress: Progress, why: str) -> None:
         """Leave the bar as it is."""
-        self.bar.stop()
 
-    def __del__(self) -> None:
+    def released(self) -> None:
+        """Give the line of the bar back to the terminal."""
         self.bar.stop()
 
 

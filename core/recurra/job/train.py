@@ -27,7 +27,16 @@ from recurra.runs.folder import RunFolder
 from recurra.runs.records import reading
 from recurra.train import state
 from recurra.train.evaluate import complete, evaluate
-from recurra.train.events import Ended, Listener, Observer, Progress, Saved, Updated, Validated
+from recurra.train.events import (
+    Ended,
+    Listener,
+    Observer,
+    Progress,
+    Releasing,
+    Saved,
+    Updated,
+    Validated,
+)
 from recurra.train.interrupt import listening
 from recurra.train.loop import Trainer
 from recurra.train.metrics import free_figures
@@ -177,6 +186,17 @@ def listened(
     `sample` generates something at each validation. Raises `Interrupted` (RC063) where an end was
     asked for, and `RunError` (RC053, RC060).
     """
+    try:
+        return _listened(trainer, folder, observer, sample)
+    finally:
+        if isinstance(observer, Releasing):
+            observer.released()
+
+
+def _listened(
+    trainer: Trainer, folder: RunFolder, observer: Observer, sample: Callable[[], str]
+) -> str:
+    """Train to the end, as `listened` does, with an observer that is not released."""
     progress = trainer.progress
     observer.started(progress.total, progress.step)
     for event in trainer.events():

@@ -35,6 +35,14 @@ class Listener(Protocol):
         """Something is said, in lines: what changes in a run that goes on, or where one is from."""
 
 
+@runtime_checkable
+class Releasing(Protocol):
+    """An observer that holds something while training goes on, as a terminal's line."""
+
+    def released(self) -> None:
+        """Nothing more is told of this training, whether it was finished, interrupted or failed."""
+
+
 @dataclass
 class Progress:
     """Where training stands."""
