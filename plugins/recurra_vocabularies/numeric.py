@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import model_validator
 
 from recurra import Element, Field, InputError, Options, Transform, Vocabulary
-from recurra_vocabularies.moments import Floats, Moments, ScaleKind
+from recurra_vocabularies.moments import Moments, ScaleKind
 from recurra_vocabularies.power import Search, backward, forward
-from recurra_vocabularies.transforms import Difference, Rescale, SeriesScale
+from recurra_vocabularies.ranks import Floats
+from recurra_vocabularies.transforms import Difference, Rescale, SeriesChange, SeriesScale
 
 LONGEST_SEASON = 10_000
 LEAST_POWER = 0.01
@@ -21,10 +22,12 @@ LEAST_POWER = 0.01
 class NumericOptions(Options):
     """Options of numeric."""
 
-    scale: ScaleKind = Field(
+    scale: ScaleKind | Literal["change"] = Field(
         "standard",
         description=(
-            "max: by the largest magnitude; minmax: to 0..1; standard: to mean 0, deviation 1; none"
+            "change: by the mean change from one step to the next, of each series; max: by the"
+            " largest magnitude; mean: by the mean magnitude; minmax: to 0..1; robust: to median 0,"
+            " the middle half as wide as 1; standard: to mean 0, deviation 1; none"
         ),
     )
     scale_by: Literal["all", "series"] = Field(
@@ -63,6 +66,11 @@ class NumericOptions(Options):
             raise ValueError("log and box_cox both stand first: leave one of them out")
         if isinstance(self.box_cox, float) and 0 < self.box_cox < LEAST_POWER:
             raise ValueError("a power below 0.01 is hardly one: box_cox = 0 takes logarithms")
+        if self.scale == "change" and self.scale_by == "all":
+            raise ValueError(
+                'scale = "change" is that of each series: set scale_by = "series", or take another'
+                " scale"
+            )
         if self.scale == "none" and self.scale_by == "series":
             raise ValueError(
                 'scale = "none" scales no series: leave scale_by out, or take another scale'
@@ -96,27 +104,26 @@ class Numeric(Vocabulary[NumericOptions]):
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale in one pass, and the power where it is to be learned."""
-        by_series = self.options.scale_by == "series"
-        kind: ScaleKind = "none" if by_series else self.options.scale
+        kind = _of_all(self.options)
         if self.options.box_cox == "fit":
             self._fit_power(runs, kind)
             return
 
-        moments = Moments()
+        moments = Moments(kind=kind)
         for run in runs:
             moments.add(self._powered(run))
 
         if moments.count:
-            self.shift, self.scale = moments.scale(kind)
+            self.shift, self.scale = moments.scale()
 
     def _fit_power(self, runs: Iterable[Floats], kind: ScaleKind) -> None:
         """Learn the likeliest power, and shift and scale of what it gives."""
-        search = Search()
+        search = Search(kind)
         for run in runs:
             search.add(self._positive(run))
         if search.logs.count:
             self.power = search.powers()
-            self.shift, self.scale = search.scale(self.power, kind)
+            self.shift, self.scale = search.scale(self.power)
 
     def encode(self, values: Floats) -> Floats:
         """Return scaled numbers `[n, F]`."""
@@ -183,13 +190,22 @@ class Numeric(Vocabulary[NumericOptions]):
             transform.restore(own)
 
 
+def _of_all(options: NumericOptions) -> ScaleKind:
+    """Return the kind of scale that all series share."""
+    if options.scale == "change" or options.scale_by == "series":
+        return "none"
+    return options.scale
+
+
 def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
     """Return what follows.
 
     It is a scale for each series, seasonal differences, those from step to step, and their scale.
     """
     transforms: list[Transform] = []
-    if options.scale_by == "series":
+    if options.scale == "change":
+        transforms.append(SeriesChange())
+    elif options.scale_by == "series":
         transforms.append(SeriesScale(options.scale))
 
     lags = [1] * options.difference
@@ -197,6 +213,7 @@ def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
         lags = [options.seasonal_difference, *lags]
     transforms += [Difference(lag) for lag in lags]
 
-    if lags and options.scale != "none":
+    # Of what is scaled by its changes these are about 1 already.
+    if lags and options.scale != "change" and options.scale != "none":
         transforms.append(Rescale(options.scale))
     return tuple(transforms)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recurra_vocabularies.moments import Floats, Moments, ScaleKind
+from recurra_vocabularies.moments import Moments, ScaleKind
+from recurra_vocabularies.ranks import Floats
 
 POWERS = np.linspace(0, 1, 21)
 """Powers among which the one of training is looked for.
@@ -43,8 +44,8 @@ class Search:
     It is the one whose results look most like a normal law.
     """
 
-    def __init__(self) -> None:
-        self.moments = [Moments() for _ in POWERS]
+    def __init__(self, kind: ScaleKind) -> None:
+        self.moments = [Moments(kind=kind) for _ in POWERS]
         self.logs = Moments()
 
     def add(self, run: Floats) -> None:
@@ -80,11 +81,11 @@ class Search:
         greatest = len(POWERS) - 1 - maybe[::-1].argmax(axis=0)
         return np.where(self.logs.changes, POWERS[greatest], 1.0)
 
-    def scale(self, power: Floats, kind: ScaleKind) -> tuple[Floats, Floats]:
+    def scale(self, power: Floats) -> tuple[Floats, Floats]:
         """Return shift and scale of what those powers give."""
         rows = np.searchsorted(POWERS, power)
         features = np.arange(len(power))
-        pairs = [moments.scale(kind) for moments in self.moments]
+        pairs = [moments.scale() for moments in self.moments]
         shifts = np.stack([shift for shift, _ in pairs])  # powers F
         scales = np.stack([scale for _, scale in pairs])  # powers F
         return shifts[rows, features], scales[rows, features]

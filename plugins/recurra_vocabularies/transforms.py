@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from recurra import Transform
-from recurra_vocabularies.moments import Floats, Moments, ScaleKind
+from recurra_vocabularies.moments import Moments, ScaleKind
+from recurra_vocabularies.ranks import Floats
 
 TINY = 1e-12
 """What is no larger counts as 0, as a part of the level.
@@ -71,14 +72,14 @@ class Rescale(Transform):
 
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale."""
-        moments = Moments()
+        moments = Moments(kind=self.kind)
         for run in runs:
             moments.add(np.where(np.abs(run) > TINY, run, 0.0))
         if not moments.count:
             return
 
         constant = moments.high - moments.low <= TINY
-        shift, scale = moments.scale(self.kind)
+        shift, scale = moments.scale()
         self.shift = np.where(constant, moments.low, shift)
         self.scale = np.where(constant, 1.0, scale)
 
@@ -128,16 +129,20 @@ class SeriesScale(Transform):
 
         They are 0 and 1 where nothing is known, and the level itself for both of a constant.
         """
-        moments = Moments(TINY)
-        moments.add(known)
-        if not moments.count:
+        if not len(known):
             features = known.shape[1]
             return np.stack([np.zeros(features), np.ones(features)])
 
-        shift, scale = moments.scale(self.kind)
+        moments = Moments(TINY, self.kind)
+        moments.add(known)
+        shift, scale = self.of(known, moments)
         level = np.where(moments.greatest > 0, moments.greatest, 1.0)
         scale = np.where(moments.changes, scale, level)
         return np.stack([shift, scale])
+
+    def of(self, known: Floats, moments: Moments) -> tuple[Floats, Floats]:
+        """Return shift and scale of rows whose moments are known, where they change."""
+        return moments.scale()
 
     def apply(self, values: Floats, state: Floats) -> tuple[Floats, Floats]:
         """Return scaled rows."""
@@ -150,3 +155,23 @@ class SeriesScale(Transform):
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Return what was scaled."""
         return values * origins[:, 1] + origins[:, 0]
+
+
+class SeriesChange(SeriesScale):
+    """(x - mean) / mean |x[t] - x[t - 1]| by feature, as the known rows of each series have it.
+
+    In this unit errors are about those of MASE (Hyndman & Koehler 2006, "Another look at measures
+    of forecast accuracy", doi:10.1016/j.ijforecast.2006.03.001), without a season.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("none")
+
+    def __str__(self) -> str:
+        return "each series scaled by its mean change in training"
+
+    def of(self, known: Floats, moments: Moments) -> tuple[Floats, Floats]:
+        """Return the mean, and the mean change."""
+        if len(known) < 2:
+            return moments.mean, np.ones_like(moments.mean)
+        return moments.mean, np.abs(np.diff(known, axis=0)).mean(axis=0)

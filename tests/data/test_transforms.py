@@ -29,10 +29,11 @@ from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra_vocabularies.numeric import Numeric, NumericOptions
 from recurra_vocabularies.power import POWERS, backward, forward
+from recurra_vocabularies.ranks import Ranks
 
 OPTIONS = st.fixed_dictionaries(
     {
-        "scale": st.sampled_from(["max", "minmax", "standard"]),
+        "scale": st.sampled_from(["max", "mean", "minmax", "robust", "standard"]),
         "scale_by": st.sampled_from(["all", "series"]),
         "box_cox": st.sampled_from(["none", "fit", 0.05, 0.5, 1.0]),
         "difference": st.integers(0, 2),
@@ -149,6 +150,58 @@ def test_powers_are_those_of_the_greatest_likelihood() -> None:
     assert np.array_equal(again.encode(values), vocabulary.encode(values))
 
 
+@settings(max_examples=30)
+@given(
+    st.integers(0, 2**16), st.integers(2, 60), st.integers(0, 60), st.sampled_from([1e-3, 1, 1e9])
+)
+def test_errors_of_what_is_scaled_by_its_change_are_those_of_mase(
+    seed: int, rows: int, cut: int, unit: float
+) -> None:
+    """The distance of two rows of the network is that of the data over its mean change; one that is
+    constant has its level.
+    """
+    values = unit * np.random.default_rng(seed).normal(5, 3, (rows, 2))
+    values[:, 1] = 7 * unit
+    chain = chained({"scale": "change", "scale_by": "series"}, values)
+    start = chain.start(values)
+    read, _ = chain.apply(values[:cut], start, 0)
+    rest, _ = chain.apply(values[cut:], start, cut)
+    read = np.concatenate([read, rest])
+
+    change = np.abs(np.diff(values[:, 0])).mean()
+    apart = np.abs(values[0, 0] - values[:, 0]) / change
+    assert np.abs(read[0, 0] - read[:, 0]) == pytest.approx(apart, rel=1e-9, abs=1e-9)
+    assert read[:, 1] == pytest.approx(np.zeros(rows), abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(st.data(), st.integers(1, 300), st.integers(0, 2**16), st.booleans())
+def test_quantiles_hang_on_neither_order_nor_runs(
+    data: st.DataObject, rows: int, seed: int, whole: bool
+) -> None:
+    """They are numpy's, to a 4,096th of what they lie between; of whole numbers exactly."""
+    draw = np.random.default_rng(seed)
+    values = draw.normal(0, 10.0 ** draw.integers(-3, 9), (rows, 2))
+    if whole:
+        values = draw.integers(-2000, 2000, (rows, 2)).astype(float)
+
+    once, parts = Ranks(), Ranks()
+    once.add(values)
+    cut = data.draw(st.integers(0, rows))
+    turned = draw.permutation(values)
+    parts.add(turned[:cut])
+    parts.quantiles([0.5])
+    parts.add(turned[cut:])
+
+    shares = [0, 0.25, 0.5, 0.9, 1]
+    found = once.quantiles(shares)
+    assert np.array_equal(found, parts.quantiles(shares))
+    around = [np.quantile(values, shares, axis=0, method=method) for method in ("lower", "higher")]
+    bound = np.abs(around).max(axis=0) / (1e12 if whole else 4096)
+    wanted = np.quantile(values, shares, axis=0)
+    assert (np.abs(found - wanted) <= bound).all()
+
+
 @settings(max_examples=40)
 @given(level=st.floats(1e3, 1e14), seed=st.integers(0, 2**16), cut=st.integers(0, 40))
 def test_rounding_chooses_no_power(level: float, seed: int, cut: int) -> None:
@@ -210,6 +263,7 @@ def test_differences_are_those_made_by_hand(tmp_path: Path) -> None:
         {"difference": 2, "scale_by": "series"},
         {"scale_by": "series"},
         {"seasonal_difference": 3, "log": True, "scale": "minmax", "scale_by": "series"},
+        {"difference": 1, "scale": "change", "scale_by": "series"},
     ],
     ids=str,
 )
@@ -335,7 +389,7 @@ def test_a_run_goes_on_and_is_opened_with_its_transforms(tmp_path: Path) -> None
     "options", [{"difference": 1}, {"difference": 2}, {"seasonal_difference": 4, "difference": 1}]
 )
 @pytest.mark.parametrize("by", ["all", "series"])
-@pytest.mark.parametrize("scale", ["standard", "minmax", "max"])
+@pytest.mark.parametrize("scale", ["standard", "minmax", "max", "mean", "robust"])
 def test_rounding_becomes_no_signal(options: dict[str, Any], by: str, scale: str) -> None:
     """The differences of a straight line are all alike, and so is what is read of them: nothing is
     made of rounding.

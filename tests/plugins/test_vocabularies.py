@@ -276,7 +276,7 @@ def test_a_prompt_of_categories_stands_between_spaces():
     assert "".join(stream(index) for index in ids.tolist()) == " up down up"
 
 
-SCALES = ("max", "minmax", "standard", "none")
+SCALES = ("max", "mean", "minmax", "none", "robust", "standard")
 finite = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 columns = st.integers(1, 3).flatmap(
     lambda width: st.lists(
@@ -289,6 +289,13 @@ def numeric(scale, *runs):
     vocabulary = Numeric(NumericOptions(scale=scale))
     vocabulary.fit(runs)
     return vocabulary
+
+
+def robust(values):
+    """Return numpy's median and the width of the middle half, else the deviation."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    changes = values.max(0) > values.min(0)
+    return middle, np.where(high > low, high - low, np.where(changes, values.std(0), 0))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -305,11 +312,15 @@ def test_scales_are_those_of_a_direct_computation(scale, rows, data):
     low, high, mean, deviation = values.min(0), values.max(0), values.mean(0), values.std(0)
     shift, size = {
         "max": (0 * low, np.abs(values).max(0)),
+        "mean": (0 * low, np.abs(values).mean(0)),
         "minmax": (low, high - low),
+        "robust": robust(values),
         "standard": (mean, np.where(high > low, deviation, 0)),
         "none": (0 * low, np.ones_like(low)),
     }[scale]
-    near = {"rtol": 1e-6, "atol": 1e-6 * max(1, np.abs(values).max())}
+    # Numbers of one bin are one for a robust scale.
+    bound = 5e-4 if scale == "robust" else 1e-6
+    near = {"rtol": bound, "atol": bound * max(1, np.abs(values).max())}
     np.testing.assert_allclose(found.shift, shift, **near)
     np.testing.assert_allclose(found.scale, np.where(size > 0, size, 1), **near)
     assert found.size == values.shape[1]
@@ -339,14 +350,19 @@ def test_numbers_come_back(scale, rows, others):
 @laws
 @given(rows=columns)
 def test_scaled_numbers_lie_where_the_scale_says(scale, rows):
-    """max: within -1..1, minmax: within 0..1, standard: mean 0 and deviation 1, none: as they
-    were.
+    """max: within -1..1, mean: of magnitude 1, minmax: within 0..1, standard: mean 0 and
+    deviation 1, none: as they were; robust: half of them on each side of 0.
     """
     values = np.array(rows)
     encoded = numeric(scale, values).encode(values)
     changes = values.max(0) > values.min(0)
     if scale == "max":
         assert np.abs(encoded).max() <= 1
+    elif scale == "mean":
+        magnitude = np.abs(encoded).mean(0)
+        np.testing.assert_allclose(magnitude, values.any(0), atol=1e-9)
+    elif scale == "robust":
+        assert ((encoded >= -1e-3).mean(0) >= 0.5).all() or not changes.all()
     elif scale == "minmax":
         assert encoded.min() >= 0 and encoded.max() <= 1 + 1e-12
     elif scale == "none":
@@ -428,7 +444,7 @@ def test_a_text_with_words_is_not_spoken_of(name):
     vocabulary.encode(SPACED[name])
 
 
-@pytest.mark.parametrize("scale", ["max", "minmax", "standard", "none"])
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("log", [False, True])
 def test_numbers_of_any_size_are_decoded_without_a_warning(scale: str, log: bool) -> None:
     """What a network that has gone wrong gives is infinite in the data's units, and no warning of
