@@ -52,6 +52,12 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
         {**TIDES, "columns": ["3"], "label": "1"},
         {**TIDES, **FIGURES, "columns": ["2", "4"], "group": "1", "missing": "drop"},
     ),
+    "parquet": (
+        *({"path": "examples/weather.parquet", **columns} for columns in COLUMNS),
+        {"path": "examples/strokes.parquet", "columns": ["points"], "label": "letter"},
+        {"path": "examples/strokes.parquet", "columns": ["x", "y"], "label": "letter"},
+        {"path": "examples/strokes.parquet", "columns": ["turns"], "label": "letter"},
+    ),
     "jsonl": (
         *({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),
         {"path": "examples/strokes.jsonl", "columns": ["points"], "label": "letter"},
@@ -70,6 +76,11 @@ def recurra_components() -> list[Component]:
         ("text", "text:Text", "text files, by name or by pattern, plain or .gz"),
         ("csv", "tables:Csv", "columns of a csv file: numbers, tokens, or one text a row"),
         ("jsonl", "tables:Jsonl", "keys of a file with one JSON object a line"),
+        (
+            "parquet",
+            "parquet:Parquet",
+            "columns of a parquet file, which needs the extra recurra[data]",
+        ),
         ("given", "given:Given", "arrays, lists or a DataFrame that a program gives in Python"),
         (
             "python_docs",

@@ -11,7 +11,7 @@ from recurra import Field
 from recurra_sources.applying import For
 from recurra_sources.csv_rows import Form
 from recurra_sources.numbers import Percent, Writing
-from recurra_sources.table_options import TableOptions
+from recurra_sources.table_options import WrittenOptions
 
 
 def _mark(character: str) -> str:
@@ -67,7 +67,7 @@ AT_MOST_ONE: dict[str, JsonValue] = {"maxLength": 1}
 """What it says of one that may be left out."""
 
 
-class CsvOptions(TableOptions):
+class CsvOptions(WrittenOptions):
     """Options of csv."""
 
     delimiter: Annotated[str, AfterValidator(_mark)] = Field(

@@ -42,7 +42,7 @@ PACKED = (
     (rb"7z\xbc\xaf", "a 7z archive", "unpack it first"),
     (rb"Rar!\x1a", "a rar archive", "unpack it first"),
     (rb"\xd0\xcf\x11\xe0", "a spreadsheet or a document of Office", "save it as csv or text first"),
-    (rb"PAR1", "a parquet file", "save it as csv or JSON lines first"),
+    (rb"PAR1", "a parquet file", 'read it with source.kind = "parquet"'),
     (rb"ARROW1|ORC", "a table in a format of its own", "save it as csv or JSON lines first"),
     (rb"SQLite format 3", "a database", "save its table as csv or JSON lines first"),
     (rb"\x93NUMPY", "an array of NumPy", "save it as csv first"),

@@ -146,7 +146,7 @@ def _decoded(path: Path, encoding: str, replaced: Replaced | None) -> Iterator[s
     count = _LineCount()
     # Bytes before the last that were read, and those among them that wait for the rest of theirs.
     seen = waiting = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         _check_head(path, file.read(encodings.SAMPLE), encoding)
         file.seek(0)
         try:
@@ -199,7 +199,7 @@ class _LineCount:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading, unpacked where it is .gz.
 
     Raises `InputError`: RC040 if it cannot be read, RC044 if it changes before it is read to its
@@ -248,7 +248,7 @@ def _stamp(state: os.stat_result) -> tuple[int, int, int]:
 
 def _head(path: Path) -> bytes:
     """Return how a file begins; of one that is packed, what is in it."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return file.read(encodings.SAMPLE)
 
 

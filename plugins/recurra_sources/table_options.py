@@ -217,10 +217,7 @@ class FileOptions(Options):
 
 
 class TableOptions(RowOptions, FileOptions):
-    """Options of csv and jsonl."""
-
-    encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
-    errors: Errors = Field("strict", description=ERRORS)
+    """Options of what reads the rows of one file."""
 
     def over(self, path: str) -> Self:
         """Return the same options, without labels, for another file with rows as they were."""
@@ -229,3 +226,10 @@ class TableOptions(RowOptions, FileOptions):
         other._alike = self.whole_rows
         other._prompts = self.prompts
         return other
+
+
+class WrittenOptions(TableOptions):
+    """Options of csv and jsonl, which are text."""
+
+    encoding: Encoding = Field("utf-8", description="how the file's bytes are read")
+    errors: Errors = Field("strict", description=ERRORS)

@@ -1,4 +1,4 @@
-"""The two kinds of table: csv files, and files of JSON lines."""
+"""The tables that are text: csv files, and files of JSON lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from recurra_sources.files import OR_REPLACE, Replaced
 from recurra_sources.names import HALF_CURE, half_pair, nearest, readable
 from recurra_sources.numbers import Writing
 from recurra_sources.patterns import matching
-from recurra_sources.table_options import TableOptions
+from recurra_sources.table_options import TableOptions, WrittenOptions
 
 O = TypeVar("O", bound=TableOptions)  # noqa: E741
+W = TypeVar("W", bound=WrittenOptions)
 USUAL = {";": '";"', "\t": '"\\t"', "|": '"|"', ",": '","'}
 """What else may stand between cells, and how TOML writes it."""
 COMMENTS = ("#", "//", "%")
@@ -38,11 +39,6 @@ ARRAY = (
 class Table(Rows[O]):
     """A file of rows."""
 
-    def __init__(self, options: O) -> None:
-        super().__init__(options)
-        self._replaced: files.Replaced | None = None
-        self._warned = False
-
     @property
     def where(self) -> str:
         """The file."""
@@ -58,15 +54,6 @@ class Table(Rows[O]):
             raise InputError.of("RC040", fact, key="source.path", got=names)
         return paths[0]
 
-    def _lines(self, path: Path) -> Iterator[str]:
-        """Give the lines of the file. Warns once (`Unsuited`) of what was replaced in them."""
-        encoding = self.options.encoding
-        self._replaced = files.Replaced() if self.options.errors == "replace" else None
-        yield from files.lines(path, encoding, self._replaced)
-        if self._replaced is not None and not self._warned:
-            self._warned = True
-            self._replaced.warn(path, encoding)
-
     def fingerprint(self) -> str:
         """Return a hash of name, size and time of the file."""
         return files.fingerprint([self._file()])
@@ -76,7 +63,25 @@ class Table(Rows[O]):
         return type(self)(self.options.over(path))
 
 
-class Csv(Table[CsvOptions]):
+class Written(Table[W]):
+    """A file of rows that is text."""
+
+    def __init__(self, options: W) -> None:
+        super().__init__(options)
+        self._replaced: files.Replaced | None = None
+        self._warned = False
+
+    def _lines(self, path: Path) -> Iterator[str]:
+        """Give the lines of the file. Warns once (`Unsuited`) of what was replaced in them."""
+        encoding = self.options.encoding
+        self._replaced = files.Replaced() if self.options.errors == "replace" else None
+        yield from files.lines(path, encoding, self._replaced)
+        if self._replaced is not None and not self._warned:
+            self._warned = True
+            self._replaced.warn(path, encoding)
+
+
+class Csv(Written[CsvOptions]):
     """Columns of a csv file, which its first row names, or which are called by their number.
 
     In a file of one column a blank line between rows is a row whose cell is empty; in a wider one
@@ -211,11 +216,11 @@ class Csv(Table[CsvOptions]):
         return self.options.writing
 
 
-class JsonlOptions(TableOptions):
+class JsonlOptions(WrittenOptions):
     """Options of jsonl."""
 
 
-class Jsonl(Table[JsonlOptions]):
+class Jsonl(Written[JsonlOptions]):
     """Keys of a file with one JSON object a line.
 
     A number is taken as it is written: it is a text too, as in a csv file, and a text that is a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sheets import Sheet, gathered, labelled
 
@@ -33,6 +33,7 @@ drawn = st.lists(st.tuples(st.sampled_from("abcd"), cells, st.integers(0, 9)), m
 
 
 @pytest.mark.parametrize("missing", ["forward", "interpolate", "drop", "error"])
+@settings(max_examples=25)
 @given(rows=drawn)
 def test_rows_in_between_are_read_as_if_they_were_sorted(tmp_path_factory, missing, rows):
     """Sequences, labels, what missing cells become and what is refused, all are those of the

@@ -22,14 +22,16 @@ LIKE_ANOTHER = {entry.component.name for entry in OWN if entry.component.kind ==
 by default; one of a scan is where a new plugin is written, and what is read as csv is as jsonl
 is.
 """
+NEEDS = {"bpe": "tokenizers", "parquet": "pyarrow"}
+"""Packages of extras, without which a component cannot be tried."""
 
 
 def by_default(entry: Entry) -> Any:
     """Return a component as a parameter, marked slow if it is like another one."""
     marks = [pytest.mark.slow] if entry.component.name in LIKE_ANOTHER else []
-    if entry.component.name == "bpe":
-        absent = find_spec("tokenizers") is None
-        marks.append(pytest.mark.skipif(absent, reason="the package tokenizers is not installed"))
+    if package := NEEDS.get(entry.component.name):
+        absent = find_spec(package) is None
+        marks.append(pytest.mark.skipif(absent, reason=f"the package {package} is not installed"))
     return pytest.param(entry, marks=marks, id=label(entry))
 
 

@@ -1,0 +1,198 @@
+"""Parquet files, by pyarrow, which is imported once such a file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from recurra import Element, Field, FilePath, InputError, Piece
+from recurra_sources import files, typed
+from recurra_sources.cells import Reader
+from recurra_sources.label_numbers import LabelNumbers
+from recurra_sources.names import readable
+from recurra_sources.table_options import TableOptions
+from recurra_sources.tables import Table
+
+ROWS, LISTS = 1 << 13, 1 << 7
+"""Rows that are read at a time, and rows of which a cell may hold a whole sequence."""
+BUFFER = 1 << 20
+"""Bytes of a column that are read at a time."""
+INSTALL = "pip install 'recurra[data]'"
+"""How the library comes that reads such files."""
+WITHIN = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+"""Types whose cells are lists."""
+NUMBERS = ("int", "uint", "float", "halffloat", "double", "decimal", "bool")
+TEXTS = ("string", "large_string", "string_view", "null")
+MOMENTS = ("timestamp", "date32", "date64")
+"""How the types begin that are read, but for what is in lists and in dictionaries."""
+
+
+class ParquetOptions(TableOptions):
+    """Options of parquet."""
+
+    path: FilePath = Field(description="the file")
+
+
+class Parquet(Table[ParquetOptions]):
+    """Columns of a parquet file, read in batches: a file larger than memory passes through.
+
+    Rows are counted from 1. A number is one whatever its width, decimals and truth values (1 and 0)
+    too, and a text that is written as one; where names are read, what has a type of its own is
+    taken as JSON and ISO 8601 write it. Null and NaN are missing. A cell may hold a list where each
+    row is a sequence, as in JSON lines.
+    """
+
+    unit: ClassVar[str] = "row"
+
+    def __init__(self, options: ParquetOptions) -> None:
+        super().__init__(options)
+        self._reads: Element = "text"
+
+    def read(self, element: Element) -> Iterator[Piece]:
+        """Give the sequences."""
+        self._reads = element
+        yield from super().read(element)
+
+    def written(self) -> Iterator[tuple[int, list[Any]]]:
+        """Give the cells of each row, and its number."""
+        path, names = self._file(), self.options.named
+        arrow, parquet = _library()
+        _check_name(path)
+        count = 0
+        with files.opened(path) as file, _faults(path, arrow):
+            table = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+            types = self._types(table.schema_arrow)
+            lists = any(_kind(of_cells) in WITHIN for of_cells in types)
+            rows = LISTS if lists else ROWS
+            needed = list(dict.fromkeys(names))
+            for batch in table.iter_batches(rows, columns=needed, use_threads=False):
+                cells = (_cells(batch.column(name), name, self.where, arrow) for name in names)
+                for row in zip(*cells, strict=True):
+                    count += 1
+                    yield count, list(row)
+
+    def cells(self, line: int, row: list[Any]) -> list[Any]:
+        """Return the cells of a row."""
+        return row
+
+    def _types(self, schema: Any) -> list[Any]:
+        """Return the types of the columns that are read.
+
+        Raises `InputError` (RC040, RC042) for a column that is not there, or whose cells are none.
+        """
+        options, types = self.options, []
+        for name in options.named:
+            if schema.names.count(name) > 1:
+                raise self._twice(name, "")
+            if name not in schema.names:
+                raise self._no_column(name, schema.names)
+            field = schema.field(name)
+            self._check_type(name, field)
+            types.append(field.type)
+        return types
+
+    def _check_type(self, name: str, field: Any) -> None:
+        """Raise `InputError` (RC042) for a column whose cells cannot be read as what is asked."""
+        innermost = _innermost(field.type)
+        kind = _kind(innermost)
+        cure = "name another column, or write this one with a type that is read"
+        allowed = "numbers, truth values, text, and lists of these; dates and time stamps as names"
+        meant = b"ARROW:extension:name" in (field.metadata or {})
+        if meant or not kind.startswith((*NUMBERS, *TEXTS, *MOMENTS)):
+            if "binary" in kind:
+                cure = "write it as text: bytes have no letters"
+        elif kind in MOMENTS and (innermost is not field.type or self._reads_numbers(name)):
+            allowed = "numbers, truth values, text, and lists of these"
+            cure = "write what counts in it, as the hour or the month, in a column of its own"
+        else:
+            return
+        fact = f"{self.where}: column {name!r} is of type {field.type}, which is not read here"
+        key = self._key(name)
+        raise InputError.of("RC042", fact, key=key, allowed=allowed, cure=cure)
+
+    def _reads_numbers(self, name: str) -> bool:
+        """Return whether the cells of a column are to be numbers."""
+        options = self.options
+        as_label = name in options.labels and self._numbers_labelled
+        return as_label or (name in options.columns and self._reads == "numbers")
+
+    def readers(self, element: Element) -> list[Reader]:
+        """Return what reads the cells beside those that are read, each as it would be written."""
+        readers = super().readers(element)
+        return [read if isinstance(read, LabelNumbers) else typed.written(read) for read in readers]
+
+    def _reader(self, element: Element) -> Reader:
+        """Return what reads a cell as an element."""
+        if element == "numbers":
+            return self._markers.before(typed.number)
+        return typed.written(super()._reader(element))
+
+    def features(self) -> list[str]:
+        """Return the names of the columns, of each number of a step that is a list."""
+        return self.features_of_lists()
+
+
+def _library() -> tuple[Any, Any]:
+    """Return pyarrow and what it reads parquet with. Raises `InputError` (RC040) without it."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        fact = f"a parquet file is read by the package pyarrow, which is not here: {error}"
+        raise InputError.of("RC040", fact, key="source.kind", cure=INSTALL) from error
+    return pyarrow, pyarrow.parquet
+
+
+def _check_name(path: Path) -> None:
+    """Raise `InputError` (RC040) for a file that is packed as a whole: its end is read first."""
+    if path.suffix.lower() == ".gz":
+        fact = f"{readable(path)} is packed as a whole, and a parquet file is packed inside"
+        raise InputError.of("RC040", fact, key="source.path", cure="unpack it, as with gunzip")
+
+
+@contextmanager
+def _faults(path: Path, arrow: Any) -> Iterator[None]:
+    """Turn what the library says of a file into an `InputError` (RC040)."""
+    try:
+        yield
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
+        fact = f"{readable(path)} cannot be read as a parquet file: {reason}"
+        cure = 'if it is a table of text, set source.kind = "csv" or "jsonl"; else bring it whole'
+        raise InputError.of("RC040", fact, key="source.path", cure=cure) from error
+
+
+def _kind(of_cells: Any) -> str:
+    """Return how a type is called, without what stands in brackets behind it."""
+    name: str = str(of_cells).partition("<")[0]
+    return name.partition("[")[0].partition("(")[0]
+
+
+def _innermost(of_cells: Any) -> Any:
+    """Return the type inside lists and dictionaries."""
+    kind = _kind(of_cells)
+    while kind in WITHIN or kind == "dictionary":
+        of_cells = of_cells.value_type
+        kind = _kind(of_cells)
+    return of_cells
+
+
+def _cells(column: Any, name: str, where: str, arrow: Any) -> Iterator[Any]:
+    """Give the cells of a column of a batch. Raises `InputError` (RC042) for finer times than ours.
+
+    Lists are made one by one: a batch of them may be large.
+    """
+    if _kind(column.type) == "dictionary":
+        column = column.dictionary_decode()
+    if _kind(column.type) in WITHIN:
+        return (cell.as_py() for cell in column)
+    if _kind(column.type) == "timestamp":
+        try:
+            column = column.cast(arrow.timestamp("us", column.type.tz))
+        except arrow.ArrowInvalid as error:
+            fact = f"{where}: column {name!r} holds times that are finer than a microsecond"
+            cure = "round them to microseconds"
+            raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
+    return iter(column.to_pylist())
