@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -188,7 +188,7 @@ def table_of(data: Any) -> Table:
         return Table({INPUT: [data]}, f"a text of {len(data)} characters", False)
     if isinstance(data, Mapping):
         return _with_names(list(data), list(data.values()), "a dict")
-    if hasattr(data, "columns") and hasattr(data, "__getitem__"):
+    if (hasattr(data, "columns") or _column_names(data)) and hasattr(data, "__getitem__"):
         return _of_frame(data)
     if isinstance(data, list | tuple):
         if data and all(isinstance(row, Mapping) for row in data):
@@ -249,11 +249,17 @@ def _of_array(data: Any) -> Table:
     return Table(features, described, False)
 
 
+def _column_names(data: Any) -> list[Any]:
+    """Return the names of columns, where a library calls them so: its `columns` are no names."""
+    names = getattr(data, "column_names", None)
+    return names if isinstance(names, list) else []
+
+
 def _of_frame(data: Any) -> Table:
     """Return a table of a library that gives a column by its name."""
     kind = f"a {type(data).__name__}"
     try:
-        names = list(data.columns)
+        names = _column_names(data) or list(data.columns)
     except TypeError as error:
         raise _refused(data) from error
     _check_names(names, kind)
@@ -262,7 +268,8 @@ def _of_frame(data: Any) -> Table:
     except Exception as error:
         # Somebody else's class.
         fact = f"{kind} does not give its columns by their names: {error}"
-        raise InputError.of("RC080", fact, key="source", allowed=ALLOWED) from error
+        cure = "collect() makes a DataFrame of it" if hasattr(data, "collect") else ""
+        raise InputError.of("RC080", fact, key="source", allowed=ALLOWED, cure=cure) from error
     return _with_names(names, columns, kind)
 
 
@@ -348,7 +355,7 @@ def _listed(name: str, values: Any) -> list[Any]:
         if not np.ndim(values):
             raise _no_column(name, values)
         values = _cells(_called(name), values)
-    elif not isinstance(values, list | tuple):
+    elif not isinstance(values, Sequence) or isinstance(values, memoryview | bytearray):
         raise _no_column(name, values)
     return [_element(cell) for cell in values]
 
@@ -451,6 +458,8 @@ def _plain(value: Any) -> Any:
 
 def _floated(value: Any) -> Any:
     """Return what is read with numbers of one type: 1 and 1.0 are the same data."""
+    if type(value) is float:
+        return value
     if isinstance(value, list):
         return [_floated(inner) for inner in value]
     if isinstance(value, Real) and not isinstance(value, bool | np.timedelta64):

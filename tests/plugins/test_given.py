@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -200,6 +201,20 @@ def test_a_structured_array_is_a_table() -> None:
         assert sequences(table, columns=["x", "y"]) == [[[1.0, 2.0], [3.0, 4.0]]]
         found = pieces(table, columns=["y"], label="l")
         assert [dict(piece.columns) for piece in found] == [{"label": "a"}, {"label": "b"}]
+
+
+def test_tables_of_other_libraries_are_read() -> None:
+    """One whose `columns` are the columns has `column_names`; a column is whatever has an order."""
+    arrow = Frame({"x": deque([1.0, 2.0]), "y": range(2)})
+    arrow.columns = [[1.0, 2.0], [0, 1]]
+    arrow.column_names = ["x", "y"]  # type: ignore[attr-defined]
+    assert sequences(arrow) == [[[1.0, 0.0], [2.0, 1.0]]]
+    assert source(arrow).features() == ["x", "y"]
+
+    lazy = Frame({}, ["x"])
+    lazy.collect = dict  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"by their names(.|\n)*collect\(\)"):
+        source(lazy)
 
 
 @given(rows=st.lists(st.integers(-9, 9) | st.none(), min_size=1, max_size=5).filter(any))
