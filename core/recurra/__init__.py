@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from recurra.contracts.head import Head
     from recurra.contracts.hooks import hookimpl
     from recurra.contracts.loss import Loss
-    from recurra.contracts.metric import Figure, Metric, Metrics, Sums
+    from recurra.contracts.metric import Figure, Metric, Metrics, SeriesScales, Sums
     from recurra.contracts.options import (
         CellOptions,
         FilePath,
@@ -57,9 +57,10 @@ if TYPE_CHECKING:
     from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError, Unsuited
     from recurra.generate.sampling import Sampling
-    from recurra.train.baselines import ngram_rules, series_rules
+    from recurra.train.baselines import ngram_rules
     from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
+    from recurra.train.series import series_rules
     from recurra.verbs import check, load, resume, run
 
 _HOME = {
@@ -75,6 +76,7 @@ _HOME = {
     "Figure": "recurra.contracts.metric",
     "Metric": "recurra.contracts.metric",
     "Metrics": "recurra.contracts.metric",
+    "SeriesScales": "recurra.contracts.metric",
     "Sums": "recurra.contracts.metric",
     "CellOptions": "recurra.contracts.options",
     "FilePath": "recurra.contracts.options",
@@ -108,7 +110,7 @@ _HOME = {
     "Sampling": "recurra.generate.sampling",
     "Observer": "recurra.train.events",
     "ngram_rules": "recurra.train.baselines",
-    "series_rules": "recurra.train.baselines",
+    "series_rules": "recurra.train.series",
     "Accuracy": "recurra.train.metrics",
     "Distance": "recurra.train.metrics",
     "Likelihood": "recurra.train.metrics",
@@ -151,6 +153,7 @@ __all__ = [
     "Sampling",
     "ScanCell",
     "ScanState",
+    "SeriesScales",
     "Source",
     "State",
     "StatefulEncoder",

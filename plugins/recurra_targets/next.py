@@ -43,7 +43,7 @@ class Next(Target[NextOptions]):
         return MEASURED[elements]
 
     def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
-        """Return nats; of numbers the error, scaled where several columns have their own units."""
+        """Return nats; of numbers the error, scaled where several have their own units."""
         if elements == "symbols":
             return "nats"
         scaled = columns > 1 and all("mase" in row for row in rows)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recurra import UnknownSymbol, Unsuited
 from recurra.testing.hard_data import SURROGATES, TEXTS
-from recurra.train.metrics import Errors
+from recurra.train.errors import Errors
 from recurra_sources import files
 from recurra_vocabularies.byte import Byte, ByteOptions
 from recurra_vocabularies.category import Category, CategoryOptions

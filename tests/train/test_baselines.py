@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, SERIES
+from conftest import SERIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trials import PROSE, about, write
@@ -21,7 +21,7 @@ from recurra.data.store import Store
 from recurra.job.data import load_data
 from recurra.resolve import resolve
 from recurra.train import baselines
-from recurra.train.baselines import forecasts, ngram_rules, series_rules, series_scale
+from recurra.train.baselines import ngram_rules
 
 BEGIN = -1
 
@@ -158,49 +158,6 @@ def test_the_best_n_gram_on_pythons_documentation(tmp_path: Path) -> None:
     assert min(row["nats"] for row in found.values()) == pytest.approx(1.320, abs=6e-4)
 
 
-numbers = st.lists(st.integers(-20, 20).map(float), min_size=4, max_size=30)
-
-
-@given(values=numbers, cut=st.floats(0.3, 0.8), season=st.integers(0, 3))
-@settings(max_examples=80, deadline=None)
-def test_rules_one_step_ahead(values: list[float], cut: float, season: int) -> None:
-    """Naive, drift and seasonal naive, one step ahead, by their formulas."""
-    row = np.array(values)
-    at = max(2, int(len(row) * cut))
-    store = Store(row[:, None], np.array([0]), "")
-    begin = np.array([0])
-    held = _part(store, np.array([at]), np.array([len(row)]), begin, 1, season)
-    found = series_rules(_part(store, begin, np.array([at]), begin, 1, season), held)
-    slope = (row[at - 1] - row[0]) / (at - 1)
-    wanted = {"naive": row[at - 1 : -1], "drift": row[at - 1 : -1] + slope}
-    if season and at >= season:
-        wanted["seasonal naive"] = row[at - season : len(row) - season]
-    assert {rule: errors.metrics()["mae"] for rule, errors in found.items()} == pytest.approx(
-        {rule: np.abs(guess - row[at:]).mean() for rule, guess in wanted.items()}
-    )
-
-
-@given(values=numbers, steps=st.integers(1, 8), season=st.integers(0, 5))
-@settings(max_examples=80, deadline=None)
-def test_rules_that_run_free(values: list[float], steps: int, season: int) -> None:
-    """Many steps ahead: the last value, the line through first and last, the last season over and
-    over.
-    """
-    found = forecasts(np.array(values)[:, None], steps, season)
-    slope = (values[-1] - values[0]) / (len(values) - 1)
-    wanted = {
-        "naive": [values[-1]] * steps,
-        "drift": [values[-1] + slope * ahead for ahead in range(1, steps + 1)],
-    }
-    if 0 < season <= len(values):
-        wanted["seasonal naive"] = [
-            values[len(values) - season + ahead % season] for ahead in range(steps)
-        ]
-    assert found.keys() == wanted.keys()
-    for rule, guess in found.items():
-        assert guess[:, 0].tolist() == pytest.approx(wanted[rule])
-
-
 def test_model_and_rules_are_held_against_the_same_steps(tmp_path: Path) -> None:
     """Over series of unequal length each step counts once, for the rules as for the model."""
     series = [[1.0, 2, 4, 8, 16, 32, 64, 128], [5.0, 5, 9], [3.0, 1, 4, 1, 5, 9]]
@@ -220,44 +177,3 @@ def test_model_and_rules_are_held_against_the_same_steps(tmp_path: Path) -> None
         for value in row[max(1, len(row) - 5) :]
     ]
     assert run.result["forecast"]["baselines"]["naive"]["mae"] == pytest.approx(np.mean(gaps))
-
-
-AIRLINE = REPOSITORY / "tasks" / "airline.csv"
-
-
-@pytest.mark.skipif(not AIRLINE.exists(), reason="the airline table is not here")
-def test_the_seasonal_rule_on_airline_passengers() -> None:
-    """Last year's months again miss the last year of the airline series by 9.99 per cent."""
-    rows = [line.split(",") for line in AIRLINE.read_text().splitlines()[1:]]
-    values = np.array([[float(row[1])] for row in rows])
-    guess = forecasts(values[:-12], 12, 12)["seasonal naive"]
-    assert 100 * np.mean(np.abs(guess - values[-12:]) / values[-12:]) == pytest.approx(
-        9.99, abs=0.005
-    )
-
-
-@given(
-    rows=st.lists(st.lists(st.integers(-9, 9), min_size=2, max_size=9), min_size=1, max_size=5),
-    season=st.integers(0, 4),
-    widths=st.lists(st.sampled_from([1.0, 1e-3, 1e6]), min_size=1, max_size=3),
-)  # fmt: skip
-@settings(max_examples=60, deadline=None)
-def test_the_scale_is_the_error_of_saying_a_season_again(
-    rows: list[list[int]], season: int, widths: list[float]
-) -> None:
-    """By column: the mean distance of each element of training from the one a season before it in
-    its own sequence.
-    """
-    values = np.concatenate([np.outer(row, widths) for row in rows])
-    starts = np.cumsum([0, *map(len, rows)])[:-1]
-    ends = starts + [len(row) for row in rows]
-    lag = season or 1
-    gaps = [
-        [abs(row[t] - row[t - lag]) * width for width in widths] for row in rows for t in range(lag,
-            len(row))
-    ]  # fmt: skip
-    found = series_scale(_part(Store(values, starts, ""), starts, ends, starts, 1, season))
-    if not gaps:
-        assert found is None
-    else:
-        assert found == pytest.approx(np.mean(gaps, axis=0))

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from trials import PROSE, about, write
 
 import recurra
+from recurra.contracts.metric import Metrics
 from recurra.data import segments
 from recurra.job.build import build_network
 from recurra.job.data import load_data
 from recurra.resolve import resolve
+from recurra.train.errors import Errors
 from recurra.train.evaluate import cold_and_warm, evaluate
-from recurra.train.metrics import Errors, Metrics
 
 CLOSE = {"float64": 1e-9, "float32": 1e-5}
 
@@ -42,6 +43,7 @@ def _brute(data: Any, network: Any, name: str) -> Metrics:
     right: list[bool] = []
     gaps: list[float] = []
     actual: list[float] = []
+    owners: list[int] = []
     losses: list[float] = []
     network.eval()
     for low, high, begin in zip(part.low, part.high, part.begin, strict=True):
@@ -62,6 +64,7 @@ def _brute(data: Any, network: Any, name: str) -> Metrics:
             else:
                 predicted = data.vocabulary.decode(output[0].double().numpy())
                 gaps += (predicted - after).ravel().tolist()
+                owners.append(int(begin))
                 actual += after.ravel().tolist()
                 losses.append(
                     float(
@@ -83,13 +86,28 @@ def _brute(data: Any, network: Any, name: str) -> Metrics:
     }  # fmt: skip
     if some.any():
         found["mape"] = float(100 * np.abs(gap[some] / came[some]).mean())
+    apart = np.abs(came) + np.abs(came + gap)
+    shares = np.divide(np.abs(gap), apart, out=np.zeros_like(gap), where=apart > 0)
+    found["smape"] = float(200 * shares.mean())
+    if some.any():
+        found["wape"] = float(100 * np.abs(gap).sum() / np.abs(came).sum())
+
+    # What training sees of a series is its own scale, else that of all of training.
     train, values = data.splits["train"], data.store.values
-    changes = [
-        abs(values[at, 0] - values[at - 1, 0])
-        for low, high, begin in zip(train.low, train.high, train.begin, strict=True)
-        for at in range(max(int(low), int(begin) + 1), int(high))
-    ]
-    return found | ({"mase": found["mae"] / float(np.mean(changes))} if any(changes) else {})
+    changes = {
+        int(begin): [
+            abs(values[at, 0] - values[at - 1, 0]) for at in range(int(begin) + 1, int(high))
+        ]
+        for high, begin in zip(train.high, train.begin, strict=True)
+    }
+    of_all = float(np.mean(sum(changes.values(), [])))
+    ratios = []
+    for begin in dict.fromkeys(owners):
+        own = [abs(gap) for gap, owner in zip(gaps, owners, strict=True) if owner == begin]
+        scale = float(np.mean(changes[begin])) if begin in changes else of_all
+        if scale > 0:
+            ratios.append(float(np.mean(own)) / scale)
+    return found | ({"mase": float(np.mean(ratios))} if ratios else {})
 
 
 words = st.text("abc d", min_size=2, max_size=14)
@@ -295,12 +313,14 @@ def test_what_is_for_training_alone_leaves_figures_alone(name: str, tmp_path: Pa
 
 
 @given(
-    st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=30),
+    st.lists(
+        st.tuples(*[st.floats(-1e6, 1e6, allow_subnormal=False)] * 2), min_size=1, max_size=30
+    ),
     st.integers(1, 7),
 )
 @settings(max_examples=100, deadline=None)
 def test_errors_add_up_in_any_portions(pairs: list[tuple[float, float]], portion: int) -> None:
-    """mae, rmse and mape of portions added up are those of the formulas over all."""
+    """mae, rmse, mape, smape and wape of portions added up are those of the formulas over all."""
     predicted, actual = (np.array(column) for column in zip(*pairs, strict=True))
     some = np.abs(actual) > 1e-3
     actual = np.where(some, actual, 0.0)
@@ -311,7 +331,15 @@ def test_errors_add_up_in_any_portions(pairs: list[tuple[float, float]], portion
     wanted = {"mae": np.abs(gap).mean(), "rmse": np.sqrt((gap**2).mean())}
     if some.any():
         wanted["mape"] = 100 * np.abs(gap[some] / actual[some]).mean()
+        wanted["wape"] = 100 * np.abs(gap).sum() / np.abs(actual).sum()
+    wanted["smape"] = np.mean(
+        [
+            200 * abs(p - a) / (abs(p) + abs(a)) if p or a else 0.0
+            for p, a in zip(predicted.tolist(), actual.tolist(), strict=True)
+        ]
+    )
     assert errors.metrics() == pytest.approx(wanted)
+    assert 0 <= errors.metrics()["smape"] <= 200 * (1 + 1e-12)
 
 
 @given(

@@ -59,7 +59,7 @@ def test_a_sample_of_series_is_drawn_over_all_and_said(
     resolved = resolve(tmp_path / "task.toml", changes)
     data = load_data(resolved)
     pairs, total = history_and_future(data, "test", 1, 10)
-    first = [float(history[0, 0]) for _, _, history, _ in pairs]
+    first = [float(series.history[0, 0]) for series in pairs]
     every = sorted(float(data.store.values[low, 0]) for low in data.splits["test"].low)
     assert total == 40 and len(set(first)) == 10 and {every[0], every[-1]} <= set(first)
 
@@ -138,8 +138,10 @@ def test_no_figure_is_less_than_nothing_by_a_sign(
         "steps": 1,
         "metrics": table,
         "baselines": {"naive": table},
+        "by_step": [{"ahead": 1, "metrics": table, "baselines": {"naive": table}}] * 2,
+        "by_series": [{"series": 1, "metrics": table, "baselines": {"naive": table}}] * 2,
         "notes": [],
-        "last_series": {"actual": [[value]]},
+        "last_series": {"actual": [[value]], "model": [[value]], "naive": [[value]]},
     }
     shown = {
         "split": "test",
@@ -148,6 +150,7 @@ def test_no_figure_is_less_than_nothing_by_a_sign(
         "notes": [],
         "forecast": forecast,
         "verdict": "",
+        "best_baseline": "naive",
     }
     show.figures(shown)
     Forecasts().write(iter([value, [value, value]]), "", 1)

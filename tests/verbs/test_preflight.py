@@ -46,6 +46,10 @@ NEVER: dict[str, tuple[str, dict[str, Any], str]] = {
     "a band that divides by zero": (ALL_ZERO, {"expect.mape_below": 5.0}, "expect.mape_below"),
     "a metric of relative errors of zeros": (ALL_ZERO, {"expect.metrics": {"mape": [0.0, 5.0]}},
         "expect.metrics.mape"),
+    "a monitor that divides a sum by zero": (ALL_ZERO, {"training.monitor": "wape"},
+        "training.monitor"),
+    "a metric of a sum of errors of zeros": (ALL_ZERO, {"expect.metrics": {"wape": [0.0, 5.0]}},
+        "expect.metrics.wape"),
     "a scaled error of what never changes": (
         SERIES,
         {"source.values": [5.0] * 16 + [1.0, 2.0, 3.0, 4.0], "expect.metrics": {"mase": [0.0,

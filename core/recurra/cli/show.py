@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, ConsoleDimensions
-from rich.table import Table
-
+from recurra.cli.forecast_view import forecast_table
+from recurra.cli.printing import empty_table, out, show_columns, show_ladder, show_notes
 from recurra.cli.visible import visible
-from recurra.contracts.metric import Metrics
 from recurra.engine.choice import Choice
 from recurra.job.figures import (
-    Column,
     Completion,
     Confusion,
     Figures,
-    Forecast,
     Result,
     Said,
     Tagged,
@@ -32,44 +28,12 @@ from recurra.job.report import (
     SymbolVocabulary,
 )
 
-NARROWEST = 80
-"""Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
-
-
-class _Wide(Console):
-    """A console whose tables are never cut."""
-
-    @property
-    def size(self) -> ConsoleDimensions:
-        """The size of the terminal, or more."""
-        width, height = super().size
-        return ConsoleDimensions(max(width, NARROWEST), height)
-
-    @size.setter
-    def size(self, size: tuple[int, int]) -> None:
-        Console.size.fset(self, size)  # type: ignore[attr-defined]
-
-
-class _Printer:
-    """Prints to the stdout of the moment, and keeps nothing of what could not be written."""
-
-    def print(self, what: Any, **options: Any) -> None:
-        """Print a text or a table."""
-        _Wide(highlight=False, soft_wrap=True, markup=False, emoji=False).print(what, **options)
-
-
-_print = _Printer().print
-STEPS_SHOWN = 24
-"""Steps of a forecast that are printed."""
-COLUMNS_SHOWN = 8
-"""Columns of numbers whose figures are printed."""
 EXACT = 17
 """Digits that tell any two numbers apart."""
 CLASSES_SHOWN = 16
 """Classes up to which a confusion is printed."""
 RUNS_SHOWN = 24
 """Runs of a tagged sequence that are printed."""
-_UNITS = {"mape": " %"}
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
 
 
@@ -80,21 +44,21 @@ def result(result: Result, notes: Sequence[str] = (), steps_before: int = 0) -> 
     """
     task, weights = result["task"], result["parameters"]
     steps = _steps(result, steps_before)
-    _print(f"\n{task}: {weights:,} parameters, {steps}")
+    out(f"\n{task}: {weights:,} parameters, {steps}")
     _task_notes(notes)
     figures(result)
 
     # The last step is not always the best.
     best, last = result["weights_of_step"], result["steps"]
     if best != last:
-        _print(f"weights:   those of step {best} of {last}, the best on the validation split")
+        out(f"weights:   those of step {best} of {last}, the best on the validation split")
     generated = result.get("generated")
     if isinstance(generated, str):
-        _print(f"generated: {visible(generated)}")
+        out(f"generated: {visible(generated)}")
     elif generated is not None:
         steps = ", ".join(map(numbers, generated))
-        _print(f"next:      {steps}")
-    _print(f"run:       {result['run']}")
+        out(f"next:      {steps}")
+    out(f"run:       {result['run']}")
 
 
 def _steps(result: Result, before: int) -> str:
@@ -109,7 +73,7 @@ def _steps(result: Result, before: int) -> str:
 def _task_notes(notes: Sequence[str]) -> None:
     """Print what a change of kind left out of the task."""
     for note in notes:
-        _print(f"note: {note}")
+        out(f"note: {note}")
 
 
 def figures(figures: Figures) -> None:
@@ -119,8 +83,8 @@ def figures(figures: Figures) -> None:
     forecast = figures.get("forecast")
     # Where there is a forecast, its table follows, of the same split.
     title = f"{split}, one step ahead" if forecast else split
-    _ladder(title, figures["metrics"], figures["baselines"])
-    _columns(figures.get("columns", []))
+    show_ladder(title, figures["metrics"], figures["baselines"])
+    show_columns(figures.get("columns", []))
     if confusion := figures.get("confusion"):
         _confusion(confusion)
     _most_wrong(figures.get("most_wrong", []))
@@ -131,32 +95,32 @@ def figures(figures: Figures) -> None:
     if beginnings := figures.get("beginnings"):
         steps, places = beginnings["steps"], beginnings["places"]
         before = beginnings["before"]
-        _print(
+        out(
             f"cold and warm: the first steps, {steps} at most, at {places} places of the split,"
             f" from a fresh state and after up to {before:,} steps before"
         )
-    _notes(figures["notes"])
+    show_notes(figures["notes"])
     if forecast:
-        _forecast(split, forecast)
-    _print(f"verdict:   {figures['verdict']}")
+        forecast_table(split, forecast, figures.get("judged", "mae"), figures.get("best_baseline"))
+    out(f"verdict:   {figures['verdict']}")
 
 
 def _confusion(confusion: Confusion) -> None:
     """Print what was said of each class, a row for each that came."""
     names = [_class(name) for name in confusion["classes"]]
     if len(names) > CLASSES_SHOWN:
-        _print(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
+        out(f"  note: the confusion of {len(names):,} classes is in --json and result.json")
         return
 
     # The columns have the numbers of the classes, which stand in full before the rows.
-    table = _table("came, and was said to be")
+    table = empty_table("came, and was said to be")
     table.add_column("")
     for number in range(1, len(names) + 1):
         table.add_column(str(number), justify="right")
     for number, (name, counts) in enumerate(zip(names, confusion["counts"], strict=True), 1):
         cells = [f"{count:,}" if count else "." for count in counts]
         table.add_row(f"{number} {name}", *cells)
-    _print(table)
+    out(table)
 
 
 def _most_wrong(sequences: list[Wrong]) -> None:
@@ -165,7 +129,7 @@ def _most_wrong(sequences: list[Wrong]) -> None:
         sequence = wrong["sequence"]
         came, predicted = _told_apart(wrong["came"], wrong["predicted"])
         chance = f" (p {wrong['chance']:.2g})" if "chance" in wrong else ""
-        _print(f"  most wrong: sequence {sequence} is {came}, said to be {predicted}{chance}")
+        out(f"  most wrong: sequence {sequence} is {came}, said to be {predicted}{chance}")
 
 
 def _completions(completions: list[Completion]) -> None:
@@ -175,13 +139,13 @@ def _completions(completions: list[Completion]) -> None:
         right = completion["ended"] and said == came
         verdict = "" if right else f"   right: {came}"
         end = "" if completion["ended"] else "..."
-        _print(f"  {_class(completion['prompt'])} -> {said}{end}{verdict}")
+        out(f"  {_class(completion['prompt'])} -> {said}{end}{verdict}")
 
 
 def _tagged(tagged: Tagged) -> None:
     """Print how a sequence was tagged, a line for each run of steps that are tagged alike."""
     first = tagged["first"]
-    _print(f"tagged:    sequence {tagged['sequence']}, from step {first} on")
+    out(f"tagged:    sequence {tagged['sequence']}, from step {first} on")
     width = max(len(_class(run["predicted"])) for run in tagged["runs"][:RUNS_SHOWN])
     for run in tagged["runs"][:RUNS_SHOWN]:
         last = first + run["steps"] - 1
@@ -189,7 +153,7 @@ def _tagged(tagged: Tagged) -> None:
         text = _class(run["read"])
         what = f'"{text}"' if text else where
         wrong = "" if run["came"] == run["predicted"] else f"  <- is {_class(run['came'])}"
-        _print(f"  {_class(run['predicted']):{width}}  {what}{wrong}")
+        out(f"  {_class(run['predicted']):{width}}  {what}{wrong}")
         first = last + 1
 
 
@@ -215,75 +179,6 @@ def _class(name: str) -> str:
     return visible(name.translate(_ESCAPES))
 
 
-def _columns(columns: list[Column]) -> None:
-    """Print the figures of each of several columns, in its own units."""
-    for column in columns[:COLUMNS_SHOWN]:
-        _ladder(visible(column["name"]), column["metrics"], column["baselines"])
-    more = len(columns) - COLUMNS_SHOWN
-    if more > 0:
-        _print(f"  note: {more:,} more columns are in --json and result.json")
-
-
-def _notes(notes: list[str]) -> None:
-    """Print what is to be said of a table: the bounds that it was made under, and what it lacks."""
-    for note in notes:
-        _print(f"  note: {note}")
-
-
-def _table(title: str | None, style: str | None = None) -> Table:
-    """Return an empty table."""
-    return Table(title=title, title_justify="left", title_style=style, box=None, pad_edge=False)
-
-
-def _ladder(title: str, metrics: Metrics, baselines: dict[str, Metrics]) -> None:
-    """Print the figures of the model, and under them those of each baseline."""
-    table = _table(title, "bold")
-    table.add_column("")
-    for name in metrics:
-        table.add_column(name.replace("_", " "), justify="right")
-    cells = [_figure(name, value) for name, value in metrics.items()]
-    table.add_row("model", *cells, style="bold")
-    for rule, row in baselines.items():
-        cells = [_figure(name, row.get(name)) for name in metrics]
-        table.add_row(rule, *cells)
-    _print(table)
-
-
-def _forecast(split: str, forecast: Forecast) -> None:
-    """Print the figures of a forecast, and the last series of each column."""
-    title = f"{split}, forecast of {forecast['steps']} steps"
-    _ladder(title, forecast["metrics"], forecast["baselines"])
-    columns = forecast.get("columns", [])
-    _columns(columns)
-    _notes(forecast["notes"])
-    # A single column has no name.
-    names = [visible(column["name"]) for column in columns] or [""]
-    for index, name in enumerate(names[:COLUMNS_SHOWN]):
-        _series(forecast["last_series"], index, name)
-
-
-def _series(rows: dict[str, list[list[float]]], index: int, title: str) -> None:
-    """Print the forecast of one column step by step beside what came; a long one to its 24th."""
-    table = _table(title or None, "bold")
-    table.add_column("step", justify="right")
-    for name in rows:
-        table.add_column(name, justify="right", style="bold" if name == "model" else "")
-    for step, values in enumerate(zip(*rows.values(), strict=True), 1):
-        if step > STEPS_SHOWN:
-            table.add_row("...")
-            break
-        cells = [f"{columns[index]:z.6g}" for columns in values]
-        table.add_row(str(step), *cells)
-    _print(table)
-
-
-def _figure(name: str, value: float | None) -> str:
-    """Return a figure with its unit; nothing where there is none."""
-    if value is None:
-        return ""
-    return f"{value:z.4g}{_UNITS.get(name, '')}"
-
-
 def numbers(value: Any) -> str:
     """Return a step of a forecast as a text: a number, or several in brackets."""
     if not isinstance(value, list):
@@ -294,7 +189,7 @@ def numbers(value: Any) -> str:
 
 def report(report: Report) -> None:
     """Print what `recurra check` found."""
-    _print(f"{report.task}: the task is sound")
+    out(f"{report.task}: the task is sound")
     _task_notes(report.notes)
     components = [f"{kind} {name}" for kind, name in report.components.items()]
     _line("components", ", ".join(components))
@@ -316,7 +211,7 @@ def report(report: Report) -> None:
 
 def _line(heading: str, text: str) -> None:
     """Print a line of a report behind its heading; without one it goes on with the line above."""
-    _print(f"{heading:12}{text}")
+    out(f"{heading:12}{text}")
 
 
 def _parts(report: Report) -> None:
@@ -379,7 +274,7 @@ def _data(data: DataSizes) -> None:
         if split.elements:
             elements = f"{split.elements:,} elements"
             answers = f"{split.predicted:,} predicted, {split.windows:,} windows"
-            _print(f"  {name:12}{elements}, {answers}")
+            out(f"  {name:12}{elements}, {answers}")
 
 
 def _vocabulary(vocabulary: SymbolVocabulary | NumberVocabulary) -> None:

@@ -19,6 +19,41 @@ Metrics: TypeAlias = dict[str, float]
 
 Scale: TypeAlias = NDArray[np.float64]
 """By what the error of each column is measured, `[F]`: that of the simplest rule in training."""
+NAUGHT = 1e-140
+"""A number no larger than this counts as 0: an error divided by it may be beyond all numbers."""
+
+
+def measurable(scale: Scale) -> NDArray[np.bool_]:
+    """Tell by which scales an error can be measured: not by 0, and by no infinite one."""
+    return np.asarray(np.isfinite(scale) & (scale > NAUGHT))
+
+
+@dataclass(frozen=True)
+class SeriesScales:
+    """By what the errors of each of several series are measured.
+
+    `each` `[S, F]` are the scales of the series that begin at `starts` `[S]` of the data, in order;
+    not a number where a series has none.
+    """
+
+    starts: NDArray[np.int64]
+    each: Scale
+
+    def rows(self, begin: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which of them the series are that begin at some places, all of them here."""
+        return np.searchsorted(self.starts, begin).astype(np.int64)
+
+    def moved(self, shift: int) -> SeriesScales:
+        """Return the scales of the same series that stand elsewhere."""
+        return SeriesScales(self.starts + shift, self.each)
+
+    def column(self, index: int) -> SeriesScales:
+        """Return the scales of one column alone."""
+        return SeriesScales(self.starts, np.ascontiguousarray(self.each[:, index : index + 1]))
+
+    def undefined(self, begin: NDArray[np.int64]) -> int:
+        """Return how many of some series have a column whose errors nothing measures."""
+        return int((~measurable(self.each[self.rows(begin)])).any(axis=1).sum())
 
 
 @dataclass(frozen=True)
@@ -82,6 +117,13 @@ class Metric(ABC):
     def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
         self.vocabulary = vocabulary
 
+    def by_series(self, scales: SeriesScales) -> None:
+        """Take by what the errors of each of several series are measured, before anything is added.
+
+        A metric that has a use for it learns of `add_at` which series a step is of.
+        """
+        return
+
     @staticmethod
     @abstractmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
@@ -95,8 +137,9 @@ class Metric(ABC):
         """
 
     def add_at(self, output: Tensor, target: Tensor, places: Tensor) -> None:
-        """Add what is scored of steps, at `places` `[N, 2]`: which sequence, and which step of it.
+        """Add what is scored of steps, at `places` `[N, 2]`.
 
+        They are the position at which the sequence of each begins, and which step of it that is.
         In whatever order they come, the figures are the same. A metric that asks what stands beside
         an answer overrides it; by default no answer hangs on where it stands.
         """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.contracts.metric import Metric, Metrics, Scale, Sums
+from recurra.contracts.metric import Metric, Metrics, Scale, SeriesScales, Sums
 from recurra.contracts.options import Options
 from recurra.contracts.source import Role
 from recurra.shapes import Flags
@@ -50,8 +50,8 @@ class Examples:
     whole sequences: ids `[n]`, -1 where training has not shown it, or numbers `[n, F]` in their own
     units. Where each element has a tag, `answers` are those that there are, and `codes` `[N]` tell
     which of them it is: `tags` looks them up. `size` is that of the vocabulary that is read,
-    `classes` that of the answers. `season` and `scale` are those of a series. The first `lag`
-    elements of a sequence are known, and not asked.
+    `classes` that of the answers. `season` and `scale` are those of a series, and `scales` those
+    of each of several. The first `lag` elements of a sequence are known, and not asked.
 
     Where answers follow sequences, that of sequence i is `values[low[i] : high[i] - 1]`, and what
     was read is `values[begin[i] : low[i] - 1]`: behind each of them stands a mark, the two ids from
@@ -70,6 +70,7 @@ class Examples:
     scale: Scale | None = None
     lag: int = 0
     codes: NDArray[Any] | None = None
+    scales: SeriesScales | None = None
 
     def __len__(self) -> int:
         return len(self.low)
@@ -156,7 +157,8 @@ class Target(ABC, Generic[O]):
         """Return the figure that the verdict speaks of.
 
         It is one of those that all `rows` have: the model's and the baselines'. `columns` is how
-        many columns of numbers are answered.
+        many columns of numbers are answered, those of several series together: where there is more
+        than one, their units cannot be added up.
         """
 
     def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:

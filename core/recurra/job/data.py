@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.metric import Scale
+from recurra.contracts.metric import Scale, SeriesScales
 from recurra.contracts.source import Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
@@ -64,6 +64,8 @@ class Data:
     """
     scale: Scale | None = None
     """By what errors of numbers are measured, a column each."""
+    scales: SeriesScales | None = None
+    """By what those of each of several series are."""
     season: int = 0
     chain: Chain | None = None
     """What numbers go through behind their scale, if anything."""
@@ -122,13 +124,14 @@ class Data:
     def tally(self) -> Tally:
         """Return sums of nothing, for what is measured of the answers."""
         own = self.chain if self.answers is self.vocabulary else None
-        return Tally(self.target, self.answers, self.scale, own)
+        return Tally(self.target, self.answers, self.scale, own, self.scales)
 
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
-        return examples(
+        part = examples(
             self.read, self.reader, self.splits[name], self.answers, self.season, self.scale
         )
+        return replace(part, scales=self.scales)
 
     def held_out(self) -> SplitName:
         """Return the split that the final figures are about: test, else validation, else train."""
@@ -287,7 +290,10 @@ def load_data(
             reader, splits = _transformed(resolved, chain, reader, splits)
         season = task.sequence.season
         train = examples(read, reader, splits["train"], answers, season)
-        scale = ELEMENTS[answers.yields].scale(train) if answers is vocabulary else None
+        scale, scales = None, None
+        if answers is vocabulary:
+            scale = elements.scale(train)
+            scales = elements.scales(store, splits["train"], season, scale)
         data = Data(
             source=source,
             vocabulary=vocabulary,
@@ -295,6 +301,7 @@ def load_data(
             splits=splits,
             reader=reader,
             scale=scale,
+            scales=scales,
             batches=feed_of(resolved, reader, splits["train"]),
             target=target,
             answers=answers,

@@ -33,6 +33,18 @@ class Measured(Table, Columns):
     notes: list[str]
 
 
+class Ahead(Table):
+    """The figures of one step of a forecast, `ahead` of what was read."""
+
+    ahead: int
+
+
+class OneSeries(Table):
+    """The figures of the forecast of one series, by its place in the data: the first is 1."""
+
+    series: int
+
+
 class Forecast(Measured):
     """The figures of a free-running forecast of `series` out of `of_series`.
 
@@ -42,6 +54,8 @@ class Forecast(Measured):
     steps: int
     series: int
     of_series: int
+    by_step: list[Ahead]
+    by_series: list[OneSeries]
     last_series: dict[str, list[list[float]]]
 
 
@@ -113,9 +127,13 @@ class SplitFigures(Measured, Detail):
 
 
 class Verdict(TypedDict):
-    """How the model stands against the best baseline, in a sentence and in a word."""
+    """How the model stands against the best baseline, in a sentence and in a word.
+
+    They are compared by the figure that is `judged`.
+    """
 
     verdict: str
+    judged: NotRequired[str]
     best_baseline: NotRequired[str]
     beats_baselines: bool
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.metric import ColumnSums, Metrics, Scale
+from recurra.contracts.metric import ColumnSums, Metrics, SeriesScales
 from recurra.data.chain import in_training
 from recurra.data.splits import SCORED, Split, SplitName, sampled
+from recurra.data.store import Ints
 from recurra.errors import RunError
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast
+from recurra.job.scores import Scores
 from recurra.model.network import Network
-from recurra.train.baselines import forecasts
-from recurra.train.metrics import Errors
+from recurra.train import series as rules
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
@@ -30,35 +31,17 @@ HISTORY = 1 << 16
 
 
 class Begun(NamedTuple):
-    """A series that is to be forecast.
+    """A series that is to be forecast, which begins at a place of the data.
 
     Its `history` from a `position` on, what is `known` of it, by which it may be scaled, and the
     `future` that comes then.
     """
 
+    begin: int
     position: int
     known: NDArray[Any] | None
     history: NDArray[Any]
     future: NDArray[Any]
-
-
-class Rules:
-    """The errors of each baseline, and how many series it has forecast."""
-
-    def __init__(self, scale: Scale | None) -> None:
-        self.scale = scale
-        self.errors: dict[str, Errors] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, guesses: Mapping[str, NDArray[Any]], future: NDArray[Any]) -> None:
-        """Take note of the forecasts of one series; a rule that needs more history gives none."""
-        for rule, guess in guesses.items():
-            self.errors.setdefault(rule, Errors(self.scale)).add(guess, future)
-            self.counts[rule] = self.counts.get(rule, 0) + 1
-
-    def of_all(self, series: int) -> dict[str, Errors]:
-        """Return the errors of those that have forecast every series: the rest are of others."""
-        return {rule: sums for rule, sums in self.errors.items() if self.counts[rule] == series}
 
 
 def forecast(
@@ -71,48 +54,83 @@ def forecast(
     begun, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
     if not begun:
         return None
+    steps = [len(series.future) for series in begun]
+    guesses = rules.forecasts([series.history for series in begun], steps, season)
 
     # Each series is read once, and compared with what each rule says after the same history.
-    errors, rules = Errors(data.scale), Rules(data.scale)
+    scales = _scales(data, begun, season)
+    scores = Scores(scales, max(steps))
     rows: dict[str, NDArray[Any]] = {}
-    for series in begun:
+    for row, (series, guessed) in enumerate(zip(begun, guesses, strict=True)):
         position, known = series.position, series.known
         session = Session(network, data.vocabulary, position=position, known=known)
         session.feed(series.history)
         predicted = _free_running(session, series.future)
-        errors.add(predicted, series.future)
+        scores.add(predicted, guessed, series.future, row)
+        rows = {"actual": series.future, "model": predicted, **guessed}
 
-        guesses = forecasts(series.history, len(series.future), season)
-        rules.add(guesses, series.future)
-        rows = {"actual": series.future, "model": predicted, **guesses}
-
-    compared = rules.of_all(len(begun))
+    compared = {rule: score.all for rule, score in scores.of_all().items()}
+    model = scores.model.all
     columns = by_column(
-        data.source.features(), [column.metrics() for column in errors.columns], compared
+        data.source.features(), [column.metrics() for column in model.columns], compared
     )
-    notes = left_out(data, name, total) + _forecast_notes(begun, total, season, rules.counts)
+    notes = left_out(data, name, total) + _forecast_notes(begun, total, season, scores.counts)
+    notes += unscaled(scales, scales.starts)
     own_columns: Columns = {"columns": columns} if columns else {}
     return {
         "steps": horizon,
         "series": len(begun),
         "of_series": total,
-        "metrics": errors.metrics(),
+        "metrics": model.metrics(),
         "baselines": {rule: sums.metrics() for rule, sums in compared.items()},
         **own_columns,
+        "by_step": scores.by_step(),
+        "by_series": scores.by_series(data.store.sequence(scales.starts).tolist()),
         "notes": notes,
         "last_series": {rule: steps.tolist() for rule, steps in rows.items()},
     }
 
 
+def _scales(data: Data, begun: list[Begun], season: int) -> SeriesScales:
+    """Return by what the errors of forecasts are measured.
+
+    That is what training says of a series, or its own history where training has seen nothing of
+    it.
+    """
+    starts = np.array([series.begin for series in begun])
+    if data.scales is not None:
+        each = data.scales.each[data.scales.rows(starts)]
+    else:
+        of_all = np.nan if data.scale is None else data.scale
+        each = np.broadcast_to(of_all, (len(begun), begun[0].future.shape[1])).copy()
+
+    seen = set() if data.seen.whole else set(data.seen.begin.tolist())
+    for row, series in enumerate(begun):
+        if data.beside is not None or series.begin not in seen:
+            each[row] = rules.scale_of(series.history, season)
+    return SeriesScales(starts, each)
+
+
+def unscaled(scales: SeriesScales, begin: Ints) -> list[str]:
+    """Return a note of the series whose errors nothing measures."""
+    some = scales.undefined(begin)
+    if not some:
+        return []
+    return [
+        f"no mase of {some:,} of {len(begin):,} series, which are left out of it: what is known"
+        " of them does not change, or is too short"
+    ]
+
+
 def by_column(
-    names: Sequence[str], model: list[Metrics], rules: Mapping[str, ColumnSums]
+    names: Sequence[str], model: list[Metrics], compared: Mapping[str, ColumnSums]
 ) -> list[Column]:
     """Return the figures of each of several columns in its own units, beside the baselines'."""
     names = names or [f"column {index}" for index in range(len(model))]
     columns: list[Column] = []
     # Where there is one feature alone, it is told as a whole, and `model` is empty.
     for index, (name, metrics) in enumerate(zip(names, model, strict=False)):
-        baselines = {rule: errors.columns[index].metrics() for rule, errors in rules.items()}
+        baselines = {rule: errors.columns[index].metrics() for rule, errors in compared.items()}
         columns.append({"name": name, "metrics": metrics, "baselines": baselines})
     return columns
 
@@ -147,7 +165,7 @@ def history_and_future(
             known = known_of(int(series))
         history = np.asarray(store.values[first:origin])
         future = np.asarray(store.values[origin:stop])
-        begun.append(Begun(first - begin, known, history, future))
+        begun.append(Begun(begin, first - begin, known, history, future))
     return begun, len(able)
 
 
@@ -195,6 +213,12 @@ def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]
     return predicted
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def _forecast_notes(
     begun: list[Begun], total: int, season: int, counts: dict[str, int]
 ) -> list[str]:
@@ -207,14 +231,19 @@ def _forecast_notes(
     if cut := sum(each.position > 0 for each in begun):
         notes.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
 
-    needs = {"drift": 2}
-    if season:
-        needs["seasonal naive"] = season
-    for rule, least in needs.items():
-        short = series - counts.get(rule, 0)
-        if short > 0:
+    for least, names in rules.needs(season).items():
+        short = sum(len(each.history) < least for each in begun)
+        if short:
             notes.append(
-                f"no {rule}: it needs {least} steps of history, and {short:,} of {series:,} series"
-                " have fewer"
+                f"no {_listed(names)}: it needs {least} steps of history, and {short:,} of"
+                f" {series:,} series have fewer"
             )
+            continue
+        for rule in names:
+            # That some values have no logarithm is no news.
+            if counts.get(rule, 0) < series and not rule.endswith(rules.LOGS):
+                notes.append(
+                    f"no {rule}: of {series - counts.get(rule, 0):,} of {series:,} series it is"
+                    " beyond all numbers"
+                )
     return notes

@@ -73,13 +73,15 @@ def held_data(
             reader, part, seen = _transformed(asked, chain, reader, part)
 
         train = _training(folder, recorded)
+        scale = train.scale if train else None
         data = Data(
             source=source,
             vocabulary=vocabulary,
             store=store,
             splits={"train": none, "validation": none, "test": none, name: part},
             reader=reader,
-            scale=train.scale if train else None,
+            scale=scale,
+            scales=elements.scales(store, seen, sequence.season, scale),
             batches=None,
             target=target,
             answers=answers,
@@ -185,6 +187,7 @@ def _beside_each_other(train: Examples, held: Examples) -> tuple[Examples, Examp
             low=part.low + shift,
             high=part.high + shift,
             begin=part.begin + shift,
+            scales=None if part.scales is None else part.scales.moved(shift),
         )
         for part, answers, shift in (
             (train, tables[0], -first),

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from recurra.compatibility import NO_METRIC, validation_problems
-from recurra.contracts.metric import LOSS, Metrics
+from recurra.contracts.metric import LOSS, NAUGHT, Metrics
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
 from recurra.data.marks import Marked
@@ -35,10 +35,12 @@ from recurra.randomness import seeded
 from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Training
 from recurra.train.evaluate import complete, evaluate
-from recurra.train.metrics import NAUGHT, known
+from recurra.train.metrics import known
 
 SHOWN = 5
 """Rows that were left out which an error names."""
+DIVIDED = ("mape", "wape")
+"""Figures of errors that are divided by what came, which may all be 0."""
 FIGURE_OF = {"accuracy_above": "accuracy", "mape_below": "mape"}
 """The figure that a key of `[expect]` is about."""
 
@@ -133,7 +135,8 @@ def _bands_of_nothing(expect: Expect, data: Data) -> Iterator[Problem]:
 def _relative_bands(expect: Expect, data: Data) -> Iterator[Problem]:
     """Give a problem for each band on errors that are divided by what came, where that is 0."""
     name = data.held_out()
-    bands = {"mape_below": expect.mape_below, "metrics.mape": (expect.metrics or {}).get("mape")}
+    bands: dict[str, Any] = {"mape_below": expect.mape_below}
+    bands |= {f"metrics.{name}": (expect.metrics or {}).get(name) for name in DIVIDED}
     for key, band in bands.items():
         if band is not None and not _any_size(data, data.splits[name]):
             fact = f"every number of the {name} split is 0, and no error can be divided by it"
@@ -143,7 +146,7 @@ def _relative_bands(expect: Expect, data: Data) -> Iterator[Problem]:
 def _monitored(resolved: Resolved, data: Data) -> Iterator[Problem]:
     """Give a problem if the monitored metric will not exist."""
     validation = data.splits["validation"]
-    divides = resolved.task.training.monitor == "mape" and validation.steps
+    divides = resolved.task.training.monitor in DIVIDED and validation.steps
     if divides and not _any_size(data, validation):
         fact = "every number of the validation split is 0, and no error can be divided by it"
         yield Problem("RC014", fact, "training.monitor", cure='training.monitor = "mae"')
@@ -290,8 +293,8 @@ def _known(resolved: Resolved, data: Data, trial: Network, metrics: Metrics) -> 
     Raises `InputError` (RC013, or RC014 where the validation split has none).
     """
     monitor = resolved.task.training.monitor
-    # A few steps may lack `mape`, as where only 0 came, and the split have it.
-    if not metrics or monitor in metrics or monitor == "mape":
+    # A few steps may lack a figure, as where only 0 came, and the split have it.
+    if not metrics or monitor in metrics or monitor in DIVIDED:
         return
 
     figure = known(data.target, type(data.answers)).get(monitor)

@@ -293,6 +293,9 @@ def _verdict(data: Data, judged: Measured, name: SplitName) -> Verdict:
     """Say in a sentence how the model stands against the best baseline."""
     metrics, baselines = judged["metrics"], judged["baselines"]
     columns = len(judged.get("columns", ())) or 1
+    if data.scales is not None:
+        # Each series may have a unit of its own, as each column has.
+        columns *= len(data.scales.starts)
     key = data.target.judged(data.answers.yields, [metrics, *baselines.values()], columns)
     values = {rule: row[key] for rule, row in baselines.items() if key in row}
     if not values or key not in metrics:
@@ -310,7 +313,12 @@ def _verdict(data: Data, judged: Measured, name: SplitName) -> Verdict:
         f" {_compared(ours, theirs)} {best} ({theirs:z.4g})"
     )
     text += held.trained_on(data, name)
-    return {"verdict": text, "best_baseline": best, "beats_baselines": beats}
+    return {
+        "verdict": text,
+        "judged": key,
+        "best_baseline": best,
+        "beats_baselines": beats,
+    }
 
 
 def _cold(data: Data, costs: Metrics, restart: float) -> str:

@@ -5,23 +5,20 @@ estimate of a context gives way to that of the next shorter one by the share of 
 context has shown,
     p(s | c) = (n(c, s) + d(c) p(s | c')) / (n(c) + d(c)),
 with d(c) the number of different symbols seen after c.
-Series: naive (the last value again), drift (the line from the first value to the last), seasonal
-naive (the value one season ago).
+Those of series stand in series.py.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.metric import Metrics, Scale
+from recurra.contracts.metric import Metrics
 from recurra.contracts.target import Examples
 from recurra.data.store import Array, Ints
-from recurra.train.metrics import Errors
 
 ORDERS = 6
 """The longest n-gram: five symbols of context."""
@@ -121,65 +118,3 @@ def _witten_bell(context: Ints, symbols: Ints, cut: int, shorter: Chances, size:
 def _nats(chance: Chances) -> Metrics:
     nats = float(-np.log(chance).mean())
     return {"nats": nats, "perplexity": math.exp(min(nats, 700))}
-
-
-def series_scale(train: Examples) -> Scale | None:
-    """Return the mean error of saying again the value of a season ago, else the last.
-
-    It is that in training, by column; nothing where no element of training has one so far before
-    it.
-    """
-    where, begin = positions(train, targets=True)
-    ago = where - (train.season or 1)
-    inside = ago >= begin
-    if not inside.any():
-        return None
-    gap = train.values[where[inside]] - train.values[ago[inside]]
-    scale: Scale = np.abs(gap).mean(axis=0)
-    return scale
-
-
-def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
-    """Return the errors of each rule one step ahead, on what can be predicted of `held`."""
-    first = np.maximum(held.low, held.begin + held.lag)
-    held = replace(held, low=first)
-    where, begin = positions(held, targets=True)
-    if not len(where):
-        return {}
-
-    values, season = held.values, held.season
-    actual, before = values[where], values[where - 1]
-    rules = {"naive": _errors(before, actual, held.scale)}
-
-    steps, _ = positions(train, targets=True)
-    if len(steps):
-        slope = (values[steps] - values[steps - 1]).mean(axis=0)
-        rules["drift"] = _errors(before + slope, actual, held.scale)
-
-    ago = where - season
-    if season and (ago >= begin).all():
-        rules["seasonal naive"] = _errors(values[ago], actual, held.scale)
-    return rules
-
-
-def forecasts(history: Array, steps: int, season: int) -> dict[str, Array]:
-    """Return what each baseline says of the `steps` after a history `[n, F]`."""
-    count = len(history)
-    ahead = np.arange(1, steps + 1)[:, None]
-    last = history[-1]
-    rules = {"naive": np.broadcast_to(last, (steps, len(last)))}
-    if count > 1:
-        slope = (last - history[0]) / (count - 1)
-        rules["drift"] = last + ahead * slope
-
-    # The last season, over and over.
-    if season and count >= season:
-        place = (ahead[:, 0] - 1) % season
-        rules["seasonal naive"] = history[count - season + place]
-    return rules
-
-
-def _errors(predicted: Array, actual: Array, scale: Scale | None) -> Errors:
-    errors = Errors(scale)
-    errors.add(predicted, actual)
-    return errors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from recurra.contracts.loss import Loss
-from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale
+from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale, SeriesScales
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Chain, Own
 from recurra.errors import InputError
-
-NAUGHT = 1e-140
-"""A number no larger than this counts as 0: an error divided by it may be beyond all numbers."""
+from recurra.train.errors import Errors
 
 
 class Likelihood(Metric):
@@ -75,96 +72,56 @@ class Accuracy(Metric):
         return {"accuracy": self.right / self.steps}
 
 
-@dataclass
-class Errors:
-    """Sums of errors of numbers, in the data's own units; of several columns those of each too."""
-
-    scale: Scale | None = None
-    count: int = 0
-    absolute: float = 0.0
-    squared: float = 0.0
-    relative: float = 0.0
-    nonzero: int = 0
-    columns: list[Errors] = field(default_factory=list)
-
-    def add(self, predicted: NDArray[Any], actual: NDArray[Any]) -> None:
-        """Add predictions and what came, both `[..., F]`."""
-        some = np.abs(actual) > NAUGHT
-        # Errors of a network that has gone wrong are infinite.
-        with np.errstate(over="ignore", invalid="ignore"):
-            gap = np.asarray(predicted - actual, np.float64)
-            relative = gap[some] / actual[some]
-            self.absolute += float(np.abs(gap).sum())
-            self.squared += float((gap**2).sum())
-            self.relative += float(np.abs(relative).sum())
-        self.count += gap.size
-        self.nonzero += int(some.sum())
-
-        width = gap.shape[-1] if gap.ndim > 1 else 1
-        if width <= 1:
-            return
-        if not self.columns:
-            scales = [None] * width if self.scale is None else self.scale.reshape(width, 1)
-            self.columns = [Errors(scale) for scale in scales]
-        for index, column in enumerate(self.columns):
-            own = slice(index, index + 1)
-            column.add(predicted[..., own], actual[..., own])
-
-    def metrics(self) -> Metrics:
-        """Return mae, rmse, in per cent over the values that are not 0 mape, and mase."""
-        if not self.count:
-            return {}
-        metrics = {
-            "mae": self.absolute / self.count,
-            "rmse": math.sqrt(self.squared / self.count),
-        }
-        if self.nonzero:
-            metrics["mape"] = 100 * self.relative / self.nonzero
-
-        # Of several columns the mean over them: their own units cannot be added up.
-        ratios = [column._scaled() for column in self.columns or [self]]
-        scaled = [ratio for ratio in ratios if ratio is not None]
-        if scaled:
-            metrics["mase"] = sum(scaled) / len(scaled)
-        return metrics
-
-    def _scaled(self) -> float | None:
-        """Return the mean absolute scaled error of one column.
-
-        Hyndman & Koehler 2006, doi:10.1016/j.ijforecast.2006.03.001. A column that never changed in
-        training has none.
-        """
-        if self.scale is None or not self.scale[0] > NAUGHT:
-            return None
-        mean = self.absolute / self.count
-        return mean / float(self.scale[0])
+ZEROS = "every number of it is 0, and no error can be divided by it"
+STILL = "what training holds of its series does not change, or is too short"
 
 
 class Distance(Metric):
-    """How far predictions lie from what came, in the data's own units: mae, rmse, mape, mase."""
+    """How far predictions lie from what came, in the data's own units.
+
+    They are mae, rmse, mape, smape, wape and mase, by the formulas of `recurra.train.errors`.
+    """
 
     FIGURES = (
         Figure("mae", title="mean absolute error"),
         Figure("rmse"),
-        Figure("mape"),
-        Figure("mase", title="mean absolute scaled error"),
+        Figure("mape", absent=ZEROS),
+        Figure("smape", most=200.0),
+        Figure("wape", absent=ZEROS),
+        Figure("mase", title="mean absolute scaled error", absent=STILL),
     )
 
     def __init__(self, vocabulary: Vocabulary[Any], scale: Scale | None = None) -> None:
         super().__init__(vocabulary)
         self.errors = Errors(scale)
 
+    def by_series(self, scales: SeriesScales) -> None:
+        """Measure the errors of each series by its own scale."""
+        self.errors.scales = scales
+
     @staticmethod
     def figures(vocabulary: type[Vocabulary[Any]]) -> tuple[Figure, ...]:
-        """Return the figures; mape needs a number that is not 0, mase a training that changes."""
+        """Return the figures.
+
+        mape and wape need a number that is not 0, mase a training that changes.
+        """
         return Distance.FIGURES
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Add scaled predictions and targets, `[N, F]`."""
-        predicted = self._decoded(output)
+        self.errors.add(*self._own(output, target))
+
+    def add_at(self, output: Tensor, target: Tensor, places: Tensor) -> None:
+        """Add scaled predictions and targets, `[N, F]`, of series that begin at `places` `[N, 2]`.
+
+        Their first column says where, the second at which step of it.
+        """
+        self.errors.add(*self._own(output, target), places[:, 0].cpu().numpy())
+
+    def _own(self, output: Tensor, target: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return scaled predictions and targets in the data's own units."""
         actual = self._decoded(target)
-        actual = np.where(self._naught(target), 0.0, actual)
-        self.errors.add(predicted, actual)
+        return self._decoded(output), np.where(self._naught(target), 0.0, actual)
 
     def _decoded(self, numbers: Tensor) -> NDArray[Any]:
         """Return scaled numbers in the data's own units."""
@@ -219,12 +176,16 @@ class Tally:
         vocabulary: Vocabulary[Any],
         scale: Scale | None = None,
         chain: Chain | None = None,
+        scales: SeriesScales | None = None,
     ) -> None:
         self.steps = 0
         self.loss = 0.0
         self.chain = chain
         measured = Own(vocabulary) if chain else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
+        if scales is not None:
+            for each in self.metrics:
+                each.by_series(scales)
         # Answers that the network gave by itself.
         self.answers = 0
 

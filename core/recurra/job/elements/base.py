@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.loss import Loss
-from recurra.contracts.metric import Metrics, Scale, Sums
+from recurra.contracts.metric import Metrics, Scale, SeriesScales, Sums
 from recurra.contracts.source import Source
 from recurra.contracts.target import Examples
 from recurra.contracts.vocabulary import Vocabulary
@@ -107,6 +107,15 @@ class Elements(Protocol):
 
     def scale(self, train: Examples) -> Scale | None:
         """Return by what errors are measured."""
+        return None
+
+    def scales(
+        self, store: Store, known: Split, season: int, rest: Scale | None
+    ) -> SeriesScales | None:
+        """Return by what those of each of several series are, of which a part is known.
+
+        The `rest` is for those of which nothing is.
+        """
         return None
 
     def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:

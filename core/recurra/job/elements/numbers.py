@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.contracts.metric import Scale
+from recurra.contracts.metric import Scale, SeriesScales
 from recurra.contracts.source import Source
 from recurra.contracts.target import Examples
 from recurra.contracts.vocabulary import Vocabulary
@@ -27,8 +27,8 @@ from recurra.job.report import NumberVocabulary, Quantified
 from recurra.model.network import Network
 from recurra.resolved import Resolved
 from recurra.spec.tables import Task
-from recurra.train import baselines
-from recurra.train.metrics import Errors
+from recurra.train import series
+from recurra.train.errors import Errors
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
@@ -79,7 +79,13 @@ class Numbers(Elements):
 
     def scale(self, train: Examples) -> Scale | None:
         """Return the error of the simplest rule in training, a column each."""
-        return baselines.series_scale(train)
+        return series.series_scale(train)
+
+    def scales(
+        self, store: Store, known: Split, season: int, rest: Scale | None
+    ) -> SeriesScales | None:
+        """Return the same of each series by itself."""
+        return series.series_scales(store, known, season, rest)
 
     def names(self, source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
         """Return the names of the features."""
@@ -132,17 +138,17 @@ class Numbers(Elements):
         if not task.generation.length or data.held_out() == "train":
             return
         begun, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
-        for series in begun:
+        for each in begun:
             # Of the history the last few steps do, and those that differences take.
-            history = series.history[-FEW - data.lag :]
-            position = series.position + len(series.history) - len(history)
-            session = Session(trial, data.vocabulary, position=position, known=series.known)
+            history = each.history[-FEW - data.lag :]
+            position = each.position + len(each.history) - len(history)
+            session = Session(trial, data.vocabulary, position=position, known=each.known)
             session.feed(history)
 
-            errors, steps = Errors(), len(series.future)
-            errors.add(np.stack(list(loop.numbers(session, steps))), series.future)
-            for guess in baselines.forecasts(history, steps, task.sequence.season).values():
-                errors.add(guess, series.future)
+            errors, steps = Errors(), len(each.future)
+            errors.add(np.stack(list(loop.numbers(session, steps))), each.future)
+            for guess in series.forecasts([history], [steps], task.sequence.season)[0].values():
+                errors.add(guess, each.future)
             errors.metrics()
 
     def go_on(self, resolved: Resolved, session: Session) -> None:
@@ -167,6 +173,9 @@ class Numbers(Elements):
 
         notes, split = figures["notes"], data.splits[name]
         notes += forecasts.step_notes(data, split, season, figures["baselines"])
+        if data.scales is not None:
+            begin = split.scored().begin
+            notes += forecasts.unscaled(data.scales, begin)
         if task.generation.prompt is None and data.opening_position():
             notes.append(
                 f"what is generated goes on from the last {TAIL:,} steps of the last series"
