@@ -13,6 +13,7 @@ from recurra import verbs
 from recurra.catalog import discover
 from recurra.engine import fused
 from recurra.engine.fused.dump import passes
+from recurra.job import fresh
 
 TEXT = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACES = sorted(set(re.findall(r"`((?:core|plugins|tasks|tests|docs)/[\w./]+)`", TEXT)))
@@ -36,10 +37,12 @@ def test_a_place_that_is_named_is_there(place: str) -> None:
 
 
 def test_a_task_walks_as_it_is_drawn() -> None:
-    """Each stage of the drawing is called by `run`, in this order, and the files of its line
-    exist.
+    """Each stage of the drawing is called by `run` and the two stages that it calls, in this order,
+    and the files of its line exist.
     """
-    source = inspect.getsource(verbs.run)
+    begin, end = inspect.getsource(verbs.run).split("prepared(", 1)
+    parts = [begin, inspect.getsource(fresh.prepared), end, inspect.getsource(fresh.Prepared)]
+    source = "".join(parts)
     walk = steps("## The walk of a task")
     called = [source.index(f"{name}(") for name, _ in walk]
     assert len(called) >= 9 and called == sorted(called)

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
     from recurra.train.series import series_rules
-    from recurra.verbs import check, load, resume, run
+    from recurra.verbs import backtest, check, load, resume, run
 
 _HOME = {
     "Field": "pydantic",
@@ -114,6 +114,7 @@ _HOME = {
     "Accuracy": "recurra.train.metrics",
     "Distance": "recurra.train.metrics",
     "Likelihood": "recurra.train.metrics",
+    "backtest": "recurra.verbs",
     "check": "recurra.verbs",
     "load": "recurra.verbs",
     "resume": "recurra.verbs",
@@ -166,6 +167,7 @@ __all__ = [
     "Values",
     "Vocabulary",
     "Window",
+    "backtest",
     "check",
     "hookimpl",
     "lagged",

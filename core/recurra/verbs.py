@@ -1,4 +1,4 @@
-"""The verbs of the command line, in Python: `check`, `run`, `resume`, `load`."""
+"""The verbs of the command line, in Python: `check`, `run`, `resume`, `load`, `backtest`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.errors import InputError
 from recurra.generate import arguments
-from recurra.job.build import build_network, build_optimizer, sized
+from recurra.job.backtest import Backtest
+from recurra.job.backtest import backtest as rolled
+from recurra.job.build import build_network, sized
 from recurra.job.changes import changed
-from recurra.job.data import load_data
-from recurra.job.describe import describe, plugins
+from recurra.job.data import Data, load_data
+from recurra.job.describe import plugins
+from recurra.job.folds import Plan
+from recurra.job.frame import form_of, model_column
+from recurra.job.fresh import Prepared, prepared
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.job.reopen import (
@@ -28,14 +33,16 @@ from recurra.job.reopen import (
 )
 from recurra.job.report import Report
 from recurra.job.results import check_bands
+from recurra.job.rolling import backtest_of_run, of_run, of_task, plan_of, without_future
 from recurra.job.run import Run
 from recurra.job.start import Start
 from recurra.job.summary import summary
 from recurra.job.train import tell, train, watching
 from recurra.model.device import arithmetic
-from recurra.randomness import SCHEME
 from recurra.resolve import resolve
+from recurra.resolved import Resolved
 from recurra.runs import files
+from recurra.runs.backtests import Asked, BacktestFolder, newest
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import (
     refuse_changed_files,
@@ -107,31 +114,9 @@ def run(
     if origin is not None:
         origin.check(resolved)
 
-    with blaming(resolved), arithmetic(resolved.task.device):
-        check_compatibility(resolved)
-        loaded = load_data(resolved) if origin is None else origin.data(resolved)
-        resets = begins_inside(resolved, loaded)
-        network, choices = build_network(
-            resolved,
-            loaded.vocabulary.size,
-            loaded.names,
-            answers=loaded.answers.size,
-            counts=loaded.counts,
-            resets=resets,
-        )
-        if origin is not None:
-            origin.give(network, resolved, loaded)
-        build_optimizer(resolved, network)  # for its faults alone: training builds its own
-
-        with sized(resolved, network):
-            preflight(resolved, loaded, network)
-            # What can be refused before training has been: from here on a run is written.
-            folder = RunFolder.create(place, resolved.task.name)
-            record = None if origin is None else origin.record()
-            describe(folder, resolved, loaded, network, choices, record)
-            tell(observer, [] if origin is None else origin.lines())
-            this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, SCHEME)
-            return train(this, loaded, observer)
+    ready = prepared(resolved, origin)
+    # What can be refused before training has been: from here on a run is written.
+    return ready.trained(RunFolder.create(place, resolved.task.name), observer)
 
 
 def _start(
@@ -214,6 +199,149 @@ def resume(
             randomness = recorded.randomness
             this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, randomness)
             return train(this, loaded, observer, changes)
+
+
+def backtest(
+    task_or_run: TaskLike | Run,
+    overrides: Overrides = (),
+    *,
+    folds: int | None = None,
+    step: int | None = None,
+    horizon: int | None = None,
+    retrain: bool = False,
+    data: Any = None,
+    output: str | PathLike[str] | None = None,
+    backtests: str | Path = "backtests",
+    observer: Observer | None = None,
+) -> Backtest:
+    """Forecast what came after several cutoffs of each series from what preceded them alone.
+
+    Of so many `folds` (3) the last ends with each series, and the one before it begins a `step`
+    earlier (by default the horizon). Of a task one model is trained on what precedes the first
+    cutoff, or with `retrain` one for each fold on what precedes its own: scales, powers and early
+    stopping see no more. Of a run its own model forecasts; a cutoff inside what it was trained on
+    is refused (RC080). Of the folder of a backtest that was interrupted what is missing is made.
+
+    `horizon` is by default the length that the task generates. `overrides` and `data` are as in
+    `run`, or for a run as in `Run.evaluate`; `output` is a file for the frame (.csv, .jsonl,
+    .parquet). Raises `InputError` before anything is written, `RunError` and `Interrupted` with
+    what is done.
+    """
+    observer = watching(observer)
+    into = None if output is None else arguments.path("output", output)
+    if into is not None:
+        form_of(into)
+    arguments.flag("retrain", retrain)
+    place = arguments.writable("backtests", backtests)
+
+    subject = _subject(task_or_run)
+    if isinstance(subject, BacktestFolder):
+        said = (tuple(arguments.overrides(overrides)), folds, step, horizon, retrain)
+        if any(said):
+            fact = f"{subject.path} says itself how it goes on"
+            cure = "leave all options but output and data out, or begin another backtest"
+            raise InputError.of("RC080", fact, cure=cure)
+        done = _gone_on(subject, data, observer)
+    else:
+        shape = (3 if folds is None else folds, step, horizon)
+        if isinstance(subject, Run):
+            if retrain:
+                fact = "a run forecasts with the model that it has, and trains none"
+                raise InputError.of("RC080", fact, cure="give its task, or leave retrain out")
+            done = backtest_of_run(subject, overrides, data, shape, place, observer)
+        else:
+            done = _backtest_of_task(subject, overrides, data, shape, retrain, place, observer)
+    if into is not None:
+        done.write(into)
+    return done
+
+
+def _subject(asked: TaskLike | Run) -> TaskLike | Run | BacktestFolder:
+    """Return what is backtested: a task, a run that is opened, or a backtest that is gone on with.
+
+    Raises `InputError` (RC051).
+    """
+    if isinstance(asked, Run | Mapping):
+        return asked
+    path = arguments.path("task", asked)
+    if BacktestFolder.is_one(newest(path)):
+        return BacktestFolder.open(newest(path))
+    if path.is_file() or path.suffix == ".toml":
+        return path
+    return load(path)
+
+
+def _backtest_of_task(
+    task: TaskLike,
+    overrides: Overrides,
+    data: Any,
+    shape: tuple[int, int | None, int | None],
+    retrain: bool,
+    place: Path,
+    observer: Observer,
+) -> Backtest:
+    """Backtest a task. What can be refused of its first fold is, before there is a folder."""
+    resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
+    arguments.writable("backtests", place, resolved.task.name)
+    plan = plan_of(resolved, *shape)
+    ready: dict[int, Prepared] = {}
+    made: list[BacktestFolder] = []
+
+    def trained(fold: int, past: Resolved) -> tuple[Run, Data]:
+        return _trained(made[0], fold, ready.pop(fold, None), past, data, observer)
+
+    with blaming(resolved):
+        asked = of_task(resolved, plan, retrain, trained)
+    ready[1] = prepared(without_future(resolved, asked.series, plan.left_off(1)))
+    record = Asked(
+        folds=plan.folds,
+        step=plan.step,
+        horizon=plan.horizon,
+        retrain=retrain,
+        model=model_column(resolved.task.name),
+        fingerprint=asked.series.store.fingerprint,
+    )
+    made.append(BacktestFolder.create(place, resolved.task.name, record, resolved.toml()))
+    return rolled(made[0], asked, observer)
+
+
+def _trained(
+    folder: BacktestFolder,
+    fold: int,
+    ready: Prepared | None,
+    past: Resolved,
+    data: Any,
+    observer: Observer,
+) -> tuple[Run, Data]:
+    """Return the run of a fold: a new one, or the one that has begun, to its end."""
+    begun = folder.trained(fold)
+    if begun is not None and RunFolder.open(begun).checkpoints.index():
+        again = resume(begun, data=data, observer=observer)
+        return again, again.data(past)
+    tell(observer, [f"fold {fold} of {folder.asked.folds}: training"])
+    ready = ready or prepared(past)
+    return ready.trained(RunFolder.create(*folder.home(fold)), observer), ready.data
+
+
+def _gone_on(folder: BacktestFolder, data: Any, observer: Observer) -> Backtest:
+    """Go on with a backtest. Raises `InputError` (RC044) where its data has changed."""
+    asked = folder.asked
+    plan = Plan(asked.folds, asked.step, asked.horizon)
+    resolved = resolve(folder.path / "task.toml", data=data, recorded=True)
+
+    def trained(fold: int, past: Resolved) -> tuple[Run, Data]:
+        return _trained(folder, fold, None, past, data, observer)
+
+    with blaming(resolved):
+        if asked.run is None:
+            task = of_task(resolved, plan, asked.retrain, trained)
+        else:
+            task = of_run(load(asked.run), resolved, plan)
+    if task.series.store.fingerprint != asked.fingerprint:
+        fact = f"the data of {folder.path} has changed since it was begun"
+        cure = "bring back the data as it was, or begin another backtest"
+        raise InputError.of("RC044", fact, cure=cure)
+    return rolled(folder, task, observer)
 
 
 def load(path: str | PathLike[str], which: str = "best") -> Run:

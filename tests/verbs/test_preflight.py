@@ -212,7 +212,7 @@ def test_looking_ahead_changes_no_bit(
     before = torch.get_rng_state()
     ahead = trained(tmp_path / "ahead", name)
     assert torch.equal(before, torch.get_rng_state())
-    monkeypatch.setattr("recurra.verbs.preflight", lambda *given: None)
+    monkeypatch.setattr("recurra.job.fresh.preflight", lambda *given: None)
     blind = trained(tmp_path / "blind", name)
     mine, others = (run.folder.checkpoints.load().tensors["weights"] for run in (ahead, blind))
     assert all(torch.equal(weight, others[key]) for key, weight in mine.items())

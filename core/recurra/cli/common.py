@@ -11,6 +11,13 @@ from typer.core import TyperGroup
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 
+Override = Annotated[
+    list[str],
+    typer.Option(
+        "-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"
+    ),
+]
+
 
 class Commands(TyperGroup):
     """A group whose help gives the whole summary of each command, however narrow the terminal."""

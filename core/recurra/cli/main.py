@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli.common import Commands, Json, print_json, speaks_unicode
+from recurra.cli import backtest_view
+from recurra.cli.common import Commands, Json, Override, print_json, speaks_unicode
 from recurra.cli.ending import misused, report, warnings_in_a_line
 from recurra.cli.plugin_commands import plugins_app
 from recurra.cli.streams import GONE, Guarded, OutputLost, ReaderGone, guarded
@@ -52,12 +53,6 @@ app.add_typer(plugins_app, name="plugins")
 TaskFile = Annotated[Path, typer.Argument(help="The task file.", metavar="TASK.toml")]
 RunPath = Annotated[
     Path, typer.Argument(help="A run's folder, or a task's for its newest run.", metavar="RUN")
-]
-Override = Annotated[
-    list[str],
-    typer.Option(
-        "-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"
-    ),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")
@@ -350,6 +345,9 @@ def evaluate(
 
     metrics = verbs.load(run).evaluate(split, list(override))  # type: ignore[arg-type]
     print_json(metrics) if as_json else show.figures(metrics)
+
+
+app.command()(backtest_view.backtest)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from recurra.data.answers import Answers, answered, can_be_given, counted, tagge
 from recurra.data.batches import Reader
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
+from recurra.data.ends import without_ends
 from recurra.data.feeds import Feed
 from recurra.data.known import Known
 from recurra.data.labels import Labels
@@ -268,7 +269,8 @@ def load_data(
         source = resolved.source()
         known = known or Known()
         vocabulary: Vocabulary[Any] = known.vocabulary or resolved.parts["vocabulary"].build()
-        store = stored(resolved, source, vocabulary, known.vocabulary is not None)
+        whole_store = stored(resolved, source, vocabulary, known.vocabulary is not None)
+        store = shortened(resolved, whole_store)
         check(store)
         whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
         asked = first_asked(target, vocabulary, store)
@@ -354,6 +356,20 @@ def stored(
     owners = (source_entry.qualified, vocabulary_entry.qualified)
     roles = resolved.needed
     return build(source, vocabulary, identity=identity, owners=owners, roles=roles, known=known)
+
+
+def shortened(resolved: Resolved, store: Store) -> Store:
+    """Return a store without the steps that a task leaves off.
+
+    Raises `InputError` (RC031) where it is not of series of numbers that go on.
+    """
+    steps = resolved.task.sequence.leave_off
+    if not steps:
+        return store
+    if resolved.target.asks != "input" or store.values.ndim == 1:
+        fact = "leave_off is for series of numbers of which is asked what comes next"
+        raise InputError.of("RC031", fact, key="sequence.leave_off", cure="leave leave_off out")
+    return without_ends(store, steps)
 
 
 def answers_of(

@@ -12,6 +12,8 @@ from torch import Tensor
 from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, ColumnSums, Metrics, Sums
 from recurra.contracts.source import OF_STEPS
+from recurra.contracts.target import Target
+from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Whole
 from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
@@ -91,18 +93,19 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     judged: Measured = measured
     if target.generates:
         judged = data.elements.judged(task, data, network, measured, Scores(tally, rules))
-    verdict = _verdict(data, judged, name)
+    series = 1 if data.scales is None else len(data.scales.starts)
+    said = verdict(target, type(data.answers), judged, series, held.trained_on(data, name))
     if target.generates:
-        verdict["verdict"] += data.elements.learned(data)
+        said["verdict"] += data.elements.learned(data)
 
     carried: Carried = {}
     if task.sequence.carry:
         costs, beginnings = _beginnings(data, network, split)
         if beginnings["places"]:
             measured["metrics"] |= costs
-            verdict["verdict"] += _cold(data, costs, task.sequence.restart)
+            said["verdict"] += _cold(data, costs, task.sequence.restart)
             carried = {"beginnings": beginnings}
-    return {**measured, **verdict, **carried}
+    return {**measured, **said, **carried}
 
 
 def _completed(data: Data, network: Network, split: Split, tally: Tally) -> list[Completion]:
@@ -289,20 +292,28 @@ def _bounds(data: Data, split: Split) -> list[str]:
     return notes
 
 
-def _verdict(data: Data, judged: Measured, name: SplitName) -> Verdict:
-    """Say in a sentence how the model stands against the best baseline."""
+def verdict(
+    target: Target[Any],
+    answers: type[Vocabulary[Any]],
+    judged: Measured,
+    series: int,
+    circumstances: str,
+) -> Verdict:
+    """Say in a sentence how the model stands against the best baseline on so many series.
+
+    The sentence ends with the circumstances.
+    """
     metrics, baselines = judged["metrics"], judged["baselines"]
     columns = len(judged.get("columns", ())) or 1
-    if data.scales is not None:
-        # Each series may have a unit of its own, as each column has.
-        columns *= len(data.scales.starts)
-    key = data.target.judged(data.answers.yields, [metrics, *baselines.values()], columns)
+    # Each series may have a unit of its own, as each column has.
+    units = columns * series
+    key = target.judged(answers.yields, [metrics, *baselines.values()], units)
     values = {rule: row[key] for rule, row in baselines.items() if key in row}
     if not values or key not in metrics:
         return {"verdict": "there is nothing to compare with", "beats_baselines": False}
 
     # What is good may be small or large: its cost is small in any case.
-    figure = known(data.target, type(data.answers))[key]
+    figure = known(target, answers)[key]
     best = min(values, key=lambda rule: figure.cost(values[rule]))
     ours, theirs = metrics[key], values[best]
     beats = figure.cost(ours) < figure.cost(theirs)
@@ -312,9 +323,8 @@ def _verdict(data: Data, judged: Measured, name: SplitName) -> Verdict:
         f"{outcome} the best baseline: {ours:z.4g} {figure.called},"
         f" {_compared(ours, theirs)} {best} ({theirs:z.4g})"
     )
-    text += held.trained_on(data, name)
     return {
-        "verdict": text,
+        "verdict": text + circumstances,
         "judged": key,
         "best_baseline": best,
         "beats_baselines": beats,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -38,6 +38,9 @@ from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 from recurra.runs.records import damaged
 from recurra.spec.tables import Generation
+
+if TYPE_CHECKING:
+    from recurra.job.backtest import Backtest
 
 T = TypeVar("T")
 
@@ -150,7 +153,13 @@ class Run:
 
     def _data(self, given: Any = None) -> Data:
         """Return the data that the run was made from. Raises `InputError` (RC044) if it is not."""
-        resolved = self.resolved if given is None else self.resolved.giving(given)
+        return self.data(self.resolved if given is None else self.resolved.giving(given))
+
+    def data(self, resolved: Resolved) -> Data:
+        """Return the data that the run was made from, as its task reads it where it lies now.
+
+        Raises `InputError` (RC044) if it is not.
+        """
         loaded = same_data(self.folder, resolved)
         same_vocabulary(self.folder, loaded, self.vocabulary)
         return loaded
@@ -321,6 +330,30 @@ class Run:
         source = self.resolved.source().over(path)
         pieces = intake.pieces(source, self.vocabulary.reads, part.entry.qualified, given=True)
         return self._guarded(gathered(pieces))
+
+    def backtest(
+        self,
+        overrides: Iterable[str] | Mapping[str, Any] = (),
+        *,
+        folds: int = 3,
+        step: int | None = None,
+        horizon: int | None = None,
+        data: Any = None,
+        backtests: str | Path = "backtests",
+        observer: Any = None,
+    ) -> Backtest:
+        """Forecast what came after several cutoffs of each series from what preceded them alone.
+
+        The cutoffs lie after what the run was trained on, or in other data that overrides of the
+        source or `data` name. All else is as in `recurra.backtest`.
+        """
+        # It is built over runs.
+        from recurra.job.rolling import backtest_of_run
+        from recurra.job.train import watching
+
+        arguments.writable("backtests", backtests, self.task.name)
+        shape = folds, step, horizon
+        return backtest_of_run(self, overrides, data, shape, Path(backtests), watching(observer))
 
     def prompt(self) -> str:
         """Return the text that generation goes on from by default; nothing for numbers."""

@@ -50,14 +50,7 @@ class RunFolder:
     @classmethod
     def create(cls, root: Path, task: str) -> RunFolder:
         """Make the next numbered folder of a task. Raises `InputError` (RC050)."""
-        home = root / task
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            path = _new_run(home)
-        except OSError as error:
-            fact = f"the folder for runs, {home}, cannot be written: {error.strerror or error}"
-            raise InputError.of("RC050", fact, cure="name another one with --runs") from error
-        folder = cls(path)
+        folder = cls(next_folder(root / task, "runs", "--runs"))
         folder.checkpoints.create()
         return folder
 
@@ -168,6 +161,19 @@ class RunFolder:
         else:
             end = _late(content, step)
         files.write_bytes(path, content[:end], self._saved())
+
+
+def next_folder(home: Path, what: str, option: str) -> Path:
+    """Make the next numbered folder in one for runs, or what else is told by an option.
+
+    Raises `InputError` (RC050).
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return _new_run(home)
+    except OSError as error:
+        fact = f"the folder for {what}, {home}, cannot be written: {error.strerror or error}"
+        raise InputError.of("RC050", fact, cure=f"name another one with {option}") from error
 
 
 def _new_run(home: Path) -> Path:

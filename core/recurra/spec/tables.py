@@ -87,6 +87,15 @@ class Sequence(Table):
             " one series, else sequence"
         ),
     )
+    leave_off: int = Field(
+        0,
+        ge=0,
+        le=MOST,
+        description=(
+            "steps at the end of each series of numbers that are left off before anything else is"
+            " done with it, as in each fold of a backtest"
+        ),
+    )
     season: int = Field(
         0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none"
     )

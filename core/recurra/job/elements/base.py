@@ -66,7 +66,7 @@ class Elements(Protocol):
     must be; `band` is the key of `[expect]` that is about what goes on; `beside` are the columns
     beside the continuation of a sequence; `cost` is the figure that tells what the first steps
     cost; `by_class` tells whether each split has its share of each answer, `one_each` whether each
-    element that is read is one step.
+    element that is read is one step, and `forecast` whether what goes on is a forecast.
     """
 
     prompt: ClassVar[str]
@@ -75,6 +75,7 @@ class Elements(Protocol):
     cost: ClassVar[str]
     by_class: ClassVar[bool]
     one_each: ClassVar[bool]
+    forecast: ClassVar[bool] = False
 
     # the data
 

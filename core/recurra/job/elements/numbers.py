@@ -50,6 +50,7 @@ class Numbers(Elements):
     cost = "loss"
     by_class = False
     one_each = True
+    forecast = True
 
     def fit(
         self,

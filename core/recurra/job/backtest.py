@@ -1,0 +1,266 @@
+"""A backtest: rolling origins, each forecast from what precedes it alone.
+
+Whoever calls says which model forecasts in which fold, and what it knows of each series; here the
+forecasts are made, kept fold by fold, and measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.attribution import blaming
+from recurra.data.chain import Chain, in_training
+from recurra.data.store import Array
+from recurra.errors import InputError, Interrupted, RecurraError, RunError
+from recurra.generate.loop import numbers
+from recurra.generate.session import Session
+from recurra.job import backtested, frame
+from recurra.job.backtested import Backtested, Fold, Scored
+from recurra.job.build import sized
+from recurra.job.data import Data
+from recurra.job.folds import Plan, least_history
+from recurra.job.forecasts import HISTORY
+from recurra.job.results import verdict
+from recurra.job.run import Run
+from recurra.job.series import Series
+from recurra.job.train import tell
+from recurra.model.device import arithmetic
+from recurra.resolved import Resolved
+from recurra.runs.backtests import BacktestFolder, Forecasts
+from recurra.train.events import Observer
+
+FRAME = "forecasts.csv"
+"""The frame in the folder of a backtest."""
+SECONDS = 10.0
+"""Seconds after which a word is said of forecasts that go on."""
+
+Known: TypeAlias = Callable[[int], Array | None]
+"""Gives the steps of a series by which a model scales it; nothing where it is its history."""
+
+
+class Model(NamedTuple):
+    """What forecasts in a fold, and what it knows of the series in each row."""
+
+    run: Run
+    known: Known
+
+
+def of_history(row: int) -> Array | None:
+    """Know nothing of a series but its history."""
+    return None
+
+
+def of_training(series: Series, data: Data, left_off: int) -> Known:
+    """Return what the training of a model knows of each series, of which it lacked the ends.
+
+    A series that it has not seen is scaled by its history.
+    """
+    if not data.by_series:
+        return of_history
+    there = series.lengths > left_off
+    place = np.cumsum(there) - 1
+    seen = in_training(data.store, data.seen)
+
+    def known(row: int) -> Array | None:
+        if not there[row]:
+            return None
+        own = seen(int(place[row]))
+        return own if len(own) else None
+
+    return known
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is backtested: the series of a task, how they are cut, and the model of each fold.
+
+    `model` trains one, or gives one that is there. Of the series some may be left out of all folds:
+    those that `counts` leaves out. Notes are said of the whole.
+    """
+
+    resolved: Resolved
+    series: Series
+    plan: Plan
+    model: Callable[[int], Model]
+    counts: NDArray[np.bool_]
+    notes: list[str]
+
+    def rows(self, fold: int, least: int) -> NDArray[np.int64]:
+        """Return the series that are forecast in a fold."""
+        able = self.plan.able(self.series.lengths, fold, least)
+        return able[self.counts[able]]
+
+
+class Backtest:
+    """A finished backtest: its figures in `result`, its frame in `forecasts.csv` of its folder."""
+
+    def __init__(self, folder: BacktestFolder, task: Task, result: Backtested) -> None:
+        self.folder, self.path, self.task = folder, folder.path, task
+        self.result = result
+
+    def __repr__(self) -> str:
+        result = self.result
+        return f"<Backtest {self.path}: {result['model']}, {result['folds']} folds>"
+
+    def frame(self) -> dict[str, list[Any]]:
+        """Return the columns unique_id, ds, cutoff, y and that of the model, for a DataFrame."""
+        return frame.columns_of(rows(self.folder, self.task), self.folder.asked.model)
+
+    def write(self, path: Path) -> None:
+        """Write the frame to a file: .csv, .jsonl or .parquet.
+
+        Raises `InputError` (RC080), `RunError` (RC053).
+        """
+        frame.write(path, rows(self.folder, self.task), self.folder.asked.model)
+
+
+def rows(folder: BacktestFolder, task: Task) -> Iterator[frame.Row]:
+    """Give the rows of the frame, fold after fold."""
+    for fold in range(1, task.plan.folds + 1):
+        made = folder.forecasts(fold)
+        assert made is not None, "each fold is done"
+        yield from backtested.rows(task.series, task.plan, fold, made)
+
+
+def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest:
+    """Forecast each fold that is not done, and measure them all.
+
+    Raises `Interrupted` (RC063) and `RunError`, which say what is done.
+    """
+    start = time.perf_counter()
+    with folder.held():
+        for fold in range(1, task.plan.folds + 1):
+            if folder.forecasts(fold) is None:
+                with _told(folder, fold):
+                    folder.save(fold, _forecasts(task, fold, observer))
+            elif fold == 1:
+                tell(observer, [f"{folder.saved()}, and taken from {folder.path}"])
+        result = _result(folder, task, time.perf_counter() - start)
+        frame.write(folder.path / FRAME, rows(folder, task), folder.asked.model)
+        folder.write("result.json", result)
+    return Backtest(folder, task, result)
+
+
+class _told:
+    """Say of what goes wrong in a fold which one it is, what is done, and how to go on."""
+
+    def __init__(self, folder: BacktestFolder, fold: int) -> None:
+        self.folder, self.fold = folder, fold
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        where = f"fold {self.fold} of {self.folder.asked.folds}"
+        go_on = f"`recurra backtest {self.folder.path}` goes on from there"
+        saved = self.folder.saved()
+        if isinstance(error, KeyboardInterrupt | Interrupted):
+            fact = f"interrupted in {where}; {saved}"
+            raise Interrupted.of("RC063", fact, cure=go_on) from None
+        if isinstance(error, RecurraError):
+            first, *others = error.problems
+            cure = f"{first.cure}; {saved}: {go_on}" if self.folder.asked.done else first.cure
+            told = replace(first, fact=f"{where}: {first.fact}", cure=cure)
+            raise type(error)([told, *others]) from error.__cause__
+
+
+def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:
+    """Return what the model of a fold forecasts of each series that is long enough for it."""
+    plan, series = task.plan, task.series
+    model = task.model(fold)
+    run = model.run
+    chain_of = Chain(run.vocabulary)
+    chosen = task.rows(fold, least_history(chain_of.lag, chain_of.by_series))
+    if not len(chosen):
+        fact = f"no series is long enough for fold {fold}"
+        raise InputError.of("RC041", fact, cure="fewer folds, or a shorter horizon")
+    cutoffs = plan.cutoffs(series.lengths, fold)
+    where = f"fold {fold} of {plan.folds}"
+    tell(observer, [f"{where}: forecasts of {len(chosen):,} series, {plan.horizon} steps each"])
+
+    values = np.full((len(chosen), plan.horizon, series.width), np.nan)
+    last = time.monotonic()
+    with blaming(run.resolved), arithmetic(run.task.device), sized(run.resolved, run.network):
+        run.network.eval()
+        for place, row in enumerate(chosen.tolist()):
+            cutoff = int(cutoffs[row])
+            first = max(0, cutoff - HISTORY)
+            history = series.between(row, first, cutoff)
+            forecast_into(values[place], run, model.known(row), first, history)
+            if time.monotonic() - last > SECONDS:
+                last = time.monotonic()
+                tell(observer, [f"{where}: {place + 1:,} of {len(chosen):,} series"])
+    return Forecasts(chosen, values)
+
+
+def forecast_into(
+    values: NDArray[np.float64],
+    run: Run,
+    known: Array | None,
+    position: int,
+    history: NDArray[np.float64],
+) -> None:
+    """Write what a run forecasts after a history into `[H, F]`, as far as that is finite.
+
+    The history begins at a `position` of its series.
+    """
+    session = Session(run.network, run.vocabulary, position=position, known=known)
+    session.feed(history)
+    with suppress(RunError):
+        for step, row in enumerate(numbers(session, len(values))):
+            values[step] = row
+
+
+def _result(folder: BacktestFolder, task: Task, seconds: float) -> Backtested:
+    """Return the figures of all folds."""
+    plan, series, resolved = task.plan, task.series, task.resolved
+    season = resolved.task.sequence.season
+    folds = {fold: folder.forecasts(fold) for fold in range(1, plan.folds + 1)}
+    made = {fold: each for fold, each in folds.items() if each is not None}
+    scored = Scored(series, plan, season, sum(len(each.rows) for each in made.values()))
+
+    by_fold: list[Fold] = []
+    for fold, each in made.items():
+        scores, notes = scored.add(fold, each)
+        figures = backtested.fold_figures(fold, plan, series.lengths, each, scores, notes)
+        own = folder.trained(fold)
+        figures["run"] = folder.asked.run or str(own or folder.trained(1) or "")
+        by_fold.append(figures)
+
+    whole = scored.figures()
+    whole["notes"] = [*task.notes, *_short(by_fold), *whole["notes"]]
+    vocabulary: Any = resolved.parts["vocabulary"].build()
+    over = f"; over {plan.folds} fold{'s' * (plan.folds > 1)}"
+    said = verdict(resolved.target, type(vocabulary), whole, len(series.names), over)
+    return {
+        "backtest": str(folder.path),
+        "task": resolved.task.name,
+        "model": folder.asked.model,
+        "retrain": folder.asked.retrain,
+        "folds": plan.folds,
+        "step": plan.step,
+        "horizon": plan.horizon,
+        "series": len(series.names),
+        **whole,
+        "by_fold": by_fold,
+        **said,
+        "frame": str(folder.path / FRAME),
+        "seconds": seconds,
+    }
+
+
+def _short(by_fold: list[Fold]) -> list[str]:
+    """Return a note of the series that some folds leave out."""
+    left = {fold["fold"]: fold["left_out"] for fold in by_fold if fold["left_out"]}
+    if not left:
+        return []
+    listed = ", ".join(f"{count:,} of fold {fold}" for fold, count in left.items())
+    return [f"series too short before the cutoff are left out: {listed}"]

@@ -1,0 +1,179 @@
+"""The figures of a backtest: of each fold, of each step ahead, and of all, beside the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.metric import SeriesScales
+from recurra.data.store import Ints
+from recurra.job.figures import Ahead, Columns, Measured, Verdict
+from recurra.job.folds import Plan
+from recurra.job.forecasts import by_column, unscaled
+from recurra.job.frame import Row
+from recurra.job.scores import Scores
+from recurra.job.series import Series
+from recurra.runs.backtests import Forecasts
+from recurra.train import series as rules
+
+TOGETHER = 256
+"""Series of which simple rules make forecasts at a time."""
+
+
+class Fold(Measured):
+    """The figures of a fold: of so many `series`, beside those that are `left_out` as too short.
+
+    After its cutoff each has `left_off` steps; `run` is the run whose model forecast.
+    """
+
+    fold: int
+    left_off: int
+    series: int
+    left_out: int
+    run: str
+    by_step: list[Ahead]
+
+
+class Figures(Measured, Columns):
+    """The figures of all folds together, and of each step ahead."""
+
+    by_step: list[Ahead]
+
+
+class Backtested(Figures, Verdict):
+    """result.json: what a backtest came to."""
+
+    backtest: str
+    task: str
+    model: str
+    retrain: bool
+    folds: int
+    step: int
+    horizon: int
+    series: int
+    by_fold: list[Fold]
+    frame: str
+    seconds: float
+
+
+class Forecasted(NamedTuple):
+    """A series in a fold: its row and cutoff, what precedes it, what came, what was forecast."""
+
+    row: int
+    cutoff: int
+    history: NDArray[np.float64]
+    future: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+
+
+def each(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[Forecasted]:
+    """Give the series of a fold."""
+    cutoffs = plan.cutoffs(series.lengths, fold)
+    for row, predicted in zip(made.rows.tolist(), made.values, strict=True):
+        cutoff = int(cutoffs[row])
+        history = series.between(row, 0, cutoff)
+        future = series.between(row, cutoff, cutoff + plan.horizon)
+        yield Forecasted(row, cutoff, history, future, predicted)
+
+
+def rows(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[Row]:
+    """Give the rows of a fold's frame, series after series and column after column."""
+    for one in each(series, plan, fold, made):
+        for column in range(series.width):
+            name = series.unique_id(one.row, column)
+            steps = zip(
+                one.future[:, column].tolist(), one.predicted[:, column].tolist(), strict=True
+            )
+            for ahead, (actual, predicted) in enumerate(steps):
+                yield name, one.cutoff + ahead, one.cutoff - 1, actual, predicted
+
+
+class Scored:
+    """The errors of folds, one after the other: of each series of each fold by its own scale.
+
+    What a series is measured by is its history before the cutoff.
+    """
+
+    def __init__(self, series: Series, plan: Plan, season: int, total: int) -> None:
+        self.series, self.plan, self.season = series, plan, season
+        self.scales = SeriesScales(np.arange(total), np.full((total, series.width), np.nan))
+        self.all = Scores(self.scales, plan.horizon)
+        self.count = 0
+        self.broken = 0
+
+    def add(self, fold: int, made: Forecasts) -> tuple[Scores, list[str]]:
+        """Add the forecasts of a fold; return its own errors, and what is to be said of them."""
+        count = len(made.rows)
+        own = SeriesScales(np.arange(count), np.full((count, self.series.width), np.nan))
+        scores = Scores(own, self.plan.horizon)
+        rest, at = each(self.series, self.plan, fold, made), 0
+        while some := list(islice(rest, TOGETHER)):
+            self._add(scores, own, some, at)
+            at += len(some)
+        return scores, [*_missing(scores.counts, count), *unscaled(own, own.starts)]
+
+    def _add(self, scores: Scores, own: SeriesScales, some: list[Forecasted], at: int) -> None:
+        """Add some series to the errors of their fold, where they are the ones from `at` on."""
+        steps = [self.plan.horizon] * len(some)
+        guesses = rules.forecasts([one.history for one in some], steps, self.season)
+        for row, (one, guessed) in enumerate(zip(some, guesses, strict=True), at):
+            own.each[row] = rules.scale_of(one.history, self.season)
+            self.scales.each[self.count] = own.each[row]
+            scores.add(one.predicted, guessed, one.future, row)
+            self.all.add(one.predicted, guessed, one.future, self.count)
+            self.count += 1
+            self.broken += not np.isfinite(one.predicted).all()
+
+    def figures(self) -> Figures:
+        """Return the figures of all folds."""
+        model, compared = self.all.model.all, self.all.of_all()
+        sums = {rule: score.all for rule, score in compared.items()}
+        columns = by_column(
+            self.series.features, [column.metrics() for column in model.columns], sums
+        )
+        own_columns: Columns = {"columns": columns} if columns else {}
+        notes = []
+        if self.broken:
+            notes.append(
+                f"{self.broken:,} of {self.count:,} forecasts are not finite from some step on:"
+                " the figures of the model are none"
+            )
+        return {
+            "metrics": model.metrics(),
+            "baselines": {rule: each.metrics() for rule, each in sums.items()},
+            **own_columns,
+            "by_step": self.all.by_step(),
+            "notes": notes,
+        }
+
+
+def _missing(counts: Mapping[str, int], total: int) -> list[str]:
+    """Return a note of the rules that say nothing of some series."""
+    lacking = {rule: total - count for rule, count in counts.items() if count < total}
+    # That some values have no logarithm is no news.
+    told = [f"{rule} ({few:,})" for rule, few in lacking.items() if not rule.endswith(rules.LOGS)]
+    if not told:
+        return []
+    return [f"rules that say nothing of some series are left out: {', '.join(told)}"]
+
+
+def fold_figures(
+    fold: int, plan: Plan, lengths: Ints, made: Forecasts, scores: Scores, notes: list[str]
+) -> Fold:
+    """Return the figures of a fold."""
+    compared = scores.of_all()
+    return {
+        "fold": fold,
+        "left_off": plan.left_off(fold),
+        "series": len(made.rows),
+        "left_out": len(lengths) - len(made.rows),
+        "run": "",
+        "metrics": scores.model.all.metrics(),
+        "baselines": {rule: score.all.metrics() for rule, score in compared.items()},
+        "by_step": scores.by_step(),
+        "notes": notes,
+    }

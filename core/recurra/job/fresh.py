@@ -1,0 +1,74 @@
+"""A new run, from a task that is resolved to its last update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recurra.attribution import blaming
+from recurra.compatibility import check_compatibility
+from recurra.engine.choice import Choice
+from recurra.job.build import build_network, build_optimizer, sized
+from recurra.job.data import Data, load_data
+from recurra.job.describe import describe
+from recurra.job.paths import begins_inside
+from recurra.job.preflight import preflight
+from recurra.job.run import Run
+from recurra.job.start import Start
+from recurra.job.train import tell, train
+from recurra.model.device import arithmetic
+from recurra.model.network import Network
+from recurra.randomness import SCHEME
+from recurra.resolved import Resolved
+from recurra.runs.folder import RunFolder
+from recurra.train.events import Observer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task of which nothing is left that can be refused before its first update."""
+
+    resolved: Resolved
+    data: Data
+    network: Network
+    choices: list[Choice]
+    origin: Start | None
+
+    def trained(self, folder: RunFolder, observer: Observer) -> Run:
+        """Train it in a folder of its own. Raises `RunError`, or `Interrupted`, its state saved."""
+        resolved, data, network = self.resolved, self.data, self.network
+        with (
+            blaming(resolved),
+            arithmetic(resolved.task.device),
+            sized(resolved, network),
+        ):
+            record = None if self.origin is None else self.origin.record()
+            describe(folder, resolved, data, network, self.choices, record)
+            tell(observer, [] if self.origin is None else self.origin.lines())
+            this = Run(folder, resolved, data.vocabulary, data.answers, network, SCHEME)
+            return train(this, data, observer)
+
+
+def prepared(resolved: Resolved, origin: Start | None = None) -> Prepared:
+    """Read the data of a task, build its network and rehearse all that training will ask of them.
+
+    What begins from another run takes what that says. Raises `InputError` or `PluginError`.
+    """
+    with blaming(resolved), arithmetic(resolved.task.device):
+        check_compatibility(resolved)
+        loaded = load_data(resolved) if origin is None else origin.data(resolved)
+        resets = begins_inside(resolved, loaded)
+        network, choices = build_network(
+            resolved,
+            loaded.vocabulary.size,
+            loaded.names,
+            answers=loaded.answers.size,
+            counts=loaded.counts,
+            resets=resets,
+        )
+        if origin is not None:
+            origin.give(network, resolved, loaded)
+        build_optimizer(resolved, network)  # for its faults alone: training builds its own
+
+        with sized(resolved, network):
+            preflight(resolved, loaded, network)
+    return Prepared(resolved, loaded, network, choices, origin)

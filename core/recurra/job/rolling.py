@@ -1,0 +1,177 @@
+"""What is backtested: a task, whose models are trained on what precedes a cutoff, or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.attribution import blaming
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Chain
+from recurra.errors import InputError
+from recurra.generate import arguments
+from recurra.job.backtest import Backtest, Known, Model, Task, backtest, of_history, of_training
+from recurra.job.changes import moved
+from recurra.job.data import Data
+from recurra.job.elements import ELEMENTS
+from recurra.job.folds import Plan, least_history, past_alone
+from recurra.job.frame import model_column
+from recurra.job.run import Run
+from recurra.job.series import Series, check_forecasts, series_of
+from recurra.resolved import Resolved
+from recurra.runs.backtests import Asked, BacktestFolder
+from recurra.spec.tables import Expect
+from recurra.train.events import Observer
+
+Trained = Callable[[int, Resolved], tuple[Run, Data]]
+"""Trains the model of a fold by the task of what precedes its cutoff, or gives the one there is."""
+
+
+def horizon_of(resolved: Resolved, horizon: int | None) -> int:
+    """Return how many steps are forecast: by default those of the task. Raises `InputError`."""
+    check_forecasts(resolved)
+    if horizon is not None:
+        return arguments.whole("horizon", horizon, 1)
+    if not resolved.task.generation.length:
+        fact = "no horizon is given, and generation.length is 0"
+        raise InputError.of("RC080", fact, cure="give a horizon of 1 step or more")
+    return resolved.task.generation.length
+
+
+def plan_of(resolved: Resolved, folds: int, step: int | None, horizon: int | None) -> Plan:
+    """Return the plan of a backtest; folds follow each other unless a step says otherwise.
+
+    Raises `InputError` (RC080).
+    """
+    ahead = horizon_of(resolved, horizon)
+    apart = ahead if step is None else arguments.whole("step", step, 1)
+    return Plan(arguments.whole("folds", folds, 1), apart, ahead)
+
+
+def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> Task:
+    """Return the backtest of a task, which trains a model for each fold, or one for all.
+
+    One for all is trained on what precedes the first cutoff. Raises `InputError` for more folds
+    than there is data for.
+    """
+    vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
+    series = series_of(resolved, vocabulary, False)
+    chain = Chain(vocabulary)
+    with resolved.placing():
+        plan.check(series.lengths, least_history(chain.lag, chain.by_series))
+
+    @cache
+    def of_fold(fold: int) -> Model:
+        left_off = plan.left_off(fold)
+        run, data = trained(fold, without_future(resolved, series, left_off))
+        return Model(run, of_training(series, data, left_off))
+
+    def model(fold: int) -> Model:
+        return of_fold(fold if retrain else 1)
+
+    every = np.ones(len(series.names), bool)
+    return Task(resolved, series, plan, model, every, _notes(resolved, retrain, plan))
+
+
+def without_future(resolved: Resolved, series: Series, left_off: int) -> Resolved:
+    """Return the task of a model that knows nothing of the last steps of each series.
+
+    No band of `[expect]` is held to it, for they are about other figures. Raises `InputError`.
+    """
+    sequence = resolved.task.sequence
+    with resolved.placing():
+        if "fold" in resolved.roles:
+            sequence = sequence.model_copy(update={"leave_off": sequence.leave_off + left_off})
+        else:
+            sequence = past_alone(sequence, series.lengths, left_off)
+    return replace(
+        resolved,
+        task=resolved.task.model_copy(update={"sequence": sequence, "expect": Expect()}),
+    )
+
+
+def _notes(resolved: Resolved, retrain: bool, plan: Plan) -> list[str]:
+    validated = resolved.task.sequence.split[1] > 0
+    past = "what precedes its cutoff" if retrain else "what precedes the first cutoff"
+    models = "a model for each fold" if retrain and plan.folds > 1 else "one model"
+    said = f"{models}, trained on {past}"
+    if validated:
+        said += ", whose last steps validate it"
+    return [f"{said}; validation and scales see the past alone" if validated else said]
+
+
+def backtest_of_run(
+    run: Run,
+    overrides: Iterable[str] | Mapping[str, Any],
+    data: Any,
+    shape: tuple[int, int | None, int | None],
+    place: Path,
+    observer: Observer,
+) -> Backtest:
+    """Backtest a run by its own model, on its own data or on other data that overrides name.
+
+    `shape` says how many folds there are, how far apart, and how many steps each has.
+    """
+    asked = moved(run.folder, run.resolved, arguments.overrides(overrides))
+    resolved = asked if data is None else asked.giving(data)
+    plan = plan_of(resolved, *shape)
+    with blaming(resolved):
+        task = of_run(run, resolved, plan)
+    record = Asked(
+        folds=plan.folds,
+        step=plan.step,
+        horizon=plan.horizon,
+        retrain=False,
+        model=model_column(run.task.name),
+        run=str(run.path.absolute()),
+        fingerprint=task.series.store.fingerprint,
+    )
+    folder = BacktestFolder.create(place, run.task.name, record, resolved.toml())
+    return backtest(folder, task, observer)
+
+
+def of_run(run: Run, resolved: Resolved, plan: Plan) -> Task:
+    """Return the backtest of a run, on the data that its task, as it is resolved now, reads.
+
+    Raises `InputError` (RC044) for data that is not what it was made from, unless it is asked for,
+    and (RC080) for folds that begin inside what it was trained on.
+    """
+    series = series_of(resolved, run.vocabulary, True)
+    elements = ELEMENTS[run.vocabulary.yields]
+    with resolved.placing():
+        chain = elements.known(run.vocabulary, series.store, str(run.path)) or Chain(run.vocabulary)
+    least = least_history(chain.lag, chain.by_series)
+
+    known: Known = of_history
+    counts = np.ones(len(series.names), bool)
+    if series.store.fingerprint == run.folder.records.data().fingerprint:
+        own = run.data(resolved)
+        seen = _seen(series, own)
+        counts = plan.check_unseen(series.lengths, seen)
+        known = of_training(series, own, 0)
+        notes = ["the run's own data, after what it was trained on"]
+        if whole := int((~counts).sum()):
+            notes.append(f"{whole:,} series are left out: the run was trained on all of them")
+    else:
+        if resolved is run.resolved:
+            run.data(resolved)  # which says what is wrong with it
+        notes = ["other data than the run was made from: that it has seen none of it is not known"]
+    with resolved.placing():
+        plan.check(series.lengths[counts], least)
+    model = Model(run, known)
+    return Task(resolved, series, plan, lambda fold: model, counts, notes)
+
+
+def _seen(series: Series, data: Data) -> NDArray[np.int64]:
+    """Return how many steps of each series training, and what chose its weights, have seen."""
+    seen = np.zeros(len(series.names), np.int64)
+    for part in (data.splits["train"], data.splits["validation"]):
+        rows = data.store.sequence(part.begin)
+        np.maximum.at(seen, rows, part.high - part.begin)
+    return seen

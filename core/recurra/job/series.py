@@ -1,0 +1,103 @@
+"""The series of a task as a backtest sees them: their numbers, and what each is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.source import Source
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.ends import lengths_of
+from recurra.data.store import Ints, Store
+from recurra.errors import InputError
+from recurra.job.data import shortened, stored
+from recurra.job.elements import ELEMENTS
+from recurra.resolved import Resolved
+
+
+@dataclass(frozen=True)
+class Series:
+    """All series, one after the other in a store, with a name each.
+
+    `features` are those of the columns of numbers, where there are several.
+    """
+
+    store: Store
+    names: list[str]
+    features: list[str]
+
+    @property
+    def lengths(self) -> Ints:
+        """How many steps each has."""
+        return lengths_of(self.store)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a step has."""
+        return int(self.store.values.shape[1])
+
+    def between(self, row: int, low: int, high: int) -> NDArray[np.float64]:
+        """Return the steps of a series from one place in it up to another, `[n, F]`."""
+        begin = int(self.store.starts[row])
+        return np.asarray(self.store.values[begin + low : begin + high], np.float64)
+
+    def unique_id(self, row: int, column: int) -> str:
+        """Return the name of a column of a series: that of the series, where it has one column."""
+        if self.width == 1:
+            return self.names[row]
+        feature = self.features[column] if self.features else f"column {column}"
+        return feature if len(self.names) == 1 else f"{self.names[row]}/{feature}"
+
+
+def check_forecasts(resolved: Resolved) -> None:
+    """Refuse a task that forecasts no numbers. Raises `InputError` (RC080)."""
+    vocabulary: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
+    target = resolved.parts["target"].entry.component.name
+    if resolved.target.generates and ELEMENTS[vocabulary.yields].forecast:
+        return
+    fact = f"target {target!r} answers each sequence"
+    if resolved.target.generates:
+        fact = f"vocabulary {resolved.parts['vocabulary'].entry.component.name!r} reads symbols"
+    fact += ", and a backtest is of forecasts: of series of numbers of which is asked what comes"
+    cure = "`recurra evaluate` gives the figures of a run"
+    raise InputError.of("RC080", fact, cure=cure)
+
+
+def series_of(resolved: Resolved, vocabulary: Vocabulary[Any], known: bool) -> Series:
+    """Return the series that a task reads; its vocabulary may be `known`.
+
+    Raises `InputError` (RC040 to RC042).
+    """
+    with resolved.placing():
+        source = resolved.source()
+        whole = stored(resolved, source, vocabulary, known)
+        names = _names(source, len(whole.starts))
+        store = shortened(resolved, whole)
+        left = lengths_of(whole) > resolved.task.sequence.leave_off
+        names = [name for name, stays in zip(names, left.tolist(), strict=True) if stays]
+        return Series(store, names, source.features())
+
+
+def _names(source: Source[Any], count: int) -> list[str]:
+    """Return what each of so many series is called; its number, where a name would be another's."""
+    numbers = [str(number) for number in range(1, count + 1)]
+    if count == 1:
+        return numbers
+    names = list(_read_names(source))
+    usable = len(names) == count and all(names) and len(set(names)) == count
+    return names if usable else numbers
+
+
+def _read_names(source: Source[Any]) -> Iterator[str]:
+    """Give what the source calls each series that has a step."""
+    name, begun = "", False
+    for piece in source.read("numbers"):
+        if piece.start:
+            name, begun = str(piece.columns.get("series", "")), False
+        if len(piece.values) and not begun:
+            yield name
+            begun = True
