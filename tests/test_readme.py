@@ -199,7 +199,11 @@ def test_the_long_task_file_is_sound(here: Path) -> None:
 
 def test_tables_of_a_task_are_sound(here: Path) -> None:
     """Tables that stand for themselves resolve over a task of their kind."""
-    kinds = {"[source]\n": "script_of_names", "[target]\n": "sine_phase"}
+    kinds = {
+        "[source]\n": "script_of_names",
+        '[target]\nkind = "value"': "sine_phase",
+        '[target]\nkind = "horizon"': "airline",
+    }
     for begins, base in kinds.items():
         text = f'extends = "tasks/{base}.toml"\n' + block("toml", begins)
         Path("task.toml").write_text(text, encoding="utf-8")

@@ -50,13 +50,14 @@ if TYPE_CHECKING:
     )
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Role, Source
-    from recurra.contracts.target import Elements, Examples, Target, Window
+    from recurra.contracts.target import Elements, Examples, Past, Target, Window
     from recurra.contracts.transform import Transform
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
     from recurra.engine.context import lagged
     from recurra.engine.recurrence import Form, Native, State
     from recurra.errors import InputError, PluginError, RecurraError, Unsuited
     from recurra.generate.sampling import Sampling
+    from recurra.train.ahead_rules import ahead_rules
     from recurra.train.baselines import ngram_rules
     from recurra.train.events import Observer
     from recurra.train.metrics import Accuracy, Distance, Likelihood
@@ -91,6 +92,7 @@ _HOME = {
     "Source": "recurra.contracts.source",
     "Elements": "recurra.contracts.target",
     "Examples": "recurra.contracts.target",
+    "Past": "recurra.contracts.target",
     "Target": "recurra.contracts.target",
     "Window": "recurra.contracts.target",
     "Transform": "recurra.contracts.transform",
@@ -109,6 +111,7 @@ _HOME = {
     "progress": "recurra.cli.display",
     "Sampling": "recurra.generate.sampling",
     "Observer": "recurra.train.events",
+    "ahead_rules": "recurra.train.ahead_rules",
     "ngram_rules": "recurra.train.baselines",
     "series_rules": "recurra.train.series",
     "Accuracy": "recurra.train.metrics",
@@ -147,6 +150,7 @@ __all__ = [
     "Native",
     "Observer",
     "Options",
+    "Past",
     "Piece",
     "PluginError",
     "RecurraError",
@@ -167,6 +171,7 @@ __all__ = [
     "Values",
     "Vocabulary",
     "Window",
+    "ahead_rules",
     "backtest",
     "check",
     "hookimpl",

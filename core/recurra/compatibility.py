@@ -72,6 +72,11 @@ def _misfits(resolved: Resolved, classes: dict[str, Any]) -> list[Problem]:
         gives = f"gives {vocabulary.yields}"
         problems.append(_misfit(resolved, "target", "vocabulary", takes, gives))
 
+    if vocabulary.yields not in kind.takes:
+        takes = f"asks for {' or '.join(kind.takes)}"
+        gives = f"gives {vocabulary.yields}"
+        problems.append(_misfit(resolved, "target", "vocabulary", takes, gives))
+
     # The loss is about the answers, which are the elements themselves or a column of their own.
     answerer = "vocabulary" if resolved.target.asks == "input" else "target"
     for name, giver, elements in (
@@ -138,6 +143,13 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
 
 def _step_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:
     """Give a problem for each key that a target of steps cannot do with."""
+    if target.seasonal and not sequence.season:
+        fact = f"target {name!r} says again what came a season ago, and there is no season"
+        cure = "give the steps of a season, or another residual"
+        yield Problem("RC014", fact, "sequence.season", cure=cure)
+    if target.last_origin and sequence.carry:
+        fact = f"target {name!r} has one origin a sequence: its last, and carry has no use"
+        yield Problem("RC031", fact, "sequence.carry", cure="leave carry out")
     whole = target.asks != "input" and target.asks not in OF_STEPS
     if whole and sequence.carry:
         fact = f"target {name!r} asks for a {target.asks} a sequence, "
@@ -294,6 +306,13 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
         )
         cure = "leave [generation] out"
         problems += [Problem("RC031", fact, f"generation.{key}", cure=cure) for key in changed]
+
+    ahead, length = resolved.target.ahead, task.generation.length
+    if ahead and length > ahead:
+        name = resolved.parts["target"].entry.component.name
+        fact = f"target {name!r} answers {ahead} steps, and {length} are to be generated"
+        cure = f"leave length out, or target.length = {length}"
+        problems.append(Problem("RC031", fact, "generation.length", cure=cure))
 
     figures = known(resolved.target, resolved.answers)
     named = {"training.monitor": task.training.monitor}

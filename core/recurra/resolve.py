@@ -87,6 +87,9 @@ def resolve(
     resolved = Resolved(
         document, task, catalog, components.parts, components.cells, list(notes.values())
     )
+    generation = document.table(("generation",)) or {}
+    if "length" not in generation:
+        resolved.all_ahead()
     if data is not None:
         resolved = resolved.giving(data)
     _refuse_halves(document, resolved.tables())

@@ -84,6 +84,12 @@ class Resolved:
             sequence = self.task.sequence.model_copy(update={"length": longest})
             self.task = self.task.model_copy(update={"sequence": sequence})
 
+    def all_ahead(self) -> None:
+        """Take all elements that answer a step for what is generated, where there are several."""
+        if self.target.ahead:
+            generation = self.task.generation.model_copy(update={"length": self.target.ahead})
+            self.task = self.task.model_copy(update={"generation": generation})
+
     @cached_property
     def target(self) -> Target[Any]:
         """What is asked of a sequence."""

@@ -14,6 +14,7 @@ def recurra_components() -> list[Component]:
         ("value", "Value", "numbers for a sequence"),
         ("completion", "Completion", "the answer that follows a sequence"),
         ("tags", "Tags", "one class a step"),
+        ("horizon", "Horizon", "the next steps of a series at once"),
     ]
     return [
         Component(

@@ -31,6 +31,14 @@ RULES: dict[Elements, Callable[[Examples, Examples], Mapping[str, Metrics | Sums
 }
 
 
+def judged(elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
+    """Return nats; of numbers the error, scaled where several columns have their own units."""
+    if elements == "symbols":
+        return "nats"
+    scaled = columns > 1 and all("mase" in row for row in rows)
+    return "mase" if scaled else "mae"
+
+
 class Next(Target[NextOptions]):
     """Each element is answered by the next, which can be read in its turn: text, or a forecast."""
 
@@ -43,11 +51,8 @@ class Next(Target[NextOptions]):
         return MEASURED[elements]
 
     def judged(self, elements: Elements, rows: Sequence[Metrics], columns: int) -> str:
-        """Return nats; of numbers the error, scaled where several have their own units."""
-        if elements == "symbols":
-            return "nats"
-        scaled = columns > 1 and all("mase" in row for row in rows)
-        return "mase" if scaled else "mae"
+        """Return nats, or the error of numbers."""
+        return judged(elements, rows, columns)
 
     def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:
         """Return n-grams, or the rules of series one step ahead."""

@@ -11,6 +11,27 @@ class NextOptions(Options):
     """Options of next: none."""
 
 
+class HorizonOptions(Options):
+    """Options of horizon."""
+
+    length: int = Field(ge=1, le=10_000, description="how many steps are answered at once")
+    origin: Literal["each", "last"] = Field(
+        "each",
+        description=(
+            "each: every step is answered by those after it; last: of each series, or part of one,"
+            " only the last that has `length` steps after it"
+        ),
+    )
+    residual: Literal["none", "naive", "drift", "seasonal_naive", "seasonal_drift"] = Field(
+        "none",
+        description=(
+            "what the network's answer is added to, from the past alone: nothing, the last number,"
+            " the line from the first to it, the last season (`sequence.season`), or that with what"
+            " a season has brought on the mean"
+        ),
+    )
+
+
 class PooledOptions(Options):
     """What every target has that answers a sequence once."""
 

@@ -22,13 +22,13 @@ class Difference(Transform):
     """Each row less the one `lag` rows before it; with the lag of a season, a seasonal difference.
 
     Box & Jenkins 1970, "Time Series Analysis: Forecasting and Control". The state holds the last
-    `lag` rows, and the origin of a row is the one that is taken from it.
+    `lag` rows, and the origin of a row is the one that is taken from it: so many are known ahead.
     """
 
     width = 1
 
     def __init__(self, lag: int = 1) -> None:
-        self.lag = lag
+        self.lag = self.period = lag
 
     def __str__(self) -> str:
         if self.lag == 1:
@@ -53,6 +53,10 @@ class Difference(Transform):
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Add them again."""
         return values + origins[:, 0]
+
+    def against(self, values: Floats, origins: Floats) -> Floats:
+        """Take them away."""
+        return values - origins[:, 0]
 
 
 class Rescale(Transform):
@@ -98,6 +102,10 @@ class Rescale(Transform):
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Return what was scaled."""
         return values * self.scale + self.shift
+
+    def against(self, values: Floats, origins: Floats) -> Floats:
+        """Return scaled rows."""
+        return (values - self.shift) / self.scale
 
     def save(self) -> dict[str, Any]:
         """Return shift and scale."""
@@ -155,6 +163,10 @@ class SeriesScale(Transform):
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Return what was scaled."""
         return values * origins[:, 1] + origins[:, 0]
+
+    def against(self, values: Floats, origins: Floats) -> Floats:
+        """Return scaled rows."""
+        return (values - origins[:, 0]) / origins[:, 1]
 
 
 class SeriesChange(SeriesScale):

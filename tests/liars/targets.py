@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -16,6 +18,7 @@ from recurra import (
     Metric,
     Options,
     Target,
+    ahead_rules,
     ngram_rules,
     series_rules,
 )
@@ -676,8 +679,76 @@ class GivesUpInTurns(RightAnswer):
         return 50 if GivesUpInTurns.turns % 2 else 1
 
 
+class RightAhead(RightNext):
+    """The next three numbers, added to the last that came."""
+
+    takes, ahead, added = ("numbers",), 3, True
+
+    def base(self, past):
+        return np.repeat(past.ago(0)[:, None], past.steps, axis=1)
+
+    def baselines(self, train, held):
+        naive = partial(RightAhead.base, self)
+        return ahead_rules(held, {"naive": naive}, self.ahead, self.last_origin)
+
+
+class RightLastAhead(RightAhead):
+    """The last three numbers of a series, added to the one before them."""
+
+    last_origin = True
+
+
+class PeeksAhead(RightAhead):
+    """Adds its answer to the very number that is asked."""
+
+    def base(self, past):
+        return np.repeat(past.read(past.at + 1)[:, None], past.steps, axis=1)
+
+
+class PeeksAtOthers(RightAhead):
+    """Adds its answer to the last number of whichever series was asked first."""
+
+    def base(self, past):
+        return np.repeat(past.ago(0)[:1, None], len(past.at), axis=0).repeat(past.steps, axis=1)
+
+
+class ScoresPastTheEnd(RightAhead):
+    """Compares a rule with three numbers ahead wherever it stands, behind its series too."""
+
+    def baselines(self, train, held):
+        at = [np.arange(low, high) for low, high in zip(held.low, held.high, strict=True)]
+        places = np.concatenate([np.zeros(0, int), *at])[:, None] + np.arange(3)
+        if not len(places):
+            return {}
+        came = held.values[np.minimum(places, len(held.values) - 1)]
+        return {"naive": {"mae": float(np.abs(came - held.values[places[:, :1] - 1]).mean())}}
+
+
+class LooksAheadInTurns(RightAhead):
+    """Answers a step by two numbers or by four, turn by turn."""
+
+    turns = 0
+
+    def __init__(self, options):
+        super().__init__(options)
+        LooksAheadInTurns.turns += 1
+        self.chosen = 2 if LooksAheadInTurns.turns % 2 else 4
+
+    @property
+    def ahead(self):
+        return self.chosen
+
+
+class LooksAheadOfSymbols(RightNext):
+    """Says that three symbols answer a step at once."""
+
+    ahead = 3
+
+
 RIGHT = [
     component("Right"),
+    component("RightAhead"),
+    component("RightLastAhead"),
     component("RightSteps"),
     component("RightValue"),
     component("RightValueSteps"),
@@ -734,5 +805,10 @@ LIARS = [
     liar("T10", "GivesUpInTurns", "T03"),
     liar("T11", "KeepsTheRows"),
     liar("T11", "KeepsThemForAll"),
+    liar("T12", "PeeksAhead"),
+    liar("T12", "PeeksAtOthers", "T10"),
+    liar("T09", "ScoresPastTheEnd", "T08"),
+    liar("T10", "LooksAheadInTurns"),
+    liar("T01", "LooksAheadOfSymbols", "T10"),
     liar("P09", "SeedsEverybody"),
 ]

@@ -178,6 +178,9 @@ class RightTransform(Transform):
     def invert(self, values, origins):
         return (values - origins[:, 0]) / 2
 
+    def against(self, values, origins):
+        return values * 2 + origins[:, 0]
+
 
 class RightSeries(RightNumbers):
     """Numbers whose place in their series is added to them."""
@@ -251,6 +254,33 @@ class ComesBackElsewhere(RightSeries):
     kind = ForgetsTheOrigin
 
 
+class TakesTwice(RightTransform):
+    def against(self, values, origins):
+        return values * 2 + 2 * origins[:, 0]
+
+
+class TellsItOtherwise(RightSeries):
+    """Tells rows that are answered at once by another map."""
+
+    kind = TakesTwice
+
+
+class SumsUp(RightTransform):
+    period = 3
+
+    def apply(self, values, state):
+        return values * 2 + self.origins(values, state)[:-1, 0], state + values.sum(axis=0)
+
+    def origins(self, values, state):
+        return np.concatenate([state, state + values.cumsum(axis=0)])[:, None]
+
+
+class KnowsTooEarly(RightSeries):
+    """Says that what each row is added to is known three rows before, which is the sum up to it."""
+
+    kind = SumsUp
+
+
 class LearnsAFactor(RightTransform):
     factor = 1.0
 
@@ -260,6 +290,9 @@ class LearnsAFactor(RightTransform):
     def apply(self, values, state):
         rows, state = super().apply(values * self.factor, state)
         return rows, state
+
+    def against(self, values, origins):
+        return super().against(values * self.factor, origins)
 
     def invert(self, values, origins):
         return super().invert(values, origins) / self.factor
@@ -295,5 +328,7 @@ LIARS = [
     Liar("V15", component("WritesOnTheState")),
     Liar("V15", component("ComesBackElsewhere")),
     Liar("V15", component("SavesHalf")),
+    Liar("V15", component("TellsItOtherwise")),
+    Liar("V15", component("KnowsTooEarly")),
     Liar("P09", component("HushesNumpy")),
 ]

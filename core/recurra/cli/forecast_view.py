@@ -24,7 +24,7 @@ def forecast_table(split: str, forecast: Forecast, judged: str, best: str | None
     show_ladder(title, forecast["metrics"], forecast["baselines"])
     columns = forecast.get("columns", [])
     show_columns(columns)
-    _by_step(forecast["by_step"], judged, best)
+    show_by_step(forecast["by_step"], judged, best)
     _by_series(forecast["by_series"], judged, best)
     show_notes(forecast["notes"])
     # A single column has no name.
@@ -38,7 +38,7 @@ def forecast_table(split: str, forecast: Forecast, judged: str, best: str | None
         _series(rows, index, name)
 
 
-def _by_step(steps: list[Ahead], judged: str, best: str | None) -> None:
+def show_by_step(steps: list[Ahead], judged: str, best: str | None) -> None:
     """Print how the error grows with the steps ahead: of the first, the middle and the last."""
     if len(steps) < 2:
         return

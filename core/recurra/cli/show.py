@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recurra.cli.forecast_view import forecast_table
+from recurra.cli.forecast_view import forecast_table, show_by_step
 from recurra.cli.printing import empty_table, out, show_columns, show_ladder, show_notes
 from recurra.cli.visible import visible
 from recurra.engine.choice import Choice
@@ -83,7 +83,10 @@ def figures(figures: Figures) -> None:
     forecast = figures.get("forecast")
     # Where there is a forecast, its table follows, of the same split.
     title = f"{split}, one step ahead" if forecast else split
+    if by_step := figures.get("by_step"):
+        title = f"{split}, {by_step[0]['ahead']} to {by_step[-1]['ahead']} steps ahead"
     show_ladder(title, figures["metrics"], figures["baselines"])
+    show_by_step(by_step or [], "mae", None)
     show_columns(figures.get("columns", []))
     if confusion := figures.get("confusion"):
         _confusion(confusion)

@@ -84,6 +84,7 @@ DECLARED: dict[type, dict[str, Rule]] = {
         "scope": _one_of(SCOPES),
         "reach": COUNT,
         "generates": FLAG,
+        "takes": _tuple_of(SCALES),
     },
     Encoder: {"reads": _tuple_of(SCALES)},
     Loss: {"reads": _tuple_of(SCALES)},

@@ -139,7 +139,8 @@ class Metric(ABC):
     def add_at(self, output: Tensor, target: Tensor, places: Tensor) -> None:
         """Add what is scored of steps, at `places` `[N, 2]`.
 
-        They are the position at which the sequence of each begins, and which step of it that is.
+        They are the position at which the sequence of each begins, and which step of it that is;
+        where a step is answered by several elements ahead, `[N, 3]`, which of them too, from 1.
         In whatever order they come, the figures are the same. A metric that asks what stands beside
         an answer overrides it; by default no answer hangs on where it stands.
         """

@@ -6,7 +6,7 @@ It is asked of each of its steps, of the sequence once, or for elements that are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from recurra.contracts.metric import Metric, Metrics, Scale, SeriesScales, Sums
 from recurra.contracts.options import Options
 from recurra.contracts.source import Role
+from recurra.contracts.transform import Floats
 from recurra.shapes import Flags
 
 O = TypeVar("O", bound=Options)  # noqa: E741
@@ -32,12 +33,48 @@ class Window(NamedTuple):
 
     `x` is what the network reads, ids `[B, T]` or scaled numbers `[B, T, F]`; `position` `[B]` is
     that of a row's first step in its sequence, and `answers` are those of the steps, `[B, T]` or
-    `[B, T, F]`.
+    `[B, T, F]`, or `[B, T, H, F]` where each is answered by the next H elements at once.
     """
 
     x: Tensor
     answers: Tensor
     position: Tensor
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known at some steps of series, their origins, from what came up to each.
+
+    Numbers are scaled as the vocabulary scales them, and not transformed further. `steps` is how
+    many are asked ahead of each origin, `season` the steps of a season, 0 where there is none.
+    Origin i stands at `at[i]`, in a series that begins at `begin[i]`; `read` gives the numbers
+    `[N, F]` at such places, and is asked by `ago` and `first` alone, which look past no origin.
+    """
+
+    read: Callable[[NDArray[np.int64]], Floats]
+    begin: NDArray[np.int64]
+    at: NDArray[np.int64]
+    steps: int
+    season: int = 0
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """How many steps of its series have come at each origin, itself among them, `[N]`."""
+        return self.at - self.begin + 1
+
+    def ago(self, steps: int) -> Floats:
+        """Return what came so many steps before each origin, `[N, F]`: 0 is the origin itself.
+
+        Where a series has not begun so early, that is its first number.
+        """
+        return self.read(np.maximum(self.at - steps, self.begin))
+
+    def first(self, place: int) -> Floats:
+        """Return what stands at a place of each series, from 0, `[N, F]`.
+
+        Where that is later than its origin, it is the origin.
+        """
+        return self.read(np.minimum(self.begin + place, self.at))
 
 
 @dataclass(frozen=True)
@@ -94,9 +131,11 @@ class Target(ABC, Generic[O]):
     `scope`, whether each step is answered, or the sequence once, from all its steps, or by an
     answer of the same elements that follows it, one by one, each read before the next is asked;
     `reach`, how many steps past the one that answers its answer lies (next: 1); `generates`,
-    whether an answer can be read as the next element, so that the network goes on alone. `pooling`
+    whether an answer can be read as the next element, so that the network goes on alone; `takes`,
+    what the elements may be that are read. `pooling`
     says what a sequence is answered from: its last step, the mean or the greatest of all, or a sum
-    that attention weighs. A target that is not `causal` may be read both ways.
+    that attention weighs. A target that is not `causal` may be read both ways. One that looks
+    `ahead` answers a step by the next so many numbers at once.
 
     The core reads the columns, makes the answers, and cuts the windows; baselines never see the
     answers of the split that is scored but in order to be scored.
@@ -107,6 +146,7 @@ class Target(ABC, Generic[O]):
     scope: ClassVar[Literal["step", "sequence", "answer"]] = "step"
     reach: ClassVar[int] = 0
     generates: ClassVar[bool] = False
+    takes: ClassVar[tuple[Elements, ...]] = ("symbols", "numbers")
 
     def __init__(self, options: O) -> None:
         self.options = options
@@ -133,6 +173,41 @@ class Target(ABC, Generic[O]):
     def pooling(self) -> Literal["last", "mean", "max", "attention"]:
         """From what a sequence is answered; nothing reads it where each step is."""
         return "last"
+
+    @property
+    def ahead(self) -> int:
+        """How many elements after a step answer it together; 0 is one element alone.
+
+        Above 0 elements are numbers, of which `reach` is 1, and a loss is asked for each of the
+        steps ahead by itself. What is asked of one is told relative to what is known at the origin:
+        what transforms make of it, undone by the origin's own past, less what `base` says.
+        """
+        return 0
+
+    @property
+    def last_origin(self) -> bool:
+        """Whether, of a target that looks ahead, each sequence has one origin: the last possible.
+
+        Else each step is one.
+        """
+        return False
+
+    @property
+    def seasonal(self) -> bool:
+        """Whether there must be a season."""
+        return False
+
+    @property
+    def added(self) -> bool:
+        """Whether what the network says is added to what `base` does."""
+        return False
+
+    def base(self, past: Past) -> Floats:
+        """Return what is known beforehand of the steps ahead of some origins, `[N, H, F]`, scaled.
+
+        It is asked where the target is `added`.
+        """
+        raise NotImplementedError
 
     def at_most(self, longest: int) -> int:
         """Return after how many symbols an answer that does not end is given up.

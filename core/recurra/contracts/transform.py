@@ -22,12 +22,17 @@ class Transform(ABC):
     gives for them is read as 0 and never asked for. `width` is how many numbers of each feature
     undoing a row takes: its origins, which hang on what came before that row alone. One that is
     `by_series` looks at known rows of each series before it begins.
+
+    Where several rows are answered at once, each is told by the last origins that are known: those
+    of a row hang on nothing that came in the `period` before it, 1 by default, so that `period`
+    of them are known ahead, which serve in turn. `against` then does what `apply` does, by origins.
     """
 
     by_series: ClassVar[bool] = False
 
     lag: int = 0
     width: int = 0
+    period: int = 1
 
     def __str__(self) -> str:
         """Return it as a person reads it."""
@@ -61,6 +66,14 @@ class Transform(ABC):
     @abstractmethod
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Return what rows `[n, F]` were before `apply`, from their origins `[n, width, F]`."""
+
+    def against(self, values: Floats, origins: Floats) -> Floats:
+        """Return what becomes of rows `[n, F]` by their origins `[n, width, F]`.
+
+        `invert` undoes it. By the origins of its own step a row becomes what `apply` makes of it.
+        Without it no rows can be answered several at once.
+        """
+        raise NotImplementedError
 
     def save(self) -> dict[str, Any]:
         """Return what `fit` has learned, as plain JSON."""

@@ -11,11 +11,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.contracts.target import Window
+from recurra.contracts.target import Past, Window
 from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
+from recurra.data.outlook import Outlook, Told, series
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
 from recurra.shapes import Flags
@@ -36,6 +38,9 @@ class Batch(NamedTuple):
     before. Row i has `lengths[i]` steps, of which the one at `first[i]` of the corpus is the first,
     and behind them it is filled. `undo` `[B, T, 1 + O, F]`, where numbers have been transformed,
     holds what undoing each answer takes, and the answer in its own units; it stays on the CPU.
+
+    Where a step is answered by H elements, `y` is `[B, T, H, F]`, `mask` `[B, T, H]`, and `undo`
+    has an axis more too, as `Told` says.
     """
 
     x: Tensor
@@ -50,7 +55,7 @@ class Batch(NamedTuple):
 
     @property
     def scored(self) -> int:
-        """How many steps are scored."""
+        """How many answers are scored."""
         return int(self.mask.sum())
 
     def windows(self, length: int) -> Iterator[Batch]:
@@ -68,11 +73,18 @@ class Batch(NamedTuple):
             )
 
     def places(self) -> Tensor:
-        """Return where each scored step of evaluation stands, `[N, 2]`: its sequence, its step."""
+        """Return where each scored answer of evaluation stands, `[N, 2]`: its sequence, its step.
+
+        Of H elements that answer one step it is `[N, 3]`: which of them it is comes then, from 1.
+        """
         steps = torch.arange(self.mask.shape[1], device=self.mask.device)
         position = self.position[:, None] + steps
         start = (self.first - self.position)[:, None].expand_as(position)
-        return torch.stack([start, position], dim=-1)[self.mask]
+        if self.mask.dim() == 2:
+            return torch.stack([start, position], dim=-1)[self.mask]
+        ahead = torch.arange(1, self.mask.shape[2] + 1, device=self.mask.device)
+        each = [part[..., None].expand_as(self.mask) for part in (start, position)]
+        return torch.stack([*each, ahead.expand_as(self.mask)], dim=-1)[self.mask]
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -112,6 +124,7 @@ class Reader:
     `labels` it is. Of the steps that have an answer those are scored that are `chosen`.
     Where numbers are transformed, `rows` holds what has become of them, with `origins` numbers of
     each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
+    With an `outlook` a step is answered by several elements at once.
     """
 
     store: Store
@@ -124,21 +137,24 @@ class Reader:
     rows: Store | None = None
     origins: int = 0
     lag: int = 0
+    outlook: Outlook | None = None
 
-    def cut(self, first: Ints, steps: Ints, scored_from: Ints) -> Batch:
+    def cut(self, first: Ints, steps: Ints, scored_from: Ints, until: Ints | None = None) -> Batch:
         """Return one batch: row i reads `steps[i]` steps from `first[i]` on, and answers at each.
 
         A step is scored if its answer stands at or after `scored_from[i]` and belongs to the same
-        sequence. Rows that are shorter than the longest are filled with their own last element, not
-        scored.
+        sequence; where it is answered by several elements, so are those of them that stand before
+        `until[i]`. Rows that are shorter than the longest are filled with their own last element,
+        not scored.
         """
         width = int(steps.max())
         reach = self.reach
         offsets = np.arange(width)
         # B T+r: a row's inputs, and after them its last answers.
-        values = self._spans(first, width + reach)
+        more = 0 if self.outlook is None else self.outlook.steps - 1
+        values = self._spans(first, width + reach + more)
         x = values[:, :width]
-        y = values[:, reach:]
+        y = following = values[:, reach:]
 
         inside = np.ones((len(first), width), bool)  # B T
         if steps.min() < width:
@@ -173,21 +189,72 @@ class Reader:
 
         fresh = torch.ones(len(first), dtype=torch.bool)
         inputs = self._tensor(x)
-        answers = self._tensor(y) if self.labels is None else self._answer(y)
         position = torch.from_numpy(first - begin)
         undo = NOTHING
-        if self.rows is not None and self.labels is None:
-            rows = rows_of(y, self.origins)
-            undo = torch.from_numpy(rows[:, :, 1:])
+        if self.outlook is not None:
+            origins = first[:, None] + np.minimum(offsets, steps[:, None] - 1)
+            told = self._told(self.outlook, following, origins)
+            answers = torch.from_numpy(told.answers).to(self.dtype)
+            undo = torch.from_numpy(told.undo)
+            mask = mask[:, :, None] & self._before(origins, until)
+        elif self.labels is not None:
+            answers = self._answer(y)
+        else:
+            answers = self._tensor(y)
+            if self.rows is not None:
+                rows = rows_of(y, self.origins)
+                undo = torch.from_numpy(rows[:, :, 1:])
 
         scored = torch.from_numpy(mask)
         if self.chosen is not None:
             chosen = self.chosen(Window(inputs, answers, position))
             if chosen is not None:
-                scored = scored & chosen
+                scored = scored & (chosen if self.outlook is None else chosen[..., None])
         begins = torch.from_numpy(reset)
         ends, at = (torch.from_numpy(np.asarray(part, np.int64)) for part in (steps, first))
         return Batch(inputs, answers, scored, begins, position, fresh, ends, at, undo)
+
+    def _told(self, outlook: Outlook, following: Array, at: Ints) -> Told:
+        """Return the answers to the steps `at` `[B, T]` of windows, `[B, T, H, F]`.
+
+        `following` holds what comes after the first step of each row.
+        """
+        rows, width = at.shape
+        ahead = np.arange(outlook.steps)
+        places = np.arange(width)[:, None] + ahead  # T H: among what comes after the first step
+        origins: Array = np.zeros((rows, width, outlook.steps, 0, outlook.chain.vocabulary.size))
+        own = following
+        if self.rows is not None:
+            parts = rows_of(following, self.origins)
+            own, all_origins = parts[:, :, -1], parts[:, :, 1:-1]
+            turns = np.arange(width)[:, None, None] + outlook.chain.turns(outlook.steps)
+            origins = all_origins[:, turns, np.arange(self.origins)]  # B T H O F
+
+        def together(values: Array) -> Array:
+            return values.reshape(rows * width, *values.shape[2:])
+
+        read = series(self.store, self.rows, self.origins, outlook.chain)
+        past = Past(
+            read=read,
+            begin=self.store.begin(at).ravel(),
+            at=at.ravel(),
+            steps=outlook.steps,
+            season=outlook.season,
+        )
+        told = outlook.told(together(own[:, places]), together(origins), past)
+        return Told(*(part.reshape(rows, width, *part.shape[1:]) for part in told))
+
+    def _before(self, at: Ints, until: Ints | None) -> NDArray[np.bool_]:
+        """Return which of the elements ahead of steps `at` `[B, T]` can answer them, `[B, T, H]`.
+
+        They are of its sequence, and stand before `until` `[B]`.
+        """
+        assert self.outlook is not None, "a step is answered by several elements"
+        stop = self.store.ends[self.store.sequence(at)]
+        if until is not None:
+            stop = np.minimum(stop, until[:, None])
+        answers = at[:, :, None] + self.reach + np.arange(self.outlook.steps)
+        return np.asarray(answers < stop[:, :, None])
 
     def _labelled(self, first: Ints, offsets: Ints) -> Ints:
         """Return which of the labels answers each step, `[B, T]`."""

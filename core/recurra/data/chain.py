@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.source import Piece
-from recurra.contracts.transform import Floats
+from recurra.contracts.transform import Floats, Transform
 from recurra.contracts.vocabulary import Element, Values, Vocabulary
 from recurra.data import intake
 from recurra.data.corpus import collected
@@ -141,6 +141,44 @@ class Chain:
                 rows = step.invert(rows, origins[:, begin:end])
                 end = begin
         return rows
+
+    def lacks_ahead(self) -> str:
+        """Return the first of its transforms by which no rows are answered several at once."""
+        for step in self.steps:
+            if type(step).against is Transform.against:
+                return str(step)
+        return ""
+
+    def against(self, rows: Floats, origins: Floats) -> Floats:
+        """Return what scaled rows `[n, F]` become by their origins `[n, width, F]`.
+
+        `undone` undoes it.
+        """
+        begin = 0
+        for step in self.steps:
+            end = begin + step.width
+            rows = step.against(rows, origins[:, begin:end])
+            begin = end
+        return rows
+
+    def turns(self, steps: int) -> Array:
+        """Return by which row's origins each step ahead is told, `[steps, width]`.
+
+        Row 0 is the one after the origin.
+        """
+        ahead = np.arange(steps)
+        turns = [ahead % step.period for step in self.steps for _ in range(step.width)]
+        return np.stack(turns, axis=1) if turns else np.zeros((steps, 0), np.int64)
+
+    def origins_ahead(self, states: States, steps: int) -> Floats:
+        """Return the origins of the `steps` rows after a series, `[steps, width, F]`."""
+        turn = np.arange(steps)
+        parts = [np.zeros((steps, 0, self.vocabulary.size))]
+        for step, state in zip(self.steps, states, strict=True):
+            # What these rows are does not count: their origins do not hang on them.
+            rows = np.zeros((step.period - 1, self.vocabulary.size))
+            parts.append(step.origins(rows, state)[turn % step.period])
+        return np.concatenate(parts, axis=1)
 
     def invert(self, rows: Floats, origins: Floats) -> Floats:
         """Return rows `[n, F]` of the network in the data's own units.

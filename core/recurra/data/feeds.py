@@ -24,7 +24,9 @@ class Windows:
     """Independent windows of a split: state starts afresh in each, each epoch has its own order.
 
     `count` is how many there are. Span i of those that give windows is `[low[i], high[i])`; the
-    spans before it give `before[i]` windows.
+    spans before it give `before[i]` windows. No answer of several elements goes past `until[i]`.
+    Where the `last` origin of each span alone counts, it is the last step of the one window that
+    there is.
     """
 
     reader: Reader
@@ -36,6 +38,8 @@ class Windows:
     stride: int
     batch_size: int
     seed: int
+    until: Ints
+    last: bool = False
 
     @classmethod
     def of(
@@ -48,8 +52,10 @@ class Windows:
         """
         stride = stride or length
         unread = max(0, split.lag - split.reach)
-        low = np.maximum(split.low, split.begin + unread)
-        targets = split.high - low - split.reach
+        low, stops = np.maximum(split.low, split.begin + unread), split.stops
+        if split.last:
+            low = np.maximum(low, stops - split.reach - length)
+        targets = stops - low - split.reach
         rows = np.flatnonzero(targets > 0)
 
         # Windows until one reaches the end; but a window begins before the last target.
@@ -60,8 +66,9 @@ class Windows:
 
         before = np.cumsum(counts) - counts
         count = int(counts.sum())
-        low, high = low[rows], split.high[rows]
-        return cls(reader, low, high, before, count, length, stride, batch_size, seed)
+        low, high, until = low[rows], stops[rows], split.high[rows]
+        last = split.last
+        return cls(reader, low, high, before, count, length, stride, batch_size, seed, until, last)
 
     @property
     def batches(self) -> int:
@@ -77,19 +84,20 @@ class Windows:
         block = self.batch_size * PLACED
 
         for low in range(skip * self.batch_size, self.count, block):
-            first, steps = self._places(order[low : low + block])
+            first, steps, until = self._places(order[low : low + block])
+            asked = first + steps + self.reader.reach - 1 if self.last else first
             for start in range(0, len(first), self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                yield self.reader.cut(first[rows], steps[rows], first[rows])
+                yield self.reader.cut(first[rows], steps[rows], asked[rows], until[rows])
 
-    def _places(self, windows: Ints) -> tuple[Ints, Ints]:
-        """Return where windows begin, and how many steps each has."""
+    def _places(self, windows: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return where windows begin, how many steps each has, and where answers end."""
         span = np.searchsorted(self.before, windows, side="right") - 1
         place = windows - self.before[span]
         first = self.low[span] + place * self.stride
 
         left = self.high[span] - self.reader.reach - first
-        return first, np.minimum(left, self.length)
+        return first, np.minimum(left, self.length), self.until[span]
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,7 @@ class Lanes:
     batch_size: int
     restart: float = 0.0
     seed: int = 0
+    until: int = 0
 
     @classmethod
     def of(
@@ -125,7 +134,7 @@ class Lanes:
             low, high = int(split.low[0]), int(split.high[-1])
         steps = max(high - low - split.reach, 0)
         lane = steps // batch_size
-        return cls(reader, low, lane, length, batch_size, restart, seed)
+        return cls(reader, low, lane, length, batch_size, restart, seed, high)
 
     @property
     def count(self) -> int:
@@ -149,7 +158,8 @@ class Lanes:
             offset = index * self.length
             length = min(self.length, self.lane - offset)
             steps = np.full(self.batch_size, length)
-            batch = self.reader.cut(begin + offset, steps, begin)
+            until = np.full(self.batch_size, self.until)
+            batch = self.reader.cut(begin + offset, steps, begin, until)
 
             if index == 0:
                 batch.reset[:, 0] = True

@@ -29,20 +29,21 @@ PLACES = 64
 OPENING = 64
 """and how many steps at each."""
 
-Spans: TypeAlias = tuple[Ints, Ints, Ints]
-"""First input, first scored target, and the position after the last target of each segment."""
+Spans: TypeAlias = tuple[Ints, Ints, Ints, Ints]
+"""First input, first scored target, and the position after the last target of each segment.
+
+Then comes the position that no answer of several elements goes past.
+"""
 
 
 def segments(split: Split) -> Spans:
     """Return the segments of a split."""
-    first, high = split.first_targets, split.high
+    first, high = split.first_targets, split.stops
     rows = np.flatnonzero(high > first)
-    if split.uncut:
-        return split.begin[rows], first[rows], high[rows]
+    if split.uncut or split.at_once:
+        return split.begin[rows], first[rows], high[rows], high[rows]
     targets = high[rows] - first[rows]
     counts = -(-targets // SEGMENT)
-    if split.at_once:
-        return split.begin[rows], first[rows], high[rows]
 
     # Spans of 2 and 3 segments: `owner` is 0 0 1 1 1, and `index` 0 1 0 1 2.
     owner = np.repeat(rows, counts)
@@ -53,7 +54,7 @@ def segments(split: Split) -> Spans:
     stop = np.minimum(target + SEGMENT, high[owner])
     primed = target - split.reach - CONTEXT
     start = np.maximum(primed, split.begin[owner])
-    return start, target, stop
+    return start, target, stop, split.high[owner]
 
 
 def forgets(split: Split) -> bool:
@@ -61,7 +62,7 @@ def forgets(split: Split) -> bool:
     if split.uncut or split.at_once:
         return False
     first = split.first_targets
-    targets = np.maximum(split.high - first, 1)
+    targets = np.maximum(split.stops - first, 1)
 
     # The last segment of a span lies farthest from the beginning of its sequence.
     full = (targets - 1) // SEGMENT
@@ -82,7 +83,7 @@ def openings(split: Split) -> tuple[Spans, Spans]:
     # The step of the first answer has something before it.
     inside = split.begin + reach + 1
     first = np.maximum(split.first_targets, inside)
-    counts = np.maximum(split.high - first, 0)
+    counts = np.maximum(split.stops - first, 0)
     total = int(counts.sum())
 
     # The answers of all spans, laid end to end, are cut into as many equal parts as there are
@@ -95,10 +96,11 @@ def openings(split: Split) -> tuple[Spans, Spans]:
 
     skipped = ends - counts
     target = first[span] + index - skipped[span]
-    stop = np.minimum(split.high[span], target + OPENING)
+    high = split.high[span]
+    stop = np.minimum(split.stops[span], target + OPENING)
     there = target - reach
     before = np.maximum(split.begin[span], there - CONTEXT)
-    return (there, target, stop), (before, target, stop)
+    return (there, target, stop, high), (before, target, stop, high)
 
 
 def groups(
@@ -115,24 +117,26 @@ def grouped(reader: Reader, spans: Spans, rows: int, window: int) -> Iterator[It
     `window` of 0 each is one window, and a group has `AT_ONCE` steps at most, but for one segment
     that has more.
     """
-    start, target, stop = spans
+    start, _, stop, _ = spans
     order = np.argsort(start - stop, kind="stable")
     at = 0
     while at < len(order):
         longest = int(stop[order[at]] - start[order[at]])
         count = rows if window else max(1, min(rows, AT_ONCE // longest))
         group = order[at : at + count]
-        yield _windows(reader, start[group], target[group], stop[group], window or longest)
+        first, target, last, until = (part[group] for part in spans)
+        yield _windows(reader, (first, target, last, until), window or longest)
         at += count
 
 
-def _windows(reader: Reader, start: Ints, target: Ints, stop: Ints, window: int) -> Iterator[Batch]:
+def _windows(reader: Reader, spans: Spans, window: int) -> Iterator[Batch]:
+    start, target, stop, until = spans
     steps = stop - reader.reach - start
     for offset in range(0, int(steps.max()), window):
         # A row that has ended reads its last step once more, and scores nothing.
         left = np.clip(steps - offset, 0, window)
         first = start + np.minimum(offset, steps - 1)
-        batch = reader.cut(first, np.maximum(left, 1), target)
+        batch = reader.cut(first, np.maximum(left, 1), target, until)
         batch.mask[left == 0] = False
 
         if offset == 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -50,7 +50,9 @@ class Split:
     past the one that gives it; where a `whole` sequence is answered once, there are as many as
     sequences. The first `lag` elements of a sequence are the answer to nothing. One that is `uncut`
     is read from the beginning of each sequence to its end. One that is `at_once` holds sequences
-    whose steps are answered, and each is read in one window.
+    whose steps are answered, and each is read in one window. A step is answered by one element, or
+    by all of those `ahead` that lie in the span; where the `last` origin alone counts, it is the
+    last step with all of them in it, or the first that may be one.
     """
 
     low: Ints
@@ -61,6 +63,8 @@ class Split:
     lag: int = 0
     uncut: bool = False
     at_once: bool = False
+    ahead: int = 0
+    last: bool = False
 
     def __len__(self) -> int:
         return len(self.low)
@@ -75,18 +79,24 @@ class Split:
     def first_targets(self) -> Ints:
         """The first element of each span that lies far enough past another to be its answer."""
         skipped = max(self.reach, self.lag)
-        return np.maximum(self.low, self.begin + skipped)
+        first = np.maximum(self.low, self.begin + skipped)
+        return np.maximum(first, self.high - self.ahead) if self.last else first
+
+    @property
+    def stops(self) -> Ints:
+        """The position after the last element of each span that is the first answer of a step."""
+        return np.minimum(self.high, self.first_targets + 1) if self.last else self.high
 
     @property
     def steps(self) -> int:
-        """How many answers there are."""
+        """How many sequences or steps are answered."""
         if self.whole:
             return len(self)
         return int(self._span_steps().sum())
 
     def _span_steps(self) -> Ints:
-        """Return how many answers each span has."""
-        steps: Ints = np.maximum(self.high - self.first_targets, 0)
+        """Return how many steps of each span are answered."""
+        steps: Ints = np.maximum(self.stops - self.first_targets, 0)
         return steps
 
     def scored(self) -> Split:
@@ -101,7 +111,7 @@ class Split:
         whole = self.uncut or self.at_once
         left = np.where(whole, steps, SCORED - before)
         some = before < SCORED
-        high = np.minimum(self.high, self.first_targets + left)
+        high = self.high if self.last else np.minimum(self.high, self.first_targets + left)
         return replace(self, low=self.low[some], high=high[some], begin=self.begin[some])
 
 
@@ -117,6 +127,8 @@ def split(
     by_class: bool = True,
     asked: Ints | None = None,
     at_once: bool = False,
+    ahead: int = 0,
+    last: bool = False,
 ) -> Splits:
     """Return the three splits, the same whatever the seed of a run.
 
@@ -124,14 +136,14 @@ def split(
     follows sequence i from `asked[i]` on. Where
     the data says of each sequence in which split it is, so it is. Else by `split_by` one line of
     all steps is cut into stretches, or each sequence is, or whole sequences are drawn, `by_class`
-    of each label its share. Sequences that are `at_once` are read in one window each. Raises
+    of each label its share. Sequences that are `at_once` are read in one window each. Elements
+    `ahead` answer a step together, or the `last` such of each span alone. Raises
     `InputError` (RC041) if counts do not add up to what there is, and if the data gives nothing to
     training.
     """
     splits = _split(store, sequence, reach, whole, by_class, asked, at_once)
-    if at_once:
-        return {name: replace(part, at_once=True) for name, part in splits.items()}
-    return splits
+    more: dict[str, Any] = {"at_once": at_once, "ahead": ahead, "last": last}
+    return {name: replace(part, **more) for name, part in splits.items()}
 
 
 def everything(
@@ -140,11 +152,14 @@ def everything(
     whole: bool = False,
     asked: Ints | None = None,
     at_once: bool = False,
+    ahead: int = 0,
+    last: bool = False,
 ) -> Split:
     """Return all sequences, each from its beginning to its end, as `split` takes its arguments."""
     starts, uncut = store.starts, asked is not None
     low = starts if asked is None else asked
-    return Split(low, store.ends, starts, reach, whole, uncut=uncut, at_once=at_once)
+    part = Split(low, store.ends, starts, reach, whole, uncut=uncut, at_once=at_once)
+    return replace(part, ahead=ahead, last=last)
 
 
 def called(name: SplitName) -> str:

@@ -92,6 +92,12 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:
-    """Give the next steps in the data's units, `[F]` each, every one fed back as if it had come."""
+    """Give the next steps in the data's units, `[F]` each, every one fed back as if it had come.
+
+    Where the network says several at once these are given, no more of them than there are.
+    """
+    if session.outlook is not None:
+        yield from session.forecast()[:length]
+        return
     for _ in range(length):
         yield session.forecast_step()

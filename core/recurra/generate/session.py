@@ -18,6 +18,8 @@ from torch import Tensor
 
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Stream
+from recurra.data.outlook import Outlook
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError, Unverified, warn
 from recurra.generate import arguments, draws
@@ -43,8 +45,14 @@ STREAMS = 1 << 20
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
-STATE, STREAM = "state.", "stream."
-"""How the names of tensors begin in a saved state: those of the network, and of what it reads."""
+STATE, STREAM, TRAIL = "state.", "stream.", "trail."
+"""How the names of tensors begin in a saved state.
+
+They are those of the network, of what it reads, and of what is kept of a series.
+"""
+
+BEYOND = "what the network forecasts is beyond all numbers in the data's units"
+"""Why a forecast cannot be given."""
 
 
 class Session:
@@ -55,7 +63,7 @@ class Session:
     stands that is fed: a clock in the encoder goes on from there. `scheme` is that of
     `recurra.randomness`, by which symbols are drawn. What is `known` of a series, in the data's
     units, is what it is scaled by where each has a scale of its own; else those are the numbers
-    that are fed first.
+    that are fed first. With an `outlook` the network says several elements ahead at once.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Session:
         position: int = 0,
         scheme: int = SCHEME,
         known: NDArray[Any] | None = None,
+        outlook: Outlook | None = None,
     ) -> None:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
@@ -77,6 +86,9 @@ class Session:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.stream = self.elements.stream(vocabulary, known)
+        self.outlook = outlook
+        # What is kept of a series for what is known ahead of it.
+        self.trail = None if outlook is None else outlook.trail(vocabulary.size)
         self._carried: States | Packed | None = None
         # Whether the last that was fed held no symbol of the vocabulary.
         self.skipped = False
@@ -120,6 +132,8 @@ class Session:
         stream = copy.copy(self.stream)
         x = self.elements.window(stream.read(ids), self.network.dtype)
         self.stream = stream
+        if self.outlook is not None and self.trail is not None:
+            self.trail = self.trail.after(self.outlook.chain.scaled(ids))
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK].to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
@@ -148,7 +162,7 @@ class Session:
         self.elements.note(self.seen, x.unsqueeze(1))
 
     def _hear(self, output: Tensor) -> None:
-        """Take what the network gives of the next element, `[B, output_size]`."""
+        """Take what the network gives of what follows, `[B, output_size]` or `[B, H, ...]`."""
         self._raw, self.output = output, self.network.point(output)
 
     def chances(self) -> Tensor:
@@ -173,6 +187,7 @@ class Session:
     def raw(self) -> Tensor:
         """Return what the network gives the loss of the next element, `[B, output_size]`.
 
+        Of H elements ahead it is `[B, H, output_size]`.
         Of it the loss makes what `expected` gives: one that needs more of a step than a point, as a
         mean and a deviation, has them here, in the order and the units of its own. Raises
         `InputError` (RC080) as `expected` does.
@@ -181,12 +196,13 @@ class Session:
         if self._raw is None:
             fact = "this state was saved before such outputs were, and holds the point alone"
             raise refused(fact, cure="read one element more")
-        return self._raw.expand(self.streams, -1)
+        return self._raw.expand(self.streams, *self._raw.shape[1:])
 
     def expected(self) -> Tensor:
         """Return what the network says of the next element, `[B, V]`.
 
-        Raises `InputError` (RC080) if there is none.
+        Of H elements ahead it is `[B, H, F]`, each told relative to what is known; `forecast` gives
+        them in the data's units. Raises `InputError` (RC080) if there is none.
         """
         if self.output is None:
             if self.skipped:
@@ -195,7 +211,7 @@ class Session:
             raise refused(fact, cure="give a prompt of one element or more")
         if missing := self.stream.missing:
             raise refused(too_short(missing), cure="give more of what came before")
-        return self.output.expand(self.streams, -1)
+        return self.output.expand(self.streams, *self.output.shape[1:])
 
     def _part(self) -> None:
         """Give each stream a state of its own, once they begin to differ."""
@@ -242,13 +258,30 @@ class Session:
         finite.
         """
         self.elements.has("forecast_step")
+        if self.outlook is not None:
+            fact = f"this run answers {self.outlook.steps} steps at once, and reads none of them"
+            raise InputError.of("RC080", fact, cure="forecast() gives them all")
         scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))
         numbers = self.stream.undo(scaled[0].cpu().double().numpy())
         if not np.isfinite(numbers).all():
-            fact = "what the network forecasts is beyond all numbers in the data's units"
-            raise RunError.of("RC060", fact)
+            raise RunError.of("RC060", BEYOND)
+        return numbers
+
+    def forecast(self) -> NDArray[np.float64]:
+        """Return all numbers ahead in the data's units, `[H, F]`; none of them is read.
+
+        Raises `InputError` (RC080) for a run that says one element alone, and `RunError` (RC060) if
+        they are not finite.
+        """
+        if self.outlook is None or self.trail is None or not isinstance(self.stream, Stream):
+            fact = "this run says the next element alone"
+            raise InputError.of("RC080", fact, cure="forecast_step() gives one after the other")
+        answer = self._sound("forecast")[0].cpu().double().numpy()
+        numbers = self.outlook.foreseen(answer, self.stream, self.trail)
+        if not np.isfinite(numbers).all():
+            raise RunError.of("RC060", BEYOND)
         return numbers
 
     def copy(self) -> Session:
@@ -267,6 +300,9 @@ class Session:
         tensors["random"] = self.draws.state()
         for name, tensor in self.stream.tensors().items():
             tensors[STREAM + name] = tensor
+        if self.trail is not None:
+            for name, tensor in self.trail.tensors().items():
+                tensors[TRAIL + name] = tensor
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
         if self._raw is not None and self._has_own_point:
@@ -331,7 +367,7 @@ class Session:
         self._check_shapes(seen, output, streams)
         raw = tensors.get("raw") if self._has_own_point else output
         if raw is not None and output is not None:
-            if raw.shape != (len(output), self.network.loss.output_size):
+            if raw.shape != (*output.shape[:-1], self.network.loss.output_size):
                 raise ValueError(f"raw is {tuple(raw.shape)} {raw.dtype}")
         states = _under(STATE, tensors)
         if bool(states) != (output is not None):
@@ -346,6 +382,9 @@ class Session:
             carried = unflatten(self.network.initial_states(len(seen)), states)
         drawn = draws.restored(tensors["random"])
         stream = self.stream.restored(_under(STREAM, tensors))
+        trail = self.trail
+        if trail is not None:
+            trail = trail.restored(_under(TRAIL, tensors))
         device = self.network.device
         seen = seen.to(device)
         output = None if output is None else output.to(device)
@@ -354,6 +393,7 @@ class Session:
         self.streams, self.position = streams, position
         self.seen, self.output, self._raw = seen, output, raw
         self._carried, self.draws, self.stream = carried, drawn, stream
+        self.trail = trail
 
     def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
         """Check what was saved beside the states. Raises `ValueError`."""
@@ -364,7 +404,8 @@ class Session:
         if output is None:
             return
         alike = output.dtype == self.network.dtype and len(output) == len(seen)
-        if not alike or output.dim() != 2:
+        ahead = () if self.outlook is None else (self.outlook.steps,)
+        if not alike or output.shape[1:-1] != ahead or output.dim() < 2:
             raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
 
     @property

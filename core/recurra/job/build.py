@@ -73,7 +73,7 @@ def build_network(
             with resolved.placing():
                 ELEMENTS[resolved.answers.yields].prepare(loss, counts)
         _check_tied(resolved, encoder, loss)
-        network = Network(encoder, layers, loss, pooled)
+        network = Network(encoder, layers, loss, pooled, target.ahead)
 
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"
@@ -124,7 +124,7 @@ def _check_tied(resolved: Resolved, encoder: Encoder[Any], loss: Loss[Any]) -> N
     read = resolved.parts["vocabulary"].entry.target
     # An answer that follows is of the symbols that are read, and both have the marks behind them.
     same = resolved.answers is read or resolved.target.scope == "answer"
-    if not same or loss.output_size != encoder.size:
+    if not same or loss.output_size != encoder.size or resolved.target.ahead:
         fact = (
             f"the head cannot have the weight of encoder {name!r}: what target {says!r} answers"
             " is not the symbols that are read"

@@ -24,15 +24,16 @@ from recurra.data.feeds import Feed
 from recurra.data.known import Known
 from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
+from recurra.data.outlook import outlook_of
 from recurra.data.splits import Split, SplitName, place_of, split
 from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
-from recurra.job.refusals import check_prompt, check_series, check_splits
+from recurra.job.refusals import check_ahead, check_prompt, check_series, check_splits
 from recurra.model import device as devices
 from recurra.resolved import Resolved
-from recurra.train.metrics import Tally
+from recurra.train.metrics import Tally, Undoing
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,12 @@ class Data:
 
     def tally(self) -> Tally:
         """Return sums of nothing, for what is measured of the answers."""
-        own = self.chain if self.answers is self.vocabulary else None
-        return Tally(self.target, self.answers, self.scale, own, self.scales)
+        undoing: Undoing | None = None
+        if self.reader.outlook is not None:
+            undoing = self.reader.outlook.own
+        elif self.chain and self.answers is self.vocabulary:
+            undoing = self.chain.own
+        return Tally(self.target, self.answers, self.scale, undoing, self.scales)
 
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
@@ -275,7 +280,10 @@ def load_data(
         whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
         asked = first_asked(target, vocabulary, store)
         at_once = target.at_once
-        splits = split(store, task.sequence, target.reach, whole, by_class, asked, at_once)
+        ahead, last = target.ahead, target.last_origin
+        splits = split(
+            store, task.sequence, target.reach, whole, by_class, asked, at_once, ahead, last
+        )
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
@@ -287,10 +295,9 @@ def load_data(
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        reader = reader_of(resolved, vocabulary, store, labels)
+        reader, season = reader_of(resolved, vocabulary, store, labels), task.sequence.season
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
-        season = task.sequence.season
         train = examples(read, reader, splits["train"], answers, season)
         scale, scales = None, None
         if answers is vocabulary:
@@ -332,6 +339,7 @@ def reader_of(
         labels=labels,
         codes=None if store.tags is None else store.tags.codes,
         chosen=target.scored,
+        outlook=outlook_of(target, vocabulary, resolved.task.sequence.season),
     )
 
 
@@ -412,6 +420,7 @@ def _transformed(
         )
         cure = 'leave difference and seasonal_difference out, and scale_by = "series"'
         raise InputError.of("RC031", fact, key="vocabulary", cure=cure)
+    check_ahead(resolved, chain)
     if chain.by_series and not train.whole:
         check_series(store, splits)
 

@@ -34,7 +34,7 @@ class Measured(Table, Columns):
 
 
 class Ahead(Table):
-    """The figures of one step of a forecast, `ahead` of what was read."""
+    """The figures of one step of forecasts, `ahead` of what was read."""
 
     ahead: int
 
@@ -114,6 +114,7 @@ class Detail(Columns, total=False):
 
     confusion: Confusion
     most_wrong: list[Wrong]
+    by_step: list[Ahead]
     completions: list[Completion]
     tagged: Tagged
     forecast: Forecast

@@ -63,7 +63,8 @@ def forecast(
     rows: dict[str, NDArray[Any]] = {}
     for row, (series, guessed) in enumerate(zip(begun, guesses, strict=True)):
         position, known = series.position, series.known
-        session = Session(network, data.vocabulary, position=position, known=known)
+        outlook = data.reader.outlook
+        session = Session(network, data.vocabulary, position=position, known=known, outlook=outlook)
         session.feed(series.history)
         predicted = _free_running(session, series.future)
         scores.add(predicted, guessed, series.future, row)

@@ -23,7 +23,7 @@ from recurra.job.data import (
     stored,
 )
 from recurra.job.elements import ELEMENTS
-from recurra.job.refusals import answerable, unanswered
+from recurra.job.refusals import answerable, check_ahead, unanswered
 from recurra.job.reopen import same_data
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
@@ -36,7 +36,9 @@ def with_all(data: Data) -> Data:
     """Return the data of a run with all of it beside its splits."""
     train = data.splits["train"]
     asked = first_asked(data.target, data.vocabulary, data.store)
-    whole = everything(data.store, train.reach, train.whole, asked, train.at_once)
+    whole = everything(
+        data.store, train.reach, train.whole, asked, train.at_once, train.ahead, train.last
+    )
     return replace(data, splits={**data.splits, "all": replace(whole, lag=train.lag)})
 
 
@@ -58,10 +60,11 @@ def held_data(
         chain = elements.known(vocabulary, store, known.owner)
 
         whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
-        begins, at_once = first_asked(target, vocabulary, store), target.at_once
-        part = everything(store, target.reach, whole, begins, at_once)
+        begins = first_asked(target, vocabulary, store)
+        looks = target.at_once, target.ahead, target.last_origin
+        part = everything(store, target.reach, whole, begins, *looks)
         if name != "all":
-            splits = split(store, sequence, target.reach, whole, by_class, begins, at_once)
+            splits = split(store, sequence, target.reach, whole, by_class, begins, *looks)
             part = splits[name]
         none = _some(part, np.zeros(len(part), bool))
         answers, labels = answers_of(target, vocabulary, store, none, known)
@@ -114,6 +117,7 @@ def _transformed(
     store, target = reader.store, asked.target
     seen = everything(store, target.reach, part.whole)
     lag = chain.lag if target.asks == "input" else 0
+    check_ahead(asked, chain)
     if chain.by_series and target.asks == "input":
         origins = part.high - asked.task.generation.length
         low = np.where(part.low > part.begin, part.low, origins)

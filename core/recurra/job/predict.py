@@ -19,6 +19,7 @@ from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.alignment import ids_of_each
 from recurra.data.marks import Marked
+from recurra.data.outlook import Outlook
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
 from recurra.generate.session import Session
@@ -68,6 +69,7 @@ class Predictor:
     horizon: int = 0
     limit: int = 0
     skip_bad: bool = False
+    outlook: Outlook | None = None
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def columns(self) -> list[str]:
@@ -259,7 +261,8 @@ class Predictor:
 
     def _continued(self, sequence: Read) -> Answer:
         """Return what comes after a sequence, and of symbols what it cost itself, in nats each."""
-        session = Session(self.network, self.vocabulary).feed_ids(sequence.values)
+        session = Session(self.network, self.vocabulary, outlook=self.outlook)
+        session.feed_ids(sequence.values)
         elements = ELEMENTS[self.vocabulary.yields]
         return elements.continued(session, self.horizon, lambda: self._nats(sequence.x))
 

@@ -237,8 +237,8 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
     low, high, largest = _largest(train, values)
     steps = min(resolved.task.sequence.length, high - low - 1)
     first = min(max(low, largest - steps // 2), high - 1 - steps)
-    batch = data.reader.cut(np.array([first]), np.array([steps]), np.array([low]))
-    batch = batch.to(trial.device)
+    one = np.array([first]), np.array([steps]), np.array([low]), np.array([high])
+    batch = data.reader.cut(*one).to(trial.device)
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
@@ -279,12 +279,12 @@ def _beginning(part: Split) -> Split:
         return replace(part, low=low, high=high, begin=begin)
 
     # The first span that holds an answer, and the step that gives it.
-    row = int(np.flatnonzero(part.high > part.first_targets)[0])
+    row = int(np.flatnonzero(part.stops > part.first_targets)[0])
     first = int(part.first_targets[row])
     end = min(int(part.high[row]), first + FEW)
     before = first - max(part.reach, part.lag)
     low, high = np.array([first]), np.array([end])
-    return replace(part, low=low, high=high, begin=np.array([before]))
+    return replace(part, low=low, high=high, begin=np.array([before]), last=False)
 
 
 def _known(resolved: Resolved, data: Data, trial: Network, metrics: Metrics) -> None:
@@ -322,7 +322,8 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     Raises `PluginError` (RC071) for what is no text.
     """
     generation = resolved.task.generation
-    session = Session(trial, data.vocabulary, resolved.task.seed)
+    outlook = data.reader.outlook
+    session = Session(trial, data.vocabulary, resolved.task.seed, outlook=outlook)
     if generation.prompt is None or generation.warm:
         opening = data.opening()[: FEW + data.lag]
         session.feed_ids(session.elements.recorded(data.vocabulary, opening, "the opening"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Chain
 from recurra.data.segments import groups
 from recurra.data.splits import Split
 from recurra.data.store import Store
@@ -19,6 +20,23 @@ from recurra.spec import checking
 if TYPE_CHECKING:
     from recurra.data.splits import SplitName
     from recurra.job.data import Data
+
+
+def check_ahead(resolved: Resolved, chain: Chain) -> None:
+    """Refuse a transform that undoes one step alone where several are answered at once.
+
+    Raises `InputError` (RC031).
+    """
+    lacking = chain.lacks_ahead()
+    if not resolved.target.ahead or not lacking:
+        return
+    name = resolved.parts["target"].entry.qualified
+    fact = (
+        f"target {name} answers {resolved.target.ahead} steps at once, and {lacking} can be undone"
+        " one step ahead alone"
+    )
+    cure = "leave it out of [vocabulary], or give its transform a method `against`"
+    raise InputError.of("RC031", fact, key="vocabulary", cure=cure)
 
 
 def check_series(store: Store, splits: dict[SplitName, Split]) -> None:

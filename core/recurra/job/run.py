@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
 from recurra.data.answers import Answers
 from recurra.data.known import Known
+from recurra.data.outlook import Outlook, outlook_of
 from recurra.data.splits import PARTS, SPLITS, SplitName
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
@@ -180,7 +181,22 @@ class Run:
         if seed is not None:
             self.elements.drawn_by("seed")
         seed = self.task.seed if seed is None else seed
-        return Session(self.network, self.vocabulary, seed, streams, position, self.scheme)
+        settled = seed, streams, position, self.scheme
+        return Session(self.network, self.vocabulary, *settled, outlook=self._outlook)
+
+    @cached_property
+    def _outlook(self) -> Outlook | None:
+        """What the answers of this run are, if it says several elements at once."""
+        return outlook_of(self.resolved.target, self.vocabulary, self.task.sequence.season)
+
+    def _check_ahead(self, name: str, steps: int) -> None:
+        """Refuse more steps than are answered at once. Raises `InputError` (RC080)."""
+        ahead = self.resolved.target.ahead
+        if ahead and steps > ahead:
+            target = self.resolved.parts["target"].entry.component.name
+            fact = f"target {target!r} answers {ahead} steps, and no more"
+            cure = f"{name} = {ahead}, or train with target.length = {steps}"
+            raise InputError.of("RC080", fact, got=f"{name} = {steps}", cure=cure)
 
     def generate(
         self,
@@ -203,6 +219,7 @@ class Run:
         """
         self._check_generates()
         settings = self._settings(length, sampling)
+        self._check_ahead("length", settings.length)
         chosen = self.task.generation.prompt if prompt is None else prompt
         self._check_position(chosen, position)
         if position is None:
@@ -280,6 +297,7 @@ class Run:
         steps = self.elements.horizon(self.task.generation)
         if horizon is not None:
             steps = arguments.whole("horizon", horizon)
+            self._check_ahead("horizon", steps)
         return Predictor(
             network=self.network.eval(),
             vocabulary=self.vocabulary,
@@ -288,6 +306,7 @@ class Run:
             horizon=steps,
             limit=self._longest_answer(),
             skip_bad=skip_bad,
+            outlook=self._outlook,
             within=self._computing,
         )
 

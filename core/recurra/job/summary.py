@@ -144,7 +144,7 @@ def _stages(network: Network, batch: Batch | Whole) -> list[Stage]:
             stages.append(_stage("pooled", hidden))
 
     # Outputs for a whole batch may be more than there is memory for.
-    width = network.loss.output_size
+    width = network.output_size
     return [*stages, Stage("head", [*hidden.shape[:-1], width])]
 
 

@@ -32,7 +32,8 @@ PART = 1 << 23
 class Network(nn.Module):
     """An encoder, layers of cells one on the other, a linear head, and the loss of its outputs.
 
-    Where a sequence is answered once, its steps are pooled before the head.
+    Where a sequence is answered once, its steps are pooled before the head. Where a step is
+    answered by several elements `ahead`, the head gives the outputs of all of them.
 
     The weight of the head is the encoder's where that says so. Dropout falls on what each layer
     gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its noise comes from
@@ -47,8 +48,10 @@ class Network(nn.Module):
         layers: Sequence[nn.Module],
         loss: Loss[Any],
         pooled: str | None = None,
+        ahead: int = 0,
     ) -> None:
         super().__init__()
+        self.ahead = ahead
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
         # Whether a step has seen what comes after it.
@@ -60,7 +63,7 @@ class Network(nn.Module):
         self.norm = norm(last.closing, width) if isinstance(last, Block) else None
         self.head: nn.Linear | TiedHead
         if encoder.head_weight() is None:
-            self.head = nn.Linear(width, loss.output_size)
+            self.head = nn.Linear(width, loss.output_size * max(1, ahead))
         else:
             self.head = TiedHead(encoder, width)
         self.drop = Dropout()
@@ -103,6 +106,11 @@ class Network(nn.Module):
         """Where the weights are."""
         return self.head.weight.device
 
+    @property
+    def output_size(self) -> int:
+        """How many numbers the head gives for a step."""
+        return self.loss.output_size * max(1, self.ahead)
+
     def typed(self, dtype: torch.dtype) -> Network:
         """Give the weights another type; what the loss holds of its own stays as it was made."""
         for name, part in self.named_children():
@@ -137,7 +145,7 @@ class Network(nn.Module):
         lengths: Lengths | None = None,
         last: bool = False,
     ) -> tuple[Logits, States]:
-        """Return the outputs of a window and the states after it.
+        """Return the outputs of a window, as `answer` gives them, and the states after it.
 
         They are those of its `last` step alone if so asked. Without `states` the window begins at
         `position` `[B]` of its sequence. Row i has `lengths[i]` steps, at the last of which a way
@@ -175,19 +183,35 @@ class Network(nn.Module):
         return hidden, (state, *after)
 
     def answer(self, hidden: Tensor) -> Logits:
-        """Return the outputs `[..., V]` for what the head reads, `[..., H]`."""
+        """Return the outputs `[..., V]` for what the head reads, `[..., H]`.
+
+        Where elements ahead are asked they have an axis of their own before the last.
+        """
         with self._narrowed(hidden):
             output: Tensor = self.head(hidden).to(self.dtype)
-        return output
+        return self.folded(output)
+
+    def folded(self, output: Tensor) -> Tensor:
+        """Return what the head gives, with an axis of the elements ahead, if there are any."""
+        if not self.ahead:
+            return output
+        return output.view(*output.shape[:-1], self.ahead, self.loss.output_size)
 
     def losses(self, hidden: Hidden, target: Tensor, places: Tensor | None = None) -> Tensor:
         """Return the losses `[N]` of those steps of a window that stand at `places` `[N]`.
 
         These count row after row; without them all steps are scored. `target` is `[B, T]`, or
-        `[B, T, F]`. Many outputs are held in parts alone, where the loss can be given them so.
+        `[B, T, F]`. Many outputs are held in parts alone, where the loss can be given them so. The
+        elements ahead of a step are rows too, each by itself.
         """
         flat, targets = hidden.flatten(0, 1), target.flatten(0, 1)
         width = self.loss.output_size
+        if self.ahead:
+            of_all, targets = self.answer(flat).flatten(0, 1), targets.flatten(0, 1)
+            if places is not None:
+                of_all, targets = of_all[places], targets[places]
+            ahead: Tensor = self.loss(of_all, targets)
+            return ahead
         if not self.loss.takes_hidden or len(flat) * width <= WHOLE:
             output = self.answer(hidden).flatten(0, 1)
             if places is not None:
@@ -211,12 +235,14 @@ class Network(nn.Module):
         reset: Flags | None = None,
         last: bool = False,
     ) -> tuple[Logits, States]:
-        """Return what layers and head make of an encoded window `[B, T, D]`.
+        """Return what layers and head make of an encoded window `[B, T, D]`, not `folded`.
 
         The states of the layers after it come with that.
         """
         hidden, after = self._layered(hidden, states, reset=reset, last=last)
-        return self.answer(hidden), after  # B T V
+        with self._narrowed(hidden):
+            output: Tensor = self.head(hidden).to(self.dtype)
+        return output, after  # B T V
 
     def _layered(
         self,

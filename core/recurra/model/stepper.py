@@ -64,7 +64,7 @@ class Stepper:
     def __call__(
         self, network: Network, x: Tensor, states: States | Packed
     ) -> tuple[Tensor, States | Packed]:
-        """Return the outputs `[B, V]` of one step of ids `[B]` or numbers `[B, F]`.
+        """Return the outputs `[B, V]` of one step of ids `[B]` or numbers `[B, F]`, `folded`.
 
         The states after it come with them.
         """
@@ -89,7 +89,7 @@ class Stepper:
                 hidden, state = network.encode(x.unsqueeze(1), state)
             x = hidden[:, 0].to(network.dtype)
         output, after_layers = kernel.step(x, states.layers)
-        return output, Packed(state, after_layers)
+        return network.folded(output), Packed(state, after_layers)
 
     def states(self, states: States | Packed) -> States:
         """Return states as the network takes them."""

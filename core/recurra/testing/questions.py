@@ -26,6 +26,7 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
 from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
+from recurra.data.outlook import Outlook, outlook_of
 from recurra.data.segments import groups
 from recurra.data.splits import Split
 from recurra.data.store import CODE, Store, tagged
@@ -48,6 +49,8 @@ SHORT = 5
 """Steps of a window that cuts most of them."""
 SHIFT, SPREAD = 3.0, 2.0
 """How numbers are scaled: what is 5 in the data is 1 for the network."""
+SEASON = 2
+"""Steps of a season of what is asked."""
 SURE = 50.0
 """The logit of a class that is as good as certain."""
 
@@ -180,6 +183,10 @@ class Case:
         """Which tag each element has, where that is asked."""
         return None if self.store.tags is None else self.store.tags.codes
 
+    def outlook(self, target: Target[Any]) -> Outlook | None:
+        """Return what the answers of a target are that looks several elements ahead."""
+        return outlook_of(target, self.vocabulary, SEASON)
+
     def reader(self, target: Target[Any]) -> Reader:
         """Return what cuts the windows of the sequences."""
         return Reader(
@@ -190,6 +197,7 @@ class Case:
             labels=self.labels,
             codes=self.codes,
             chosen=target.scored,
+            outlook=self.outlook(target),
         )
 
     def split(self, target: Target[Any], rows: Sequence[int] | None = None) -> Split:
@@ -207,6 +215,8 @@ class Case:
             whole=whole,
             uncut=uncut,
             at_once=target.at_once,
+            ahead=target.ahead,
+            last=target.last_origin,
         )
 
     def network(self, target: Target[Any]) -> Network:
@@ -215,7 +225,8 @@ class Case:
             encoder = Plain(self.vocabulary.size, Options())
             cell = Fading(encoder.output_size, CellOptions(hidden_size=6))
             pooled = target.pooling if target.scope == "sequence" else None
-            network = Network(encoder, [cell], Misses(self.answers.size, Options()), pooled)
+            loss = Misses(self.answers.size, Options())
+            network = Network(encoder, [cell], loss, pooled, target.ahead)
             for weight in network.parameters():  # what begins at 0 too
                 nn.init.normal_(weight, std=0.5)
         return network.typed(torch.float64).eval()
@@ -322,7 +333,9 @@ class Recorded(Tally):
     """Sums that keep the outputs they were given."""
 
     def __init__(self, target: Target[Any], case: Case) -> None:
-        super().__init__(target, case.answers, case.scale)
+        outlook = case.outlook(target)
+        undoing = None if outlook is None else outlook.own
+        super().__init__(target, case.answers, case.scale, undoing)
         self.outputs: list[Tensor] = []
 
     def add(
@@ -400,13 +413,19 @@ def drawn(case: Case, count: int, salt: int = 0) -> tuple[Tensor, Tensor]:
     return output, torch.randperm(count, generator=draw) % size
 
 
-def placed(count: int) -> Tensor:
-    """Return places `[count, 2]` of steps of several sequences: which sequence, and which step."""
+def placed(count: int, ahead: int = 0) -> Tensor:
+    """Return places `[count, 2]` of steps of several sequences: which sequence, and which step.
+
+    Where several elements `ahead` answer a step they are `[count, 3]`.
+    """
     lengths = torch.tensor(LENGTHS)
     first = lengths.cumsum(0) - lengths
     sequence = torch.repeat_interleave(first, lengths)
     step = torch.arange(len(sequence)) - sequence
-    return torch.stack([sequence, step], dim=1)[:count]
+    places = torch.stack([sequence, step], dim=1)[:count]
+    if not ahead:
+        return places
+    return torch.cat([places, torch.arange(count)[:, None] % ahead + 1], dim=1)
 
 
 def perfect(case: Case, answers: Tensor) -> Tensor:

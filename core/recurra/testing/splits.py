@@ -13,9 +13,8 @@ from recurra.contracts.metric import Scale
 from recurra.contracts.target import Examples, Target
 from recurra.data.labels import UNSEEN
 from recurra.data.store import CODE
-from recurra.testing.questions import Case, marks_of
+from recurra.testing.questions import SEASON, Case, marks_of
 
-SEASON = 2
 STEPS = 6
 """Steps of a sequence of numbers that is asked, times those that an answer lies ahead."""
 OFTEN = 3

@@ -166,7 +166,7 @@ def _tally(
     if at_once:
         window = 0
     elif not window:
-        step = rows * network.loss.output_size
+        step = rows * network.output_size
         window = max(16, min(512, BLOCK // step))
     with _looking(network):
         for group in grouped(reader, spans, rows, window):
@@ -186,10 +186,13 @@ def _tally(
 
 
 def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Tensor | None) -> None:
-    """Add the scored steps of a window, of which the head reads `hidden` `[B, T, H]`.
+    """Add what is scored of a window, of which the head reads `hidden` `[B, T, H]`.
 
     No more than `BLOCK` outputs are held at a time.
     """
+    if network.ahead:
+        _add_ahead(network, tally, hidden, batch, undo)
+        return
     width, answers, places = network.loss.output_size, batch.y[batch.mask], batch.places()
     if batch.mask.numel() * width <= BLOCK:
         tally.add(network.answer(hidden)[batch.mask], answers, network.loss, undo, places)
@@ -202,6 +205,23 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
         undone = None if undo is None else undo[some]
         output = network.answer(flat[some])
         tally.add(output, answers[some], network.loss, undone, places[some])
+
+
+def _add_ahead(
+    network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Tensor | None
+) -> None:
+    """Add what is scored of a window whose steps are answered by several elements each."""
+    answers, places = batch.y[batch.mask], batch.places()
+    flat, scored = hidden.flatten(0, 1), batch.mask.flatten(0, 1)  # N H, N A
+    rows, done = max(1, BLOCK // network.output_size), 0
+    for start in range(0, len(flat), rows):
+        chosen = scored[start : start + rows]
+        some = slice(done, done + int(chosen.sum()))
+        done = some.stop
+        if some.stop > some.start:
+            output = network.answer(flat[start : start + rows])[chosen]
+            undone = None if undo is None else undo[some]
+            tally.add(output, answers[some], network.loss, undone, places[some])
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale, SeriesScales
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Chain, Own
+from recurra.data.chain import Own
 from recurra.errors import InputError
 from recurra.train.errors import Errors
 
@@ -167,21 +167,28 @@ def free_figures(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> set[
     return {figure.name for metric in free for figure in metric.figures(vocabulary)}
 
 
+Undoing: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Gives predictions, and what came, in their own units, of outputs and what undoing them takes."""
+
+
 class Tally:
-    """The sums of all that is measured over what is scored."""
+    """The sums of all that is measured over what is scored.
+
+    With `undoing`, answers are measured in their own units.
+    """
 
     def __init__(
         self,
         target: Target[Any],
         vocabulary: Vocabulary[Any],
         scale: Scale | None = None,
-        chain: Chain | None = None,
+        undoing: Undoing | None = None,
         scales: SeriesScales | None = None,
     ) -> None:
         self.steps = 0
         self.loss = 0.0
-        self.chain = chain
-        measured = Own(vocabulary) if chain else vocabulary
+        self.undoing = undoing
+        measured = Own(vocabulary) if undoing else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
         if scales is not None:
             for each in self.metrics:
@@ -197,17 +204,17 @@ class Tally:
         undo: Tensor | None = None,
         places: Tensor | None = None,
     ) -> None:
-        """Add scored steps: outputs `[N, V]` and targets.
+        """Add scored answers: outputs `[N, V]` and targets.
 
         `undo` is what undoing them takes, of a batch that was transformed; `places` `[N, 2]` are
-        which sequence each is of, and which step of it.
+        which sequence each is of, and which step of it, or with which element ahead `[N, 3]`.
         """
         losses = loss(output, target)
         self.steps += len(output)
         self.loss += float(losses.double().sum())
         point = loss.point(output)
-        if self.chain and undo is not None:
-            point, target = self.chain.own(point, undo)
+        if self.undoing and undo is not None:
+            point, target = self.undoing(point, undo)
         for metric in self.metrics:
             if metric.free:
                 continue

@@ -143,13 +143,20 @@ class Numbers(Elements):
             # Of the history the last few steps do, and those that differences take.
             history = each.history[-FEW - data.lag :]
             position = each.position + len(each.history) - len(history)
-            session = Session(trial, data.vocabulary, position=position, known=each.known)
+            session = Session(
+                trial,
+                data.vocabulary,
+                position=position,
+                known=each.known,
+                outlook=data.reader.outlook,
+            )
             session.feed(history)
 
-            errors, steps = Errors(), len(each.future)
-            errors.add(np.stack(list(loop.numbers(session, steps))), each.future)
+            future = each.future[: data.target.ahead or FEW]
+            errors, steps = Errors(), len(future)
+            errors.add(np.stack(list(loop.numbers(session, steps))), future)
             for guess in series.forecasts([history], [steps], task.sequence.season)[0].values():
-                errors.add(guess, each.future)
+                errors.add(guess, future)
             errors.metrics()
 
     def go_on(self, resolved: Resolved, session: Session) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics
 from recurra.contracts.source import Role
-from recurra.contracts.target import Elements, Examples, Target, Window
+from recurra.contracts.target import Examples, Target, Window
 from recurra.errors import InputError
 from recurra.testing.answers import demand
 from recurra.testing.questions import Case, case, freely
 from recurra.testing.subjects.subject import Subject
-
-ELEMENTS: tuple[Elements, ...] = get_args(Elements)
 
 
 class TargetSubject(Subject[Target[Any]]):
@@ -44,7 +42,7 @@ class TargetSubject(Subject[Target[Any]]):
         kind = self.entry.target
         asks: Role = "answer" if self.follows else kind.asks
         refusals = []
-        for reads in ELEMENTS:
+        for reads in kind.takes:
             sequences = case(reads, asks, width, kind.answers)
             try:
                 self.metrics(self.target(), sequences)
@@ -53,7 +51,7 @@ class TargetSubject(Subject[Target[Any]]):
                 continue
             yield sequences
         fact = f"it measures no answers: {refusals[:1]}"
-        demand(len(refusals) < len(ELEMENTS), fact)
+        demand(len(refusals) < len(kind.takes), fact)
 
     @staticmethod
     def metrics(target: Target[Any], case: Case) -> list[type[Metric]]:

@@ -43,7 +43,8 @@ def declared(subject: TargetSubject) -> None:
     An element is answered after it was read only by copying it: where the input is asked, `reach`
     is 1 or more, and the target is `causal`. Of whole sequences something else than the input is
     asked, and there is no step past which an answer could lie. What `generates` is answered at each
-    step by the next element. An answer that follows is asked of the role "answer", one step ahead
+    step by the next element, or by several from it on: what looks `ahead` is asked for numbers
+    alone, the input's own. An answer that follows is asked of the role "answer", one step ahead
     and in symbols, by a causal network, and `at_most` is a whole number from 0. The core cuts its
     windows by these before anything is trained: a wrong one gives a network that is asked what it
     has just been told. To mend it: set them on the class, and let only `causal` and `pooling` hang
@@ -76,9 +77,30 @@ def declared(subject: TargetSubject) -> None:
     elif own:
         demand(kind.reach > 0, "reach is 0: an element is its own answer, which has just been read")
         demand(target.causal, "it asks for elements that a network which reads both ways has seen")
+    _sound_ahead(target)
     if kind.generates:
         goes_on = own and not whole and kind.reach == 1
         demand(goes_on, "it generates, and its answers are not the next elements")
+
+
+def _sound_ahead(target: Target[Any]) -> None:
+    """Raise `Broken` if what is answered by several elements is not what can be."""
+    kind, ahead = type(target), target.ahead
+    whole = isinstance(ahead, int) and not isinstance(ahead, bool) and ahead >= 0
+    demand(whole, f"ahead is {ahead!r:.40}, not a whole number from 0")
+    for name in ("last_origin", "seasonal", "added"):
+        value = getattr(target, name)
+        demand(isinstance(value, bool), f"{name} is {value!r:.40}, not True or False")
+        demand(
+            bool(ahead) or not value, f"{name} is of a target that looks ahead, and this is none"
+        )
+    if ahead:
+        next_ones = kind.asks == "input" and kind.scope == "step" and kind.reach == 1
+        demand(
+            next_ones, "several elements answer a step from the next one on: asks input, reach 1"
+        )
+        fact = f"several numbers can answer a step, and takes is {kind.takes!r:.60}"
+        demand(tuple(kind.takes) == ("numbers",), fact)
 
 
 def _sound_limit(target: Target[Any]) -> None:
@@ -102,7 +124,8 @@ def scored_steps(subject: TargetSubject) -> None:
     if subject.by_sequence:
         raise NotApplicable("it answers whole sequences")
     for case in subject.cases():
-        target, window = subject.target(), _window(case)
+        target = subject.target()
+        window = _window(case, target.ahead)
         before = [part.clone() for part in window]
         flags = subject.scored(target, window)
         first = flags.clone()
@@ -127,26 +150,26 @@ def scored_steps(subject: TargetSubject) -> None:
         _on_another_device(subject, target, window)
 
 
-def _window(case: Case) -> Window:
+def _window(case: Case, ahead: int) -> Window:
     """Return three rows of twelve steps, at the start of a sequence and in its midst."""
     draw = torch.Generator().manual_seed(5)
     shape = (3, 12)
     x = _elements(case.vocabulary, shape, draw)
-    answers = _elements(case.answers, shape, draw)
+    answers = _elements(case.answers, (*shape, ahead) if ahead else shape, draw)
     return Window(x, answers, torch.tensor([0, 7, 100]))
 
 
-def _elements(vocabulary: Vocabulary[Any], shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+def _elements(vocabulary: Vocabulary[Any], shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
     """Return ids of a shape, or numbers with an axis more."""
     return DRAWN[vocabulary.yields](vocabulary.size, shape, draw)
 
 
-def _ids(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+def _ids(size: int, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
     """Return ids below a size."""
     return torch.randint(size, shape, generator=draw)
 
 
-def _rows(size: int, shape: tuple[int, int], draw: torch.Generator) -> Tensor:
+def _rows(size: int, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
     """Return numbers drawn from N(0, 1), `size` of them at each place."""
     return torch.randn(*shape, size, generator=draw, dtype=torch.float64)
 
@@ -347,7 +370,7 @@ def _at_places(
     subject: TargetSubject, metric: type[Metric], case: Case, output: Tensor, answers: Tensor
 ) -> Measured:
     """Return how figures of steps at their places differ, whatever parts and order they come in."""
-    places = placed(MANY)
+    places = placed(MANY, subject.target().ahead)
     mixed = torch.randperm(MANY, generator=torch.Generator().manual_seed(7))
     orders = [torch.arange(MANY), torch.arange(MANY).flip(0), mixed]
     rows: list[Metrics] = []

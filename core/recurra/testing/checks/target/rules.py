@@ -307,6 +307,10 @@ def _poisoned(subject: TargetSubject, case: Case, target: Target[Any]) -> None:
     for part in (x, answers):
         part[behind] = torch.nan if part.is_floating_point() else 0
     flags = subject.scored(target, Window(x, answers, batch.position)) & ~behind
+    if target.ahead:
+        # Of the elements ahead those before the end of a row can be asked.
+        at = torch.arange(batch.x.shape[1])[:, None] + 1 + torch.arange(target.ahead)
+        flags = flags[..., None] & (at <= ends[:, None, None])
     same = torch.equal(flags, batch.mask)
     demand(same, f"{case.reads}: nan behind the end of a row changes what is scored")
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.contracts.target import Target, Window
+from recurra.contracts.target import Past, Target, Window
 from recurra.model.network import Network
 from recurra.testing.answers import demand
 from recurra.testing.belongings import changed, owned, written_on
-from recurra.testing.check import Measured, check
+from recurra.testing.check import Measured, NotApplicable, check
 from recurra.testing.checks.target.answers import SINCE
 from recurra.testing.measure import FLOAT64, gap, worst
-from recurra.testing.questions import SHORT, Case, given, measured, relative
+from recurra.testing.questions import SEASON, SHORT, Case, given, measured, relative
 from recurra.testing.subjects.target import TargetSubject
 
 
@@ -106,8 +108,67 @@ def _questions(subject: TargetSubject, case: Case, target: Target[Any]) -> int:
         if steps[0] > 0:
             batch = reader.cut(low[None], steps, low[None])
             flags = subject.scored(target, Window(batch.x, batch.y, batch.position))
-            count += int(flags.sum())
+            count += _ahead(target, flags[0]) if target.ahead else int(flags.sum())
     return count
+
+
+def _ahead(target: Target[Any], flags: Tensor) -> int:
+    """Return how many elements are asked ahead of the origins of a sequence, all but its last."""
+    origins = torch.nonzero(flags)[:, 0].tolist()
+    if target.last_origin:
+        last = max(len(flags) - target.ahead, 0)
+        origins = [step for step in origins if step == last]
+    return sum(min(target.ahead, len(flags) - step) for step in origins)
+
+
+@check("T12", "what is known beforehand is the past", "target", firm=True, since=SINCE)
+def looks_back(subject: TargetSubject) -> Measured:
+    """What `base` says of the steps ahead hangs on nothing that comes after an origin.
+
+    Nor does it hang on another series, or on which other origins are asked together with it. What
+    follows is asked of the network, which adds its answer to what `base` says: one that has looked
+    ahead has the answer, and every figure is too good. To mend it: ask `ago` and `first` of what it
+    is given, and `read` nothing.
+    """
+    findings = []
+    for case in subject.cases():
+        target = subject.target()
+        if not (target.ahead and target.added):
+            raise NotApplicable("it says nothing beforehand")
+        for begin, end in zip(case.store.starts.tolist(), case.store.ends.tolist(), strict=True):
+            origins = np.arange(begin, end)
+            together = _base(case, target, begin, origins, range(begin, end))
+            for row, origin in enumerate(origins.tolist()):
+                seen = range(begin, origin + 1)
+                alone = _base(case, target, begin, origins[row : row + 1], seen)
+                fact = f"{case.reads}: at step {origin - begin} base looks past it, or is no number"
+                demand(bool(np.isfinite(alone).all()), fact)
+                apart = gap(torch.from_numpy(alone[0]), torch.from_numpy(together[row]), "base")
+                findings.append(Measured(apart, FLOAT64, f"{case.reads}, alone"))
+    return worst(findings)
+
+
+def _base(
+    case: Case,
+    target: Target[Any],
+    begin: int,
+    origins: NDArray[np.int64],
+    known: range,
+) -> NDArray[np.float64]:
+    """Return what is said beforehand of some origins, where only some elements are `known`."""
+    values = case.vocabulary.encode(case.store.values)
+    hidden = [at not in known for at in range(len(values))]
+    values[hidden] = np.nan
+
+    def read(places: NDArray[np.int64]) -> NDArray[np.float64]:
+        return values[np.clip(places, 0, len(values) - 1)]
+
+    start = np.full(len(origins), begin)
+    said = target.base(Past(read, start, origins, target.ahead, SEASON))
+    shape = (len(origins), target.ahead, values.shape[1])
+    fact = f"base gives {type(said).__name__} {np.shape(said)}, not numbers {shape}"
+    demand(isinstance(said, np.ndarray) and said.shape == shape, fact)
+    return np.asarray(said, np.float64)
 
 
 @check("T11", "used, it stays as it is", "target", since=SINCE)

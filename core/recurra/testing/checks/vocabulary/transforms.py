@@ -40,8 +40,9 @@ def transformed(subject: VocabularySubject) -> Measured:
     the bit; the origins of a row do not move when that row or a later one does, so that a forecast
     is undone by what is known when it is made; the origins of the row to come are those that it has
     once it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is
-    handed in is not written on, and what was learned is in what the vocabulary saves. To mend it:
-    keep nothing of a series on the object, all of it in the state, and build new arrays.
+    handed in is not written on, and what was learned is in what the vocabulary saves. Where it has
+    `against`, that is `apply` by origins, and those of the `period` rows to come are known. To mend
+    it: keep nothing of a series on the object, all of it in the state, and build new arrays.
     """
     subject.yielding("numbers")
     built = subject.vocabulary()
@@ -53,6 +54,7 @@ def transformed(subject: VocabularySubject) -> Measured:
     series = [_series(lag + ROWS, salt) for salt in (0, 1)]
     chain = _fitted(subject, series)
     findings = [_comes_back(chain, values) for values in series]
+    findings += [_ahead(chain, values) for values in series if not chain.lacks_ahead()]
     _keeps_apart(chain, series)
     _is_saved(subject, chain, series[0])
     return worst(findings)
@@ -68,10 +70,10 @@ def _sound(vocabulary: Vocabulary[Any]) -> None:
     demand(alike, "transforms() gives new objects at each call: what they have learned is lost")
 
     for step in one:
-        for name in ("lag", "width"):
+        for name, least in (("lag", 0), ("width", 0), ("period", 1)):
             value = getattr(step, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            fact = f"{name} of {type(step).__name__} is {value!r}, not a whole number from 0"
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            fact = f"{name} of {type(step).__name__} is {value!r}, not a whole number from {least}"
             demand(whole, fact)
 
 
@@ -136,6 +138,33 @@ def _comes_back(chain: Chain, values: Floats) -> Measured:
     back, expected = undone[chain.lag :], values[chain.lag :]
     scale = np.abs(expected).max(axis=0)
     gap = np.abs(back - expected) / scale
+    return Measured(float(gap.max()), FLOAT64)
+
+
+def _ahead(chain: Chain, values: Floats) -> Measured:
+    """Return how far rows that are told several at once, and undone, are from what they were.
+
+    Raises `Broken` if what they are told by is not known before they come, or `against` is another
+    map than `apply`.
+    """
+    rows = chain.scaled(values)
+    start = chain.start(rows)
+    whole, _ = chain.apply(rows, start, 0)
+    own = chain.origins(rows, start)
+    told = chain.against(rows, own[:-1])
+    alike = np.allclose(told[chain.lag :], whole[chain.lag :], rtol=FLOAT64, atol=FLOAT64)
+    demand(alike, "against makes another row than apply, by the same origins")
+
+    at, steps = chain.lag + 7, max(1, len(rows) - chain.lag - 7)
+    _, states = chain.apply(rows[:at], start, 0)
+    known = chain.origins_ahead(states, steps)
+    turns = chain.turns(steps) + at
+    expected = own[turns, np.arange(chain.width)]
+    fact = "the origins of rows to come, as many as `period` says, move with these rows"
+    demand(same(known, expected), fact)
+
+    back = chain.invert(chain.against(rows[at:], known), known)
+    gap = np.abs(back - values[at:]) / np.abs(values).max(axis=0)
     return Measured(float(gap.max()), FLOAT64)
 
 
