@@ -14,7 +14,7 @@ from recurra.catalog import Catalog, Entry
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
 from recurra.data.marks import Marked
-from recurra.errors import Problem, RecurraError
+from recurra.errors import InputError, Problem, RecurraError
 from recurra.spec import checking
 from recurra.spec.document import Document
 from recurra.spec.tables import Task
@@ -89,6 +89,15 @@ class Resolved:
         if self.target.ahead:
             generation = self.task.generation.model_copy(update={"length": self.target.ahead})
             self.task = self.task.model_copy(update={"generation": generation})
+
+    def check_ahead(self, name: str, steps: int) -> None:
+        """Refuse to foresee more steps than are answered at once. Raises `InputError` (RC080)."""
+        ahead = self.target.ahead
+        if ahead and steps > ahead:
+            target = self.parts["target"].entry.component.name
+            fact = f"target {target!r} answers {ahead} steps, and no more"
+            cure = f"{name} = {ahead}, or train with target.length = {steps}"
+            raise InputError.of("RC080", fact, got=f"{name} = {steps}", cure=cure)
 
     @cached_property
     def target(self) -> Target[Any]:

@@ -23,7 +23,7 @@ from recurra.errors import InputError, Interrupted, RecurraError, RunError
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job import backtested, frame
-from recurra.job.backtested import Backtested, Fold, Scored
+from recurra.job.backtested import Backtested, Fold, Scored, Shape
 from recurra.job.build import sized
 from recurra.job.data import Data
 from recurra.job.folds import Plan, least_history
@@ -212,7 +212,9 @@ def forecast_into(
 
     The history begins at a `position` of its series.
     """
-    session = Session(run.network, run.vocabulary, position=position, known=known)
+    session = Session(
+        run.network, run.vocabulary, position=position, known=known, outlook=run.outlook
+    )
     session.feed(history)
     with suppress(RunError):
         for step, row in enumerate(numbers(session, len(values))):
@@ -245,9 +247,7 @@ def _result(folder: BacktestFolder, task: Task, seconds: float) -> Backtested:
         "task": resolved.task.name,
         "model": folder.asked.model,
         "retrain": folder.asked.retrain,
-        "folds": plan.folds,
-        "step": plan.step,
-        "horizon": plan.horizon,
+        **Shape(folds=plan.folds, step=plan.step, horizon=plan.horizon),
         "series": len(series.names),
         **whole,
         "by_fold": by_fold,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +44,21 @@ class Figures(Measured, Columns):
     by_step: list[Ahead]
 
 
-class Backtested(Figures, Verdict):
+class Shape(TypedDict):
+    """How many folds there are, how many steps apart, and how many steps each forecasts."""
+
+    folds: int
+    step: int
+    horizon: int
+
+
+class Backtested(Figures, Verdict, Shape):
     """result.json: what a backtest came to."""
 
     backtest: str
     task: str
     model: str
     retrain: bool
-    folds: int
-    step: int
-    horizon: int
     series: int
     by_fold: list[Fold]
     frame: str

@@ -37,7 +37,9 @@ def horizon_of(resolved: Resolved, horizon: int | None) -> int:
     """Return how many steps are forecast: by default those of the task. Raises `InputError`."""
     check_forecasts(resolved)
     if horizon is not None:
-        return arguments.whole("horizon", horizon, 1)
+        steps = arguments.whole("horizon", horizon, 1)
+        resolved.check_ahead("horizon", steps)
+        return steps
     if not resolved.task.generation.length:
         fact = "no horizon is given, and generation.length is 0"
         raise InputError.of("RC080", fact, cure="give a horizon of 1 step or more")

@@ -182,21 +182,12 @@ class Run:
             self.elements.drawn_by("seed")
         seed = self.task.seed if seed is None else seed
         settled = seed, streams, position, self.scheme
-        return Session(self.network, self.vocabulary, *settled, outlook=self._outlook)
+        return Session(self.network, self.vocabulary, *settled, outlook=self.outlook)
 
     @cached_property
-    def _outlook(self) -> Outlook | None:
+    def outlook(self) -> Outlook | None:
         """What the answers of this run are, if it says several elements at once."""
         return outlook_of(self.resolved.target, self.vocabulary, self.task.sequence.season)
-
-    def _check_ahead(self, name: str, steps: int) -> None:
-        """Refuse more steps than are answered at once. Raises `InputError` (RC080)."""
-        ahead = self.resolved.target.ahead
-        if ahead and steps > ahead:
-            target = self.resolved.parts["target"].entry.component.name
-            fact = f"target {target!r} answers {ahead} steps, and no more"
-            cure = f"{name} = {ahead}, or train with target.length = {steps}"
-            raise InputError.of("RC080", fact, got=f"{name} = {steps}", cure=cure)
 
     def generate(
         self,
@@ -219,7 +210,7 @@ class Run:
         """
         self._check_generates()
         settings = self._settings(length, sampling)
-        self._check_ahead("length", settings.length)
+        self.resolved.check_ahead("length", settings.length)
         chosen = self.task.generation.prompt if prompt is None else prompt
         self._check_position(chosen, position)
         if position is None:
@@ -297,7 +288,7 @@ class Run:
         steps = self.elements.horizon(self.task.generation)
         if horizon is not None:
             steps = arguments.whole("horizon", horizon)
-            self._check_ahead("horizon", steps)
+            self.resolved.check_ahead("horizon", steps)
         return Predictor(
             network=self.network.eval(),
             vocabulary=self.vocabulary,
@@ -306,7 +297,7 @@ class Run:
             horizon=steps,
             limit=self._longest_answer(),
             skip_bad=skip_bad,
-            outlook=self._outlook,
+            outlook=self.outlook,
             within=self._computing,
         )
 
