@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import Source
-from recurra.contracts.vocabulary import Vocabulary
+from recurra.contracts.source import Piece, Source
+from recurra.contracts.vocabulary import Element, Vocabulary
 from recurra.data.ends import lengths_of
 from recurra.data.store import Ints, Store
 from recurra.errors import InputError
@@ -73,31 +73,40 @@ def series_of(resolved: Resolved, vocabulary: Vocabulary[Any], known: bool) -> S
     Raises `InputError` (RC040 to RC042).
     """
     with resolved.placing():
-        source = resolved.source()
-        whole = stored(resolved, source, vocabulary, known)
-        names = _names(source, len(whole.starts))
+        source = Noting(resolved.source())
+        whole = stored(resolved, cast(Source[Any], source), vocabulary, known)
+        names = _usable(source.names, len(whole.starts))
         store = shortened(resolved, whole)
         left = lengths_of(whole) > resolved.task.sequence.leave_off
         names = [name for name, stays in zip(names, left.tolist(), strict=True) if stays]
         return Series(store, names, source.features())
 
 
-def _names(source: Source[Any], count: int) -> list[str]:
-    """Return what each of so many series is called; its number, where a name would be another's."""
-    numbers = [str(number) for number in range(1, count + 1)]
-    if count == 1:
-        return numbers
-    names = list(_read_names(source))
-    usable = len(names) == count and all(names) and len(set(names)) == count
-    return names if usable else numbers
+class Noting:
+    """A source that takes note of what each sequence is called that has an element."""
+
+    def __init__(self, source: Source[Any]) -> None:
+        self.source = source
+        self.names: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def read(self, element: Element) -> Iterator[Piece]:
+        """Give what the source gives; the names are those of the last reading."""
+        self.names.clear()
+        name, begun = "", False
+        for piece in self.source.read(element):
+            if piece.start:
+                name, begun = str(piece.columns.get("series", "")), False
+            if len(piece.values) and not begun:
+                self.names.append(name)
+                begun = True
+            yield piece
 
 
-def _read_names(source: Source[Any]) -> Iterator[str]:
-    """Give what the source calls each series that has a step."""
-    name, begun = "", False
-    for piece in source.read("numbers"):
-        if piece.start:
-            name, begun = str(piece.columns.get("series", "")), False
-        if len(piece.values) and not begun:
-            yield name
-            begun = True
+def _usable(names: list[str], count: int) -> list[str]:
+    """Return what each of so many series is called: its number, where not each has a name."""
+    if len(names) == count and all(names) and len(set(names)) == count:
+        return names
+    return [str(number) for number in range(1, count + 1)]
