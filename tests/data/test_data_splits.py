@@ -286,3 +286,36 @@ def test_what_split_cuts_can_be_said(lengths: list[int]) -> None:
 
     assert spans(split_by="position") == spans(carry=True)
     assert spans(split_by="sequence") == spans()
+
+
+@laws
+@given(lengths=ragged, held=st.tuples(st.integers(0, 4), st.integers(0, 4)))
+def test_training_may_take_the_rest_of_each_sequence(lengths, held):
+    """Validation and test have so many steps of each sequence, the last; one that is no longer than
+    both together is training's.
+    """
+    store = store_of(lengths)
+    cut = Sequence(split=["rest", *held], split_by="time")
+    if max(lengths) <= sum(held):
+        with pytest.raises(InputError, match="leave training nothing"):
+            split(store, cut)
+        return
+    parts = split(store, cut)
+    found = {name: dict(zip(part.begin.tolist(), part.high - part.low, strict=True))
+        for name, part in parts.items()}  # fmt: skip
+    for start, length in zip(store.starts.tolist(), lengths, strict=True):
+        sizes = [length - sum(held), *held] if length > sum(held) else [length, 0, 0]
+        assert [found[name].get(start, 0) for name in ("train", "validation", "test")] == sizes
+    assert sum(part.elements for part in parts.values()) == len(store)
+
+
+@pytest.mark.parametrize("by", ["sequence", "position"])
+def test_training_may_take_the_rest_of_all(by):
+    """Of 12 sequences or steps 3 are held out, whatever there is."""
+    store = store_of([1] * 12)
+    parts = split(store, Sequence(split=["rest", 1, 2], split_by=by))
+    assert [part.elements for part in parts.values()] == [9, 1, 2]
+    shares = split(store, Sequence(split=["rest", 0.25, 0.25], split_by=by))
+    assert [part.elements for part in shares.values()] == [6, 3, 3]
+    with pytest.raises(InputError, match="leave training nothing of 12"):
+        split(store, Sequence(split=["rest", 6, 6], split_by=by))

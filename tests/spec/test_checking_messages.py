@@ -89,6 +89,24 @@ from recurra.spec.tables import COMPONENT_TABLES
             "RC012",
             "split[1] has",
         ),
+        (
+            ("length = 4", 'length = 4\nsplit = ["rest", "rest", 1]'),
+            "sequence.split",
+            "RC013",
+            "only the first",
+        ),
+        (
+            ("length = 4", 'length = 4\nsplit = ["rest", 0.5, 0.5]'),
+            "sequence.split",
+            "RC013",
+            "leave training nothing",
+        ),
+        (
+            ("length = 4", 'length = 4\nsplit = ["rest", -1, 2]'),
+            "sequence.split",
+            "RC013",
+            "below 0",
+        ),
         (("[loss]", "[los]"), "loss", "RC010", "loss is missing"),
     ],
 )

@@ -219,10 +219,18 @@ def _over_positions(store: Store, sequence: Sequence, reach: int) -> Splits:
 def _over_time(store: Store, sequence: Sequence, reach: int) -> Splits:
     """Return the splits that hold a part of each sequence: training sees the first, test the last.
 
-    A sequence that is too short for a part gives it nothing.
+    A sequence that is too short for a part gives it nothing; one that is no longer than what is
+    counted for the others is training's.
     """
     lengths = store.ends - store.starts
-    sizes = [_sizes(sequence, int(length), "steps of a sequence") for length in lengths]
+    least = sum(sequence.held) if sequence.counted and sequence.takes_rest else 0
+    if least >= lengths.max():
+        held = [int(count) for count in sequence.held]
+        raise _no_rest(held, int(lengths.max()), "steps of the longest sequence")
+    sizes = [
+        _sizes(sequence, length, "steps of a sequence") if length > least else [length, 0, 0]
+        for length in lengths.tolist()
+    ]
 
     splits: Splits = {}
     low = store.starts
@@ -357,13 +365,17 @@ def _broken(shares: list[int], total: int) -> list[int]:
 
 def _sizes(sequence: Sequence, total: int, what: str) -> list[int]:
     """Return how many elements, or sequences, each split takes; rounding favours training."""
+    validation, test = sequence.held
     if sequence.counted:
-        counts = [int(count) for count in sequence.split]
+        held = [int(validation), int(test)]
+        left = total - sum(held)
+        if sequence.takes_rest and left <= 0:
+            raise _no_rest(held, total, what)
+        counts = [left if share == "rest" else int(share) for share in sequence.split]
         if sum(counts) != total:
             raise _miscounted(counts, total, what)
         return counts
 
-    _, validation, test = sequence.split
     tested = int(total * test + 1e-9)
     unseen = int(total * (validation + test) + 1e-9)
     return [total - unseen, unseen - tested, tested]
@@ -374,8 +386,15 @@ def _miscounted(counts: list[int], total: int, what: str) -> InputError:
     added = " + ".join(map(str, counts))
     left = max(total - counts[1] - counts[2], 0)
     fact = f"split counts {added} = {sum(counts)} {what}, but there are {total}"
-    cure = f"make the first {left}, or write shares that add up to 1"
+    cure = f'make the first {left}, or "rest", or write shares that add up to 1'
     return InputError.of("RC041", fact, key="sequence.split", cure=cure)
+
+
+def _no_rest(held: list[int], total: int, what: str) -> InputError:
+    """Return the error of counts that leave training nothing."""
+    added = " + ".join(map(str, held))
+    fact = f"split counts {added} leave training nothing of {total} {what}"
+    return InputError.of("RC041", fact, key="sequence.split", cure="count fewer, or give more")
 
 
 def _between(store: Store, low: int, high: int) -> Split:

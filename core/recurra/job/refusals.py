@@ -70,7 +70,7 @@ def check_splits(resolved: Resolved, data: Data) -> None:
         # A split that nobody asked for may be empty.
         if not (len(part) if by_fold else share):
             continue
-        size = f"{len(part)} sequences" if by_fold else f"{share:g}"
+        size = f"{len(part)} sequences" if by_fold else checking.literal(share)
         subject = f"the {name} split, {size} of {total},"
         if not part.steps:
             fact = f"{subject} holds {part.elements} elements: nothing can be predicted"

@@ -5,7 +5,7 @@ A component's table is raw here: its plugin checks it later.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -39,6 +39,31 @@ class Plugins(Table):
     )
 
 
+Rest: TypeAlias = Literal["rest"]
+
+
+def _check_held(held: list[float]) -> None:
+    """Refuse what validation and test may not take where training takes the rest."""
+    if any(share < 0 for share in held):
+        raise ValueError("no share may be below 0")
+    counts = all(share == int(share) for share in held)
+    if not counts and sum(held) >= 1:
+        raise ValueError(
+            f"shares of {sum(held):g} leave training nothing; whole numbers are taken as counts"
+        )
+
+
+def _check_shares(shares: list[float]) -> None:
+    """Refuse shares that do not add up to 1, and are no counts."""
+    if any(share < 0 for share in shares) or shares[0] <= 0:
+        raise ValueError("the training share must be above 0 and no share below 0")
+    counts = all(share == int(share) for share in shares) and sum(shares) > 1
+    if not counts and abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(
+            f"shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts"
+        )
+
+
 class Sequence(Table):
     """How sequences are cut into windows, and dealt out to the splits."""
 
@@ -69,14 +94,15 @@ class Sequence(Table):
             " left out, 0 is only with each epoch"
         ),
     )
-    split: list[float] = Field(
+    split: list[float | Rest] = Field(
         default=[1.0, 0.0, 0.0],
         min_length=3,
         max_length=3,
         description=(
-            "train, validation, test: shares that add up to 1, or counts; "
-            "contiguous for streams and series, by sequence otherwise, of each label its share; "
-            "left out where the source gives each sequence its fold"
+            'train, validation, test: shares that add up to 1, or counts; ["rest", 0, 6] leaves'
+            " training what the others do not count; contiguous for streams and series, by sequence"
+            " otherwise, of each label its share; left out where the source gives each sequence its"
+            " fold"
         ),
     )
     split_by: Literal["auto", "sequence", "position", "time"] = Field(
@@ -109,15 +135,16 @@ class Sequence(Table):
 
     @field_validator("split")
     @classmethod
-    def _split_adds_up(cls, shares: list[float]) -> list[float]:
-        if any(share < 0 for share in shares) or shares[0] <= 0:
-            raise ValueError("the training share must be above 0 and no share below 0")
-        counts = all(share == int(share) for share in shares) and sum(shares) > 1
-        if not counts and abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(
-                f"shares must add up to 1, got {sum(shares):g}; whole numbers are taken as counts"
-            )
-        return shares
+    def _split_adds_up(cls, split: list[float | Rest]) -> list[float | Rest]:
+        train, *held = split
+        if "rest" in held:
+            raise ValueError('the rest is training\'s: only the first of the three may be "rest"')
+        numbers = [float(share) for share in held]
+        if train == "rest":
+            _check_held(numbers)
+        else:
+            _check_shares([float(train), *numbers])
+        return split
 
     @model_validator(mode="after")
     def _carried_windows_follow(self) -> Sequence:
@@ -135,7 +162,19 @@ class Sequence(Table):
     @property
     def counted(self) -> bool:
         """Whether `split` holds counts rather than shares."""
-        return sum(self.split) > 1 + 1e-6
+        if self.takes_rest:
+            return sum(self.held) >= 1
+        return float(self.split[0]) + sum(self.held) > 1 + 1e-6
+
+    @property
+    def takes_rest(self) -> bool:
+        """Whether training takes what the other splits leave."""
+        return self.split[0] == "rest"
+
+    @property
+    def held(self) -> list[float]:
+        """What validation and test take, as shares or counts."""
+        return [float(share) for share in self.split[1:]]
 
 
 class AnySchedule(Table):
