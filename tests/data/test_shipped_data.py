@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import runpy
 from collections import Counter
 from datetime import date
 from typing import Any
 
+import numpy as np
 from conftest import REPOSITORY
 
 TASKS = REPOSITORY / "tasks"
@@ -48,6 +50,25 @@ def test_japanese_vowels_are_the_archives_utterances() -> None:
     lengths = [len(utterance["steps"]) for utterance in utterances]
     assert (min(lengths), max(lengths), sum(lengths)) == (7, 29, 9961)
     assert {len(step) for utterance in utterances for step in utterance["steps"]} == {12}
+
+
+def test_m1_yearly_is_the_archives_panel() -> None:
+    """181 series, year after year each, of 15 to 58 finite values, 4,515 in all."""
+    text = gzip.decompress((TASKS / "m1_yearly.csv.gz").read_bytes()).decode("ascii")
+    head, *rows = list(csv.reader(text.splitlines()))
+    assert head == ["unique_id", "ds", "y"]
+    series: dict[str, list[int]] = {}
+    for name, day, value in rows:
+        assert math.isfinite(float(value)) and day.endswith("-01-01")
+        series.setdefault(name, []).append(int(day[:4]))
+    assert list(series) == [f"T{number}" for number in range(1, 182)] and len(rows) == 4515
+    lengths = [len(years) for years in series.values()]
+    assert (min(lengths), max(lengths)) == (15, 58)
+    assert all(np.diff(years).tolist() == [1] * (len(years) - 1) for years in series.values())
+
+    archive = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_m1_yearly.py"))["rows"]
+    made = archive("@missing false\n@data\nT1:1972-01-01 00-00-00:3600,7700.5\n")
+    assert list(made) == ["T1,1972-01-01,3600\n", "T1,1973-01-01,7700.5\n"]
 
 
 def test_sines_are_made_from_a_seed() -> None:

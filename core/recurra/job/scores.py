@@ -32,20 +32,20 @@ class Score:
 
     def add(self, guess: NDArray[np.float64], future: NDArray[np.float64], row: int) -> None:
         """Add the forecast `[T, F]` of the series in a row of the scales."""
-        begin = self.scales.starts[row : row + 1]
-        own = self.scales.each[row]
-        alone = Errors(own)
-        alone.add(guess, future)
-        self.series.append(alone.metrics())
-        self.all.add(guess, future, np.broadcast_to(begin, len(future)))
-
+        begin, own = self.scales.starts[row : row + 1], self.scales.each[row]
         each = terms(guess, future)
+        self.all.add_terms(each, np.broadcast_to(begin, len(future)))
+
         steps = slice(0, len(future))
         some = measurable(own)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            scaled = np.where(some, each[Term.ABSOLUTE] / own, 0)
+            sums = each.sum(axis=1)
+            ratios = np.where(some, sums[Term.ABSOLUTE] / sums[Term.COUNT] / own, np.nan)
             self.steps[:, steps] += each
-            self.scaled[0, steps] += np.where(some, each[Term.ABSOLUTE] / own, 0)
+            self.scaled[0, steps] += scaled
         self.scaled[1, steps] += np.where(some, each[Term.COUNT], 0)
+        self.series.append(figures(sums, ratios))
 
     def at(self, step: int) -> Metrics:
         """Return the figures of a step of the forecast."""

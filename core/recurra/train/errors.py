@@ -122,7 +122,10 @@ class Errors:
 
         `series` `[...]` are where in the data the series of each begins.
         """
-        each = terms(predicted, actual)
+        self.add_terms(terms(predicted, actual), series)
+
+    def add_terms(self, each: Floats, series: Ints | None = None) -> None:
+        """Add what values add to each sum, `[len(Term), ..., F]`, as `terms` gives it."""
         width = each.shape[-1] if each.ndim > 2 else 1
         each = each.reshape(len(Term), -1, width)
         rows = None
