@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recurra.data.splits import Rows
 from recurra.data.store import Ints
 from recurra.errors import InputError
-from recurra.spec.tables import Sequence
+from recurra.spec.tables import Rest, Sequence
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def past_alone(sequence: Sequence, lengths: Ints, left_off: int) -> Sequence:
     of_steps = sequence.split_by == "time" or (
         len(lengths) == 1 and sequence.split_by != "sequence"
     )
-    train, validation, _ = sequence.split
+    validation, test = sequence.held
     rest = int(lengths.max()) - left_off
     if sequence.counted and of_steps and validation:
         if rest <= validation:
@@ -120,9 +120,10 @@ def past_alone(sequence: Sequence, lengths: Ints, left_off: int) -> Sequence:
             )
             cure = "fewer folds, or shares in place of counts"
             raise InputError.of("RC041", fact, key="sequence.split", cure=cure)
-        split = [rest - validation, validation, 0.0]
+        split: list[float | Rest] = ["rest", validation, 0.0]
     else:
-        share = validation / (train + validation)
+        train = 1.0 - validation - test if sequence.takes_rest else sequence.split[0]
+        share = validation / (float(train) + validation)
         split = [1.0 - share, share, 0.0]
     changed = {
         "split": split,

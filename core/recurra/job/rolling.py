@@ -99,7 +99,7 @@ def without_future(resolved: Resolved, series: Series, left_off: int) -> Resolve
 
 
 def _notes(resolved: Resolved, retrain: bool, plan: Plan) -> list[str]:
-    validated = resolved.task.sequence.split[1] > 0
+    validated = resolved.task.sequence.held[0] > 0
     past = "what precedes its cutoff" if retrain else "what precedes the first cutoff"
     models = "a model for each fold" if retrain and plan.folds > 1 else "one model"
     said = f"{models}, trained on {past}"
