@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Role, Source
+    from recurra.contracts.stamps import Frequency, Stamp, Timeline
     from recurra.contracts.target import Elements, Examples, Past, Target, Window
     from recurra.contracts.transform import Transform
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
@@ -90,6 +91,9 @@ _HOME = {
     "Piece": "recurra.contracts.source",
     "Role": "recurra.contracts.source",
     "Source": "recurra.contracts.source",
+    "Frequency": "recurra.contracts.stamps",
+    "Stamp": "recurra.contracts.stamps",
+    "Timeline": "recurra.contracts.stamps",
     "Elements": "recurra.contracts.target",
     "Examples": "recurra.contracts.target",
     "Past": "recurra.contracts.target",
@@ -139,6 +143,7 @@ __all__ = [
     "Figure",
     "FilePath",
     "Form",
+    "Frequency",
     "GatedCell",
     "GatedOptions",
     "Head",
@@ -160,11 +165,13 @@ __all__ = [
     "ScanState",
     "SeriesScales",
     "Source",
+    "Stamp",
     "State",
     "StatefulEncoder",
     "Sums",
     "SymbolOptions",
     "Target",
+    "Timeline",
     "Transform",
     "UnknownSymbol",
     "Unsuited",

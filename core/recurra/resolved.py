@@ -115,7 +115,8 @@ class Resolved:
     def needed(self) -> tuple[Role, ...]:
         """The columns beside the input that the task needs."""
         asked: tuple[Role, ...] = () if self.target.asks == "input" else (self.target.asks,)
-        return (*asked, "fold") if "fold" in self.roles else asked
+        beside: tuple[Role, ...] = ("fold", "time")
+        return (*asked, *(role for role in beside if role in self.roles))
 
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:

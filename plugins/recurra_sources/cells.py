@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from typing import Any, TypeAlias
 
 from recurra_sources.labels import FOLDS
@@ -106,6 +107,15 @@ def tags(cell: Any) -> Reading:
     if not cell:
         return None, "missing"
     return tokens(cell)
+
+
+def stamp(cell: Any) -> Reading:
+    """Return a cell that is a time stamp, as it is written: `Timeline.read` tells what it is."""
+    if is_missing(cell) or cell != cell:
+        return None, "missing"
+    if isinstance(cell, str):
+        return str(cell).strip(), ""
+    return (cell.isoformat() if isinstance(cell, date) else str(cell)), ""
 
 
 def fold(cell: Any) -> Reading:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
-from recurra import Element, InputError, Piece, Role, Source
+from recurra import Element, InputError, Piece, Role, Source, Timeline
 from recurra_sources import cells as read_as
 from recurra_sources import labels, panels
 from recurra_sources.applying import refuse_unused
-from recurra_sources.cells import Cells, Place, Reader, Row
+from recurra_sources.cells import Reader, Row
 from recurra_sources.faults import Faults
 from recurra_sources.gaps import Gaps
 from recurra_sources.interpolation import NOTHING_AFTER, Interpolation
@@ -27,27 +25,11 @@ from recurra_sources.label_numbers import LabelNumbers
 from recurra_sources.mending import Mending
 from recurra_sources.names import nearest
 from recurra_sources.numbers import JSON, Writing, number
+from recurra_sources.panels import Panel
+from recurra_sources.pieces import Step, chunks, indexed, tags_of, with_name
+from recurra_sources.spacing import Spacing, filled
 from recurra_sources.table_options import RowOptions
 from recurra_sources.unfolding import Unfolding
-
-CHUNK = 1 << 14
-"""Rows of a sequence that are given at a time."""
-
-
-class Step(NamedTuple):
-    """A row whose cells are read, where it stands, and of what sequence it is.
-
-    `tags` is its own, or one for each character of a text.
-    """
-
-    place: Place
-    values: Cells
-    label: str | None
-    fold: str | None
-    answer: str | list[str] | None
-    tags: Any
-    group: str | None
-
 
 R = TypeVar("R", bound=RowOptions)
 
@@ -62,7 +44,7 @@ class Rows(Source[R]):
     def __init__(self, options: R) -> None:
         super().__init__(options)
         self._gaps = Gaps()
-        self._apart: tuple[str, bool] | None = None
+        self._panel: tuple[str, Panel] | None = None
         self._markers = read_as.Markers(options.na, lambda text: number(text, self.writing))
         self._warned_of_labels = False
 
@@ -119,18 +101,37 @@ class Rows(Source[R]):
             yield from self._sequences(self._by_group(element), element)
 
     def _by_group(self, element: Element) -> Iterator[Row]:
-        """Give the rows, those of each group one after the other."""
+        """Give the rows, those of each group one after the other, in regular steps of time."""
         options = self.options
-        if options.group is None:
+        if options.group is None and options.time is None:
             return self.rows()
 
-        # Whether they stand so is looked up once, until the data changes.
-        group, fingerprint = self.readers(element)[-1], self.fingerprint()
-        if self._apart is None or self._apart[0] != fingerprint:
-            self._apart = fingerprint, panels.are_apart(self.rows(), group)
-        if not self._apart[1]:
-            return self.rows()
-        return panels.together(self.rows(), group, self.where, options.group)
+        panel, group = self._looked_through(), self._group_reader(element)
+        rows = self.rows()
+        if panel.apart:
+            rows = panels.together(rows, group, self.where, str(options.group))
+        if options.gaps == "fill" and panel.timeline and panel.timeline.frequency:
+            rows = filled(rows, panel.timeline, options)
+        return rows
+
+    def _group_reader(self, element: Element) -> Reader:
+        """Return what reads the group of a row."""
+        return self.readers(element)[-1]
+
+    def _looked_through(self) -> Panel:
+        """Return how the rows stand: it is looked up once, until the data changes."""
+        fingerprint = self.fingerprint()
+        if self._panel is None or self._panel[0] != fingerprint:
+            options = self.options
+            spacing = Spacing(options, self.where, self.unit) if options.time else None
+            group = self._group_reader("tokens")
+            panel = panels.panel(self.rows(), options, group, spacing)
+            self._panel = fingerprint, panel
+        return self._panel[1]
+
+    def timeline(self) -> Timeline | None:
+        """Return how stamps go on, for which all rows are looked through."""
+        return self._looked_through().timeline if self.options.time else None
 
     def _check_options(self, element: Element) -> None:
         """Raise `InputError` (RC030) for options that do not fit what is read, or the labels."""
@@ -162,7 +163,7 @@ class Rows(Source[R]):
                 pieces = [*self._sequences(iter([(line, cells)]), element)]
             except InputError as error:
                 pieces = [Piece(error)]
-            yield from _named(pieces, str(count))
+            yield from with_name(pieces, str(count))
 
     def _sequences(self, lines: Iterator[Row], element: Element) -> Iterator[Piece]:
         """Give the pieces of all sequences that rows hold."""
@@ -173,7 +174,7 @@ class Rows(Source[R]):
             if element == "text":
                 yield from (Piece(step.values[0]) for step in steps)
             else:
-                yield from _chunks(steps)
+                yield from chunks(steps)
             return
 
         # Where each row is a sequence, its number stands for a group.
@@ -188,19 +189,20 @@ class Rows(Source[R]):
         """
         first = next(steps)
         own = self._of_one_label(first, chain([first], steps))
-        pieces = self._joined(own) if element == "text" else _chunks(own)
+        pieces = self._joined(own) if element == "text" else chunks(own)
         said = first.label, first.fold, first.answer
         if said == (None, None, None):
-            yield from _named(pieces, first.group)
+            yield from with_name(pieces, first.group)
             return
 
         start = True
         for piece in pieces:
             if len(piece.values):
-                yield labels.piece(piece.values, start, *said, piece.columns.get("tags"))
+                tags = piece.columns.get("tags")
+                yield labels.piece(piece.values, start, *said, tags, first.time)
                 start = False
         if start and first.answer is not None:
-            yield labels.piece("" if element == "text" else [], start, *said)
+            yield labels.piece("" if element == "text" else [], start, *said, None, first.time)
         elif start and self.options.missing != "drop":
             raise self._all_empty(first)
 
@@ -224,7 +226,7 @@ class Rows(Source[R]):
         start = True
         for step in steps:
             (text,) = step.values
-            yield Piece(str(text) if start else f"{separator}{text}", start, _tags([step]))
+            yield Piece(str(text) if start else f"{separator}{text}", start, tags_of([step]))
             start = False
 
     def _all_empty(self, first: Step) -> InputError:
@@ -315,7 +317,8 @@ class Rows(Source[R]):
             answer = None if options.answer is None else about[options.answer]
             own_group = values[-1] if grouped else None
             tags = None if options.tags is None else about[options.tags]
-            yield Step(place, values[:width], label, fold, answer, tags, own_group)
+            time = None if options.time is None else about[options.time]
+            yield Step(place, values[:width], label, fold, answer, tags, own_group, time)
 
     def _interpolated(self, steps: Iterator[Step], mending: Mending) -> Iterator[Step]:
         """Give steps whose missing numbers are on the line between those around them."""
@@ -351,6 +354,7 @@ class Rows(Source[R]):
             options.fold: read_as.fold,
             options.answer: read_as.tokens if element == "tokens" else read_as.text,
             options.tags: read_as.tags if element == "text" else read_as.named,
+            options.time: read_as.stamp,
         }
         others = options.beside[len(options.labels) :]
         readers = [self._markers.before(special.get(name, read_as.named)) for name in others]
@@ -398,7 +402,7 @@ class Rows(Source[R]):
             return "source.columns"
         if name in options.labels:
             return "source.label"
-        for role in ("answer", "tags"):
+        for role in ("answer", "tags", "time"):
             if name == getattr(options, role):
                 return f"source.{role}"
         return "source.fold" if name == options.fold else "source.group"
@@ -413,7 +417,8 @@ class Rows(Source[R]):
         options = self.options
         labelled, folded = bool(options.labels), options.fold is not None
         answered, tagged = options.answer is not None, options.tags is not None
-        return labels.roles(self.offers, labelled, folded, answered, tagged)
+        timed = options.time is not None
+        return labels.roles(self.offers, labelled, folded, answered, tagged, timed)
 
     def features(self) -> list[str]:
         """Return the names of the columns."""
@@ -448,44 +453,3 @@ class Rows(Source[R]):
         That is rows, and blank lines.
         """
         return list(self._gaps.rows)
-
-
-def _named(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
-    """Give pieces, of which each that starts a sequence carries its name, where it has one."""
-    columns: Mapping[Role, Any] = {} if name is None else {"series": name}
-    for piece in pieces:
-        yield piece._replace(columns={**piece.columns, **columns}) if piece.start else piece
-
-
-def _chunks(steps: Iterator[Step]) -> Iterator[Piece]:
-    """Give the steps of one sequence, many at a time."""
-    chunk: list[Step] = []
-    start = True
-    for step in steps:
-        chunk.append(step)
-        if len(chunk) == CHUNK:
-            yield _together(chunk, start)
-            chunk, start = [], False
-    if chunk:
-        yield _together(chunk, start)
-
-
-def _together(steps: list[Step], start: bool) -> Piece:
-    """Return steps as elements: tokens of one column, or numbers of several."""
-    rows = [step.values for step in steps]
-    if isinstance(rows[0][0], str):
-        return Piece([cells[0] for cells in rows], start, _tags(steps))
-    return Piece(np.array(rows, np.float64), start, _tags(steps))
-
-
-def _tags(steps: list[Step]) -> Mapping[Role, Any]:
-    """Return the tags of steps, or of the characters of one text, if they have such."""
-    first = steps[0].tags
-    if first is None:
-        return {}
-    return {"tags": first if isinstance(first, list) else [step.tags for step in steps]}
-
-
-def indexed(column: str, width: int) -> list[str]:
-    """Return what the numbers of a step are called where one column holds them all."""
-    return [f"{column}[{index}]" for index in range(width)]

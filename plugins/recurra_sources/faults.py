@@ -48,7 +48,7 @@ class Faults:
         self.settled = options.settled
         self.columns = options.columns
         self.beside: dict[str, set[str]] = {"label": {*options.labels}}
-        roles = ("fold", "answer", "tags", "group")
+        roles = ("fold", "answer", "tags", "time", "group")
         self.beside |= {role: {getattr(options, role)} for role in roles}
         self.count = 0
         self.names: set[str] = set()

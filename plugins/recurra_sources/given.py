@@ -170,6 +170,7 @@ class Given(Rows[GivenOptions]):
             raise InputError.of("RC030", fact, key="vocabulary.kind", cure=cure)
         # A number that stands for nothing is looked for cell by cell, and so is each step's tag.
         by_cell = self.options.group is not None or self.options.na or self.options.tags is not None
+        by_cell = by_cell or self.options.time is not None
         if element == "numbers" and not by_cell:
             arrays = self.held.arrays(self.options.whole_rows)
         if arrays is None:

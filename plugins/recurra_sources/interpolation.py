@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from recurra_sources.mending import too_long
 
 if TYPE_CHECKING:
-    from recurra_sources.columns import Step
+    from recurra_sources.pieces import Step
 
 NOTHING_BEFORE = "stands here, nor before it in its sequence"
 NOTHING_AFTER = "stands here, nor after it in its sequence"

@@ -22,6 +22,7 @@ def roles(
     folded: bool = False,
     answered: bool = False,
     tagged: bool = False,
+    timed: bool = False,
 ) -> Mapping[Role, tuple[Element, ...]]:
     """Return the columns of a source that reads such elements, with those that are there."""
     columns: dict[Role, tuple[Element, ...]] = {"input": offers}
@@ -33,6 +34,8 @@ def roles(
         columns["fold"] = ("text",)
     if tagged:
         columns["tags"] = ("text",)
+    if timed:
+        columns["time"] = ("text",)
     return columns
 
 
@@ -43,10 +46,11 @@ def piece(
     fold: str | None = None,
     answer: str | list[str] | None = None,
     tags: Sequence[str] | None = None,
+    time: str | None = None,
 ) -> Piece:
     """Return a piece of a sequence; the one that starts it carries what is said of it."""
     said: dict[Role, Any] = {"tags": tags}
     if start:
-        said |= {"label": label, "fold": fold, "answer": answer}
+        said |= {"label": label, "fold": fold, "answer": answer, "time": time}
     columns = {role: value for role, value in said.items() if value is not None}
     return Piece(values, start, columns) if columns else Piece(values, start)

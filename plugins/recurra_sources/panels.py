@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from recurra import InputError
+from recurra import InputError, Timeline
 from recurra_sources.cells import Reader, Row
+from recurra_sources.spacing import Spacing
+from recurra_sources.table_options import RowOptions
 
 HELD = 1 << 28
 """Bytes of rows that are held in memory at most while they are brought together."""
@@ -15,29 +18,46 @@ OF_A_GROUP = 256
 """Bytes that a group takes beside its rows."""
 
 
-def are_apart(rows: Iterator[Row], group: Reader) -> bool:
-    """Return whether a group comes again after another one.
+class Panel(NamedTuple):
+    """How the rows of a table stand: whether those of a group are `apart`, and their time."""
 
-    `group` reads the last cell of a row. Rows are looked at up to the first that is not of their
-    form: whoever reads them meets it too.
+    apart: bool
+    timeline: Timeline | None
+
+
+def panel(
+    rows: Iterator[Row], options: RowOptions, group: Reader, spacing: Spacing | None
+) -> Panel:
+    """Look through all rows: whether a group comes again after another one, and how time goes on.
+
+    `group` reads the last cell of a row. Without `spacing` rows are looked at up to the first that
+    is not of their form: whoever reads them meets it too. Raises `InputError` (RC041, RC042).
     """
+    apart = False
     seen: set[str | None] = set()
+    name: str | None = None
     last: str | None = None
+    where = options.named.index(options.time) if options.time else 0
     try:
-        for _, cells in rows:
+        for place, cells in rows:
             if not cells:
                 continue
-            name, _ = group(cells[-1])
-            if name is None:
-                # It does not say whose it is.
-                continue
-            if name != last and name in seen:
-                return True
-            seen.add(name)
-            last = name
+            if options.group is not None:
+                name, _ = group(cells[-1])
+                if name is None:
+                    # It does not say whose it is.
+                    continue
+                apart = apart or (name != last and name in seen)
+                seen.add(name)
+                last = name
+            if spacing is not None:
+                spacing.add(name, place, cells[where])
+            elif apart:
+                break
     except InputError:
-        pass
-    return False
+        if spacing is not None:
+            raise
+    return Panel(apart, spacing.timeline() if spacing is not None else None)
 
 
 def together(rows: Iterator[Row], group: Reader, where: str, column: str) -> Iterator[Row]:

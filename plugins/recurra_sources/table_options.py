@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import PrivateAttr, field_validator, model_validator
 
-from recurra import Field, FilePath, Options
+from recurra import Field, FilePath, Frequency, Options, Timeline
 from recurra_sources.applying import For
 from recurra_sources.encodings import ERRORS, Encoding, Errors
+
+Numbers: TypeAlias = Literal[
+    "auto", "integer", "yyyymm", "yyyymmdd", "second", "millisecond", "microsecond", "nanosecond"
+]
+"""What a whole number is as a time stamp."""
+OF_STEPS = For("numbers", "tokens")
+"""What counts where a row is a step."""
 
 
 class RowOptions(Options):
@@ -55,6 +63,44 @@ class RowOptions(Options):
             "column that tells a tag for each element: of a group the cell of each row; without a"
             " group each row is a sequence by itself, and has as many tags as characters, tokens or"
             " steps, between white space or in a list"
+        ),
+    )
+    time: Annotated[str | None, OF_STEPS] = Field(
+        None,
+        description=(
+            "column that holds the time stamp of each row: ISO 8601, months, quarters, weeks,"
+            " epochs or whole numbers; it is held to its order and to regular steps, and not fed to"
+            " the network"
+        ),
+    )
+    frequency: Annotated[str | None, OF_STEPS] = Field(
+        None,
+        description=(
+            "how far stamps are apart: year, quarter, month, week, day, business day, hour, minute"
+            " or second, or several, as 15 minutes, or a month end; left out, what most of them"
+            " are; none holds them to their order alone"
+        ),
+    )
+    gaps: Annotated[Literal["error", "fill"], OF_STEPS] = Field(
+        "error",
+        description=(
+            "rows that are missing between two stamps: refuse them (error), or put in empty ones"
+            " (fill), which missing fills"
+        ),
+    )
+    time_zone: Annotated[str, OF_STEPS] = Field(
+        "",
+        description=(
+            "the zone, such as Europe/Berlin, whose clocks stamps without an offset are of, and"
+            " whose days are those of a daily series"
+        ),
+    )
+    time_numbers: Annotated[Numbers, OF_STEPS] = Field(
+        "auto",
+        description=(
+            "what a whole number is as a stamp; auto is told by the first one: a month or a day of"
+            " the years 1800 to 2199, a number below 1e8, or what has passed since 1970, in seconds"
+            " below 1e11, then in milliseconds, microseconds and nanoseconds"
         ),
     )
     separator: Annotated[str | None, For("text")] = Field(
@@ -168,15 +214,64 @@ class RowOptions(Options):
     def _answer_and_tags_stand_apart(self) -> Self:
         others = {name: "one of the columns that are read" for name in self.columns}
         others |= {name: "the label" for name in self.labels}
-        for role in ("fold", "group", "answer", "tags"):
+        for role in ("fold", "group", "answer", "tags", "time"):
             name = getattr(self, role)
-            if role in ("answer", "tags") and name in others:
+            if role in ("answer", "tags", "time") and name in others:
                 raise ValueError(
                     f"{role}: {name!r} is {others[name]} too: it must be a column by itself"
                 )
             if name:
                 others.setdefault(name, f"the {role}")
         return self
+
+    @model_validator(mode="after")
+    def _stamps_are_known(self) -> Self:
+        if self.time is None:
+            for name in ("frequency", "gaps", "time_zone", "time_numbers"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: it is about time stamps, and time names no column")
+            return self
+        if self.frequency not in (None, "none"):
+            try:
+                Frequency.named(str(self.frequency))
+            except ValueError as error:
+                raise ValueError(f"frequency: {error}") from error
+        if self.time_zone:
+            try:
+                ZoneInfo(self.time_zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise ValueError(
+                    f"time_zone: {self.time_zone!r} is no zone that is known here, such as"
+                    " Europe/Berlin; where there is no database of them, pip install tzdata"
+                ) from error
+        return self
+
+    @model_validator(mode="after")
+    def _no_step_is_left_out(self) -> Self:
+        if self.time is None:
+            return self
+        said = (self.label, self.fold, self.answer, self.tags)
+        if self.group is None and any(name is not None for name in said):
+            raise ValueError(
+                "time: it tells the steps of a series, and each row is a sequence here: name as"
+                " group the column that tells whose step a row is"
+            )
+        if self.missing == "drop" and self.frequency != "none":
+            raise ValueError(
+                "missing: rows that are left out would be gaps in time: take forward or"
+                ' interpolate, or frequency = "none"'
+            )
+        if self.gaps == "fill" and (self.missing == "error" or self.frequency == "none"):
+            raise ValueError(
+                "gaps: what is put in is empty, and missing says how it is filled: forward or"
+                ' interpolate, where frequency is not "none"'
+            )
+        return self
+
+    @property
+    def timeline(self) -> Timeline:
+        """How stamps are read, as far as the task says."""
+        return Timeline(None, self.time_zone, self.time_numbers)
 
     @property
     def labels(self) -> list[str]:
@@ -188,7 +283,7 @@ class RowOptions(Options):
     @property
     def beside(self) -> list[str]:
         """The columns that say something of a sequence, where named; the group is the last."""
-        names = (*self.labels, self.fold, self.answer, self.tags, self.group)
+        names = (*self.labels, self.fold, self.answer, self.tags, self.time, self.group)
         return [name for name in names if name is not None]
 
     @property

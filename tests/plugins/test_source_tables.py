@@ -36,7 +36,7 @@ def test_a_group_is_a_sequence(sheet, monkeypatch, chunk):
     """Rows that follow each other with the same group are one sequence, in whatever chunks they
     come.
     """
-    monkeypatch.setattr("recurra_sources.columns.CHUNK", chunk)
+    monkeypatch.setattr("recurra_sources.pieces.CHUNK", chunk)
     sheet.write(["g", "a"], [["x", 1], ["x", 2], ["x", 3], ["y", 4], ["z", 5]])
     assert gathered(sheet.source(["a"], group="g"), "numbers") == [[[1], [2], [3]], [[4]], [[5]]]
     assert gathered(sheet.source(["a"]), "numbers") == [[[1], [2], [3], [4], [5]]]
@@ -282,8 +282,10 @@ OPTIONS = {
     "columns": ["b", "a"], "path": "other", "label": "l", "fold": "f", "answer": "z",
     "na": ["-"], "longest_gap": 3, "errors": "replace", "header": False, "quote": "'",
     "comment": "#", "thousands": " ", "percent": "share",
-    "tags": "t",
+    "tags": "t", "time": "ds", "frequency": "month", "gaps": "fill", "time_zone": "UTC",
+    "time_numbers": "second",
 }  # fmt: skip
+STAMPS = {"time", "frequency", "gaps", "time_zone", "time_numbers"}
 
 
 @pytest.mark.parametrize("element", ["numbers", "tokens", "text"])
@@ -293,12 +295,14 @@ def test_every_option_says_what_it_counts_for(element, model):
     meaningless = {
         "numbers": {"separator", "answer"},
         "tokens": {"separator", "decimal", "thousands", "percent"},
-        "text": {"decimal", "thousands", "percent", "missing"},
+        "text": {"decimal", "thousands", "percent", "missing", *STAMPS},
     }[element]  # fmt: skip
     assert set(model.model_fields) <= set(OPTIONS)
     beside = {
         "header": {"columns": ["1"], "group": "2"},
         "longest_gap": {"missing": "forward"},
+        "gaps": {"time": "ds", "missing": "forward"},
+        **dict.fromkeys(STAMPS - {"gaps"}, {"time": "ds"}),
     }
     for name in model.model_fields:
         if name == "longest_gap" and element == "text":

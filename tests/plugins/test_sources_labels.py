@@ -104,7 +104,7 @@ def test_labels_are_what_a_plain_reading_gives(
     columns = ["x", "y"] if element == "numbers" else ["text"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "BLOCK", block)
-        patch.setattr("recurra_sources.columns.CHUNK", chunk)
+        patch.setattr("recurra_sources.pieces.CHUNK", chunk)
         outcomes = []
         for kind, (source_of, options_of) in KINDS.items():
             path, plain = written(tmp_path_factory.mktemp("plain"), kind, rows)

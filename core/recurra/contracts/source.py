@@ -8,19 +8,20 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from recurra.contracts.options import Options
+from recurra.contracts.stamps import Timeline
 from recurra.contracts.vocabulary import Element, Values
 from recurra.errors import InputError
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-Role: TypeAlias = Literal["input", "label", "answer", "fold", "series", "tags"]
+Role: TypeAlias = Literal["input", "label", "answer", "fold", "series", "tags", "time"]
 """What a column of the data is for.
 
 `input` is what is read, step by step, `tags` is one text for each of its elements, and `answer`
 what is to follow a sequence, of the same elements and possibly of none; the others are one text a
-sequence, its `label`, the `fold` that it is in (train, validation or test), and what it is called,
-`series`.
+sequence, its `label`, the `fold` that it is in (train, validation or test), what it is called,
+`series`, and the `time` stamp of its first element, from which those of all others follow.
 """
 
 TAGS: Role = "tags"
@@ -37,8 +38,8 @@ class Piece(NamedTuple):
     """A run of elements that follow each other; `start` tells that a new sequence begins with it.
 
     `columns` holds what other columns say, by their role: the piece that starts a sequence has its
-    `label`, its `answer` and its `fold`. Every piece has the `tags` of its own elements, a list of
-    texts that is as long as `values`.
+    `label`, its `answer`, its `fold` and its `time`. Every piece has the `tags` of its own
+    elements, a list of texts that is as long as `values`.
     """
 
     values: Values
@@ -118,6 +119,14 @@ class Source(ABC, Generic[O]):
     def features(self) -> list[str]:
         """Return the names of the columns of numbers, where they have names."""
         return []
+
+    def timeline(self) -> Timeline | None:
+        """Return how the time stamps of sequences go on; none where there are none.
+
+        It is known once the data was read. A source that has one gives the role `time`, and leaves
+        no step out between two others (came with API 1.1).
+        """
+        return None
 
     def gaps(self) -> list[str]:
         """Return the rows that the last `read` left out before others of their sequence.

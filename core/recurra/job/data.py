@@ -199,6 +199,20 @@ class Data:
         begin, end = self.elements.opening(self.store, self.lag)
         return np.asarray(self.store.values[begin:end]).tolist()
 
+    def stamps(self, series: int, first: int, count: int) -> list[str]:
+        """Return the time stamps of `count` steps of a series from the one at `first` on.
+
+        They may lie after its end. None where there are none, or they are no regular steps apart.
+        """
+        timeline = self.source.timeline()
+        if timeline is None or timeline.frequency is None or "time" not in self.store.columns:
+            return []
+        try:
+            return timeline.after(self.store.columns["time"][series], range(first, first + count))
+        except ValueError:
+            # The calendar ends.
+            return []
+
     def summary(self) -> dict[str, Any]:
         """Return what data.json holds."""
         summary: dict[str, Any] = {
@@ -212,6 +226,9 @@ class Data:
             summary |= self.answers.record()
         if isinstance(self.answers, Marked):
             summary["longest_answer"] = self.longest_answer
+
+        if timeline := self.source.timeline():
+            summary["timeline"] = timeline.record()
 
         # What generation goes on from without a prompt.
         if self.target.generates:

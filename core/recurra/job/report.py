@@ -19,12 +19,16 @@ class SplitSizes:
 
 @dataclass(frozen=True)
 class DataSizes:
-    """How large the data is, and how the batches of training are `cut` from it."""
+    """How large the data is, and how the batches of training are `cut` from it.
+
+    `time` tells how far its time stamps are apart, where it has such.
+    """
 
     elements: int
     sequences: int
     cut: str
     splits: dict[str, SplitSizes]
+    time: str = ""
 
 
 @dataclass(frozen=True)

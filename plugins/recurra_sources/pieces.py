@@ -1,0 +1,73 @@
+"""Steps whose cells are read, put together into the pieces of sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recurra import Piece, Role
+from recurra_sources.cells import Cells, Place
+
+CHUNK = 1 << 14
+"""Rows of a sequence that are given at a time."""
+
+
+class Step(NamedTuple):
+    """A row whose cells are read, where it stands, and of what sequence it is.
+
+    `tags` is its own, or one for each character of a text.
+    """
+
+    place: Place
+    values: Cells
+    label: str | None
+    fold: str | None
+    answer: str | list[str] | None
+    tags: Any
+    group: str | None
+    time: str | None = None
+
+
+def with_name(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
+    """Give pieces, of which each that starts a sequence carries its name, where it has one."""
+    columns: Mapping[Role, Any] = {} if name is None else {"series": name}
+    for piece in pieces:
+        yield piece._replace(columns={**piece.columns, **columns}) if piece.start else piece
+
+
+def chunks(steps: Iterator[Step]) -> Iterator[Piece]:
+    """Give the steps of one sequence, many at a time."""
+    chunk: list[Step] = []
+    start = True
+    for step in steps:
+        chunk.append(step)
+        if len(chunk) == CHUNK:
+            yield together(chunk, start)
+            chunk, start = [], False
+    if chunk:
+        yield together(chunk, start)
+
+
+def together(steps: list[Step], start: bool) -> Piece:
+    """Return steps as elements: tokens of one column, or numbers of several."""
+    rows, said = [step.values for step in steps], tags_of(steps)
+    if start and steps[0].time is not None:
+        said = {**said, "time": steps[0].time}
+    if isinstance(rows[0][0], str):
+        return Piece([cells[0] for cells in rows], start, said)
+    return Piece(np.array(rows, np.float64), start, said)
+
+
+def tags_of(steps: list[Step]) -> Mapping[Role, Any]:
+    """Return the tags of steps, or of the characters of one text, if they have such."""
+    first = steps[0].tags
+    if first is None:
+        return {}
+    return {"tags": first if isinstance(first, list) else [step.tags for step in steps]}
+
+
+def indexed(column: str, width: int) -> list[str]:
+    """Return what the numbers of a step are called where one column holds them all."""
+    return [f"{column}[{index}]" for index in range(width)]
