@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     )
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
     from recurra.contracts.source import Piece, Role, Source
-    from recurra.contracts.stamps import Frequency, Stamp, Timeline
+    from recurra.contracts.stamps import Stamp
     from recurra.contracts.target import Elements, Examples, Past, Target, Window
+    from recurra.contracts.timeline import Frequency, Timeline
     from recurra.contracts.transform import Transform
     from recurra.contracts.vocabulary import Element, UnknownSymbol, Values, Vocabulary
     from recurra.engine.context import lagged
@@ -91,9 +92,9 @@ _HOME = {
     "Piece": "recurra.contracts.source",
     "Role": "recurra.contracts.source",
     "Source": "recurra.contracts.source",
-    "Frequency": "recurra.contracts.stamps",
+    "Frequency": "recurra.contracts.timeline",
     "Stamp": "recurra.contracts.stamps",
-    "Timeline": "recurra.contracts.stamps",
+    "Timeline": "recurra.contracts.timeline",
     "Elements": "recurra.contracts.target",
     "Examples": "recurra.contracts.target",
     "Past": "recurra.contracts.target",

@@ -105,7 +105,7 @@ class Parquet(Table[ParquetOptions]):
                 cure = "write it as text: bytes have no letters"
         elif kind in MOMENTS and (innermost is not field.type or self._reads_numbers(name)):
             allowed = "numbers, truth values, text, and lists of these"
-            cure = "write what counts in it, as the hour or the month, in a column of its own"
+            cure = "name it as source.time, or write the hour or the month as a number of its own"
         else:
             return
         fact = f"{self.where}: column {name!r} is of type {field.type}, which is not read here"

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from recurra.contracts.options import Options
-from recurra.contracts.stamps import Timeline
+from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Element, Values
 from recurra.errors import InputError
 
