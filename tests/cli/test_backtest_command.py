@@ -6,13 +6,13 @@ import csv
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from terminal import alone, command, world
+from terminal import alone, command
+
+from recurra.cli.display import Lines
 
 TASK = """
 schema = 1
@@ -91,20 +91,22 @@ def test_a_wrong_backtest_ends_with_2(
     assert not Path("backtests").exists()
 
 
-def test_an_interruption_tells_how_to_go_on(folder: Path) -> None:
-    """Ctrl-C in a fold ends with 130, and the command of its message makes the rest."""
-    options = ["--folds", "2", "--retrain", "-o", "training.steps=4000"]
-    line = [sys.executable, "-m", "recurra.cli.main", "backtest", "panel.toml", *options]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-    with subprocess.Popen(line, env=world(), **pipes) as running:  # type: ignore[call-overload]
-        for said in running.stdout:
-            if said.startswith("step 400/"):
-                os.kill(running.pid, signal.SIGINT)
-        assert running.wait() == 130
-        error = running.stderr.read()
-    assert "interrupted in fold 1 of 2; no fold is done [RC063]" in error
-    assert "`recurra backtest backtests/panel/1` goes on" in error
+def test_an_interruption_tells_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a fold ends with 130, and the command of its message makes the rest, as if nothing
+    had come between.
+    """
+    options = ("backtest", "panel.toml", "--folds", "2", "--retrain", "--backtests")
+    whole = command(*options, "whole", "--json").tidy(0).last
+    with monkeypatch.context() as patch:
+        # Training listens for the signal, and ends with the step.
+        patch.setattr(Lines, "stepped", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        ended = command(*options, "cut").tidy(130)
+    assert "interrupted in fold 1 of 2; no fold is done [RC063]" in ended.err
+    assert "`recurra backtest cut/panel/1` goes on from there" in ended.err
+    assert not Path("cut/panel/1/result.json").exists()
 
-    saved = Path("backtests/panel/1/fold-1/1/task.toml")
-    text = saved.read_text(encoding="utf-8")
-    assert "steps = 4000" in text and "leave_off = 6" in text
+    text = Path("cut/panel/1/fold-1/1/task.toml").read_text(encoding="utf-8")
+    assert "leave_off = 6" in text
+    done = command("backtest", "cut/panel/1", "--json").tidy(0).last
+    assert done["metrics"] == whole["metrics"] and done["by_step"] == whole["by_step"]
+    assert len([*Path("cut/panel/1/fold-1").iterdir()]) == 1, "it was resumed"

@@ -49,16 +49,19 @@ def forecasts(done: Backtest) -> list[NDArray[np.float64]]:
 @pytest.fixture(scope="module")
 def panel_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return a run of three series, each of which has a scale of its own."""
-    changes = {"vocabulary.scale_by": "series"}
+    changes = {"vocabulary.scale_by": "series", "generation.length": 4}
     folder = tmp_path_factory.mktemp("panel")
-    return recurra.run(TASK, changes, data=waves(40, 50, 60), runs=folder)
+    return recurra.run(TASK, changes, data=waves(40, 40, 40), runs=folder)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"vocabulary.box_cox": "fit"}, id="box_cox"),
         pytest.param({"vocabulary.scale_by": "series", "vocabulary.difference": 1}, id="series"),
+        pytest.param({"vocabulary.box_cox": "fit"}, id="box_cox", marks=pytest.mark.slow),
+        pytest.param(
+            {"target": {"kind": "horizon", "length": 3}}, id="horizon", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_comes_after_a_cutoff_changes_no_byte(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -122,12 +125,15 @@ def test_one_fold_is_a_run_that_is_split_there(split: list[int], tmp_path: Path)
 
 def test_a_run_forecasts_its_own_data_after_training(panel_run: Run, tmp_path: Path) -> None:
     """One fold at the beginning of a test split of as many steps is what `evaluate` says of it."""
-    series = waves(40, 50, 60)
+    series = waves(40, 40, 40)
     done = panel_run.backtest(folds=1, horizon=4, data=series, backtests=tmp_path)
-    frame = done.frame()
-    assert done.result["metrics"]["mae"] == pytest.approx(
-        float(np.abs(np.array(frame["y"]) - np.array(frame["waves"])).mean())
-    )
+    evaluated = panel_run.evaluate("test", data=series)["forecast"]
+    for name in ("mae", "rmse", "mape", "smape", "wape"):
+        for mine, other in (
+            (done.result["metrics"], evaluated["metrics"]),
+            (done.result["baselines"]["Theta"], evaluated["baselines"]["Theta"]),
+        ):
+            assert mine[name] == pytest.approx(other[name], rel=1e-12)
     with pytest.raises(InputError, match="inside what the run was trained on") as error:
         panel_run.backtest(folds=2, horizon=4, data=series, backtests=tmp_path)
     assert "folds = 1 at most" in str(error.value)
@@ -202,6 +208,35 @@ def test_a_frame_of_parquet(panel_run: Run, tmp_path: Path) -> None:
     done = panel_run.backtest(folds=2, data=waves(30, 40), backtests=tmp_path)
     done.write(tmp_path / "frame.parquet")
     assert parquet.read_table(tmp_path / "frame.parquet").to_pydict() == done.frame()
+
+
+def test_a_run_forecasts_series_that_it_has_not_seen(tmp_path: Path) -> None:
+    """Where whole series were dealt out, those that trained or validated are left out of all folds,
+    and the others are forecast at any cutoff.
+    """
+    series = waves(*range(20, 30))
+    changes = {"sequence.split_by": "sequence", "sequence.split": [0.6, 0.2, 0.2]}
+    run = recurra.run(TASK, changes, data=series, runs=tmp_path)
+    held = {str(part.row + 1) for part in run.split("test", data=series)}
+    done = run.backtest(folds=4, data=series, backtests=tmp_path / "b")
+    assert set(done.frame()["unique_id"]) == held and len(held) == 2
+    assert "8 series are left out" in " ".join(done.result["notes"])
+    with pytest.raises(InputError, match="was trained on all of this data"):
+        everything = {**changes, "sequence.split": [1.0, 0.0, 0.0]}
+        recurra.run(TASK, everything, data=series, runs=tmp_path).backtest(
+            data=series, backtests=tmp_path
+        )
+
+
+def test_steps_that_are_left_off_are_in_no_fold(tmp_path: Path) -> None:
+    """A recipe can be chosen on what precedes held out steps: these are as if not there."""
+    series, changes = waves(30, 36), {"sequence.leave_off": 6}
+    options: dict[str, Any] = {"folds": 2, "step": 2}
+    mine = recurra.backtest(TASK, changes, data=series, backtests=tmp_path, **options)
+    past = [values[:-6] for values in series]
+    other = recurra.backtest(TASK, data=past, backtests=tmp_path, **options)
+    assert mine.frame() == other.frame()
+    assert mine.result["metrics"] == other.result["metrics"]
 
 
 def test_groups_and_columns_name_series(tmp_path: Path) -> None:

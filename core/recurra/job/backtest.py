@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from recurra.attribution import blaming
 from recurra.data.chain import Chain, in_training
 from recurra.data.store import Array
 from recurra.errors import InputError, Interrupted, RecurraError, RunError
+from recurra.generate import arguments
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job import backtested, frame
@@ -114,12 +115,14 @@ class Backtest:
         """Return the columns unique_id, ds, cutoff, y and that of the model, for a DataFrame."""
         return frame.columns_of(rows(self.folder, self.task), self.folder.asked.model)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | PathLike[str]) -> None:
         """Write the frame to a file: .csv, .jsonl or .parquet.
 
         Raises `InputError` (RC080), `RunError` (RC053).
         """
-        frame.write(path, rows(self.folder, self.task), self.folder.asked.model)
+        frame.write(
+            arguments.path("path", path), rows(self.folder, self.task), self.folder.asked.model
+        )
 
 
 def rows(folder: BacktestFolder, task: Task) -> Iterator[frame.Row]:
@@ -149,27 +152,23 @@ def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest
     return Backtest(folder, task, result)
 
 
-class _told:
+@contextmanager
+def _told(folder: BacktestFolder, fold: int) -> Iterator[None]:
     """Say of what goes wrong in a fold which one it is, what is done, and how to go on."""
-
-    def __init__(self, folder: BacktestFolder, fold: int) -> None:
-        self.folder, self.fold = folder, fold
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        where = f"fold {self.fold} of {self.folder.asked.folds}"
-        go_on = f"`recurra backtest {self.folder.path}` goes on from there"
-        saved = self.folder.saved()
-        if isinstance(error, KeyboardInterrupt | Interrupted):
-            fact = f"interrupted in {where}; {saved}"
-            raise Interrupted.of("RC063", fact, cure=go_on) from None
-        if isinstance(error, RecurraError):
-            first, *others = error.problems
-            cure = f"{first.cure}; {saved}: {go_on}" if self.folder.asked.done else first.cure
-            told = replace(first, fact=f"{where}: {first.fact}", cure=cure)
-            raise type(error)([told, *others]) from error.__cause__
+    where = f"fold {fold} of {folder.asked.folds}"
+    go_on = f"`recurra backtest {folder.path}` goes on from there"
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        fact = f"interrupted in {where}; {folder.saved()}"
+        raise Interrupted.of("RC063", fact, cure=go_on) from None
+    except RecurraError as error:
+        first, *others = error.problems
+        cure = first.cure
+        if folder.asked.done:
+            cure = "; ".join(part for part in (cure, f"{folder.saved()}: {go_on}") if part)
+        told = replace(first, fact=f"{where}: {first.fact}", cure=cure)
+        raise type(error)([told, *others]) from error.__cause__
 
 
 def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:

@@ -40,10 +40,11 @@ def horizon_of(resolved: Resolved, horizon: int | None) -> int:
         steps = arguments.whole("horizon", horizon, 1)
         resolved.check_ahead("horizon", steps)
         return steps
-    if not resolved.task.generation.length:
+    steps = resolved.task.generation.length or resolved.target.ahead
+    if not steps:
         fact = "no horizon is given, and generation.length is 0"
         raise InputError.of("RC080", fact, cure="give a horizon of 1 step or more")
-    return resolved.task.generation.length
+    return steps
 
 
 def plan_of(resolved: Resolved, folds: int, step: int | None, horizon: int | None) -> Plan:
