@@ -18,7 +18,14 @@ from recurra.contracts.target import Examples
 from recurra.data.splits import Split
 from recurra.data.store import Store
 from recurra.train import series
-from recurra.train.series import forecasts, scale_of, series_rules, series_scale, series_scales
+from recurra.train.series import (
+    forecasts,
+    mean_of,
+    scale_of,
+    series_rules,
+    series_scale,
+    series_scales,
+)
 from recurra.train.smoothing import ALPHAS, DAMPED, LATEST, levels, season_of
 
 TASKS = REPOSITORY / "tasks"
@@ -79,12 +86,14 @@ def test_each_series_has_a_mean_and_a_drift_of_its_own(
     all_known = sum(known, [])
     rises = [row[-1] - row[0] for row in known if row]
     steps = sum(len(row) - 1 for row in known if row)
-    gaps: dict[str, list[float]] = {"mean": [], "drift": []}
+    gaps: dict[str, list[float]] = {"mean": [], "drift": [], "mean of all": []}
     for row, own in zip(rows, known, strict=True):
         for at in range(max(len(own), 1), len(row)):
             if all_known:
                 mean = np.mean(own) if own else np.mean(all_known)
                 gaps["mean"].append(abs(float(mean) - row[at]))
+                if some.sum() > 1:
+                    gaps["mean of all"].append(abs(float(np.mean(all_known)) - row[at]))
             if steps:
                 slope = (own[-1] - own[0]) / (len(own) - 1) if len(own) > 1 else sum(rises) / steps
                 gaps["drift"].append(abs(row[at - 1] + slope - row[at]))
@@ -425,3 +434,15 @@ def test_each_series_has_a_scale_of_its_own(
         gaps = [abs(row[at] - row[at - lag]) for at in range(lag, cut)]
         wanted = float(np.mean(gaps)) if gaps else math.nan if cut else 7.5
         assert scale == pytest.approx(wanted, nan_ok=True)
+
+
+def test_the_mean_of_all_is_said_of_each() -> None:
+    """Where training has several series, one rule says of each what they are on the mean."""
+    rows = [np.array([[1.0], [3.0]]), np.array([[5.0], [6.0], [10.0]])]
+    lengths = np.array([2, 3])
+    starts = np.array([0, 2])
+    of_all = mean_of(_part(np.concatenate(rows), starts, starts + lengths, starts))
+    assert of_all == pytest.approx([5.0])
+    for guesses in forecasts(rows, [2, 3], 0, of_all):
+        assert set(guesses["mean of all"][:, 0].tolist()) == {5.0}
+    assert "mean of all" not in forecasts(rows, [2, 3], 0)[0]

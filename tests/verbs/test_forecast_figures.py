@@ -24,6 +24,8 @@ from recurra.train.errors import Errors
 
 OF_STEP = 3
 """Steps that are forecast."""
+OF_OTHERS = {"mean of all", "drift in logs", "seasonal drift in logs"}
+"""Rules that hang on other series, or on a unit."""
 
 
 def panel(tmp: Path, rows: list[Any], **changes: Any) -> Any:
@@ -158,7 +160,7 @@ def test_columns_have_figures_of_their_own_at_each_step(tmp_path: Path) -> None:
 
 def test_a_series_in_other_units_changes_nothing_of_the_others(tmp_path: Path) -> None:
     """A series a million times as large is forecast a million times as large, and the mase of no
-    series changes.
+    series changes, but that of the rule which is about all of them.
     """
     rng = np.random.default_rng(1)
     rows = [rng.normal(size=12).cumsum().tolist() for _ in range(4)]
@@ -175,7 +177,7 @@ def test_a_series_in_other_units_changes_nothing_of_the_others(tmp_path: Path) -
         for ours, theirs in [
             (plain_row["metrics"], other["metrics"]),
             *((plain_row["baselines"][rule], other["baselines"][rule])
-                for rule in plain_row["baselines"] if not rule.endswith("in logs")),
+                for rule in plain_row["baselines"].keys() - OF_OTHERS),
         ]:  # fmt: skip
             assert theirs["mase"] == pytest.approx(ours["mase"], rel=1e-9)
     assert told[1]["metrics"]["mase"] == pytest.approx(told[0]["metrics"]["mase"], rel=1e-9)
@@ -232,3 +234,28 @@ def test_the_naive_rule_on_m1_is_the_published_one() -> None:
     assert round(found["baselines"]["naive"]["mase"], 6) == 4.894322
     assert found["baselines"]["damped Holt"]["mase"] == pytest.approx(3.385, abs=5e-3)
     assert found["by_step"][-1]["ahead"] == 6 and len(found["by_series"]) == 181
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0.0, 10.0])
+@pytest.mark.parametrize("scale_by", ["all", "series"])
+def test_nothing_is_better_than_the_mean_of_white_noise(
+    level: float, scale_by: str, tmp_path: Path
+) -> None:
+    """Of 2,000 series of white noise, about one mean or each about its own, a network knows no more
+    than the mean.
+    """
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2000, 60)) + level * rng.normal(size=(2000, 1))
+    lines = [f"s{at},{value:.6f}\n" for at, row in enumerate(noise) for value in row.tolist()]
+    (tmp_path / "noise.csv").write_text("unique_id,y\n" + "".join(lines), encoding="utf-8")
+    path = str(tmp_path / "noise.csv")
+    changes = {
+        "sequence.split": ["rest", 0, 12], "sequence.split_by": "time", "sequence.length": 60,
+        "vocabulary.scale": "standard", "vocabulary.scale_by": scale_by, "generation.length": 12,
+        "training.batch_size": 64, "training.steps": 100, "loss.kind": "mae",
+    }  # fmt: skip
+    task = write(tmp_path, about(SERIES, "csv", path=path, columns=["y"], group="unique_id"))
+    result = recurra.run(task, changes, runs=tmp_path / "runs").result
+    assert result["verdict"].startswith("does not beat"), result["verdict"]
+    assert result["best_baseline"] in ("mean", "mean of all")

@@ -16,7 +16,7 @@ import recurra
 from recurra.errors import InputError
 from recurra.job.build import build_network
 from recurra.job.data import load_data
-from recurra.job.results import broken_bands
+from recurra.job.results import broken_bands, verdict
 from recurra.resolve import resolve
 from recurra.spec.tables import Expect
 
@@ -305,3 +305,15 @@ def test_a_probe_leaves_no_trace_on_the_weights(tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize(("ours", "beats"), [(0.9, True), (0.9985, True), (0.9995, False),
+    (1.0, False), (1.0005, False), (1.2, False)])  # fmt: skip
+def test_what_lies_within_a_thousandth_is_as_good(ours: float, beats: bool, tmp_path: Path) -> None:
+    """A model beats a baseline where its error is smaller by more than a thousandth."""
+    resolved = resolve(write(tmp_path, SERIES))
+    measured: Any = {"metrics": {"mae": ours}, "baselines": {"naive": {"mae": 1.0}}, "notes": []}
+    said = verdict(resolved.target, type(resolved.parts["vocabulary"].build()), measured, 1, "")
+    assert said["beats_baselines"] == beats
+    assert said["verdict"].startswith("beats" if beats else "does not beat")
+    assert ("within a thousandth of naive" in said["verdict"]) == (0 < abs(ours - 1) <= 1e-3)

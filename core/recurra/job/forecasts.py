@@ -55,7 +55,8 @@ def forecast(
     if not begun:
         return None
     steps = [len(series.future) for series in begun]
-    guesses = rules.forecasts([series.history for series in begun], steps, season)
+    histories = [series.history for series in begun]
+    guesses = rules.forecasts(histories, steps, season, _mean_of_all(data))
 
     # Each series is read once, and compared with what each rule says after the same history.
     scales = _scales(data, begun, season)
@@ -90,6 +91,12 @@ def forecast(
         "notes": notes,
         "last_series": {rule: steps.tolist() for rule, steps in rows.items()},
     }
+
+
+def _mean_of_all(data: Data) -> NDArray[np.float64] | None:
+    """Return the mean of all series of training, where there are several."""
+    train = data.examples("train") if data.beside is None else data.beside.train
+    return rules.mean_of(train) if train is not None and len(train) > 1 else None
 
 
 def _scales(data: Data, begun: list[Begun], season: int) -> SeriesScales:

@@ -44,6 +44,8 @@ from recurra.train.metrics import Distance, Tally, known
 
 MOST_WRONG = 5
 """Sequences that are named whose answer the network thought least likely."""
+ALIKE = 1e-3
+"""The share of an error by which another must be smaller to be better."""
 COMPLETED = 5
 """Prompts that are shown with their answers."""
 SHOWN = 5
@@ -316,12 +318,13 @@ def verdict(
     figure = known(target, answers)[key]
     best = min(values, key=lambda rule: figure.cost(values[rule]))
     ours, theirs = metrics[key], values[best]
-    beats = figure.cost(ours) < figure.cost(theirs)
+    alike = not figure.higher and 0 < abs(ours - theirs) <= ALIKE * theirs
+    beats = figure.cost(ours) < figure.cost(theirs) and not alike
 
     outcome = "beats" if beats else "does not beat"
     text = (
         f"{outcome} the best baseline: {ours:z.4g} {figure.called},"
-        f" {_compared(ours, theirs)} {best} ({theirs:z.4g})"
+        f" {'within a thousandth of' if alike else _compared(ours, theirs)} {best} ({theirs:z.4g})"
     )
     return {
         "verdict": text + circumstances,

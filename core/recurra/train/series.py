@@ -1,8 +1,9 @@
 """What simple rules say of series, one step ahead and of all steps of a forecast.
 
-Of each series by itself, from what came before:
+Of each series by itself, from what came before, but for one:
 
     mean                  the mean
+    mean of all           the mean of all series of training
     naive                 the last value again
     drift                 the line from the first value through the last
     seasonal naive        the last season again
@@ -154,6 +155,8 @@ def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
     guesses = {"naive": before}
     if (means := _of_training(train, begin, _mean)) is not None:
         guesses = {"mean": means} | guesses
+    if len(train) > 1 and (of_all := mean_of(train)) is not None:
+        guesses["mean of all"] = np.broadcast_to(of_all, actual.shape)
     if (slopes := _of_training(train, begin, _slope)) is not None:
         guesses["drift"] = before + slopes
 
@@ -174,6 +177,14 @@ def _mean(train: Examples) -> Total:
     """Return the sum of each series of training, and its steps."""
     counts = train.high - train.low
     return Total(_sums(train.values, train.low, counts), counts)
+
+
+def mean_of(train: Examples) -> Floats | None:
+    """Return the mean `[F]` of all series of training; nothing where there are no values."""
+    total = _mean(train)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = total.sums.sum(axis=0) / max(1, total.counts.sum())
+    return mean if total.counts.sum() else None
 
 
 def _slope(train: Examples) -> Total:
@@ -214,8 +225,15 @@ def _of_training(train: Examples, begin: Ints, rule: Callable[[Examples], Total]
     return np.asarray(np.where(there[:, None], own[place], of_all))
 
 
-def forecasts(histories: Sequence[Array], steps: Sequence[int], season: int) -> list[Guesses]:
+def forecasts(
+    histories: Sequence[Array],
+    steps: Sequence[int],
+    season: int,
+    of_all: Floats | None = None,
+) -> list[Guesses]:
     """Return what each rule says of the `steps[i]` steps that follow history i `[n, F]`.
+
+    `of_all` is the mean `[F]` of all series of training, where there are several.
 
     A rule says nothing of a series whose history is too short for it, or has values that it cannot
     read, or is so large that a forecast is beyond all numbers. What is smoothed of a history is its
@@ -237,6 +255,8 @@ def forecasts(histories: Sequence[Array], steps: Sequence[int], season: int) -> 
         found = []
         for own, power in zip(guesses, powers, strict=True):
             scaled = {rule: np.ldexp(guess, power) for rule, guess in own.items()}
+            if of_all is not None:
+                scaled["mean of all"] = np.broadcast_to(of_all, scaled["mean"].shape)
             found.append({rule: at for rule, at in scaled.items() if np.isfinite(at).all()})
     return found
 
