@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +257,41 @@ def test_groups_and_columns_name_series(tmp_path: Path) -> None:
     assert frame["unique_id"][::2] == ["b/milk", "b/tea", "a/milk", "a/tea"]
     assert frame["y"][:4] == [*table["milk"][28:30], *table["tea"][28:30]]
     assert [column["name"] for column in done.result["columns"]] == ["milk", "tea"]
+
+
+MONTHS = [f"{1990 + month // 12}-{month % 12 + 1:02d}" for month in range(30)]
+HOURS = np.datetime64("2024-10-26T20:00") + np.arange(30) * np.timedelta64(1, "h")
+STAMPS: dict[str, tuple[list[Any], dict[str, Any], list[Any]]] = {
+    "months": (MONTHS, {}, [datetime(*map(int, month.split("-")), 1) for month in MONTHS]),
+    "years": ([*range(1970, 2000)], {}, [*range(1970, 2000)]),
+    "offsets": (
+        [f"{hour}Z" for hour in HOURS],
+        {},
+        [hour.astype(datetime).replace(tzinfo=UTC) for hour in HOURS],
+    ),
+    "days": ([str(day) for day in np.arange(30) + np.datetime64("2024-02-20")], {}, []),
+}
+
+
+@pytest.mark.parametrize("name", STAMPS)
+def test_steps_are_told_by_their_stamps(name: str, panel_run: Run, tmp_path: Path) -> None:
+    """A frame has the stamps of the data: in text as they stand there, else moments or numbers."""
+    stamps, more, moments = STAMPS[name]
+    table = {"unique_id": ["a"] * 30 + ["b"] * 30, "ds": stamps * 2, "y": np.arange(60.0) % 7}
+    source = {"kind": "given", "group": "unique_id", "time": "ds", "columns": ["y"], **more}
+    options: dict[str, Any] = {"folds": 2, "step": 3, "horizon": 2, "backtests": tmp_path}
+    done = recurra.backtest({**TASK, "source": source}, data=table, **options)
+    moments = moments or [datetime.fromisoformat(stamp) for stamp in stamps]
+    frame = done.frame()
+    places = [25, 26, 25, 26, 28, 29, 28, 29]
+    assert frame["ds"] == [moments[place] for place in places]
+    assert frame["cutoff"] == [moments[place] for place in (24, 24, 24, 24, 27, 27, 27, 27)]
+    _, *lines = (done.path / "forecasts.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[1] for line in lines] == [str(stamps[place]) for place in places]
+    if find_spec("pyarrow"):
+        done.write(tmp_path / "frame.parquet")
+        read = import_module("pyarrow.parquet").read_table(tmp_path / "frame.parquet")
+        assert read.to_pydict() == frame
 
 
 def test_a_constant_series_and_forecasts_that_are_no_numbers(

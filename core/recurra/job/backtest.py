@@ -113,16 +113,16 @@ class Backtest:
 
     def frame(self) -> dict[str, list[Any]]:
         """Return the columns unique_id, ds, cutoff, y and that of the model, for a DataFrame."""
-        return frame.columns_of(rows(self.folder, self.task), self.folder.asked.model)
+        made = rows(self.folder, self.task)
+        return frame.columns_of(made, self.folder.asked.model, self.task.series.clock)
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the frame to a file: .csv, .jsonl or .parquet.
 
         Raises `InputError` (RC080), `RunError` (RC053).
         """
-        frame.write(
-            arguments.path("path", path), rows(self.folder, self.task), self.folder.asked.model
-        )
+        into, made = arguments.path("path", path), rows(self.folder, self.task)
+        frame.write(into, made, self.folder.asked.model, self.task.series.clock)
 
 
 def rows(folder: BacktestFolder, task: Task) -> Iterator[frame.Row]:

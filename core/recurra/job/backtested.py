@@ -88,13 +88,13 @@ def each(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[For
 def rows(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[Row]:
     """Give the rows of a fold's frame, series after series and column after column."""
     for one in each(series, plan, fold, made):
+        ahead = range(one.cutoff - 1, one.cutoff + plan.horizon)
+        cutoff, *labels = series.clock.labels(one.row, ahead)
         for column in range(series.width):
             name = series.unique_id(one.row, column)
-            steps = zip(
-                one.future[:, column].tolist(), one.predicted[:, column].tolist(), strict=True
-            )
-            for ahead, (actual, predicted) in enumerate(steps):
-                yield name, one.cutoff + ahead, one.cutoff - 1, actual, predicted
+            actual, predicted = (of[:, column].tolist() for of in (one.future, one.predicted))
+            for ds, came, said in zip(labels, actual, predicted, strict=True):
+                yield name, ds, cutoff, came, said
 
 
 class Scored:

@@ -14,6 +14,7 @@ from recurra.contracts.vocabulary import Element, Vocabulary
 from recurra.data.ends import lengths_of
 from recurra.data.store import Ints, Store
 from recurra.errors import InputError
+from recurra.job.clock import Clock
 from recurra.job.data import shortened, stored
 from recurra.job.elements import ELEMENTS
 from recurra.resolved import Resolved
@@ -23,12 +24,14 @@ from recurra.resolved import Resolved
 class Series:
     """All series, one after the other in a store, with a name each.
 
-    `features` are those of the columns of numbers, where there are several.
+    `features` are those of the columns of numbers, where there are several; the clock tells their
+    steps.
     """
 
     store: Store
     names: list[str]
     features: list[str]
+    clock: Clock
 
     @property
     def lengths(self) -> Ints:
@@ -79,7 +82,8 @@ def series_of(resolved: Resolved, vocabulary: Vocabulary[Any], known: bool) -> S
         store = shortened(resolved, whole)
         left = lengths_of(whole) > resolved.task.sequence.leave_off
         names = [name for name, stays in zip(names, left.tolist(), strict=True) if stays]
-        return Series(store, names, source.features())
+        clock = Clock(source.timeline(), store.columns.get("time", []))
+        return Series(store, names, source.features(), clock)
 
 
 class Noting:
