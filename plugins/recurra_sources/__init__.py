@@ -15,6 +15,18 @@ COLUMNS: tuple[dict[str, Any], ...] = (
     {"columns": ["name"], "label": "station"},
     {"columns": ["high", "low"], "label": "station", "missing": "drop"},
 )
+SALES: tuple[dict[str, Any], ...] = (
+    {},
+    {"columns": ["y"], "group": "unique_id", "time": "ds", "frequency": "month"},
+    {
+        "columns": ["y"],
+        "group": "unique_id",
+        "time": "ds",
+        "gaps": "fill",
+        "missing": "interpolate",
+    },
+)
+"""Time stamps, named or those of the long format."""
 TIDES: dict[str, Any] = {
     "path": "examples/tides.csv",
     "header": False,
@@ -48,18 +60,21 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "csv": (
         *({"path": "examples/weather.csv", **columns} for columns in COLUMNS),
+        *({"path": "examples/sales.csv", **columns} for columns in SALES),
         {"path": "examples/strokes.csv", "columns": ["x", "y"], "group": "pen", "label": "letter"},
         {**TIDES, "columns": ["3"], "label": "1"},
         {**TIDES, **FIGURES, "columns": ["2", "4"], "group": "1", "missing": "drop"},
     ),
     "parquet": (
         *({"path": "examples/weather.parquet", **columns} for columns in COLUMNS),
+        *({"path": "examples/sales.parquet", **columns} for columns in SALES),
         {"path": "examples/strokes.parquet", "columns": ["points"], "label": "letter"},
         {"path": "examples/strokes.parquet", "columns": ["x", "y"], "label": "letter"},
         {"path": "examples/strokes.parquet", "columns": ["turns"], "label": "letter"},
     ),
     "jsonl": (
         *({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),
+        *({"path": "examples/sales.jsonl", **columns} for columns in SALES),
         {"path": "examples/strokes.jsonl", "columns": ["points"], "label": "letter"},
         {"path": "examples/strokes.jsonl", "columns": ["x", "y"], "label": "letter"},
         {"path": "examples/strokes.jsonl", "columns": ["turns"], "label": "letter"},

@@ -447,6 +447,12 @@ class Rows(Source[R]):
         tags = None if options.tags is None else options.beside.index(options.tags)
         return Unfolding(self.where, options.columns, element, self._markers, tags)
 
+    def notes(self) -> list[str]:
+        """Return how rows stand, where they had to be brought together."""
+        apart = self._panel is not None and self._panel[1].apart
+        groups = f"rows of several {self.options.group} stand in between each other"
+        return [f"{groups}: those of each were brought together"] if apart else []
+
     def gaps(self) -> list[str]:
         """Return what the last reading left out before other rows of its sequence.
 

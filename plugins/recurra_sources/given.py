@@ -18,6 +18,7 @@ from recurra_sources.faults import shortened
 from recurra_sources.holding import Holding
 from recurra_sources.index import told_by_index
 from recurra_sources.label_numbers import LabelNumbers
+from recurra_sources.long_format import as_long
 from recurra_sources.names import HALF_CURE, half_pair, nearest
 from recurra_sources.table_options import RowOptions
 
@@ -99,6 +100,8 @@ class Given(Rows[GivenOptions]):
         options = self.options
         said = [*options.columns, *options.beside]
         if not said:
+            if long := as_long(options, table.names):
+                return long
             if table.by_role:
                 roles = {name: name for name in table.names if name in holding.BESIDE}
                 return options.model_copy(update=roles)

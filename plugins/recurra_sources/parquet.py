@@ -73,6 +73,14 @@ class Parquet(Table[ParquetOptions]):
                     count += 1
                     yield count, list(row)
 
+    def names(self) -> list[str]:
+        """Return the names of the columns."""
+        path = self._file()
+        arrow, parquet = _library()
+        _check_name(path)
+        with files.opened(path) as file, _faults(path, arrow):
+            return list(parquet.ParquetFile(file).schema_arrow.names)
+
     def cells(self, line: int, row: list[Any]) -> list[Any]:
         """Return the cells of a row."""
         return row

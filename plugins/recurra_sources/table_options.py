@@ -314,6 +314,14 @@ class FileOptions(Options):
 class TableOptions(RowOptions, FileOptions):
     """Options of what reads the rows of one file."""
 
+    columns: list[str] = Field(
+        [],
+        description=(
+            "the columns to read; several give several features; left out where a table has"
+            " unique_id, ds and y alone, they are group, time and column"
+        ),
+    )
+
     def over(self, path: str) -> Self:
         """Return the same options, without labels, for another file with rows as they were."""
         beside = {"label": None, "fold": None, "answer": None, "tags": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
@@ -14,6 +15,7 @@ from recurra_sources import csv_rows, files
 from recurra_sources.columns import Rows
 from recurra_sources.csv_options import NUMBER, CsvOptions
 from recurra_sources.files import OR_REPLACE, Replaced
+from recurra_sources.long_format import TOLD, as_long, no_columns
 from recurra_sources.names import HALF_CURE, half_pair, nearest, readable
 from recurra_sources.numbers import Writing
 from recurra_sources.patterns import matching
@@ -39,6 +41,38 @@ ARRAY = (
 class Table(Rows[O]):
     """A file of rows."""
 
+    def __init__(self, options: O) -> None:
+        self._long: O | None = None
+        self._looking = False
+        super().__init__(options)
+
+    @property
+    def options(self) -> O:
+        """What the task says; where it names no column, with those of the long format."""
+        if self._said.columns or self._long or self._looking:
+            return self._long or self._said
+        self._looking = True
+        try:
+            names = self.names()
+            self._long = as_long(self._said, names)
+            if self._long is None:
+                raise no_columns(self.where, names)
+        finally:
+            self._looking = False
+        return self._long
+
+    @options.setter
+    def options(self, options: O) -> None:
+        self._said = options
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of all columns, which the beginning of the file tells."""
+
+    def notes(self) -> list[str]:
+        """Return what was taken for columns without being named, and how rows stand."""
+        return [TOLD, *super().notes()] if self._long else super().notes()
+
     @property
     def where(self) -> str:
         """The file."""
@@ -60,7 +94,7 @@ class Table(Rows[O]):
 
     def over(self, path: str) -> Self:
         """Return a source that reads another file in the same form, without labels."""
-        return type(self)(self.options.over(path))
+        return type(self)(self._said.over(path))
 
 
 class Written(Table[W]):
@@ -105,10 +139,8 @@ class Csv(Written[CsvOptions]):
         if first is None:
             raise self._empty(path)
 
-        if options.header:
-            self._header = [name.strip() for name in first[1]]
-        else:
-            self._header = [str(number) for number in range(1, len(first[1]) + 1)]
+        self._header = self._named_by(first[1])
+        if not options.header:
             rows = chain([first], rows)
         self._places = [self._place(self._header, name) for name in options.named]
         yield from rows
@@ -120,6 +152,19 @@ class Csv(Written[CsvOptions]):
         if len(row) != len(self._header):
             row = self._fitted(self._file(), line, row, self._header)
         return [row[place] for place in self._places]
+
+    def names(self) -> list[str]:
+        """Return the names of the columns."""
+        path = self._file()
+        lines = files.lines(path, self._said.encoding, files.Replaced())
+        first = next(csv_rows.rows(lines, path, self._said.form), None)
+        return [] if first is None else self._named_by(first[1])
+
+    def _named_by(self, first: list[str]) -> list[str]:
+        """Return the names of the columns of a file that begins with a row."""
+        if self.options.header:
+            return [name.strip() for name in first]
+        return [str(number) for number in range(1, len(first) + 1)]
 
     def _empty(self, path: Path) -> InputError:
         """Return the error of a file without a row."""
@@ -229,6 +274,14 @@ class Jsonl(Written[JsonlOptions]):
     with a label, an answer or a fold, its value may be a list: of tokens, of numbers, or of one
     list of numbers a step.
     """
+
+    def names(self) -> list[str]:
+        """Return the keys of the first object."""
+        path, replaced = self._file(), files.Replaced()
+        for number, line in enumerate(files.lines(path, self._said.encoding, replaced), 1):
+            if line.strip():
+                return list(_record(path, number, line, replaced))
+        return []
 
     def written(self) -> Iterator[tuple[int, str]]:
         """Give the lines, from 1."""

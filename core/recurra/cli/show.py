@@ -273,8 +273,8 @@ def _data(data: DataSizes) -> None:
     """Print how large the data is, and each split that holds any."""
     total = f"{data.elements:,} elements in {data.sequences:,} sequences"
     _line("data", f"{total}, cut into {data.cut}")
-    if data.time:
-        _line("", data.time)
+    for note in data.notes:
+        _line("", note)
     for name, split in data.splits.items():
         if split.elements:
             elements = f"{split.elements:,} elements"

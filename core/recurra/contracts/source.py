@@ -120,6 +120,13 @@ class Source(ABC, Generic[O]):
         """Return the names of the columns of numbers, where they have names."""
         return []
 
+    def notes(self) -> list[str]:
+        """Return what the report is to tell of how the data was read, once it was.
+
+        It came with API 1.1.
+        """
+        return []
+
     def timeline(self) -> Timeline | None:
         """Return how the time stamps of sequences go on; none where there are none.
 

@@ -21,14 +21,14 @@ class SplitSizes:
 class DataSizes:
     """How large the data is, and how the batches of training are `cut` from it.
 
-    `time` tells how far its time stamps are apart, where it has such.
+    `notes` tell how it was read, and how far its time stamps are apart.
     """
 
     elements: int
     sequences: int
     cut: str
     splits: dict[str, SplitSizes]
-    time: str = ""
+    notes: list[str]
 
 
 @dataclass(frozen=True)

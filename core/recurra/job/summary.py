@@ -107,23 +107,23 @@ def _sizes(data: Data, length: int) -> DataSizes:
             name: SplitSizes(part.elements, part.steps, _windows(data, name, part, length))
             for name, part in data.splits.items()
         },
-        time=times(data),
+        notes=[*data.source.notes(), *times(data)],
     )
 
 
-def times(data: Data) -> str:
+def times(data: Data) -> list[str]:
     """Return how far time stamps are apart, and from when to when the first series goes."""
     timeline = data.source.timeline()
     if timeline is None:
-        return ""
+        return []
     if timeline.frequency is None:
-        return "time stamps in order, at no regular steps"
+        return ["time stamps in order, at no regular steps"]
     ends = data.store.ends - data.store.starts
     first, last = data.stamps(0, 0, 1), data.stamps(0, int(ends[0]) - 1, 1)
     series = "" if len(ends) == 1 else "the first series "
     zone = f", in {timeline.zone}" if timeline.zone else ""
     span = f", {series}from {first[0]} to {last[0]}" if first and last else ""
-    return f"a time stamp every {timeline.frequency}{zone}{span}"
+    return [f"a time stamp every {timeline.frequency}{zone}{span}"]
 
 
 def _windows(data: Data, name: SplitName, part: Split, length: int) -> int:

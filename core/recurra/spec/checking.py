@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "describe", "dotted", "literal", "path_of", "problems", "unplaced"]
 
+MOST_KEYS = 40
+"""Keys of a table that an error lists, at most."""
+
 
 def check(document: Document) -> tuple[Task | None, list[Problem]]:
     """Check the core's own tables; return the task, or none, and every problem of them."""
@@ -293,7 +296,7 @@ def _unknown(path: Key, checked: Checked) -> Problem:
         names += ["extends", "unset"]
     fact = f"there is no key {name!r} here{checked.of_owner}"
     close = nearest(name, names)
-    return Problem("RC011", fact, allowed=listing(names), nearest=close)
+    return Problem("RC011", fact, allowed=listing(names, MOST_KEYS), nearest=close)
 
 
 def _refused(path: Key, kind: str, value: Any, checked: Checked) -> Problem:

@@ -1,0 +1,38 @@
+"""The long format of forecasting: a row is a step of a series, called unique_id, ds and y."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from recurra import InputError
+from recurra_sources.table_options import RowOptions
+
+GROUP, TIME, VALUE = "unique_id", "ds", "y"
+"""The columns of the long format: whose step a row is, when, and its number."""
+TOLD = f"the long format: {VALUE} of each {GROUP}, at the times of {TIME}"
+
+R = TypeVar("R", bound=RowOptions)
+
+
+def as_long(options: R, names: list[str]) -> R | None:
+    """Return options with the columns of the long format, if a table has these and no others.
+
+    That is where the task names none. Raises `InputError` (RC030) where rows would be left out.
+    """
+    if options.columns or options.beside or sorted(names) != sorted((GROUP, TIME, VALUE)):
+        return None
+    if options.missing == "drop":
+        fact = "rows that are left out would be gaps in the times of ds"
+        cure = 'take "forward" or "interpolate", or name columns and group alone, and no time'
+        raise InputError.of("RC030", fact, key="source.missing", cure=cure)
+    return options.model_copy(update={"columns": [VALUE], "group": GROUP, "time": TIME})
+
+
+def no_columns(where: str, names: list[str]) -> InputError:
+    """Return the error of a task that names no column of a table that is not of this format."""
+    fact = f"it is not said which columns of {where} are read"
+    cure = f"name them; they may be left out, with all others, where there are {GROUP}, {TIME} and"
+    allowed = ", ".join(names[:20])
+    return InputError.of(
+        "RC030", fact, key="source.columns", allowed=allowed, cure=f"{cure} {VALUE} alone"
+    )
