@@ -17,10 +17,9 @@ import witnesses
 from trials import Stopper, differences
 
 import recurra
-from recurra import verbs
 from recurra.catalog import discover
 from recurra.errors import Interrupted
-from recurra.job import build, paths
+from recurra.job import build, fresh, paths
 from recurra.job.run import Run
 from recurra.spec.versions import BEFORE
 from recurra.testing.certificate import standing
@@ -103,7 +102,7 @@ def test_a_task_of_before_is_run_anew(
 
     Under the numbers that were drawn then, that is: those of today are others.
     """
-    for module in (build, paths, verbs):
+    for module in (build, paths, fresh):
         monkeypatch.setattr(module, "SCHEME", 1)
     task = witnesses.copied(name, tmp_path) / "task.toml"
     whole = recurra.run(task, THEN, runs=tmp_path / "whole")

@@ -227,14 +227,16 @@ def _over_time(store: Store, sequence: Sequence, reach: int) -> Splits:
     if least >= lengths.max():
         held = [int(count) for count in sequence.held]
         raise _no_rest(held, int(lengths.max()), "steps of the longest sequence")
+    # Sequences of one length are cut alike.
+    different, which = np.unique(lengths, return_inverse=True)
     sizes = [
         _sizes(sequence, length, "steps of a sequence") if length > least else [length, 0, 0]
-        for length in lengths.tolist()
+        for length in different.tolist()
     ]
 
     splits: Splits = {}
     low = store.starts
-    for name, size in zip(SPLITS, np.array(sizes).T, strict=True):
+    for name, size in zip(SPLITS, np.array(sizes)[which].T, strict=True):
         high = low + size
         some = high > low
         splits[name] = Split(low[some], high[some], store.starts[some], reach)
