@@ -213,6 +213,23 @@ def test_a_frame_of_parquet(panel_run: Run, tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "frame.parquet").to_pydict() == done.frame()
 
 
+def test_naive_stands_in_for_a_rule_that_needs_more(panel_run: Run, tmp_path: Path) -> None:
+    """A rule is measured on all series, by naive where their history is too short; one that could
+    forecast none of them is not told.
+    """
+    series = waves(30, 7)  # of the second 3 steps come before the cutoff, and 4 are a season
+    done = panel_run.backtest(folds=1, data=series, backtests=tmp_path)
+    (fold,) = done.result["by_fold"]
+    assert any("seasonal naive (1 series)" in note for note in fold["notes"])
+    guesses = [np.tile(series[0][22:26], 1), np.repeat(series[1][2], 4)]
+    errors = [np.abs(guess - values[-4:]) for guess, values in zip(guesses, series, strict=True)]
+    assert fold["baselines"]["seasonal naive"]["mae"] == pytest.approx(np.mean(errors))
+
+    alone = panel_run.backtest(folds=1, data=series[1:], backtests=tmp_path)
+    assert "seasonal naive" not in alone.result["baselines"]
+    assert "Theta" in alone.result["baselines"] and not alone.result["by_fold"][0]["notes"]
+
+
 def test_a_run_forecasts_series_that_it_has_not_seen(tmp_path: Path) -> None:
     """Where whole series were dealt out, those that trained or validated are left out of all folds,
     and the others are forecast at any cutoff.

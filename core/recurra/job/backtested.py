@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -100,7 +101,8 @@ def rows(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[Row
 class Scored:
     """The errors of folds, one after the other: of each series of each fold by its own scale.
 
-    What a series is measured by is its history before the cutoff.
+    What a series is measured by is its history before the cutoff. Where that is too short for a
+    rule, naive stands in for it: else the first folds would lose the best rules for a few series.
     """
 
     def __init__(self, series: Series, plan: Plan, season: int, total: int) -> None:
@@ -109,6 +111,9 @@ class Scored:
         self.all = Scores(self.scales, plan.horizon)
         self.count = 0
         self.broken = 0
+        needed = chain.from_iterable(rules.needs(season).values())
+        self.rules = [rule for rule in needed if not rule.endswith(rules.LOGS)]
+        self.stood_in: Counter[str] = Counter()
 
     def add(self, fold: int, made: Forecasts) -> tuple[Scores, list[str]]:
         """Add the forecasts of a fold; return its own errors, and what is to be said of them."""
@@ -116,25 +121,40 @@ class Scored:
         own = SeriesScales(np.arange(count), np.full((count, self.series.width), np.nan))
         scores = Scores(own, self.plan.horizon)
         rest, at = each(self.series, self.plan, fold, made), 0
+        stood_in: Counter[str] = Counter()
         while some := list(islice(rest, TOGETHER)):
-            self._add(scores, own, some, at)
+            stood_in += self._add(scores, own, some, at)
             at += len(some)
-        return scores, [*_missing(scores.counts, count), *unscaled(own, own.starts)]
+        self.stood_in += stood_in
+        _drop(scores, stood_in, count)
+        return scores, [*_stand_ins(scores, stood_in), *unscaled(own, own.starts)]
 
-    def _add(self, scores: Scores, own: SeriesScales, some: list[Forecasted], at: int) -> None:
-        """Add some series to the errors of their fold, where they are the ones from `at` on."""
+    def _add(
+        self, scores: Scores, own: SeriesScales, some: list[Forecasted], at: int
+    ) -> Counter[str]:
+        """Add some series to the errors of their fold, where they are the ones from `at` on.
+
+        Returns for how many of them naive stands in for each rule.
+        """
+        stood_in: Counter[str] = Counter()
         steps = [self.plan.horizon] * len(some)
         guesses = rules.forecasts([one.history for one in some], steps, self.season)
         for row, (one, guessed) in enumerate(zip(some, guesses, strict=True), at):
             own.each[row] = rules.scale_of(one.history, self.season)
             self.scales.each[self.count] = own.each[row]
+            if "naive" in guessed:
+                absent = [rule for rule in self.rules if rule not in guessed]
+                stood_in.update(absent)
+                guessed = {**guessed, **dict.fromkeys(absent, guessed["naive"])}
             scores.add(one.predicted, guessed, one.future, row)
             self.all.add(one.predicted, guessed, one.future, self.count)
             self.count += 1
             self.broken += not np.isfinite(one.predicted).all()
+        return stood_in
 
     def figures(self) -> Figures:
         """Return the figures of all folds."""
+        _drop(self.all, self.stood_in, self.count)
         model, compared = self.all.model.all, self.all.of_all()
         sums = {rule: score.all for rule, score in compared.items()}
         columns = by_column(
@@ -156,14 +176,21 @@ class Scored:
         }
 
 
-def _missing(counts: Mapping[str, int], total: int) -> list[str]:
-    """Return a note of the rules that say nothing of some series."""
-    lacking = {rule: total - count for rule, count in counts.items() if count < total}
-    # That some values have no logarithm is no news.
-    told = [f"{rule} ({few:,})" for rule, few in lacking.items() if not rule.endswith(rules.LOGS)]
+def _drop(scores: Scores, stood_in: Mapping[str, int], count: int) -> None:
+    """Forget the rules that have forecast none of so many series themselves."""
+    for rule, times in stood_in.items():
+        if times == count:
+            scores.rules.pop(rule, None)
+
+
+def _stand_ins(scores: Scores, stood_in: Mapping[str, int]) -> list[str]:
+    """Return a note of the series in which naive stands in for a rule."""
+    told = [
+        f"{rule} ({count:,} series)" for rule, count in stood_in.items() if rule in scores.rules
+    ]
     if not told:
         return []
-    return [f"rules that say nothing of some series are left out: {', '.join(told)}"]
+    return [f"naive stands in, where history is too short, for {', '.join(told)}"]
 
 
 def fold_figures(
