@@ -71,8 +71,11 @@ class Horizon(Target[HorizonOptions]):
 
     def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:
         """Return the rules of series from each origin; seasonal ones where all know enough."""
-        known = np.maximum(held.low, held.begin + max(1, held.lag)) - held.begin
-        short = int(known[held.high > held.low].min(initial=held.season))
+        first = np.maximum(held.low, held.begin + max(1, held.lag))
+        if self.last_origin:
+            first = np.maximum(first, held.high - self.ahead)
+        known = (first - held.begin)[held.high > first]
+        short = int(known.min(initial=held.season))
         rules = {
             name.replace("_", " "): rule
             for name, rule in RESIDUALS.items()

@@ -193,19 +193,21 @@ def left_out(data: Data, name: SplitName, able: int) -> list[str]:
 def step_notes(
     data: Data, split: Split, season: int, baselines: Mapping[str, Metrics]
 ) -> list[str]:
-    """Return notes on the baselines one step ahead: their bounds, and why one is missing."""
+    """Return notes on the baselines from each step: their bounds, and why one is missing."""
     notes, train = [], data.splits["train"]
+    where = "from each origin" if data.target.ahead else "one step ahead"
     if train.steps > SCORED:
         few = f"the first {SCORED:,} of {train.steps:,} steps of training alone"
-        notes.append(f"drift, and the scale of mase, learned from {few}")
+        learned = "the scale of mase" if data.target.ahead else "drift, and the scale of mase,"
+        notes.append(f"{learned} learned from {few}")
 
     if season and "seasonal naive" not in baselines:
         scored = split.scored()
         known = scored.first_targets - scored.begin
-        known = known[scored.high > scored.first_targets]
+        known = known[scored.stops > scored.first_targets]
         short = int((known < season).sum())
         notes.append(
-            f"no seasonal naive one step ahead: it needs {season} steps before each prediction, and"
+            f"no seasonal naive {where}: it needs {season} steps before each prediction, and"
             f" {short:,} of {len(known):,} series begin with fewer (the shortest with"
             f" {int(known.min())})"
         )

@@ -285,7 +285,8 @@ def _bounds(data: Data, split: Split) -> list[str]:
     """Return a note for each bound that the figures of a split are made under."""
     notes = []
     if split.steps > SCORED:
-        notes.append(f"figures are of the first {SCORED:,} of {split.steps:,} predictions")
+        what = "origins" if split.ahead else "predictions"
+        notes.append(f"figures are of the first {SCORED:,} of {split.steps:,} {what}")
     if forgets(split.scored()):
         notes.append(
             f"each {SEGMENT:,} predictions are made after the {CONTEXT:,} steps before them, not"

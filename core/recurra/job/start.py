@@ -269,6 +269,11 @@ class Start:
             self.said[part] = f"begins anew: the target is {target}, and was {was}"
             return {}
 
+        targets = [each.parts["target"].options for each in (resolved, before)]
+        if resolved.target.ahead and targets[0] != targets[1]:
+            self.said[part] = "begins anew: what is asked ahead, or what it is added to, is another"
+            return {}
+
         places = read
         if data.answers is not data.vocabulary and not isinstance(data.answers, Marked):
             names = data.answer_elements.names
