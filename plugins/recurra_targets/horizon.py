@@ -24,7 +24,7 @@ from recurra import (
     Vocabulary,
     ahead_rules,
 )
-from recurra_targets.horizon_rules import RESIDUALS, SEASONAL
+from recurra_targets.horizon_rules import RESIDUALS, SEASONAL, mean_of
 from recurra_targets.next import judged
 from recurra_targets.options import HorizonOptions
 
@@ -70,7 +70,10 @@ class Horizon(Target[HorizonOptions]):
         return judged(elements, rows, columns)
 
     def baselines(self, train: Examples, held: Examples) -> Mapping[str, Metrics | Sums]:
-        """Return the rules of series from each origin; seasonal ones where all know enough."""
+        """Return the mean of training, and the rules of series from each origin.
+
+        Seasonal ones are there where all origins know enough.
+        """
         first = np.maximum(held.low, held.begin + max(1, held.lag))
         if self.last_origin:
             first = np.maximum(first, held.high - self.ahead)
@@ -81,6 +84,8 @@ class Horizon(Target[HorizonOptions]):
             for name, rule in RESIDUALS.items()
             if name not in SEASONAL or (held.season and short >= held.season)
         }
+        if (train.high > train.low).any():
+            rules = {"mean": mean_of(train)} | rules
         return ahead_rules(held, rules, self.ahead, self.last_origin)
 
 

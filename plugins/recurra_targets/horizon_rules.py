@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra import Past
+from recurra import Examples, Past
 
 Floats = NDArray[Any]
 """Numbers `[N, H, F]`, or `[N, F]` of each origin alone."""
@@ -53,6 +53,22 @@ def seasonal_drift(past: Past) -> Floats:
     change = np.where(changes > 0, (last - first) / np.maximum(changes, 1), 0.0)
     seasons = np.arange(past.steps) // past.season + 1
     return seasonal_naive(past) + seasons[:, None] * change[:, None]
+
+
+def mean_of(train: Examples) -> Callable[[Past], Floats]:
+    """Return what says the mean of a series in training, or of all where it has no part in it."""
+    some = train.high > train.low
+    begin, low, high = train.begin[some], train.low[some], train.high[some]
+    sums = np.stack([train.values[a:b].sum(axis=0) for a, b in zip(low, high, strict=True)])
+    steps = (high - low)[:, None]
+    means, of_all = sums / steps, sums.sum(axis=0) / steps.sum()
+
+    def rule(past: Past) -> Floats:
+        place = np.minimum(np.searchsorted(begin, past.begin), len(begin) - 1)
+        own = np.where((begin[place] == past.begin)[:, None], means[place], of_all)
+        return np.repeat(own[:, None], past.steps, axis=1)
+
+    return rule
 
 
 RESIDUALS: dict[str, Callable[[Past], Floats]] = {
