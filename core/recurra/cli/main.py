@@ -310,8 +310,8 @@ def predict(
     answers = opened.predict(rows, file=file, horizon=horizon, skip_bad=skip_bad)
 
     # The first column says which row it is; a source may have a name of its own for that.
-    first = "row" if file is None else opened.resolved.parts["source"].build().named
-    columns = opened.predictor(horizon, skip_bad).columns()
+    first = "row" if file is None else opened.resolved.source().over(str(file)).named
+    columns = opened.predictor(horizon, skip_bad, file is not None).columns()
     if first in columns:
         first = "row"
 

@@ -56,7 +56,11 @@ def result(result: Result, notes: Sequence[str] = (), steps_before: int = 0) -> 
     if isinstance(generated, str):
         out(f"generated: {visible(generated)}")
     elif generated is not None:
-        steps = ", ".join(map(numbers, generated))
+        stamps = result.get("ds", [])
+        texts = [numbers(step) for step in generated]
+        if stamps:
+            texts = [f"{stamp} {text}" for stamp, text in zip(stamps, texts, strict=True)]
+        steps = ", ".join(texts)
         out(f"next:      {steps}")
     out(f"run:       {result['run']}")
 

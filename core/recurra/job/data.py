@@ -213,6 +213,12 @@ class Data:
             # The calendar ends.
             return []
 
+    def next_stamps(self, count: int) -> list[str]:
+        """Return the time stamps of the steps that come after the opening, where there are such."""
+        begin, end = self.elements.opening(self.store, self.lag)
+        series = int(self.store.sequence(np.array([begin]))[0])
+        return self.stamps(series, end - int(self.store.starts[series]), count)
+
     def summary(self) -> dict[str, Any]:
         """Return what data.json holds."""
         summary: dict[str, Any] = {

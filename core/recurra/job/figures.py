@@ -161,9 +161,10 @@ class Figures(SplitFigures, Verdict, Carried):
 
 
 class Generated(TypedDict, total=False):
-    """What was generated: a text, or numbers."""
+    """What was generated: a text, or numbers, and the time stamps of these, where there are such."""
 
     generated: Any
+    ds: list[str]
 
 
 class Result(Figures, Generated):

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from recurra.contracts.source import OF_STEPS, Piece
 from recurra.contracts.target import Target
+from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.alignment import ids_of_each
 from recurra.data.marks import Marked
@@ -32,8 +33,16 @@ from recurra.model.network import Network
 ROWS = 512
 """Sequences that are read side by side, and that wait for each other."""
 
-Row = tuple[str, Any]
-"""A sequence: what it is called, and its elements."""
+STAMPS = "ds"
+"""The column that holds the time stamps of what is predicted."""
+
+
+class Row(NamedTuple):
+    """A sequence: what it is called, its elements, and the stamp of the first, where it has one."""
+
+    name: str
+    elements: Any
+    time: str = ""
 
 
 class Read(NamedTuple):
@@ -59,7 +68,8 @@ class Predictor:
 
     `horizon` is how many elements are foreseen where an answer can be read on; one that follows a
     sequence is given up after `limit` of them. Each batch is computed `within` the threads and the
-    determinism of the run, which are put back before anything of it is given.
+    determinism of the run, which are put back before anything of it is given. A `timeline` tells
+    when what is foreseen comes.
     """
 
     network: Network
@@ -71,6 +81,7 @@ class Predictor:
     skip_bad: bool = False
     outlook: Outlook | None = None
     within: Callable[[], AbstractContextManager[None]] = nullcontext
+    timeline: Timeline | None = None
 
     def columns(self) -> list[str]:
         """Return the names of all that an answer says, but for the first, which names its row."""
@@ -82,10 +93,30 @@ class Predictor:
         if self.target.generates:
             beside = list(ELEMENTS[self.vocabulary.yields].beside)
             # With a horizon of 0 nothing is foreseen, unless there would be nothing to say.
-            return ["predicted", *beside] if self.horizon or not beside else beside
+            if not self.horizon and beside:
+                return beside
+            stamps = [STAMPS] if self._tells_when else []
+            return [*stamps, "predicted", *beside]
         if self.target.scope == "sequence":
             return ["predicted", *ELEMENTS[self.answers.yields].chances(self.answers)]
         return ["predicted", "ended"] if self.target.scope == "answer" else ["predicted"]
+
+    @property
+    def _tells_when(self) -> bool:
+        """Whether it is known when what is foreseen comes."""
+        known = self.timeline is not None and self.timeline.frequency is not None
+        return known and self.target.generates and self.horizon > 0
+
+    def _stamps(self, row: Row) -> dict[str, list[str]]:
+        """Return the stamps of what comes after a sequence, if they are known."""
+        if self.timeline is None or not (self._tells_when and row.time):
+            return {}
+        count = len(row.elements)
+        try:
+            return {STAMPS: self.timeline.after(row.time, range(count, count + self.horizon))}
+        except ValueError as error:
+            fact = f"row {row.name}: its time stamps cannot go on: {error}"
+            raise InputError.of("RC080", fact, cure="give a shorter horizon") from error
 
     def predict(self, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
         """Give the answer to each sequence, in order: its `row`, and the columns of the answer.
@@ -124,21 +155,21 @@ class Predictor:
         """Give the answers to some rows; those that can be read are answered together."""
         read: dict[int, Read] = {}
         errors: dict[int, str] = {}
-        for index, (name, sequence) in enumerate(rows):
+        for index, row in enumerate(rows):
             try:
-                read[index] = self._read(sequence)
+                read[index] = self._read(row.elements)
             except InputError as error:
                 if not self.skip_bad:
-                    raise _of_row(error, name) from error.__cause__
+                    raise _of_row(error, row.name) from error.__cause__
                 errors[index] = _fact(error.problems[0])
 
         with self.within():
             answers = self._answered(read)
-        for index, (name, _) in enumerate(rows):
+        for index, row in enumerate(rows):
             if index in answers:
-                yield {"row": name, **answers[index].columns()}
+                yield {"row": row.name, **self._stamps(row), **answers[index].columns()}
             else:
-                yield {"row": name, "error": errors[index]}
+                yield {"row": row.name, "error": errors[index]}
 
     def _read(self, sequence: Any) -> Read:
         """Return a sequence as it is read.
@@ -301,17 +332,18 @@ def _fact(problem: Problem) -> str:
 def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
     """Give whole sequences, each with its name, or its number from 1; one that is empty too."""
     parts: list[Any] = []
-    name, count = "", 0
+    name, time, count = "", "", 0
     for piece in pieces:
         # The first piece begins a sequence whether it says so or not.
         if piece.start or not count:
             if parts:
-                yield name, _joined(parts)
+                yield Row(name, _joined(parts), time)
             parts, count = [], count + 1
             name = str(piece.columns.get("series", count))
+            time = str(piece.columns.get("time", ""))
         parts.append(piece.values)
     if parts:
-        yield name, _joined(parts)
+        yield Row(name, _joined(parts), time)
 
 
 def _joined(parts: list[Any]) -> Any:

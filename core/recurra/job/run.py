@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from recurra.attribution import blaming
 from recurra.compatibility import GIVES_ANSWERS
+from recurra.contracts.source import Source
+from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
 from recurra.data.answers import Answers
@@ -37,7 +39,7 @@ from recurra.model.network import Network
 from recurra.model.probe import counts_steps
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
-from recurra.runs.records import damaged
+from recurra.runs.records import damaged, reading
 from recurra.spec.tables import Generation
 
 if TYPE_CHECKING:
@@ -275,11 +277,16 @@ class Run:
         that names the row; with `skip_bad` that row has an `error` instead. Needs nothing but the
         folder of the run.
         """
-        predictor = self.predictor(horizon, skip_bad)
+        predictor = self.predictor(horizon, skip_bad, file is not None)
         return self._guarded(predictor.predict(self.sequences(rows, file)))
 
-    def predictor(self, horizon: int | None = None, skip_bad: bool = False) -> Predictor:
-        """Return what answers sequences. Raises `InputError` (RC080)."""
+    def predictor(
+        self, horizon: int | None = None, skip_bad: bool = False, stamped: bool = False
+    ) -> Predictor:
+        """Return what answers sequences, which may be `stamped` with times.
+
+        Raises `InputError` (RC080).
+        """
         target = self.resolved.target
         if horizon is not None and not target.generates:
             fact = "horizon is for what goes on: this run answers each sequence"
@@ -299,7 +306,17 @@ class Run:
             skip_bad=skip_bad,
             outlook=self.outlook,
             within=self._computing,
+            timeline=self._timeline() if stamped else None,
         )
+
+    def _timeline(self) -> Timeline | None:
+        """Return how time stamps go on in the data of the run, where it has such.
+
+        Raises `RunError` (RC052) if the run says what is no timeline.
+        """
+        record = self.folder.records.data().timeline
+        with reading(self.path / "data.json"):
+            return None if record is None else Timeline.of(record)
 
     def _longest_answer(self) -> int:
         """Return after how many symbols an answer is given up, where answers follow sequences.
@@ -331,15 +348,29 @@ class Run:
             return self._sequences_of(file)
 
         listed = arguments.sequences("rows", rows)
-        return ((str(number), row) for number, row in enumerate(listed, 1))
+        return (Row(str(number), row) for number, row in enumerate(listed, 1))
 
     def _sequences_of(self, file: str | Path) -> Iterator[Row]:
         """Give the sequences of a file, as the source of the run reads it."""
         part = self.resolved.parts["source"]
         path = os.path.abspath(arguments.path("file", file))
         source = self.resolved.source().over(path)
+        self._check_frequency(source)
         pieces = intake.pieces(source, self.vocabulary.reads, part.entry.qualified, given=True)
         return self._guarded(gathered(pieces))
+
+    def _check_frequency(self, source: Source[Any]) -> None:
+        """Refuse stamps that are farther apart than those of the run, or nearer.
+
+        Raises `InputError` (RC080).
+        """
+        own, other = self._timeline(), source.timeline()
+        if own is None or other is None or None in (own.frequency, other.frequency):
+            return
+        if own.frequency != other.frequency:
+            fact = f"the file has a time stamp every {other.frequency}, and the data of the run"
+            fact += f" every {own.frequency}"
+            raise InputError.of("RC080", fact, cure="give steps as long as those of training")
 
     def backtest(
         self,

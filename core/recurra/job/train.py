@@ -96,6 +96,9 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
     if data.target.generates:
         folder.sample(step, _text(generated), final=True)
         outcome = {"generated": generated}
+        if isinstance(generated, list) and resolved.task.generation.prompt is None:
+            stamps = data.next_stamps(len(generated))
+            outcome |= {"ds": stamps} if stamps else {}
 
     broken = broken_bands(resolved.task.expect, measured, generated)
     result: Result = {
