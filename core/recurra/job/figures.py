@@ -161,7 +161,7 @@ class Figures(SplitFigures, Verdict, Carried):
 
 
 class Generated(TypedDict, total=False):
-    """What was generated: a text, or numbers, and the time stamps of these, where there are such."""
+    """What was generated: a text, or numbers, and the time stamps of these, if any."""
 
     generated: Any
     ds: list[str]
