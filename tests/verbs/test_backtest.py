@@ -225,6 +225,10 @@ def test_naive_stands_in_for_a_rule_that_needs_more(panel_run: Run, tmp_path: Pa
     errors = [np.abs(guess - values[-4:]) for guess, values in zip(guesses, series, strict=True)]
     assert fold["baselines"]["seasonal naive"]["mae"] == pytest.approx(np.mean(errors))
 
+    level = np.concatenate([series[0][:-4], series[1][:-4]]).mean()
+    errors = [np.abs(level - values[-4:]) for values in series]
+    assert fold["baselines"]["mean of all"]["mae"] == pytest.approx(np.mean(errors))
+
     alone = panel_run.backtest(folds=1, data=series[1:], backtests=tmp_path)
     assert "seasonal naive" not in alone.result["baselines"]
     assert "Theta" in alone.result["baselines"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import NamedTuple, TypedDict
 
@@ -120,25 +120,32 @@ class Scored:
         count = len(made.rows)
         own = SeriesScales(np.arange(count), np.full((count, self.series.width), np.nan))
         scores = Scores(own, self.plan.horizon)
+        of_all = _mean(each(self.series, self.plan, fold, made)) if count > 1 else None
         rest, at = each(self.series, self.plan, fold, made), 0
         stood_in: Counter[str] = Counter()
         while some := list(islice(rest, TOGETHER)):
-            stood_in += self._add(scores, own, some, at)
+            steps = [self.plan.horizon] * len(some)
+            histories = [one.history for one in some]
+            guesses = rules.forecasts(histories, steps, self.season, of_all)
+            stood_in += self._add(scores, own, some, guesses, at)
             at += len(some)
         self.stood_in += stood_in
         _drop(scores, stood_in, count)
         return scores, [*_stand_ins(scores, stood_in), *unscaled(own, own.starts)]
 
     def _add(
-        self, scores: Scores, own: SeriesScales, some: list[Forecasted], at: int
+        self,
+        scores: Scores,
+        own: SeriesScales,
+        some: list[Forecasted],
+        guesses: list[rules.Guesses],
+        at: int,
     ) -> Counter[str]:
-        """Add some series to the errors of their fold, where they are the ones from `at` on.
+        """Add some series, beside what the rules guess, to the errors of their fold.
 
-        Returns for how many of them naive stands in for each rule.
+        They are the ones from `at` on. Returns for how many of them naive stands in for each rule.
         """
         stood_in: Counter[str] = Counter()
-        steps = [self.plan.horizon] * len(some)
-        guesses = rules.forecasts([one.history for one in some], steps, self.season)
         for row, (one, guessed) in enumerate(zip(some, guesses, strict=True), at):
             own.each[row] = rules.scale_of(one.history, self.season)
             self.scales.each[self.count] = own.each[row]
@@ -174,6 +181,16 @@ class Scored:
             "by_step": self.all.by_step(),
             "notes": notes,
         }
+
+
+def _mean(forecasted: Iterable[Forecasted]) -> NDArray[np.float64]:
+    """Return the mean `[F]` of all that precedes the cutoffs of a fold."""
+    total, count = np.zeros(1), 0
+    for one in forecasted:
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = total + one.history.sum(axis=0)
+        count += len(one.history)
+    return np.asarray(total / count)
 
 
 def _drop(scores: Scores, stood_in: Mapping[str, int], count: int) -> None:
