@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from recurra.cli.printing import (
     COLUMNS_SHOWN,
     empty_table,
@@ -60,7 +62,7 @@ def _by_series(series: list[OneSeries], judged: str, best: str | None) -> None:
     errors = sorted(row["metrics"][judged] for row in series if judged in row["metrics"])
     if len(errors) < 2:
         return
-    middle = errors[len(errors) // 2]
+    middle = median(errors)
     text = f"{judged} by series: {errors[0]:z.4g} to {errors[-1]:z.4g}, median {middle:z.4g}"
     if best is not None:
         pairs = [
@@ -69,7 +71,7 @@ def _by_series(series: list[OneSeries], judged: str, best: str | None) -> None:
         ]
         both = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
         better = sum(ours < theirs for ours, theirs in both)
-        text += f"; below {best} of {better:,} of {len(both):,}"
+        text += f"; below {best} for {better:,} of {len(both):,}"
     out(f"{text}; each is in --json")
 
 

@@ -16,7 +16,7 @@ from recurra.job.figures import Ahead, Columns, Measured, Verdict
 from recurra.job.folds import Plan
 from recurra.job.forecasts import by_column, unscaled
 from recurra.job.frame import Row
-from recurra.job.scores import Scores
+from recurra.job.scores import ForecastScores
 from recurra.job.series import Series
 from recurra.runs.backtests import Forecasts
 from recurra.train import series as rules
@@ -108,18 +108,18 @@ class Scored:
     def __init__(self, series: Series, plan: Plan, season: int, total: int) -> None:
         self.series, self.plan, self.season = series, plan, season
         self.scales = SeriesScales(np.arange(total), np.full((total, series.width), np.nan))
-        self.all = Scores(self.scales, plan.horizon)
+        self.all = ForecastScores(self.scales, plan.horizon)
         self.count = 0
         self.broken = 0
         needed = chain.from_iterable(rules.needs(season).values())
         self.rules = [rule for rule in needed if not rule.endswith(rules.LOGS)]
         self.stood_in: Counter[str] = Counter()
 
-    def add(self, fold: int, made: Forecasts) -> tuple[Scores, list[str]]:
+    def add(self, fold: int, made: Forecasts) -> tuple[ForecastScores, list[str]]:
         """Add the forecasts of a fold; return its own errors, and what is to be said of them."""
         count = len(made.rows)
         own = SeriesScales(np.arange(count), np.full((count, self.series.width), np.nan))
-        scores = Scores(own, self.plan.horizon)
+        scores = ForecastScores(own, self.plan.horizon)
         of_all = _mean(each(self.series, self.plan, fold, made)) if count > 1 else None
         rest, at = each(self.series, self.plan, fold, made), 0
         stood_in: Counter[str] = Counter()
@@ -135,7 +135,7 @@ class Scored:
 
     def _add(
         self,
-        scores: Scores,
+        scores: ForecastScores,
         own: SeriesScales,
         some: list[Forecasted],
         guesses: list[rules.Guesses],
@@ -193,14 +193,14 @@ def _mean(forecasted: Iterable[Forecasted]) -> NDArray[np.float64]:
     return np.asarray(total / count)
 
 
-def _drop(scores: Scores, stood_in: Mapping[str, int], count: int) -> None:
+def _drop(scores: ForecastScores, stood_in: Mapping[str, int], count: int) -> None:
     """Forget the rules that have forecast none of so many series themselves."""
     for rule, times in stood_in.items():
         if times == count:
             scores.rules.pop(rule, None)
 
 
-def _stand_ins(scores: Scores, stood_in: Mapping[str, int]) -> list[str]:
+def _stand_ins(scores: ForecastScores, stood_in: Mapping[str, int]) -> list[str]:
     """Return a note of the series in which naive stands in for a rule."""
     told = [
         f"{rule} ({count:,} series)" for rule, count in stood_in.items() if rule in scores.rules
@@ -211,7 +211,7 @@ def _stand_ins(scores: Scores, stood_in: Mapping[str, int]) -> list[str]:
 
 
 def fold_figures(
-    fold: int, plan: Plan, lengths: Ints, made: Forecasts, scores: Scores, notes: list[str]
+    fold: int, plan: Plan, lengths: Ints, made: Forecasts, scores: ForecastScores, notes: list[str]
 ) -> Fold:
     """Return the figures of a fold."""
     compared = scores.of_all()

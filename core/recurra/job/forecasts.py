@@ -17,7 +17,7 @@ from recurra.errors import RunError
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast
-from recurra.job.scores import Scores
+from recurra.job.scores import ForecastScores
 from recurra.model.network import Network
 from recurra.train import series as rules
 
@@ -60,7 +60,7 @@ def forecast(
 
     # Each series is read once, and compared with what each rule says after the same history.
     scales = _scales(data, begun, season)
-    scores = Scores(scales, max(steps))
+    scores = ForecastScores(scales, max(steps))
     rows: dict[str, NDArray[Any]] = {}
     for row, (series, guessed) in enumerate(zip(begun, guesses, strict=True)):
         position, known = series.position, series.known
@@ -198,8 +198,10 @@ def step_notes(
     where = "from each origin" if data.target.ahead else "one step ahead"
     if train.steps > SCORED:
         few = f"the first {SCORED:,} of {train.steps:,} steps of training alone"
-        learned = "the scale of mase" if data.target.ahead else "drift, and the scale of mase,"
-        notes.append(f"{learned} learned from {few}")
+        what = [] if data.target.ahead else ["mean", "drift"]
+        what += ["the scale of mase"] if data.scales is None else []
+        if what:
+            notes.append(f"{' and '.join(what)} learned from {few}")
 
     if season and "seasonal naive" not in baselines:
         scored = split.scored()

@@ -16,7 +16,7 @@ STEPS_TOLD = 128
 """Steps ahead whose figures are told; of more, so many that lie evenly over all of them."""
 
 
-class Score:
+class RuleScore:
     """The errors of one rule, or of the model, over the series that it has forecast.
 
     `horizon` is how many steps the longest forecast has.
@@ -54,13 +54,13 @@ class Score:
         return figures(self.steps[:, step], scaled)
 
 
-class Scores:
+class ForecastScores:
     """The errors of the model and of each baseline, and how many series it has forecast."""
 
     def __init__(self, scales: SeriesScales, horizon: int) -> None:
         self.parts = (scales, horizon)
-        self.model = Score(*self.parts)
-        self.rules: dict[str, Score] = {}
+        self.model = RuleScore(*self.parts)
+        self.rules: dict[str, RuleScore] = {}
 
     def add(
         self,
@@ -72,14 +72,14 @@ class Scores:
         """Take note of the forecasts of one series; a rule that needs more history gives none."""
         self.model.add(predicted, future, row)
         for rule, guess in guesses.items():
-            self.rules.setdefault(rule, Score(*self.parts)).add(guess, future, row)
+            self.rules.setdefault(rule, RuleScore(*self.parts)).add(guess, future, row)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many series each rule has forecast."""
         return {rule: len(score.series) for rule, score in self.rules.items()}
 
-    def of_all(self) -> dict[str, Score]:
+    def of_all(self) -> dict[str, RuleScore]:
         """Return those rules that have forecast every series: the rest are of others."""
         series = len(self.model.series)
         return {rule: score for rule, score in self.rules.items() if len(score.series) == series}

@@ -123,7 +123,10 @@ class Sequence(Table):
         ),
     )
     season: int = Field(
-        0, ge=0, le=MOST, description="steps in a season, for the seasonal baseline; 0 is none"
+        0,
+        ge=0,
+        le=MOST,
+        description="steps in a season, for seasonal baselines and the scale of mase; 0 is none",
     )
 
     @model_validator(mode="before")

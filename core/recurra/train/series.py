@@ -239,17 +239,20 @@ def forecasts(
     read, or is so large that a forecast is beyond all numbers. What is smoothed of a history is its
     last `LATEST` steps; all series are smoothed together, in time that grows with their steps.
     """
-    # Far from the end of all numbers, for what is infinite there: by a power of 2, which is exact.
-    powers = [_power(history) for history in histories]
-    pasts = [
-        np.ldexp(_observed(np.asarray(history, np.float64)), -power)
-        for history, power in zip(histories, powers, strict=True)
-    ]
+    guesses: list[Guesses] = []
+    powers: list[int] = []
+    ends: dict[int, Floats] = {}
     with np.errstate(over="ignore", invalid="ignore"):
-        guesses = [_drawn(past, count, season) for past, count in zip(pasts, steps, strict=True)]
-        long = [row for row, past in enumerate(pasts) if len(past) >= SMOOTHED]
-        smoothed = _smoothed([pasts[row] for row in long], [steps[row] for row in long], season)
-        for row, more in zip(long, smoothed, strict=True):
+        # Of each history in turn no more is kept than what is smoothed.
+        for row, (history, count) in enumerate(zip(histories, steps, strict=True)):
+            past, power = _near_one(_observed(np.asarray(history, np.float64)))
+            powers.append(power)
+            guesses.append(_drawn(past, count, season))
+            if len(past) >= SMOOTHED:
+                ends[row] = past[-LATEST:].copy()
+
+        smoothed = _smoothed(list(ends.values()), [steps[row] for row in ends], season)
+        for row, more in zip(ends, smoothed, strict=True):
             guesses[row] |= more
 
         found = []
@@ -261,11 +264,14 @@ def forecasts(
     return found
 
 
-def _power(history: Array) -> int:
-    """Return the power of 2 by which a history is divided: that of its largest value."""
-    sizes = np.abs(history)
-    largest = float(sizes.max(initial=0.0, where=~np.isnan(sizes)))
-    return int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
+def _near_one(history: Floats) -> tuple[Floats, int]:
+    """Return a history divided by a power of 2, which is exact, and which power that is.
+
+    So its sums and squares are far from where numbers end.
+    """
+    largest = float(np.abs(history).max(initial=0.0))
+    power = int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
+    return np.ldexp(history, -power), power
 
 
 def _observed(history: Floats) -> Floats:
