@@ -61,6 +61,12 @@ class Given(Rows[GivenOptions]):
         # What the index of the data says against its rows as steps, until it is told.
         self._jumps = ""
 
+    def over_data(self, data: Any) -> Self:
+        """Return a source of other data of the same form, without labels."""
+        other = type(self)(self.options.for_new())
+        other.take(data)
+        return other
+
     def take(self, data: Any) -> GivenOptions:
         """Take data, and return the options with what they say of it.
 

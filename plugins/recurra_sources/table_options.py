@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import PrivateAttr, field_validator, model_validator
@@ -304,6 +304,14 @@ class RowOptions(Options):
         said = (self.label, self.fold, self.answer, self.tags)
         return self.group is None and any(name is not None for name in said)
 
+    def for_new(self, **changed: Any) -> Self:
+        """Return the same options, without labels, for other rows of the same form."""
+        beside = {"label": None, "fold": None, "answer": None, "tags": None}
+        other = self.model_copy(update={**beside, **changed})
+        other._alike = self.whole_rows
+        other._prompts = self.prompts
+        return other
+
 
 class FileOptions(Options):
     """Options of what reads one file."""
@@ -324,11 +332,7 @@ class TableOptions(RowOptions, FileOptions):
 
     def over(self, path: str) -> Self:
         """Return the same options, without labels, for another file with rows as they were."""
-        beside = {"label": None, "fold": None, "answer": None, "tags": None}
-        other = self.model_copy(update={"path": path, **beside})
-        other._alike = self.whole_rows
-        other._prompts = self.prompts
-        return other
+        return self.for_new(path=path)
 
 
 class WrittenOptions(TableOptions):

@@ -283,7 +283,9 @@ def predict(
     horizon: Annotated[
         int | None, typer.Option(min=0, help="How many steps to go on, where a run can.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write to a file, .csv or .jsonl.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to a file, .csv, .jsonl or .parquet.")
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Tell what is wrong with a row in a column.")
     ] = False,
@@ -307,16 +309,8 @@ def predict(
     elif values is not None:
         read = READERS[opened.vocabulary.yields]
         rows = [read(values, opened.vocabulary.size)]
-    answers = opened.predict(rows, file=file, horizon=horizon, skip_bad=skip_bad)
-
-    # The first column says which row it is; a source may have a name of its own for that.
-    first = "row" if file is None else opened.resolved.source().over(str(file)).named
-    columns = opened.predictor(horizon, skip_bad, file is not None).columns()
-    if first in columns:
-        first = "row"
-
-    table = ({first: answer.pop("row"), **answer} for answer in answers)
-    count = predictions.write(table, [first, *columns], output, as_json)
+    table = opened.table(rows, file=file, horizon=horizon, skip_bad=skip_bad)
+    count = predictions.write(table, output, as_json)
     if output is not None:
         print(f"wrote {count:,} predictions to {output}")
 

@@ -102,6 +102,17 @@ class Source(ABC, Generic[O]):
             cure="give --text or --values, or rows in Python",
         )
 
+    def over_data(self, data: Any) -> Source[O]:
+        """Return a source of other data that a program has at hand, for predictions, as `over`.
+
+        Raises `InputError` (RC080) where this kind of source has its own (came with API 1.1).
+        """
+        raise InputError.of(
+            "RC080",
+            "the source of this run has data of its own, and takes none",
+            cure="give rows, or a file of the form of the run's data",
+        )
+
     def take(self, data: Any) -> O:
         """Take data that a program has at hand; return the options with what they say of it.
 

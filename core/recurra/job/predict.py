@@ -25,10 +25,12 @@ from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
+from recurra.job.clock import Clock, Label
 from recurra.job.elements import ELEMENTS
 from recurra.model import sequences
 from recurra.model.completion import completions
 from recurra.model.network import Network
+from recurra.runs.written import Kind
 
 ROWS = 512
 """Sequences that are read side by side, and that wait for each other."""
@@ -62,6 +64,15 @@ class Read(NamedTuple):
         return self.x[places]
 
 
+class Said(NamedTuple):
+    """What is said of a sequence of so many steps: its answer, or the error why there is none."""
+
+    row: Row
+    length: int
+    answer: Answer | None
+    error: str
+
+
 @dataclass(frozen=True)
 class Predictor:
     """What answers sequences: a network, and what its input and its answers are of.
@@ -85,21 +96,32 @@ class Predictor:
 
     def columns(self) -> list[str]:
         """Return the names of all that an answer says, but for the first, which names its row."""
-        names = self._columns()
-        return [*names, "error"] if self.skip_bad else names
+        return list(self.kinds())
 
-    def _columns(self) -> list[str]:
-        """Return the names of what is said of a sequence that can be answered."""
+    def kinds(self) -> dict[str, Kind]:
+        """Return the same, and what their cells are."""
+        kinds = self._kinds()
+        return {**kinds, "error": "text"} if self.skip_bad else kinds
+
+    def _kinds(self) -> dict[str, Kind]:
+        """Return the columns of what is said of a sequence that can be answered."""
+        answers = ELEMENTS[self.answers.yields]
         if self.target.generates:
-            beside = list(ELEMENTS[self.vocabulary.yields].beside)
+            beside: dict[str, Kind] = dict.fromkeys(
+                ELEMENTS[self.vocabulary.yields].beside, "number"
+            )
             # With a horizon of 0 nothing is foreseen, unless there would be nothing to say.
             if not self.horizon and beside:
                 return beside
-            stamps = [STAMPS] if self._tells_when else []
-            return [*stamps, "predicted", *beside]
+            stamps: dict[str, Kind] = {STAMPS: "texts"} if self._tells_when else {}
+            return {**stamps, "predicted": answers.kinds(self.answers.size).continued, **beside}
+        kinds = answers.kinds(self.answers.size)
         if self.target.scope == "sequence":
-            return ["predicted", *ELEMENTS[self.answers.yields].chances(self.answers)]
-        return ["predicted", "ended"] if self.target.scope == "answer" else ["predicted"]
+            chances = answers.chances(self.answers)
+            return {"predicted": kinds.one, **dict.fromkeys(chances, "number")}
+        if self.target.scope == "answer":
+            return {"predicted": "text", "ended": "flag"}
+        return {"predicted": kinds.each}
 
     @property
     def _tells_when(self) -> bool:
@@ -107,13 +129,20 @@ class Predictor:
         known = self.timeline is not None and self.timeline.frequency is not None
         return known and self.target.generates and self.horizon > 0
 
-    def _stamps(self, row: Row) -> dict[str, list[str]]:
-        """Return the stamps of what comes after a sequence, if they are known."""
-        if self.timeline is None or not (self._tells_when and row.time):
-            return {}
-        count = len(row.elements)
+    @property
+    def clock(self) -> Clock:
+        """What tells the moments of stamps."""
+        return Clock(self.timeline)
+
+    def labels(self, said: Said) -> list[Label]:
+        """Return what the steps that are foreseen are called: by their stamps, else their places.
+
+        Raises `InputError` (RC080) beyond all calendars.
+        """
+        row = said.row
+        clock = Clock(self.timeline, [row.time] if row.time else [])
         try:
-            return {STAMPS: self.timeline.after(row.time, range(count, count + self.horizon))}
+            return clock.labels(0, range(said.length, said.length + self.horizon))
         except ValueError as error:
             fact = f"row {row.name}: its time stamps cannot go on: {error}"
             raise InputError.of("RC080", fact, cure="give a shorter horizon") from error
@@ -124,6 +153,17 @@ class Predictor:
         Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` it is told in the
         column `error` instead.
         """
+        for said in self.said(rows):
+            name, answer = said.row.name, said.answer
+            if answer is None:
+                yield {"row": name, "error": said.error}
+                continue
+            told = bool(self._tells_when and said.row.time)
+            stamps = {STAMPS: [str(label) for label in self.labels(said)]} if told else {}
+            yield {"row": name, **stamps, **answer.columns()}
+
+    def said(self, rows: Iterable[Row]) -> Iterator[Said]:
+        """Give what is said of each sequence, in order. Raises as `predict` does."""
         rest = iter(rows)
         while batch := list(islice(rest, ROWS)):
             yield from self._batch(batch)
@@ -151,7 +191,7 @@ class Predictor:
                 hook.remove()
         return [output[0].cpu().numpy() for output in given]
 
-    def _batch(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
+    def _batch(self, rows: list[Row]) -> Iterator[Said]:
         """Give the answers to some rows; those that can be read are answered together."""
         read: dict[int, Read] = {}
         errors: dict[int, str] = {}
@@ -166,10 +206,8 @@ class Predictor:
         with self.within():
             answers = self._answered(read)
         for index, row in enumerate(rows):
-            if index in answers:
-                yield {"row": row.name, **self._stamps(row), **answers[index].columns()}
-            else:
-                yield {"row": row.name, "error": errors[index]}
+            length = len(read[index].values) if index in read else 0
+            yield Said(row, length, answers.get(index), errors.get(index, ""))
 
     def _read(self, sequence: Any) -> Read:
         """Return a sequence as it is read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -13,10 +12,8 @@ from numpy.typing import NDArray
 
 from recurra.attribution import blaming
 from recurra.compatibility import GIVES_ANSWERS
-from recurra.contracts.source import Source
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data import intake
 from recurra.data.answers import Answers
 from recurra.data.known import Known
 from recurra.data.outlook import Outlook, outlook_of
@@ -25,15 +22,18 @@ from recurra.errors import InputError
 from recurra.generate import arguments, beginning
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
+from recurra.job.answer_table import AnswerTable, by_sequence, by_step
 from recurra.job.build import sized
 from recurra.job.changes import moved
 from recurra.job.data import Data
 from recurra.job.figures import Figures
 from recurra.job.held import held_data, with_all
+from recurra.job.new import New
 from recurra.job.parts import Part
-from recurra.job.predict import Predictor, Row, gathered
+from recurra.job.predict import Predictor
 from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
+from recurra.job.series import check_forecasts, forecasts
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
@@ -265,20 +265,60 @@ class Run:
         rows: Iterable[Any] | None = None,
         *,
         file: str | Path | None = None,
+        data: Any = None,
         horizon: int | None = None,
         skip_bad: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Give the answer to each of some sequences, in order.
 
-        They may stand in a `file` of the form of the run's data. A sequence is a text, a list of
-        tokens or of numbers, or of lists of numbers. An answer names its sequence, `row`, and says
+        They may stand in a `file` of the form of the run's data, or be `data` that `[source]` reads
+        as `recurra.run` does. A sequence is a text, a list of tokens or of numbers, or of lists of
+        numbers. An answer names its sequence, `row`, and says
         what is `predicted`: a class, with the chance of each as `p:<class>`, or what comes in the
         next `horizon` steps; of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080)
         that names the row; with `skip_bad` that row has an `error` instead. Needs nothing but the
         folder of the run.
         """
-        predictor = self.predictor(horizon, skip_bad, file is not None)
-        return self._guarded(predictor.predict(self.sequences(rows, file)))
+        predictor = self.predictor(horizon, skip_bad, rows is None)
+        return self._guarded(predictor.predict(New.of(self, rows, file, data).rows()))
+
+    def forecast(
+        self,
+        rows: Iterable[Any] | None = None,
+        *,
+        file: str | Path | None = None,
+        data: Any = None,
+        horizon: int | None = None,
+        skip_bad: bool = False,
+    ) -> dict[str, list[Any]]:
+        """Return what comes after each of some series, in the frame that other tools read.
+
+        All is as in `predict`; the columns, of which a DataFrame is made, are `unique_id`, what a
+        series is called (of several columns each is one, as `series/column`), `ds`, which step of
+        it that is, by its time stamp, else its place from 0, and one named after the task. Raises
+        `InputError` (RC080) for a run that forecasts no numbers.
+        """
+        check_forecasts(self.resolved, "a frame")
+        new = New.of(self, rows, file, data)
+        with blaming(self.resolved):
+            predictor = self.predictor(horizon, skip_bad, rows is None)
+            return by_step(predictor, new, self.task.name).columns()
+
+    def table(
+        self,
+        rows: Iterable[Any] | None = None,
+        *,
+        file: str | Path | None = None,
+        data: Any = None,
+        horizon: int | None = None,
+        skip_bad: bool = False,
+    ) -> AnswerTable:
+        """Return the answers as `recurra predict` writes them: of groups of numbers a frame."""
+        predictor = self.predictor(horizon, skip_bad, rows is None)
+        new = New.of(self, rows, file, data)
+        if new.named_by_steps and forecasts(self.resolved):
+            return by_step(predictor, new, self.task.name)
+        return by_sequence(predictor, new)
 
     def predictor(
         self, horizon: int | None = None, skip_bad: bool = False, stamped: bool = False
@@ -306,10 +346,10 @@ class Run:
             skip_bad=skip_bad,
             outlook=self.outlook,
             within=self._computing,
-            timeline=self._timeline() if stamped else None,
+            timeline=self.timeline() if stamped else None,
         )
 
-    def _timeline(self) -> Timeline | None:
+    def timeline(self) -> Timeline | None:
         """Return how time stamps go on in the data of the run, where it has such.
 
         Raises `RunError` (RC052) if the run says what is no timeline.
@@ -336,41 +376,6 @@ class Run:
         """Compute with the threads and the determinism of the task, and put back what was there."""
         with arithmetic(self.task.device), sized(self.resolved, self.network):
             yield
-
-    def sequences(self, rows: Iterable[Any] | None, file: str | Path | None) -> Iterator[Row]:
-        """Give sequences with their names; those of a file are read one after the other.
-
-        Raises `InputError`.
-        """
-        if (rows is None) == (file is None):
-            raise InputError.of("RC080", "give rows, or a file of them")
-        if file is not None:
-            return self._sequences_of(file)
-
-        listed = arguments.sequences("rows", rows)
-        return (Row(str(number), row) for number, row in enumerate(listed, 1))
-
-    def _sequences_of(self, file: str | Path) -> Iterator[Row]:
-        """Give the sequences of a file, as the source of the run reads it."""
-        part = self.resolved.parts["source"]
-        path = os.path.abspath(arguments.path("file", file))
-        source = self.resolved.source().over(path)
-        self._check_frequency(source)
-        pieces = intake.pieces(source, self.vocabulary.reads, part.entry.qualified, given=True)
-        return self._guarded(gathered(pieces))
-
-    def _check_frequency(self, source: Source[Any]) -> None:
-        """Refuse stamps that are farther apart than those of the run, or nearer.
-
-        Raises `InputError` (RC080).
-        """
-        own, other = self._timeline(), source.timeline()
-        if own is None or other is None or None in (own.frequency, other.frequency):
-            return
-        if own.frequency != other.frequency:
-            fact = f"the file has a time stamp every {other.frequency}, and the data of the run"
-            fact += f" every {own.frequency}"
-            raise InputError.of("RC080", fact, cure="give steps as long as those of training")
 
     def backtest(
         self,

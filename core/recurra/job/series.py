@@ -14,6 +14,7 @@ from recurra.contracts.vocabulary import Element, Vocabulary
 from recurra.data.ends import lengths_of
 from recurra.data.store import Ints, Store
 from recurra.errors import InputError
+from recurra.job import frame
 from recurra.job.clock import Clock
 from recurra.job.data import shortened, stored
 from recurra.job.elements import ELEMENTS
@@ -52,20 +53,28 @@ class Series:
         """Return the name of a column of a series: that of the series, where it has one column."""
         if self.width == 1:
             return self.names[row]
-        feature = self.features[column] if self.features else f"column {column}"
-        return feature if len(self.names) == 1 else f"{self.names[row]}/{feature}"
+        series = self.names[row] if len(self.names) > 1 else ""
+        return frame.unique_id(series, self.features, column)
 
 
-def check_forecasts(resolved: Resolved) -> None:
-    """Refuse a task that forecasts no numbers. Raises `InputError` (RC080)."""
+def forecasts(resolved: Resolved) -> bool:
+    """Tell whether a task forecasts numbers."""
     vocabulary: type[Vocabulary[Any]] = resolved.parts["vocabulary"].entry.target
-    target = resolved.parts["target"].entry.component.name
-    if resolved.target.generates and ELEMENTS[vocabulary.yields].forecast:
+    return resolved.target.generates and ELEMENTS[vocabulary.yields].forecast
+
+
+def check_forecasts(resolved: Resolved, what: str = "a backtest") -> None:
+    """Refuse a task that forecasts no numbers, where `what` is asked.
+
+    Raises `InputError` (RC080).
+    """
+    if forecasts(resolved):
         return
+    target = resolved.parts["target"].entry.component.name
     fact = f"target {target!r} answers each sequence"
     if resolved.target.generates:
         fact = f"vocabulary {resolved.parts['vocabulary'].entry.component.name!r} reads symbols"
-    fact += ", and a backtest is of forecasts: of series of numbers of which is asked what comes"
+    fact += f", and {what} is of forecasts: of series of numbers of which is asked what comes"
     cure = "`recurra evaluate` gives the figures of a run"
     raise InputError.of("RC080", fact, cure=cure)
 

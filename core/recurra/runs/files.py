@@ -65,24 +65,26 @@ def write_bytes(path: Path, content: bytes, saved: str = "") -> None:
 
 
 @contextmanager
-def streamed(path: Path) -> Iterator[IO[str]]:
-    """Give a file of text to write to, which takes its name once all is written.
+def streamed(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """Give a file of text, or of bytes, to write to, which takes its name once all is written.
 
     Raises `RunError` (RC053).
     """
+    how: dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": ""}
+    letter = "b" if binary else ""
     with guarded(path, "or give another path"):
         _refuse_folder(path)
         # A link stays, and what it leads to is replaced.
         end = Path(os.path.realpath(path))
         if _is_device(end):
-            with end.open("w", encoding="utf-8", newline="") as file:
+            with end.open(f"w{letter}", **how) as file:
                 yield file
             return
 
         # Others may write beside it.
         unique = f"{os.getpid()}-{secrets.token_hex(4)}"
         work = end.with_name(f".{end.name}.{unique}.part")
-        with _becoming(end, work, mode="x", encoding="utf-8", newline="") as file:
+        with _becoming(end, work, mode=f"x{letter}", **how) as file:
             yield file
 
 

@@ -25,6 +25,7 @@ from recurra.job.figures import Measured, SplitFigures
 from recurra.job.report import Classes, NumberVocabulary, Quantified, SymbolVocabulary
 from recurra.model.network import Network
 from recurra.resolved import Resolved
+from recurra.runs.written import Kind
 from recurra.spec.tables import Task
 from recurra.train.metrics import Tally
 
@@ -43,6 +44,14 @@ FEW = 3
 """Steps that are evaluated, forecast and generated before training."""
 SYMBOLS_SHOWN = 256
 """Symbols, or classes, that the report lists."""
+
+
+class CellKinds(NamedTuple):
+    """What stands in a cell: `one` answer, one for `each` step, or what comes then, `continued`."""
+
+    one: Kind
+    each: Kind
+    continued: Kind
 
 
 class Scores(NamedTuple):
@@ -199,6 +208,9 @@ class Elements(Protocol):
     def chances(self, answers: Vocabulary[Any]) -> list[str]:
         """Return the columns that tell the chance of each answer."""
         return []
+
+    def kinds(self, size: int) -> CellKinds:
+        """Return what the cells of answers are; of numbers so many stand together."""
 
     def answered(
         self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None

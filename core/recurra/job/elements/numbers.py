@@ -33,7 +33,7 @@ from recurra.train.errors import Errors
 if TYPE_CHECKING:
     from recurra.job.data import Data
 
-from recurra.job.elements.base import FEW, TAIL, Elements, Scores
+from recurra.job.elements.base import FEW, TAIL, CellKinds, Elements, Scores
 
 FAR_TIMES = 1.5
 """How many times as dear a cold beginning may be as a warm one: the loss has no unit."""
@@ -208,6 +208,12 @@ class Numbers(Elements):
         """Return a forecast."""
         rows = [row.tolist() for row in loop.numbers(session, steps)]
         return Answer([row[0] if len(row) == 1 else row for row in rows])
+
+    def kinds(self, size: int) -> CellKinds:
+        """Return numbers, or lists of several."""
+        if size == 1:
+            return CellKinds("number", "numbers", "numbers")
+        return CellKinds("numbers", "rows", "rows")
 
     def answered(
         self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None

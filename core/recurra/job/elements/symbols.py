@@ -32,7 +32,16 @@ from recurra.spec.tables import IDLE, Task
 if TYPE_CHECKING:
     from recurra.job.data import Data
 
-from recurra.job.elements.base import FEW, SYMBOLS_SHOWN, TAIL, Counts, Elements, Ending, Scores
+from recurra.job.elements.base import (
+    FEW,
+    SYMBOLS_SHOWN,
+    TAIL,
+    CellKinds,
+    Counts,
+    Elements,
+    Ending,
+    Scores,
+)
 
 HEAD = 32
 """Symbols of the corpus that generation goes on from where no prompt is given."""
@@ -177,6 +186,10 @@ class Symbols(Elements):
     def chances(self, answers: Vocabulary[Any]) -> list[str]:
         """Return a column for each symbol."""
         return [f"p:{name}" for name in _symbols(answers)]
+
+    def kinds(self, size: int) -> CellKinds:
+        """Return texts."""
+        return CellKinds("text", "texts", "text")
 
     def answered(
         self, answers: Vocabulary[Any], point: Tensor, read: NDArray[Any] | None = None

@@ -1,0 +1,84 @@
+"""New sequences that a run is to answer: rows, those of a file, or those of data at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recurra.attribution import blaming
+from recurra.contracts.source import Source
+from recurra.data import intake
+from recurra.errors import InputError
+from recurra.generate import arguments
+from recurra.job.clock import Clock, Label, Moment
+from recurra.job.predict import Row, gathered
+from recurra.job.reopen import resolved_again
+from recurra.spec.tables import GIVEN_SOURCE
+
+if TYPE_CHECKING:
+    from recurra.job.run import Run
+
+COUNTED = "row"
+"""How the column is called that names sequences which are counted."""
+
+
+@dataclass(frozen=True)
+class New:
+    """New sequences: those that are `listed`, or those of a `source`."""
+
+    run: Run
+    listed: Iterable[Any] = ()
+    source: Source[Any] | None = None
+
+    @classmethod
+    def of(
+        cls, run: Run, rows: Iterable[Any] | None, file: str | Path | None, data: Any = None
+    ) -> New:
+        """Return what is given as one of the three. Raises `InputError`."""
+        if sum(each is not None for each in (rows, file, data)) != 1:
+            raise InputError.of("RC080", "give rows, or a file of them, or data")
+        if rows is not None:
+            return cls(run, arguments.sequences("rows", rows))
+        resolved = run.resolved
+        if file is not None:
+            path = os.path.abspath(arguments.path("file", file))
+            return cls(run, source=resolved.source().over(path))
+        if "data" not in resolved.parts["source"].entry.component.lacks:
+            resolved = resolved_again(run.folder, {"source.kind": GIVEN_SOURCE})
+        return cls(run, source=resolved.source().over_data(data))
+
+    @property
+    def named(self) -> str:
+        """How the column is called that names a sequence."""
+        return COUNTED if self.source is None else self.source.named
+
+    @property
+    def named_by_steps(self) -> bool:
+        """Whether a column names the sequence of each row, or its time."""
+        return self.named != COUNTED or (
+            self.source is not None and "time" in self.source.columns()
+        )
+
+    def moment(self, label: Label) -> Moment:
+        """Return what a step is called as a number or a moment, once the source is read."""
+        return Clock(None if self.source is None else self.source.timeline()).moment(label)
+
+    def features(self) -> list[str]:
+        """Return the names of the columns of numbers, where they have names."""
+        return [] if self.source is None else self.source.features()
+
+    def rows(self) -> Iterator[Row]:
+        """Give the sequences, one after the other. Raises `InputError`."""
+        if self.source is None:
+            return (Row(str(number), row) for number, row in enumerate(self.listed, 1))
+        return self._read(self.source)
+
+    def _read(self, source: Source[Any]) -> Iterator[Row]:
+        resolved = self.run.resolved
+        owner = resolved.parts["source"].entry.qualified
+        pieces = intake.pieces(source, self.run.vocabulary.reads, owner, given=True)
+        with blaming(resolved):
+            yield from gathered(pieces, source.timeline)
