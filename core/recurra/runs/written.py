@@ -71,7 +71,8 @@ def write(
 ) -> int:
     """Write a file whole or not at all; return how many rows there are.
 
-    In text a time stands as it is, and in parquet the moment. Raises `InputError` (RC080) as `form_of` does, and `RunError` (RC053).
+    In text a time stands as it is, and in parquet the moment. Raises `InputError` (RC080) as
+    `form_of` does, and `RunError` (RC053).
     """
     form = form_of(path, what)
     with files.streamed(path, binary=form == ".parquet") as file:
