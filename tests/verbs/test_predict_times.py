@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,32 @@ def test_the_command_writes_them_beside_the_numbers(run: Any, tmp_path: Path) ->
     command = ["predict", str(run.path), str(path), "--horizon", "3", "--output", str(out)]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    (row,) = csv.DictReader(out.read_text().splitlines())
-    assert row["unique_id"] == "q"
-    assert json.loads(row["ds"]) == ["2026-01", "2026-02", "2026-03"]
-    assert len(json.loads(row["predicted"])) == 3
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["unique_id"] for row in rows] == ["q"] * 3
+    assert [row["ds"] for row in rows] == ["2026-01", "2026-02", "2026-03"]
+    (answer,) = recurra.load(run.path).predict(file=path, horizon=3)
+    assert [float(row["times"]) for row in rows] == answer["predicted"]
+
+
+def test_a_frame_has_moments(run: Any, tmp_path: Path) -> None:
+    """In Python and in parquet a stamp is what other tools compute with; JSON lines have texts."""
+    path = new_file(tmp_path, "q,2025-11,3", "r,2023-01,1", "q,2025-12,5")
+    loaded = recurra.load(run.path)
+    frame = loaded.forecast(file=path, horizon=2)
+    months = [(2026, 1), (2026, 2), (2023, 2), (2023, 3)]
+    assert frame["ds"] == [datetime(year, month, 1) for year, month in months]
+    data = {"unique_id": ["q", "q", "r"], "ds": ["2025-11", "2025-12", "2023-01"], "y": [3, 5, 1]}
+    assert loaded.forecast(data=data, horizon=2) == frame
+
+    command = ["predict", str(run.path), str(path), "--horizon", "2", "--output"]
+    out = tmp_path / "out.jsonl"
+    assert CliRunner().invoke(app, [*command, str(out)], catch_exceptions=False).exit_code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["ds"] for row in rows] == [f"{year}-{month:02d}" for year, month in months]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "out.parquet"
+    assert CliRunner().invoke(app, [*command, str(out)], catch_exceptions=False).exit_code == 0
+    assert parquet.read_table(out).to_pydict() == frame
 
 
 @pytest.mark.parametrize(

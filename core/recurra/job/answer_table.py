@@ -58,13 +58,13 @@ def by_step(predictor: Predictor, new: New, model: str) -> AnswerTable:
     def steps() -> Iterator[dict[str, Any]]:
         features = new.features()
         for said in predictor.said(new.rows()):
-            yield from _steps(said, predictor.horizon, column, features)
+            yield from _steps(said, predictor, column, features)
 
-    return AnswerTable(kinds, steps(), new.moment)
+    return AnswerTable(kinds, steps(), predictor.clock.moment)
 
 
 def _steps(
-    said: Said, horizon: int, column: str, features: Sequence[str]
+    said: Said, predictor: Predictor, column: str, features: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Give the rows of one series, or the one that says why there is none."""
     name = said.row.name
@@ -72,12 +72,7 @@ def _steps(
         yield {"unique_id": name, "error": said.error}
         return
 
-    steps = said.answer.predicted
-    try:
-        places = said.row.after(said.length, horizon)
-    except ValueError as error:
-        fact = f"row {name}: the steps that are forecast have no time stamps: {error}"
-        raise InputError.of("RC080", fact, cure="give a shorter horizon") from error
+    steps, places = said.answer.predicted, predictor.labels(said)
     several = bool(steps) and isinstance(steps[0], list)
     for index in range(len(steps[0]) if several else 1):
         unique_id = frame.unique_id(name, features, index) if several else name

@@ -13,7 +13,6 @@ from recurra.contracts.source import Source
 from recurra.data import intake
 from recurra.errors import InputError
 from recurra.generate import arguments
-from recurra.job.clock import Clock, Label, Moment
 from recurra.job.predict import Row, gathered
 from recurra.job.reopen import resolved_again
 from recurra.spec.tables import GIVEN_SOURCE
@@ -58,13 +57,9 @@ class New:
     @property
     def named_by_steps(self) -> bool:
         """Whether a column names the sequence of each row, or its time."""
-        return self.named != COUNTED or (
-            self.source is not None and "time" in self.source.columns()
-        )
-
-    def moment(self, label: Label) -> Moment:
-        """Return what a step is called as a number or a moment, once the source is read."""
-        return Clock(None if self.source is None else self.source.timeline()).moment(label)
+        if self.source is None:
+            return False
+        return self.named != COUNTED or "time" in self.source.columns()
 
     def features(self) -> list[str]:
         """Return the names of the columns of numbers, where they have names."""
@@ -79,6 +74,20 @@ class New:
     def _read(self, source: Source[Any]) -> Iterator[Row]:
         resolved = self.run.resolved
         owner = resolved.parts["source"].entry.qualified
+        self._check_frequency(source)
         pieces = intake.pieces(source, self.run.vocabulary.reads, owner, given=True)
         with blaming(resolved):
-            yield from gathered(pieces, source.timeline)
+            yield from gathered(pieces)
+
+    def _check_frequency(self, source: Source[Any]) -> None:
+        """Refuse stamps that are farther apart than those of the run, or nearer.
+
+        Raises `InputError` (RC080).
+        """
+        own, other = self.run.timeline(), source.timeline()
+        if own is None or other is None or None in (own.frequency, other.frequency):
+            return
+        if own.frequency != other.frequency:
+            fact = f"the file has a time stamp every {other.frequency}, and the data of the run"
+            fact += f" every {own.frequency}"
+            raise InputError.of("RC080", fact, cure="give steps as long as those of training")
