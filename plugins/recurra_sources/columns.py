@@ -284,6 +284,7 @@ class Rows(Source[R]):
         options, grouped = self.options, mending.grouped
         self._gaps = gaps = Gaps(grouped)
         group = None
+        beside, named = options.beside, options.labels
         for place, cells in rows:
             if not cells:
                 gaps.leave(place, "blank line")
@@ -311,8 +312,8 @@ class Rows(Source[R]):
 
             gaps.keep()
             mending.keep(values)
-            about = dict(zip(options.beside, values[width:], strict=False))
-            label = " ".join(about[name] for name in options.labels) if options.labels else None
+            about = dict(zip(beside, values[width:], strict=False))
+            label = " ".join(about[name] for name in named) if named else None
             fold = None if options.fold is None else about[options.fold]
             answer = None if options.answer is None else about[options.answer]
             own_group = values[-1] if grouped else None

@@ -18,6 +18,8 @@ HOUR = DAY // 24
 FRIDAY, WEEKEND = 4, (5, 6)
 DIFFERENT = 1 << 10
 """Distances between stamps of one table that differ, at most."""
+KNOWN = 1 << 16
+"""Steps from one stamp to the next that are known again, at most."""
 LONGEST = 1 << 16
 """Steps of one gap that are put in, at most."""
 CLOCKS = (
@@ -84,6 +86,7 @@ class Spacing:
         self.months: dict[int, Seen] = {}
         self.by_day = self.by_end = self.on_weekdays = True
         self.off_day = self.off_end = ""
+        self.known: dict[tuple[int, str], tuple[Seen, Stamp]] = {}
         self.count = self.faulty = 0
         self.lines: list[tuple[int, str]] = []
         self.cures: dict[str, None] = {}
@@ -91,6 +94,14 @@ class Spacing:
     def add(self, group: str | None, place: Place, cell: Any) -> None:
         """Take note of the stamp of a row."""
         text, missing = read_as.stamp(cell)
+        before = self.last.get(group)
+        if before is not None and (known := self.known.get((before.stamp.at, text))):
+            # Another series was there before.
+            seen, stamp = known
+            seen.count += 1
+            self.count += 1
+            self.last[group] = Stamped(place, text, stamp)
+            return
         if missing:
             if self.options.missing != "drop":
                 self._fault(f"{self.unit} {place}, column {self.options.time}: nothing", "mend")
@@ -109,20 +120,18 @@ class Spacing:
         elif stamp.family != self.model.stamp.family:
             self._fault(f"{self._at(row)}, and {self._at(self.model)}", "alike")
             return
-        before = self.last.get(group)
         if before is None:
             self.first[group] = stamp
             self._look_at(stamp, stamp, self._row(row, group))
-        elif not self._follows(group, before, row):
-            return
-        self.last[group] = self._later(before, row)
-
-    def _later(self, before: Stamped | None, row: Stamped) -> Stamped:
-        return row if before is None else row._replace(stamp=row.stamp.follows(before.stamp))
+        else:
+            row = row._replace(stamp=stamp.follows(before.stamp))
+            if not self._follows(group, before, row):
+                return
+        self.last[group] = row
 
     def _follows(self, group: str | None, before: Stamped, row: Stamped) -> bool:
         """Take note of two rows of a group, and return whether the second is later."""
-        stamp = row.stamp.follows(before.stamp)
+        stamp = row.stamp
         self.count += 1
         pair = Pair(self.count, group, before, row)
         if stamp.at <= before.stamp.at:
@@ -140,11 +149,15 @@ class Spacing:
         distance = Distance(stamp.at - before.stamp.at, shown, weekday)
         if len(self.distances) < DIFFERENT or distance in self.distances:
             self.distances.setdefault(distance, Seen()).add(pair)
-        self._look_at(self.first[group], stamp, self._row(row, group))
+        if self.by_day or self.by_end or self.on_weekdays:
+            self._look_at(self.first[group], stamp, self._row(row, group))
         if self.by_day or self.by_end:
             months = stamp.month - before.stamp.month
             if len(self.months) < DIFFERENT or months in self.months:
                 self.months.setdefault(months, Seen()).add(pair)
+        elif (seen := self.distances.get(distance)) and len(seen.examples) == SHOWN:
+            if len(self.known) < KNOWN:
+                self.known[before.stamp.at, row.cell] = seen, stamp
         return True
 
     def _look_at(self, first: Stamp, stamp: Stamp, text: str) -> None:
