@@ -207,6 +207,28 @@ def test_the_verdict_on_a_panel_is_by_mase(
     assert "of 3; each is in --json" in out
 
 
+def test_naive_stands_in_where_history_is_too_short(tmp_path: Path) -> None:
+    """A short series among longer ones takes no rule from them: its own last value is said in the
+    place of what needs more, and how many there are is told. What none is long enough for is none.
+    """
+    rng = np.random.default_rng(4)
+    lengths = (12, 12, 2, 12)
+    rows = [rng.normal(size=length + OF_STEP).cumsum().tolist() for length in lengths]
+    data, network = panel(tmp_path, rows, **{"sequence.season": 6})
+    found = forecast(data, network, "test", OF_STEP, 6)
+    assert found is not None
+    short, long = found["by_series"][2]["baselines"], found["by_series"][0]["baselines"]
+    for rule in ("seasonal naive", "seasonal drift", "damped Holt", "Theta"):
+        assert short[rule] == short["naive"] and long[rule] != long["naive"]
+    assert short["drift"] != short["naive"]
+    said = [note for note in found["notes"] if "naive stands in for" in note]
+    assert len(said) == 3 and all("1 of 4 series" in note for note in said)
+
+    none = forecast(data, network, "test", OF_STEP, 50)
+    assert none is not None and "seasonal naive" not in none["baselines"]
+    assert any("no seasonal naive: 4 of 4 series" in note for note in none["notes"])
+
+
 def test_missing_values_enter_no_figure() -> None:
     """What did not come is not a number, and counts for nothing; what a model does not say does."""
     rng = np.random.default_rng(3)

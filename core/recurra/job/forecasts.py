@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,7 +57,9 @@ def forecast(
         return None
     steps = [len(series.future) for series in begun]
     histories = [series.history for series in begun]
-    guesses = rules.forecasts(histories, steps, season, _mean_of_all(data))
+    own_guesses = rules.forecasts(histories, steps, season, _mean_of_all(data))
+    counts = Counter(rule for guessed in own_guesses for rule in guessed)
+    guesses = rules.completed(own_guesses, season)
 
     # Each series is read once, and compared with what each rule says after the same history.
     scales = _scales(data, begun, season)
@@ -76,7 +79,7 @@ def forecast(
     columns = by_column(
         data.source.features(), [column.metrics() for column in model.columns], compared
     )
-    notes = left_out(data, name, total) + _forecast_notes(begun, total, season, scores.counts)
+    notes = left_out(data, name, total) + _forecast_notes(begun, total, season, counts)
     notes += unscaled(scales, scales.starts)
     own_columns: Columns = {"columns": columns} if columns else {}
     return {
@@ -231,9 +234,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _forecast_notes(
-    begun: list[Begun], total: int, season: int, counts: dict[str, int]
-) -> list[str]:
+def _forecast_notes(begun: list[Begun], total: int, season: int, counts: Counter[str]) -> list[str]:
     """Return notes on a forecast: the sample it is of, what it has read, why a rule is missing."""
     notes, series = [], len(begun)
     if series < total:
@@ -244,18 +245,19 @@ def _forecast_notes(
         notes.append(f"of {cut:,} series the last {HISTORY:,} steps of their history were read")
 
     for least, names in rules.needs(season).items():
+        few = f"of {series:,} series have fewer than the {least} steps of history that it needs"
         short = sum(len(each.history) < least for each in begun)
-        if short:
-            notes.append(
-                f"no {_listed(names)}: it needs {least} steps of history, and {short:,} of"
-                f" {series:,} series have fewer"
-            )
+        told = [rule for rule in names if not rule.endswith(rules.LOGS)]
+        if short == series:
+            notes.append(f"no {_listed(names)}: {short:,} {few}")
+        elif short:
+            notes.append(f"naive stands in for {_listed(told)}: {short:,} {few}")
             continue
-        for rule in names:
-            # That some values have no logarithm is no news.
-            if counts.get(rule, 0) < series and not rule.endswith(rules.LOGS):
-                notes.append(
-                    f"no {rule}: of {series - counts.get(rule, 0):,} of {series:,} series it is"
-                    " beyond all numbers"
-                )
+        # That some values have no logarithm is no news.
+        for rule in told if short < series else []:
+            lacking = series - counts[rule]
+            if lacking:
+                said = f"naive stands in for {rule}" if lacking < series else f"no {rule}"
+                beyond = f"for {lacking:,} of {series:,} series it is beyond all numbers"
+                notes.append(f"{said}: {beyond}")
     return notes

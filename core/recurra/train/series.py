@@ -264,6 +264,23 @@ def forecasts(
     return found
 
 
+def completed(guesses: Sequence[Guesses], season: int) -> list[Guesses]:
+    """Return guesses in which naive stands in for a rule that says nothing of a series.
+
+    It must say something of another: else a few short series would take the best rules from all.
+    For logarithms nothing stands in.
+    """
+    said = {rule for own in guesses for rule in own}
+    order = [rule for names in needs(season).values() for rule in names if rule in said]
+    named = [rule for rule in order if not rule.endswith(LOGS)]
+    whole = []
+    for own in guesses:
+        naive = {rule: own["naive"] for rule in named if "naive" in own}
+        both = naive | own
+        whole.append({rule: both[rule] for rule in [*order, *(said - {*order})] if rule in both})
+    return whole
+
+
 def _near_one(history: Floats) -> tuple[Floats, int]:
     """Return a history divided by a power of 2, which is exact, and which power that is.
 
