@@ -377,6 +377,22 @@ def test_an_interrupted_backtest_goes_on(tmp_path: Path) -> None:
         recurra.backtest(folder, data=waves(40))
 
 
+def test_a_backtest_of_a_run_goes_on(panel_run: Run, tmp_path: Path) -> None:
+    """What is missing is forecast by the same run on the same data; two do not go on at once."""
+    series = waves(30, 40)
+    done = panel_run.backtest(folds=3, data=series, backtests=tmp_path)
+    record = json.loads((done.path / "backtest.json").read_text(encoding="utf-8"))
+    del record["done"]["2"]
+    (done.path / "backtest.json").write_text(json.dumps(record), encoding="utf-8")
+    (done.path / "fold-2.safetensors").unlink()
+    with done.folder.held(), pytest.raises(InputError, match=r"\[RC055\]"):
+        recurra.backtest(done.path, data=series)
+    again = recurra.backtest(done.path, data=series)
+    assert again.frame() == done.frame()
+    assert again.result["metrics"] == done.result["metrics"]
+    assert again.result["by_fold"][1]["run"] == str(panel_run.path.absolute())
+
+
 def test_a_backtest_leaves_what_the_page_says(tmp_path: Path) -> None:
     """The files that are listed are those of a backtest that trains."""
     done = recurra.backtest(TASK, data=waves(40), folds=1, backtests=tmp_path)
