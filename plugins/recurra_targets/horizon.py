@@ -114,7 +114,7 @@ class Ahead(Distance):
         """Add answers `[N, F]` at `places` `[N, 3]`, of which the last is the step ahead."""
         super().add_at(output, target, places)
         ahead = places[:, -1]
-        for step in sorted(set(ahead.tolist())):
+        for step in np.unique(ahead.cpu().numpy()).tolist():
             some = ahead == step
             if step not in self.steps:
                 self.steps[step] = Distance(self.vocabulary, self.scale)

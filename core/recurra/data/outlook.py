@@ -144,11 +144,15 @@ def series(store: Store, rows: Store | None, width: int, chain: Chain) -> Callab
     Where they have been transformed, `rows` holds them with `width` origins.
     """
 
-    def read(places: Ints) -> Floats:
-        # Many origins ask for the same: each is read once.
-        once, back = np.unique(places, return_inverse=True)
-        values = (rows or store).spans(once, 1)[:, 0]
-        own = values if rows is None else rows_of(values, width)[:, -1]
-        return chain.scaled(own)[back]
+    source = rows or store
 
-    return read
+    def scaled(places: Ints) -> Floats:
+        values = source.spans(places, 1)[:, 0]
+        return chain.scaled(values if rows is None else rows_of(values, width)[:, -1])
+
+    def once(places: Ints) -> Floats:
+        # Many origins ask for the same: of a file each is read once.
+        each, back = np.unique(places, return_inverse=True)
+        return scaled(each)[back]
+
+    return once if isinstance(source.values, np.memmap) else scaled
