@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,8 +260,33 @@ def test_other_data_is_measured_and_a_run_goes_on(run: Run, tmp_path: Path) -> N
     figures = run.evaluate("all", data=panel(3, count=2))
     assert figures["predictions"] > 0
     assert figures["forecast"]["steps"] == 5
-    again = recurra.resume(run.path, {"training.steps": 6}, data=panel())
+    own = shutil.copytree(run.path, tmp_path / "task" / "1")
+    again = recurra.resume(own, {"training.steps": 6}, data=panel())
     assert again.result["steps"] == 6
+
+
+def test_a_head_is_taken_where_the_same_is_asked(run: Run, tmp_path: Path) -> None:
+    """From a run of the same question the head goes on; where other steps are asked, or they are
+    added to something else, it begins anew.
+    """
+    still = {"steps": 1, "optimizer": {"kind": "sgd", "lr": 1e-12}}
+    heads = {}
+    for name, changes in {
+        "same": {},
+        "other": {"residual": "naive"},
+        "fewer": {"length": 3},
+    }.items():
+        made = task(
+            vocabulary={"difference": 1, "scale_by": "series"},
+            target={"residual": "drift", **changes},
+            training=still,
+        )
+        begun = recurra.run(made, data=panel(), start=run.path, runs=tmp_path)
+        heads[name] = begun.network.head.weight
+    own = run.network.head.weight
+    assert torch.allclose(heads["same"], own, atol=1e-6)
+    assert not torch.allclose(heads["other"], own, atol=1e-3)
+    assert len(heads["fewer"]) == 3
 
 
 Change = dict[str, Any]
