@@ -411,7 +411,7 @@ def test_the_schema_and_the_reader_agree(task: Write, changes: dict[str, Any], v
         ),
         ({"cell": {"kind": "lstn"}}, ["cell", "kind"], "'lstn'"),
         ({"encoder": {"kind": "one-hot", "size": 1}}, ["encoder"], "'size'"),
-        ({"source": {"kind": "csv", "path": "a.csv"}}, ["source"], "'columns'"),
+        ({"source": {"kind": "csv", "columns": ["a"]}}, ["source"], "'path'"),
         (
             {"training": {"schedule": {"kind": "cosine", "finl": 1}}},
             ["training", "schedule"],

@@ -132,7 +132,7 @@ class ForgetsAnAnswer(RightAnswers):
 class AnswersInTokens(RightAnswers):
     """Reads text, and answers with tokens."""
 
-    answers = ("LA", ["L", "A"])
+    answers = ("LA", ("L", "A"))
 
 
 class AnswersAtTheEnd(RightAnswers):

@@ -765,7 +765,7 @@ LIARS = [
     liar("T01", "LooksAhead"),
     liar("T01", "AsksAWholeForItself"),
     liar("T01", "FollowsALabel"),
-    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 12))),
+    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 13))),
     liar("T01", "NeverGivesUp", "T03", "T10"),
     liar("T02", "CountsFromTheWindow", "T10"),
     liar("T02", "LooksAtOthers", "T10"),
