@@ -123,11 +123,15 @@ class Rows(Source[R]):
         fingerprint = self.fingerprint()
         if self._panel is None or self._panel[0] != fingerprint:
             options = self.options
-            spacing = Spacing(options, self.where, self.unit) if options.time else None
+            spacing = self._spacing() if options.time else None
             group = self._group_reader("tokens")
             panel = panels.panel(self.rows(), options, group, spacing)
             self._panel = fingerprint, panel
         return self._panel[1]
+
+    def _spacing(self) -> Spacing:
+        """Return what infers how far stamps are apart."""
+        return Spacing(self.options, self.where, self.unit, self._markers)
 
     def timeline(self) -> Timeline | None:
         """Return how stamps go on, for which all rows are looked through."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from recurra import Frequency, InputError, Stamp, Timeline
 from recurra_sources import cells as read_as
-from recurra_sources.cells import Place, Row
+from recurra_sources.cells import Markers, Place, Row
 from recurra_sources.faults import SHOWN, shortened
 from recurra_sources.table_options import RowOptions
 
@@ -76,8 +76,9 @@ class Seen:
 class Spacing:
     """Reads the stamps of rows, one after the other, and infers how far they are apart."""
 
-    def __init__(self, options: RowOptions, where: str, unit: str) -> None:
+    def __init__(self, options: RowOptions, where: str, unit: str, markers: Markers) -> None:
         self.options, self.where, self.unit = options, where, unit
+        self.stamp = markers.before(read_as.stamp)
         self.reading = options.timeline
         self.model: Stamped | None = None
         self.first: dict[str | None, Stamp] = {}
@@ -93,7 +94,7 @@ class Spacing:
 
     def add(self, group: str | None, place: Place, cell: Any) -> None:
         """Take note of the stamp of a row."""
-        text, missing = read_as.stamp(cell)
+        text, missing = self.stamp(cell)
         before = self.last.get(group)
         if before is not None and (known := self.known.get((before.stamp.at, text))):
             # Another series was there before.

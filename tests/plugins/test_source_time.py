@@ -323,6 +323,15 @@ def test_another_file_is_held_to_its_own_stamps(sheet, tmp_path):
         [*source.over(str(other.path)).read("numbers")]
 
 
+def test_a_marker_is_no_stamp(sheet):
+    """A row without a stamp is refused, or left out where stamps are held to their order alone."""
+    written(sheet, ["2024-01-01", "2024-01-02", "-", "2024-01-03"])
+    with pytest.raises(InputError, match=f"line {sheet.row(2)}, column ds: nothing"):
+        gathered(timed(sheet, na=["-"]), "numbers")
+    source = timed(sheet, na=["-"], missing="drop", frequency="none")
+    assert gathered(source, "numbers") == [[[0], [1], [3]]]
+
+
 def test_numbers_are_told_by_their_size_or_an_option(sheet):
     """Days without marks are days, and a counter that looks like them can be said to be one."""
     written(sheet, ["20240228", "20240229", "20240301"])
