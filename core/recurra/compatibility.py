@@ -10,7 +10,7 @@ from recurra.contracts.component import CAPABILITIES
 from recurra.contracts.declared import misdeclared
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
-from recurra.contracts.source import OF_STEPS, Source
+from recurra.contracts.source import FUTURE, OF_STEPS, PAST, Source
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
@@ -44,6 +44,7 @@ def check_compatibility(resolved: Resolved) -> None:
 
     problems = _misfits(resolved, classes)
     problems += _column_problems(resolved)
+    problems += _covariate_problems(resolved, vocabulary)
     for index, cell in enumerate(resolved.cells):
         _expect(cell, Cell)
         key = resolved.cell_key(index)
@@ -139,6 +140,41 @@ def _column_problems(resolved: Resolved) -> Iterator[Problem]:
         yield from _step_problems(sequence, target, name)
     else:
         yield from _idle_problems(sequence, f"target {name!r} {TAKES_WHOLE[target.scope]}")
+
+
+def _covariate_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -> Iterator[Problem]:
+    """Give a problem for each covariate that cannot be read, or not where nobody knows it."""
+    roles, target = resolved.covariates, resolved.target
+    if roles and not ELEMENTS[vocabulary.yields].accompanied:
+        name = resolved.parts["vocabulary"].entry.component.name
+        fact = f"covariates are read beside numbers, and vocabulary {name!r} gives symbols"
+        yield from (Problem("RC030", fact, f"source.{role}", cure="leave it out") for role in roles)
+        return
+
+    name = resolved.parts["target"].entry.component.name
+    if FUTURE in roles and not (target.scope == "step" and target.reach):
+        fact = f"target {name!r} asks nothing of a step to come, of which these are known before"
+        cure = "name them as past_covariates: they are then read with their own step"
+        yield Problem("RC031", fact, f"source.{FUTURE}", cure=cure)
+    if FUTURE in roles and target.ahead:
+        fact = f"target {name!r} answers several steps at once, and reads what is known of one"
+        cure = 'name them as past_covariates, or take target.kind = "next"'
+        yield Problem("RC031", fact, f"source.{FUTURE}", cure=cure)
+    generation = resolved.task.generation
+    alone = target.generates and not target.ahead
+    if PAST in roles and alone and generation.length > 1:
+        fact = (
+            "nobody knows the past covariates of a step that is forecast, so that none after it can"
+            " be"
+        )
+        cure = "generation.length = 1, or 0: figures are then of one step ahead; or name as"
+        cure += " future_covariates what is known before"
+        got = str(generation.length)
+        yield Problem("RC031", fact, "generation.length", got=got, cure=cure)
+    if roles and generation.prompt is not None:
+        fact = "a prompt of the task has no covariates beside it"
+        cure = "leave it out: the end of the data is gone on from; or give one in Python"
+        yield Problem("RC031", fact, "generation.prompt", cure=cure)
 
 
 def _step_problems(sequence: Sequence, target: Target[Any], name: str) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from recurra.catalog import Catalog, Entry
+from recurra.contracts.source import COVARIATES
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
 from recurra.data.marks import Marked
@@ -115,8 +116,13 @@ class Resolved:
     def needed(self) -> tuple[Role, ...]:
         """The columns beside the input that the task needs."""
         asked: tuple[Role, ...] = () if self.target.asks == "input" else (self.target.asks,)
-        beside: tuple[Role, ...] = ("fold", "time")
-        return (*asked, *(role for role in beside if role in self.roles))
+        given: tuple[Role, ...] = ("fold", "time", *COVARIATES)
+        return (*asked, *(role for role in given if role in self.roles))
+
+    @property
+    def covariates(self) -> tuple[Role, ...]:
+        """The columns that are read beside the input."""
+        return tuple(role for role in COVARIATES if role in self.roles)
 
     @cached_property
     def answers(self) -> type[Vocabulary[Any]]:

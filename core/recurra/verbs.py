@@ -25,6 +25,7 @@ from recurra.job.preflight import preflight
 from recurra.job.reopen import (
     fill,
     learned_answers,
+    learned_covariates,
     learned_vocabulary,
     recorded_paths,
     relearn,
@@ -182,7 +183,7 @@ def resume(
         loaded = same_data(folder, resolved)
         network, choices = build_network(
             resolved,
-            loaded.vocabulary.size,
+            loaded.width,
             answers=loaded.answers.size,
             resets=begins_inside(resolved, loaded),
             execution=recorded,
@@ -197,7 +198,8 @@ def resume(
             if changes:
                 preflight(resolved, loaded, network)
             randomness = recorded.randomness
-            this = Run(folder, resolved, loaded.vocabulary, loaded.answers, network, randomness)
+            learned = loaded.vocabulary, loaded.answers
+            this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)
             return train(this, loaded, observer, changes)
 
 
@@ -365,10 +367,11 @@ def load(path: str | PathLike[str], which: str = "best") -> Run:
         vocabulary = learned_vocabulary(folder, resolved, verified)
         recorded = recorded_paths(folder, resolved)
         answers = learned_answers(folder, resolved, vocabulary)
+        covariates = learned_covariates(folder, vocabulary)
 
-        network, _ = build_network(
-            resolved, vocabulary.size, answers=answers.size, execution=recorded
-        )
+        width = vocabulary.size + (covariates.width if covariates else 0)
+        network, _ = build_network(resolved, width, answers=answers.size, execution=recorded)
         relearn(network, folder)
         fill(network, checkpoint, folder)
-    return Run(folder, resolved, vocabulary, answers, network.eval(), recorded.randomness)
+    network.eval()
+    return Run(folder, resolved, vocabulary, answers, network, recorded.randomness, covariates)

@@ -15,10 +15,12 @@ from typing import Any, ClassVar, TypeVar
 
 from recurra import Element, InputError, Piece, Role, Source, Timeline
 from recurra_sources import cells as read_as
-from recurra_sources import labels, panels
+from recurra_sources import covariates, labels, panels
 from recurra_sources.applying import refuse_unused
 from recurra_sources.cells import Reader, Row
+from recurra_sources.covariates import CovariateReader
 from recurra_sources.faults import Faults
+from recurra_sources.following import Steps
 from recurra_sources.gaps import Gaps
 from recurra_sources.interpolation import NOTHING_AFTER, Interpolation
 from recurra_sources.label_numbers import LabelNumbers
@@ -140,6 +142,11 @@ class Rows(Source[R]):
     def _check_options(self, element: Element) -> None:
         """Raise `InputError` (RC030) for options that do not fit what is read, or the labels."""
         options = self.options
+        if options.whole_rows and options.covariates:
+            fact = f"each row is a whole sequence, and {options.covariates[0]!r} is of its steps"
+            cure = "name source.group, where each row is a step, or make it a static_covariate"
+            key = self._key(options.covariates[0])
+            raise InputError.of("RC030", fact, key=key, cure=cure)
         if options.settled:
             return
         refuse_unused(options, element, self._numbers_labelled)
@@ -178,7 +185,7 @@ class Rows(Source[R]):
             if element == "text":
                 yield from (Piece(step.values[0]) for step in steps)
             else:
-                yield from chunks(steps)
+                yield from chunks(self._of_one_static(steps), options)
             return
 
         # Where each row is a sequence, its number stands for a group.
@@ -193,7 +200,7 @@ class Rows(Source[R]):
         """
         first = next(steps)
         own = self._of_one_label(first, chain([first], steps))
-        pieces = self._joined(own) if element == "text" else chunks(own)
+        pieces = self._joined(own) if element == "text" else chunks(own, self.options)
         said = first.label, first.fold, first.answer
         if said == (None, None, None):
             yield from with_name(pieces, first.group)
@@ -202,8 +209,8 @@ class Rows(Source[R]):
         start = True
         for piece in pieces:
             if len(piece.values):
-                tags = piece.columns.get("tags")
-                yield labels.piece(piece.values, start, *said, tags, first.time)
+                made = labels.piece(piece.values, start, *said, None, first.time)
+                yield made._replace(columns={**made.columns, **piece.columns})
                 start = False
         if start and first.answer is not None:
             yield labels.piece("" if element == "text" else [], start, *said, None, first.time)
@@ -222,7 +229,26 @@ class Rows(Source[R]):
                 raise self._changing("fold", first, first.fold, step, step.fold)
             if step.answer != first.answer:
                 raise self._changing("answer", first, first.answer, step, step.answer)
+            for name, value in step.static.items():
+                if value != first.static[name]:
+                    role, before = "static_covariates", first.static[name]
+                    raise self._changing(role, first, before, step, value, name)
+            if first.ahead:
+                raise self._nothing_yet(first)
             yield step
+
+    def _of_one_static(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Give the steps of all rows as one sequence. Raises `InputError` (RC042)."""
+        first = next(steps, None)
+        return iter(()) if first is None else self._of_one_label(first, chain([first], steps))
+
+    def _nothing_yet(self, first: Step) -> InputError:
+        """Return the error of a series of which nothing has come."""
+        whose = "the series" if first.group is None else f"group {first.group!r}"
+        fact = f"{self.where}:{first.place}: no row of {whose} holds a value"
+        fact += ", and nothing follows from covariates alone"
+        cure = "give its past, or leave its rows out"
+        return InputError.of("RC042", fact, key="source.columns", cure=cure)
 
     def _joined(self, steps: Iterator[Step]) -> Iterator[Piece]:
         """Give the texts of one group, with what stands between them."""
@@ -241,12 +267,16 @@ class Rows(Source[R]):
         )
         return InputError.of("RC042", fact, key="source.columns", cure=cure)
 
-    def _changing(self, role: str, first: Step, before: Any, step: Step, here: Any) -> InputError:
-        """Return the error of a sequence with two labels, or two folds."""
-        fact = f"{self.where}:{step.place}: group {step.group!r} has the {role} {here!r} here"
-        fact += f", and {before!r} at {self.where}:{first.place}: a sequence has one {role}"
+    def _changing(
+        self, role: str, first: Step, before: Any, step: Step, here: Any, name: str = ""
+    ) -> InputError:
+        """Return the error of a sequence with two labels, or two folds, or two of a static one."""
+        name = name or role
+        whose = "the series" if step.group is None else f"group {step.group!r}"
+        fact = f"{self.where}:{step.place}: {whose} has the {name} {here!r} here"
+        fact += f", and {before!r} at {self.where}:{first.place}: a sequence has one {name}"
         cure = "mend the rows, or name as source.group the column whose values have one"
-        return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {role} each")
+        return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {name} each")
 
     def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
         """Give rows with every cell read, and missing ones mended as the task says.
@@ -263,8 +293,10 @@ class Rows(Source[R]):
         faults = Faults(options, element, self.where, self.unit)
         grouped = options.group is not None or options.whole_rows
         reader = self._reader(element)
-        mending = Mending(options, reader, beside, faults, self._name, grouped)
-        steps = self._read(rows, mending)
+        readers = [self._covariate(name) for name in options.covariates]
+        mending = Mending(options, reader, beside, faults, self._name, grouped, readers)
+        self._gaps = Gaps(grouped)
+        steps = Steps(options, mending, self._markers, self._gaps, self.unit).read(rows)
         if options.missing == "interpolate":
             steps = self._interpolated(steps, mending)
         yield from steps
@@ -283,48 +315,6 @@ class Rows(Source[R]):
             if isinstance(read, LabelNumbers):
                 read.warn(self.where, name)
 
-    def _read(self, rows: Iterator[Row], mending: Mending) -> Iterator[Step]:
-        """Give rows with every cell read, but for numbers that wait for those after them."""
-        options, grouped = self.options, mending.grouped
-        self._gaps = gaps = Gaps(grouped)
-        group = None
-        beside, named = options.beside, options.labels
-        for place, cells in rows:
-            if not cells:
-                gaps.leave(place, "blank line")
-                continue
-
-            # A row that does not say whose it is begins no sequence.
-            told = grouped and not read_as.is_missing(cells[-1]) and cells[-1] not in self._markers
-            if told and cells[-1] != group:
-                group = cells[-1]
-                mending.begin()
-                gaps.begin()
-
-            faults_before = mending.faults.count
-            values = mending.values(place, cells)
-            if options.settled:
-                # At once, or a sequence would be answered without this step.
-                mending.faults.raise_any(mending.whole)
-            width = len(cells) - len(mending.beside)
-            needed = values[width:] if options.missing == "interpolate" else values
-            # What cannot be read is no gap that might be filled.
-            if None in needed or mending.faults.count > faults_before:
-                gaps.leave(place, self.unit)
-                mending.dropped += 1
-                continue
-
-            gaps.keep()
-            mending.keep(values)
-            about = dict(zip(beside, values[width:], strict=False))
-            label = " ".join(about[name] for name in named) if named else None
-            fold = None if options.fold is None else about[options.fold]
-            answer = None if options.answer is None else about[options.answer]
-            own_group = values[-1] if grouped else None
-            tags = None if options.tags is None else about[options.tags]
-            time = None if options.time is None else about[options.time]
-            yield Step(place, values[:width], label, fold, answer, tags, own_group, time)
-
     def _interpolated(self, steps: Iterator[Step], mending: Mending) -> Iterator[Step]:
         """Give steps whose missing numbers are on the line between those around them."""
         faults = mending.faults
@@ -339,7 +329,7 @@ class Rows(Source[R]):
 
     def _name(self, index: int, width: int) -> str:
         """Return the name of a cell in a row of `width` elements: `high`, `high[1]`, the label."""
-        columns = self.options.columns
+        columns = self.options.steps
         if width != len(columns):
             columns = indexed(columns[0], width)
         return [*columns, *self.options.beside][index]
@@ -362,8 +352,22 @@ class Rows(Source[R]):
             options.time: read_as.stamp,
         }
         others = options.beside[len(options.labels) :]
-        readers = [self._markers.before(special.get(name, read_as.named)) for name in others]
+        readers = [
+            self._covariate(name)
+            if name in options.static_covariates
+            else self._markers.before(special.get(name, read_as.named))
+            for name in others
+        ]
         return [*(self._label_reader() for _ in options.labels), *readers]
+
+    def _covariate(self, name: str) -> CovariateReader:
+        """Return what reads the cells of a covariate."""
+        is_names = True if name in self.options.categorical else None
+        if self.categories is not None:
+            is_names = name in self.categories
+        number, names = self._reader("numbers"), self._markers.before(read_as.named)
+        settled = self.options.settled or self.categories is not None
+        return CovariateReader(name, number, names, is_names, settled)
 
     def _label_reader(self) -> Reader:
         """Return what reads a cell that is a label."""
@@ -410,6 +414,9 @@ class Rows(Source[R]):
         for role in ("answer", "tags", "time"):
             if name == getattr(options, role):
                 return f"source.{role}"
+        for role in covariates.ROLES:
+            if name in getattr(options, role):
+                return f"source.{role}"
         return "source.fold" if name == options.fold else "source.group"
 
     @property
@@ -423,7 +430,8 @@ class Rows(Source[R]):
         labelled, folded = bool(options.labels), options.fold is not None
         answered, tagged = options.answer is not None, options.tags is not None
         timed = options.time is not None
-        return labels.roles(self.offers, labelled, folded, answered, tagged, timed)
+        own = labels.roles(self.offers, labelled, folded, answered, tagged, timed)
+        return {**own, **covariates.roles(options)}
 
     def features(self) -> list[str]:
         """Return the names of the columns."""

@@ -50,6 +50,8 @@ class Faults:
         self.beside: dict[str, set[str]] = {"label": {*options.labels}}
         roles = ("fold", "answer", "tags", "time", "group")
         self.beside |= {role: {getattr(options, role)} for role in roles}
+        covariates = ("past_covariates", "future_covariates", "static_covariates")
+        self.beside |= {role: {*getattr(options, role)} for role in covariates}
         self.count = 0
         self.names: set[str] = set()
         self.lines: list[str] = []

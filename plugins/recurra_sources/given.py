@@ -14,6 +14,7 @@ from recurra import Element, Field, InputError, Piece, Unsuited
 from recurra_sources import holding, labels
 from recurra_sources.cells import Reader, Reading
 from recurra_sources.columns import Rows
+from recurra_sources.covariates import CovariateReader
 from recurra_sources.faults import shortened
 from recurra_sources.holding import Holding
 from recurra_sources.index import told_by_index
@@ -76,15 +77,16 @@ class Given(Rows[GivenOptions]):
         """
         table = holding.table_of(data)
         told = self._roles(table)
-        columns = told.columns or [name for name in table.names if name not in told.beside]
+        others = [*told.covariates, *told.beside]
+        columns = told.columns or [name for name in table.names if name not in others]
         if not columns:
-            fact = f"the data has no column that is read: {', '.join(told.beside)} say of it alone"
+            fact = f"the data has no column that is read: {', '.join(others)} say of it alone"
             raise InputError.of("RC041", fact, key="source.columns", cure="give the values too")
 
-        for name in (*columns, *told.beside):
+        for name in (*columns, *others):
             if name not in table.names:
                 raise self._no_column(name, table.names)
-        self._holding = held = table.holding(columns, told.beside)
+        self._holding = held = table.holding(columns, others)
         options = told.model_copy(
             update={
                 "columns": columns,
@@ -104,7 +106,7 @@ class Given(Rows[GivenOptions]):
         Raises `InputError` (RC030) for a role that is said of data without columns.
         """
         options = self.options
-        said = [*options.columns, *options.beside]
+        said = options.named
         if not said:
             if long := as_long(options, table.names):
                 return long
@@ -178,8 +180,10 @@ class Given(Rows[GivenOptions]):
             )
             raise InputError.of("RC030", fact, key="vocabulary.kind", cure=cure)
         # A number that stands for nothing is looked for cell by cell, and so is each step's tag.
-        by_cell = self.options.group is not None or self.options.na or self.options.tags is not None
-        by_cell = by_cell or self.options.time is not None
+        options = self.options
+        by_cell = options.group is not None or options.na or options.tags is not None
+        by_cell = by_cell or options.time is not None
+        by_cell = by_cell or options.covariates or options.static_covariates
         if element == "numbers" and not by_cell:
             arrays = self.held.arrays(self.options.whole_rows)
         if arrays is None:
@@ -208,7 +212,14 @@ class Given(Rows[GivenOptions]):
     def readers(self, element: Element) -> list[Reader]:
         """Return what reads the cells beside those that are read: numbers are names too."""
         readers = super().readers(element)
-        return [read if isinstance(read, LabelNumbers) else _written(read) for read in readers]
+        typed = LabelNumbers, CovariateReader
+        return [read if isinstance(read, typed) else _written(read) for read in readers]
+
+    def _covariate(self, name: str) -> CovariateReader:
+        """Return what reads the cells of a covariate: of a column of names, a number is one too."""
+        reader = super()._covariate(name)
+        reader.named = _written(reader.named)
+        return reader
 
     def _reader(self, element: Element) -> Reader:
         """Return what reads a cell as an element."""

@@ -60,6 +60,11 @@ class Interpolation:
         """Give the steps with every number; those of a fault are left out."""
         group: str | None = None
         for step in steps:
+            if step.ahead:
+                # Nothing of its sequence comes behind it that could fill anything.
+                yield from self._end()
+                yield step
+                continue
             if step.group != group or not self.columns:
                 yield from self._end()
                 group = step.group

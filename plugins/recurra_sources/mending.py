@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recurra_sources.cells import Cells, Place, Reader, Reading
+from recurra_sources.covariates import CovariateReader
 from recurra_sources.faults import Faults
 from recurra_sources.table_options import RowOptions
 
@@ -16,9 +17,9 @@ NOTHING: tuple[Any, Reading] = (object(), (None, ""))
 class Mending:
     """Reads the cells of rows, and does about missing ones what the task says.
 
-    `read_cell` reads an element, and `beside` what stands behind the elements of a row; `name`
-    gives the name of a cell by its place in a row and the number of elements there. The last cell
-    of a row is its group, where it is `grouped`.
+    `read_cell` reads an element, `covariates` what is read behind the elements of each row, and
+    `beside` what stands behind both; `name` gives the name of a cell by its place in a row and the
+    number of cells before those beside. The last cell of a row is its group, where it is `grouped`.
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class Mending:
         faults: Faults,
         name: Callable[[int, int], str],
         grouped: bool,
+        covariates: Sequence[CovariateReader] = (),
     ) -> None:
         self.missing, self.longest_gap = options.missing, options.longest_gap
         self.read_cell, self.beside = read_cell, beside
         self.faults, self.name, self.grouped = faults, name, grouped
+        self.covariates = covariates
         self.whole = self.dropped = 0
         self.said: dict[int, tuple[Any, Reading]] = {}
         self.begin()
@@ -42,13 +45,19 @@ class Mending:
         self.last: Cells = []
         self.filled: dict[int, int] = {}  # cells of a column one after the other
 
-    def values(self, place: Place, cells: Cells) -> Cells:
-        """Return the value of each cell of a row; none where it lacks."""
+    def values(self, place: Place, cells: Cells, unread: int = 0) -> Cells:
+        """Return the value of each cell of a row; none where it lacks, and of those `unread`."""
         width = len(cells) - len(self.beside)
+        own = width - len(self.covariates)
         values = [
             self._value(place, index, cells, width, self.read_cell(cells[index]))
-            for index in range(width)
+            for index in range(unread, own)
         ]
+        values = [*[None] * unread, *values][: max(own, unread)]
+        for index, covariate in enumerate(self.covariates, own):
+            if index < unread:
+                continue
+            values.append(self._value(place, index, cells, width, covariate(cells[index])))
         for index, read in enumerate(self.beside, width):
             # The steps of one sequence share these cells: each is read once.
             cell, reading = self.said.get(index, NOTHING)
@@ -74,6 +83,9 @@ class Mending:
         is_group = self.grouped and index == len(cells) - 1
         before = None if is_group or not self.last else self.last[index]
         waits = self.missing == "interpolate" and index < width
+        if waits and index >= width - len(self.covariates):
+            # Between names there is no line.
+            waits = not self.covariates[index - width].is_names
         if waits or self.missing == "drop":
             return None
 

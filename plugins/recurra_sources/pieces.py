@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recurra import Piece, Role
+from recurra_sources import covariates
 from recurra_sources.cells import Cells, Place
+from recurra_sources.table_options import RowOptions
 
 CHUNK = 1 << 14
 """Rows of a sequence that are given at a time."""
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Step(NamedTuple):
     """A row whose cells are read, where it stands, and of what sequence it is.
 
-    `tags` is its own, or one for each character of a text.
+    `tags` is its own, or one for each character of a text. Behind the numbers that are read its
+    `values` hold its covariates, and `static` has those of its series. One that is `ahead` is still
+    to come: nothing but its covariates of the future is known.
     """
 
     place: Place
@@ -28,6 +34,8 @@ class Step(NamedTuple):
     tags: Any
     group: str | None
     time: str | None = None
+    static: Mapping[str, Any] = NONE
+    ahead: bool = False
 
 
 def with_name(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
@@ -37,24 +45,27 @@ def with_name(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
         yield piece._replace(columns={**piece.columns, **columns}) if piece.start else piece
 
 
-def chunks(steps: Iterator[Step]) -> Iterator[Piece]:
-    """Give the steps of one sequence, many at a time."""
+def chunks(steps: Iterator[Step], options: RowOptions) -> Iterator[Piece]:
+    """Give the steps of one sequence, many at a time; those ahead with the last that has come."""
     chunk: list[Step] = []
     start = True
     for step in steps:
-        chunk.append(step)
-        if len(chunk) == CHUNK:
-            yield together(chunk, start)
+        if len(chunk) >= CHUNK and not step.ahead:
+            yield together(chunk, start, options)
             chunk, start = [], False
+        chunk.append(step)
     if chunk:
-        yield together(chunk, start)
+        yield together(chunk, start, options)
 
 
-def together(steps: list[Step], start: bool) -> Piece:
+def together(steps: list[Step], start: bool, options: RowOptions) -> Piece:
     """Return steps as elements: tokens of one column, or numbers of several."""
-    rows, said = [step.values for step in steps], tags_of(steps)
+    said = {**tags_of(steps), **covariates.tables(options, steps, start)}
     if start and steps[0].time is not None:
         said = {**said, "time": steps[0].time}
+    # Rows may be wider than their columns, where a cell holds a list; then nothing stands behind.
+    width = len(options.columns) if options.covariates else None
+    rows = [step.values[:width] for step in steps if not step.ahead]
     if isinstance(rows[0][0], str):
         return Piece([cells[0] for cells in rows], start, said)
     return Piece(np.array(rows, np.float64), start, said)

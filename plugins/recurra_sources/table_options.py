@@ -103,6 +103,33 @@ class RowOptions(Options):
             " below 1e11, then in milliseconds, microseconds and nanoseconds"
         ),
     )
+    past_covariates: Annotated[list[str], For("numbers")] = Field(
+        [],
+        description=(
+            "columns that are read beside those of `columns`, and not predicted, and that are known"
+            " of a step once it has come: the step after is predicted from them; of numbers, or"
+            " where the first cell is none, of names of categories"
+        ),
+    )
+    future_covariates: Annotated[list[str], For("numbers")] = Field(
+        [],
+        description=(
+            "columns, as past_covariates, that are known of a step before it comes: it is predicted"
+            " from its own; rows at the end of a series in which all of `columns` are empty hold"
+            " those of steps to come"
+        ),
+    )
+    static_covariates: Annotated[list[str], For("numbers")] = Field(
+        [],
+        description=(
+            "columns of which each series has one value, a number or the name of a category, that"
+            " all its rows share"
+        ),
+    )
+    categorical: Annotated[list[str], For("numbers")] = Field(
+        [],
+        description="covariates that are names of categories though their first cell is a number",
+    )
     separator: Annotated[str | None, For("text")] = Field(
         None,
         description="what stands between the rows of a group of text; left out, a newline",
@@ -145,7 +172,14 @@ class RowOptions(Options):
         """Whether a run has settled all but the file: nobody can change an option."""
         return self._alike is not None
 
-    @field_validator("columns", "na")
+    @field_validator(
+        "columns",
+        "na",
+        "past_covariates",
+        "future_covariates",
+        "static_covariates",
+        "categorical",
+    )
     @classmethod
     def _names_differ(cls, names: list[str]) -> list[str]:
         for name in names:
@@ -273,6 +307,28 @@ class RowOptions(Options):
         """How stamps are read, as far as the task says."""
         return Timeline(None, self.time_zone, self.time_numbers)
 
+    @model_validator(mode="after")
+    def _covariates_stand_apart(self) -> Self:
+        others = {name: "one of the columns that are read" for name in self.columns}
+        others |= {name: "the label" for name in self.labels}
+        for role in ("fold", "group", "answer", "tags", "time"):
+            if name := getattr(self, role):
+                others.setdefault(name, f"the {role}")
+        roles = ("past_covariates", "future_covariates", "static_covariates")
+        for role in roles:
+            for name in getattr(self, role):
+                if name in others:
+                    raise ValueError(
+                        f"{role}: {name!r} is {others[name]} too: it must be a column by itself"
+                    )
+                others[name] = f"one of {role}"
+
+        named = [name for role in roles for name in getattr(self, role)]
+        for name in self.categorical:
+            if name not in named:
+                raise ValueError(f"categorical: {name!r} is none of the covariates")
+        return self
+
     @property
     def labels(self) -> list[str]:
         """The columns that hold labels; of classes there is one."""
@@ -283,8 +339,18 @@ class RowOptions(Options):
     @property
     def beside(self) -> list[str]:
         """The columns that say something of a sequence, where named; the group is the last."""
-        names = (*self.labels, self.fold, self.answer, self.tags, self.time, self.group)
-        return [name for name in names if name is not None]
+        said = (self.fold, self.answer, self.tags, self.time, *self.static_covariates, self.group)
+        return [name for name in (*self.labels, *said) if name is not None]
+
+    @property
+    def covariates(self) -> list[str]:
+        """The columns that say something of each step, beside those that are read."""
+        return [*self.past_covariates, *self.future_covariates]
+
+    @property
+    def steps(self) -> list[str]:
+        """The columns that each step has a cell of."""
+        return [*self.columns, *self.covariates]
 
     @property
     def prompts(self) -> bool:
@@ -294,7 +360,7 @@ class RowOptions(Options):
     @property
     def named(self) -> list[str]:
         """The columns to read, and after them those beside."""
-        return [*self.columns, *self.beside]
+        return [*self.steps, *self.beside]
 
     @property
     def whole_rows(self) -> bool:

@@ -142,6 +142,10 @@ class Numeric(Vocabulary[NumericOptions]):
         """Return differences and the scale that follows them, or a scale for each series."""
         return self._transforms
 
+    def of_covariates(self) -> Numeric:
+        """Return what scales alike, and does nothing else."""
+        return Numeric(NumericOptions(scale=self.options.scale))
+
     def _powered(self, values: Floats) -> Floats:
         """Return what is scaled.
 

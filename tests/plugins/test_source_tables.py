@@ -283,9 +283,11 @@ OPTIONS = {
     "na": ["-"], "longest_gap": 3, "errors": "replace", "header": False, "quote": "'",
     "comment": "#", "thousands": " ", "percent": "share",
     "tags": "t", "time": "ds", "frequency": "month", "gaps": "fill", "time_zone": "UTC",
-    "time_numbers": "second",
+    "time_numbers": "second", "past_covariates": ["p"], "future_covariates": ["q"],
+    "static_covariates": ["s"], "categorical": ["p"],
 }  # fmt: skip
 STAMPS = {"time", "frequency", "gaps", "time_zone", "time_numbers"}
+COVARIATES = {"past_covariates", "future_covariates", "static_covariates"}
 
 
 @pytest.mark.parametrize("element", ["numbers", "tokens", "text"])
@@ -294,8 +296,8 @@ def test_every_option_says_what_it_counts_for(element, model):
     """An option that has no meaning for an element is marked so, and refused when it is set."""
     meaningless = {
         "numbers": {"separator", "answer"},
-        "tokens": {"separator", "decimal", "thousands", "percent"},
-        "text": {"decimal", "thousands", "percent", "missing", *STAMPS},
+        "tokens": {"separator", "decimal", "thousands", "percent", *COVARIATES},
+        "text": {"decimal", "thousands", "percent", "missing", *STAMPS, *COVARIATES},
     }[element]  # fmt: skip
     assert set(model.model_fields) <= set(OPTIONS)
     beside = {
@@ -303,9 +305,12 @@ def test_every_option_says_what_it_counts_for(element, model):
         "longest_gap": {"missing": "forward"},
         "gaps": {"time": "ds", "missing": "forward"},
         **dict.fromkeys(STAMPS - {"gaps"}, {"time": "ds"}),
+        "categorical": {"past_covariates": ["p"]},
     }
     for name in model.model_fields:
         if element == "text" and name in {"longest_gap", *STAMPS} - {"time"}:
+            continue  # it needs what is refused there
+        if name == "categorical" and element != "numbers":
             continue  # it needs what is refused there
         needed = beside.get(name, {})
         table = {"path": "x", "columns": ["a"], "group": "g", **needed, name: OPTIONS[name]}

@@ -245,7 +245,7 @@ def generate(
         beginning = parse(values, vocabulary.size)
     elif prompt is not None:
         beginning = text_or_tokens(prompt, vocabulary.reads, "--prompt")
-    sampling = {
+    sampling: dict[str, Any] = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip

@@ -15,18 +15,38 @@ from recurra.errors import InputError
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-Role: TypeAlias = Literal["input", "label", "answer", "fold", "series", "tags", "time"]
+Role: TypeAlias = Literal[
+    "input",
+    "label",
+    "answer",
+    "fold",
+    "series",
+    "tags",
+    "time",
+    "past_covariates",
+    "future_covariates",
+    "static_covariates",
+]
 """What a column of the data is for.
 
 `input` is what is read, step by step, `tags` is one text for each of its elements, and `answer`
 what is to follow a sequence, of the same elements and possibly of none; the others are one text a
 sequence, its `label`, the `fold` that it is in (train, validation or test), what it is called,
 `series`, and the `time` stamp of its first element, from which those of all others follow.
+
+Covariates are read beside numbers, and not asked for: of each step those of the `past`, which are
+known once it has come, and those of the `future`, which are known before, and `static` ones of a
+sequence (came with API 1.2).
 """
 
 TAGS: Role = "tags"
-OF_STEPS: tuple[Role, ...] = (TAGS,)
+PAST: Role = "past_covariates"
+FUTURE: Role = "future_covariates"
+STATIC: Role = "static_covariates"
+OF_STEPS: tuple[Role, ...] = (TAGS, PAST, FUTURE)
 """What is said of each element, and not once of a sequence."""
+COVARIATES: tuple[Role, ...] = (PAST, FUTURE, STATIC)
+"""What is read beside the input, in the order in which a network reads it."""
 
 FOLDS: tuple[str, ...] = ("train", "validation", "test")
 """What a fold can be."""
@@ -40,6 +60,11 @@ class Piece(NamedTuple):
     `columns` holds what other columns say, by their role: the piece that starts a sequence has its
     `label`, its `answer`, its `fold` and its `time`. Every piece has the `tags` of its own
     elements, a list of texts that is as long as `values`.
+
+    Covariates are tables, of which each column has its name: numbers `[n]`, or a list of texts, the
+    names of categories. Those of the `future` may go on behind `values` in the last piece of a
+    sequence: they are of steps that are still to come. A `static` one is a number or a text, in the
+    piece that starts a sequence.
     """
 
     values: Values
@@ -61,6 +86,12 @@ class Source(ABC, Generic[O]):
     Numbers stand in the text of a label as Python writes them, several with blanks between them,
     however the data writes them. A source that does not look at it gives its labels as they are
     (came with API 1.1).
+    """
+
+    categories: frozenset[str] | None = None
+    """The covariates that are names of categories, where whoever reads has learned that.
+
+    Else the source says so itself, by the values that it gives (came with API 1.2).
     """
 
     def __init__(self, options: O) -> None:

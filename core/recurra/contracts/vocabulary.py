@@ -115,6 +115,14 @@ class Vocabulary(ABC, Generic[O]):
         """
         return ()
 
+    def of_covariates(self) -> Vocabulary[Any]:
+        """Return a new one, not fitted, for numbers that are read beside those of this one.
+
+        It scales each column by all of training; what it says of `transforms` is not asked, nor
+        anything ever decoded. By default it has the same options (came with API 1.2).
+        """
+        return type(self)(self.options)
+
     def notes(self) -> list[str]:
         """Return what the report is to tell of what it learned: how much of the data is unknown.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from recurra.contracts.target import Past, Window
 from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
+from recurra.data.covariate_vocabulary import Companions
 from recurra.data.outlook import Outlook, Told, series
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
@@ -125,6 +126,7 @@ class Reader:
     Where numbers are transformed, `rows` holds what has become of them, with `origins` numbers of
     each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
     With an `outlook` a step is answered by several elements at once.
+    Its `companions` are read beside each element.
     """
 
     store: Store
@@ -138,6 +140,7 @@ class Reader:
     origins: int = 0
     lag: int = 0
     outlook: Outlook | None = None
+    companions: Companions | None = None
 
     def cut(self, first: Ints, steps: Ints, scored_from: Ints, until: Ints | None = None) -> Batch:
         """Return one batch: row i reads `steps[i]` steps from `first[i]` on, and answers at each.
@@ -188,7 +191,7 @@ class Reader:
                 y = _filled(y, offsets, steps)
 
         fresh = torch.ones(len(first), dtype=torch.bool)
-        inputs = self._tensor(x)
+        inputs = self._accompanied(self._tensor(x), first, steps)
         position = torch.from_numpy(first - begin)
         undo = NOTHING
         if self.outlook is not None:
@@ -281,9 +284,19 @@ class Reader:
         if steps.min() < longest:
             values = _filled(values, np.arange(longest), steps)
 
-        inputs = self._tensor(values)
+        inputs = self._accompanied(self._tensor(values), first, steps)
         answers = self._answer(self._labels[rows])
         return Whole(inputs, answers, torch.from_numpy(steps), torch.from_numpy(rows))
+
+    def _accompanied(self, inputs: Tensor, first: Ints, steps: Ints) -> Tensor:
+        """Return what is read of windows `[B, T, ...]` with their covariates, if there are any."""
+        if self.companions is None:
+            return inputs
+        width = inputs.shape[1]
+        beside: Array = self.companions.window(first, width)
+        if steps.min() < width:
+            beside = _filled(beside, np.arange(width), steps)
+        return torch.cat([inputs, torch.from_numpy(beside).to(self.dtype)], dim=-1)
 
     @property
     def _labels(self) -> Array:

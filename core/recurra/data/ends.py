@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from recurra.contracts.source import Piece
+from recurra.contracts.source import FUTURE, PAST, Piece
 from recurra.data.corpus import collected
-from recurra.data.store import Ints, Store
+from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError
 
 BLOCK = 1 << 16
@@ -35,7 +37,31 @@ def without_ends(store: Store, steps: int) -> Store:
             f"without its last {steps:,} steps no series has any: the longest has {longest:,} steps"
         )
         raise InputError.of("RC041", fact, key="sequence.leave_off", cure="leave fewer off")
-    return collected(_rows(store, steps))
+    left = collected(_rows(store, steps))
+    if store.covariates is None:
+        return left
+    covariates = _covariates(store, store.covariates, steps)
+    digest = hashlib.sha256(left.fingerprint.encode() + covariates.static.tobytes())
+    if covariates.steps is not None:
+        digest.update(covariates.steps.fingerprint.encode())
+    return replace(left, covariates=covariates, fingerprint=digest.hexdigest())
+
+
+def _covariates(store: Store, own: Covariates, steps: int) -> Covariates:
+    """Return the covariates of what stays, those of the future that are left off known ahead."""
+    stays = np.flatnonzero(lengths_of(store) > steps)
+    if own.steps is None:
+        return replace(own, static=own.static[stays], ahead={})
+
+    kept = collected(_rows(replace(own.steps, columns={}), steps))
+    past = sum(column.role == PAST for column in own.columns)
+    ahead = {}
+    for place, row in enumerate(stays.tolist()):
+        end = int(store.ends[row])
+        later = np.asarray(own.steps.values[end - steps : end, past:])
+        ahead[place] = np.concatenate([later, *([own.ahead[row]] if row in own.ahead else [])])
+    known = ahead if any(column.role == FUTURE for column in own.columns) else {}
+    return Covariates(own.columns, kept, own.static[stays], known)
 
 
 def _rows(store: Store, steps: int) -> Iterator[Piece]:

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import FOLDS, OF_STEPS, TAGS, Piece, Role, Source
+from recurra.contracts.source import (
+    COVARIATES,
+    FOLDS,
+    FUTURE,
+    OF_STEPS,
+    STATIC,
+    TAGS,
+    Piece,
+    Role,
+    Source,
+)
 from recurra.contracts.vocabulary import Element, Values, Vocabulary, broken_text
 from recurra.data.store import Array
 from recurra.errors import InputError, PluginError
@@ -43,6 +53,7 @@ def pieces(
     types, `PluginError` (RC071).
     """
     check = CHECKS[element]
+    tables = _Tables(tuple(role for role in roles if role in COVARIATES), owner)
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
         if not isinstance(piece, Piece):
@@ -54,13 +65,14 @@ def pieces(
             sequences += 1
             own_roles = tuple(piece.columns) if given else roles
             for role in own_roles:
-                if role not in OF_STEPS:
+                if role not in OF_STEPS and role not in COVARIATES:
                     columns[role] = _column(piece, role, sequences, owner, element)
 
         try:
             if given and isinstance(piece.values, InputError):
                 raise piece.values
             values = check(piece.values, seen, sequences, owner)
+            columns |= tables.checked(piece, first, seen, sequences, len(values))
         except InputError as error:
             if not given:
                 raise
@@ -79,6 +91,79 @@ def pieces(
             columns[TAGS] = _tags(piece, values, element, sequences, owner)
         yield Piece(values, first, columns)
         seen += len(values)
+
+
+class _Tables:
+    """Checks the covariates of pieces, which have the same columns of the same kinds in each."""
+
+    def __init__(self, roles: tuple[Role, ...], owner: str) -> None:
+        self.roles, self.owner = roles, owner
+        self.kinds: dict[Role, dict[str, bool]] = {}  # by name, whether a column is of names
+
+    def checked(
+        self, piece: Piece, first: bool, seen: int, sequence: int, count: int
+    ) -> dict[Role, dict[str, Any]]:
+        """Return the covariates of a piece of `count` elements, which comes after `seen` ones.
+
+        Raises `InputError` (RC042) for what is no number that can be scaled, and `PluginError`
+        (RC071) for what is no table.
+        """
+        return {
+            role: self._table(role, piece.columns.get(role), seen, sequence, count)
+            for role in self.roles
+            if first or role != STATIC
+        }
+
+    def _table(
+        self, role: Role, table: Any, seen: int, sequence: int, count: int
+    ) -> dict[str, Any]:
+        """Return one table, its numbers as arrays."""
+        if not isinstance(table, Mapping) or not table:
+            kind = "nothing" if table is None else type(table).__name__
+            fact = f"the {role} of sequence {sequence} are {kind}, not a table of columns"
+            raise broken(self.owner, fact)
+        kinds = self.kinds.setdefault(role, dict.fromkeys(table))  # type: ignore[arg-type]
+        if list(kinds) != list(table):
+            fact = f"the {role} of sequence {sequence} are {list(table)}, and before {list(kinds)}"
+            raise broken(self.owner, fact)
+        return {
+            name: self._column(role, name, values, seen, sequence, count)
+            for name, values in table.items()
+        }
+
+    def _column(
+        self, role: Role, name: str, values: Any, seen: int, sequence: int, count: int
+    ) -> Any:
+        """Return the values of a column; the static one of a sequence is one value."""
+        listed = [values] if role == STATIC else values
+        where = f"{role} {name!r} of sequence {sequence}"
+        if isinstance(listed, list | tuple) and all(isinstance(value, str) for value in listed):
+            checked: Any = list(listed)
+            for value in checked:
+                if not value.strip() or broken_text(value) >= 0:
+                    fact = f"{where} holds {ascii(value)}, which is no name of a category"
+                    raise InputError.of("RC042", fact, key="source", cure="give it a name")
+        else:
+            checked = np.asarray(listed)
+            if checked.dtype.kind not in "fiu" or checked.ndim != 1:
+                raise broken(self.owner, f"{where} holds {_described(values)}, not numbers [n]")
+            checked = checked.astype(np.float64)
+            wrong = np.flatnonzero(~(np.abs(checked) <= LARGEST))
+            if len(wrong):
+                at = int(wrong[0])
+                place = "" if role == STATIC else f" at position {seen + at}"
+                raise _unusable(float(checked[at]), f"as {where}{place}")
+
+        expected = 1 if role == STATIC else count
+        if len(checked) < expected or (role != FUTURE and len(checked) > expected):
+            raise broken(self.owner, f"{where} has {len(checked)} values for {expected} elements")
+        if len(checked):
+            is_names = isinstance(checked, list)
+            known = self.kinds[role][name]
+            if known is not None and known != is_names:
+                raise broken(self.owner, f"{where} holds names and numbers")
+            self.kinds[role][name] = is_names
+        return checked[0] if role == STATIC else checked
 
 
 def ids(values: Any, size: int, owner: str) -> Array:

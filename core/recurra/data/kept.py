@@ -21,9 +21,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recurra import cache, system
 from recurra.cache import cache_folder
-from recurra.contracts.source import Role
+from recurra.contracts.source import OF_STEPS, Role
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.store import CODE, Array, Block, Learned, Ledger, Store, tagged
+from recurra.data.covariates import Column
+from recurra.data.store import (
+    CODE,
+    Array,
+    Block,
+    Covariates,
+    Ints,
+    Learned,
+    Ledger,
+    Store,
+    accompanied,
+    tagged,
+)
 from recurra.errors import InputError, RunError
 
 LOOK, LOOKS = 1 << 20, 64
@@ -33,6 +45,8 @@ A smaller one is looked at whole.
 """
 CODES = "codes.bin"
 """The codes of the tags of a corpus, where its elements have such."""
+BESIDE = "beside.bin"
+"""The covariates of its steps, where they have such."""
 
 
 class Opened(NamedTuple):
@@ -109,11 +123,17 @@ def _work_folder(folder: Path) -> Path | None:
 def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned) -> None:
     """Write the values one block at a time, then what is known of them, and hashes of it all."""
     about: dict[str, Any] = {"vocabulary": learned}
-    with (work / "values.bin").open("wb") as out, (work / CODES).open("wb") as codes_out:
-        for values, codes in blocks:
+    with (
+        (work / "values.bin").open("wb") as out,
+        (work / CODES).open("wb") as codes_out,
+        (work / BESIDE).open("wb") as beside_out,
+    ):
+        for values, codes, beside in blocks:
             values.tofile(out)
             if codes is not None:
                 codes.tofile(codes_out)
+            if beside is not None:
+                beside.tofile(beside_out)
             about["dtype"] = values.dtype.str
             # The ledger takes note of a block when it is asked for it.
             about["shape"] = [ledger.total, *values.shape[1:]]
@@ -123,6 +143,15 @@ def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned
         about["tag_names"] = [*ledger.codes]
     else:
         (work / CODES).unlink()
+    gathered = ledger.covariates
+    if gathered.columns:
+        about["covariates"] = {
+            "columns": [list(column) for column in gathered.listed()],
+            "static": gathered.static,
+            "ahead": {str(place): rows.tolist() for place, rows in gathered.ahead.items()},
+        }
+    if not (work / BESIDE).stat().st_size:
+        (work / BESIDE).unlink()
     if ledger.emptied:
         about["emptied"] = ledger.emptied
     if ledger.columns:
@@ -130,6 +159,16 @@ def _write(work: Path, blocks: Iterator[Block], ledger: Ledger, learned: Learned
     np.save(work / "starts.npy", np.array(ledger.starts, np.int64))
     about["sha256"] = _hashes(work, about)
     (work / "about.json").write_text(json.dumps(about))
+
+
+class _Covariates(BaseModel):
+    """What about.json holds of covariates."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    columns: list[Annotated[list[Any], Field(min_length=3, max_length=3)]]
+    static: list[list[float]]
+    ahead: dict[str, list[list[float]]]
 
 
 class _About(BaseModel):
@@ -143,6 +182,7 @@ class _About(BaseModel):
     vocabulary: dict[str, Any] | None
     columns: dict[Role, list[str]] = {}
     tag_names: list[str] = []
+    covariates: _Covariates | None = None
     emptied: int = Field(0, ge=0)
     sha256: dict[str, str]
 
@@ -159,6 +199,8 @@ def _hashes(folder: Path, about: dict[str, Any]) -> dict[str, str]:
     }
     if "tag_names" in about:
         hashes["codes"] = _hash_of_values(folder / CODES)
+    if (folder / BESIDE).exists():
+        hashes["beside"] = _hash_of_values(folder / BESIDE)
     return hashes
 
 
@@ -212,6 +254,7 @@ def _open(folder: Path) -> Opened | None:
         shape = tuple(about.shape)
         values = _mapped(folder / "values.bin", np.dtype(about.dtype), shape)
         codes = _mapped(folder / CODES, CODE, shape[:1]) if about.tag_names else None
+        covariates = _covariates(folder, about, starts)
     except (OSError, ValueError, RecursionError, OverflowError):
         return None
 
@@ -226,9 +269,22 @@ def _open(folder: Path) -> Opened | None:
         about.fingerprint,
         columns=about.columns,
         tags=tags,
+        covariates=covariates,
         emptied=about.emptied,
     )
     return Opened(store, about.vocabulary)
+
+
+def _covariates(folder: Path, about: _About, starts: Ints) -> Covariates | None:
+    """Map the covariates of a corpus, if it has any. Raises `OSError` or `ValueError`."""
+    if about.covariates is None:
+        return None
+    columns = [Column(*column) for column in about.covariates.columns]
+    width = sum(column.role in OF_STEPS for column in columns)
+    shape = (about.shape[0], width)
+    beside = _mapped(folder / BESIDE, np.dtype(np.float64), shape) if width else None
+    ahead = {int(place): np.array(rows) for place, rows in about.covariates.ahead.items()}
+    return accompanied(beside, starts, columns, about.covariates.static, ahead)
 
 
 def _is_sound(starts: Array, count: int) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers, counted
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.labels import Labels
 from recurra.data.splits import Split
 from recurra.data.store import Tags
@@ -27,13 +28,20 @@ New: TypeAlias = Literal["refused", "added", "unseen"]
 class Known:
     """A vocabulary, and answers, that are taken as they are; one that is not there is learned.
 
-    `owner` is the run that they are of, in words.
+    `owner` is the run that they are of, in words. What it knows of `covariates` is taken with its
+    vocabulary.
     """
 
     owner: str = ""
     vocabulary: Vocabulary[Any] | None = None
     answers: Answers | None = None
     new: New = "unseen"
+    covariates: CovariateVocabulary | None = None
+
+    @property
+    def categories(self) -> frozenset[str] | None:
+        """The covariates that are names of categories, where that is known."""
+        return None if self.covariates is None else self.covariates.categories
 
     def answered(
         self, answers: Any, column: list[str], train: NDArray[np.int64]

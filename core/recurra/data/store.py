@@ -15,7 +15,8 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import OF_STEPS, TAGS, Piece, Role
+from recurra.contracts.source import COVARIATES, OF_STEPS, TAGS, Piece, Role
+from recurra.data.covariates import Column, Gathering
 from recurra.errors import InputError
 
 Array: TypeAlias = NDArray[Any]
@@ -29,10 +30,14 @@ CODE = np.dtype(np.uint16)
 
 
 class Block(NamedTuple):
-    """Elements that came together, and the codes `[n]` of their tags, where they have such."""
+    """Elements that came together, and what stands beside each of them, where anything does.
+
+    That is the codes `[n]` of their tags, and their covariates `[n, C]`.
+    """
 
     values: Array
     codes: Array | None = None
+    beside: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,21 @@ class Tags:
 
     names: list[str]
     codes: Store
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What is read beside numbers: of the steps `[N, C]`, of the sequences `[S, K]`.
+
+    The `columns` of the steps come first, in the order of the numbers, and then those of the
+    sequences; a column of names holds their codes. `ahead` has of a sequence, by its place, the
+    rows of the future that follow its last element.
+    """
+
+    columns: list[Column]
+    steps: Store | None
+    static: Array
+    ahead: Mapping[int, Array]
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,7 @@ class Store:
     symbols: int = 0
     columns: Mapping[Role, list[str]] = field(default_factory=dict)
     tags: Tags | None = None
+    covariates: Covariates | None = None
     emptied: int = 0
 
     def __len__(self) -> int:
@@ -141,6 +162,7 @@ class Ledger:
     starts: list[int] = field(default_factory=list)
     columns: dict[Role, list[str]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
+    covariates: Gathering = field(default_factory=Gathering)
     total: int = 0
     emptied: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
@@ -154,7 +176,7 @@ class Ledger:
             self.starts.append(self.total)
             self.digest.update(b"|")
             for role, value in piece.columns.items():
-                if role in OF_STEPS:
+                if role in OF_STEPS or role in COVARIATES:
                     continue
                 column = self.columns.setdefault(role, [])
                 column.append(value)
@@ -164,12 +186,15 @@ class Ledger:
         values: Array = piece.values
         self.digest.update(values.data)
         self.total += len(values)
+        beside = None
+        if not piece.columns.keys().isdisjoint(COVARIATES):
+            beside = self.covariates.note(piece, len(self.starts) - 1)
         if TAGS not in piece.columns:
-            return Block(values)
+            return Block(values, None, beside)
 
         codes = self._coded(piece.columns[TAGS])
         self.digest.update(codes.data)
-        return Block(values, codes)
+        return Block(values, codes, beside)
 
     def _coded(self, tags: Sequence[str]) -> Array:
         """Return the codes of tags, of which each new one takes the next. Raises `InputError`."""
@@ -192,6 +217,8 @@ class Ledger:
         if self.codes:
             names = json.dumps([*self.codes])
             whole.update(names.encode())
+        if self.covariates.columns:
+            whole.update(self.covariates.said().encode())
         return str(whole.hexdigest())
 
     def store(self, blocks: Sequence[Block], learned: Learned) -> Store:
@@ -200,12 +227,41 @@ class Ledger:
         values = np.concatenate([block.values for block in blocks])
         codes = [block.codes for block in blocks if block.codes is not None]
         tags = tagged(np.concatenate(codes), starts, [*self.codes]) if codes else None
-        fingerprint = self.fingerprint(learned)
+        beside = [block.beside for block in blocks if block.beside is not None]
+        covariates = None
+        if self.covariates.columns:
+            covariates = accompanied(
+                np.concatenate(beside) if beside else None,
+                starts,
+                self.covariates.listed(),
+                self.covariates.static,
+                self.covariates.ahead,
+            )
         return Store(
-            values, starts, fingerprint, columns=self.columns, tags=tags, emptied=self.emptied
+            values,
+            starts,
+            self.fingerprint(learned),
+            columns=self.columns,
+            tags=tags,
+            covariates=covariates,
+            emptied=self.emptied,
         )
 
 
 def tagged(codes: Array, starts: Ints, names: list[str]) -> Tags:
     """Return the tags of sequences that begin at `starts`."""
     return Tags(names, Store(codes, starts, "", symbols=len(names)))
+
+
+def accompanied(
+    beside: Array | None,
+    starts: Ints,
+    columns: list[Column],
+    static: Sequence[Sequence[float]],
+    ahead: Mapping[int, Any],
+) -> Covariates:
+    """Return the covariates of sequences that begin at `starts`: of their steps, and of each."""
+    steps = None if beside is None else Store(beside, starts, "")
+    rows = np.array(static, np.float64).reshape(len(starts), -1)
+    later = {place: np.asarray(row, np.float64) for place, row in ahead.items()}
+    return Covariates(columns, steps, rows, later)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.covariate_vocabulary import Rows
 from recurra.errors import InputError
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
@@ -16,17 +18,22 @@ from recurra.runs.records import reading
 
 
 def begun(
-    make: Callable[[int], Session], folder: RunFolder, prompt: Any, position: int, warm: bool
+    make: Callable[[int], Session],
+    folder: RunFolder,
+    prompt: Any,
+    position: int,
+    warm: bool,
+    covariates: Any = None,
 ) -> Session:
     """Return a session that has read a prompt, or the opening where there is none.
 
-    One that is `warm` has read an ending before. `make` gives a session whose first element stands
-    at a position. The ending is the last text of training; the opening of a series is its own end,
-    which is thus read once. Raises `InputError` (RC043, RC080), and `RunError` (RC052) if what the
-    run recorded cannot be read.
+    `covariates` stand beside what is read first. One that is `warm` has read an ending before.
+    `make` gives a session whose first element stands at a position. The ending is the last text of
+    training; the opening of a series is its own end, which is thus read once. Raises `InputError`
+    (RC043, RC080), and `RunError` (RC052) if what the run recorded cannot be read.
     """
     if prompt is not None and not warm:
-        return make(position).feed(prompt)
+        return make(position).feed(prompt, covariates)
 
     vocabulary = make(0).vocabulary
     ends = warm and ELEMENTS[vocabulary.yields].ended
@@ -39,7 +46,7 @@ def begun(
         session.feed_ids(recorded(vocabulary, folder, "ending"))
     else:
         session = make(data.opening_position)
-        session.feed_ids(recorded(vocabulary, folder, "opening"))
+        session.feed_ids(recorded(vocabulary, folder, "opening"), covariates)
     if warm:
         # A penalty of repetition is for what the reader sees.
         session.seen.zero_()
@@ -61,6 +68,20 @@ def _check(folder: RunFolder, ends: bool, position: int) -> None:
         fact = f"{folder.path} was made by a version that recorded no text to read before a prompt"
         cure = "leave warm out, and give a longer prompt"
         raise InputError.of("RC080", fact, key="generation.warm", cure=cure)
+
+
+def recorded_covariates(folder: RunFolder) -> Rows:
+    """Return what data.json records beside the opening. Raises `RunError` (RC052)."""
+    saved = folder.records.data().opening_covariates
+    with reading(folder.path / "data.json"):
+        if saved is None:
+            raise ValueError("the covariates of its end are gone")
+        count = max(len(saved.past), len(saved.future))
+        past, future = (
+            np.array(part, np.float64).reshape(len(part) or count, -1)
+            for part in (saved.past, saved.future)
+        )
+        return Rows(past, future, np.array(saved.static, np.float64))
 
 
 def recorded(

@@ -49,6 +49,7 @@ class Elements(Protocol):
     lacks: ClassVar[Mapping[str, str]]
     unused: ClassVar[tuple[str, ...]] = ()
     ended: ClassVar[bool] = False
+    accompanied: ClassVar[bool] = False
 
     def has(self, method: str) -> None:
         """Refuse a method of a session that these lack. Raises `InputError` (RC080)."""
@@ -235,6 +236,7 @@ class Numbers(Elements):
     """Scaled rows: a prompt is a list of numbers, and what follows is forecast."""
 
     name, other = "numbers", "symbols"
+    accompanied = True
     lacks: ClassVar[Mapping[str, str]] = {
         "chances": "expected() gives what the network says of the next numbers",
         "draw": "forecast_step() gives the next numbers",

@@ -6,28 +6,30 @@ import copy
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Stream
+from recurra.data.covariate_vocabulary import Rows
 from recurra.data.outlook import Outlook
 from recurra.engine.recurrence import map_state
-from recurra.errors import InputError, RunError, Unverified, warn
-from recurra.generate import arguments, draws
+from recurra.errors import InputError, RunError
+from recurra.generate import arguments, draws, saved
+from recurra.generate.companion import Companion
 from recurra.generate.elements import (
     ELEMENTS,
     GIVE_KNOWN,
     SKIPPED,
     TOO_FEW,
+    Plain,
     encoded,
     holds_any,
     refused,
@@ -37,7 +39,6 @@ from recurra.generate.sampling import Sampling
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, stepper
 from recurra.randomness import SCHEME
-from recurra.runs.files import guarded
 
 STREAMS = 1 << 20
 """Streams side by side, at most."""
@@ -45,10 +46,10 @@ STREAMS = 1 << 20
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
-STATE, STREAM, TRAIL = "state.", "stream.", "trail."
+STATE, STREAM, TRAIL, BESIDE = "state.", "stream.", "trail.", "beside."
 """How the names of tensors begin in a saved state.
 
-They are those of the network, of what it reads, and of what is kept of a series.
+They are those of the network, of what it reads, of what is kept of a series, and of its covariates.
 """
 
 BEYOND = "what the network forecasts is beyond all numbers in the data's units"
@@ -63,7 +64,8 @@ class Session:
     stands that is fed: a clock in the encoder goes on from there. `scheme` is that of
     `recurra.randomness`, by which symbols are drawn. What is `known` of a series, in the data's
     units, is what it is scaled by where each has a scale of its own; else those are the numbers
-    that are fed first. With an `outlook` the network says several elements ahead at once.
+    that are fed first. With an `outlook` the network says several elements ahead at once. A
+    `companion` holds what is read beside numbers.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Session:
         scheme: int = SCHEME,
         known: NDArray[Any] | None = None,
         outlook: Outlook | None = None,
+        companion: Companion | None = None,
     ) -> None:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
@@ -89,6 +92,7 @@ class Session:
         self.outlook = outlook
         # What is kept of a series for what is known ahead of it.
         self.trail = None if outlook is None else outlook.trail(vocabulary.size)
+        self.companion = companion
         self._carried: States | Packed | None = None
         # Whether the last that was fed held no symbol of the vocabulary.
         self.skipped = False
@@ -106,22 +110,27 @@ class Session:
         """The states of encoder and layers; None before anything has been read."""
         return None if self._carried is None else self.stepper.states(self._carried)
 
-    def feed(self, values: Any) -> Session:
+    def feed(self, values: Any, covariates: Mapping[str, Any] | None = None) -> Session:
         """Read elements: a text, tokens or numbers in the data's units. Returns the session.
 
-        Raises `InputError` (RC043, RC080) for a symbol that the vocabulary lacks or numbers of
-        another width.
+        `covariates` holds by their names what stands beside each step, a list of as many values;
+        those of the future may be more, of steps to come. A step is read once those of the future
+        of the next are known. Raises `InputError` (RC043, RC080) for a symbol that the vocabulary
+        lacks, numbers of another width or a covariate that is missing.
         """
         ids = encoded(self.vocabulary, values)
         self.skipped = not len(ids) and holds_any(self.vocabulary, values)
-        return self.feed_ids(ids) if len(ids) else self
+        return self.feed_ids(ids, covariates) if len(ids) else self
 
-    def feed_ids(self, ids: NDArray[Any]) -> Session:
+    def feed_ids(
+        self, ids: NDArray[Any], covariates: Mapping[str, Any] | Rows | None = None
+    ) -> Session:
         """Read ids `[n]`, or numbers `[n, F]` in the data's units; each stream reads them all.
 
-        Raises `InputError` (RC042, RC080) for ids that the vocabulary lacks, and for numbers that
-        cannot be read; then nothing has been read.
+        `covariates` are as in `feed`. Raises `InputError` (RC042, RC080) for ids that the
+        vocabulary lacks, and for numbers that cannot be read; then nothing has been read.
         """
+        self._check_beside(covariates)
         ids = self.elements.checked(self.vocabulary, ids)
         if not len(ids):
             return self
@@ -131,13 +140,36 @@ class Session:
         # A stream that has read what is refused is thrown away.
         stream = copy.copy(self.stream)
         x = self.elements.window(stream.read(ids), self.network.dtype)
+        if self.companion is not None:
+            rows = self.companion.rows(covariates, len(x))
+            self.companion, x = self.companion.after(x, rows)
         self.stream = stream
         if self.outlook is not None and self.trail is not None:
             self.trail = self.trail.after(self.outlook.chain.scaled(ids))
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK].to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
+        if self.companion is not None and self.companion.pending is not None:
+            # What is said of a step that has come is asked no more.
+            self.output = self._raw = None
         return self
+
+    def _check_beside(self, covariates: Any) -> None:
+        """Refuse covariates where nothing reads them. Raises `InputError` (RC080)."""
+        if covariates and self.companion is None:
+            fact = "this run reads no covariates"
+            raise InputError.of("RC080", fact, key="covariates", cure="leave them out")
+
+    def reach(self, steps: int) -> int:
+        """Return how many of the next steps can be told with the covariates that are known."""
+        return steps if self.companion is None else self.companion.reach(steps)
+
+    def _look(self) -> None:
+        """Read a step that waits, if what must be known of the next one is."""
+        if self.companion is None or self.companion.pending is None or self.companion.waits:
+            return
+        self.companion, x = self.companion.looked()
+        self._forward(x.to(self.network.device).unsqueeze(0))
 
     def _forward(self, x: Tensor) -> None:
         """Read a window of ids `[B, T]` or numbers `[B, T, F]`."""
@@ -204,7 +236,10 @@ class Session:
         Of H elements ahead it is `[B, H, F]`, each told relative to what is known; `forecast` gives
         them in the data's units. Raises `InputError` (RC080) if there is none.
         """
+        self._look()
         if self.output is None:
+            if self.companion is not None and self.companion.waits:
+                raise self.companion.unknown()
             if self.skipped:
                 raise refused(SKIPPED, cure=GIVE_KNOWN)
             fact = "nothing has been read, so nothing follows"
@@ -251,20 +286,55 @@ class Session:
         self._step(ids)
         return ids.cpu().numpy()
 
-    def forecast_step(self) -> NDArray[np.float64]:
+    def forecast_step(self, covariates: Mapping[str, Any] | None = None) -> NDArray[np.float64]:
         """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
 
-        Raises `InputError` (RC080) for a run of symbols, and `RunError` (RC060) if they are not
-        finite.
+        `covariates` holds those of the future of this step, unless they were fed before. Where
+        there are covariates of the past, which nobody knows of it, the step is not read: it is to
+        be fed before the one after it is asked for. Raises `InputError` (RC080) for a run of
+        symbols, and for a covariate that is missing, and `RunError` (RC060) if they are not finite.
         """
         self.elements.has("forecast_step")
         if self.outlook is not None:
             fact = f"this run answers {self.outlook.steps} steps at once, and reads none of them"
             raise InputError.of("RC080", fact, cure="forecast() gives them all")
+        self._check_beside(covariates)
+        if self.companion is not None:
+            return self._forecast_beside(self.companion.ahead(covariates))
         scaled = self._sound("forecast")
         self._part()
         self._step(scaled.to(self.network.dtype))
-        numbers = self.stream.undo(scaled[0].cpu().double().numpy())
+        return self._own(self.stream, scaled)
+
+    def _forecast_beside(self, companion: Companion) -> NDArray[np.float64]:
+        """Return the next numbers of a series with covariates."""
+        if companion.told:
+            listed = ", ".join(companion.past)
+            fact = f"nobody knows the past covariates of a step that is forecast: {listed}"
+            cure = "feed the step with them; or train without, or with a direct horizon"
+            raise InputError.of("RC080", fact, key="covariates", cure=cure)
+        self.companion = companion
+        scaled = self._sound("forecast")
+        if companion.past:
+            numbers = self._own(copy.copy(self.stream), scaled)
+            self.companion = copy.copy(self.companion)
+            self.companion.told = True
+            return numbers
+
+        numbers = self._own(self.stream, scaled)
+        self.companion, x = self.companion.fed_back(scaled.to(self.network.dtype).cpu())
+        if self.companion.pending is not None:
+            self.output = self._raw = None
+        else:
+            self._step(x.to(self.network.device))
+        return numbers
+
+    def _own(self, stream: Stream | Plain, scaled: Tensor) -> NDArray[np.float64]:
+        """Return what the network says of the next step in the data's units, `[F]`.
+
+        Raises `RunError` (RC060) if it is not finite.
+        """
+        numbers: NDArray[np.float64] = stream.undo(scaled[0].cpu().double().numpy())
         if not np.isfinite(numbers).all():
             raise RunError.of("RC060", BEYOND)
         return numbers
@@ -303,6 +373,9 @@ class Session:
         if self.trail is not None:
             for name, tensor in self.trail.tensors().items():
                 tensors[TRAIL + name] = tensor
+        if self.companion is not None:
+            for name, tensor in self.companion.tensors().items():
+                tensors[BESIDE + name] = tensor
         if self.output is not None:
             tensors["output"] = self.output.detach().cpu().contiguous()
         if self._raw is not None and self._has_own_point:
@@ -314,13 +387,7 @@ class Session:
             "position": str(self.position),
             "streams": str(self.streams),
         }
-        about["sha256"] = _hash(about, tensors)
-        with guarded(Path(path), "or give another path"):
-            try:
-                save_file(tensors, path, metadata=about)
-            except SafetensorError as error:
-                # So it tells of a folder that is not there, or of a full disk.
-                raise OSError(str(error)) from error
+        saved.write(Path(path), about, tensors)
 
     def restore(self, path: str | Path) -> Session:
         """Take the state from a file; one that is refused changes nothing.
@@ -328,21 +395,7 @@ class Session:
         Raises `InputError` (RC054) if it belongs to another network, is damaged, or is no state.
         Warns (`Unverified`) of one that was saved before states had a hash.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:
-            # A file that is none of ours may lead safetensors to anything.
-            raise InputError.of("RC054", f"{path} is not a saved state: {error}") from error
-
-        if about.get("signature") != self.signature():
-            fact = f"{path} was saved by another network, vocabulary or precision"
-            cure = "restore it into a session of the run that saved it"
-            raise InputError.of("RC054", fact, cure=cure)
-        if "sha256" not in about:
-            text = f"{path} holds no hash, as states of before: it is restored unverified"
-            warn(text, Unverified)
+        about, tensors = saved.read(path, self.signature())
         try:
             self._take(about, tensors)
         except Exception as error:
@@ -357,7 +410,7 @@ class Session:
 
         Raises any error if it is not what `save` has written.
         """
-        if about.get("sha256", "") not in ("", _hash(about, tensors)):
+        if about.get("sha256", "") not in ("", saved.hash_of(about, tensors)):
             raise ValueError("its hash is not the recorded one")
         seen, output = tensors["seen"], tensors.get("output")
         streams, position = int(about["streams"]), int(about["position"])
@@ -369,8 +422,12 @@ class Session:
         if raw is not None and output is not None:
             if raw.shape != (*output.shape[:-1], self.network.loss.output_size):
                 raise ValueError(f"raw is {tuple(raw.shape)} {raw.dtype}")
-        states = _under(STATE, tensors)
-        if bool(states) != (output is not None):
+        states = saved.under(STATE, tensors)
+        companion = self.companion
+        if companion is not None:
+            companion = companion.restored(saved.under(BESIDE, tensors), self.vocabulary.size)
+        waits = companion is not None and companion.pending is not None
+        if bool(states) != (output is not None) and not waits:
             raise ValueError("there is a state without an output, or an output without a state")
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and bool(tensor.isnan().any()):
@@ -381,10 +438,10 @@ class Session:
         if states:
             carried = unflatten(self.network.initial_states(len(seen)), states)
         drawn = draws.restored(tensors["random"])
-        stream = self.stream.restored(_under(STREAM, tensors))
+        stream = self.stream.restored(saved.under(STREAM, tensors))
         trail = self.trail
         if trail is not None:
-            trail = trail.restored(_under(TRAIL, tensors))
+            trail = trail.restored(saved.under(TRAIL, tensors))
         device = self.network.device
         seen = seen.to(device)
         output = None if output is None else output.to(device)
@@ -394,6 +451,7 @@ class Session:
         self.seen, self.output, self._raw = seen, output, raw
         self._carried, self.draws, self.stream = carried, drawn, stream
         self.trail = trail
+        self.companion = companion
 
     def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
         """Check what was saved beside the states. Raises `ValueError`."""
@@ -417,34 +475,12 @@ class Session:
         """Return a hash of the weights and the vocabulary: a state means nothing to any other."""
         vocabulary = json.dumps(self.vocabulary.save(), sort_keys=True)
         digest = hashlib.sha256(vocabulary.encode())
+        if self.companion is not None:
+            beside = json.dumps(self.companion.vocabulary.save(), sort_keys=True)
+            digest.update(beside.encode())
         cells = [f"{type(cell).__name__} {cell.options!r}" for cell in self.network.cells]
         digest.update(f"{cells} {self.network.narrow}".encode())
         for name, weight in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
-            digest.update(_bytes(weight.detach().cpu().contiguous()))
+            digest.update(saved.bytes_of(weight.detach().cpu().contiguous()))
         return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    """Return the bytes of a tensor on the CPU."""
-    return tensor.view(torch.uint8).numpy().tobytes()
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names have a prefix, without it."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _hash(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Return a hash of all that a saved state holds, but for the hash itself."""
-    rest = {key: value for key, value in sorted(about.items()) if key != "sha256"}
-    digest = hashlib.sha256(json.dumps(rest).encode())
-    for name, tensor in sorted(tensors.items()):
-        heading = [name, str(tensor.dtype), list(tensor.shape)]
-        digest.update(json.dumps(heading).encode())
-        digest.update(_bytes(tensor.detach().cpu().contiguous().view(-1)))
-    return digest.hexdigest()

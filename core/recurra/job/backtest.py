@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from recurra.attribution import blaming
 from recurra.data.chain import Chain, in_training
+from recurra.data.covariate_vocabulary import Rows
 from recurra.data.store import Array
 from recurra.errors import InputError, Interrupted, RecurraError, RunError
 from recurra.generate import arguments
+from recurra.generate.companion import Companion
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job import backtested, frame
@@ -193,7 +195,8 @@ def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:
             cutoff = int(cutoffs[row])
             first = max(0, cutoff - HISTORY)
             history = series.between(row, first, cutoff)
-            forecast_into(values[place], run, model.known(row), first, history)
+            beside = series.beside(run.covariates, row, first, cutoff, plan.horizon)
+            forecast_into(values[place], run, model.known(row), first, history, beside)
             if time.monotonic() - last > SECONDS:
                 last = time.monotonic()
                 tell(observer, [f"{where}: {place + 1:,} of {len(chosen):,} series"])
@@ -206,15 +209,24 @@ def forecast_into(
     known: Array | None,
     position: int,
     history: NDArray[np.float64],
+    beside: Rows | None = None,
 ) -> None:
     """Write what a run forecasts after a history into `[H, F]`, as far as that is finite.
 
-    The history begins at a `position` of its series.
+    The history begins at a `position` of its series; its covariates stand `beside` it.
     """
+    companion = None
+    if run.covariates is not None and beside is not None:
+        companion = Companion(run.covariates, beside.static)
     session = Session(
-        run.network, run.vocabulary, position=position, known=known, outlook=run.outlook
+        run.network,
+        run.vocabulary,
+        position=position,
+        known=known,
+        outlook=run.outlook,
+        companion=companion,
     )
-    session.feed(history)
+    session.feed_ids(history, beside)
     with suppress(RunError):
         for step, row in enumerate(numbers(session, len(values))):
             values[step] = row

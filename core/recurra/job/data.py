@@ -19,6 +19,7 @@ from recurra.data.answers import Answers, answered, can_be_given, counted, tagge
 from recurra.data.batches import Reader
 from recurra.data.chain import Chain, in_training, transformed
 from recurra.data.corpus import build
+from recurra.data.covariate_vocabulary import Companions, CovariateVocabulary, Rows
 from recurra.data.ends import without_ends
 from recurra.data.feeds import Feed
 from recurra.data.known import Known
@@ -28,6 +29,7 @@ from recurra.data.outlook import outlook_of
 from recurra.data.splits import Split, SplitName, place_of, split
 from recurra.data.store import Store
 from recurra.errors import InputError
+from recurra.job.covariates import companions_of
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
 from recurra.job.refusals import check_ahead, check_prompt, check_series, check_splits
@@ -99,6 +101,18 @@ class Data:
     def read(self) -> Vocabulary[Any]:
         """What the network reads: the vocabulary, or all that answers are of where they follow."""
         return self.answers if isinstance(self.answers, Marked) else self.vocabulary
+
+    @property
+    def covariates(self) -> CovariateVocabulary | None:
+        """What is read beside the elements, if anything is."""
+        companions = self.reader.companions
+        return None if companions is None else companions.vocabulary
+
+    @property
+    def width(self) -> int:
+        """The size of what the network reads: symbols, or the numbers of a step."""
+        beside = 0 if self.covariates is None else self.covariates.width
+        return self.vocabulary.size + beside
 
     @property
     def longest_answer(self) -> int:
@@ -188,8 +202,9 @@ class Data:
         return Counter(labels[row] for row in rows.tolist() if not known[row])
 
     def names(self) -> list[str]:
-        """Return the names of the symbols in the order of their ids, or of the features."""
-        return self.elements.names(self.source, self.read)
+        """Return the names of the symbols in the order of their ids, or of all numbers read."""
+        names = self.elements.names(self.source, self.read)
+        return [*names, *self.covariates.inputs()] if self.covariates and names else names
 
     def opening(self) -> Any:
         """Return what generation goes on from without a prompt.
@@ -219,6 +234,17 @@ class Data:
         series = int(self.store.sequence(np.array([begin]))[0])
         return self.stamps(series, end - int(self.store.starts[series]), count)
 
+    def opening_covariates(self, steps: int | None = None) -> Rows | None:
+        """Return what stands beside the opening, or its first steps, and is known of what follows.
+
+        It is nothing where there are no covariates.
+        """
+        companions = self.reader.companions
+        if companions is None:
+            return None
+        begin, end = self.elements.opening(self.store, self.lag)
+        return companions.stretch(begin, end if steps is None else begin + steps, end)
+
     def summary(self) -> dict[str, Any]:
         """Return what data.json holds."""
         summary: dict[str, Any] = {
@@ -230,6 +256,8 @@ class Data:
         }
         if isinstance(self.answers, Answers):
             summary |= self.answers.record()
+        if self.covariates is not None:
+            summary["covariates"] = self.covariates.save()
         if isinstance(self.answers, Marked):
             summary["longest_answer"] = self.longest_answer
 
@@ -240,6 +268,9 @@ class Data:
         if self.target.generates:
             summary["opening"] = self.opening()
             summary["opening_position"] = self.opening_position()
+            if beside := self.opening_covariates():
+                parts = beside._asdict().items()
+                summary["opening_covariates"] = {name: part.tolist() for name, part in parts}
             if ending := self.elements.ending(self):
                 summary["ending"] = ending.ids
                 summary["ending_position"] = ending.position
@@ -297,6 +328,7 @@ def load_data(
         source = resolved.source()
         known = known or Known()
         vocabulary: Vocabulary[Any] = known.vocabulary or resolved.parts["vocabulary"].build()
+        source.categories = known.categories
         whole_store = stored(resolved, source, vocabulary, known.vocabulary is not None)
         store = shortened(resolved, whole_store)
         check(store)
@@ -318,7 +350,9 @@ def load_data(
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        reader, season = reader_of(resolved, vocabulary, store, labels), task.sequence.season
+        companions = companions_of(resolved, vocabulary, store, splits, known)
+        reader = reader_of(resolved, vocabulary, store, labels, companions)
+        season = task.sequence.season
         if chain:
             reader, splits = _transformed(resolved, chain, reader, splits)
         train = examples(read, reader, splits["train"], answers, season)
@@ -351,6 +385,7 @@ def reader_of(
     vocabulary: Vocabulary[Any],
     store: Store,
     labels: NDArray[np.int64] | None,
+    companions: Companions | None,
 ) -> Reader:
     """Return what cuts batches from a store, before any transform."""
     target = resolved.target
@@ -363,6 +398,7 @@ def reader_of(
         codes=None if store.tags is None else store.tags.codes,
         chosen=target.scored,
         outlook=outlook_of(target, vocabulary, resolved.task.sequence.season),
+        companions=companions,
     )
 
 

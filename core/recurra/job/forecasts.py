@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from recurra.contracts.metric import ColumnSums, Metrics, SeriesScales
 from recurra.data.chain import in_training
+from recurra.data.covariate_vocabulary import Rows
 from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.data.store import Ints
 from recurra.errors import RunError
+from recurra.generate.companion import Companion
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast
@@ -35,7 +37,7 @@ class Begun(NamedTuple):
     """A series that is to be forecast, which begins at a place of the data.
 
     Its `history` from a `position` on, what is `known` of it, by which it may be scaled, and the
-    `future` that comes then.
+    `future` that comes then; the covariates of it all stand `beside`.
     """
 
     begin: int
@@ -43,6 +45,24 @@ class Begun(NamedTuple):
     known: NDArray[Any] | None
     history: NDArray[Any]
     future: NDArray[Any]
+    beside: Rows | None = None
+
+    def session(self, network: Network, data: Data, steps: int = HISTORY) -> Session:
+        """Return a session that has read its history, or the last steps of it."""
+        history = self.history[-steps:]
+        unread = len(self.history) - len(history)
+        companion = None
+        if data.covariates is not None and self.beside is not None:
+            companion = Companion(data.covariates, self.beside.static)
+        session = Session(
+            network,
+            data.vocabulary,
+            position=self.position + unread,
+            known=self.known,
+            outlook=data.reader.outlook,
+            companion=companion,
+        )
+        return session.feed_ids(history, self.beside and self.beside.after(unread))
 
 
 def forecast(
@@ -66,10 +86,7 @@ def forecast(
     scores = ForecastScores(scales, max(steps))
     rows: dict[str, NDArray[Any]] = {}
     for row, (series, guessed) in enumerate(zip(begun, guesses, strict=True)):
-        position, known = series.position, series.known
-        outlook = data.reader.outlook
-        session = Session(network, data.vocabulary, position=position, known=known, outlook=outlook)
-        session.feed(series.history)
+        session = series.session(network, data)
         predicted = _free_running(session, series.future)
         scores.add(predicted, guessed, series.future, row)
         rows = {"actual": series.future, "model": predicted, **guessed}
@@ -176,7 +193,9 @@ def history_and_future(
             known = known_of(int(series))
         history = np.asarray(store.values[first:origin])
         future = np.asarray(store.values[origin:stop])
-        begun.append(Begun(begin, first - begin, known, history, future))
+        companions = data.reader.companions
+        beside = None if companions is None else companions.stretch(first, origin, stop)
+        begun.append(Begun(begin, first - begin, known, history, future, beside))
     return begun, len(able)
 
 

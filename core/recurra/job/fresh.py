@@ -44,7 +44,8 @@ class Prepared:
             record = None if self.origin is None else self.origin.record()
             describe(folder, resolved, data, network, self.choices, record)
             tell(observer, [] if self.origin is None else self.origin.lines())
-            this = Run(folder, resolved, data.vocabulary, data.answers, network, SCHEME)
+            learned = data.vocabulary, data.answers
+            this = Run(folder, resolved, *learned, network, SCHEME, data.covariates)
             return train(this, data, observer)
 
 
@@ -59,7 +60,7 @@ def prepared(resolved: Resolved, origin: Start | None = None) -> Prepared:
         resets = begins_inside(resolved, loaded)
         network, choices = build_network(
             resolved,
-            loaded.vocabulary.size,
+            loaded.width,
             loaded.names,
             answers=loaded.answers.size,
             counts=loaded.counts,

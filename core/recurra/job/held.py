@@ -14,6 +14,7 @@ from recurra.data.known import Known
 from recurra.data.marks import Marked
 from recurra.data.splits import Split, SplitName, everything, place_of, split
 from recurra.errors import InputError
+from recurra.job.covariates import companions_of
 from recurra.job.data import (
     Beside,
     Data,
@@ -55,6 +56,7 @@ def held_data(
     assert vocabulary is not None, "a run has a vocabulary"
     with asked.placing():
         source = asked.source()
+        source.categories = known.categories
         store = stored(asked, source, vocabulary, True)
         elements = ELEMENTS[vocabulary.yields]
         chain = elements.known(vocabulary, store, known.owner)
@@ -71,7 +73,10 @@ def held_data(
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        reader, seen = reader_of(asked, vocabulary, store, labels), none
+        every: dict[SplitName, Split]
+        every = {"train": none, "validation": none, "test": none, name: part}
+        companions = companions_of(asked, vocabulary, store, every, known)
+        reader, seen = reader_of(asked, vocabulary, store, labels, companions), none
         if chain:
             reader, part, seen = _transformed(asked, chain, reader, part)
 

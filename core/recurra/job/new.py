@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recurra.attribution import blaming
-from recurra.contracts.source import Source
+from recurra.contracts.source import Role, Source
 from recurra.data import intake
 from recurra.errors import InputError
 from recurra.generate import arguments
@@ -74,8 +74,12 @@ class New:
     def _read(self, source: Source[Any]) -> Iterator[Row]:
         resolved = self.run.resolved
         owner = resolved.parts["source"].entry.qualified
+        roles: tuple[Role, ...] = ()
+        if self.run.covariates is not None:
+            roles = tuple(self.run.covariates.tables)
+            source.categories = self.run.covariates.categories
         self._check_frequency(source)
-        pieces = intake.pieces(source, self.run.vocabulary.reads, owner, given=True)
+        pieces = intake.pieces(source, self.run.vocabulary.reads, owner, roles, given=True)
         with blaming(resolved):
             yield from gathered(pieces)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.contracts.source import OF_STEPS, Piece
+from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, Piece, Role
 from recurra.contracts.target import Target
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.alignment import ids_of_each
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.marks import Marked
 from recurra.data.outlook import Outlook
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
+from recurra.generate.companion import Companion
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.clock import Clock, Label
@@ -47,16 +49,24 @@ class Row(NamedTuple):
     time: str = ""
 
 
+class Accompanied(NamedTuple):
+    """The numbers of a series, and the covariates beside them by their role and their name."""
+
+    values: Any
+    tables: Mapping[Role, Mapping[str, Any]]
+
+
 class Read(NamedTuple):
     """A sequence that can be answered, and what is read of it.
 
     Its `values` are ids `[T]`, or numbers `[T, F]` in their own units. `counts` tells how many of
-    them each of its elements gives, where not each gives one.
+    them each of its elements gives, where not each gives one. `beside` are its covariates.
     """
 
     values: NDArray[Any]
     x: Tensor
     counts: NDArray[np.int64] | None = None
+    beside: Rows | None = None
 
     def filled(self, steps: int) -> Tensor:
         """Return what is read, filled up with the last step."""
@@ -91,6 +101,7 @@ class Predictor:
     limit: int = 0
     skip_bad: bool = False
     outlook: Outlook | None = None
+    covariates: CovariateVocabulary | None = None
     within: Callable[[], AbstractContextManager[None]] = nullcontext
     timeline: Timeline | None = None
 
@@ -216,6 +227,9 @@ class Predictor:
         """
         if isinstance(sequence, InputError):
             raise sequence
+        beside = self._beside(sequence)
+        if isinstance(sequence, Accompanied):
+            sequence = sequence.values
         values = reading.encoded(self.vocabulary, sequence)
         # A prompt may be empty, also one whose symbols are all left out.
         if not len(values) and self.target.scope != "answer":
@@ -230,10 +244,41 @@ class Predictor:
             raise InputError.of("RC080", reading.TOO_FEW, cure="give two steps or more")
 
         x = elements.window(stream.read(values), self.network.dtype)
+        if self.covariates is not None and beside is not None:
+            if self.target.generates:
+                self._check_reach(beside, len(values))
+            x = Companion(self.covariates, beside.static).whole(x, beside)
         if self.target.generates and stream.missing:
             raise InputError.of("RC080", reading.too_short(stream.missing), cure="give more of it")
         counts = self._counts(sequence, values) if self.target.asks in OF_STEPS else None
-        return Read(values, x, counts)
+        return Read(values, x, counts, beside)
+
+    def _beside(self, sequence: Any) -> Rows | None:
+        """Return the covariates of a sequence, if any are read. Raises `InputError` (RC080)."""
+        if self.covariates is None:
+            return None
+        if isinstance(sequence, Accompanied):
+            return self.covariates.rows(sequence.tables, "of the sequence")
+        fact = "this run reads covariates, and the sequence has none"
+        cure = "give a file with their columns, or feed a session: run.session(...)"
+        raise InputError.of("RC080", fact, key="covariates", cure=cure)
+
+    def _check_reach(self, beside: Rows, count: int) -> None:
+        """Refuse to forecast steps whose covariates are not known. Raises `InputError` (RC080)."""
+        assert self.covariates is not None, "there are covariates"
+        reach = self.covariates.reach(count, beside, self.horizon)
+        if reach == self.horizon:
+            return
+        future = self.covariates.tables.get(FUTURE)
+        if PAST in self.covariates.tables and reach:
+            listed = ", ".join(self.covariates.tables[PAST].names)
+            fact = f"nobody knows the past covariates of a step that is forecast: {listed}"
+        else:
+            assert future is not None, "nothing else ends"
+            fact = f"its future covariates ({', '.join(future.names)}) end {reach} steps after it,"
+            fact += f" and {self.horizon} are to be forecast"
+        cure = f"--horizon {reach}, or rows behind it whose other cells are empty"
+        raise InputError.of("RC080", fact, key="covariates", cure=cure)
 
     def _counts(self, sequence: Any, ids: NDArray[Any]) -> NDArray[np.int64] | None:
         """Return how many ids each element of a sequence gives; none where each gives one.
@@ -330,8 +375,11 @@ class Predictor:
 
     def _continued(self, sequence: Read) -> Answer:
         """Return what comes after a sequence, and of symbols what it cost itself, in nats each."""
-        session = Session(self.network, self.vocabulary, outlook=self.outlook)
-        session.feed_ids(sequence.values)
+        companion = None
+        if self.covariates is not None and sequence.beside is not None:
+            companion = Companion(self.covariates, sequence.beside.static)
+        session = Session(self.network, self.vocabulary, outlook=self.outlook, companion=companion)
+        session.feed_ids(sequence.values, sequence.beside)
         elements = ELEMENTS[self.vocabulary.yields]
         return elements.continued(session, self.horizon, lambda: self._nats(sequence.x))
 
@@ -369,19 +417,36 @@ def _fact(problem: Problem) -> str:
 
 def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
     """Give whole sequences, each with its name, or its number from 1; one that is empty too."""
-    parts: list[Any] = []
+    parts: list[Piece] = []
     name, time, count = "", "", 0
     for piece in pieces:
         # The first piece begins a sequence whether it says so or not.
         if piece.start or not count:
             if parts:
-                yield Row(name, _joined(parts), time)
+                yield Row(name, _whole(parts), time)
             parts, count = [], count + 1
             name = str(piece.columns.get("series", count))
             time = str(piece.columns.get("time", ""))
-        parts.append(piece.values)
+        parts.append(piece)
     if parts:
-        yield Row(name, _joined(parts), time)
+        yield Row(name, _whole(parts), time)
+
+
+def _whole(pieces: list[Piece]) -> Any:
+    """Return the elements of a sequence, and its covariates beside them, if it has any."""
+    values = _joined([piece.values for piece in pieces])
+    roles = [role for role in COVARIATES if role in pieces[0].columns]
+    if isinstance(values, InputError) or not roles:
+        return values
+
+    tables: dict[Role, Mapping[str, Any]] = {}
+    for role in roles:
+        first = pieces[0].columns[role]
+        tables[role] = first
+        if role in OF_STEPS:
+            columns = {name: [piece.columns[role][name] for piece in pieces] for name in first}
+            tables[role] = {name: _joined(parts) for name, parts in columns.items()}
+    return Accompanied(values, tables)
 
 
 def _joined(parts: list[Any]) -> Any:

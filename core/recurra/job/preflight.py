@@ -25,6 +25,7 @@ from recurra.data import intake
 from recurra.data.marks import Marked
 from recurra.data.splits import Split, place_of
 from recurra.errors import InputError, Problem
+from recurra.generate.companion import Companion
 from recurra.generate.session import Session
 from recurra.job.data import Data
 from recurra.job.elements import FEW
@@ -322,11 +323,21 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     Raises `PluginError` (RC071) for what is no text.
     """
     generation = resolved.task.generation
-    outlook = data.reader.outlook
-    session = Session(trial, data.vocabulary, resolved.task.seed, outlook=outlook)
+    opening = data.opening()[: FEW + data.lag]
+    beside = data.opening_covariates(len(opening))
+    companion = None
+    if data.covariates is not None and beside is not None:
+        companion = Companion(data.covariates, beside.static)
+    session = Session(
+        trial,
+        data.vocabulary,
+        resolved.task.seed,
+        outlook=data.reader.outlook,
+        companion=companion,
+    )
     if generation.prompt is None or generation.warm:
-        opening = data.opening()[: FEW + data.lag]
-        session.feed_ids(session.elements.recorded(data.vocabulary, opening, "the opening"))
+        ids = session.elements.recorded(data.vocabulary, opening, "the opening")
+        session.feed_ids(ids, beside)
     if generation.prompt is not None:
         session.feed(generation.prompt)
     if generation.length:

@@ -8,6 +8,7 @@ from typing import Any
 
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.known import Known
 from recurra.data.marks import Marked
 from recurra.data.store import Store
@@ -68,6 +69,7 @@ def _known(folder: RunFolder, resolved: Resolved) -> Known | None:
         str(folder.path),
         learned if "vocabulary" in origin.kept else None,
         answers if "answers" in origin.kept else None,
+        covariates=learned_covariates(folder, learned),
     )
 
 
@@ -134,6 +136,20 @@ def learned_answers(
     with reading(path):
         answers.restore(saved)
     return answers
+
+
+def learned_covariates(
+    folder: RunFolder, vocabulary: Vocabulary[Any]
+) -> CovariateVocabulary | None:
+    """Return what a run knows of covariates, if it reads any.
+
+    Raises `RunError` (RC052) if that is not what was saved.
+    """
+    saved = folder.records.data().covariates
+    if saved is None:
+        return None
+    with reading(folder.path / "data.json"):
+        return CovariateVocabulary.restored(saved, vocabulary)
 
 
 def relearn(network: Network, folder: RunFolder) -> None:

@@ -19,7 +19,7 @@ from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.errors import InputError, Problem
-from recurra.job import held
+from recurra.job import covariates, held
 from recurra.job.data import Data
 from recurra.job.elements import Scores
 from recurra.job.figures import (
@@ -74,6 +74,7 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
             *held.notes(data, name),
             *_bounds(data, split),
             *_unseen(data, name),
+            *covariates.unseen(data, name),
             *_emptied(data),
         ],
         "baselines": {rule: _metrics(sums) for rule, sums in rules.items()},

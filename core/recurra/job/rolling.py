@@ -145,7 +145,9 @@ def of_run(run: Run, resolved: Resolved, plan: Plan) -> Task:
     Raises `InputError` (RC044) for data that is not what it was made from, unless it is asked for,
     and (RC080) for folds that begin inside what it was trained on.
     """
-    series = series_of(resolved, run.vocabulary, True)
+    series = series_of(resolved, run.vocabulary, True, run.covariates)
+    if run.covariates is not None:
+        run.covariates.fits(series.store.covariates, str(run.path))
     elements = ELEMENTS[run.vocabulary.yields]
     with resolved.placing():
         chain = elements.known(run.vocabulary, series.store, str(run.path)) or Chain(run.vocabulary)

@@ -15,16 +15,19 @@ from recurra.compatibility import GIVES_ANSWERS
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.known import Known
 from recurra.data.outlook import Outlook, outlook_of
 from recurra.data.splits import PARTS, SPLITS, SplitName
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
+from recurra.generate.companion import Companion
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
 from recurra.job.answer_table import AnswerTable, by_sequence, by_step
 from recurra.job.build import sized
 from recurra.job.changes import moved
+from recurra.job.covariates import check_reach
 from recurra.job.data import Data
 from recurra.job.figures import Figures
 from recurra.job.held import held_data, with_all
@@ -59,6 +62,7 @@ class Run:
         answers: Vocabulary[Any],
         network: Network,
         scheme: int,
+        covariates: CovariateVocabulary | None = None,
     ) -> None:
         self.folder, self.path = folder, folder.path
         self.resolved, self.task = resolved, resolved.task
@@ -70,6 +74,8 @@ class Run:
         self.network = network
         # The scheme of random numbers.
         self.scheme = scheme
+        # What is read beside the elements.
+        self.covariates = covariates
         # What result.json holds, `recurra.job.figures.Result`, once training has ended here.
         self.result: dict[str, Any] = {}
         # Updates that were made before this process took the run up.
@@ -125,7 +131,12 @@ class Run:
         except InputError:
             if not other:
                 raise
-            known = Known(str(self.path), self.vocabulary, self._known_answers())
+            known = Known(
+                str(self.path),
+                self.vocabulary,
+                self._known_answers(),
+                covariates=self.covariates,
+            )
             return held_data(self.folder, self.resolved, resolved, known, split or "all")
         same_vocabulary(self.folder, own, self.vocabulary)
         return with_all(own)
@@ -167,24 +178,43 @@ class Run:
         same_vocabulary(self.folder, loaded, self.vocabulary)
         return loaded
 
-    def session(self, seed: int | None = None, streams: int = 1, position: int = 0) -> Session:
+    def session(
+        self,
+        seed: int | None = None,
+        streams: int = 1,
+        position: int = 0,
+        static_covariates: Mapping[str, Any] | None = None,
+    ) -> Session:
         """Return a session that has read nothing yet.
 
-        The first element that it is fed stands at `position`. Raises `InputError` (RC080) for
+        The first element that it is fed stands at `position`; `static_covariates` holds those of
+        its series by their names, where the run reads any. Raises `InputError` (RC080) for
         arguments that are wrong or have no use: for numbers a seed and several streams, for an
         encoder without a clock a position.
         """
         self._check_clock(position)
-        return self._session(seed, streams, position)
+        return self._session(seed, streams, self._companion(static_covariates), position)
 
-    def _session(self, seed: int | None, streams: int, position: int) -> Session:
+    def _companion(self, static: Mapping[str, Any] | None) -> Companion | None:
+        """Return what is read beside a series, if anything is. Raises `InputError` (RC080)."""
+        if self.covariates is not None:
+            return Companion.of(self.covariates, static)
+        if static:
+            fact = "this run reads no covariates"
+            raise InputError.of("RC080", fact, key="covariates", cure="leave them out")
+        return None
+
+    def _session(
+        self, seed: int | None, streams: int, companion: Companion | None, position: int
+    ) -> Session:
         """Return a session at a position of the data, which may be one that no clock reads."""
         self._check_generates()
         if seed is not None:
             self.elements.drawn_by("seed")
         seed = self.task.seed if seed is None else seed
         settled = seed, streams, position, self.scheme
-        return Session(self.network, self.vocabulary, *settled, outlook=self.outlook)
+        more: Any = {"outlook": self.outlook, "companion": companion}
+        return Session(self.network, self.vocabulary, *settled, **more)
 
     @cached_property
     def outlook(self) -> Outlook | None:
@@ -200,6 +230,8 @@ class Run:
         streams: int = 1,
         position: int | None = None,
         warm: bool | None = None,
+        covariates: Mapping[str, Any] | None = None,
+        static_covariates: Mapping[str, Any] | None = None,
         **sampling: Any,
     ) -> Iterator[Any]:
         """Generate, step by step; what is left out is as the task's `[generation]` table says.
@@ -208,7 +240,9 @@ class Run:
         and the next numbers in the data's units for series. `sampling` takes temperature, top_k,
         top_p, min_p, repetition_penalty and stop. The prompt itself, which begins at `position` of
         its sequence, is not given again. With `warm` the end of the training text, or of the
-        series, is read before it. Raises `InputError` (RC043, RC080) before the first step.
+        series, is read before it. `covariates` stand beside a prompt of numbers, as in a session,
+        those of the future also of the steps to come. Raises `InputError` (RC043, RC080) before the
+        first step.
         """
         self._check_generates()
         settings = self._settings(length, sampling)
@@ -220,11 +254,32 @@ class Run:
         warm = settings.warm if warm is None else arguments.flag("warm", warm)
         self.elements.check_draws(settings, seed, streams)
 
-        make = partial(self._session, seed, streams)
-        session = beginning.begun(make, self.folder, chosen, position, warm)
+        beside, companion = self._beside(chosen, covariates, static_covariates)
+        make = partial(self._session, seed, streams, companion)
+        session = beginning.begun(make, self.folder, chosen, position, warm, beside)
+        check_reach(session, settings.length)
         # If nothing was read, this raises now and not at the first step.
         session.expected()
         return self._guarded(self.elements.generated(session, settings, streams))
+
+    def _beside(
+        self,
+        prompt: Any,
+        covariates: Mapping[str, Any] | None,
+        static: Mapping[str, Any] | None,
+    ) -> tuple[Mapping[str, Any] | Rows | None, Companion | None]:
+        """Return the covariates of what is read first, and what holds those of its series.
+
+        Raises `InputError` (RC080).
+        """
+        if prompt is not None or self.covariates is None:
+            return covariates, self._companion(static)
+        if covariates or static:
+            fact = "covariates stand beside a prompt, and there is none"
+            cure = "give a prompt: what the data ends with has covariates of its own"
+            raise InputError.of("RC080", fact, key="covariates", cure=cure)
+        rows = beginning.recorded_covariates(self.folder)
+        return rows, Companion(self.covariates, rows.static)
 
     def _check_generates(self) -> None:
         """Refuse to go on where answers cannot be read as what comes next.
@@ -345,6 +400,7 @@ class Run:
             limit=self._longest_answer(),
             skip_bad=skip_bad,
             outlook=self.outlook,
+            covariates=self.covariates,
             within=self._computing,
             timeline=self.timeline() if stamped else None,
         )
@@ -427,5 +483,12 @@ class Run:
         length = self.task.generation.length
         if limit is not None:
             length = min(limit, length)
+        if self.covariates is not None:
+            # What is known of the steps to come may end before.
+            length = self.covariates.reach(
+                len(self._opening()), beginning.recorded_covariates(self.folder), length
+            )
+            if not length:
+                return self.elements.whole(self.prompt(), [])
         steps = self.generate(length=length)
         return self.elements.whole(self.prompt(), steps)

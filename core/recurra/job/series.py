@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import Element, Vocabulary
+from recurra.data.covariate_vocabulary import Companions, CovariateVocabulary, Rows
 from recurra.data.ends import lengths_of
 from recurra.data.store import Ints, Store
 from recurra.errors import InputError
@@ -49,6 +50,20 @@ class Series:
         begin = int(self.store.starts[row])
         return np.asarray(self.store.values[begin + low : begin + high], np.float64)
 
+    def beside(
+        self, covariates: CovariateVocabulary | None, row: int, low: int, cutoff: int, horizon: int
+    ) -> Rows | None:
+        """Return the covariates of a series from a place up to a cutoff, and what is known ahead.
+
+        It is nothing where there are none.
+        """
+        if covariates is None or self.store.covariates is None:
+            return None
+        companions = Companions(covariates, self.store.covariates, self.store)
+        begin, end = int(self.store.starts[row]), int(self.store.ends[row])
+        stop = min(begin + cutoff + horizon, end)
+        return companions.stretch(begin + low, begin + cutoff, stop)
+
     def unique_id(self, row: int, column: int) -> str:
         """Return the name of a column of a series: that of the series, where it has one column."""
         if self.width == 1:
@@ -79,13 +94,20 @@ def check_forecasts(resolved: Resolved, what: str = "a backtest") -> None:
     raise InputError.of("RC080", fact, cure=cure)
 
 
-def series_of(resolved: Resolved, vocabulary: Vocabulary[Any], known: bool) -> Series:
-    """Return the series that a task reads; its vocabulary may be `known`.
+def series_of(
+    resolved: Resolved,
+    vocabulary: Vocabulary[Any],
+    known: bool,
+    covariates: CovariateVocabulary | None = None,
+) -> Series:
+    """Return the series that a task reads; its vocabulary may be `known`, and its covariates.
 
     Raises `InputError` (RC040 to RC042).
     """
     with resolved.placing():
-        source = Noting(resolved.source())
+        made = resolved.source()
+        made.categories = None if covariates is None else covariates.categories
+        source = Noting(made)
         whole = stored(resolved, cast(Source[Any], source), vocabulary, known)
         names = _usable(source.names, len(whole.starts))
         store = shortened(resolved, whole)

@@ -156,7 +156,8 @@ class Start:
             if one is not None
         ]
         policy = "added" if self.add_symbols else "refused"
-        known = Known(self.owner, vocabulary, answers, policy)  # type: ignore[arg-type]
+        covariates = self.origin.covariates
+        known = Known(self.owner, vocabulary, answers, policy, covariates)  # type: ignore[arg-type]
         try:
             return load_data(resolved, known=known)
         except InputError as error:

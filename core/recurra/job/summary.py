@@ -47,7 +47,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
     resets = begins_inside(resolved, data)
     network, choices = build_network(
         resolved,
-        data.vocabulary.size,
+        data.width,
         data.names,
         answers=data.answers.size,
         counts=data.counts,

@@ -64,6 +64,14 @@ class Environment(Model):
     randomness: Literal[1, 2] = 1
 
 
+class OpeningCovariates(Model):
+    """Of data.json, the covariates of what generation goes on from, and of steps to come."""
+
+    past: list[list[float]]
+    future: list[list[float]]
+    static: list[float]
+
+
 class DataRecord(Model):
     """data.json: what the data was, and what generation goes on from."""
 
@@ -71,6 +79,8 @@ class DataRecord(Model):
     opening: list[Count] | list[list[float]] | None = None
     """Nothing where nothing is generated."""
     opening_position: Count = 0
+    opening_covariates: OpeningCovariates | None = None
+    """What stands beside it, where there are covariates."""
     ending: list[Count] | None = None
     """The end of the training text, which generation may read first; runs of before have none."""
     ending_position: Count = 0
@@ -82,6 +92,8 @@ class DataRecord(Model):
     """How the time stamps of the data go on, where it has such."""
     longest_answer: Count | None = None
     """How many symbols the longest answer of training has, where answers follow sequences."""
+    covariates: dict[str, Any] | None = None
+    """What was learned of covariates, where anything is read beside the elements."""
     loss: dict[str, Any] = {}
     """What the loss learned of the answers of training."""
 

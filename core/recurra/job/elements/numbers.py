@@ -138,19 +138,12 @@ class Numbers(Elements):
         """Forecast as the final figures do, and measure what the baselines say."""
         if not task.generation.length or data.held_out() == "train":
             return
-        begun, _ = forecasts.history_and_future(data, data.held_out(), FEW, limit=1)
+        few = min(FEW, task.generation.length)
+        begun, _ = forecasts.history_and_future(data, data.held_out(), few, limit=1)
         for each in begun:
             # Of the history the last few steps do, and those that differences take.
             history = each.history[-FEW - data.lag :]
-            position = each.position + len(each.history) - len(history)
-            session = Session(
-                trial,
-                data.vocabulary,
-                position=position,
-                known=each.known,
-                outlook=data.reader.outlook,
-            )
-            session.feed(history)
+            session = each.session(trial, data, FEW + data.lag)
 
             future = each.future[: data.target.ahead or FEW]
             errors, steps = Errors(), len(future)
@@ -162,7 +155,7 @@ class Numbers(Elements):
     def go_on(self, resolved: Resolved, session: Session) -> None:
         """Forecast a few steps."""
         try:
-            list(loop.numbers(session, FEW))
+            list(loop.numbers(session, session.reach(FEW)))
         except RunError as error:
             fact = f"nothing can go on from the prompt: {error.problems[0].fact}"
             raise InputError.of("RC080", fact, key="generation.prompt") from error

@@ -1,0 +1,382 @@
+"""What a network reads of covariates: numbers scaled as the columns are, names one by one.
+
+Of a column of names each category that training shows is an input by itself, which is 1 where it
+stands and else 0, and one more is for all that training has not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.source import COVARIATES, FUTURE, PAST, STATIC, Role
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.covariates import Column
+from recurra.data.intake import LARGEST
+from recurra.data.splits import Split
+from recurra.data.store import Array, Covariates, Ints, Store
+from recurra.errors import InputError
+
+Floats = NDArray[np.float64]
+
+BLOCK = 1 << 16
+"""Rows that are looked at at a time."""
+MOST = 1 << 10
+"""Categories of a column: each is an input, and one that comes once can teach nothing."""
+
+
+class Known(NamedTuple):
+    """A covariate that is known: its name, and its categories, nothing where it is of numbers."""
+
+    name: str
+    categories: list[str] | None
+
+    @property
+    def width(self) -> int:
+        """How many numbers a network reads of it."""
+        return 1 if self.categories is None else len(self.categories) + 1
+
+    def inputs(self) -> list[str]:
+        """Return what these are called."""
+        if self.categories is None:
+            return [self.name]
+        return [f"{self.name}={name}" for name in (*self.categories, "?")]
+
+    def ids(self, names: Sequence[str]) -> Ints:
+        """Return the ids of names, that of all unknown ones behind those of the categories."""
+        assert self.categories is not None, "a column of numbers has no names"
+        places = {name: index for index, name in enumerate(self.categories)}
+        return np.array([places.get(name, len(places)) for name in names], np.int64)
+
+
+class Rows(NamedTuple):
+    """The covariates of a stretch of one series: numbers as they came, and the ids of names.
+
+    `past` is `[n, P]`, and `future` `[m, Q]`, of the same steps and of those known ahead; `static`
+    is `[K]`.
+    """
+
+    past: Floats
+    future: Floats
+    static: Floats
+
+    def after(self, steps: int) -> Rows:
+        """Return those of what comes after so many steps."""
+        return Rows(self.past[steps:], self.future[steps:], self.static)
+
+
+@dataclass
+class Table:
+    """The known covariates of a role, and what scales those that are numbers.
+
+    A row of it holds the numbers as they came, and the ids of names.
+    """
+
+    columns: list[Known]
+    numbers: Vocabulary[Any]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def width(self) -> int:
+        """How many numbers a network reads of a row."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def of_numbers(self) -> list[int]:
+        """The places of the columns of numbers."""
+        return [at for at, column in enumerate(self.columns) if column.categories is None]
+
+    def rows(self, given: Mapping[str, Any], what: str) -> Floats:
+        """Return the rows `[n, C]` that lists of values hold, one for each column.
+
+        `what` they are of is told where one cannot be read. Raises `InputError` (RC080).
+        """
+        columns = [_column(known, given[known.name], what) for known in self.columns]
+        lengths = {len(column) for column in columns}
+        if len(lengths) > 1:
+            told = ", ".join(
+                f"{name}: {len(column)}" for name, column in zip(self.names, columns, strict=True)
+            )
+            fact = f"the covariates {what} are not of as many steps each"
+            raise InputError.of("RC080", fact, got=told, cure="give each as many values")
+        return np.column_stack(columns)
+
+    def encode(self, rows: Floats) -> Floats:
+        """Return what a network reads of rows `[n, C]`, `[n, W]`."""
+        read = np.zeros((len(rows), self.width))
+        places = self.of_numbers
+        if places and len(rows):
+            scaled = np.asarray(self.numbers.encode(rows[:, places].copy()), np.float64)
+        at, number = 0, 0
+        for index, column in enumerate(self.columns):
+            if not len(rows):
+                break
+            if column.categories is None:
+                read[:, at] = scaled[:, number]
+                number += 1
+            else:
+                read[np.arange(len(rows)), at + rows[:, index].astype(np.int64)] = 1.0
+            at += column.width
+        return read
+
+
+@dataclass
+class CovariateVocabulary:
+    """The covariates that a network reads beside numbers, by their role.
+
+    A row of what it reads holds the elements, then the covariates of the past, those of the future
+    of the step after, and static ones.
+    """
+
+    tables: dict[Role, Table] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a network reads of them at a step."""
+        return sum(table.width for table in self.tables.values())
+
+    def width_of(self, role: Role) -> int:
+        """How many of these are of a role."""
+        return self.tables[role].width if role in self.tables else 0
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """The covariates that are names of categories."""
+        columns = [column for table in self.tables.values() for column in table.columns]
+        return frozenset(column.name for column in columns if column.categories is not None)
+
+    def reach(self, count: int, rows: Rows, steps: int) -> int:
+        """Return how many of the next steps can be told behind `count` that have come with rows."""
+        if PAST in self.tables:
+            steps = min(steps, 1)
+        return min(steps, len(rows.future) - count) if FUTURE in self.tables else steps
+
+    def inputs(self) -> list[str]:
+        """Return what the numbers are called that a network reads."""
+        return [
+            name
+            for role in COVARIATES
+            if role in self.tables
+            for column in self.tables[role].columns
+            for name in column.inputs()
+        ]
+
+    def rows(self, tables: Mapping[Role, Mapping[str, Any]], what: str) -> Rows:
+        """Return the covariates of one series that a source gives.
+
+        `what` they are of is told where one cannot be read. Raises `InputError` (RC080).
+        """
+        parts: dict[Role, Floats] = {role: np.zeros((0, 0)) for role in COVARIATES}
+        for role, table in self.tables.items():
+            given: Mapping[str, Any] = tables[role]
+            if role == STATIC:
+                given = {name: [value] for name, value in given.items()}
+            parts[role] = table.rows(given, what)
+        static = parts[STATIC][0] if STATIC in self.tables else np.zeros(0)
+        return Rows(parts[PAST], parts[FUTURE], static)
+
+    @classmethod
+    def fitted(
+        cls,
+        covariates: Covariates,
+        store: Store,
+        train: Split,
+        vocabulary: Vocabulary[Any],
+        like: CovariateVocabulary | None = None,
+    ) -> CovariateVocabulary:
+        """Return what training shows of covariates; numbers are scaled as the vocabulary does.
+
+        The categories are those of another, where one is given. Raises `InputError` (RC041) for
+        more of them than can be told apart.
+        """
+        made = cls()
+        for role in COVARIATES:
+            columns = [column for column in covariates.columns if column.role == role]
+            if not columns:
+                continue
+            known = []
+            for index, column in enumerate(columns):
+                categories = None
+                if like is not None:
+                    categories = like.tables[role].columns[index].categories
+                elif column.names is not None:
+                    blocks = _rows(covariates, role, store, train)
+                    codes = {int(code) for rows in blocks for code in np.unique(rows[:, index])}
+                    categories = sorted(column.names[code] for code in codes)
+                    _check_categories(column, categories)
+                known.append(Known(column.name, categories))
+
+            table = Table(known, vocabulary.of_covariates())
+            if places := table.of_numbers:
+                blocks = _rows(covariates, role, store, train)
+                table.numbers.fit(rows[:, places] for rows in blocks)
+            made.tables[role] = table
+        return made
+
+    def fits(self, covariates: Covariates | None, owner: str) -> None:
+        """Refuse other covariates than those that a run, the `owner`, reads.
+
+        Raises `InputError` (RC030).
+        """
+        here: dict[Role, list[str]] = {}
+        for column in covariates.columns if covariates else ():
+            here.setdefault(column.role, []).append(column.name)
+        for role in COVARIATES:
+            known = self.tables[role].names if role in self.tables else []
+            if here.get(role, []) != known:
+                fact = f"{owner} reads as {role} {_listed(known)}, and this data gives"
+                fact += f" {_listed(here.get(role, []))}"
+                raise InputError.of("RC030", fact, key="source", cure="give it the same columns")
+
+    def save(self) -> dict[str, Any]:
+        """Return what was learned, as plain JSON."""
+        return {
+            role: {
+                "columns": [list(column) for column in table.columns],
+                "numbers": table.numbers.save() if table.of_numbers else {},
+            }
+            for role, table in self.tables.items()
+        }
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any], vocabulary: Vocabulary[Any]) -> CovariateVocabulary:
+        """Return what was saved. Raises any error if it is not that."""
+        made = cls()
+        for role in COVARIATES:
+            if role not in saved:
+                continue
+            columns = [Known(str(name), names) for name, names in saved[role]["columns"]]
+            table = Table(columns, vocabulary.of_covariates())
+            if table.of_numbers:
+                table.numbers.restore(saved[role]["numbers"])
+                if table.numbers.size != len(table.of_numbers):
+                    raise ValueError(f"the scale of {role} is not of {len(table.of_numbers)}")
+            made.tables[role] = table
+        if not made.tables or len(made.tables) != len(saved):
+            raise ValueError("it holds no covariates")
+        return made
+
+
+@dataclass(frozen=True)
+class Companions:
+    """The covariates of a store, as a network reads them."""
+
+    vocabulary: CovariateVocabulary
+    covariates: Covariates
+    store: Store
+
+    def rows(self, role: Role, rows: Array) -> Floats:
+        """Return rows `[n, C]` of what is stored of a role, with the ids of names."""
+        read = np.array(rows, np.float64)
+        table = self.vocabulary.tables[role]
+        stored = [column for column in self.covariates.columns if column.role == role]
+        for index, (known, column) in enumerate(zip(table.columns, stored, strict=True)):
+            if column.names is not None:
+                ids = known.ids(column.names)
+                read[:, index] = ids[read[:, index].astype(np.int64)]
+        return read
+
+    def part(self, role: Role) -> slice:
+        """Return where the columns of a role stand in the rows of steps."""
+        past = len(self.vocabulary.tables[PAST].columns) if PAST in self.vocabulary.tables else 0
+        return slice(0, past) if role == PAST else slice(past, None)
+
+    def stretch(self, first: int, origin: int, stop: int) -> Rows:
+        """Return the covariates of one series up to an origin, and of those after it up to `stop`.
+
+        Behind the last element stand those that are known of the steps to come.
+        """
+        tables, sequence = self.vocabulary.tables, int(self.store.sequence(np.array([first]))[0])
+        nothing = np.zeros((origin - first, 0))
+        past = future = nothing
+        steps = self.covariates.steps
+        if PAST in tables and steps is not None:
+            past = self.rows(PAST, steps.values[first:origin, self.part(PAST)])
+        if FUTURE in tables and steps is not None:
+            future = np.asarray(steps.values[first:stop, self.part(FUTURE)])
+            later = self.covariates.ahead.get(sequence)
+            if later is not None and stop == self.store.ends[sequence]:
+                future = np.concatenate([future, later])
+            future = self.rows(FUTURE, future)
+        static = np.zeros(0)
+        if STATIC in tables:
+            static = self.rows(STATIC, self.covariates.static[sequence][None])[0]
+        return Rows(past, future, static)
+
+    def window(self, first: Ints, count: int) -> Floats:
+        """Return what is read beside `count` steps from `first` `[B]` on, `[B, count, W]`."""
+        parts, tables = [], self.vocabulary.tables
+        if self.covariates.steps is not None:
+            spans = self.covariates.steps.spans(first, count + 1)
+            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, spans[:, 1:])):
+                if role in tables:
+                    own = rows[:, :, self.part(role)].reshape(len(first) * count, -1)
+                    read = tables[role].encode(self.rows(role, own))
+                    parts.append(read.reshape(len(first), count, -1))
+        if STATIC in tables:
+            places = self.store.sequence(first[:, None] + np.arange(count))
+            sequences, back = np.unique(places, return_inverse=True)
+            rows = self.rows(STATIC, self.covariates.static[sequences])
+            parts.append(tables[STATIC].encode(rows)[back.reshape(places.shape)])
+        return np.concatenate(parts, axis=-1)
+
+
+def _column(known: Known, values: Any, what: str) -> Floats:
+    """Return a column of given values as numbers `[n]`. Raises `InputError` (RC080)."""
+    try:
+        listed = [values] if isinstance(values, str) else list(values)
+    except TypeError:
+        listed = [values]
+    numbers = []
+    for at, value in enumerate(listed):
+        where = f"the covariate {known.name!r} {what}"
+        if len(listed) > 1:
+            where += f" at step {at} of them"
+        if known.categories is not None and isinstance(value, str | int | np.integer):
+            if not isinstance(value, bool) and str(value).strip():
+                numbers.append(float(known.ids([str(value)])[0]))
+                continue
+        elif known.categories is None and isinstance(value, Real) and not isinstance(value, bool):
+            if abs(float(value)) <= LARGEST:
+                numbers.append(float(value))
+                continue
+        needed = "a finite number" if known.categories is None else "the name of a category"
+        fact = f"{where} must be {needed}"
+        raise InputError.of("RC080", fact, got=repr(value)[:60])
+    return np.array(numbers)
+
+
+def _rows(covariates: Covariates, role: Role, store: Store, part: Split) -> Iterator[Floats]:
+    """Give the rows `[n, C]` of a role in a split, in blocks."""
+    if role == STATIC:
+        yield covariates.static[store.sequence(part.begin)]
+        return
+    assert covariates.steps is not None, "there are covariates of steps"
+    past = sum(column.role == PAST for column in covariates.columns)
+    own = slice(0, past) if role == PAST else slice(past, None)
+    low = part.begin if part.whole else part.low
+    for begin, end in zip(low.tolist(), part.high.tolist(), strict=True):
+        for start in range(begin, end, BLOCK):
+            yield np.asarray(covariates.steps.values[start : min(start + BLOCK, end), own])
+
+
+def _check_categories(column: Column, categories: list[str]) -> None:
+    """Refuse a column of too many categories. Raises `InputError` (RC041)."""
+    if len(categories) > MOST:
+        fact = f"the covariate {column.name!r} has {len(categories):,} categories in training, and"
+        fact += f" each is an input; the first are {_listed(categories[:5])}"
+        cure = "is it a number? then its first cell must be one; else join what is rare"
+        raise InputError.of("RC041", fact, key=f"source.{column.role}", cure=cure)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "nothing"

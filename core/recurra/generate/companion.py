@@ -1,0 +1,231 @@
+"""The covariates of a series that goes through a session, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.source import FUTURE, PAST, STATIC
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
+from recurra.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+class Companion:
+    """What is read beside the numbers of one series.
+
+    A step is read together with the covariates of the future of the step after it. Where these are
+    not known yet it waits, and they come with the next step, or by themselves.
+    """
+
+    def __init__(self, vocabulary: CovariateVocabulary, static: Floats) -> None:
+        self.vocabulary = vocabulary
+        self.static = self._encoded(STATIC, static[None] if len(static) else None)
+        # 1 F+P: the last step, and its covariates of the past, where it waits.
+        self.pending: Tensor | None = None
+        # m W: what is known of the steps to come.
+        self.coming = np.zeros((0, vocabulary.width_of(FUTURE)))
+        # Whether the next step was told, and cannot be read for want of its past covariates.
+        self.told = False
+
+    @classmethod
+    def of(cls, vocabulary: CovariateVocabulary, static: Mapping[str, Any] | None) -> Companion:
+        """Return that of a series whose static covariates are given by their names.
+
+        Raises `InputError` (RC080) for one that is missing, or that nothing reads.
+        """
+        table = vocabulary.tables.get(STATIC)
+        given = dict(static or {})
+        check_names(given, [] if table is None else table.names, "static covariate", "the series")
+        rows = np.zeros(0)
+        if table is not None:
+            listed = {name: [value] for name, value in given.items()}
+            rows = table.rows(listed, "of the series")[0]
+        return cls(vocabulary, rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The covariates that must be known before a step comes."""
+        table = self.vocabulary.tables.get(FUTURE)
+        return [] if table is None else table.names
+
+    @property
+    def past(self) -> list[str]:
+        """The covariates that are known once a step has come."""
+        table = self.vocabulary.tables.get(PAST)
+        return [] if table is None else table.names
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step has come that cannot be read yet."""
+        return self.pending is not None and not len(self.coming)
+
+    def reach(self, steps: int) -> int:
+        """How many of the next steps can be told with what is known."""
+        if self.past:
+            return min(steps, 0 if self.waits else 1)
+        if not self.names:
+            return steps
+        return min(steps, len(self.coming) + (self.pending is None))
+
+    def rows(self, covariates: Mapping[str, Any] | Rows | None, count: int) -> Rows:
+        """Return the covariates of so many steps; those of the future may be of more.
+
+        Raises `InputError` (RC080) that names one that is missing, or that nothing reads.
+        """
+        if isinstance(covariates, Rows):
+            return covariates
+        given = dict(covariates or {})
+        # What was known before they came needs not be said again.
+        again = len(self.coming) >= count and not any(name in given for name in self.names)
+        needed = self.past if again else [*self.past, *self.names]
+        check_names(given, needed, "covariate", f"{count} step{'s' * (count > 1)}")
+
+        parts: dict[Any, Floats] = {}
+        for role, names in ((PAST, self.past), (FUTURE, [] if again else self.names)):
+            parts[role] = np.zeros((count, 0))
+            if not names:
+                continue
+            rows = self.vocabulary.tables[role].rows(given, "of the steps that are fed")
+            if len(rows) < count or (role == PAST and len(rows) > count):
+                fact = f"{', '.join(names)}: {len(rows)} values for {count} steps"
+                raise InputError.of("RC080", fact, cure="give one for each step that is fed")
+            parts[role] = rows
+        return Rows(parts[PAST], parts[FUTURE], np.zeros(0))
+
+    def after(self, x: Tensor, rows: Rows) -> tuple[Companion, Tensor]:
+        """Return it after steps `[n, F]`, and what is to be read of them and before, `[m, D]`."""
+        other = self._copy()
+        other.told = False
+        own = x
+        if self.past:
+            past = self._encoded(PAST, rows.past)
+            own = torch.cat([x, torch.from_numpy(past).to(x)], dim=1)
+        if not self.names:
+            return other, self._beside(own, None)
+
+        coming = self.coming
+        if rows.future.shape[1]:
+            coming = self._encoded(FUTURE, rows.future)
+            if self.pending is None:
+                # That of the first of them is read already, or nothing was before it to read it.
+                coming = coming[1:]
+        if self.pending is not None:
+            own = torch.cat([self.pending, own])
+        count = len(own) - 1
+        other.pending, other.coming = own[count:], coming[count:]
+        return other, self._beside(own[:count], coming[:count])
+
+    def fed_back(self, x: Tensor) -> tuple[Companion, Tensor]:
+        """Return it after a step `[1, F]` that the network has said, and what is to be read."""
+        other = self._copy()
+        if not self.names:
+            return other, self._beside(x, None)
+        other.pending = x
+        return other, self._beside(x[:0], self.coming[:0])
+
+    def ahead(self, covariates: Mapping[str, Any] | None) -> Companion:
+        """Return it with what is known of the next step. Raises `InputError` (RC080)."""
+        other = self._copy()
+        if covariates is None:
+            return other
+        check_names(dict(covariates), self.names, "future covariate", "the next step")
+        if self.pending is None:
+            # It was known before, and is read already.
+            return other
+        table = self.vocabulary.tables[FUTURE]
+        listed = {name: [value] for name, value in covariates.items()}
+        row = table.encode(table.rows(listed, "of the next step"))
+        other.coming = np.concatenate([row, self.coming[1:]])
+        return other
+
+    def looked(self) -> tuple[Companion, Tensor]:
+        """Return it once the step that waits is read, and what that is, `[1, D]`."""
+        assert self.pending is not None, "a step waits"
+        other = self._copy()
+        other.pending, other.coming = None, self.coming[1:]
+        return other, self._beside(self.pending, self.coming[:1])
+
+    def whole(self, x: Tensor, rows: Rows) -> Tensor:
+        """Return what is read of a series from its beginning, as far as enough is known."""
+        after, read = self.after(x, rows)
+        if after.pending is None or after.waits:
+            return read
+        return torch.cat([read, after.looked()[1]])
+
+    def unknown(self) -> InputError:
+        """Return the error of a step that is asked for before what must be known of it."""
+        listed = ", ".join(self.names)
+        fact = f"the future covariates of the next step are not known: {listed}"
+        cure = "give them: forecast_step({...}), or as more values than steps where these are fed"
+        return InputError.of("RC080", fact, key="covariates", cure=cure)
+
+    def _copy(self) -> Companion:
+        other = Companion.__new__(Companion)
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def _encoded(self, role: Any, rows: Floats | None) -> Floats:
+        table = self.vocabulary.tables.get(role)
+        if table is None or rows is None:
+            return np.zeros((0 if rows is None else len(rows), 0))
+        return table.encode(rows)
+
+    def _beside(self, own: Tensor, coming: Floats | None) -> Tensor:
+        """Return steps with what is read beside them. Raises `InputError` (RC080)."""
+        parts = [own]
+        if coming is not None:
+            parts.append(torch.from_numpy(coming).to(own))
+        if len(self.static):
+            parts.append(torch.from_numpy(self.static).to(own).expand(len(own), -1))
+        read = torch.cat(parts, dim=1)
+        if not bool(torch.isfinite(read).all()):
+            fact = f"a covariate is beyond all numbers of {own.dtype} once it is scaled"
+            raise InputError.of("RC080", fact, cure="give numbers like those of the data")
+        return read
+
+    # a saved state
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that there is of it, by name."""
+        tensors = {
+            "coming": torch.from_numpy(self.coming.copy()),
+            "static": torch.from_numpy(self.static.copy()),
+            "told": torch.tensor(self.told),
+        }
+        if self.pending is not None:
+            tensors["pending"] = self.pending.clone()
+        return tensors
+
+    def restored(self, tensors: dict[str, Tensor], features: int) -> Companion:
+        """Return one that goes on from what `tensors` gave. Raises any error if that is none."""
+        other = self._copy()
+        other.coming, other.static = (tensors[name].numpy() for name in ("coming", "static"))
+        other.told, other.pending = bool(tensors["told"]), tensors.get("pending")
+        shape = (1, features + self.vocabulary.width_of(PAST))
+        if other.pending is not None and tuple(other.pending.shape) != shape:
+            raise ValueError(f"the step that waits is {tuple(other.pending.shape)}")
+        widths = other.coming.shape[1], other.static.shape[-1]
+        if widths != (self.coming.shape[1], self.vocabulary.width_of(STATIC)):
+            raise ValueError("its covariates are not those of the run")
+        return other
+
+
+def check_names(given: Mapping[str, Any], needed: list[str], what: str, whose: str) -> None:
+    """Refuse names that are missing, or that nothing reads. Raises `InputError` (RC080)."""
+    missing = [name for name in needed if name not in given]
+    foreign = [name for name in given if name not in needed]
+    if not missing and not foreign:
+        return
+    allowed = ", ".join(needed) or "none"
+    if missing:
+        fact = f"{what} {', '.join(map(repr, missing))} of {whose} is missing"
+    else:
+        fact = f"{what} {foreign[0]!r} is none that is read here"
+    raise InputError.of("RC080", fact, key="covariates", allowed=allowed)

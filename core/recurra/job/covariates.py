@@ -1,0 +1,137 @@
+"""The covariates of a task's data: what training shows of them, and what it has not shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from recurra.contracts.source import COVARIATES, OF_STEPS
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.covariate_vocabulary import BLOCK, Companions, CovariateVocabulary
+from recurra.data.known import Known
+from recurra.data.splits import Split, SplitName, called, place_of
+from recurra.data.store import Store
+from recurra.errors import InputError
+from recurra.generate.session import Session
+from recurra.model.device import DTYPES
+from recurra.resolved import Resolved
+
+if TYPE_CHECKING:
+    from recurra.job.data import Data
+
+SHOWN = 5
+"""Categories that a note names."""
+
+
+def companions_of(
+    resolved: Resolved,
+    vocabulary: Vocabulary[Any],
+    store: Store,
+    splits: dict[SplitName, Split],
+    known: Known,
+) -> Companions | None:
+    """Return what is read beside the elements of a store, if anything is.
+
+    It is known, or learned of the training split. Raises `InputError` (RC030, RC041, RC042).
+    """
+    learned = known.covariates or CovariateVocabulary()
+    if known.owner:
+        learned.fits(store.covariates, known.owner)
+    if store.covariates is None:
+        return None
+    if known.vocabulary is None:
+        # Of a run whose scale is fitted anew the categories are kept: its weights are of them.
+        like = known.covariates
+        learned = CovariateVocabulary.fitted(
+            store.covariates, store, splits["train"], vocabulary, like
+        )
+
+    companions = Companions(learned, store.covariates, store)
+    _check(companions, splits, DTYPES[resolved.task.device.precision])
+    return companions
+
+
+def _check(companions: Companions, splits: dict[SplitName, Split], dtype: torch.dtype) -> None:
+    """Refuse numbers that are infinite as the network reads them. Raises `InputError` (RC042)."""
+    covariates, store = companions.covariates, companions.store
+    for role, table in companions.vocabulary.tables.items():
+        blocks: Any = [(0, covariates.static)]
+        if role in OF_STEPS:
+            assert covariates.steps is not None, "there are covariates of steps"
+            values = covariates.steps.values
+            part = companions.part(role)
+            starts = range(0, len(values), BLOCK)
+            blocks = ((at, np.asarray(values[at : at + BLOCK, part])) for at in starts)
+        for at, block in blocks:
+            with np.errstate(over="ignore", invalid="ignore"):
+                read = torch.from_numpy(table.encode(companions.rows(role, block))).to(dtype)
+            wrong = torch.nonzero(~torch.isfinite(read))
+            if not len(wrong):
+                continue
+            row, place = (int(index) for index in wrong[0])
+            name = [column.name for column in table.columns for _ in range(column.width)][place]
+            where = f"sequence {row + 1}"
+            if role in OF_STEPS:
+                where = place_of(store, splits, at + row)
+            number = float(block[row, table.names.index(name)])
+            fact = f"the covariate {name!r} is {number:g} at {where}, which is beyond all numbers"
+            fact += f" of {dtype} once it is scaled"
+            cure = 'mend the row, or take another vocabulary.scale, or device.precision = "float64"'
+            raise InputError.of("RC042", fact, key=f"source.{role}", cure=cure)
+
+
+def unseen(data: Data, name: SplitName) -> list[str]:
+    """Return a note of each covariate of which a split has categories that training has not."""
+    companions = data.reader.companions
+    if companions is None:
+        return []
+    covariates, part, notes = companions.covariates, data.splits[name], []
+    for role in COVARIATES:
+        table = companions.vocabulary.tables.get(role)
+        columns = [column for column in covariates.columns if column.role == role]
+        for index, column in enumerate(columns):
+            if column.names is None or table is None:
+                continue
+            known = table.columns[index]
+            counts = np.zeros(len(column.names), np.int64)
+            if role in OF_STEPS:
+                assert covariates.steps is not None, "there are covariates of steps"
+                at = companions.part(role).start + index
+                for low, high in zip(part.begin.tolist(), part.high.tolist(), strict=True):
+                    codes = np.asarray(covariates.steps.values[low:high, at]).astype(np.int64)
+                    counts += np.bincount(codes, minlength=len(counts))
+            else:
+                rows = covariates.static[data.store.sequence(part.begin), index]
+                counts += np.bincount(rows.astype(np.int64), minlength=len(counts))
+
+            new = known.ids(column.names) == len(known.categories or ())
+            total = int(counts[new].sum())
+            if total:
+                names = [column.names[code] for code in np.flatnonzero(new & (counts > 0))]
+                told = ", ".join(repr(each) for each in sorted(names)[:SHOWN])
+                what = "step" if role in OF_STEPS else "sequence"
+                count = f"1 {what}" if total == 1 else f"{total:,} {what}s"
+                notes.append(
+                    f"the {column.name} of {count} of {called(name)}, or of what is read before it,"
+                    f" is one that training has not shown, and read as unknown: {told}"
+                )
+    return notes
+
+
+def check_reach(session: Session, length: int) -> None:
+    """Refuse to forecast steps whose covariates are not known. Raises `InputError` (RC080)."""
+    reach = session.reach(length)
+    if reach == length or session.companion is None:
+        return
+    names, fact = session.companion.names, f"{reach} of {length} steps can be forecast: "
+    if session.companion.past:
+        names = session.companion.past
+        fact += f"nobody knows the past covariates of the first of them: {', '.join(names)}"
+        cure = f"length = {reach}, or train without them"
+    else:
+        fact += f"the future covariates end there: {', '.join(names)}"
+        cure = "give more of them, beside a prompt or in rows at the end of the data whose"
+        cure += f" other cells are empty; or length = {reach}"
+    raise InputError.of("RC080", fact, key="generation.length", cure=cure)
