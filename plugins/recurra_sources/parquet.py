@@ -128,8 +128,14 @@ class Parquet(Table[ParquetOptions]):
 
     def readers(self, element: Element) -> list[Reader]:
         """Return what reads the cells beside those that are read, each as it would be written."""
-        readers = super().readers(element)
-        return [read if isinstance(read, LabelNumbers) else typed.written(read) for read in readers]
+        readers, own = super().readers(element), (LabelNumbers, CovariateReader)
+        return [read if isinstance(read, own) else typed.written(read) for read in readers]
+
+    def _covariate(self, name: str) -> CovariateReader:
+        """Return what reads the cells of a covariate, names as they would be written."""
+        reader = super()._covariate(name)
+        reader.named = typed.written(reader.named)
+        return reader
 
     def _reader(self, element: Element) -> Reader:
         """Return what reads a cell as an element."""

@@ -381,7 +381,7 @@ def filled(rows: Iterator[Row], timeline: Timeline, options: RowOptions) -> Iter
                 fact = f"{text} at {place} is no whole number of steps of {frequency} after"
                 fact += f" {first[0]}, or after more than {LONGEST:,} that are missing"
                 raise InputError.of("RC042", fact, key="source.time", cure="mend the rows")
-            width = len(options.columns)
+            width = len(options.steps)
             for missing in range(count + 1, number):
                 empty = [*[None] * width, *cells[width:]]
                 empty[where] = timeline.after(first[0], [missing])[0]
