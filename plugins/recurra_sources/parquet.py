@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from recurra import Element, Field, FilePath, InputError, Piece
 from recurra_sources import files, typed
 from recurra_sources.cells import Reader
+from recurra_sources.covariates import CovariateReader
 from recurra_sources.label_numbers import LabelNumbers
 from recurra_sources.names import readable
 from recurra_sources.table_options import TableOptions

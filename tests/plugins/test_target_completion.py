@@ -184,7 +184,7 @@ def test_no_answer_is_cut(tmp_path: Path) -> None:
     texts = ["ab" * 3000, "a"]
     data, _ = built(tmp_path, task(texts, ["b" * 9000, "b"], ["train", "train"]),
                     **{"training.batch_size": 1})  # fmt: skip
-    start, target, stop = segments(data.splits["train"])
+    start, target, stop, _ = segments(data.splits["train"])
     assert start.tolist() == [0, 6000 + 9000 + 2]
     assert target.tolist() == [6001, 6000 + 9000 + 4]
     assert stop.tolist() == [6000 + 9000 + 2, 6000 + 9000 + 2 + 4]
