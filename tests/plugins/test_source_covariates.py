@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import numpy as np
+import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from sheets import Sheet
 from recurra import InputError
 from recurra_sources import pieces
 from recurra_sources.given import Given, GivenOptions
+from recurra_sources.tables import Csv, CsvOptions
 
 NAMES = ("g", "y", "price", "sky", "load", "area")
 ROLES = {
@@ -201,3 +205,17 @@ def test_columns_of_python_have_kinds_of_their_own(tmp_path):
     assert columns["past_covariates"]["shop"] == ["3", "3", "4"]
     assert columns["past_covariates"]["price"].tolist() == [1.0, 2.0, 3.0]
     assert values[:, 0].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_the_table_of_the_page_is_read_as_it_says(tmp_path, monkeypatch):
+    """The example of the page reads its own row, and the region of a shop is a name."""
+    options = tomllib.loads(pages.block("toml", "# shops.toml"))["source"]
+    assert options.pop("kind") == "csv"
+    (tmp_path / "shops.csv").write_text(
+        "shop,sold,price,holiday,visitors,area,region\nshop-7,12,9.5,no,311,120,3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    ((values, _, columns),) = Csv(CsvOptions(**options)).read("numbers")
+    assert values.tolist() == [[12.0]]
+    assert columns["static_covariates"] == {"area": 120.0, "region": "3"}
+    assert columns["future_covariates"]["holiday"] == ["no"]
