@@ -304,3 +304,17 @@ def test_a_task_that_cannot_know_its_covariates_is_refused(home: Path) -> None:
             "sequence": {"split": [0.5, 0.5, 0.0]}, "source": {
             "kind": "csv", "path": str(home / "x.csv"), "columns": ["y"], "group": "id",
             "label": "area", "future_covariates": FUTURE}})  # fmt: skip
+
+
+def test_a_direct_horizon_needs_no_past_of_what_it_says(home: Path) -> None:
+    """Several steps at once are told from past covariates alone, by whoever asks for them."""
+    path = written(home / "direct.csv", rows(ahead=0))
+    source = {"kind": "csv", "path": path, "columns": ["y"], "group": "id"}
+    task = {**TRAINED, "name": "direct", "source": {**source, "past_covariates": PAST}}
+    run = recurra.run({**task, "target": {"kind": "horizon", "length": 4}}, runs=home / "runs")
+    told = forecast(run, path)["s2"]
+    assert len(told) == 4 and run.result["generated"] == pytest.approx(told)
+    assert list(run.generate()) == pytest.approx(told)
+    with refusal("source.future_covariates", "answers several steps at once"):
+        recurra.check({**task, "source": {**source, "future_covariates": FUTURE},
+            "target": {"kind": "horizon", "length": 4}})  # fmt: skip

@@ -162,7 +162,9 @@ class Session:
 
     def reach(self, steps: int) -> int:
         """Return how many of the next steps can be told with the covariates that are known."""
-        return steps if self.companion is None else self.companion.reach(steps)
+        if self.companion is None or self.outlook is not None:
+            return steps
+        return self.companion.reach(steps)
 
     def _look(self) -> None:
         """Read a step that waits, if what must be known of the next one is."""

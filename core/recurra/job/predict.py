@@ -245,7 +245,7 @@ class Predictor:
 
         x = elements.window(stream.read(values), self.network.dtype)
         if self.covariates is not None and beside is not None:
-            if self.target.generates:
+            if self.target.generates and self.outlook is None:
                 self._check_reach(beside, len(values))
             x = Companion(self.covariates, beside.static).whole(x, beside)
         if self.target.generates and stream.missing:

@@ -483,7 +483,7 @@ class Run:
         length = self.task.generation.length
         if limit is not None:
             length = min(limit, length)
-        if self.covariates is not None:
+        if self.covariates is not None and self.outlook is None:
             # What is known of the steps to come may end before.
             length = self.covariates.reach(
                 len(self._opening()), beginning.recorded_covariates(self.folder), length
