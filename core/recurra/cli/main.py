@@ -189,6 +189,10 @@ def generate(
     values: Annotated[
         str | None, typer.Option(help="The numbers to go on from: 1,2,3; several features: 1,2;3,4")
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(help="The series to go on from: its name, or its number from 1."),
+    ] = None,
     position: Annotated[
         int | None,
         typer.Option(
@@ -245,14 +249,13 @@ def generate(
         beginning = parse(values, vocabulary.size)
     elif prompt is not None:
         beginning = text_or_tokens(prompt, vocabulary.reads, "--prompt")
-    sampling: dict[str, Any] = {
+    settings: dict[str, Any] = {
+        "seed": seed, "streams": streams, "position": position, "warm": warm, "series": series,
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "stop": stop or None,
     }  # fmt: skip
     with prompted("--prompt" if values is None else "--values"):
-        steps = opened.generate(
-            beginning, length, seed=seed, streams=streams, position=position, warm=warm, **sampling
-        )
+        steps = opened.generate(beginning, length, **settings)
 
     text = opened.prompt() if prompt is None else prompt
     if isinstance(beginning, list) and prompt is not None:

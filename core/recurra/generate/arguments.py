@@ -9,6 +9,7 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
         fact = f"there is no {name} {shown(value)}"
         raise InputError.of("RC080", fact, allowed=", ".join(names))
     return value
+
+
+def name(name: str, value: Any) -> str:
+    """Return a name, which may be a whole number. Raises `InputError` (RC080)."""
+    if isinstance(value, str) and value:
+        return value
+    if not isinstance(value, bool):
+        with suppress(TypeError):
+            return str(operator.index(value))
+    fact = f"{name} cannot be {shown(value)}"
+    raise InputError.of("RC080", fact, got=shown(value), allowed="a name, or a whole number")
 
 
 def path(name: str, value: Any) -> Path:

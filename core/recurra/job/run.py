@@ -27,6 +27,7 @@ from recurra.generate.session import Session
 from recurra.job.answer_table import AnswerTable, by_sequence, by_step
 from recurra.job.build import sized
 from recurra.job.changes import moved
+from recurra.job.chosen import check_series, ending
 from recurra.job.covariates import check_reach
 from recurra.job.data import Data
 from recurra.job.figures import Figures
@@ -232,6 +233,8 @@ class Run:
         warm: bool | None = None,
         covariates: Mapping[str, Any] | None = None,
         static_covariates: Mapping[str, Any] | None = None,
+        series: str | int | None = None,
+        data: Any = None,
         **sampling: Any,
     ) -> Iterator[Any]:
         """Generate, step by step; what is left out is as the task's `[generation]` table says.
@@ -241,14 +244,17 @@ class Run:
         top_p, min_p, repetition_penalty and stop. The prompt itself, which begins at `position` of
         its sequence, is not given again. With `warm` the end of the training text, or of the
         series, is read before it. `covariates` stand beside a prompt of numbers, as in a session,
-        those of the future also of the steps to come. Raises `InputError` (RC043, RC080) before the
-        first step.
+        those of the future also of the steps to come. A forecast goes on from the last series, or
+        from the one that `series` names, or counts from 1: its end is read of the data of the run,
+        which is to be given again as `data` where it was given in Python. Raises `InputError`
+        (RC040, RC043, RC044, RC080) before the first step.
         """
         self._check_generates()
         settings = self._settings(length, sampling)
         self.resolved.check_ahead("length", settings.length)
+        check_series(self, prompt, series, data)
         chosen = self.task.generation.prompt if prompt is None else prompt
-        self._check_position(chosen, position)
+        self._check_position(None if series is not None else chosen, position)
         if position is None:
             position = settings.position
         warm = settings.warm if warm is None else arguments.flag("warm", warm)
@@ -256,7 +262,11 @@ class Run:
 
         beside, companion = self._beside(chosen, covariates, static_covariates)
         make = partial(self._session, seed, streams, companion)
-        session = beginning.begun(make, self.folder, chosen, position, warm, beside)
+        if series is None:
+            session = beginning.begun(make, self.folder, chosen, position, warm, beside)
+        else:
+            end = ending(self, series, data)
+            session = make(end.position).feed_ids(end.values)
         check_reach(session, settings.length)
         # If nothing was read, this raises now and not at the first step.
         session.expected()

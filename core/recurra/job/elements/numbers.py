@@ -39,6 +39,12 @@ FAR_TIMES = 1.5
 """How many times as dear a cold beginning may be as a warm one: the loss has no unit."""
 
 
+def tail(store: Store, row: int, lag: int) -> tuple[int, int]:
+    """Return where the last steps of a series lie, of which the first `lag` have no value."""
+    start, end = int(store.starts[row]), int(store.ends[row])
+    return max(start, end - TAIL - lag), end
+
+
 class Numbers(Elements):
     """Rows of numbers, scaled as training's are.
 
@@ -96,9 +102,7 @@ class Numbers(Elements):
         """Return where the last steps lie of the last series that is long enough to go on from."""
         lengths = store.ends - store.starts
         long = np.flatnonzero(lengths > lag + 1)
-        last = int(long[-1]) if len(long) else -1
-        start, end = int(store.starts[last]), int(store.ends[last])
-        return max(start, end - TAIL - lag), end
+        return tail(store, int(long[-1]) if len(long) else -1, lag)
 
     def accepts(self, prompt: str | list[Any]) -> bool:
         """Take a list without a text."""
