@@ -510,7 +510,7 @@ def test_what_is_wrong_with_a_file_has_a_place(
         (("both", "--text", "a", "--horizon", "1"), ("horizon is for what goes on", "RC080")),
         (
             ("both", "--text", "a", "--output", "a.txt"),
-            ("a.txt does not tell", ".csv, .jsonl or .parquet", "RC080"),
+            ("a.txt does not tell", ".csv, .jsonl, .parquet", "RC080"),
         ),
     ],
 )

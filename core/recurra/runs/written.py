@@ -59,7 +59,7 @@ def form_of(path: Path, what: str) -> str:
     form = path.suffix.lower()
     if form not in FORMS:
         fact = f"the name of {path} does not tell how {what} to be written"
-        allowed = f"a name that ends with {', '.join(FORMS[:-1])} or {FORMS[-1]}"
+        allowed = f"a name that ends with {', '.join(FORMS)}"
         raise InputError.of("RC080", fact, allowed=allowed)
     if form == ".parquet":
         _arrow()
