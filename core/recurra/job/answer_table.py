@@ -10,6 +10,7 @@ from recurra.errors import InputError
 from recurra.job import frame
 from recurra.job.new import COUNTED, New
 from recurra.job.predict import Predictor, Said
+from recurra.job.series import forecasts
 from recurra.runs import written
 from recurra.runs.written import Kind, Moments
 
@@ -32,6 +33,13 @@ class AnswerTable:
             for name, cells in columns.items():
                 cells.append(row.get(name))
         return written.with_moments(columns, self.kinds, self.moments)
+
+
+def as_written(predictor: Predictor, new: New) -> AnswerTable:
+    """Return a frame of series whose steps are named, and else a row for each sequence."""
+    if new.named_by_steps and forecasts(new.run.resolved):
+        return by_step(predictor, new, new.run.task.name)
+    return by_sequence(predictor, new)
 
 
 def by_sequence(predictor: Predictor, new: New) -> AnswerTable:

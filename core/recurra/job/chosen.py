@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -15,6 +15,7 @@ from recurra.data.chain import Chain
 from recurra.data.store import Array
 from recurra.errors import InputError
 from recurra.generate import arguments
+from recurra.generate.session import Session
 from recurra.job.elements.numbers import tail
 from recurra.job.series import forecasts, series_of
 
@@ -69,6 +70,12 @@ def ending(run: Run, series: Any, data: Any) -> Ending:
     begin, end = tail(every.store, _row(every.names, name), Chain(run.vocabulary).lag)
     start = int(every.store.begin(np.array([begin]))[0])
     return Ending(np.asarray(every.store.values[begin:end]), begin - start)
+
+
+def begun(run: Run, make: Callable[[int], Session], series: Any, data: Any) -> Session:
+    """Return a session that has read the end of a series; `make` gives one at a position."""
+    end = ending(run, series, data)
+    return make(end.position).feed_ids(end.values)
 
 
 @contextmanager

@@ -24,10 +24,10 @@ from recurra.generate import arguments, beginning
 from recurra.generate.companion import Companion
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
-from recurra.job.answer_table import AnswerTable, by_sequence, by_step
+from recurra.job.answer_table import AnswerTable, as_written, by_step
 from recurra.job.build import sized
 from recurra.job.changes import moved
-from recurra.job.chosen import check_series, ending
+from recurra.job.chosen import begun, check_series
 from recurra.job.covariates import check_reach
 from recurra.job.data import Data
 from recurra.job.figures import Figures
@@ -37,7 +37,7 @@ from recurra.job.parts import Part
 from recurra.job.predict import Predictor
 from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
-from recurra.job.series import check_forecasts, forecasts
+from recurra.job.series import check_forecasts
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
 from recurra.model.probe import counts_steps
@@ -265,8 +265,7 @@ class Run:
         if series is None:
             session = beginning.begun(make, self.folder, chosen, position, warm, beside)
         else:
-            end = ending(self, series, data)
-            session = make(end.position).feed_ids(end.values)
+            session = begun(self, make, series, data)
         check_reach(session, settings.length)
         # If nothing was read, this raises now and not at the first step.
         session.expected()
@@ -380,10 +379,7 @@ class Run:
     ) -> AnswerTable:
         """Return the answers as `recurra predict` writes them: of groups of numbers a frame."""
         predictor = self.predictor(horizon, skip_bad, rows is None)
-        new = New.of(self, rows, file, data)
-        if new.named_by_steps and forecasts(self.resolved):
-            return by_step(predictor, new, self.task.name)
-        return by_sequence(predictor, new)
+        return as_written(predictor, New.of(self, rows, file, data))
 
     def predictor(
         self, horizon: int | None = None, skip_bad: bool = False, stamped: bool = False
