@@ -36,7 +36,7 @@ sequence, its `label`, the `fold` that it is in (train, validation or test), wha
 
 Covariates are read beside numbers, and not asked for: of each step those of the `past`, which are
 known once it has come, and those of the `future`, which are known before, and `static` ones of a
-sequence (came with API 1.2).
+sequence (came with API 1.1).
 """
 
 TAGS: Role = "tags"
@@ -91,7 +91,7 @@ class Source(ABC, Generic[O]):
     categories: frozenset[str] | None = None
     """The covariates that are names of categories, where whoever reads has learned that.
 
-    Else the source says so itself, by the values that it gives (came with API 1.2).
+    Else the source says so itself, by the values that it gives (came with API 1.1).
     """
 
     def __init__(self, options: O) -> None:

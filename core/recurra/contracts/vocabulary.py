@@ -119,7 +119,7 @@ class Vocabulary(ABC, Generic[O]):
         """Return a new one, not fitted, for numbers that are read beside those of this one.
 
         It scales each column by all of training; what it says of `transforms` is not asked, nor
-        anything ever decoded. By default it has the same options (came with API 1.2).
+        anything ever decoded. By default it has the same options (came with API 1.1).
         """
         return type(self)(self.options)
 
