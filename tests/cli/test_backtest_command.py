@@ -76,7 +76,7 @@ def test_a_backtest_is_one_object(folder: Path) -> None:
         (("panel.toml", "--folds", "99"), ["[RC041]", "folds = 12"]),
         (("nowhere/run",), ["[RC051]", "there is no run at nowhere/run"]),
         (("nowhere.toml",), ["[RC001]"]),
-        (("panel.toml", "--output", "frame.docx"), ["[RC080]", ".csv, .jsonl or .parquet"]),
+        (("panel.toml", "--output", "frame.docx"), ["[RC080]", ".csv, .jsonl, .parquet"]),
         (("panel.toml", "-o", "vocabulary.log=true", "-o", "source.path=gone.csv"), ["gone.csv"]),
         (("panel.toml", "-o", "sequence.leave_off=40"), ["[RC041]", "the longest has 40 steps"]),
     ],
