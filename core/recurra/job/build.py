@@ -20,7 +20,7 @@ from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS, Counts
-from recurra.job.paths import Execution, choose_paths
+from recurra.job.paths import Execution, begins_inside, choose_paths
 from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import layer
@@ -33,6 +33,18 @@ from recurra.train.metrics import known
 
 NARROWEST = {"rms": 2, "layer": 3}
 """Width of a block below which its norm leaves only the sign of what it reads."""
+
+
+def fresh_network(resolved: Resolved, data: Data) -> tuple[Network, list[Choice]]:
+    """Return the network of a task that begins with its data, as `build_network` does."""
+    return build_network(
+        resolved,
+        data.width,
+        data.names,
+        answers=data.answers.size,
+        counts=data.counts,
+        resets=begins_inside(resolved, data),
+    )
 
 
 def build_network(

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.engine.choice import Choice
-from recurra.job.build import build_network, build_optimizer, sized
+from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.data import Data, load_data
 from recurra.job.describe import describe
-from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.job.run import Run
 from recurra.job.start import Start
@@ -57,15 +56,7 @@ def prepared(resolved: Resolved, origin: Start | None = None) -> Prepared:
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
         loaded = load_data(resolved) if origin is None else origin.data(resolved)
-        resets = begins_inside(resolved, loaded)
-        network, choices = build_network(
-            resolved,
-            loaded.width,
-            loaded.names,
-            answers=loaded.answers.size,
-            counts=loaded.counts,
-            resets=resets,
-        )
+        network, choices = fresh_network(resolved, loaded)
         if origin is not None:
             origin.give(network, resolved, loaded)
         build_optimizer(resolved, network)  # for its faults alone: training builds its own

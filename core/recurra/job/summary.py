@@ -16,9 +16,8 @@ from recurra.data.splits import Split, SplitName
 from recurra.engine.choice import Choice
 from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
-from recurra.job.build import build_network, build_optimizer, sized
+from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.data import Data
-from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.job.report import DataSizes, Memory, Part, Report, SplitSizes, Stage, Updates
 from recurra.model import sequences
@@ -44,15 +43,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
 
     One step forward and back is measured, and nothing is updated.
     """
-    resets = begins_inside(resolved, data)
-    network, choices = build_network(
-        resolved,
-        data.width,
-        data.names,
-        answers=data.answers.size,
-        counts=data.counts,
-        resets=resets,
-    )
+    network, choices = fresh_network(resolved, data)
     optimizer = build_optimizer(resolved, network)
     preflight(resolved, data, network)
 
