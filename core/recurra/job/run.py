@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
 from recurra.attribution import blaming
-from recurra.compatibility import GIVES_ANSWERS
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers
-from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.known import Known
 from recurra.data.outlook import Outlook, outlook_of
 from recurra.data.splits import PARTS, SPLITS, SplitName
 from recurra.errors import InputError
-from recurra.generate import arguments, beginning
-from recurra.generate.companion import Companion
+from recurra.generate import arguments
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
-from recurra.job.answer_table import AnswerTable, as_written, by_step
+from recurra.job import generation
+from recurra.job.answer_table import AnswerTable
+from recurra.job.answering import Answering, predictor_of
 from recurra.job.build import sized
 from recurra.job.changes import moved
-from recurra.job.chosen import begun, check_series
-from recurra.job.covariates import check_reach
 from recurra.job.data import Data
 from recurra.job.figures import Figures
+from recurra.job.generation import Given
 from recurra.job.held import held_data, with_all
-from recurra.job.new import New
 from recurra.job.parts import Part
 from recurra.job.predict import Predictor
 from recurra.job.reopen import same_data, same_vocabulary
@@ -40,11 +37,9 @@ from recurra.job.results import figures
 from recurra.job.series import check_forecasts
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
-from recurra.model.probe import counts_steps
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
-from recurra.runs.records import damaged, reading
-from recurra.spec.tables import Generation
+from recurra.runs.records import reading
 
 if TYPE_CHECKING:
     from recurra.job.backtest import Backtest
@@ -193,29 +188,9 @@ class Run:
         arguments that are wrong or have no use: for numbers a seed and several streams, for an
         encoder without a clock a position.
         """
-        self._check_clock(position)
-        return self._session(seed, streams, self._companion(static_covariates), position)
-
-    def _companion(self, static: Mapping[str, Any] | None) -> Companion | None:
-        """Return what is read beside a series, if anything is. Raises `InputError` (RC080)."""
-        if self.covariates is not None:
-            return Companion.of(self.covariates, static)
-        if static:
-            fact = "this run reads no covariates"
-            raise InputError.of("RC080", fact, key="covariates", cure="leave them out")
-        return None
-
-    def _session(
-        self, seed: int | None, streams: int, companion: Companion | None, position: int
-    ) -> Session:
-        """Return a session at a position of the data, which may be one that no clock reads."""
-        self._check_generates()
-        if seed is not None:
-            self.elements.drawn_by("seed")
-        seed = self.task.seed if seed is None else seed
-        settled = seed, streams, position, self.scheme
-        more: Any = {"outlook": self.outlook, "companion": companion}
-        return Session(self.network, self.vocabulary, *settled, **more)
+        generation.check_clock(self, position)
+        companion = generation.companion(self, static_covariates)
+        return generation.session(self, seed, streams, companion, position)
 
     @cached_property
     def outlook(self) -> Outlook | None:
@@ -249,75 +224,9 @@ class Run:
         which is to be given again as `data` where it was given in Python. Raises `InputError`
         (RC040, RC043, RC044, RC080) before the first step.
         """
-        self._check_generates()
-        settings = self._settings(length, sampling)
-        self.resolved.check_ahead("length", settings.length)
-        check_series(self, prompt, series, data)
-        chosen = self.task.generation.prompt if prompt is None else prompt
-        self._check_position(None if series is not None else chosen, position)
-        if position is None:
-            position = settings.position
-        warm = settings.warm if warm is None else arguments.flag("warm", warm)
-        self.elements.check_draws(settings, seed, streams)
-
-        beside, companion = self._beside(chosen, covariates, static_covariates)
-        make = partial(self._session, seed, streams, companion)
-        if series is None:
-            session = beginning.begun(make, self.folder, chosen, position, warm, beside)
-        else:
-            session = begun(self, make, series, data)
-        check_reach(session, settings.length)
-        # If nothing was read, this raises now and not at the first step.
-        session.expected()
-        return self._guarded(self.elements.generated(session, settings, streams))
-
-    def _beside(
-        self,
-        prompt: Any,
-        covariates: Mapping[str, Any] | None,
-        static: Mapping[str, Any] | None,
-    ) -> tuple[Mapping[str, Any] | Rows | None, Companion | None]:
-        """Return the covariates of what is read first, and what holds those of its series.
-
-        Raises `InputError` (RC080).
-        """
-        if prompt is not None or self.covariates is None:
-            return covariates, self._companion(static)
-        if covariates or static:
-            fact = "covariates stand beside a prompt, and there is none"
-            cure = "give a prompt: what the data ends with has covariates of its own"
-            raise InputError.of("RC080", fact, key="covariates", cure=cure)
-        rows = beginning.recorded_covariates(self.folder)
-        return rows, Companion(self.covariates, rows.static)
-
-    def _check_generates(self) -> None:
-        """Refuse to go on where answers cannot be read as what comes next.
-
-        Raises `InputError` (RC080).
-        """
-        if not self.resolved.target.generates:
-            name = self.resolved.parts["target"].entry.component.name
-            why = GIVES_ANSWERS[self.resolved.target.scope]
-            fact = f"nothing is generated where target {name!r} is asked: {why}"
-            raise InputError.of("RC080", fact, cure="`recurra predict` gives its answers")
-
-    def _check_position(self, prompt: Any, position: int | None) -> None:
-        """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
-        if position is None:
-            return
-        self._check_clock(position)
-        if prompt is None:
-            fact = (
-                "position is that of a prompt, and there is none: what generation goes on from"
-                " knows its own"
-            )
-            raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
-
-    def _check_clock(self, position: int) -> None:
-        """Refuse a position above 0 where no encoder counts steps. Raises `InputError` (RC080)."""
-        if arguments.whole("position", position) and not counts_steps(self.network):
-            fact = "position is for an encoder with a clock, and this one has none"
-            raise InputError.of("RC080", fact)
+        given = Given(prompt, position, warm, covariates, static_covariates, series, data)
+        steps = generation.steps(self, given, length, sampling, seed, streams)
+        return self._guarded(steps)
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
         """Give the steps; what goes wrong in one names who is at fault."""
@@ -343,8 +252,8 @@ class Run:
         that names the row; with `skip_bad` that row has an `error` instead. Needs nothing but the
         folder of the run.
         """
-        predictor = self.predictor(horizon, skip_bad, rows is None)
-        return self._guarded(predictor.predict(New.of(self, rows, file, data).rows()))
+        asked = Answering.of(self, rows, file, data, horizon, skip_bad)
+        return self._guarded(asked.each())
 
     def forecast(
         self,
@@ -363,10 +272,9 @@ class Run:
         `InputError` (RC080) for a run that forecasts no numbers.
         """
         check_forecasts(self.resolved, "a frame")
-        new = New.of(self, rows, file, data)
+        asked = Answering.of(self, rows, file, data, horizon, skip_bad)
         with blaming(self.resolved):
-            predictor = self.predictor(horizon, skip_bad, rows is None)
-            return by_step(predictor, new, self.task.name).columns()
+            return asked.frame().columns()
 
     def table(
         self,
@@ -378,8 +286,7 @@ class Run:
         skip_bad: bool = False,
     ) -> AnswerTable:
         """Return the answers as `recurra predict` writes them: of groups of numbers a frame."""
-        predictor = self.predictor(horizon, skip_bad, rows is None)
-        return as_written(predictor, New.of(self, rows, file, data))
+        return Answering.of(self, rows, file, data, horizon, skip_bad).table()
 
     def predictor(
         self, horizon: int | None = None, skip_bad: bool = False, stamped: bool = False
@@ -388,28 +295,7 @@ class Run:
 
         Raises `InputError` (RC080).
         """
-        target = self.resolved.target
-        if horizon is not None and not target.generates:
-            fact = "horizon is for what goes on: this run answers each sequence"
-            raise InputError.of("RC080", fact)
-
-        steps = self.elements.horizon(self.task.generation)
-        if horizon is not None:
-            steps = arguments.whole("horizon", horizon)
-            self.resolved.check_ahead("horizon", steps)
-        return Predictor(
-            network=self.network.eval(),
-            vocabulary=self.vocabulary,
-            answers=self.answers,
-            target=target,
-            horizon=steps,
-            limit=self._longest_answer(),
-            skip_bad=skip_bad,
-            outlook=self.outlook,
-            covariates=self.covariates,
-            within=self._computing,
-            timeline=self.timeline() if stamped else None,
-        )
+        return predictor_of(self, horizon, skip_bad, stamped)
 
     def timeline(self) -> Timeline | None:
         """Return how time stamps go on in the data of the run, where it has such.
@@ -419,25 +305,6 @@ class Run:
         record = self.folder.records.data().timeline
         with reading(self.path / "data.json"):
             return None if record is None else Timeline.of(record)
-
-    def _longest_answer(self) -> int:
-        """Return after how many symbols an answer is given up, where answers follow sequences.
-
-        Raises `RunError` (RC052) where the run does not say how long those of training were.
-        """
-        target = self.resolved.target
-        if target.scope != "answer":
-            return 0
-        longest = self.folder.records.data().longest_answer
-        if longest is None:
-            raise damaged(self.path / "data.json", "how long its answers may be is gone")
-        return target.at_most(longest)
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Compute with the threads and the determinism of the task, and put back what was there."""
-        with arithmetic(self.task.device), sized(self.resolved, self.network):
-            yield
 
     def backtest(
         self,
@@ -465,36 +332,11 @@ class Run:
 
     def prompt(self) -> str:
         """Return the text that generation goes on from by default; nothing for numbers."""
-        return self.elements.shown(self.vocabulary, self.task.generation.prompt, self._opening)
-
-    def _opening(self) -> NDArray[Any]:
-        return beginning.recorded(self.vocabulary, self.folder, "opening")
-
-    def _settings(self, length: int | None, sampling: dict[str, Any]) -> Generation:
-        """Return the task's generation table with what the caller changes.
-
-        Raises `InputError` (RC080).
-        """
-        changed = {name: value for name, value in sampling.items() if value is not None}
-        self.elements.sampled_by(changed)
-        if length is not None:
-            changed["length"] = length
-        return arguments.generation(changed, self.task.generation)
+        return generation.shown(self)
 
     def generated(self, limit: int | None = None) -> Any:
         """Return what the task's `[generation]` table asks for, whole.
 
         That is prompt and text, or a list of numbers; of no more than `limit` steps.
         """
-        length = self.task.generation.length
-        if limit is not None:
-            length = min(limit, length)
-        if self.covariates is not None and self.outlook is None:
-            # What is known of the steps to come may end before.
-            length = self.covariates.reach(
-                len(self._opening()), beginning.recorded_covariates(self.folder), length
-            )
-            if not length:
-                return self.elements.whole(self.prompt(), [])
-        steps = self.generate(length=length)
-        return self.elements.whole(self.prompt(), steps)
+        return generation.whole(self, limit)

@@ -1,0 +1,186 @@
+"""What a run goes on from, and how: its sessions, a prompt, the end of a series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from recurra.compatibility import GIVES_ANSWERS
+from recurra.data.covariate_vocabulary import Rows
+from recurra.errors import InputError
+from recurra.generate import arguments, beginning
+from recurra.generate.companion import Companion
+from recurra.generate.session import Session
+from recurra.job.chosen import begun, check_series
+from recurra.job.covariates import check_reach
+from recurra.model.probe import counts_steps
+from recurra.spec.tables import Generation
+
+if TYPE_CHECKING:
+    from recurra.job.run import Run
+
+
+class Given(NamedTuple):
+    """What a caller gives to go on from; what is not given is as the run has it.
+
+    `position` is that of the prompt, `covariates` stand beside it, and a `series` is one of `data`.
+    """
+
+    prompt: Any = None
+    position: int | None = None
+    warm: bool | None = None
+    covariates: Mapping[str, Any] | None = None
+    static_covariates: Mapping[str, Any] | None = None
+    series: str | int | None = None
+    data: Any = None
+
+
+def session(
+    run: Run, seed: int | None, streams: int, companion: Companion | None, position: int
+) -> Session:
+    """Return a session at a position of the data, which may be one that no clock reads.
+
+    Raises `InputError` (RC080).
+    """
+    _check_generates(run)
+    if seed is not None:
+        run.elements.drawn_by("seed")
+    seed = run.task.seed if seed is None else seed
+    settled = seed, streams, position, run.scheme
+    more: Any = {"outlook": run.outlook, "companion": companion}
+    return Session(run.network, run.vocabulary, *settled, **more)
+
+
+def companion(run: Run, static: Mapping[str, Any] | None) -> Companion | None:
+    """Return what is read beside a series, if anything is. Raises `InputError` (RC080)."""
+    if run.covariates is not None:
+        return Companion.of(run.covariates, static)
+    if static:
+        fact = "this run reads no covariates"
+        raise InputError.of("RC080", fact, key="covariates", cure="leave them out")
+    return None
+
+
+def check_clock(run: Run, position: int) -> None:
+    """Refuse a position above 0 where no encoder counts steps. Raises `InputError` (RC080)."""
+    if arguments.whole("position", position) and not counts_steps(run.network):
+        fact = "position is for an encoder with a clock, and this one has none"
+        raise InputError.of("RC080", fact)
+
+
+def steps(
+    run: Run,
+    given: Given,
+    length: int | None,
+    sampling: Mapping[str, Any],
+    seed: int | None,
+    streams: int,
+) -> Iterator[Any]:
+    """Return the steps that a run generates. Raises `InputError` before the first of them."""
+    _check_generates(run)
+    settings = _settings(run, length, sampling)
+    run.resolved.check_ahead("length", settings.length)
+    check_series(run, given.prompt, given.series, given.data)
+    if given.prompt is None:
+        given = given._replace(prompt=run.task.generation.prompt)
+    _check_position(run, given)
+    if given.warm is None:
+        given = given._replace(warm=settings.warm)
+    arguments.flag("warm", given.warm)
+    run.elements.check_draws(settings, seed, streams)
+
+    begun = _begun(run, given, settings, seed, streams)
+    check_reach(begun, settings.length)
+    # If nothing was read, this raises now and not at the first step.
+    begun.expected()
+    return run.elements.generated(begun, settings, streams)
+
+
+def _begun(run: Run, given: Given, settings: Generation, seed: int | None, streams: int) -> Session:
+    """Return a session that has read what is given."""
+    beside, companion = _beside(run, given)
+    make = partial(session, run, seed, streams, companion)
+    if given.series is not None:
+        return begun(run, make, given.series, given.data)
+    position = settings.position if given.position is None else given.position
+    warm = bool(given.warm)
+    return beginning.begun(make, run.folder, given.prompt, position, warm, beside)
+
+
+def _beside(run: Run, given: Given) -> tuple[Mapping[str, Any] | Rows | None, Companion | None]:
+    """Return the covariates of what is read first, and what holds those of its series.
+
+    Raises `InputError` (RC080).
+    """
+    if given.prompt is not None or run.covariates is None:
+        return given.covariates, companion(run, given.static_covariates)
+    if given.covariates or given.static_covariates:
+        fact = "covariates stand beside a prompt, and there is none"
+        cure = "give a prompt: what the data ends with has covariates of its own"
+        raise InputError.of("RC080", fact, key="covariates", cure=cure)
+    rows = beginning.recorded_covariates(run.folder)
+    return rows, Companion(run.covariates, rows.static)
+
+
+def _check_generates(run: Run) -> None:
+    """Refuse to go on where answers cannot be read as what comes next.
+
+    Raises `InputError` (RC080).
+    """
+    if not run.resolved.target.generates:
+        name = run.resolved.parts["target"].entry.component.name
+        why = GIVES_ANSWERS[run.resolved.target.scope]
+        fact = f"nothing is generated where target {name!r} is asked: {why}"
+        raise InputError.of("RC080", fact, cure="`recurra predict` gives its answers")
+
+
+def _check_position(run: Run, given: Given) -> None:
+    """Refuse a position that nothing would read. Raises `InputError` (RC080)."""
+    if given.position is None:
+        return
+    check_clock(run, given.position)
+    if given.prompt is None or given.series is not None:
+        fact = (
+            "position is that of a prompt, and there is none: what generation goes on from knows"
+            " its own"
+        )
+        raise InputError.of("RC080", fact, cure="give a prompt, or leave position out")
+
+
+def _settings(run: Run, length: int | None, sampling: Mapping[str, Any]) -> Generation:
+    """Return the task's generation table with what the caller changes.
+
+    Raises `InputError` (RC080).
+    """
+    changed = {name: value for name, value in sampling.items() if value is not None}
+    run.elements.sampled_by(changed)
+    if length is not None:
+        changed["length"] = length
+    return arguments.generation(changed, run.task.generation)
+
+
+def _opening(run: Run) -> NDArray[Any]:
+    return beginning.recorded(run.vocabulary, run.folder, "opening")
+
+
+def shown(run: Run) -> str:
+    """Return the text that generation goes on from by default; nothing for numbers."""
+    return run.elements.shown(run.vocabulary, run.task.generation.prompt, partial(_opening, run))
+
+
+def whole(run: Run, limit: int | None) -> Any:
+    """Return what the task's `[generation]` table asks for, of no more than `limit` steps."""
+    length = run.task.generation.length
+    if limit is not None:
+        length = min(limit, length)
+    if run.covariates is not None and run.outlook is None:
+        # What is known of the steps to come may end before.
+        length = run.covariates.reach(
+            len(_opening(run)), beginning.recorded_covariates(run.folder), length
+        )
+        if not length:
+            return run.elements.whole(shown(run), [])
+    return run.elements.whole(shown(run), run.generate(length=length))
