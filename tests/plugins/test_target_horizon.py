@@ -254,6 +254,17 @@ def test_it_stands_beside_next_in_one_task(tmp_path: Path) -> None:
     assert one["metrics"]["mae"] == pytest.approx(np.average(errors, weights=asked), rel=1e-9)
     assert one["predictions"] == sum(asked)
 
+    # So it is with each baseline, of which one is easily made by hand.
+    for rule, figures in one["baselines"].items():
+        errors = [row["baselines"][rule]["mae"] for row in one["by_step"]]
+        assert figures["mae"] == pytest.approx(np.average(errors, weights=asked), rel=1e-9)
+    values = load_data(resolve(made, data=panel())).store.values[:, 0]
+    spans = list(zip(split.low.tolist(), split.high.tolist(), strict=True))
+    for row in one["by_step"]:
+        h = row["ahead"]
+        gaps = [abs(values[at + h] - values[at]) for a, b in spans for at in range(a - 1, b - h)]
+        assert row["baselines"]["naive"]["mae"] == pytest.approx(np.mean(gaps), rel=1e-9)
+
 
 def test_other_data_is_measured_and_a_run_goes_on(run: Run, tmp_path: Path) -> None:
     """All of other data has figures, and so has a run that is resumed."""

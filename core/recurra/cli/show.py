@@ -90,7 +90,9 @@ def figures(figures: Figures) -> None:
     if by_step := figures.get("by_step"):
         title = f"{split}, {by_step[0]['ahead']} to {by_step[-1]['ahead']} steps ahead"
     show_ladder(title, figures["metrics"], figures["baselines"])
-    show_by_step(by_step or [], "mae", None)
+    errors = {rule: row["mae"] for rule, row in figures["baselines"].items() if "mae" in row}
+    best = min(errors, key=lambda rule: errors[rule], default=None)
+    show_by_step(by_step or [], "mae", best)
     show_columns(figures.get("columns", []))
     if confusion := figures.get("confusion"):
         _confusion(confusion)

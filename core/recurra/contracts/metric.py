@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -100,6 +100,16 @@ class ColumnSums(Sums, Protocol):
     @property
     def columns(self) -> Sequence[Sums]:
         """Return the sums of each column."""
+        ...
+
+
+@runtime_checkable
+class StepSums(Sums, Protocol):
+    """Sums of errors of several steps ahead, with those of each step by itself, from 1."""
+
+    @property
+    def steps(self) -> Mapping[int, Sums]:
+        """Return the sums of each step."""
         ...
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
 
 from recurra.contracts.loss import Loss
-from recurra.contracts.metric import LOSS, ColumnSums, Metrics, Sums
+from recurra.contracts.metric import LOSS, ColumnSums, Metrics, StepSums, Sums
 from recurra.contracts.source import OF_STEPS
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
@@ -66,6 +66,8 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     rules = target.baselines(*sides) if sides else {}
     # A metric of a plugin may say anything: only the keys of the core are known.
     detail = cast(Detail, tally.detail())
+    for row in detail.get("by_step", ()):
+        row["baselines"] = _ahead_of(rules, row["ahead"])
     measured: SplitFigures = {
         "split": name,
         "predictions": tally.steps,
@@ -143,6 +145,15 @@ def _completed(data: Data, network: Network, split: Split, tally: Tally) -> list
 def _metrics(sums: Metrics | Sums) -> Metrics:
     """Return the figures of a simple rule, which may come as the sums that they are made of."""
     return sums if isinstance(sums, dict) else sums.metrics()
+
+
+def _ahead_of(rules: Mapping[str, Metrics | Sums], step: int) -> dict[str, Metrics]:
+    """Return the figures of those simple rules that have any of a step ahead."""
+    return {
+        rule: sums.steps[step].metrics()
+        for rule, sums in rules.items()
+        if isinstance(sums, StepSums) and step in sums.steps
+    }
 
 
 def _beginnings(data: Data, network: Network, split: Split) -> tuple[Metrics, Beginnings]:

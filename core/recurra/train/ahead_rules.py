@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from recurra.contracts.target import Examples, Past
 from recurra.contracts.transform import Floats
 from recurra.data.store import Ints
-from recurra.train.errors import Errors
+from recurra.train.errors import Errors, terms
 
 BLOCK = 1 << 14
 """Origins that are looked at at a time."""
@@ -19,16 +20,32 @@ Rule: TypeAlias = Callable[[Past], Floats]
 """Says what follows some origins, `[N, H, F]`, from their past alone."""
 
 
+@dataclass
+class AheadErrors(Errors):
+    """Sums of the errors of all steps ahead, and of each by itself: the first is step 1."""
+
+    steps: dict[int, Errors] = field(default_factory=dict)
+
+    def add_ahead(self, predicted: Floats, actual: Floats, series: Ints, ahead: Ints) -> None:
+        """Add predictions and what came, `[N, F]`, so many steps ahead `[N]` of their origins."""
+        each = terms(predicted, actual)
+        self.add_terms(each, series)
+        for step in np.unique(ahead).tolist():
+            some = ahead == step
+            own = self.steps.setdefault(step, Errors(self.scale, self.scales))
+            own.add_terms(each[:, some], series[some])
+
+
 def ahead_rules(
     held: Examples, rules: Mapping[str, Rule], steps: int, last: bool = False
-) -> dict[str, Errors]:
+) -> dict[str, AheadErrors]:
     """Return the errors of each rule on the `steps` after each origin of a split, or the `last`.
 
     Origins and answers are those that a network is asked for that looks so many steps ahead; what
     rules are shown is in the data's own units.
     """
     origins, begin, stop = _origins(held, steps, last)
-    errors = {name: Errors(held.scale, held.scales) for name in rules}
+    errors = {name: AheadErrors(held.scale, held.scales) for name in rules}
     ahead = np.arange(1, steps + 1)
     for start in range(0, len(origins), BLOCK):
         some = slice(start, start + BLOCK)
@@ -37,9 +54,10 @@ def ahead_rules(
         asked = answers < stop[some, None]
         actual = held.values[answers[asked]]
         series = np.broadcast_to(begin[some, None], asked.shape)[asked]
+        step = np.broadcast_to(ahead, asked.shape)[asked]
         past = Past(lambda places: held.values[places], begin[some], at, steps, held.season)
         for name, rule in rules.items():
-            errors[name].add(np.asarray(rule(past))[asked], actual, series)
+            errors[name].add_ahead(np.asarray(rule(past))[asked], actual, series, step)
     return errors if len(origins) else {}
 
 
