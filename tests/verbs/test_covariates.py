@@ -114,6 +114,107 @@ def test_one_forecast_whoever_makes_it(run: Run, home: Path) -> None:
         assert float(again.forecast_step(now)[0]) == value
 
 
+def beside(table: list[list[Any]], series: str) -> dict[str, Any]:
+    """Return a series of a table as a sequence that is listed with its covariates."""
+    own = [row for row in table if row[0] == series]
+    columns = {name: [row[NAMES.index(name)] for row in own] for name in NAMES}
+    return {
+        "values": [y for y in columns["y"] if y is not None],
+        "covariates": {name: columns[name] for name in FUTURE},
+        "static_covariates": {name: columns[name][0] for name in STATIC},
+    }
+
+
+@given(series=st.sampled_from(["s0", "s1", "s2"]), length=st.integers(0, AHEAD))
+@settings(deadline=None, max_examples=10)
+def test_a_series_is_gone_on_from_with_what_is_known_ahead(
+    run: Run, series: str, length: int
+) -> None:
+    """One that is chosen of the data, listed, at hand or prompted: all forecast the same."""
+    table = rows()
+    told = list(run.generate(series=series, length=length))
+    given = beside(table, series)
+    prompt = [given["values"], length]
+    aside = {name: given[name] for name in ("covariates", "static_covariates")}
+    assert list(run.generate(*prompt, **aside)) == pytest.approx(told)
+    if not length:
+        return
+    (listed,) = run.predict([given], horizon=length)
+    assert listed["predicted"] == pytest.approx(told)
+    columns = {name: [row[at] for row in table] for at, name in enumerate(NAMES)}
+    columns["y"] = [float("nan") if y is None else y for y in columns["y"]]
+    at_hand = {answer["row"]: answer for answer in run.predict(data=columns, horizon=length)}
+    assert at_hand[series]["predicted"] == pytest.approx(told)
+    frame = run.forecast([given], horizon=length)
+    assert frame["run"] == pytest.approx(told)
+
+
+def test_the_first_step_whose_covariates_are_not_known_is_named(home: Path) -> None:
+    """By its stamp, where there is one: of a series that is chosen, and of one in a file."""
+    table = [row[:] for row in rows(ahead=2)]
+    for at, row in enumerate(table):
+        row[5] = f"{2020 + (at % (STEPS + 2) + 7) // 12}-{(at % (STEPS + 2) + 7) % 12 + 1:02}"
+    run = made(home, "stamped", table, future_covariates=["price"], time="area")
+    with refusal("2 of 3 steps", "of step 3 ahead, 2023-04, the future covariates", "price"):
+        run.generate(series="s1", length=3)
+    with refusal("row s0", "of step 3 ahead, 2023-04, the future covariates", "horizon = 2"):
+        forecast(run, str(home / "stamped.csv"), 3)
+    with refusal("0 of 1 steps", "of step 1 ahead the future"):
+        run.generate([1.0], 1, covariates={"price": [2.0]})
+
+
+def test_what_is_listed_with_covariates_is_checked(run: Run) -> None:
+    """What is missing, what nothing reads, what is not of as many steps; others are answered."""
+    whole = beside(rows(), "s1")
+    price, sky = (whole["covariates"][name] for name in FUTURE)
+    wrong = {
+        "this run reads covariates": whole["values"],
+        "key 'values' of the sequence is missing": {"covariates": {}},
+        "key 'price' is none that is read here": {**whole, "price": price},
+        "covariates 'price', 'sky' of the sequence are missing": {"values": [1.0]},
+        "covariate 'sky' of the sequence is missing": {**whole, "covariates": {"price": price}},
+        "static covariate 'kind'": {**whole, "static_covariates": {"area": 1.0}},
+        "must be a dict of names": {**whole, "static_covariates": [1.0]},
+        "9 values for 30 steps": {**whole, "covariates": {"price": price[:9], "sky": sky[:9]}},
+        "not of as many steps each": {**whole, "covariates": {"price": price[:9], "sky": sky}},
+        "at step 1": {**whole, "covariates": {"price": [9.0, None, *price[2:]], "sky": sky}},
+    }
+    for words, sequence in wrong.items():
+        with refusal("row 1", words, "RC080"):
+            list(run.predict([sequence]))
+    told = [*run.predict([*wrong.values(), whole], skip_bad=True)]
+    for words, answer in zip(wrong, told, strict=False):
+        assert words in answer["error"]
+    assert told[-1]["predicted"] == pytest.approx(list(run.generate(series="s1")))
+
+    (layer,) = run.hidden({**whole, "covariates": {"price": price[:30], "sky": sky[:30]}})
+    assert layer.shape == (29, 3) and run.hidden(whole)[0].shape == (30, 3)
+    with refusal("this run reads covariates"):
+        run.hidden(whole["values"])
+
+
+def test_what_stands_before_a_prompt_has_covariates_of_its_own(run: Run) -> None:
+    """A warm prompt goes on from the last series, whose static covariates are known; what does
+    not go with what is refused.
+    """
+    last = beside(rows(), "s2")
+    values = [*last["values"], 0.5, -0.5]
+    aside = {"price": [4.0, 5.0, 6.0], "sky": ["sun", "rain", "sun"]}
+    whole = {name: [*last["covariates"][name][:STEPS], *aside[name]] for name in FUTURE}
+    static = last["static_covariates"]
+    wanted = list(run.generate(values, 1, covariates=whole, static_covariates=static))
+    warm = run.generate([0.5, -0.5], 1, warm=True, covariates=aside)
+    assert list(warm) == pytest.approx(wanted)
+
+    with refusal("has its own"):
+        run.generate([0.5], 1, warm=True, covariates=aside, static_covariates=static)
+    for asked in ({"series": "s1"}, {}):
+        with refusal("covariates stand beside a prompt", "RC080"):
+            run.generate(covariates=aside, **asked)
+        with refusal("static covariates are those of a series that is prompted"):
+            run.generate(static_covariates=static, **asked)
+
+
 @given(data=st.data())
 @settings(deadline=None, max_examples=15)
 def test_what_comes_later_moves_nothing(run: Run, home: Path, data: st.DataObject) -> None:
@@ -283,10 +384,10 @@ def test_what_is_missing_is_named(run: Run, home: Path) -> None:
     assert np.isfinite(session.forecast_step({"price": 3.0, "sky": "fog"})).all()
 
     path = written(home / "ends.csv", rows(ahead=3))
-    with refusal("row s0", "end 3 steps after it", "4 are to be forecast", "--horizon 3"):
+    with refusal("row s0", "3 of 4 steps", "of step 4 ahead", "price, sky", "horizon = 3"):
         forecast(run, path)
     assert len(forecast(run, path, 3)["s1"]) == 3
-    with refusal("5 of 9 steps can be forecast"):
+    with refusal("5 of 9 steps can be forecast", "step 6 ahead", "length = 5"):
         run.generate(length=9)
     with refusal("reads covariates, and the sequence has none"):
         next(run.predict([[1.0, 2.0]]))

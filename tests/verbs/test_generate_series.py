@@ -129,6 +129,8 @@ def _first(run: Run) -> dict[str, Any]:
         ({"series": 1.5}, ("series cannot be 1.5",)),
         ({"series": "s3", "prompt": [1, 2]}, ("a prompt stands in its place", "give one of them")),
         ({"series": "s3", "position": 3}, ("position is that of a prompt, and there is none",)),
+        ({"series": "s3", "warm": True}, ("warm reads the end of the last series", "leave warm")),
+        ({"series": "s3", "covariates": {"x": [1]}}, ("this run reads no covariates",)),
         ({"data": {}}, ("data is what a series is chosen of, and none is named",)),
     ],
 )

@@ -144,6 +144,10 @@ class CovariateVocabulary:
         """How many numbers a network reads of them at a step."""
         return sum(table.width for table in self.tables.values())
 
+    def names(self, role: Role) -> list[str]:
+        """Return what those of a role are called."""
+        return self.tables[role].names if role in self.tables else []
+
     def width_of(self, role: Role) -> int:
         """How many of these are of a role."""
         return self.tables[role].width if role in self.tables else 0
@@ -231,7 +235,7 @@ class CovariateVocabulary:
         for column in covariates.columns if covariates else ():
             here.setdefault(column.role, []).append(column.name)
         for role in COVARIATES:
-            known = self.tables[role].names if role in self.tables else []
+            known = self.names(role)
             if here.get(role, []) != known:
                 fact = f"{owner} reads as {role} {_listed(known)}, and this data gives"
                 fact += f" {_listed(here.get(role, []))}"
@@ -349,7 +353,9 @@ def _column(known: Known, values: Any, what: str) -> Floats:
             if abs(float(value)) <= LARGEST:
                 numbers.append(float(value))
                 continue
-        needed = "a finite number" if known.categories is None else "the name of a category"
+        needed = f"a finite number, of no more than {LARGEST:g}"
+        if known.categories is not None:
+            needed = "the name of a category"
         fact = f"{where} must be {needed}"
         raise InputError.of("RC080", fact, got=repr(value)[:60])
     return np.array(numbers)

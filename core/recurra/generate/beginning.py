@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -23,14 +23,15 @@ def begun(
     prompt: Any,
     position: int,
     warm: bool,
-    covariates: Any = None,
+    covariates: Mapping[str, Any] | None = None,
 ) -> Session:
     """Return a session that has read a prompt, or the opening where there is none.
 
-    `covariates` stand beside what is read first. One that is `warm` has read an ending before.
-    `make` gives a session whose first element stands at a position. The ending is the last text of
-    training; the opening of a series is its own end, which is thus read once. Raises `InputError`
-    (RC043, RC080), and `RunError` (RC052) if what the run recorded cannot be read.
+    `covariates` stand beside the prompt; those of the opening are recorded. One that is `warm` has
+    read an ending before. `make` gives a session whose first element stands at a position. The
+    ending is the last text of training; the opening of a series is its own end, which is thus read
+    once. Raises `InputError` (RC043, RC080), and `RunError` (RC052) if what the run recorded cannot
+    be read.
     """
     if prompt is not None and not warm:
         return make(position).feed(prompt, covariates)
@@ -46,13 +47,14 @@ def begun(
         session.feed_ids(recorded(vocabulary, folder, "ending"))
     else:
         session = make(data.opening_position)
-        session.feed_ids(recorded(vocabulary, folder, "opening"), covariates)
+        beside = None if session.companion is None else recorded_covariates(folder)
+        session.feed_ids(recorded(vocabulary, folder, "opening"), beside)
     if warm:
         # A penalty of repetition is for what the reader sees.
         session.seen.zero_()
 
     if prompt is not None:
-        session.feed(prompt)
+        session.feed(prompt, covariates)
     elif ends:
         session.feed_ids(recorded(vocabulary, folder, "opening"))
     return session

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurra.contracts.source import FUTURE, PAST, STATIC
+from recurra.contracts.source import FUTURE, PAST, STATIC, Role
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.errors import InputError
 
@@ -42,7 +42,7 @@ class Companion:
         """
         table = vocabulary.tables.get(STATIC)
         given = dict(static or {})
-        check_names(given, [] if table is None else table.names, "static covariate", "the series")
+        check_names(given, vocabulary.names(STATIC), "static covariate", "the series")
         rows = np.zeros(0)
         if table is not None:
             listed = {name: [value] for name, value in given.items()}
@@ -52,14 +52,12 @@ class Companion:
     @property
     def names(self) -> list[str]:
         """The covariates that must be known before a step comes."""
-        table = self.vocabulary.tables.get(FUTURE)
-        return [] if table is None else table.names
+        return self.vocabulary.names(FUTURE)
 
     @property
     def past(self) -> list[str]:
         """The covariates that are known once a step has come."""
-        table = self.vocabulary.tables.get(PAST)
-        return [] if table is None else table.names
+        return self.vocabulary.names(PAST)
 
     @property
     def waits(self) -> bool:
@@ -92,12 +90,18 @@ class Companion:
             parts[role] = np.zeros((count, 0))
             if not names:
                 continue
-            rows = self.vocabulary.tables[role].rows(given, "of the steps that are fed")
-            if len(rows) < count or (role == PAST and len(rows) > count):
-                fact = f"{', '.join(names)}: {len(rows)} values for {count} steps"
-                raise InputError.of("RC080", fact, cure="give one for each step that is fed")
-            parts[role] = rows
+            parts[role] = self.vocabulary.tables[role].rows(given, "of the steps that are fed")
+            self._check_count(names, role, len(parts[role]), count)
         return Rows(parts[PAST], parts[FUTURE], np.zeros(0))
+
+    def _check_count(self, names: list[str], role: Role, found: int, count: int) -> None:
+        """Refuse fewer rows than steps, and of the past others than those.
+
+        Raises `InputError` (RC080).
+        """
+        if found < count or (role == PAST and found > count):
+            fact = f"{', '.join(names)}: {found} values for {count} steps"
+            raise InputError.of("RC080", fact, key="covariates", cure="give one for each step")
 
     def after(self, x: Tensor, rows: Rows) -> tuple[Companion, Tensor]:
         """Return it after steps `[n, F]`, and what is to be read of them and before, `[m, D]`."""
@@ -153,7 +157,13 @@ class Companion:
         return other, self._beside(self.pending, self.coming[:1])
 
     def whole(self, x: Tensor, rows: Rows) -> Tensor:
-        """Return what is read of a series from its beginning, as far as enough is known."""
+        """Return what is read of a series from its beginning, as far as enough is known.
+
+        Raises `InputError` (RC080).
+        """
+        for role, names, own in (PAST, self.past, rows.past), (FUTURE, self.names, rows.future):
+            if names:
+                self._check_count(names, role, len(own), len(x))
         after, read = self.after(x, rows)
         if after.pending is None or after.waits:
             return read
@@ -225,7 +235,9 @@ def check_names(given: Mapping[str, Any], needed: list[str], what: str, whose: s
         return
     allowed = ", ".join(needed) or "none"
     if missing:
-        fact = f"{what} {', '.join(map(repr, missing))} of {whose} is missing"
+        several = len(missing) > 1
+        fact = f"{what}{'s' * several} {', '.join(map(repr, missing))} of {whose}"
+        fact += " are missing" if several else " is missing"
     else:
         fact = f"{what} {foreign[0]!r} is none that is read here"
     raise InputError.of("RC080", fact, key="covariates", allowed=allowed)

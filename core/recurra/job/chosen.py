@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -12,10 +12,11 @@ import numpy as np
 
 from recurra.attribution import blaming
 from recurra.data.chain import Chain
+from recurra.data.covariate_vocabulary import Rows
 from recurra.data.store import Array
 from recurra.errors import InputError
 from recurra.generate import arguments
-from recurra.generate.session import Session
+from recurra.job.covariates import Called, ahead_of
 from recurra.job.elements.numbers import tail
 from recurra.job.series import forecasts, series_of
 
@@ -27,14 +28,20 @@ SHOWN = 8
 
 
 class Ending(NamedTuple):
-    """The last steps `[n, F]` of a series, and at which of its places they begin."""
+    """The last steps `[n, F]` of a series, and at which of its places they begin.
+
+    Its covariates stand `beside`, also those that are known of the steps to come. What one of
+    these is called, counted from 1, tells `called`.
+    """
 
     values: Array
     position: int
+    beside: Rows | None
+    called: Called
 
 
-def check_series(run: Run, prompt: Any, series: Any, data: Any) -> None:
-    """Refuse a series beside a prompt or covariates, and data of none.
+def check_series(prompt: Any, warm: bool | None, series: Any, data: Any) -> None:
+    """Refuse a series beside a prompt, or what is read before one, and data of none.
 
     Raises `InputError` (RC080).
     """
@@ -44,10 +51,9 @@ def check_series(run: Run, prompt: Any, series: Any, data: Any) -> None:
     if series is not None and prompt is not None:
         fact = "a series is gone on from where it ends, and a prompt stands in its place"
         raise InputError.of("RC080", fact, cure="give one of them")
-    if series is not None and run.covariates is not None:
-        fact = "this run reads covariates, and those of a series that is chosen are not read here"
-        cure = "give its rows to `recurra predict`, or as a prompt with covariates"
-        raise InputError.of("RC080", fact, key="covariates", cure=cure)
+    if series is not None and warm:
+        fact = "warm reads the end of the last series before a prompt, and a series is chosen"
+        raise InputError.of("RC080", fact, cure="leave warm out")
 
 
 def ending(run: Run, series: Any, data: Any) -> Ending:
@@ -63,19 +69,17 @@ def ending(run: Run, series: Any, data: Any) -> Ending:
     name = arguments.name("series", series)
     resolved = run.resolved if data is None else run.resolved.giving(data)
     with blaming(resolved), _told(run):
-        every = series_of(resolved, run.vocabulary, known=True)
+        every = series_of(resolved, run.vocabulary, known=True, covariates=run.covariates)
         if every.store.fingerprint != run.folder.records.data().fingerprint:
             fact = f"the data of {run.path} has changed since it was made"
             raise InputError.of("RC044", fact)
-    begin, end = tail(every.store, _row(every.names, name), Chain(run.vocabulary).lag)
-    start = int(every.store.begin(np.array([begin]))[0])
-    return Ending(np.asarray(every.store.values[begin:end]), begin - start)
+    row = _row(every.names, name)
+    begin, end = tail(every.store, row, Chain(run.vocabulary).lag)
+    start = int(every.store.starts[row])
+    beside = every.beside(run.covariates, row, begin - start, end - start, 0)
 
-
-def begun(run: Run, make: Callable[[int], Session], series: Any, data: Any) -> Session:
-    """Return a session that has read the end of a series; `make` gives one at a position."""
-    end = ending(run, series, data)
-    return make(end.position).feed_ids(end.values)
+    called = ahead_of(every.clock, row, end - start)
+    return Ending(np.asarray(every.store.values[begin:end]), begin - start, beside, called)
 
 
 @contextmanager

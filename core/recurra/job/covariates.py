@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
-from recurra.contracts.source import COVARIATES, OF_STEPS
+from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.covariate_vocabulary import BLOCK, Companions, CovariateVocabulary
 from recurra.data.known import Known
@@ -15,11 +16,15 @@ from recurra.data.splits import Split, SplitName, called, place_of
 from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.generate.session import Session
+from recurra.job.clock import Clock
 from recurra.model.device import DTYPES
 from recurra.resolved import Resolved
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
+
+Called: TypeAlias = Callable[[int], str]
+"""Tells what one of the steps to come is called, counted from 1."""
 
 SHOWN = 5
 """Categories that a note names."""
@@ -120,18 +125,51 @@ def unseen(data: Data, name: SplitName) -> list[str]:
     return notes
 
 
-def check_reach(session: Session, length: int) -> None:
+def ahead_of(clock: Clock, row: int, end: int) -> Called:
+    """Return what tells how steps after the end of a series are called: by stamps where known."""
+
+    def called(number: int) -> str:
+        step = step_ahead(number)
+        try:
+            (label,) = clock.labels(row, [end + number - 1])
+        except ValueError:
+            # The calendar ends.
+            return step
+        return f"{step}, {label}," if clock.known else step
+
+    return called
+
+
+def step_ahead(number: int) -> str:
+    """Return what one of the steps to come is called, counted from 1."""
+    return f"step {number} ahead"
+
+
+def check_reach(session: Session, length: int, called: Called = step_ahead) -> None:
     """Refuse to forecast steps whose covariates are not known. Raises `InputError` (RC080)."""
     reach = session.reach(length)
-    if reach == length or session.companion is None:
-        return
-    names, fact = session.companion.names, f"{reach} of {length} steps can be forecast: "
-    if session.companion.past:
-        names = session.companion.past
-        fact += f"nobody knows the past covariates of the first of them: {', '.join(names)}"
-        cure = f"length = {reach}, or train without them"
+    if reach < length and session.companion is not None:
+        raise out_of_reach(session.companion.vocabulary, reach, ("length", length), called)
+
+
+def out_of_reach(
+    covariates: CovariateVocabulary, reach: int, asked: tuple[str, int], called: Called
+) -> InputError:
+    """Return the error of steps that are `asked` for by an option of that name.
+
+    It names the first that cannot be told, as it is `called`.
+    """
+    option, steps = asked
+    fact = f"{reach} of {steps} steps can be forecast: "
+    past = covariates.names(PAST)
+    if past and (reach or not covariates.names(FUTURE)):
+        fact += f"nobody knows the past covariates of the first of them: {', '.join(past)}"
+        cure = "train without them, or with a direct horizon"
     else:
-        fact += f"the future covariates end there: {', '.join(names)}"
-        cure = "give more of them, beside a prompt or in rows at the end of the data whose"
-        cure += f" other cells are empty; or length = {reach}"
-    raise InputError.of("RC080", fact, key="generation.length", cure=cure)
+        fact += f"of {called(reach + 1)} the future covariates are not known: "
+        fact += ", ".join(covariates.names(FUTURE))
+        cure = "give more of them, beside a prompt or in rows at the end of the data whose other"
+        cure += " cells are empty"
+    if reach:
+        cure = f"{option} = {reach}, or {cure}"
+    return InputError.of("RC080", fact, key="covariates", cure=cure)

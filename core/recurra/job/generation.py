@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from numpy.typing import NDArray
 
 from recurra.compatibility import GIVES_ANSWERS
-from recurra.data.covariate_vocabulary import Rows
+from recurra.data.covariate_vocabulary import Floats
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
 from recurra.generate.companion import Companion
 from recurra.generate.session import Session
-from recurra.job.chosen import begun, check_series
-from recurra.job.covariates import check_reach
+from recurra.job.chosen import check_series, ending
+from recurra.job.covariates import Called, check_reach, step_ahead
 from recurra.model.probe import counts_steps
 from recurra.spec.tables import Generation
 
@@ -58,10 +58,15 @@ def companion(run: Run, static: Mapping[str, Any] | None) -> Companion | None:
     """Return what is read beside a series, if anything is. Raises `InputError` (RC080)."""
     if run.covariates is not None:
         return Companion.of(run.covariates, static)
-    if static:
+    _check_read(run, static)
+    return None
+
+
+def _check_read(run: Run, *covariates: Mapping[str, Any] | None) -> None:
+    """Refuse covariates where none are read. Raises `InputError` (RC080)."""
+    if any(covariates) and run.covariates is None:
         fact = "this run reads no covariates"
         raise InputError.of("RC080", fact, key="covariates", cure="leave them out")
-    return None
 
 
 def check_clock(run: Run, position: int) -> None:
@@ -83,46 +88,74 @@ def steps(
     _check_generates(run)
     settings = _settings(run, length, sampling)
     run.resolved.check_ahead("length", settings.length)
-    check_series(run, given.prompt, given.series, given.data)
+    check_series(given.prompt, given.warm, given.series, given.data)
     if given.prompt is None:
         given = given._replace(prompt=run.task.generation.prompt)
     _check_position(run, given)
     if given.warm is None:
         given = given._replace(warm=settings.warm)
     arguments.flag("warm", given.warm)
+    _check_beside(run, given)
     run.elements.check_draws(settings, seed, streams)
 
-    begun = _begun(run, given, settings, seed, streams)
-    check_reach(begun, settings.length)
+    begun, called = _begun(run, given, settings, seed, streams)
+    check_reach(begun, settings.length, called)
     # If nothing was read, this raises now and not at the first step.
     begun.expected()
     return run.elements.generated(begun, settings, streams)
 
 
-def _begun(run: Run, given: Given, settings: Generation, seed: int | None, streams: int) -> Session:
-    """Return a session that has read what is given."""
-    beside, companion = _beside(run, given)
-    make = partial(session, run, seed, streams, companion)
+def _begun(
+    run: Run, given: Given, settings: Generation, seed: int | None, streams: int
+) -> tuple[Session, Called]:
+    """Return a session that has read what is given, and what tells how later steps are called.
+
+    Raises `InputError`.
+    """
     if given.series is not None:
-        return begun(run, make, given.series, given.data)
+        end = ending(run, given.series, given.data)
+        static = None if end.beside is None else end.beside.static
+        begun = session(run, seed, streams, _known(run, static), end.position)
+        return begun.feed_ids(end.values, end.beside), end.called
+
+    if given.prompt is None or given.warm:
+        static = None
+        if run.covariates is not None:
+            static = beginning.recorded_covariates(run.folder).static
+        beside = _known(run, static)
+    else:
+        beside = companion(run, given.static_covariates)
+    make = partial(session, run, seed, streams, beside)
     position = settings.position if given.position is None else given.position
-    warm = bool(given.warm)
-    return beginning.begun(make, run.folder, given.prompt, position, warm, beside)
+    begun = beginning.begun(
+        make, run.folder, given.prompt, position, bool(given.warm), given.covariates
+    )
+    return begun, step_ahead
 
 
-def _beside(run: Run, given: Given) -> tuple[Mapping[str, Any] | Rows | None, Companion | None]:
-    """Return the covariates of what is read first, and what holds those of its series.
+def _known(run: Run, static: Floats | None) -> Companion | None:
+    """Return what is read beside a series of which the static covariates are known."""
+    if run.covariates is None or static is None:
+        return None
+    return Companion(run.covariates, static)
+
+
+def _check_beside(run: Run, given: Given) -> None:
+    """Refuse covariates beside what has its own, and where none are read.
 
     Raises `InputError` (RC080).
     """
-    if given.prompt is not None or run.covariates is None:
-        return given.covariates, companion(run, given.static_covariates)
-    if given.covariates or given.static_covariates:
+    _check_read(run, given.covariates, given.static_covariates)
+    of_data = given.prompt is None or given.series is not None
+    if given.covariates and of_data:
         fact = "covariates stand beside a prompt, and there is none"
         cure = "give a prompt: what the data ends with has covariates of its own"
         raise InputError.of("RC080", fact, key="covariates", cure=cure)
-    rows = beginning.recorded_covariates(run.folder)
-    return rows, Companion(run.covariates, rows.static)
+    if given.static_covariates and (of_data or given.warm):
+        fact = "static covariates are those of a series that is prompted, and this one is of the"
+        fact += " data, and has its own"
+        cure = "leave them out, or give a prompt alone"
+        raise InputError.of("RC080", fact, key="covariates", cure=cure)
 
 
 def _check_generates(run: Run) -> None:

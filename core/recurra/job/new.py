@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recurra.attribution import blaming
-from recurra.contracts.source import Role, Source
+from recurra.contracts.source import FUTURE, PAST, STATIC, Role, Source
 from recurra.data import intake
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.errors import InputError
 from recurra.generate import arguments
-from recurra.job.predict import Row, gathered
+from recurra.generate.companion import check_names
+from recurra.job.predict import Accompanied, Row, gathered
 from recurra.job.reopen import resolved_again
 from recurra.spec.tables import GIVEN_SOURCE
 
@@ -22,6 +24,44 @@ if TYPE_CHECKING:
 
 COUNTED = "row"
 """How the column is called that names sequences which are counted."""
+
+
+VALUES, BESIDE, OF_SERIES = "values", "covariates", "static_covariates"
+"""The keys of a sequence that a caller gives with its covariates."""
+
+
+def listed(sequence: Any, covariates: CovariateVocabulary | None) -> Any:
+    """Return a sequence as it is answered: one that is a dict with its covariates beside it.
+
+    What is missing in it, and what nothing reads, is an `InputError` (RC080) in its place.
+    """
+    if covariates is None or not isinstance(sequence, Mapping):
+        return sequence
+    try:
+        given = {BESIDE: {}, OF_SERIES: {}, **sequence}
+        check_names(given, [VALUES, BESIDE, OF_SERIES], "key", "the sequence")
+        beside = {**_mapping(given, BESIDE)}
+        of_steps = [role for role in (PAST, FUTURE) if role in covariates.tables]
+        names = [name for role in of_steps for name in covariates.names(role)]
+        check_names(beside, names, "covariate", "the sequence")
+        static = _mapping(given, OF_SERIES)
+        check_names(static, covariates.names(STATIC), "static covariate", "the sequence")
+    except InputError as error:
+        return error
+
+    tables: dict[Role, Mapping[str, Any]] = {STATIC: static}
+    for role in of_steps:
+        tables[role] = {name: beside[name] for name in covariates.names(role)}
+    return Accompanied(given[VALUES], tables)
+
+
+def _mapping(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the covariates under a key. Raises `InputError` (RC080)."""
+    found = given[key]
+    if not isinstance(found, Mapping):
+        fact = f"{key} of the sequence must be a dict of names and what stands under them"
+        raise InputError.of("RC080", fact, got=arguments.shown(found))
+    return found
 
 
 @dataclass(frozen=True)
@@ -68,7 +108,10 @@ class New:
     def rows(self) -> Iterator[Row]:
         """Give the sequences, one after the other. Raises `InputError`."""
         if self.source is None:
-            return (Row(str(number), row) for number, row in enumerate(self.listed, 1))
+            known = self.run.covariates
+            return (
+                Row(str(number), listed(row, known)) for number, row in enumerate(self.listed, 1)
+            )
         return self._read(self.source)
 
     def _read(self, source: Source[Any]) -> Iterator[Row]:

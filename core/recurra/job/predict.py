@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, Piece, Role
+from recurra.contracts.source import COVARIATES, OF_STEPS, Piece, Role
 from recurra.contracts.target import Target
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
@@ -28,6 +28,7 @@ from recurra.generate.companion import Companion
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.clock import Clock, Label
+from recurra.job.covariates import ahead_of, out_of_reach
 from recurra.job.elements import ELEMENTS
 from recurra.model import sequences
 from recurra.model.completion import completions
@@ -36,6 +37,11 @@ from recurra.runs.written import Kind
 
 ROWS = 512
 """Sequences that are read side by side, and that wait for each other."""
+
+GIVE_BESIDE = (
+    "give a file with their columns, or, in Python, for each sequence a dict of values, covariates"
+    " and static_covariates"
+)
 
 STAMPS = "ds"
 """The column that holds the time stamps of what is predicted."""
@@ -208,7 +214,9 @@ class Predictor:
         errors: dict[int, str] = {}
         for index, row in enumerate(rows):
             try:
-                read[index] = self._read(row.elements)
+                sequence = self._read(row.elements)
+                self._check_reach(row, sequence)
+                read[index] = sequence
             except InputError as error:
                 if not self.skip_bad:
                     raise _of_row(error, row.name) from error.__cause__
@@ -245,8 +253,6 @@ class Predictor:
 
         x = elements.window(stream.read(values), self.network.dtype)
         if self.covariates is not None and beside is not None:
-            if self.target.generates and self.outlook is None:
-                self._check_reach(beside, len(values))
             x = Companion(self.covariates, beside.static).whole(x, beside)
         if self.target.generates and stream.missing:
             raise InputError.of("RC080", reading.too_short(stream.missing), cure="give more of it")
@@ -260,25 +266,19 @@ class Predictor:
         if isinstance(sequence, Accompanied):
             return self.covariates.rows(sequence.tables, "of the sequence")
         fact = "this run reads covariates, and the sequence has none"
-        cure = "give a file with their columns, or feed a session: run.session(...)"
-        raise InputError.of("RC080", fact, key="covariates", cure=cure)
+        raise InputError.of("RC080", fact, key="covariates", cure=GIVE_BESIDE)
 
-    def _check_reach(self, beside: Rows, count: int) -> None:
+    def _check_reach(self, row: Row, sequence: Read) -> None:
         """Refuse to forecast steps whose covariates are not known. Raises `InputError` (RC080)."""
-        assert self.covariates is not None, "there are covariates"
-        reach = self.covariates.reach(count, beside, self.horizon)
-        if reach == self.horizon:
+        if sequence.beside is None or self.covariates is None or not self.target.generates:
             return
-        future = self.covariates.tables.get(FUTURE)
-        if PAST in self.covariates.tables and reach:
-            listed = ", ".join(self.covariates.tables[PAST].names)
-            fact = f"nobody knows the past covariates of a step that is forecast: {listed}"
-        else:
-            assert future is not None, "nothing else ends"
-            fact = f"its future covariates ({', '.join(future.names)}) end {reach} steps after it,"
-            fact += f" and {self.horizon} are to be forecast"
-        cure = f"--horizon {reach}, or rows behind it whose other cells are empty"
-        raise InputError.of("RC080", fact, key="covariates", cure=cure)
+        count = len(sequence.values)
+        reach = self.covariates.reach(count, sequence.beside, self.horizon)
+        if reach == self.horizon or self.outlook is not None:
+            return
+        called = ahead_of(Clock(self.timeline, [row.time] if row.time else []), 0, count)
+        asked = "horizon", self.horizon
+        raise out_of_reach(self.covariates, reach, asked, called)
 
     def _counts(self, sequence: Any, ids: NDArray[Any]) -> NDArray[np.int64] | None:
         """Return how many ids each element of a sequence gives; none where each gives one.

@@ -30,6 +30,7 @@ from recurra.job.data import Data
 from recurra.job.figures import Figures
 from recurra.job.generation import Given
 from recurra.job.held import held_data, with_all
+from recurra.job.new import listed
 from recurra.job.parts import Part
 from recurra.job.predict import Predictor
 from recurra.job.reopen import same_data, same_vocabulary
@@ -159,7 +160,7 @@ class Run:
         ways gives `[T, 2H]`. Raises `InputError` (RC042, RC043, RC080).
         """
         with blaming(self.resolved):
-            return self.predictor().hidden(sequence)
+            return self.predictor().hidden(listed(sequence, self.covariates))
 
     def _data(self, given: Any = None) -> Data:
         """Return the data that the run was made from. Raises `InputError` (RC044) if it is not."""
@@ -246,11 +247,11 @@ class Run:
 
         They may stand in a `file` of the form of the run's data, or be `data` that `[source]` reads
         as `recurra.run` does. A sequence is a text, a list of tokens or of numbers, or of lists of
-        numbers. An answer names its sequence, `row`, and says
-        what is `predicted`: a class, with the chance of each as `p:<class>`, or what comes in the
-        next `horizon` steps; of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080)
-        that names the row; with `skip_bad` that row has an `error` instead. Needs nothing but the
-        folder of the run.
+        numbers; with covariates a dict of `values`, `covariates`, a list under the name of each,
+        and `static_covariates`. An answer names its sequence, `row`, and says what is `predicted`:
+        a class, with the chance of each as `p:<class>`, or what comes in the next `horizon` steps;
+        of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080) that names the row;
+        with `skip_bad` that row has an `error` instead. Needs nothing but the folder of the run.
         """
         asked = Answering.of(self, rows, file, data, horizon, skip_bad)
         return self._guarded(asked.each())
