@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from recurra.catalog import Catalog, Entry, discover
 from recurra.catalog.entries import HOME
 from recurra.contracts.component import KINDS
-from recurra.contracts.options import BlockOptions, CellOptions, GatedOptions
+from recurra.contracts.options import BlockOptions, CellOptions, GatedOptions, LossColumn
 from recurra.schema import json_schema, option_rows, rows_of
 from recurra.spec import tables
 from recurra.spec.spelling import literal
@@ -164,6 +164,7 @@ TABLES: dict[str, Maker] = {
     "cell": _of_model(CellOptions),
     "cell.gates": _of_model(GatedOptions, without=CellOptions),
     "cell.block": _of_model(BlockOptions),
+    "loss.columns": _of_model(LossColumn),
     "training": _of_model(tables.Training),
     "training.schedule": _of_schedules,
     "generation": _of_model(tables.Generation),

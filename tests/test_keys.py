@@ -82,7 +82,7 @@ def test_every_option_is_told(entry: Any) -> None:
     """Each option of each component has a row, in its own section or with those of all cells."""
     component = entry.component
     text = section(page("options"), f"### {component.kind} {component.name}")
-    common = page("tasks") if component.kind == "cell" else ""
+    common = page("tasks") if component.kind in ("cell", "loss") else ""
     for model in models(entry.options):
         assert issubclass(model, Options)
         for key in keys(model):

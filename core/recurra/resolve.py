@@ -429,6 +429,10 @@ def _options(document: Document, entry: Entry, key: Key, table: dict[str, Any]) 
     """Check a component's table with its own model."""
     model: type[Options] = entry.options
     body = {name: value for name, value in table.items() if name != "kind"}
+    if key == ("loss",) and "columns" in body and "columns" not in model.model_fields:
+        fact = f"loss {entry.component.name!r} scores no column by itself, and none can weigh more"
+        place, cure = document.place((*key, "columns")), "leave loss.columns out"
+        raise InputError.of("RC031", fact, key="loss.columns", place=place, cure=cure)
 
     def anchor(value: str, field_name: str) -> str:
         return document.anchor((*key, field_name), value)

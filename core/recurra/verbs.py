@@ -185,6 +185,7 @@ def resume(
             resolved,
             loaded.width,
             answers=loaded.answers.size,
+            features=loaded.source.features(),
             resets=begins_inside(resolved, loaded),
             execution=recorded,
         )
@@ -370,7 +371,13 @@ def load(path: str | PathLike[str], which: str = "best") -> Run:
         covariates = learned_covariates(folder, vocabulary)
 
         width = vocabulary.size + (covariates.width if covariates else 0)
-        network, _ = build_network(resolved, width, answers=answers.size, execution=recorded)
+        network, _ = build_network(
+            resolved,
+            width,
+            answers=answers.size,
+            features=folder.records.data().features,
+            execution=recorded,
+        )
         relearn(network, folder)
         fill(network, checkpoint, folder)
     network.eval()

@@ -12,9 +12,9 @@ def recurra_components() -> list[Component]:
     paper = "Huber 1964, doi:10.1214/aoms/1177703732"
     rows = [
         ("cross_entropy", "CrossEntropy", likelihood, "", "1.1"),
-        ("mse", "MSE", "squared error, mean over the features", "", "1.0"),
-        ("mae", "MAE", "absolute error, mean over the features", "", "1.0"),
-        ("huber", "Huber", "squared error near 0, absolute beyond delta", paper, "1.0"),
+        ("mse", "MSE", "squared error, mean over the features", "", "1.1"),
+        ("mae", "MAE", "absolute error, mean over the features", "", "1.1"),
+        ("huber", "Huber", "squared error near 0, absolute beyond delta", paper, "1.1"),
     ]
     return [
         Component(

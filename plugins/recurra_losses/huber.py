@@ -21,6 +21,9 @@ class Huber(Loss[HuberOptions]):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""
+        return self.elementwise(output, target).mean(dim=-1)
+
+    def elementwise(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return `[N, F]`, the error of each element."""
         delta = self.options.delta
-        losses = functional.huber_loss(output, target, delta=delta, reduction="none")
-        return losses.mean(dim=-1)
+        return functional.huber_loss(output, target, delta=delta, reduction="none")

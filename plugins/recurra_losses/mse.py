@@ -18,5 +18,8 @@ class MSE(Loss[MSEOptions]):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Return `[N]` for predictions and targets `[N, F]`."""
-        losses = functional.mse_loss(output, target, reduction="none")
-        return losses.mean(dim=-1)
+        return self.elementwise(output, target).mean(dim=-1)
+
+    def elementwise(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return `[N, F]`, the error of each element."""
+        return functional.mse_loss(output, target, reduction="none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from recurra import Field, Options
+from recurra import Field, LossOptions, Options
 
 Weight: TypeAlias = Annotated[float, Field(ge=1e-6, le=1e6)]
 """What a class weighs beside the others: as 1 to a million, or a million to 1, at most."""
@@ -36,15 +36,15 @@ class CrossEntropyOptions(Options):
     )
 
 
-class MSEOptions(Options):
-    """Options of the squared error: none."""
+class MSEOptions(LossOptions):
+    """Options of the squared error: none of its own."""
 
 
-class MAEOptions(Options):
-    """Options of the absolute error: none."""
+class MAEOptions(LossOptions):
+    """Options of the absolute error: none of its own."""
 
 
-class HuberOptions(Options):
+class HuberOptions(LossOptions):
     """Options of the Huber loss."""
 
     delta: float = Field(

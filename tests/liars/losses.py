@@ -47,6 +47,55 @@ class RightDistribution(Right):
         return output[..., : self.size]
 
 
+class RightElements(RightDistribution):
+    """The same, of each element by itself."""
+
+    def forward(self, output, target):
+        return self.elementwise(output, target).mean(dim=-1)
+
+    def elementwise(self, output, target):
+        mean, wide = output.chunk(2, dim=-1)
+        scale = functional.softplus(wide) + 0.1
+        return ((target - mean) / scale).square() / 2 + scale.log()
+
+
+class AddsElements(RightElements):
+    """Weighs a step by how many features it has."""
+
+    def forward(self, output, target):
+        return self.elementwise(output, target).sum(dim=-1)
+
+
+class SharesAScale(RightElements):
+    """Takes one scale for all columns."""
+
+    def elementwise(self, output, target):
+        mean, wide = output.chunk(2, dim=-1)
+        scale = functional.softplus(wide.mean(dim=-1, keepdim=True)) + 0.1
+        return ((target - mean) / scale).square() / 2 + scale.log()
+
+
+class CentresTheTarget(Right):
+    """Takes off what the columns of an answer have in common."""
+
+    def forward(self, output, target):
+        return self.elementwise(output, target).mean(dim=-1)
+
+    def elementwise(self, output, target):
+        error = output - target
+        return error.square() + 0.1 * (error - error.mean(dim=-1, keepdim=True)).square()
+
+
+class HasNoSlopeAtItsBest(Right):
+    """The root of the squared error, whose slope at 0 is no number."""
+
+    def forward(self, output, target):
+        return self.elementwise(output, target).mean(dim=-1)
+
+    def elementwise(self, output, target):
+        return (output - target).square().sqrt()
+
+
 class RightLearned(RightSymbols):
     """-log p(target), more where the target is rare in training."""
 
@@ -361,7 +410,14 @@ def component(name: str) -> Component:
 
 RIGHT = [
     component(name)
-    for name in ("Right", "RightSymbols", "RightDistribution", "RightLearned", "RightInParts")
+    for name in (
+        "Right",
+        "RightSymbols",
+        "RightDistribution",
+        "RightElements",
+        "RightLearned",
+        "RightInParts",
+    )
 ]
 
 LIARS = [
@@ -395,6 +451,10 @@ LIARS = [
     Liar("L12", component("HoldsAllOutputs")),
     Liar("L12", component("ForgetsTheBias")),
     Liar("L12", component("MeansItsParts")),
+    Liar("L13", component("AddsElements")),
+    Liar("L13", component("SharesAScale")),
+    Liar("L13", component("CentresTheTarget")),
+    Liar("L13", component("HasNoSlopeAtItsBest")),
     Liar("P09", component("PointsWithThreads")),
     Liar("P09", component("WritesADiary")),
     Liar("P09", component("ForbidsGradients")),

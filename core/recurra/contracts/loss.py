@@ -30,6 +30,9 @@ class Loss(nn.Module, ABC, Generic[O]):
     what is known of them, and `save` gives all that `restore` needs, as plain JSON, which the run
     keeps. A loss that has nothing to learn overrides none of the three (they came with API 1.1).
 
+    A loss of numbers may say what each element costs, in `elementwise` (API 1.1): the core then
+    leaves out elements that are missing, and weighs columns as a task says.
+
     Outputs for many steps and a large vocabulary are more than a memory holds. A loss that
     `takes_hidden` is then given what the head would read, by `through` (API 1.1 too); for any other
     the outputs are made as a whole.
@@ -50,6 +53,15 @@ class Loss(nn.Module, ABC, Generic[O]):
 
         For numbers the targets are `[N, F]`.
         """
+
+    def elementwise(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the losses `[N, F]` of the elements of numbers `[N, F]`, each of its column alone.
+
+        Their mean over the features is what `forward` gives. It is called where a loss overrides
+        it, and an answer may be missing in part or columns have weights of their own; a loss that
+        does not is refused there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives a step one number")
 
     def through(self, hidden: Tensor, head: Head, target: Tensor, rows: int) -> Tensor:
         """Return what `forward` gives for the outputs of `head`, `[N]`, and never hold them all.

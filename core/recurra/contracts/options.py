@@ -78,6 +78,25 @@ class GatedOptions(CellOptions):
     )
 
 
+class LossColumn(Options):
+    """What a loss is told of one column."""
+
+    weight: float = Field(
+        1.0, ge=0, le=1e6, description="what its errors weigh beside those of other columns"
+    )
+
+
+class LossOptions(Options):
+    """What every loss of numbers has that scores each element by itself: the core reads it."""
+
+    columns: dict[str, LossColumn] | None = Field(
+        None,
+        description=(
+            "what columns weigh, a table [loss.columns.NAME] each; one that is not named weighs 1"
+        ),
+    )
+
+
 class SymbolOptions(Options):
     """What every vocabulary of symbols has."""
 

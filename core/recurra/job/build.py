@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,7 @@ from recurra.errors import InputError, Problem
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS, Counts
 from recurra.job.paths import Execution, begins_inside, choose_paths
+from recurra.job.weights import column_weights
 from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import layer
@@ -43,6 +44,7 @@ def fresh_network(resolved: Resolved, data: Data) -> tuple[Network, list[Choice]
         data.names,
         answers=data.answers.size,
         counts=data.counts,
+        features=data.source.features(),
         resets=begins_inside(resolved, data),
     )
 
@@ -54,6 +56,7 @@ def build_network(
     *,
     answers: int = 0,
     counts: Callable[[], Counts] | None = None,
+    features: Sequence[str] = (),
     resets: bool = False,
     execution: Execution | None = None,
 ) -> tuple[Network, list[Choice]]:
@@ -63,7 +66,8 @@ def build_network(
     there are such; `answers` is that of what is answered, 0 where it is the same. `names` gives
     those of the symbols or features to an encoder that starts from outside, as from vectors in a
     file; `counts` the names of the answers, and how often each comes in training, to a loss that
-    learns of them. Without both, as when a run is loaded, neither learns anything. The paths are
+    learns of them. Without both, as when a run is loaded, neither learns anything. `features` are
+    the names of the columns of numbers, which may weigh more or less in the loss. The paths are
     those of the `execution` that a run records, as far as they are proved here, else the fastest
     for windows of training, in which sequences begin where there are `resets`. Raises `InputError`
     (RC031) if a cell cannot run on the path that the task asks for.
@@ -86,6 +90,7 @@ def build_network(
                 ELEMENTS[resolved.answers.yields].prepare(loss, counts)
         _check_tied(resolved, encoder, loss)
         network = Network(encoder, layers, loss, pooled, target.ahead)
+        network.column_weights = column_weights(resolved, loss, features)
 
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"

@@ -243,9 +243,9 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    total = trial.loss(output[batch.mask], batch.y[batch.mask]).sum()
+    total = trial.scoring(output[batch.mask], batch.y[batch.mask]).sum()
     share = total / (steps * resolved.task.training.batch_size)
-    share.backward()
+    torch.autograd.backward(share)
 
     gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder, StatefulEncoder
-from recurra.contracts.head import Head
+from recurra.contracts.head import Head, in_rows
 from recurra.contracts.loss import Loss
 from recurra.engine.recurrence import State, map_state, rebuild, select
 from recurra.model.head import TiedHead
 from recurra.model.layers import Bidirectional, Block, Dropout, Layer, norm
 from recurra.model.pooling import pooling
+from recurra.model.scoring import Scoring
 from recurra.randomness import Noise
 from recurra.shapes import Encoded, Flags, Hidden, Inputs, Lengths, Logits
 
@@ -71,6 +72,9 @@ class Network(nn.Module):
         # Whether single steps may be those of a kernel.
         self.compiles_steps = True
         self.pool = pooling(pooled, width) if pooled else None
+        # What the columns of an answer weigh, and whether some of one may be missing.
+        self.column_weights: tuple[float, ...] = ()
+        self.partly_missing = False
         # The last, so that no other part has another place for it.
         self.loss = _unsaved(loss)
 
@@ -105,6 +109,11 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.head.weight.device
+
+    @property
+    def scoring(self) -> Scoring:
+        """How answers are scored."""
+        return Scoring(self.loss, self.column_weights, self.partly_missing)
 
     @property
     def output_size(self) -> int:
@@ -205,19 +214,17 @@ class Network(nn.Module):
         elements ahead of a step are rows too, each by itself.
         """
         flat, targets = hidden.flatten(0, 1), target.flatten(0, 1)
-        width = self.loss.output_size
+        width, scoring = self.loss.output_size, self.scoring
         if self.ahead:
             of_all, targets = self.answer(flat).flatten(0, 1), targets.flatten(0, 1)
             if places is not None:
                 of_all, targets = of_all[places], targets[places]
-            ahead: Tensor = self.loss(of_all, targets)
-            return ahead
+            return scoring(of_all, targets)
         if not self.loss.takes_hidden or len(flat) * width <= WHOLE:
             output = self.answer(hidden).flatten(0, 1)
             if places is not None:
                 output, targets = output[places], targets[places]
-            whole: Tensor = self.loss(output, targets)
-            return whole
+            return scoring(output, targets)
 
         if places is not None:
             flat, targets = flat[places], targets[places]
@@ -225,7 +232,10 @@ class Network(nn.Module):
             with self._narrowed(flat):
                 flat = self.head.projected(flat).to(self.dtype)
         head = Head(self.head.weight, self.head.bias, self.narrow)
-        return self.loss.through(flat, head, targets, max(1, PART // width))
+        rows = max(1, PART // width)
+        if scoring.by_element:
+            return in_rows(scoring, flat, head, targets, rows)
+        return self.loss.through(flat, head, targets, rows)
 
     def through(
         self,

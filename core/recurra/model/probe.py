@@ -14,6 +14,7 @@ from recurra.contracts.loss import Loss
 from recurra.contracts.target import Elements
 from recurra.errors import PluginError
 from recurra.model.network import Network, names
+from recurra.model.scoring import scores_elements
 
 ROWS = 2
 ZEROS: Mapping[Elements, Callable[[int], Tensor]] = {
@@ -102,6 +103,9 @@ def loss(module: Loss[Any], elements: Elements, owner: str) -> None:
     target = ZEROS[elements](module.size)
     values = _tried(lambda: module(output, target), owner)
     _check_shape(values, (ROWS,), "forward gives", "[N]", owner)
+    if target.is_floating_point() and scores_elements(module):
+        each = _tried(lambda: module.elementwise(output, target), owner)
+        _check_shape(each, (ROWS, module.size), "elementwise gives", "[N, size]", owner)
     point = _tried(lambda: module.point(output), owner)
     _check_shape(point, (ROWS, module.size), "point gives", "[N, size]", owner)
 

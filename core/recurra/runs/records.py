@@ -88,6 +88,8 @@ class DataRecord(Model):
     """The classes of the answers, where they are no elements of the input."""
     answers: dict[str, Any] | None = None
     """What was learned of answers that are numbers, and no elements of the input."""
+    features: list[str] = []
+    """The names of the columns of numbers."""
     timeline: dict[str, str] | None = None
     """How the time stamps of the data go on, where it has such."""
     longest_answer: Count | None = None

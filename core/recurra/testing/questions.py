@@ -32,6 +32,7 @@ from recurra.data.splits import Split
 from recurra.data.store import CODE, Store, tagged
 from recurra.model.completion import completions
 from recurra.model.network import Network
+from recurra.model.scoring import Scoring
 from recurra.randomness import seeded
 from recurra.shapes import Encoded, Inputs
 from recurra.testing.subjects.subject import SEED
@@ -342,7 +343,7 @@ class Recorded(Tally):
         self,
         output: Tensor,
         target: Tensor,
-        loss: Loss[Any],
+        loss: Loss[Any] | Scoring,
         undo: Tensor | None = None,
         places: Tensor | None = None,
     ) -> None:

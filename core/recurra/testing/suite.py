@@ -44,6 +44,7 @@ MODULES = (
     "vocabulary.transforms",
     "loss",
     "outputs",
+    "elements",
     "source.pieces",
     "source.columns",
     "target.answers",
@@ -56,7 +57,7 @@ PRESCRIBED = {
     "cell": (35, 45),
     "encoder": (23, 23),
     "vocabulary": (25, 25),
-    "loss": (21, 21),
+    "loss": (22, 22),
     "source": (21, 21),
     "target": (21, 21),
 }

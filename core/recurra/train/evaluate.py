@@ -60,7 +60,7 @@ def evaluate(
         return _tally(network, reader, spans, tally, rows, window, split.at_once)
 
     for batch, output in answered(network, reader, split, rows=rows, window=window):
-        tally.add(output, batch.y, network.loss)
+        tally.add(output, batch.y, network.scoring)
         watch(batch, output)
     return tally
 
@@ -194,8 +194,9 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
         _add_ahead(network, tally, hidden, batch, undo)
         return
     width, answers, places = network.loss.output_size, batch.y[batch.mask], batch.places()
+    scoring = network.scoring
     if batch.mask.numel() * width <= BLOCK:
-        tally.add(network.answer(hidden)[batch.mask], answers, network.loss, undo, places)
+        tally.add(network.answer(hidden)[batch.mask], answers, scoring, undo, places)
         return
 
     flat = hidden[batch.mask]  # N H
@@ -204,7 +205,7 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
         some = slice(start, start + rows)
         undone = None if undo is None else undo[some]
         output = network.answer(flat[some])
-        tally.add(output, answers[some], network.loss, undone, places[some])
+        tally.add(output, answers[some], scoring, undone, places[some])
 
 
 def _add_ahead(
@@ -221,7 +222,7 @@ def _add_ahead(
         if some.stop > some.start:
             output = network.answer(flat[start : start + rows])[chosen]
             undone = None if undo is None else undo[some]
-            tally.add(output, answers[some], network.loss, undone, places[some])
+            tally.add(output, answers[some], network.scoring, undone, places[some])
 
 
 @contextmanager

@@ -149,7 +149,7 @@ class Trainer:
         self._set_rate()
         self._clear()
         scored = sum(batch.scored for batch in batches)
-        share_of = max(scored, 1)
+        share_of = self._total(batches) if self.network.partly_missing else max(scored, 1)
         losses = [self._backward(index, batch, share_of) for index, batch in enumerate(batches)]
         gradients = (weight.grad for weight in self.parameters if weight.grad is not None)
         norm = nn.utils.get_total_norm(gradients)
@@ -174,6 +174,12 @@ class Trainer:
             progress.epoch += 1
             progress.batch = 0
             self.carried = None
+
+    def _total(self, batches: list[Batch | Whole]) -> float:
+        """Return how many answers are scored, of which one that is partly missing counts less."""
+        scoring = self.network.scoring
+        answers = [batch.y[batch.mask] for batch in batches if isinstance(batch, Batch)]
+        return sum(map(scoring.total, answers)) or 1.0
 
     def _clear(self) -> None:
         for weight in self.parameters:
@@ -210,7 +216,7 @@ class Trainer:
         if noise is not None:
             noise.restore(streams)
 
-    def _backward(self, index: int, batch: Batch | Whole, scored: int) -> Tensor:
+    def _backward(self, index: int, batch: Batch | Whole, scored: float) -> Tensor:
         """Run one batch of an update forward and back, the one of this `index`.
 
         Returns its share of the mean loss over what is `scored`, still on the device.
@@ -233,7 +239,7 @@ class Trainer:
         losses: Tensor = self.network.loss(outputs, batch.y)
         return losses
 
-    def _windows(self, batch: Batch, scored: int) -> Tensor:
+    def _windows(self, batch: Batch, scored: float) -> Tensor:
         """Run sequences that are longer than a window forward and back, one window at a time.
 
         The state goes on from each to the next, and the gradient does not. Returns their share of

@@ -18,6 +18,7 @@ from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Own
 from recurra.errors import InputError
+from recurra.model.scoring import Scoring
 from recurra.train.errors import Errors
 
 
@@ -187,6 +188,8 @@ class Tally:
     ) -> None:
         self.steps = 0
         self.loss = 0.0
+        # The steps again, of which one that is partly missing counts less.
+        self.total = 0.0
         self.undoing = undoing
         measured = Own(vocabulary) if undoing else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
@@ -200,7 +203,7 @@ class Tally:
         self,
         output: Tensor,
         target: Tensor,
-        loss: Loss[Any],
+        loss: Loss[Any] | Scoring,
         undo: Tensor | None = None,
         places: Tensor | None = None,
     ) -> None:
@@ -209,10 +212,12 @@ class Tally:
         `undo` is what undoing them takes, of a batch that was transformed; `places` `[N, 2]` are
         which sequence each is of, and which step of it, or with which element ahead `[N, 3]`.
         """
-        losses = loss(output, target)
+        scoring = loss if isinstance(loss, Scoring) else Scoring(loss)
+        losses = scoring(output, target)
         self.steps += len(output)
+        self.total += scoring.total(target)
         self.loss += float(losses.double().sum())
-        point = loss.point(output)
+        point = scoring.loss.point(output)
         if self.undoing and undo is not None:
             point, target = self.undoing(point, undo)
         for metric in self.metrics:
@@ -237,7 +242,7 @@ class Tally:
         """
         if not self.steps:
             return {}
-        metrics = {LOSS.name: self.loss / self.steps}
+        metrics = {LOSS.name: self.loss / self.total}
         for metric in self._filled():
             metrics |= metric.values()
         return metrics
