@@ -32,6 +32,7 @@ from recurra.errors import InputError
 from recurra.job.covariates import companions_of
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
+from recurra.job.measures import Measure, examples, measure
 from recurra.job.refusals import check_ahead, check_prompt, check_series, check_splits
 from recurra.model import device as devices
 from recurra.resolved import Resolved
@@ -67,7 +68,7 @@ class Data:
     sequences, or the classes of a column.
     """
     scale: Scale | None = None
-    """By what errors of numbers are measured, a column each."""
+    """By what errors of numbers are measured in training, a column each."""
     scales: SeriesScales | None = None
     """By what those of each of several series are."""
     season: int = 0
@@ -137,21 +138,28 @@ class Data:
         """Whether each series has a scale of its own."""
         return self.chain is not None and self.chain.by_series
 
-    def tally(self) -> Tally:
-        """Return sums of nothing, for what is measured of the answers."""
+    def measure(self, name: SplitName) -> Measure:
+        """Return by what errors in a split are measured: by what precedes it in each series.
+
+        That is its history before the first forecast; where there is none it is training.
+        """
+        return measure(self, name)
+
+    def tally(self, name: SplitName = "train") -> Tally:
+        """Return sums of nothing, for what is measured of the answers in a split."""
         undoing: Undoing | None = None
         if self.reader.outlook is not None:
             undoing = self.reader.outlook.own
         elif self.chain and self.answers is self.vocabulary:
             undoing = self.chain.own
-        return Tally(self.target, self.answers, self.scale, undoing, self.scales)
+        scale, scales = self.measure(name)
+        return Tally(self.target, self.answers, scale, undoing, scales)
 
     def examples(self, name: SplitName) -> Examples:
         """Return a split as a baseline sees it: the part of it that figures are made of."""
-        part = examples(
-            self.read, self.reader, self.splits[name], self.answers, self.season, self.scale
-        )
-        return replace(part, scales=self.scales)
+        scale, scales = self.measure(name)
+        part = examples(self.read, self.reader, self.splits[name], self.answers, self.season, scale)
+        return replace(part, scales=scales)
 
     def held_out(self) -> SplitName:
         """Return the split that the final figures are about: test, else validation, else train."""
@@ -275,41 +283,6 @@ class Data:
                 summary["ending"] = ending.ids
                 summary["ending_position"] = ending.position
         return summary
-
-
-def examples(
-    vocabulary: Vocabulary[Any],
-    reader: Reader,
-    part: Split,
-    answers: Vocabulary[Any],
-    season: int = 0,
-    scale: Scale | None = None,
-) -> Examples:
-    """Return a split as a baseline sees it: the part of it that figures are made of."""
-    part, store = part.scored(), reader.store
-    given, codes = None, None
-    if reader.labels is not None:
-        given = reader.labels
-        if store.tags is None:
-            given = given[store.sequence(part.begin)]
-        else:
-            codes = store.tags.codes.values
-        if isinstance(answers, Answers):
-            given = answers.plain(given)
-    return Examples(
-        elements=vocabulary.yields,
-        values=store.values,
-        low=part.low,
-        high=part.high,
-        begin=part.begin,
-        size=vocabulary.size,
-        classes=answers.size,
-        answers=given,
-        season=season,
-        scale=scale,
-        lag=part.lag,
-        codes=codes,
-    )
 
 
 def load_data(

@@ -34,13 +34,14 @@ HISTORY = 1 << 16
 
 
 class Begun(NamedTuple):
-    """A series that is to be forecast, which begins at a place of the data.
+    """A series that is to be forecast, which begins at a place of the data, from an `origin` on.
 
     Its `history` from a `position` on, what is `known` of it, by which it may be scaled, and the
     `future` that comes then; the covariates of it all stand `beside`.
     """
 
     begin: int
+    origin: int
     position: int
     known: NDArray[Any] | None
     history: NDArray[Any]
@@ -120,23 +121,10 @@ def _mean_of_all(data: Data) -> NDArray[np.float64] | None:
 
 
 def _scales(data: Data, begun: list[Begun], season: int) -> SeriesScales:
-    """Return by what the errors of forecasts are measured.
-
-    That is what training says of a series, or its own history where training has seen nothing of
-    it.
-    """
+    """Return by what the errors of forecasts are measured: all that precedes each in its series."""
     starts = np.array([series.begin for series in begun])
-    if data.scales is not None:
-        each = data.scales.each[data.scales.rows(starts)]
-    else:
-        of_all = np.nan if data.scale is None else data.scale
-        each = np.broadcast_to(of_all, (len(begun), begun[0].future.shape[1])).copy()
-
-    seen = set() if data.seen.whole else set(data.seen.begin.tolist())
-    for row, series in enumerate(begun):
-        if data.beside is not None or series.begin not in seen:
-            each[row] = rules.scale_of(series.history, season)
-    return SeriesScales(starts, each)
+    before = (data.store.values[series.begin : series.origin] for series in begun)
+    return SeriesScales(starts, np.stack([rules.scale_of(part, season) for part in before]))
 
 
 def unscaled(scales: SeriesScales, begin: Ints) -> list[str]:
@@ -195,7 +183,7 @@ def history_and_future(
         future = np.asarray(store.values[origin:stop])
         companions = data.reader.companions
         beside = None if companions is None else companions.stretch(first, origin, stop)
-        begun.append(Begun(begin, first - begin, known, history, future, beside))
+        begun.append(Begun(begin, origin, first - begin, known, history, future, beside))
     return begun, len(able)
 
 

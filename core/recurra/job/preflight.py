@@ -303,7 +303,10 @@ def _known(resolved: Resolved, data: Data, trial: Network, metrics: Metrics) -> 
         allowed = ", ".join(metrics)
         raise InputError.of("RC013", NO_METRIC, key="training.monitor", allowed=allowed)
     part = data.splits["validation"]
-    if part.steps and monitor not in evaluate(trial, data.reader, part, data.tally()).values():
+    if (
+        part.steps
+        and monitor not in evaluate(trial, data.reader, part, data.tally("validation")).values()
+    ):
         fact = f"the validation split has no {figure.called}: {figure.absent}"
         cure = "give it other sequences, or monitor another figure"
         raise InputError.of("RC014", fact, key="training.monitor", cure=cure)

@@ -60,7 +60,7 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     """
     split, target = data.splits[name], data.target
     wrong = WRONG[data.answers.yields](network.loss)
-    tally = evaluate(network, data.reader, split, data.tally(), watch=wrong.look)
+    tally = evaluate(network, data.reader, split, data.tally(name), watch=wrong.look)
     completions = _completed(data, network, split, tally)
     sides = held.compared(data, name)
     rules = target.baselines(*sides) if sides else {}

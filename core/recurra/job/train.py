@@ -130,7 +130,7 @@ def _trained(
     free = free_figures(data.target, type(answers))
 
     def validate() -> Metrics:
-        tally = evaluate(network, data.reader, validation, data.tally())
+        tally = evaluate(network, data.reader, validation, data.tally("validation"))
         if monitor in free and isinstance(answers, Marked):
             complete(network, data.store, validation, tally, answers.marks, data.limit)
         return tally.values()

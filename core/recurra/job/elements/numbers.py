@@ -178,9 +178,10 @@ class Numbers(Elements):
 
         notes, split = figures["notes"], data.splits[name]
         notes += forecasts.step_notes(data, split, season, figures["baselines"])
-        if data.scales is not None:
+        scales = data.measure(name).scales
+        if scales is not None:
             begin = split.scored().begin
-            notes += forecasts.unscaled(data.scales, begin)
+            notes += forecasts.unscaled(scales, begin)
         if task.generation.prompt is None and data.opening_position():
             notes.append(
                 f"what is generated goes on from the last {TAIL:,} steps of the last series"
