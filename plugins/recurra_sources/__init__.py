@@ -27,6 +27,19 @@ SALES: tuple[dict[str, Any], ...] = (
     },
 )
 """Time stamps, named or those of the long format."""
+SHOP: dict[str, Any] = {
+    "columns": ["sold"],
+    "group": "shop",
+    "past_covariates": ["visitors"],
+    "future_covariates": ["price", "sky"],
+    "static_covariates": ["area", "region"],
+    "categorical": ["region"],
+}
+SHOPS: tuple[dict[str, Any], ...] = (
+    {**SHOP, "missing": "interpolate"},
+    {**SHOP, "time": "month", "gaps": "fill", "missing": "forward"},
+)
+"""Covariates of steps, of steps that are still to come, and of whole series."""
 TIDES: dict[str, Any] = {
     "path": "examples/tides.csv",
     "header": False,
@@ -61,6 +74,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "csv": (
         *({"path": "examples/weather.csv", **columns} for columns in COLUMNS),
         *({"path": "examples/sales.csv", **columns} for columns in SALES),
+        *({"path": "examples/shops.csv", **columns} for columns in SHOPS),
         {"path": "examples/strokes.csv", "columns": ["x", "y"], "group": "pen", "label": "letter"},
         {**TIDES, "columns": ["3"], "label": "1"},
         {**TIDES, **FIGURES, "columns": ["2", "4"], "group": "1", "missing": "drop"},
@@ -68,6 +82,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "parquet": (
         *({"path": "examples/weather.parquet", **columns} for columns in COLUMNS),
         *({"path": "examples/sales.parquet", **columns} for columns in SALES),
+        *({"path": "examples/shops.parquet", **columns} for columns in SHOPS),
         {"path": "examples/strokes.parquet", "columns": ["points"], "label": "letter"},
         {"path": "examples/strokes.parquet", "columns": ["x", "y"], "label": "letter"},
         {"path": "examples/strokes.parquet", "columns": ["turns"], "label": "letter"},
@@ -75,6 +90,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], ...]] = {
     "jsonl": (
         *({"path": "examples/weather.jsonl", **columns} for columns in COLUMNS),
         *({"path": "examples/sales.jsonl", **columns} for columns in SALES),
+        *({"path": "examples/shops.jsonl", **columns} for columns in SHOPS),
         {"path": "examples/strokes.jsonl", "columns": ["points"], "label": "letter"},
         {"path": "examples/strokes.jsonl", "columns": ["x", "y"], "label": "letter"},
         {"path": "examples/strokes.jsonl", "columns": ["turns"], "label": "letter"},

@@ -430,7 +430,9 @@ class TellsOfGaps(Right):
 class HandsOutItsNames(RightNumbers):
     """Gives the list of names that it looks into."""
 
-    names = ["low", "high"]  # noqa: RUF012
+    def __init__(self, options):
+        super().__init__(options)
+        self.names = ["low", "high"]
 
     def features(self):
         return self.names

@@ -304,6 +304,77 @@ class SavesHalf(RightSeries):
     kind = LearnsAFactor
 
 
+class GivesItself(RightNumbers):
+    """Scales covariates by what it has learned of the series."""
+
+    def of_covariates(self):
+        return self
+
+
+class TakesLogarithms(RightNumbers):
+    """Takes logarithms of covariates as of a series, and makes of those that have none nan."""
+
+    def of_covariates(self):
+        return OfLogarithms(self.options)
+
+
+class OfLogarithms(RightNumbers):
+    """Logarithms."""
+
+    def fit(self, runs):
+        super().fit([self.logarithms(run) for run in runs])
+
+    def encode(self, values):
+        return super().encode(self.logarithms(values))
+
+    def logarithms(self, values):
+        with np.errstate(all="ignore"):
+            return np.log(values)
+
+
+class MeasuresByTheFirst(RightNumbers):
+    """Scales every column of covariates by the first one."""
+
+    def of_covariates(self):
+        return ByTheFirst(self.options)
+
+
+class ByTheFirst(RightNumbers):
+    """Numbers, by the greatest magnitude of the first feature."""
+
+    def fit(self, runs):
+        super().fit(runs)
+        self.scale[:] = self.scale[0]
+
+
+class CentresEachRun(RightNumbers):
+    """Subtracts from covariates the mean of those that are read at once."""
+
+    def of_covariates(self):
+        return Centred(self.options)
+
+
+class Centred(RightNumbers):
+    """Numbers, from the mean of their run."""
+
+    def encode(self, values):
+        return super().encode(values - values.mean(axis=0))
+
+
+class ForgetsItsCovariates(RightNumbers):
+    """Saves nothing of the scale of covariates."""
+
+    def of_covariates(self):
+        return Forgetful(self.options)
+
+
+class Forgetful(RightNumbers):
+    """Comes back with a scale of 1."""
+
+    def save(self):
+        return {"scale": [1.0] * self.size}
+
+
 def component(name: str) -> Component:
     """Return a vocabulary of this module as a plugin would describe it."""
     return vocabularies.component(name, "Plain", __name__)
@@ -330,5 +401,10 @@ LIARS = [
     Liar("V15", component("SavesHalf")),
     Liar("V15", component("TellsItOtherwise")),
     Liar("V15", component("KnowsTooEarly")),
+    Liar("V17", component("GivesItself")),
+    Liar("V17", component("TakesLogarithms")),
+    Liar("V17", component("MeasuresByTheFirst")),
+    Liar("V17", component("CentresEachRun")),
+    Liar("V17", component("ForgetsItsCovariates")),
     Liar("P09", component("HushesNumpy")),
 ]

@@ -477,8 +477,10 @@ def test_with_data_it_keeps_the_contract_of_a_source() -> None:
         and {*table["columns"]} <= {"high", "low", "name"}
     ]
     assert len(tables) >= 5
+    beside = {"past_covariates": ["low"], "future_covariates": ["name"]}
+    tables.append({"columns": ["high"], "group": "station", **beside})
     examination = Examination(Entry(filled, own.plugin), sets=tables)
-    names = {"P05", "P09", "S01", "S02", "S03", "S08", "S09", "S10"}
+    names = {"P05", "P09", "S01", "S02", "S03", "S08", "S09", "S10", "S14"}
     records = [examination.run(check) for check in examination.chosen(names)]
     assert [str(r) for r in records if r.verdict != "PASS"] == []
     assert len(records) == len(names)

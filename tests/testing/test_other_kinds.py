@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from liars import (
+    beside,
     encoders,
     entry,
     losses,
@@ -42,7 +43,7 @@ MODULES = {
 LETTERS = {"encoder": "E", "vocabulary": "V", "loss": "L", "source": "S", "target": "T"}
 RIGHT = [
     component
-    for module in (*MODULES.values(), vocabularies_of_numbers, tags)
+    for module in (*MODULES.values(), vocabularies_of_numbers, tags, beside)
     for component in module.RIGHT
 ]
 OWN = [
@@ -175,6 +176,12 @@ def test_texts_of_all_kinds_are_sources(books):
         assert records.pop("S10").detail == "it gives no label"
         assert records.pop("S11").detail == "it gives no answer"
         assert records.pop("S12").detail == "it gives no tags"
+        assert records.pop("S13").detail == "it gives no time stamps"
+        assert records.pop("S14").detail == "it gives no covariates"
+        single = "paths" not in table and "*" not in table["path"]
+        assert single == (records["S15"].verdict == "PASS")
+        if not single:
+            assert records.pop("S15").detail == "its options name no single file"
         assert {
             name: record.detail for name, record in records.items() if record.verdict != "PASS"
         } == {}

@@ -21,10 +21,11 @@ from recurra.errors import InputError
 from recurra.testing.answers import demand
 from recurra.testing.belongings import changed, owned, shared
 from recurra.testing.check import Measured, check
-from recurra.testing.checks.source.pieces import equal, listed
+from recurra.testing.checks.source.pieces import listed
 from recurra.testing.checks.vocabulary.encoding import same
 from recurra.testing.hard_data import KNOWN, STRANGE, joined
 from recurra.testing.measure import EXACT, FLOAT64, worst
+from recurra.testing.readings import equal
 from recurra.testing.subjects.source import SourceSubject
 from recurra.testing.subjects.vocabulary import VocabularySubject
 
@@ -236,10 +237,12 @@ def _copied(values: Values) -> Values:
 
 
 def _spoilt(values: Any) -> None:
-    """Write on an array, on a list or on a table, where that can be written on."""
+    """Write on an array, on a list or on a table and its columns, where that can be written on."""
     if isinstance(values, np.ndarray) and values.flags.writeable:
         values[...] = 0 if np.issubdtype(values.dtype, np.integer) else -1.5
     elif isinstance(values, (list, dict)):
+        for part in values.values() if isinstance(values, dict) else ():
+            _spoilt(part)
         values.clear()
 
 

@@ -84,7 +84,7 @@ class SourceSubject(Subject[Source[Any]]):
         """Return the pieces that a source gives, each a copy made as it came."""
         copies = []
         for values, start, columns in SourceSubject.reader(source, element):
-            said = {role: copy.copy(value) for role, value in columns.items()}
+            said = {role: copy.deepcopy(value) for role, value in columns.items()}
             copies.append(Piece(copy.copy(values), start, said))
         return copies
 

@@ -14,49 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from recurra.contracts.source import TAGS, Piece, Source
+from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import Element, Values
 from recurra.errors import InputError
 from recurra.testing import child
 from recurra.testing.answers import demand
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.hard_data import joined
+from recurra.testing.readings import Whole, beyond, equal, same_values, whole
 from recurra.testing.subjects.source import SourceSubject
 
 CHEAP = 0.25
 """Seconds that a fingerprint may take."""
 GROWN, LINES = 3 << 19, 120_000
 """Bytes to which a file is grown, beyond the block that most readers take, and lines at most."""
-
-
-def _same(one: Piece, other: Piece) -> bool:
-    """Tell whether two pieces are equal, in type too."""
-    if bool(one.start) != bool(other.start):
-        return False
-    if dict(one.columns) != dict(other.columns):
-        return False
-    return _same_values(one.values, other.values)
-
-
-def _same_values(one: Values, other: Values) -> bool:
-    """Tell whether values are equal, in type too; nan is equal to itself."""
-    if type(one) is not type(other):
-        return False
-    if not isinstance(one, np.ndarray):
-        return bool(one == other)
-    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
-
-
-def equal(pieces: list[Piece], expected: list[Piece], what: str) -> None:
-    """Raise `Broken` unless the pieces are the same."""
-    fact = f"{what}: {len(pieces)} pieces, not {len(expected)}"
-    demand(len(pieces) == len(expected), fact)
-    for index, (one, other) in enumerate(zip(pieces, expected, strict=True)):
-        demand(_same(one, other), f"{what}: piece {index} is another one")
 
 
 @check("S01", "read again, it gives the same", "source", firm=True)
@@ -368,7 +343,8 @@ def blocks(subject: SourceSubject) -> None:
     line's share each time.
 
     So large a file is read in blocks: a line, or a character of several bytes, that a block cuts
-    must come whole, sequences must begin where they did, and tags stay with their elements. To mend
+    must come whole, sequences must begin where they did, and tags and covariates stay with their
+    elements, into however many pieces these are cut. To mend
     it: hold back what comes after the last line end, and decode with
     `codecs.getincrementaldecoder`.
     """
@@ -385,8 +361,8 @@ def blocks(subject: SourceSubject) -> None:
                 raise NotApplicable(f"its file does not grow by a line: {error!s:.80}") from error
 
         # What a line adds: if a second one adds as much, so must many.
-        share = _beyond(plain, one)
-        if share is None or _beyond(one, two) != share:
+        share = beyond(plain, one)
+        if share is None or beyond(one, two) != share:
             raise NotApplicable("its data does not grow by a line of its file")
         _is_grown(grown, plain, one, times, element)
 
@@ -399,7 +375,7 @@ def _is_grown(grown: Whole, plain: Whole, one: Whole, times: int, element: Eleme
     old = len(plain.values)
     added = one.values[old:]
     values = joined([plain.values, *[added] * times], element)
-    alike = _same_values(grown.values, values)
+    alike = same_values(grown.values, values)
     demand(alike, f"{element}: a large file gives other values than small ones")
 
     # Where the line's sequences begin, counted from where it stands.
@@ -412,33 +388,16 @@ def _is_grown(grown: Whole, plain: Whole, one: Whole, times: int, element: Eleme
     demand(alike, f"{element}: sequences of a large file begin elsewhere")
     tags = plain.tags + one.tags[len(plain.tags) :] * times
     demand(grown.tags == tags, f"{element}: elements of a large file have other tags")
-
-
-class Whole(NamedTuple):
-    """All values of a source, put together, the positions at which its sequences start, and tags.
-
-    There is one for each value, or none.
-    """
-
-    values: Values
-    starts: list[int]
-    tags: list[str]
+    beside = plain.beside + one.beside[len(plain.beside) :] * times
+    fact = f"{element}: other covariates stand beside the elements of a large file"
+    demand(grown.beside == beside, fact)
 
 
 def _grown(reader: Iterator[Piece], element: Element, path: Path, content: bytes) -> Whole:
     """Return what a reader that has not begun gives of a file with this content."""
     with _opened(path, "wb") as file:
         file.write(content)
-
-    parts, starts, tags = [], [], []
-    count = 0
-    for values, start, columns in reader:
-        if start:
-            starts.append(count)
-        parts.append(values)
-        tags += columns.get(TAGS, [])
-        count += len(values)
-    return Whole(joined(parts, element), starts, tags)
+    return whole(reader, element)
 
 
 def _lines(path: Path) -> tuple[bytes, bytes]:
@@ -452,22 +411,6 @@ def _lines(path: Path) -> tuple[bytes, bytes]:
 def _opened(path: Path, mode: str) -> Any:
     """Return a file that is open for bytes, packed where its name says so."""
     return gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)
-
-
-def _beyond(small: Whole, large: Whole) -> tuple[Any, list[int], list[str]] | None:
-    """Return the values, starts and tags that one has beyond the other, to be compared.
-
-    There are none if it does not begin with the other.
-    """
-    count, begun = len(small.values), len(small.starts)
-    longer = len(large.values) > count
-    begins = longer and _same_values(large.values[:count], small.values)
-    if not begins or large.starts[:begun] != small.starts:
-        return None
-    more = large.values[count:]
-    places = [place - count for place in large.starts[begun:]]
-    tags = large.tags[len(small.tags) :]
-    return more.tolist() if isinstance(more, np.ndarray) else more, places, tags
 
 
 @check("S08", "one can stop early", "source")
