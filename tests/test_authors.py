@@ -196,7 +196,17 @@ GIVEN = {"Encoder": {"size"}, "Loss": {"size", "output_size"}, "StatefulEncoder"
 
 
 @pytest.mark.parametrize(
-    "name", ["Source", "Vocabulary", "Encoder", "StatefulEncoder", "Loss", "Target", "Metric"]
+    "name",
+    [
+        "Source",
+        "Vocabulary",
+        "Encoder",
+        "StatefulEncoder",
+        "Loss",
+        "Distribution",
+        "Target",
+        "Metric",
+    ],
 )
 def test_all_of_a_contract_is_told(name: str) -> None:
     """The table of a contract has a row for each attribute and each method, and no other."""

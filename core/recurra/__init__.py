@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from recurra.cli.display import progress
     from recurra.contracts.cell import Cell
     from recurra.contracts.component import Component
+    from recurra.contracts.distribution import Distribution
     from recurra.contracts.encoder import Encoder, StatefulEncoder
     from recurra.contracts.gated import GatedCell
     from recurra.contracts.head import Head
@@ -77,6 +78,7 @@ _HOME = {
     "GatedCell": "recurra.contracts.gated",
     "Head": "recurra.contracts.head",
     "hookimpl": "recurra.contracts.hooks",
+    "Distribution": "recurra.contracts.distribution",
     "Loss": "recurra.contracts.loss",
     "Figure": "recurra.contracts.metric",
     "Metric": "recurra.contracts.metric",
@@ -154,6 +156,7 @@ __all__ = [
     "Head",
     "InputError",
     "Likelihood",
+    "Distribution",
     "Loss",
     "LossColumn",
     "LossOptions",

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from liars import Liar
-from recurra import Component, Loss, Options
+from recurra import Component, Distribution, Loss, Options
 
 
 class Plain(Options):
@@ -94,6 +94,122 @@ class HasNoSlopeAtItsBest(Right):
 
     def elementwise(self, output, target):
         return (output - target).square().sqrt()
+
+
+class RightSpread(Distribution[Plain]):
+    """-log of a logistic distribution, all of whose parts are of one mould."""
+
+    def __init__(self, size, options):
+        super().__init__(size, options)
+        self.output_size = 2 * size
+
+    def parts(self, output):
+        centre, wide = output.chunk(2, dim=-1)
+        return centre, functional.softplus(wide) + 0.1
+
+    def log_prob(self, output, target, scale=None):
+        centre, wide = self.parts(output)
+        z = (target - centre) / wide
+        return -z - 2 * functional.softplus(-z) - wide.log()
+
+    def cdf(self, output, target, scale=None):
+        centre, wide = self.parts(output.double())
+        return torch.sigmoid((target.double() - centre) / wide)
+
+    def icdf(self, output, chance, scale=None):
+        centre, wide = self.parts(output.double())
+        return centre + wide * torch.logit(chance.double())
+
+    def point(self, output):
+        return self.parts(output)[0]
+
+
+class RightCounts(Distribution[Plain]):
+    """-log of a geometric distribution of counts from 0 on, of the mean exp(x)."""
+
+    counts = True
+
+    def mean(self, output, scale):
+        return output.clamp(-30, 30).exp() * (1 if scale is None else scale)
+
+    def counted(self, target, scale):
+        return target if scale is None else (target * scale).round()
+
+    def log_prob(self, output, target, scale=None):
+        mean, count = self.mean(output, scale), self.counted(target, scale)
+        return -count * torch.log1p(1 / mean) - torch.log1p(mean)
+
+    def cdf(self, output, target, scale=None):
+        again = -torch.log1p(1 / self.mean(output.double(), scale))
+        return -torch.expm1(again * (self.counted(target.double(), scale) + 1))
+
+    def icdf(self, output, chance, scale=None):
+        again = -torch.log1p(1 / self.mean(output.double(), scale))
+        count = torch.log1p(-chance.double()) / again - 1
+        count = (count - 1e-9).ceil().clamp(min=0)
+        return count if scale is None else count / scale
+
+    def point(self, output):
+        return output.clamp(-30, 30).exp()
+
+
+class KnowsNoScale(RightCounts):
+    """Takes a scaled number for a count."""
+
+    def log_prob(self, output, target, scale=None):
+        return super().log_prob(output, target, None)
+
+
+class CrossesItsQuantiles(RightSpread):
+    """Says the upper half of its quantiles the wrong way round."""
+
+    def icdf(self, output, chance, scale=None):
+        return super().icdf(output, torch.where(chance > 0.7, 1.5 - chance, chance))
+
+
+class TrainsForAnother(RightSpread):
+    """Is trained for a density that is a tenth as wide as its chances are."""
+
+    def log_prob(self, output, target, scale=None):
+        centre, wide = self.parts(output)
+        z = (target - centre) / (0.1 * wide)
+        return -z - 2 * functional.softplus(-z) - (0.1 * wide).log()
+
+
+class CostsOtherwise(RightSpread):
+    """Is trained for the absolute error, and says that it has a density."""
+
+    def elementwise(self, output, target, scale=None):
+        return (self.point(output) - target).abs() + self.parts(output)[1]
+
+
+class DrawsForItself(RightSpread):
+    """Draws by numbers of torch's own."""
+
+    def sample(self, output, uniforms, scale=None):
+        return self.icdf(output, torch.rand_like(uniforms))
+
+
+class DrawsInCompany(RightSpread):
+    """Moves its draws so that their mean is right."""
+
+    def sample(self, output, uniforms, scale=None):
+        drawn = super().sample(output, uniforms)
+        return drawn - drawn.mean(dim=0) + self.point(output).double()
+
+
+class DrawsTooNarrowly(RightSpread):
+    """Draws from the inner half alone."""
+
+    def sample(self, output, uniforms, scale=None):
+        return super().sample(output, 0.25 + uniforms / 2)
+
+
+class DrawsAtTheEnds(RightSpread):
+    """Takes the numbers as chances, of which 0 is one."""
+
+    def sample(self, output, uniforms, scale=None):
+        return self.icdf(output, uniforms)
 
 
 class RightLearned(RightSymbols):
@@ -417,6 +533,8 @@ RIGHT = [
         "RightElements",
         "RightLearned",
         "RightInParts",
+        "RightSpread",
+        "RightCounts",
     )
 ]
 
@@ -455,6 +573,14 @@ LIARS = [
     Liar("L13", component("SharesAScale")),
     Liar("L13", component("CentresTheTarget")),
     Liar("L13", component("HasNoSlopeAtItsBest")),
+    Liar("L14", component("KnowsNoScale")),
+    Liar("L14", component("CrossesItsQuantiles"), frozenset({"L15"})),
+    Liar("L14", component("TrainsForAnother")),
+    Liar("L14", component("CostsOtherwise")),
+    Liar("L15", component("DrawsForItself")),
+    Liar("L15", component("DrawsInCompany")),
+    Liar("L15", component("DrawsTooNarrowly")),
+    Liar("L15", component("DrawsAtTheEnds")),
     Liar("P09", component("PointsWithThreads")),
     Liar("P09", component("WritesADiary")),
     Liar("P09", component("ForbidsGradients")),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, get_args
 
 from recurra.contracts.cell import Cell
+from recurra.contracts.distribution import Distribution
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.gated import GatedCell
 from recurra.contracts.loss import Loss
@@ -87,7 +88,8 @@ DECLARED: dict[type, dict[str, Rule]] = {
         "takes": _tuple_of(SCALES),
     },
     Encoder: {"reads": _tuple_of(SCALES)},
-    Loss: {"reads": _tuple_of(SCALES)},
+    Loss: {"reads": _tuple_of(SCALES), "takes_hidden": FLAG, "counts": FLAG},
+    Distribution: {"density": FLAG},
     Cell: {},
     GatedCell: {"gates": COUNT, "State": STATE, "recurrent_bias": FLAG},
     ScanCell: {"paired": FLAG, "context": COUNT},

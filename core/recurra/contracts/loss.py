@@ -33,6 +33,8 @@ class Loss(nn.Module, ABC, Generic[O]):
     A loss of numbers may say what each element costs, in `elementwise` (API 1.1): the core then
     leaves out elements that are missing, and weighs columns as a task says.
 
+    One whose answers are `counts` is told what 1 is in counts, as `Distribution` says (API 1.1).
+
     Outputs for many steps and a large vocabulary are more than a memory holds. A loss that
     `takes_hidden` is then given what the head would read, by `through` (API 1.1 too); for any other
     the outputs are made as a whole.
@@ -40,6 +42,7 @@ class Loss(nn.Module, ABC, Generic[O]):
 
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("symbols",)
     takes_hidden: ClassVar[bool] = False
+    counts: ClassVar[bool] = False
 
     def __init__(self, size: int, options: O) -> None:
         super().__init__()

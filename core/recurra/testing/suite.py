@@ -46,6 +46,7 @@ MODULES = (
     "loss",
     "outputs",
     "elements",
+    "distribution",
     "source.pieces",
     "source.columns",
     "source.stamps",
@@ -61,7 +62,7 @@ PRESCRIBED = {
     "cell": (35, 45),
     "encoder": (23, 23),
     "vocabulary": (26, 26),
-    "loss": (22, 22),
+    "loss": (24, 24),
     "source": (24, 24),
     "target": (21, 21),
 }

@@ -66,10 +66,15 @@ class LossSubject(Reader[Loss[Any]]):
         dtype: torch.dtype = torch.float64,
         salt: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """Return outputs `[N, output_size]` drawn from N(0, 1), and targets."""
+        """Return outputs `[N, output_size]` drawn from N(0, 1), and targets.
+
+        Those that are counts are small whole numbers.
+        """
         draw = self.generator(salt)
         output = torch.randn(steps, loss.output_size, generator=draw, dtype=torch.float64)
         target = self.drawn(kind, (steps,), loss.size, dtype, salt + 1)
+        if loss.counts:
+            target = target.square().mul(2).round()
         return output.to(dtype), target
 
     @staticmethod
