@@ -256,23 +256,23 @@ def test_what_is_missing_is_named(run: Run, home: Path) -> None:
     with refusal("nothing has been read"):
         session.forecast()
     session.feed([0.0, 1.0, 2.0], {"price": [1.0, 2.0, 3.0, 4.0], "sky": ["sun"] * 4})
-    with refusal("price, sky", "known of 1 of the 4 steps ahead", "steps = 1"):
+    with refusal("1 of 4 steps", "of step 2 ahead", "price, sky", "steps = 1"):
         session.forecast()
-    with refusal("known of 1 of the 2 steps ahead"):
+    with refusal("1 of 2 steps can be forecast"):
         session.forecast(2)
     assert session.forecast(1).shape == (1, 1)
     with refusal("'sky' of the steps ahead is missing"):
         session.forecast(covariates={"price": [1.0] * 4})
-    with refusal("known of 3 of the 4"):
+    with refusal("3 of 4 steps can be forecast"):
         session.forecast(covariates={"price": [1.0] * 3, "sky": ["sun"] * 3})
     with refusal("'price'", "at step 1", "finite number"):
         session.forecast(covariates={"price": [1.0, float("nan")] * 2, "sky": ["sun"] * 4})
 
     path = written(home / "ends.csv", rows(ahead=3))
-    with refusal("row s0", "end 3 steps after it", "4 are to be forecast", "--horizon 3"):
+    with refusal("row s0", "3 of 4 steps can be forecast", "step 4 ahead", "horizon = 3"):
         forecast(run, path)
     assert len(forecast(run, path, 3)["s1"]) == 3
-    with refusal("future covariates end there", *names):
+    with refusal("3 of 4 steps can be forecast", *names):
         list(run.generate(length=AHEAD, data=None, prompt=[1.0, 2.0], static_covariates={
             "area": 1.0}, covariates={"price": [1.0] * 3, "sky": ["sun"] * 3}))  # fmt: skip
 

@@ -176,8 +176,8 @@ class Companion:
             return None
         if len(self.coming) < steps:
             listed, known = ", ".join(self.names), len(self.coming)
-            fact = f"the future covariates ({listed}) are known of {known} of the {steps} steps"
-            fact += " ahead"
+            fact = f"{known} of {steps} steps can be forecast: of step {known + 1} ahead the future"
+            fact += f" covariates are not known: {listed}"
             cure = "give those of each: forecast({...}), or as more values than steps where these"
             cure += " are fed" + (f"; or steps = {known}" if known else "")
             raise InputError.of("RC080", fact, key="covariates", cure=cure)
