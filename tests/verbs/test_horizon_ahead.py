@@ -272,7 +272,7 @@ def test_what_is_missing_is_named(run: Run, home: Path) -> None:
     with refusal("row s0", "3 of 4 steps can be forecast", "step 4 ahead", "horizon = 3"):
         forecast(run, path)
     assert len(forecast(run, path, 3)["s1"]) == 3
-    with refusal("3 of 4 steps can be forecast", *names):
+    with refusal("1 of 4 steps can be forecast", *names):
         list(run.generate(length=AHEAD, data=None, prompt=[1.0, 2.0], static_covariates={
             "area": 1.0}, covariates={"price": [1.0] * 3, "sky": ["sun"] * 3}))  # fmt: skip
 
@@ -451,5 +451,5 @@ def test_any_cell_decodes(home: Path, kind: str) -> None:
 
 def test_a_prompt_with_no_covariates_is_refused(run: Run) -> None:
     """A session that reads covariates is told which are missing."""
-    with pytest.raises(InputError, match="'price', 'sky' of 1 step is missing"):
+    with pytest.raises(InputError, match="'price', 'sky' of 1 step are missing"):
         run.session(static_covariates={"area": 1.0}).feed([1.0])
