@@ -11,12 +11,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from recurra import Element, InputError, Piece, Role, Source, Timeline
+from recurra_sources import bulk, covariates, labels, panels
 from recurra_sources import cells as read_as
-from recurra_sources import covariates, labels, panels
 from recurra_sources.applying import refuse_unused
+from recurra_sources.blocks import Stretch, of_rows
+from recurra_sources.bulk import Looker, Many
 from recurra_sources.cells import Reader, Row
 from recurra_sources.covariates import CovariateReader
 from recurra_sources.faults import Faults
@@ -27,7 +29,7 @@ from recurra_sources.label_numbers import LabelNumbers
 from recurra_sources.mending import Mending
 from recurra_sources.names import nearest
 from recurra_sources.numbers import JSON, Writing, number
-from recurra_sources.panels import Panel
+from recurra_sources.panels import Gathering, Panel
 from recurra_sources.pieces import Step, chunks, indexed, tags_of, with_name
 from recurra_sources.spacing import Spacing, filled
 from recurra_sources.table_options import RowOptions
@@ -73,6 +75,15 @@ class Rows(Source[R]):
         """Give the cells of each row."""
         return ((line, self.cells(line, row)) for line, row in self.written())
 
+    def blocks(self) -> Iterator[Stretch]:
+        """Give the rows, many at a time."""
+        return of_rows(self.rows(), self.plain)
+
+    @property
+    def plain(self) -> bool:
+        """Whether cells that are text hold numbers, written as Python writes them."""
+        return False
+
     @property
     def writing(self) -> Writing:
         """How numbers are written."""
@@ -102,18 +113,30 @@ class Rows(Source[R]):
         else:
             yield from self._sequences(self._by_group(element), element)
 
-    def _by_group(self, element: Element) -> Iterator[Row]:
-        """Give the rows, those of each group one after the other, in regular steps of time."""
-        options = self.options
-        if options.group is None and options.time is None:
-            return self.rows()
+    def _by_group(self, element: Element) -> Iterator[Row | Many]:
+        """Give the rows, those of each group one after the other, in regular steps of time.
 
-        panel, group = self._looked_through(), self._group_reader(element)
-        rows = self.rows()
-        if panel.apart:
-            rows = panels.together(rows, group, self.where, str(options.group))
-        if options.gaps == "fill" and panel.timeline and panel.timeline.frequency:
-            rows = filled(rows, panel.timeline, options)
+        Of numbers those that are whole are given many at a time.
+        """
+        options = self.options
+        looked = options.group is not None or options.time is not None
+        panel = self._looked_through() if looked else Panel(False, None)
+        group = self._group_reader(element) if options.group is not None else read_as.named
+        timeline = panel.timeline
+        fills = options.gaps == "fill" and timeline is not None and bool(timeline.frequency)
+
+        looker = None
+        if element == "numbers" and bulk.suits(options) and not fills:
+            number, beside = self._reader(element), self.readers(element)
+            looker = Looker(options, number, beside, self._markers)
+        if not panel.apart and looker is None:
+            rows: Iterator[Row | Many] = self.rows()
+        elif not panel.apart and looker is not None:
+            rows = bulk.rows(self.blocks(), looker)
+        else:
+            rows = Gathering(group, looker).rows(self.blocks())
+        if fills and timeline is not None:
+            rows = filled(cast(Iterator[Row], rows), timeline, options)
         return rows
 
     def _group_reader(self, element: Element) -> Reader:
@@ -127,7 +150,7 @@ class Rows(Source[R]):
             options = self.options
             spacing = self._spacing() if options.time else None
             group = self._group_reader("tokens")
-            panel = panels.panel(self.rows(), options, group, spacing)
+            panel = panels.panel(self.blocks(), options, group, spacing)
             self._panel = fingerprint, panel
         return self._panel[1]
 
@@ -176,7 +199,7 @@ class Rows(Source[R]):
                 pieces = [Piece(error)]
             yield from with_name(pieces, str(count))
 
-    def _sequences(self, lines: Iterator[Row], element: Element) -> Iterator[Piece]:
+    def _sequences(self, lines: Iterator[Row | Many], element: Element) -> Iterator[Piece]:
         """Give the pieces of all sequences that rows hold."""
         options = self.options
         steps = self._complete(lines, element)
@@ -278,7 +301,7 @@ class Rows(Source[R]):
         cure = "mend the rows, or name as source.group the column whose values have one"
         return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {name} each")
 
-    def _complete(self, rows: Iterator[Row], element: Element) -> Iterator[Step]:
+    def _complete(self, rows: Iterator[Row | Many], element: Element) -> Iterator[Step]:
         """Give rows with every cell read, and missing ones mended as the task says.
 
         Raises `InputError` (RC042) with all that cannot be read, after the last row.
@@ -287,7 +310,7 @@ class Rows(Source[R]):
         beside = self.readers(element)
         if options.whole_rows:
             # The number of a row is its group, and stands behind the other cells.
-            rows = self._unfolding(element).rows(rows, beside)
+            rows = self._unfolding(element).rows(cast(Iterator[Row], rows), beside)
             beside = [*beside, read_as.named]
 
         faults = Faults(options, element, self.where, self.unit)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from recurra import InputError
 from recurra_sources import files
+from recurra_sources.blocks import MANY, together
 from recurra_sources.names import readable
+
+FEW = 64
+LONG = 1 << 18
+"""Lines that are taken at a time at least, and characters of those that are, about."""
 
 
 class Form(NamedTuple):
@@ -29,7 +35,77 @@ def rows(lines: Iterator[str], path: Path, form: Form) -> Iterator[tuple[int, li
     A blank line is an empty cell where the first row has one column, and else without cells; before
     the first row and after the last it is nothing. An empty cell in quotes is a first row too.
     """
+    for places, some in stretches(lines, path, form):
+        yield from zip(places, some, strict=True)
+
+
+def stretches(
+    lines: Iterator[str], path: Path, form: Form
+) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+    """Give the same rows, many at a time, each with the line where it begins.
+
+    As long as each line is a row, and none of them blank, they are read at once.
+    """
     numbered = _Lines(lines, form.comment)
+    each = _one_by_one(numbered, path, form)
+    for first in each:
+        yield [first[0]], [first[1]]
+        break
+    else:
+        return
+
+    if not form.comment:
+        rest = _taken(lines)
+        for taken in rest:
+            some = _at_once(taken, form, len(first[1]))
+            if some is None:
+                numbered.lines = chain(taken, chain.from_iterable(rest))
+                break
+            start = numbered.number + 1
+            numbered.number += len(taken)
+            yield range(start, start + len(taken)), some
+    for listed in together(each, 4 * FEW):
+        yield [place for place, _ in listed], [cells for _, cells in listed]
+
+
+def _taken(lines: Iterator[str]) -> Iterator[list[str]]:
+    """Give many lines at a time, or a few where they are long.
+
+    What goes wrong is raised after what came before it.
+    """
+    taken: list[str] = []
+    size = 0
+    try:
+        for some in together(lines, FEW):
+            taken += some
+            size += sum(map(len, some))
+            if len(taken) >= MANY or size >= LONG:
+                yield taken
+                taken, size = [], 0
+    except InputError:
+        if taken:
+            yield taken
+        raise
+    if taken:
+        yield taken
+
+
+def _at_once(lines: list[str], form: Form, width: int) -> list[list[str]] | None:
+    """Return lines as rows, if each of them is one."""
+    limit = csv.field_size_limit(files.LONGEST)
+    try:
+        some = [*_reader(iter(lines), form)]
+    except csv.Error:
+        return None
+    finally:
+        csv.field_size_limit(limit)
+    # A row that goes on in the next line takes both.
+    whole = len(some) == len(lines) and min(map(len, some)) >= min(width, 2)
+    return some if whole else None
+
+
+def _one_by_one(numbered: _Lines, path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows, one after the other."""
     reader = _reader(numbered, form)
     width = 0
     # Blank lines mean something only if a row follows: until then they wait.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recurra_sources import cells as read_as
+from recurra_sources.bulk import Many
 from recurra_sources.cells import Cells, Markers, Place, Row
 from recurra_sources.gaps import Gaps
 from recurra_sources.interpolation import NOTHING_AFTER
@@ -27,13 +28,17 @@ class Steps:
         self.beside, self.labels = options.beside, options.labels
         self.reads_ahead = bool(options.future_covariates)
 
-    def read(self, rows: Iterator[Row]) -> Iterator[Step]:
+    def read(self, rows: Iterator[Row | Many]) -> Iterator[Step]:
         """Give rows with every cell read, but for numbers that wait for those after them."""
         mending, gaps = self.mending, self.gaps
         group = None
         # Rows that hold no element: they are still to come, unless one follows that does.
         empty: list[Row] = []
-        for place, cells in rows:
+        for row in rows:
+            if isinstance(row, Many):
+                yield from self._many(row)
+                continue
+            place, cells = row
             if not cells:
                 gaps.leave(place, "blank line")
                 continue
@@ -54,10 +59,29 @@ class Steps:
             if self._is_empty(cells):
                 empty.append((place, cells))
                 continue
-            for row in (*empty, (place, cells)):
-                yield from self._step(row)
+            for each in (*empty, (place, cells)):
+                yield from self._step(each)
             empty = []
         yield from self._ahead(empty)
+
+    def _many(self, rows: Many) -> Iterator[Step]:
+        """Give rows that are whole, as the one that came before them was, of the same sequence."""
+        mending, values = self.mending, rows.values
+        width = values.shape[1]
+        self.gaps.keep()
+        mending.whole += len(values)
+        mending.last = [*values[-1].tolist(), *mending.last[width:]]
+        mending.filled = {}
+        step = self.last._replace(place=rows.place, many=values)
+        if self.options.missing != "interpolate":
+            yield step
+            return
+        # Between those that lack a number and others a line is drawn from one to the next.
+        yield step._replace(values=values[0].tolist(), many=None)
+        if len(values) > 2:
+            yield step._replace(many=values[1:-1])
+        if len(values) > 1:
+            yield step._replace(values=values[-1].tolist(), many=None)
 
     def _is_empty(self, cells: Cells) -> bool:
         """Tell whether a row may be of a step to come: it holds none of the elements."""
@@ -106,7 +130,8 @@ class Steps:
 
         self.gaps.keep()
         mending.keep(values)
-        yield self._made(place, values, width)
+        self.last = self._made(place, values, width)
+        yield self.last
 
     def _made(self, place: Place, values: Cells, width: int, ahead: bool = False) -> Step:
         """Return a step of values that were read, of which so many are its own."""

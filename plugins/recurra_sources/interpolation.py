@@ -60,6 +60,10 @@ class Interpolation:
         """Give the steps with every number; those of a fault are left out."""
         group: str | None = None
         for step in steps:
+            if step.many is not None:
+                # The rows before and behind are whole, too.
+                yield step
+                continue
             if step.ahead:
                 # Nothing of its sequence comes behind it that could fill anything.
                 yield from self._end()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from recurra import Element, Field, FilePath, InputError, Piece
 from recurra_sources import files, typed
-from recurra_sources.cells import Reader
+from recurra_sources.blocks import Block, Coded, Floats, Stretch, each
+from recurra_sources.cells import Reader, Row
 from recurra_sources.covariates import CovariateReader
 from recurra_sources.label_numbers import LabelNumbers
 from recurra_sources.names import readable
 from recurra_sources.table_options import TableOptions
 from recurra_sources.tables import Table
 
-ROWS, LISTS = 1 << 13, 1 << 7
+ROWS, LISTS = 1 << 15, 1 << 7
 """Rows that are read at a time, and rows of which a cell may hold a whole sequence."""
 BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
@@ -24,6 +27,8 @@ INSTALL = "pip install 'recurra[data]'"
 """How the library comes that reads such files."""
 WITHIN = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
 """Types whose cells are lists."""
+PLAIN = ("int", "uint", "float", "halffloat", "double")
+"""Types of columns that are arrays of numbers."""
 NUMBERS = ("int", "uint", "float", "halffloat", "double", "decimal", "bool")
 TEXTS = ("string", "large_string", "string_view", "null")
 MOMENTS = ("timestamp", "date32", "date64")
@@ -58,10 +63,17 @@ class Parquet(Table[ParquetOptions]):
 
     def written(self) -> Iterator[tuple[int, list[Any]]]:
         """Give the cells of each row, and its number."""
+        for stretch in self.blocks():
+            for place, cells in stretch if isinstance(stretch, list) else stretch.rows():
+                assert isinstance(place, int), "rows have numbers"
+                yield place, cells
+
+    def blocks(self) -> Iterator[Stretch]:
+        """Give the rows in batches; where cells may be lists, these are small."""
         path, names = self._file(), self.options.named
         arrow, parquet = _library()
         _check_name(path)
-        count = 0
+        count = 1
         with files.opened(path) as file, _faults(path, arrow):
             table = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
             types = self._types(table.schema_arrow)
@@ -69,10 +81,16 @@ class Parquet(Table[ParquetOptions]):
             rows = LISTS if lists else ROWS
             needed = list(dict.fromkeys(names))
             for batch in table.iter_batches(rows, columns=needed, use_threads=False):
-                cells = (_cells(batch.column(name), name, self.where, arrow) for name in names)
-                for row in zip(*cells, strict=True):
-                    count += 1
-                    yield count, list(row)
+                places = range(count, count + batch.num_rows)
+                count += batch.num_rows
+                columns = [_column(batch.column(name), name, self.where, arrow) for name in names]
+                if lists:
+                    # One by one: a batch of them may be large.
+                    cells = ((cell.as_py() for cell in column) for column in columns)
+                    for place, row in zip(places, zip(*cells, strict=True), strict=True):
+                        yield [(place, list(row))]
+                elif batch.num_rows:
+                    yield Batch(places, columns)
 
     def names(self) -> list[str]:
         """Return the names of the columns."""
@@ -194,15 +212,10 @@ def _innermost(of_cells: Any) -> Any:
     return of_cells
 
 
-def _cells(column: Any, name: str, where: str, arrow: Any) -> Iterator[Any]:
-    """Give the cells of a column of a batch. Raises `InputError` (RC042) for finer times than ours.
-
-    Lists are made one by one: a batch of them may be large.
-    """
+def _column(column: Any, name: str, where: str, arrow: Any) -> Any:
+    """Return a column of a batch. Raises `InputError` (RC042) for finer times than ours."""
     if _kind(column.type) == "dictionary":
         column = column.dictionary_decode()
-    if _kind(column.type) in WITHIN:
-        return (cell.as_py() for cell in column)
     if _kind(column.type) == "timestamp":
         try:
             column = column.cast(arrow.timestamp("us", column.type.tz))
@@ -210,4 +223,36 @@ def _cells(column: Any, name: str, where: str, arrow: Any) -> Iterator[Any]:
             fact = f"{where}: column {name!r} holds times that are finer than a microsecond"
             cure = "round them to microseconds"
             raise InputError.of("RC042", fact, key="source.path", cure=cure) from error
-    return iter(column.to_pylist())
+    return column
+
+
+class Batch(Block):
+    """Rows of a parquet file, each column as the library holds it."""
+
+    def __init__(self, places: Sequence[int], columns: list[Any]) -> None:
+        super().__init__(places, columns, False)
+
+    def row(self, at: int) -> Row:
+        """Return the cells of one row, and where it stands."""
+        return self.places[at], [column[at].as_py() for column in self.columns]
+
+    def rows(self) -> Iterator[Row]:
+        """Give each row."""
+        columns: list[Any] = [*self.columns]
+        cells = (column.to_pylist() for column in columns)
+        return zip(self.places, map(list, zip(*cells, strict=True)), strict=True)
+
+    def numbers(self, column: int, read: Reader) -> Floats:
+        """Return the numbers of a column `[n]`; NaN for what is none."""
+        cells: Any = self.columns[column]
+        if _kind(cells.type).startswith(PLAIN):
+            return np.asarray(cells.to_numpy(zero_copy_only=False), np.float64)
+        return each(cells.to_pylist(), read)
+
+    def coded(self, column: int) -> Coded | None:
+        """Return a column by its different cells."""
+        cells: Any = self.columns[column]
+        if _kind(cells.type) == "null":
+            return Coded(np.zeros(len(self), np.int64), [None])
+        found = cells.dictionary_encode("encode")
+        return Coded(found.indices.to_numpy().astype(np.int64), found.dictionary.to_pylist())

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recurra import Piece, Role
 from recurra_sources import covariates
@@ -23,7 +24,8 @@ class Step(NamedTuple):
 
     `tags` is its own, or one for each character of a text. Behind the numbers that are read its
     `values` hold its covariates, and `static` has those of its series. One that is `ahead` is still
-    to come: nothing but its covariates of the future is known.
+    to come: nothing but its covariates of the future is known. One may stand for `many` rows with
+    the numbers `[n, F]`, and has no values of its own.
     """
 
     place: Place
@@ -36,6 +38,7 @@ class Step(NamedTuple):
     time: str | None = None
     static: Mapping[str, Any] = NONE
     ahead: bool = False
+    many: NDArray[np.float64] | None = None
 
 
 def with_name(pieces: Iterable[Piece], name: str | None) -> Iterator[Piece]:
@@ -49,11 +52,13 @@ def chunks(steps: Iterator[Step], options: RowOptions) -> Iterator[Piece]:
     """Give the steps of one sequence, many at a time; those ahead with the last that has come."""
     chunk: list[Step] = []
     start = True
+    count = 0
     for step in steps:
-        if len(chunk) >= CHUNK and not step.ahead:
+        if count >= CHUNK and not step.ahead:
             yield together(chunk, start, options)
-            chunk, start = [], False
+            chunk, start, count = [], False, 0
         chunk.append(step)
+        count += 1 if step.many is None else len(step.many)
     if chunk:
         yield together(chunk, start, options)
 
@@ -68,7 +73,10 @@ def together(steps: list[Step], start: bool, options: RowOptions) -> Piece:
     rows = [step.values[:width] for step in steps if not step.ahead]
     if isinstance(rows[0][0], str):
         return Piece([cells[0] for cells in rows], start, said)
-    return Piece(np.array(rows, np.float64), start, said)
+    if all(step.many is None for step in steps):
+        return Piece(np.array(rows, np.float64), start, said)
+    parts = [[step.values] if step.many is None else step.many for step in steps]
+    return Piece(np.concatenate(parts, dtype=np.float64), start, said)
 
 
 def tags_of(steps: list[Step]) -> Mapping[Role, Any]:

@@ -116,8 +116,7 @@ class Spacing:
 
         row = Stamped(place, text, stamp)
         if self.model is None:
-            self.model = row
-            self.reading = self.reading.like(stamp)
+            self.begin(row)
         elif stamp.family != self.model.stamp.family:
             self._fault(f"{self._at(row)}, and {self._at(self.model)}", "alike")
             return
@@ -126,11 +125,15 @@ class Spacing:
             self._look_at(stamp, stamp, self._row(row, group))
         else:
             row = row._replace(stamp=stamp.follows(before.stamp))
-            if not self._follows(group, before, row):
+            if not self.follow(group, before, row):
                 return
         self.last[group] = row
 
-    def _follows(self, group: str | None, before: Stamped, row: Stamped) -> bool:
+    def begin(self, row: Stamped) -> None:
+        """Take a row for the first one, which the others are like."""
+        self.model, self.reading = row, self.reading.like(row.stamp)
+
+    def follow(self, group: str | None, before: Stamped, row: Stamped) -> bool:
         """Take note of two rows of a group, and return whether the second is later."""
         stamp = row.stamp
         self.count += 1
@@ -145,9 +148,7 @@ class Spacing:
                 self.cures["clocks"] = None
             return False
 
-        shown = stamp.shown - before.stamp.shown
-        weekday = -1 if shown % DAY else (before.stamp.shown // DAY + 3) % 7
-        distance = Distance(stamp.at - before.stamp.at, shown, weekday)
+        distance = _distance(before.stamp, stamp)
         if len(self.distances) < DIFFERENT or distance in self.distances:
             self.distances.setdefault(distance, Seen()).add(pair)
         if self.by_day or self.by_end or self.on_weekdays:
@@ -160,6 +161,24 @@ class Spacing:
             if len(self.known) < KNOWN:
                 self.known[before.stamp.at, row.cell] = seen, stamp
         return True
+
+    def again(self, before: Stamp, stamp: Stamp, times: int) -> None:
+        """Take note of more rows, as often as said, of stamps that have followed each other."""
+        self.count += times
+        for seen in self._seen(before, stamp):
+            seen.count += times
+
+    def shows_enough(self, before: Stamp, stamp: Stamp) -> bool:
+        """Tell whether so many rows were taken note of which are as far apart as an error names."""
+        seen = self._seen(before, stamp)
+        return bool(seen) and all(len(each.examples) == SHOWN for each in seen)
+
+    def _seen(self, before: Stamp, stamp: Stamp) -> list[Seen]:
+        """Return what was seen of two stamps that are as far apart."""
+        found = [self.distances.get(_distance(before, stamp))]
+        if self.by_day or self.by_end:
+            found.append(self.months.get(stamp.month - before.month))
+        return [seen for seen in found if seen is not None]
 
     def _look_at(self, first: Stamp, stamp: Stamp, text: str) -> None:
         """Take note of where in its week and its month a stamp stands."""
@@ -390,6 +409,12 @@ def filled(rows: Iterator[Row], timeline: Timeline, options: RowOptions) -> Iter
                 yield f"{place}, {number - missing} before it", empty
             count = number
         yield place, cells
+
+
+def _distance(before: Stamp, stamp: Stamp) -> Distance:
+    shown = stamp.shown - before.shown
+    weekday = -1 if shown % DAY else (before.shown // DAY + 3) % 7
+    return Distance(stamp.at - before.at, shown, weekday)
 
 
 def _whole(length: int, count: int) -> int | None:

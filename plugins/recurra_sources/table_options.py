@@ -29,7 +29,7 @@ class RowOptions(Options):
         None,
         description=(
             "column that tells which sequence a row belongs to; rows of several that stand in"
-            " between each other are brought together, up to 256 MiB of them"
+            " between each other are brought together, on disk beyond 64 MiB"
         ),
     )
     label: str | list[str] | None = Field(

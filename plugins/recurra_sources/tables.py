@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from recurra import Element, InputError, Piece
 from recurra_sources import csv_rows, files
+from recurra_sources.blocks import Block, Stretch, together
+from recurra_sources.cells import Row
 from recurra_sources.columns import Rows
 from recurra_sources.csv_options import NUMBER, CsvOptions
 from recurra_sources.files import OR_REPLACE, Replaced
@@ -105,6 +107,11 @@ class Written(Table[W]):
         self._replaced: files.Replaced | None = None
         self._warned = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether numbers are written as Python writes them."""
+        return self.writing.decimal == "." and not self.writing.mark
+
     def _lines(self, path: Path) -> Iterator[str]:
         """Give the lines of the file. Warns once (`Unsuited`) of what was replaced in them."""
         encoding = self.options.encoding
@@ -133,17 +140,33 @@ class Csv(Written[CsvOptions]):
 
     def written(self) -> Iterator[tuple[int, list[str]]]:
         """Give the rows, but for the one that names the columns."""
+        for places, some in self._stretches():
+            yield from zip(places, some, strict=True)
+
+    def _stretches(self) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+        """Give the same, many at a time."""
         path, options = self._file(), self.options
-        rows = csv_rows.rows(self._lines(path), path, options.form)
-        first = next(rows, None)
+        stretches = csv_rows.stretches(self._lines(path), path, options.form)
+        first = next(stretches, None)
         if first is None:
             raise self._empty(path)
 
-        self._header = self._named_by(first[1])
+        self._header = self._named_by(first[1][0])
         if not options.header:
-            rows = chain([first], rows)
+            stretches = chain([first], stretches)
         self._places = [self._place(self._header, name) for name in options.named]
-        yield from rows
+        yield from stretches
+
+    def blocks(self) -> Iterator[Stretch]:
+        """Give the rows, many at a time."""
+        for places, some in self._stretches():
+            if {*map(len, some)} == {len(self._header)}:
+                columns = [*zip(*some, strict=True)]
+                yield Block(places, [columns[place] for place in self._places], self.plain)
+            else:
+                pairs = zip(places, some, strict=True)
+                each: Iterator[Row] = ((place, self.cells(place, row)) for place, row in pairs)
+                yield from together(each, len(some))
 
     def cells(self, line: int, row: list[str]) -> list[Any]:
         """Return the cells of the named columns."""

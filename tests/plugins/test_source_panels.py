@@ -72,35 +72,64 @@ def test_faults_name_the_rows_of_the_file(sheet):
         gathered(sheet.source(["x"], group="g"), "numbers")
 
 
-def test_more_than_is_held_is_refused_with_the_cure(sheet, monkeypatch):
-    """Beyond the stated size the file is to be sorted; a sorted one is held nowhere."""
-    rows = [[name, step, 0, "l"] for step in range(50) for name in "pqr"]
-    monkeypatch.setattr(panels, "HELD", 1 << 10)
+@pytest.mark.parametrize("element", ["numbers", "text"])
+def test_more_than_is_held_goes_through_a_file(sheet, monkeypatch, element):
+    """Beyond the stated size rows wait on disk, and are the same; a sorted file is held nowhere."""
+    rows = [[name, step, 0, f"l{step}"] for step in range(50) for name in "pqr"]
+    column = "x" if element == "numbers" else "l"
     sheet.write(NAMES, rows)
-    with pytest.raises(InputError, match=r"in between each other(.|\n)*sort the rows by g"):
-        gathered(sheet.source(["x"], group="g"), "numbers")
+    whole = gathered(sheet.source([column], group="g"), element)
+    spilled = []
+    spill = panels.Spool._spill
+
+    def noted(self):
+        spilled.append(self.size)
+        spill(self)
+
+    monkeypatch.setattr(panels.Spool, "_spill", noted)
+    monkeypatch.setattr(panels, "HELD", 1 << 10)
+    assert gathered(sheet.source([column], group="g"), element) == whole
+    assert spilled
+    spilled.clear()
     sheet.write(NAMES, in_order_of_groups(rows))
-    assert [len(series) for series in gathered(sheet.source(["x"], group="g"), "numbers")] == [
-        50,
-        50,
-        50,
-    ]
+    assert gathered(sheet.source([column], group="g"), element) == whole
+    assert not spilled
 
 
-def test_what_is_held_is_counted(tmp_path, monkeypatch):
-    """Few long groups and many short ones alike: the count is no less than what the rows say."""
+def test_a_full_disk_is_told_with_the_cure(sheet, monkeypatch):
+    """Where the rows cannot wait, that is an error of the input, and says what to do."""
+    monkeypatch.setattr(panels, "HELD", 1 << 10)
+
+    def full(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(panels.tempfile, "TemporaryFile", full)
+    sheet.write(NAMES, [[name, step, 0, "l"] for step in range(50) for name in "pqr"])
+    with pytest.raises(InputError, match=r"No space left(.|\n)*sort the rows"):
+        gathered(sheet.source(["x"], group="g"), "numbers")
+
+
+def test_what_is_held_is_counted(monkeypatch):
+    """Few long groups and many short ones alike: the count is no less than what is held."""
     monkeypatch.setattr(panels, "HELD", 1 << 16)
-    for groups in (2, 100):
-        rows = [(step, [str(step), f"g{step % groups}"]) for step in range(groups * 2)]
-        read = [*panels.together(iter(rows), lambda cell: (cell, ""), "data", "g")]
+    for groups, count in ((2, 4000), (400, 400), (2, 4), (100, 200)):
+        rows = [(step, [str(step), f"g{step % groups}"]) for step in range(count)]
+        gathering = panels.Gathering(lambda cell: (cell, ""))
+        most, spool = [], gathering.spool
+        add = spool.add
+
+        def counted(name, data, spool=spool, add=add, most=most):
+            add(name, data)
+            most.append(sum(map(len, spool.held.values())))
+
+        monkeypatch.setattr(spool, "add", counted)
+        read = [*gathering.rows([rows])]
         assert sorted(read) == rows
         assert [cells[-1] for _, cells in read] == [
-            f"g{number}" for number in range(groups) for _ in range(2)
+            f"g{number}" for number in range(groups) for _ in range(count // groups)
         ]
-    for groups, count in ((2, 4000), (400, 400)):
-        many = ((step, [str(step), f"g{step % groups}"]) for step in range(count))
-        with pytest.raises(InputError, match="in between"):
-            [*panels.together(many, lambda cell: (cell, ""), "data", "g")]
+        assert max(most) <= panels.HELD
+        assert (spool.file is not None) == (count >= 400)
 
 
 def test_a_file_that_changes_is_looked_at_again(sheet):
