@@ -3,86 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import model_validator
 
-from recurra import Element, Field, InputError, Options, Transform, Vocabulary
-from recurra_vocabularies.moments import Moments, ScaleKind
-from recurra_vocabularies.power import Search, backward, forward
+from recurra import Element, InputError, Transform, Vocabulary
+from recurra_vocabularies.names import key_of, nearest
+from recurra_vocabularies.numeric_options import OF_SERIES, NumericColumn, NumericOptions
 from recurra_vocabularies.ranks import Floats
-from recurra_vocabularies.transforms import Difference, Rescale, SeriesChange, SeriesScale
+from recurra_vocabularies.scaling import Scaling
 
-LONGEST_SEASON = 10_000
-LEAST_POWER = 0.01
-"""Of a smaller one little is left of a number's digits."""
-
-
-class NumericOptions(Options):
-    """Options of numeric."""
-
-    scale: ScaleKind | Literal["change"] = Field(
-        "standard",
-        description=(
-            "change: by the mean change from one step to the next, of each series; max: by the"
-            " largest magnitude; mean: by the mean magnitude; minmax: to 0..1; robust: to median 0,"
-            " the middle half as wide as 1; standard: to mean 0, deviation 1; none"
-        ),
-    )
-    scale_by: Literal["all", "series"] = Field(
-        "all",
-        description=(
-            "series: each series by its own part in training, a new one by the rows that are given"
-            " of it"
-        ),
-    )
-    log: bool = Field(
-        False, description="take logarithms first: for series whose swings grow with their level"
-    )
-    box_cox: Literal["none", "fit"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        "none",
-        description=(
-            "take a power first, from 0.01 to 1, or 0, logarithms; fit: the likeliest of them in"
-            " training"
-        ),
-    )
-    difference: int = Field(
-        0,
-        ge=0,
-        le=2,
-        description="how many times a step stands for its distance from the one before",
-    )
-    seasonal_difference: int = Field(
-        0,
-        ge=0,
-        le=LONGEST_SEASON,
-        description="steps of a season: each step stands for its distance from a season ago",
-    )
-
-    @model_validator(mode="after")
-    def _once(self) -> NumericOptions:
-        if self.log and self.box_cox != "none":
-            raise ValueError("log and box_cox both stand first: leave one of them out")
-        if isinstance(self.box_cox, float) and 0 < self.box_cox < LEAST_POWER:
-            raise ValueError("a power below 0.01 is hardly one: box_cox = 0 takes logarithms")
-        if self.scale == "change" and self.scale_by == "all":
-            raise ValueError(
-                'scale = "change" is that of each series: set scale_by = "series", or take another'
-                " scale"
-            )
-        if self.scale == "none" and self.scale_by == "series":
-            raise ValueError(
-                'scale = "none" scales no series: leave scale_by out, or take another scale'
-            )
-        return self
+__all__ = ["Numeric", "NumericColumn", "NumericOptions"]
 
 
 class Numeric(Vocabulary[NumericOptions]):
     """(x - shift) / scale by feature, from the training split alone.
 
     Where the scale would be 0, it is 1. With `log` or `box_cox`, x stands for its logarithm, or for
-    its power, here and everywhere below.
+    its power, here and everywhere below. Columns with options of their own are scaled, and go
+    through their transforms, as if each had a vocabulary of its own.
     """
 
     reads: ClassVar[Element] = "numbers"
@@ -93,87 +32,139 @@ class Numeric(Vocabulary[NumericOptions]):
         super().__init__(options)
         self.shift: Floats = np.zeros(0)
         self.scale: Floats = np.ones(0)
-        power = 0.0 if options.log else options.box_cox
-        self.power: Floats | None = None if isinstance(power, str) else np.array([power])
-        self._transforms = _transforms(options)
+        self.names: list[str] = []
+        self._scalings = [Scaling(options)]
 
     @property
     def size(self) -> int:
         """The number of features."""
         return len(self.shift)
 
+    @property
+    def power(self) -> Floats | None:
+        """The power of each feature, nan of one that has none; nothing where none has any."""
+        if all(scaling.power is None for scaling in self._scalings):
+            return None
+        power = np.full(self.size, np.nan)
+        for scaling in self._scalings:
+            if scaling.power is not None:
+                power[scaling.places] = scaling.power
+        return power
+
+    def prepare(self, names: Sequence[str], beside: Sequence[str] = ()) -> None:
+        """Take the names of its features, and of the numbers that are read `beside` them.
+
+        Raises `InputError` (RC011, RC014) for options of a column that is none of them, and for
+        those of a covariate that are of series.
+        """
+        for name, column in (self.options.columns or {}).items():
+            if name not in names and name not in beside:
+                raise _unknown(name, [*names, *beside])
+            if name not in names:
+                _check_covariate(name, column)
+        if self.names != [*names]:
+            self.names = [*names]
+            self._divide()
+
+    def _divide(self) -> None:
+        """Put together the columns that have the same options, each lot in a scaling."""
+        if self.options.columns is None:
+            return
+        alike: dict[NumericOptions, list[int]] = {}
+        for place, name in enumerate(self.names):
+            alike.setdefault(self.options.of(name), []).append(place)
+        alone = len(alike) == 1
+        self._scalings = [
+            Scaling(options, None if alone else places) for options, places in alike.items()
+        ]
+
     def fit(self, runs: Iterable[Floats]) -> None:
         """Learn shift and scale in one pass, and the power where it is to be learned."""
-        kind = _of_all(self.options)
-        if self.options.box_cox == "fit":
-            self._fit_power(runs, kind)
-            return
-
-        moments = Moments(kind=kind)
+        begun = False
         for run in runs:
-            moments.add(self._powered(run))
+            if not len(run):
+                continue
+            if not begun:
+                self._begin(run.shape[1])
+                begun = True
+            for scaling in self._scalings:
+                scaling.add(run, self.names)
+        if begun:
+            for scaling in self._scalings:
+                scaling.finish()
+            self._gather()
 
-        if moments.count:
-            self.shift, self.scale = moments.scale()
+    def _begin(self, features: int) -> None:
+        """Learn anew of rows of so many features, which are numbered where nobody named them."""
+        if len(self.names) != features:
+            self.prepare([str(place) for place in range(features)])
+        for scaling in self._scalings:
+            scaling.begin()
 
-    def _fit_power(self, runs: Iterable[Floats], kind: ScaleKind) -> None:
-        """Learn the likeliest power, and shift and scale of what it gives."""
-        search = Search(kind)
-        for run in runs:
-            search.add(self._positive(run))
-        if search.logs.count:
-            self.power = search.powers()
-            self.shift, self.scale = search.scale(self.power)
+    def _gather(self) -> None:
+        """Take shift and scale of all features."""
+        sizes = [len(scaling.shift) for scaling in self._scalings]
+        self.shift, self.scale = np.zeros(sum(sizes)), np.ones(sum(sizes))
+        for scaling in self._scalings:
+            self.shift[scaling.places] = scaling.shift
+            self.scale[scaling.places] = scaling.scale
 
     def encode(self, values: Floats) -> Floats:
-        """Return scaled numbers `[n, F]`."""
+        """Return scaled numbers `[n, F]`.
+
+        Raises `InputError` (RC042) for a value that has no logarithm, or no power.
+        """
         rows = np.asarray(values, np.float64).reshape(-1, max(self.size, 1))
-        with np.errstate(over="ignore", invalid="ignore"):
-            return (self._powered(rows) - self.shift) / self.scale
+        parts = [scaling.encode(rows, self.names) for scaling in self._scalings]
+        return self._together(parts)
 
     def decode(self, ids: Floats) -> Floats:
         """Return numbers in the data's own units."""
-        # What becomes infinite stays so: who reads it reports it.
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = np.asarray(ids, np.float64) * self.scale + self.shift
-            return values if self.power is None else backward(values, self.power)
+        rows = np.asarray(ids, np.float64)
+        return self._together([scaling.decode(rows) for scaling in self._scalings])
+
+    def _together(self, parts: Sequence[Floats]) -> Floats:
+        """Return the columns of all features in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        rows = np.zeros((*parts[0].shape[:-1], self.size))
+        for scaling, part in zip(self._scalings, parts, strict=True):
+            rows[..., scaling.places] = part
+        return rows
 
     def transforms(self) -> Sequence[Transform]:
-        """Return differences and the scale that follows them, or a scale for each series."""
-        return self._transforms
+        """Return differences and the scale that follows them, or a scale for each series.
+
+        Those of columns with other options follow those of the columns before.
+        """
+        return [transform for scaling in self._scalings for transform in scaling.transforms]
 
     def of_covariates(self) -> Numeric:
-        """Return what scales alike, and does nothing else."""
-        return Numeric(NumericOptions(scale=self.options.scale))
+        """Return what scales alike, or as columns of other names say, and does nothing else."""
+        own = [name for name in self.options.columns or () if name not in self.names]
+        return Numeric(self.options.of_covariates(own))
 
-    def _powered(self, values: Floats) -> Floats:
-        """Return what is scaled.
-
-        Raises `InputError` (RC042) for a value that has no logarithm, and no power.
-        """
-        return values if self.power is None else forward(self._positive(values), self.power)
-
-    def _positive(self, values: Floats) -> Floats:
-        """Return the values. Raises `InputError` (RC042) where one is not above 0."""
-        positive = values > 0
-        if positive.all():
-            return values
-
-        first = values[~positive][0]
-        key, what = "box_cox", "power of Box and Cox"
-        if self.options.log:
-            key, what = "log", "logarithm"
-        fact = f"the value {first:g} has no {what}"
-        cure = f"leave {key} out, or shift the data above 0"
-        raise InputError.of("RC042", fact, key=f"vocabulary.{key}", cure=cure)
+    def notes(self) -> list[str]:
+        """Return what x stands for in the columns that have a power."""
+        said = [scaling.said(self.names) for scaling in self._scalings]
+        return [words for words in said if words]
 
     def save(self) -> dict[str, Any]:
-        """Return shift and scale, the powers that were learned, and what the transforms have."""
+        """Return shift and scale, the powers that were learned, and what the transforms have.
+
+        Where columns have options of their own, their names stand there too.
+        """
         saved: dict[str, Any] = {"shift": self.shift.tolist(), "scale": self.scale.tolist()}
-        if self.options.box_cox == "fit" and self.power is not None:
-            saved["power"] = self.power.tolist()
-        if self._transforms:
-            saved["transforms"] = [transform.save() for transform in self._transforms]
+        powers: list[float | None] = [None] * self.size
+        for scaling in self._scalings:
+            for place, power in zip(scaling.places, scaling.learned_powers(), strict=True):
+                powers[place] = power
+        if any(power is not None for power in powers):
+            saved["power"] = powers
+        if transforms := self.transforms():
+            saved["transforms"] = [transform.save() for transform in transforms]
+        if self.options.columns is not None:
+            saved["columns"] = self.names
         return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -185,39 +176,42 @@ class Numeric(Vocabulary[NumericOptions]):
         scale = np.array(saved["scale"], np.float64)
         if shift.ndim != 1 or shift.shape != scale.shape or not scale.all():
             raise ValueError(f"shift is {shift.tolist()} and scale {scale.tolist()}")
+        if self.options.columns is not None:
+            self.names = [str(name) for name in saved["columns"]]
+            self._divide()
+            if len(self.names) != len(shift):
+                raise ValueError(f"columns are {self.names}, and shift is of {len(shift)}")
+        for scaling in self._scalings:
+            scaling.take(shift, scale, saved.get("power"))
         self.shift, self.scale = shift, scale
-        if "power" in saved:
-            self.power = np.array(saved["power"])
 
         of_transforms = saved.get("transforms", ())
-        for transform, own in zip(self._transforms, of_transforms, strict=True):
+        for transform, own in zip(self.transforms(), of_transforms, strict=True):
             transform.restore(own)
 
 
-def _of_all(options: NumericOptions) -> ScaleKind:
-    """Return the kind of scale that all series share."""
-    if options.scale == "change" or options.scale_by == "series":
-        return "none"
-    return options.scale
+def _unknown(name: str, names: Sequence[str]) -> InputError:
+    """Return the error of options of a column that there is not."""
+    fact = f"there is no column of numbers {name!r} to have options of its own"
+    if all(each.isdigit() for each in names):
+        fact += ": columns without names are called by their places, from 0 on"
+    close = nearest(name, names)
+    return InputError.of("RC011", fact, key=key_of(name), allowed=", ".join(names), nearest=close)
 
 
-def _transforms(options: NumericOptions) -> tuple[Transform, ...]:
-    """Return what follows.
-
-    It is a scale for each series, seasonal differences, those from step to step, and their scale.
-    """
-    transforms: list[Transform] = []
-    if options.scale == "change":
-        transforms.append(SeriesChange())
-    elif options.scale_by == "series":
-        transforms.append(SeriesScale(options.scale))
-
-    lags = [1] * options.difference
-    if options.seasonal_difference:
-        lags = [options.seasonal_difference, *lags]
-    transforms += [Difference(lag) for lag in lags]
-
-    # Of what is scaled by its changes these are about 1 already.
-    if lags and options.scale != "change" and options.scale != "none":
-        transforms.append(Rescale(options.scale))
-    return tuple(transforms)
+def _check_covariate(name: str, column: NumericColumn) -> None:
+    """Refuse what is done with a series that is forecast. Raises `InputError` (RC014)."""
+    said = column.said()
+    wrong = [option for option in OF_SERIES if option in said]
+    if said.get("scale") == "change":
+        wrong.append("scale")
+    if not wrong:
+        return
+    fact = (
+        f"{name!r} is only read, as a covariate, and scaled by all of training: it has a scale,"
+        f" log or box_cox of its own, and no {wrong[0]}"
+    )
+    if wrong[0] == "scale":
+        fact = f"{name!r} is a covariate, and the scale change is that of each series"
+    cure = "leave it out, or take the column among source.columns"
+    raise InputError.of("RC014", fact, key=f"{key_of(name)}.{wrong[0]}", cure=cure)

@@ -314,6 +314,8 @@ def _features(vocabulary: NumberVocabulary) -> None:
         for name, shift, scale in zip(names, shifts, scales, strict=False)
     ]
     _line("vocabulary", f"{vocabulary.size} features  {'; '.join(formulas)}")
+    for note in vocabulary.notes:
+        _line("", note)
     for transform in vocabulary.transforms:
         _line("  then", transform)
 

@@ -6,7 +6,7 @@ Each series goes through it by itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -23,6 +23,10 @@ class Transform(ABC):
     undoing a row takes: its origins, which hang on what came before that row alone. One that is
     `by_series` looks at known rows of each series before it begins.
 
+    One that is about some of the features alone names their places: `features`. It is then given
+    these columns of all rows, `[n, F]` with F as many as they are, and no others (came with API
+    1.1). Rows without a value at the beginning are then as many as any feature lacks.
+
     Where several rows are answered at once, each is told by the last origins that are known: those
     of a row hang on nothing that came in the `period` before it, 1 by default, so that `period`
     of them are known ahead, which serve in turn. `against` then does what `apply` does, by origins.
@@ -33,6 +37,7 @@ class Transform(ABC):
     lag: int = 0
     width: int = 0
     period: int = 1
+    features: Sequence[int] | None = None
 
     def __str__(self) -> str:
         """Return it as a person reads it."""

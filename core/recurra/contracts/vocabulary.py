@@ -78,6 +78,14 @@ class Vocabulary(ABC, Generic[O]):
         """
         return True
 
+    def prepare(self, names: Sequence[str], beside: Sequence[str] = ()) -> None:
+        """Take the names of the columns of numbers, before it is fitted.
+
+        `names` are those of its features, "0", "1" and so on where they have none; those `beside`
+        are of covariates of numbers. May raise `InputError`. It is not called where it is restored:
+        what it needs of them is to be saved (came with API 1.1).
+        """
+
     @abstractmethod
     def fit(self, runs: Iterable[Values]) -> None:
         """Learn from runs of elements; one pass, constant memory."""
@@ -118,8 +126,9 @@ class Vocabulary(ABC, Generic[O]):
     def of_covariates(self) -> Vocabulary[Any]:
         """Return a new one, not fitted, for numbers that are read beside those of this one.
 
-        It scales each column by all of training; what it says of `transforms` is not asked, nor
-        anything ever decoded. By default it has the same options (came with API 1.1).
+        It scales each column by all of training, and is prepared with their names; what it says of
+        `transforms` is not asked, nor anything ever decoded. It is asked of one that was prepared,
+        or restored. By default it has the same options (came with API 1.1).
         """
         return type(self)(self.options)
 

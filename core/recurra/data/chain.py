@@ -8,7 +8,8 @@ alike whether the true rows came before it, in evaluation, or its own, in a fore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -45,11 +46,25 @@ class Chain:
     def __init__(self, vocabulary: Vocabulary[Any]) -> None:
         self.vocabulary = vocabulary
         self.steps = tuple(vocabulary.transforms()) if callable(vocabulary.transforms) else ()
-        self.lag = sum(step.lag for step in self.steps)
+        self.lag = self.lag_before(len(self.steps))
         self.width = sum(step.width for step in self.steps)
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    def lag_before(self, index: int, features: Sequence[int] | None = None) -> int:
+        """Return how many rows of a series have no value before a transform.
+
+        It is the most of any of some features, or of all.
+        """
+        steps = self.steps[:index]
+        own: Counter[int] = Counter()
+        for step in steps:
+            for place in step.features or ():
+                own[place] += step.lag
+        asked = own if features is None else features
+        common = sum(step.lag for step in steps if step.features is None)
+        return common + max((own[place] for place in asked), default=0)
 
     @property
     def by_series(self) -> bool:
@@ -66,7 +81,8 @@ class Chain:
 
         They are those with a value alone: the transforms before it have none for their first rows.
         """
-        lag = sum(step.lag for step in self.steps[:index])
+        features = self.steps[index].features
+        lag = self.lag_before(index, features)
         for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
             first = max(low, high - KNOWN)
             history = self.scaled(store.values[first:high])
@@ -75,7 +91,7 @@ class Chain:
             for at in range(low, high, BLOCK):
                 block = store.values[at : min(at + BLOCK, high)]
                 rows, states = self._through(self.scaled(block), states)
-                yield rows[max(0, low + lag - at) :]
+                yield part_of(rows, features)[max(0, low + lag - at) :]
 
     def scaled(self, rows: Array) -> Floats:
         """Return rows `[n, F]` in the data's own units as the vocabulary scales them."""
@@ -89,18 +105,25 @@ class Chain:
         """
         states: States = []
         history = history[-KNOWN:]
-        for step in self.steps[:count]:
-            state = step.start(history)
+        for index, step in enumerate(self.steps[:count]):
+            # Of what the transform before made, it sees what has a value.
+            lag = self.lag_before(index, step.features)
+            known = part_of(history, step.features)[lag:]
+            state = step.start(known)
             states.append(state)
-            # The next transform sees what this one makes of them.
-            rows, _ = step.apply(history, state)
-            history = rows[step.lag :]
+            rows, _ = step.apply(known, state)
+            if step.features is None:
+                history = np.concatenate([history[:lag], rows])
+            else:
+                history = history.copy()
+                history[lag:, step.features] = rows
         return states
 
     def _through(self, rows: Floats, states: States) -> tuple[Floats, States]:
         after: States = []
         for step, state in zip(self.steps, states, strict=False):
-            rows, state = step.apply(rows, state)
+            part, state = step.apply(part_of(rows, step.features), state)
+            rows = with_part(rows, step.features, part)
             after.append(state)
         return rows, after
 
@@ -123,10 +146,20 @@ class Chain:
         parts = []
         last = len(self.steps) - 1
         for index, (step, state) in enumerate(zip(self.steps, states, strict=True)):
-            parts.append(step.origins(rows, state))
+            part = part_of(rows, step.features)
+            parts.append(self._spread(step, step.origins(part, state)))
             if index < last:  # nobody sees what the last one makes of them
-                rows, _ = step.apply(rows, state)
+                part, _ = step.apply(part, state)
+                rows = with_part(rows, step.features, part)
         return np.concatenate(parts, axis=1)
+
+    def _spread(self, step: Transform, origins: Floats) -> Floats:
+        """Return the origins of a transform in the places of its features, and 0 in the others."""
+        if step.features is None:
+            return origins
+        every = np.zeros((*origins.shape[:2], self.vocabulary.size))
+        every[:, :, step.features] = origins
+        return every
 
     def undone(self, rows: Floats, origins: Floats) -> Floats:
         """Return the scaled rows `[n, F]` of rows of the network, by their origins `[n, width, F]`.
@@ -138,7 +171,9 @@ class Chain:
         with np.errstate(over="ignore", invalid="ignore"):
             for step in reversed(self.steps):
                 begin = end - step.width
-                rows = step.invert(rows, origins[:, begin:end])
+                own = part_of(origins[:, begin:end], step.features)
+                part = step.invert(part_of(rows, step.features), own)
+                rows = with_part(rows, step.features, part)
                 end = begin
         return rows
 
@@ -157,7 +192,9 @@ class Chain:
         begin = 0
         for step in self.steps:
             end = begin + step.width
-            rows = step.against(rows, origins[:, begin:end])
+            own = part_of(origins[:, begin:end], step.features)
+            part = step.against(part_of(rows, step.features), own)
+            rows = with_part(rows, step.features, part)
             begin = end
         return rows
 
@@ -176,8 +213,9 @@ class Chain:
         parts = [np.zeros((steps, 0, self.vocabulary.size))]
         for step, state in zip(self.steps, states, strict=True):
             # What these rows are does not count: their origins do not hang on them.
-            rows = np.zeros((step.period - 1, self.vocabulary.size))
-            parts.append(step.origins(rows, state)[turn % step.period])
+            rows = part_of(np.zeros((step.period - 1, self.vocabulary.size)), step.features)
+            own = step.origins(rows, state)[turn % step.period]
+            parts.append(self._spread(step, own))
         return np.concatenate(parts, axis=1)
 
     def invert(self, rows: Floats, origins: Floats) -> Floats:
@@ -208,6 +246,20 @@ class Chain:
         origins = undo[:, :-1].numpy()
         predicted = self.invert(rows, origins)
         return torch.from_numpy(predicted), undo[:, -1]
+
+
+def part_of(rows: Floats, features: Sequence[int] | None) -> Floats:
+    """Return the columns of some features `[..., F]`, or the rows themselves where it is of all."""
+    return rows if features is None else np.take(rows, np.asarray(features), axis=-1)
+
+
+def with_part(rows: Floats, features: Sequence[int] | None, part: Floats) -> Floats:
+    """Return rows `[n, F]` in which the columns of some features, or all, are others."""
+    if features is None:
+        return part
+    rows = rows.copy()
+    rows[:, features] = part
+    return rows
 
 
 def rows_of(values: Array, width: int) -> Array:

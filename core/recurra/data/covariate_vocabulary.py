@@ -6,7 +6,7 @@ stands and else 0, and one more is for all that training has not shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, NamedTuple
@@ -134,12 +134,10 @@ class CovariateVocabulary:
     """The covariates that a network reads beside numbers, by their role.
 
     A row of what it reads holds the elements, then the covariates of the past, those of the future
-    of the step after, and static ones. Where several steps `ahead` are answered at once, those of
-    the future are those of the step itself, and those of the steps ahead are read with the answers.
+    of the step after, and static ones.
     """
 
     tables: dict[Role, Table] = field(default_factory=dict)
-    ahead: int = 0
 
     @property
     def width(self) -> int:
@@ -149,11 +147,6 @@ class CovariateVocabulary:
     def names(self, role: Role) -> list[str]:
         """Return what those of a role are called."""
         return self.tables[role].names if role in self.tables else []
-
-    @property
-    def coming(self) -> int:
-        """How many numbers a network reads of each step ahead that is answered."""
-        return self.width_of(FUTURE) if self.ahead else 0
 
     def width_of(self, role: Role) -> int:
         """How many of these are of a role."""
@@ -167,7 +160,7 @@ class CovariateVocabulary:
 
     def reach(self, count: int, rows: Rows, steps: int) -> int:
         """Return how many of the next steps can be told behind `count` that have come with rows."""
-        if PAST in self.tables and not self.ahead:
+        if PAST in self.tables:
             steps = min(steps, 1)
         return min(steps, len(rows.future) - count) if FUTURE in self.tables else steps
 
@@ -227,9 +220,8 @@ class CovariateVocabulary:
                 known.append(Known(column.name, categories))
 
             table = Table(known, vocabulary.of_covariates())
-            if places := table.of_numbers:
-                blocks = _rows(covariates, role, store, train)
-                table.numbers.fit(rows[:, places] for rows in blocks)
+            if table.of_numbers:
+                _fit(table, _rows(covariates, role, store, train), covariates)
             made.tables[role] = table
         return made
 
@@ -328,8 +320,7 @@ class Companions:
         parts, tables = [], self.vocabulary.tables
         if self.covariates.steps is not None:
             spans = self.covariates.steps.spans(first, count + 1)
-            future = spans[:, :-1] if self.vocabulary.ahead else spans[:, 1:]
-            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, future)):
+            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, spans[:, 1:])):
                 if role in tables:
                     own = rows[:, :, self.part(role)].reshape(len(first) * count, -1)
                     read = tables[role].encode(self.rows(role, own))
@@ -340,17 +331,6 @@ class Companions:
             rows = self.rows(STATIC, self.covariates.static[sequences])
             parts.append(tables[STATIC].encode(rows)[back.reshape(places.shape)])
         return np.concatenate(parts, axis=-1)
-
-    def coming(self, first: Ints, count: int) -> Floats:
-        """Return what is known beforehand of `count` steps after `first` `[B]`, `[B, count, Q]`.
-
-        What stands there behind the end of a series is of no step that can be asked of it.
-        """
-        assert self.covariates.steps is not None, "there are covariates of steps"
-        rows = self.covariates.steps.spans(first, count + 1)[:, 1:, self.part(FUTURE)]
-        table = self.vocabulary.tables[FUTURE]
-        read = table.encode(self.rows(FUTURE, rows.reshape(len(first) * count, -1)))
-        return read.reshape(len(first), count, -1)
 
 
 def _column(known: Known, values: Any, what: str) -> Floats:
@@ -392,6 +372,18 @@ def _rows(covariates: Covariates, role: Role, store: Store, part: Split) -> Iter
     for begin, end in zip(low.tolist(), part.high.tolist(), strict=True):
         for start in range(begin, end, BLOCK):
             yield np.asarray(covariates.steps.values[start : min(start + BLOCK, end), own])
+
+
+def _fit(table: Table, blocks: Iterable[Floats], covariates: Covariates) -> None:
+    """Fit what scales the numbers of a table. Raises `InputError` that names a column it refuses.
+
+    A vocabulary may have options for each of them by its name.
+    """
+    places = table.of_numbers
+    own = [table.names[place] for place in places]
+    of_numbers = [column.name for column in covariates.columns if column.names is None]
+    table.numbers.prepare(own, [name for name in of_numbers if name not in own])
+    table.numbers.fit(rows[:, places] for rows in blocks)
 
 
 def _check_categories(column: Column, categories: list[str]) -> None:

@@ -316,7 +316,7 @@ def load_data(
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
         if known.vocabulary is None:
-            chain = elements.fit(resolved, vocabulary, store, splits)
+            chain = elements.fit(resolved, vocabulary, store, splits, source)
         else:
             chain = elements.known(vocabulary, store, known.owner)
         answers, labels = answers_of(target, vocabulary, store, splits["train"], known)

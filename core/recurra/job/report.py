@@ -52,11 +52,12 @@ class NumberVocabulary:
     features: list[str]
     learned: dict[str, Any]
     transforms: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data, in which all that was learned has a key of its own."""
         sizes = {"size": self.size, "features": self.features}
-        return sizes | self.learned | {"transforms": self.transforms}
+        return sizes | self.learned | {"transforms": self.transforms, "notes": self.notes}
 
 
 @dataclass(frozen=True)

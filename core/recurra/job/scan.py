@@ -5,7 +5,7 @@ A scale is fitted on those of the training split, and all go through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +34,22 @@ STEEP = 1e6
 
 
 def fit(
-    resolved: Resolved, vocabulary: Vocabulary[Any], store: Store, splits: dict[SplitName, Split]
+    resolved: Resolved,
+    vocabulary: Vocabulary[Any],
+    store: Store,
+    splits: dict[SplitName, Split],
+    names: Sequence[str],
 ) -> Chain:
     """Fit a vocabulary of numbers on the training split; return it with its transforms.
 
-    These are fitted too. Raises `InputError` that names the rows it refuses.
+    These are fitted too. `names` are those of its columns, if they have any. Raises `InputError`
+    that names the rows it refuses.
     """
     part = resolved.parts["vocabulary"]
+    names = names or [str(place) for place in range(store.values.shape[1])]
+    columns = () if store.covariates is None else store.covariates.columns
+    beside = [column.name for column in columns if column.names is None]
+    vocabulary.prepare(names, beside)
     # Where the block begins that the vocabulary is looking at, and the block.
     last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]
 
@@ -54,7 +63,9 @@ def fit(
         start, block = last[0]
 
         def fit_one(row: NDArray[Any]) -> None:
-            part.build().fit([row])
+            alone = part.build()
+            alone.prepare(names, beside)
+            alone.fit([row])
 
         def place(at: int) -> str:
             return place_of(store, splits, start + at)

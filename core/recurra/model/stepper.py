@@ -180,8 +180,7 @@ def _compiled(network: Network, begin: Beginning) -> Step:
         encoded, _ = network.encode(ids, ())
         return encoded[:, 0].to(network.dtype)
 
-    # One that is late says what its head will read.
-    parts: list[nn.Module] = [*([] if network.late else [network.head]), *network.layers]
+    parts: list[nn.Module] = [network.head, *network.layers]
     if network.norm is not None:
         parts.append(network.norm)
     if begin != "encoded":
@@ -191,8 +190,7 @@ def _compiled(network: Network, begin: Beginning) -> Step:
         weights += part.parameters()
         weights += part.buffers()
     # That of a tied head is the encoder's, which may be no part of the kernel.
-    tied = not network.late and not any(weight is network.head.weight for weight in weights)
-    if tied:
+    if not any(weight is network.head.weight for weight in weights):
         weights.append(network.head.weight)
 
     width = encoder.size if begin == "rows" else encoder.output_size

@@ -83,7 +83,12 @@ def _in_place_of(rule: Rule, key: str, inner: Rule) -> Rule:
 
 
 def choices(rule: Rule) -> list[str]:
-    """Return the values of which one must be chosen; none where there is no such list."""
+    """Return the values of which one must be chosen; none where there is no such list.
+
+    Of a union they are those of all its branches that have such a list.
+    """
+    if "anyOf" in rule:
+        return [choice for branch in rule["anyOf"] for choice in choices(branch)]
     only = [rule["const"]] if "const" in rule else []
     return [str(choice) for choice in rule.get("enum", only)]
 
@@ -154,6 +159,9 @@ def _type(rule: Rule) -> str:
     word = _TYPES.get(kind, "")
     if kind == "object" and "properties" in rule:
         word += f" of {', '.join(rule['properties'])}"
+    named = rule.get("additionalProperties")
+    if kind == "object" and isinstance(named, dict) and "$ref" in named:
+        word += " of tables, each by a name"
     return word
 
 

@@ -20,11 +20,18 @@ KINDLESS = frozenset((table,) for table in CORE_TABLES if table != "device")
 """The keys of the tables that have no `kind`."""
 
 
+_PART = re.compile(r""""(?:\\.|[^"\\])*"|[^.\[\]]+""")
+_BARE = re.compile(r"\w[\w-]*")
+
+
 def path_of(text: str) -> Key:
     """Return the key path that `dotted` writes; `cell.stack.0` is `cell.stack[0]` too."""
     key: list[str | int] = []
-    for part in re.findall(r"[^.\[\]]+", text):
-        key.append(int(part) if part.isdigit() else part)
+    for part in _PART.findall(text):
+        if part.startswith('"'):
+            key.append(str(json.loads(part)))
+        else:
+            key.append(int(part) if part.isdigit() else part)
     return tuple(key)
 
 
@@ -35,8 +42,15 @@ def dotted(key: Key) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}"
+            text += f".{_named(part)}"
     return text.lstrip(".")
+
+
+def _named(part: str) -> str:
+    """Return a name of a key, in quotes where it would be read as another without them."""
+    if _BARE.fullmatch(part) and not part.isdigit():
+        return part
+    return json.dumps(part, ensure_ascii=False)
 
 
 def literal(value: Any) -> str:

@@ -94,10 +94,12 @@ class Elements(Protocol):
         vocabulary: Vocabulary[Any],
         store: Store,
         splits: dict[SplitName, Split],
+        source: Source[Any],
     ) -> Chain | None:
         """Fit a vocabulary on the training split, where it has not learned from all.
 
-        Returns its transforms, if any. Raises `InputError`.
+        The source knows the names of its columns. Returns the transforms, if any. Raises
+        `InputError`.
         """
         return None
 

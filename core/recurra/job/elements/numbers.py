@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from recurra.contracts.metric import Scale, SeriesScales
 from recurra.contracts.source import Source
 from recurra.contracts.target import Examples
+from recurra.contracts.transform import Transform
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Chain
 from recurra.data.splits import Split, SplitName
@@ -37,6 +38,14 @@ from recurra.job.elements.base import FEW, TAIL, CellKinds, Elements, Scores
 
 FAR_TIMES = 1.5
 """How many times as dear a cold beginning may be as a warm one: the loss has no unit."""
+
+
+def _told(step: Transform, names: Sequence[str]) -> str:
+    """Return a transform as a person reads it, with the columns that it is about alone."""
+    if step.features is None:
+        return str(step)
+    called = [names[place] if names else f"feature {place}" for place in step.features]
+    return f"{', '.join(called)}: {step}"
 
 
 def tail(store: Store, row: int, lag: int) -> tuple[int, int]:
@@ -64,9 +73,10 @@ class Numbers(Elements):
         vocabulary: Vocabulary[Any],
         store: Store,
         splits: dict[SplitName, Split],
+        source: Source[Any],
     ) -> Chain | None:
         """Fit the scale, and what follows it."""
-        return scan.fit(resolved, vocabulary, store, splits) or None
+        return scan.fit(resolved, vocabulary, store, splits, source.features()) or None
 
     def known(self, vocabulary: Vocabulary[Any], store: Store, owner: str) -> Chain | None:
         """Return the transforms."""
@@ -115,7 +125,8 @@ class Numbers(Elements):
             size=vocabulary.size,
             features=data.source.features(),
             learned=vocabulary.save(),
-            transforms=[str(step) for step in vocabulary.transforms()],
+            transforms=[_told(step, data.source.features()) for step in vocabulary.transforms()],
+            notes=vocabulary.notes(),
         )
 
     def answers(self, data: Data) -> Quantified:

@@ -41,16 +41,17 @@ def transformed(subject: VocabularySubject) -> Measured:
     is undone by what is known when it is made; the origins of the row to come are those that it has
     once it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is
     handed in is not written on, and what was learned is in what the vocabulary saves. Where it has
-    `against`, that is `apply` by origins, and those of the `period` rows to come are known. To mend
-    it: keep nothing of a series on the object, all of it in the state, and build new arrays.
+    `against`, that is `apply` by origins, and those of the `period` rows to come are known. One
+    that is of some `features` alone names each of them once. To mend it: keep
+    nothing of a series on the object, all of it in the state, and build new arrays.
     """
     subject.yielding("numbers")
-    built = subject.vocabulary()
+    built = subject.vocabulary(_series(ROWS, 0))
     _sound(built)
     if not built.transforms():
         raise NotApplicable("it has no transforms")
     # The longer the lag, the longer a series must be.
-    lag = sum(step.lag for step in built.transforms())
+    lag = Chain(built).lag
     series = [_series(lag + ROWS, salt) for salt in (0, 1)]
     chain = _fitted(subject, series)
     findings = [_comes_back(chain, values) for values in series]
@@ -75,6 +76,10 @@ def _sound(vocabulary: Vocabulary[Any]) -> None:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
             fact = f"{name} of {type(step).__name__} is {value!r}, not a whole number from {least}"
             demand(whole, fact)
+        places = step.features
+        fact = f"features of {type(step).__name__} are {places!r}, no places of two features"
+        known = places is None or (len({*places}) == len(places) > 0 and {*places} <= {0, 1})
+        demand(known, fact)
 
 
 def _series(rows: int, salt: int) -> Floats:
