@@ -30,16 +30,22 @@ TASK: dict[str, Any] = {
     "generation": {"length": 4},
     "device": {"kind": "cpu", "path": "native", "precision": "float64"},
 }
-SOURCE = {"kind": "given", "columns": ["y"], "group": "id", "static_covariates": ["area", "kind"]}
+SOURCE = {
+    "kind": "given",
+    "columns": ["y"],
+    "group": "id",
+    "future_covariates": ["price", "sky"],
+    "static_covariates": ["area", "kind"],
+}
 FORMS: dict[str, dict[str, Any]] = {
-    "next": {"source": {**SOURCE, "future_covariates": ["price", "sky"]}},
+    "next": {"source": SOURCE},
     "horizon": {
         "source": {**SOURCE, "past_covariates": ["load", "mood"]},
-        "target": {"kind": "horizon", "length": 4, "residual": "naive"},
+        "target": {"kind": "horizon", "length": 4, "residual": "naive", "decoder": "cell"},
         "vocabulary": {"kind": "numeric", "scale_by": "series", "difference": 1},
     },
 }
-"""A step after the other by what is known ahead, and several at once by what was."""
+"""A step after the other by what is known ahead, and several at once by what was too."""
 AHEAD = 6
 """Steps that are known ahead."""
 FUTURE, LATER = ("price", "sky"), ("y", "load", "mood")
@@ -66,14 +72,13 @@ def panel(seed: int = 0, lengths: tuple[int, ...] = (30, 34, 38)) -> Panel:
 
 
 def table(form: str, series: Panel) -> dict[str, list[Any]]:
-    """Return the columns that a form reads; rows of steps to come where it reads them."""
-    ahead = AHEAD if form == "next" else 0
+    """Return the columns that a form reads, with rows of steps to come."""
     columns: dict[str, list[Any]] = {"id": []}
     for name, own in series.items():
-        count = len(own["y"]) + ahead
+        count = len(own["y"]) + AHEAD
         columns["id"] += [name] * count
         for column, values in own.items():
-            full = values * count if len(values) == 1 else [*values, *[None] * ahead][:count]
+            full = values * count if len(values) == 1 else [*values, *[None] * AHEAD][:count]
             columns.setdefault(column, []).extend(full)
     named = {"id", "y"} | {name for role in FORMS[form]["source"].values() for name in role}
     return {name: column for name, column in columns.items() if name in named}
@@ -190,6 +195,5 @@ def test_what_comes_after_a_cutoff_changes_no_byte(form: str, tmp_path: Path) ->
     # Fold 1 ends 3 steps before the end, and is 4 steps long; the cutoff of fold 2 is 4 before it.
     assert moved(LATER, 4) == [False, False]
     assert moved(LATER, 7) == [False, True]
-    if form == "next":
-        assert moved(FUTURE, 3) == [False, True]
-        assert moved(FUTURE, 4) == [True, True]
+    assert moved(FUTURE, 3) == [False, True]
+    assert moved(FUTURE, 4) == [True, True]
