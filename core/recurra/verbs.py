@@ -34,7 +34,15 @@ from recurra.job.reopen import (
 )
 from recurra.job.report import Report
 from recurra.job.results import check_bands
-from recurra.job.rolling import backtest_of_run, of_run, of_task, plan_of, without_future
+from recurra.job.rolling import (
+    backtest_of_run,
+    check_histories,
+    of_first_fold,
+    of_run,
+    of_task,
+    plan_of,
+    without_future,
+)
 from recurra.job.run import Run
 from recurra.job.start import Start
 from recurra.job.summary import summary
@@ -295,7 +303,10 @@ def _backtest_of_task(
 
     with blaming(resolved):
         asked = of_task(resolved, plan, retrain, trained)
-    ready[1] = prepared(without_future(resolved, asked.series, plan.left_off(1)))
+    with of_first_fold(plan):
+        ready[1] = prepared(without_future(resolved, asked.series, plan.left_off(1)))
+    with resolved.placing():
+        check_histories(asked.series, plan, ready[1].data.vocabulary)
     record = Asked(
         folds=plan.folds,
         step=plan.step,

@@ -433,6 +433,45 @@ def test_what_cannot_be_backtested_is_refused(
     assert not (tmp_path / "b").exists()
 
 
+def test_what_a_fold_cannot_do_is_refused_before_any_training(tmp_path: Path) -> None:
+    """Past covariates that nobody knows, values that cannot be read before a later cutoff, a share
+    of nothing: all of it is told with its place, and no folder is made.
+    """
+    place = tmp_path / "b"
+
+    def refused(words: str, changes: dict[str, Any], data: Any, **options: Any) -> None:
+        with pytest.raises(InputError) as error:
+            recurra.backtest(TASK, changes, data=data, backtests=place, **options)
+        assert words in str(error.value) and not place.exists()
+
+    table = {"y": waves(40)[0], "load": np.arange(40.0)}
+    read = {"source": {"columns": ["y"], "past_covariates": ["load"]}, "generation.length": 1}
+    for horizon in (2, 3):
+        words = f"1 of {horizon} steps can be forecast: nobody knows the past covariates"
+        refused(words, read, table, horizon=horizon)
+
+    logs = {"vocabulary.log": True}
+    for at, fold in ((-5, 3), (-8, 2)):
+        series = waves(40, 44)
+        series[1][at] = 0.0
+        words = f"no logarithm: step {44 + at} of series 2"
+        refused(words, logs, series, retrain=fold == 3)
+    series = waves(40, 44)
+    series[1][-1] = 0.0
+    last = recurra.backtest(TASK, logs, data=series, backtests=tmp_path / "last")
+    assert last.result["folds"] == 3, "what comes after all cutoffs need not be read"
+    run = recurra.run(TASK, logs, data=waves(40, 44), runs=tmp_path / "runs")
+    series[1][-5] = 0.0
+    with pytest.raises(InputError, match="no logarithm: step 39 of series 2"):
+        run.backtest(data=series, backtests=place)
+    with pytest.raises(InputError, match="no logarithm: position 39 of sequence 2"):
+        run.evaluate("all", data=series)
+
+    words = "of the model of fold 1 of 2, 24 steps before the end: the validation split, 0.2 of"
+    changes = {"sequence.split": [0.6, 0.15, 0.25]}
+    refused(words, changes, waves(27, 27), folds=2, horizon=12)
+
+
 def test_other_tasks_and_folders_are_refused(panel_run: Run, tmp_path: Path) -> None:
     """Symbols have no forecast, a run trains nothing, and a folder that is not there is named."""
     with pytest.raises(InputError, match="reads symbols"):

@@ -22,7 +22,7 @@ from recurra.contracts.vocabulary import Element, Values, Vocabulary
 from recurra.data import intake
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
-from recurra.data.store import Array, Store
+from recurra.data.store import Array, Ints, Store
 from recurra.errors import InputError
 
 BLOCK = 1 << 16
@@ -405,6 +405,16 @@ def scaled_at(chain: Chain, values: Array, place: Callable[[int], str], first: i
         encode = chain.vocabulary.encode
         refusal = intake.refused(encode, values, lambda at: place(first + at))
         raise refusal or error from error
+
+
+def check_rows(chain: Chain, store: Store, ends: Ints, place: Callable[[int], str]) -> None:
+    """Refuse numbers that the vocabulary cannot scale, in each sequence up to one of the `ends`.
+
+    `place` says in words where a position lies. Raises `InputError` that names them.
+    """
+    for begin, end in zip(store.starts.tolist(), ends.tolist(), strict=True):
+        for low in range(begin, end, BLOCK):
+            scaled_at(chain, store.values[low : min(low + BLOCK, end)], place, low)
 
 
 def in_training(store: Store, train: Split) -> History:

@@ -404,9 +404,13 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
 
     rows = rows.astype(np.float64)
     # Written so that it refuses nan too.
-    if not (np.abs(rows) <= LARGEST).all():
-        raise refused(f"the prompt holds a number that is not finite, or above {LARGEST:g}")
-    return rows.reshape(-1, width)
+    wrong = ~(np.abs(rows) <= LARGEST).reshape(-1, width)
+    rows = rows.reshape(-1, width)
+    if wrong.any():
+        step, column = np.argwhere(wrong)[0].tolist()
+        fact = f"step {step} of the prompt is a number that is not finite, or above {LARGEST:g}"
+        raise refused(fact, got=f"{rows[step, column]:g}")
+    return rows
 
 
 def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:

@@ -12,6 +12,9 @@ from recurra.data.store import Ints
 from recurra.errors import InputError
 from recurra.spec.tables import Rest, Sequence
 
+SHARE = 9
+"""Digits of a share of what precedes a cutoff."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -123,7 +126,8 @@ def past_alone(sequence: Sequence, lengths: Ints, left_off: int) -> Sequence:
         split: list[float | Rest] = ["rest", validation, 0.0]
     else:
         train = 1.0 - validation - test if sequence.takes_rest else sequence.split[0]
-        share = validation / (float(train) + validation)
+        # As a person would write it: what is wrong with it is told.
+        share = round(validation / (float(train) + validation), SHARE)
         split = [1.0 - share, share, 0.0]
     changed = {
         "split": split,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.target import Examples
 from recurra.data.batches import Reader
-from recurra.data.chain import Chain, in_training, transformed
+from recurra.data.chain import Chain, check_rows, in_training, transformed
 from recurra.data.known import Known
 from recurra.data.marks import Marked
 from recurra.data.splits import Split, SplitName, everything, place_of, split
@@ -79,6 +80,8 @@ def held_data(
         reader, seen = reader_of(asked, vocabulary, store, labels, companions), none
         if chain:
             reader, part, seen = _transformed(asked, chain, reader, part)
+        elif elements.forecast:
+            check_rows(Chain(vocabulary), store, store.ends, partial(place_of, store, every))
 
         train = _training(folder, recorded)
         scale = train.scale if train else None

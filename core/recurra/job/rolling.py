@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.attribution import blaming
+from recurra.contracts.source import PAST
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Chain
+from recurra.data.chain import Chain, check_rows
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.job.backtest import Backtest, Known, Model, Task, backtest, of_history, of_training
@@ -39,6 +41,11 @@ def horizon_of(resolved: Resolved, horizon: int | None) -> int:
     if horizon is not None:
         steps = arguments.whole("horizon", horizon, 1)
         resolved.check_ahead("horizon", steps)
+        if steps > 1 and PAST in resolved.covariates and not resolved.target.ahead:
+            fact = f"1 of {steps} steps can be forecast: nobody knows the past covariates of the"
+            fact += " first of them"
+            cure = "a horizon of 1 step, or the target horizon, which tells all steps at once"
+            raise InputError.of("RC080", fact, got=f"horizon = {steps}", cure=cure)
         return steps
     steps = resolved.task.generation.length or resolved.target.ahead
     if not steps:
@@ -80,6 +87,34 @@ def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> 
 
     every = np.ones(len(series.names), bool)
     return Task(resolved, series, plan, model, every, _notes(resolved, retrain, plan))
+
+
+def check_histories(series: Series, plan: Plan, vocabulary: Vocabulary[Any]) -> None:
+    """Refuse what a vocabulary cannot read before a cutoff, while no model is trained for a fold.
+
+    Raises `InputError` that names the steps.
+    """
+    store, starts = series.store, series.store.starts
+
+    def place(at: int) -> str:
+        row = int(store.sequence(np.array([at]))[0])
+        (label,) = series.clock.labels(row, [at - int(starts[row])])
+        return f"step {label} of series {series.names[row]}"
+
+    ends = starts + np.maximum(plan.cutoffs(series.lengths, plan.folds), 0)
+    check_rows(Chain(vocabulary), store, ends, place)
+
+
+@contextmanager
+def of_first_fold(plan: Plan) -> Iterator[None]:
+    """Say of what cannot be trained that it is the model of the first fold, which knows least."""
+    try:
+        yield
+    except InputError as error:
+        first, *others = error.problems
+        fact = f"of the model of fold 1 of {plan.folds}, {plan.left_off(1):,} steps before the end"
+        told = replace(first, fact=f"{fact}: {first.fact}")
+        raise InputError([told, *others]) from error.__cause__
 
 
 def without_future(resolved: Resolved, series: Series, left_off: int) -> Resolved:
@@ -169,6 +204,7 @@ def of_run(run: Run, resolved: Resolved, plan: Plan) -> Task:
         notes = ["other data than the run was made from: that it has seen none of it is not known"]
     with resolved.placing():
         plan.check(series.lengths[counts], least)
+        check_histories(series, plan, run.vocabulary)
     model = Model(run, known)
     return Task(resolved, series, plan, lambda fold: model, counts, notes)
 
