@@ -156,10 +156,6 @@ def _covariate_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -
         fact = f"target {name!r} asks nothing of a step to come, of which these are known before"
         cure = "name them as past_covariates: they are then read with their own step"
         yield Problem("RC031", fact, f"source.{FUTURE}", cure=cure)
-    if FUTURE in roles and target.ahead:
-        fact = f"target {name!r} answers several steps at once, and reads what is known of one"
-        cure = 'name them as past_covariates, or take target.kind = "next"'
-        yield Problem("RC031", fact, f"source.{FUTURE}", cure=cure)
     generation = resolved.task.generation
     alone = target.generates and not target.ahead
     if PAST in roles and alone and generation.length > 1:

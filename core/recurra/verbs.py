@@ -13,7 +13,7 @@ from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
-from recurra.job.build import build_network, sized
+from recurra.job.build import build_network, coming_of, sized
 from recurra.job.changes import changed
 from recurra.job.data import Data, load_data
 from recurra.job.describe import plugins
@@ -196,6 +196,7 @@ def resume(
             features=loaded.source.features(),
             resets=begins_inside(resolved, loaded),
             execution=recorded,
+            coming=coming_of(loaded.covariates),
         )
         relearn(network, folder)
 
@@ -379,7 +380,7 @@ def load(path: str | PathLike[str], which: str = "best") -> Run:
         vocabulary = learned_vocabulary(folder, resolved, verified)
         recorded = recorded_paths(folder, resolved)
         answers = learned_answers(folder, resolved, vocabulary)
-        covariates = learned_covariates(folder, vocabulary)
+        covariates = learned_covariates(folder, resolved, vocabulary)
 
         width = vocabulary.size + (covariates.width if covariates else 0)
         network, _ = build_network(
@@ -388,6 +389,7 @@ def load(path: str | PathLike[str], which: str = "best") -> Run:
             answers=answers.size,
             features=folder.records.data().features,
             execution=recorded,
+            coming=coming_of(covariates),
         )
         relearn(network, folder)
         fill(network, checkpoint, folder)

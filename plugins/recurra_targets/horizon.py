@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class Horizon(Target[HorizonOptions]):
     def ahead(self) -> int:
         """How many steps are answered at once."""
         return self.options.length
+
+    @property
+    def decoder(self) -> Literal["linear", "cell"]:
+        """What gives the answers."""
+        return self.options.decoder
 
     @property
     def last_origin(self) -> bool:
@@ -123,7 +128,7 @@ class Ahead(Distance):
             self.steps[step].add_at(output[some], target[some], places[some])
 
     def detail(self) -> dict[str, Any]:
-        """Return the figures of each step ahead."""
+        """Return the figures of each step ahead, to which those of baselines are added."""
         rows = [
             {"ahead": step, "metrics": self.steps[step].values(), "baselines": {}}
             for step in sorted(self.steps)

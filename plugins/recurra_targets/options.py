@@ -30,6 +30,13 @@ class HorizonOptions(Options):
             " a season has brought on the mean"
         ),
     )
+    decoder: Literal["linear", "cell"] = Field(
+        "linear",
+        description=(
+            "linear: one linear map of the state that an origin has left gives all steps; cell: a"
+            " cell of the kind of the last layer goes on from it step by step, and each is read"
+        ),
+    )
 
 
 class PooledOptions(Options):

@@ -416,6 +416,3 @@ def test_a_direct_horizon_needs_no_past_of_what_it_says(home: Path) -> None:
     told = forecast(run, path)["s2"]
     assert len(told) == 4 and run.result["generated"] == pytest.approx(told)
     assert list(run.generate()) == pytest.approx(told)
-    with refusal("source.future_covariates", "answers several steps at once"):
-        recurra.check({**task, "source": {**source, "future_covariates": FUTURE},
-            "target": {"kind": "horizon", "length": 4}})  # fmt: skip

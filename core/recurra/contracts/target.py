@@ -185,6 +185,16 @@ class Target(ABC, Generic[O]):
         return 0
 
     @property
+    def decoder(self) -> Literal["linear", "cell"]:
+        """What gives the answers of a target that looks ahead.
+
+        That is one linear map of what a step has left, or a cell of the kind of the last layer that
+        goes on from it, and is read at each of the steps ahead. Covariates that are known of a step
+        to come are read for the answer to it, and for those after it.
+        """
+        return "linear"
+
+    @property
     def last_origin(self) -> bool:
         """Whether, of a target that looks ahead, each sequence has one origin: the last possible.
 

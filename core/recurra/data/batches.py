@@ -41,7 +41,8 @@ class Batch(NamedTuple):
     holds what undoing each answer takes, and the answer in its own units; it stays on the CPU.
 
     Where a step is answered by H elements, `y` is `[B, T, H, F]`, `mask` `[B, T, H]`, and `undo`
-    has an axis more too, as `Told` says.
+    has an axis more too, as `Told` says. What is known beforehand of the steps after the first of
+    a row, `coming` `[B, T + H - 1, Q]`, is read with the answers: `ahead` gives it to each step.
     """
 
     x: Tensor
@@ -52,6 +53,7 @@ class Batch(NamedTuple):
     fresh: Tensor
     lengths: Tensor
     first: Tensor
+    coming: Tensor = NOTHING
     undo: Tensor = NOTHING
 
     @property
@@ -61,9 +63,14 @@ class Batch(NamedTuple):
 
     def windows(self, length: int) -> Iterator[Batch]:
         """Give the steps in windows of a length, one after the other."""
+        further = max(0, self.coming.shape[-2] - self.x.shape[1]) if len(self.coming) else 0
         for start in range(0, self.x.shape[1], length):
             steps = slice(start, start + length)
+            coming = self.coming
+            if len(coming):
+                coming = coming[:, start : start + length + further]
             yield self._replace(
+                coming=coming,
                 x=self.x[:, steps],
                 y=self.y[:, steps],
                 mask=self.mask[:, steps],
@@ -72,6 +79,12 @@ class Batch(NamedTuple):
                 lengths=(self.lengths - start).clamp(min=1),
                 first=self.first + start,
             )
+
+    def ahead(self) -> Tensor | None:
+        """Return what is known beforehand of the steps ahead of each, `[B, T, H, Q]`, a view."""
+        if not len(self.coming):
+            return None
+        return self.coming.unfold(1, self.y.shape[2], 1).transpose(-1, -2)
 
     def places(self) -> Tensor:
         """Return where each scored answer of evaluation stands, `[N, 2]`: its sequence, its step.
@@ -193,8 +206,9 @@ class Reader:
         fresh = torch.ones(len(first), dtype=torch.bool)
         inputs = self._accompanied(self._tensor(x), first, steps)
         position = torch.from_numpy(first - begin)
-        undo = NOTHING
+        undo = coming = NOTHING
         if self.outlook is not None:
+            coming = self._coming(self.outlook, first, width)
             origins = first[:, None] + np.minimum(offsets, steps[:, None] - 1)
             told = self._told(self.outlook, following, origins)
             answers = torch.from_numpy(told.answers).to(self.dtype)
@@ -215,7 +229,14 @@ class Reader:
                 scored = scored & (chosen if self.outlook is None else chosen[..., None])
         begins = torch.from_numpy(reset)
         ends, at = (torch.from_numpy(np.asarray(part, np.int64)) for part in (steps, first))
-        return Batch(inputs, answers, scored, begins, position, fresh, ends, at, undo)
+        return Batch(inputs, answers, scored, begins, position, fresh, ends, at, coming, undo)
+
+    def _coming(self, outlook: Outlook, first: Ints, width: int) -> Tensor:
+        """Return what is known beforehand of the steps ahead of windows, if anything is."""
+        if self.companions is None or not self.companions.vocabulary.coming:
+            return NOTHING
+        coming = self.companions.coming(first, width + outlook.steps - 1)
+        return torch.from_numpy(coming).to(self.dtype)
 
     def _told(self, outlook: Outlook, following: Array, at: Ints) -> Told:
         """Return the answers to the steps `at` `[B, T]` of windows, `[B, T, H, F]`.

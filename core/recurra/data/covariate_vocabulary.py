@@ -134,10 +134,12 @@ class CovariateVocabulary:
     """The covariates that a network reads beside numbers, by their role.
 
     A row of what it reads holds the elements, then the covariates of the past, those of the future
-    of the step after, and static ones.
+    of the step after, and static ones. Where several steps `ahead` are answered at once, those of
+    the future are those of the step itself, and those of the steps ahead are read with the answers.
     """
 
     tables: dict[Role, Table] = field(default_factory=dict)
+    ahead: int = 0
 
     @property
     def width(self) -> int:
@@ -147,6 +149,11 @@ class CovariateVocabulary:
     def names(self, role: Role) -> list[str]:
         """Return what those of a role are called."""
         return self.tables[role].names if role in self.tables else []
+
+    @property
+    def coming(self) -> int:
+        """How many numbers a network reads of each step ahead that is answered."""
+        return self.width_of(FUTURE) if self.ahead else 0
 
     def width_of(self, role: Role) -> int:
         """How many of these are of a role."""
@@ -160,7 +167,7 @@ class CovariateVocabulary:
 
     def reach(self, count: int, rows: Rows, steps: int) -> int:
         """Return how many of the next steps can be told behind `count` that have come with rows."""
-        if PAST in self.tables:
+        if PAST in self.tables and not self.ahead:
             steps = min(steps, 1)
         return min(steps, len(rows.future) - count) if FUTURE in self.tables else steps
 
@@ -320,7 +327,8 @@ class Companions:
         parts, tables = [], self.vocabulary.tables
         if self.covariates.steps is not None:
             spans = self.covariates.steps.spans(first, count + 1)
-            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, spans[:, 1:])):
+            future = spans[:, :-1] if self.vocabulary.ahead else spans[:, 1:]
+            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, future)):
                 if role in tables:
                     own = rows[:, :, self.part(role)].reshape(len(first) * count, -1)
                     read = tables[role].encode(self.rows(role, own))
@@ -331,6 +339,17 @@ class Companions:
             rows = self.rows(STATIC, self.covariates.static[sequences])
             parts.append(tables[STATIC].encode(rows)[back.reshape(places.shape)])
         return np.concatenate(parts, axis=-1)
+
+    def coming(self, first: Ints, count: int) -> Floats:
+        """Return what is known beforehand of `count` steps after `first` `[B]`, `[B, count, Q]`.
+
+        What stands there behind the end of a series is of no step that can be asked of it.
+        """
+        assert self.covariates.steps is not None, "there are covariates of steps"
+        rows = self.covariates.steps.spans(first, count + 1)[:, 1:, self.part(FUTURE)]
+        table = self.vocabulary.tables[FUTURE]
+        read = table.encode(self.rows(FUTURE, rows.reshape(len(first) * count, -1)))
+        return read.reshape(len(first), count, -1)
 
 
 def _column(known: Known, values: Any, what: str) -> Floats:

@@ -21,7 +21,9 @@ class Companion:
     """What is read beside the numbers of one series.
 
     A step is read together with the covariates of the future of the step after it. Where these are
-    not known yet it waits, and they come with the next step, or by themselves.
+    not known yet it waits, and they come with the next step, or by themselves. Where several steps
+    are answered at once none waits: each is read with its own, and those of the steps ahead are
+    read with the answer.
     """
 
     def __init__(self, vocabulary: CovariateVocabulary, static: Floats) -> None:
@@ -66,6 +68,8 @@ class Companion:
 
     def reach(self, steps: int) -> int:
         """How many of the next steps can be told with what is known."""
+        if self.vocabulary.ahead:
+            return min(steps, len(self.coming)) if self.names else steps
         if self.past:
             return min(steps, 0 if self.waits else 1)
         if not self.names:
@@ -117,6 +121,10 @@ class Companion:
         coming = self.coming
         if rows.future.shape[1]:
             coming = self._encoded(FUTURE, rows.future)
+        if self.vocabulary.ahead:
+            other.coming = coming[len(own) :]
+            return other, self._beside(own, coming[: len(own)])
+        if rows.future.shape[1]:
             if self.pending is None:
                 # That of the first of them is read already, or nothing was before it to read it.
                 coming = coming[1:]
@@ -148,6 +156,37 @@ class Companion:
         row = table.encode(table.rows(listed, "of the next step"))
         other.coming = np.concatenate([row, self.coming[1:]])
         return other
+
+    def foreknown(self, covariates: Mapping[str, Any]) -> Companion:
+        """Return it with what is known of the steps ahead. Raises `InputError` (RC080)."""
+        check_names(dict(covariates), self.names, "future covariate", "the steps ahead")
+        other = self._copy()
+        if self.names:
+            table = self.vocabulary.tables[FUTURE]
+            other.coming = table.encode(table.rows(covariates, "of the steps ahead"))
+        return other
+
+    def ahead_of(self, steps: int, whole: int, like: Tensor) -> Tensor | None:
+        """Return what is read with the answers to the next steps, `[1, whole, Q]`, if anything is.
+
+        Behind those of the first `steps` stand zeros, or what is known as well. Raises `InputError`
+        (RC080) if not all of these are known.
+        """
+        if not self.names:
+            return None
+        if len(self.coming) < steps:
+            listed, known = ", ".join(self.names), len(self.coming)
+            fact = f"{known} of {steps} steps can be forecast: of step {known + 1} ahead the future"
+            fact += f" covariates are not known: {listed}"
+            cure = "give those of each: forecast({...}), or as more values than steps where these"
+            cure += " are fed" + (f"; or steps = {known}" if known else "")
+            raise InputError.of("RC080", fact, key="covariates", cure=cure)
+        coming = np.zeros((whole, self.coming.shape[1]))
+        known = min(whole, len(self.coming))
+        coming[:known] = self.coming[:known]
+        read = torch.from_numpy(coming).to(like)
+        _check_finite(read)
+        return read[None]
 
     def looked(self) -> tuple[Companion, Tensor]:
         """Return it once the step that waits is read, and what that is, `[1, D]`."""
@@ -195,9 +234,7 @@ class Companion:
         if len(self.static):
             parts.append(torch.from_numpy(self.static).to(own).expand(len(own), -1))
         read = torch.cat(parts, dim=1)
-        if not bool(torch.isfinite(read).all()):
-            fact = f"a covariate is beyond all numbers of {own.dtype} once it is scaled"
-            raise InputError.of("RC080", fact, cure="give numbers like those of the data")
+        _check_finite(read)
         return read
 
     # a saved state
@@ -225,6 +262,13 @@ class Companion:
         if widths != (self.coming.shape[1], self.vocabulary.width_of(STATIC)):
             raise ValueError("its covariates are not those of the run")
         return other
+
+
+def _check_finite(read: Tensor) -> None:
+    """Refuse what is infinite as a network reads it. Raises `InputError` (RC080)."""
+    if not bool(torch.isfinite(read).all()):
+        fact = f"a covariate is beyond all numbers of {read.dtype} once it is scaled"
+        raise InputError.of("RC080", fact, cure="give numbers like those of the data")
 
 
 def check_names(given: Mapping[str, Any], needed: list[str], what: str, whose: str) -> None:

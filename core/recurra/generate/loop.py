@@ -97,7 +97,9 @@ def numbers(session: Session, length: int) -> Iterator[NDArray[np.float64]]:
     Where the network says several at once these are given, no more of them than there are.
     """
     if session.outlook is not None:
-        yield from session.forecast()[:length]
+        steps = min(length, session.outlook.steps)
+        if steps:
+            yield from session.forecast(steps)
         return
     for _ in range(length):
         yield session.forecast_step()

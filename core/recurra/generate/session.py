@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Stream
 from recurra.data.covariate_vocabulary import Rows
 from recurra.data.outlook import Outlook
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError
-from recurra.generate import arguments, draws, saved
+from recurra.generate import arguments, draws
 from recurra.generate.companion import Companion
 from recurra.generate.elements import (
     ELEMENTS,
@@ -36,7 +33,8 @@ from recurra.generate.elements import (
     too_short,
 )
 from recurra.generate.sampling import Sampling
-from recurra.model.network import Network, States, flatten, unflatten
+from recurra.generate.stored import Stored
+from recurra.model.network import Network, States
 from recurra.model.stepper import Packed, stepper
 from recurra.randomness import SCHEME
 
@@ -46,17 +44,11 @@ STREAMS = 1 << 20
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
-STATE, STREAM, TRAIL, BESIDE = "state.", "stream.", "trail.", "beside."
-"""How the names of tensors begin in a saved state.
-
-They are those of the network, of what it reads, of what is kept of a series, and of its covariates.
-"""
-
 BEYOND = "what the network forecasts is beyond all numbers in the data's units"
 """Why a forecast cannot be given."""
 
 
-class Session:
+class Session(Stored):
     """One stream, or several side by side, over a trained network.
 
     Memory does not grow with what it has read. Several streams read the same prompt, together until
@@ -100,15 +92,12 @@ class Session:
         self.output: Tensor | None = None
         # B output_size: what the loss made that of.
         self._raw: Tensor | None = None
+        # B W: what steps have left in a network that is late; it answers when it is asked.
+        self._left: Tensor | None = None
         # B V: the symbols that have come; one row until the streams differ.
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
         self.draws = draws.begun(seed, scheme)
         self.stepper = stepper(self.network)
-
-    @property
-    def states(self) -> States | None:
-        """The states of encoder and layers; None before anything has been read."""
-        return None if self._carried is None else self.stepper.states(self._carried)
 
     def feed(self, values: Any, covariates: Mapping[str, Any] | None = None) -> Session:
         """Read elements: a text, tokens or numbers in the data's units. Returns the session.
@@ -162,9 +151,7 @@ class Session:
 
     def reach(self, steps: int) -> int:
         """Return how many of the next steps can be told with the covariates that are known."""
-        if self.companion is None or self.outlook is not None:
-            return steps
-        return self.companion.reach(steps)
+        return steps if self.companion is None else self.companion.reach(steps)
 
     def _look(self) -> None:
         """Read a step that waits, if what must be known of the next one is."""
@@ -197,7 +184,24 @@ class Session:
 
     def _hear(self, output: Tensor) -> None:
         """Take what the network gives of what follows, `[B, output_size]` or `[B, H, ...]`."""
-        self._raw, self.output = output, self.network.point(output)
+        if self.network.late:
+            self._left, self._raw, self.output = output, None, None
+        else:
+            self._raw, self.output = output, self.network.point(output)
+
+    def _say(self, steps: int) -> Tensor:
+        """Return what a network that is late says of as many steps, `[B, H, output_size]`.
+
+        What it says of later ones is nothing. Raises `InputError` (RC080) if nothing has been read,
+        or not all that is to be known of them is known.
+        """
+        if self._left is None or self.outlook is None:
+            raise self._nothing()
+        coming = None
+        if self.companion is not None:
+            coming = self.companion.ahead_of(steps, self.outlook.steps, self._left)
+        with torch.no_grad():
+            return self.network.answer(self._left, coming)
 
     def chances(self) -> Tensor:
         """Return the network's probabilities of the next symbol, `[B, V]`.
@@ -239,16 +243,23 @@ class Session:
         them in the data's units. Raises `InputError` (RC080) if there is none.
         """
         self._look()
+        if self.network.late and self.output is None and self.outlook is not None:
+            self._raw = self._say(self.outlook.steps)
+            self.output = self.network.point(self._raw)
         if self.output is None:
-            if self.companion is not None and self.companion.waits:
-                raise self.companion.unknown()
-            if self.skipped:
-                raise refused(SKIPPED, cure=GIVE_KNOWN)
-            fact = "nothing has been read, so nothing follows"
-            raise refused(fact, cure="give a prompt of one element or more")
+            raise self._nothing()
         if missing := self.stream.missing:
             raise refused(too_short(missing), cure="give more of what came before")
         return self.output.expand(self.streams, *self.output.shape[1:])
+
+    def _nothing(self) -> InputError:
+        """Return the error of what is asked before enough has been read, or is known."""
+        if self.companion is not None and self.companion.waits:
+            return self.companion.unknown()
+        if self.skipped:
+            return refused(SKIPPED, cure=GIVE_KNOWN)
+        fact = "nothing has been read, so nothing follows"
+        return refused(fact, cure="give a prompt of one element or more")
 
     def _part(self) -> None:
         """Give each stream a state of its own, once they begin to differ."""
@@ -265,7 +276,10 @@ class Session:
 
         Raises `RunError` (RC060) if it is not finite.
         """
-        output = self.expected()
+        return self._finite(self.expected(), purpose)
+
+    def _finite(self, output: Tensor, purpose: str) -> Tensor:
+        """Return outputs. Raises `RunError` (RC060) if one is not finite."""
         # The sum is quick to look at, but may be beyond all numbers though none of them is.
         finite = math.isfinite(float(output.sum()))
         if not finite and not bool(torch.isfinite(output).all()):
@@ -341,17 +355,33 @@ class Session:
             raise RunError.of("RC060", BEYOND)
         return numbers
 
-    def forecast(self) -> NDArray[np.float64]:
-        """Return all numbers ahead in the data's units, `[H, F]`; none of them is read.
+    def forecast(
+        self, steps: int | None = None, covariates: Mapping[str, Any] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the numbers of all steps ahead, or the first `steps` `[n, F]`; none is read.
 
-        Raises `InputError` (RC080) for a run that says one element alone, and `RunError` (RC060) if
+        They are in the data's units. `covariates` are those of the future of the steps ahead, a
+        list for each name, unless they were fed before. Raises `InputError` (RC080) for a run that
+        says one element alone, and for covariates that end too early, and `RunError` (RC060) if
         they are not finite.
         """
         if self.outlook is None or self.trail is None or not isinstance(self.stream, Stream):
             fact = "this run says the next element alone"
             raise InputError.of("RC080", fact, cure="forecast_step() gives one after the other")
-        answer = self._sound("forecast")[0].cpu().double().numpy()
-        numbers = self.outlook.foreseen(answer, self.stream, self.trail)
+        whole = self.outlook.steps
+        count = whole if steps is None else arguments.whole("steps", steps, 1, whole)
+        self._check_beside(covariates)
+        if covariates is not None and self.companion is not None:
+            self.companion = self.companion.foreknown(covariates)
+            self.output = self._raw = None
+        if self.network.late and self._left is not None and not self.stream.missing:
+            output = self._finite(self.network.point(self._say(count))[:, :count], "forecast")
+            # What is said of later steps, of which not all is known, is nobody's.
+            output = functional.pad(output, (0, 0, 0, whole - count))
+        else:
+            output = self._sound("forecast")
+        answer = output[0].cpu().double().numpy()
+        numbers = self.outlook.foreseen(answer, self.stream, self.trail)[:count]
         if not np.isfinite(numbers).all():
             raise RunError.of("RC060", BEYOND)
         return numbers
@@ -363,126 +393,3 @@ class Session:
         other.draws = self.draws.copy()
         other.stream = copy.copy(self.stream)
         return other
-
-    def save(self, path: str | Path) -> None:
-        """Write the state to a safetensors file, for any machine that has the same run."""
-        states = flatten(self.states or ())
-        tensors = {STATE + name: tensor.cpu() for name, tensor in states.items()}
-        tensors["seen"] = self.seen.cpu()
-        tensors["random"] = self.draws.state()
-        for name, tensor in self.stream.tensors().items():
-            tensors[STREAM + name] = tensor
-        if self.trail is not None:
-            for name, tensor in self.trail.tensors().items():
-                tensors[TRAIL + name] = tensor
-        if self.companion is not None:
-            for name, tensor in self.companion.tensors().items():
-                tensors[BESIDE + name] = tensor
-        if self.output is not None:
-            tensors["output"] = self.output.detach().cpu().contiguous()
-        if self._raw is not None and self._has_own_point:
-            # The point may be a view of it, and a file holds nothing twice.
-            tensors["raw"] = self._raw.detach().cpu().clone().contiguous()
-
-        about = {
-            "signature": self.signature(),
-            "position": str(self.position),
-            "streams": str(self.streams),
-        }
-        saved.write(Path(path), about, tensors)
-
-    def restore(self, path: str | Path) -> Session:
-        """Take the state from a file; one that is refused changes nothing.
-
-        Raises `InputError` (RC054) if it belongs to another network, is damaged, or is no state.
-        Warns (`Unverified`) of one that was saved before states had a hash.
-        """
-        about, tensors = saved.read(path, self.signature())
-        try:
-            self._take(about, tensors)
-        except Exception as error:
-            message = " ".join(str(error).split())[:300]
-            fact = f"{path} is a damaged state: {message}"
-            cure = "save it anew, or restore it from a copy"
-            raise InputError.of("RC054", fact, cure=cure) from error
-        return self
-
-    def _take(self, about: dict[str, str], tensors: dict[str, Tensor]) -> None:
-        """Take a saved state, all of it or nothing.
-
-        Raises any error if it is not what `save` has written.
-        """
-        if about.get("sha256", "") not in ("", saved.hash_of(about, tensors)):
-            raise ValueError("its hash is not the recorded one")
-        seen, output = tensors["seen"], tensors.get("output")
-        streams, position = int(about["streams"]), int(about["position"])
-        if streams < 1 or not 0 <= position < 1 << 63:
-            raise ValueError(f"streams = {streams}, position = {position}")
-
-        self._check_shapes(seen, output, streams)
-        raw = tensors.get("raw") if self._has_own_point else output
-        if raw is not None and output is not None:
-            if raw.shape != (*output.shape[:-1], self.network.loss.output_size):
-                raise ValueError(f"raw is {tuple(raw.shape)} {raw.dtype}")
-        states = saved.under(STATE, tensors)
-        companion = self.companion
-        if companion is not None:
-            companion = companion.restored(saved.under(BESIDE, tensors), self.vocabulary.size)
-        waits = companion is not None and companion.pending is not None
-        if bool(states) != (output is not None) and not waits:
-            raise ValueError("there is a state without an output, or an output without a state")
-        for name, tensor in tensors.items():
-            if tensor.is_floating_point() and bool(tensor.isnan().any()):
-                raise ValueError(f"{name} holds what is not a number")
-
-        # Whatever may fail comes first: then nothing has been taken.
-        carried = None
-        if states:
-            carried = unflatten(self.network.initial_states(len(seen)), states)
-        drawn = draws.restored(tensors["random"])
-        stream = self.stream.restored(saved.under(STREAM, tensors))
-        trail = self.trail
-        if trail is not None:
-            trail = trail.restored(saved.under(TRAIL, tensors))
-        device = self.network.device
-        seen = seen.to(device)
-        output = None if output is None else output.to(device)
-        raw = None if raw is None else raw.to(device)
-
-        self.streams, self.position = streams, position
-        self.seen, self.output, self._raw = seen, output, raw
-        self._carried, self.draws, self.stream = carried, drawn, stream
-        self.trail = trail
-        self.companion = companion
-
-    def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
-        """Check what was saved beside the states. Raises `ValueError`."""
-        # Streams that have not parted yet share a row.
-        shapes = [(rows, self.vocabulary.size) for rows in (1, streams)]
-        if seen.dtype != torch.bool or seen.shape not in shapes:
-            raise ValueError(f"seen is {tuple(seen.shape)} {seen.dtype}")
-        if output is None:
-            return
-        alike = output.dtype == self.network.dtype and len(output) == len(seen)
-        ahead = () if self.outlook is None else (self.outlook.steps,)
-        if not alike or output.shape[1:-1] != ahead or output.dim() < 2:
-            raise ValueError(f"output is {tuple(output.shape)} {output.dtype}")
-
-    @property
-    def _has_own_point(self) -> bool:
-        """Whether the loss makes something else of what the network gives."""
-        return type(self.network.loss).point is not Loss.point
-
-    def signature(self) -> str:
-        """Return a hash of the weights and the vocabulary: a state means nothing to any other."""
-        vocabulary = json.dumps(self.vocabulary.save(), sort_keys=True)
-        digest = hashlib.sha256(vocabulary.encode())
-        if self.companion is not None:
-            beside = json.dumps(self.companion.vocabulary.save(), sort_keys=True)
-            digest.update(beside.encode())
-        cells = [f"{type(cell).__name__} {cell.options!r}" for cell in self.network.cells]
-        digest.update(f"{cells} {self.network.narrow}".encode())
-        for name, weight in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(saved.bytes_of(weight.detach().cpu().contiguous()))
-        return digest.hexdigest()

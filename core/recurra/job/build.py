@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from recurra.contracts.cell import Cell
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.marks import MARKS
 from recurra.engine.choice import Choice
 from recurra.errors import InputError, Problem
@@ -46,7 +46,13 @@ def fresh_network(resolved: Resolved, data: Data) -> tuple[Network, list[Choice]
         counts=data.counts,
         features=data.source.features(),
         resets=begins_inside(resolved, data),
+        coming=coming_of(data.covariates),
     )
+
+
+def coming_of(covariates: CovariateVocabulary | None) -> int:
+    """Return how many numbers are read of each step ahead that is answered."""
+    return 0 if covariates is None else covariates.coming
 
 
 def build_network(
@@ -59,6 +65,7 @@ def build_network(
     features: Sequence[str] = (),
     resets: bool = False,
     execution: Execution | None = None,
+    coming: int = 0,
 ) -> tuple[Network, list[Choice]]:
     """Return the network of a task, initialised from its seed, and the path of each cell.
 
@@ -67,10 +74,11 @@ def build_network(
     those of the symbols or features to an encoder that starts from outside, as from vectors in a
     file; `counts` the names of the answers, and how often each comes in training, to a loss that
     learns of them. Without both, as when a run is loaded, neither learns anything. `features` are
-    the names of the columns of numbers, which may weigh more or less in the loss. The paths are
-    those of the `execution` that a run records, as far as they are proved here, else the fastest
-    for windows of training, in which sequences begin where there are `resets`. Raises `InputError`
-    (RC031) if a cell cannot run on the path that the task asks for.
+    the names of the columns of numbers, which may weigh more or less in the loss. `coming` numbers
+    are read of each step ahead that is answered. The paths are those of the `execution` that a run
+    records, as far as they are proved here, else the fastest for windows of training, in which
+    sequences begin where there are `resets`. Raises `InputError` (RC031) if a cell cannot run on
+    the path that the task asks for.
     """
     task = resolved.task
     if resolved.target.scope == "answer":
@@ -89,7 +97,11 @@ def build_network(
             with resolved.placing():
                 ELEMENTS[resolved.answers.yields].prepare(loss, counts)
         _check_tied(resolved, encoder, loss)
-        network = Network(encoder, layers, loss, pooled, target.ahead)
+        decoder = None
+        if target.ahead and target.decoder == "cell":
+            part = resolved.cells[-1]
+            decoder = _cell(part, layers[-1].output_size + coming)
+        network = Network(encoder, layers, loss, pooled, target.ahead, coming, decoder)
         network.column_weights = column_weights(resolved, loss, features)
 
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
@@ -151,9 +163,9 @@ def _check_tied(resolved: Resolved, encoder: Encoder[Any], loss: Loss[Any]) -> N
     probe.shared(encoder, resolved.parts["encoder"].entry.qualified)
 
 
-def _layers(resolved: Resolved, width: int) -> list[nn.Module]:
+def _layers(resolved: Resolved, width: int) -> list[Any]:
     """Return the layers over an encoder of a width, each as wide as what lies below it gives."""
-    layers: list[nn.Module] = []
+    layers: list[Any] = []
     for index, part in enumerate(resolved.cells):
         block = part.options.block
         if block is not None and width < NARROWEST[block.norm]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -53,6 +54,8 @@ def companions_of(
             store.covariates, store, splits["train"], vocabulary, like
         )
 
+    # A run that is begun from may have asked otherwise, and keeps what is its own.
+    learned = replace(learned, ahead=resolved.target.ahead)
     companions = Companions(learned, store.covariates, store)
     _check(companions, splits, DTYPES[resolved.task.device.precision])
     return companions
@@ -162,7 +165,7 @@ def out_of_reach(
     option, steps = asked
     fact = f"{reach} of {steps} steps can be forecast: "
     past = covariates.names(PAST)
-    if past and (reach or not covariates.names(FUTURE)):
+    if past and not covariates.ahead and (reach or not covariates.names(FUTURE)):
         fact += f"nobody knows the past covariates of the first of them: {', '.join(past)}"
         cure = "train without them, or with a direct horizon"
     else:

@@ -209,7 +209,7 @@ def whole(run: Run, limit: int | None) -> Any:
     length = run.task.generation.length
     if limit is not None:
         length = min(limit, length)
-    if run.covariates is not None and run.outlook is None:
+    if run.covariates is not None:
         # What is known of the steps to come may end before.
         length = run.covariates.reach(
             len(_opening(run)), beginning.recorded_covariates(run.folder), length

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from recurra.contracts.cell import Cell
 from recurra.engine.choice import Choice, explain
@@ -63,11 +63,14 @@ def choose_paths(
 ) -> list[Choice]:
     """Set the path of each cell, and that of its single steps; return the choices."""
     network.compiles_steps = resolved.task.device.path in ("auto", "fused")
+    cells = [(cell, _read(resolved, network, cell, resets)) for cell in network.cells]
     if execution is None:
-        choices = [_anew(resolved, cell, resets) for cell in network.cells]
+        choices = [_anew(resolved, cell, windows) for cell, windows in cells]
     else:
-        recorded = zip(network.cells, execution.paths, execution.step_paths, strict=True)
-        choices = [_again(resolved, cell, resets, path, step) for cell, path, step in recorded]
+        recorded = zip(cells, execution.paths, execution.step_paths, strict=True)
+        choices = [
+            _again(resolved, cell, windows, path, step) for (cell, windows), path, step in recorded
+        ]
 
     for cell, choice in zip(network.cells, choices, strict=True):
         cell.path = choice.path
@@ -75,14 +78,34 @@ def choose_paths(
     return choices
 
 
-def _again(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, step_path: str) -> Choice:
+class _Windows(NamedTuple):
+    """What a cell reads in training: how many rows, of how many steps, and if there are resets."""
+
+    rows: int
+    steps: int
+    resets: bool
+
+
+def _read(resolved: Resolved, network: Network, cell: Cell[Any], resets: bool) -> _Windows:
+    """Return what a cell reads: windows, or the steps ahead of all origins in them."""
+    task, decoder = resolved.task, network.decoder
+    rows, steps = task.training.batch_size, task.sequence.length
+    if decoder is None or cell is not decoder.cell:
+        return _Windows(rows, steps, resets)
+    origins = 1 if resolved.target.last_origin else steps
+    return _Windows(min(rows * origins, decoder.rows), decoder.steps, False)
+
+
+def _again(
+    resolved: Resolved, cell: Cell[Any], windows: _Windows, path: str, step_path: str
+) -> Choice:
     """Return the recorded choice, for bits are equal within one path alone.
 
     A new one if it is not proved here.
     """
     choice = Choice.named(cell, path)
     if choice.path != path:
-        other = _anew(resolved, cell, resets)
+        other = _anew(resolved, cell, windows)
         return replace(other, refused=other.refused | choice.refused)
 
     one_step = Choice.named(cell, step_path)
@@ -91,7 +114,7 @@ def _again(resolved: Resolved, cell: Cell[Any], resets: bool, path: str, step_pa
     return replace(choice, one_step=one_step)
 
 
-def _anew(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
+def _anew(resolved: Resolved, cell: Cell[Any], windows: _Windows) -> Choice:
     """Return the choice for windows of training.
 
     With it comes that for one step without gradients of one row, where the task leaves it open.
@@ -99,7 +122,7 @@ def _anew(resolved: Resolved, cell: Cell[Any], resets: bool) -> Choice:
     task = resolved.task
     path = task.device.path
     if path == "auto":
-        choice = explain(cell, task.training.batch_size, task.sequence.length, reset=resets)
+        choice = explain(cell, windows.rows, windows.steps, reset=windows.resets)
         return replace(choice, one_step=explain(cell, 1, 1, grad=False))
 
     choice = Choice.named(cell, path)

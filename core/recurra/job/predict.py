@@ -274,7 +274,7 @@ class Predictor:
             return
         count = len(sequence.values)
         reach = self.covariates.reach(count, sequence.beside, self.horizon)
-        if reach == self.horizon or self.outlook is not None:
+        if reach == self.horizon:
             return
         called = ahead_of(Clock(self.timeline, [row.time] if row.time else []), 0, count)
         asked = "horizon", self.horizon

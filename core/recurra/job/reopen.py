@@ -69,7 +69,7 @@ def _known(folder: RunFolder, resolved: Resolved) -> Known | None:
         str(folder.path),
         learned if "vocabulary" in origin.kept else None,
         answers if "answers" in origin.kept else None,
-        covariates=learned_covariates(folder, learned),
+        covariates=learned_covariates(folder, resolved, learned),
     )
 
 
@@ -139,7 +139,7 @@ def learned_answers(
 
 
 def learned_covariates(
-    folder: RunFolder, vocabulary: Vocabulary[Any]
+    folder: RunFolder, resolved: Resolved, vocabulary: Vocabulary[Any]
 ) -> CovariateVocabulary | None:
     """Return what a run knows of covariates, if it reads any.
 
@@ -149,7 +149,8 @@ def learned_covariates(
     if saved is None:
         return None
     with reading(folder.path / "data.json"):
-        return CovariateVocabulary.restored(saved, vocabulary)
+        learned = CovariateVocabulary.restored(saved, vocabulary)
+    return replace(learned, ahead=resolved.target.ahead)
 
 
 def relearn(network: Network, folder: RunFolder) -> None:
@@ -172,6 +173,7 @@ def recorded_paths(folder: RunFolder, resolved: Resolved) -> Execution:
     for part in resolved.cells:
         directions = 2 if part.options.bidirectional else 1
         cells += part.options.num_layers * directions
+    cells += resolved.target.ahead > 0 and resolved.target.decoder == "cell"
 
     if not len(execution.paths) == len(execution.step_paths) == cells:
         raise damaged(folder.path / "environment.json", f"the paths are not those of {cells} cells")

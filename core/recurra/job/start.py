@@ -253,7 +253,7 @@ class Start:
         if self._changes(resolved, "encoder", "cell") and not _alike(origin, network, data, read):
             raise self._misfit(resolved, "encoder and layers")
 
-        for part in ("pool", "head"):
+        for part in ("pool", "decoder", "beside", "head"):
             if _of(part, fresh):
                 weights = self._answering(part, resolved, data, old, fresh, read)
                 taken |= weights

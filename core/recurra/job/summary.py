@@ -150,6 +150,9 @@ def _stages(network: Network, batch: Batch | Whole) -> list[Stage]:
             hidden = network.pool.give(pooled)
             stages.append(_stage("pooled", hidden))
 
+    if network.decoder is not None:
+        steps = network.decoder.steps, network.decoder.cell.output_size
+        stages.append(Stage("decoder", [*hidden.shape[:-1], *steps]))
     # Outputs for a whole batch may be more than there is memory for.
     width = network.output_size
     return [*stages, Stage("head", [*hidden.shape[:-1], width])]
@@ -183,6 +186,10 @@ def _parts(network: Network, choices: list[Choice]) -> list[Part]:
     for name, module in (("norm", network.norm), ("pooled", network.pool)):
         if module is not None and _count(module):
             parts.append(Part(name, _count(module)))
+    if network.decoder is not None:
+        parts.append(Part("decoder", _count(network.decoder), choices[-1]))
+    if network.beside is not None:
+        parts.append(Part("covariates ahead", _count(network.beside)))
     name = "head" if isinstance(network.head, torch.nn.Linear) else "head (tied)"
     return [*parts, Part(name, _count(network.head))]
 
@@ -226,7 +233,7 @@ def _loss(network: Network, batch: Batch | Whole, length: int) -> Tensor:
 
     hidden, _ = network.hidden(batch.x)  # B T H
     places = batch.mask.flatten().nonzero()[:, 0]
-    return network.losses(hidden, batch.y, places).mean()
+    return network.losses(hidden, batch.y, places, batch.ahead()).mean()
 
 
 def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> Memory:

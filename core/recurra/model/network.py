@@ -14,6 +14,7 @@ from recurra.contracts.encoder import Encoder, StatefulEncoder
 from recurra.contracts.head import Head, in_rows
 from recurra.contracts.loss import Loss
 from recurra.engine.recurrence import State, map_state, rebuild, select
+from recurra.model.decoder import Beside, Decoder
 from recurra.model.head import TiedHead
 from recurra.model.layers import Bidirectional, Block, Dropout, Layer, norm
 from recurra.model.pooling import pooling
@@ -34,7 +35,9 @@ class Network(nn.Module):
     """An encoder, layers of cells one on the other, a linear head, and the loss of its outputs.
 
     Where a sequence is answered once, its steps are pooled before the head. Where a step is
-    answered by several elements `ahead`, the head gives the outputs of all of them.
+    answered by several elements `ahead`, the head gives the outputs of all of them; or a `decoder`
+    goes on step by step, and the head reads each. Either may read `coming` covariates of each step
+    ahead. Such a network is `late`: it answers once it is told of these, or whenever it is asked.
 
     The weight of the head is the encoder's where that says so. Dropout falls on what each layer
     gives, never inside the recurrence (Zaremba et al. 2014, arXiv:1409.2329); its noise comes from
@@ -50,9 +53,12 @@ class Network(nn.Module):
         loss: Loss[Any],
         pooled: str | None = None,
         ahead: int = 0,
+        coming: int = 0,
+        decoder: Cell[Any] | None = None,
     ) -> None:
         super().__init__()
         self.ahead = ahead
+        self.coming = coming
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)
         # Whether a step has seen what comes after it.
@@ -63,10 +69,18 @@ class Network(nn.Module):
         width = last.output_size
         self.norm = norm(last.closing, width) if isinstance(last, Block) else None
         self.head: nn.Linear | TiedHead
-        if encoder.head_weight() is None:
+        # How many numbers a step leaves.
+        self.left = width
+        self.decoder = None if decoder is None else Decoder(decoder, ahead)
+        if decoder is not None:
+            self.head = nn.Linear(decoder.output_size, loss.output_size)
+        elif encoder.head_weight() is None:
             self.head = nn.Linear(width, loss.output_size * max(1, ahead))
         else:
             self.head = TiedHead(encoder, width)
+        self.beside: Beside | None = None
+        if coming and decoder is None:
+            self.beside = Beside(ahead, coming, loss.output_size)
         self.drop = Dropout()
         self.narrow = False
         # Whether single steps may be those of a kernel.
@@ -86,8 +100,12 @@ class Network(nn.Module):
 
     @property
     def cells(self) -> list[Cell[Any]]:
-        """Every cell, the lowest first; a layer that reads both ways holds two."""
-        return [module for module in self.layers.modules() if isinstance(module, Cell)]
+        """Every cell, the lowest first; a layer that reads both ways holds two.
+
+        The last is that of the decoder, where there is one.
+        """
+        cells = [module for module in self.layers.modules() if isinstance(module, Cell)]
+        return cells if self.decoder is None else [*cells, self.decoder.cell]
 
     @property
     def noise(self) -> Noise | None:
@@ -117,8 +135,18 @@ class Network(nn.Module):
 
     @property
     def output_size(self) -> int:
-        """How many numbers the head gives for a step."""
+        """How many numbers are given for a step."""
         return self.loss.output_size * max(1, self.ahead)
+
+    @property
+    def held(self) -> int:
+        """How many numbers are held at a time for the answer to a step, about."""
+        return self.output_size if self.decoder is None else self.decoder.held
+
+    @property
+    def late(self) -> bool:
+        """Whether an answer is of more than what a step has left, and is made when asked for."""
+        return self.decoder is not None or self.coming > 0
 
     def typed(self, dtype: torch.dtype) -> Network:
         """Give the weights another type; what the loss holds of its own stays as it was made."""
@@ -156,14 +184,14 @@ class Network(nn.Module):
     ) -> tuple[Logits, States]:
         """Return the outputs of a window, as `answer` gives them, and the states after it.
 
-        They are those of its `last` step alone if so asked. Without `states` the window begins at
-        `position` `[B]` of its sequence. Row i has `lengths[i]` steps, at the last of which a way
-        back begins; without them all are whole.
+        A network that is `late` gives what `answer` reads. They are those of its `last` step alone
+        if so asked. Without `states` the window begins at `position` `[B]` of its sequence. Row i
+        has `lengths[i]` steps, at the last of which a way back begins; without them all are whole.
         """
         hidden, after = self.hidden(
             x, states, reset=reset, position=position, lengths=lengths, last=last
         )
-        return self.answer(hidden), after  # B T V
+        return hidden if self.late else self.answer(hidden), after  # B T V
 
     def hidden(
         self,
@@ -191,35 +219,56 @@ class Network(nn.Module):
         )
         return hidden, (state, *after)
 
-    def answer(self, hidden: Tensor) -> Logits:
+    def answer(self, hidden: Tensor, coming: Tensor | None = None) -> Logits:
         """Return the outputs `[..., V]` for what the head reads, `[..., H]`.
 
-        Where elements ahead are asked they have an axis of their own before the last.
+        Where elements ahead are asked they have an axis of their own before the last; `coming` are
+        then the covariates of each, `[..., H, Q]`, if any are read.
         """
+        if self.decoder is not None:
+            left = hidden.reshape(-1, hidden.shape[-1])
+            if coming is not None:
+                coming = coming.reshape(len(left), *coming.shape[-2:])
+            output = self._read(self.decoder.in_parts(left, coming))
+            return output.view(*hidden.shape[:-1], *output.shape[1:])
+        output = self._read(hidden)
+        if self.ahead:
+            output = output.view(*output.shape[:-1], self.ahead, self.loss.output_size)
+        if self.beside is not None:
+            assert coming is not None, "the covariates of the steps ahead are read"
+            output = output + self.beside(coming)
+        return output
+
+    def _read(self, hidden: Tensor) -> Tensor:
+        """Return what the head gives."""
         with self._narrowed(hidden):
             output: Tensor = self.head(hidden).to(self.dtype)
-        return self.folded(output)
+        return output
 
     def folded(self, output: Tensor) -> Tensor:
-        """Return what the head gives, with an axis of the elements ahead, if there are any."""
-        if not self.ahead:
+        """Return what `through` gives, with an axis of the elements ahead, if it has any."""
+        if not self.ahead or self.late:
             return output
         return output.view(*output.shape[:-1], self.ahead, self.loss.output_size)
 
-    def losses(self, hidden: Hidden, target: Tensor, places: Tensor | None = None) -> Tensor:
+    def losses(
+        self,
+        hidden: Hidden,
+        target: Tensor,
+        places: Tensor | None = None,
+        coming: Tensor | None = None,
+    ) -> Tensor:
         """Return the losses `[N]` of those steps of a window that stand at `places` `[N]`.
 
         These count row after row; without them all steps are scored. `target` is `[B, T]`, or
         `[B, T, F]`. Many outputs are held in parts alone, where the loss can be given them so. The
-        elements ahead of a step are rows too, each by itself.
+        elements ahead of a step are rows too, each by itself; `coming` `[B, T, H, Q]` are their
+        covariates, if any are read.
         """
         flat, targets = hidden.flatten(0, 1), target.flatten(0, 1)
         width, scoring = self.loss.output_size, self.scoring
         if self.ahead:
-            of_all, targets = self.answer(flat).flatten(0, 1), targets.flatten(0, 1)
-            if places is not None:
-                of_all, targets = of_all[places], targets[places]
-            return scoring(of_all, targets)
+            return self._losses_ahead(flat, targets, places, coming)
         if not self.loss.takes_hidden or len(flat) * width <= WHOLE:
             output = self.answer(hidden).flatten(0, 1)
             if places is not None:
@@ -237,6 +286,25 @@ class Network(nn.Module):
             return in_rows(scoring, flat, head, targets, rows)
         return self.loss.through(flat, head, targets, rows)
 
+    def _losses_ahead(
+        self, hidden: Tensor, target: Tensor, places: Tensor | None, coming: Tensor | None
+    ) -> Tensor:
+        """Return the losses `[N]` of elements ahead of the steps `[M, W]`, `[M, H, F]`."""
+        answers = target.flatten(0, 1)
+        if coming is not None:
+            coming = coming.flatten(0, 1)
+        rows = places
+        if self.decoder is not None and places is not None:
+            # An origin of which nothing is asked is not decoded.
+            origins, back = torch.unique(places // self.ahead, return_inverse=True)
+            hidden = hidden[origins]
+            coming = None if coming is None else coming[origins]
+            rows = back * self.ahead + places % self.ahead
+        of_all = self.answer(hidden, coming).flatten(0, 1)
+        if places is not None:
+            of_all, answers = of_all[rows], answers[places]
+        return self.scoring(of_all, answers)
+
     def through(
         self,
         hidden: Encoded,
@@ -247,12 +315,11 @@ class Network(nn.Module):
     ) -> tuple[Logits, States]:
         """Return what layers and head make of an encoded window `[B, T, D]`, not `folded`.
 
-        The states of the layers after it come with that.
+        A network that is `late` gives what `answer` reads. The states of the layers after it come
+        with that.
         """
         hidden, after = self._layered(hidden, states, reset=reset, last=last)
-        with self._narrowed(hidden):
-            output: Tensor = self.head(hidden).to(self.dtype)
-        return output, after  # B T V
+        return hidden if self.late else self._read(hidden), after  # B T V
 
     def _layered(
         self,

@@ -180,7 +180,8 @@ def _compiled(network: Network, begin: Beginning) -> Step:
         encoded, _ = network.encode(ids, ())
         return encoded[:, 0].to(network.dtype)
 
-    parts: list[nn.Module] = [network.head, *network.layers]
+    # One that is late says what its head will read.
+    parts: list[nn.Module] = [*([] if network.late else [network.head]), *network.layers]
     if network.norm is not None:
         parts.append(network.norm)
     if begin != "encoded":
@@ -190,7 +191,8 @@ def _compiled(network: Network, begin: Beginning) -> Step:
         weights += part.parameters()
         weights += part.buffers()
     # That of a tied head is the encoder's, which may be no part of the kernel.
-    if not any(weight is network.head.weight for weight in weights):
+    tied = not network.late and not any(weight is network.head.weight for weight in weights)
+    if tied:
         weights.append(network.head.weight)
 
     width = encoder.size if begin == "rows" else encoder.output_size

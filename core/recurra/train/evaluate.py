@@ -212,15 +212,22 @@ def _add_ahead(
     network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Tensor | None
 ) -> None:
     """Add what is scored of a window whose steps are answered by several elements each."""
-    answers, places = batch.y[batch.mask], batch.places()
+    answers, places, coming = batch.y[batch.mask], batch.places(), batch.ahead()
     flat, scored = hidden.flatten(0, 1), batch.mask.flatten(0, 1)  # N H, N A
-    rows, done = max(1, BLOCK // network.output_size), 0
+    coming = None if coming is None else coming.flatten(0, 1)
+    if network.decoder is not None:
+        # An origin of which nothing is asked is not decoded.
+        asked = scored.any(dim=-1)
+        flat, scored = flat[asked], scored[asked]
+        coming = None if coming is None else coming[asked]
+    rows, done = max(1, BLOCK // network.held), 0
     for start in range(0, len(flat), rows):
         chosen = scored[start : start + rows]
         some = slice(done, done + int(chosen.sum()))
         done = some.stop
         if some.stop > some.start:
-            output = network.answer(flat[start : start + rows])[chosen]
+            known = None if coming is None else coming[start : start + rows]
+            output = network.answer(flat[start : start + rows], known)[chosen]
             undone = None if undo is None else undo[some]
             tally.add(output, answers[some], network.scoring, undone, places[some])
 

@@ -83,11 +83,17 @@ def declared(subject: TargetSubject) -> None:
         demand(goes_on, "it generates, and its answers are not the next elements")
 
 
+DECODERS = ("linear", "cell")
+"""What may give the answers of a target that looks ahead."""
+
+
 def _sound_ahead(target: Target[Any]) -> None:
     """Raise `Broken` if what is answered by several elements is not what can be."""
     kind, ahead = type(target), target.ahead
     whole = isinstance(ahead, int) and not isinstance(ahead, bool) and ahead >= 0
     demand(whole, f"ahead is {ahead!r:.40}, not a whole number from 0")
+    fact = f"decoder is {target.decoder!r:.40}, and answers come of one of {', '.join(DECODERS)}"
+    demand(target.decoder in DECODERS, fact)
     for name in ("last_origin", "seasonal", "added"):
         value = getattr(target, name)
         demand(isinstance(value, bool), f"{name} is {value!r:.40}, not True or False")
