@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from asked import refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from terminal import command
 
 import recurra
 from recurra.job.run import Run
@@ -161,6 +163,42 @@ def test_the_first_step_whose_covariates_are_not_known_is_named(home: Path) -> N
         forecast(run, str(home / "stamped.csv"), 3)
     with refusal("0 of 1 steps", "of step 1 ahead the future"):
         run.generate([1.0], 1, covariates={"price": [2.0]})
+
+
+def test_what_is_read_and_when_is_told(home: Path) -> None:
+    """`check` lists covariates and frequency, `run` tells the frequency, forecasts have stamps."""
+    table = rows()
+    for at, row in enumerate(table):
+        row[0] = f"s{at // (STEPS + AHEAD)}"
+        row[4] = f"2024-01-{at % (STEPS + AHEAD) + 1:02}"
+        if row[4] > "2024-01-31":
+            row[4] = f"2024-02-{at % (STEPS + AHEAD) - 30:02}"
+    (home / "told").mkdir()
+    written(home / "told" / "told.csv", table)
+    source = {"kind": "csv", "path": "told.csv", "columns": ["y"], "group": "id", "time": "load"}
+    given = {**TRAINED, "name": "told", "source": {**source, **ROLES}}
+    lines = [f"{name} = {_toml(part)}" for name, part in given.items()]
+    task = home / "told" / "told.toml"
+    task.write_text("schema = 1\n" + "\n".join(lines) + "\n")
+
+    often = "a time stamp every day, the first series from 2024-01-01 to 2024-01-30"
+    told = command("check", task).tidy(0).out
+    assert often in told and "90 elements in 3 sequences" in told
+    assert "4, read as 8 numbers a step" in told
+    assert "price (numbers), sky (2 categories)" in told
+    assert "area (numbers), kind (2 categories)" in told
+    ran = command("run", task, "--runs", home / "told" / "runs").tidy(0).out
+    assert often in ran and "next:      2024-01-31 " in ran
+    figures = recurra.load(home / "told" / "runs" / "told").evaluate("test")["forecast"]
+    assert figures["ds"] == ["2024-01-25", "2024-01-26", "2024-01-27", "2024-01-28"]
+    assert all(stamp in ran for stamp in figures["ds"])
+
+
+def _toml(part: Any) -> str:
+    """Return a table, a list or a value as TOML has it in a line."""
+    if isinstance(part, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in part.items()) + " }"
+    return json.dumps(part)
 
 
 def test_what_is_listed_with_covariates_is_checked(run: Run) -> None:

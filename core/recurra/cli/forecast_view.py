@@ -37,7 +37,7 @@ def forecast_table(split: str, forecast: Forecast, judged: str, best: str | None
             for rule, steps in forecast["last_series"].items()
             if rule in ("actual", "model", best)
         }
-        _series(rows, index, name)
+        _series(rows, index, name, forecast.get("ds", []))
 
 
 def show_by_step(steps: list[Ahead], judged: str, best: str | None) -> None:
@@ -75,10 +75,12 @@ def _by_series(series: list[OneSeries], judged: str, best: str | None) -> None:
     out(f"{text}; each is in --json")
 
 
-def _series(rows: dict[str, list[list[float]]], index: int, title: str) -> None:
+def _series(rows: dict[str, list[list[float]]], index: int, title: str, stamps: list[str]) -> None:
     """Print the forecast of one column step by step beside what came; a long one to its 24th."""
     table = empty_table(title or None, "bold")
     table.add_column("step", justify="right")
+    if stamps:
+        table.add_column("ds", justify="right")
     for name in rows:
         table.add_column(name, justify="right", style="bold" if name == "model" else "")
     for step, values in enumerate(zip(*rows.values(), strict=True), 1):
@@ -86,5 +88,6 @@ def _series(rows: dict[str, list[list[float]]], index: int, title: str) -> None:
             table.add_row("...")
             break
         cells = [f"{columns[index]:z.6g}" for columns in values]
-        table.add_row(str(step), *cells)
+        called = [visible(stamps[step - 1])] if stamps else []
+        table.add_row(str(step), *called, *cells)
     out(table)

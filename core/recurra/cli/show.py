@@ -286,6 +286,29 @@ def _data(data: DataSizes) -> None:
             elements = f"{split.elements:,} elements"
             answers = f"{split.predicted:,} predicted, {split.windows:,} windows"
             out(f"  {name:12}{elements}, {answers}")
+    _covariates(data)
+
+
+def _covariates(data: DataSizes) -> None:
+    """Print what is read beside the elements, role by role."""
+    if not data.covariates:
+        return
+    counts = f"{len(data.covariates):,}, read as {data.covariate_inputs:,} numbers a step"
+    _line("covariates", counts)
+    for role in dict.fromkeys(covariate.role for covariate in data.covariates):
+        told = [
+            f"{visible(each.name)} ({_kind(each.categories)})"
+            for each in data.covariates
+            if each.role == role
+        ]
+        out(f"  {role:12}{', '.join(told)}")
+
+
+def _kind(categories: int | None) -> str:
+    """Return what a covariate is made of."""
+    if categories is None:
+        return "numbers"
+    return f"{categories:,} categor{'y' if categories == 1 else 'ies'}"
 
 
 def _vocabulary(vocabulary: SymbolVocabulary | NumberVocabulary) -> None:

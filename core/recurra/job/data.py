@@ -236,6 +236,20 @@ class Data:
             # The calendar ends.
             return []
 
+    def times(self) -> list[str]:
+        """Return how far time stamps are apart, and from when to when the first series goes."""
+        timeline = self.source.timeline()
+        if timeline is None:
+            return []
+        if timeline.frequency is None:
+            return ["time stamps in order, at no regular steps"]
+        ends = self.store.ends - self.store.starts
+        first, last = self.stamps(0, 0, 1), self.stamps(0, int(ends[0]) - 1, 1)
+        series = "" if len(ends) == 1 else "the first series "
+        zone = f", in {timeline.zone}" if timeline.zone else ""
+        span = f", {series}from {first[0]} to {last[0]}" if first and last else ""
+        return [f"a time stamp every {timeline.frequency}{zone}{span}"]
+
     def next_stamps(self, count: int) -> list[str]:
         """Return the time stamps of the steps that come after the opening, where there are such."""
         begin, end = self.elements.opening(self.store, self.lag)

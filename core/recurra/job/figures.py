@@ -45,10 +45,17 @@ class OneSeries(Table):
     series: int
 
 
-class Forecast(Measured):
+class Stamped(TypedDict, total=False):
+    """The time stamps of steps, where there are such."""
+
+    ds: list[str]
+
+
+class Forecast(Measured, Stamped):
     """The figures of a free-running forecast of `series` out of `of_series`.
 
-    `last_series` holds the steps `[T, F]` of the last one: what came, and what each rule said.
+    `last_series` holds the steps `[T, F]` of the last one: what came, and what each rule said;
+    `ds` their time stamps, where there are such.
     """
 
     steps: int

@@ -19,7 +19,7 @@ from recurra.errors import RunError
 from recurra.generate.companion import Companion
 from recurra.generate.loop import numbers
 from recurra.generate.session import Session
-from recurra.job.figures import Column, Columns, Forecast
+from recurra.job.figures import Column, Columns, Forecast, Stamped
 from recurra.job.scores import ForecastScores
 from recurra.model.network import Network
 from recurra.train import series as rules
@@ -111,7 +111,15 @@ def forecast(
         "by_series": scores.by_series(data.store.sequence(scales.starts).tolist()),
         "notes": notes,
         "last_series": {rule: steps.tolist() for rule, steps in rows.items()},
+        **_stamped(data, begun[-1]),
     }
+
+
+def _stamped(data: Data, begun: Begun) -> Stamped:
+    """Return the time stamps of the steps of a forecast, where there are such."""
+    row = int(data.store.sequence(np.array([begun.begin]))[0])
+    stamps = data.stamps(row, begun.origin - begun.begin, len(begun.future))
+    return {"ds": stamps} if stamps else {}
 
 
 def _mean_of_all(data: Data) -> NDArray[np.float64] | None:

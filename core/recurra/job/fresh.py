@@ -42,7 +42,7 @@ class Prepared:
         ):
             record = None if self.origin is None else self.origin.record()
             describe(folder, resolved, data, network, self.choices, record)
-            tell(observer, [] if self.origin is None else self.origin.lines())
+            tell(observer, [*(self.origin.lines() if self.origin else []), *data.times()])
             learned = data.vocabulary, data.answers
             this = Run(folder, resolved, *learned, network, SCHEME, data.covariates)
             return train(this, data, observer)

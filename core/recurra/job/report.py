@@ -18,10 +18,20 @@ class SplitSizes:
 
 
 @dataclass(frozen=True)
+class CovariateSize:
+    """A covariate: its role, its name, and how many categories training shows, if it is of such."""
+
+    role: str
+    name: str
+    categories: int | None
+
+
+@dataclass(frozen=True)
 class DataSizes:
     """How large the data is, and how the batches of training are `cut` from it.
 
-    `notes` tell how it was read, and how far its time stamps are apart.
+    `notes` tell how it was read, and how far its time stamps are apart. Of the `covariates` a
+    network reads `covariate_inputs` numbers a step.
     """
 
     elements: int
@@ -29,6 +39,8 @@ class DataSizes:
     cut: str
     splits: dict[str, SplitSizes]
     notes: list[str]
+    covariates: list[CovariateSize] = field(default_factory=list)
+    covariate_inputs: int = 0
 
 
 @dataclass(frozen=True)

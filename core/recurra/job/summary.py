@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recurra.contracts.cell import Cell
 from recurra.data.batches import Batch, Whole
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.feeds import Answered, Lanes, Sequences, Windows
 from recurra.data.splits import Split, SplitName
 from recurra.engine.choice import Choice
@@ -19,7 +20,16 @@ from recurra.engine.recurrence import State
 from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.data import Data
 from recurra.job.preflight import preflight
-from recurra.job.report import DataSizes, Memory, Part, Report, SplitSizes, Stage, Updates
+from recurra.job.report import (
+    CovariateSize,
+    DataSizes,
+    Memory,
+    Part,
+    Report,
+    SplitSizes,
+    Stage,
+    Updates,
+)
 from recurra.model import sequences
 from recurra.model.network import Network, names
 from recurra.resolved import Resolved
@@ -98,23 +108,18 @@ def _sizes(data: Data, length: int) -> DataSizes:
             name: SplitSizes(part.elements, part.steps, _windows(data, name, part, length))
             for name, part in data.splits.items()
         },
-        notes=[*data.source.notes(), *times(data)],
+        notes=[*data.source.notes(), *data.times()],
+        covariates=[] if data.covariates is None else list(_covariates(data.covariates)),
+        covariate_inputs=0 if data.covariates is None else data.covariates.width,
     )
 
 
-def times(data: Data) -> list[str]:
-    """Return how far time stamps are apart, and from when to when the first series goes."""
-    timeline = data.source.timeline()
-    if timeline is None:
-        return []
-    if timeline.frequency is None:
-        return ["time stamps in order, at no regular steps"]
-    ends = data.store.ends - data.store.starts
-    first, last = data.stamps(0, 0, 1), data.stamps(0, int(ends[0]) - 1, 1)
-    series = "" if len(ends) == 1 else "the first series "
-    zone = f", in {timeline.zone}" if timeline.zone else ""
-    span = f", {series}from {first[0]} to {last[0]}" if first and last else ""
-    return [f"a time stamp every {timeline.frequency}{zone}{span}"]
+def _covariates(known: CovariateVocabulary) -> Iterator[CovariateSize]:
+    """Give what is known of each covariate."""
+    for role, table in known.tables.items():
+        for column in table.columns:
+            count = None if column.categories is None else len(column.categories)
+            yield CovariateSize(role.removesuffix("_covariates"), column.name, count)
 
 
 def _windows(data: Data, name: SplitName, part: Split, length: int) -> int:
