@@ -724,6 +724,20 @@ class ScoresPastTheEnd(RightAhead):
         return {"naive": {"mae": float(np.abs(came - held.values[places[:, :1] - 1]).mean())}}
 
 
+class RightDecoder(RightAhead):
+    """The next three numbers, to which a cell goes on."""
+
+    decoder = "cell"
+
+
+class KnowsWhatComes(RightDecoder):
+    """Writes what comes the step after next where the next is to be told from."""
+
+    def scored(self, window):
+        window.x[..., 0] += window.answers[..., 1, 0].to(window.x)
+        return super().scored(window)
+
+
 class LooksAheadInTurns(RightAhead):
     """Answers a step by two numbers or by four, turn by turn."""
 
@@ -749,6 +763,7 @@ RIGHT = [
     component("Right"),
     component("RightAhead"),
     component("RightLastAhead"),
+    component("RightDecoder"),
     component("RightSteps"),
     component("RightValue"),
     component("RightValueSteps"),
@@ -765,7 +780,7 @@ LIARS = [
     liar("T01", "LooksAhead"),
     liar("T01", "AsksAWholeForItself"),
     liar("T01", "FollowsALabel"),
-    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 13))),
+    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 14))),
     liar("T01", "NeverGivesUp", "T03", "T10"),
     liar("T02", "CountsFromTheWindow", "T10"),
     liar("T02", "LooksAtOthers", "T10"),
@@ -807,6 +822,7 @@ LIARS = [
     liar("T11", "KeepsThemForAll"),
     liar("T12", "PeeksAhead"),
     liar("T12", "PeeksAtOthers", "T10"),
+    liar("T13", "KnowsWhatComes", "T02", "T03"),
     liar("T09", "ScoresPastTheEnd", "T08"),
     liar("T10", "LooksAheadInTurns"),
     liar("T01", "LooksAheadOfSymbols", "T10"),

@@ -24,6 +24,7 @@ from recurra.contracts.source import OF_STEPS, Role
 from recurra.contracts.target import Elements, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
+from recurra.data.covariate_vocabulary import Companions
 from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
 from recurra.data.outlook import Outlook, outlook_of
@@ -35,6 +36,7 @@ from recurra.model.network import Network
 from recurra.model.scoring import Scoring
 from recurra.randomness import seeded
 from recurra.shapes import Encoded, Inputs
+from recurra.testing.beside import drawn_beside, known_beside
 from recurra.testing.subjects.subject import SEED
 from recurra.train.evaluate import answered, evaluate
 from recurra.train.metrics import Tally
@@ -153,7 +155,8 @@ class Case:
 
     `labels` are what is said of whole sequences, where that is asked: ids `[n]`, or scaled numbers
     `[n, F]`. `asked` is where the answer to each sequence begins, where it follows. Where each
-    element is asked for its tag, `labels` are the ids of all tags `[K]`.
+    element is asked for its tag, `labels` are the ids of all tags `[K]`. Of a target that looks
+    several steps ahead covariates are known of each step, those `beside` if they are given.
     """
 
     reads: Elements
@@ -162,6 +165,7 @@ class Case:
     store: Store
     labels: NDArray[Any] | None
     asked: NDArray[np.int64] | None = None
+    beside: NDArray[np.float64] | None = None
 
     @property
     def kind(self) -> Elements:
@@ -199,7 +203,15 @@ class Case:
             codes=self.codes,
             chosen=target.scored,
             outlook=self.outlook(target),
+            companions=self.companions(target),
         )
+
+    def companions(self, target: Target[Any]) -> Companions | None:
+        """Return what is known beforehand of the steps, if the target looks ahead of them."""
+        if not target.ahead:
+            return None
+        rows = drawn_beside(len(self.store)) if self.beside is None else self.beside
+        return known_beside(self.store, rows, Numbers(1), target.ahead)
 
     def split(self, target: Target[Any], rows: Sequence[int] | None = None) -> Split:
         """Return all sequences, or some, as a split."""
@@ -222,12 +234,18 @@ class Case:
 
     def network(self, target: Target[Any]) -> Network:
         """Return a small network for what is asked."""
+        companions = self.companions(target)
+        known = None if companions is None else companions.vocabulary
+        width, coming = (known.width, known.coming) if known else (0, 0)
         with seeded(SEED, "init"):
-            encoder = Plain(self.vocabulary.size, Options())
+            encoder = Plain(self.vocabulary.size + width, Options())
             cell = Fading(encoder.output_size, CellOptions(hidden_size=6))
             pooled = target.pooling if target.scope == "sequence" else None
             loss = Misses(self.answers.size, Options())
-            network = Network(encoder, [cell], loss, pooled, target.ahead)
+            decoder = None
+            if target.ahead and target.decoder == "cell":
+                decoder = Fading(cell.output_size + coming, CellOptions(hidden_size=6))
+            network = Network(encoder, [cell], loss, pooled, target.ahead, coming, decoder)
             for weight in network.parameters():  # what begins at 0 too
                 nn.init.normal_(weight, std=0.5)
         return network.typed(torch.float64).eval()
@@ -400,7 +418,8 @@ def _steps(reader: Reader, split: Split, network: Network) -> Iterator[Tensor]:
         states = None
         for batch in group:
             with torch.no_grad():
-                output, states = network(batch.x, states, position=batch.position)
+                hidden, states = network.hidden(batch.x, states, position=batch.position)
+                output = network.answer(hidden, batch.ahead())
             yield output
 
 

@@ -54,6 +54,7 @@ MODULES = (
     "source.other_files",
     "target.answers",
     "target.use",
+    "target.ahead",
     "target.rules",
 )
 """The modules of `checks`, by kind."""
@@ -64,7 +65,7 @@ PRESCRIBED = {
     "vocabulary": (26, 26),
     "loss": (24, 24),
     "source": (24, 24),
-    "target": (21, 21),
+    "target": (22, 22),
 }
 """How many checks each kind is held to, at level core and full.
 
