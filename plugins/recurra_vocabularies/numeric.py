@@ -75,7 +75,8 @@ class Numeric(Vocabulary[NumericOptions]):
             alike.setdefault(self.options.of(name), []).append(place)
         alone = len(alike) == 1
         self._scalings = [
-            Scaling(options, None if alone else places) for options, places in alike.items()
+            Scaling(options, None if alone else places, self.options.columns)
+            for options, places in alike.items()
         ]
 
     def fit(self, runs: Iterable[Floats]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from recurra import InputError, Transform
 from recurra_vocabularies.moments import Moments, ScaleKind
 from recurra_vocabularies.names import key_of
-from recurra_vocabularies.numeric_options import NumericOptions
+from recurra_vocabularies.numeric_options import NumericColumn, NumericOptions
 from recurra_vocabularies.power import Search, backward, forward
 from recurra_vocabularies.ranks import Floats
 from recurra_vocabularies.transforms import Difference, Rescale, SeriesChange, SeriesScale
@@ -18,11 +18,16 @@ from recurra_vocabularies.transforms import Difference, Rescale, SeriesChange, S
 class Scaling:
     """(x - shift) / scale of some features, or of all, where x may be a power of the number.
 
-    `features` are their places, none where they are all.
+    `features` are their places, none where they are all; `columns` is what each says of its own.
     """
 
-    def __init__(self, options: NumericOptions, features: Sequence[int] | None = None) -> None:
-        self.options, self.features = options, features
+    def __init__(
+        self,
+        options: NumericOptions,
+        features: Sequence[int] | None = None,
+        columns: Mapping[str, NumericColumn] | None = None,
+    ) -> None:
+        self.options, self.features, self.columns = options, features, columns or {}
         self.shift: Floats = np.zeros(0)
         self.scale: Floats = np.ones(0)
         power = 0.0 if options.log else options.box_cox
@@ -100,7 +105,7 @@ class Scaling:
         words = [f"x^{power:g}" if power else "log x" for power in self.power.tolist()]
         told = words[0] if len({*words}) == 1 else ", ".join(words)
         likeliest = ", the likeliest in training" if self.options.box_cox == "fit" else ""
-        of = ", ".join(names[place] for place in self.places) if len(names) > 1 else ""
+        of = ", ".join(names[place] for place in self.places) if _told(names) else ""
         return f"{of}: x is {told}{likeliest}" if of else f"x is {told}{likeliest}"
 
     def _powered(self, values: Floats, names: Sequence[str]) -> Floats:
@@ -123,13 +128,21 @@ class Scaling:
             option, what, plain = "log", "logarithm", "log = false"
         number = f"the value {values[row, feature]:g}"
         key, cure = f"vocabulary.{option}", f"leave {option} out"
-        if len(names) > 1 or values.shape[-1] > 1:
-            place = feature if self.features is None else self.features[feature]
-            name = names[place] if names else str(place)
+        place = feature if self.features is None else self.features[feature]
+        name = names[place] if names else str(place)
+        if _told(names) or values.shape[-1] > 1:
             number += f" of column {name!r}"
+        if name in self.columns and option in self.columns[name].said():
+            key = f"{key_of(name)}.{option}"
+        elif len(names) > 1 or values.shape[-1] > 1:
             cure = f"set {key_of(name)}.{plain}"
         fact = f"{number} has no {what}"
         raise InputError.of("RC042", fact, key=key, cure=f"{cure}, or shift the data above 0")
+
+
+def _told(names: Sequence[str]) -> bool:
+    """Tell whether columns are told by their names: one alone that has none is not."""
+    return len(names) > 1 or not all(name.isdigit() for name in names)
 
 
 def _of_all(options: NumericOptions) -> ScaleKind:

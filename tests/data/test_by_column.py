@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import SERIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from recurra.resolve import resolve
 from recurra.testing.checks.vocabulary.transforms import transformed as holds
 from recurra.testing.option_sets import validated
 from recurra.testing.subjects.vocabulary import VocabularySubject
+from recurra.train.metrics import Distance
 from recurra_vocabularies.numeric import Numeric, NumericOptions
 
 Numbers = NDArray[np.float64]
@@ -379,8 +381,58 @@ def test_a_number_without_a_power_is_named_with_its_column(
     rows[8] = "31,-2.5,1"
     (tmp_path / "panel.csv").write_text("\n".join(rows))
     match = r"the value -2.5 of column 'growth' has no .*: position 7, in the train(.|\n)*"
-    with pytest.raises(InputError, match=match + "set vocabulary.columns.growth."):
+    cure = f"leave {next(iter(options))} out" if by else "set vocabulary.columns.growth."
+    with pytest.raises(InputError, match=match + cure):
         recurra.check(path, changes)
+
+
+@pytest.mark.parametrize(("role", "row"), [("past", 4), ("past", 28), ("static", 0)])
+def test_a_covariate_without_a_logarithm_is_named_with_its_row(
+    role: str, row: int, tmp_path: Path
+) -> None:
+    """In training and behind it, of steps and of whole series, at the option that asks for it."""
+    path = panel(tmp_path)
+    rows = (tmp_path / "panel.csv").read_text().splitlines()
+    price = "0" if role == "static" else "2"
+    for at in range(1, len(rows)):
+        mine = "0" if at == row + 1 else price
+        rows[at] = ",".join([*rows[at].split(",")[:2], mine])
+    (tmp_path / "panel.csv").write_text("\n".join(rows))
+    changes = {
+        f"source.{role}_covariates": ["price"],
+        "generation.length": 1,
+        "vocabulary.columns.price.log": True,
+    }
+    where = "sequence 1" if role == "static" else f"position {row}"
+    with pytest.raises(InputError, match=f"price.log: the value 0 of column 'price' .*: {where}"):
+        recurra.check(path, changes)
+
+
+def test_covariates_beside_a_scale_of_each_series_are_scaled_by_training(tmp_path: Path) -> None:
+    """A scale that is of series alone is none for them: they have mean 0 and deviation 1."""
+    changes = {
+        "source.past_covariates": ["price"],
+        "generation.length": 1,
+        "vocabulary.scale": "change",
+        "vocabulary.scale_by": "series",
+    }
+    told = recurra.check(panel(tmp_path), changes)["vocabulary"]["beside"]
+    price = np.array([1.0 + i % 5 for i in range(18)])
+    assert told == [f"price: (x - {price.mean():g}) / {price.std():g}"]
+
+
+def test_a_zero_is_one_beside_a_column_of_logarithms() -> None:
+    """No error is divided by it, as in a vocabulary of that column alone."""
+    values = np.array([[0.0, 1.0], [4.0, 2.0], [0.0, 3.0], [7.0, 5.0]])
+    sums = []
+    for columns, options in (([0, 1], {"columns": {"1": {"log": True}}}), ([0], {})):
+        vocabulary = Numeric(NumericOptions.model_validate(options))
+        vocabulary.fit([values[:, columns]])
+        scaled = torch.from_numpy(vocabulary.encode(values[:, columns]))
+        errors = Distance(vocabulary)
+        errors.add(scaled + 0.25, scaled)
+        sums.append(errors.columns()[0].metrics() if len(columns) > 1 else errors.values())
+    assert sums[0]["mape"] == pytest.approx(sums[1]["mape"], rel=1e-9)
 
 
 def test_each_column_finds_its_own_power() -> None:

@@ -341,6 +341,8 @@ def _features(vocabulary: NumberVocabulary) -> None:
         _line("", note)
     for transform in vocabulary.transforms:
         _line("  then", transform)
+    for scale in vocabulary.beside:
+        _line("  beside", scale)
 
 
 def _answers(answers: Classes | Quantified | None) -> None:

@@ -6,7 +6,7 @@ stands and else 0, and one more is for all that training has not shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recurra.contracts.source import COVARIATES, FUTURE, PAST, STATIC, Role
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.covariates import Column
-from recurra.data.intake import LARGEST
+from recurra.data.intake import LARGEST, refused
 from recurra.data.splits import Split
 from recurra.data.store import Array, Covariates, Ints, Store
 from recurra.errors import InputError
@@ -181,6 +181,17 @@ class CovariateVocabulary:
             for name in column.inputs()
         ]
 
+    def scales(self) -> list[str]:
+        """Return how the covariates of numbers are scaled, as far as their vocabulary says it."""
+        said = []
+        for table in self.tables.values():
+            saved = table.numbers.save() if table.of_numbers else {}
+            names = [table.names[index] for index in table.of_numbers]
+            pairs = zip(names, saved.get("shift", ()), saved.get("scale", ()), strict=False)
+            said += [f"{name}: (x - {shift:zg}) / {scale:zg}" for name, shift, scale in pairs]
+            said += table.numbers.notes() if table.of_numbers else []
+        return said
+
     def rows(self, tables: Mapping[Role, Mapping[str, Any]], what: str) -> Rows:
         """Return the covariates of one series that a source gives.
 
@@ -203,11 +214,13 @@ class CovariateVocabulary:
         train: Split,
         vocabulary: Vocabulary[Any],
         like: CovariateVocabulary | None = None,
+        place: Callable[[int], str] = str,
     ) -> CovariateVocabulary:
         """Return what training shows of covariates; numbers are scaled as the vocabulary does.
 
-        The categories are those of another, where one is given. Raises `InputError` (RC041) for
-        more of them than can be told apart.
+        The categories are those of another, where one is given; `place` says in words where a
+        position lies. Raises `InputError` (RC041) for more of them than can be told apart, and that
+        of the vocabulary for the rows that it refuses.
         """
         made = cls()
         for role in COVARIATES:
@@ -221,14 +234,18 @@ class CovariateVocabulary:
                     categories = like.tables[role].columns[index].categories
                 elif column.names is not None:
                     blocks = _rows(covariates, role, store, train)
-                    codes = {int(code) for rows in blocks for code in np.unique(rows[:, index])}
+                    codes = {int(code) for _, rows in blocks for code in np.unique(rows[:, index])}
                     categories = sorted(column.names[code] for code in codes)
                     _check_categories(column, categories)
                 known.append(Known(column.name, categories))
 
             table = Table(known, vocabulary.of_covariates())
             if table.of_numbers:
-                _fit(table, _rows(covariates, role, store, train), covariates)
+                blocks, where = _rows(covariates, role, store, train), place
+                if role == STATIC:
+                    sequences = store.sequence(train.begin).tolist()
+                    where = [sequence_called(each) for each in sequences].__getitem__
+                _fit(table, vocabulary, blocks, covariates, where)
             made.tables[role] = table
         return made
 
@@ -379,10 +396,20 @@ def _column(known: Known, values: Any, what: str) -> Floats:
     return np.array(numbers)
 
 
-def _rows(covariates: Covariates, role: Role, store: Store, part: Split) -> Iterator[Floats]:
-    """Give the rows `[n, C]` of a role in a split, in blocks."""
+def sequence_called(sequence: int) -> str:
+    """Return what a sequence is called, by its place."""
+    return f"sequence {sequence + 1}"
+
+
+def _rows(
+    covariates: Covariates, role: Role, store: Store, part: Split
+) -> Iterator[tuple[int, Floats]]:
+    """Give the rows `[n, C]` of a role in a split, in blocks, and where each begins.
+
+    Of static ones there is one, a row for each sequence of the split.
+    """
     if role == STATIC:
-        yield covariates.static[store.sequence(part.begin)]
+        yield 0, covariates.static[store.sequence(part.begin)]
         return
     assert covariates.steps is not None, "there are covariates of steps"
     past = sum(column.role == PAST for column in covariates.columns)
@@ -390,19 +417,43 @@ def _rows(covariates: Covariates, role: Role, store: Store, part: Split) -> Iter
     low = part.begin if part.whole else part.low
     for begin, end in zip(low.tolist(), part.high.tolist(), strict=True):
         for start in range(begin, end, BLOCK):
-            yield np.asarray(covariates.steps.values[start : min(start + BLOCK, end), own])
+            yield start, np.asarray(covariates.steps.values[start : min(start + BLOCK, end), own])
 
 
-def _fit(table: Table, blocks: Iterable[Floats], covariates: Covariates) -> None:
-    """Fit what scales the numbers of a table. Raises `InputError` that names a column it refuses.
+def _fit(
+    table: Table,
+    vocabulary: Vocabulary[Any],
+    blocks: Iterable[tuple[int, Floats]],
+    covariates: Covariates,
+    place: Callable[[int], str],
+) -> None:
+    """Fit what scales the numbers of a table; a vocabulary may know them by their names.
 
-    A vocabulary may have options for each of them by its name.
+    Raises its `InputError`, which names the rows that it refuses.
     """
     places = table.of_numbers
-    own = [table.names[place] for place in places]
+    own = [table.names[index] for index in places]
     of_numbers = [column.name for column in covariates.columns if column.names is None]
-    table.numbers.prepare(own, [name for name in of_numbers if name not in own])
-    table.numbers.fit(rows[:, places] for rows in blocks)
+    beside = [name for name in of_numbers if name not in own]
+    # Where the block begins that is looked at, and the block.
+    last: list[tuple[int, Floats]] = [(0, np.zeros((0, len(places))))]
+
+    def rows() -> Iterator[Floats]:
+        for start, block in blocks:
+            last[0] = start, block[:, places]
+            yield last[0][1]
+
+    def fit_one(row: Floats) -> None:
+        alone = vocabulary.of_covariates()
+        alone.prepare(own, beside)
+        alone.fit([row])
+
+    table.numbers.prepare(own, beside)
+    try:
+        table.numbers.fit(rows())
+    except InputError as error:
+        start, block = last[0]
+        raise refused(fit_one, block, lambda at: place(start + at)) or error from error
 
 
 def _check_categories(column: Column, categories: list[str]) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
-from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST
+from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, Role
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.covariate_vocabulary import BLOCK, Companions, CovariateVocabulary
+from recurra.data.covariate_vocabulary import (
+    BLOCK,
+    Companions,
+    CovariateVocabulary,
+    sequence_called,
+)
+from recurra.data.intake import refused
 from recurra.data.known import Known
 from recurra.data.splits import Split, SplitName, called, place_of
 from recurra.data.store import Store
@@ -50,8 +57,9 @@ def companions_of(
     if known.vocabulary is None:
         # Of a run whose scale is fitted anew the categories are kept: its weights are of them.
         like = known.covariates
+        place = partial(place_of, store, splits)
         learned = CovariateVocabulary.fitted(
-            store.covariates, store, splits["train"], vocabulary, like
+            store.covariates, store, splits["train"], vocabulary, like, place
         )
 
     # A run that is begun from may have asked otherwise, and keeps what is its own.
@@ -73,16 +81,24 @@ def _check(companions: Companions, splits: dict[SplitName, Split], dtype: torch.
             starts = range(0, len(values), BLOCK)
             blocks = ((at, np.asarray(values[at : at + BLOCK, part])) for at in starts)
         for at, block in blocks:
-            with np.errstate(over="ignore", invalid="ignore"):
-                read = torch.from_numpy(table.encode(companions.rows(role, block))).to(dtype)
+            rows = companions.rows(role, block)
+
+            def place(row: int, role: Role = role, at: int = at) -> str:
+                return (
+                    place_of(store, splits, at + row) if role in OF_STEPS else sequence_called(row)
+                )
+
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    read = torch.from_numpy(table.encode(rows)).to(dtype)
+            except InputError as error:
+                raise refused(table.encode, rows, place) or error from error
             wrong = torch.nonzero(~torch.isfinite(read))
             if not len(wrong):
                 continue
-            row, place = (int(index) for index in wrong[0])
-            name = [column.name for column in table.columns for _ in range(column.width)][place]
-            where = f"sequence {row + 1}"
-            if role in OF_STEPS:
-                where = place_of(store, splits, at + row)
+            row, index = wrong[0].tolist()
+            name = [column.name for column in table.columns for _ in range(column.width)][index]
+            where = place(row)
             number = float(block[row, table.names.index(name)])
             fact = f"the covariate {name!r} is {number:g} at {where}, which is beyond all numbers"
             fact += f" of {dtype} once it is scaled"

@@ -58,18 +58,23 @@ class SymbolVocabulary:
 
 @dataclass(frozen=True)
 class NumberVocabulary:
-    """The names of features, if they have any; what was `learned` of them, and what follows."""
+    """The names of features, if they have any; what was `learned` of them, and what follows.
+
+    `beside` tells the scale of each covariate of numbers.
+    """
 
     size: int
     features: list[str]
     learned: dict[str, Any]
     transforms: list[str]
     notes: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data, in which all that was learned has a key of its own."""
         sizes = {"size": self.size, "features": self.features}
-        return sizes | self.learned | {"transforms": self.transforms, "notes": self.notes}
+        told = {"transforms": self.transforms, "notes": self.notes, "beside": self.beside}
+        return sizes | self.learned | told
 
 
 @dataclass(frozen=True)

@@ -134,12 +134,22 @@ class Distance(Metric):
 
         Scaled and back, 0 is nearly 0, by which no error can be divided.
         """
+        features = target.shape[-1]
         try:
-            zero = self.vocabulary.encode(np.zeros((1, target.shape[-1])))
-        except InputError:  # a scale without a 0, as that of logarithms
-            return np.zeros(target.shape, bool)
+            zero = self.vocabulary.encode(np.zeros((1, features)))
+        except InputError:  # a scale without a 0, as that of logarithms, of one column or more
+            zero = np.array([[self._zero(column, features) for column in range(features)]])
         naught = target == torch.as_tensor(zero).to(target)
         return naught.cpu().numpy()
+
+    def _zero(self, column: int, features: int) -> float:
+        """Return the 0 of a column as it is scaled, nan where there is none."""
+        row = np.array(self.vocabulary.decode(np.zeros((1, features))))
+        row[0, column] = 0.0
+        try:
+            return float(self.vocabulary.encode(row)[0, column])
+        except InputError:
+            return float("nan")
 
     def values(self) -> Metrics:
         """Return the figures."""

@@ -127,6 +127,7 @@ class Numbers(Elements):
             learned=vocabulary.save(),
             transforms=[_told(step, data.source.features()) for step in vocabulary.transforms()],
             notes=vocabulary.notes(),
+            beside=[] if data.covariates is None else data.covariates.scales(),
         )
 
     def answers(self, data: Data) -> Quantified:
