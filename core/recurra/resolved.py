@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from recurra.catalog import Catalog, Entry
+from recurra.contracts.distribution import Distribution
 from recurra.contracts.source import COVARIATES
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import ANSWERS
@@ -99,6 +100,13 @@ class Resolved:
             fact = f"target {target!r} answers {ahead} steps, and no more"
             cure = f"{name} = {ahead}, or train with target.length = {steps}"
             raise InputError.of("RC080", fact, got=f"{name} = {steps}", cure=cure)
+
+    @cached_property
+    def spread(self) -> Distribution[Any] | None:
+        """The loss of one number, where it is a distribution: it knows what is measured of that."""
+        part = self.parts["loss"]
+        made = part.build(1) if issubclass(part.entry.target, Distribution) else None
+        return made if isinstance(made, Distribution) else None
 
     @cached_property
     def target(self) -> Target[Any]:

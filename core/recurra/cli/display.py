@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recurra.cli.printing import in_short
 from recurra.cli.streams import OutputLost
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
@@ -44,7 +45,7 @@ def describe(progress: Progress) -> str:
 
 def describe_validation(progress: Progress, metrics: Metrics, better: bool) -> str:
     """Return the figures of a validation in a line."""
-    figures = "  ".join(f"{name} {value:z.4g}" for name, value in metrics.items())
+    figures = "  ".join(f"{name} {value:z.4g}" for name, value in in_short(metrics).items())
     line = f"step {progress.step}  validation  {figures}"
     return f"{line}  best so far" if better else line
 

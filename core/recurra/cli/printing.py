@@ -43,6 +43,37 @@ COLUMNS_SHOWN = 8
 _UNITS = {"mape": " %", "smape": " %", "wape": " %"}
 
 
+ASIDE = ("pinball_", "coverage_", "width_", "winkler_")
+"""How the names of figures begin that are by level, or by interval."""
+OF_ALL_LEVELS = ("crps", "wql")
+"""Figures of a distribution as a whole."""
+
+
+def in_short(metrics: Metrics) -> Metrics:
+    """Return figures without those by level and by interval, but the coverage of the widest."""
+    widest = next((name for name in metrics if name.startswith("coverage_")), "")
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name == widest or not name.startswith(ASIDE)
+    }
+
+
+def show_intervals(metrics: Metrics) -> None:
+    """Print the figures of a distribution, where there are any: of all of it, and by interval."""
+    names = [name.partition("_")[2] for name in metrics if name.startswith("coverage_")]
+    if not names:
+        return
+    whole = [f"{name} {metrics[name]:z.4g}" for name in OF_ALL_LEVELS if name in metrics]
+    table = empty_table(f"distribution: {', '.join(whole)}; by interval", "bold")
+    table.add_column("")
+    for name in names:
+        table.add_column(f"{name} %", justify="right")
+    for kind in ("coverage", "width", "winkler"):
+        table.add_row(kind, *(figure_text(kind, metrics[f"{kind}_{name}"]) for name in names))
+    out(table)
+
+
 def show_notes(notes: list[str]) -> None:
     """Print what is to be said of a table: the bounds that it was made under, and what it lacks."""
     for note in notes:
@@ -58,6 +89,8 @@ def show_ladder(title: str, metrics: Metrics, baselines: dict[str, Metrics]) -> 
     """Print the figures of the model, and under them those of each baseline."""
     table = empty_table(title, "bold")
     table.add_column("")
+    aside = (*ASIDE, *OF_ALL_LEVELS)
+    metrics = {name: value for name, value in metrics.items() if not name.startswith(aside)}
     for name in metrics:
         table.add_column(name.replace("_", " "), justify="right")
     cells = [figure_text(name, value) for name, value in metrics.items()]

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from recurra.cli.forecast_view import forecast_table, show_by_step
-from recurra.cli.printing import empty_table, out, show_columns, show_ladder, show_notes
+from recurra.cli.printing import (
+    empty_table,
+    out,
+    show_columns,
+    show_intervals,
+    show_ladder,
+    show_notes,
+)
 from recurra.cli.visible import visible
 from recurra.engine.choice import Choice
 from recurra.job.figures import (
@@ -90,6 +97,7 @@ def figures(figures: Figures) -> None:
     if by_step := figures.get("by_step"):
         title = f"{split}, {by_step[0]['ahead']} to {by_step[-1]['ahead']} steps ahead"
     show_ladder(title, figures["metrics"], figures["baselines"])
+    show_intervals(figures["metrics"])
     errors = {rule: row["mae"] for rule, row in figures["baselines"].items() if "mae" in row}
     best = min(errors, key=lambda rule: errors[rule], default=None)
     show_by_step(by_step or [], "mae", best)

@@ -61,7 +61,8 @@ class Figure:
     """One number that is said of a split.
 
     It has a name, may be better the higher it is, and lies between `least` and `most`. `title` is
-    how a sentence calls it, where its name does not do. `absent` is why a split may have none.
+    how a sentence calls it, where its name does not do. `absent` is why a split may have none. One
+    that has an `aim` is the better the nearer it is to that.
     """
 
     name: str
@@ -70,9 +71,12 @@ class Figure:
     most: float = math.inf
     title: str = ""
     absent: str = ""
+    aim: float | None = None
 
     def cost(self, value: float) -> float:
         """Return what is to become small."""
+        if self.aim is not None:
+            return abs(value - self.aim)
         return -value if self.higher else value
 
     @property

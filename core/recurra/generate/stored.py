@@ -21,6 +21,8 @@ from recurra.generate.elements import Plain
 from recurra.model.network import Network, States, flatten, unflatten
 from recurra.model.stepper import Packed, Stepper
 
+WHOLE = torch.contiguous_format
+"""How a tensor lies in memory of its own."""
 STATE, STREAM, TRAIL, BESIDE = "state.", "stream.", "trail.", "beside."
 """How the names of tensors begin in a saved state.
 
@@ -69,12 +71,13 @@ class Stored:
             for name, tensor in self.companion.tensors().items():
                 tensors[BESIDE + name] = tensor
         if self.output is not None and not self.network.late:
-            tensors["output"] = self.output.detach().cpu().contiguous()
+            # In memory of its own: the point may be a view of what the network gives, and a file
+            # holds nothing twice.
+            tensors["output"] = self.output.detach().clone(memory_format=WHOLE).cpu()
         if self._left is not None:
             tensors["left"] = self._left.detach().cpu().clone().contiguous()
         if self._raw is not None and self._has_own_point and not self.network.late:
-            # The point may be a view of it, and a file holds nothing twice.
-            tensors["raw"] = self._raw.detach().cpu().clone().contiguous()
+            tensors["raw"] = self._raw.detach().clone(memory_format=WHOLE).cpu()
 
         about = {
             "signature": self.signature(),

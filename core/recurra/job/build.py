@@ -254,7 +254,7 @@ def build_trainer(
     """
     training = resolved.task.training
     steps = total_steps(training, data.feed.batches)
-    figures = known(data.target, type(data.answers))
+    figures = known(data.target, type(data.answers), network.loss)
     return Trainer(
         training=training,
         network=network,

@@ -159,7 +159,7 @@ def _ahead_of(rules: Mapping[str, Metrics | Sums], step: int) -> dict[str, Metri
 def _beginnings(data: Data, network: Network, split: Split) -> tuple[Metrics, Beginnings]:
     """Return what the first steps cost, cold and warm, and at how many places that was measured."""
     key = data.answer_elements.cost
-    if key not in known(data.target, type(data.answers)):
+    if key not in known(data.target, type(data.answers), network.loss):
         key = LOSS.name
     costs, places = cold_and_warm(network, data.reader, split, data.tally, key)
     return costs, {"places": places, "steps": OPENING, "before": CONTEXT}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from recurra.contracts.distribution import Distribution
 from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale, SeriesScales
 from recurra.contracts.target import Target
@@ -20,6 +21,7 @@ from recurra.data.chain import Own
 from recurra.errors import InputError
 from recurra.model.scoring import Scoring
 from recurra.train.errors import Errors
+from recurra.train.spread import Spread, spread_figures
 
 
 class Likelihood(Metric):
@@ -160,16 +162,18 @@ class Distance(Metric):
         return self.errors.columns
 
 
-def known(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> dict[str, Figure]:
+def known(
+    target: Target[Any], vocabulary: type[Vocabulary[Any]], loss: Loss[Any] | None = None
+) -> dict[str, Figure]:
     """Return each figure that is made of a split, by its name, in the order in which it is shown.
 
-    `vocabulary` is that of the answers.
+    `vocabulary` is that of the answers. Of a `loss` that is a distribution there are more.
     """
     figures = {LOSS.name: LOSS}
     for metric in target.metrics(vocabulary.yields):
         for figure in metric.figures(vocabulary):
             figures[figure.name] = figure
-    return figures
+    return figures | {figure.name: figure for figure in spread_figures(loss)}
 
 
 def free_figures(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> set[str]:
@@ -200,7 +204,8 @@ class Tally:
         self.loss = 0.0
         # The steps again, of which one that is partly missing counts less.
         self.total = 0.0
-        self.undoing = undoing
+        self.undoing, self.vocabulary = undoing, vocabulary
+        self.spread: Spread | None = None
         measured = Own(vocabulary) if undoing else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
         if scales is not None:
@@ -227,6 +232,8 @@ class Tally:
         self.steps += len(output)
         self.total += scoring.total(target)
         self.loss += float(losses.double().sum())
+        if isinstance(scoring.loss, Distribution):
+            self._add_spread(scoring.loss, output, target, undo)
         point = scoring.loss.point(output)
         if self.undoing and undo is not None:
             point, target = self.undoing(point, undo)
@@ -237,6 +244,25 @@ class Tally:
                 metric.add(point, target)
             else:
                 metric.add_at(point, target, places)
+
+    def _add_spread(
+        self, loss: Distribution[Any], output: Tensor, target: Tensor, undo: Tensor | None
+    ) -> None:
+        """Add what the outputs say of how the answers are distributed."""
+        if self.spread is None:
+            self.spread = Spread(loss.levels)
+        undoing = self.undoing
+        if undoing is None or undo is None:
+            actual = self._decoded(target)
+            self.spread.add(loss, output, target, self._decoded, actual)
+            return
+        actual = undo[:, -1].double().numpy()
+        self.spread.add(loss, output, target, lambda rows: undoing(rows, undo)[0].numpy(), actual)
+
+    def _decoded(self, numbers: Tensor) -> NDArray[np.float64]:
+        """Return scaled numbers in the data's own units."""
+        decoded = self.vocabulary.decode(numbers.cpu().double().numpy())
+        return np.asarray(decoded, np.float64)
 
     def add_answer(self, answer: Tensor, right: Tensor) -> None:
         """Add an answer `[n]` that the network gave by itself, and the right one `[m]`."""
@@ -255,6 +281,8 @@ class Tally:
         metrics = {LOSS.name: self.loss / self.total}
         for metric in self._filled():
             metrics |= metric.values()
+        if self.spread is not None:
+            metrics |= self.spread.values()
         return metrics
 
     def _filled(self) -> list[Metric]:
@@ -263,7 +291,11 @@ class Tally:
 
     def columns(self) -> list[Metrics]:
         """Return the figures of each column, where there are several."""
-        return [column.metrics() for metric in self.metrics for column in metric.columns()]
+        columns = [column.metrics() for metric in self.metrics for column in metric.columns()]
+        if self.spread is not None and columns:
+            pairs = zip(columns, self.spread.columns(), strict=True)
+            columns = [own | more for own, more in pairs]
+        return columns
 
     def detail(self) -> dict[str, Any]:
         """Return what is more than a number, by name."""
