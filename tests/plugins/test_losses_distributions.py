@@ -286,3 +286,13 @@ def test_what_learns_a_distribution_finds_it():
                 other = truth.clone()
                 other[0, part] += change
                 assert loss(other.expand(20_000, -1), drawn).mean() > best
+
+
+@pytest.mark.parametrize("kind", [*LOCATED, "quantile"])
+@pytest.mark.parametrize("sick", [math.nan, math.inf, -math.inf])
+def test_an_output_that_is_no_number_has_no_finite_loss(kind, sick):
+    """Wherever it stands, training sees it, and ends as of any other divergence."""
+    loss = Quantile(1, QuantileOptions()) if kind == "quantile" else LOCATED[kind][0](1)
+    output, target = outputs(loss, 1, 2), torch.ones(1, 1, dtype=torch.float64)
+    output[0, loss.anchor if kind == "quantile" else 0] = sick
+    assert not torch.isfinite(loss(output, target)).any()
