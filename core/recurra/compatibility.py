@@ -346,7 +346,7 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
         cure = f"leave length out, or target.length = {length}"
         problems.append(Problem("RC031", fact, "generation.length", cure=cure))
 
-    figures = known(resolved.target, resolved.answers, resolved.spread)
+    figures = known(resolved.target, resolved.answers, resolved.levels)
     named = {"training.monitor": task.training.monitor}
     for name in task.expect.metrics or {}:
         named[f"expect.metrics.{name}"] = name

@@ -101,12 +101,11 @@ class Resolved:
             cure = f"{name} = {ahead}, or train with target.length = {steps}"
             raise InputError.of("RC080", fact, got=f"{name} = {steps}", cure=cure)
 
-    @cached_property
-    def spread(self) -> Distribution[Any] | None:
-        """The loss of one number, where it is a distribution: it knows what is measured of that."""
-        part = self.parts["loss"]
-        made = part.build(1) if issubclass(part.entry.target, Distribution) else None
-        return made if isinstance(made, Distribution) else None
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """At which levels quantiles are measured, where the loss is a distribution."""
+        loss, options = self.parts["loss"].entry.target, self.parts["loss"].options
+        return loss.levels_of(options) if issubclass(loss, Distribution) else ()
 
     @cached_property
     def target(self) -> Target[Any]:

@@ -41,10 +41,10 @@ class Quantile(Distribution[QuantileOptions]):
         # What softplus makes of 0 is log 2.
         self.gaps = [(high - low) / math.log(2) for low, high in pairwise(normal)]
 
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Those of the option."""
-        return tuple(self.options.levels)
+    @classmethod
+    def levels_of(cls, options: QuantileOptions) -> tuple[float, ...]:
+        """Return those of the option."""
+        return tuple(options.levels)
 
     def _quantiles(self, output: Tensor) -> Tensor:
         """Return the quantiles at its own levels, `[..., F, L]`, in their order."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recurra.cli.printing import in_short
 from recurra.contracts.distribution import DECILES
 from recurra.train.metrics import Tally
-from recurra.train.spread import Spread, intervals, spread_figures
+from recurra.train.spread import Spread, intervals, levels_of, spread_figures
 from recurra_losses.gaussian_nll import GaussianNLL
 from recurra_losses.mae import MAE
 from recurra_losses.options import GaussianNLLOptions, MAEOptions, QuantileOptions
@@ -160,18 +160,18 @@ def test_figures_are_in_the_datas_own_units(options):
 
 def test_every_figure_is_known_beforehand():
     """What a task may name is what a split then has, of any levels; of no distribution nothing."""
-    assert spread_figures(MAE(1, MAEOptions())) == spread_figures(None) == ()
+    assert levels_of(MAE(1, MAEOptions())) == spread_figures(()) == ()
     for levels in ([0.5], [0.1, 0.9], [0.025, 0.5, 0.7, 0.975]):
         loss = Quantile(1, QuantileOptions(levels=levels))
         vocabulary = numeric(np.arange(9.0)[:, None])
         sums = tally(vocabulary)
         sums.add(torch.zeros(3, loss.output_size), torch.ones(3, 1), loss)
-        known = [figure.name for figure in spread_figures(loss)]
+        known = [figure.name for figure in spread_figures(levels_of(loss))]
         metrics = sums.values()
         assert known == [name for name in metrics if name in known]
         assert {*known} == {*metrics} - {*tally_of_mae(vocabulary)}
         assert len([name for name in in_short(metrics) if name.startswith("coverage")]) <= 1
-    assert "coverage_95" in {figure.name for figure in spread_figures(loss)}
+    assert "coverage_95" in {figure.name for figure in spread_figures(levels_of(loss))}
 
 
 def tally_of_mae(vocabulary):
@@ -182,9 +182,7 @@ def tally_of_mae(vocabulary):
 
 def test_an_interval_is_the_better_the_nearer_it_holds_its_share():
     """Too wide is as bad as too narrow; intervals lie alike about the median, widest first."""
-    (figure,) = [
-        f for f in spread_figures(Quantile(1, QuantileOptions())) if "coverage_80" == f.name
-    ]
+    (figure,) = [f for f in spread_figures(DECILES) if "coverage_80" == f.name]
     assert figure.cost(0.8) == 0
     assert figure.cost(0.7) == pytest.approx(figure.cost(0.9))
     assert intervals([0.05, 0.1, 0.5, 0.9]) == [(1, 3)]

@@ -38,10 +38,15 @@ class Distribution(Loss[O]):
     reads: ClassVar[tuple[Literal["symbols", "numbers"], ...]] = ("numbers",)
     density: ClassVar[bool] = True
 
+    @classmethod
+    def levels_of(cls, options: O) -> tuple[float, ...]:
+        """Return the levels at which its quantiles are measured, from the least to the greatest."""
+        return DECILES
+
     @property
     def levels(self) -> tuple[float, ...]:
-        """The levels at which its quantiles are measured, from the least to the greatest."""
-        return DECILES
+        """Those of its own options."""
+        return self.levels_of(self.options)
 
     def forward(self, output: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return `[N]` for outputs `[N, output_size]` and targets `[N, F]`."""

@@ -104,7 +104,7 @@ def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
         yield Problem("RC014", fact, "expect.within")
     yield from data.elements.bands(resolved.task)
 
-    figures = known(data.target, type(data.answers), resolved.spread)
+    figures = known(data.target, type(data.answers), resolved.levels)
     metrics = expect.metrics or {}
     for name, (least, most) in metrics.items():
         figure = figures[name]
@@ -298,7 +298,7 @@ def _known(resolved: Resolved, data: Data, trial: Network, metrics: Metrics) -> 
     if not metrics or monitor in metrics or monitor in DIVIDED:
         return
 
-    figure = known(data.target, type(data.answers), trial.loss).get(monitor)
+    figure = known(data.target, type(data.answers), resolved.levels).get(monitor)
     if figure is None or not figure.absent:
         allowed = ", ".join(metrics)
         raise InputError.of("RC013", NO_METRIC, key="training.monitor", allowed=allowed)

@@ -41,6 +41,7 @@ from recurra.resolved import Resolved
 from recurra.spec.tables import Expect, Task
 from recurra.train.evaluate import Completed, cold_and_warm, complete, evaluate
 from recurra.train.metrics import Distance, Tally, known
+from recurra.train.spread import levels_of
 
 MOST_WRONG = 5
 """Sequences that are named whose answer the network thought least likely."""
@@ -159,7 +160,7 @@ def _ahead_of(rules: Mapping[str, Metrics | Sums], step: int) -> dict[str, Metri
 def _beginnings(data: Data, network: Network, split: Split) -> tuple[Metrics, Beginnings]:
     """Return what the first steps cost, cold and warm, and at how many places that was measured."""
     key = data.answer_elements.cost
-    if key not in known(data.target, type(data.answers), network.loss):
+    if key not in known(data.target, type(data.answers), levels_of(network.loss)):
         key = LOSS.name
     costs, places = cold_and_warm(network, data.reader, split, data.tally, key)
     return costs, {"places": places, "steps": OPENING, "before": CONTEXT}

@@ -163,17 +163,18 @@ class Distance(Metric):
 
 
 def known(
-    target: Target[Any], vocabulary: type[Vocabulary[Any]], loss: Loss[Any] | None = None
+    target: Target[Any], vocabulary: type[Vocabulary[Any]], levels: Sequence[float] = ()
 ) -> dict[str, Figure]:
     """Return each figure that is made of a split, by its name, in the order in which it is shown.
 
-    `vocabulary` is that of the answers. Of a `loss` that is a distribution there are more.
+    `vocabulary` is that of the answers. Of a distribution that is measured at
+    some `levels` there are more.
     """
     figures = {LOSS.name: LOSS}
     for metric in target.metrics(vocabulary.yields):
         for figure in metric.figures(vocabulary):
             figures[figure.name] = figure
-    return figures | {figure.name: figure for figure in spread_figures(loss)}
+    return figures | {figure.name: figure for figure in spread_figures(levels)}
 
 
 def free_figures(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> set[str]:

@@ -62,11 +62,16 @@ def interval_names(levels: Sequence[float]) -> list[str]:
     return [percent(levels[high] - levels[low]) for low, high in intervals(levels)]
 
 
-def spread_figures(loss: Loss[Any] | None) -> tuple[Figure, ...]:
-    """Return what is measured of a loss that is a distribution; of another nothing."""
-    if not isinstance(loss, Distribution):
+def levels_of(loss: Loss[Any]) -> tuple[float, ...]:
+    """Return the levels of a loss that is a distribution; of another none."""
+    return loss.levels if isinstance(loss, Distribution) else ()
+
+
+def spread_figures(levels: Sequence[float]) -> tuple[Figure, ...]:
+    """Return what is measured of a distribution at some levels; at none nothing."""
+    if not levels:
         return ()
-    names, levels = interval_names(loss.levels), loss.levels
+    names = interval_names(levels)
     zeros = "every number of it is 0, and nothing can be divided by it"
     held = [
         Figure(f"coverage_{name}", most=1.0, aim=levels[high] - levels[low])
@@ -78,7 +83,7 @@ def spread_figures(loss: Loss[Any] | None) -> tuple[Figure, ...]:
         *held,
         *(Figure(f"width_{name}") for name in names),
         *(Figure(f"winkler_{name}") for name in names),
-        *(Figure(f"pinball_{percent(level)}") for level in loss.levels),
+        *(Figure(f"pinball_{percent(level)}") for level in levels),
     )
 
 
