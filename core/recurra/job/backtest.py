@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
@@ -18,13 +18,10 @@ from numpy.typing import NDArray
 
 from recurra.attribution import blaming
 from recurra.data.chain import Chain, in_training
-from recurra.data.covariate_vocabulary import Rows
 from recurra.data.store import Array
-from recurra.errors import InputError, Interrupted, RecurraError, RunError
+from recurra.errors import InputError, Interrupted, RecurraError
 from recurra.generate import arguments
-from recurra.generate.companion import Companion
-from recurra.generate.loop import numbers
-from recurra.generate.session import Session
+from recurra.generate.abreast import Start, forecasts
 from recurra.job import backtested, frame
 from recurra.job.backtested import Backtested, Fold, Scored, Shape
 from recurra.job.build import sized
@@ -191,45 +188,29 @@ def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:
     last = time.monotonic()
     with blaming(run.resolved), arithmetic(run.task.device), sized(run.resolved, run.network):
         run.network.eval()
-        for place, row in enumerate(chosen.tolist()):
-            cutoff = int(cutoffs[row])
-            first = max(0, cutoff - HISTORY)
-            history = series.between(row, first, cutoff)
-            beside = series.beside(run.covariates, row, first, cutoff, plan.horizon)
-            forecast_into(values[place], run, model.known(row), first, history, beside)
+        for place, made in enumerate(_each(task, model, chosen, cutoffs)):
+            values[place, : len(made)] = made
             if time.monotonic() - last > SECONDS:
                 last = time.monotonic()
                 tell(observer, [f"{where}: {place + 1:,} of {len(chosen):,} series"])
     return Forecasts(chosen, values)
 
 
-def forecast_into(
-    values: NDArray[np.float64],
-    run: Run,
-    known: Array | None,
-    position: int,
-    history: NDArray[np.float64],
-    beside: Rows | None = None,
-) -> None:
-    """Write what a run forecasts after a history into `[H, F]`, as far as that is finite.
+def _each(
+    task: Task, model: Model, chosen: NDArray[np.int64], cutoffs: NDArray[np.int64]
+) -> Iterator[NDArray[np.float64]]:
+    """Give what a model forecasts of each series after its cutoff, `[H, F]`."""
+    run, series, horizon = model.run, task.series, task.plan.horizon
 
-    The history begins at a `position` of its series; its covariates stand `beside` it.
-    """
-    companion = None
-    if run.covariates is not None and beside is not None:
-        companion = Companion(run.covariates, beside.static)
-    session = Session(
-        run.network,
-        run.vocabulary,
-        position=position,
-        known=known,
-        outlook=run.outlook,
-        companion=companion,
-    )
-    session.feed_ids(history, beside)
-    with suppress(RunError):
-        for step, row in enumerate(numbers(session, len(values))):
-            values[step] = row
+    def starts() -> Iterator[Start]:
+        for row in chosen.tolist():
+            cutoff = int(cutoffs[row])
+            first = max(0, cutoff - HISTORY)
+            history = series.between(row, first, cutoff)
+            beside = series.beside(run.covariates, row, first, cutoff, horizon)
+            yield Start(history, first, model.known(row), beside)
+
+    return forecasts(run.network, run.vocabulary, starts(), horizon, run.outlook, run.covariates)
 
 
 def _result(folder: BacktestFolder, task: Task, seconds: float) -> Backtested:

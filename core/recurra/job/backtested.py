@@ -146,6 +146,7 @@ class Scored:
         They are the ones from `at` on. Returns for how many of them naive stands in for each rule.
         """
         stood_in: Counter[str] = Counter()
+        first, told = self.count, []
         for row, (one, guessed) in enumerate(zip(some, guesses, strict=True), at):
             own.each[row] = rules.scale_of(one.history, self.season)
             self.scales.each[self.count] = own.each[row]
@@ -153,10 +154,12 @@ class Scored:
                 absent = [rule for rule in self.rules if rule not in guessed]
                 stood_in.update(absent)
                 guessed = {**guessed, **dict.fromkeys(absent, guessed["naive"])}
-            scores.add(one.predicted, guessed, one.future, row)
-            self.all.add(one.predicted, guessed, one.future, self.count)
+            told.append(guessed)
             self.count += 1
             self.broken += not np.isfinite(one.predicted).all()
+        predicted, futures = [one.predicted for one in some], [one.future for one in some]
+        scores.add(predicted, told, futures, at)
+        self.all.add(predicted, told, futures, first)
         return stood_in
 
     def figures(self) -> Figures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,9 +14,9 @@ from recurra.data.chain import in_training
 from recurra.data.covariate_vocabulary import Rows
 from recurra.data.splits import SCORED, Split, SplitName, sampled
 from recurra.data.store import Ints
-from recurra.errors import RunError
+from recurra.generate import abreast
+from recurra.generate.abreast import Start
 from recurra.generate.companion import Companion
-from recurra.generate.loop import numbers
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast, Stamped
 from recurra.job.scores import ForecastScores
@@ -47,6 +46,11 @@ class Begun(NamedTuple):
     history: NDArray[Any]
     future: NDArray[Any]
     beside: Rows | None = None
+
+    @property
+    def start(self) -> Start:
+        """What its forecast goes on from."""
+        return Start(self.history, self.position, self.known, self.beside)
 
     def session(self, network: Network, data: Data, steps: int = HISTORY) -> Session:
         """Return a session that has read its history, or the last steps of it."""
@@ -85,12 +89,22 @@ def forecast(
     # Each series is read once, and compared with what each rule says after the same history.
     scales = _scales(data, begun, season)
     scores = ForecastScores(scales, max(steps))
-    rows: dict[str, NDArray[Any]] = {}
-    for row, (series, guessed) in enumerate(zip(begun, guesses, strict=True)):
-        session = series.session(network, data)
-        predicted = _free_running(session, series.future)
-        scores.add(predicted, guessed, series.future, row)
-        rows = {"actual": series.future, "model": predicted, **guessed}
+    predictions: list[NDArray[np.float64]] = []
+    made = abreast.forecasts(
+        network,
+        data.vocabulary,
+        (series.start for series in begun),
+        max(steps),
+        data.reader.outlook,
+        data.covariates,
+    )
+    for series, ahead in zip(begun, made, strict=True):
+        predicted = np.full(series.future.shape, np.nan)
+        told = ahead[: len(predicted)]
+        predicted[: len(told)] = told
+        predictions.append(predicted)
+    scores.add(predictions, guesses, [series.future for series in begun])
+    rows = {"actual": begun[-1].future, "model": predictions[-1], **guesses[-1]}
 
     compared = {rule: score.all for rule, score in scores.of_all().items()}
     model = scores.model.all
@@ -232,15 +246,6 @@ def step_notes(
             f" {int(known.min())})"
         )
     return notes
-
-
-def _free_running(session: Session, future: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a forecast of the shape of what comes; no number from where it is not finite on."""
-    predicted = np.full(future.shape, np.nan)
-    with suppress(RunError):
-        for step, row in enumerate(numbers(session, len(future))):
-            predicted[step] = row
-    return predicted
 
 
 def _listed(names: Sequence[str]) -> str:

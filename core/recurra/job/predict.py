@@ -19,11 +19,13 @@ from recurra.contracts.target import Target
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.alignment import ids_of_each
+from recurra.data.chain import Stream
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.marks import Marked
 from recurra.data.outlook import Outlook
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
+from recurra.generate.abreast import Start, forecasts
 from recurra.generate.companion import Companion
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
@@ -302,7 +304,7 @@ class Predictor:
         if self.target.scope == "answer":
             return self._completed(read)
         if self.target.generates:
-            return {index: self._continued(sequence) for index, sequence in read.items()}
+            return self._foreseen(read)
         return self._each_step(read)
 
     def _together(self, read: dict[int, Read]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
@@ -372,6 +374,23 @@ class Predictor:
         ends = np.cumsum(sequence.counts)
         pairs = zip(sequence.counts.tolist(), ends.tolist(), strict=True)
         return Answer([said[end - 1] if count else None for count, end in pairs])
+
+    def _foreseen(self, read: dict[int, Read]) -> dict[int, Answer]:
+        """Return what comes after each sequence; numbers without covariates side by side."""
+        elements = reading.ELEMENTS[self.vocabulary.yields]
+        alone = self.covariates is not None or not self.horizon
+        if alone or not isinstance(elements.stream(self.vocabulary), Stream):
+            return {index: self._continued(sequence) for index, sequence in read.items()}
+        starts = (Start(sequence.values) for sequence in read.values())
+        given = forecasts(self.network, self.vocabulary, starts, self.horizon, self.outlook)
+        answers: dict[int, Answer] = {}
+        for (index, sequence), rows in zip(read.items(), given, strict=True):
+            if not np.isfinite(rows).all():
+                # It says what is wrong.
+                answers[index] = self._continued(sequence)
+                continue
+            answers[index] = Answer([row[0] if len(row) == 1 else row for row in rows.tolist()])
+        return answers
 
     def _continued(self, sequence: Read) -> Answer:
         """Return what comes after a sequence, and of symbols what it cost itself, in nats each."""

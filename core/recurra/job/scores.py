@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recurra.contracts.metric import Metrics, SeriesScales, measurable
 from recurra.data.splits import sampled
+from recurra.data.store import Ints
 from recurra.job.figures import Ahead, OneSeries
 from recurra.train.errors import Errors, Floats, Term, figures, terms
 
@@ -28,24 +28,36 @@ class RuleScore:
         self.all = Errors(None, scales)
         self.steps = np.zeros((len(Term), horizon, width))
         self.scaled = np.zeros((2, horizon, width))
-        self.series: list[Metrics] = []
+        self.of_series: list[tuple[Ints, Floats, Floats]] = []
+        self.count = 0
 
-    def add(self, guess: NDArray[np.float64], future: NDArray[np.float64], row: int) -> None:
-        """Add the forecast `[T, F]` of the series in a row of the scales."""
-        begin, own = self.scales.starts[row : row + 1], self.scales.each[row]
-        each = terms(guess, future)
-        self.all.add_terms(each, np.broadcast_to(begin, len(future)))
+    def add(self, guesses: Floats, futures: Floats, rows: Ints) -> None:
+        """Add the forecasts `[N, T, F]` of the series in some rows `[N]` of the scales."""
+        begin, own = self.scales.starts[rows], self.scales.each[rows]
+        each = terms(guesses, futures)
+        self.all.add_terms(each, np.repeat(begin, futures.shape[1]))
 
-        steps = slice(0, len(future))
+        steps = slice(0, futures.shape[1])
         some = measurable(own)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            scaled = np.where(some, each[Term.ABSOLUTE] / own, 0)
-            sums = each.sum(axis=1)
+            absolute = each[Term.ABSOLUTE] / own[:, None]
+            scaled = np.where(some[:, None], absolute, 0).sum(axis=0)
+            sums = each.sum(axis=2)
             ratios = np.where(some, sums[Term.ABSOLUTE] / sums[Term.COUNT] / own, np.nan)
-            self.steps[:, steps] += each
+            self.steps[:, steps] += each.sum(axis=1)
             self.scaled[0, steps] += scaled
-        self.scaled[1, steps] += np.where(some, each[Term.COUNT], 0)
-        self.series.append(figures(sums, ratios))
+        self.scaled[1, steps] += np.where(some[:, None], each[Term.COUNT], 0).sum(axis=0)
+        self.of_series.append((rows, sums, ratios))
+        self.count += len(rows)
+
+    @property
+    def series(self) -> dict[int, Metrics]:
+        """The figures of each series, by its row."""
+        return {
+            row: figures(sums[:, place], ratios[place])
+            for rows, sums, ratios in self.of_series
+            for place, row in enumerate(rows.tolist())
+        }
 
     def at(self, step: int) -> Metrics:
         """Return the figures of a step of the forecast."""
@@ -64,25 +76,52 @@ class ForecastScores:
 
     def add(
         self,
-        predicted: Floats,
-        guesses: Mapping[str, NDArray[np.float64]],
-        future: Floats,
-        row: int,
+        predicted: Sequence[Floats],
+        guesses: Sequence[Mapping[str, Floats]],
+        futures: Sequence[Floats],
+        first: int = 0,
     ) -> None:
-        """Take note of the forecasts of one series; a rule that needs more history gives none."""
-        self.model.add(predicted, future, row)
-        for rule, guess in guesses.items():
-            self.rules.setdefault(rule, RuleScore(*self.parts)).add(guess, future, row)
+        """Take note of the forecasts of some series, in the rows from `first` on.
+
+        A rule that needs more history of a series gives none of it.
+        """
+        for guessed in guesses:
+            for rule in guessed:
+                self.rules.setdefault(rule, RuleScore(*self.parts))
+
+        places: dict[int, list[int]] = {}
+        for place, future in enumerate(futures):
+            places.setdefault(len(future), []).append(place)
+        for alike in places.values():
+            self._add(self.model, alike, predicted, futures, first)
+            for rule, score in self.rules.items():
+                own = [place for place in alike if rule in guesses[place]]
+                guess = {place: guesses[place][rule] for place in own}
+                self._add(score, own, guess, futures, first)
+
+    @staticmethod
+    def _add(
+        score: RuleScore,
+        places: Sequence[int],
+        made: Sequence[Floats] | Mapping[int, Floats],
+        futures: Sequence[Floats],
+        first: int,
+    ) -> None:
+        """Add the forecasts of those series that stand at some places."""
+        if not places:
+            return
+        stacked = np.stack([made[place] for place in places])
+        score.add(stacked, np.stack([futures[place] for place in places]), first + np.array(places))
 
     @property
     def counts(self) -> dict[str, int]:
         """How many series each rule has forecast."""
-        return {rule: len(score.series) for rule, score in self.rules.items()}
+        return {rule: score.count for rule, score in self.rules.items()}
 
     def of_all(self) -> dict[str, RuleScore]:
         """Return those rules that have forecast every series: the rest are of others."""
-        series = len(self.model.series)
-        return {rule: score for rule, score in self.rules.items() if len(score.series) == series}
+        series = self.model.count
+        return {rule: score for rule, score in self.rules.items() if score.count == series}
 
     def by_step(self) -> list[Ahead]:
         """Return the figures of each step ahead, or of some, evenly over all."""
@@ -99,12 +138,13 @@ class ForecastScores:
 
     def by_series(self, places: list[int]) -> list[OneSeries]:
         """Return the figures of each series, of which `places` are those in the data."""
-        compared = self.of_all()
+        model = self.model.series
+        compared = {rule: score.series for rule, score in self.of_all().items()}
         return [
             {
                 "series": place + 1,
-                "metrics": self.model.series[row],
-                "baselines": {rule: score.series[row] for rule, score in compared.items()},
+                "metrics": model[row],
+                "baselines": {rule: series[row] for rule, series in compared.items()},
             }
             for row, place in enumerate(places)
         ]

@@ -1,0 +1,250 @@
+"""Forecasts of many series side by side, each as a session of its own would give it.
+
+None of them hangs on the others: what is read of a series ends where it ends, and nothing is filled
+up. But for the last digits, as products of other sizes round them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.chain import Stream
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
+from recurra.data.outlook import Outlook, Trail
+from recurra.engine.recurrence import map_state, rebuild
+from recurra.errors import RunError
+from recurra.generate.companion import Companion
+from recurra.generate.elements import ELEMENTS, TOO_FEW, refused, too_short
+from recurra.generate.loop import numbers
+from recurra.generate.session import Session
+from recurra.model.network import Network, States
+from recurra.model.stepper import Packed, stepper
+
+SERIES = 512
+"""Series that are forecast side by side, at most."""
+ROWS = 1 << 20
+"""Steps of their histories that are held at a time, about."""
+STEPS = 1 << 15
+"""Steps that go through the network in one call, of all series together."""
+WINDOW = 4096
+"""Steps of one series that do."""
+
+Floats = NDArray[np.float64]
+
+
+class Start(NamedTuple):
+    """What a forecast of a series goes on from: its `history` `[n, F]`, in the data's units.
+
+    That begins at a `position` of the series. What is `known` of it is what it is scaled by, where
+    each has a scale of its own; its covariates stand `beside`.
+    """
+
+    history: NDArray[Any]
+    position: int = 0
+    known: NDArray[Any] | None = None
+    beside: Rows | None = None
+
+
+@dataclass
+class _Read:
+    """A series that is read: what the network reads of it, and what undoes its answers."""
+
+    x: Tensor
+    stream: Stream
+    trail: Trail | None
+
+
+@torch.no_grad()
+def forecasts(
+    network: Network,
+    vocabulary: Vocabulary[Any],
+    starts: Iterable[Start],
+    steps: int,
+    outlook: Outlook | None = None,
+    covariates: CovariateVocabulary | None = None,
+) -> Iterator[Floats]:
+    """Give the next `steps` numbers of each series in the data's units, `[H, F]`.
+
+    Every one is fed back as if it had come; with an `outlook` the network says them at once. From
+    the first that is not finite on there is no number. Raises `InputError` (RC042, RC080) for a
+    history that cannot be read, or is too short.
+    """
+    network.eval()
+    if covariates is not None:
+        for start in starts:
+            yield _alone(network, vocabulary, start, steps, outlook, covariates)
+        return
+    for some in _batches(starts):
+        read = [_read(network, vocabulary, start, outlook) for start in some]
+        first = torch.tensor([start.position for start in some], device=network.device)
+        output, states = _after(network, [each.x for each in read], first)
+        if outlook is None:
+            yield from _stepwise(network, read, output, states, steps)
+        else:
+            yield from _at_once(network, read, output, steps, outlook)
+
+
+def _alone(
+    network: Network,
+    vocabulary: Vocabulary[Any],
+    start: Start,
+    steps: int,
+    outlook: Outlook | None,
+    covariates: CovariateVocabulary,
+) -> Floats:
+    """Return the forecast of a series with covariates, by a session of its own."""
+    companion = None if start.beside is None else Companion(covariates, start.beside.static)
+    session = Session(
+        network,
+        vocabulary,
+        position=start.position,
+        known=start.known,
+        outlook=outlook,
+        companion=companion,
+    )
+    session.feed_ids(start.history, start.beside)
+    values = np.full((steps, vocabulary.size), np.nan)
+    with suppress(RunError):
+        for step, row in enumerate(numbers(session, steps)):
+            values[step] = row
+    return values
+
+
+def _batches(starts: Iterable[Start]) -> Iterator[list[Start]]:
+    """Give some series at a time."""
+    some: list[Start] = []
+    rows = 0
+    for start in starts:
+        some.append(start)
+        rows += len(start.history)
+        if len(some) == SERIES or rows >= ROWS:
+            yield some
+            some, rows = [], 0
+    if some:
+        yield some
+
+
+def _read(
+    network: Network, vocabulary: Vocabulary[Any], start: Start, outlook: Outlook | None
+) -> _Read:
+    """Return what is read of a series, as a session reads it."""
+    elements = ELEMENTS[vocabulary.yields]
+    stream = elements.stream(vocabulary, start.known)
+    assert isinstance(stream, Stream), "numbers are forecast"
+    values = elements.checked(vocabulary, start.history)
+    if len(values) < stream.at_once:
+        raise refused(TOO_FEW, cure="give two steps or more of it at once")
+    x = elements.window(stream.read(values), network.dtype)
+    if missing := stream.missing:
+        raise refused(too_short(missing), cure="give more of what came before")
+    trail = None
+    if outlook is not None:
+        trail = outlook.trail(vocabulary.size).after(outlook.chain.scaled(values))
+    return _Read(x, stream, trail)
+
+
+def _after(network: Network, windows: Sequence[Tensor], position: Tensor) -> tuple[Tensor, States]:
+    """Return what the network says after each window `[n, F]`, `[B, ...]`, and its states.
+
+    Those that have as many steps left are read together, in runs of a power of two.
+    """
+    device = network.device
+    lengths = np.array([len(window) for window in windows])
+    states = network.initial_states(len(windows), position)
+    found: list[Tensor | None] = [None] * len(windows)
+    at = np.zeros_like(lengths)
+    while (at < lengths).any():
+        left = lengths - at
+        rows, size = _together(left)
+        x = torch.stack([windows[row][at[row] : at[row] + size] for row in rows]).to(device)
+        places = torch.tensor(rows, device=device)
+        own = states
+        if len(rows) < len(windows):
+            own = tuple(map_state(lambda field: field[places], state) for state in states)  # noqa: B023
+        output, after = network(x, own, last=True)
+        if len(rows) < len(windows):
+            pairs = zip(states, after, strict=True)
+            states = tuple(
+                rebuild(
+                    whole,
+                    [
+                        field.index_copy(0, places, part)
+                        for field, part in zip(whole, own_part, strict=True)
+                    ],
+                )
+                for whole, own_part in pairs
+            )
+        else:
+            states = after
+        for place, row in enumerate(rows):
+            found[row] = output[place, 0]
+        at[rows] += size
+    return torch.stack([each for each in found if each is not None]), states
+
+
+def _together(left: NDArray[np.int64]) -> tuple[list[int], int]:
+    """Return which series are read next, and how many steps of each.
+
+    That are all that are left, where these have as many; else as many as a power of two.
+    """
+    most = int(left.max())
+    rows = np.flatnonzero(left == most)
+    size = most
+    if not np.isin(left, (0, most)).all():
+        size = 1 << int(math.log2(most))
+    size = min(size, WINDOW)
+    rows = np.flatnonzero(left >= size)
+    if len(rows) * size > STEPS:
+        # As many as go through at once, of a shorter run.
+        size = max(1, min(size, 1 << int(math.log2(max(1, STEPS // len(rows))))))
+        rows = np.flatnonzero(left >= size)
+    return rows.tolist(), size
+
+
+def _stepwise(
+    network: Network, read: list[_Read], output: Tensor, states: States, steps: int
+) -> Iterator[Floats]:
+    """Give forecasts of one step after the other."""
+    values = np.full((steps, len(read), read[0].stream.chain.vocabulary.size), np.nan)
+    make_step = stepper(network)
+    carried: States | Packed = states
+    alive = np.ones(len(read), np.bool_)
+    for step in range(steps):
+        scaled = network.point(output)
+        rows = scaled.cpu().double().numpy()
+        alive &= np.isfinite(rows).all(axis=1)
+        for place in np.flatnonzero(alive).tolist():
+            own = read[place].stream.undo(rows[place])
+            if np.isfinite(own).all():
+                values[step, place] = own
+            else:
+                alive[place] = False
+        if step + 1 < steps and alive.any():
+            output, carried = make_step(network, scaled.to(network.dtype), carried)
+    yield from values.swapaxes(0, 1)
+
+
+def _at_once(
+    network: Network, read: list[_Read], output: Tensor, steps: int, outlook: Outlook
+) -> Iterator[Floats]:
+    """Give forecasts that the network says at once, no more of them than there are."""
+    said = network.answer(output) if network.late else output
+    answers = network.point(said).cpu().double().numpy()
+    for each, answer in zip(read, answers, strict=True):
+        assert each.trail is not None, "a trail is kept"
+        values = np.full((min(steps, outlook.steps), answer.shape[-1]), np.nan)
+        if np.isfinite(answer).all():
+            own = outlook.foreseen(answer, each.stream, each.trail)[:steps]
+            if np.isfinite(own).all():
+                values = own
+        yield values
