@@ -14,7 +14,7 @@ from recurra.contracts.metric import SeriesScales
 from recurra.data.store import Ints
 from recurra.job.figures import Ahead, Columns, Measured, Verdict
 from recurra.job.folds import Plan
-from recurra.job.forecasts import by_column, unscaled
+from recurra.job.forecasts import by_column, unscaled, zeros
 from recurra.job.frame import Row
 from recurra.job.scores import ForecastScores
 from recurra.job.series import Series
@@ -171,7 +171,7 @@ class Scored:
             self.series.features, [column.metrics() for column in model.columns], sums
         )
         own_columns: Columns = {"columns": columns} if columns else {}
-        notes = []
+        notes = zeros(self.all.model.all)
         if self.broken:
             notes.append(
                 f"{self.broken:,} of {self.count:,} forecasts are not finite from some step on:"

@@ -144,6 +144,21 @@ def unseen(data: Data, name: SplitName) -> list[str]:
     return notes
 
 
+def short_ahead(data: Data, steps: int) -> list[str]:
+    """Return a note of the steps that are to be generated and cannot be, for want of covariates."""
+    rows, covariates = data.opening_covariates(), data.covariates
+    if rows is None or covariates is None or not data.target.generates:
+        return []
+    reach = covariates.reach(len(data.opening()), rows, steps)
+    if reach >= steps:
+        return []
+    listed = ", ".join(covariates.names(FUTURE))
+    return [
+        f"{reach:,} of {steps:,} steps can be generated behind the last series: of the others the"
+        f" future covariates are not known: {listed}"
+    ]
+
+
 def ahead_of(clock: Clock, row: int, end: int) -> Called:
     """Return what tells how steps after the end of a series are called: by stamps where known."""
 

@@ -55,13 +55,13 @@ class Plan:
         if len(self.able(lengths, 1, least)):
             return
         most = self.most_folds(longest - least)
-        asked = f"{self.folds} folds, {self.step} steps apart, each {self.horizon} steps ahead"
+        asked = f"{self.folds} folds, {steps(self.step)} apart, each {steps(self.horizon)} ahead"
         if self.folds == 1:
-            asked = f"a fold of {self.horizon} steps ahead"
+            asked = f"a fold of {steps(self.horizon)} ahead"
         needed = self.left_off(1) + least
-        before = f"{least} step{'s' * (least != 1)} before the first cutoff among them"
+        before = f"{steps(least)} before the first cutoff among them"
         fact = f"{asked}, take {needed:,} steps of a series, {before}; the longest has {longest:,}"
-        cure = f"folds = {most}" if most else f"one fold of {longest - least:,} steps ahead at most"
+        cure = f"folds = {most}" if most else f"one fold of {steps(longest - least)} ahead at most"
         if longest <= least:
             cure = "give longer series"
         raise InputError.of("RC041", fact, key="source", cure=cure)
@@ -94,6 +94,11 @@ class Plan:
         if most:
             cure = f"folds = {most} at most, or {cure}"
         raise InputError.of("RC080", fact, cure=cure)
+
+
+def steps(count: int) -> str:
+    """Return so many steps in words."""
+    return "1 step" if count == 1 else f"{count:,} steps"
 
 
 def least_history(lag: int, by_series: bool) -> int:

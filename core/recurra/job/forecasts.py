@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recurra.contracts.metric import ColumnSums, Metrics, SeriesScales
 from recurra.data.chain import in_training
 from recurra.data.covariate_vocabulary import Rows
-from recurra.data.splits import SCORED, Split, SplitName, sampled
+from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.data.store import Ints
 from recurra.generate import abreast
 from recurra.generate.abreast import Start
@@ -22,6 +22,7 @@ from recurra.job.figures import Column, Columns, Forecast, Stamped
 from recurra.job.scores import ForecastScores
 from recurra.model.network import Network
 from recurra.train import series as rules
+from recurra.train.errors import Errors, Term
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
@@ -112,7 +113,7 @@ def forecast(
         data.source.features(), [column.metrics() for column in model.columns], compared
     )
     notes = left_out(data, name, total) + _forecast_notes(begun, total, season, counts)
-    notes += unscaled(scales, scales.starts)
+    notes += [*unscaled(scales, scales.starts), *zeros(model)]
     own_columns: Columns = {"columns": columns} if columns else {}
     return {
         "steps": horizon,
@@ -158,6 +159,27 @@ def unscaled(scales: SeriesScales, begin: Ints) -> list[str]:
         f"no mase of {some:,} of {len(begin):,} series, which are left out of it: what is known"
         " of them does not change, or is too short"
     ]
+
+
+def zeros(errors: Errors) -> list[str]:
+    """Return a note of the values that came of which no error can be a share, for they are 0."""
+    parts = errors.columns or [errors]
+    sums = np.sum([part.sums for part in parts], axis=0)
+    count, some = int(sums[Term.COUNT]), int(sums[Term.NONZERO])
+    if some == count:
+        return []
+    if not some:
+        return [f"no mape and no wape: all {count:,} values that came are 0"]
+    return [f"mape leaves out {count - some:,} of {count:,} values, which are 0"]
+
+
+def without_part(data: Data, name: SplitName) -> list[str]:
+    """Return a note of the series that are too short to have a part in a split of each."""
+    total, part = len(data.store.starts), data.splits[name]
+    short = total - len(np.unique(part.begin))
+    if not short or name == "all":
+        return []
+    return [f"{short:,} of {total:,} series are too short to have a part in {called(name)}"]
 
 
 def by_column(

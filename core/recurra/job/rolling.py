@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -86,7 +87,8 @@ def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> 
         return of_fold(fold if retrain else 1)
 
     every = np.ones(len(series.names), bool)
-    return Task(resolved, series, plan, model, every, _notes(resolved, retrain, plan))
+    notes = [*_notes(resolved, retrain, plan), *_apart(series)]
+    return Task(resolved, series, plan, model, every, notes)
 
 
 def check_histories(series: Series, plan: Plan, vocabulary: Vocabulary[Any]) -> None:
@@ -142,6 +144,20 @@ def _notes(resolved: Resolved, retrain: bool, plan: Plan) -> list[str]:
     if validated:
         said += ", whose last steps validate it"
     return [f"{said}; validation and scales see the past alone" if validated else said]
+
+
+def _apart(series: Series) -> list[str]:
+    """Return a note of series that do not all end at one time, and so have cutoffs of their own."""
+    if not series.clock.known:
+        return []
+    ends = [series.clock.labels(row, [int(last)])[0] for row, last in enumerate(series.lengths - 1)]
+    early = len(ends) - max(Counter(ends).values())
+    if not early:
+        return []
+    return [
+        f"{early:,} of {len(ends):,} series end at another time than most, and each is cut from its"
+        " own end: a model may have seen other series after the cutoff of one"
+    ]
 
 
 def backtest_of_run(

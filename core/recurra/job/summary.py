@@ -18,6 +18,7 @@ from recurra.engine.choice import Choice
 from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
 from recurra.job.build import build_optimizer, fresh_network, sized
+from recurra.job.covariates import short_ahead
 from recurra.job.data import Data
 from recurra.job.preflight import preflight
 from recurra.job.report import (
@@ -33,6 +34,7 @@ from recurra.job.report import (
 from recurra.model import sequences
 from recurra.model.network import Network, names
 from recurra.resolved import Resolved
+from recurra.spec.tables import Task
 from recurra.train.loop import total_steps
 
 CUT: dict[type, str] = {
@@ -74,7 +76,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
         notes=resolved.notes,
         components=_components(resolved),
         device=str(network.device),
-        data=_sizes(data, task.sequence.length),
+        data=_sizes(data, task),
         vocabulary=data.elements.summary(data),
         answers=None if data.answers is data.read else data.answer_elements.answers(data),
         shapes=_stages(network, batch),
@@ -98,17 +100,19 @@ def _components(resolved: Resolved) -> dict[str, str]:
     return components | {"cell": ", ".join(cells)}
 
 
-def _sizes(data: Data, length: int) -> DataSizes:
-    """Return how large the data is, cut into windows of a length."""
+def _sizes(data: Data, task: Task) -> DataSizes:
+    """Return how large the data is, cut into windows as a task says, and how it was read."""
     return DataSizes(
         elements=len(data.store),
         sequences=len(data.store.starts),
         cut=CUT[type(data.feed)],
         splits={
-            name: SplitSizes(part.elements, part.steps, _windows(data, name, part, length))
+            name: SplitSizes(
+                part.elements, part.steps, _windows(data, name, part, task.sequence.length)
+            )
             for name, part in data.splits.items()
         },
-        notes=[*data.source.notes(), *data.times()],
+        notes=[*data.source.notes(), *data.times(), *short_ahead(data, task.generation.length)],
         covariates=[] if data.covariates is None else list(_covariates(data.covariates)),
         covariate_inputs=0 if data.covariates is None else data.covariates.width,
     )

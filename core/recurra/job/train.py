@@ -17,6 +17,7 @@ from recurra.errors import Interrupted, RunError
 from recurra.generate import arguments
 from recurra.job.build import build_trainer
 from recurra.job.changes import Changes
+from recurra.job.covariates import short_ahead
 from recurra.job.data import Data
 from recurra.job.figures import Generated, Result
 from recurra.job.reopen import fill
@@ -89,6 +90,7 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
     with _resumable(folder):
         measured = figures(resolved.task, data, network, data.held_out())
         generated = run.generated() if data.target.generates else None
+        measured["notes"] += short_ahead(data, resolved.task.generation.length)
 
     step = trainer.progress.step
     folder.record(step=step, split=measured["split"], final=True, **measured["metrics"])

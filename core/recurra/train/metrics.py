@@ -76,7 +76,7 @@ class Accuracy(Metric):
 
 
 ZEROS = "every number of it is 0, and no error can be divided by it"
-STILL = "what training holds of its series does not change, or is too short"
+STILL = "what precedes it in its series does not change, or is too short"
 
 
 class Distance(Metric):

@@ -30,6 +30,7 @@ from recurra.resolved import Resolved
 from recurra.spec.tables import Task
 from recurra.train import series
 from recurra.train.errors import Errors
+from recurra.train.metrics import STILL
 
 if TYPE_CHECKING:
     from recurra.job.data import Data
@@ -194,6 +195,12 @@ class Numbers(Elements):
         if scales is not None:
             begin = split.scored().begin
             notes += forecasts.unscaled(scales, begin)
+        elif data.scale is not None and "mase" not in figures["metrics"]:
+            notes.append(f"no mase: {STILL}")
+        if errors:
+            notes += forecasts.zeros(next(iter(errors.values())))
+        if task.sequence.split_by == "time":
+            notes += forecasts.without_part(data, name)
         if task.generation.prompt is None and data.opening_position():
             notes.append(
                 f"what is generated goes on from the last {TAIL:,} steps of the last series"
