@@ -17,11 +17,14 @@ import recurra
 from recurra.data.segments import groups
 from recurra.data.splits import everything
 from recurra.errors import InputError
+from recurra.generate.companion import Companion
+from recurra.generate.session import Session
 from recurra.job.build import fresh_network
 from recurra.job.data import Data, load_data
 from recurra.job.run import Run
 from recurra.model import decoder as decoders
 from recurra.model.network import Network
+from recurra.model.stepper import AFTER
 from recurra.resolve import resolve
 from recurra.train.evaluate import evaluate
 
@@ -434,6 +437,36 @@ def test_another_decoder_begins_its_head_anew(run: Run, home: Path) -> None:
             old = weights.get(name)
             taken = old is not None and torch.allclose(weight, old, atol=1e-9)
             assert taken == (decoder == own or name.startswith(("layers.", "encoder.")))
+
+
+@pytest.mark.parametrize("decoder", [pytest.param("linear", marks=pytest.mark.slow), "cell"])
+def test_a_kernel_of_steps_leaves_what_the_network_does(home: Path, decoder: str) -> None:
+    """Read one by one, by the compiled step from `AFTER` on, a series with covariates has the
+    forecast that it has read at once.
+    """
+    draw = np.random.default_rng(2)
+    table = [
+        ["s0", float(value), float(value) * 2 + step % 3, "sun", 0.0, 1.0]
+        for step, value in enumerate(draw.normal(size=AFTER + 40))
+    ]
+    made = task(written(home / "long.csv", table), decoder, device={"path": "auto"})
+    data, network = untrained(made)
+    outlook, known = data.reader.outlook, data.covariates
+    assert known is not None
+
+    columns = {name: [row[NAMES.index(name)] for row in table] for name in NAMES}
+    names = ROLES["future_covariates"]
+    later = {name: columns[name][:AHEAD] for name in names}
+    found = []
+    for step in (len(table), 1):
+        companion = Companion.of(known, {"area": 1.0})
+        session = Session(network, data.vocabulary, outlook=outlook, companion=companion)
+        for at in range(0, len(table), step):
+            beside = {name: columns[name][at : at + step] for name in names}
+            session.feed(columns["y"][at : at + step], beside)
+        found.append(session.forecast(covariates=later))
+    assert session.stepper.made >= AFTER and session.stepper.kernel is not None
+    assert found[1] == pytest.approx(found[0], rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.slow
