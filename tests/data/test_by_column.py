@@ -252,6 +252,11 @@ def test_a_run_says_all_in_the_units_of_its_columns(tmp_path: Path) -> None:
     said = [session.forecast_step().tolist() for _ in range(4)]
     assert np.array(said) == pytest.approx(np.array(plain["predicted"]), rel=1e-6)
 
+    low = tmp_path / "low.csv"
+    low.write_text("level,growth\n" + "1,1\n" * 9 + "1,0\n" * 9)
+    with pytest.raises(InputError, match=r"log: the value 0 of column 'growth' .*: position 9;"):
+        run.evaluate("all", {"source.path": str(low)})
+
     told = recurra.check(panel(tmp_path, OF_TWO))["vocabulary"]
     assert told["notes"] == ["growth: x is log x"]
     assert [step.split(":")[0] for step in told["transforms"]] == ["level"] * 2 + ["growth"] * 2

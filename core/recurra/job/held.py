@@ -133,8 +133,11 @@ def _transformed(
         part = _some(replace(part, low=low), enough)
         seen = replace(part, low=part.begin, high=part.low)
 
+    # No split of this data is the run's training.
+    none = _some(part, np.zeros(len(part), bool))
+
     def place(at: int) -> str:
-        return place_of(store, {"train": part, "validation": part, "test": part}, at)
+        return place_of(store, {"train": none, "validation": none, "test": none}, at)
 
     rows = transformed(chain, store, in_training(store, seen), place)
     reader = replace(reader, rows=rows, origins=chain.width, lag=lag)
