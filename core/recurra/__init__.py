@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydantic import Field
 
     from recurra.cli.display import progress
+    from recurra.contracts.calendar import Calendar, CalendarWord, Fourier, FourierPeriod
     from recurra.contracts.cell import Cell
     from recurra.contracts.component import Component
     from recurra.contracts.distribution import Distribution
@@ -71,6 +72,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Field": "pydantic",
+    "Calendar": "recurra.contracts.calendar",
+    "CalendarWord": "recurra.contracts.calendar",
+    "Fourier": "recurra.contracts.calendar",
+    "FourierPeriod": "recurra.contracts.calendar",
     "Cell": "recurra.contracts.cell",
     "Component": "recurra.contracts.component",
     "Encoder": "recurra.contracts.encoder",
@@ -137,6 +142,8 @@ _HOME = {
 
 __all__ = [
     "Accuracy",
+    "Calendar",
+    "CalendarWord",
     "Cell",
     "CellOptions",
     "Component",
@@ -151,6 +158,8 @@ __all__ = [
     "Figure",
     "FilePath",
     "Form",
+    "Fourier",
+    "FourierPeriod",
     "Frequency",
     "GatedCell",
     "GatedOptions",

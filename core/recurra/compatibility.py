@@ -150,9 +150,14 @@ def _covariate_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -
         fact = f"covariates are read beside numbers, and vocabulary {name!r} gives symbols"
         yield from (Problem("RC030", fact, f"source.{role}", cure="leave it out") for role in roles)
         return
+    if resolved.calendar and not ELEMENTS[vocabulary.yields].accompanied:
+        name = resolved.parts["vocabulary"].entry.component.name
+        fact = f"features of stamps are read beside numbers, and vocabulary {name!r} gives symbols"
+        yield Problem("RC030", fact, "source.calendar", cure="leave it out")
+        return
 
     name = resolved.parts["target"].entry.component.name
-    if FUTURE in roles and not (target.scope == "step" and target.reach):
+    if FUTURE in roles and not resolved.asks_ahead:
         fact = f"target {name!r} asks nothing of a step to come, of which these are known before"
         cure = "name them as past_covariates: they are then read with their own step"
         yield Problem("RC031", fact, f"source.{FUTURE}", cure=cure)
@@ -167,8 +172,9 @@ def _covariate_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) -
         cure += " future_covariates what is known before"
         got = str(generation.length)
         yield Problem("RC031", fact, "generation.length", got=got, cure=cure)
-    if roles and generation.prompt is not None:
-        fact = "a prompt of the task has no covariates beside it"
+    if (roles or resolved.calendar) and generation.prompt is not None:
+        what = "covariates" if roles else "time stamps"
+        fact = f"a prompt of the task has no {what} beside it"
         cure = "leave it out: the end of the data is gone on from; or give one in Python"
         yield Problem("RC031", fact, "generation.prompt", cure=cure)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from recurra.catalog import Catalog, Entry
+from recurra.contracts.calendar import Calendar
 from recurra.contracts.distribution import Distribution
 from recurra.contracts.source import COVARIATES
 from recurra.contracts.vocabulary import Vocabulary
@@ -125,6 +126,18 @@ class Resolved:
         asked: tuple[Role, ...] = () if self.target.asks == "input" else (self.target.asks,)
         given: tuple[Role, ...] = ("fold", "time", *COVARIATES)
         return (*asked, *(role for role in given if role in self.roles))
+
+    @cached_property
+    def calendar(self) -> Calendar | None:
+        """What is read of the time stamps of the data, if anything is."""
+        with self.placing():
+            calendar: Calendar | None = self.source().calendar()
+            return calendar
+
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether each step is asked of what comes after it, of which something may be known."""
+        return self.target.scope == "step" and self.target.reach > 0
 
     @property
     def covariates(self) -> tuple[Role, ...]:

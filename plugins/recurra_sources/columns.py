@@ -13,15 +13,16 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, cast
 
-from recurra import Element, InputError, Piece, Role, Source, Timeline
+from recurra import Calendar, Element, InputError, Piece, Role, Source, Timeline
 from recurra_sources import bulk, covariates, labels, panels
 from recurra_sources import cells as read_as
 from recurra_sources.applying import refuse_unused
 from recurra_sources.blocks import Stretch, of_rows
 from recurra_sources.bulk import Looker, Many
+from recurra_sources.calendar_options import calendar_of
 from recurra_sources.cells import Reader, Row
 from recurra_sources.covariates import CovariateReader
-from recurra_sources.faults import Faults
+from recurra_sources.faults import Faults, nothing_yet
 from recurra_sources.following import Steps
 from recurra_sources.gaps import Gaps
 from recurra_sources.interpolation import NOTHING_AFTER, Interpolation
@@ -162,6 +163,11 @@ class Rows(Source[R]):
         """Return how stamps go on, for which all rows are looked through."""
         return self._looked_through().timeline if self.options.time else None
 
+    def calendar(self) -> Calendar | None:
+        """Return what is read of time stamps, if anything is."""
+        options = self.options
+        return calendar_of(options.calendar, options.fourier, options.holidays)
+
     def _check_options(self, element: Element) -> None:
         """Raise `InputError` (RC030) for options that do not fit what is read, or the labels."""
         options = self.options
@@ -257,21 +263,13 @@ class Rows(Source[R]):
                     role, before = "static_covariates", first.static[name]
                     raise self._changing(role, first, before, step, value, name)
             if first.ahead:
-                raise self._nothing_yet(first)
+                raise nothing_yet(self.where, first.place, first.group)
             yield step
 
     def _of_one_static(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Give the steps of all rows as one sequence. Raises `InputError` (RC042)."""
         first = next(steps, None)
         return iter(()) if first is None else self._of_one_label(first, chain([first], steps))
-
-    def _nothing_yet(self, first: Step) -> InputError:
-        """Return the error of a series of which nothing has come."""
-        whose = "the series" if first.group is None else f"group {first.group!r}"
-        fact = f"{self.where}:{first.place}: no row of {whose} holds a value"
-        fact += ", and nothing follows from covariates alone"
-        cure = "give its past, or leave its rows out"
-        return InputError.of("RC042", fact, key="source.columns", cure=cure)
 
     def _joined(self, steps: Iterator[Step]) -> Iterator[Piece]:
         """Give the texts of one group, with what stands between them."""

@@ -122,3 +122,12 @@ def shortened(cell: Any) -> str:
     unseen = isinstance(cell, str) and not cell.isprintable()
     text = ascii(cell) if unseen else repr(cell)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nothing_yet(where: str, place: Place, group: str | None) -> InputError:
+    """Return the error of a series that begins at a place, and of which nothing has come."""
+    whose = "the series" if group is None else f"group {group!r}"
+    fact = f"{where}:{place}: no row of {whose} holds a value"
+    fact += ", and nothing follows from covariates alone"
+    cure = "give its past, or leave its rows out"
+    return InputError.of("RC042", fact, key="source.columns", cure=cure)

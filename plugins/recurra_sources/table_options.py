@@ -7,8 +7,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import PrivateAttr, field_validator, model_validator
 
-from recurra import Field, FilePath, Frequency, Options, Timeline
+from recurra import CalendarWord, Field, FilePath, Frequency, Options, Timeline
 from recurra_sources.applying import For
+from recurra_sources.calendar_options import (
+    DAYS,
+    Order,
+    check_fourier,
+    check_holidays,
+    check_words,
+)
 from recurra_sources.encodings import ERRORS, Encoding, Errors
 
 Numbers: TypeAlias = Literal[
@@ -101,6 +108,30 @@ class RowOptions(Options):
             "what a whole number is as a stamp; auto is told by the first one: a month or a day of"
             " the years 1800 to 2199, a number below 1e8, or what has passed since 1970, in seconds"
             " below 1e11, then in milliseconds, microseconds and nanoseconds"
+        ),
+    )
+    calendar: Annotated[list[CalendarWord], For("numbers")] = Field(
+        [],
+        description=(
+            "features of time stamps that are read beside numbers, and known of every step to come:"
+            " where a step stands in its hour (minute), day (hour), week (weekday), month (day) or"
+            " year (day of year, week, month, quarter), each as a sine and a cosine, and whether it"
+            " is of a weekend, 1 or 0"
+        ),
+    )
+    fourier: Annotated[dict[str, Order], For("numbers")] = Field(
+        {},
+        description=(
+            "how many waves of a period are read of time stamps, each a sine and a cosine: of a"
+            " minute, hour, day, week, month, quarter or year, as { year = 3 }, or of so many"
+            ' steps, as { "36.5 steps" = 2 }'
+        ),
+    )
+    holidays: Annotated[list[str], For("numbers")] = Field(
+        [],
+        max_length=DAYS,
+        description=(
+            "dates, as 2025-12-25: whether a step is of one of them is read beside it, 1 or 0"
         ),
     )
     past_covariates: Annotated[list[str], For("numbers")] = Field(
@@ -261,7 +292,8 @@ class RowOptions(Options):
     @model_validator(mode="after")
     def _stamps_are_known(self) -> Self:
         if self.time is None:
-            for name in ("frequency", "gaps", "time_zone", "time_numbers"):
+            settings = ("frequency", "gaps", "time_zone", "time_numbers")
+            for name in (*settings, "calendar", "fourier", "holidays"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: it is about time stamps, and time names no column")
             return self
@@ -278,6 +310,34 @@ class RowOptions(Options):
                     f"time_zone: {self.time_zone!r} is no zone that is known here, such as"
                     " Europe/Berlin; where there is no database of them, pip install tzdata"
                 ) from error
+        return self
+
+    @field_validator("calendar")
+    @classmethod
+    def _words_differ(cls, words: list[CalendarWord]) -> list[CalendarWord]:
+        check_words(words)
+        return words
+
+    @field_validator("fourier")
+    @classmethod
+    def _periods_are_known(cls, fourier: dict[str, int]) -> dict[str, int]:
+        check_fourier(fourier)
+        return fourier
+
+    @field_validator("holidays")
+    @classmethod
+    def _holidays_are_dates(cls, holidays: list[str]) -> list[str]:
+        check_holidays(holidays)
+        return holidays
+
+    @model_validator(mode="after")
+    def _stamps_go_on(self) -> Self:
+        for name in ("calendar", "fourier", "holidays"):
+            if self.frequency == "none" and getattr(self, name):
+                raise ValueError(
+                    f'{name}: with frequency = "none" nobody knows the stamp of a step to come:'
+                    " leave frequency out, or name one"
+                )
         return self
 
     @model_validator(mode="after")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from recurra import InputError, Piece
 from recurra.contracts.source import FUTURE, PAST, STATIC
 from recurra.data.batches import Reader
+from recurra.data.companions import Companions
 from recurra.data.corpus import build
-from recurra.data.covariate_vocabulary import Companions, CovariateVocabulary
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.splits import everything
 from recurra.data.store import Store
 from recurra_vocabularies.numeric import Numeric, NumericOptions

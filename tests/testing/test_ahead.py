@@ -11,7 +11,7 @@ from liars import entry
 from liars.targets import RIGHT
 
 from recurra.data.batches import Batch
-from recurra.data.covariate_vocabulary import Companions
+from recurra.data.companions import Companions
 from recurra.model.decoder import Beside, Decoder
 from recurra.testing.suite import Examination, all_checks
 

@@ -206,6 +206,7 @@ def generate(
             help="Read the end of the training text, or of the series, before the prompt.",
         ),
     ] = None,
+    time: Annotated[str | None, typer.Option(help="The time stamp of the first step.")] = None,
     length: Annotated[
         int | None, typer.Option(min=0, help="How many elements to generate.")
     ] = None,
@@ -252,7 +253,7 @@ def generate(
     settings: dict[str, Any] = {
         "seed": seed, "streams": streams, "position": position, "warm": warm, "series": series,
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "stop": stop or None,
+        "repetition_penalty": repetition_penalty, "stop": stop or None, "time": time,
     }  # fmt: skip
     with prompted("--prompt" if values is None else "--values"):
         steps = opened.generate(beginning, length, **settings)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+from recurra.contracts.calendar import Calendar
 from recurra.contracts.options import Options
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Element, Values
@@ -174,6 +175,14 @@ class Source(ABC, Generic[O]):
 
         It is known once the data was read. A source that has one gives the role `time`, and leaves
         no step out between two others (came with API 1.1).
+        """
+        return None
+
+    def calendar(self) -> Calendar | None:
+        """Return the features of time stamps that are read beside numbers, if any are.
+
+        They are computed of the first stamp of a sequence and of `timeline`: a source that has some
+        has a timeline with a frequency. It is known before the data is read (came with API 1.1).
         """
         return None
 

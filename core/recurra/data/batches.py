@@ -17,7 +17,7 @@ from torch import Tensor
 from recurra.contracts.target import Past, Window
 from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
-from recurra.data.covariate_vocabulary import Companions
+from recurra.data.companions import Companions
 from recurra.data.outlook import Outlook, Told, series
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store

@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from recurra.contracts.source import COVARIATES, FUTURE, PAST, STATIC, Role
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.covariates import Column
+from recurra.data.dated import Dated, Since
 from recurra.data.intake import LARGEST, refused
 from recurra.data.splits import Split
-from recurra.data.store import Array, Covariates, Ints, Store
+from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
 
 BLOCK = 1 << 16
 """Rows that are looked at at a time."""
+CALENDAR = "calendar"
+"""What the features of stamps are saved as."""
 MOST = 1 << 10
 """Categories of a column: each is an input, and one that comes once can teach nothing."""
 
@@ -58,16 +61,27 @@ class Rows(NamedTuple):
     """The covariates of a stretch of one series: numbers as they came, and the ids of names.
 
     `past` is `[n, P]`, and `future` `[m, Q]`, of the same steps and of those known ahead; `static`
-    is `[K]`.
+    is `[K]`. Where features of time stamps are read it begins `since` one.
     """
 
     past: Floats
     future: Floats
     static: Floats
+    since: Since | None = None
 
     def after(self, steps: int) -> Rows:
         """Return those of what comes after so many steps."""
-        return Rows(self.past[steps:], self.future[steps:], self.static)
+        since = None if self.since is None else self.since.after(steps)
+        return Rows(self.past[steps:], self.future[steps:], self.static, since)
+
+    def record(self) -> dict[str, Any]:
+        """Return them as plain JSON."""
+        told: dict[str, Any] = {
+            "past": self.past.tolist(),
+            "future": self.future.tolist(),
+            "static": self.static.tolist(),
+        }
+        return told if self.since is None else {**told, "since": self.since.save()}
 
 
 @dataclass
@@ -134,17 +148,20 @@ class CovariateVocabulary:
     """The covariates that a network reads beside numbers, by their role.
 
     A row of what it reads holds the elements, then the covariates of the past, those of the future
-    of the step after, and static ones. Where several steps `ahead` are answered at once, those of
-    the future are those of the step itself, and those of the steps ahead are read with the answers.
+    of the step after, the features of its time stamp, if it is `dated`, and static ones. Where
+    several steps `ahead` are answered at once, those of the future and of stamps are those of the
+    step itself, and those of the steps ahead are read with the answers.
     """
 
     tables: dict[Role, Table] = field(default_factory=dict)
     ahead: int = 0
+    dated: Dated | None = None
 
     @property
     def width(self) -> int:
         """How many numbers a network reads of them at a step."""
-        return sum(table.width for table in self.tables.values())
+        of_stamps = 0 if self.dated is None else self.dated.width
+        return of_stamps + sum(table.width for table in self.tables.values())
 
     def names(self, role: Role) -> list[str]:
         """Return what those of a role are called."""
@@ -153,7 +170,9 @@ class CovariateVocabulary:
     @property
     def coming(self) -> int:
         """How many numbers a network reads of each step ahead that is answered."""
-        return self.width_of(FUTURE) if self.ahead else 0
+        if not self.ahead:
+            return 0
+        return self.width_of(FUTURE) + (0 if self.dated is None else self.dated.width)
 
     def width_of(self, role: Role) -> int:
         """How many of these are of a role."""
@@ -173,13 +192,13 @@ class CovariateVocabulary:
 
     def inputs(self) -> list[str]:
         """Return what the numbers are called that a network reads."""
-        return [
-            name
-            for role in COVARIATES
-            if role in self.tables
-            for column in self.tables[role].columns
-            for name in column.inputs()
-        ]
+        names: list[str] = []
+        for role in COVARIATES:
+            if role == STATIC and self.dated is not None:
+                names += self.dated.calendar.inputs()
+            if role in self.tables:
+                names += [name for each in self.tables[role].columns for name in each.inputs()]
+        return names
 
     def scales(self) -> list[str]:
         """Return how the covariates of numbers are scaled, as far as their vocabulary says it."""
@@ -192,7 +211,9 @@ class CovariateVocabulary:
             said += table.numbers.notes() if table.of_numbers else []
         return said
 
-    def rows(self, tables: Mapping[Role, Mapping[str, Any]], what: str) -> Rows:
+    def rows(
+        self, tables: Mapping[Role, Mapping[str, Any]], what: str, since: Since | None = None
+    ) -> Rows:
         """Return the covariates of one series that a source gives.
 
         `what` they are of is told where one cannot be read. Raises `InputError` (RC080).
@@ -204,7 +225,7 @@ class CovariateVocabulary:
                 given = {name: [value] for name, value in given.items()}
             parts[role] = table.rows(given, what)
         static = parts[STATIC][0] if STATIC in self.tables else np.zeros(0)
-        return Rows(parts[PAST], parts[FUTURE], static)
+        return Rows(parts[PAST], parts[FUTURE], static, since)
 
     @classmethod
     def fitted(
@@ -249,11 +270,17 @@ class CovariateVocabulary:
             made.tables[role] = table
         return made
 
-    def fits(self, covariates: Covariates | None, owner: str) -> None:
-        """Refuse other covariates than those that a run, the `owner`, reads.
+    def fits(self, covariates: Covariates | None, owner: str, dated: Dated | None = None) -> None:
+        """Refuse other covariates, or stamps, than those that a run, the `owner`, reads.
 
         Raises `InputError` (RC030).
         """
+        if self.dated is not None:
+            self.dated.fits(dated, owner)
+        elif dated is not None:
+            fact = f"{owner} reads no features of time stamps, and this task does"
+            cure = "leave source.calendar out"
+            raise InputError.of("RC030", fact, key="source.calendar", cure=cure)
         here: dict[Role, list[str]] = {}
         for column in covariates.columns if covariates else ():
             here.setdefault(column.role, []).append(column.name)
@@ -266,13 +293,14 @@ class CovariateVocabulary:
 
     def save(self) -> dict[str, Any]:
         """Return what was learned, as plain JSON."""
-        return {
+        saved: dict[str, Any] = {
             role: {
                 "columns": [list(column) for column in table.columns],
                 "numbers": table.numbers.save() if table.of_numbers else {},
             }
             for role, table in self.tables.items()
         }
+        return saved if self.dated is None else {**saved, CALENDAR: self.dated.save()}
 
     @classmethod
     def restored(cls, saved: Mapping[str, Any], vocabulary: Vocabulary[Any]) -> CovariateVocabulary:
@@ -288,85 +316,11 @@ class CovariateVocabulary:
                 if table.numbers.size != len(table.of_numbers):
                     raise ValueError(f"the scale of {role} is not of {len(table.of_numbers)}")
             made.tables[role] = table
-        if not made.tables or len(made.tables) != len(saved):
+        if CALENDAR in saved:
+            made.dated = Dated.restored(saved[CALENDAR])
+        if not saved or len(made.tables) + (CALENDAR in saved) != len(saved):
             raise ValueError("it holds no covariates")
         return made
-
-
-@dataclass(frozen=True)
-class Companions:
-    """The covariates of a store, as a network reads them."""
-
-    vocabulary: CovariateVocabulary
-    covariates: Covariates
-    store: Store
-
-    def rows(self, role: Role, rows: Array) -> Floats:
-        """Return rows `[n, C]` of what is stored of a role, with the ids of names."""
-        read = np.array(rows, np.float64)
-        table = self.vocabulary.tables[role]
-        stored = [column for column in self.covariates.columns if column.role == role]
-        for index, (known, column) in enumerate(zip(table.columns, stored, strict=True)):
-            if column.names is not None:
-                ids = known.ids(column.names)
-                read[:, index] = ids[read[:, index].astype(np.int64)]
-        return read
-
-    def part(self, role: Role) -> slice:
-        """Return where the columns of a role stand in the rows of steps."""
-        past = len(self.vocabulary.tables[PAST].columns) if PAST in self.vocabulary.tables else 0
-        return slice(0, past) if role == PAST else slice(past, None)
-
-    def stretch(self, first: int, origin: int, stop: int) -> Rows:
-        """Return the covariates of one series up to an origin, and of those after it up to `stop`.
-
-        Behind the last element stand those that are known of the steps to come.
-        """
-        tables, sequence = self.vocabulary.tables, int(self.store.sequence(np.array([first]))[0])
-        nothing = np.zeros((origin - first, 0))
-        past = future = nothing
-        steps = self.covariates.steps
-        if PAST in tables and steps is not None:
-            past = self.rows(PAST, steps.values[first:origin, self.part(PAST)])
-        if FUTURE in tables and steps is not None:
-            future = np.asarray(steps.values[first:stop, self.part(FUTURE)])
-            later = self.covariates.ahead.get(sequence)
-            if later is not None and stop == self.store.ends[sequence]:
-                future = np.concatenate([future, later])
-            future = self.rows(FUTURE, future)
-        static = np.zeros(0)
-        if STATIC in tables:
-            static = self.rows(STATIC, self.covariates.static[sequence][None])[0]
-        return Rows(past, future, static)
-
-    def window(self, first: Ints, count: int) -> Floats:
-        """Return what is read beside `count` steps from `first` `[B]` on, `[B, count, W]`."""
-        parts, tables = [], self.vocabulary.tables
-        if self.covariates.steps is not None:
-            spans = self.covariates.steps.spans(first, count + 1)
-            future = spans[:, :-1] if self.vocabulary.ahead else spans[:, 1:]
-            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, future)):
-                if role in tables:
-                    own = rows[:, :, self.part(role)].reshape(len(first) * count, -1)
-                    read = tables[role].encode(self.rows(role, own))
-                    parts.append(read.reshape(len(first), count, -1))
-        if STATIC in tables:
-            places = self.store.sequence(first[:, None] + np.arange(count))
-            sequences, back = np.unique(places, return_inverse=True)
-            rows = self.rows(STATIC, self.covariates.static[sequences])
-            parts.append(tables[STATIC].encode(rows)[back.reshape(places.shape)])
-        return np.concatenate(parts, axis=-1)
-
-    def coming(self, first: Ints, count: int) -> Floats:
-        """Return what is known beforehand of `count` steps after `first` `[B]`, `[B, count, Q]`.
-
-        What stands there behind the end of a series is of no step that can be asked of it.
-        """
-        assert self.covariates.steps is not None, "there are covariates of steps"
-        rows = self.covariates.steps.spans(first, count + 1)[:, 1:, self.part(FUTURE)]
-        table = self.vocabulary.tables[FUTURE]
-        read = table.encode(self.rows(FUTURE, rows.reshape(len(first) * count, -1)))
-        return read.reshape(len(first), count, -1)
 
 
 def _column(known: Known, values: Any, what: str) -> Floats:

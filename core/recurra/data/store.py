@@ -65,6 +65,11 @@ class Covariates:
     static: Array
     ahead: Mapping[int, Array]
 
+    @classmethod
+    def none(cls, sequences: int) -> Covariates:
+        """Return those of sequences that have none."""
+        return cls([], None, np.zeros((sequences, 0)), {})
+
 
 @dataclass(frozen=True)
 class Store:

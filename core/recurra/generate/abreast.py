@@ -103,7 +103,7 @@ def _alone(
     covariates: CovariateVocabulary,
 ) -> Floats:
     """Return the forecast of a series with covariates, by a session of its own."""
-    companion = None if start.beside is None else Companion(covariates, start.beside.static)
+    companion = None if start.beside is None else Companion.beside(covariates, start.beside)
     session = Session(
         network,
         vocabulary,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.covariate_vocabulary import Rows
+from recurra.data.dated import Since
 from recurra.errors import InputError
 from recurra.generate.elements import ELEMENTS
 from recurra.generate.session import Session
@@ -83,7 +84,8 @@ def recorded_covariates(folder: RunFolder) -> Rows:
             np.array(part, np.float64).reshape(len(part) or count, -1)
             for part in (saved.past, saved.future)
         )
-        return Rows(past, future, np.array(saved.static, np.float64))
+        since = None if saved.since is None else Since.restored(saved.since)
+        return Rows(past, future, np.array(saved.static, np.float64), since)
 
 
 def recorded(

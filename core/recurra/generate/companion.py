@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from recurra.contracts.source import FUTURE, PAST, STATIC, Role
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
+from recurra.data.dated import Since
 from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -23,10 +25,13 @@ class Companion:
     A step is read together with the covariates of the future of the step after it. Where these are
     not known yet it waits, and they come with the next step, or by themselves. Where several steps
     are answered at once none waits: each is read with its own, and those of the steps ahead are
-    read with the answer.
+    read with the answer. Features of time stamps are always known: the first step that is read is
+    as long after a stamp as `since` says.
     """
 
-    def __init__(self, vocabulary: CovariateVocabulary, static: Floats) -> None:
+    def __init__(
+        self, vocabulary: CovariateVocabulary, static: Floats, since: Since | None = None
+    ) -> None:
         self.vocabulary = vocabulary
         self.static = self._encoded(STATIC, static[None] if len(static) else None)
         # 1 F+P: the last step, and its covariates of the past, where it waits.
@@ -35,13 +40,28 @@ class Companion:
         self.coming = np.zeros((0, vocabulary.width_of(FUTURE)))
         # Whether the next step was told, and cannot be read for want of its past covariates.
         self.told = False
+        # When the next step is that is read.
+        self.since = since
 
     @classmethod
-    def of(cls, vocabulary: CovariateVocabulary, static: Mapping[str, Any] | None) -> Companion:
+    def beside(cls, vocabulary: CovariateVocabulary, rows: Rows) -> Companion:
+        """Return that of a series which begins with some rows."""
+        return cls(vocabulary, rows.static, rows.since)
+
+    @classmethod
+    def of(
+        cls, vocabulary: CovariateVocabulary, static: Mapping[str, Any] | None, time: Any = None
+    ) -> Companion:
         """Return that of a series whose static covariates are given by their names.
 
-        Raises `InputError` (RC080) for one that is missing, or that nothing reads.
+        `time` is the stamp of its first step, where features of stamps are read. Raises
+        `InputError` (RC080) for one that is missing, or that nothing reads.
         """
+        since = None
+        if vocabulary.dated is not None:
+            since = vocabulary.dated.since(time)
+        elif time is not None:
+            raise without_calendar()
         table = vocabulary.tables.get(STATIC)
         given = dict(static or {})
         check_names(given, vocabulary.names(STATIC), "static covariate", "the series")
@@ -49,7 +69,7 @@ class Companion:
         if table is not None:
             listed = {name: [value] for name, value in given.items()}
             rows = table.rows(listed, "of the series")[0]
-        return cls(vocabulary, rows)
+        return cls(vocabulary, rows, since)
 
     @property
     def names(self) -> list[str]:
@@ -116,14 +136,14 @@ class Companion:
             past = self._encoded(PAST, rows.past)
             own = torch.cat([x, torch.from_numpy(past).to(x)], dim=1)
         if not self.names:
-            return other, self._beside(own, None)
+            return other, other._beside(own, None)
 
         coming = self.coming
         if rows.future.shape[1]:
             coming = self._encoded(FUTURE, rows.future)
         if self.vocabulary.ahead:
             other.coming = coming[len(own) :]
-            return other, self._beside(own, coming[: len(own)])
+            return other, other._beside(own, coming[: len(own)])
         if rows.future.shape[1]:
             if self.pending is None:
                 # That of the first of them is read already, or nothing was before it to read it.
@@ -132,15 +152,15 @@ class Companion:
             own = torch.cat([self.pending, own])
         count = len(own) - 1
         other.pending, other.coming = own[count:], coming[count:]
-        return other, self._beside(own[:count], coming[:count])
+        return other, other._beside(own[:count], coming[:count])
 
     def fed_back(self, x: Tensor) -> tuple[Companion, Tensor]:
         """Return it after a step `[1, F]` that the network has said, and what is to be read."""
         other = self._copy()
         if not self.names:
-            return other, self._beside(x, None)
+            return other, other._beside(x, None)
         other.pending = x
-        return other, self._beside(x[:0], self.coming[:0])
+        return other, other._beside(x[:0], self.coming[:0])
 
     def ahead(self, covariates: Mapping[str, Any] | None) -> Companion:
         """Return it with what is known of the next step. Raises `InputError` (RC080)."""
@@ -172,9 +192,9 @@ class Companion:
         Behind those of the first `steps` stand zeros, or what is known as well. Raises `InputError`
         (RC080) if not all of these are known.
         """
-        if not self.names:
+        if not self.vocabulary.coming:
             return None
-        if len(self.coming) < steps:
+        if self.names and len(self.coming) < steps:
             listed, known = ", ".join(self.names), len(self.coming)
             fact = f"{known} of {steps} steps can be forecast: of step {known + 1} ahead the future"
             fact += f" covariates are not known: {listed}"
@@ -184,6 +204,10 @@ class Companion:
         coming = np.zeros((whole, self.coming.shape[1]))
         known = min(whole, len(self.coming))
         coming[:known] = self.coming[:known]
+        if self.vocabulary.dated is not None:
+            assert self.since is not None, "when the series begins is known"
+            of_stamps = self.vocabulary.dated.stretch(self.since, whole)
+            coming = np.concatenate([coming, of_stamps], axis=1)
         read = torch.from_numpy(coming).to(like)
         _check_finite(read)
         return read[None]
@@ -193,7 +217,7 @@ class Companion:
         assert self.pending is not None, "a step waits"
         other = self._copy()
         other.pending, other.coming = None, self.coming[1:]
-        return other, self._beside(self.pending, self.coming[:1])
+        return other, other._beside(self.pending, self.coming[:1])
 
     def whole(self, x: Tensor, rows: Rows) -> Tensor:
         """Return what is read of a series from its beginning, as far as enough is known.
@@ -227,10 +251,16 @@ class Companion:
         return table.encode(rows)
 
     def _beside(self, own: Tensor, coming: Floats | None) -> Tensor:
-        """Return steps with what is read beside them. Raises `InputError` (RC080)."""
+        """Return steps with what is read beside them, and go on. Raises `InputError` (RC080)."""
         parts = [own]
         if coming is not None:
             parts.append(torch.from_numpy(coming).to(own))
+        dated = self.vocabulary.dated
+        if dated is not None:
+            assert self.since is not None, "when the series begins is known"
+            of_stamps = dated.stretch(self.since.after(dated.lead), len(own))
+            parts.append(torch.from_numpy(of_stamps).to(own))
+            self.since = self.since.after(len(own))
         if len(self.static):
             parts.append(torch.from_numpy(self.static).to(own).expand(len(own), -1))
         read = torch.cat(parts, dim=1)
@@ -248,6 +278,9 @@ class Companion:
         }
         if self.pending is not None:
             tensors["pending"] = self.pending.clone()
+        if self.since is not None:
+            text = json.dumps(self.since.save())
+            tensors["since"] = torch.tensor([*text.encode()], dtype=torch.uint8)
         return tensors
 
     def restored(self, tensors: dict[str, Tensor], features: int) -> Companion:
@@ -261,6 +294,8 @@ class Companion:
         widths = other.coming.shape[1], other.static.shape[-1]
         if widths != (self.coming.shape[1], self.vocabulary.width_of(STATIC)):
             raise ValueError("its covariates are not those of the run")
+        if self.vocabulary.dated is not None:
+            other.since = Since.restored(json.loads(bytes(tensors["since"].tolist())))
         return other
 
 
@@ -269,6 +304,12 @@ def _check_finite(read: Tensor) -> None:
     if not bool(torch.isfinite(read).all()):
         fact = f"a covariate is beyond all numbers of {read.dtype} once it is scaled"
         raise InputError.of("RC080", fact, cure="give numbers like those of the data")
+
+
+def without_calendar() -> InputError:
+    """Return the error of a stamp that nothing reads."""
+    fact = "this run reads no features of time stamps"
+    return InputError.of("RC080", fact, key="time", cure="leave time out")
 
 
 def check_names(given: Mapping[str, Any], needed: list[str], what: str, whose: str) -> None:

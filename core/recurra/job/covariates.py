@@ -11,17 +11,19 @@ import numpy as np
 import torch
 
 from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, Role
+from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.companions import Companions
 from recurra.data.covariate_vocabulary import (
     BLOCK,
-    Companions,
     CovariateVocabulary,
     sequence_called,
 )
+from recurra.data.dated import Dated
 from recurra.data.intake import refused
 from recurra.data.known import Known
 from recurra.data.splits import Split, SplitName, called, place_of
-from recurra.data.store import Store
+from recurra.data.store import Covariates, Store
 from recurra.errors import InputError
 from recurra.generate.session import Session
 from recurra.job.clock import Clock
@@ -44,29 +46,54 @@ def companions_of(
     store: Store,
     splits: dict[SplitName, Split],
     known: Known,
+    timeline: Timeline | None = None,
 ) -> Companions | None:
     """Return what is read beside the elements of a store, if anything is.
 
-    It is known, or learned of the training split. Raises `InputError` (RC030, RC041, RC042).
+    It is known, or learned of the training split; its stamps go on as the `timeline` says. Raises
+    `InputError` (RC030, RC041, RC042).
     """
-    learned = known.covariates or CovariateVocabulary()
+    learned, dated = known.covariates or CovariateVocabulary(), dated_of(resolved, timeline)
     if known.owner:
-        learned.fits(store.covariates, known.owner)
-    if store.covariates is None:
+        learned.fits(store.covariates, known.owner, dated)
+    if store.covariates is None and dated is None:
         return None
+    covariates = store.covariates or Covariates.none(len(store.starts))
     if known.vocabulary is None:
         # Of a run whose scale is fitted anew the categories are kept: its weights are of them.
         like = known.covariates
         place = partial(place_of, store, splits)
         learned = CovariateVocabulary.fitted(
-            store.covariates, store, splits["train"], vocabulary, like, place
+            covariates, store, splits["train"], vocabulary, like, place
         )
 
+    if dated is not None and learned.dated is not None:
+        dated = replace(learned.dated.on(timeline), lead=dated.lead)
     # A run that is begun from may have asked otherwise, and keeps what is its own.
-    learned = replace(learned, ahead=resolved.target.ahead)
-    companions = Companions(learned, store.covariates, store)
+    learned = replace(learned, ahead=resolved.target.ahead, dated=dated)
+    companions = Companions(learned, covariates, store)
     _check(companions, splits, DTYPES[resolved.task.device.precision])
     return companions
+
+
+def dated_of(resolved: Resolved, timeline: Timeline | None) -> Dated | None:
+    """Return what is read of the stamps of data that go on so, if anything is.
+
+    Raises `InputError` (RC030) where they do not, or where a feature says nothing of their steps.
+    """
+    calendar = resolved.calendar
+    if calendar is None:
+        return None
+    if timeline is None or timeline.frequency is None:
+        fact = "features of time stamps are read, and none is known of a step to come: the stamps"
+        fact += " are not regular steps apart"
+        cure = "set source.time, and source.frequency where it is left out; or leave calendar out"
+        raise InputError.of("RC030", fact, key="source.calendar", cure=cure)
+    if refusal := calendar.refused(timeline.frequency):
+        key = f"source.{refusal.option}"
+        raise InputError.of("RC030", refusal.fact, key=key, allowed=refusal.allowed)
+    of_the_next = resolved.asks_ahead and not resolved.target.ahead
+    return Dated(calendar, timeline, lead=1 if of_the_next else 0)
 
 
 def _check(companions: Companions, splits: dict[SplitName, Split], dtype: torch.dtype) -> None:

@@ -18,8 +18,9 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers, answered, can_be_given, counted, tagged
 from recurra.data.batches import Reader
 from recurra.data.chain import Chain, in_training, transformed
+from recurra.data.companions import Companions
 from recurra.data.corpus import build
-from recurra.data.covariate_vocabulary import Companions, CovariateVocabulary, Rows
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.ends import without_ends
 from recurra.data.feeds import Feed
 from recurra.data.known import Known
@@ -291,8 +292,7 @@ class Data:
             summary["opening"] = self.opening()
             summary["opening_position"] = self.opening_position()
             if beside := self.opening_covariates():
-                parts = beside._asdict().items()
-                summary["opening_covariates"] = {name: part.tolist() for name, part in parts}
+                summary["opening_covariates"] = beside.record()
             if ending := self.elements.ending(self):
                 summary["ending"] = ending.ids
                 summary["ending_position"] = ending.position
@@ -337,7 +337,7 @@ def load_data(
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        companions = companions_of(resolved, vocabulary, store, splits, known)
+        companions = companions_of(resolved, vocabulary, store, splits, known, source.timeline())
         reader = reader_of(resolved, vocabulary, store, labels, companions)
         season = task.sequence.season
         if chain:

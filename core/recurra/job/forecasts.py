@@ -57,9 +57,9 @@ class Begun(NamedTuple):
         """Return a session that has read its history, or the last steps of it."""
         history = self.history[-steps:]
         unread = len(self.history) - len(history)
-        companion = None
-        if data.covariates is not None and self.beside is not None:
-            companion = Companion(data.covariates, self.beside.static)
+        companion, beside = None, self.beside and self.beside.after(unread)
+        if data.covariates is not None and beside is not None:
+            companion = Companion.beside(data.covariates, beside)
         session = Session(
             network,
             data.vocabulary,
@@ -68,7 +68,7 @@ class Begun(NamedTuple):
             outlook=data.reader.outlook,
             companion=companion,
         )
-        return session.feed_ids(history, self.beside and self.beside.after(unread))
+        return session.feed_ids(history, beside)
 
 
 def forecast(

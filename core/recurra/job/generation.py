@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from numpy.typing import NDArray
 
 from recurra.compatibility import GIVES_ANSWERS
-from recurra.data.covariate_vocabulary import Floats
+from recurra.data.covariate_vocabulary import Rows
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
-from recurra.generate.companion import Companion
+from recurra.generate.companion import Companion, without_calendar
 from recurra.generate.session import Session
 from recurra.job.chosen import check_series, ending
 from recurra.job.covariates import Called, check_reach, step_ahead
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Given(NamedTuple):
     """What a caller gives to go on from; what is not given is as the run has it.
 
-    `position` is that of the prompt, `covariates` stand beside it, and a `series` is one of `data`.
+    `position` is that of the prompt, `covariates` stand beside it, `time` is the stamp of its first
+    step, and a `series` is one of `data`.
     """
 
     prompt: Any = None
@@ -36,6 +37,7 @@ class Given(NamedTuple):
     static_covariates: Mapping[str, Any] | None = None
     series: str | int | None = None
     data: Any = None
+    time: Any = None
 
 
 def session(
@@ -54,11 +56,13 @@ def session(
     return Session(run.network, run.vocabulary, *settled, **more)
 
 
-def companion(run: Run, static: Mapping[str, Any] | None) -> Companion | None:
+def companion(run: Run, static: Mapping[str, Any] | None, time: Any = None) -> Companion | None:
     """Return what is read beside a series, if anything is. Raises `InputError` (RC080)."""
     if run.covariates is not None:
-        return Companion.of(run.covariates, static)
+        return Companion.of(run.covariates, static, time)
     _check_read(run, static)
+    if time is not None:
+        raise without_calendar()
     return None
 
 
@@ -114,17 +118,14 @@ def _begun(
     """
     if given.series is not None:
         end = ending(run, given.series, given.data)
-        static = None if end.beside is None else end.beside.static
-        begun = session(run, seed, streams, _known(run, static), end.position)
+        begun = session(run, seed, streams, _known(run, end.beside), end.position)
         return begun.feed_ids(end.values, end.beside), end.called
 
     if given.prompt is None or given.warm:
-        static = None
-        if run.covariates is not None:
-            static = beginning.recorded_covariates(run.folder).static
-        beside = _known(run, static)
+        rows = None if run.covariates is None else beginning.recorded_covariates(run.folder)
+        beside = _known(run, rows)
     else:
-        beside = companion(run, given.static_covariates)
+        beside = companion(run, given.static_covariates, given.time)
     make = partial(session, run, seed, streams, beside)
     position = settings.position if given.position is None else given.position
     begun = beginning.begun(
@@ -133,11 +134,11 @@ def _begun(
     return begun, step_ahead
 
 
-def _known(run: Run, static: Floats | None) -> Companion | None:
-    """Return what is read beside a series of which the static covariates are known."""
-    if run.covariates is None or static is None:
+def _known(run: Run, rows: Rows | None) -> Companion | None:
+    """Return what is read beside a series that begins with some rows, if anything is."""
+    if run.covariates is None or rows is None:
         return None
-    return Companion(run.covariates, static)
+    return Companion.beside(run.covariates, rows)
 
 
 def _check_beside(run: Run, given: Given) -> None:
@@ -156,6 +157,12 @@ def _check_beside(run: Run, given: Given) -> None:
         fact += " data, and has its own"
         cure = "leave them out, or give a prompt alone"
         raise InputError.of("RC080", fact, key="covariates", cure=cure)
+    if given.time is not None and (of_data or given.warm):
+        fact = "time is the stamp of a prompt, and what is gone on from here is of the data, and"
+        fact += " has its own"
+        raise InputError.of(
+            "RC080", fact, key="time", cure="leave time out, or give a prompt alone"
+        )
 
 
 def _check_generates(run: Run) -> None:

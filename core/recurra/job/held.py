@@ -76,7 +76,7 @@ def held_data(
 
         every: dict[SplitName, Split]
         every = {"train": none, "validation": none, "test": none, name: part}
-        companions = companions_of(asked, vocabulary, store, every, known)
+        companions = companions_of(asked, vocabulary, store, every, known, source.timeline())
         reader, seen = reader_of(asked, vocabulary, store, labels, companions), none
         if chain:
             reader, part, seen = _transformed(asked, chain, reader, part)

@@ -26,7 +26,7 @@ COUNTED = "row"
 """How the column is called that names sequences which are counted."""
 
 
-VALUES, BESIDE, OF_SERIES = "values", "covariates", "static_covariates"
+VALUES, BESIDE, OF_SERIES, TIME = "values", "covariates", "static_covariates", "time"
 """The keys of a sequence that a caller gives with its covariates."""
 
 
@@ -39,7 +39,10 @@ def listed(sequence: Any, covariates: CovariateVocabulary | None) -> Any:
         return sequence
     try:
         given = {BESIDE: {}, OF_SERIES: {}, **sequence}
-        check_names(given, [VALUES, BESIDE, OF_SERIES], "key", "the sequence")
+        keys = [VALUES, BESIDE, OF_SERIES]
+        if covariates.dated is not None:
+            keys.append(TIME)
+        check_names(given, keys, "key", "the sequence")
         beside = {**_mapping(given, BESIDE)}
         of_steps = [role for role in (PAST, FUTURE) if role in covariates.tables]
         names = [name for role in of_steps for name in covariates.names(role)]
@@ -53,6 +56,11 @@ def listed(sequence: Any, covariates: CovariateVocabulary | None) -> Any:
     for role in of_steps:
         tables[role] = {name: beside[name] for name in covariates.names(role)}
     return Accompanied(given[VALUES], tables)
+
+
+def _time(sequence: Any) -> Any:
+    """Return the stamp of the first step of a sequence, if a caller gives it."""
+    return sequence.get(TIME) if isinstance(sequence, Mapping) else None
 
 
 def _mapping(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -110,7 +118,8 @@ class New:
         if self.source is None:
             known = self.run.covariates
             return (
-                Row(str(number), listed(row, known)) for number, row in enumerate(self.listed, 1)
+                Row(str(number), listed(row, known), _time(row))
+                for number, row in enumerate(self.listed, 1)
             )
         return self._read(self.source)
 

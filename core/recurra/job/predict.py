@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
     name: str
     elements: Any
-    time: str = ""
+    time: Any = ""
 
 
 class Accompanied(NamedTuple):
@@ -216,7 +216,7 @@ class Predictor:
         errors: dict[int, str] = {}
         for index, row in enumerate(rows):
             try:
-                sequence = self._read(row.elements)
+                sequence = self._read(row.elements, row.time)
                 self._check_reach(row, sequence)
                 read[index] = sequence
             except InputError as error:
@@ -230,14 +230,14 @@ class Predictor:
             length = len(read[index].values) if index in read else 0
             yield Said(row, length, answers.get(index), errors.get(index, ""))
 
-    def _read(self, sequence: Any) -> Read:
-        """Return a sequence as it is read.
+    def _read(self, sequence: Any, time: Any = "") -> Read:
+        """Return a sequence as it is read, which may begin at a time.
 
         Raises `InputError` (RC042, RC043, RC080), or the one that stands in its place.
         """
         if isinstance(sequence, InputError):
             raise sequence
-        beside = self._beside(sequence)
+        beside = self._beside(sequence, time)
         if isinstance(sequence, Accompanied):
             sequence = sequence.values
         values = reading.encoded(self.vocabulary, sequence)
@@ -255,18 +255,20 @@ class Predictor:
 
         x = elements.window(stream.read(values), self.network.dtype)
         if self.covariates is not None and beside is not None:
-            x = Companion(self.covariates, beside.static).whole(x, beside)
+            x = Companion.beside(self.covariates, beside).whole(x, beside)
         if self.target.generates and stream.missing:
             raise InputError.of("RC080", reading.too_short(stream.missing), cure="give more of it")
         counts = self._counts(sequence, values) if self.target.asks in OF_STEPS else None
         return Read(values, x, counts, beside)
 
-    def _beside(self, sequence: Any) -> Rows | None:
+    def _beside(self, sequence: Any, time: Any) -> Rows | None:
         """Return the covariates of a sequence, if any are read. Raises `InputError` (RC080)."""
         if self.covariates is None:
             return None
-        if isinstance(sequence, Accompanied):
-            return self.covariates.rows(sequence.tables, "of the sequence")
+        since = None if self.covariates.dated is None else self.covariates.dated.since(time)
+        tables = sequence.tables if isinstance(sequence, Accompanied) else {}
+        if tables or not self.covariates.tables:
+            return self.covariates.rows(tables, "of the sequence", since)
         fact = "this run reads covariates, and the sequence has none"
         raise InputError.of("RC080", fact, key="covariates", cure=GIVE_BESIDE)
 
@@ -396,7 +398,7 @@ class Predictor:
         """Return what comes after a sequence, and of symbols what it cost itself, in nats each."""
         companion = None
         if self.covariates is not None and sequence.beside is not None:
-            companion = Companion(self.covariates, sequence.beside.static)
+            companion = Companion.beside(self.covariates, sequence.beside)
         session = Session(self.network, self.vocabulary, outlook=self.outlook, companion=companion)
         session.feed_ids(sequence.values, sequence.beside)
         elements = ELEMENTS[self.vocabulary.yields]

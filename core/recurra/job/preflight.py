@@ -330,7 +330,7 @@ def _generate(resolved: Resolved, data: Data, trial: Network) -> None:
     beside = data.opening_covariates(len(opening))
     companion = None
     if data.covariates is not None and beside is not None:
-        companion = Companion(data.covariates, beside.static)
+        companion = Companion.beside(data.covariates, beside)
     session = Session(
         trial,
         data.vocabulary,

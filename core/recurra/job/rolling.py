@@ -21,6 +21,7 @@ from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.job.backtest import Backtest, Known, Model, Task, backtest, of_history, of_training
 from recurra.job.changes import moved
+from recurra.job.covariates import dated_of
 from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS
 from recurra.job.folds import Plan, least_history, past_alone
@@ -198,7 +199,8 @@ def of_run(run: Run, resolved: Resolved, plan: Plan) -> Task:
     """
     series = series_of(resolved, run.vocabulary, True, run.covariates)
     if run.covariates is not None:
-        run.covariates.fits(series.store.covariates, str(run.path))
+        dated = dated_of(resolved, series.clock.timeline)
+        run.covariates.fits(series.store.covariates, str(run.path), dated)
     elements = ELEMENTS[run.vocabulary.yields]
     with resolved.placing():
         chain = elements.known(run.vocabulary, series.store, str(run.path)) or Chain(run.vocabulary)

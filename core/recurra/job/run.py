@@ -181,16 +181,18 @@ class Run:
         streams: int = 1,
         position: int = 0,
         static_covariates: Mapping[str, Any] | None = None,
+        time: Any = None,
     ) -> Session:
         """Return a session that has read nothing yet.
 
         The first element that it is fed stands at `position`; `static_covariates` holds those of
-        its series by their names, where the run reads any. Raises `InputError` (RC080) for
-        arguments that are wrong or have no use: for numbers a seed and several streams, for an
-        encoder without a clock a position.
+        its series by their names, where the run reads any, and `time` is its stamp, where the run
+        reads features of stamps (`source.calendar`): a text or a number as the data writes it, or a
+        moment. Raises `InputError` (RC080) for arguments that are wrong or have no use: for numbers
+        a seed and several streams, for an encoder without a clock a position.
         """
         generation.check_clock(self, position)
-        companion = generation.companion(self, static_covariates)
+        companion = generation.companion(self, static_covariates, time)
         return generation.session(self, seed, streams, companion, position)
 
     @cached_property
@@ -211,6 +213,7 @@ class Run:
         static_covariates: Mapping[str, Any] | None = None,
         series: str | int | None = None,
         data: Any = None,
+        time: Any = None,
         **sampling: Any,
     ) -> Iterator[Any]:
         """Generate, step by step; what is left out is as the task's `[generation]` table says.
@@ -220,12 +223,13 @@ class Run:
         top_p, min_p, repetition_penalty and stop. The prompt itself, which begins at `position` of
         its sequence, is not given again. With `warm` the end of the training text, or of the
         series, is read before it. `covariates` stand beside a prompt of numbers, as in a session,
-        those of the future also of the steps to come. A forecast goes on from the last series, or
+        those of the future also of the steps to come; `time` is the stamp of its first step, as in
+        a session. A forecast goes on from the last series, or
         from the one that `series` names, or counts from 1: its end is read of the data of the run,
         which is to be given again as `data` where it was given in Python. Raises `InputError`
         (RC040, RC043, RC044, RC080) before the first step.
         """
-        given = Given(prompt, position, warm, covariates, static_covariates, series, data)
+        given = Given(prompt, position, warm, covariates, static_covariates, series, data, time)
         steps = generation.steps(self, given, length, sampling, seed, streams)
         return self._guarded(steps)
 
@@ -248,10 +252,11 @@ class Run:
         They may stand in a `file` of the form of the run's data, or be `data` that `[source]` reads
         as `recurra.run` does. A sequence is a text, a list of tokens or of numbers, or of lists of
         numbers; with covariates a dict of `values`, `covariates`, a list under the name of each,
-        and `static_covariates`. An answer names its sequence, `row`, and says what is `predicted`:
-        a class, with the chance of each as `p:<class>`, or what comes in the next `horizon` steps;
-        of a text also its `nats` a symbol. Raises `InputError` (RC043, RC080) that names the row;
-        with `skip_bad` that row has an `error` instead. Needs nothing but the folder of the run.
+        and `static_covariates`, with features of stamps also of the `time` of its first step. An
+        answer names its sequence, `row`, and says what is `predicted`: a class, with the chance of
+        each as `p:<class>`, or what comes in the next `horizon` steps; of a text also its `nats` a
+        symbol. Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` that row has
+        an `error` instead. Needs nothing but the folder of the run.
         """
         asked = Answering.of(self, rows, file, data, horizon, skip_bad)
         return self._guarded(asked.each())

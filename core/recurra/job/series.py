@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from recurra.contracts.source import Piece, Source
 from recurra.contracts.vocabulary import Element, Vocabulary
-from recurra.data.covariate_vocabulary import Companions, CovariateVocabulary, Rows
+from recurra.data.companions import Companions
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.ends import lengths_of
-from recurra.data.store import Ints, Store
+from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError
 from recurra.job import frame
 from recurra.job.clock import Clock
@@ -57,9 +58,12 @@ class Series:
 
         It is nothing where there are none.
         """
-        if covariates is None or self.store.covariates is None:
+        if covariates is None:
             return None
-        companions = Companions(covariates, self.store.covariates, self.store)
+        if covariates.dated is not None:
+            covariates = replace(covariates, dated=covariates.dated.on(self.clock.timeline))
+        own = self.store.covariates or Covariates.none(len(self.store.starts))
+        companions = Companions(covariates, own, self.store)
         begin, end = int(self.store.starts[row]), int(self.store.ends[row])
         stop = min(begin + cutoff + horizon, end)
         return companions.stretch(begin + low, begin + cutoff, stop)

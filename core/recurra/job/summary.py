@@ -112,7 +112,12 @@ def _sizes(data: Data, task: Task) -> DataSizes:
             )
             for name, part in data.splits.items()
         },
-        notes=[*data.source.notes(), *data.times(), *short_ahead(data, task.generation.length)],
+        notes=[
+            *data.source.notes(),
+            *data.times(),
+            *of_stamps(data),
+            *short_ahead(data, task.generation.length),
+        ],
         covariates=[] if data.covariates is None else list(_covariates(data.covariates)),
         covariate_inputs=0 if data.covariates is None else data.covariates.width,
     )
@@ -124,6 +129,15 @@ def _covariates(known: CovariateVocabulary) -> Iterator[CovariateSize]:
         for column in table.columns:
             count = None if column.categories is None else len(column.categories)
             yield CovariateSize(role.removesuffix("_covariates"), column.name, count)
+
+
+def of_stamps(data: Data) -> list[str]:
+    """Return what is read of time stamps, if anything is."""
+    dated = None if data.covariates is None else data.covariates.dated
+    if dated is None:
+        return []
+    listed = ", ".join(dated.calendar.inputs())
+    return [f"read of each time stamp, and known ahead: {listed}"]
 
 
 def _windows(data: Data, name: SplitName, part: Split, length: int) -> int:

@@ -70,6 +70,8 @@ class OpeningCovariates(Model):
     past: list[list[float]]
     future: list[list[float]]
     static: list[float]
+    since: dict[str, Any] | None = None
+    """When it begins, where features of time stamps are read."""
 
 
 class DataRecord(Model):

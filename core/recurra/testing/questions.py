@@ -24,7 +24,7 @@ from recurra.contracts.source import OF_STEPS, Role
 from recurra.contracts.target import Elements, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.batches import Reader
-from recurra.data.covariate_vocabulary import Companions
+from recurra.data.companions import Companions
 from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
 from recurra.data.outlook import Outlook, outlook_of
