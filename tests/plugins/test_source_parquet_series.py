@@ -141,6 +141,9 @@ STAMPS = {
     'pa.timestamp("us")': ([HOUR + timedelta(hours=n) for n in range(4)], "hour"),
     'pa.timestamp("ms", "UTC")': (
         [(HOUR + timedelta(hours=n)).replace(tzinfo=BERLIN) for n in range(4)], "hour"),
+    'pa.timestamp("us", "Europe/Berlin")': (
+        [(HOUR + timedelta(milliseconds=250 * n)).replace(tzinfo=BERLIN) for n in range(4)],
+        "250 milliseconds"),
     'pa.timestamp("ns")': ([datetime(2024, n, 1) for n in range(1, 5)], "month"),
     "pa.date32()": ([date(2024, 2, 28) + timedelta(n) for n in range(4)], "day"),
     "pa.date64()": ([date(2024, 3 * n, 1) for n in range(1, 5)], "quarter"),

@@ -165,6 +165,20 @@ def test_a_frame_goes_on_after_what_has_come(kind: str, run: Run, tmp_path: Path
     assert frame["beside"] == pytest.approx(wanted, rel=1e-9)
 
 
+def test_what_a_run_knows_as_names_are_names(run: Run, tmp_path: Path) -> None:
+    """Where a new file begins with what looks like a number, as one that training has not shown."""
+    frames = []
+    for unseen in ("fog", "7"):
+        some = rows(10)
+        for row in some[:3]:
+            row[4] = unseen
+        path = written(some, tmp_path / "new.csv")
+        frames += [run.forecast(file=path, horizon=4), run.forecast(data=columns(some), horizon=4)]
+        figures = run.evaluate("all", {"source.path": str(path)})
+        assert f"{unseen!r}" in " ".join(figures["notes"])
+    assert all(frame == frames[0] for frame in frames)
+
+
 def test_a_frame_of_a_series_that_cannot_be_forecast(run: Run, tmp_path: Path) -> None:
     """One whose covariates end early has its error in a row; the others are as without it."""
     some = rows(6)
