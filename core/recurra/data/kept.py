@@ -12,6 +12,8 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -49,6 +51,26 @@ BESIDE = "beside.bin"
 """The covariates of its steps, where they have such."""
 
 
+_MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
+"""The folders that were written while nobody was to ask for them again."""
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """Take away at the end what is written meanwhile and has no key, as what a fold makes of data.
+
+    What was there before stays, and what is open can be read on.
+    """
+    made: list[Path] = []
+    token = _MADE.set(made)
+    try:
+        yield
+    finally:
+        _MADE.reset(token)
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Opened(NamedTuple):
     """A corpus of the cache folder, and what its vocabulary had learned."""
 
@@ -70,7 +92,11 @@ def spilled(blocks: Iterator[Block], ledger: Ledger, key: str, learned: Learned)
         _write(work, blocks, ledger, learned)
         target = folder / (key or ledger.digest.hexdigest()[:32])
         # It may have been written meanwhile, and is the same.
-        opened = _open(target) or _moved(work, target)
+        opened = _open(target)
+        if opened is None:
+            opened = _moved(work, target)
+            if not key and (made := _MADE.get()) is not None:
+                made.append(target)
     except OSError as error:
         reason = error.strerror or error
         fact = f"the cache folder {folder} cannot take the encoded corpus: {reason}"
@@ -272,6 +298,12 @@ def _open(folder: Path) -> Opened | None:
         covariates=covariates,
         emptied=about.emptied,
     )
+    # Another process may take the files away, if it made them in passing.
+    store.hold()
+    if tags is not None:
+        tags.codes.hold()
+    if covariates is not None and covariates.steps is not None:
+        covariates.steps.hold()
     return Opened(store, about.vocabulary)
 
 

@@ -130,6 +130,11 @@ class Store:
         spans: Array = self.values.take(positions, axis=0, mode="clip")
         return spans
 
+    def hold(self) -> None:
+        """Open the file of a mapped corpus, so that it can be read though it is taken away."""
+        if isinstance(self.values, np.memmap):
+            _ = self._file
+
     def _read(self, first: Ints, count: int) -> Array:
         width = self.values[:1].nbytes
         element = self.values.shape[1:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, NamedTuple, TypeAlias
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recurra.attribution import blaming
 from recurra.data.chain import Chain, in_training
+from recurra.data.kept import passing
 from recurra.data.store import Array
 from recurra.errors import InputError, Interrupted, RecurraError
 from recurra.generate import arguments
@@ -138,10 +139,12 @@ def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest
     Raises `Interrupted` (RC063) and `RunError`, which say what is done.
     """
     start = time.perf_counter()
-    with folder.held():
+    # One model may be for all folds, and reads what was made in the first.
+    with folder.held(), passing():
         for fold in range(1, task.plan.folds + 1):
             if folder.forecasts(fold) is None:
-                with _told(folder, fold):
+                of_fold = passing() if folder.asked.retrain else nullcontext()
+                with _told(folder, fold), of_fold:
                     folder.save(fold, _forecasts(task, fold, observer))
             elif fold == 1:
                 tell(observer, [f"{folder.saved()}, and taken from {folder.path}"])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> 
     with resolved.placing():
         plan.check(series.lengths, least_history(chain.lag, chain.by_series))
 
-    @cache
+    @lru_cache(maxsize=1)
     def of_fold(fold: int) -> Model:
         left_off = plan.left_off(fold)
         run, data = trained(fold, without_future(resolved, series, left_off))
