@@ -194,6 +194,7 @@ def resume(
             loaded.width,
             answers=loaded.answers.size,
             features=loaded.source.features(),
+            missing=loaded.vocabulary.missing is not None,
             resets=begins_inside(resolved, loaded),
             execution=recorded,
             coming=coming_of(loaded.covariates),
@@ -382,12 +383,14 @@ def load(path: str | PathLike[str], which: str = "best") -> Run:
         answers = learned_answers(folder, resolved, vocabulary)
         covariates = learned_covariates(folder, resolved, vocabulary)
 
-        width = vocabulary.size + (covariates.width if covariates else 0)
+        width = vocabulary.size + len(vocabulary.missing or ())
+        width += covariates.width if covariates else 0
         network, _ = build_network(
             resolved,
             width,
             answers=answers.size,
             features=folder.records.data().features,
+            missing=vocabulary.missing is not None,
             execution=recorded,
             coming=coming_of(covariates),
         )

@@ -149,15 +149,13 @@ class Rows(Source[R]):
         fingerprint = self.fingerprint()
         if self._panel is None or self._panel[0] != fingerprint:
             options = self.options
-            spacing = self._spacing() if options.time else None
+            spacing = None
+            if options.time:
+                spacing = Spacing(options, self.where, self.unit, self._markers)
             group = self._group_reader("tokens")
             panel = panels.panel(self.blocks(), options, group, spacing)
             self._panel = fingerprint, panel
         return self._panel[1]
-
-    def _spacing(self) -> Spacing:
-        """Return what infers how far stamps are apart."""
-        return Spacing(self.options, self.where, self.unit, self._markers)
 
     def timeline(self) -> Timeline | None:
         """Return how stamps go on, for which all rows are looked through."""
@@ -439,6 +437,11 @@ class Rows(Source[R]):
             if name in getattr(options, role):
                 return f"source.{role}"
         return "source.fold" if name == options.fold else "source.group"
+
+    @property
+    def keeps_missing(self) -> bool:
+        """Whether numbers that are missing are given, as what is no number."""
+        return self.options.missing == "keep"
 
     @property
     def named(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -88,6 +89,8 @@ class Mending:
             waits = not self.covariates[index - width].is_names
         if waits or self.missing == "drop":
             return None
+        if self.missing == "keep" and index < width - len(self.covariates):
+            return math.nan
 
         cell, fault = cells[index], "missing"
         if self.missing == "forward" and before is not None:

@@ -166,16 +166,18 @@ class RowOptions(Options):
         description="what stands between the rows of a group of text; left out, a newline",
     )
     missing: Annotated[
-        Literal["error", "forward", "interpolate", "drop"],
+        Literal["error", "forward", "interpolate", "drop", "keep"],
+        For("numbers", value="keep"),
         For("numbers", "tokens", value="forward"),
         For("numbers", value="interpolate"),
     ] = Field(
         "error",
         description=(
             "an empty cell: refuse it (error), take the value of the row before in its sequence"
-            " (forward) or the number on the line to the next one (interpolate), or leave the row"
-            " out (drop); of a csv file an empty text is a text, but not where it would be a whole"
-            " sequence that has a label or a fold, but no answer"
+            " (forward) or the number on the line to the next one (interpolate), leave the row"
+            " out (drop), or let the number be missing (keep): the network reads the last one and"
+            " that it is missing, and is not asked for it; of a csv file an empty text is a text,"
+            " but not where it would be a whole sequence that has a label or a fold, but no answer"
         ),
     )
     longest_gap: int = Field(
@@ -352,13 +354,13 @@ class RowOptions(Options):
             )
         if self.missing == "drop" and self.frequency != "none":
             raise ValueError(
-                "missing: rows that are left out would be gaps in time: take forward or"
-                ' interpolate, or frequency = "none"'
+                "missing: rows that are left out would be gaps in time: take forward,"
+                ' interpolate or keep, or frequency = "none"'
             )
         if self.gaps == "fill" and (self.missing == "error" or self.frequency == "none"):
             raise ValueError(
-                "gaps: what is put in is empty, and missing says how it is filled: forward or"
-                ' interpolate, where frequency is not "none"'
+                "gaps: what is put in is empty, and missing says how it is filled: forward,"
+                ' interpolate or keep, where frequency is not "none"'
             )
         return self
 

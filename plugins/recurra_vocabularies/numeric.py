@@ -27,6 +27,7 @@ class Numeric(Vocabulary[NumericOptions]):
     reads: ClassVar[Element] = "numbers"
     yields: ClassVar[Literal["symbols", "numbers"]] = "numbers"
     unit: ClassVar[str] = "step"
+    takes_missing: ClassVar[bool] = True
 
     def __init__(self, options: NumericOptions) -> None:
         super().__init__(options)

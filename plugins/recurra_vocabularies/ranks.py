@@ -29,7 +29,7 @@ class Ranks:
         self.bins: list[Bins] = []
 
     def add(self, run: Floats) -> None:
-        """Take note of rows `[n, F]`."""
+        """Take note of rows `[n, F]`; what is no number is missing, and left out."""
         self.waiting.append(run)
         self.rows += len(run)
         if self.rows >= ROWS:
@@ -43,7 +43,7 @@ class Ranks:
         self.waiting, self.rows = [], 0
         self.bins = self.bins or [Bins() for _ in range(rows.shape[1])]
         for bins, column in zip(self.bins, rows.T, strict=True):
-            bins.add(np.ascontiguousarray(column))
+            bins.add(np.ascontiguousarray(column[~np.isnan(column)]))
 
     def quantiles(self, shares: Sequence[float]) -> Floats:
         """Return below what the `shares` of the numbers lie, `[shares, F]`."""
@@ -61,6 +61,8 @@ class Bins:
 
     def add(self, values: Floats) -> None:
         """Sort numbers into bins."""
+        if not len(values):
+            return
         keys = np.concatenate([self.keys, _key(values)])
         counts = np.concatenate([self.counts, np.ones(len(values), np.int64)])
         low, high = np.concatenate([self.low, values]), np.concatenate([self.high, values])
@@ -74,6 +76,8 @@ class Bins:
     def quantiles(self, shares: Sequence[float]) -> list[float]:
         """Return each quantile, on the line between the two numbers around it."""
         last = int(self.counts.sum()) - 1
+        if last < 0:
+            return [0.0] * len(shares)
         found = []
         for share in shares:
             place = share * last

@@ -117,7 +117,7 @@ class Scaling:
 
     def _check(self, values: Floats, names: Sequence[str]) -> None:
         """Refuse values that are not above 0. Raises `InputError` (RC042)."""
-        positive = values > 0
+        positive = (values > 0) | np.isnan(values)
         if positive.all():
             return
 

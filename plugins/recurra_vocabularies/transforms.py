@@ -82,9 +82,10 @@ class Rescale(Transform):
         if not moments.count:
             return
 
-        constant = moments.high - moments.low <= TINY
+        low, high = moments.bounds
+        constant = high - low <= TINY
         shift, scale = moments.scale()
-        self.shift = np.where(constant, moments.low, shift)
+        self.shift = np.where(constant, low, shift)
         self.scale = np.where(constant, 1.0, scale)
 
     def start(self, known: Floats) -> Floats:
@@ -186,4 +187,11 @@ class SeriesChange(SeriesScale):
         """Return the mean, and the mean change."""
         if len(known) < 2:
             return moments.mean, np.ones_like(moments.mean)
-        return moments.mean, np.abs(np.diff(known, axis=0)).mean(axis=0)
+        changes = np.abs(np.diff(known, axis=0))
+        came = ~np.isnan(changes)
+        if came.all():
+            return moments.mean, changes.mean(axis=0)
+        # Of two steps that follow each other both must be there; else the deviation stands for it.
+        total = np.where(came, changes, 0.0).sum(axis=0)
+        scale = total / np.maximum(came.sum(axis=0), 1)
+        return moments.mean, np.where(scale > 0, scale, np.sqrt(moments.variance))

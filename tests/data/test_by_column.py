@@ -17,9 +17,10 @@ from trials import about, write
 
 import recurra
 from recurra.catalog import discover
-from recurra.data.chain import Chain, Stream
+from recurra.data.chain import Chain
 from recurra.data.splits import Split
 from recurra.data.store import Store
+from recurra.data.stream import Stream
 from recurra.errors import InputError
 from recurra.job.data import load_data
 from recurra.resolve import resolve

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recurra.data.batches import Batch
-from recurra.data.chain import Stream
 from recurra.data.feeds import Lanes, Windows
 from recurra.data.segments import groups
 from recurra.data.splits import Split
 from recurra.data.store import Store
+from recurra.data.stream import Stream
 from recurra.job.data import Data, load_data
 from recurra.resolve import resolve
 

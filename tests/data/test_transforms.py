@@ -20,10 +20,11 @@ from trials import about, differences, trained, write
 
 import recurra
 from recurra.data import chain as chains
-from recurra.data.chain import Chain, Stream, in_training, rows_of, transformed
+from recurra.data.chain import Chain, in_training, rows_of, transformed
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
 from recurra.data.store import Store
+from recurra.data.stream import Stream
 from recurra.errors import InputError
 from recurra.job.data import load_data
 from recurra.resolve import resolve

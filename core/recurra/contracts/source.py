@@ -98,6 +98,14 @@ class Source(ABC, Generic[O]):
     def __init__(self, options: O) -> None:
         self.options = options
 
+    @property
+    def keeps_missing(self) -> bool:
+        """Whether numbers that are missing are given, as what is no number.
+
+        By default none may be (came with API 1.1).
+        """
+        return False
+
     @abstractmethod
     def read(self, element: Element) -> Iterator[Piece]:
         """Give the pieces in order.

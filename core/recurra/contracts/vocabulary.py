@@ -61,6 +61,14 @@ class Vocabulary(ABC, Generic[O]):
     reads: ClassVar[Element] = "text"
     yields: ClassVar[Literal["symbols", "numbers"]] = "symbols"
     unit: ClassVar[str] = "symbol"
+    takes_missing: ClassVar[bool] = False
+    """Whether numbers may be missing, which are no numbers then: `fit` and the transforms leave
+    them out, and `encode` and `decode` leave them as they are (came with API 1.1).
+    """
+    missing: tuple[int, ...] | None = None
+    """The columns that lack numbers in training, as the core has found; nothing where none may be
+    missing at all (came with API 1.1).
+    """
 
     def __init__(self, options: O) -> None:
         self.options = options

@@ -5,7 +5,7 @@ One shape of batch serves documents, streams, series and ragged rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -138,6 +138,8 @@ class Reader:
     `labels` it is. Of the steps that have an answer those are scored that are `chosen`.
     Where numbers are transformed, `rows` holds what has become of them, with `origins` numbers of
     each feature to undo it, and the first `lag` elements of a sequence are the answer to nothing.
+    Where numbers may be missing, what the network reads of whether those of the columns `flags`
+    came stands behind them, and `carried` holds what came last for each in the data's own units.
     With an `outlook` a step is answered by several elements at once.
     Its `companions` are read beside each element.
     """
@@ -152,6 +154,8 @@ class Reader:
     rows: Store | None = None
     origins: int = 0
     lag: int = 0
+    flags: Sequence[int] = ()
+    carried: Store | None = None
     outlook: Outlook | None = None
     companions: Companions | None = None
 
@@ -204,7 +208,7 @@ class Reader:
                 y = _filled(y, offsets, steps)
 
         fresh = torch.ones(len(first), dtype=torch.bool)
-        inputs = self._accompanied(self._tensor(x), first, steps)
+        inputs = self._accompanied(self._inputs(x), first, steps)
         position = torch.from_numpy(first - begin)
         undo = coming = NOTHING
         if self.outlook is not None:
@@ -214,6 +218,7 @@ class Reader:
             answers = torch.from_numpy(told.answers).to(self.dtype)
             undo = torch.from_numpy(told.undo)
             mask = mask[:, :, None] & self._before(origins, until)
+            mask &= _some_came(answers)
         elif self.labels is not None:
             answers = self._answer(y)
         else:
@@ -221,6 +226,8 @@ class Reader:
             if self.rows is not None:
                 rows = rows_of(y, self.origins)
                 undo = torch.from_numpy(rows[:, :, 1:])
+                answers = torch.where(undo[:, :, -1].isnan(), torch.nan, answers)
+                mask &= _some_came(answers)
 
         scored = torch.from_numpy(mask)
         if self.chosen is not None:
@@ -257,7 +264,7 @@ class Reader:
         def together(values: Array) -> Array:
             return values.reshape(rows * width, *values.shape[2:])
 
-        read = series(self.store, self.rows, self.origins, outlook.chain)
+        read = series(self.carried or self.store, self.rows, self.origins, outlook.chain)
         past = Past(
             read=read,
             begin=self.store.begin(at).ravel(),
@@ -305,7 +312,7 @@ class Reader:
         if steps.min() < longest:
             values = _filled(values, np.arange(longest), steps)
 
-        inputs = self._accompanied(self._tensor(values), first, steps)
+        inputs = self._accompanied(self._inputs(values), first, steps)
         answers = self._answer(self._labels[rows])
         return Whole(inputs, answers, torch.from_numpy(steps), torch.from_numpy(rows))
 
@@ -338,6 +345,15 @@ class Reader:
     def _spans(self, first: Ints, count: int) -> Array:
         return (self.rows or self.store).spans(first, count)
 
+    def _inputs(self, values: Array) -> Tensor:
+        """Return what the network reads of elements, with what it reads of which are missing."""
+        read = self._tensor(values)
+        if not self.flags:
+            return read
+        came = ~np.isnan(rows_of(values, self.origins)[..., -1, :])
+        flags = torch.from_numpy(came[..., list(self.flags)])
+        return torch.cat([read, flags.to(self.dtype)], dim=-1)
+
     def _tensor(self, values: Array) -> Tensor:
         """Return ids `[B, T]` as they are, numbers `[B, T, F]` scaled, in memory of their own."""
         if values.ndim == 2:  # ids
@@ -349,6 +365,11 @@ class Reader:
         flat = self.encode(values.copy().reshape(-1, features))
         scaled = flat.reshape(rows, steps, -1)
         return torch.from_numpy(scaled).to(self.dtype)
+
+
+def _some_came(answers: Tensor) -> NDArray[np.bool_]:
+    """Return which answers `[..., F]` are not missing as a whole."""
+    return np.asarray(~answers.isnan().all(dim=-1).numpy())
 
 
 def _filled(values: Array, offsets: Ints, steps: Ints) -> Array:

@@ -14,12 +14,13 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.source import Piece
 from recurra.contracts.transform import Floats, Transform
 from recurra.contracts.vocabulary import Element, Values, Vocabulary
-from recurra.data import intake
+from recurra.data import intake, missing
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
@@ -40,7 +41,8 @@ class Chain:
     """A vocabulary of numbers with the transforms that follow it; for most there are none.
 
     `lag` is how many rows at the beginning of a series have no value, and `width` how many numbers
-    of each feature undoing a row takes.
+    of each feature undoing a row takes. Where numbers may be missing, what came last stands for
+    them, and `flags` are the columns of which the network reads whether they came.
     """
 
     def __init__(self, vocabulary: Vocabulary[Any]) -> None:
@@ -48,9 +50,12 @@ class Chain:
         self.steps = tuple(vocabulary.transforms()) if callable(vocabulary.transforms) else ()
         self.lag = self.lag_before(len(self.steps))
         self.width = sum(step.width for step in self.steps)
+        # Whether rows may lack numbers; then what came last of each column is the first state.
+        self.carries = vocabulary.missing is not None
+        self.flags = list(vocabulary.missing or ())
 
     def __bool__(self) -> bool:
-        return bool(self.steps)
+        return bool(self.steps) or self.carries
 
     def lag_before(self, index: int, features: Sequence[int] | None = None) -> int:
         """Return how many rows of a series have no value before a transform.
@@ -89,8 +94,12 @@ class Chain:
             states = self.start(history, index)
 
             for at in range(low, high, BLOCK):
-                block = store.values[at : min(at + BLOCK, high)]
-                rows, states = self._through(self.scaled(block), states)
+                block = self.scaled(store.values[at : min(at + BLOCK, high)])
+                age = self._age(block, states)
+                rows, states = self._through(block, states)
+                if self.carries:
+                    # What is missing is nothing to learn from, nor what has no value yet.
+                    rows = np.where(np.isnan(block) | (age <= lag), np.nan, rows)
                 yield part_of(rows, features)[max(0, low + lag - at) :]
 
     def scaled(self, rows: Array) -> Floats:
@@ -103,29 +112,61 @@ class Chain:
         They are those of all transforms, or of the first `count`, behind which others are not
         fitted yet.
         """
-        states: States = []
+        fresh = missing.begun(history.shape[1])
+        states: States = [fresh] if self.carries else []
         history = history[-KNOWN:]
+        filled, came, age = history, ~np.isnan(history), np.ones(history.shape)
+        if self.carries:
+            filled, age, _ = missing.carry(history, fresh)
         for index, step in enumerate(self.steps[:count]):
             # Of what the transform before made, it sees what has a value.
             lag = self.lag_before(index, step.features)
-            known = part_of(history, step.features)[lag:]
-            state = step.start(known)
+            state = step.start(part_of(history, step.features)[lag:])
             states.append(state)
-            rows, _ = step.apply(known, state)
+            rows, _ = step.apply(part_of(filled, step.features)[lag:], state)
             if step.features is None:
-                history = np.concatenate([history[:lag], rows])
+                filled = np.concatenate([filled[:lag], rows])
             else:
-                history = history.copy()
-                history[lag:, step.features] = rows
+                filled = filled.copy()
+                filled[lag:, step.features] = rows
+            history = filled
+            if self.carries:
+                lags = [self.lag_before(index + 1, [place]) for place in range(came.shape[1])]
+                history = np.where(came & (age > np.array(lags)), filled, np.nan)
         return states
+
+    def _carried(self, rows: Floats, states: States) -> tuple[Floats, States]:
+        """Return scaled rows with nothing missing, and the states of the transforms."""
+        if not self.carries:
+            return rows, states
+        return missing.carry(rows, states[0]).rows, states[1:]
+
+    def carried(self, rows: Floats, states: States) -> Floats:
+        """Return scaled rows with what came last for what is missing."""
+        return self._carried(rows, states)[0]
+
+    def _age(self, rows: Floats, states: States) -> Floats:
+        """Return how many rows have come since the first number of each column, `[n, F]`."""
+        return missing.carry(rows, states[0]).age if self.carries else np.ones(rows.shape)
 
     def _through(self, rows: Floats, states: States) -> tuple[Floats, States]:
         after: States = []
+        if self.carries:
+            rows, _, state = missing.carry(rows, states[0])
+            after, states = [state], states[1:]
         for step, state in zip(self.steps, states, strict=False):
             part, state = step.apply(part_of(rows, step.features), state)
             rows = with_part(rows, step.features, part)
             after.append(state)
         return rows, after
+
+    def came(self, rows: Floats, states: States) -> NDArray[np.bool_]:
+        """Return which numbers of scaled rows `[n, F]` came, and have a value."""
+        return ~np.isnan(rows) & (self._age(rows, states) > self.lag)
+
+    def flagged(self, came: NDArray[np.bool_]) -> Floats:
+        """Return what the network reads of which numbers `[..., F]` came, `[..., M]`."""
+        return came[..., self.flags].astype(np.float64)
 
     def apply(self, rows: Floats, states: States, before: int) -> tuple[Floats, States]:
         """Return what the network reads for scaled rows `[n, F]`, and the states after them.
@@ -133,6 +174,8 @@ class Chain:
         `before` rows came; the first `lag` of a series have no value, and are read as 0.
         """
         read, after = self._through(rows, states)
+        if self.carries:
+            read = np.where(self._age(rows, states) <= self.lag, 0.0, read)
         if before < self.lag:
             read = read.copy()
             read[: self.lag - before] = 0.0
@@ -143,7 +186,8 @@ class Chain:
 
         The last is that of the row which comes after them.
         """
-        parts = []
+        rows, states = self._carried(rows, states)
+        parts = [np.zeros((len(rows) + 1, 0, rows.shape[1]))]
         last = len(self.steps) - 1
         for index, (step, state) in enumerate(zip(self.steps, states, strict=True)):
             part = part_of(rows, step.features)
@@ -211,6 +255,7 @@ class Chain:
         """Return the origins of the `steps` rows after a series, `[steps, width, F]`."""
         turn = np.arange(steps)
         parts = [np.zeros((steps, 0, self.vocabulary.size))]
+        states = states[1:] if self.carries else states
         for step, state in zip(self.steps, states, strict=True):
             # What these rows are does not count: their origins do not hang on them.
             rows = part_of(np.zeros((step.period - 1, self.vocabulary.size)), step.features)
@@ -232,7 +277,7 @@ class Chain:
         Each answer is about the row after.
         """
         rows = self.scaled(values)
-        if not self:
+        if not self.steps:
             return self.invert(point, rows)
         origins = self.origins(rows, self.start(rows))
         return self.invert(point, origins[1:])
@@ -271,95 +316,6 @@ def rows_of(values: Array, width: int) -> Array:
     return values.reshape(*values.shape[:-1], width + 2, -1)
 
 
-class Stream:
-    """One series on its way through a chain: its rows as they come, then those of the network.
-
-    Its `history` before it begins, in the data's own units, is what is known of it: the rows that
-    are read first, if nothing else.
-    """
-
-    def __init__(self, chain: Chain, history: Array | None = None) -> None:
-        self.chain = chain
-        self.states: States | None = None
-        if history is not None and chain:
-            self.states = chain.start(chain.scaled(history))
-        self.count = 0
-
-    def read(self, values: Array) -> Floats:
-        """Return what the network reads for rows `[n, F]` in the data's own units.
-
-        Raises `InputError` for one that the vocabulary refuses, and names it; then none of them is
-        taken.
-        """
-        rows = scaled_at(self.chain, values, lambda at: f"step {at} of the prompt", self.count)
-        return self._moved(rows) if self.chain else rows
-
-    @property
-    def at_once(self) -> int:
-        """How many rows must come together: by one alone, no series can be scaled."""
-        return 2 if self.chain.by_series and self.states is None else 1
-
-    def _moved(self, rows: Floats) -> Floats:
-        """Return what the network reads for scaled rows, which have come now."""
-        states = self.chain.start(rows) if self.states is None else self.states
-        read, self.states = self.chain.apply(rows, states, self.count)
-        self.count += len(rows)
-        return read
-
-    def undo(self, row: Floats) -> Floats:
-        """Return a row `[F]` of the network in the data's own units: the next of the series."""
-        scaled = row[None]
-        if self.chain:
-            assert self.states is not None, "nothing goes on from nothing"
-            origins = self.chain.origins(scaled[:0], self.states)
-            scaled = self.chain.undone(scaled, origins)
-            self._moved(scaled)
-        number: Floats = np.asarray(self.chain.vocabulary.decode(scaled[0]), np.float64)
-        return number
-
-    @property
-    def missing(self) -> int:
-        """How many rows must come before anything can be said of the next."""
-        return max(0, self.chain.lag + 1 - self.count) if self.chain else 0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return all that there is of it, by name; nothing where there are no transforms."""
-        if self.states is None:
-            return {}
-        tensors: dict[str, Tensor] = {}
-        for index, state in enumerate(self.states):
-            tensors[f"{index}"] = torch.from_numpy(np.ascontiguousarray(state))
-        tensors["count"] = torch.tensor(self.count)
-        return tensors
-
-    def restored(self, tensors: dict[str, Tensor]) -> Stream:
-        """Return a stream that goes on from what `tensors` gave.
-
-        Raises any error if it is not of this chain.
-        """
-        other = Stream(self.chain)
-        if not tensors:
-            return other
-
-        # Of a series of which nothing is known: the forms of its states are those of any.
-        fresh = self.chain.start(np.zeros((0, self.chain.vocabulary.size)))
-        states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
-        count = int(tensors["count"])
-        if _forms(states) != _forms(fresh) or len(tensors) != len(fresh) + 1:
-            raise ValueError("its transforms are not those of the vocabulary")
-        if count < 1:
-            raise ValueError(f"count = {count}")
-
-        other.states = states
-        other.count = count
-        return other
-
-
-def _forms(states: States) -> list[tuple[Any, ...]]:
-    """Return the shape and the type of each state."""
-    return [(state.shape, state.dtype) for state in states]
-
-
 def transformed(
     chain: Chain, store: Store, history_of: History, place: Callable[[int], str] = str
 ) -> Store:
@@ -388,6 +344,8 @@ def _rows(
 
             # The origins of the row after the block are those of the next block's first.
             origins = chain.origins(rows, states)[:-1]
+            if chain.carries:
+                own = np.where(chain.came(rows, states), own, np.nan)
             read, states = chain.apply(rows, states, low - begin)
             parts = [read[:, None], origins, own[:, None]]
             values = np.concatenate(parts, axis=1).reshape(len(own), -1)
@@ -450,6 +408,7 @@ class Own(Vocabulary[Any]):
     def __init__(self, vocabulary: Vocabulary[Any]) -> None:
         super().__init__(vocabulary.options)
         self.features = vocabulary.size
+        self.missing = vocabulary.missing
 
     @property
     def size(self) -> int:

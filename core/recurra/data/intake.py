@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ def pieces(
     types, `PluginError` (RC071).
     """
     check = CHECKS[element]
+    if source.keeps_missing and element in MAY_LACK:
+        check = MAY_LACK[element]
     tables = _Tables(tuple(role for role in roles if role in COVARIATES), owner)
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
@@ -294,8 +297,10 @@ def _half(text: str, at: int, where: str, sequence: int) -> InputError:
     return InputError.of("RC042", fact, key="source", got=ascii(excerpt), cure=cure)
 
 
-def _numbers(values: Values, seen: int, sequence: int, owner: str) -> NDArray[np.float64]:
-    """Return rows of numbers as float64 `[n, F]`, all finite."""
+def _numbers(
+    values: Values, seen: int, sequence: int, owner: str, missing: bool = False
+) -> NDArray[np.float64]:
+    """Return rows of numbers as float64 `[n, F]`, all finite but for those that are `missing`."""
     try:
         array = np.asarray(values)
     except ValueError as error:  # rows of different lengths
@@ -307,6 +312,8 @@ def _numbers(values: Values, seen: int, sequence: int, owner: str) -> NDArray[np
 
     numbers = array.astype(np.float64, copy=False)
     wrong = ~(np.abs(numbers) <= LARGEST)  # nan too
+    if missing:
+        wrong &= ~np.isnan(numbers)
     if wrong.any():
         row, feature = np.argwhere(wrong)[0].tolist()
         where = f"at position {seen + row}, feature {feature}, in sequence {sequence}"
@@ -340,6 +347,11 @@ CHECKS: Mapping[Element, Callable[[Any, int, int, str], Any]] = {
     "numbers": _numbers,
 }
 """How the values of a piece are checked, by what they are."""
+
+MAY_LACK: Mapping[Element, Callable[[Any, int, int, str], Any]] = {
+    "numbers": partial(_numbers, missing=True)
+}
+"""How they are where some may be missing."""
 
 UNITS: Mapping[Element, str] = {"text": "characters", "tokens": "tokens", "numbers": "rows"}
 """What the elements of a piece are called."""

@@ -20,8 +20,9 @@ from torch import Tensor
 from recurra.contracts.target import Past, Target
 from recurra.contracts.transform import Floats
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Chain, Stream, rows_of
+from recurra.data.chain import Chain, rows_of
 from recurra.data.store import Array, Ints, Store
+from recurra.data.stream import Stream
 
 
 class Told(NamedTuple):
@@ -145,6 +146,9 @@ def series(store: Store, rows: Store | None, width: int, chain: Chain) -> Callab
     """
 
     source = rows or store
+    if rows is not None and chain.carries:
+        # What came last stands in the store itself, and is read there.
+        source, rows = store, None
 
     def scaled(places: Ints) -> Floats:
         values = source.spans(places, 1)[:, 0]

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Stream
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.outlook import Outlook, Trail
+from recurra.data.stream import Stream
 from recurra.engine.recurrence import map_state, rebuild
 from recurra.errors import RunError
 from recurra.generate.companion import Companion
@@ -149,7 +149,7 @@ def _read(
         raise refused(too_short(missing), cure="give more of what came before")
     trail = None
     if outlook is not None:
-        trail = outlook.trail(vocabulary.size).after(outlook.chain.scaled(values))
+        trail = outlook.trail(vocabulary.size).after(stream.rows)
     return _Read(x, stream, trail)
 
 
@@ -230,7 +230,8 @@ def _stepwise(
             else:
                 alive[place] = False
         if step + 1 < steps and alive.any():
-            output, carried = make_step(network, scaled.to(network.dtype), carried)
+            said = read[0].stream.fed_back(scaled.to(network.dtype))
+            output, carried = make_step(network, said, carried)
     yield from values.swapaxes(0, 1)
 
 

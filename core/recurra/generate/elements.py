@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.vocabulary import UnknownSymbol, Vocabulary, broken_text
-from recurra.data.chain import Chain, Stream
+from recurra.data.chain import Chain
 from recurra.data.corpus import unknown_symbol
 from recurra.data.intake import LARGEST
+from recurra.data.stream import Stream
 from recurra.errors import InputError
 from recurra.generate import arguments, loop
 from recurra.generate.sampling import Sampling
@@ -129,6 +131,7 @@ class Plain:
     """Ids on their way into the network: they are what it reads."""
 
     missing, at_once = 0, 1
+    rows: ClassVar[NDArray[Any]] = np.zeros((0, 0))
 
     def read(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return them."""
@@ -137,6 +140,10 @@ class Plain:
     def undo(self, row: NDArray[Any]) -> NDArray[Any]:
         """Return them."""
         return row
+
+    def fed_back(self, x: Tensor) -> Tensor:
+        """Return them."""
+        return x
 
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing."""
@@ -255,7 +262,7 @@ class Numbers(Elements):
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
         """Return rows of numbers in the data's own units."""
-        return _rows(values, vocabulary.size)
+        return _rows(values, vocabulary.size, vocabulary.missing is not None)
 
     def checked(self, vocabulary: Vocabulary[Any], ids: Any) -> NDArray[Any]:
         """Return rows of numbers in the data's own units."""
@@ -372,8 +379,8 @@ def _check_text(values: Any) -> None:
             raise refused(fact, cure="give text that is UTF-8")
 
 
-def _rows(values: Any, width: int) -> NDArray[np.float64]:
-    """Return a prompt of numbers as `[n, width]`."""
+def _rows(values: Any, width: int, missing: bool = False) -> NDArray[np.float64]:
+    """Return a prompt of numbers as `[n, width]`, of which some may be `missing`: None or nan."""
     if isinstance(values, str):
         raise refused(
             "this run reads numbers: the prompt must be a list of them, --values on the command"
@@ -389,7 +396,7 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
 
     # Whole numbers beyond all floats, or Decimal, are objects to numpy.
     if rows.dtype == object:
-        rows = _floats(rows, width)
+        rows = _floats(rows, width, missing)
     if not rows.size:
         return np.zeros((0, width))
     if rows.dtype.kind not in "fiu" or not rows.ndim:
@@ -406,17 +413,23 @@ def _rows(values: Any, width: int) -> NDArray[np.float64]:
     # Written so that it refuses nan too.
     wrong = ~(np.abs(rows) <= LARGEST).reshape(-1, width)
     rows = rows.reshape(-1, width)
+    if missing:
+        wrong &= ~np.isnan(rows)
     if wrong.any():
         step, column = np.argwhere(wrong)[0].tolist()
         fact = f"step {step} of the prompt is a number that is not finite, or above {LARGEST:g}"
+        if np.isnan(rows).any():
+            fact += "; in what this run was trained on nothing may be missing"
         raise refused(fact, got=f"{rows[step, column]:g}")
     return rows
 
 
-def _floats(rows: NDArray[Any], width: int) -> NDArray[Any]:
-    """Return an array of Python's own numbers as floats."""
+def _floats(rows: NDArray[Any], width: int, missing: bool) -> NDArray[Any]:
+    """Return an array of Python's own numbers as floats; None is one that is `missing`."""
     needed = f"the prompt must be a list of numbers, {width} a step"
     values = rows.ravel().tolist()
+    if missing:
+        values = [math.nan if value is None else value for value in values]
     # `float` takes a text and a flag as well.
     if any(value is None or isinstance(value, str | bytes | bool | complex) for value in values):
         raise _unreadable(needed, rows.tolist())

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Stream
 from recurra.data.covariate_vocabulary import Rows
 from recurra.data.outlook import Outlook
+from recurra.data.stream import Stream
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError
 from recurra.generate import arguments, draws
@@ -134,7 +134,7 @@ class Session(Stored):
             self.companion, x = self.companion.after(x, rows)
         self.stream = stream
         if self.outlook is not None and self.trail is not None:
-            self.trail = self.trail.after(self.outlook.chain.scaled(ids))
+            self.trail = self.trail.after(stream.rows)
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK].to(self.network.device)
             self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
@@ -319,7 +319,7 @@ class Session(Stored):
             return self._forecast_beside(self.companion.ahead(covariates))
         scaled = self._sound("forecast")
         self._part()
-        self._step(scaled.to(self.network.dtype))
+        self._step(self.stream.fed_back(scaled.to(self.network.dtype)))
         return self._own(self.stream, scaled)
 
     def _forecast_beside(self, companion: Companion) -> NDArray[np.float64]:
@@ -338,7 +338,8 @@ class Session(Stored):
             return numbers
 
         numbers = self._own(self.stream, scaled)
-        self.companion, x = self.companion.fed_back(scaled.to(self.network.dtype).cpu())
+        said = self.stream.fed_back(scaled.to(self.network.dtype).cpu())
+        self.companion, x = self.companion.fed_back(said)
         if self.companion.pending is not None:
             self.output = self._raw = None
         else:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Stream
 from recurra.data.outlook import Outlook, Trail
+from recurra.data.stream import Stream
 from recurra.errors import InputError
 from recurra.generate import draws, saved
 from recurra.generate.companion import Companion
@@ -123,7 +123,8 @@ class Stored:
         states = saved.under(STATE, tensors)
         companion = self.companion
         if companion is not None:
-            companion = companion.restored(saved.under(BESIDE, tensors), self.vocabulary.size)
+            width = self.vocabulary.size + len(self.vocabulary.missing or ())
+            companion = companion.restored(saved.under(BESIDE, tensors), width)
         waits = companion is not None and companion.pending is not None
         left = tensors.get("left") if self.network.late else None
         said = output if left is None else left

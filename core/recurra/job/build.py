@@ -26,6 +26,7 @@ from recurra.model import device as devices
 from recurra.model import probe
 from recurra.model.layers import layer
 from recurra.model.network import Network
+from recurra.model.scoring import scores_elements
 from recurra.randomness import SCHEME, noise, seeded
 from recurra.resolved import Part, Resolved
 from recurra.train import optimizer as optimizers
@@ -46,6 +47,7 @@ def fresh_network(resolved: Resolved, data: Data) -> tuple[Network, list[Choice]
         answers=data.answers.size,
         counts=data.counts,
         features=data.source.features(),
+        missing=data.vocabulary.missing is not None,
         resets=begins_inside(resolved, data),
         coming=coming_of(data.covariates),
     )
@@ -64,6 +66,7 @@ def build_network(
     answers: int = 0,
     counts: Callable[[], Counts] | None = None,
     features: Sequence[str] = (),
+    missing: bool = False,
     resets: bool = False,
     execution: Execution | None = None,
     coming: int = 0,
@@ -75,11 +78,11 @@ def build_network(
     those of the symbols or features to an encoder that starts from outside, as from vectors in a
     file; `counts` the names of the answers, and how often each comes in training, to a loss that
     learns of them. Without both, as when a run is loaded, neither learns anything. `features` are
-    the names of the columns of numbers, which may weigh more or less in the loss. `coming` numbers
-    are read of each step ahead that is answered. The paths are those of the `execution` that a run
-    records, as far as they are proved here, else the fastest for windows of training, in which
-    sequences begin where there are `resets`. Raises `InputError` (RC031) if a cell cannot run on
-    the path that the task asks for.
+    the names of the columns of numbers, which may weigh more or less in the loss; numbers may be
+    `missing` or not. `coming` numbers are read of each step ahead that is answered. The paths are
+    those of the `execution` that a run records, as far as they are proved here, else the fastest
+    for windows of training, in which sequences begin where there are `resets`. Raises `InputError`
+    (RC031) if a cell cannot run on the path that the task asks for.
     """
     task = resolved.task
     if resolved.target.scope == "answer":
@@ -104,6 +107,7 @@ def build_network(
             decoder = _cell(part, layers[-1].output_size + coming)
         network = Network(encoder, layers, loss, pooled, target.ahead, coming, decoder)
         network.column_weights = column_weights(resolved, loss, features)
+        network.partly_missing = missing and loss.size > 1 and scores_elements(loss)
 
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"

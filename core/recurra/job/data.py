@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.answers import Answers, answered, can_be_given, counted, tagged
 from recurra.data.batches import Reader
-from recurra.data.chain import Chain, in_training, transformed
+from recurra.data.chain import Chain
 from recurra.data.companions import Companions
 from recurra.data.corpus import build
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
@@ -27,14 +26,15 @@ from recurra.data.known import Known
 from recurra.data.labels import Labels
 from recurra.data.marks import Marked, Marks
 from recurra.data.outlook import outlook_of
-from recurra.data.splits import Split, SplitName, place_of, split
+from recurra.data.splits import Split, SplitName, split
 from recurra.data.store import Store
 from recurra.errors import InputError
 from recurra.job.covariates import companions_of
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
 from recurra.job.measures import Measure, examples, measure
-from recurra.job.refusals import check_ahead, check_prompt, check_series, check_splits
+from recurra.job.refusals import check_prompt, check_splits
+from recurra.job.transforming import transformed_splits
 from recurra.model import device as devices
 from recurra.resolved import Resolved
 from recurra.train.metrics import Tally, Undoing
@@ -114,7 +114,7 @@ class Data:
     def width(self) -> int:
         """The size of what the network reads: symbols, or the numbers of a step."""
         beside = 0 if self.covariates is None else self.covariates.width
-        return self.vocabulary.size + beside
+        return self.vocabulary.size + len(self.vocabulary.missing or ()) + beside
 
     @property
     def longest_answer(self) -> int:
@@ -213,15 +213,23 @@ class Data:
     def names(self) -> list[str]:
         """Return the names of the symbols in the order of their ids, or of all numbers read."""
         names = self.elements.names(self.source, self.read)
-        return [*names, *self.covariates.inputs()] if self.covariates and names else names
+        if not names:
+            return names
+        flags = [f"{names[at]} observed" for at in self.vocabulary.missing or ()]
+        return [*names, *flags, *(self.covariates.inputs() if self.covariates else ())]
 
     def opening(self) -> Any:
         """Return what generation goes on from without a prompt.
 
-        That is the first symbols, or the last steps of a series.
+        That is the first symbols, or the last steps of a series; what is missing of these is None.
         """
         begin, end = self.elements.opening(self.store, self.lag)
-        return np.asarray(self.store.values[begin:end]).tolist()
+        opening = np.asarray(self.store.values[begin:end])
+        if self.vocabulary.missing is None:
+            return opening.tolist()
+        return [
+            [None if number != number else number for number in row] for row in opening.tolist()
+        ]
 
     def stamps(self, series: int, first: int, count: int) -> list[str]:
         """Return the time stamps of `count` steps of a series from the one at `first` on.
@@ -287,6 +295,9 @@ class Data:
         if timeline := self.source.timeline():
             summary["timeline"] = timeline.record()
 
+        if self.vocabulary.missing is not None:
+            summary["missing"] = list(self.vocabulary.missing)
+
         # What generation goes on from without a prompt.
         if self.target.generates:
             summary["opening"] = self.opening()
@@ -329,6 +340,8 @@ def load_data(
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
+        owner = known.owner if known.vocabulary is not None else ""
+        lacks = elements.lacking(resolved, source, vocabulary, store, splits["train"], owner)
         if known.vocabulary is None:
             chain = elements.fit(resolved, vocabulary, store, splits, source)
         else:
@@ -340,8 +353,8 @@ def load_data(
         companions = companions_of(resolved, vocabulary, store, splits, known, source.timeline())
         reader = reader_of(resolved, vocabulary, store, labels, companions)
         season = task.sequence.season
-        if chain:
-            reader, splits = _transformed(resolved, chain, reader, splits)
+        if chain and (chain.steps or lacks):
+            reader, splits = transformed_splits(resolved, chain, reader, splits)
         train = examples(read, reader, splits["train"], answers, season)
         scale, scales = None, None
         if answers is vocabulary:
@@ -359,7 +372,7 @@ def load_data(
             target=target,
             answers=answers,
             season=season,
-            chain=chain,
+            chain=chain if reader.rows is not None else None,
         )
         check_splits(resolved, data)
         if target.generates:
@@ -447,31 +460,3 @@ def answers_of(
     if known.answers is not None:
         return known.answered(known.answers, column, rows)
     return answered(target.answers, column, rows)
-
-
-def _transformed(
-    resolved: Resolved, chain: Chain, reader: Reader, splits: dict[SplitName, Split]
-) -> tuple[Reader, dict[SplitName, Split]]:
-    """Return a reader of what transforms make of numbers, and the splits of what has a value.
-
-    Raises `InputError` (RC031, RC041) where an answer could not be undone by what is known when it
-    is made, or where a series must be known, and training sees nothing of it.
-    """
-    target, store, train = resolved.target, reader.store, splits["train"]
-    if target.asks == "input" and target.reach != 1:
-        name = resolved.parts["target"].entry.qualified
-        fact = (
-            f"the answers of target {name} lie {target.reach} steps ahead, and what is read is"
-            " undone one step ahead"
-        )
-        cure = 'leave difference and seasonal_difference out, and scale_by = "series"'
-        raise InputError.of("RC031", fact, key="vocabulary", cure=cure)
-    check_ahead(resolved, chain)
-    if chain.by_series and not train.whole:
-        check_series(store, splits)
-
-    lag = chain.lag if target.asks == "input" else 0
-    place = partial(place_of, store, splits)
-    rows = transformed(chain, store, in_training(store, train), place)
-    splits = {name: replace(part, lag=lag) for name, part in splits.items()}
-    return replace(reader, rows=rows, origins=chain.width, lag=lag), splits

@@ -27,6 +27,7 @@ from recurra.job.data import (
 from recurra.job.elements import ELEMENTS
 from recurra.job.refusals import answerable, check_ahead, unanswered
 from recurra.job.reopen import same_data
+from recurra.job.transforming import transformed_reader
 from recurra.resolved import Resolved
 from recurra.runs.folder import RunFolder
 
@@ -78,7 +79,8 @@ def held_data(
         every = {"train": none, "validation": none, "test": none, name: part}
         companions = companions_of(asked, vocabulary, store, every, known, source.timeline())
         reader, seen = reader_of(asked, vocabulary, store, labels, companions), none
-        if chain:
+        lacks = elements.lacking(asked, source, vocabulary, store, none, known.owner)
+        if chain and (chain.steps or lacks):
             reader, part, seen = _transformed(asked, chain, reader, part)
         elif elements.forecast:
             check_rows(Chain(vocabulary), store, store.ends, partial(place_of, store, every))
@@ -97,7 +99,7 @@ def held_data(
             target=target,
             answers=answers,
             season=sequence.season,
-            chain=chain,
+            chain=chain if reader.rows is not None else None,
             beside=Beside(
                 seen=seen,
                 longest_answer=folder.records.data().longest_answer or 0,
@@ -140,7 +142,7 @@ def _transformed(
         return place_of(store, {"train": none, "validation": none, "test": none}, at)
 
     rows = transformed(chain, store, in_training(store, seen), place)
-    reader = replace(reader, rows=rows, origins=chain.width, lag=lag)
+    reader = transformed_reader(reader, chain, rows, lag)
     return reader, replace(part, lag=lag), seen
 
 

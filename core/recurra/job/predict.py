@@ -19,10 +19,10 @@ from recurra.contracts.target import Target
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.alignment import ids_of_each
-from recurra.data.chain import Stream
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.marks import Marked
 from recurra.data.outlook import Outlook
+from recurra.data.stream import Stream
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
 from recurra.generate.abreast import Start, forecasts

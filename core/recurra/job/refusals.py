@@ -103,7 +103,7 @@ def answerable(data: Data, part: Split) -> bool:
     if part.whole:
         return bool(len(reader.answerable(part)))
     scores_all = type(data.target).scored is Target.scored
-    if reader.labels is None and scores_all:
+    if reader.labels is None and scores_all and reader.carried is None:
         return True
     batches = chain.from_iterable(groups(reader, part.scored()))
     return any(bool(batch.mask.any()) for batch in batches)

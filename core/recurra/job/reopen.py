@@ -102,6 +102,8 @@ def learned_vocabulary(folder: RunFolder, resolved: Resolved, verified: bool) ->
     """
     vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
     saved = folder.records.vocabulary()
+    missing = folder.records.data().missing
+    vocabulary.missing = None if missing is None else tuple(missing)
     if verified:
         vocabulary.restore(saved)
         return vocabulary

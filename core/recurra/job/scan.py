@@ -101,9 +101,10 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
     dtype = DTYPES[resolved.task.device.precision]
     extremes = _Extremes(store.values.shape[1])
     losses = _Losses()
+    whole = data.reader.carried or store
     for start in range(0, len(store), BLOCK):
         count = min(BLOCK, len(store) - start)
-        block = store.spans(np.array([start]), count)[0]
+        block = whole.spans(np.array([start]), count)[0]
 
         def place(at: int, start: int = start) -> str:
             return place_of(store, data.splits, start + at)

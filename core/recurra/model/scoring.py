@@ -62,4 +62,9 @@ class Scoring:
 
 def scores_elements(loss: Loss[Any]) -> bool:
     """Tell whether a loss gives each element of an answer a loss of its own."""
-    return type(loss).elementwise is not Loss.elementwise
+    return gives_elements(type(loss))
+
+
+def gives_elements(kind: type[Loss[Any]]) -> bool:
+    """Tell the same of the losses of a kind."""
+    return kind.elementwise is not Loss.elementwise

@@ -78,7 +78,7 @@ class DataRecord(Model):
     """data.json: what the data was, and what generation goes on from."""
 
     fingerprint: str
-    opening: list[Count] | list[list[float]] | None = None
+    opening: list[Count] | list[list[float | None]] | None = None
     """Nothing where nothing is generated."""
     opening_position: Count = 0
     opening_covariates: OpeningCovariates | None = None
@@ -92,6 +92,8 @@ class DataRecord(Model):
     """What was learned of answers that are numbers, and no elements of the input."""
     features: list[str] = []
     """The names of the columns of numbers."""
+    missing: list[Count] | None = None
+    """The columns of numbers that lack some in training, where any may be missing."""
     timeline: dict[str, str] | None = None
     """How the time stamps of the data go on, where it has such."""
     longest_answer: Count | None = None

@@ -10,6 +10,7 @@ import numpy as np
 
 from recurra.contracts.target import Examples, Past
 from recurra.contracts.transform import Floats
+from recurra.data.missing import observed
 from recurra.data.store import Ints
 from recurra.train.errors import Errors, terms
 
@@ -47,6 +48,10 @@ def ahead_rules(
     origins, begin, stop = _origins(held, steps, last)
     errors = {name: AheadErrors(held.scale, held.scales) for name in rules}
     ahead = np.arange(1, steps + 1)
+
+    def read(places: Ints) -> Floats:
+        return observed(held.values, held.begin, places)
+
     for start in range(0, len(origins), BLOCK):
         some = slice(start, start + BLOCK)
         at = origins[some]
@@ -55,7 +60,7 @@ def ahead_rules(
         actual = held.values[answers[asked]]
         series = np.broadcast_to(begin[some, None], asked.shape)[asked]
         step = np.broadcast_to(ahead, asked.shape)[asked]
-        past = Past(lambda places: held.values[places], begin[some], at, steps, held.season)
+        past = Past(read, begin[some], at, steps, held.season)
         for name, rule in rules.items():
             errors[name].add_ahead(np.asarray(rule(past))[asked], actual, series, step)
     return errors if len(origins) else {}

@@ -28,6 +28,7 @@ import numpy as np
 
 from recurra.contracts.metric import Scale, SeriesScales
 from recurra.contracts.target import Examples
+from recurra.data.missing import observed
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
 from recurra.train.baselines import positions
@@ -70,8 +71,18 @@ def series_scale(train: Examples) -> Scale | None:
     if not inside.any():
         return None
     gap = train.values[where[inside]] - train.values[ago[inside]]
-    scale: Scale = np.abs(gap).mean(axis=0)
+    scale: Scale = _mean_of(np.abs(gap))
     return scale
+
+
+def _mean_of(rows: Floats) -> Floats:
+    """Return the mean of each column of rows `[n, F]`, of what is not missing."""
+    came = ~np.isnan(rows)
+    if came.all():
+        return np.asarray(rows.mean(axis=0))
+    count = came.sum(axis=0)
+    total = np.where(came, rows, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def scale_of(history: Array, season: int) -> Scale:
@@ -125,10 +136,19 @@ def _own_scales(values: Array, low: Ints, high: Ints, lag: int) -> Floats:
 
 
 def _means(rows: Floats, counts: Ints) -> Floats:
-    """Return the mean of each span of rows, one of which follows the other."""
+    """Return the mean of each span of rows, one of which follows the other.
+
+    What is missing is left out; a column that is missing all along has none.
+    """
+    begins, came = np.cumsum(counts) - counts, ~np.isnan(rows)
+    if came.all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = np.add.reduceat(rows, begins)
+        return np.asarray(sums / counts[:, None])
+    total = np.add.reduceat(came, begins, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = np.add.reduceat(rows, np.cumsum(counts) - counts)
-    return np.asarray(sums / counts[:, None])
+        sums = np.add.reduceat(np.where(came, rows, 0), begins)
+    return np.where(total > 0, sums / np.maximum(total, 1), np.nan)
 
 
 def _inside(first: Ints, counts: Ints) -> Ints:
@@ -151,7 +171,8 @@ def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
         return {}
 
     values, season = held.values, held.season
-    actual, before = values[where], values[where - 1]
+    begins = np.concatenate([train.begin, held.begin])
+    actual, before = values[where], observed(values, begins, where - 1)
     guesses = {"naive": before}
     if (means := _of_training(train, begin, _mean)) is not None:
         guesses = {"mean": means} | guesses
@@ -162,46 +183,65 @@ def series_rules(train: Examples, held: Examples) -> dict[str, Errors]:
 
     ago = where - season
     if season and (ago >= begin).all():
-        guesses["seasonal naive"] = values[ago]
+        guesses["seasonal naive"] = observed(values, begins, ago)
     return {rule: _errors(guess, actual, begin, held) for rule, guess in guesses.items()}
 
 
 class Total(NamedTuple):
-    """What is added up of some series, `[S, F]`, and over how many steps `[S]`."""
+    """What is added up of some series, and over how many steps, `[S, F]`."""
 
     sums: Floats
     counts: Ints
 
+    def of_all(self) -> Floats | None:
+        """Return the mean `[F]` over all series; nothing where a column has none."""
+        counts = self.counts.sum(axis=0)
+        if not counts.all():
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self.sums.sum(axis=0) / counts)
+
 
 def _mean(train: Examples) -> Total:
     """Return the sum of each series of training, and its steps."""
-    counts = train.high - train.low
-    return Total(_sums(train.values, train.low, counts), counts)
+    return _sums(train.values, train.low, train.high - train.low)
 
 
 def mean_of(train: Examples) -> Floats | None:
     """Return the mean `[F]` of all series of training; nothing where there are no values."""
-    total = _mean(train)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = total.sums.sum(axis=0) / max(1, total.counts.sum())
-    return mean if total.counts.sum() else None
+    return _mean(train).of_all()
 
 
 def _slope(train: Examples) -> Total:
     """Return how far each series of training rises, and in how many steps."""
     low, last = train.low, np.maximum(train.high - 1, train.low)
-    return Total(np.asarray(train.values[last] - train.values[low], np.float64), last - low)
+    rises = np.asarray(train.values[last] - train.values[low], np.float64)
+    counts = np.repeat((last - low)[:, None], rises.shape[1], axis=1)
+    for row in np.flatnonzero(np.isnan(rises).any(axis=1)).tolist():
+        # From the first number that came to the last.
+        own = np.asarray(train.values[low[row] : train.high[row]], np.float64)
+        for column in range(own.shape[1]):
+            came = np.flatnonzero(~np.isnan(own[:, column]))
+            first, final = (came[0], came[-1]) if len(came) else (0, 0)
+            rises[row, column] = own[final, column] - own[first, column] if len(came) else 0.0
+            counts[row, column] = final - first
+    return Total(rises, counts)
 
 
-def _sums(values: Array, first: Ints, counts: Ints) -> Floats:
-    """Return the sum of each span, `[S, F]`."""
+def _sums(values: Array, first: Ints, steps: Ints) -> Total:
+    """Return the sum of each span, and of how much that came."""
     sums = np.zeros((len(first), values.shape[1]))
-    some = counts > 0
+    counts = np.zeros(sums.shape, np.int64)
+    some = steps > 0
     if some.any():
-        inside = np.asarray(values[_inside(first[some], counts[some])], np.float64)
-        begins = np.cumsum(counts[some]) - counts[some]
+        inside = np.asarray(values[_inside(first[some], steps[some])], np.float64)
+        begins = np.cumsum(steps[some]) - steps[some]
+        came = ~np.isnan(inside)
+        if not came.all():
+            inside = np.where(came, inside, 0.0)
         sums[some] = np.add.reduceat(inside, begins)
-    return sums
+        counts[some] = np.add.reduceat(came, begins, dtype=np.int64)
+    return Total(sums, counts)
 
 
 def _of_training(train: Examples, begin: Ints, rule: Callable[[Examples], Total]) -> Floats | None:
@@ -211,12 +251,10 @@ def _of_training(train: Examples, begin: Ints, rule: Callable[[Examples], Total]
     nothing to learn of.
     """
     total = rule(train)
-    if not total.counts.sum():
+    of_all = total.of_all()
+    if of_all is None:
         return None
-    of_all = total.sums.sum(axis=0) / total.counts.sum()
-    own = np.where(
-        total.counts[:, None] > 0, total.sums / np.maximum(total.counts, 1)[:, None], of_all
-    )
+    own = np.where(total.counts > 0, total.sums / np.maximum(total.counts, 1), of_all)
 
     # Series of training stand in order.
     place = np.searchsorted(train.begin, begin)

@@ -88,6 +88,22 @@ class Elements(Protocol):
 
     # the data
 
+    def lacking(
+        self,
+        resolved: Resolved,
+        source: Source[Any],
+        vocabulary: Vocabulary[Any],
+        store: Store,
+        train: Split,
+        owner: str,
+    ) -> bool:
+        """Return whether anything is missing, and let the vocabulary know what of training is.
+
+        One that a run has learned, the `owner`, knows. Raises `InputError` (RC030, RC031, RC041)
+        where what is missing cannot be read.
+        """
+        return False
+
     def fit(
         self,
         resolved: Resolved,

@@ -21,7 +21,7 @@ from recurra.data.store import Store
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import loop
 from recurra.generate.session import Session
-from recurra.job import forecasts, scan
+from recurra.job import forecasts, lacking, scan
 from recurra.job.answers import Answer
 from recurra.job.figures import Measured, SplitFigures
 from recurra.job.report import NumberVocabulary, Quantified
@@ -67,6 +67,18 @@ class Numbers(Elements):
     by_class = False
     one_each = True
     forecast = True
+
+    def lacking(
+        self,
+        resolved: Resolved,
+        source: Source[Any],
+        vocabulary: Vocabulary[Any],
+        store: Store,
+        train: Split,
+        owner: str,
+    ) -> bool:
+        """Look for numbers that are missing."""
+        return lacking.lacking(resolved, source, vocabulary, store, train, owner)
 
     def fit(
         self,

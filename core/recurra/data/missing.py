@@ -1,0 +1,113 @@
+"""Numbers of which some are missing: what was seen last stands for them, series by series.
+
+A missing number is not a number here. What the network reads in its place is what came last in its
+column, 0 as it is scaled where nothing has come yet; a column beside, 1 where a number came and
+else 0, says which it is. As an answer a missing number is not scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurra.contracts.transform import Floats
+from recurra.data.splits import Split
+from recurra.data.store import Array, Ints, Store
+
+BLOCK = 1 << 16
+"""Rows that are looked at at a time."""
+
+
+class Carried(NamedTuple):
+    """Rows `[n, F]` in which nothing is missing, and the state `[2, F]` after them.
+
+    `age` `[n, F]` is how many rows of a column have come since its first number, with that: 0
+    before it. The state holds what came last, and the age.
+    """
+
+    rows: Floats
+    age: Floats
+    state: Floats
+
+
+def begun(features: int) -> Floats:
+    """Return the state before the first row of a series: nothing has come, which is read as 0."""
+    return np.zeros((2, features))
+
+
+def carry(rows: Floats, state: Floats) -> Carried:
+    """Return rows with what came last for what is missing, from a state on."""
+    if not len(rows):
+        return Carried(rows, np.zeros(rows.shape), state)
+    came = ~np.isnan(rows)
+    # Of a row before the first of these it is row 0, which is the state's.
+    at = np.arange(1, len(rows) + 1)[:, None]
+    last = np.maximum.accumulate(np.where(came, at, 0), axis=0)
+    line = np.concatenate([state[:1], rows])
+    filled = np.take_along_axis(line, last, axis=0)
+
+    # Of a column that has begun each row counts; else those from its first number on.
+    fresh = state[1] == 0
+    first = np.where(came.any(axis=0), came.argmax(axis=0), len(rows))
+    age = np.maximum(np.where(fresh, at - first, at + state[1]), 0)
+    return Carried(filled, age, np.stack([filled[-1], age[-1]]))
+
+
+def observed(values: Array, begins: Ints, places: Ints) -> Floats:
+    """Return the numbers at some places, what came last in its series for those that are missing.
+
+    `begins` are the places at which series begin; before the first number of one it is 0.
+    """
+    rows = np.array(values[places])
+    lacks = np.isnan(rows)
+    if not lacks.any():
+        return rows
+    first = np.sort(begins)
+    begin = first[np.searchsorted(first, places, side="right") - 1]
+    at = np.array(places)
+    while lacks.any():
+        # One step back where anything still lacks.
+        some = np.flatnonzero(lacks.any(axis=1))
+        at[some] -= 1
+        inside = at[some] >= begin[some]
+        before = np.where(inside[:, None], values[np.maximum(at[some], 0)], 0.0)
+        rows[some] = np.where(lacks[some], before, rows[some])
+        lacks[some] &= np.isnan(rows[some])
+    return rows
+
+
+def carried(store: Store, nothing: Floats) -> Iterator[tuple[Array, bool]]:
+    """Give the rows of a store with nothing missing, in blocks, and whether a series begins.
+
+    `nothing` `[F]` stands where nothing has come.
+    """
+    for begin, end in zip(store.starts.tolist(), store.ends.tolist(), strict=True):
+        state = begun(store.values.shape[1])
+        state[0] = nothing
+        for low in range(begin, end, BLOCK):
+            rows = np.asarray(store.values[low : min(low + BLOCK, end)])
+            filled, _, state = carry(rows, state)
+            yield filled, low == begin
+
+
+def lacking(store: Store, part: Split | None = None) -> NDArray[np.bool_]:
+    """Return which columns lack a number, anywhere or in a split."""
+    found = np.zeros(store.values.shape[1], bool)
+    lows, highs = ([0], [len(store)]) if part is None else (part.low.tolist(), part.high.tolist())
+    for low, high in zip(lows, highs, strict=True):
+        for first in range(low, high, BLOCK):
+            found |= np.isnan(store.values[first : min(first + BLOCK, high)]).any(axis=0)
+    return found
+
+
+def partly(store: Store) -> int:
+    """Return the place of the first row of which some numbers are missing, but not all; else -1."""
+    for first in range(0, len(store), BLOCK):
+        missing = np.isnan(store.values[first : first + BLOCK])
+        some = missing.any(axis=1) & ~missing.all(axis=1)
+        if some.any():
+            return first + int(some.argmax())
+    return -1
