@@ -409,7 +409,7 @@ def test_what_is_missing_is_named(run: Run, home: Path) -> None:
         session.feed([0.0, 1.0], {"price": [1.0, 2.0]})
     with refusal("'wind' is none that is read here", "price, sky"):
         session.feed([0.0], {"price": [1.0], "sky": ["sun"], "wind": [0.0]})
-    with refusal("price", "1 values for 2 steps"):
+    with refusal("price", "1 value for 2 steps"):
         session.feed([0.0, 1.0], {"price": [1.0], "sky": ["sun"]})
     with refusal("'price'", "at step 1", "finite number"):
         session.feed([0.0, 1.0], {"price": [1.0, float("nan")], "sky": ["sun", "sun"]})
@@ -429,6 +429,41 @@ def test_what_is_missing_is_named(run: Run, home: Path) -> None:
         run.generate(length=9)
     with refusal("reads covariates, and the sequence has none"):
         next(run.predict([[1.0, 2.0]]))
+
+
+def test_a_session_takes_names_and_never_two_values_of_a_step(run: Run) -> None:
+    """What is no dict of names is refused, by whoever takes covariates; a step that was asked for
+    is read with what was known of it, and other covariates of it are refused and not left out.
+    """
+    static: Any = {"area": 1.0, "kind": "A"}
+    session = run.session(static_covariates=static)
+    known = {"price": [1.0, 5.0], "sky": ["sun", "rain"]}
+    wrong: Any = [1.0, 2.0]
+    for asked in (
+        lambda: run.session(static_covariates=wrong),
+        lambda: session.feed([1.0], wrong),
+        lambda: session.forecast_step(wrong),
+        lambda: run.generate([1.0], 1, covariates=wrong, static_covariates=static),
+        lambda: run.generate([1.0], 1, covariates=known, static_covariates=wrong),
+    ):
+        with refusal("must be a dict of names", "[1.0, 2.0]", "RC080"):
+            asked()
+
+    session.feed([0.5], known)
+    session.expected()
+    own, other = {"price": 5.0, "sky": "rain"}, {"price": 6.0, "sky": "rain"}
+    assert session.copy().forecast_step(own) == session.copy().forecast_step()
+    listed, others = ({name: [each] for name, each in part.items()} for part in (own, other))
+    fed = session.copy().feed([0.1], listed)
+    assert fed.forecast_step(own) == session.copy().feed([0.1], listed).forecast_step(own)
+    before = session.copy().forecast_step()
+    for asked in (
+        lambda: session.forecast_step(other),
+        lambda: session.feed([0.1], others),
+    ):
+        with refusal("were read already", "price, sky", "session.copy()"):
+            asked()
+    assert session.forecast_step() == before, "what is refused changes nothing"
 
 
 def test_a_task_that_cannot_know_its_covariates_is_refused(home: Path) -> None:

@@ -44,6 +44,20 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def named(name: str, value: Any) -> dict[str, Any] | None:
+    """Return what stands under names, in a dict or the columns of a table; None where nothing is.
+
+    Raises `InputError` (RC080) for anything else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Mapping) or (hasattr(value, "columns") and hasattr(value, "__getitem__")):
+        keys = list(value) if isinstance(value, Mapping) else list(value.columns)
+        return {str(key): value[key] for key in keys}
+    fact = f"{name} must be a dict of names and what stands under each"
+    raise InputError.of("RC080", fact, got=shown(value), cure='write {"price": [9.5, 9.0]}')
+
+
 def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return one of some names. Raises `InputError` (RC080)."""
     names = list(choices)

@@ -15,6 +15,7 @@ from recurra.contracts.source import FUTURE, PAST, STATIC, Role
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.dated import Since
 from recurra.errors import InputError
+from recurra.generate import arguments
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +39,8 @@ class Companion:
         self.pending: Tensor | None = None
         # m W: what is known of the steps to come.
         self.coming = np.zeros((0, vocabulary.width_of(FUTURE)))
+        # 1 W: what was read of the next step, before it has come.
+        self.looked_at: Floats | None = None
         # Whether the next step was told, and cannot be read for want of its past covariates.
         self.told = False
         # When the next step is that is read.
@@ -63,7 +66,7 @@ class Companion:
         elif time is not None:
             raise without_calendar()
         table = vocabulary.tables.get(STATIC)
-        given = dict(static or {})
+        given = arguments.named("static_covariates", static) or {}
         check_names(given, vocabulary.names(STATIC), "static covariate", "the series")
         rows = np.zeros(0)
         if table is not None:
@@ -124,13 +127,14 @@ class Companion:
         Raises `InputError` (RC080).
         """
         if found < count or (role == PAST and found > count):
-            fact = f"{', '.join(names)}: {found} values for {count} steps"
+            fact = f"{', '.join(names)}: {found} value{'s' * (found != 1)} for"
+            fact += f" {count} step{'s' * (count != 1)}"
             raise InputError.of("RC080", fact, key="covariates", cure="give one for each step")
 
     def after(self, x: Tensor, rows: Rows) -> tuple[Companion, Tensor]:
         """Return it after steps `[n, F]`, and what is to be read of them and before, `[m, D]`."""
         other = self._copy()
-        other.told = False
+        other.told, other.looked_at = False, None
         own = x
         if self.past:
             past = self._encoded(PAST, rows.past)
@@ -147,6 +151,7 @@ class Companion:
         if rows.future.shape[1]:
             if self.pending is None:
                 # That of the first of them is read already, or nothing was before it to read it.
+                self._check_looked_at(coming[:1])
                 coming = coming[1:]
         if self.pending is not None:
             own = torch.cat([self.pending, own])
@@ -167,19 +172,22 @@ class Companion:
         other = self._copy()
         if covariates is None:
             return other
-        check_names(dict(covariates), self.names, "future covariate", "the next step")
-        if self.pending is None:
-            # It was known before, and is read already.
+        check_names(covariates, self.names, "future covariate", "the next step")
+        if not self.names:
             return other
         table = self.vocabulary.tables[FUTURE]
         listed = {name: [value] for name, value in covariates.items()}
         row = table.encode(table.rows(listed, "of the next step"))
+        if self.pending is None:
+            # It was known before, and is read already.
+            self._check_looked_at(row)
+            return other
         other.coming = np.concatenate([row, self.coming[1:]])
         return other
 
     def foreknown(self, covariates: Mapping[str, Any]) -> Companion:
         """Return it with what is known of the steps ahead. Raises `InputError` (RC080)."""
-        check_names(dict(covariates), self.names, "future covariate", "the steps ahead")
+        check_names(covariates, self.names, "future covariate", "the steps ahead")
         other = self._copy()
         if self.names:
             table = self.vocabulary.tables[FUTURE]
@@ -217,7 +225,17 @@ class Companion:
         assert self.pending is not None, "a step waits"
         other = self._copy()
         other.pending, other.coming = None, self.coming[1:]
+        other.looked_at = self.coming[:1]
         return other, other._beside(self.pending, self.coming[:1])
+
+    def _check_looked_at(self, row: Floats) -> None:
+        """Refuse other covariates of a step than were read of it. Raises `InputError` (RC080)."""
+        read = self.looked_at
+        if read is not None and not np.array_equal(row, read, equal_nan=True):
+            fact = "other future covariates of the next step were read already, when it was asked"
+            fact += f" for: {', '.join(self.names)}"
+            cure = "ask a copy: session.copy().forecast_step({...})"
+            raise InputError.of("RC080", fact, key="covariates", cure=cure)
 
     def whole(self, x: Tensor, rows: Rows) -> Tensor:
         """Return what is read of a series from its beginning, as far as enough is known.

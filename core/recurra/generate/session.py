@@ -119,7 +119,8 @@ class Session(Stored):
         `covariates` are as in `feed`. Raises `InputError` (RC042, RC080) for ids that the
         vocabulary lacks, and for numbers that cannot be read; then nothing has been read.
         """
-        self._check_beside(covariates)
+        if not isinstance(covariates, Rows):
+            covariates = self._beside(covariates)
         ids = self.elements.checked(self.vocabulary, ids)
         if not len(ids):
             return self
@@ -143,11 +144,16 @@ class Session(Stored):
             self.output = self._raw = None
         return self
 
-    def _check_beside(self, covariates: Any) -> None:
-        """Refuse covariates where nothing reads them. Raises `InputError` (RC080)."""
-        if covariates and self.companion is None:
+    def _beside(self, covariates: Any) -> dict[str, Any] | None:
+        """Return covariates by their names; refuse them where nothing reads them.
+
+        Raises `InputError` (RC080).
+        """
+        given = arguments.named("covariates", covariates)
+        if given and self.companion is None:
             fact = "this run reads no covariates"
             raise InputError.of("RC080", fact, key="covariates", cure="leave them out")
+        return given
 
     def reach(self, steps: int) -> int:
         """Return how many of the next steps can be told with the covariates that are known."""
@@ -314,7 +320,7 @@ class Session(Stored):
         if self.outlook is not None:
             fact = f"this run answers {self.outlook.steps} steps at once, and reads none of them"
             raise InputError.of("RC080", fact, cure="forecast() gives them all")
-        self._check_beside(covariates)
+        covariates = self._beside(covariates)
         if self.companion is not None:
             return self._forecast_beside(self.companion.ahead(covariates))
         scaled = self._sound("forecast")
@@ -371,7 +377,7 @@ class Session(Stored):
             raise InputError.of("RC080", fact, cure="forecast_step() gives one after the other")
         whole = self.outlook.steps
         count = whole if steps is None else arguments.whole("steps", steps, 1, whole)
-        self._check_beside(covariates)
+        covariates = self._beside(covariates)
         if covariates is not None and self.companion is not None:
             self.companion = self.companion.foreknown(covariates)
             self.output = self._raw = None

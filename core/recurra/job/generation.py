@@ -99,6 +99,10 @@ def steps(
     if given.warm is None:
         given = given._replace(warm=settings.warm)
     arguments.flag("warm", given.warm)
+    given = given._replace(
+        covariates=arguments.named("covariates", given.covariates),
+        static_covariates=arguments.named("static_covariates", given.static_covariates),
+    )
     _check_beside(run, given)
     run.elements.check_draws(settings, seed, streams)
 

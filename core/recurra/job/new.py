@@ -43,11 +43,11 @@ def listed(sequence: Any, covariates: CovariateVocabulary | None) -> Any:
         if covariates.dated is not None:
             keys.append(TIME)
         check_names(given, keys, "key", "the sequence")
-        beside = {**_mapping(given, BESIDE)}
+        beside = arguments.named(BESIDE, given[BESIDE]) or {}
         of_steps = [role for role in (PAST, FUTURE) if role in covariates.tables]
         names = [name for role in of_steps for name in covariates.names(role)]
         check_names(beside, names, "covariate", "the sequence")
-        static = _mapping(given, OF_SERIES)
+        static = arguments.named(OF_SERIES, given[OF_SERIES]) or {}
         check_names(static, covariates.names(STATIC), "static covariate", "the sequence")
     except InputError as error:
         return error
@@ -61,15 +61,6 @@ def listed(sequence: Any, covariates: CovariateVocabulary | None) -> Any:
 def _time(sequence: Any) -> Any:
     """Return the stamp of the first step of a sequence, if a caller gives it."""
     return sequence.get(TIME) if isinstance(sequence, Mapping) else None
-
-
-def _mapping(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the covariates under a key. Raises `InputError` (RC080)."""
-    found = given[key]
-    if not isinstance(found, Mapping):
-        fact = f"{key} of the sequence must be a dict of names and what stands under them"
-        raise InputError.of("RC080", fact, got=arguments.shown(found))
-    return found
 
 
 @dataclass(frozen=True)
