@@ -243,7 +243,9 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    total = trial.scoring(output[batch.mask], batch.y[batch.mask]).sum()
+    scale = batch.counted()
+    scoring = trial.scoring.counted(None if scale is None else scale[batch.mask])
+    total = scoring(output[batch.mask], batch.y[batch.mask]).sum()
     share = total / (steps * resolved.task.training.batch_size)
     torch.autograd.backward(share)
 

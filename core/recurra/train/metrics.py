@@ -234,7 +234,7 @@ class Tally:
         self.total += scoring.total(target)
         self.loss += float(losses.double().sum())
         if isinstance(scoring.loss, Distribution):
-            self._add_spread(scoring.loss, output, target, undo)
+            self._add_spread(scoring.loss, output, target, undo, scoring.scale)
         point = scoring.loss.point(output)
         if self.undoing and undo is not None:
             point, target = self.undoing(point, undo)
@@ -247,7 +247,12 @@ class Tally:
                 metric.add_at(point, target, places)
 
     def _add_spread(
-        self, loss: Distribution[Any], output: Tensor, target: Tensor, undo: Tensor | None
+        self,
+        loss: Distribution[Any],
+        output: Tensor,
+        target: Tensor,
+        undo: Tensor | None,
+        scale: Tensor | None,
     ) -> None:
         """Add what the outputs say of how the answers are distributed."""
         if self.spread is None:
@@ -255,10 +260,14 @@ class Tally:
         undoing = self.undoing
         if undoing is None or undo is None:
             actual = self._decoded(target)
-            self.spread.add(loss, output, target, self._decoded, actual)
+            self.spread.add(loss, output, target, self._decoded, actual, scale)
             return
         actual = undo[:, -1].double().numpy()
-        self.spread.add(loss, output, target, lambda rows: undoing(rows, undo)[0].numpy(), actual)
+
+        def own(rows: Tensor) -> NDArray[np.float64]:
+            return undoing(rows, undo)[0].numpy()
+
+        self.spread.add(loss, output, target, own, actual, scale)
 
     def _decoded(self, numbers: Tensor) -> NDArray[np.float64]:
         """Return scaled numbers in the data's own units."""
