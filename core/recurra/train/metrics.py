@@ -193,6 +193,9 @@ class Tally:
     With `undoing`, answers are measured in their own units.
     """
 
+    spread: Spread | None = None
+    """What is measured of a distribution, where the loss is one."""
+
     def __init__(
         self,
         target: Target[Any],
@@ -206,7 +209,6 @@ class Tally:
         # The steps again, of which one that is partly missing counts less.
         self.total = 0.0
         self.undoing, self.vocabulary = undoing, vocabulary
-        self.spread: Spread | None = None
         measured = Own(vocabulary) if undoing else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
         if scales is not None:
