@@ -22,10 +22,10 @@ def counts_of(
     Raises `InputError` (RC031, RC042) where what is answered is no multiple of a count, and for
     data that are none.
     """
-    part = resolved.parts["loss"]
-    if not part.entry.target.counts:
+    entry, target = resolved.parts["loss"].entry, resolved.target
+    if not entry.target.counts:
         return None
-    name, target = part.entry.component.name, resolved.target
+    name = entry.component.name
     if target.asks != "input":
         fact = (
             f"loss {name!r} counts, and the answers of a column of their own are scaled to mean 0"
