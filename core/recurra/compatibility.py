@@ -334,7 +334,8 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
     problems = []
     for key in ELEMENTS[vocabulary.yields].unused:
         if key in changed:
-            fact = f"{key} is for symbols; numbers are forecast"
+            own = ELEMENTS[vocabulary.yields]
+            fact = f"{key} is for {own.other}, and {own.name} are {own.followed}"
             problems.append(Problem("RC031", fact, f"generation.{key}"))
     if not resolved.target.generates:
         name = resolved.parts["target"].entry.component.name

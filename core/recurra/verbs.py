@@ -11,6 +11,7 @@ from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.errors import InputError
 from recurra.generate import arguments
+from recurra.generate.levels import parsed
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
 from recurra.job.build import build_network, coming_of, sized
@@ -20,6 +21,7 @@ from recurra.job.describe import plugins
 from recurra.job.folds import Plan
 from recurra.job.frame import form_of, model_column
 from recurra.job.fresh import Prepared, prepared
+from recurra.job.intervals import with_levels
 from recurra.job.paths import begins_inside
 from recurra.job.preflight import preflight
 from recurra.job.reopen import (
@@ -92,6 +94,7 @@ def run(
     checkpoint: str = "best",
     add_symbols: bool = False,
     refit_scale: bool = False,
+    levels: Any = None,
     runs: str | Path = "runs",
     observer: Observer | None = None,
     expect: bool = False,
@@ -111,12 +114,14 @@ def run(
 
     One run is trained at a time: a thread that asks for another waits for its turn.
 
+    Forecasts have intervals at `levels`, which stand for `generation.levels`, as in `Run.forecast`.
     With `expect`, a task without a band of `[expect]` is refused: its result would tell of none
     that broke. Raises `InputError` before anything is written, `RunError` if training fails,
     `Interrupted` once its state is saved.
     """
     observer = watching(observer)
-    resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
+    changed = with_levels(arguments.overrides(overrides), levels)
+    resolved = resolve(arguments.task(task), changed, data=data)
     check_bands(resolved, expect)
     place = arguments.writable("runs", runs, resolved.task.name)
     origin = _start(start, checkpoint, add_symbols, refit_scale)
@@ -222,6 +227,7 @@ def backtest(
     step: int | None = None,
     horizon: int | None = None,
     retrain: bool = False,
+    levels: Any = None,
     data: Any = None,
     output: str | PathLike[str] | None = None,
     backtests: str | Path = "backtests",
@@ -235,10 +241,10 @@ def backtest(
     stopping see no more. Of a run its own model forecasts; a cutoff inside what it was trained on
     is refused (RC080). Of the folder of a backtest that was interrupted what is missing is made.
 
-    `horizon` is by default the length that the task generates. `overrides` and `data` are as in
-    `run`, or for a run as in `Run.evaluate`; `output` is a file for the frame (.csv, .jsonl,
-    .parquet). Raises `InputError` before anything is written, `RunError` and `Interrupted` with
-    what is done.
+    `horizon` is by default the length that the task generates. Forecasts have intervals at
+    `levels`, as in `Run.forecast`. `overrides` and `data` are as in `run`, or for a run as in
+    `Run.evaluate`; `output` is a file for the frame (.csv, .jsonl, .parquet). Raises `InputError`
+    before anything is written, `RunError` and `Interrupted` with what is done.
     """
     observer = watching(observer)
     into = None if output is None else arguments.path("output", output)
@@ -249,7 +255,7 @@ def backtest(
 
     subject = _subject(task_or_run)
     if isinstance(subject, BacktestFolder):
-        said = (tuple(arguments.overrides(overrides)), folds, step, horizon, retrain)
+        said = (tuple(arguments.overrides(overrides)), folds, step, horizon, retrain, levels)
         if any(said):
             fact = f"{subject.path} says itself how it goes on"
             cure = "leave all options but output and data out, or begin another backtest"
@@ -261,9 +267,10 @@ def backtest(
             if retrain:
                 fact = "a run forecasts with the model that it has, and trains none"
                 raise InputError.of("RC080", fact, cure="give its task, or leave retrain out")
-            done = backtest_of_run(subject, overrides, data, shape, place, observer)
+            done = backtest_of_run(subject, overrides, data, shape, levels, place, observer)
         else:
-            done = _backtest_of_task(subject, overrides, data, shape, retrain, place, observer)
+            how = shape, retrain, levels
+            done = _backtest_of_task(subject, overrides, data, how, place, observer)
     if into is not None:
         done.write(into)
     return done
@@ -288,12 +295,15 @@ def _backtest_of_task(
     task: TaskLike,
     overrides: Overrides,
     data: Any,
-    shape: tuple[int, int | None, int | None],
-    retrain: bool,
+    how: tuple[tuple[int, int | None, int | None], bool, Any],
     place: Path,
     observer: Observer,
 ) -> Backtest:
-    """Backtest a task. What can be refused of its first fold is, before there is a folder."""
+    """Backtest a task. What can be refused of its first fold is, before there is a folder.
+
+    `how` says in which shape, whether each fold trains a model, and which levels are asked for.
+    """
+    shape, retrain, levels = how
     resolved = resolve(arguments.task(task), arguments.overrides(overrides), data=data)
     arguments.writable("backtests", place, resolved.task.name)
     plan = plan_of(resolved, *shape)
@@ -304,7 +314,7 @@ def _backtest_of_task(
         return _trained(made[0], fold, ready.pop(fold, None), past, data, observer)
 
     with blaming(resolved):
-        asked = of_task(resolved, plan, retrain, trained)
+        asked = of_task(resolved, plan, retrain, trained, levels)
     with of_first_fold(plan):
         ready[1] = prepared(without_future(resolved, asked.series, plan.left_off(1)))
     with resolved.placing():
@@ -315,6 +325,7 @@ def _backtest_of_task(
         horizon=plan.horizon,
         retrain=retrain,
         model=model_column(resolved.task.name),
+        levels=None if levels is None else list(parsed("levels", levels)),
         fingerprint=asked.series.store.fingerprint,
     )
     made.append(BacktestFolder.create(place, resolved.task.name, record, resolved.toml()))
@@ -350,9 +361,9 @@ def _gone_on(folder: BacktestFolder, data: Any, observer: Observer) -> Backtest:
 
     with blaming(resolved):
         if asked.run is None:
-            task = of_task(resolved, plan, asked.retrain, trained)
+            task = of_task(resolved, plan, asked.retrain, trained, asked.levels)
         else:
-            task = of_run(load(asked.run), resolved, plan)
+            task = of_run(load(asked.run), resolved, plan, asked.levels)
     if task.series.store.fingerprint != asked.fingerprint:
         fact = f"the data of {folder.path} has changed since it was begun"
         cure = "bring back the data as it was, or begin another backtest"

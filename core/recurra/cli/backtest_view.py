@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli.common import Json, Override, print_json
+from recurra.cli.common import Json, LevelsAsked, Override, print_json
 
 if TYPE_CHECKING:
     from recurra.contracts.metric import Metrics
@@ -47,6 +47,7 @@ def backtest(
             "--retrain", help="Train a model for each fold, not one before the first cutoff."
         ),
     ] = False,
+    levels: LevelsAsked = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Write the frame to a file: .csv, .jsonl or .parquet."),
@@ -70,6 +71,7 @@ def backtest(
         step=step,
         horizon=horizon,
         retrain=retrain,
+        levels=levels,
         output=output,
         backtests=backtests,
         observer=watcher(quiet=as_json),
@@ -82,7 +84,14 @@ def backtest(
 
 def show(result: Backtested, output: Path | None = None) -> None:
     """Print the figures of a backtest."""
-    from recurra.cli.printing import out, show_columns, show_ladder, show_notes
+    from recurra.cli.printing import (
+        out,
+        show_by_scale,
+        show_columns,
+        show_intervals,
+        show_ladder,
+        show_notes,
+    )
 
     models = "a model each" if result["retrain"] else "one model"
     shape = (
@@ -91,6 +100,8 @@ def show(result: Backtested, output: Path | None = None) -> None:
     )
     out(f"\n{result['task']}: {shape}, {models}, in {result['seconds']:.1f} s")
     show_ladder("all folds", result["metrics"], result["baselines"])
+    show_intervals(result["metrics"])
+    show_by_scale(result.get("by_scale", []))
     show_columns(result.get("columns", []))
 
     judged = result.get("judged")

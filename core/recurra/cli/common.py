@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,22 @@ Override = Annotated[
     list[str],
     typer.Option(
         "-o", "--override", help="Change a key: -o cell.hidden_size=64", metavar="KEY=VALUE"
+    ),
+]
+
+RunPath = Annotated[
+    Path, typer.Argument(help="A run's folder, or a task's for its newest run.", metavar="RUN")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")
+]
+
+LevelsAsked = Annotated[
+    str | None,
+    typer.Option(
+        "--levels",
+        help="Per cent that intervals of forecasts hold; 80,95 where there are such.",
+        metavar="N,N",
     ),
 ]
 

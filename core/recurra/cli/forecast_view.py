@@ -9,13 +9,17 @@ from recurra.cli.printing import (
     empty_table,
     figure_text,
     out,
+    show_by_scale,
     show_columns,
+    show_intervals,
     show_ladder,
     show_notes,
 )
 from recurra.cli.visible import visible
 from recurra.job.figures import Ahead, Forecast, OneSeries
 
+BOUNDS = ("lo-", "hi-")
+"""How the names of the bounds of intervals begin."""
 STEPS_SHOWN = 24
 """Steps of a forecast that are printed."""
 
@@ -24,6 +28,8 @@ def forecast_table(split: str, forecast: Forecast, judged: str, best: str | None
     """Print the figures of a forecast, and the last series beside what the best rule says of it."""
     title = f"{split}, forecast of {forecast['steps']} steps"
     show_ladder(title, forecast["metrics"], forecast["baselines"])
+    show_intervals(forecast["metrics"])
+    show_by_scale(forecast.get("by_scale", []))
     columns = forecast.get("columns", [])
     show_columns(columns)
     show_by_step(forecast["by_step"], judged, best)
@@ -35,7 +41,7 @@ def forecast_table(split: str, forecast: Forecast, judged: str, best: str | None
         rows = {
             rule: steps
             for rule, steps in forecast["last_series"].items()
-            if rule in ("actual", "model", best)
+            if rule in ("actual", "model", best) or rule.startswith(BOUNDS)
         }
         _series(rows, index, name, forecast.get("ds", []))
 

@@ -27,8 +27,8 @@ class Generation(Protocol):
     def prompt(self, numbers: Any, text: str) -> Any:
         """Return the prompt as plain data: the numbers of `values`, or a text."""
 
-    def gathered(self, steps: Iterator[Any], streams: int) -> Any:
-        """Return a whole generation as plain data."""
+    def gathered(self, steps: Iterator[Any], streams: int) -> dict[str, Any]:
+        """Return what is `generated` as plain data, with the bounds of intervals by their names."""
 
     def write(self, steps: Iterator[Any], prompt: str, streams: int) -> None:
         """Print a generation as it comes."""
@@ -47,10 +47,15 @@ class Texts(Generation):
         """Return the text."""
         return text
 
-    def gathered(self, steps: Iterator[Any], streams: int) -> Any:
+    def gathered(self, steps: Iterator[Any], streams: int) -> dict[str, Any]:
         """Return the text, or a list of them."""
+        texts = self._texts(steps, streams)
+        return {"generated": texts[0] if streams == 1 else texts}
+
+    def _texts(self, steps: Iterator[Any], streams: int) -> list[str]:
+        """Return the text of each stream."""
         if streams == 1:
-            return "".join(steps)
+            return ["".join(steps)]
 
         # Each step holds one part of every stream: these are its rows, and the texts its columns.
         texts = [""] * streams
@@ -64,7 +69,7 @@ class Texts(Generation):
         escape = visible if sys.stdout.isatty() else str  # a file or a pipe gets the very text
 
         if streams > 1:
-            for number, text in enumerate(self.gathered(steps, streams), 1):
+            for number, text in enumerate(self._texts(steps, streams), 1):
                 print(f"--- {number}")
                 print(escape(prompt + text))
             return
@@ -92,15 +97,21 @@ class Forecasts(Generation):
         """Return the numbers."""
         return numbers
 
-    def gathered(self, steps: Iterator[Any], streams: int) -> Any:
+    def gathered(self, steps: Iterator[Any], streams: int) -> dict[str, Any]:
         """Return the steps."""
-        return list(steps)
+        listed = list(steps)
+        if not listed or not isinstance(listed[0], dict):
+            return {"generated": listed}
+        columns = {name: [step[name] for step in listed] for name in listed[0]}
+        return {"generated": columns.pop("predicted"), "bounds": columns}
 
     def write(self, steps: Iterator[Any], prompt: str, streams: int) -> None:
-        """Print the steps alone."""
+        """Print the steps alone, and behind each the bounds of its intervals."""
         for value in steps:
-            row = numbers(value).strip("()")
-            print(row, flush=True)
+            told = value if isinstance(value, dict) else {"predicted": value}
+            row = numbers(told["predicted"]).strip("()")
+            bounds = [f"{name} {numbers(told[name])}" for name in told if name != "predicted"]
+            print("  ".join([row, *bounds]), flush=True)
 
 
 GENERATIONS: Mapping[str, Generation] = {"symbols": Texts(), "numbers": Forecasts()}

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recurra.cli import backtest_view
-from recurra.cli.common import Commands, Json, Override, print_json, speaks_unicode
+from recurra.cli import answers, backtest_view
+from recurra.cli.common import (
+    Commands,
+    Json,
+    LevelsAsked,
+    Override,
+    RunPath,
+    Seed,
+    print_json,
+    speaks_unicode,
+)
 from recurra.cli.ending import misused, report, warnings_in_a_line
 from recurra.cli.plugin_commands import plugins_app
 from recurra.cli.streams import GONE, Guarded, OutputLost, ReaderGone, guarded
@@ -51,12 +60,6 @@ app = typer.Typer(
 app.add_typer(plugins_app, name="plugins")
 
 TaskFile = Annotated[Path, typer.Argument(help="The task file.", metavar="TASK.toml")]
-RunPath = Annotated[
-    Path, typer.Argument(help="A run's folder, or a task's for its newest run.", metavar="RUN")
-]
-Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Where all random numbers come from.")
-]
 
 
 def _version(flag: bool) -> None:
@@ -97,6 +100,7 @@ def run(
     refit_scale: Annotated[
         bool, typer.Option("--refit-scale", help="Scale numbers by this data, not as it did.")
     ] = False,
+    levels: LevelsAsked = None,
     expect: Annotated[
         bool, typer.Option("--expect", help="Fail if a band of [expect] does not hold.")
     ] = False,
@@ -119,6 +123,7 @@ def run(
         add_symbols=add_symbols,
         refit_scale=refit_scale,
         runs=runs,
+        levels=levels,
         observer=observer,
         expect=expect,
     )
@@ -180,143 +185,8 @@ def check(task: TaskFile, override: Override = [], as_json: Json = False) -> Non
     print_json(report.as_data()) if as_json else show.report(report)
 
 
-@app.command()
-def generate(
-    run: RunPath,
-    prompt: Annotated[
-        str | None, typer.Option(help="The text to go on from; tokens with spaces as a JSON list.")
-    ] = None,
-    values: Annotated[
-        str | None, typer.Option(help="The numbers to go on from: 1,2,3; several features: 1,2;3,4")
-    ] = None,
-    series: Annotated[
-        str | None,
-        typer.Option(help="The series to go on from: its name, or its number from 1."),
-    ] = None,
-    position: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Where in its sequence the prompt begins, for an encoder with a clock."
-        ),
-    ] = None,
-    warm: Annotated[
-        bool | None,
-        typer.Option(
-            "--warm/--no-warm",
-            help="Read the end of the training text, or of the series, before the prompt.",
-        ),
-    ] = None,
-    time: Annotated[str | None, typer.Option(help="The time stamp of the first step.")] = None,
-    length: Annotated[
-        int | None, typer.Option(min=0, help="How many elements to generate.")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 is greedy; 1 samples as the network says.")
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Sample among the k likeliest; 0 is all.")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Sample among the likeliest that hold this share.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Leave out what is far less likely than the best.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="Above 1: less of what has come.")
-    ] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="A text that ends the generation.")] = None,
-    seed: Seed = None,
-    streams: Annotated[
-        int, typer.Option(min=1, help="How many sequences to draw side by side.")
-    ] = 1,
-    as_json: Json = False,
-) -> None:
-    """Generate text from a run, or forecast numbers in the data's own units."""
-    from recurra import verbs
-    from recurra.cli.generations import GENERATIONS
-    from recurra.cli.values import parse, prompted, text_or_tokens
-
-    if prompt is not None and values is not None:
-        raise InputError.of("RC080", "give --prompt for text or --values for numbers, not both")
-
-    opened = verbs.load(run)
-    vocabulary = opened.vocabulary
-    generation = GENERATIONS[vocabulary.yields]
-    generation.check(prompt, values, streams)
-
-    beginning: Any = None
-    if values is not None:
-        beginning = parse(values, vocabulary.size)
-    elif prompt is not None:
-        beginning = text_or_tokens(prompt, vocabulary.reads, "--prompt")
-    settings: dict[str, Any] = {
-        "seed": seed, "streams": streams, "position": position, "warm": warm, "series": series,
-        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "stop": stop or None, "time": time,
-    }  # fmt: skip
-    with prompted("--prompt" if values is None else "--values"):
-        steps = opened.generate(beginning, length, **settings)
-
-    text = opened.prompt() if prompt is None else prompt
-    if isinstance(beginning, list) and prompt is not None:
-        text = " ".join(beginning)
-    if as_json:
-        read = generation.prompt(beginning, text)
-        generated = generation.gathered(steps, streams)
-        print_json({"prompt": read, "generated": generated})
-    else:
-        generation.write(steps, text, streams)
-
-
-@app.command()
-def predict(
-    run: RunPath,
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="New sequences, in the form of the run's data; no labels.", metavar="FILE"
-        ),
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="One sequence of text, or a JSON list of tokens.")
-    ] = None,
-    values: Annotated[
-        str | None, typer.Option(help="One sequence of numbers: 1,2,3; several features: 1,2;3,4")
-    ] = None,
-    horizon: Annotated[
-        int | None, typer.Option(min=0, help="How many steps to go on, where a run can.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Write to a file, .csv, .jsonl or .parquet.")
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Tell what is wrong with a row in a column.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object for each sequence.")
-    ] = False,
-) -> None:
-    """Answer new sequences: labels with their chances, numbers, or what comes next."""
-    from recurra import verbs
-    from recurra.cli import predictions
-    from recurra.cli.values import READERS, text_or_tokens
-
-    origins = [origin for origin in (file, text, values) if origin is not None]
-    if len(origins) != 1:
-        raise InputError.of("RC080", "give a file, or --text, or --values")
-
-    opened = verbs.load(run)
-    rows: list[Any] | None = None
-    if text is not None:
-        rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]
-    elif values is not None:
-        read = READERS[opened.vocabulary.yields]
-        rows = [read(values, opened.vocabulary.size)]
-    table = opened.table(rows, file=file, horizon=horizon, skip_bad=skip_bad)
-    count = predictions.write(table, output, as_json)
-    if output is not None:
-        print(f"wrote {count:,} predictions to {output}")
+app.command()(answers.generate)
+app.command()(answers.predict)
 
 
 @app.command()
@@ -335,13 +205,15 @@ def evaluate(
         str | None,
         typer.Option(help="train, validation, test, or all; of other data all is the default."),
     ] = None,
+    levels: LevelsAsked = None,
     as_json: Json = False,
 ) -> None:
     """Print the figures of a run, with the baselines beside them; with -o those of other data."""
     from recurra import verbs
     from recurra.cli import show
 
-    metrics = verbs.load(run).evaluate(split, list(override))  # type: ignore[arg-type]
+    opened = verbs.load(run)
+    metrics = opened.evaluate(split, list(override), levels=levels)  # type: ignore[arg-type]
     print_json(metrics) if as_json else show.figures(metrics)
 
 

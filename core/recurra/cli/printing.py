@@ -9,7 +9,7 @@ from rich.table import Table
 
 from recurra.cli.visible import visible
 from recurra.contracts.metric import Metrics
-from recurra.job.figures import Column
+from recurra.job.figures import ByScale, Column
 
 NARROWEST = 80
 """Columns that a table takes at least: a narrow terminal wraps its lines, and cuts no figure."""
@@ -71,6 +71,21 @@ def show_intervals(metrics: Metrics) -> None:
         table.add_column(f"{name} %", justify="right")
     for kind in ("coverage", "width", "winkler"):
         table.add_row(kind, *(figure_text(kind, metrics[f"{kind}_{name}"]) for name in names))
+    out(table)
+
+
+def show_by_scale(parts: list[ByScale]) -> None:
+    """Print what the intervals hold of series of small, middle and large scale, if it is told."""
+    if not parts:
+        return
+    names = [name for name in parts[0]["metrics"] if name.startswith("coverage_")]
+    table = empty_table("coverage by the scale of series", "bold")
+    for head in ("from", "to", "series", *(f"{name.partition('_')[2]} %" for name in names)):
+        table.add_column(head, justify="right")
+    for part in parts:
+        ends = [f"{part[end]:z.4g}" for end in ("from", "to")]
+        cells = [figure_text(name, part["metrics"].get(name)) for name in names]
+        table.add_row(*ends, f"{part['series']:,}", *cells)
     out(table)
 
 

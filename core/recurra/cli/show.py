@@ -65,6 +65,10 @@ def result(result: Result, notes: Sequence[str] = (), steps_before: int = 0) -> 
     elif generated is not None:
         stamps = result.get("ds", [])
         texts = [numbers(step) for step in generated]
+        bounds = result.get("bounds", {})
+        for place, text in enumerate(texts):
+            own = [f"{name} {numbers(each[place])}" for name, each in bounds.items()]
+            texts[place] = f"{text} ({', '.join(own)})" if own else text
         if stamps:
             texts = [f"{stamp} {text}" for stamp, text in zip(stamps, texts, strict=True)]
         steps = ", ".join(texts)
@@ -198,9 +202,11 @@ def _class(name: str) -> str:
 
 def numbers(value: Any) -> str:
     """Return a step of a forecast as a text: a number, or several in brackets."""
+    if value is None:
+        return "none"
     if not isinstance(value, list):
         return f"{value:z.6g}"
-    texts = [f"{number:z.6g}" for number in value]
+    texts = ["none" if number is None else f"{number:z.6g}" for number in value]
     return f"({', '.join(texts)})"
 
 

@@ -46,13 +46,15 @@ class Start(NamedTuple):
     """What a forecast of a series goes on from: its `history` `[n, F]`, in the data's units.
 
     That begins at a `position` of the series. What is `known` of it is what it is scaled by, where
-    each has a scale of its own; its covariates stand `beside`.
+    each has a scale of its own; its covariates stand `beside`. `name` is what the series is called,
+    or its place from 1.
     """
 
     history: NDArray[Any]
     position: int = 0
     known: NDArray[Any] | None = None
     beside: Rows | None = None
+    name: str = ""
 
 
 @dataclass

@@ -41,13 +41,14 @@ class Elements(Protocol):
     """What a network reads, and what it is asked for.
 
     What only one of the two has, the other refuses or leaves out. `lacks` are the methods of a
-    session that the other one has, each with what is called instead; `unused` are the keys of
-    `[generation]` that nothing reads. One that is `ended` by training reads that end before a warm
-    prompt.
+    session that the other one has, each with what is called instead; `followed` says what becomes
+    of these; `unused` are the keys of `[generation]` that nothing reads. One that is `ended` by
+    training reads that end before a warm prompt.
     """
 
     name: ClassVar[str]
     other: ClassVar[str]
+    followed: ClassVar[str]
     lacks: ClassVar[Mapping[str, str]]
     unused: ClassVar[tuple[str, ...]] = ()
     ended: ClassVar[bool] = False
@@ -160,6 +161,8 @@ class Symbols(Elements):
     """Ids: a prompt is text or tokens, and what follows is drawn."""
 
     name, other = "symbols", "numbers"
+    followed = "drawn"
+    unused = ("levels",)
     lacks: ClassVar[Mapping[str, str]] = {"forecast_step": "draw(Sampling()) gives the next symbol"}
     ended = True
 
@@ -243,6 +246,7 @@ class Numbers(Elements):
     """Scaled rows: a prompt is a list of numbers, and what follows is forecast."""
 
     name, other = "numbers", "symbols"
+    followed = "forecast"
     accompanied = True
     lacks: ClassVar[Mapping[str, str]] = {
         "chances": "expected() gives what the network says of the next numbers",

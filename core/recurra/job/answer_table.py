@@ -60,6 +60,7 @@ def by_step(predictor: Predictor, new: New, model: str) -> AnswerTable:
         raise InputError.of("RC080", fact, cure="give a horizon of 1 step or more")
     column = frame.model_column(model)
     kinds: dict[str, Kind] = {**frame.KEYS, column: "number"}
+    kinds |= dict.fromkeys(frame.bound_columns(column, predictor.bounds), "number")
     if predictor.skip_bad:
         kinds["error"] = "text"
 
@@ -82,7 +83,11 @@ def _steps(
 
     steps, places = said.answer.predicted, predictor.labels(said)
     several = bool(steps) and isinstance(steps[0], list)
+    told = {column: steps}
+    bounds = said.answer.bounds
+    told |= zip(frame.bound_columns(column, list(bounds)), bounds.values(), strict=True)
     for index in range(len(steps[0]) if several else 1):
         unique_id = frame.unique_id(name, features, index) if several else name
-        for place, step in zip(places, steps, strict=False):
-            yield {"unique_id": unique_id, "ds": place, column: step[index] if several else step}
+        for row, place in enumerate(places[: len(steps)]):
+            cells = {key: of[row][index] if several else of[row] for key, of in told.items()}
+            yield {"unique_id": unique_id, "ds": place, **cells}

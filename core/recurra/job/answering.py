@@ -12,6 +12,7 @@ from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.job.answer_table import AnswerTable, as_written, by_step
 from recurra.job.build import sized
+from recurra.job.intervals import check_steps
 from recurra.job.new import New
 from recurra.job.predict import Predictor
 from recurra.model.device import arithmetic
@@ -37,12 +38,13 @@ class Answering:
         data: Any,
         horizon: int | None,
         skip_bad: bool,
+        levels: Any = None,
     ) -> Answering:
         """Return what is asked of a run: rows, those of a file, or those of data at hand.
 
         Raises `InputError`.
         """
-        predictor = predictor_of(run, horizon, skip_bad, stamped=rows is None)
+        predictor = predictor_of(run, horizon, skip_bad, stamped=rows is None, levels=levels)
         return cls(predictor, New.of(run, rows, file, data))
 
     def each(self) -> Iterator[dict[str, Any]]:
@@ -58,8 +60,10 @@ class Answering:
         return as_written(self.predictor, self.new)
 
 
-def predictor_of(run: Run, horizon: int | None, skip_bad: bool, stamped: bool) -> Predictor:
-    """Return what answers sequences, which may be `stamped` with times.
+def predictor_of(
+    run: Run, horizon: int | None, skip_bad: bool, stamped: bool, levels: Any = None
+) -> Predictor:
+    """Return what answers sequences, which may be `stamped` with times; with intervals at `levels`.
 
     Raises `InputError` (RC080).
     """
@@ -72,6 +76,8 @@ def predictor_of(run: Run, horizon: int | None, skip_bad: bool, stamped: bool) -
     if horizon is not None:
         steps = arguments.whole("horizon", horizon)
         run.resolved.check_ahead("horizon", steps)
+    intervals = run.intervals(levels)
+    intervals = check_steps(intervals, steps, "horizon", levels is not None)
 
     @contextmanager
     def computing() -> Iterator[None]:
@@ -90,6 +96,7 @@ def predictor_of(run: Run, horizon: int | None, skip_bad: bool, stamped: bool) -
         covariates=run.covariates,
         within=computing,
         timeline=run.timeline() if stamped else None,
+        intervals=intervals,
     )
 
 

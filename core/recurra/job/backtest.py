@@ -17,18 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.attribution import blaming
+from recurra.contracts.distribution import DECILES
 from recurra.data.chain import Chain, in_training
 from recurra.data.kept import passing
 from recurra.data.store import Array
 from recurra.errors import InputError, Interrupted, RecurraError
 from recurra.generate import arguments
-from recurra.generate.abreast import Start, forecasts
+from recurra.generate.abreast import Start
+from recurra.generate.foretold import Foretold, Intervals, foretold
+from recurra.generate.levels import Levels, bounds
 from recurra.job import backtested, frame
 from recurra.job.backtested import Backtested, Fold, Scored, Shape
 from recurra.job.build import sized
 from recurra.job.data import Data
 from recurra.job.folds import Plan, least_history
 from recurra.job.forecasts import HISTORY
+from recurra.job.interval_figures import measured
 from recurra.job.results import verdict
 from recurra.job.run import Run
 from recurra.job.series import Series
@@ -48,10 +52,11 @@ Known: TypeAlias = Callable[[int], Array | None]
 
 
 class Model(NamedTuple):
-    """What forecasts in a fold, and what it knows of the series in each row."""
+    """What forecasts in a fold, what it knows of the series in each row, and its intervals."""
 
     run: Run
     known: Known
+    intervals: Intervals | None = None
 
 
 def of_history(row: int) -> Array | None:
@@ -114,7 +119,8 @@ class Backtest:
     def frame(self) -> dict[str, list[Any]]:
         """Return the columns unique_id, ds, cutoff, y and that of the model, for a DataFrame."""
         made = rows(self.folder, self.task)
-        return frame.columns_of(made, self.folder.asked.model, self.task.series.clock)
+        model, clock = self.folder.asked.model, self.task.series.clock
+        return frame.columns_of(made, model, clock, bounds_of(self.folder))
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the frame to a file: .csv, .jsonl or .parquet.
@@ -122,15 +128,29 @@ class Backtest:
         Raises `InputError` (RC080), `RunError` (RC053).
         """
         into, made = arguments.path("path", path), rows(self.folder, self.task)
-        frame.write(into, made, self.folder.asked.model, self.task.series.clock)
+        model, clock = self.folder.asked.model, self.task.series.clock
+        frame.write(into, made, model, clock, bounds_of(self.folder))
 
 
 def rows(folder: BacktestFolder, task: Task) -> Iterator[frame.Row]:
     """Give the rows of the frame, fold after fold."""
+    levels = levels_of(folder)
     for fold in range(1, task.plan.folds + 1):
         made = folder.forecasts(fold)
         assert made is not None, "each fold is done"
-        yield from backtested.rows(task.series, task.plan, fold, made)
+        yield from backtested.rows(task.series, task.plan, fold, made, levels)
+
+
+def levels_of(folder: BacktestFolder) -> Levels:
+    """Return the levels that all folds have, which may know unlike much of what comes."""
+    made = [folder.forecasts(fold) for fold in range(1, folder.asked.folds + 1)]
+    each = [() if one is None else one.levels for one in made]
+    return tuple(level for level in each[0] if all(level in own for own in each))
+
+
+def bounds_of(folder: BacktestFolder) -> list[str]:
+    """Return what the bounds of the intervals in the frame are called."""
+    return bounds(levels_of(folder))
 
 
 def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest:
@@ -149,7 +169,8 @@ def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest
             elif fold == 1:
                 tell(observer, [f"{folder.saved()}, and taken from {folder.path}"])
         result = _result(folder, task, time.perf_counter() - start)
-        frame.write(folder.path / FRAME, rows(folder, task), folder.asked.model)
+        made, model = rows(folder, task), folder.asked.model
+        frame.write(folder.path / FRAME, made, model, bounds=bounds_of(folder))
         folder.write("result.json", result)
     return Backtest(folder, task, result)
 
@@ -188,21 +209,31 @@ def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:
     tell(observer, [f"{where}: forecasts of {len(chosen):,} series, {plan.horizon} steps each"])
 
     values = np.full((len(chosen), plan.horizon, series.width), np.nan)
+    quantiles: list[NDArray[np.float64]] = []
+    told = None if model.intervals is None else measured(model.intervals)
     last = time.monotonic()
     with blaming(run.resolved), arithmetic(run.task.device), sized(run.resolved, run.network):
         run.network.eval()
-        for place, made in enumerate(_each(task, model, chosen, cutoffs)):
-            values[place, : len(made)] = made
+        for place, made in enumerate(each(task, model, chosen, cutoffs, told)):
+            values[place, : len(made.points)] = made.points
+            if told is not None:
+                quantiles.append(made.bounds)
             if time.monotonic() - last > SECONDS:
                 last = time.monotonic()
                 tell(observer, [f"{where}: {place + 1:,} of {len(chosen):,} series"])
-    return Forecasts(chosen, values)
+    if told is None:
+        return Forecasts(chosen, values)
+    return Forecasts(chosen, values, np.stack(quantiles), told.chances, told.levels)
 
 
-def _each(
-    task: Task, model: Model, chosen: NDArray[np.int64], cutoffs: NDArray[np.int64]
-) -> Iterator[NDArray[np.float64]]:
-    """Give what a model forecasts of each series after its cutoff, `[H, F]`."""
+def each(
+    task: Task,
+    model: Model,
+    chosen: NDArray[np.int64],
+    cutoffs: NDArray[np.int64],
+    intervals: Intervals | None = None,
+) -> Iterator[Foretold]:
+    """Give what a model forecasts of each series after its cutoff, with intervals, if any."""
     run, series, horizon = model.run, task.series, task.plan.horizon
 
     def starts() -> Iterator[Start]:
@@ -211,9 +242,10 @@ def _each(
             first = max(0, cutoff - HISTORY)
             history = series.between(row, first, cutoff)
             beside = series.beside(run.covariates, row, first, cutoff, horizon)
-            yield Start(history, first, model.known(row), beside)
+            yield Start(history, first, model.known(row), beside, series.names[row])
 
-    return forecasts(run.network, run.vocabulary, starts(), horizon, run.outlook, run.covariates)
+    asked = run.outlook, run.covariates, intervals
+    return foretold(run.network, run.vocabulary, starts(), horizon, *asked)
 
 
 def _result(folder: BacktestFolder, task: Task, seconds: float) -> Backtested:
@@ -222,12 +254,16 @@ def _result(folder: BacktestFolder, task: Task, seconds: float) -> Backtested:
     season = resolved.task.sequence.season
     folds = {fold: folder.forecasts(fold) for fold in range(1, plan.folds + 1)}
     made = {fold: each for fold, each in folds.items() if each is not None}
-    scored = Scored(series, plan, season, sum(len(each.rows) for each in made.values()))
+    count = sum(len(each.rows) for each in made.values())
+    tenths = all(set(DECILES) <= set(each.chances) for each in made.values())
+    scored = Scored(series, plan, season, count, levels_of(folder), tenths)
 
     by_fold: list[Fold] = []
     for fold, each in made.items():
         scores, notes = scored.add(fold, each)
         figures = backtested.fold_figures(fold, plan, series.lengths, each, scores, notes)
+        if scored.of_fold is not None:
+            backtested.beside(figures, scored.of_fold)
         own = folder.trained(fold)
         figures["run"] = folder.asked.run or str(own or folder.trained(1) or "")
         by_fold.append(figures)

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from recurra.contracts.metric import SeriesScales
 from recurra.data.store import Ints
-from recurra.job.figures import Ahead, Columns, Measured, Verdict
+from recurra.generate import levels as written
+from recurra.generate.levels import Levels
+from recurra.job.figures import Ahead, Columns, Measured, Spreads, Verdict
 from recurra.job.folds import Plan
 from recurra.job.forecasts import by_column, unscaled, zeros
 from recurra.job.frame import Row
+from recurra.job.interval_figures import IntervalScores, without
 from recurra.job.scores import ForecastScores
 from recurra.job.series import Series
 from recurra.runs.backtests import Forecasts
@@ -39,7 +42,7 @@ class Fold(Measured):
     by_step: list[Ahead]
 
 
-class Figures(Measured, Columns):
+class Figures(Measured, Columns, Spreads):
     """The figures of all folds together, and of each step ahead."""
 
     by_step: list[Ahead]
@@ -67,35 +70,45 @@ class Backtested(Figures, Verdict, Shape):
 
 
 class Forecasted(NamedTuple):
-    """A series in a fold: its row and cutoff, what precedes it, what came, what was forecast."""
+    """A series in a fold: its row and cutoff, what precedes it, what came, what was forecast.
+
+    The `quantiles` `[Q, H, F]` are those of its intervals.
+    """
 
     row: int
     cutoff: int
     history: NDArray[np.float64]
     future: NDArray[np.float64]
     predicted: NDArray[np.float64]
+    quantiles: NDArray[np.float64]
 
 
 def each(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[Forecasted]:
     """Give the series of a fold."""
     cutoffs = plan.cutoffs(series.lengths, fold)
-    for row, predicted in zip(made.rows.tolist(), made.values, strict=True):
+    parts = zip(made.rows.tolist(), made.values, made.quantiles, strict=True)
+    for row, predicted, quantiles in parts:
         cutoff = int(cutoffs[row])
         history = series.between(row, 0, cutoff)
         future = series.between(row, cutoff, cutoff + plan.horizon)
-        yield Forecasted(row, cutoff, history, future, predicted)
+        yield Forecasted(row, cutoff, history, future, predicted, quantiles)
 
 
-def rows(series: Series, plan: Plan, fold: int, made: Forecasts) -> Iterator[Row]:
-    """Give the rows of a fold's frame, series after series and column after column."""
+def rows(series: Series, plan: Plan, fold: int, made: Forecasts, levels: Levels) -> Iterator[Row]:
+    """Give the rows of a fold's frame, series after series and column after column.
+
+    Behind what is forecast stand the bounds of its intervals at some levels.
+    """
+    places = [made.chances.index(chance) for chance in written.chances(levels)]
     for one in each(series, plan, fold, made):
         ahead = range(one.cutoff - 1, one.cutoff + plan.horizon)
         cutoff, *labels = series.clock.labels(one.row, ahead)
         for column in range(series.width):
             name = series.unique_id(one.row, column)
             actual, predicted = (of[:, column].tolist() for of in (one.future, one.predicted))
-            for ds, came, said in zip(labels, actual, predicted, strict=True):
-                yield name, ds, cutoff, came, said
+            bounds = one.quantiles[places, :, column].T.tolist()
+            for ds, came, said, own in zip(labels, actual, predicted, bounds, strict=True):
+                yield name, ds, cutoff, came, said, *own
 
 
 class Scored:
@@ -105,10 +118,20 @@ class Scored:
     rule, naive stands in for it: else the first folds would lose the best rules for a few series.
     """
 
-    def __init__(self, series: Series, plan: Plan, season: int, total: int) -> None:
+    def __init__(
+        self,
+        series: Series,
+        plan: Plan,
+        season: int,
+        total: int,
+        levels: Levels,
+        tenths: bool,
+    ) -> None:
         self.series, self.plan, self.season = series, plan, season
         self.scales = SeriesScales(np.arange(total), np.full((total, series.width), np.nan))
         self.all = ForecastScores(self.scales, plan.horizon)
+        self.levels, self.tenths = levels, tenths
+        self.intervals = self._intervals()
         self.count = 0
         self.broken = 0
         needed = chain.from_iterable(rules.needs(season).values())
@@ -120,6 +143,8 @@ class Scored:
         count = len(made.rows)
         own = SeriesScales(np.arange(count), np.full((count, self.series.width), np.nan))
         scores = ForecastScores(own, self.plan.horizon)
+        self.of_fold = self._intervals()
+        self.chances = made.chances
         of_all = _mean(each(self.series, self.plan, fold, made)) if count > 1 else None
         rest, at = each(self.series, self.plan, fold, made), 0
         stood_in: Counter[str] = Counter()
@@ -157,10 +182,19 @@ class Scored:
             told.append(guessed)
             self.count += 1
             self.broken += not np.isfinite(one.predicted).all()
+            for intervals in (self.intervals, self.of_fold):
+                if intervals is not None:
+                    intervals.add(one.quantiles, self.chances, one.future, own.each[row])
         predicted, futures = [one.predicted for one in some], [one.future for one in some]
         scores.add(predicted, told, futures, at)
         self.all.add(predicted, told, futures, first)
         return stood_in
+
+    def _intervals(self) -> IntervalScores | None:
+        """Return what measures intervals, where there are such."""
+        if not self.levels:
+            return None
+        return IntervalScores(self.levels, self.plan.horizon, self.tenths)
 
     def figures(self) -> Figures:
         """Return the figures of all folds."""
@@ -177,13 +211,28 @@ class Scored:
                 f"{self.broken:,} of {self.count:,} forecasts are not finite from some step on:"
                 " the figures of the model are none"
             )
-        return {
+        spreads: Spreads = {}
+        if self.intervals is not None:
+            notes += without(self.intervals)
+            spreads = {"levels": list(self.levels), "by_scale": self.intervals.by_scale()}
+        whole: Figures = {
             "metrics": model.metrics(),
             "baselines": {rule: each.metrics() for rule, each in sums.items()},
             **own_columns,
+            **spreads,
             "by_step": self.all.by_step(),
             "notes": notes,
         }
+        if self.intervals is not None:
+            beside(whole, self.intervals)
+        return whole
+
+
+def beside(figures: Figures | Fold, intervals: IntervalScores) -> None:
+    """Add the figures of intervals to those of forecasts, over all and step by step."""
+    figures["metrics"] |= intervals.metrics()
+    for row in figures["by_step"]:
+        row["metrics"] |= intervals.at(row["ahead"] - 1)
 
 
 def _mean(forecasted: Iterable[Forecasted]) -> NDArray[np.float64]:

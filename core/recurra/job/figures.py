@@ -39,6 +39,17 @@ class Ahead(Table):
     ahead: int
 
 
+ByScale = TypedDict("ByScale", {"from": float, "to": float, "series": int, "metrics": Metrics})
+"""The figures of the intervals of so many series, whose scales lie between two."""
+
+
+class Spreads(TypedDict, total=False):
+    """What is said of intervals, where there are such: their levels, and figures by scale."""
+
+    levels: list[float]
+    by_scale: list[ByScale]
+
+
 class OneSeries(Table):
     """The figures of the forecast of one series, by its place in the data: the first is 1."""
 
@@ -51,10 +62,11 @@ class Stamped(TypedDict, total=False):
     ds: list[str]
 
 
-class Forecast(Measured, Stamped):
+class Forecast(Measured, Stamped, Spreads):
     """The figures of a free-running forecast of `series` out of `of_series`.
 
-    `last_series` holds the steps `[T, F]` of the last one: what came, and what each rule said;
+    `last_series` holds the steps `[T, F]` of the last one: what came, what each rule said, and the
+    bounds of the intervals, lo-80 and hi-80, where there are such;
     `ds` their time stamps, where there are such.
     """
 
@@ -168,10 +180,11 @@ class Figures(SplitFigures, Verdict, Carried):
 
 
 class Generated(TypedDict, total=False):
-    """What was generated: a text, or numbers, and the time stamps of these, if any."""
+    """What was generated: a text, or numbers, with their time stamps and bounds, if any."""
 
     generated: Any
     ds: list[str]
+    bounds: dict[str, list[Any]]
 
 
 class Result(Figures, Generated):

@@ -14,11 +14,12 @@ from recurra.data.chain import in_training
 from recurra.data.covariate_vocabulary import Rows
 from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.data.store import Ints
-from recurra.generate import abreast
 from recurra.generate.abreast import Start
 from recurra.generate.companion import Companion
+from recurra.generate.foretold import Intervals, foretold
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast, Stamped
+from recurra.job.interval_figures import Beside
 from recurra.job.scores import ForecastScores
 from recurra.model.network import Network
 from recurra.train import series as rules
@@ -47,11 +48,12 @@ class Begun(NamedTuple):
     history: NDArray[Any]
     future: NDArray[Any]
     beside: Rows | None = None
+    name: str = ""
 
     @property
     def start(self) -> Start:
         """What its forecast goes on from."""
-        return Start(self.history, self.position, self.known, self.beside)
+        return Start(self.history, self.position, self.known, self.beside, self.name)
 
     def session(self, network: Network, data: Data, steps: int = HISTORY) -> Session:
         """Return a session that has read its history, or the last steps of it."""
@@ -72,11 +74,18 @@ class Begun(NamedTuple):
 
 
 def forecast(
-    data: Data, network: Network, name: SplitName, horizon: int, season: int, limit: int = FORECAST
+    data: Data,
+    network: Network,
+    name: SplitName,
+    horizon: int,
+    season: int,
+    limit: int = FORECAST,
+    intervals: Intervals | None = None,
 ) -> Forecast | None:
     """Forecast what follows the history of each series; nothing but the forecast is fed back.
 
-    Of more than `limit` series those are forecast that lie evenly over all.
+    Of more than `limit` series those are forecast that lie evenly over all. Where there are
+    `intervals`, they are measured too.
     """
     begun, total = history_and_future(data, name, horizon, limit) if horizon else ([], 0)
     if not begun:
@@ -91,21 +100,24 @@ def forecast(
     scales = _scales(data, begun, season)
     scores = ForecastScores(scales, max(steps))
     predictions: list[NDArray[np.float64]] = []
-    made = abreast.forecasts(
+    spreads = Beside(intervals, max(steps))
+    made = foretold(
         network,
         data.vocabulary,
         (series.start for series in begun),
         max(steps),
         data.reader.outlook,
         data.covariates,
+        spreads.intervals,
     )
-    for series, ahead in zip(begun, made, strict=True):
+    for row, (series, ahead) in enumerate(zip(begun, made, strict=True)):
         predicted = np.full(series.future.shape, np.nan)
-        told = ahead[: len(predicted)]
+        told = ahead.points[: len(predicted)]
         predicted[: len(told)] = told
         predictions.append(predicted)
+        spreads.add(ahead.bounds, series.future, scales.each[row])
     scores.add(predictions, guesses, [series.future for series in begun])
-    rows = {"actual": begun[-1].future, "model": predictions[-1], **guesses[-1]}
+    rows = {"actual": begun[-1].future, "model": predictions[-1], **spreads.last, **guesses[-1]}
 
     compared = {rule: score.all for rule, score in scores.of_all().items()}
     model = scores.model.all
@@ -113,16 +125,17 @@ def forecast(
         data.source.features(), [column.metrics() for column in model.columns], compared
     )
     notes = left_out(data, name, total) + _forecast_notes(begun, total, season, counts)
-    notes += [*unscaled(scales, scales.starts), *zeros(model)]
+    notes += [*unscaled(scales, scales.starts), *zeros(model), *spreads.notes()]
     own_columns: Columns = {"columns": columns} if columns else {}
     return {
         "steps": horizon,
         "series": len(begun),
         "of_series": total,
-        "metrics": model.metrics(),
+        "metrics": model.metrics() | spreads.metrics(),
         "baselines": {rule: sums.metrics() for rule, sums in compared.items()},
         **own_columns,
-        "by_step": scores.by_step(),
+        "by_step": spreads.beside(scores.by_step()),
+        **spreads.told(),
         "by_series": scores.by_series(data.store.sequence(scales.starts).tolist()),
         "notes": notes,
         "last_series": {rule: steps.tolist() for rule, steps in rows.items()},
@@ -219,15 +232,14 @@ def history_and_future(
         begin, origin = int(part.begin[row]), int(origins[row])
         stop = int(stops[row])
         first = max(begin, origin - HISTORY)
-        known = None
-        if data.by_series:
-            series = store.sequence(np.array([begin]))[0]
-            known = known_of(int(series))
+        series = int(store.sequence(np.array([begin]))[0])
+        known = known_of(series) if data.by_series else None
         history = np.asarray(store.values[first:origin])
         future = np.asarray(store.values[origin:stop])
         companions = data.reader.companions
         beside = None if companions is None else companions.stretch(first, origin, stop)
-        begun.append(Begun(begin, origin, first - begin, known, history, future, beside))
+        own = begin, origin, first - begin, known, history, future, beside
+        begun.append(Begun(*own, str(series + 1)))
     return begun, len(able)
 
 

@@ -1,7 +1,8 @@
 """Forecasts in the long format that other tools of forecasting read as it is.
 
-A row is a step that was forecast: `unique_id` names its series, `ds` says which step of it that
-is, by its time stamp, else its place from 0, and the column named after the model what it forecast.
+A row is a step that was forecast: `unique_id` names its series, `ds` says which step of it that is,
+by its time stamp, else its place from 0, and the column named after the model what it forecast.
+Behind it stand the bounds of intervals, `<model>-lo-80` and `<model>-hi-80`, where there are such.
 In the frame of a backtest `cutoff` is the last step that the model knew, and `y` what came. Of
 several columns of numbers each is a series of its own. In text a stamp stands as the data writes
 it; elsewhere it is a moment.
@@ -28,12 +29,17 @@ PLACES = Clock()
 """Steps that are called by their places."""
 
 Row: TypeAlias = tuple[Any, ...]
-"""unique_id, ds, cutoff, y, and what the model says."""
+"""unique_id, ds, cutoff, y, what the model says, and the bounds of its intervals."""
 
 
 def model_column(name: str) -> str:
     """Return the name of a model's column, which must be none of the others."""
     return "model" if name in (*BACKTEST, "error") else name
+
+
+def bound_columns(model: str, bounds: Iterable[str]) -> list[str]:
+    """Return the columns of the bounds of intervals, which stand behind that of a model."""
+    return [f"{model}-{name}" for name in bounds]
 
 
 def unique_id(series: str, features: Sequence[str], column: int) -> str:
@@ -42,10 +48,18 @@ def unique_id(series: str, features: Sequence[str], column: int) -> str:
     return f"{series}/{feature}" if series else feature
 
 
-def columns_of(rows: Iterable[Row], model: str, clock: Clock = PLACES) -> dict[str, list[Any]]:
+def _kinds(model: str, bounds: Sequence[str]) -> dict[str, Kind]:
+    """Return the columns of a backtest, and what their cells are."""
+    own = [model, *bound_columns(model, bounds)]
+    return {**BACKTEST, **dict.fromkeys(own, "number")}
+
+
+def columns_of(
+    rows: Iterable[Row], model: str, clock: Clock = PLACES, bounds: Sequence[str] = ()
+) -> dict[str, list[Any]]:
     """Return the columns by their names, as a DataFrame is made of them."""
     listed = list(rows)
-    kinds: dict[str, Kind] = {**BACKTEST, model: "number"}
+    kinds = _kinds(model, bounds)
     columns = {name: [row[place] for row in listed] for place, name in enumerate(kinds)}
     return written.with_moments(columns, kinds, clock.moment)
 
@@ -58,9 +72,15 @@ def form_of(path: Path) -> str:
     return written.form_of(path, WHAT)
 
 
-def write(path: Path, rows: Iterable[Row], model: str, clock: Clock = PLACES) -> None:
+def write(
+    path: Path,
+    rows: Iterable[Row],
+    model: str,
+    clock: Clock = PLACES,
+    bounds: Sequence[str] = (),
+) -> None:
     """Write a frame, whole or not at all. Raises `InputError` (RC080), `RunError` (RC053)."""
-    kinds: dict[str, Kind] = {**BACKTEST, model: "number"}
+    kinds = _kinds(model, bounds)
     cells = (dict(zip(kinds, map(_plain, row), strict=True)) for row in rows)
     written.write(path, cells, kinds, WHAT, clock.moment)
 

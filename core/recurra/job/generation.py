@@ -6,16 +6,22 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recurra.compatibility import GIVES_ANSWERS
 from recurra.data.covariate_vocabulary import Rows
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
+from recurra.generate.abreast import Start
 from recurra.generate.companion import Companion, without_calendar
+from recurra.generate.elements import encoded
+from recurra.generate.foretold import Intervals, around
 from recurra.generate.session import Session
 from recurra.job.chosen import check_series, ending
 from recurra.job.covariates import Called, check_reach, step_ahead
+from recurra.job.intervals import check_steps
+from recurra.job.predict import as_steps
 from recurra.model.probe import counts_steps
 from recurra.spec.tables import Generation
 
@@ -87,10 +93,16 @@ def steps(
     sampling: Mapping[str, Any],
     seed: int | None,
     streams: int,
+    levels: Any = None,
 ) -> Iterator[Any]:
-    """Return the steps that a run generates. Raises `InputError` before the first of them."""
+    """Return the steps that a run generates. Raises `InputError` before the first of them.
+
+    At `levels` a step is a dict of what is `predicted` and the bounds of its intervals.
+    """
     _check_generates(run)
     settings = _settings(run, length, sampling)
+    intervals = None if levels is None else run.intervals(levels)
+    check_steps(intervals, settings.length, "length", True)
     run.resolved.check_ahead("length", settings.length)
     check_series(given.prompt, given.warm, given.series, given.data)
     if given.prompt is None:
@@ -110,7 +122,46 @@ def steps(
     check_reach(begun, settings.length, called)
     # If nothing was read, this raises now and not at the first step.
     begun.expected()
-    return run.elements.generated(begun, settings, streams)
+    made = run.elements.generated(begun, settings, streams)
+    return made if intervals is None else _within(run, given, intervals, list(made))
+
+
+def _within(
+    run: Run, given: Given, intervals: Intervals, made: list[Any]
+) -> Iterator[dict[str, Any]]:
+    """Give the steps of a forecast with the bounds of their intervals."""
+    bounds = bounds_of(run, given, made, intervals)
+    for place, step in enumerate(made):
+        yield {"predicted": step, **{name: each[place] for name, each in bounds.items()}}
+
+
+def bounds_of(
+    run: Run, given: Given, made: list[Any], intervals: Intervals | None
+) -> dict[str, list[Any]]:
+    """Return the bounds of the intervals around a forecast, step by step, by their names."""
+    if intervals is None or not made:
+        return {}
+    points = np.asarray(made, np.float64).reshape(len(made), -1)
+    (told,) = around(intervals, [_start(run, given)], [points])
+    return {name: as_steps(bound) for name, bound in zip(intervals.names, told.bounds, strict=True)}
+
+
+def _start(run: Run, given: Given) -> Start:
+    """Return what a forecast goes on from: what a session has read of it, and where."""
+    if given.series is not None:
+        end = ending(run, given.series, given.data)
+        return Start(end.values, end.position, None, end.beside, str(given.series))
+
+    values = None
+    if given.prompt is not None:
+        values = encoded(run.vocabulary, given.prompt)
+        if not given.warm:
+            return Start(values, given.position or run.task.generation.position)
+    history = _opening(run)
+    beside = None if run.covariates is None else beginning.recorded_covariates(run.folder)
+    if values is not None:
+        history = np.concatenate([history, values])
+    return Start(history, run.folder.records.data().opening_position, None, beside)
 
 
 def _begun(

@@ -15,7 +15,7 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.generate.companion import check_names
-from recurra.job.predict import Accompanied, Row, gathered
+from recurra.job.gathered import Accompanied, Row, gathered
 from recurra.job.reopen import resolved_again
 from recurra.spec.tables import GIVEN_SOURCE
 

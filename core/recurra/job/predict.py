@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.contracts.source import COVARIATES, OF_STEPS, Piece, Role
+from recurra.contracts.source import OF_STEPS
 from recurra.contracts.target import Target
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
@@ -27,11 +27,13 @@ from recurra.errors import InputError, Problem, RunError
 from recurra.generate import elements as reading
 from recurra.generate.abreast import Start, forecasts
 from recurra.generate.companion import Companion
+from recurra.generate.foretold import Intervals, around
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.clock import Clock, Label
 from recurra.job.covariates import ahead_of, out_of_reach
 from recurra.job.elements import ELEMENTS
+from recurra.job.gathered import Accompanied, Row
 from recurra.model import sequences
 from recurra.model.completion import completions
 from recurra.model.network import Network
@@ -49,21 +51,6 @@ STAMPS = "ds"
 """The column that holds the time stamps of what is predicted."""
 
 
-class Row(NamedTuple):
-    """A sequence: what it is called, its elements, and the stamp of the first, where it has one."""
-
-    name: str
-    elements: Any
-    time: Any = ""
-
-
-class Accompanied(NamedTuple):
-    """The numbers of a series, and the covariates beside them by their role and their name."""
-
-    values: Any
-    tables: Mapping[Role, Mapping[str, Any]]
-
-
 class Read(NamedTuple):
     """A sequence that can be answered, and what is read of it.
 
@@ -75,6 +62,7 @@ class Read(NamedTuple):
     x: Tensor
     counts: NDArray[np.int64] | None = None
     beside: Rows | None = None
+    name: str = ""
 
     def filled(self, steps: int) -> Tensor:
         """Return what is read, filled up with the last step."""
@@ -98,7 +86,7 @@ class Predictor:
     `horizon` is how many elements are foreseen where an answer can be read on; one that follows a
     sequence is given up after `limit` of them. Each batch is computed `within` the threads and the
     determinism of the run, which are put back before anything of it is given. A `timeline` tells
-    when what is foreseen comes.
+    when what is foreseen comes, and a forecast has `intervals`, where there are such.
     """
 
     network: Network
@@ -112,6 +100,7 @@ class Predictor:
     covariates: CovariateVocabulary | None = None
     within: Callable[[], AbstractContextManager[None]] = nullcontext
     timeline: Timeline | None = None
+    intervals: Intervals | None = None
 
     def columns(self) -> list[str]:
         """Return the names of all that an answer says, but for the first, which names its row."""
@@ -133,7 +122,9 @@ class Predictor:
             if not self.horizon and beside:
                 return beside
             stamps: dict[str, Kind] = {STAMPS: "texts"} if self._tells_when else {}
-            return {**stamps, "predicted": answers.kinds(self.answers.size).continued, **beside}
+            kind = answers.kinds(self.answers.size).continued
+            bounds = dict.fromkeys(self.bounds, kind)
+            return {**stamps, "predicted": kind, **bounds, **beside}
         kinds = answers.kinds(self.answers.size)
         if self.target.scope == "sequence":
             chances = answers.chances(self.answers)
@@ -141,6 +132,11 @@ class Predictor:
         if self.target.scope == "answer":
             return {"predicted": "text", "ended": "flag"}
         return {"predicted": kinds.each}
+
+    @property
+    def bounds(self) -> list[str]:
+        """What the bounds of intervals are called, lo-80 and hi-80, where there are such."""
+        return self.intervals.names if self.intervals is not None and self.horizon else []
 
     @property
     def _tells_when(self) -> bool:
@@ -218,7 +214,7 @@ class Predictor:
             try:
                 sequence = self._read(row.elements, row.time)
                 self._check_reach(row, sequence)
-                read[index] = sequence
+                read[index] = sequence._replace(name=row.name)
             except InputError as error:
                 if not self.skip_bad:
                     raise _of_row(error, row.name) from error.__cause__
@@ -378,6 +374,27 @@ class Predictor:
         return Answer([said[end - 1] if count else None for count, end in pairs])
 
     def _foreseen(self, read: dict[int, Read]) -> dict[int, Answer]:
+        """Return what comes after each sequence, with the intervals around it, if any."""
+        answers = self._points(read)
+        if self.intervals is None or not self.horizon:
+            return answers
+        starts = [
+            Start(sequence.values, beside=sequence.beside, name=sequence.name)
+            for sequence in read.values()
+        ]
+        points = [
+            np.asarray(answers[index].predicted, np.float64).reshape(-1, self.answers.size)
+            for index in read
+        ]
+        for index, made in zip(read, around(self.intervals, starts, points), strict=True):
+            bounds = {
+                name: as_steps(bound)
+                for name, bound in zip(self.intervals.names, made.bounds, strict=True)
+            }
+            answers[index] = replace(answers[index], bounds=bounds)
+        return answers
+
+    def _points(self, read: dict[int, Read]) -> dict[int, Answer]:
         """Return what comes after each sequence; numbers without covariates side by side."""
         elements = reading.ELEMENTS[self.vocabulary.yields]
         alone = self.covariates is not None or not self.horizon
@@ -391,7 +408,7 @@ class Predictor:
                 # It says what is wrong.
                 answers[index] = self._continued(sequence)
                 continue
-            answers[index] = Answer([row[0] if len(row) == 1 else row for row in rows.tolist()])
+            answers[index] = Answer(as_steps(rows))
         return answers
 
     def _continued(self, sequence: Read) -> Answer:
@@ -423,6 +440,12 @@ class Predictor:
         return total / predictions
 
 
+def as_steps(rows: NDArray[np.float64]) -> list[Any]:
+    """Return rows `[H, F]` as steps: numbers, or lists of several; what is none is None."""
+    listed = [[None if cell != cell else cell for cell in row] for row in rows.tolist()]  # noqa: PLR0124
+    return [row[0] if len(row) == 1 else row for row in listed]
+
+
 def _of_row(error: InputError, name: str = "") -> InputError:
     """Return the error of a sequence that says which, if it has a name."""
     where = f"row {name}: " if name else ""
@@ -434,53 +457,3 @@ def _of_row(error: InputError, name: str = "") -> InputError:
 def _fact(problem: Problem) -> str:
     """Return what is wrong with a sequence, which elsewhere is a prompt."""
     return problem.fact.replace("the prompt", "the sequence")
-
-
-def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
-    """Give whole sequences, each with its name, or its number from 1; one that is empty too."""
-    parts: list[Piece] = []
-    name, time, count = "", "", 0
-    for piece in pieces:
-        # The first piece begins a sequence whether it says so or not.
-        if piece.start or not count:
-            if parts:
-                yield Row(name, _whole(parts), time)
-            parts, count = [], count + 1
-            name = str(piece.columns.get("series", count))
-            time = str(piece.columns.get("time", ""))
-        parts.append(piece)
-    if parts:
-        yield Row(name, _whole(parts), time)
-
-
-def _whole(pieces: list[Piece]) -> Any:
-    """Return the elements of a sequence, and its covariates beside them, if it has any."""
-    values = _joined([piece.values for piece in pieces])
-    roles = [role for role in COVARIATES if role in pieces[0].columns]
-    if isinstance(values, InputError) or not roles:
-        return values
-
-    tables: dict[Role, Mapping[str, Any]] = {}
-    for role in roles:
-        first = pieces[0].columns[role]
-        tables[role] = first
-        if role in OF_STEPS:
-            columns = {name: [piece.columns[role][name] for piece in pieces] for name in first}
-            tables[role] = {name: _joined(parts) for name, parts in columns.items()}
-    return Accompanied(values, tables)
-
-
-def _joined(parts: list[Any]) -> Any:
-    """Return the elements of a sequence that came in parts, or the error that one of them is."""
-    for part in parts:
-        if isinstance(part, InputError):
-            return part
-
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if isinstance(first, str):
-        return "".join(parts)
-    if isinstance(first, list):
-        return list(chain.from_iterable(parts))
-    return np.concatenate(parts)

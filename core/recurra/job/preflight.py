@@ -29,6 +29,7 @@ from recurra.generate.companion import Companion
 from recurra.generate.session import Session
 from recurra.job.data import Data
 from recurra.job.elements import FEW
+from recurra.job.intervals import untold
 from recurra.job.scan import BLOCK
 from recurra.model import probe
 from recurra.model.network import Network
@@ -59,6 +60,7 @@ def preflight(resolved: Resolved, data: Data, network: Network) -> None:
             *_monitored(resolved, data),
             *_placed(resolved, network),
             *_idle(resolved, data),
+            *untold(resolved),
         ]
         if faults:
             raise InputError(faults)
@@ -243,9 +245,7 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    scale = batch.counted()
-    scoring = trial.scoring.counted(None if scale is None else scale[batch.mask])
-    total = scoring(output[batch.mask], batch.y[batch.mask]).sum()
+    total = trial.scoring(output[batch.mask], batch.y[batch.mask]).sum()
     share = total / (steps * resolved.task.training.batch_size)
     torch.autograd.backward(share)
 

@@ -19,6 +19,7 @@ from recurra.data.marks import Marked
 from recurra.data.segments import CONTEXT, OPENING, SEGMENT, forgets
 from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.errors import InputError, Problem
+from recurra.generate.foretold import Intervals
 from recurra.job import covariates, held
 from recurra.job.data import Data
 from recurra.job.elements import Scores
@@ -53,9 +54,16 @@ SHOWN = 5
 """Labels that a note names."""
 
 
-def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figures:
+def figures(
+    task: Task,
+    data: Data,
+    network: Network,
+    name: SplitName,
+    intervals: Intervals | None = None,
+) -> Figures:
     """Return metrics, baselines and verdict of a split; of series a free-running forecast as well.
 
+    That has `intervals`, where there are such.
     With carry, the metrics say too what the first steps cost from a fresh state, `cold`, and in the
     midst, `warm`.
     """
@@ -98,7 +106,8 @@ def figures(task: Task, data: Data, network: Network, name: SplitName) -> Figure
     # The verdict is about the forecast, where there is one.
     judged: Measured = measured
     if target.generates:
-        judged = data.elements.judged(task, data, network, measured, Scores(tally, rules))
+        scores = Scores(tally, rules)
+        judged = data.elements.judged(task, data, network, measured, scores, intervals)
     series = 1 if data.scales is None else len(data.scales.starts)
     said = verdict(target, type(data.answers), judged, series, held.trained_on(data, name))
     if target.generates:

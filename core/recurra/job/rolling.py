@@ -19,6 +19,8 @@ from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Chain, check_rows
 from recurra.errors import InputError
 from recurra.generate import arguments
+from recurra.generate.foretold import Intervals
+from recurra.generate.levels import parsed
 from recurra.job.backtest import Backtest, Known, Model, Task, backtest, of_history, of_training
 from recurra.job.changes import moved
 from recurra.job.covariates import dated_of
@@ -26,6 +28,7 @@ from recurra.job.data import Data
 from recurra.job.elements import ELEMENTS
 from recurra.job.folds import Plan, least_history, past_alone
 from recurra.job.frame import model_column
+from recurra.job.intervals import asked_of, check_steps
 from recurra.job.run import Run
 from recurra.job.series import Series, check_forecasts, series_of
 from recurra.resolved import Resolved
@@ -66,12 +69,16 @@ def plan_of(resolved: Resolved, folds: int, step: int | None, horizon: int | Non
     return Plan(arguments.whole("folds", folds, 1), apart, ahead)
 
 
-def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> Task:
+def of_task(
+    resolved: Resolved, plan: Plan, retrain: bool, trained: Trained, levels: Any = None
+) -> Task:
     """Return the backtest of a task, which trains a model for each fold, or one for all.
 
-    One for all is trained on what precedes the first cutoff. Raises `InputError` for more folds
-    than there is data for.
+    One for all is trained on what precedes the first cutoff. Its forecasts have intervals at
+    `levels`, else those that each model can tell. Raises `InputError` for more folds than there is
+    data for.
     """
+    asked_of(resolved, levels)
     vocabulary: Vocabulary[Any] = resolved.parts["vocabulary"].build()
     series = series_of(resolved, vocabulary, False)
     chain = Chain(vocabulary)
@@ -82,7 +89,8 @@ def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> 
     def of_fold(fold: int) -> Model:
         left_off = plan.left_off(fold)
         run, data = trained(fold, without_future(resolved, series, left_off))
-        return Model(run, of_training(series, data, left_off))
+        intervals = intervals_of(run, plan, levels)
+        return Model(run, of_training(series, data, left_off), intervals)
 
     def model(fold: int) -> Model:
         return of_fold(fold if retrain else 1)
@@ -90,6 +98,11 @@ def of_task(resolved: Resolved, plan: Plan, retrain: bool, trained: Trained) -> 
     every = np.ones(len(series.names), bool)
     notes = [*_notes(resolved, retrain, plan), *_apart(series)]
     return Task(resolved, series, plan, model, every, notes)
+
+
+def intervals_of(run: Run, plan: Plan, levels: Any) -> Intervals | None:
+    """Return the intervals of the forecasts of a run. Raises `InputError` (RC080)."""
+    return check_steps(run.intervals(levels), plan.horizon, "horizon", levels is not None)
 
 
 def check_histories(series: Series, plan: Plan, vocabulary: Vocabulary[Any]) -> None:
@@ -166,6 +179,7 @@ def backtest_of_run(
     overrides: Iterable[str] | Mapping[str, Any],
     data: Any,
     shape: tuple[int, int | None, int | None],
+    levels: Any,
     place: Path,
     observer: Observer,
 ) -> Backtest:
@@ -177,7 +191,7 @@ def backtest_of_run(
     resolved = asked if data is None else asked.giving(data)
     plan = plan_of(resolved, *shape)
     with blaming(resolved):
-        task = of_run(run, resolved, plan)
+        task = of_run(run, resolved, plan, levels)
     record = Asked(
         folds=plan.folds,
         step=plan.step,
@@ -185,14 +199,17 @@ def backtest_of_run(
         retrain=False,
         model=model_column(run.task.name),
         run=str(run.path.absolute()),
+        levels=None if levels is None else list(parsed("levels", levels)),
         fingerprint=task.series.store.fingerprint,
     )
     folder = BacktestFolder.create(place, run.task.name, record, resolved.toml())
     return backtest(folder, task, observer)
 
 
-def of_run(run: Run, resolved: Resolved, plan: Plan) -> Task:
+def of_run(run: Run, resolved: Resolved, plan: Plan, levels: Any = None) -> Task:
     """Return the backtest of a run, on the data that its task, as it is resolved now, reads.
+
+    Its forecasts have intervals at `levels`, else those that it can tell.
 
     Raises `InputError` (RC044) for data that is not what it was made from, unless it is asked for,
     and (RC080) for folds that begin inside what it was trained on.
@@ -223,7 +240,7 @@ def of_run(run: Run, resolved: Resolved, plan: Plan) -> Task:
     with resolved.placing():
         plan.check(series.lengths[counts], least)
         check_histories(series, plan, run.vocabulary)
-    model = Model(run, known)
+    model = Model(run, known, intervals_of(run, plan, levels))
     return Task(resolved, series, plan, lambda fold: model, counts, notes)
 
 

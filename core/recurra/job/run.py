@@ -20,8 +20,10 @@ from recurra.data.splits import PARTS, SPLITS, SplitName
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.generate.elements import ELEMENTS
+from recurra.generate.foretold import Intervals, Spread
 from recurra.generate.session import Session
 from recurra.job import generation
+from recurra.job import intervals as spreads
 from recurra.job.answer_table import AnswerTable
 from recurra.job.answering import Answering, predictor_of
 from recurra.job.build import sized
@@ -96,13 +98,15 @@ class Run:
         overrides: Iterable[str] | Mapping[str, Any] = (),
         *,
         data: Any = None,
+        levels: Any = None,
     ) -> Figures:
         """Return metrics, baselines and verdict of a split, or of "all" of the data.
 
         By default it is test, else validation, else train. An opened run whose data was given in
         Python is to be given it again, as `data`. `overrides` of the source name other data, which
         is read with what the run has learned, and measured as a whole unless a split is named; so
-        is other `data` where `split` is "all". Raises `InputError` (RC041) if the split is empty,
+        is other `data` where `split` is "all". A forecast has intervals at `levels`, as in
+        `forecast`. Raises `InputError` (RC041) if the split is empty,
         (RC044) if the data is not what the run was made from and no override says so, and (RC080)
         for overrides under which the figures would mean something else.
         """
@@ -110,6 +114,7 @@ class Run:
             arguments.one_of("split", split, PARTS)
         asked = moved(self.folder, self.resolved, arguments.overrides(overrides))
         resolved = asked if data is None else asked.giving(data)
+        intervals = self.intervals(levels)
         other = asked is not self.resolved or (data is not None and split == "all")
         with blaming(resolved), arithmetic(resolved.task.device):
             loaded = self._measured(resolved, split, other)
@@ -119,7 +124,7 @@ class Run:
                 raise InputError.of("RC041", fact, cure=f"use {loaded.held_out()}")
 
             with sized(resolved, self.network):
-                return figures(self.task, loaded, self.network, name)
+                return figures(self.task, loaded, self.network, name, intervals)
 
     def _measured(self, resolved: Resolved, split: SplitName | None, other: bool) -> Data:
         """Return the data of the run, or `other` data where it may be."""
@@ -200,6 +205,28 @@ class Run:
         """What the answers of this run are, if it says several elements at once."""
         return outlook_of(self.resolved.target, self.vocabulary, self.task.sequence.season)
 
+    @cached_property
+    def spread(self) -> Spread | None:
+        """What gives the quantiles of forecasts, if anything does."""
+        return spreads.spread_of(self)
+
+    def intervals(self, levels: Any = None) -> Intervals | None:
+        """Return the intervals at levels, by default at those that this run can give, if any.
+
+        Raises `InputError` (RC080).
+        """
+        return spreads.of_run(self, levels)
+
+    def told_levels(self, levels: Any, length: int | None = None) -> list[float] | None:
+        """Return the levels of the intervals of a forecast of a length, if it has any.
+
+        By default they are those of the task, or that this run can give. Raises `InputError`.
+        """
+        steps = self.task.generation.length if length is None else length
+        intervals = self.intervals(levels)
+        intervals = spreads.check_steps(intervals, steps, "length", levels is not None)
+        return None if intervals is None else list(intervals.levels)
+
     def generate(
         self,
         prompt: Any = None,
@@ -214,6 +241,7 @@ class Run:
         series: str | int | None = None,
         data: Any = None,
         time: Any = None,
+        levels: Any = None,
         **sampling: Any,
     ) -> Iterator[Any]:
         """Generate, step by step; what is left out is as the task's `[generation]` table says.
@@ -226,11 +254,13 @@ class Run:
         those of the future also of the steps to come; `time` is the stamp of its first step, as in
         a session. A forecast goes on from the last series, or
         from the one that `series` names, or counts from 1: its end is read of the data of the run,
-        which is to be given again as `data` where it was given in Python. Raises `InputError`
+        which is to be given again as `data` where it was given in Python. With `levels`, as in
+        `forecast`, each step of it is a dict: what is `predicted`, and the bounds of intervals
+        around it, `lo-80` and `hi-80`. Raises `InputError`
         (RC040, RC043, RC044, RC080) before the first step.
         """
         given = Given(prompt, position, warm, covariates, static_covariates, series, data, time)
-        steps = generation.steps(self, given, length, sampling, seed, streams)
+        steps = generation.steps(self, given, length, sampling, seed, streams, levels)
         return self._guarded(steps)
 
     def _guarded(self, steps: Iterator[T]) -> Iterator[T]:
@@ -246,6 +276,7 @@ class Run:
         data: Any = None,
         horizon: int | None = None,
         skip_bad: bool = False,
+        levels: Any = None,
     ) -> Iterator[dict[str, Any]]:
         """Give the answer to each of some sequences, in order.
 
@@ -255,10 +286,11 @@ class Run:
         and `static_covariates`, with features of stamps also of the `time` of its first step. An
         answer names its sequence, `row`, and says what is `predicted`: a class, with the chance of
         each as `p:<class>`, or what comes in the next `horizon` steps; of a text also its `nats` a
-        symbol. Raises `InputError` (RC043, RC080) that names the row; with `skip_bad` that row has
-        an `error` instead. Needs nothing but the folder of the run.
+        symbol. A forecast has intervals at `levels`, as in `forecast`. Raises `InputError` (RC043,
+        RC080) that names the row; with `skip_bad` that row has an `error` instead. Needs nothing
+        but the folder of the run.
         """
-        asked = Answering.of(self, rows, file, data, horizon, skip_bad)
+        asked = Answering.of(self, rows, file, data, horizon, skip_bad, levels)
         return self._guarded(asked.each())
 
     def forecast(
@@ -269,16 +301,20 @@ class Run:
         data: Any = None,
         horizon: int | None = None,
         skip_bad: bool = False,
+        levels: Any = None,
     ) -> dict[str, list[Any]]:
         """Return what comes after each of some series, in the frame that other tools read.
 
         All is as in `predict`; the columns, of which a DataFrame is made, are `unique_id`, what a
         series is called (of several columns each is one, as `series/column`), `ds`, which step of
-        it that is, by its time stamp, else its place from 0, and one named after the task. Raises
-        `InputError` (RC080) for a run that forecasts no numbers.
+        it that is, by its time stamp, else its place from 0, and one named after the task. Behind
+        it stand the bounds of intervals at `levels`, as `<task>-lo-80` and `<task>-hi-80`, each of
+        which is to hold so many per cent of what comes: by default 80 and 95, or those of the task,
+        where its forecasts have a spread. Raises `InputError` (RC080) for a run that forecasts no
+        numbers, and for levels where nothing tells intervals.
         """
         check_forecasts(self.resolved, "a frame")
-        asked = Answering.of(self, rows, file, data, horizon, skip_bad)
+        asked = Answering.of(self, rows, file, data, horizon, skip_bad, levels)
         with blaming(self.resolved):
             return asked.frame().columns()
 
@@ -290,9 +326,19 @@ class Run:
         data: Any = None,
         horizon: int | None = None,
         skip_bad: bool = False,
+        levels: Any = None,
     ) -> AnswerTable:
         """Return the answers as `recurra predict` writes them: of groups of numbers a frame."""
-        return Answering.of(self, rows, file, data, horizon, skip_bad).table()
+        return Answering.of(self, rows, file, data, horizon, skip_bad, levels).table()
+
+    def bounds(self, made: Any, intervals: Intervals | None) -> dict[str, list[Any]]:
+        """Return the bounds of the intervals around what the task's `[generation]` table gave."""
+        given = Given(self.task.generation.prompt, warm=self.task.generation.warm)
+        if not isinstance(made, list):
+            return {}
+        intervals = spreads.check_steps(intervals, len(made), "length", False)
+        with blaming(self.resolved):
+            return generation.bounds_of(self, given, made, intervals)
 
     def predictor(
         self, horizon: int | None = None, skip_bad: bool = False, stamped: bool = False
@@ -320,6 +366,7 @@ class Run:
         step: int | None = None,
         horizon: int | None = None,
         data: Any = None,
+        levels: Any = None,
         backtests: str | Path = "backtests",
         observer: Any = None,
     ) -> Backtest:
@@ -334,7 +381,8 @@ class Run:
 
         arguments.writable("backtests", backtests, self.task.name)
         shape = folds, step, horizon
-        return backtest_of_run(self, overrides, data, shape, Path(backtests), watching(observer))
+        place, watched = Path(backtests), watching(observer)
+        return backtest_of_run(self, overrides, data, shape, levels, place, watched)
 
     def prompt(self) -> str:
         """Return the text that generation goes on from by default; nothing for numbers."""

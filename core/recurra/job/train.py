@@ -88,7 +88,8 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
     with _resumable(folder):
-        measured = figures(resolved.task, data, network, data.held_out())
+        intervals = run.intervals()
+        measured = figures(resolved.task, data, network, data.held_out(), intervals)
         generated = run.generated() if data.target.generates else None
         measured["notes"] += short_ahead(data, resolved.task.generation.length)
 
@@ -101,6 +102,8 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
         if isinstance(generated, list) and resolved.task.generation.prompt is None:
             stamps = data.next_stamps(len(generated))
             outcome |= {"ds": stamps} if stamps else {}
+            bounds = run.bounds(generated, intervals)
+            outcome |= {"bounds": bounds} if bounds else {}
 
     broken = broken_bands(resolved.task.expect, measured, generated)
     result: Result = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +39,8 @@ class Asked(Model):
     retrain: bool
     model: str
     run: str | None = None
+    levels: list[float] | None = None
+    """Those of the intervals that were asked for, where that is not left to the run."""
     fingerprint: str
     done: dict[str, Hash] = {}
 
@@ -46,15 +48,30 @@ class Asked(Model):
 class Forecasts:
     """What a model has forecast in a fold: the series in `rows` `[n]` of the data, `[n, H, F]`.
 
-    Steps are not a number from where a forecast is not finite on.
+    Steps are not a number from where a forecast is not finite on. Beside them stand the quantiles
+    `[n, Q, H, F]` of their intervals, at `chances` `[Q]`, and the `levels` of these, if any.
     """
 
-    def __init__(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        values: NDArray[np.float64],
+        quantiles: NDArray[np.float64] | None = None,
+        chances: Sequence[float] = (),
+        levels: Sequence[float] = (),
+    ) -> None:
         self.rows, self.values = rows, values
+        count, *shape = values.shape
+        self.quantiles = np.zeros((count, 0, *shape)) if quantiles is None else quantiles
+        self.chances, self.levels = tuple(chances), tuple(levels)
 
     def content(self) -> bytes:
         """Return them as a file holds them."""
         tensors = {"rows": self.rows, "forecasts": self.values}
+        if self.levels:
+            tensors["quantiles"] = self.quantiles
+            tensors["chances"] = np.array(self.chances)
+            tensors["levels"] = np.array(self.levels)
         return bytes(save({name: np.ascontiguousarray(each) for name, each in tensors.items()}))
 
     @classmethod
@@ -65,7 +82,14 @@ class Forecasts:
         if rows.ndim != 1 or values.ndim != 3 or len(rows) != len(values):
             fact = f"it holds {list(values.shape)} forecasts of {list(rows.shape)} series"
             raise ValueError(fact)
-        return cls(rows, values)
+        if "levels" not in tensors:
+            return cls(rows, values)
+        quantiles, chances = tensors["quantiles"], tensors["chances"].tolist()
+        count, *shape = values.shape
+        if quantiles.shape != (count, len(chances), *shape):
+            fact = f"it holds {list(quantiles.shape)} quantiles of {list(values.shape)} forecasts"
+            raise ValueError(fact)
+        return cls(rows, values, quantiles, chances, tensors["levels"].tolist())
 
 
 class BacktestFolder:

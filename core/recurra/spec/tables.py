@@ -340,6 +340,21 @@ class Generation(Table):
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         default=[], description="texts that end the generation; they are not part of it"
     )
+    levels: list[Annotated[float, Field(gt=0, lt=100)]] | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "per cent of what comes that intervals of a forecast are to hold, between 0 and 100;"
+            " left out, 80 and 95 where it has a spread"
+        ),
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_differ(cls, levels: list[float] | None) -> list[float] | None:
+        if levels is not None and len(set(levels)) < len(levels):
+            raise ValueError("each level stands once")
+        return levels
 
     @property
     def idle(self) -> list[str]:

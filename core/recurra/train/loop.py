@@ -257,9 +257,7 @@ class Trainer:
                 states = detached(after)
                 if len(places):
                     places = places.to(network.device)
-                    losses = network.losses(
-                        hidden, window.y, places, window.ahead(), window.counted()
-                    )
+                    losses = network.losses(hidden, window.y, places, window.ahead())
                     value = losses.sum() / scored
                     torch.autograd.backward(value)
                     total = total + value.detach()
@@ -299,7 +297,7 @@ class Trainer:
             self.carried = detached(after)
         if places is not None:
             places = places.to(hidden.device, non_blocking=True)
-        return self.network.losses(hidden, batch.y, places, batch.ahead(), batch.counted())
+        return self.network.losses(hidden, batch.y, places, batch.ahead())
 
     def begun(self, batch: Batch) -> States:
         """Return the carried states, but those of before the first step where a row is fresh.

@@ -19,6 +19,7 @@ from recurra.data.chain import Chain
 from recurra.data.splits import Split, SplitName
 from recurra.data.store import Store
 from recurra.errors import Problem
+from recurra.generate.foretold import Intervals
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.figures import Measured, SplitFigures
@@ -209,9 +210,18 @@ class Elements(Protocol):
     # a trained run
 
     def judged(
-        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+        self,
+        task: Task,
+        data: Data,
+        network: Network,
+        figures: SplitFigures,
+        scores: Scores,
+        intervals: Intervals | None,
     ) -> Measured:
-        """Add to the figures what is said of these alone; return what the verdict is about."""
+        """Add to the figures what is said of these alone; return what the verdict is about.
+
+        A forecast has the `intervals` that are asked for.
+        """
 
     def learned(self, data: Data) -> str:
         """Return what the verdict says of how much the baselines have learned from."""

@@ -20,6 +20,7 @@ from recurra.data.splits import Split, SplitName
 from recurra.data.store import Store
 from recurra.errors import InputError, Problem, RunError
 from recurra.generate import loop
+from recurra.generate.foretold import Intervals
 from recurra.generate.session import Session
 from recurra.job import forecasts, lacking, scan
 from recurra.job.answers import Answer
@@ -139,7 +140,7 @@ class Numbers(Elements):
             features=data.source.features(),
             learned=vocabulary.save(),
             transforms=[_told(step, data.source.features()) for step in vocabulary.transforms()],
-            notes=[*vocabulary.notes(), *lacking.told(data.source, vocabulary)],
+            notes=vocabulary.notes(),
             beside=[] if data.covariates is None else data.covariates.scales(),
         )
 
@@ -190,7 +191,13 @@ class Numbers(Elements):
             raise InputError.of("RC080", fact, key="generation.prompt") from error
 
     def judged(
-        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+        self,
+        task: Task,
+        data: Data,
+        network: Network,
+        figures: SplitFigures,
+        scores: Scores,
+        intervals: Intervals | None,
     ) -> Measured:
         """Add the figures of each column, notes and the forecast.
 
@@ -222,7 +229,7 @@ class Numbers(Elements):
         horizon = task.generation.length
         if (name == "train" and not data.beside) or not horizon:
             return figures
-        forecast = forecasts.forecast(data, network, name, horizon, season)
+        forecast = forecasts.forecast(data, network, name, horizon, season, intervals=intervals)
         if forecast is None:
             notes += forecasts.left_out(data, name, 0)
             return figures

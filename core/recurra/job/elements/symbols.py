@@ -20,6 +20,7 @@ from recurra.data.store import Store
 from recurra.errors import Problem
 from recurra.generate import loop
 from recurra.generate.elements import sampling
+from recurra.generate.foretold import Intervals
 from recurra.generate.sampling import Sampling
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
@@ -157,7 +158,13 @@ class Symbols(Elements):
         list(itertools.islice(steps, FEW))
 
     def judged(
-        self, task: Task, data: Data, network: Network, figures: SplitFigures, scores: Scores
+        self,
+        task: Task,
+        data: Data,
+        network: Network,
+        figures: SplitFigures,
+        scores: Scores,
+        intervals: Intervals | None,
     ) -> Measured:
         """Return the figures themselves."""
         return figures
