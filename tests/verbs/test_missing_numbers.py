@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import chdir
 
@@ -112,6 +113,31 @@ def test_without_anything_missing_the_option_changes_no_bit(tmp_path, monkeypatc
     assert refused.value.problems[0].code == "RC080"
     with pytest.raises(InputError, match="nothing may be missing"):
         plain.session().feed([[1.0, NAN]])
+
+
+def test_answers_to_whole_sequences_are_scored_as_ever(tmp_path, monkeypatch):
+    """Where steps of what is read may be missing, an update is of the mean over its sequences."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(4)
+    numbers = random.normal(size=(12, 4)).round(3)
+    rows = [
+        f"{place},{step},{a},{b},{c}" for place, (a, b, c, _) in enumerate(numbers) for step in "12"
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,x,y,left,right", *rows]) + "\n")
+    source = {"kind": "csv", "path": "rows.csv", "columns": ["x", "y"], "group": "id"}
+    losses = []
+    for missing in ("error", "keep"):
+        changed = task(
+            source={**source, "label": ["left", "right"], "missing": missing},
+            vocabulary={"kind": "numeric"},
+            target={"kind": "value"},
+            sequence={"split": [0.5, 0.25, 0.25]},
+            generation={},
+        )
+        run = recurra.run(changed)
+        lines = (run.folder.path / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert losses[0] == losses[1]
 
 
 def test_markers_and_empty_cells_are_one(tmp_path, monkeypatch):

@@ -61,6 +61,11 @@ class Batch(NamedTuple):
         """How many answers are scored."""
         return int(self.mask.sum())
 
+    @property
+    def answers(self) -> Tensor:
+        """Those that are scored, `[N]` or `[N, F]`."""
+        return self.y[self.mask]
+
     def windows(self, length: int) -> Iterator[Batch]:
         """Give the steps in windows of a length, one after the other."""
         further = max(0, self.coming.shape[-2] - self.x.shape[1]) if len(self.coming) else 0
@@ -122,6 +127,11 @@ class Whole(NamedTuple):
     def scored(self) -> int:
         """How many sequences are scored: all."""
         return len(self.y)
+
+    @property
+    def answers(self) -> Tensor:
+        """Those that are scored, `[B]` or `[B, F]`: all."""
+        return self.y
 
     def to(self, device: torch.device) -> Whole:
         """Return the sequences on a device."""

@@ -107,7 +107,8 @@ def build_network(
             decoder = _cell(part, layers[-1].output_size + coming)
         network = Network(encoder, layers, loss, pooled, target.ahead, coming, decoder)
         network.column_weights = column_weights(resolved, loss, features)
-        network.partly_missing = missing and loss.size > 1 and scores_elements(loss)
+        partly = missing and target.asks == "input" and loss.size > 1
+        network.partly_missing = partly and scores_elements(loss)
 
     network = network.to(device).typed(devices.DTYPES[task.device.precision])
     network.narrow = task.device.precision == "bfloat16"

@@ -245,7 +245,7 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    total = trial.scoring(output[batch.mask], batch.y[batch.mask]).sum()
+    total = trial.scoring(output[batch.mask], batch.answers).sum()
     share = total / (steps * resolved.task.training.batch_size)
     torch.autograd.backward(share)
 

@@ -193,7 +193,7 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
     if network.ahead:
         _add_ahead(network, tally, hidden, batch, undo)
         return
-    width, answers, places = network.loss.output_size, batch.y[batch.mask], batch.places()
+    width, answers, places = network.loss.output_size, batch.answers, batch.places()
     scoring = network.scoring
     if batch.mask.numel() * width <= BLOCK:
         tally.add(network.answer(hidden)[batch.mask], answers, scoring, undo, places)
@@ -212,7 +212,7 @@ def _add_ahead(
     network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Tensor | None
 ) -> None:
     """Add what is scored of a window whose steps are answered by several elements each."""
-    answers, places, coming = batch.y[batch.mask], batch.places(), batch.ahead()
+    answers, places, coming = batch.answers, batch.places(), batch.ahead()
     flat, scored = hidden.flatten(0, 1), batch.mask.flatten(0, 1)  # N H, N A
     coming = None if coming is None else coming.flatten(0, 1)
     if network.decoder is not None:

@@ -178,8 +178,7 @@ class Trainer:
     def _total(self, batches: list[Batch | Whole]) -> float:
         """Return how many answers are scored, of which one that is partly missing counts less."""
         scoring = self.network.scoring
-        answers = [batch.y[batch.mask] for batch in batches if isinstance(batch, Batch)]
-        return sum(map(scoring.total, answers)) or 1.0
+        return sum(scoring.total(batch.answers) for batch in batches) or 1.0
 
     def _clear(self) -> None:
         for weight in self.parameters:
