@@ -1,5 +1,5 @@
 """One training epoch of Darts' RNNModel beside one of recurra: the same series, windows, network
-and optimizer.
+and optimizer. Both then forecast steps that they have not seen.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from recurra.train.events import Progress
 
 BATCH, STEPS, HIDDEN, WINDOWS = 8, 64, 64, 2000
 RATE = 0.001
+AHEAD = 64
+"""Steps at the end that are forecast, and not seen before."""
 
 TASK = """\
 schema = 1
@@ -94,8 +96,16 @@ class Watch(Silent):
             self.start, self.updates = now, 0
 
 
-def of_darts(values: Sequence[float], cell: str, epochs: int) -> list[tuple[float, int]]:
-    """Return the seconds and updates of each epoch but the first."""
+def mase(predicted: Sequence[float], values: Sequence[float]) -> float:
+    """Return the mean absolute error of the last steps, by that of naive forecasts before them."""
+    seen, came = np.asarray(values[:-AHEAD]), np.asarray(values[-AHEAD:])
+    return float(np.abs(np.asarray(predicted) - came).mean() / np.abs(np.diff(seen)).mean())
+
+
+def of_darts(
+    values: Sequence[float], cell: str, epochs: int
+) -> tuple[list[tuple[float, int]], float]:
+    """Return the seconds and updates of each epoch but the first, and the mase."""
     watch = Epochs()
     quiet = {
         "enable_progress_bar": False,
@@ -115,15 +125,18 @@ def of_darts(values: Sequence[float], cell: str, epochs: int) -> list[tuple[floa
         random_state=0,
         pl_trainer_kwargs={**quiet, "callbacks": [watch]},
     )
-    model.fit(TimeSeries.from_values(np.asarray(values, np.float32)), verbose=False)
-    return watch.found[1:]
+    model.fit(TimeSeries.from_values(np.asarray(values[:-AHEAD], np.float32)), verbose=False)
+    predicted = model.predict(AHEAD, verbose=False).values()[:, 0]
+    return watch.found[1:], mase(predicted.tolist(), values)
 
 
-def of_recurra(values: Sequence[float], cell: str, epochs: int) -> list[tuple[float, int]]:
-    """Return the seconds and updates of each epoch but the first."""
+def of_recurra(
+    values: Sequence[float], cell: str, epochs: int
+) -> tuple[list[tuple[float, int]], float]:
+    """Return the seconds and updates of each epoch but the first, and the mase."""
     watch = Watch()
     told = TASK.format(
-        values=list(values),
+        values=list(values[:-AHEAD]),
         cell=cell,
         steps=STEPS,
         hidden=HIDDEN,
@@ -133,8 +146,11 @@ def of_recurra(values: Sequence[float], cell: str, epochs: int) -> list[tuple[fl
     )
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "task.toml").write_text(told)
-        recurra.run(Path(folder) / "task.toml", runs=Path(folder) / "runs", observer=watch)
-    return watch.found[1:]
+        task, runs = Path(folder) / "task.toml", Path(folder) / "runs"
+        run = recurra.run(task, runs=runs, observer=watch)
+        session = run.session().feed(list(values[:-AHEAD]))
+        predicted = [float(session.forecast_step()[0]) for _ in range(AHEAD)]
+    return watch.found[1:], mase(predicted, values)
 
 
 def main() -> None:
@@ -151,13 +167,18 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     values = [
         round(math.sin(index / 7) + 0.3 * math.sin(index / 31), 6)
-        for index in range(WINDOWS + STEPS)
+        for index in range(WINDOWS + STEPS + AHEAD)
     ]
     darts: list[tuple[float, int]] = []
     ours: list[tuple[float, int]] = []
+    errors: dict[str, list[float]] = {"darts": [], "recurra": []}
     for _ in range(given.rounds):
-        darts += of_darts(values, given.cell, given.epochs)
-        ours += of_recurra(values, given.cell, given.epochs)
+        found, error = of_darts(values, given.cell, given.epochs)
+        darts += found
+        errors["darts"].append(error)
+        found, error = of_recurra(values, given.cell, given.epochs)
+        ours += found
+        errors["recurra"].append(error)
     print(
         f"{given.cell}, B{BATCH} T{STEPS} H{HIDDEN}, {torch.get_num_threads()} threads, torch"
         f" {torch.__version__}"
@@ -166,7 +187,7 @@ def main() -> None:
         step = median(seconds / updates for seconds, updates in found)
         print(
             f"{name:8} {median(s for s, _ in found):.3f} s an epoch of {found[0][1]} updates,"
-            f" {1000 * step:.2f} ms each"
+            f" {1000 * step:.2f} ms each; mase {median(errors[name]):.3f} of {AHEAD} steps ahead"
         )
     ratios = [(a / n) / (b / m) for (a, n), (b, m) in zip(darts, ours, strict=True)]
     print(

@@ -21,6 +21,8 @@ def recurra_components() -> list[Component]:
         ("gaussian_nll", "GaussianNLL", f"{nll} a normal distribution", "", "1.1"),
         ("laplace_nll", "LaplaceNLL", f"{nll} a Laplace distribution", "", "1.1"),
         ("student_t", "StudentT", f"{nll} Student's t distribution", deepar, "1.1"),
+        ("poisson", "Poisson", f"{nll} a Poisson distribution of counts", "", "1.1"),
+        ("negative_binomial", "NegativeBinomial", f"{nll} counts that vary more", deepar, "1.1"),
         ("quantile", "Quantile", "pinball loss of quantiles that never cross", pinball, "1.1"),
     ]
     return [

@@ -81,6 +81,14 @@ class StudentTOptions(LocatedOptions):
     """Options of Student's t distribution."""
 
 
+class PoissonOptions(LossOptions):
+    """Options of the Poisson distribution: none of its own."""
+
+
+class NegativeBinomialOptions(LossOptions):
+    """Options of the negative binomial distribution: none of its own."""
+
+
 class QuantileOptions(LossOptions):
     """Options of the quantiles."""
 

@@ -108,3 +108,18 @@ def test_several_columns_are_told_apart():
         each = [column["metrics"][name] for column in columns]
         assert metrics[name] == pytest.approx(sum(each) / 2)
     assert columns[1]["metrics"]["width_80"] > columns[0]["metrics"]["width_80"]
+
+
+@pytest.mark.parametrize("kind", ["student_t", "quantile"])
+def test_whole_sequences_are_answered_by_distributions(kind):
+    """Their figures are in the units of the answers, as those of the best guess are."""
+    series = [VALUES[start : start + 12] for start in range(60)]
+    labels = [1000 * math.sin((start + 12) / 3) for start in range(60)]
+    source = {"kind": "inline", "series": series, "labels": labels}
+    sequence = {"length": 12, "split": [0.6, 0.2, 0.2]}
+    tables = {"source": source, "sequence": sequence, "target": {"kind": "value"}}
+    run = recurra.run({**TASK, "loss": {"kind": kind}, "generation": {}, **tables})
+    metrics = run.result["metrics"]
+    assert metrics["rmse"] > 10 and metrics["width_80"] > 10
+    assert 0 < metrics["wql"] < 2 and 0 <= metrics["coverage_80"] <= 1
+    assert math.isfinite(next(iter(run.predict(series[:2])))["predicted"])

@@ -61,6 +61,26 @@ def test_a_network_reads_a_mask_and_its_figures_are_of_what_came(run):
     assert all(math.isfinite(value) for value in tally_figures.values())
 
 
+def test_series_side_by_side_are_forecast_as_each_alone(run):
+    """What is missing at the end of one series changes nothing of another's forecast."""
+    again = recurra.load(run.folder.path, "last")
+    rows = [[[1.0, 12.0], [None, 11.0], [2.0, None]], [[3.0, 9.0], [2.0, 8.0], [None, None]]]
+    together = [row["predicted"] for row in again.predict(rows, horizon=4)]
+    alone = [row["predicted"] for each in rows for row in again.predict([each], horizon=4)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    for each, predicted in zip(rows, together, strict=True):
+        session = again.session()
+        session.feed(each)
+        steps = [session.forecast_step() for _ in range(4)]
+        np.testing.assert_allclose(steps, predicted, rtol=1e-5)
+
+
+def test_the_report_tells_what_is_read_beside():
+    """The columns that lack numbers in training are named."""
+    told = recurra.check(task(), data=columns())["vocabulary"]["notes"]
+    assert any("a, b" in note and "observed" in note for note in told)
+
+
 def test_a_run_read_back_goes_on_from_the_last_observed(run):
     """Fed step by step, saved and restored between, as at once; None and nan are one."""
     rows = [[1.0, 12.0], [None, 11.0], [NAN, None], [2.0, NAN]]

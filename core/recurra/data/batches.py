@@ -18,6 +18,7 @@ from recurra.contracts.target import Past, Window
 from recurra.data.answers import can_be_given
 from recurra.data.chain import rows_of
 from recurra.data.companions import Companions
+from recurra.data.counts import Counts
 from recurra.data.outlook import Outlook, Told, series
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
     Where a step is answered by H elements, `y` is `[B, T, H, F]`, `mask` `[B, T, H]`, and `undo`
     has an axis more too, as `Told` says. What is known beforehand of the steps after the first of
     a row, `coming` `[B, T + H - 1, Q]`, is read with the answers: `ahead` gives it to each step.
+    Where answers are counted, `scale` is what 1 is in counts for each, in the shape of `y`.
     """
 
     x: Tensor
@@ -54,6 +56,7 @@ class Batch(NamedTuple):
     lengths: Tensor
     first: Tensor
     coming: Tensor = NOTHING
+    scale: Tensor = NOTHING
     undo: Tensor = NOTHING
 
     @property
@@ -76,6 +79,7 @@ class Batch(NamedTuple):
                 coming = coming[:, start : start + length + further]
             yield self._replace(
                 coming=coming,
+                scale=self.scale[:, steps] if len(self.scale) else self.scale,
                 x=self.x[:, steps],
                 y=self.y[:, steps],
                 mask=self.mask[:, steps],
@@ -90,6 +94,10 @@ class Batch(NamedTuple):
         if not len(self.coming):
             return None
         return self.coming.unfold(1, self.y.shape[2], 1).transpose(-1, -2)
+
+    def counted(self) -> Tensor | None:
+        """Return what 1 is in counts for each answer, where they are counted."""
+        return self.scale if len(self.scale) else None
 
     def places(self) -> Tensor:
         """Return where each scored answer of evaluation stands, `[N, 2]`: its sequence, its step.
@@ -151,7 +159,7 @@ class Reader:
     Where numbers may be missing, what the network reads of whether those of the columns `flags`
     came stands behind them, and `carried` holds what came last for each in the data's own units.
     With an `outlook` a step is answered by several elements at once.
-    Its `companions` are read beside each element.
+    Its `companions` are read beside each element. With `counts` answers are counted.
     """
 
     store: Store
@@ -168,6 +176,7 @@ class Reader:
     carried: Store | None = None
     outlook: Outlook | None = None
     companions: Companions | None = None
+    counts: Counts | None = None
 
     def cut(self, first: Ints, steps: Ints, scored_from: Ints, until: Ints | None = None) -> Batch:
         """Return one batch: row i reads `steps[i]` steps from `first[i]` on, and answers at each.
@@ -246,7 +255,9 @@ class Reader:
                 scored = scored & (chosen if self.outlook is None else chosen[..., None])
         begins = torch.from_numpy(reset)
         ends, at = (torch.from_numpy(np.asarray(part, np.int64)) for part in (steps, first))
-        return Batch(inputs, answers, scored, begins, position, fresh, ends, at, coming, undo)
+        scale = NOTHING if self.counts is None else self.counts.scale(answers, undo)
+        parts = inputs, answers, scored, begins, position, fresh, ends, at
+        return Batch(*parts, coming=coming, scale=scale, undo=undo)
 
     def _coming(self, outlook: Outlook, first: Ints, width: int) -> Tensor:
         """Return what is known beforehand of the steps ahead of windows, if anything is."""

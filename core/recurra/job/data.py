@@ -29,6 +29,7 @@ from recurra.data.outlook import outlook_of
 from recurra.data.splits import Split, SplitName, split
 from recurra.data.store import Store
 from recurra.errors import InputError
+from recurra.job.counts import counts_of
 from recurra.job.covariates import companions_of
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
@@ -352,6 +353,7 @@ def load_data(
 
         companions = companions_of(resolved, vocabulary, store, splits, known, source.timeline())
         reader = reader_of(resolved, vocabulary, store, labels, companions)
+        reader = replace(reader, counts=counts_of(resolved, vocabulary, store, splits))
         season = task.sequence.season
         if chain and (chain.steps or lacks):
             reader, splits = transformed_splits(resolved, chain, reader, splits)

@@ -15,6 +15,7 @@ from recurra.data.known import Known
 from recurra.data.marks import Marked
 from recurra.data.splits import Split, SplitName, everything, place_of, split
 from recurra.errors import InputError
+from recurra.job.counts import counts_of
 from recurra.job.covariates import companions_of
 from recurra.job.data import (
     Beside,
@@ -79,6 +80,7 @@ def held_data(
         every = {"train": none, "validation": none, "test": none, name: part}
         companions = companions_of(asked, vocabulary, store, every, known, source.timeline())
         reader, seen = reader_of(asked, vocabulary, store, labels, companions), none
+        reader = replace(reader, counts=counts_of(asked, vocabulary, store, every))
         lacks = elements.lacking(asked, source, vocabulary, store, none, known.owner)
         if chain and (chain.steps or lacks):
             reader, part, seen = _transformed(asked, chain, reader, part)

@@ -45,6 +45,15 @@ def lacking(
     return bool(anywhere.any())
 
 
+def told(source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
+    """Return what the report says of the columns that lack numbers in training."""
+    if not vocabulary.missing:
+        return []
+    names = source.features()
+    listed = ", ".join(names[at] if names else str(at) for at in vocabulary.missing)
+    return [f"observed, a number more for each column that lacks some in training: {listed}"]
+
+
 def _learn(
     resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any], store: Store, train: Split
 ) -> None:

@@ -245,7 +245,9 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
 
     trial.eval()
     output, _ = trial(batch.x, position=batch.position)
-    total = trial.scoring(output[batch.mask], batch.answers).sum()
+    scale = batch.counted()
+    scoring = trial.scoring.counted(None if scale is None else scale[batch.mask])
+    total = scoring(output[batch.mask], batch.answers).sum()
     share = total / (steps * resolved.task.training.batch_size)
     torch.autograd.backward(share)
 

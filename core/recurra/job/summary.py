@@ -256,7 +256,7 @@ def _loss(network: Network, batch: Batch | Whole, length: int) -> Tensor:
 
     hidden, _ = network.hidden(batch.x)  # B T H
     places = batch.mask.flatten().nonzero()[:, 0]
-    return network.losses(hidden, batch.y, places, batch.ahead()).mean()
+    return network.losses(hidden, batch.y, places, batch.ahead(), batch.counted()).mean()
 
 
 def _memory(network: Network, optimizer: torch.optim.Optimizer, activations: int) -> Memory:

@@ -257,23 +257,25 @@ class Network(nn.Module):
         target: Tensor,
         places: Tensor | None = None,
         coming: Tensor | None = None,
+        scale: Tensor | None = None,
     ) -> Tensor:
         """Return the losses `[N]` of those steps of a window that stand at `places` `[N]`.
 
         These count row after row; without them all steps are scored. `target` is `[B, T]`, or
         `[B, T, F]`. Many outputs are held in parts alone, where the loss can be given them so. The
         elements ahead of a step are rows too, each by itself; `coming` `[B, T, H, Q]` are their
-        covariates, if any are read.
+        covariates, if any are read. `scale` is what 1 is in counts for each answer, in the shape of
+        the targets, where the loss counts.
         """
         flat, targets = hidden.flatten(0, 1), target.flatten(0, 1)
         width, scoring = self.loss.output_size, self.scoring
         if self.ahead:
-            return self._losses_ahead(flat, targets, places, coming)
+            return self._losses_ahead(flat, targets, places, coming, scale)
         if not self.loss.takes_hidden or len(flat) * width <= WHOLE:
             output = self.answer(hidden).flatten(0, 1)
             if places is not None:
                 output, targets = output[places], targets[places]
-            return scoring(output, targets)
+            return scoring.counted(_picked(scale, 2, places))(output, targets)
 
         if places is not None:
             flat, targets = flat[places], targets[places]
@@ -287,7 +289,12 @@ class Network(nn.Module):
         return self.loss.through(flat, head, targets, rows)
 
     def _losses_ahead(
-        self, hidden: Tensor, target: Tensor, places: Tensor | None, coming: Tensor | None
+        self,
+        hidden: Tensor,
+        target: Tensor,
+        places: Tensor | None,
+        coming: Tensor | None,
+        scale: Tensor | None,
     ) -> Tensor:
         """Return the losses `[N]` of elements ahead of the steps `[M, W]`, `[M, H, F]`."""
         answers = target.flatten(0, 1)
@@ -303,7 +310,7 @@ class Network(nn.Module):
         of_all = self.answer(hidden, coming).flatten(0, 1)
         if places is not None:
             of_all, answers = of_all[rows], answers[places]
-        return self.scoring(of_all, answers)
+        return self.scoring.counted(_picked(scale, 3, places))(of_all, answers)
 
     def through(
         self,
@@ -359,6 +366,14 @@ class Network(nn.Module):
     def _narrowed(self, x: Tensor) -> AbstractContextManager[object]:
         """Return what makes the products with a tensor narrow, where the task asks for that."""
         return torch.autocast(x.device.type, torch.bfloat16) if self.narrow else nullcontext()
+
+
+def _picked(scale: Tensor | None, axes: int, places: Tensor | None) -> Tensor | None:
+    """Return what the answers at some places have, of what the first `axes` are places of."""
+    if scale is None:
+        return None
+    flat = scale.flatten(0, axes - 1)
+    return flat if places is None else flat[places]
 
 
 def _unsaved(loss: Loss[Any]) -> Loss[Any]:

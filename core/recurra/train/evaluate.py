@@ -194,7 +194,8 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
         _add_ahead(network, tally, hidden, batch, undo)
         return
     width, answers, places = network.loss.output_size, batch.answers, batch.places()
-    scoring = network.scoring
+    scale = _counted(batch)
+    scoring = network.scoring.counted(scale)
     if batch.mask.numel() * width <= BLOCK:
         tally.add(network.answer(hidden)[batch.mask], answers, scoring, undo, places)
         return
@@ -205,7 +206,8 @@ def _add(network: Network, tally: Tally, hidden: Tensor, batch: Batch, undo: Ten
         some = slice(start, start + rows)
         undone = None if undo is None else undo[some]
         output = network.answer(flat[some])
-        tally.add(output, answers[some], scoring, undone, places[some])
+        counted = scoring.counted(None if scale is None else scale[some])
+        tally.add(output, answers[some], counted, undone, places[some])
 
 
 def _add_ahead(
@@ -213,6 +215,7 @@ def _add_ahead(
 ) -> None:
     """Add what is scored of a window whose steps are answered by several elements each."""
     answers, places, coming = batch.answers, batch.places(), batch.ahead()
+    scale = _counted(batch)
     flat, scored = hidden.flatten(0, 1), batch.mask.flatten(0, 1)  # N H, N A
     coming = None if coming is None else coming.flatten(0, 1)
     if network.decoder is not None:
@@ -229,7 +232,14 @@ def _add_ahead(
             known = None if coming is None else coming[start : start + rows]
             output = network.answer(flat[start : start + rows], known)[chosen]
             undone = None if undo is None else undo[some]
-            tally.add(output, answers[some], network.scoring, undone, places[some])
+            scoring = network.scoring.counted(None if scale is None else scale[some])
+            tally.add(output, answers[some], scoring, undone, places[some])
+
+
+def _counted(batch: Batch) -> Tensor | None:
+    """Return what 1 is in counts for each scored answer, where they are counted."""
+    scale = batch.counted()
+    return None if scale is None else scale[batch.mask]
 
 
 @contextmanager

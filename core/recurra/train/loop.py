@@ -256,7 +256,9 @@ class Trainer:
                 states = detached(after)
                 if len(places):
                     places = places.to(network.device)
-                    losses = network.losses(hidden, window.y, places, window.ahead())
+                    losses = network.losses(
+                        hidden, window.y, places, window.ahead(), window.counted()
+                    )
                     value = losses.sum() / scored
                     torch.autograd.backward(value)
                     total = total + value.detach()
@@ -296,7 +298,7 @@ class Trainer:
             self.carried = detached(after)
         if places is not None:
             places = places.to(hidden.device, non_blocking=True)
-        return self.network.losses(hidden, batch.y, places, batch.ahead())
+        return self.network.losses(hidden, batch.y, places, batch.ahead(), batch.counted())
 
     def begun(self, batch: Batch) -> States:
         """Return the carried states, but those of before the first step where a row is fresh.

@@ -193,6 +193,9 @@ class Tally:
     With `undoing`, answers are measured in their own units.
     """
 
+    spread: Spread | None = None
+    """What is measured of a distribution, where the loss is one."""
+
     def __init__(
         self,
         target: Target[Any],
@@ -206,7 +209,6 @@ class Tally:
         # The steps again, of which one that is partly missing counts less.
         self.total = 0.0
         self.undoing, self.vocabulary = undoing, vocabulary
-        self.spread: Spread | None = None
         measured = Own(vocabulary) if undoing else vocabulary
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
         if scales is not None:
@@ -234,7 +236,7 @@ class Tally:
         self.total += scoring.total(target)
         self.loss += float(losses.double().sum())
         if isinstance(scoring.loss, Distribution):
-            self._add_spread(scoring.loss, output, target, undo)
+            self._add_spread(scoring.loss, output, target, undo, scoring.scale)
         point = scoring.loss.point(output)
         if self.undoing and undo is not None:
             point, target = self.undoing(point, undo)
@@ -247,7 +249,12 @@ class Tally:
                 metric.add_at(point, target, places)
 
     def _add_spread(
-        self, loss: Distribution[Any], output: Tensor, target: Tensor, undo: Tensor | None
+        self,
+        loss: Distribution[Any],
+        output: Tensor,
+        target: Tensor,
+        undo: Tensor | None,
+        scale: Tensor | None,
     ) -> None:
         """Add what the outputs say of how the answers are distributed."""
         if self.spread is None:
@@ -255,10 +262,14 @@ class Tally:
         undoing = self.undoing
         if undoing is None or undo is None:
             actual = self._decoded(target)
-            self.spread.add(loss, output, target, self._decoded, actual)
+            self.spread.add(loss, output, target, self._decoded, actual, scale)
             return
         actual = undo[:, -1].double().numpy()
-        self.spread.add(loss, output, target, lambda rows: undoing(rows, undo)[0].numpy(), actual)
+
+        def own(rows: Tensor) -> NDArray[np.float64]:
+            return undoing(rows, undo)[0].numpy()
+
+        self.spread.add(loss, output, target, own, actual, scale)
 
     def _decoded(self, numbers: Tensor) -> NDArray[np.float64]:
         """Return scaled numbers in the data's own units."""

@@ -74,7 +74,7 @@ class LossSubject(Reader[Loss[Any]]):
         output = torch.randn(steps, loss.output_size, generator=draw, dtype=torch.float64)
         target = self.drawn(kind, (steps,), loss.size, dtype, salt + 1)
         if loss.counts:
-            target = target.square().mul(2).round()
+            target = target.abs().mul(1.5).round()
         return output.to(dtype), target
 
     @staticmethod
