@@ -159,6 +159,30 @@ def test_numbers_are_refused_before_an_update_or_train(
         assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("decoder", ["linear", "cell"])
+def test_steep_numbers_are_gone_back_over_whatever_answers(
+    decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several steps at once are answered, and gone back over, as an update does it."""
+    values = np.sin(np.arange(60.0))
+    values[30] = 1e9
+    task = {
+        "source": {"kind": "given"},
+        "vocabulary": {"kind": "numeric", "scale": "none"},
+        "sequence": {"length": 6, "split": [0.7, 0.15, 0.15]},
+        "encoder": {"kind": "identity"},
+        "cell": {"kind": "gru", "hidden_size": 4},
+        "target": {"kind": "horizon", "length": 3, "decoder": decoder},
+        "loss": {"kind": "mse"},
+        "training": {"steps": 2, "batch_size": 2},
+        "generation": {"length": 3},
+    }
+    recurra.check(task, data=values)
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda _: torch.tensor(torch.inf))
+    with pytest.raises(InputError, match="1000000000.0.*gradient beyond all numbers"):
+        recurra.check(task, data=values)
+
+
 @given(at=st.integers(0, 19), other=st.integers(0, 19), value=st.sampled_from([0.0, -3.0]))
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

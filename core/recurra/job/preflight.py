@@ -244,11 +244,10 @@ def _go_back(resolved: Resolved, data: Data, trial: Network) -> None:
     batch = data.reader.cut(*one).to(trial.device)
 
     trial.eval()
-    output, _ = trial(batch.x, position=batch.position)
-    scale = batch.counted()
-    scoring = trial.scoring.counted(None if scale is None else scale[batch.mask])
-    total = scoring(output[batch.mask], batch.answers).sum()
-    share = total / (steps * resolved.task.training.batch_size)
+    hidden, _ = trial.hidden(batch.x, position=batch.position)
+    places = batch.mask.flatten().nonzero()[:, 0]
+    losses = trial.losses(hidden, batch.y, places, batch.ahead(), batch.counted())
+    share = losses.sum() / (steps * resolved.task.training.batch_size)
     torch.autograd.backward(share)
 
     gradients = [weight.grad for weight in trial.parameters() if weight.grad is not None]
