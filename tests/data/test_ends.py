@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import recurra
 from recurra import InputError
 from recurra.contracts.source import Piece
-from recurra.data import ends
+from recurra.data import blocks
 from recurra.data.corpus import collected
 from recurra.data.ends import without_ends
 from recurra.data.store import Store
@@ -50,7 +50,7 @@ def test_no_value_of_an_end_is_left(lengths: list[int], steps: int, block: int) 
     store = stored(lengths)
     kept = [(row, length - steps) for row, length in enumerate(lengths) if length > steps]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ends, "BLOCK", block)
+        patch.setattr(blocks, "BLOCK", block)
         if not kept:
             with pytest.raises(InputError, match=f"the longest has {max(lengths)} step"):
                 without_ends(store, steps)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trials import about, differences, trained, write
 
 import recurra
-from recurra.data import chain as chains
+from recurra.data import blocks
 from recurra.data.chain import Chain, in_training, rows_of, transformed
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
@@ -436,7 +436,7 @@ def test_a_mapped_corpus_is_transformed_alike(
         *(np.array(at) for at in ([0, 80, 83, 200], [50, 82, 150, 250], [0, 80, 83, 200]))
     )
     wanted = transformed(chain, store, in_training(store, train))
-    monkeypatch.setattr(chains, "BLOCK", 7)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
     monkeypatch.setattr(
         "recurra.data.chain.collected", lambda pieces: collected(pieces, in_memory=100)
     )

@@ -18,6 +18,7 @@ from trials import PROSE, about, trained, write
 
 import recurra
 from recurra.compatibility import check_compatibility
+from recurra.data import blocks
 from recurra.errors import InputError, RecurraError
 from recurra.job import preflight, scan
 from recurra.job.build import build_network
@@ -214,7 +215,7 @@ def test_every_element_of_every_split_is_seen_once(
     resolved = resolve(task, {"sequence.split": [1, 1, 1], "sequence.length": 1})
     data = load_data(resolved)
     seen: list[float] = []
-    monkeypatch.setattr(scan, "BLOCK", block)
+    monkeypatch.setattr(blocks, "BLOCK", block)
 
     def noted(loss: Any, rows: Any, values: Any, place: Any) -> Any:
         seen.extend(values[:, 0].tolist())

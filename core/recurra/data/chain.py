@@ -21,13 +21,12 @@ from recurra.contracts.source import Piece
 from recurra.contracts.transform import Floats, Transform
 from recurra.contracts.vocabulary import Element, Values, Vocabulary
 from recurra.data import intake, missing
+from recurra.data.blocks import blocks, of_spans
 from recurra.data.corpus import collected
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
 from recurra.errors import InputError
 
-BLOCK = 1 << 16
-"""Rows that are transformed at a time."""
 KNOWN = 1 << 16
 """Rows of a series that a transform may see before it begins: the last of what is known of it."""
 
@@ -93,14 +92,14 @@ class Chain:
             history = self.scaled(store.values[first:high])
             states = self.start(history, index)
 
-            for at in range(low, high, BLOCK):
-                block = self.scaled(store.values[at : min(at + BLOCK, high)])
+            for span in blocks(low, high):
+                block = self.scaled(store.values[span])
                 age = self._age(block, states)
                 rows, states = self._through(block, states)
                 if self.carries:
                     # What is missing is nothing to learn from, nor what has no value yet.
                     rows = np.where(np.isnan(block) | (age <= lag), np.nan, rows)
-                yield part_of(rows, features)[max(0, low + lag - at) :]
+                yield part_of(rows, features)[max(0, low + lag - span.start) :]
 
     def scaled(self, rows: Array) -> Floats:
         """Return rows `[n, F]` in the data's own units as the vocabulary scales them."""
@@ -335,8 +334,8 @@ def _rows(
     spans = zip(store.starts.tolist(), store.ends.tolist(), strict=True)
     for index, (begin, end) in enumerate(spans):
         states: States | None = None
-        for low in range(begin, end, BLOCK):
-            own = np.asarray(store.values[low : min(low + BLOCK, end)])
+        for span in blocks(begin, end):
+            low, own = span.start, np.asarray(store.values[span])
             rows = scaled_at(chain, own, place, low)
             if states is None:
                 history = chain.scaled(history_of(index)) if chain.by_series else rows[:0]
@@ -370,9 +369,8 @@ def check_rows(chain: Chain, store: Store, ends: Ints, place: Callable[[int], st
 
     `place` says in words where a position lies. Raises `InputError` that names them.
     """
-    for begin, end in zip(store.starts.tolist(), ends.tolist(), strict=True):
-        for low in range(begin, end, BLOCK):
-            scaled_at(chain, store.values[low : min(low + BLOCK, end)], place, low)
+    for span in of_spans(store.starts, ends):
+        scaled_at(chain, store.values[span], place, span.start)
 
 
 def in_training(store: Store, train: Split) -> History:

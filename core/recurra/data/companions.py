@@ -26,17 +26,12 @@ class Companions:
         """Return rows `[n, C]` of what is stored of a role, with the ids of names."""
         read = np.array(rows, np.float64)
         table = self.vocabulary.tables[role]
-        stored = [column for column in self.covariates.columns if column.role == role]
-        for index, (known, column) in enumerate(zip(table.columns, stored, strict=True)):
+        stored = zip(table.columns, self.covariates.of(role), strict=True)
+        for index, (known, column) in enumerate(stored):
             if column.names is not None:
                 ids = known.ids(column.names)
                 read[:, index] = ids[read[:, index].astype(np.int64)]
         return read
-
-    def part(self, role: Role) -> slice:
-        """Return where the columns of a role stand in the rows of steps."""
-        past = len(self.vocabulary.tables[PAST].columns) if PAST in self.vocabulary.tables else 0
-        return slice(0, past) if role == PAST else slice(past, None)
 
     def stretch(self, first: int, origin: int, stop: int) -> Rows:
         """Return the covariates of one series up to an origin, and of those after it up to `stop`.
@@ -48,9 +43,9 @@ class Companions:
         past = future = nothing
         steps = self.covariates.steps
         if PAST in tables and steps is not None:
-            past = self.rows(PAST, steps.values[first:origin, self.part(PAST)])
+            past = self.rows(PAST, steps.values[first:origin, self.covariates.part(PAST)])
         if FUTURE in tables and steps is not None:
-            future = np.asarray(steps.values[first:stop, self.part(FUTURE)])
+            future = np.asarray(steps.values[first:stop, self.covariates.part(FUTURE)])
             later = self.covariates.ahead.get(sequence)
             if later is not None and stop == self.store.ends[sequence]:
                 future = np.concatenate([future, later])
@@ -72,7 +67,7 @@ class Companions:
             future = spans[:, :-1] if self.vocabulary.ahead else spans[:, 1:]
             for role, rows in ((PAST, spans[:, :-1]), (FUTURE, future)):
                 if role in tables:
-                    own = rows[:, :, self.part(role)].reshape(len(first) * count, -1)
+                    own = rows[:, :, self.covariates.part(role)].reshape(len(first) * count, -1)
                     read = tables[role].encode(self.rows(role, own))
                     parts.append(read.reshape(len(first), count, -1))
         positions = first[:, None] + np.arange(count)
@@ -107,7 +102,8 @@ class Companions:
         parts = []
         if FUTURE in self.vocabulary.tables:
             assert self.covariates.steps is not None, "there are covariates of steps"
-            rows = self.covariates.steps.spans(first, count + 1)[:, 1:, self.part(FUTURE)]
+            own = self.covariates.part(FUTURE)
+            rows = self.covariates.steps.spans(first, count + 1)[:, 1:, own]
             table = self.vocabulary.tables[FUTURE]
             read = table.encode(self.rows(FUTURE, rows.reshape(len(first) * count, -1)))
             parts.append(read.reshape(len(first), count, -1))

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from recurra.contracts.transform import Floats
+from recurra.data.blocks import blocks
 from recurra.data.chain import Chain
 from recurra.data.store import Array
 from recurra.errors import InputError
 
 TRIED = np.array([[1.0], [2.0], [4.0]])
 """A series of which a scale is made to see whether it is a multiple."""
-BLOCK = 1 << 16
-"""Rows that are looked at at a time."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,13 @@ class Counts:
 
 def check_counts(values: Array, place: Callable[[int], str]) -> None:
     """Refuse numbers `[n, F]` that are no counts. Raises `InputError` (RC042) with their place."""
-    for start in range(0, len(values), BLOCK):
-        block = np.asarray(values[start : start + BLOCK], np.float64)
+    for span in blocks(0, len(values)):
+        block = np.asarray(values[span], np.float64)
         wrong = (block < 0) | (block != np.floor(block))
         # What is missing is no number, and has not come.
         wrong &= ~np.isnan(block)
         if wrong.any():
             row, column = (int(at) for at in np.argwhere(wrong)[0])
-            fact = f"{block[row, column]:g} is no count: {place(start + row)}"
+            fact = f"{block[row, column]:g} is no count: {place(span.start + row)}"
             cure = 'counts are whole numbers from 0 on; for others take loss.kind = "student_t"'
             raise InputError.of("RC042", fact, key="loss.kind", cure=cure)

@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 from recurra.contracts.source import COVARIATES, FUTURE, PAST, STATIC, Role
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.blocks import of_spans
 from recurra.data.covariates import Column
 from recurra.data.dated import Dated, Since
-from recurra.data.intake import LARGEST, refused
+from recurra.data.intake import LARGEST, fit
 from recurra.data.splits import Split
 from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
 
-BLOCK = 1 << 16
-"""Rows that are looked at at a time."""
 CALENDAR = "calendar"
 """What the features of stamps are saved as."""
 MOST = 1 << 10
@@ -245,7 +244,7 @@ class CovariateVocabulary:
         """
         made = cls()
         for role in COVARIATES:
-            columns = [column for column in covariates.columns if column.role == role]
+            columns = covariates.of(role)
             if not columns:
                 continue
             known = []
@@ -366,12 +365,10 @@ def _rows(
         yield 0, covariates.static[store.sequence(part.begin)]
         return
     assert covariates.steps is not None, "there are covariates of steps"
-    past = sum(column.role == PAST for column in covariates.columns)
-    own = slice(0, past) if role == PAST else slice(past, None)
+    own = covariates.part(role)
     low = part.begin if part.whole else part.low
-    for begin, end in zip(low.tolist(), part.high.tolist(), strict=True):
-        for start in range(begin, end, BLOCK):
-            yield start, np.asarray(covariates.steps.values[start : min(start + BLOCK, end), own])
+    for rows in of_spans(low, part.high):
+        yield rows.start, np.asarray(covariates.steps.values[rows, own])
 
 
 def _fit(
@@ -389,25 +386,15 @@ def _fit(
     own = [table.names[index] for index in places]
     of_numbers = [column.name for column in covariates.columns if column.names is None]
     beside = [name for name in of_numbers if name not in own]
-    # Where the block begins that is looked at, and the block.
-    last: list[tuple[int, Floats]] = [(0, np.zeros((0, len(places))))]
 
-    def rows() -> Iterator[Floats]:
-        for start, block in blocks:
-            last[0] = start, block[:, places]
-            yield last[0][1]
-
-    def fit_one(row: Floats) -> None:
-        alone = vocabulary.of_covariates()
-        alone.prepare(own, beside)
-        alone.fit([row])
+    def alone() -> Vocabulary[Any]:
+        numbers = vocabulary.of_covariates()
+        numbers.prepare(own, beside)
+        return numbers
 
     table.numbers.prepare(own, beside)
-    try:
-        table.numbers.fit(rows())
-    except InputError as error:
-        start, block = last[0]
-        raise refused(fit_one, block, lambda at: place(start + at)) or error from error
+    rows = ((start, block[:, places]) for start, block in blocks)
+    fit(table.numbers, rows, alone, place)
 
 
 def _check_categories(column: Column, categories: list[str]) -> None:

@@ -8,13 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from recurra.contracts.source import FUTURE, PAST, Piece
+from recurra.contracts.source import FUTURE, Piece
+from recurra.data.blocks import blocks
 from recurra.data.corpus import collected
 from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError
-
-BLOCK = 1 << 16
-"""Rows that are copied at a time."""
 
 
 def lengths_of(store: Store) -> Ints:
@@ -54,13 +52,12 @@ def _covariates(store: Store, own: Covariates, steps: int) -> Covariates:
         return replace(own, static=own.static[stays], ahead={})
 
     kept = collected(_rows(replace(own.steps, columns={}), steps))
-    past = sum(column.role == PAST for column in own.columns)
-    ahead = {}
+    ahead, future = {}, own.part(FUTURE)
     for place, row in enumerate(stays.tolist()):
         end = int(store.ends[row])
-        later = np.asarray(own.steps.values[end - steps : end, past:])
+        later = np.asarray(own.steps.values[end - steps : end, future])
         ahead[place] = np.concatenate([later, *([own.ahead[row]] if row in own.ahead else [])])
-    known = ahead if any(column.role == FUTURE for column in own.columns) else {}
+    known = ahead if own.of(FUTURE) else {}
     return Covariates(own.columns, kept, own.static[stays], known)
 
 
@@ -69,7 +66,6 @@ def _rows(store: Store, steps: int) -> Iterator[Piece]:
     spans = zip(store.starts.tolist(), (store.ends - steps).tolist(), strict=True)
     for row, (begin, end) in enumerate(spans):
         columns = {role: values[row] for role, values in store.columns.items()}
-        for low in range(begin, end, BLOCK):
-            block = np.asarray(store.values[low : min(low + BLOCK, end)])
-            start = low == begin
-            yield Piece(block, start, columns if start else {})
+        for rows in blocks(begin, end):
+            start = rows.start == begin
+            yield Piece(np.asarray(store.values[rows]), start, columns if start else {})

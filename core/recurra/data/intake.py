@@ -8,7 +8,7 @@ of one width, ids whole numbers below the size of the vocabulary. Wrong values a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -376,6 +376,35 @@ def size(vocabulary: Vocabulary[Any], owner: str) -> int:
     if not whole or number < 0:
         raise broken(owner, f"size is {number!r}, not a whole number from 0")
     return int(number)
+
+
+def fit(
+    vocabulary: Vocabulary[Any],
+    blocks: Iterable[tuple[int, Array]],
+    alone: Callable[[], Vocabulary[Any]],
+    place: Callable[[int], str],
+) -> None:
+    """Fit a vocabulary of numbers on blocks of rows, each with where it begins.
+
+    `alone` gives one that is to be fitted on a single row, and `place` says in words where a row
+    lies. Raises the `InputError` of the vocabulary, which names the rows that it refuses.
+    """
+    # Where the block begins that the vocabulary is looking at, and the block.
+    last: list[tuple[int, Array]] = [(0, np.zeros((0, 1)))]
+
+    def rows() -> Iterator[Array]:
+        for last[0] in blocks:
+            yield last[0][1]
+
+    try:
+        vocabulary.fit(rows())
+    except InputError as error:
+        begin, block = last[0]
+
+        def fit_one(row: Array) -> None:
+            alone().fit([row])
+
+        raise refused(fit_one, block, lambda at: place(begin + at)) or error from error
 
 
 def refused(

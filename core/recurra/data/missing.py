@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.contracts.transform import Floats
+from recurra.data.blocks import blocks, of_spans
 from recurra.data.splits import Split
 from recurra.data.store import Array, Ints, Store
-
-BLOCK = 1 << 16
-"""Rows that are looked at at a time."""
 
 
 class Carried(NamedTuple):
@@ -87,27 +85,25 @@ def carried(store: Store, nothing: Floats) -> Iterator[tuple[Array, bool]]:
     for begin, end in zip(store.starts.tolist(), store.ends.tolist(), strict=True):
         state = begun(store.values.shape[1])
         state[0] = nothing
-        for low in range(begin, end, BLOCK):
-            rows = np.asarray(store.values[low : min(low + BLOCK, end)])
-            filled, _, state = carry(rows, state)
-            yield filled, low == begin
+        for span in blocks(begin, end):
+            filled, _, state = carry(np.asarray(store.values[span]), state)
+            yield filled, span.start == begin
 
 
 def lacking(store: Store, part: Split | None = None) -> NDArray[np.bool_]:
     """Return which columns lack a number, anywhere or in a split."""
     found = np.zeros(store.values.shape[1], bool)
-    lows, highs = ([0], [len(store)]) if part is None else (part.low.tolist(), part.high.tolist())
-    for low, high in zip(lows, highs, strict=True):
-        for first in range(low, high, BLOCK):
-            found |= np.isnan(store.values[first : min(first + BLOCK, high)]).any(axis=0)
+    spans = blocks(0, len(store)) if part is None else of_spans(part.low, part.high)
+    for span in spans:
+        found |= np.isnan(store.values[span]).any(axis=0)
     return found
 
 
 def partly(store: Store) -> int:
     """Return the place of the first row of which some numbers are missing, but not all; else -1."""
-    for first in range(0, len(store), BLOCK):
-        missing = np.isnan(store.values[first : first + BLOCK])
+    for span in blocks(0, len(store)):
+        missing = np.isnan(store.values[span])
         some = missing.any(axis=1) & ~missing.all(axis=1)
         if some.any():
-            return first + int(some.argmax())
+            return int(span.start + some.argmax())
     return -1

@@ -15,7 +15,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra.contracts.source import COVARIATES, OF_STEPS, TAGS, Piece, Role
+from recurra.contracts.source import COVARIATES, OF_STEPS, PAST, TAGS, Piece, Role
 from recurra.data.covariates import Column, Gathering
 from recurra.errors import InputError
 
@@ -69,6 +69,15 @@ class Covariates:
     def none(cls, sequences: int) -> Covariates:
         """Return those of sequences that have none."""
         return cls([], None, np.zeros((sequences, 0)), {})
+
+    def of(self, role: Role) -> list[Column]:
+        """Return the columns of a role."""
+        return [column for column in self.columns if column.role == role]
+
+    def part(self, role: Role) -> slice:
+        """Return where the columns of a role stand in the rows of steps."""
+        past = len(self.of(PAST))
+        return slice(0, past) if role == PAST else slice(past, None)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,9 @@ import torch
 from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, Role
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data.blocks import blocks as in_blocks
 from recurra.data.companions import Companions
-from recurra.data.covariate_vocabulary import (
-    BLOCK,
-    CovariateVocabulary,
-    sequence_called,
-)
+from recurra.data.covariate_vocabulary import CovariateVocabulary, sequence_called
 from recurra.data.dated import Dated
 from recurra.data.intake import refused
 from recurra.data.known import Known
@@ -104,9 +101,8 @@ def _check(companions: Companions, splits: dict[SplitName, Split], dtype: torch.
         if role in OF_STEPS:
             assert covariates.steps is not None, "there are covariates of steps"
             values = covariates.steps.values
-            part = companions.part(role)
-            starts = range(0, len(values), BLOCK)
-            blocks = ((at, np.asarray(values[at : at + BLOCK, part])) for at in starts)
+            own, spans = covariates.part(role), in_blocks(0, len(values))
+            blocks = ((span.start, np.asarray(values[span, own])) for span in spans)
         for at, block in blocks:
             rows = companions.rows(role, block)
 
@@ -141,7 +137,7 @@ def unseen(data: Data, name: SplitName) -> list[str]:
     covariates, part, notes = companions.covariates, data.splits[name], []
     for role in COVARIATES:
         table = companions.vocabulary.tables.get(role)
-        columns = [column for column in covariates.columns if column.role == role]
+        columns = covariates.of(role)
         for index, column in enumerate(columns):
             if column.names is None or table is None:
                 continue
@@ -149,7 +145,7 @@ def unseen(data: Data, name: SplitName) -> list[str]:
             counts = np.zeros(len(column.names), np.int64)
             if role in OF_STEPS:
                 assert covariates.steps is not None, "there are covariates of steps"
-                at = companions.part(role).start + index
+                at = covariates.part(role).start + index
                 for low, high in zip(part.begin.tolist(), part.high.tolist(), strict=True):
                     codes = np.asarray(covariates.steps.values[low:high, at]).astype(np.int64)
                     counts += np.bincount(codes, minlength=len(counts))

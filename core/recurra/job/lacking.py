@@ -9,6 +9,7 @@ import numpy as np
 from recurra.contracts.source import Source
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import missing
+from recurra.data.blocks import of_spans
 from recurra.data.splits import Split
 from recurra.data.store import Store
 from recurra.errors import InputError
@@ -66,10 +67,8 @@ def _learn(
     vocabulary.missing = tuple(np.flatnonzero(missing.lacking(store, train)).tolist())
 
     came = np.zeros(store.values.shape[1], bool)
-    for low, high in zip(train.low.tolist(), train.high.tolist(), strict=True):
-        for first in range(low, high, missing.BLOCK):
-            rows = store.values[first : min(first + missing.BLOCK, high)]
-            came |= ~np.isnan(rows).all(axis=0)
+    for rows in of_spans(train.low, train.high):
+        came |= ~np.isnan(store.values[rows]).all(axis=0)
         if came.all():
             return
     empty = int(np.flatnonzero(~came)[0])

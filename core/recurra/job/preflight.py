@@ -22,6 +22,7 @@ from recurra.compatibility import NO_METRIC, validation_problems
 from recurra.contracts.metric import LOSS, NAUGHT, Metrics
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
+from recurra.data.blocks import of_spans
 from recurra.data.marks import Marked
 from recurra.data.splits import Split, place_of
 from recurra.errors import InputError, Problem
@@ -30,7 +31,6 @@ from recurra.generate.session import Session
 from recurra.job.data import Data
 from recurra.job.elements import FEW
 from recurra.job.intervals import untold
-from recurra.job.scan import BLOCK
 from recurra.model import probe
 from recurra.model.network import Network
 from recurra.randomness import seeded
@@ -171,12 +171,8 @@ def _idle(resolved: Resolved, data: Data) -> Iterator[Problem]:
 
 def _any_size(data: Data, part: Split) -> bool:
     """Tell whether any number of a split is large enough to divide an error by."""
-    for low, high in zip(part.low.tolist(), part.high.tolist(), strict=True):
-        for start in range(low, high, BLOCK):
-            block = data.store.values[start : min(start + BLOCK, high)]
-            if (np.abs(block) > NAUGHT).any():
-                return True
-    return False
+    values = data.store.values
+    return any((np.abs(values[rows]) > NAUGHT).any() for rows in of_spans(part.low, part.high))
 
 
 def _placed(resolved: Resolved, network: Network) -> Iterator[Problem]:

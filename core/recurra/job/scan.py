@@ -5,8 +5,9 @@ A scale is fitted on those of the training split, and all go through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import intake
+from recurra.data.blocks import blocks, of_spans
 from recurra.data.chain import Chain
 from recurra.data.splits import Split, SplitName, place_of
 from recurra.data.store import Store
@@ -27,8 +29,6 @@ from recurra.resolved import Resolved
 if TYPE_CHECKING:
     from recurra.job.data import Data
 
-BLOCK = 1 << 16
-"""Elements that are looked at at a time."""
 STEEP = 1e6
 """A scaled number above which a gradient is looked at before there is an update."""
 
@@ -49,47 +49,26 @@ def fit(
     names = names or [str(place) for place in range(store.values.shape[1])]
     columns = () if store.covariates is None else store.covariates.columns
     beside = [column.name for column in columns if column.names is None]
+
+    def alone() -> Vocabulary[Any]:
+        fresh: Vocabulary[Any] = part.build()
+        fresh.prepare(names, beside)
+        return fresh
+
     vocabulary.prepare(names, beside)
-    # Where the block begins that the vocabulary is looking at, and the block.
-    last: list[tuple[int, NDArray[Any]]] = [(0, store.values[:0])]
-
-    def blocks() -> Iterator[NDArray[Any]]:
-        for last[0] in _blocks(store, splits["train"]):
-            yield last[0][1]
-
-    try:
-        vocabulary.fit(blocks())
-    except InputError as error:
-        start, block = last[0]
-
-        def fit_one(row: NDArray[Any]) -> None:
-            alone = part.build()
-            alone.prepare(names, beside)
-            alone.fit([row])
-
-        def place(at: int) -> str:
-            return place_of(store, splits, start + at)
-
-        raise intake.refused(fit_one, block, place) or error from error
+    train = splits["train"]
+    spans = of_spans(train.low, train.high)
+    rows = ((span.start, np.asarray(store.values[span])) for span in spans)
+    intake.fit(vocabulary, rows, alone, partial(place_of, store, splits))
 
     size, width = intake.size(vocabulary, part.entry.qualified), store.values.shape[1]
     if size != width:
         fact = f"size is {size} after rows of {width} numbers"
         raise intake.broken(part.entry.qualified, fact)
     chain = Chain(vocabulary)
-    chain.fit(store, splits["train"])
+    chain.fit(store, train)
     intake.learned(vocabulary, part.entry.qualified)
     return chain
-
-
-def _blocks(store: Store, part: Split) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Give the elements of a split in blocks, and where each begins.
-
-    A mapped corpus never comes into memory whole.
-    """
-    for low, high in zip(part.low.tolist(), part.high.tolist(), strict=True):
-        for start in range(low, high, BLOCK):
-            yield start, np.asarray(store.values[start : min(start + BLOCK, high)])
 
 
 def scan(resolved: Resolved, data: Data, network: Network) -> bool:
@@ -102,9 +81,9 @@ def scan(resolved: Resolved, data: Data, network: Network) -> bool:
     extremes = _Extremes(store.values.shape[1])
     losses = _Losses()
     whole = data.reader.carried or store
-    for start in range(0, len(store), BLOCK):
-        count = min(BLOCK, len(store) - start)
-        block = whole.spans(np.array([start]), count)[0]
+    for span in blocks(0, len(store)):
+        start = span.start
+        block = whole.spans(np.array([start]), span.stop - start)[0]
 
         def place(at: int, start: int = start) -> str:
             return place_of(store, data.splits, start + at)
