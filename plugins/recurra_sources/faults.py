@@ -59,6 +59,9 @@ class Faults:
         self.markers: dict[str, None] = {}  # cells that others write for nothing
         # Whether missing = "forward" would mend all that is missing.
         self.forward = element != "text" and options.missing != "forward"
+        self.policy = options.missing
+        self.drops = options.may_drop
+        self.keeps = element == "numbers" and options.missing != "keep"
 
     def add(self, place: Place, name: str, cell: Any, fault: str) -> None:
         """Take note of one cell."""
@@ -105,6 +108,9 @@ class Faults:
         """Return what to do: of the policies for empty cells those alone that mend these."""
         cure = "mend the rows"
         if self.settled:
+            if self.missing and self.policy == "error":
+                cure += ", or take a run whose task says what becomes of empty cells, by"
+                cure += " source.missing"
             return cure
         readable = [name for name in self.columns if name not in self.names]
         if readable and not whole and not self.missing and self.names <= {*self.columns}:
@@ -112,8 +118,13 @@ class Faults:
         if self.markers:
             cure += f"; if there is nothing, set source.na = {json.dumps([*self.markers])}"
         if self.missing and whole:
-            policies = '"forward" or "drop"' if self.forward else '"drop"'
-            cure += f"; for empty cells set source.missing = {policies}"
+            policies = ['"forward"'] if self.forward else []
+            if self.drops:
+                policies.append('"drop"')
+            elif self.keeps and self.names <= {*self.columns}:
+                policies.append('"keep"')
+            if policies:
+                cure += f"; for empty cells set source.missing = {' or '.join(policies)}"
         return cure
 
 

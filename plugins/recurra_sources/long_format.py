@@ -25,6 +25,11 @@ def as_long(options: R, names: list[str]) -> R | None:
         fact = "rows that are left out would be gaps in the times of ds"
         cure = 'take "forward" or "interpolate", or name columns and group alone, and no time'
         raise InputError.of("RC030", fact, key="source.missing", cure=cure)
+    return in_long(options)
+
+
+def in_long(options: R) -> R:
+    """Return options with the columns of the long format."""
     return options.model_copy(update={"columns": [VALUE], "group": GROUP, "time": TIME})
 
 

@@ -83,17 +83,17 @@ class Mending:
         """Return what a missing cell becomes: the value before it, or none."""
         is_group = self.grouped and index == len(cells) - 1
         before = None if is_group or not self.last else self.last[index]
-        waits = self.missing == "interpolate" and index < width
-        if waits and index >= width - len(self.covariates):
-            # Between names there is no line.
-            waits = not self.covariates[index - width].is_names
-        if waits or self.missing == "drop":
+        covariate = width - len(self.covariates) <= index < width
+        # Between names there is no line: the one before goes on.
+        names = covariate and bool(self.covariates[index - width].is_names)
+        interpolated = self.missing == "interpolate" and index < width
+        if (interpolated and not names) or self.missing == "drop":
             return None
         if self.missing == "keep" and index < width - len(self.covariates):
             return math.nan
 
         cell, fault = cells[index], "missing"
-        if self.missing == "forward" and before is not None:
+        if (self.missing == "forward" or interpolated) and before is not None:
             count = self.filled[index] = self.filled.get(index, 0) + 1
             if not self.longest_gap or count <= self.longest_gap:
                 return before

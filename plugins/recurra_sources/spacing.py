@@ -364,9 +364,8 @@ class Spacing:
         lines = [f"{self.where}: {what} not as they must be", *(line for _, line in self.lines)]
         if self.faulty > len(self.lines):
             lines.append(f"and {self.faulty - len(self.lines):,} more")
-        cures = [CURES[name](self.options) for name in self.cures]
-        if self.options.settled:
-            cures = ["mend the rows"]
+        said = {**CURES, **SETTLED} if self.options.settled else CURES
+        cures = [said[name](self.options) for name in self.cures]
         fact = "\n    ".join(lines)
         raise InputError.of("RC042", fact, key="source.time", cure="; ".join(cures))
 
@@ -476,3 +475,17 @@ CURES: dict[str, Callable[[RowOptions], str]] = {
     ),
 }
 """What to do about each kind of fault."""
+SETTLED: dict[str, Callable[[RowOptions], str]] = {
+    "twice": lambda options: "keep one row of each stamp",
+    "clocks": lambda options: (
+        "if clocks were changed there, it takes a run whose task sets source.time_zone"
+    ),
+    "offsets": lambda options: (
+        "if clocks were changed there, it takes a run whose task sets source.time_zone"
+    ),
+    "gap": lambda options: (
+        "put in the rows that are missing, or take a run whose task fills them, by source.gaps"
+    ),
+    "grid": lambda options: "mend the stamps",
+}
+"""What to do where a run has settled all options."""

@@ -174,9 +174,9 @@ class RowOptions(Options):
         "error",
         description=(
             "an empty cell: refuse it (error), take the value of the row before in its sequence"
-            " (forward) or the number on the line to the next one (interpolate), leave the row"
-            " out (drop), or let the number be missing (keep): the network reads the last one and"
-            " that it is missing, and is not asked for it; of a csv file an empty text is a text,"
+            " (forward) or the number on the line to the next one (interpolate; of names the one"
+            " before), leave the row out (drop), or let the number be missing (keep): the network"
+            " reads the last one and that it is missing, and is not asked for it; of a csv file an empty text is a text,"
             " but not where it would be a whole sequence that has a label or a fold, but no answer"
         ),
     )
@@ -204,6 +204,11 @@ class RowOptions(Options):
     def settled(self) -> bool:
         """Whether a run has settled all but the file: nobody can change an option."""
         return self._alike is not None
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether rows may be left out: of a series with regular stamps they would be gaps."""
+        return self.time is None or self.frequency == "none"
 
     @field_validator(
         "columns",
@@ -352,7 +357,7 @@ class RowOptions(Options):
                 "time: it tells the steps of a series, and each row is a sequence here: name as"
                 " group the column that tells whose step a row is"
             )
-        if self.missing == "drop" and self.frequency != "none":
+        if self.missing == "drop" and not self.may_drop:
             raise ValueError(
                 "missing: rows that are left out would be gaps in time: take forward,"
                 ' interpolate or keep, or frequency = "none"'

@@ -17,7 +17,7 @@ from recurra_sources.cells import Row
 from recurra_sources.columns import Rows
 from recurra_sources.csv_options import NUMBER, CsvOptions
 from recurra_sources.files import OR_REPLACE, Replaced
-from recurra_sources.long_format import TOLD, as_long, no_columns
+from recurra_sources.long_format import TOLD, as_long, in_long, no_columns
 from recurra_sources.names import HALF_CURE, half_pair, nearest, readable
 from recurra_sources.numbers import Writing
 from recurra_sources.patterns import matching
@@ -53,6 +53,10 @@ class Table(Rows[O]):
         """What the task says; where it names no column, with those of the long format."""
         if self._said.columns or self._long or self._looking:
             return self._long or self._said
+        if self._said.settled:
+            # A task that names no column reads the long format: so does what its run answers.
+            self._long = in_long(self._said)
+            return self._long
         self._looking = True
         try:
             names = self.names()
@@ -269,6 +273,7 @@ class Csv(Written[CsvOptions]):
             cure = LATE
         elif short > 0:
             policies = '"drop"' if self._reads_text else '"drop" or "forward"'
+            policies = policies if self.options.may_drop else '"forward"'
             cure = f"mend the row, or set source.missing = {policies}: then its last cells are"
             cure += " missing"
         else:
@@ -338,7 +343,8 @@ class Jsonl(Written[JsonlOptions]):
         """
         values = record.get(name, [])
         if not values and self.options.missing == "error":
-            cure = "" if self.options.settled else NO_KEY
+            cure = NO_KEY if self.options.may_drop else NO_KEY.replace("drop", "forward")
+            cure = "" if self.options.settled else cure
             raise self._no_column(name, list(record), f", line {number},", cure)
         if len(values) > 1:
             raise self._twice(name, f", line {number},")

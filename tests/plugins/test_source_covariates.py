@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import numpy as np
@@ -112,7 +113,60 @@ def test_a_missing_covariate_is_mended_as_cells_are(sheet, missing, y, price, lo
     assert (one["y"], one["price"], one["load"]) == (y, price, load)
 
 
-def test_a_missing_covariate_is_refused_by_its_row(sheet):
+CELLS = st.tuples(
+    st.sampled_from("ab"), st.sampled_from([1, 2, None]), st.sampled_from(["x", "y", None])
+)
+
+
+def series(source):
+    """Return the numbers of each series and the past covariate beside them; nothing if refused."""
+    found = {}
+    try:
+        for values, _, columns in source.read("numbers"):
+            y, sky = found.setdefault(columns.get("series", len(found)), ([], []))
+            y += values[:, 0].tolist()
+            sky += list(columns.get("past_covariates", {}).get("sky", []))
+    except InputError:
+        return None
+    return found
+
+
+@given(st.lists(CELLS, min_size=1, max_size=7), st.sampled_from([0, 1]))
+def test_names_between_numbers_that_are_interpolated_go_on(tmp_path_factory, rows, longest):
+    """They are what "forward" makes of them, and the numbers what they are without them."""
+    rows = sorted(rows, key=lambda row: row[0])
+    sheet = Sheet(tmp_path_factory.mktemp("names"), "csv").write(["g", "y", "sky"], rows)
+    said = {"columns": ["y"], "group": "g", "longest_gap": longest}
+    both = series(sheet.source(**said, missing="interpolate", past_covariates=["sky"]))
+    numbers = series(sheet.source(**said, missing="interpolate"))
+    sheet.write(["g", "y", "sky"], [(group, 1, sky) for group, _, sky in rows])
+    names = series(sheet.source(**said, missing="forward", past_covariates=["sky"]))
+    assert (both is None) == (numbers is None or names is None)
+    if both is not None:
+        assert both == {name: (numbers[name][0], names[name][1]) for name in numbers}
+
+
+def test_gaps_in_time_are_filled_beside_names(sheet):
+    """The rows that are put in have the number on the line, and the name of the row before."""
+    rows = [["a", f"2024-0{month}", month, sky] for month, sky in ((1, "sun"), (4, "rain"))]
+    sheet.write(["g", "ds", "y", "sky"], rows)
+    said = {"group": "g", "time": "ds", "gaps": "fill", "frequency": "month"}
+    source = sheet.source(["y"], **said, missing="interpolate", past_covariates=["sky"])
+    assert series(source) == {"a": ([1, 2, 3, 4], ["sun", "sun", "sun", "rain"])}
+
+
+def test_no_cure_is_refused_itself(sheet):
+    """Where rows have a time none may be left out, and nothing says that they be."""
+    rows = [["a", f"2024-0{month}", y, sky] for month, y, sky in ((1, 1, None), (2, None, "sun"))]
+    said = {"group": "g", "time": "ds", "frequency": "month", "past_covariates": ["sky"]}
+    for faulty in (rows, rows[1:], [["a", "2024-01", 1, "sun"], *rows[1:]]):
+        source = sheet.write(["g", "ds", "y", "sky"], faulty).source(["y"], **said)
+        with pytest.raises(InputError) as refused:
+            [*source.read("numbers")]
+        cure = refused.value.problems[0].cure
+        for policy in re.findall(r'"(\w+)"', cure):
+            sheet.source(["y"], **said, missing=policy)
+
     """So is one that is infinite; all that is wrong is told at once."""
     rows = [list(row) for row in TABLE]
     rows[4][4] = "inf"

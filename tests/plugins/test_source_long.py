@@ -112,6 +112,18 @@ def test_another_file_is_of_the_long_format_by_itself(sheet, tmp_path):
         assert piece.values.tolist() == [[5], [6]]
 
 
+def test_another_file_may_have_more_columns_and_must_have_these(sheet, tmp_path):
+    """A run knows what it reads: others are left, and one that lacks is named."""
+    source, other = unnamed(sheet.write(NAMES, ROWS)), Sheet(tmp_path, sheet.kind)
+    other.path = tmp_path / f"new.{sheet.kind}"
+    other.write(("price", *NAMES), [[9, *row] for row in ROWS])
+    assert gathered(source.over(str(other.path)), "numbers") == gathered(source, "numbers")
+    for place, name in enumerate(NAMES):
+        other.write([n for n in NAMES if n != name], [r[:place] + r[place + 1 :] for r in ROWS])
+        with pytest.raises(InputError, match=f"no column '{name}'"):
+            gathered(source.over(str(other.path)), "numbers")
+
+
 def test_a_task_without_columns_says_what_was_taken(tmp_path):
     """`check` tells the columns, how far stamps are apart, and from when to when; a run and what
     is predicted of new series are those of the task that names them.

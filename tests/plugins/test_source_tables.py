@@ -285,8 +285,10 @@ OPTIONS = {
     "tags": "t", "time": "ds", "frequency": "month", "gaps": "fill", "time_zone": "UTC",
     "time_numbers": "second", "past_covariates": ["p"], "future_covariates": ["q"],
     "static_covariates": ["s"], "categorical": ["p"],
+    "calendar": ["month"], "fourier": {"year": 1}, "holidays": ["2024-12-25"],
 }  # fmt: skip
 STAMPS = {"time", "frequency", "gaps", "time_zone", "time_numbers"}
+OF_STAMPS = {"calendar", "fourier", "holidays"}
 COVARIATES = {"past_covariates", "future_covariates", "static_covariates"}
 
 
@@ -296,19 +298,19 @@ def test_every_option_says_what_it_counts_for(element, model):
     """An option that has no meaning for an element is marked so, and refused when it is set."""
     meaningless = {
         "numbers": {"separator", "answer"},
-        "tokens": {"separator", "decimal", "thousands", "percent", *COVARIATES},
-        "text": {"decimal", "thousands", "percent", "missing", *STAMPS, *COVARIATES},
+        "tokens": {"separator", "decimal", "thousands", "percent", *COVARIATES, *OF_STAMPS},
+        "text": {"decimal", "thousands", "percent", "missing", *STAMPS, *COVARIATES, *OF_STAMPS},
     }[element]  # fmt: skip
     assert set(model.model_fields) <= set(OPTIONS)
     beside = {
         "header": {"columns": ["1"], "group": "2"},
         "longest_gap": {"missing": "forward"},
         "gaps": {"time": "ds", "missing": "forward"},
-        **dict.fromkeys(STAMPS - {"gaps"}, {"time": "ds"}),
+        **dict.fromkeys((STAMPS | OF_STAMPS) - {"gaps"}, {"time": "ds"}),
         "categorical": {"past_covariates": ["p"]},
     }
     for name in model.model_fields:
-        if element == "text" and name in {"longest_gap", *STAMPS} - {"time"}:
+        if element == "text" and name in {"longest_gap", *STAMPS, *OF_STAMPS} - {"time"}:
             continue  # it needs what is refused there
         if name == "categorical" and element != "numbers":
             continue  # it needs what is refused there

@@ -286,7 +286,7 @@ OPTIONS = [
     ({"time": "ds", "time_zone": "Europe/Berlino"}, "no zone that is known"),
     ({"time": "ds", "time_zone": "../etc"}, "no zone that is known"),
     ({"time": "ds", "missing": "drop"}, "gaps in time"),
-    ({"time": "ds", "gaps": "fill"}, "forward or"),
+    ({"time": "ds", "gaps": "fill"}, "interpolate or keep"),
     ({"time": "ds", "label": "l"}, "name as group"),
     ({"time": "y"}, "it must be a column by itself"),
     ({"time": "ds", "group": "ds"}, "it must be a column by itself"),
@@ -308,8 +308,16 @@ def test_a_wrong_year_is_not_filled_for_ever(sheet, monkeypatch):
         gathered(timed(sheet, gaps="fill", missing="forward"), "numbers")
 
 
+FAULTS_OF_ANOTHER = {
+    "124": "put in the rows that are missing",
+    "122": "keep one row of each stamp",
+    "132": "sort the rows by ds",
+    "12x": "mend the rows",
+}
+
+
 def test_another_file_is_held_to_its_own_stamps(sheet, tmp_path):
-    """For predictions: one stamp is enough, and faults are told without a cure of the task."""
+    """For predictions: one stamp is enough, and no cure of a fault is an option of the task."""
     written(sheet, stamps("month", 4))
     source = timed(sheet, group="g")
     other = Sheet(tmp_path, sheet.kind)
@@ -318,9 +326,12 @@ def test_another_file_is_held_to_its_own_stamps(sheet, tmp_path):
     new = source.over(str(other.path))
     assert [piece.columns["time"] for piece in new.read("numbers")] == ["2024-01"]
     assert new.timeline().frequency is None
-    written(other, ["2024-01", "2024-02", "2024-04"])
-    with pytest.raises(InputError, match="1 step is missing(.|\n)*mend the rows"):
-        [*source.over(str(other.path)).read("numbers")]
+    for faulty, cure in FAULTS_OF_ANOTHER.items():
+        written(other, [f"2024-0{month}" for month in faulty])
+        with pytest.raises(InputError) as refused:
+            [*source.over(str(other.path)).read("numbers")]
+        (problem,) = refused.value.problems
+        assert cure in problem.cure and "set " not in problem.cure
 
 
 def test_a_marker_is_no_stamp(sheet):
