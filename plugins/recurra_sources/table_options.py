@@ -177,8 +177,8 @@ class RowOptions(Options):
             " (forward) or the number on the line to the next one (interpolate; of names the one"
             " before), leave the row out (drop), or let the number be missing (keep): the network"
             " reads the last one and that it is missing, and is not asked for it; of a csv file an"
-            " empty text is a text, but not where it would be a whole sequence that has a label or a"
-            " fold, but no answer"
+            " empty text is a text, but not where it would be a whole sequence that has a label or"
+            " a fold, but no answer"
         ),
     )
     longest_gap: int = Field(
