@@ -29,6 +29,11 @@ Encode: TypeAlias = Callable[[Array], Array]
 
 NOTHING = torch.empty(0)
 """What undoing answers takes where nothing has been done to them."""
+TOGETHER = 1 << 16
+"""Numbers of batches that are cut at once, about: a cut has a price of its own."""
+
+OF_STEPS = ("x", "y", "mask", "reset", "scale", "undo")
+"""The parts of a batch that have an axis of steps, and one step for each of `x`."""
 
 
 class Batch(NamedTuple):
@@ -88,6 +93,18 @@ class Batch(NamedTuple):
                 lengths=(self.lengths - start).clamp(min=1),
                 first=self.first + start,
             )
+
+    def parts(self, rows: int) -> Iterator[Batch]:
+        """Give so many rows at a time, each as if they had been cut by themselves."""
+        further = self.coming.shape[1] - self.x.shape[1] if len(self.coming) else 0
+        for start in range(0, len(self.x), rows):
+            own = Batch(*(part[start : start + rows] for part in self))
+            width = int(own.lengths.max())
+            if width == self.x.shape[1]:
+                yield own
+                continue
+            cut = {name: _narrow(getattr(own, name), width) for name in OF_STEPS}
+            yield own._replace(**cut, coming=_narrow(own.coming, width + further))
 
     def ahead(self) -> Tensor | None:
         """Return what is known beforehand of the steps ahead of each, `[B, T, H, Q]`, a view."""
@@ -259,6 +276,18 @@ class Reader:
         parts = inputs, answers, scored, begins, position, fresh, ends, at
         return Batch(*parts, coming=coming, scale=scale, undo=undo)
 
+    def together(self, steps: int) -> int:
+        """Return how many batches of so many steps in all are cut at once, at most.
+
+        Where it is asked which steps are scored, that may hang on what else is in a batch.
+        """
+        if self.chosen is not None:
+            return 1
+        numbers = int(np.prod((self.rows or self.store).values.shape[1:]))
+        if self.outlook is not None:
+            numbers *= 1 + self.outlook.steps
+        return max(1, TOGETHER // (steps * numbers))
+
     def _coming(self, outlook: Outlook, first: Ints, width: int) -> Tensor:
         """Return what is known beforehand of the steps ahead of windows, if anything is."""
         if self.companions is None or not self.companions.vocabulary.coming:
@@ -393,9 +422,15 @@ def _some_came(answers: Tensor) -> NDArray[np.bool_]:
     return np.asarray(~answers.isnan().all(dim=-1).numpy())
 
 
+def _narrow(part: Tensor, width: int) -> Tensor:
+    """Return the first steps of a part of a batch, in memory of their own, if it is there."""
+    return part[:, :width].contiguous() if len(part) else part
+
+
 def _filled(values: Array, offsets: Ints, steps: Ints) -> Array:
     """Return rows in which what stands at a row's last step follows it to the end."""
-    rows = np.arange(len(values))[:, None]
-    last = steps[:, None] - 1
-    filled: Array = values[rows, np.minimum(offsets, last)]
+    short = np.flatnonzero(steps < len(offsets))
+    last = steps[short, None] - 1
+    filled: Array = values[:, : len(offsets)].copy()
+    filled[short] = values[short[:, None], np.minimum(offsets, last)]
     return filled

@@ -82,13 +82,15 @@ class Windows:
         stream = numpy_stream(self.seed, "shuffle", number)
         order = stream.permutation(self.count)
         block = self.batch_size * PLACED
+        together = self.batch_size * self.reader.together(self.batch_size * self.length)
 
         for low in range(skip * self.batch_size, self.count, block):
             first, steps, until = self._places(order[low : low + block])
             asked = first + steps + self.reader.reach - 1 if self.last else first
-            for start in range(0, len(first), self.batch_size):
-                rows = slice(start, start + self.batch_size)
-                yield self.reader.cut(first[rows], steps[rows], asked[rows], until[rows])
+            for start in range(0, len(first), together):
+                rows = slice(start, start + together)
+                cut = self.reader.cut(first[rows], steps[rows], asked[rows], until[rows])
+                yield from cut.parts(self.batch_size)
 
     def _places(self, windows: Ints) -> tuple[Ints, Ints, Ints]:
         """Return where windows begin, how many steps each has, and where answers end."""

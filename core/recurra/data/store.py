@@ -148,13 +148,16 @@ class Store:
         width = self.values[:1].nbytes
         element = self.values.shape[1:]
         spans = np.empty((len(first), count, *element), self.values.dtype)
+        file, size = self._file, len(self)
         for row, start in zip(spans, first.tolist(), strict=True):
-            present = min(count, len(self) - start)
-            self._file.seek(start * width)
-            if self._file.readinto(row[:present]) != present * width:
-                fact = f"{self._file.name} has become shorter than it was"
+            present = min(count, size - start)
+            read = row if present == count else row[:present]
+            file.seek(start * width)
+            if file.readinto(read) != present * width:
+                fact = f"{file.name} has become shorter than it was"
                 raise InputError.of("RC044", fact, cure="run it again")
-            row[present:] = row[present - 1]
+            if present < count:
+                row[present:] = row[present - 1]
 
         if self.symbols and int(spans.max()) >= self.symbols:
             # The damage lies beyond what is looked at on opening.

@@ -398,7 +398,8 @@ def reader_of(
         reach=target.reach,
         labels=labels,
         codes=None if store.tags is None else store.tags.codes,
-        chosen=target.scored,
+        # Most targets leave it to score all.
+        chosen=None if type(target).scored is Target.scored else target.scored,
         outlook=outlook_of(target, vocabulary, resolved.task.sequence.season),
         companions=companions,
     )
