@@ -385,7 +385,7 @@ RIGHT = [component("RightNumbers"), component("RightSeries")]
 LIARS = [
     Liar("V07", component("ScalesByTheRun"), frozenset({"V14"})),
     Liar("V08", component("RoundsToSingle")),
-    Liar("V08", component("FlattensOneFeature")),
+    Liar("V08", component("FlattensOneFeature"), frozenset({"V17"})),
     Liar("V09", component("ScalesInPlace"), frozenset({"V12"})),
     Liar("V11", component("CountsItsUses")),
     Liar("V12", component("KeepsTheRuns")),
