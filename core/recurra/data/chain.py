@@ -94,8 +94,7 @@ class Chain:
 
             for span in blocks(low, high):
                 block = self.scaled(store.values[span])
-                age = self._age(block, states)
-                rows, states = self._through(block, states)
+                rows, age, states = self._through(block, states)
                 if self.carries:
                     # What is missing is nothing to learn from, nor what has no value yet.
                     rows = np.where(np.isnan(block) | (age <= lag), np.nan, rows)
@@ -148,16 +147,18 @@ class Chain:
         """Return how many rows have come since the first number of each column, `[n, F]`."""
         return missing.carry(rows, states[0]).age if self.carries else np.ones(rows.shape)
 
-    def _through(self, rows: Floats, states: States) -> tuple[Floats, States]:
+    def _through(self, rows: Floats, states: States) -> tuple[Floats, Floats, States]:
+        """Return what is made of scaled rows, their ages as `_age` says, and the states after."""
         after: States = []
+        age = np.ones(rows.shape)
         if self.carries:
-            rows, _, state = missing.carry(rows, states[0])
+            rows, age, state = missing.carry(rows, states[0])
             after, states = [state], states[1:]
         for step, state in zip(self.steps, states, strict=False):
             part, state = step.apply(part_of(rows, step.features), state)
             rows = with_part(rows, step.features, part)
             after.append(state)
-        return rows, after
+        return rows, age, after
 
     def came(self, rows: Floats, states: States) -> NDArray[np.bool_]:
         """Return which numbers of scaled rows `[n, F]` came, and have a value."""
@@ -172,9 +173,9 @@ class Chain:
 
         `before` rows came; the first `lag` of a series have no value, and are read as 0.
         """
-        read, after = self._through(rows, states)
+        read, age, after = self._through(rows, states)
         if self.carries:
-            read = np.where(self._age(rows, states) <= self.lag, 0.0, read)
+            read = np.where(age <= self.lag, 0.0, read)
         if before < self.lag:
             read = read.copy()
             read[: self.lag - before] = 0.0

@@ -14,29 +14,21 @@ from recurra.contracts.metric import Scale, SeriesScales
 from recurra.contracts.source import Source
 from recurra.contracts.target import Examples, Target
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.answers import Answers, answered, can_be_given, counted, tagged
+from recurra.data.answers import Answers, can_be_given, counted
 from recurra.data.batches import Reader
 from recurra.data.chain import Chain
-from recurra.data.companions import Companions
-from recurra.data.corpus import build
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
-from recurra.data.ends import without_ends
 from recurra.data.feeds import Feed
 from recurra.data.known import Known
-from recurra.data.labels import Labels
-from recurra.data.marks import Marked, Marks
-from recurra.data.outlook import outlook_of
-from recurra.data.splits import Split, SplitName, split
+from recurra.data.marks import Marked
+from recurra.data.splits import Split, SplitName
 from recurra.data.store import Store
-from recurra.errors import InputError
-from recurra.job.counts import counts_of
-from recurra.job.covariates import companions_of
 from recurra.job.elements import ELEMENTS, Elements
 from recurra.job.feeds import feed_of
 from recurra.job.measures import Measure, examples, measure
+from recurra.job.reading import answers_of, reader_of, shortened, splits_of, stored
 from recurra.job.refusals import check_prompt, check_splits
 from recurra.job.transforming import transformed_splits
-from recurra.model import device as devices
 from recurra.resolved import Resolved
 from recurra.train.metrics import Tally, Undoing
 
@@ -322,7 +314,7 @@ def load_data(
 
     Raises `InputError` (RC040 to RC043, RC080).
     """
-    task, target = resolved.task, resolved.target
+    target = resolved.target
     with resolved.placing():
         source = resolved.source()
         known = known or Known()
@@ -331,13 +323,7 @@ def load_data(
         whole_store = stored(resolved, source, vocabulary, known.vocabulary is not None)
         store = shortened(resolved, whole_store)
         check(store)
-        whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
-        asked = first_asked(target, vocabulary, store)
-        at_once = target.at_once
-        ahead, last = target.ahead, target.last_origin
-        splits = split(
-            store, task.sequence, target.reach, whole, by_class, asked, at_once, ahead, last
-        )
+        splits = splits_of(resolved, vocabulary, store)
 
         # What is learned of the data is learned of the training split.
         elements = ELEMENTS[vocabulary.yields]
@@ -351,10 +337,8 @@ def load_data(
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        companions = companions_of(resolved, vocabulary, store, splits, known, source.timeline())
-        reader = reader_of(resolved, vocabulary, store, labels, companions)
-        reader = replace(reader, counts=counts_of(resolved, vocabulary, store, splits))
-        season = task.sequence.season
+        reader = reader_of(resolved, vocabulary, store, splits, known, labels, source.timeline())
+        season = resolved.task.sequence.season
         if chain and (chain.steps or lacks):
             reader, splits = transformed_splits(resolved, chain, reader, splits)
         train = examples(read, reader, splits["train"], answers, season)
@@ -380,86 +364,3 @@ def load_data(
         if target.generates:
             check_prompt(resolved, vocabulary)
     return data
-
-
-def reader_of(
-    resolved: Resolved,
-    vocabulary: Vocabulary[Any],
-    store: Store,
-    labels: NDArray[np.int64] | None,
-    companions: Companions | None,
-) -> Reader:
-    """Return what cuts batches from a store, before any transform."""
-    target = resolved.target
-    return Reader(
-        store=store,
-        encode=vocabulary.encode,
-        dtype=devices.DTYPES[resolved.task.device.precision],
-        reach=target.reach,
-        labels=labels,
-        codes=None if store.tags is None else store.tags.codes,
-        # Most targets leave it to score all.
-        chosen=None if type(target).scored is Target.scored else target.scored,
-        outlook=outlook_of(target, vocabulary, resolved.task.sequence.season),
-        companions=companions,
-    )
-
-
-def first_asked(
-    target: Target[Any], vocabulary: Vocabulary[Any], store: Store
-) -> NDArray[np.int64] | None:
-    """Return where the answer of each sequence begins, where answers follow sequences."""
-    if target.scope != "answer":
-        return None
-    return Marks.after(vocabulary.size).first_asked(store)
-
-
-def stored(
-    resolved: Resolved, source: Source[Any], vocabulary: Vocabulary[Any], known: bool
-) -> Store:
-    """Return the sequences of a source, encoded, with the columns that this task needs."""
-    # The cache keeps what these two, in these versions, made of the same data.
-    source_entry = resolved.parts["source"].entry
-    vocabulary_entry = resolved.parts["vocabulary"].entry
-    entries = (source_entry, vocabulary_entry)
-    identity = " ".join(f"{entry.qualified}@{entry.plugin.version}" for entry in entries)
-    owners = (source_entry.qualified, vocabulary_entry.qualified)
-    roles = resolved.needed
-    return build(source, vocabulary, identity=identity, owners=owners, roles=roles, known=known)
-
-
-def shortened(resolved: Resolved, store: Store) -> Store:
-    """Return a store without the steps that a task leaves off.
-
-    Raises `InputError` (RC031) where it is not of series of numbers that go on.
-    """
-    steps = resolved.task.sequence.leave_off
-    if not steps:
-        return store
-    if resolved.target.asks != "input" or store.values.ndim == 1:
-        fact = "leave_off is for series of numbers of which is asked what comes next"
-        raise InputError.of("RC031", fact, key="sequence.leave_off", cure="leave leave_off out")
-    return without_ends(store, steps)
-
-
-def answers_of(
-    target: Target[Any], vocabulary: Vocabulary[Any], store: Store, train: Split, known: Known
-) -> tuple[Vocabulary[Any], NDArray[np.int64] | None]:
-    """Return what the answers are of, and those to whole sequences, as ids or scaled numbers.
-
-    Where each element has a tag they are those of the tags that there are. They are known, or
-    fitted on the training split; elsewhere a label that is not there is `UNSEEN`.
-    """
-    if target.asks == "input":
-        return vocabulary, None
-    if target.scope == "answer":
-        return Marked(vocabulary), None
-    if store.tags is not None:
-        if isinstance(known.answers, Labels):
-            return known.tagged(known.answers, store.tags, train)
-        return tagged(store.tags, train)
-
-    column, rows = store.columns[target.asks], store.sequence(train.begin)
-    if known.answers is not None:
-        return known.answered(known.answers, column, rows)
-    return answered(target.answers, column, rows)

@@ -13,19 +13,11 @@ from recurra.data.batches import Reader
 from recurra.data.chain import Chain, check_rows, in_training, transformed
 from recurra.data.known import Known
 from recurra.data.marks import Marked
-from recurra.data.splits import Split, SplitName, everything, place_of, split
+from recurra.data.splits import Split, SplitName, Splits, everything, place_of
 from recurra.errors import InputError
-from recurra.job.counts import counts_of
-from recurra.job.covariates import companions_of
-from recurra.job.data import (
-    Beside,
-    Data,
-    answers_of,
-    first_asked,
-    reader_of,
-    stored,
-)
+from recurra.job.data import Beside, Data
 from recurra.job.elements import ELEMENTS
+from recurra.job.reading import all_of, answers_of, reader_of, splits_of, stored
 from recurra.job.refusals import answerable, check_ahead, unanswered
 from recurra.job.reopen import same_data
 from recurra.job.transforming import transformed_reader
@@ -39,10 +31,7 @@ SCALED_BY = 2
 def with_all(data: Data) -> Data:
     """Return the data of a run with all of it beside its splits."""
     train = data.splits["train"]
-    asked = first_asked(data.target, data.vocabulary, data.store)
-    whole = everything(
-        data.store, train.reach, train.whole, asked, train.at_once, train.ahead, train.last
-    )
+    whole = all_of(data.target, data.vocabulary, data.store)
     return replace(data, splits={**data.splits, "all": replace(whole, lag=train.lag)})
 
 
@@ -64,23 +53,18 @@ def held_data(
         elements = ELEMENTS[vocabulary.yields]
         chain = elements.known(vocabulary, store, known.owner)
 
-        whole, by_class = target.scope == "sequence", ELEMENTS[target.answers].by_class
-        begins = first_asked(target, vocabulary, store)
-        looks = target.at_once, target.ahead, target.last_origin
-        part = everything(store, target.reach, whole, begins, *looks)
-        if name != "all":
-            splits = split(store, sequence, target.reach, whole, by_class, begins, *looks)
-            part = splits[name]
+        if name == "all":
+            part = all_of(target, vocabulary, store)
+        else:
+            part = splits_of(asked, vocabulary, store)[name]
         none = _some(part, np.zeros(len(part), bool))
         answers, labels = answers_of(target, vocabulary, store, none, known)
         read = answers if isinstance(answers, Marked) else vocabulary
         target.prepare(elements.names(source, read))
 
-        every: dict[SplitName, Split]
-        every = {"train": none, "validation": none, "test": none, name: part}
-        companions = companions_of(asked, vocabulary, store, every, known, source.timeline())
-        reader, seen = reader_of(asked, vocabulary, store, labels, companions), none
-        reader = replace(reader, counts=counts_of(asked, vocabulary, store, every))
+        every: Splits = {"train": none, "validation": none, "test": none, name: part}
+        reader = reader_of(asked, vocabulary, store, every, known, labels, source.timeline())
+        seen = none
         lacks = elements.lacking(asked, source, vocabulary, store, none, known.owner)
         if chain and (chain.steps or lacks):
             reader, part, seen = _transformed(asked, chain, reader, part)
@@ -93,7 +77,7 @@ def held_data(
             source=source,
             vocabulary=vocabulary,
             store=store,
-            splits={"train": none, "validation": none, "test": none, name: part},
+            splits={**every, name: part},
             reader=reader,
             scale=scale,
             scales=elements.scales(store, seen, sequence.season, scale),

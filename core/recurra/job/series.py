@@ -18,8 +18,8 @@ from recurra.data.store import Covariates, Ints, Store
 from recurra.errors import InputError
 from recurra.job import frame
 from recurra.job.clock import Clock
-from recurra.job.data import shortened, stored
 from recurra.job.elements import ELEMENTS
+from recurra.job.reading import shortened, stored
 from recurra.resolved import Resolved
 
 
