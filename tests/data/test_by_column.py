@@ -245,7 +245,7 @@ def test_a_run_says_all_in_the_units_of_its_columns(tmp_path: Path) -> None:
     assert np.array(other["predicted"]) == pytest.approx(wanted, rel=1e-4)
 
     again = recurra.load(run.path)
-    assert list(again.predict([values.tolist()], horizon=4)) == [plain]
+    assert list(again.predict([values.tolist(), moved.tolist()], horizon=4)) == [plain, other]
     assert again.evaluate("test")["metrics"] == run.evaluate("test")["metrics"]
     session = run.session().feed(values[:11])
     session.save(tmp_path / "state")
