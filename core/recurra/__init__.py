@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         SymbolOptions,
     )
     from recurra.contracts.scan import ContextState, ScanCell, ScanState
-    from recurra.contracts.source import Piece, Role, Source
+    from recurra.contracts.source import NO_LABEL, Piece, Role, Source
     from recurra.contracts.stamps import Stamp
     from recurra.contracts.target import Elements, Examples, Past, Target, Window
     from recurra.contracts.timeline import Frequency, Timeline
@@ -99,6 +99,7 @@ _HOME = {
     "ContextState": "recurra.contracts.scan",
     "ScanCell": "recurra.contracts.scan",
     "ScanState": "recurra.contracts.scan",
+    "NO_LABEL": "recurra.contracts.source",
     "Piece": "recurra.contracts.source",
     "Role": "recurra.contracts.source",
     "Source": "recurra.contracts.source",
@@ -171,6 +172,7 @@ __all__ = [
     "LossOptions",
     "Metric",
     "Metrics",
+    "NO_LABEL",
     "Native",
     "Observer",
     "Options",

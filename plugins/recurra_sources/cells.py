@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any, TypeAlias
 
+from recurra import NO_LABEL, Element
 from recurra_sources.labels import FOLDS
 
 Place: TypeAlias = int | str
@@ -107,6 +108,19 @@ def tags(cell: Any) -> Reading:
     if not cell:
         return None, "missing"
     return tokens(cell)
+
+
+def label_of_step(cell: Any) -> Reading:
+    """Return a cell that says of a step what it is, as text; it may hold nothing."""
+    told = "" if is_missing(cell) or cell != cell else str(cell).strip()
+    return (NO_LABEL if told in ("", "nan") else told), ""
+
+
+def of_steps(element: Element, labelled: bool) -> Reader:
+    """Return what reads the tags of steps, or labels of them."""
+    if labelled:
+        return label_of_step
+    return tags if element == "text" else named
 
 
 def stamp(cell: Any) -> Reading:

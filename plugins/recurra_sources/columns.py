@@ -367,7 +367,7 @@ class Rows(Source[R]):
         special: dict[str | None, Reader] = {
             options.fold: read_as.fold,
             options.answer: read_as.tokens if element == "tokens" else read_as.text,
-            options.tags: read_as.tags if element == "text" else read_as.named,
+            options.tags: read_as.of_steps(element, options.labels_of_steps is not None),
             options.time: read_as.stamp,
         }
         others = options.beside[len(options.labels) :]

@@ -62,6 +62,10 @@ class Given(Rows[GivenOptions]):
         # What the index of the data says against its rows as steps, until it is told.
         self._jumps = ""
 
+    def labelled(self, column: str) -> Self:
+        """Return a source of which `over_data` gives the cells of a column as tags."""
+        return type(self)(self.options.labelled(column))
+
     def over_data(self, data: Any) -> Self:
         """Return a source of other data of the same form, without labels."""
         other = type(self)(self.options.for_new())

@@ -19,7 +19,10 @@ def as_long(options: R, names: list[str]) -> R | None:
 
     That is where the task names none. Raises `InputError` (RC030) where rows would be left out.
     """
-    if options.columns or options.beside or sorted(names) != sorted((GROUP, TIME, VALUE)):
+    labels = options.labels_of_steps
+    beside = [name for name in options.beside if name != labels]
+    names = [name for name in names if name != labels]
+    if options.columns or beside or sorted(names) != sorted((GROUP, TIME, VALUE)):
         return None
     if options.missing == "drop":
         fact = "rows that are left out would be gaps in the times of ds"

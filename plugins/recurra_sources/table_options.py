@@ -200,6 +200,8 @@ class RowOptions(Options):
     # Of another file than a run's: whether its rows are whole too, and may be answered.
     _alike: bool | None = PrivateAttr(default=None)
     _prompts: bool = PrivateAttr(default=False)
+    # What says of each step of new rows what it is.
+    _labels: str | None = PrivateAttr(default=None)
 
     @property
     def settled(self) -> bool:
@@ -438,9 +440,20 @@ class RowOptions(Options):
         said = (self.label, self.fold, self.answer, self.tags)
         return self.group is None and any(name is not None for name in said)
 
+    def labelled(self, column: str) -> Self:
+        """Return the same options, of which `for_new` reads what a column says of each step."""
+        other = self.model_copy()
+        other._labels = column
+        return other
+
+    @property
+    def labels_of_steps(self) -> str | None:
+        """The column that says of each step of new rows what it is."""
+        return self._labels if self.settled else None
+
     def for_new(self, **changed: Any) -> Self:
         """Return the same options, without labels, for other rows of the same form."""
-        beside = {"label": None, "fold": None, "answer": None, "tags": None}
+        beside = {"label": None, "fold": None, "answer": None, "tags": self._labels}
         other = self.model_copy(update={**beside, **changed})
         other._alike = self.whole_rows
         other._prompts = self.prompts

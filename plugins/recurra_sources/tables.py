@@ -98,6 +98,10 @@ class Table(Rows[O]):
         """Return a hash of name, size and time of the file."""
         return files.fingerprint([self._file()])
 
+    def labelled(self, column: str) -> Self:
+        """Return a source of which `over` gives the cells of a column as tags."""
+        return type(self)(self._said.labelled(column))
+
     def over(self, path: str) -> Self:
         """Return a source that reads another file in the same form, without labels."""
         return type(self)(self._said.over(path))
@@ -136,7 +140,9 @@ class Csv(Written[CsvOptions]):
     def read(self, element: Element) -> Iterator[Piece]:
         """Give the sequences; a row that is one holds no series. Raises `InputError` (RC030)."""
         self._reads_text = element == "text"
-        if element == "numbers" and self.options.tags is not None and self.options.group is None:
+        options = self.options
+        tagged = options.tags is not None and options.labels_of_steps is None
+        if element == "numbers" and tagged and options.group is None:
             fact = "without a group each row is a sequence, and of numbers that is a single step"
             cure = "name as group a column that tells whose step a row is, if of one series alone"
             raise InputError.of("RC030", fact, key="source.tags", cure=cure)

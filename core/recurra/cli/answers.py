@@ -125,14 +125,35 @@ def predict(
         bool, typer.Option("--skip-bad", help="Tell what is wrong with a row in a column.")
     ] = False,
     levels: LevelsAsked = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Tell how surprising each step is, and flag anomalies.")
+    ] = False,
+    alarm: Annotated[
+        float | None,
+        typer.Option(help="The share of ordinary steps that is flagged at most; 0.01 by default."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Flag above this score, without looking at the run's data.")
+    ] = None,
+    history: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of each series that are read before the first is scored."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="A column that says 0 or 1 of a step: how well these are found."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each sequence.")
     ] = False,
 ) -> None:
-    """Answer new sequences: labels with their chances, numbers, or what comes next."""
+    """Answer new sequences: labels with their chances, numbers, or what comes next; or score the
+    steps of series.
+    """
     from recurra import verbs
     from recurra.cli import predictions
     from recurra.cli.values import READERS, text_or_tokens
+    from recurra.job.scored import Asked, scoring_of
 
     origins = [origin for origin in (file, text, values) if origin is not None]
     if len(origins) != 1:
@@ -145,7 +166,23 @@ def predict(
     elif values is not None:
         read = READERS[opened.vocabulary.yields]
         rows = [read(values, opened.vocabulary.size)]
+    if score:
+        _refuse("--score", {"--horizon": horizon, "--levels": levels or None})
+        asked = Asked(alarm, threshold, history, labels, skip_bad)
+        predictions.write_scores(scoring_of(opened, rows, file, None, asked), output, as_json)
+        return
+    of_scores = {"alarm": alarm, "threshold": threshold, "history": history, "labels": labels}
+    _refuse("", {f"--{name}": value for name, value in of_scores.items()})
     table = opened.table(rows, file=file, horizon=horizon, skip_bad=skip_bad, levels=levels)
     count = predictions.write(table, output, as_json)
     if output is not None:
         print(f"wrote {count:,} predictions to {output}")
+
+
+def _refuse(beside: str, options: dict[str, Any]) -> None:
+    """Refuse options that count for nothing here. Raises `InputError` (RC080)."""
+    for name, value in options.items():
+        if value is not None:
+            fact = f"{name} is for scores" if not beside else f"{name} has no use beside {beside}"
+            cure = "leave it out" if beside else "add --score"
+            raise InputError.of("RC080", fact, cure=cure)

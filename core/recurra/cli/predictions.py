@@ -9,6 +9,7 @@ from pathlib import Path
 from recurra.cli.common import speaks_unicode
 from recurra.errors import InputError
 from recurra.job.answer_table import AnswerTable
+from recurra.job.scored import Scoring
 from recurra.runs import written
 
 WHAT = "predictions are"
@@ -36,3 +37,41 @@ def write(table: AnswerTable, output: Path | None, as_json: bool) -> int:
     if as_json:
         return written.write_lines(rows, sys.stdout, escaped=not speaks_unicode())
     return written.write_csv(rows, list(kinds), sys.stdout)
+
+
+def write_scores(scoring: Scoring, output: Path | None, as_json: bool) -> None:
+    """Write scores as `write` does; tell the threshold, and how well labelled steps are found.
+
+    It is told on stderr where the scores go to stdout.
+    """
+    count = write(scoring.table, output, as_json)
+    stream = sys.stderr
+    if output is not None:
+        print(f"wrote {count:,} scores to {output}")
+        stream = sys.stdout
+    alarm, counted = scoring.alarm, scoring.counted
+    thresholds = ", ".join(f"{number:.4g}" for number in alarm.thresholds.tolist())
+    print(f"threshold: {thresholds} {scoring.unit}; {alarm.told}", file=stream)
+    print(f"flagged:   {counted.flagged:,} of {counted.scored:,} scores", file=stream)
+    if scoring.detection is None:
+        return
+
+    figures = scoring.detection.figures()
+    share = {name: "-" if value is None else f"{value:.3f}" for name, value in figures.items()}
+    print(
+        f"labelled:  {figures['anomalous']:,} of {figures['steps']:,} steps are anomalies,"
+        f" {figures['events']:,} events; {figures['unscored']:,} of these steps have no score",
+        file=stream,
+    )
+    print(
+        f"by step:   precision {share['precision']}, recall {share['recall']}, F1 {share['f1']},"
+        f" average precision {share['average_precision']} (by chance {share['chance']})",
+        file=stream,
+    )
+    print(
+        f"by event:  {figures['events_found']:,} of {figures['events']:,} events are found;"
+        f" {figures['alarms_right']:,} of {figures['alarms']:,} alarms are right;"
+        f" precision {share['event_precision']}, recall {share['event_recall']},"
+        f" F1 {share['event_f1']}",
+        file=stream,
+    )

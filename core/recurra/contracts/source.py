@@ -52,6 +52,9 @@ COVARIATES: tuple[Role, ...] = (PAST, FUTURE, STATIC)
 FOLDS: tuple[str, ...] = ("train", "validation", "test")
 """What a fold can be."""
 
+NO_LABEL = "-"
+"""The tag of a step of which a column of labels says nothing."""
+
 NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -141,6 +144,15 @@ class Source(ABC, Generic[O]):
             "the source of this run reads no file",
             cure="give --text or --values, or rows in Python",
         )
+
+    def labelled(self, column: str) -> Source[O]:
+        """Return a source of which `over` and `over_data` give the cells of a column as `tags`.
+
+        They are what is said of each step of numbers, as text; an empty cell is `NO_LABEL`. Raises
+        `InputError` (RC080) where this kind of source has no such columns (came with API 1.1).
+        """
+        fact = f"the source of this run has no column {column!r} of labels"
+        raise InputError.of("RC080", fact, key="labels", cure="leave labels out")
 
     def over_data(self, data: Any) -> Source[O]:
         """Return a source of other data that a program has at hand, for predictions, as `over`.

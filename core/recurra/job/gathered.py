@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recurra.contracts.source import COVARIATES, OF_STEPS, Piece, Role
+from recurra.contracts.source import COVARIATES, OF_STEPS, TAGS, Piece, Role
 from recurra.errors import InputError
 
 
 class Row(NamedTuple):
-    """A sequence: what it is called, its elements, and the stamp of the first, where it has one."""
+    """A sequence: what it is called, its elements, and the stamp of the first, where it has one.
+
+    `tags` are what is said of each element, where that is read.
+    """
 
     name: str
     elements: Any
     time: Any = ""
+    tags: Sequence[str] = ()
 
 
 class Accompanied(NamedTuple):
@@ -35,13 +39,13 @@ def gathered(pieces: Iterable[Piece]) -> Iterator[Row]:
         # The first piece begins a sequence whether it says so or not.
         if piece.start or not count:
             if parts:
-                yield Row(name, _whole(parts), time)
+                yield Row(name, _whole(parts), time, _tags(parts))
             parts, count = [], count + 1
             name = str(piece.columns.get("series", count))
             time = str(piece.columns.get("time", ""))
         parts.append(piece)
     if parts:
-        yield Row(name, _whole(parts), time)
+        yield Row(name, _whole(parts), time, _tags(parts))
 
 
 def _whole(pieces: list[Piece]) -> Any:
@@ -59,6 +63,11 @@ def _whole(pieces: list[Piece]) -> Any:
             columns = {name: [piece.columns[role][name] for piece in pieces] for name in first}
             tables[role] = {name: _joined(parts) for name, parts in columns.items()}
     return Accompanied(values, tables)
+
+
+def _tags(pieces: list[Piece]) -> list[str]:
+    """Return the tags of the elements of a sequence, if they have such."""
+    return [tag for piece in pieces for tag in piece.columns.get(TAGS, ())]
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recurra.attribution import blaming
-from recurra.contracts.source import FUTURE, PAST, STATIC, Role, Source
+from recurra.contracts.source import FUTURE, PAST, STATIC, TAGS, Role, Source
 from recurra.data import intake
 from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.errors import InputError
@@ -63,30 +63,45 @@ def _time(sequence: Any) -> Any:
     return sequence.get(TIME) if isinstance(sequence, Mapping) else None
 
 
+def _labelled(source: Source[Any], labels: str | None) -> Source[Any]:
+    """Return a source that reads labels, if there are such."""
+    return source if labels is None else source.labelled(labels)
+
+
 @dataclass(frozen=True)
 class New:
-    """New sequences: those that are `listed`, or those of a `source`."""
+    """New sequences: those that are `listed`, or those of a `source`, which may be `tagged`."""
 
     run: Run
     listed: Iterable[Any] = ()
     source: Source[Any] | None = None
+    tagged: bool = False
 
     @classmethod
     def of(
-        cls, run: Run, rows: Iterable[Any] | None, file: str | Path | None, data: Any = None
+        cls,
+        run: Run,
+        rows: Iterable[Any] | None,
+        file: str | Path | None,
+        data: Any = None,
+        labels: str | None = None,
     ) -> New:
-        """Return what is given as one of the three. Raises `InputError`."""
+        """Return what is given as one of the three; a column of it may hold labels of its steps.
+
+        Raises `InputError`.
+        """
         if sum(each is not None for each in (rows, file, data)) != 1:
             raise InputError.of("RC080", "give rows, or a file of them, or data")
         if rows is not None:
             return cls(run, arguments.sequences("rows", rows))
-        resolved = run.resolved
+        resolved, tagged = run.resolved, labels is not None
         if file is not None:
             path = os.path.abspath(arguments.path("file", file))
-            return cls(run, source=resolved.source().over(path))
+            return cls(run, source=_labelled(resolved.source(), labels).over(path), tagged=tagged)
         if "data" not in resolved.parts["source"].entry.component.lacks:
             resolved = resolved_again(run.folder, {"source.kind": GIVEN_SOURCE})
-        return cls(run, source=resolved.source().over_data(data))
+        source = _labelled(resolved.source(), labels)
+        return cls(run, source=source.over_data(data), tagged=tagged)
 
     @property
     def named(self) -> str:
@@ -121,6 +136,8 @@ class New:
         if self.run.covariates is not None:
             roles = tuple(self.run.covariates.tables)
             source.categories = self.run.covariates.categories
+        if self.tagged:
+            roles = (*roles, TAGS)
         self._check_frequency(source)
         pieces = intake.pieces(source, self.run.vocabulary.reads, owner, roles, given=True)
         with blaming(resolved):

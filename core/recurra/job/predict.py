@@ -191,7 +191,7 @@ class Predictor:
         try:
             x = self._read(sequence).x[None].to(self.network.device)
         except InputError as error:
-            raise _of_row(error) from error.__cause__
+            raise of_row(error) from error.__cause__
         given: list[Tensor] = []
 
         def note(layer: nn.Module, inputs: Any, output: Any) -> None:
@@ -217,8 +217,8 @@ class Predictor:
                 read[index] = sequence._replace(name=row.name)
             except InputError as error:
                 if not self.skip_bad:
-                    raise _of_row(error, row.name) from error.__cause__
-                errors[index] = _fact(error.problems[0])
+                    raise of_row(error, row.name) from error.__cause__
+                errors[index] = fact_of(error.problems[0])
 
         with self.within():
             answers = self._answered(read)
@@ -233,7 +233,7 @@ class Predictor:
         """
         if isinstance(sequence, InputError):
             raise sequence
-        beside = self._beside(sequence, time)
+        beside = self.beside(sequence, time)
         if isinstance(sequence, Accompanied):
             sequence = sequence.values
         values = reading.encoded(self.vocabulary, sequence)
@@ -257,7 +257,7 @@ class Predictor:
         counts = self._counts(sequence, values) if self.target.asks in OF_STEPS else None
         return Read(values, x, counts, beside)
 
-    def _beside(self, sequence: Any, time: Any) -> Rows | None:
+    def beside(self, sequence: Any, time: Any) -> Rows | None:
         """Return the covariates of a sequence, if any are read. Raises `InputError` (RC080)."""
         if self.covariates is None:
             return None
@@ -446,14 +446,14 @@ def as_steps(rows: NDArray[np.float64]) -> list[Any]:
     return [row[0] if len(row) == 1 else row for row in listed]
 
 
-def _of_row(error: InputError, name: str = "") -> InputError:
+def of_row(error: InputError, name: str = "") -> InputError:
     """Return the error of a sequence that says which, if it has a name."""
     where = f"row {name}: " if name else ""
     return InputError(
-        replace(problem, fact=where + _fact(problem), key="") for problem in error.problems
+        replace(problem, fact=where + fact_of(problem), key="") for problem in error.problems
     )
 
 
-def _fact(problem: Problem) -> str:
+def fact_of(problem: Problem) -> str:
     """Return what is wrong with a sequence, which elsewhere is a prompt."""
     return problem.fact.replace("the prompt", "the sequence")

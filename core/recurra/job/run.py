@@ -37,6 +37,7 @@ from recurra.job.parts import Part
 from recurra.job.predict import Predictor
 from recurra.job.reopen import same_data, same_vocabulary
 from recurra.job.results import figures
+from recurra.job.scored import Asked, Scores, scoring_of
 from recurra.job.series import check_forecasts
 from recurra.model.device import arithmetic
 from recurra.model.network import Network
@@ -339,6 +340,33 @@ class Run:
         intervals = spreads.check_steps(intervals, len(made), "length", False)
         with blaming(self.resolved):
             return generation.bounds_of(self, given, made, intervals)
+
+    def score(
+        self,
+        rows: Iterable[Any] | None = None,
+        *,
+        file: str | Path | None = None,
+        data: Any = None,
+        alarm: float | None = None,
+        threshold: float | None = None,
+        history: int | None = None,
+        labels: str | None = None,
+        skip_bad: bool = False,
+        own: Any = None,
+    ) -> Scores:
+        """Return how surprising each step of some series is to a run that has read those before.
+
+        Series are given as in `predict`. `frame` has a row for each step: what came, `y`, what was
+        expected, under the name of the task, the `score`, in nats or as an error in scaled units,
+        and whether it is an `anomaly`: above a threshold that at most a share `alarm` (0.01) of
+        ordinary steps exceeds, by the validation split of the run; or above `threshold`. The first
+        `history` steps are read, and not scored. `labels` names a column of a file or of data that
+        says 0 or 1: `figures` then tell precision, recall and more. `own` is the data of the run,
+        where that was given in Python. Raises `InputError` (RC041, RC042, RC044, RC080).
+        """
+        asked = Asked(alarm, threshold, history, labels, skip_bad)
+        with blaming(self.resolved):
+            return scoring_of(self, rows, file, data, asked, own).scores()
 
     def predictor(
         self, horizon: int | None = None, skip_bad: bool = False, stamped: bool = False
