@@ -10,14 +10,16 @@ from recurra.contracts.component import CAPABILITIES
 from recurra.contracts.declared import misdeclared
 from recurra.contracts.encoder import Encoder
 from recurra.contracts.loss import Loss
+from recurra.contracts.metric import Figure
 from recurra.contracts.source import FUTURE, OF_STEPS, PAST, Source
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.errors import InputError, PluginError, Problem, listing
+from recurra.generate import levels as written
 from recurra.generate.elements import ELEMENTS
 from recurra.resolved import Part, Resolved
 from recurra.spec.tables import MOST, Generation, Sequence, Task
-from recurra.train.metrics import known
+from recurra.train.metrics import expected_figures, known
 
 NO_METRIC = "there is no such metric here"
 TAKES_WHOLE = {
@@ -337,6 +339,9 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
             own = ELEMENTS[vocabulary.yields]
             fact = f"{key} is for {own.other}, and {own.name} are {own.followed}"
             problems.append(Problem("RC031", fact, f"generation.{key}"))
+    if resolved.target.conformal != "none" and "levels" in ELEMENTS[vocabulary.yields].unused:
+        fact = "target.conformal is about forecasts of numbers, and symbols are drawn"
+        problems.append(Problem("RC031", fact, "target.conformal"))
     if not resolved.target.generates:
         name = resolved.parts["target"].entry.component.name
         fact = (
@@ -354,15 +359,24 @@ def _generation_problems(resolved: Resolved, vocabulary: type[Vocabulary[Any]]) 
         problems.append(Problem("RC031", fact, "generation.length", cure=cure))
 
     figures = known(resolved.target, resolved.answers, resolved.levels)
-    named = {"training.monitor": task.training.monitor}
+    if task.training.monitor not in figures:
+        allowed = ", ".join(figures)
+        problems.append(Problem("RC013", NO_METRIC, "training.monitor", allowed=allowed))
+    figures = expectable(resolved)
     for name in task.expect.metrics or {}:
-        named[f"expect.metrics.{name}"] = name
-    for key, name in named.items():
         if name not in figures:
-            problems.append(Problem("RC013", NO_METRIC, key, allowed=", ".join(figures)))
+            key, allowed = f"expect.metrics.{name}", ", ".join(figures)
+            problems.append(Problem("RC013", NO_METRIC, key, allowed=allowed))
     if not validates(resolved):
         problems += validation_problems(task)
     return problems
+
+
+def expectable(resolved: Resolved) -> dict[str, Figure]:
+    """Return each figure that a run of a task may end with, those of intervals among them."""
+    levels = resolved.task.generation.levels or written.DEFAULT
+    told = written.chances(sorted(levels)) if resolved.target.conformal != "none" else ()
+    return expected_figures(resolved.target, resolved.answers, resolved.levels, told)
 
 
 def validation_problems(task: Task) -> Iterator[Problem]:

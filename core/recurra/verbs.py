@@ -12,18 +12,16 @@ from recurra.compatibility import check_compatibility
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.generate.levels import parsed
+from recurra.job.again import go_on
 from recurra.job.backtest import Backtest
 from recurra.job.backtest import backtest as rolled
-from recurra.job.build import build_network, coming_of, sized
+from recurra.job.build import build_network, coming_of
 from recurra.job.changes import changed
 from recurra.job.data import Data, load_data
-from recurra.job.describe import plugins
 from recurra.job.folds import Plan
 from recurra.job.frame import form_of, model_column
 from recurra.job.fresh import Prepared, prepared
 from recurra.job.intervals import with_levels
-from recurra.job.paths import begins_inside
-from recurra.job.preflight import preflight
 from recurra.job.reopen import (
     fill,
     learned_answers,
@@ -32,7 +30,6 @@ from recurra.job.reopen import (
     recorded_paths,
     relearn,
     resolved_again,
-    same_data,
 )
 from recurra.job.report import Report
 from recurra.job.results import check_bands
@@ -48,18 +45,15 @@ from recurra.job.rolling import (
 from recurra.job.run import Run
 from recurra.job.start import Start
 from recurra.job.summary import summary
-from recurra.job.train import tell, train, watching
+from recurra.job.train import tell, watching
 from recurra.model.device import arithmetic
 from recurra.resolve import resolve
 from recurra.resolved import Resolved
-from recurra.runs import files
 from recurra.runs.backtests import Asked, BacktestFolder, newest
 from recurra.runs.folder import RunFolder
 from recurra.runs.versions import (
     refuse_changed_files,
     warn_of_changed_files,
-    warn_of_other_device,
-    warn_of_other_paths,
     warn_of_others,
 )
 from recurra.train.events import Observer
@@ -188,35 +182,7 @@ def resume(
     if not changed_plugins:
         refuse_changed_files(folder, [part.entry for part in resolved.used])
 
-    with blaming(resolved), arithmetic(resolved.task.device):
-        if changes:
-            check_compatibility(resolved)
-        # It goes on on the paths that it has recorded, so that every bit is the same.
-        recorded = recorded_paths(folder, resolved)
-        loaded = same_data(folder, resolved)
-        network, choices = build_network(
-            resolved,
-            loaded.width,
-            answers=loaded.answers.size,
-            features=loaded.source.features(),
-            missing=loaded.vocabulary.missing is not None,
-            resets=begins_inside(resolved, loaded),
-            execution=recorded,
-            coming=coming_of(loaded.covariates),
-        )
-        relearn(network, folder)
-
-        warn_of_other_paths(folder, recorded.paths, choices)
-        warn_of_other_device(folder, str(network.device))
-        folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
-
-        with sized(resolved, network, recorded):
-            if changes:
-                preflight(resolved, loaded, network)
-            randomness = recorded.randomness
-            learned = loaded.vocabulary, loaded.answers
-            this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)
-            return train(this, loaded, observer, changes)
+    return go_on(folder, changes, observer)
 
 
 def backtest(

@@ -43,6 +43,11 @@ class Horizon(Target[HorizonOptions]):
         return self.options.length
 
     @property
+    def conformal(self) -> Literal["none", "split", "adaptive"]:
+        """Whether forecasts have intervals as wide as what earlier ones missed by."""
+        return self.options.conformal
+
+    @property
     def decoder(self) -> Literal["linear", "cell"]:
         """What gives the answers."""
         return self.options.decoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from recurra import (
     Accuracy,
@@ -45,6 +45,11 @@ class Next(Target[NextOptions]):
     asks: ClassVar[Role] = "input"
     reach: ClassVar[int] = 1
     generates: ClassVar[bool] = True
+
+    @property
+    def conformal(self) -> Literal["none", "split", "adaptive"]:
+        """Whether forecasts have intervals as wide as what earlier ones missed by."""
+        return self.options.conformal
 
     def metrics(self, elements: Elements) -> Sequence[type[Metric]]:
         """Return the chance given to what came, or the distance from it."""

@@ -7,11 +7,24 @@ from typing import Literal
 from recurra import Field, Options
 
 
-class NextOptions(Options):
-    """Options of next: none."""
+class ForecastOptions(Options):
+    """What every target has whose answers are a forecast."""
+
+    conformal: Literal["none", "split", "adaptive"] = Field(
+        "none",
+        description=(
+            "split: forecasts of numbers have intervals as wide as what a model of the same recipe,"
+            " trained without the end of training, misses by there; adaptive: the level is moved"
+            " too, by what was missed so far"
+        ),
+    )
 
 
-class HorizonOptions(Options):
+class NextOptions(ForecastOptions):
+    """Options of next."""
+
+
+class HorizonOptions(ForecastOptions):
     """Options of horizon."""
 
     length: int = Field(ge=1, le=10_000, description="how many steps are answered at once")

@@ -203,6 +203,15 @@ class Target(ABC, Generic[O]):
         return False
 
     @property
+    def conformal(self) -> Literal["none", "split", "adaptive"]:
+        """Whether forecasts of numbers have intervals as wide as what earlier ones missed by.
+
+        It takes a second training, of what precedes them. "adaptive" moves the level as well, by
+        what was missed so far.
+        """
+        return "none"
+
+    @property
     def seasonal(self) -> bool:
         """Whether there must be a season."""
         return False

@@ -24,6 +24,7 @@ from recurra.data.store import Array
 from recurra.errors import InputError, Interrupted, RecurraError
 from recurra.generate import arguments
 from recurra.generate.abreast import Start
+from recurra.generate.conformal import Conformal
 from recurra.generate.foretold import Foretold, Intervals, foretold
 from recurra.generate.levels import Levels, bounds
 from recurra.job import backtested, frame
@@ -165,7 +166,7 @@ def backtest(folder: BacktestFolder, task: Task, observer: Observer) -> Backtest
             if folder.forecasts(fold) is None:
                 of_fold = passing() if folder.asked.retrain else nullcontext()
                 with _told(folder, fold), of_fold:
-                    folder.save(fold, _forecasts(task, fold, observer))
+                    folder.save(fold, _forecasts(folder, task, fold, observer))
             elif fold == 1:
                 tell(observer, [f"{folder.saved()}, and taken from {folder.path}"])
         result = _result(folder, task, time.perf_counter() - start)
@@ -194,7 +195,26 @@ def _told(folder: BacktestFolder, fold: int) -> Iterator[None]:
         raise type(error)([told, *others]) from error.__cause__
 
 
-def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:
+def _adapted(folder: BacktestFolder, task: Task, fold: int, intervals: Intervals) -> Intervals:
+    """Return intervals whose levels are moved by what those of earlier folds have missed.
+
+    That is so of those that adapt, and of one model for all folds: what is known of an earlier fold
+    at the cutoff counts. The calibration of a model of its own has seen that already.
+    """
+    spread = intervals.spread
+    if not isinstance(spread, Conformal) or not spread.adaptive or folder.asked.retrain:
+        return intervals
+    for earlier in range(1, fold):
+        made = folder.forecasts(earlier)
+        assert made is not None, "folds are made one after the other"
+        known = (fold - earlier) * task.plan.step
+        for alpha, missed in backtested.missed(task.series, task.plan, earlier, made).items():
+            missed[known:] = np.nan
+            spread = spread.after(alpha, missed)
+    return replace(intervals, spread=spread)
+
+
+def _forecasts(folder: BacktestFolder, task: Task, fold: int, observer: Observer) -> Forecasts:
     """Return what the model of a fold forecasts of each series that is long enough for it."""
     plan, series = task.plan, task.series
     model = task.model(fold)
@@ -210,7 +230,9 @@ def _forecasts(task: Task, fold: int, observer: Observer) -> Forecasts:
 
     values = np.full((len(chosen), plan.horizon, series.width), np.nan)
     quantiles: list[NDArray[np.float64]] = []
-    told = None if model.intervals is None else measured(model.intervals)
+    told = None
+    if model.intervals is not None:
+        told = measured(_adapted(folder, task, fold, model.intervals))
     last = time.monotonic()
     with blaming(run.resolved), arithmetic(run.task.device), sized(run.resolved, run.network):
         run.network.eval()
@@ -234,18 +256,23 @@ def each(
     intervals: Intervals | None = None,
 ) -> Iterator[Foretold]:
     """Give what a model forecasts of each series after its cutoff, with intervals, if any."""
-    run, series, horizon = model.run, task.series, task.plan.horizon
-
-    def starts() -> Iterator[Start]:
-        for row in chosen.tolist():
-            cutoff = int(cutoffs[row])
-            first = max(0, cutoff - HISTORY)
-            history = series.between(row, first, cutoff)
-            beside = series.beside(run.covariates, row, first, cutoff, horizon)
-            yield Start(history, first, model.known(row), beside, series.names[row])
-
+    run = model.run
     asked = run.outlook, run.covariates, intervals
-    return foretold(run.network, run.vocabulary, starts(), horizon, *asked)
+    starts = starts_of(task, model, chosen, cutoffs)
+    return foretold(run.network, run.vocabulary, starts, task.plan.horizon, *asked)
+
+
+def starts_of(
+    task: Task, model: Model, chosen: NDArray[np.int64], cutoffs: NDArray[np.int64]
+) -> Iterator[Start]:
+    """Give what the forecast of each series goes on from."""
+    series, covariates = task.series, model.run.covariates
+    for row in chosen.tolist():
+        cutoff = int(cutoffs[row])
+        first = max(0, cutoff - HISTORY)
+        history = series.between(row, first, cutoff)
+        beside = series.beside(covariates, row, first, cutoff, task.plan.horizon)
+        yield Start(history, first, model.known(row), beside, series.names[row])
 
 
 def _result(folder: BacktestFolder, task: Task, seconds: float) -> Backtested:

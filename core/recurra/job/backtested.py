@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple, TypedDict
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recurra.contracts.metric import SeriesScales
 from recurra.data.store import Ints
 from recurra.generate import levels as written
+from recurra.generate.conformal import missed_by
 from recurra.generate.levels import Levels
 from recurra.job.figures import Ahead, Columns, Measured, Spreads, Verdict
 from recurra.job.folds import Plan
@@ -109,6 +110,32 @@ def rows(series: Series, plan: Plan, fold: int, made: Forecasts, levels: Levels)
             bounds = one.quantiles[places, :, column].T.tolist()
             for ds, came, said, own in zip(labels, actual, predicted, bounds, strict=True):
                 yield name, ds, cutoff, came, said, *own
+
+
+def missed(
+    series: Series, plan: Plan, fold: int, made: Forecasts
+) -> dict[float, NDArray[np.float64]]:
+    """Return which shares `[H, F]` of what came lie outside of the intervals of a fold.
+
+    They are by the chance of a miss; of a step that never came it is not a number.
+    """
+    outside: dict[float, NDArray[np.float64]] = {}
+    futures = np.stack([one.future for one in each(series, plan, fold, made)])
+    for place, chance in enumerate(made.chances):
+        if chance >= 0.5:
+            continue
+        low = made.quantiles[:, place]
+        high = made.quantiles[:, made.chances.index(opposite(made.chances, chance))]
+        known = np.isfinite(futures) & np.isfinite(low) & np.isfinite(high)
+        count = known.sum(axis=0)
+        out = (known & ((futures < low) | (futures > high))).sum(axis=0)
+        outside[missed_by(chance)] = np.where(count > 0, out / np.maximum(count, 1), np.nan)
+    return outside
+
+
+def opposite(chances: Sequence[float], chance: float) -> float:
+    """Return the chance that lies as far above a half as one lies below."""
+    return min(chances, key=lambda other: abs(other - (1 - chance)))
 
 
 class Scored:

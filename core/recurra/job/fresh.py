@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from recurra.attribution import blaming
 from recurra.compatibility import check_compatibility
 from recurra.engine.choice import Choice
+from recurra.errors import InputError, Problem
 from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.data import Data, load_data
 from recurra.job.describe import describe
@@ -48,6 +49,13 @@ class Prepared:
             return train(this, data, observer)
 
 
+def _begun_elsewhere(origin: Start) -> Problem:
+    """Return the problem of a calibration whose model would begin with what another run learned."""
+    fact = f"{origin.owner} may have learned from what a calibration must not have seen"
+    cure = 'target.conformal = "none", or train without --from'
+    return Problem("RC031", fact, "target.conformal", cure=cure)
+
+
 def prepared(resolved: Resolved, origin: Start | None = None) -> Prepared:
     """Read the data of a task, build its network and rehearse all that training will ask of them.
 
@@ -55,6 +63,8 @@ def prepared(resolved: Resolved, origin: Start | None = None) -> Prepared:
     """
     with blaming(resolved), arithmetic(resolved.task.device):
         check_compatibility(resolved)
+        if origin is not None and resolved.target.conformal != "none":
+            raise InputError([resolved.place(_begun_elsewhere(origin))])
         loaded = load_data(resolved) if origin is None else origin.data(resolved)
         network, choices = fresh_network(resolved, loaded)
         if origin is not None:

@@ -27,16 +27,27 @@ class Teller(NamedTuple):
 
 
 TELLERS: list[Teller] = []
-"""The kinds of spread, the first that a task has before the others."""
+"""The kinds of spread that a loss has, the first that a task has before the others."""
 
 
 def will_tell(resolved: Resolved) -> bool:
     """Tell whether the forecasts of a task have a spread."""
-    return any(teller.will(resolved) for teller in TELLERS)
+    conformal = resolved.target.conformal != "none"
+    return conformal or any(teller.will(resolved) for teller in TELLERS)
 
 
 def spread_of(run: Run) -> Spread | None:
     """Return what gives the quantiles of the forecasts of a run, if anything does."""
+    if run.resolved.target.conformal != "none":
+        # It trains a run of its own, and is built over runs.
+        from recurra.job.calibration import spread_of as calibrated
+
+        return calibrated(run)
+    return base_of(run)
+
+
+def base_of(run: Run) -> Spread | None:
+    """Return what gives them without a calibration."""
     for teller in TELLERS:
         if teller.will(run.resolved):
             return teller.of(run)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recurra.compatibility import NO_METRIC, validation_problems
+from recurra.compatibility import NO_METRIC, expectable, validation_problems
 from recurra.contracts.metric import LOSS, NAUGHT, Metrics
 from recurra.contracts.options import SymbolOptions
 from recurra.data import intake
@@ -31,6 +31,7 @@ from recurra.generate.session import Session
 from recurra.job.data import Data
 from recurra.job.elements import FEW
 from recurra.job.intervals import untold
+from recurra.job.origins import origins_of
 from recurra.model import probe
 from recurra.model.network import Network
 from recurra.randomness import seeded
@@ -64,6 +65,8 @@ def preflight(resolved: Resolved, data: Data, network: Network) -> None:
         ]
         if faults:
             raise InputError(faults)
+        if data.target.conformal != "none":
+            origins_of(resolved, data)
         _rehearse(resolved, data, network, steep)
 
 
@@ -106,7 +109,7 @@ def _bands(resolved: Resolved, data: Data) -> Iterator[Problem]:
         yield Problem("RC014", fact, "expect.within")
     yield from data.elements.bands(resolved.task)
 
-    figures = known(data.target, type(data.answers), resolved.levels)
+    figures = expectable(resolved)
     metrics = expect.metrics or {}
     for name, (least, most) in metrics.items():
         figure = figures[name]

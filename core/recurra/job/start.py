@@ -270,7 +270,7 @@ class Start:
             self.said[part] = f"begins anew: the target is {target}, and was {was}"
             return {}
 
-        targets = [each.parts["target"].options for each in (resolved, before)]
+        targets = [_asked(each) for each in (resolved, before)]
         if resolved.target.ahead and targets[0] != targets[1]:
             self.said[part] = "begins anew: what is asked ahead, or what it is added to, is another"
             return {}
@@ -324,6 +324,13 @@ def _of_change(owner: str, change: Change, cure: str) -> Problem:
     before, after = map(shown, change[1:])
     fact = f"{owner} was made with another {change.name}, and its weights would mean something else"
     return Problem("RC030", fact, change.name, got=after, allowed=before, cure=cure)
+
+
+def _asked(resolved: Resolved) -> dict[str, Any]:
+    """Return the options of a target, as far as weights depend on them."""
+    options: dict[str, Any] = resolved.parts["target"].options.model_dump()
+    options.pop("conformal", None)
+    return options
 
 
 def _kind(part: Part) -> str:

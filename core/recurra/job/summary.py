@@ -17,6 +17,7 @@ from recurra.data.splits import Split, SplitName
 from recurra.engine.choice import Choice
 from recurra.engine.measure import wait
 from recurra.engine.recurrence import State
+from recurra.job import origins
 from recurra.job.build import build_optimizer, fresh_network, sized
 from recurra.job.covariates import short_ahead
 from recurra.job.data import Data
@@ -76,7 +77,7 @@ def summary(resolved: Resolved, data: Data) -> Report:
         notes=resolved.notes,
         components=_components(resolved),
         device=str(network.device),
-        data=_sizes(data, task),
+        data=_sizes(data, task, origins.told(resolved, data)),
         vocabulary=data.elements.summary(data),
         answers=None if data.answers is data.read else data.answer_elements.answers(data),
         shapes=_stages(network, batch),
@@ -100,8 +101,11 @@ def _components(resolved: Resolved) -> dict[str, str]:
     return components | {"cell": ", ".join(cells)}
 
 
-def _sizes(data: Data, task: Task) -> DataSizes:
-    """Return how large the data is, cut into windows as a task says, and how it was read."""
+def _sizes(data: Data, task: Task, calibration: list[str]) -> DataSizes:
+    """Return how large the data is, cut into windows as a task says, and how it was read.
+
+    What is to be said of a `calibration` is said too.
+    """
     return DataSizes(
         elements=len(data.store),
         sequences=len(data.store.starts),
@@ -117,6 +121,7 @@ def _sizes(data: Data, task: Task) -> DataSizes:
             *data.times(),
             *of_stamps(data),
             *short_ahead(data, task.generation.length),
+            *calibration,
         ],
         covariates=[] if data.covariates is None else list(_covariates(data.covariates)),
         covariate_inputs=0 if data.covariates is None else data.covariates.width,

@@ -88,6 +88,11 @@ def train(run: Run, data: Data, observer: Observer, changes: Changes | None = No
     best = folder.checkpoints.load("best")
     network.load_state_dict(best.tensors["weights"])
     with _resumable(folder):
+        if data.target.conformal != "none":
+            # It trains a run of its own.
+            from recurra.job.calibration import calibrate
+
+            calibrate(run, data, observer)
         intervals = run.intervals()
         measured = figures(resolved.task, data, network, data.held_out(), intervals)
         generated = run.generated() if data.target.generates else None

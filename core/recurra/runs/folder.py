@@ -36,6 +36,7 @@ class RunFolder:
                         the scheme of random numbers
     data.json           fingerprint and sizes of the data
     vocabulary.json     what the vocabulary learned
+    calibration.json    the scores of a calibration, if any, made by the run calibration/1
     hashes.json         a hash of each of the files above, see `recurra.runs.records`
     metrics.jsonl       one line for each record of training, validation and the final evaluation
     samples.txt         what was generated at each validation and at the end

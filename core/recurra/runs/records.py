@@ -22,6 +22,8 @@ HASHES = "hashes.json"
 SEALED = ("task.toml", "plugins.json", "environment.json", "data.json", "vocabulary.json")
 CHANGES = "changes.json"
 """What overrides have changed of the task since the run began, where they have."""
+CALIBRATION = "calibration.json"
+"""The scores of a calibration, where there is one."""
 ORIGIN = "origin.json"
 """The run that this one starts from, and what was taken of it, where there is one."""
 FORMAT = 2
@@ -129,6 +131,20 @@ class Origin(Model):
     parts: dict[str, str]
 
 
+class Calibration(Model):
+    """calibration.json: what the forecasts of another model, trained as this one, have missed by.
+
+    `recipe` tells that model, and `over` by what its misses are measured: the scale of a series
+    with its `season`, or the spread of a distribution. `scores` are by origin, the earliest first,
+    by step ahead and by column.
+    """
+
+    recipe: Hash
+    over: Literal["point", "spread"]
+    season: Count
+    scores: Annotated[list[list[list[list[float]]]], Field(min_length=1)]
+
+
 class Hashes(Model):
     """hashes.json: of each file the hash, or both hashes while it is being replaced."""
 
@@ -205,6 +221,12 @@ class Records:
         if not os.path.lexists(self.folder / ORIGIN):
             return None
         return self._read(ORIGIN, Origin.model_validate)
+
+    def calibration(self) -> Calibration | None:
+        """Return the scores that intervals are made of, if there are any."""
+        if not os.path.lexists(self.folder / CALIBRATION):
+            return None
+        return self._read(CALIBRATION, Calibration.model_validate)
 
     def changes(self) -> list[Changed]:
         """Return what has changed of the task, and when, the earliest first."""

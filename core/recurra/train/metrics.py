@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from recurra.contracts.distribution import Distribution
+from recurra.contracts.distribution import DECILES, Distribution
 from recurra.contracts.loss import Loss
 from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale, SeriesScales
 from recurra.contracts.target import Target
@@ -175,6 +175,23 @@ def known(
         for figure in metric.figures(vocabulary):
             figures[figure.name] = figure
     return figures | {figure.name: figure for figure in spread_figures(levels)}
+
+
+def expected_figures(
+    target: Target[Any],
+    vocabulary: type[Vocabulary[Any]],
+    levels: Sequence[float] = (),
+    chances: Sequence[float] = (),
+) -> dict[str, Figure]:
+    """Return each figure that the end of a run may have: those, and of intervals at some chances.
+
+    These are of forecasts.
+    """
+    own = known(target, vocabulary, levels)
+    if not chances:
+        return own
+    of_intervals = (*spread_figures(chances), *spread_figures(DECILES))
+    return {**{figure.name: figure for figure in of_intervals}, **own}
 
 
 def free_figures(target: Target[Any], vocabulary: type[Vocabulary[Any]]) -> set[str]:

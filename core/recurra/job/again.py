@@ -1,0 +1,53 @@
+"""A run that goes on from its last whole checkpoint."""
+
+from __future__ import annotations
+
+from recurra.attribution import blaming
+from recurra.compatibility import check_compatibility
+from recurra.job.build import build_network, coming_of, sized
+from recurra.job.changes import Changes
+from recurra.job.describe import plugins
+from recurra.job.paths import begins_inside
+from recurra.job.preflight import preflight
+from recurra.job.reopen import recorded_paths, relearn, same_data
+from recurra.job.run import Run
+from recurra.job.train import train
+from recurra.model.device import arithmetic
+from recurra.runs import files
+from recurra.runs.folder import RunFolder
+from recurra.runs.versions import warn_of_other_device, warn_of_other_paths
+from recurra.train.events import Observer
+
+
+def go_on(folder: RunFolder, changes: Changes, observer: Observer) -> Run:
+    """Train a run on to its end, with what changes in its task, bit for bit where nothing does."""
+    resolved = changes.asked
+    with blaming(resolved), arithmetic(resolved.task.device):
+        if changes:
+            check_compatibility(resolved)
+        # It goes on on the paths that it has recorded, so that every bit is the same.
+        recorded = recorded_paths(folder, resolved)
+        loaded = same_data(folder, resolved)
+        network, choices = build_network(
+            resolved,
+            loaded.width,
+            answers=loaded.answers.size,
+            features=loaded.source.features(),
+            missing=loaded.vocabulary.missing is not None,
+            resets=begins_inside(resolved, loaded),
+            execution=recorded,
+            coming=coming_of(loaded.covariates),
+        )
+        relearn(network, folder)
+
+        warn_of_other_paths(folder, recorded.paths, choices)
+        warn_of_other_device(folder, str(network.device))
+        folder.records.amend("plugins.json", files.json_text(plugins(resolved)))
+
+        with sized(resolved, network, recorded):
+            if changes:
+                preflight(resolved, loaded, network)
+            randomness = recorded.randomness
+            learned = loaded.vocabulary, loaded.answers
+            this = Run(folder, resolved, *learned, network, randomness, loaded.covariates)
+            return train(this, loaded, observer, changes)
