@@ -59,11 +59,16 @@ class Start(NamedTuple):
 
 @dataclass
 class _Read:
-    """A series that is read: what the network reads of it, and what undoes its answers."""
+    """A series that is read: what the network reads of it, and what undoes its answers.
+
+    Its `companion`, where it has covariates, knows what is read of so many of the steps ahead.
+    """
 
     x: Tensor
     stream: Stream
     trail: Trail | None
+    companion: Companion | None = None
+    told: bool = True
 
 
 @torch.no_grad()
@@ -82,12 +87,13 @@ def forecasts(
     history that cannot be read, or is too short.
     """
     network.eval()
-    if covariates is not None:
-        for start in starts:
-            yield _alone(network, vocabulary, start, steps, outlook, covariates)
-        return
     for some in _batches(starts):
-        read = [_read(network, vocabulary, start, outlook) for start in some]
+        read = [_read(network, vocabulary, start, steps, outlook, covariates) for start in some]
+        if covariates is not None and not all(each.told for each in read):
+            # A session says what is missing.
+            for start in some:
+                yield _alone(network, vocabulary, start, steps, outlook, covariates)
+            continue
         first = torch.tensor([start.position for start in some], device=network.device)
         output, states = _after(network, [each.x for each in read], first)
         if outlook is None:
@@ -137,9 +143,14 @@ def _batches(starts: Iterable[Start]) -> Iterator[list[Start]]:
 
 
 def _read(
-    network: Network, vocabulary: Vocabulary[Any], start: Start, outlook: Outlook | None
+    network: Network,
+    vocabulary: Vocabulary[Any],
+    start: Start,
+    steps: int,
+    outlook: Outlook | None,
+    covariates: CovariateVocabulary | None,
 ) -> _Read:
-    """Return what is read of a series, as a session reads it."""
+    """Return what is read of a series, as a session reads it that is asked for `steps`."""
     elements = ELEMENTS[vocabulary.yields]
     stream = elements.stream(vocabulary, start.known)
     assert isinstance(stream, Stream), "numbers are forecast"
@@ -152,7 +163,16 @@ def _read(
     trail = None
     if outlook is not None:
         trail = outlook.trail(vocabulary.size).after(stream.rows)
-    return _Read(x, stream, trail)
+    if covariates is None:
+        return _Read(x, stream, trail)
+    if start.beside is None:
+        return _Read(x, stream, trail, told=False)
+    companion, x = Companion.beside(covariates, start.beside).after(x, start.beside)
+    told = outlook is not None or companion.reach(steps) >= steps
+    if told and companion.pending is not None:
+        companion, last = companion.looked()
+        x = torch.cat([x, last])
+    return _Read(x, stream, trail, companion, told)
 
 
 def _after(network: Network, windows: Sequence[Tensor], position: Tensor) -> tuple[Tensor, States]:
@@ -217,6 +237,10 @@ def _stepwise(
     network: Network, read: list[_Read], output: Tensor, states: States, steps: int
 ) -> Iterator[Floats]:
     """Give forecasts of one step after the other."""
+    beside = None
+    if read[0].companion is not None:
+        parts = [each.companion.said(steps - 1, each.x) for each in read if each.companion]
+        beside = torch.stack(parts).to(network.device)  # B H-1 W
     values = np.full((steps, len(read), read[0].stream.chain.vocabulary.size), np.nan)
     make_step = stepper(network)
     carried: States | Packed = states
@@ -233,6 +257,8 @@ def _stepwise(
                 alive[place] = False
         if step + 1 < steps and alive.any():
             said = read[0].stream.fed_back(scaled.to(network.dtype))
+            if beside is not None:
+                said = torch.cat([said, beside[:, step]], dim=1)
             output, carried = make_step(network, said, carried)
     yield from values.swapaxes(0, 1)
 
@@ -241,13 +267,23 @@ def _at_once(
     network: Network, read: list[_Read], output: Tensor, steps: int, outlook: Outlook
 ) -> Iterator[Floats]:
     """Give forecasts that the network says at once, no more of them than there are."""
-    said = network.answer(output) if network.late else output
+    count = min(steps, outlook.steps)
+    said = output
+    if network.late:
+        parts = [
+            each.companion.ahead_of(count, outlook.steps, output) for each in read if each.companion
+        ]
+        known = [part for part in parts if part is not None]
+        said = network.answer(output, torch.cat(known) if known else None)
     answers = network.point(said).cpu().double().numpy()
+    if network.late:
+        # What is said of later steps, of which not all is known, is nobody's.
+        answers[:, count:] = 0
     for each, answer in zip(read, answers, strict=True):
         assert each.trail is not None, "a trail is kept"
-        values = np.full((min(steps, outlook.steps), answer.shape[-1]), np.nan)
+        values = np.full((count, answer.shape[-1]), np.nan)
         if np.isfinite(answer).all():
-            own = outlook.foreseen(answer, each.stream, each.trail)[:steps]
+            own = outlook.foreseen(answer, each.stream, each.trail)[:count]
             if np.isfinite(own).all():
                 values = own
         yield values

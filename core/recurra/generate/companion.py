@@ -167,6 +167,14 @@ class Companion:
         other.pending = x
         return other, other._beside(x[:0], self.coming[:0])
 
+    def said(self, count: int, like: Tensor) -> Tensor:
+        """Return what is read beside the next steps that the network says, `[count, W]`.
+
+        Of them enough is known, as `reach` tells.
+        """
+        coming = self.coming[:count] if self.names else None
+        return self._copy()._beside(like.new_zeros(count, 0), coming)
+
     def ahead(self, covariates: Mapping[str, Any] | None) -> Companion:
         """Return it with what is known of the next step. Raises `InputError` (RC080)."""
         other = self._copy()
