@@ -189,7 +189,7 @@ def test_each_step_is_forecast_from_what_precedes_it(
     left = [fold["left_out"] for fold in done.result["by_fold"]]
     short = sum(left)
     assert len(counted) == (3 * folds - short) * horizon
-    assert ("too short" in " ".join(done.result["notes"])) == bool(short)
+    assert ("too short before the cutoff" in " ".join(done.result["notes"])) == bool(short)
 
 
 def test_the_frame_is_written_as_it_is_given(panel_run: Run, tmp_path: Path) -> None:
@@ -328,6 +328,8 @@ def test_a_constant_series_and_forecasts_that_are_no_numbers(
     done = panel_run.backtest(folds=1, data=series, backtests=tmp_path)
     notes = done.result["by_fold"][0]["notes"]
     assert any("no mase of 1 of 2 series" in note for note in notes)
+    notes = done.result["notes"]
+    assert any("no mase of 1 of 2 forecasts of series" in note for note in notes)
     assert np.isfinite(done.result["metrics"]["mase"])
 
     broken = recurra.load(panel_run)

@@ -375,7 +375,12 @@ def test_a_category_that_training_has_not_shown_is_told(run: Run, home: Path) ->
     other = run.evaluate(overrides=[f"source.path={written(home / 'other.csv', table)}"])
     told = " ".join(other["notes"])
     assert "kind of 3 sequences" in told and "'C'" in told and "'fog'" in told
-    assert len(forecast(run, str(home / "other.csv"))) == 3
+    with pytest.warns(recurra.Unsuited) as warned:
+        assert len(forecast(run, str(home / "other.csv"))) == 3
+    told = sorted(str(each.message) for each in warned)
+    assert len(told) == 2  # once of each covariate, whatever comes
+    assert "the kind of s0 is 'C', which training has not shown" in told[0]
+    assert "the sky of s2 is 'fog', which training has not shown" in told[1]
 
 
 def test_a_run_is_opened_and_resumed_with_its_covariates(run: Run, home: Path) -> None:

@@ -173,7 +173,11 @@ def test_what_a_run_knows_as_names_are_names(run: Run, tmp_path: Path) -> None:
         for row in some[:3]:
             row[4] = unseen
         path = written(some, tmp_path / "new.csv")
-        frames += [run.forecast(file=path, horizon=4), run.forecast(data=columns(some), horizon=4)]
+        for new in ({"file": path}, {"data": columns(some)}):
+            with pytest.warns(
+                recurra.Unsuited, match=f"is {unseen!r}, which training has not shown"
+            ):
+                frames.append(run.forecast(**new, horizon=4))
         figures = run.evaluate("all", {"source.path": str(path)})
         assert f"{unseen!r}" in " ".join(figures["notes"])
     assert all(frame == frames[0] for frame in frames)

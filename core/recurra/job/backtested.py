@@ -232,7 +232,8 @@ class Scored:
             self.series.features, [column.metrics() for column in model.columns], sums
         )
         own_columns: Columns = {"columns": columns} if columns else {}
-        notes = zeros(self.all.model.all)
+        notes = unscaled(self.scales, self.scales.starts, "forecasts of series")
+        notes += zeros(self.all.model.all)
         if self.broken:
             notes.append(
                 f"{self.broken:,} of {self.count:,} forecasts are not finite from some step on:"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, Role
+from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, STATIC, Role
 from recurra.contracts.timeline import Timeline
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.blocks import blocks as in_blocks
 from recurra.data.companions import Companions
-from recurra.data.covariate_vocabulary import CovariateVocabulary, sequence_called
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows, sequence_called
 from recurra.data.dated import Dated
 from recurra.data.intake import refused
 from recurra.data.known import Known
 from recurra.data.splits import Split, SplitName, called, place_of
 from recurra.data.store import Covariates, Store
-from recurra.errors import InputError
+from recurra.errors import InputError, Unsuited, warn
 from recurra.generate.session import Session
 from recurra.job.clock import Clock
 from recurra.model.device import DTYPES
@@ -165,6 +165,32 @@ def unseen(data: Data, name: SplitName) -> list[str]:
                     f" is one that training has not shown, and read as unknown: {told}"
                 )
     return notes
+
+
+def warn_of_unknown(
+    known: CovariateVocabulary,
+    rows: Rows,
+    tables: Mapping[Role, Mapping[str, Any]],
+    name: str,
+    told: set[str],
+) -> None:
+    """Warn (`Unsuited`) of the first category of each covariate that training has not shown.
+
+    The `rows` are those of the `tables` of a series; what is warned of is added to what is `told`.
+    """
+    ids = {PAST: rows.past, FUTURE: rows.future, STATIC: rows.static[None]}
+    for role, table in known.tables.items():
+        for index, column in enumerate(table.columns):
+            if column.categories is None or column.name in told:
+                continue
+            unknown = np.flatnonzero(ids[role][:, index] == len(column.categories))
+            if not len(unknown):
+                continue
+            told.add(column.name)
+            given = tables[role][column.name]
+            value = str(given if role == STATIC else given[unknown[0]])
+            fact = f"the {column.name} of {name} is {value!r}, which training has not shown"
+            warn(f"{fact}: it is read as unknown, and so is all else of that kind", Unsuited)
 
 
 def short_ahead(data: Data, steps: int) -> list[str]:

@@ -163,13 +163,13 @@ def _scales(data: Data, begun: list[Begun], season: int) -> SeriesScales:
     return SeriesScales(starts, np.stack([rules.scale_of(part, season) for part in before]))
 
 
-def unscaled(scales: SeriesScales, begin: Ints) -> list[str]:
-    """Return a note of the series whose errors nothing measures."""
+def unscaled(scales: SeriesScales, begin: Ints, what: str = "series") -> list[str]:
+    """Return a note of the series, or of whatever they are, whose errors nothing measures."""
     some = scales.undefined(begin)
     if not some:
         return []
     return [
-        f"no mase of {some:,} of {len(begin):,} series, which are left out of it: what is known"
+        f"no mase of {some:,} of {len(begin):,} {what}, which are left out of it: what is known"
         " of them does not change, or is too short"
     ]
 

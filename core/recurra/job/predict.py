@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ from recurra.generate.foretold import Intervals, around
 from recurra.generate.session import Session
 from recurra.job.answers import Answer
 from recurra.job.clock import Clock, Label
-from recurra.job.covariates import ahead_of, out_of_reach
+from recurra.job.covariates import ahead_of, out_of_reach, warn_of_unknown
 from recurra.job.elements import ELEMENTS
 from recurra.job.gathered import Accompanied, Row
 from recurra.model import sequences
@@ -101,6 +101,7 @@ class Predictor:
     within: Callable[[], AbstractContextManager[None]] = nullcontext
     timeline: Timeline | None = None
     intervals: Intervals | None = None
+    told: set[str] = field(default_factory=set)
 
     def columns(self) -> list[str]:
         """Return the names of all that an answer says, but for the first, which names its row."""
@@ -140,7 +141,8 @@ class Predictor:
 
     @property
     def _tells_when(self) -> bool:
-        """Whether it is known when what is foreseen comes."""
+        """Whether it is known when what is foreseen comes; covariates are
+        `told` whose unknown categories were warned of."""
         known = self.timeline is not None and self.timeline.frequency is not None
         return known and self.target.generates and self.horizon > 0
 
@@ -214,6 +216,10 @@ class Predictor:
             try:
                 sequence = self._read(row.elements, row.time)
                 self._check_reach(row, sequence)
+                if sequence.beside is not None and self.covariates is not None:
+                    tables = getattr(row.elements, "tables", {})
+                    beside = sequence.beside
+                    warn_of_unknown(self.covariates, beside, tables, row.name, self.told)
                 read[index] = sequence._replace(name=row.name)
             except InputError as error:
                 if not self.skip_bad:
