@@ -174,9 +174,7 @@ def test_what_a_run_knows_as_names_are_names(run: Run, tmp_path: Path) -> None:
             row[4] = unseen
         path = written(some, tmp_path / "new.csv")
         for new in ({"file": path}, {"data": columns(some)}):
-            with pytest.warns(
-                recurra.Unsuited, match=f"is {unseen!r}, which training has not shown"
-            ):
+            with pytest.warns(recurra.Unsuited, match=f"is {unseen!r}, which training"):
                 frames.append(run.forecast(**new, horizon=4))
         figures = run.evaluate("all", {"source.path": str(path)})
         assert f"{unseen!r}" in " ".join(figures["notes"])
