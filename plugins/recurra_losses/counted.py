@@ -34,6 +34,10 @@ class Counted(Distribution[O]):
         """Return the mean, `[..., F]`, in scaled units."""
         return functional.softplus(output[..., : self.size]) + LEAST
 
+    def mean(self, output: Tensor, scale: Tensor | None = None) -> Tensor | None:
+        """Return the mean."""
+        return self.point(output.double())
+
     def _mean(self, output: Tensor, scale: Tensor | None) -> Tensor:
         """Return the mean, in counts."""
         mean = self.point(output)

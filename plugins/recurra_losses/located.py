@@ -42,6 +42,10 @@ class Located(Distribution[O]):
         """Return the location, `[..., F]`: the median, and the mean where there is one."""
         return output[..., : self.size]
 
+    def mean(self, output: Tensor, scale: Tensor | None = None) -> Tensor | None:
+        """Return the location."""
+        return self.point(output).double()
+
     def log_prob(self, output: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return log p, `[..., F]`."""
         z, wide, form = self._standard(output, target)

@@ -50,6 +50,14 @@ class Difference(Transform):
         line = np.concatenate([state, values])
         return line[: len(values) + 1, None]
 
+    def origins_each(self, states: Floats) -> Floats:
+        """Return the rows that are taken from the next of each series."""
+        return states[:, :1]
+
+    def apply_each(self, values: Floats, states: Floats) -> tuple[Floats, Floats]:
+        """Return differences, and the last rows of each series."""
+        return values - states[:, 0], np.concatenate([states[:, 1:], values[:, None]], axis=1)
+
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Add them again."""
         return values + origins[:, 0]
@@ -99,6 +107,14 @@ class Rescale(Transform):
     def origins(self, values: Floats, state: Floats) -> Floats:
         """Return nothing."""
         return np.zeros((len(values) + 1, 0, values.shape[1]))
+
+    def origins_each(self, states: Floats) -> Floats:
+        """Return nothing."""
+        return np.zeros((len(states), 0, states.shape[-1]))
+
+    def apply_each(self, values: Floats, states: Floats) -> tuple[Floats, Floats]:
+        """Return scaled rows."""
+        return self.apply(values, states)
 
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Return what was scaled."""
@@ -160,6 +176,14 @@ class SeriesScale(Transform):
     def origins(self, values: Floats, state: Floats) -> Floats:
         """Return shift and scale for each row."""
         return np.broadcast_to(state, (len(values) + 1, *state.shape))
+
+    def origins_each(self, states: Floats) -> Floats:
+        """Return shift and scale of each series."""
+        return states
+
+    def apply_each(self, values: Floats, states: Floats) -> tuple[Floats, Floats]:
+        """Return scaled rows."""
+        return (values - states[:, 0]) / states[:, 1], states
 
     def invert(self, values: Floats, origins: Floats) -> Floats:
         """Return what was scaled."""

@@ -96,6 +96,10 @@ class Distribution(Loss[O]):
         """
         return self.icdf(output, uniforms.double() + HALF_STEP, scale)
 
+    def mean(self, output: Tensor, scale: Tensor | None = None) -> Tensor | None:
+        """Return the mean, `[..., F]`, in scaled units; None where there is none, or not known."""
+        return None
+
     def crps(self, output: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor | None:
         """Return the continuous ranked probability score of targets, `[..., F]`, in scaled units.
 

@@ -80,6 +80,24 @@ class Transform(ABC):
         """
         raise NotImplementedError
 
+    def origins_each(self, states: Floats) -> Floats:
+        """Return the origins `[B, width, F]` of the next row of B series, each by its own state.
+
+        The states are `[B, S, F]`. By default `origins` is asked for one after the other (both came
+        with API 1.1).
+        """
+        none = np.zeros((0, states.shape[-1]))
+        return np.stack([self.origins(none, state)[0] for state in states])
+
+    def apply_each(self, values: Floats, states: Floats) -> tuple[Floats, Floats]:
+        """Return what becomes of the next row of B series `[B, F]`, each by its own state.
+
+        The states are `[B, S, F]`, as those after them, which come second.
+        """
+        pairs = zip(values, states, strict=True)
+        each = [self.apply(row[None], state) for row, state in pairs]
+        return np.concatenate([row for row, _ in each]), np.stack([state for _, state in each])
+
     def save(self) -> dict[str, Any]:
         """Return what `fit` has learned, as plain JSON."""
         return {}

@@ -263,6 +263,30 @@ class Chain:
             parts.append(self._spread(step, own))
         return np.concatenate(parts, axis=1)
 
+    def origins_each(self, states: States) -> Floats:
+        """Return the origins `[B, width, F]` of the next row of B series.
+
+        Each of the states is `[B, S, F]`.
+        """
+        states = states[1:] if self.carries else states
+        parts = [np.zeros((len(states[0]) if states else 1, 0, self.vocabulary.size))]
+        for step, state in zip(self.steps, states, strict=True):
+            parts.append(self._spread(step, step.origins_each(state)))
+        return np.concatenate(parts, axis=1)
+
+    def after_each(self, rows: Floats, states: States) -> States:
+        """Return the states of B series after the next scaled row of each, `[B, F]`."""
+        after: States = []
+        if self.carries:
+            # What is said is never missing.
+            after.append(np.stack([rows, states[0][:, 1] + 1], axis=1))
+            states = states[1:]
+        for step, state in zip(self.steps, states, strict=True):
+            part, state = step.apply_each(part_of(rows, step.features), state)
+            rows = with_part(rows, step.features, part)
+            after.append(state)
+        return after
+
     def invert(self, rows: Floats, origins: Floats) -> Floats:
         """Return rows `[n, F]` of the network in the data's own units.
 

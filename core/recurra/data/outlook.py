@@ -20,7 +20,7 @@ from torch import Tensor
 from recurra.contracts.target import Past, Target
 from recurra.contracts.transform import Floats
 from recurra.contracts.vocabulary import Vocabulary
-from recurra.data.chain import Chain, rows_of
+from recurra.data.chain import Chain, States, rows_of
 from recurra.data.store import Array, Ints, Store
 from recurra.data.stream import Stream
 
@@ -80,11 +80,19 @@ class Outlook:
         """Return what keeps of a series what `base` may ask."""
         return Trail(max(1, self.season), np.zeros((0, features)), np.zeros((0, features)))
 
-    def foreseen(self, answer: Array, stream: Stream, trail: Trail) -> Floats:
-        """Return an answer `[H, F]` to the end of a series in the data's own units."""
-        states = stream.states or []
+    def at_end(self, states: States, trail: Trail) -> tuple[Floats, Floats]:
+        """Return what undoing an answer to the end of a series takes.
+
+        These are the origins of each step, `[H, width, F]`, and what is known of it beforehand,
+        `[H, F]`.
+        """
         origins = self.chain.origins_ahead(states, self.steps)
         known = self.known(origins[None], trail.past(self.steps, self.season))[0]
+        return origins, known
+
+    def foreseen(self, answer: Array, stream: Stream, trail: Trail) -> Floats:
+        """Return an answer `[H, F]` to the end of a series in the data's own units."""
+        origins, known = self.at_end(stream.states or [], trail)
         return self.chain.invert(np.asarray(answer, np.float64) + known, origins)
 
 

@@ -76,6 +76,11 @@ class Stream:
         number: Floats = np.asarray(self.chain.vocabulary.decode(scaled[0]), np.float64)
         return number
 
+    def origins(self) -> Floats:
+        """Return what undoing the next row of the series takes, `[1, width, F]`."""
+        none = np.zeros((0, self.chain.vocabulary.size))
+        return self.chain.origins(none, self.states or []) if self.chain else none[None]
+
     @property
     def missing(self) -> int:
         """How many rows must come before anything can be said of the next."""
@@ -104,7 +109,7 @@ class Stream:
         fresh = self.chain.start(np.zeros((0, self.chain.vocabulary.size)))
         states = [tensors[f"{index}"].numpy() for index in range(len(fresh))]
         count = int(tensors["count"])
-        if _forms(states) != _forms(fresh) or len(tensors) != len(fresh) + 1:
+        if forms(states) != forms(fresh) or len(tensors) != len(fresh) + 1:
             raise ValueError("its transforms are not those of the vocabulary")
         if count < 1:
             raise ValueError(f"count = {count}")
@@ -114,6 +119,6 @@ class Stream:
         return other
 
 
-def _forms(states: States) -> list[tuple[Any, ...]]:
+def forms(states: States) -> list[tuple[Any, ...]]:
     """Return the shape and the type of each state."""
     return [(state.shape, state.dtype) for state in states]

@@ -35,7 +35,7 @@ class Companion:
     ) -> None:
         self.vocabulary = vocabulary
         self.static = self._encoded(STATIC, static[None] if len(static) else None)
-        # 1 F+P: the last step, and its covariates of the past, where it waits.
+        # 1 F+P, or B F: the last step, and its covariates of the past, where it waits.
         self.pending: Tensor | None = None
         # m W: what is known of the steps to come.
         self.coming = np.zeros((0, vocabulary.width_of(FUTURE)))
@@ -160,12 +160,15 @@ class Companion:
         return other, other._beside(own[:count], coming[:count])
 
     def fed_back(self, x: Tensor) -> tuple[Companion, Tensor]:
-        """Return it after a step `[1, F]` that the network has said, and what is to be read."""
+        """Return it after a step `[B, F]` that the network has said, and what is to be read.
+
+        Of several streams each has said another, and all have the same covariates.
+        """
         other = self._copy()
         if not self.names:
-            return other, other._beside(x, None)
+            return other, other._each(x, None)
         other.pending = x
-        return other, other._beside(x[:0], self.coming[:0])
+        return other, x[:0]
 
     def said(self, count: int, like: Tensor) -> Tensor:
         """Return what is read beside the next steps that the network says, `[count, W]`.
@@ -229,12 +232,15 @@ class Companion:
         return read[None]
 
     def looked(self) -> tuple[Companion, Tensor]:
-        """Return it once the step that waits is read, and what that is, `[1, D]`."""
+        """Return it once the step that waits is read, and what that is, `[1, D]`.
+
+        Of several streams it is `[B, D]`.
+        """
         assert self.pending is not None, "a step waits"
         other = self._copy()
         other.pending, other.coming = None, self.coming[1:]
         other.looked_at = self.coming[:1]
-        return other, other._beside(self.pending, self.coming[:1])
+        return other, other._each(self.pending, self.coming[:1])
 
     def _check_looked_at(self, row: Floats) -> None:
         """Refuse other covariates of a step than were read of it. Raises `InputError` (RC080)."""
@@ -276,6 +282,12 @@ class Companion:
             return np.zeros((0 if rows is None else len(rows), 0))
         return table.encode(rows)
 
+    def _each(self, own: Tensor, coming: Floats | None) -> Tensor:
+        """Return one step of each stream with what is read beside it, and go on."""
+        first = self._beside(own[:1], coming)
+        beside = first[:, own.shape[1] :].expand(len(own), -1)
+        return torch.cat([own, beside], dim=1)
+
     def _beside(self, own: Tensor, coming: Floats | None) -> Tensor:
         """Return steps with what is read beside them, and go on. Raises `InputError` (RC080)."""
         parts = [own]
@@ -309,13 +321,13 @@ class Companion:
             tensors["since"] = torch.tensor([*text.encode()], dtype=torch.uint8)
         return tensors
 
-    def restored(self, tensors: dict[str, Tensor], features: int) -> Companion:
+    def restored(self, tensors: dict[str, Tensor], features: int, streams: int = 1) -> Companion:
         """Return one that goes on from what `tensors` gave. Raises any error if that is none."""
         other = self._copy()
         other.coming, other.static = (tensors[name].numpy() for name in ("coming", "static"))
         other.told, other.pending = bool(tensors["told"]), tensors.get("pending")
-        shape = (1, features + self.vocabulary.width_of(PAST))
-        if other.pending is not None and tuple(other.pending.shape) != shape:
+        shapes = [(rows, features + self.vocabulary.width_of(PAST)) for rows in (1, streams)]
+        if other.pending is not None and tuple(other.pending.shape) not in shapes:
             raise ValueError(f"the step that waits is {tuple(other.pending.shape)}")
         widths = other.coming.shape[1], other.static.shape[-1]
         if widths != (self.coming.shape[1], self.vocabulary.width_of(STATIC)):

@@ -23,6 +23,10 @@ class Draws(Protocol):
         """Return one id a stream, `[B]`, for chances `[B, V]` that add up to about 1."""
         ...
 
+    def uniforms(self, streams: int) -> NDArray[np.float64]:
+        """Return a number of each stream from [0, 1), in multiples of 2^-52, and go on."""
+        ...
+
     def copy(self) -> Draws:
         """Return draws that stand at the same place, and go on by themselves."""
         ...
@@ -61,6 +65,12 @@ class PlacedDraws:
             ids = (sums <= bounds[:, None]).sum(axis=-1)
         return torch.from_numpy(ids).to(chances.device)
 
+    def uniforms(self, streams: int) -> NDArray[np.float64]:
+        """Return the number of each stream at this step, `[streams]`, and go on to the next."""
+        numbers: NDArray[np.float64] = uniforms(self.key, self.step, 1, streams)[0]
+        self.step += 1
+        return numbers
+
     def _next(self, streams: int) -> NDArray[np.float64]:
         """Return the number of each stream at this step, and go on to the next."""
         place = self.step - self.first
@@ -98,6 +108,11 @@ class FlowingDraws:
         ids = torch.multinomial(chances.cpu(), 1, generator=self.generator)
         return ids.squeeze(-1).to(chances.device)
 
+    def uniforms(self, streams: int) -> NDArray[np.float64]:
+        """Return what torch draws, for sessions that were saved under this scheme."""
+        bits = torch.randint(1 << 52, (streams,), generator=self.generator)
+        return np.asarray(bits.double().numpy() * 2.0**-52)
+
     def copy(self) -> FlowingDraws:
         """Return draws that stand at the same place, and go on by themselves."""
         return FlowingDraws.at(self.generator.get_state())
@@ -112,6 +127,11 @@ def begun(seed: int, scheme: int = SCHEME) -> Draws:
     if scheme == 1:
         return FlowingDraws(torch_stream(seed, "sampling"))
     return PlacedDraws(derive(seed, "sampling"))
+
+
+def of_paths(seed: int, series: str) -> PlacedDraws:
+    """Return the draws of the paths of a series, at their beginning."""
+    return PlacedDraws(derive(seed, "paths", series))
 
 
 def restored(state: Tensor) -> Draws:

@@ -19,7 +19,7 @@ from recurra.data.corpus import unknown_symbol
 from recurra.data.intake import LARGEST
 from recurra.data.stream import Stream
 from recurra.errors import InputError
-from recurra.generate import arguments, loop
+from recurra.generate import arguments, draws, loop
 from recurra.generate.sampling import Sampling
 from recurra.spec.tables import Generation
 
@@ -60,12 +60,17 @@ class Elements(Protocol):
             fact = f"{method} is for a run of {self.other}, and this one generates {self.name}"
             raise InputError.of("RC080", fact, cure=self.lacks[method])
 
-    def drawn_by(self, argument: str) -> None:
+    def drawn_by(self, argument: str, distributed: bool) -> None:
         """Refuse an argument that tells draws apart, where nothing is drawn.
 
-        Raises `InputError` (RC080).
+        Numbers are drawn where a network says how they are `distributed`. Raises `InputError`
+        (RC080).
         """
         return
+
+    def draws(self, seed: int, scheme: int, series: str) -> draws.Draws:
+        """Return what draws under a seed, at its beginning: of a series, where that is named."""
+        return draws.begun(seed, scheme)
 
     def sampled_by(self, settings: Iterable[str]) -> None:
         """Refuse settings of sampling, where nothing is sampled. Raises `InputError` (RC080)."""
@@ -162,8 +167,12 @@ class Symbols(Elements):
 
     name, other = "symbols", "numbers"
     followed = "drawn"
-    unused = ("levels",)
-    lacks: ClassVar[Mapping[str, str]] = {"forecast_step": "draw(Sampling()) gives the next symbol"}
+    unused = ("levels", "paths")
+    lacks: ClassVar[Mapping[str, str]] = {
+        "distribution": "chances() gives the chance of each symbol",
+        "draw_step": "draw(Sampling()) gives the next symbol",
+        "forecast_step": "draw(Sampling()) gives the next symbol",
+    }
     ended = True
 
     def encoded(self, vocabulary: Vocabulary[Any], values: Any) -> NDArray[Any]:
@@ -250,14 +259,21 @@ class Numbers(Elements):
     accompanied = True
     lacks: ClassVar[Mapping[str, str]] = {
         "chances": "expected() gives what the network says of the next numbers",
-        "draw": "forecast_step() gives the next numbers",
+        "draw": "forecast_step() gives the next numbers, draw_step() draws them",
     }
     unused = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop")
 
-    def drawn_by(self, argument: str) -> None:
-        """Refuse it."""
-        fact = f"{argument} is for symbols: a forecast is the same every time"
-        raise InputError.of("RC080", fact)
+    def drawn_by(self, argument: str, distributed: bool) -> None:
+        """Refuse it where a network says a number alone."""
+        if distributed:
+            return
+        fact = f"{argument} tells draws apart, and here nothing is drawn: a forecast is the same"
+        cure = 'numbers are drawn under a loss that is a distribution, as "student_t", step by step'
+        raise InputError.of("RC080", f"{fact} every time", cure=cure)
+
+    def draws(self, seed: int, scheme: int, series: str) -> draws.Draws:
+        """Return the draws of the paths of a series, which are the same under any scheme."""
+        return draws.of_paths(seed, series)
 
     def sampled_by(self, settings: Iterable[str]) -> None:
         """Refuse them."""

@@ -11,29 +11,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from recurra.contracts.distribution import Distribution
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.covariate_vocabulary import Rows
 from recurra.data.outlook import Outlook
+from recurra.data.parted import Parted
 from recurra.data.stream import Stream
 from recurra.engine.recurrence import map_state
 from recurra.errors import InputError, RunError
-from recurra.generate import arguments, draws
+from recurra.generate import arguments
 from recurra.generate.companion import Companion
 from recurra.generate.elements import (
     ELEMENTS,
     GIVE_KNOWN,
     SKIPPED,
     TOO_FEW,
-    Plain,
     encoded,
     holds_any,
     refused,
     too_short,
 )
+from recurra.generate.foretelling import Foretelling
 from recurra.generate.sampling import Sampling
-from recurra.generate.stored import Stored
 from recurra.model.network import Network, States
 from recurra.model.stepper import Packed, stepper
 from recurra.randomness import SCHEME
@@ -44,17 +44,15 @@ STREAMS = 1 << 20
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
-BEYOND = "what the network forecasts is beyond all numbers in the data's units"
-"""Why a forecast cannot be given."""
 
-
-class Session(Stored):
+class Session(Foretelling):
     """One stream, or several side by side, over a trained network.
 
     Memory does not grow with what it has read. Several streams read the same prompt, together until
     the first draw, and draw each for itself. `position` is where in its sequence the first element
     stands that is fed: a clock in the encoder goes on from there. `scheme` is that of
-    `recurra.randomness`, by which symbols are drawn. What is `known` of a series, in the data's
+    `recurra.randomness`, by which symbols are drawn; numbers are drawn by the seed and what their
+    `series` is called. What is `known` of a series, in the data's
     units, is what it is scaled by where each has a scale of its own; else those are the numbers
     that are fed first. With an `outlook` the network says several elements ahead at once. A
     `companion` holds what is read beside numbers.
@@ -71,13 +69,15 @@ class Session(Stored):
         known: NDArray[Any] | None = None,
         outlook: Outlook | None = None,
         companion: Companion | None = None,
+        series: str = "1",
     ) -> None:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
         seed = arguments.whole("seed", seed, 0, (1 << 63) - 1)
         self.elements = ELEMENTS[vocabulary.yields]
         if self.streams > 1:
-            self.elements.drawn_by("streams")
+            draws_numbers = isinstance(network.loss, Distribution) and outlook is None
+            self.elements.drawn_by("streams", draws_numbers)
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.stream = self.elements.stream(vocabulary, known)
@@ -96,7 +96,7 @@ class Session(Stored):
         self._left: Tensor | None = None
         # B V: the symbols that have come; one row until the streams differ.
         self.seen = torch.zeros(1, vocabulary.size, dtype=torch.bool, device=network.device)
-        self.draws = draws.begun(seed, scheme)
+        self.draws = self.elements.draws(seed, scheme, series)
         self.stepper = stepper(self.network)
 
     def feed(self, values: Any, covariates: Mapping[str, Any] | None = None) -> Session:
@@ -131,14 +131,20 @@ class Session(Stored):
         stream = copy.copy(self.stream)
         x = self.elements.window(stream.read(ids), self.network.dtype)
         if self.companion is not None:
+            if isinstance(stream, Parted):
+                fact = "these streams have parted, and each has covariates of its own by now"
+                raise InputError.of(
+                    "RC080", fact, cure="feed a copy that was made before draw_step()"
+                )
             rows = self.companion.rows(covariates, len(x))
             self.companion, x = self.companion.after(x, rows)
         self.stream = stream
-        if self.outlook is not None and self.trail is not None:
+        if self.outlook is not None and self.trail is not None and isinstance(stream, Stream):
             self.trail = self.trail.after(stream.rows)
-        for start in range(0, len(x), CHUNK):
-            part = x[start : start + CHUNK].to(self.network.device)
-            self._forward(part.unsqueeze(0).expand(len(self.seen), *part.shape))
+        each = x if isinstance(stream, Parted) else x.unsqueeze(0)  # 1 or B, T
+        for start in range(0, each.shape[1], CHUNK):
+            part = each[:, start : start + CHUNK].to(self.network.device)
+            self._forward(part.expand(len(self.seen), *part.shape[1:]))
         if self.companion is not None and self.companion.pending is not None:
             # What is said of a step that has come is asked no more.
             self.output = self._raw = None
@@ -164,7 +170,7 @@ class Session(Stored):
         if self.companion is None or self.companion.pending is None or self.companion.waits:
             return
         self.companion, x = self.companion.looked()
-        self._forward(x.to(self.network.device).unsqueeze(0))
+        self._forward(x.to(self.network.device).unsqueeze(1))
 
     def _forward(self, x: Tensor) -> None:
         """Read a window of ids `[B, T]` or numbers `[B, T, F]`."""
@@ -276,6 +282,8 @@ class Session(Stored):
             map_state(lambda field: field[each], state) for state in self.states or ()
         )
         self.seen = self.seen[each]
+        if isinstance(self.stream, Stream):
+            self.stream = Parted.of(self.stream, self.streams)
 
     def _sound(self, purpose: str) -> Tensor:
         """Return what the network says of the next element.
@@ -307,91 +315,6 @@ class Session(Stored):
         ids = sampling.pick(output, self.seen, self.draws)
         self._step(ids)
         return ids.cpu().numpy()
-
-    def forecast_step(self, covariates: Mapping[str, Any] | None = None) -> NDArray[np.float64]:
-        """Return the next numbers in the data's units, `[F]`, and read them as if they had come.
-
-        `covariates` holds those of the future of this step, unless they were fed before. Where
-        there are covariates of the past, which nobody knows of it, the step is not read: it is to
-        be fed before the one after it is asked for. Raises `InputError` (RC080) for a run of
-        symbols, and for a covariate that is missing, and `RunError` (RC060) if they are not finite.
-        """
-        self.elements.has("forecast_step")
-        if self.outlook is not None:
-            fact = f"this run answers {self.outlook.steps} steps at once, and reads none of them"
-            raise InputError.of("RC080", fact, cure="forecast() gives them all")
-        covariates = self._beside(covariates)
-        if self.companion is not None:
-            return self._forecast_beside(self.companion.ahead(covariates))
-        scaled = self._sound("forecast")
-        self._part()
-        self._step(self.stream.fed_back(scaled.to(self.network.dtype)))
-        return self._own(self.stream, scaled)
-
-    def _forecast_beside(self, companion: Companion) -> NDArray[np.float64]:
-        """Return the next numbers of a series with covariates."""
-        if companion.told:
-            listed = ", ".join(companion.past)
-            fact = f"nobody knows the past covariates of a step that is forecast: {listed}"
-            cure = "feed the step with them; or train without, or with a direct horizon"
-            raise InputError.of("RC080", fact, key="covariates", cure=cure)
-        self.companion = companion
-        scaled = self._sound("forecast")
-        if companion.past:
-            numbers = self._own(copy.copy(self.stream), scaled)
-            self.companion = copy.copy(self.companion)
-            self.companion.told = True
-            return numbers
-
-        numbers = self._own(self.stream, scaled)
-        said = self.stream.fed_back(scaled.to(self.network.dtype).cpu())
-        self.companion, x = self.companion.fed_back(said)
-        if self.companion.pending is not None:
-            self.output = self._raw = None
-        else:
-            self._step(x.to(self.network.device))
-        return numbers
-
-    def _own(self, stream: Stream | Plain, scaled: Tensor) -> NDArray[np.float64]:
-        """Return what the network says of the next step in the data's units, `[F]`.
-
-        Raises `RunError` (RC060) if it is not finite.
-        """
-        numbers: NDArray[np.float64] = stream.undo(scaled[0].cpu().double().numpy())
-        if not np.isfinite(numbers).all():
-            raise RunError.of("RC060", BEYOND)
-        return numbers
-
-    def forecast(
-        self, steps: int | None = None, covariates: Mapping[str, Any] | None = None
-    ) -> NDArray[np.float64]:
-        """Return the numbers of all steps ahead, or the first `steps` `[n, F]`; none is read.
-
-        They are in the data's units. `covariates` are those of the future of the steps ahead, a
-        list for each name, unless they were fed before. Raises `InputError` (RC080) for a run that
-        says one element alone, and for covariates that end too early, and `RunError` (RC060) if
-        they are not finite.
-        """
-        if self.outlook is None or self.trail is None or not isinstance(self.stream, Stream):
-            fact = "this run says the next element alone"
-            raise InputError.of("RC080", fact, cure="forecast_step() gives one after the other")
-        whole = self.outlook.steps
-        count = whole if steps is None else arguments.whole("steps", steps, 1, whole)
-        covariates = self._beside(covariates)
-        if covariates is not None and self.companion is not None:
-            self.companion = self.companion.foreknown(covariates)
-            self.output = self._raw = None
-        if self.network.late and self._left is not None and not self.stream.missing:
-            output = self._finite(self.network.point(self._say(count))[:, :count], "forecast")
-            # What is said of later steps, of which not all is known, is nobody's.
-            output = functional.pad(output, (0, 0, 0, whole - count))
-        else:
-            output = self._sound("forecast")
-        answer = output[0].cpu().double().numpy()
-        numbers = self.outlook.foreseen(answer, self.stream, self.trail)[:count]
-        if not np.isfinite(numbers).all():
-            raise RunError.of("RC060", BEYOND)
-        return numbers
 
     def copy(self) -> Session:
         """Return a session in the same state that goes its own way from here, draws included."""

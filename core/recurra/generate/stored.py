@@ -13,6 +13,7 @@ from torch import Tensor
 from recurra.contracts.loss import Loss
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.outlook import Outlook, Trail
+from recurra.data.parted import Parted
 from recurra.data.stream import Stream
 from recurra.errors import InputError
 from recurra.generate import draws, saved
@@ -43,7 +44,7 @@ class Stored:
     position: int
     seen: Tensor
     draws: draws.Draws
-    stream: Stream | Plain
+    stream: Stream | Parted | Plain
     trail: Trail | None
     companion: Companion | None
     output: Tensor | None
@@ -124,7 +125,7 @@ class Stored:
         companion = self.companion
         if companion is not None:
             width = self.vocabulary.size + len(self.vocabulary.missing or ())
-            companion = companion.restored(saved.under(BESIDE, tensors), width)
+            companion = companion.restored(saved.under(BESIDE, tensors), width, streams)
         waits = companion is not None and companion.pending is not None
         left = tensors.get("left") if self.network.late else None
         said = output if left is None else left
@@ -139,7 +140,7 @@ class Stored:
         if states:
             carried = unflatten(self.network.initial_states(len(seen)), states)
         drawn = draws.restored(tensors["random"])
-        stream = self.stream.restored(saved.under(STREAM, tensors))
+        stream = self._stream_of(saved.under(STREAM, tensors), streams)
         trail = self.trail
         if trail is not None:
             trail = trail.restored(saved.under(TRAIL, tensors))
@@ -154,6 +155,18 @@ class Stored:
         self._carried, self.draws, self.stream = carried, drawn, stream
         self.trail = trail
         self.companion = companion
+
+    def _stream_of(self, tensors: dict[str, Tensor], streams: int) -> Stream | Parted | Plain:
+        """Return what goes on from a saved stream. Raises any error if it is none."""
+        if isinstance(self.stream, Plain):
+            return self.stream.restored(tensors)
+        chain = self.stream.chain
+        if "ways" not in tensors:
+            return Stream(chain).restored(tensors)
+        parted = Parted.restored(chain, tensors)
+        if parted.ways != streams:
+            raise ValueError(f"{parted.ways} ways of {streams} streams")
+        return parted
 
     def _check_shapes(self, seen: Tensor, output: Tensor | None, streams: int) -> None:
         """Check what was saved beside the states. Raises `ValueError`."""

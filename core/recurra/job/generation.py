@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.compatibility import GIVES_ANSWERS
+from recurra.contracts.distribution import Distribution
 from recurra.data.covariate_vocabulary import Rows
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
@@ -55,7 +56,7 @@ def session(
     """
     _check_generates(run)
     if seed is not None:
-        run.elements.drawn_by("seed")
+        run.elements.drawn_by("seed", isinstance(run.network.loss, Distribution))
     seed = run.task.seed if seed is None else seed
     settled = seed, streams, position, run.scheme
     more: Any = {"outlook": run.outlook, "companion": companion}

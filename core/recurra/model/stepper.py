@@ -100,6 +100,13 @@ class Stepper:
         return (states.encoder, *_grouped(fields, self.like))
 
 
+def plain(network: Network) -> Stepper:
+    """Return what makes the steps of a network without a kernel, whatever was made before."""
+    steps = Stepper(network)
+    steps.objection = "what is asked for hangs on no step before"
+    return steps
+
+
 def stepper(network: Network) -> Stepper:
     """Return what makes the steps of a network, with its weights as they are now."""
     steps = _stepping.get(network)
