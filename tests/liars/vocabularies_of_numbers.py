@@ -281,6 +281,28 @@ class KnowsTooEarly(RightSeries):
     kind = SumsUp
 
 
+class AddsTheFirst(RightTransform):
+    def origins_each(self, states):
+        return np.broadcast_to(states[:1, -1:], (len(states), 1, states.shape[-1]))
+
+
+class TakesOneForAll(RightSeries):
+    """Undoes the next rows of several series by the origins of the first."""
+
+    kind = AddsTheFirst
+
+
+class StandsStill(RightTransform):
+    def apply_each(self, values, states):
+        return super().apply_each(values, states)[0], states
+
+
+class LeavesThemBehind(RightSeries):
+    """Goes on with one series, and not with several side by side."""
+
+    kind = StandsStill
+
+
 class LearnsAFactor(RightTransform):
     factor = 1.0
 
@@ -401,6 +423,8 @@ LIARS = [
     Liar("V15", component("SavesHalf")),
     Liar("V15", component("TellsItOtherwise")),
     Liar("V15", component("KnowsTooEarly")),
+    Liar("V15", component("TakesOneForAll")),
+    Liar("V15", component("LeavesThemBehind")),
     Liar("V17", component("GivesItself")),
     Liar("V17", component("TakesLogarithms")),
     Liar("V17", component("MeasuresByTheFirst")),

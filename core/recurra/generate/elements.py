@@ -275,6 +275,13 @@ class Numbers(Elements):
         """Return the draws of the paths of a series, which are the same under any scheme."""
         return draws.of_paths(seed, series)
 
+    def check_draws(self, settings: Generation, seed: int | None, streams: int) -> None:
+        """Refuse several streams: what is forecast is one for all."""
+        if arguments.whole("streams", streams, 1) > 1:
+            fact = "streams differ in what is drawn, and a forecast is the same every time"
+            cure = "a session with streams draws them where the loss is a distribution: draw_step()"
+            raise InputError.of("RC080", fact, got=f"{streams}", cure=cure)
+
     def sampled_by(self, settings: Iterable[str]) -> None:
         """Refuse them."""
         if named := ", ".join(settings):

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from recurra.contracts.distribution import Distribution
 from recurra.data.chain import Chain
+from recurra.data.outlook import Outlook
 from recurra.data.parted import Parted
 from recurra.data.stream import Stream
 from recurra.errors import InputError, RunError
@@ -114,23 +115,49 @@ class Foretelling(Stored):
                 return
         self._step(x.to(self.network.device))
 
-    def distribution(self) -> Distributed:
-        """Return how the next numbers are distributed, or those of all steps ahead; none is read.
+    def distribution(
+        self, steps: int | None = None, covariates: Mapping[str, Any] | None = None
+    ) -> Distributed:
+        """Return how the next numbers are distributed; none is read.
 
-        Raises `InputError` (RC080) for a run whose loss is no distribution, and as `expected` does,
-        and `RunError` (RC060) if what the network gives is not finite.
+        Where several steps are told at once it is how each of them is, or of the first `steps`.
+        `covariates` are as in `forecast_step` and `forecast`. Raises `InputError` (RC080) for a run
+        whose loss is no distribution, and as these do, and `RunError` (RC060) if what the network
+        gives is not finite.
         """
         self.elements.has("distribution")
         loss, chain = self._spreads(), self._chain()
-        raw = self._finite(self.raw(), "told")
-        if self.outlook is not None and self.trail is not None:
-            assert isinstance(self.stream, Stream), "streams do not part there"
-            states = self.stream.states or []
-            origins, known = self.outlook.at_end(states, self.trail)
-            return Distributed(loss, chain, raw[0], origins, known, one=False)
-        origins = self._origins()
-        known = np.zeros((len(origins), self.vocabulary.size))
-        return Distributed(loss, chain, raw[: len(origins)], origins, known, len(origins) == 1)
+        covariates = self._beside(covariates)
+        if self.outlook is None:
+            if steps not in (None, 1):
+                fact = "this run says the next element alone"
+                raise InputError.of("RC080", fact, got=f"steps = {arguments.shown(steps)}")
+            if self.companion is not None:
+                self.companion = self._next_known(self.companion, covariates)
+            raw, origins = self._finite(self.raw(), "told"), self._origins()
+            known = np.zeros((len(origins), self.vocabulary.size))
+            return Distributed(loss, chain, raw[: len(origins)], origins, known, len(origins) == 1)
+
+        assert isinstance(self.stream, Stream), "streams do not part there"
+        assert self.trail is not None, "a trail is kept"
+        count = self._steps_of(self.outlook, steps, covariates)
+        if self.network.late and self._left is not None and not self.stream.missing:
+            raw = self._finite(self._say(count)[:, :count], "told")
+        else:
+            raw = self._finite(self.raw(), "told")
+        origins, known = self.outlook.at_end(self.stream.states or [], self.trail)
+        return Distributed(loss, chain, raw[0, :count], origins[:count], known[:count], one=False)
+
+    def _steps_of(
+        self, outlook: Outlook, steps: int | None, covariates: Mapping[str, Any] | None
+    ) -> int:
+        """Return how many steps are asked for, of which the covariates are known from now on."""
+        whole = outlook.steps
+        count = whole if steps is None else arguments.whole("steps", steps, 1, whole)
+        if covariates is not None and self.companion is not None:
+            self.companion = self.companion.foreknown(covariates)
+            self.output = self._raw = None
+        return count
 
     def draw_step(self, covariates: Mapping[str, Any] | None = None) -> NDArray[np.float64]:
         """Draw the next numbers of each stream and read them as if they had come.
@@ -221,11 +248,7 @@ class Foretelling(Stored):
             fact = "this run says the next element alone"
             raise InputError.of("RC080", fact, cure="forecast_step() gives one after the other")
         whole = self.outlook.steps
-        count = whole if steps is None else arguments.whole("steps", steps, 1, whole)
-        covariates = self._beside(covariates)
-        if covariates is not None and self.companion is not None:
-            self.companion = self.companion.foreknown(covariates)
-            self.output = self._raw = None
+        count = self._steps_of(self.outlook, steps, self._beside(covariates))
         if self.network.late and self._left is not None and not self.stream.missing:
             output = self._finite(self.network.point(self._say(count))[:, :count], "forecast")
             # What is said of later steps, of which not all is known, is nobody's.

@@ -41,6 +41,9 @@ from recurra.randomness import SCHEME
 STREAMS = 1 << 20
 """Streams side by side, at most."""
 
+SEEDS = (1 << 63) - 1
+"""The greatest seed."""
+
 CHUNK = 4096
 """Steps of a prompt that go through the network in one call."""
 
@@ -73,7 +76,7 @@ class Session(Foretelling):
     ) -> None:
         self.streams = arguments.whole("streams", streams, 1, STREAMS)
         self.position = arguments.whole("position", position)
-        seed = arguments.whole("seed", seed, 0, (1 << 63) - 1)
+        seed = arguments.whole("seed", seed, 0, SEEDS)
         self.elements = ELEMENTS[vocabulary.yields]
         if self.streams > 1:
             draws_numbers = isinstance(network.loss, Distribution) and outlook is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from recurra.compatibility import GIVES_ANSWERS
 from recurra.contracts.distribution import Distribution
+from recurra.contracts.source import FUTURE, PAST
 from recurra.data.covariate_vocabulary import Rows
 from recurra.errors import InputError
 from recurra.generate import arguments, beginning
@@ -18,7 +20,8 @@ from recurra.generate.abreast import Start
 from recurra.generate.companion import Companion, without_calendar
 from recurra.generate.elements import encoded
 from recurra.generate.foretold import Intervals, around
-from recurra.generate.session import Session
+from recurra.generate.session import SEEDS, Session
+from recurra.generate.spreads import Paths
 from recurra.job.chosen import check_series, ending
 from recurra.job.covariates import Called, check_reach, step_ahead
 from recurra.job.intervals import check_steps
@@ -104,6 +107,7 @@ def steps(
     settings = _settings(run, length, sampling)
     intervals = None if levels is None else run.intervals(levels)
     check_steps(intervals, settings.length, "length", True)
+    intervals = _seeded(run, intervals, seed)
     run.resolved.check_ahead("length", settings.length)
     check_series(given.prompt, given.warm, given.series, given.data)
     if given.prompt is None:
@@ -125,6 +129,21 @@ def steps(
     begun.expected()
     made = run.elements.generated(begun, settings, streams)
     return made if intervals is None else _within(run, given, intervals, list(made))
+
+
+def _seeded(run: Run, intervals: Intervals | None, seed: int | None) -> Intervals | None:
+    """Return intervals whose paths another seed draws.
+
+    Raises `InputError` (RC080) for a seed where none are drawn.
+    """
+    if seed is None:
+        return intervals
+    spread = None if intervals is None else intervals.spread
+    run.elements.drawn_by("seed", isinstance(spread, Paths))
+    if intervals is None or not isinstance(spread, Paths):
+        return intervals
+    seed = arguments.whole("seed", seed, 0, SEEDS)
+    return replace(intervals, spread=replace(spread, seed=seed))
 
 
 def _within(
@@ -157,12 +176,43 @@ def _start(run: Run, given: Given) -> Start:
     if given.prompt is not None:
         values = encoded(run.vocabulary, given.prompt)
         if not given.warm:
-            return Start(values, given.position or run.task.generation.position)
+            position = given.position or run.task.generation.position
+            return Start(values, position, None, _beside_prompt(run, given))
     history = _opening(run)
     beside = None if run.covariates is None else beginning.recorded_covariates(run.folder)
     if values is not None:
+        beside = _followed(run, given, beside, len(history))
         history = np.concatenate([history, values])
     return Start(history, run.folder.records.data().opening_position, None, beside)
+
+
+def _beside_prompt(run: Run, given: Given) -> Rows | None:
+    """Return the covariates that stand beside a prompt, if any are read."""
+    if run.covariates is None:
+        return None
+    named = {**(given.covariates or {}), **(given.static_covariates or {})}
+    dated = run.covariates.dated
+    since = None if dated is None else dated.since(given.time)
+    tables = {
+        role: {name: named[name] for name in run.covariates.names(role)}
+        for role in run.covariates.tables
+    }
+    return run.covariates.rows(tables, "of the prompt", since)
+
+
+def _followed(run: Run, given: Given, rows: Rows | None, steps: int) -> Rows | None:
+    """Return the covariates of so many steps of a series, and then of a prompt."""
+    if run.covariates is None or rows is None:
+        return None
+    parts = {}
+    for role, own in ((PAST, rows.past), (FUTURE, rows.future)):
+        names = run.covariates.names(role)
+        listed = given.covariates or {}
+        parts[role] = own
+        if names and all(name in listed for name in names):
+            more = run.covariates.tables[role].rows(listed, "of the prompt")
+            parts[role] = np.concatenate([own[:steps], more])
+    return rows._replace(past=parts[PAST], future=parts[FUTURE])
 
 
 def _begun(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recurra.contracts.distribution import Distribution
 from recurra.errors import InputError, Problem
 from recurra.generate import levels as written
 from recurra.generate.foretold import GIVE_SPREAD, NO_SPREAD, Intervals, Spread, chosen
 from recurra.generate.levels import Levels
+from recurra.generate.spreads import Answers, Paths
 from recurra.job.series import check_forecasts
 from recurra.resolved import Resolved
 
@@ -26,7 +28,21 @@ class Teller(NamedTuple):
     of: Callable[[Run], Spread | None]
 
 
-TELLERS: list[Teller] = []
+def _distributed(resolved: Resolved) -> bool:
+    """Tell whether the loss of a task says how what comes next is distributed."""
+    loss = resolved.parts["loss"].entry.target
+    return resolved.target.generates and issubclass(loss, Distribution)
+
+
+def _of_loss(run: Run) -> Spread:
+    """Return the paths of a run, or the distributions of its answers."""
+    told = run.network, run.vocabulary, run.covariates
+    if run.outlook is not None:
+        return Answers(*told, run.outlook)
+    return Paths(*told, run.task.seed, run.task.generation.paths)
+
+
+TELLERS: list[Teller] = [Teller(_distributed, _of_loss)]
 """The kinds of spread that a loss has, the first that a task has before the others."""
 
 

@@ -349,6 +349,16 @@ class Generation(Table):
         ),
     )
 
+    paths: int = Field(
+        100,
+        ge=1,
+        le=1 << 20,
+        description=(
+            "ways on which a series may go on that are drawn step by step for intervals, where the"
+            " loss is a distribution"
+        ),
+    )
+
     @field_validator("levels")
     @classmethod
     def _levels_differ(cls, levels: list[float] | None) -> list[float] | None:

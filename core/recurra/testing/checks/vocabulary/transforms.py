@@ -42,8 +42,9 @@ def transformed(subject: VocabularySubject) -> Measured:
     once it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is
     handed in is not written on, and what was learned is in what the vocabulary saves. Where it has
     `against`, that is `apply` by origins, and those of the `period` rows to come are known. One
-    that is of some `features` alone names each of them once. To mend it: keep
-    nothing of a series on the object, all of it in the state, and build new arrays.
+    that is of some `features` alone names each of them once. `origins_each` and `apply_each` do to a
+    row of several series what `origins` and `apply` do to each. To mend it: keep nothing of a
+    series on the object, all of it in the state, and build new arrays.
     """
     subject.yielding("numbers")
     built = subject.vocabulary(_series(ROWS, 0))
@@ -57,6 +58,7 @@ def transformed(subject: VocabularySubject) -> Measured:
     findings = [_comes_back(chain, values) for values in series]
     findings += [_ahead(chain, values) for values in series if not chain.lacks_ahead()]
     _keeps_apart(chain, series)
+    _side_by_side(chain, series)
     _is_saved(subject, chain, series[0])
     return worst(findings)
 
@@ -200,6 +202,24 @@ def _keeps_apart(chain: Chain, series: list[Floats]) -> None:
     for of_series, whole in zip(parts, alone, strict=True):
         apart = same(np.concatenate(of_series), whole)
         demand(apart, "a series becomes another when a second one is read beside it")
+
+
+def _side_by_side(chain: Chain, series: list[Floats]) -> None:
+    """Raise `Broken` unless the next rows of several series go their way as each does alone."""
+    rows = [chain.scaled(values) for values in series]
+    states = [chain.apply(each[:-1], chain.start(each), 0)[1] for each in rows]
+    together = [np.stack(state) for state in zip(*states, strict=True)]
+    last = np.stack([each[-1] for each in rows])
+    origins = chain.origins_each(together)
+    after = chain.after_each(last, together)
+
+    for index, (row, own) in enumerate(zip(last, states, strict=True)):
+        alone = chain.origins(row[None][:0], own)
+        fact = "origins_each gives a series other origins than it has alone"
+        demand(same(origins[index : index + 1], alone), fact)
+        _, expected = chain.apply(row[None], own, len(series[0]))
+        fact = "apply_each leaves a series in another state than apply does"
+        demand(_alike([state[index] for state in after], expected), fact)
 
 
 def _is_saved(subject: VocabularySubject, chain: Chain, values: Floats) -> None:
