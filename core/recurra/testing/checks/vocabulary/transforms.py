@@ -42,9 +42,9 @@ def transformed(subject: VocabularySubject) -> Measured:
     once it came. Undone, rows are what they were within 1e-9, but for the `lag` first. What is
     handed in is not written on, and what was learned is in what the vocabulary saves. Where it has
     `against`, that is `apply` by origins, and those of the `period` rows to come are known. One
-    that is of some `features` alone names each of them once. `origins_each` and `apply_each` do to a
-    row of several series what `origins` and `apply` do to each. To mend it: keep nothing of a
-    series on the object, all of it in the state, and build new arrays.
+    that is of some `features` alone names each of them once. What `origins_each` and `apply_each`
+    make of a row of several series is what `origins` and `apply` make of each. To mend it: keep
+    nothing of a series on the object, all of it in the state, and build new arrays.
     """
     subject.yielding("numbers")
     built = subject.vocabulary(_series(ROWS, 0))
@@ -207,6 +207,8 @@ def _keeps_apart(chain: Chain, series: list[Floats]) -> None:
 def _side_by_side(chain: Chain, series: list[Floats]) -> None:
     """Raise `Broken` unless the next rows of several series go their way as each does alone."""
     rows = [chain.scaled(values) for values in series]
+    # One lies a row behind the other.
+    rows = [each[: len(each) - index] for index, each in enumerate(rows)]
     states = [chain.apply(each[:-1], chain.start(each), 0)[1] for each in rows]
     together = [np.stack(state) for state in zip(*states, strict=True)]
     last = np.stack([each[-1] for each in rows])
