@@ -247,6 +247,8 @@ def test_whole_series_that_are_held_out_are_not_calibrated_on(tmp_path: Path) ->
     np.testing.assert_array_equal(*rows)
     record = made.folder.records.calibration()
     assert record is not None and len(record.scores[0][0][0]) == len(rows[0])
+    with pytest.raises(InputError, match="others would be held out"):
+        recurra.check(task, data=[*waves(20), np.arange(7.0)])
 
 
 @pytest.mark.parametrize("retrain", [False, True])

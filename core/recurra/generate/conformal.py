@@ -109,6 +109,7 @@ class Conformal:
     adaptive: bool = False
     later: Mapping[float, Floats] = field(default_factory=dict)
     pooled: list[list[Floats]] = field(init=False)
+    made: dict[float, Floats] = field(init=False, default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         pooled = [
@@ -159,6 +160,11 @@ class Conformal:
 
     def quantile(self, chance: float) -> Floats:
         """Return the quantile of the scores of each step and column, `[H, F]`."""
+        if chance not in self.made:
+            self.made[chance] = self._quantile(chance)
+        return self.made[chance]
+
+    def _quantile(self, chance: float) -> Floats:
         alpha = missed_by(chance)
         rows = np.full((self.steps, len(self.pooled[0])), 0.5)
         if chance != 0.5:

@@ -21,7 +21,7 @@ from recurra.job.data import Data
 from recurra.job.folds import Plan, least_history
 from recurra.job.fresh import prepared
 from recurra.job.intervals import base_of
-from recurra.job.origins import Origins, origins_of
+from recurra.job.origins import Origins, by_sequence, origins_of
 from recurra.job.rolling import without_future
 from recurra.job.run import Run
 from recurra.job.series import Series, series_of
@@ -86,16 +86,6 @@ def past_of(resolved: Resolved, data: Data, series: Series, left_off: int) -> Re
     leave_off = sequence.leave_off + left_off
     sequence = sequence.model_copy(update={"leave_off": leave_off})
     return replace(plain, task=task.model_copy(update={"sequence": sequence}))
-
-
-def by_sequence(data: Data) -> bool:
-    """Tell whether series are held out as a whole: none has a part in two splits."""
-    rows = [
-        np.unique(data.store.sequence(data.splits[name].begin))
-        for name in ("train", "validation", "test")
-        if len(data.splits[name].begin)
-    ]
-    return len(rows) > 1 and len(np.unique(np.concatenate(rows))) == sum(map(len, rows))
 
 
 def recipe_of(past: Resolved) -> str:

@@ -51,6 +51,16 @@ class Origins:
         return int((lengths[self.rows] - self.cutoffs(0)).max())
 
 
+def by_sequence(data: Data) -> bool:
+    """Tell whether series are held out as a whole: none has a part in two splits."""
+    rows = [
+        np.unique(data.store.sequence(data.splits[name].begin))
+        for name in ("train", "validation", "test")
+        if len(data.splits[name].begin)
+    ]
+    return len(rows) > 1 and len(np.unique(np.concatenate(rows))) == sum(map(len, rows))
+
+
 def horizon_of(resolved: Resolved) -> int:
     """Return how many steps ahead scores are of. Raises `InputError` (RC014)."""
     steps = resolved.target.ahead or resolved.task.generation.length
@@ -94,7 +104,23 @@ def origins_of(resolved: Resolved, data: Data) -> Origins:
     given = scores_of(origins, data, history, resolved.task.sequence.season)
     if given < asked:
         raise _too_few(resolved, origins, given, asked)
+    if by_sequence(data) and "fold" not in resolved.roles:
+        _check_kept(data, origins)
     return origins
+
+
+def _check_kept(data: Data, origins: Origins) -> None:
+    """Refuse series that the calibration model would not have, where it counts them.
+
+    Other series would be held out then. Raises `InputError` (RC041).
+    """
+    lengths = lengths_of(data.store)
+    left_off = origins.left_off(lengths)
+    if short := int((lengths <= left_off).sum()):
+        fact = f"{short:,} series have no step before the last {left_off:,}, and without them"
+        fact += " others would be held out of the calibration"
+        cure = 'sequence.split_by = "time", or leave short series out'
+        raise InputError.of("RC041", fact, key="target.conformal", cure=cure)
 
 
 def _count(resolved: Resolved, ends: Ints, horizon: int, asked: int) -> int:
