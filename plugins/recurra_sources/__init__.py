@@ -38,6 +38,7 @@ SHOP: dict[str, Any] = {
 SHOPS: tuple[dict[str, Any], ...] = (
     {**SHOP, "missing": "interpolate"},
     {**SHOP, "time": "month", "gaps": "fill", "missing": "forward"},
+    {**SHOP, "time": "month", "gaps": "fill", "missing": "keep"},
 )
 """Covariates of steps, of steps that are still to come, and of whole series."""
 TIDES: dict[str, Any] = {

@@ -257,7 +257,7 @@ class Rows(Source[R]):
             if step.answer != first.answer:
                 raise self._changing("answer", first, first.answer, step, step.answer)
             for name, value in step.static.items():
-                if value != first.static[name]:
+                if not covariates.are_one(value, first.static[name]):
                     role, before = "static_covariates", first.static[name]
                     raise self._changing(role, first, before, step, value, name)
             if first.ahead:
@@ -291,9 +291,10 @@ class Rows(Source[R]):
     ) -> InputError:
         """Return the error of a sequence with two labels, or two folds, or two of a static one."""
         name = name or role
+        told = ["nothing" if value != value else repr(value) for value in (here, before)]
         whose = "the series" if step.group is None else f"group {step.group!r}"
-        fact = f"{self.where}:{step.place}: {whose} has the {name} {here!r} here"
-        fact += f", and {before!r} at {self.where}:{first.place}: a sequence has one {name}"
+        fact = f"{self.where}:{step.place}: {whose} has the {name} {told[0]} here"
+        fact += f", and {told[1]} at {self.where}:{first.place}: a sequence has one {name}"
         cure = "mend the rows, or name as source.group the column whose values have one"
         return InputError.of("RC042", fact, key=f"source.{role}", cure=f"{cure} {name} each")
 
@@ -440,7 +441,7 @@ class Rows(Source[R]):
 
     @property
     def keeps_missing(self) -> bool:
-        """Whether numbers that are missing are given, as what is no number."""
+        """Whether what is missing of numbers and of covariates is given as such."""
         return self.options.missing == "keep"
 
     @property

@@ -81,6 +81,13 @@ def _table(names: list[str], steps: Sequence[Step], first: int) -> dict[str, Any
     columns: dict[str, Any] = {}
     for index, name in enumerate(names, first):
         cells = [step.values[index] for step in steps]
-        is_names = bool(cells) and isinstance(cells[0], str)
-        columns[name] = cells if is_names else np.array(cells, np.float64)
+        if any(isinstance(cell, str) for cell in cells):
+            columns[name] = [cell if isinstance(cell, str) else None for cell in cells]
+        else:
+            columns[name] = np.array(cells, np.float64)
     return columns
+
+
+def are_one(value: Any, other: Any) -> bool:
+    """Tell whether a sequence says the same of itself twice; nothing is one with nothing."""
+    return bool(value == other or (value != value and other != other))

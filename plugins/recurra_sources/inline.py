@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from recurra import Element, Field, InputError, Options, Piece, Role, Source
 from recurra_sources import labels
@@ -15,6 +16,15 @@ from recurra_sources.labels import Fold
 from recurra_sources.names import HALF_CURE, half_pair
 from recurra_sources.unfolding import UNITS
 
+
+def _finite_or_nan(number: float) -> float:
+    if math.isinf(number):
+        raise ValueError("a number must be finite, or nan where it is missing")
+    return number
+
+
+MayLack = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_finite_or_nan)]
+"""A number, or nan, which is one that is missing."""
 FORMS: dict[str, Element] = {
     "text": "text",
     "texts": "text",
@@ -33,14 +43,21 @@ class InlineOptions(Options):
     tokens: list[str] | list[list[str]] | None = Field(
         None, description="one sequence of whole tokens, or a list of tokens for each of several"
     )
-    values: list[float] | list[list[float]] | None = Field(
+    values: list[MayLack] | list[list[MayLack]] | None = Field(
         None,
         description="one series: a number a step, or a list of numbers a step for several features",
     )
-    series: list[list[float]] | list[list[list[float]]] | None = Field(
+    series: list[list[MayLack]] | list[list[list[MayLack]]] | None = Field(
         None,
         description=(
             "several series, each as values is one: of one number a step, or of several features"
+        ),
+    )
+    missing: Literal["error", "keep"] = Field(
+        "error",
+        description=(
+            "a number that is nan: refuse it (error), or let it be missing (keep): the network"
+            " reads the last one and that it is missing, and is not asked for it"
         ),
     )
     labels: list[str | int | float | list[float]] | None = Field(
@@ -96,6 +113,20 @@ class InlineOptions(Options):
             raise ValueError(
                 f"{name}: every step must have the same number of features; got {sorted(widths)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_number_is_missing(self) -> InlineOptions:
+        name, sequences = self.content()
+        if FORMS[name] != "numbers" or self.missing == "keep":
+            return self
+        for place, series in enumerate(sequences, 1):
+            for step, row in enumerate(series, 1):
+                if any(number != number for number in (row if isinstance(row, list) else [row])):
+                    where = f"step {step} of sequence {place}"
+                    raise ValueError(
+                        f'{name}: {where} is nan; missing = "keep" lets numbers be missing'
+                    )
         return self
 
     @model_validator(mode="after")
@@ -195,6 +226,11 @@ class Inline(Source[InlineOptions]):
 
     offers: ClassVar[tuple[Element, ...]] = ("text", "tokens", "numbers")
 
+    @property
+    def keeps_missing(self) -> bool:
+        """Whether numbers that are missing are given as such."""
+        return self.options.missing == "keep"
+
     def read(self, element: Element) -> Iterator[Piece]:
         """Give each sequence as one piece."""
         name, sequences = self.options.content()
@@ -257,7 +293,7 @@ class Inline(Source[InlineOptions]):
 
     def fingerprint(self) -> str:
         """Return a hash of what the task file holds."""
-        content = self.options.model_dump_json()
+        content = self.options.model_dump_json(exclude=None if self.keeps_missing else {"missing"})
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
     def columns(self) -> Mapping[Role, tuple[Element, ...]]:

@@ -37,6 +37,7 @@ class Mending:
         self.read_cell, self.beside = read_cell, beside
         self.faults, self.name, self.grouped = faults, name, grouped
         self.covariates = covariates
+        self.static = {options.beside.index(name) for name in options.static_covariates}
         self.whole = self.dropped = 0
         self.said: dict[int, tuple[Any, Reading]] = {}
         self.begin()
@@ -89,7 +90,7 @@ class Mending:
         interpolated = self.missing == "interpolate" and index < width
         if (interpolated and not names) or self.missing == "drop":
             return None
-        if self.missing == "keep" and index < width - len(self.covariates):
+        if self.missing == "keep" and (index < width or index - width in self.static):
             return math.nan
 
         cell, fault = cells[index], "missing"

@@ -200,6 +200,14 @@ class HasNoNumber(
     """Gives nan for what is missing."""
 
 
+class HasInfinity(
+    changed("past_covariates", lambda table, *_: {"load": np.full(len(table["load"]), np.inf)})
+):
+    """Keeps what is missing, and gives infinity for it."""
+
+    keeps_missing = True
+
+
 class RoundsCovariates(
     changed("past_covariates", lambda table, *_: {"load": np.float32(table["load"])})
 ):
@@ -432,6 +440,7 @@ LIARS = [
     Liar("S14", component("MixesNamesAndNumbers")),
     Liar("S14", component("LeavesANameBlank")),
     Liar("S14", component("HasNoNumber")),
+    Liar("S14", component("HasInfinity")),
     Liar("S14", component("RoundsCovariates")),
     Liar("S14", component("TellsItOnce")),
     Liar("S14", component("RepeatsWhatIsStatic")),

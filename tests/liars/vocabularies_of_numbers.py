@@ -383,6 +383,25 @@ class Centred(RightNumbers):
         return super().encode(values - values.mean(axis=0))
 
 
+class FillsCovariates(RightNumbers):
+    """Says that covariates may be missing, and makes 0 of each that is."""
+
+    takes_missing = True
+
+    def of_covariates(self):
+        return Filled(self.options)
+
+
+class Filled(RightNumbers):
+    """Numbers, 0 for each that is missing."""
+
+    def fit(self, runs):
+        super().fit(np.nan_to_num(run) for run in runs)
+
+    def encode(self, values):
+        return super().encode(np.nan_to_num(values))
+
+
 class ForgetsItsCovariates(RightNumbers):
     """Saves nothing of the scale of covariates."""
 
@@ -429,6 +448,7 @@ LIARS = [
     Liar("V17", component("TakesLogarithms")),
     Liar("V17", component("MeasuresByTheFirst")),
     Liar("V17", component("CentresEachRun")),
+    Liar("V17", component("FillsCovariates")),
     Liar("V17", component("ForgetsItsCovariates")),
     Liar("P09", component("HushesNumpy")),
 ]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import recurra
+from recurra.cli.values import parse
 from recurra.contracts.target import Examples
 from recurra.errors import InputError
 from recurra.job.data import load_data
@@ -280,3 +281,31 @@ def test_a_loss_that_scores_steps_alone_is_refused_where_one_is_partly_missing(t
     for column in whole.values():
         column[[5, 6, 40, 70]] = NAN
     recurra.check(changed, data=whole)
+
+
+def test_what_is_written_in_a_task_may_be_missing(tmp_path, monkeypatch):
+    """nan of an inline source, of a prompt and of --values, or nothing between two commas."""
+    monkeypatch.chdir(tmp_path)
+    values = [1.0, NAN, 2.0, 3.0, NAN, 2.0] * 4
+    inline = {"kind": "inline", "values": values, "missing": "keep"}
+    own = {"sequence": {"length": 4}, "generation": {"prompt": [1.0, NAN, 2.0], "length": 2}}
+    written = recurra.run(task(source=inline, **own))
+    same = load_data(resolve(task(**own), data=np.array(values)))
+    data = load_data(resolve(task(source=inline, **own)))
+    np.testing.assert_array_equal(data.store.values, same.store.values)
+    assert data.vocabulary.missing == same.vocabulary.missing == (0,)
+
+    again = recurra.load(written.path, "last")
+    ahead = list(again.generate())
+    assert ahead == list(again.generate(parse("1,nan,2", 1, True)))
+    assert ahead == list(again.generate(parse("1,,2", 1, True)))
+    assert ahead != list(again.generate([1.0, 2.0]))
+    for refused in ("1,,2", "1,nan,2"):
+        with pytest.raises(InputError, match="place 2.*nothing may be missing"):
+            parse(refused, 1)
+    with pytest.raises(InputError, match="step 2 of sequence 1 is nan"):
+        recurra.check(task(source={"kind": "inline", "values": values}))
+    with pytest.raises(InputError, match="finite"):
+        recurra.check(task(source={**inline, "values": [1.0, math.inf] * 9}))
+    with pytest.raises(InputError, match="nothing may be missing"):
+        recurra.check(task(source={"kind": "inline", "values": [1.0, 2.0] * 9}, **own))

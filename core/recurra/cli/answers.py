@@ -78,7 +78,7 @@ def generate(
 
     beginning: Any = None
     if values is not None:
-        beginning = parse(values, vocabulary.size)
+        beginning = parse(values, vocabulary.size, vocabulary.missing is not None)
     elif prompt is not None:
         beginning = text_or_tokens(prompt, vocabulary.reads, "--prompt")
     settings: dict[str, Any] = {
@@ -165,7 +165,8 @@ def predict(
         rows = [text_or_tokens(text, opened.vocabulary.reads, "--text")]
     elif values is not None:
         read = READERS[opened.vocabulary.yields]
-        rows = [read(values, opened.vocabulary.size)]
+        lacks = opened.vocabulary.missing is not None
+        rows = [read(values, opened.vocabulary.size, lacks)]
     if score:
         _refuse("--score", {"--horizon": horizon, "--levels": levels or None})
         asked = Asked(alarm, threshold, history, labels, skip_bad)

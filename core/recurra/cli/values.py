@@ -20,21 +20,25 @@ from recurra.errors import InputError
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """A number as data has it: Python reads 1_0 and the digits of all scripts, too."""
 
+NOTHING = ("", "nan")
+"""What stands for a number that is missing."""
 
-def parse(text: str, columns: int) -> list[Any]:
+
+def parse(text: str, columns: int, missing: bool = False) -> list[Any]:
     """Return the numbers of a prompt, a row of them for each step where there are several columns.
 
-    Raises `InputError` (RC080) that names the row, what stands there and what is allowed.
+    Some may be `missing`: `nan`, or nothing between commas. Raises `InputError` (RC080) that names
+    the row, what stands there and what is allowed.
     """
     if columns == 1:
         if ";" in text:
             fact = "--values: rows with ; between are for several columns, and this run has one"
             raise InputError.of("RC080", fact, got=text, allowed=_allowed(1))
-        return _row(text, 1, 1)
+        return _row(text, 1, 1, missing)
 
     # What is no number is told of any row before a row that is too short or too long.
     parts = text.split(";")
-    rows = [_row(part, number, columns) for number, part in enumerate(parts, 1)]
+    rows = [_row(part, number, columns, missing) for number, part in enumerate(parts, 1)]
 
     for number, row in enumerate(rows, 1):
         if len(row) != columns:
@@ -79,26 +83,31 @@ def prompted(option: str) -> Iterator[None]:
         raise InputError(problems) from error.__cause__
 
 
-def _no_numbers(text: str, columns: int) -> list[Any]:
+def _no_numbers(text: str, columns: int, missing: bool = False) -> list[Any]:
     fact = "--values is for numbers, and this run reads symbols"
     raise InputError.of("RC080", fact, got=text, cure="give --text")
 
 
-Reader: TypeAlias = Callable[[str, int], list[Any]]
+Reader: TypeAlias = Callable[[str, int, bool], list[Any]]
 READERS: dict[str, Reader] = {"numbers": parse, "symbols": _no_numbers}
 """What --values means, by what a run reads."""
 
 
-def _row(text: str, number: int, columns: int) -> list[float]:
+def _row(text: str, number: int, columns: int, missing: bool) -> list[float]:
     """Return the numbers of a row. Raises `InputError` (RC080) that names the place."""
     values = []
     for place, part in enumerate(text.split(","), 1):
         part = part.strip()
+        if missing and part.lower() in NOTHING and text.strip():
+            values.append(math.nan)
+            continue
         value = float(part) if NUMBER.fullmatch(part) else math.nan
         if not math.isfinite(value):
             row = f"row {number}, " if columns > 1 else ""
             fault = f"{part!r} is not a finite number" if part else "there is no number"
             fact = f"--values: {row}place {place}: {fault}"
+            if part.lower() in NOTHING:
+                fact += "; in what this run was trained on nothing may be missing"
             raise InputError.of("RC080", fact, got=part, allowed=_allowed(columns))
         values.append(value)
     return values

@@ -68,7 +68,8 @@ class Piece(NamedTuple):
     Covariates are tables, of which each column has its name: numbers `[n]`, or a list of texts, the
     names of categories. Those of the `future` may go on behind `values` in the last piece of a
     sequence: they are of steps that are still to come. A `static` one is a number or a text, in the
-    piece that starts a sequence.
+    piece that starts a sequence. Of a source that keeps what is missing, nan is a number that is,
+    None a name in a list that is, and either or nan a static one.
     """
 
     values: Values
@@ -103,9 +104,9 @@ class Source(ABC, Generic[O]):
 
     @property
     def keeps_missing(self) -> bool:
-        """Whether numbers that are missing are given, as what is no number.
+        """Whether what is missing of numbers and of covariates is given, as what is no number.
 
-        By default none may be (came with API 1.1).
+        By default nothing may be (came with API 1.1).
         """
         return False
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from recurra.contracts.moments import Firsts
-from recurra.contracts.source import FUTURE, PAST, STATIC, Role
+from recurra.contracts.source import FUTURE, PAST, STATIC, Piece, Role
+from recurra.data import missing
+from recurra.data.corpus import collected
 from recurra.data.covariate_vocabulary import CovariateVocabulary, Floats, Rows
 from recurra.data.dated import Dated
 from recurra.data.store import Array, Covariates, Ints, Store
@@ -16,11 +18,24 @@ from recurra.data.store import Array, Covariates, Ints, Store
 
 @dataclass(frozen=True)
 class Companions:
-    """The covariates of a store, as a network reads them."""
+    """The covariates of a store, as a network reads them.
+
+    Where some of steps are missing, `carried` has them with what came last.
+    """
 
     vocabulary: CovariateVocabulary
     covariates: Covariates
     store: Store
+    carried: Store | None = None
+
+    def carrying(self) -> Companions:
+        """Return these with what came last for what is missing, if anything is."""
+        steps = self.covariates.steps
+        if steps is None or not missing.lacking(steps).any():
+            return self
+        nothing = np.full(steps.values.shape[1], np.nan)
+        pieces = (Piece(rows, start) for rows, start in missing.carried(steps, nothing))
+        return replace(self, carried=collected(pieces))
 
     def rows(self, role: Role, rows: Array) -> Floats:
         """Return rows `[n, C]` of what is stored of a role, with the ids of names."""
@@ -29,8 +44,9 @@ class Companions:
         stored = zip(table.columns, self.covariates.of(role), strict=True)
         for index, (known, column) in enumerate(stored):
             if column.names is not None:
-                ids = known.ids(column.names)
-                read[:, index] = ids[read[:, index].astype(np.int64)]
+                ids = known.ids([*column.names, None])
+                codes = np.where(np.isnan(read[:, index]), len(column.names), read[:, index])
+                read[:, index] = ids[codes.astype(np.int64)]
         return read
 
     def stretch(self, first: int, origin: int, stop: int) -> Rows:
@@ -57,19 +73,34 @@ class Companions:
         if self.vocabulary.dated is not None:
             place = first - int(self.store.starts[sequence])
             since = self.vocabulary.dated.since(self.store.columns["time"][sequence]).after(place)
-        return Rows(past, future, static, since)
+        return Rows(past, future, static, since, self._before(first))
+
+    def _before(self, first: int) -> tuple[Floats, Floats] | None:
+        """Return what came last of the past and of the future before a step of a series.
+
+        It is nothing where nothing may be missing.
+        """
+        tables, steps = self.vocabulary.tables, self.covariates.steps
+        if steps is None or not any(table.lacks for table in tables.values()):
+            return None
+        begin = int(self.store.begin(np.array([first]))[0])
+        row = missing.last_before(steps, begin, first)[None]
+        own = [(role, row[:, self.covariates.part(role)]) for role in (PAST, FUTURE)]
+        past, future = (
+            self.rows(role, part)[0] if role in tables else part[0] for role, part in own
+        )
+        return past, future
 
     def window(self, first: Ints, count: int) -> Floats:
         """Return what is read beside `count` steps from `first` `[B]` on, `[B, count, W]`."""
         parts, tables = [], self.vocabulary.tables
         if self.covariates.steps is not None:
-            spans = self.covariates.steps.spans(first, count + 1)
-            future = spans[:, :-1] if self.vocabulary.ahead else spans[:, 1:]
-            for role, rows in ((PAST, spans[:, :-1]), (FUTURE, future)):
+            lead = 0 if self.vocabulary.ahead else 1
+            spans = self._spans(first, count + 1)
+            for role, later in ((PAST, 0), (FUTURE, lead)):
                 if role in tables:
-                    own = rows[:, :, self.covariates.part(role)].reshape(len(first) * count, -1)
-                    read = tables[role].encode(self.rows(role, own))
-                    parts.append(read.reshape(len(first), count, -1))
+                    own = [rows[:, later : later + count] for rows in spans]
+                    parts.append(self._read(role, own))
         positions = first[:, None] + np.arange(count)
         if self.vocabulary.dated is not None:
             dated = self.vocabulary.dated
@@ -78,8 +109,22 @@ class Companions:
             places = self.store.sequence(positions)
             sequences, back = np.unique(places, return_inverse=True)
             rows = self.rows(STATIC, self.covariates.static[sequences])
-            parts.append(tables[STATIC].encode(rows)[back.reshape(places.shape)])
+            parts.append(tables[STATIC].standing(rows, rows)[back.reshape(places.shape)])
         return np.concatenate(parts, axis=-1)
+
+    def _spans(self, first: Ints, count: int) -> list[Array]:
+        """Return rows of `count` steps, and behind them these with what came last, if kept."""
+        stores = [self.covariates.steps, self.carried]
+        return [store.spans(first, count) for store in stores if store is not None]
+
+    def _read(self, role: Role, spans: list[Array]) -> Floats:
+        """Return what is read of a role in rows `[B, T, C]`, `[B, T, W]`."""
+        batch, steps = spans[0].shape[:2]
+        columns = self.covariates.part(role)
+        parts = [rows[:, :, columns].reshape(batch * steps, -1) for rows in spans]
+        own = [self.rows(role, part) for part in parts]
+        read = self.vocabulary.tables[role].standing(own[0], own[-1])
+        return read.reshape(batch, steps, -1)
 
     def _dated(self, dated: Dated, positions: Ints, lead: int) -> Floats:
         """Return the features of stamps `lead` steps after `positions` `[B, T]`, `[B, T, W]`."""
@@ -101,12 +146,8 @@ class Companions:
         """
         parts = []
         if FUTURE in self.vocabulary.tables:
-            assert self.covariates.steps is not None, "there are covariates of steps"
-            own = self.covariates.part(FUTURE)
-            rows = self.covariates.steps.spans(first, count + 1)[:, 1:, own]
-            table = self.vocabulary.tables[FUTURE]
-            read = table.encode(self.rows(FUTURE, rows.reshape(len(first) * count, -1)))
-            parts.append(read.reshape(len(first), count, -1))
+            spans = [rows[:, 1:] for rows in self._spans(first, count + 1)]
+            parts.append(self._read(FUTURE, spans))
         if self.vocabulary.dated is not None:
             positions = first[:, None] + 1 + np.arange(count)
             parts.append(self._dated(self.vocabulary.dated, positions, 0))

@@ -1,7 +1,9 @@
 """What a network reads of covariates: numbers scaled as the columns are, names one by one.
 
 Of a column of names each category that training shows is an input by itself, which is 1 where it
-stands and else 0, and one more is for all that training has not shown.
+stands and else 0, and one more is for all that training has not shown, and for none at all. A
+number that is missing is read as what came last of it in its series, and beside it stands whether
+it came, where some of it are missing in training.
 """
 
 from __future__ import annotations
@@ -16,82 +18,72 @@ from numpy.typing import NDArray
 
 from recurra.contracts.source import COVARIATES, FUTURE, PAST, STATIC, Role
 from recurra.contracts.vocabulary import Vocabulary
+from recurra.data import missing
 from recurra.data.blocks import of_spans
-from recurra.data.covariates import Column
+from recurra.data.covariate_columns import Known, shown
 from recurra.data.dated import Dated, Since
 from recurra.data.intake import LARGEST, fit
 from recurra.data.splits import Split
-from recurra.data.store import Covariates, Ints, Store
+from recurra.data.store import Covariates, Store
 from recurra.errors import InputError
 
 Floats = NDArray[np.float64]
 
 CALENDAR = "calendar"
 """What the features of stamps are saved as."""
-MOST = 1 << 10
-"""Categories of a column: each is an input, and one that comes once can teach nothing."""
-
-
-class Known(NamedTuple):
-    """A covariate that is known: its name, and its categories, nothing where it is of numbers."""
-
-    name: str
-    categories: list[str] | None
-
-    @property
-    def width(self) -> int:
-        """How many numbers a network reads of it."""
-        return 1 if self.categories is None else len(self.categories) + 1
-
-    def inputs(self) -> list[str]:
-        """Return what these are called."""
-        if self.categories is None:
-            return [self.name]
-        return [f"{self.name}={name}" for name in (*self.categories, "?")]
-
-    def ids(self, names: Sequence[str]) -> Ints:
-        """Return the ids of names, that of all unknown ones behind those of the categories."""
-        assert self.categories is not None, "a column of numbers has no names"
-        places = {name: index for index, name in enumerate(self.categories)}
-        return np.array([places.get(name, len(places)) for name in names], np.int64)
 
 
 class Rows(NamedTuple):
     """The covariates of a stretch of one series: numbers as they came, and the ids of names.
 
     `past` is `[n, P]`, and `future` `[m, Q]`, of the same steps and of those known ahead; `static`
-    is `[K]`. Where features of time stamps are read it begins `since` one.
+    is `[K]`. Where features of time stamps are read it begins `since` one. What is missing is no
+    number; `before` is what came last of the past and of the future before them, where any may be
+    missing.
     """
 
     past: Floats
     future: Floats
     static: Floats
     since: Since | None = None
+    before: tuple[Floats, Floats] | None = None
 
     def after(self, steps: int) -> Rows:
         """Return those of what comes after so many steps."""
         since = None if self.since is None else self.since.after(steps)
-        return Rows(self.past[steps:], self.future[steps:], self.static, since)
+        parts, before = (self.past, self.future), self.before
+        if before is None:
+            before = np.full(self.past.shape[1], np.nan), np.full(self.future.shape[1], np.nan)
+        past, future = (
+            missing.latest(rows[:steps], last) for rows, last in zip(parts, before, strict=True)
+        )
+        return Rows(self.past[steps:], self.future[steps:], self.static, since, (past, future))
 
     def record(self) -> dict[str, Any]:
-        """Return them as plain JSON."""
+        """Return them as plain JSON; what is missing is None."""
         told: dict[str, Any] = {
-            "past": self.past.tolist(),
-            "future": self.future.tolist(),
-            "static": self.static.tolist(),
+            "past": missing.plain(self.past),
+            "future": missing.plain(self.future),
+            "static": missing.plain(self.static),
         }
-        return told if self.since is None else {**told, "since": self.since.save()}
+        if self.since is not None:
+            told["since"] = self.since.save()
+        if self.before is not None:
+            told["before"] = [missing.plain(last) for last in self.before]
+        return told
 
 
 @dataclass
 class Table:
     """The known covariates of a role, and what scales those that are numbers.
 
-    A row of it holds the numbers as they came, and the ids of names.
+    A row of it holds the numbers as they came, and the ids of names. Whether anything may be
+    missing it says by `lacks`.
     """
 
     columns: list[Known]
     numbers: Vocabulary[Any]
+    lacks: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -113,7 +105,7 @@ class Table:
 
         `what` they are of is told where one cannot be read. Raises `InputError` (RC080).
         """
-        columns = [_column(known, given[known.name], what) for known in self.columns]
+        columns = [_column(known, given[known.name], what, self.lacks) for known in self.columns]
         lengths = {len(column) for column in columns}
         if len(lengths) > 1:
             told = ", ".join(
@@ -124,7 +116,7 @@ class Table:
         return np.column_stack(columns)
 
     def encode(self, rows: Floats) -> Floats:
-        """Return what a network reads of rows `[n, C]`, `[n, W]`."""
+        """Return what a network reads of rows `[n, C]`, `[n, W]`; what is missing is no number."""
         read = np.zeros((len(rows), self.width))
         places = self.of_numbers
         if places and len(rows):
@@ -135,11 +127,42 @@ class Table:
                 break
             if column.categories is None:
                 read[:, at] = scaled[:, number]
+                if column.flagged:
+                    read[:, at + 1] = ~np.isnan(rows[:, index])
                 number += 1
             else:
                 read[np.arange(len(rows)), at + rows[:, index].astype(np.int64)] = 1.0
             at += column.width
         return read
+
+    def places(self) -> list[int]:
+        """Return of which column each of the numbers is that a network reads of a row."""
+        return [at for at, column in enumerate(self.columns) for _ in range(column.width)]
+
+    def standing(self, rows: Floats, carried: Floats) -> Floats:
+        """Return what a network reads of rows that hang on none before them, `[n, W]`.
+
+        `carried` `[n, C]` are these with what came last for what is missing, which is read as 0
+        where nothing did.
+        """
+        read = self.encode(rows)
+        if np.isnan(read).any():
+            read = np.where(np.isnan(read), self.encode(carried), read)
+            read[np.isnan(read)] = 0.0
+        return read
+
+
+def filled(read: Floats, before: Floats | None = None) -> Floats:
+    """Return what a network reads of steps, `[n, W]`, with what came last for what is missing.
+
+    `before` `[W]` was read of the step before; without one nothing has come.
+    """
+    if not np.isnan(read).any():
+        return read
+    state = missing.begun(read.shape[1])
+    if before is not None:
+        state[0] = before
+    return missing.carry(read, state).rows
 
 
 @dataclass
@@ -247,19 +270,12 @@ class CovariateVocabulary:
             columns = covariates.of(role)
             if not columns:
                 continue
-            known = []
-            for index, column in enumerate(columns):
-                categories = None
-                if like is not None:
-                    categories = like.tables[role].columns[index].categories
-                elif column.names is not None:
-                    blocks = _rows(covariates, role, store, train)
-                    codes = {int(code) for _, rows in blocks for code in np.unique(rows[:, index])}
-                    categories = sorted(column.names[code] for code in codes)
-                    _check_categories(column, categories)
-                known.append(Known(column.name, categories))
-
-            table = Table(known, vocabulary.of_covariates())
+            table = Table([], vocabulary.of_covariates(), vocabulary.missing is not None)
+            if like is not None:
+                table.columns = [*like.tables[role].columns]
+            else:
+                blocks = _rows(covariates, role, store, train)
+                table.columns = shown(columns, blocks)
             if table.of_numbers:
                 blocks, where = _rows(covariates, role, store, train), place
                 if role == STATIC:
@@ -289,16 +305,27 @@ class CovariateVocabulary:
                 fact = f"{owner} reads as {role} {_listed(known)}, and this data gives"
                 fact += f" {_listed(here.get(role, []))}"
                 raise InputError.of("RC030", fact, key="source", cure="give it the same columns")
+        if covariates is None or any(table.lacks for table in self.tables.values()):
+            return
+        if lacking := missing.covariates_lacking(covariates):
+            fact = f"{owner} was trained on data in which nothing may be missing, and of this"
+            fact += f" some covariates are: {_listed(lacking)}"
+            cure = "fill them in, or train with source.missing as it is here"
+            raise InputError.of("RC030", fact, key="source.missing", cure=cure)
 
     def save(self) -> dict[str, Any]:
         """Return what was learned, as plain JSON."""
         saved: dict[str, Any] = {
             role: {
-                "columns": [list(column) for column in table.columns],
+                "columns": [[column.name, column.categories] for column in table.columns],
                 "numbers": table.numbers.save() if table.of_numbers else {},
             }
             for role, table in self.tables.items()
         }
+        for role, table in self.tables.items():
+            if table.lacks:
+                columns = enumerate(table.columns)
+                saved[role]["missing"] = [at for at, column in columns if column.flagged]
         return saved if self.dated is None else {**saved, CALENDAR: self.dated.save()}
 
     @classmethod
@@ -308,8 +335,12 @@ class CovariateVocabulary:
         for role in COVARIATES:
             if role not in saved:
                 continue
-            columns = [Known(str(name), names) for name, names in saved[role]["columns"]]
-            table = Table(columns, vocabulary.of_covariates())
+            flagged = saved[role].get("missing", ())
+            columns = [
+                Known(str(name), names, at in flagged)
+                for at, (name, names) in enumerate(saved[role]["columns"])
+            ]
+            table = Table(columns, vocabulary.of_covariates(), "missing" in saved[role])
             if table.of_numbers:
                 table.numbers.restore(saved[role]["numbers"])
                 if table.numbers.size != len(table.of_numbers):
@@ -322,8 +353,11 @@ class CovariateVocabulary:
         return made
 
 
-def _column(known: Known, values: Any, what: str) -> Floats:
-    """Return a column of given values as numbers `[n]`. Raises `InputError` (RC080)."""
+def _column(known: Known, values: Any, what: str, lacks: bool) -> Floats:
+    """Return a column of given values as numbers `[n]`, of which some may lack: None or nan.
+
+    Raises `InputError` (RC080).
+    """
     try:
         listed = [values] if isinstance(values, str) else list(values)
     except TypeError:
@@ -333,6 +367,10 @@ def _column(known: Known, values: Any, what: str) -> Floats:
         where = f"the covariate {known.name!r} {what}"
         if len(listed) > 1:
             where += f" at step {at} of them"
+        nothing = value is None or (isinstance(value, Real) and value != value)
+        if lacks and nothing:
+            numbers.append(np.nan if known.categories is None else float(known.ids([None])[0]))
+            continue
         if known.categories is not None and isinstance(value, str | int | np.integer):
             if not isinstance(value, bool) and str(value).strip():
                 numbers.append(float(known.ids([str(value)])[0]))
@@ -345,6 +383,8 @@ def _column(known: Known, values: Any, what: str) -> Floats:
         if known.categories is not None:
             needed = "the name of a category"
         fact = f"{where} must be {needed}"
+        if nothing:
+            fact += "; in what this run was trained on nothing may be missing"
         raise InputError.of("RC080", fact, got=repr(value)[:60])
     return np.array(numbers)
 
@@ -395,15 +435,6 @@ def _fit(
     table.numbers.prepare(own, beside)
     rows = ((start, block[:, places]) for start, block in blocks)
     fit(table.numbers, rows, alone, place)
-
-
-def _check_categories(column: Column, categories: list[str]) -> None:
-    """Refuse a column of too many categories. Raises `InputError` (RC041)."""
-    if len(categories) > MOST:
-        fact = f"the covariate {column.name!r} has {len(categories):,} categories in training, and"
-        fact += f" each is an input; the first are {_listed(categories[:5])}"
-        cure = "is it a number? then its first cell must be one; else join what is rare"
-        raise InputError.of("RC041", fact, key=f"source.{column.role}", cure=cure)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -75,14 +75,16 @@ class Gathering:
         return rows
 
     def _column(self, role: Role, name: str, values: Any) -> Floats:
-        """Return a column as numbers: names become their codes."""
-        key, is_names = (role, name), isinstance(values[0] if len(values) else None, str)
+        """Return a column as numbers: names become their codes; what is missing is none."""
         if not len(values):
             return np.zeros(0)
-        if is_names:
-            codes = self.codes.setdefault(key, {})
-            return np.array([codes.setdefault(value, len(codes)) for value in values], np.float64)
-        return np.asarray(values, np.float64)
+        if not isinstance(values, list) or not any(isinstance(value, str) for value in values):
+            return np.asarray(values, np.float64)
+        codes = self.codes.setdefault((role, name), {})
+        of_each = [
+            np.nan if value is None else codes.setdefault(value, len(codes)) for value in values
+        ]
+        return np.array(of_each, np.float64)
 
     def listed(self) -> list[Column]:
         """Return the columns that have come, those of the past first, static ones last."""

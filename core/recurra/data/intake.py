@@ -56,7 +56,8 @@ def pieces(
     check = CHECKS[element]
     if source.keeps_missing and element in MAY_LACK:
         check = MAY_LACK[element]
-    tables = _Tables(tuple(role for role in roles if role in COVARIATES), owner)
+    own = tuple(role for role in roles if role in COVARIATES)
+    tables = _Tables(own, owner, source.keeps_missing)
     seen, sequences, width = 0, 0, 0
     for piece in source.read(element):
         if not isinstance(piece, Piece):
@@ -97,10 +98,13 @@ def pieces(
 
 
 class _Tables:
-    """Checks the covariates of pieces, which have the same columns of the same kinds in each."""
+    """Checks the covariates of pieces, which have the same columns of the same kinds in each.
 
-    def __init__(self, roles: tuple[Role, ...], owner: str) -> None:
-        self.roles, self.owner = roles, owner
+    Some of these may be `missing`.
+    """
+
+    def __init__(self, roles: tuple[Role, ...], owner: str, missing: bool = False) -> None:
+        self.roles, self.owner, self.missing = roles, owner, missing
         self.kinds: dict[Role, dict[str, bool]] = {}  # by name, whether a column is of names
 
     def checked(
@@ -140,18 +144,21 @@ class _Tables:
         """Return the values of a column; the static one of a sequence is one value."""
         listed = [values] if role == STATIC else values
         where = f"{role} {name!r} of sequence {sequence}"
-        if isinstance(listed, list | tuple) and all(isinstance(value, str) for value in listed):
+        if self._are_names(listed):
             checked: Any = list(listed)
             for value in checked:
-                if not value.strip() or broken_text(value) >= 0:
+                if value is not None and (not value.strip() or broken_text(value) >= 0):
                     fact = f"{where} holds {ascii(value)}, which is no name of a category"
                     raise InputError.of("RC042", fact, key="source", cure="give it a name")
         else:
             checked = np.asarray(listed)
+            if self.missing and checked.dtype == object and all(each is None for each in checked):
+                checked = checked.astype(np.float64)
             if checked.dtype.kind not in "fiu" or checked.ndim != 1:
                 raise broken(self.owner, f"{where} holds {_described(values)}, not numbers [n]")
             checked = checked.astype(np.float64)
-            wrong = np.flatnonzero(~(np.abs(checked) <= LARGEST))
+            unread = ~(np.abs(checked) <= LARGEST)
+            wrong = np.flatnonzero(unread & ~np.isnan(checked) if self.missing else unread)
             if len(wrong):
                 at = int(wrong[0])
                 place = "" if role == STATIC else f" at position {seen + at}"
@@ -160,13 +167,21 @@ class _Tables:
         expected = 1 if role == STATIC else count
         if len(checked) < expected or (role != FUTURE and len(checked) > expected):
             raise broken(self.owner, f"{where} has {len(checked)} values for {expected} elements")
-        if len(checked):
-            is_names = isinstance(checked, list)
+        # A column of which nothing came yet is of neither kind.
+        is_names = isinstance(checked, list)
+        if len(checked) and (is_names or not np.isnan(checked).all()):
             known = self.kinds[role][name]
             if known is not None and known != is_names:
                 raise broken(self.owner, f"{where} holds names and numbers")
             self.kinds[role][name] = is_names
         return checked[0] if role == STATIC else checked
+
+    def _are_names(self, listed: Any) -> bool:
+        """Tell whether a column is of names, of which some may be missing, but not all."""
+        if not isinstance(listed, list | tuple):
+            return False
+        names = [value for value in listed if not self.missing or value is not None]
+        return all(isinstance(name, str) for name in names) and (bool(names) or not listed)
 
 
 def ids(values: Any, size: int, owner: str) -> Array:

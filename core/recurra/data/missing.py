@@ -8,7 +8,7 @@ else 0, says which it is. As an answer a missing number is not scored.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recurra.contracts.transform import Floats
 from recurra.data.blocks import blocks, of_spans
 from recurra.data.splits import Split
-from recurra.data.store import Array, Ints, Store
+from recurra.data.store import Array, Covariates, Ints, Store
 
 
 class Carried(NamedTuple):
@@ -52,6 +52,35 @@ def carry(rows: Floats, state: Floats) -> Carried:
     first = np.where(came.any(axis=0), came.argmax(axis=0), len(rows))
     age = np.maximum(np.where(fresh, at - first, at + state[1]), 0)
     return Carried(filled, age, np.stack([filled[-1], age[-1]]))
+
+
+def latest(rows: Floats, before: Floats) -> Floats:
+    """Return what came last of each column of rows, `[F]`; `before` `[F]` came before them."""
+    state = begun(rows.shape[1])
+    state[0] = before
+    return np.asarray(carry(rows, state).state[0])
+
+
+def last_before(store: Store, begin: int, place: int) -> Floats:
+    """Return what came last of each column before a place of the series that begins at `begin`.
+
+    It is no number where nothing came.
+    """
+    last: Floats = np.full(store.values.shape[1], np.nan)
+    at, count = place, 64
+    while at > begin and np.isnan(last).any():
+        low = max(begin, at - count)
+        found = latest(np.asarray(store.values[low:at], np.float64), np.full(len(last), np.nan))
+        last = np.where(np.isnan(last), found, last)
+        at, count = low, 2 * count
+    return last
+
+
+def plain(rows: Floats) -> list[Any]:
+    """Return numbers as lists, None for each that is missing."""
+    told = rows.astype(object)
+    told[np.isnan(rows)] = None
+    return list(told.tolist())
 
 
 def observed(values: Array, begins: Ints, places: Ints) -> Floats:
@@ -97,6 +126,17 @@ def lacking(store: Store, part: Split | None = None) -> NDArray[np.bool_]:
     for span in spans:
         found |= np.isnan(store.values[span]).any(axis=0)
     return found
+
+
+def covariates_lacking(covariates: Covariates) -> list[str]:
+    """Return the names of the covariates of which something is missing."""
+    found = np.zeros(0, bool) if covariates.steps is None else lacking(covariates.steps)
+    for rows in covariates.ahead.values():
+        # Those of the future stand last of the columns of steps.
+        found[len(found) - rows.shape[1] :] |= np.isnan(rows).any(axis=0)
+    found = np.concatenate([found, np.isnan(covariates.static).any(axis=0)])
+    columns = zip(covariates.columns, found, strict=True)
+    return [column.name for column, lacks in columns if lacks]
 
 
 def partly(store: Store) -> int:

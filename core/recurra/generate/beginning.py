@@ -85,7 +85,13 @@ def recorded_covariates(folder: RunFolder) -> Rows:
             for part in (saved.past, saved.future)
         )
         since = None if saved.since is None else Since.restored(saved.since)
-        return Rows(past, future, np.array(saved.static, np.float64), since)
+        before = None
+        if saved.before is not None:
+            last, coming = (np.array(row, np.float64) for row in saved.before)
+            if (len(last), len(coming)) != (past.shape[1], future.shape[1]):
+                raise ValueError("what came before it is not of its covariates")
+            before = last, coming
+        return Rows(past, future, np.array(saved.static, np.float64), since, before)
 
 
 def recorded(

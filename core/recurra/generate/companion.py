@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurra.contracts.source import FUTURE, PAST, STATIC, Role
-from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows, filled
 from recurra.data.dated import Since
 from recurra.errors import InputError
 from recurra.generate import arguments
@@ -34,10 +34,13 @@ class Companion:
         self, vocabulary: CovariateVocabulary, static: Floats, since: Since | None = None
     ) -> None:
         self.vocabulary = vocabulary
-        self.static = self._encoded(STATIC, static[None] if len(static) else None)
+        static_rows = self._encoded(STATIC, static[None] if len(static) else None)
+        self.static = filled(static_rows)
+        # W each: what was read of the last step, which stands for what is missing after it.
+        self.last: dict[Role, Floats] = {}
         # 1 F+P, or B F: the last step, and its covariates of the past, where it waits.
         self.pending: Tensor | None = None
-        # m W: what is known of the steps to come.
+        # m W: what is known of the steps to come; what is missing of them is no number.
         self.coming = np.zeros((0, vocabulary.width_of(FUTURE)))
         # 1 W: what was read of the next step, before it has come.
         self.looked_at: Floats | None = None
@@ -49,7 +52,11 @@ class Companion:
     @classmethod
     def beside(cls, vocabulary: CovariateVocabulary, rows: Rows) -> Companion:
         """Return that of a series which begins with some rows."""
-        return cls(vocabulary, rows.static, rows.since)
+        made = cls(vocabulary, rows.static, rows.since)
+        for role, row in zip((PAST, FUTURE), rows.before or (), strict=False):
+            if role in vocabulary.tables:
+                made._note(role, made._encoded(role, row[None]))
+        return made
 
     @classmethod
     def of(
@@ -137,7 +144,7 @@ class Companion:
         other.told, other.looked_at = False, None
         own = x
         if self.past:
-            past = self._encoded(PAST, rows.past)
+            past = other._note(PAST, self._encoded(PAST, rows.past))
             own = torch.cat([x, torch.from_numpy(past).to(x)], dim=1)
         if not self.names:
             return other, other._beside(own, None)
@@ -147,17 +154,18 @@ class Companion:
             coming = self._encoded(FUTURE, rows.future)
         if self.vocabulary.ahead:
             other.coming = coming[len(own) :]
-            return other, other._beside(own, coming[: len(own)])
+            return other, other._beside(own, other._note(FUTURE, coming[: len(own)]))
         if rows.future.shape[1]:
             if self.pending is None:
                 # That of the first of them is read already, or nothing was before it to read it.
                 self._check_looked_at(coming[:1])
+                other._note(FUTURE, coming[:1])
                 coming = coming[1:]
         if self.pending is not None:
             own = torch.cat([self.pending, own])
         count = len(own) - 1
         other.pending, other.coming = own[count:], coming[count:]
-        return other, other._beside(own[:count], coming[:count])
+        return other, other._beside(own[:count], other._note(FUTURE, coming[:count]))
 
     def fed_back(self, x: Tensor) -> tuple[Companion, Tensor]:
         """Return it after a step `[B, F]` that the network has said, and what is to be read.
@@ -175,7 +183,9 @@ class Companion:
 
         Of them enough is known, as `reach` tells.
         """
-        coming = self.coming[:count] if self.names else None
+        coming = None
+        if self.names:
+            coming = filled(self.coming[:count], self.last.get(FUTURE))
         return self._copy()._beside(like.new_zeros(count, 0), coming)
 
     def ahead(self, covariates: Mapping[str, Any] | None) -> Companion:
@@ -222,7 +232,7 @@ class Companion:
             raise InputError.of("RC080", fact, key="covariates", cure=cure)
         coming = np.zeros((whole, self.coming.shape[1]))
         known = min(whole, len(self.coming))
-        coming[:known] = self.coming[:known]
+        coming[:known] = filled(self.coming[:known], self.last.get(FUTURE))
         if self.vocabulary.dated is not None:
             assert self.since is not None, "when the series begins is known"
             of_stamps = self.vocabulary.dated.stretch(self.since, whole)
@@ -239,12 +249,12 @@ class Companion:
         assert self.pending is not None, "a step waits"
         other = self._copy()
         other.pending, other.coming = None, self.coming[1:]
-        other.looked_at = self.coming[:1]
-        return other, other._each(self.pending, self.coming[:1])
+        other.looked_at = other._note(FUTURE, self.coming[:1])
+        return other, other._each(self.pending, other.looked_at)
 
     def _check_looked_at(self, row: Floats) -> None:
         """Refuse other covariates of a step than were read of it. Raises `InputError` (RC080)."""
-        read = self.looked_at
+        read, row = self.looked_at, filled(row, self.last.get(FUTURE))
         if read is not None and not np.array_equal(row, read, equal_nan=True):
             fact = "other future covariates of the next step were read already, when it was asked"
             fact += f" for: {', '.join(self.names)}"
@@ -274,7 +284,15 @@ class Companion:
     def _copy(self) -> Companion:
         other = Companion.__new__(Companion)
         other.__dict__.update(self.__dict__)
+        other.last = {**self.last}
         return other
+
+    def _note(self, role: Role, read: Floats) -> Floats:
+        """Return what is read of the next steps of a role, with what came last, and keep that."""
+        read = filled(read, self.last.get(role))
+        if len(read):
+            self.last[role] = read[-1]
+        return read
 
     def _encoded(self, role: Any, rows: Floats | None) -> Floats:
         table = self.vocabulary.tables.get(role)
@@ -316,6 +334,9 @@ class Companion:
         }
         if self.pending is not None:
             tensors["pending"] = self.pending.clone()
+        for role, table in self.vocabulary.tables.items():
+            if table.lacks and role in self.last:
+                tensors[f"last {role}"] = torch.from_numpy(self.last[role].copy())
         if self.since is not None:
             text = json.dumps(self.since.save())
             tensors["since"] = torch.tensor([*text.encode()], dtype=torch.uint8)
@@ -329,6 +350,12 @@ class Companion:
         shapes = [(rows, features + self.vocabulary.width_of(PAST)) for rows in (1, streams)]
         if other.pending is not None and tuple(other.pending.shape) not in shapes:
             raise ValueError(f"the step that waits is {tuple(other.pending.shape)}")
+        other.last = {}
+        for role, table in self.vocabulary.tables.items():
+            if f"last {role}" in tensors:
+                other.last[role] = tensors[f"last {role}"].numpy()
+                if other.last[role].shape != (table.width,):
+                    raise ValueError(f"what was read last is {other.last[role].shape}")
         widths = other.coming.shape[1], other.static.shape[-1]
         if widths != (self.coming.shape[1], self.vocabulary.width_of(STATIC)):
             raise ValueError("its covariates are not those of the run")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recurra.contracts.source import COVARIATES, FUTURE, OF_STEPS, PAST, STATIC, Role
 from recurra.contracts.timeline import Timeline
@@ -68,7 +69,7 @@ def companions_of(
         dated = replace(learned.dated.on(timeline), lead=dated.lead)
     # A run that is begun from may have asked otherwise, and keeps what is its own.
     learned = replace(learned, ahead=resolved.target.ahead, dated=dated)
-    companions = Companions(learned, covariates, store)
+    companions = Companions(learned, covariates, store).carrying()
     _check(companions, splits, DTYPES[resolved.task.device.precision])
     return companions
 
@@ -116,13 +117,15 @@ def _check(companions: Companions, splits: dict[SplitName, Split], dtype: torch.
                     read = torch.from_numpy(table.encode(rows)).to(dtype)
             except InputError as error:
                 raise refused(table.encode, rows, place) or error from error
-            wrong = torch.nonzero(~torch.isfinite(read))
+            places = table.places()
+            missing = torch.from_numpy(np.isnan(rows)[:, places])
+            wrong = torch.nonzero(~torch.isfinite(read) & ~missing)
             if not len(wrong):
                 continue
             row, index = wrong[0].tolist()
-            name = [column.name for column in table.columns for _ in range(column.width)][index]
+            name = table.names[places[index]]
             where = place(row)
-            number = float(block[row, table.names.index(name)])
+            number = float(block[row, places[index]])
             fact = f"the covariate {name!r} is {number:g} at {where}, which is beyond all numbers"
             fact += f" of {dtype} once it is scaled"
             cure = 'mend the row, or take another vocabulary.scale, or device.precision = "float64"'
@@ -142,27 +145,32 @@ def unseen(data: Data, name: SplitName) -> list[str]:
             if column.names is None or table is None:
                 continue
             known = table.columns[index]
-            counts = np.zeros(len(column.names), np.int64)
+            # That of no name stands behind those of all.
+            counts = np.zeros(len(column.names) + 1, np.int64)
             if role in OF_STEPS:
                 assert covariates.steps is not None, "there are covariates of steps"
                 at = covariates.part(role).start + index
                 for low, high in zip(part.begin.tolist(), part.high.tolist(), strict=True):
-                    codes = np.asarray(covariates.steps.values[low:high, at]).astype(np.int64)
-                    counts += np.bincount(codes, minlength=len(counts))
+                    counts += _counted(covariates.steps.values[low:high, at], len(counts))
             else:
                 rows = covariates.static[data.store.sequence(part.begin), index]
-                counts += np.bincount(rows.astype(np.int64), minlength=len(counts))
+                counts += _counted(rows, len(counts))
 
             new = known.ids(column.names) == len(known.categories or ())
-            total = int(counts[new].sum())
+            total, nothing = int(counts[:-1][new].sum()), int(counts[-1])
+            what = "step" if role in OF_STEPS else "sequence"
+            of_part = f"of {called(name)}, or of what is read before it,"
             if total:
-                names = [column.names[code] for code in np.flatnonzero(new & (counts > 0))]
+                names = [column.names[code] for code in np.flatnonzero(new & (counts[:-1] > 0))]
                 told = ", ".join(repr(each) for each in sorted(names)[:SHOWN])
-                what = "step" if role in OF_STEPS else "sequence"
-                count = f"1 {what}" if total == 1 else f"{total:,} {what}s"
                 notes.append(
-                    f"the {column.name} of {count} of {called(name)}, or of what is read before it,"
-                    f" is one that training has not shown, and read as unknown: {told}"
+                    f"the {column.name} of {_count(total, what)} {of_part} is one that training has"
+                    f" not shown, and read as unknown: {told}"
+                )
+            if nothing:
+                notes.append(
+                    f"the {column.name} of {_count(nothing, what)} {of_part} is missing, and read"
+                    " as unknown"
                 )
     return notes
 
@@ -183,14 +191,28 @@ def warn_of_unknown(
         for index, column in enumerate(table.columns):
             if column.categories is None or column.name in told:
                 continue
-            unknown = np.flatnonzero(ids[role][:, index] == len(column.categories))
-            if not len(unknown):
+            places = np.flatnonzero(ids[role][:, index] == len(column.categories)).tolist()
+            given = tables[role][column.name]
+            listed = [given] if role == STATIC else given
+            # What is missing is no news.
+            values = [listed[at] for at in places]
+            unknown = [f"{value}" for value in values if value is not None and value == value]
+            if not unknown:
                 continue
             told.add(column.name)
-            given = tables[role][column.name]
-            value = str(given if role == STATIC else given[unknown[0]])
-            fact = f"the {column.name} of {name} is {value!r}, which training has not shown"
+            fact = f"the {column.name} of {name} is {unknown[0]!r}, which training has not shown"
             warn(f"{fact}: it is read as unknown, and so is all else of that kind", Unsuited)
+
+
+def _counted(codes: NDArray[Any], size: int) -> NDArray[np.int64]:
+    """Return how often each code comes, that of no name last."""
+    known = np.where(np.isnan(codes), size - 1, codes).astype(np.int64)
+    return np.bincount(known, minlength=size)
+
+
+def _count(total: int, what: str) -> str:
+    """Return so many things in words."""
+    return f"1 {what}" if total == 1 else f"{total:,} {what}s"
 
 
 def short_ahead(data: Data, steps: int) -> list[str]:

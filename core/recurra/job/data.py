@@ -21,6 +21,7 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary, Rows
 from recurra.data.feeds import Feed
 from recurra.data.known import Known
 from recurra.data.marks import Marked
+from recurra.data.missing import plain
 from recurra.data.splits import Split, SplitName
 from recurra.data.store import Store
 from recurra.job.elements import ELEMENTS, Elements
@@ -218,11 +219,7 @@ class Data:
         """
         begin, end = self.elements.opening(self.store, self.lag)
         opening = np.asarray(self.store.values[begin:end])
-        if self.vocabulary.missing is None:
-            return opening.tolist()
-        return [
-            [None if number != number else number for number in row] for row in opening.tolist()
-        ]
+        return opening.tolist() if self.vocabulary.missing is None else plain(opening)
 
     def stamps(self, series: int, first: int, count: int) -> list[str]:
         """Return the time stamps of `count` steps of a series from the one at `first` on.

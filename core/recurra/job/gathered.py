@@ -81,6 +81,7 @@ def _joined(parts: list[Any]) -> Any:
         return first
     if isinstance(first, str):
         return "".join(parts)
-    if isinstance(first, list):
+    if any(isinstance(part, list) for part in parts):
+        # Of a column of names parts may hold none.
         return list(chain.from_iterable(parts))
     return np.concatenate(parts)

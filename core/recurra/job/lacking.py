@@ -10,6 +10,7 @@ from recurra.contracts.source import Source
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data import missing
 from recurra.data.blocks import of_spans
+from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.splits import Split
 from recurra.data.store import Store
 from recurra.errors import InputError
@@ -46,13 +47,16 @@ def lacking(
     return bool(anywhere.any())
 
 
-def told(source: Source[Any], vocabulary: Vocabulary[Any]) -> list[str]:
+def told(
+    source: Source[Any], vocabulary: Vocabulary[Any], covariates: CovariateVocabulary | None
+) -> list[str]:
     """Return what the report says of the columns that lack numbers in training."""
-    if not vocabulary.missing:
-        return []
     names = source.features()
-    listed = ", ".join(names[at] if names else str(at) for at in vocabulary.missing)
-    return [f"observed, a number more for each column that lacks some in training: {listed}"]
+    listed = [names[at] if names else str(at) for at in vocabulary.missing or ()]
+    for table in covariates.tables.values() if covariates else ():
+        listed += [column.name for column in table.columns if column.flagged]
+    fact = "observed, a number more for each column that lacks some in training"
+    return [f"{fact}: {', '.join(listed)}"] if listed else []
 
 
 def _learn(

@@ -69,9 +69,11 @@ class Environment(Model):
 class OpeningCovariates(Model):
     """Of data.json, the covariates of what generation goes on from, and of steps to come."""
 
-    past: list[list[float]]
-    future: list[list[float]]
-    static: list[float]
+    past: list[list[float | None]]
+    future: list[list[float | None]]
+    static: list[float | None]
+    before: list[list[float | None]] | None = None
+    """What came last of both before it, where any may be missing."""
     since: dict[str, Any] | None = None
     """When it begins, where features of time stamps are read."""
 

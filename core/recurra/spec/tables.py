@@ -5,9 +5,10 @@ A component's table is raw here: its plugin checks it later.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recurra.contracts.options import FilePath
 
@@ -304,10 +305,20 @@ IDLE = "narrows what is drawn from, and at temperature 0 nothing is drawn: the l
 """Why a key of `Generation.idle` is refused."""
 
 
+def _finite_or_nan(number: float) -> float:
+    if math.isinf(number):
+        raise ValueError("a number must be finite, or nan where it is missing")
+    return number
+
+
+MayLack: TypeAlias = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_finite_or_nan)]
+"""A number, or nan, which is one that is missing."""
+
+
 class Generation(Table):
     """What `run` generates when it is done, and the defaults of `generate`."""
 
-    prompt: str | list[str] | list[float] | list[list[float]] | None = Field(
+    prompt: str | list[str] | list[MayLack] | list[list[MayLack]] | None = Field(
         None,
         description=(
             "what to go on from: text, or numbers; numbers go on from the series' end by default"

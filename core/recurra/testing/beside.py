@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from recurra.contracts.source import FUTURE
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.companions import Companions
-from recurra.data.covariate_vocabulary import CovariateVocabulary, Known, Table
+from recurra.data.covariate_columns import Known
+from recurra.data.covariate_vocabulary import CovariateVocabulary, Table
 from recurra.data.covariates import Column
 from recurra.data.store import Covariates, Store
 

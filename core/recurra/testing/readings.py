@@ -30,7 +30,7 @@ def same_values(one: Values, other: Values) -> bool:
     if type(one) is not type(other):
         return False
     if not isinstance(one, np.ndarray):
-        return bool(one == other)
+        return bool(one == other or (one != one and other != other))
     return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=True)
 
 
@@ -96,8 +96,12 @@ def _beside(made: Whole, columns: Mapping[Any, Any], count: int) -> None:
 
 
 def rows(table: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a table of columns; what a shorter one lacks is none."""
-    return [*zip_longest(*table.values())]
+    """Return the rows of a table of columns; what a shorter one lacks, or is no number, is none."""
+    return [tuple(map(_told, row)) for row in zip_longest(*table.values())]
+
+
+def _told(value: Any) -> Any:
+    return None if value != value else value
 
 
 def beyond(small: Whole, large: Whole) -> tuple[Any, ...] | None:
@@ -112,5 +116,7 @@ def beyond(small: Whole, large: Whole) -> tuple[Any, ...] | None:
         return None
     more = large.values[count:]
     places = [place - count for place in large.starts[begun:]]
-    values = more.tolist() if isinstance(more, np.ndarray) else more
+    values: Any = more
+    if isinstance(more, np.ndarray):
+        values = [[*map(_told, row)] for row in more.tolist()]
     return values, places, large.tags[len(small.tags) :], large.beside[len(small.beside) :]

@@ -140,7 +140,7 @@ class Numbers(Elements):
             features=data.source.features(),
             learned=vocabulary.save(),
             transforms=[_told(step, data.source.features()) for step in vocabulary.transforms()],
-            notes=[*vocabulary.notes(), *lacking.told(data.source, vocabulary)],
+            notes=[*vocabulary.notes(), *lacking.told(data.source, vocabulary, data.covariates)],
             beside=[] if data.covariates is None else data.covariates.scales(),
         )
 

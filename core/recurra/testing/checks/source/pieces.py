@@ -67,13 +67,14 @@ def pieces_are_typed(subject: SourceSubject) -> None:
 
     What it offers and its options do not hold, it refuses by `InputError`; at least one thing it
     gives. An array of float32 has lost what the vocabulary would have scaled; a missing value must
-    be refused or filled in here, since nothing after it knows what nan means. To mend it: convert
+    be refused or filled in here, unless `keeps_missing` says that nan is one. To mend it: convert
     with `np.asarray(rows, np.float64)`, and raise `InputError` (RC042) with the row.
     """
+    keeps = subject.source().keeps_missing
     for element, pieces in subject.given():
         widths = set()
         for index, piece in enumerate(pieces):
-            fault = _fault(element, piece.values)
+            fault = _fault(element, piece.values, keeps)
             demand(not fault, f"{element}, piece {index}: {fault}")
             widths.add(piece.values.shape[1] if element == "numbers" else 1)
         fact = f"{element}: there is nothing at all"
@@ -82,8 +83,8 @@ def pieces_are_typed(subject: SourceSubject) -> None:
         demand(len(widths) == 1, fact)
 
 
-def _fault(element: Element, values: Values) -> str:
-    """Return what is wrong with the values of a piece."""
+def _fault(element: Element, values: Values, keeps: bool) -> str:
+    """Return what is wrong with the values of a piece, of which it `keeps` what is missing."""
     if element == "text":
         return "" if isinstance(values, str) else f"{type(values).__name__}, not str"
     if element == "tokens":
@@ -94,7 +95,8 @@ def _fault(element: Element, values: Values) -> str:
         return f"{type(values).__name__}, not float64 [n, F]"
     if values.dtype != np.float64 or values.ndim != 2:
         return f"{values.dtype} {list(values.shape)}, not float64 [n, F]"
-    return "" if np.isfinite(values).all() else "a value is not finite"
+    sound = np.isfinite(values) | (keeps & np.isnan(values))
+    return "" if sound.all() else "a value is not finite"
 
 
 @check("S03", "sequences have a start, and features a name", "source", firm=True)
@@ -333,7 +335,7 @@ def _read_or_refused(subject: SourceSubject, source: Source[Any]) -> None:
         except InputError:
             continue
         for piece in pieces:
-            fault = _fault(element, piece.values)
+            fault = _fault(element, piece.values, source.keeps_missing)
             demand(not fault, f"bytes at random are read as {element}: {[fault]}")
 
 

@@ -16,6 +16,9 @@ from recurra.testing.checks.vocabulary.encoding import same
 from recurra.testing.measure import FLOAT64
 from recurra.testing.subjects.vocabulary import VocabularySubject
 
+ROUNDED = 1e-5
+"""By how much rounding alone moves what is scaled, of numbers far from 0."""
+
 
 @check("V17", "covariates are scaled by themselves", "vocabulary", firm=True, since="1.1")
 def of_covariates(subject: VocabularySubject) -> Measured:
@@ -25,7 +28,8 @@ def of_covariates(subject: VocabularySubject) -> Measured:
     A covariate may be below 0, or always the same, where the series is neither: what takes
     logarithms of the series takes none of these. How a row is scaled hangs on no other row, and how
     a column is on no other column, so that a run reads a new file, a step at a time or at once, as
-    it read training; it is saved and restored. To mend it: return an instance of options that only
+    it read training; it is saved and restored. Where it `takes_missing`, what is no number enters
+    no scale, and is none once it is scaled. To mend it: return an instance of options that only
     scale, and never `self`.
     """
     subject.yielding("numbers")
@@ -62,9 +66,35 @@ def of_covariates(subject: VocabularySubject) -> Measured:
     demand(same(_encoded(again, table), rows), "what was saved scales otherwise once restored")
     after = subject.encoded(vocabulary, whole)
     demand(same(after, before), "fitting the vocabulary of covariates changes the one it is of")
+    if vocabulary.takes_missing:
+        _leaves_out(vocabulary, runs)
     if by_row.max() > by_column.max():
         return Measured(float(by_row.max()), FLOAT64, "each row alone")
     return Measured(float(by_column.max()), FLOAT64, "each column alone")
+
+
+def _leaves_out(vocabulary: Vocabulary[Any], runs: list[NDArray[Any]]) -> None:
+    """Raise `Broken` unless what is missing is left out of the scale of a column, and is left."""
+    holed = [run.astype(np.float64) for run in runs]
+    count = 0
+    for run in holed:
+        places = count + np.arange(len(run))[:, None] + np.arange(run.shape[1])
+        run[places % 3 == 0] = np.nan
+        count += len(run)
+    table = np.concatenate(holed)
+    fresh = _new(vocabulary)
+    fresh.fit(iter([run.copy() for run in holed]))
+    rows = _encoded(fresh, table)
+    for column in range(table.shape[1]):
+        came = ~np.isnan(table[:, column])
+        fact = f"of column {column} what is missing is encoded to a number, or what came to none"
+        demand(bool((np.isfinite(rows[:, column]) == came).all()), fact)
+        single = _new(vocabulary)
+        own = table[came][:, [column]]
+        single.fit(iter([own.copy()]))
+        expected = _encoded(single, own)[:, 0]
+        alike = np.allclose(rows[came, column], expected, rtol=ROUNDED, atol=ROUNDED)
+        demand(alike, f"what is missing of column {column} enters its scale")
 
 
 def _new(vocabulary: Vocabulary[Any]) -> Vocabulary[Any]:
