@@ -71,6 +71,21 @@ def test_m1_yearly_is_the_archives_panel() -> None:
     assert list(made) == ["T1,1972-01-01,3600\n", "T1,1973-01-01,7700.5\n"]
 
 
+def test_anomalies_are_planted_from_a_seed() -> None:
+    """The script makes the file that is shipped: of eight series the last 480 steps have labels,
+    and an event of each kind, apart from each other.
+    """
+    text = gzip.decompress((TASKS / "planted.csv.gz").read_bytes()).decode("ascii")
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_planted.py"))
+    assert text == "".join(["unique_id,ds,y,label\n", *made["rows"]()])
+    rows = list(csv.DictReader(text.splitlines()))
+    for series in range(8):
+        own = [row["label"] for row in rows if row["unique_id"] == f"s{series + 1}"]
+        assert len(own) == 1440 and set(own[:960]) == {""} and set(own[960:]) == {"0", "1"}
+        events = [event for event in "".join(own[960:]).split("0") if event]
+        assert sorted(map(len, events)) == [1, 12, 12, 16, 24]
+
+
 def test_sines_are_made_from_a_seed() -> None:
     """The script makes the file that is shipped; each phase is a point on the circle."""
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "make_sine_phase.py"))["lines"]()
