@@ -15,6 +15,7 @@ import recurra
 from recurra.errors import InputError, RunError
 from recurra.generate.abreast import Start
 from recurra.generate.spreads import Answers, Paths
+from recurra.job.interval_figures import IntervalScores, without
 
 PHI, SIGMA, TINY = 0.7, 0.5, 1e-2
 """An autoregression of order 1, and the part of a number of which tanh is nearly itself."""
@@ -335,3 +336,120 @@ def test_a_loss_of_a_number_alone_draws_nothing(tmp_path):
     for asked in ({"streams": 2}, {"seed": 1}):
         with pytest.raises(InputError, match="tells draws apart"):
             run.session(**asked)
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """A network that reads covariates beside its series: known ahead, and of the series."""
+    draw = np.random.default_rng(5)
+    table = {
+        "shop": np.repeat(["a", "b"], 40).tolist(),
+        "sold": draw.normal(10, 2, 80).tolist(),
+        "price": draw.normal(5, 1, 80).tolist(),
+        "area": np.repeat([1.0, 3.0], 40).tolist(),
+    }
+    source = {
+        "kind": "given",
+        "columns": ["sold"],
+        "group": "shop",
+        "future_covariates": ["price"],
+        "static_covariates": ["area"],
+    }
+    vocabulary = {"kind": "numeric", "difference": 1}
+    cell = {"kind": "gru", "hidden_size": 4}
+    folder = tmp_path_factory.mktemp("beside")
+    return trained(folder, table, source=source, vocabulary=vocabulary, cell=cell)
+
+
+def test_paths_read_the_covariates_of_the_steps_to_come(beside, tmp_path):
+    values = [9.0, 11.0, 10.0, 12.0]
+    prices = [5.0, 4.0, 6.0, 5.5, 3.0, 4.5, 7.0, 5.0]
+    static = {"area": 2.0}
+
+    def session(streams, prices=prices):
+        begun = beside.session(streams=streams, static_covariates=static)
+        return begun.feed(values, {"price": prices})
+
+    many = session(7)
+    drawn = np.stack([many.draw_step() for _ in range(4)], axis=1)[..., 0]
+    single = session(1)
+    alone = np.stack([single.draw_step() for _ in range(4)], axis=1)[..., 0]
+    np.testing.assert_allclose(drawn[:1], alone, rtol=1e-5)
+
+    # A price is known before its step, and moves that step and what comes after it.
+    dearer = session(7, [*prices[:6], 9.0, prices[7]])
+    moved = np.stack([dearer.draw_step() for _ in range(4)], axis=1)[..., 0]
+    assert np.array_equal(moved[:, :2], drawn[:, :2])
+    assert not (moved[:, 2:] == drawn[:, 2:]).any()
+
+    # What waits for the price of the next step is saved with what each stream drew.
+    part = session(7, prices[:5])
+    first = part.draw_step()
+    with pytest.raises(InputError, match="price"):
+        part.draw_step()
+    part.save(tmp_path / "state")
+    other = beside.session(streams=7, static_covariates=static).restore(tmp_path / "state")
+    second = [each.draw_step({"price": prices[5]})[:, 0] for each in (part, other)]
+    assert np.array_equal(first[:, 0], drawn[:, 0]) and np.array_equal(*second)
+    assert np.array_equal(second[0], drawn[:, 1])
+
+    sequence = {"values": values, "covariates": {"price": prices}, "static_covariates": static}
+    (said,) = beside.predict([sequence], levels=(80,))
+    steps = beside.generate(
+        values, covariates={"price": prices}, static_covariates=static, levels=(80,)
+    )
+    assert [step["lo-80"] for step in steps] == said["lo-80"]
+    paths = np.sort(np.stack([session(100).draw_step() for _ in range(1)])[0, :, 0])
+    place = 101 * 0.1 - 1
+    low = paths[9] * (1 - place % 1) + paths[10] * (place % 1)
+    assert said["lo-80"][0] == pytest.approx(low, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"loss": {"kind": "mse"}}, "a number alone"),
+        ({"target": {"kind": "horizon", "length": 4}}, "at once"),
+    ],
+)
+def test_paths_are_refused_where_none_are_drawn(tmp_path, changed, told):
+    generation = {"length": 4, "paths": 50}
+    with pytest.raises(InputError, match=f"no paths are drawn.*{told}") as raised:
+        trained(tmp_path, generation=generation, **changed)
+    assert raised.value.problems[0].key == "generation.paths"
+
+
+def test_a_result_has_figures_of_what_ran_freely(tmp_path):
+    draw = np.random.default_rng(2)
+    data = [np.cumsum(draw.normal(size=40)) + 30 for _ in range(6)]
+    sequence = {"length": 12, "split": ["rest", 0, 4], "split_by": "time"}
+    vocabulary = {"kind": "numeric", "scale": "none", "difference": 1}
+    run = by_hand(trained(tmp_path, data, sequence=sequence, vocabulary=vocabulary), 0.0)
+    task = run.task.generation.length, run.task.seed
+    figures = run.evaluate("test", data=data, levels=(80,))["forecast"]
+
+    histories = [Start(row[:-4, None], name=str(at)) for at, row in enumerate(data, 1)]
+    bounds = told(paths_of(run, 100, task[1]), histories, task[0], (0.1, 0.9))[..., 0]
+    came = np.stack([row[-4:] for row in data])
+    held = (bounds[:, 0] <= came) & (came <= bounds[:, 1])
+    assert figures["metrics"]["coverage_80"] == pytest.approx(held.mean())
+    width = (bounds[:, 1] - bounds[:, 0]).mean(axis=0)
+    by_step = [row["metrics"] for row in figures["by_step"]]
+    assert [row["coverage_80"] for row in by_step] == pytest.approx(held.mean(axis=0))
+    assert [row["width_80"] for row in by_step] == pytest.approx(width)
+    # Of a walk they widen as it does.
+    assert width[3] / width[0] == pytest.approx(2, rel=0.2)
+
+
+def test_series_of_which_something_is_beyond_all_numbers_are_counted():
+    scores = IntervalScores((80.0,), 3, tenths=False)
+    sound = np.stack([np.zeros((3, 1)), np.ones((3, 1))])
+    ended, none = sound.copy(), np.full_like(sound, np.nan)
+    ended[:, 1:] = np.nan
+    for quantiles in (sound, ended, none):
+        scores.add(quantiles, (0.1, 0.9), np.full((3, 1), 0.5), np.ones(1))
+    notes = without(scores)
+    assert notes[0].startswith("no intervals of 1 of 3 series")
+    assert "1 of 3 series there are no intervals from some step on" in notes[1]
+    assert scores.metrics()["coverage_80"] == 1
+    assert scores.at(1)["coverage_80"] == 1

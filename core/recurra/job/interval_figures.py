@@ -55,6 +55,8 @@ class IntervalScores:
         self.all = self._sums()
         self.steps = [self._sums() for _ in range(horizon)]
         self.series: list[tuple[Floats, Floats, Floats]] = []
+        # Series that have no interval at any step, and those that have none from some step on.
+        self.none = self.ended = 0
 
     def _sums(self) -> tuple[Sums, Sums]:
         """Return sums of nothing: those of intervals, and those of the tenths."""
@@ -66,7 +68,10 @@ class IntervalScores:
         """Add the quantiles `[Q, H, F]` of a series, what came `[T, F]`, and its scale `[F]`."""
         places = [list(chances).index(chance) for chance in (*self.chances, *self.tenths)]
         own = quantiles[places][:, : len(future)]
-        came = np.where(np.isfinite(own).all(axis=0), future, np.nan)
+        told = np.isfinite(own).all(axis=0)
+        came = np.where(told, future, np.nan)
+        self.none += not told.any()
+        self.ended += bool(told.any() and not told.all())
         rows = np.moveaxis(own, 0, -1)  # T F Q
         self._add(self.all, rows, came)
         for step in range(len(future)):
@@ -119,10 +124,6 @@ class IntervalScores:
             rows.append({"from": least, "to": most, "series": len(part), "metrics": figures})
         return rows
 
-    def lacking(self) -> int:
-        """Return how many series have no interval."""
-        return sum(bool(np.isnan(came).all()) for _, came, _ in self.series)
-
 
 class Beside:
     """The intervals of forecasts and their figures, where there are such."""
@@ -174,11 +175,16 @@ class Beside:
 
 
 def without(scores: IntervalScores) -> list[str]:
-    """Return a note of the series that have no interval."""
-    some = scores.lacking()
-    if not some:
-        return []
-    return [
-        f"no intervals of {some:,} of {len(scores.series):,} series: what is known of them does not"
-        " change, or is too short"
-    ]
+    """Return notes of the series that have no interval, or none from some step on."""
+    notes, count = [], len(scores.series)
+    if scores.none:
+        notes.append(
+            f"no intervals of {scores.none:,} of {count:,} series: what is known of them does not"
+            " change, or is too short, or what may come is beyond all numbers"
+        )
+    if scores.ended:
+        notes.append(
+            f"of {scores.ended:,} of {count:,} series there are no intervals from some step on:"
+            " what may come there is beyond all numbers"
+        )
+    return notes

@@ -13,6 +13,7 @@ from recurra.generate.levels import Levels
 from recurra.generate.spreads import Answers, Paths
 from recurra.job.series import check_forecasts
 from recurra.resolved import Resolved
+from recurra.spec.tables import Generation
 
 if TYPE_CHECKING:
     from recurra.job.run import Run
@@ -86,9 +87,16 @@ def with_levels(
 
 
 def untold(resolved: Resolved) -> Iterator[Problem]:
-    """Give a problem where a task names levels, and nothing tells intervals."""
+    """Give problems where a task asks for intervals or paths, and nothing tells or draws them."""
     if resolved.task.generation.levels is not None and not will_tell(resolved):
         yield Problem("RC031", NO_SPREAD, "generation.levels", cure=GIVE_SPREAD)
+    paths, plain = resolved.task.generation.paths, Generation().paths
+    if paths != plain and (not _distributed(resolved) or resolved.target.ahead):
+        fact = "no paths are drawn: what is forecast is a number alone"
+        if resolved.target.ahead:
+            fact = "no paths are drawn where all steps are told at once"
+        cure = 'leave it out, or take target.kind = "next" and a loss that is a distribution'
+        yield Problem("RC031", fact, "generation.paths", cure=cure)
 
 
 def asked_of(resolved: Resolved, levels: Any) -> Levels | None:
