@@ -436,9 +436,10 @@ def test_what_is_missing_is_named(run: Run, home: Path) -> None:
         next(run.predict([[1.0, 2.0]]))
 
 
-def test_a_session_takes_names_and_never_two_values_of_a_step(run: Run) -> None:
+def test_a_session_takes_names_and_never_two_values_of_a_step(run: Run, home: Path) -> None:
     """What is no dict of names is refused, by whoever takes covariates; a step that was asked for
-    is read with what was known of it, and other covariates of it are refused and not left out.
+    is read with what was known of it, and other covariates of it are refused and not left out, of
+    a session that was saved too.
     """
     static: Any = {"area": 1.0, "kind": "A"}
     session = run.session(static_covariates=static)
@@ -460,7 +461,7 @@ def test_a_session_takes_names_and_never_two_values_of_a_step(run: Run) -> None:
     assert session.copy().forecast_step(own) == session.copy().forecast_step()
     listed, others = ({name: [each] for name, each in part.items()} for part in (own, other))
     fed = session.copy().feed([0.1], listed)
-    assert fed.forecast_step(own) == session.copy().feed([0.1], listed).forecast_step(own)
+    assert fed.copy().forecast_step(own) == session.copy().feed([0.1], listed).forecast_step(own)
     before = session.copy().forecast_step()
     for asked in (
         lambda: session.forecast_step(other),
@@ -468,6 +469,11 @@ def test_a_session_takes_names_and_never_two_values_of_a_step(run: Run) -> None:
     ):
         with refusal("were read already", "price, sky", "session.copy()"):
             asked()
+    session.save(home / "looked")
+    again = run.session(static_covariates=static).restore(home / "looked")
+    with refusal("were read already", "price, sky"):
+        again.feed([0.1], others)
+    assert again.feed([0.1], listed).forecast_step(own) == fed.forecast_step(own)
     assert session.forecast_step() == before, "what is refused changes nothing"
 
 

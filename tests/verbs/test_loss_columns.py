@@ -65,6 +65,18 @@ def test_the_loss_is_the_weighted_mean_of_the_columns(task):
     assert slope[1].numpy() == pytest.approx(slope_b[1].numpy() / 4, rel=1e-5)
 
 
+def test_columns_without_names_are_called_by_their_places(task):
+    """As in `[vocabulary.columns]`, from 0 on."""
+    changed = {
+        **task,
+        "source": {"kind": "given"},
+        "loss": {"kind": "mse", "columns": {"1": {"weight": 3}}},
+    }
+    resolved = resolve(changed, data=np.arange(80.0).reshape(40, 2))
+    network, _ = fresh_network(resolved, load_data(resolved))
+    assert network.column_weights == (0.5, 1.5)
+
+
 def test_a_run_keeps_its_weights(task, tmp_path, monkeypatch):
     """Read back from its folder, it measures the loss that it was trained for."""
     monkeypatch.chdir(tmp_path)

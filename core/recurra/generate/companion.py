@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -282,8 +283,7 @@ class Companion:
         return InputError.of("RC080", fact, key="covariates", cure=cure)
 
     def _copy(self) -> Companion:
-        other = Companion.__new__(Companion)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other.last = {**self.last}
         return other
 
@@ -334,6 +334,8 @@ class Companion:
         }
         if self.pending is not None:
             tensors["pending"] = self.pending.clone()
+        if self.looked_at is not None:
+            tensors["looked_at"] = torch.from_numpy(self.looked_at.copy())
         for role, table in self.vocabulary.tables.items():
             if table.lacks and role in self.last:
                 tensors[f"last {role}"] = torch.from_numpy(self.last[role].copy())
@@ -347,9 +349,13 @@ class Companion:
         other = self._copy()
         other.coming, other.static = (tensors[name].numpy() for name in ("coming", "static"))
         other.told, other.pending = bool(tensors["told"]), tensors.get("pending")
+        looked_at = tensors.get("looked_at")
+        other.looked_at = None if looked_at is None else looked_at.numpy()
         shapes = [(rows, features + self.vocabulary.width_of(PAST)) for rows in (1, streams)]
         if other.pending is not None and tuple(other.pending.shape) not in shapes:
             raise ValueError(f"the step that waits is {tuple(other.pending.shape)}")
+        if other.looked_at is not None and other.looked_at.shape != (1, self.coming.shape[1]):
+            raise ValueError(f"of the next step {other.looked_at.shape} was read")
         other.last = {}
         for role, table in self.vocabulary.tables.items():
             if f"last {role}" in tensors:

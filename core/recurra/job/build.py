@@ -32,7 +32,6 @@ from recurra.resolved import Part, Resolved
 from recurra.train import optimizer as optimizers
 from recurra.train.loop import Trainer, total_steps
 from recurra.train.metrics import known
-from recurra.train.spread import levels_of
 
 NARROWEST = {"rms": 2, "layer": 3}
 """Width of a block below which its norm leaves only the sign of what it reads."""
@@ -260,7 +259,7 @@ def build_trainer(
     """
     training = resolved.task.training
     steps = total_steps(training, data.feed.batches)
-    figures = known(data.target, type(data.answers), levels_of(network.loss))
+    figures = known(data.target, type(data.answers), resolved.levels)
     return Trainer(
         training=training,
         network=network,

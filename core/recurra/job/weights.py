@@ -21,15 +21,15 @@ def column_weights(
 ) -> tuple[float, ...]:
     """Return the weight of each column, of mean 1; none where a task gives none.
 
-    `features` are the names of the columns, in order, or none. Raises `InputError` (RC013, RC031)
-    for a name that is none of them, for weights of which all are 0, and where nothing has columns
-    to weigh.
+    `features` are the names of the columns, in order; without any they are 0, 1 and so on. Raises
+    `InputError` (RC013, RC031) for a name that is none of them, for weights of which all are 0, and
+    where nothing has columns to weigh.
     """
     options = resolved.parts["loss"].options
-    table: dict[str, LossColumn] = getattr(options, "columns", None) or {}
-    if not isinstance(options, LossOptions) or not table:
+    table = options.columns if isinstance(options, LossOptions) else None
+    if not table:
         return ()
-    features = features or [f"column {index}" for index in range(loss.size)]
+    features = features or [str(index) for index in range(loss.size)]
     with resolved.placing():
         _check(resolved, loss, features, table)
         weights = [table[name].weight if name in table else 1.0 for name in features]
