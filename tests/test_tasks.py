@@ -94,3 +94,21 @@ def test_m1_is_forecast_better_than_a_line_by_each_of_five_seeds(tmp_path: Path)
     ]
     errors = [result["forecast"]["metrics"]["mase"] for result in results]
     assert max(errors) < 3.489 and sorted(errors)[2] < 3.387
+
+
+@pytest.mark.slow
+def test_intervals_of_m1_hold_what_they_say(tmp_path: Path) -> None:
+    """The recipe of the page of figures, medians of five seeds: its weighted quantile loss is at
+    most that of a damped trend with Gaussian residuals, and 80 % intervals hold 75 to 85 %.
+    """
+    target = {"kind": "horizon", "length": 6, "origin": "last", "residual": "drift"}
+    changes = {"target": {**target, "conformal": "split"}, "training.steps": 150}
+    made = [
+        recurra.run(path("m1_yearly"), {**changes, "seed": seed}, runs=tmp_path).result
+        for seed in range(5)
+    ]
+    rows = [result["forecast"]["metrics"] for result in made]
+    wql, coverage, mase = (
+        sorted(row[name] for row in rows)[2] for name in ("wql", "coverage_80", "mase")
+    )
+    assert wql <= 0.1307 and 0.75 <= coverage <= 0.85 and mase < 3.387
