@@ -221,6 +221,7 @@ def test_too_few_scores_are_refused_before_training(
         (problem,) = error.value.problems
         assert problem.code == "RC041" and problem.key == "target.conformal"
         assert words in problem.fact
+        assert "never changes" in (problem.cure or "")
     assert not list(tmp_path.rglob("*.toml"))
 
 

@@ -105,8 +105,18 @@ def chosen(spread: Spread | None, asked: Levels | None) -> Intervals | None:
         if level not in given:
             why = next(filter(None, map(spread.lacks, written.chances([level]))))
             fact = f"no interval of level {written.text(level)} can be given: {why}"
-            raise InputError.of("RC080", fact, cure="ask for a smaller level")
+            raise InputError.of("RC080", fact, cure=_others(spread))
     return Intervals(spread, asked)
+
+
+def _others(spread: Spread) -> str:
+    """Return which levels may be asked for instead: below one, or those that stand alone."""
+    whole = [n for n in range(1, 100) if not any(map(spread.lacks, written.chances([n])))]
+    if not whole:
+        return "ask for no levels"
+    if whole == list(range(1, len(whole) + 1)):
+        return "ask for a smaller level"
+    return f"ask for levels of {', '.join(map(str, whole))}"
 
 
 def foretold(

@@ -159,9 +159,10 @@ def _too_few(resolved: Resolved, origins: Origins, given: int, asked: int) -> In
     """Return the error of too few scores."""
     levels = resolved.task.generation.levels or [written.DEFAULT[0]]
     of = f"{origins.count:,} origins of {len(origins.rows):,} series"
-    fact = f"target.conformal: {of}, {origins.horizon} steps ahead, give {given:,} scores of a step"
+    fact = f"{of}, {origins.horizon} steps ahead, give {given:,} scores of a step"
     fact += f", and level {written.text(max(levels))} needs {asked:,}"
-    cure = "give more or longer series, or forecast fewer steps"
+    cure = "give more or longer series, of which each that never changes gives none"
+    cure += ", or forecast fewer steps"
     if resolved.task.generation.levels:
         cure += ", or ask for a smaller level"
     return InputError.of("RC041", fact, key="target.conformal", cure=cure)
