@@ -40,7 +40,16 @@ def no_columns(where: str, names: list[str]) -> InputError:
     """Return the error of a task that names no column of a table that is not of this format."""
     fact = f"it is not said which columns of {where} are read"
     cure = f"name them; they may be left out, with all others, where there are {GROUP}, {TIME} and"
+    cure = f"{_likely(names)}{cure} {VALUE} alone"
     allowed = ", ".join(names[:20])
-    return InputError.of(
-        "RC030", fact, key="source.columns", allowed=allowed, cure=f"{cure} {VALUE} alone"
-    )
+    return InputError.of("RC030", fact, key="source.columns", allowed=allowed, cure=cure)
+
+
+def _likely(names: list[str]) -> str:
+    """Return what a table with some names of the long format likely asks for, if it has such."""
+    if VALUE not in names or not {GROUP, TIME} & set(names):
+        return ""
+    said = [f'columns = ["{VALUE}"]']
+    said += [f'group = "{GROUP}"'] if GROUP in names else []
+    said += [f'time = "{TIME}"'] if TIME in names else []
+    return f"for forecasts, {', '.join(said)}; else "

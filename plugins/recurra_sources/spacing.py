@@ -360,8 +360,10 @@ class Spacing:
         if not self.faulty:
             return
         self._shorten()
-        what = "1 time stamp is" if self.faulty == 1 else f"{self.faulty:,} time stamps are"
-        lines = [f"{self.where}: {what} not as they must be", *(line for _, line in self.lines)]
+        what = f"{self.faulty:,} time stamps are not as they must be"
+        if self.faulty == 1:
+            what = "1 time stamp is not as it must be"
+        lines = [f"{self.where}: {what}", *(line for _, line in self.lines)]
         if self.faulty > len(self.lines):
             lines.append(f"and {self.faulty - len(self.lines):,} more")
         said = {**CURES, **SETTLED} if self.options.settled else CURES

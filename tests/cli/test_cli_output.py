@@ -18,7 +18,7 @@ from conftest import HELLO, SERIES
 from terminal import alone, command, process
 
 import recurra
-from recurra.cli import show
+from recurra.cli import forecast_view, show
 from recurra.cli.display import excerpt
 from recurra.cli.main import main
 
@@ -331,3 +331,13 @@ def test_parts_of_the_data_stand_apart(here: Path) -> None:
     assert all(
         re.search(rf"^  {name} +\d", out, re.MULTILINE) for name in ("train", "validation", "test")
     )
+
+
+def test_what_did_not_come_is_a_dash_in_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A step of the last series that is missing is no number among those of the table."""
+    rows = {"actual": [[1.5], [float("nan")]], "model": [[1.25], [2.5]]}
+    forecast_view._series(rows, 0, "", [])
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["1", "1.5", "1.25"] in printed and ["2", "-", "2.5"] in printed

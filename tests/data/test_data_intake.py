@@ -4,6 +4,7 @@ once.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recurra import InputError, Piece, PluginError, RecurraError, Vocabulary
+from recurra.contracts.source import PAST
+from recurra.data import intake
 from recurra.data.corpus import build
 from recurra.data.intake import LARGEST
 from recurra_vocabularies.byte import Byte, ByteOptions
@@ -192,3 +195,24 @@ def test_what_a_vocabulary_gives_is_held_to_its_contract(what: str) -> None:
     error = refusal([Piece("ab")], "text", vocabulary)
     assert isinstance(error, PluginError) and error.problems[0].code == "RC071"
     assert "odd/vocabulary" in str(error)
+
+
+@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=4), pick=st.integers(0, 99))
+@laws
+def test_a_number_of_a_given_file_is_placed_in_its_own_sequence(lengths, pick):
+    """Each sequence of a given file is judged by itself: the place of a fault is told as it lies in
+    it, whatever came before that, for what is read and for a covariate alike.
+    """
+    row = pick % len(lengths)
+    at = pick % lengths[row]
+    for spoiled in ("values", "covariate"):
+        made = []
+        for index, length in enumerate(lengths):
+            values, beside = np.ones((length, 1)), np.ones(length)
+            if index == row:
+                (values[:, 0] if spoiled == "values" else beside)[at] = 1e300
+            made.append(Piece(values, True, {PAST: {"load": beside}}))
+        found = [*intake.pieces(Fake(made), "numbers", "a/source", (PAST,), given=True)]
+        wrong = [index for index, piece in enumerate(found) if isinstance(piece.values, InputError)]
+        assert wrong == [row]
+        assert re.search(rf"1e\+300 .*at position {at}\b", str(found[row].values))

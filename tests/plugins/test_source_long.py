@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import pytest
 from sheets import Sheet, gathered
@@ -79,6 +80,23 @@ def test_what_is_not_of_it_must_be_named(sheet, names, options):
     with pytest.raises(InputError, match="it is not said which columns") as refused:
         gathered(unnamed(sheet, **options), "numbers")
     assert all(name in str(refused.value) for name in names)
+
+
+@pytest.mark.parametrize(
+    "names", [["ds", "y"], ["unique_id", "y"], ["unique_id", "ds", "y", "price"]]
+)
+def test_what_a_forecast_needs_is_suggested_and_is_read(sheet, names):
+    """A table that has some of the long format is read once the keys of the error stand there."""
+    rows = [
+        ["a" if n == "unique_id" else f"2024-01-0{i}" if n == "ds" else str(i) for n in names]
+        for i in (1, 2, 3)
+    ]
+    sheet.write(names, rows)
+    with pytest.raises(InputError, match="for forecasts") as refused:
+        gathered(unnamed(sheet), "numbers")
+    said = refused.value.problems[0].cure.partition("for forecasts, ")[2].partition(";")[0]
+    keys = tomllib.loads(said.replace(", ", "\n"))
+    assert [row for piece in gathered(sheet.source(**keys), "numbers") for row in piece]
 
 
 def test_rows_that_would_be_left_out_are_refused(sheet):

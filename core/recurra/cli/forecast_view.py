@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from statistics import median
 
 from recurra.cli.printing import (
@@ -93,7 +94,12 @@ def _series(rows: dict[str, list[list[float]]], index: int, title: str, stamps: 
         if step > STEPS_SHOWN:
             table.add_row("...")
             break
-        cells = [f"{columns[index]:z.6g}" for columns in values]
+        cells = [_cell(columns[index]) for columns in values]
         called = [visible(stamps[step - 1])] if stamps else []
         table.add_row(str(step), *called, *cells)
     out(table)
+
+
+def _cell(value: float) -> str:
+    """Return a value, or a dash where none came."""
+    return "-" if isnan(value) else f"{value:z.6g}"

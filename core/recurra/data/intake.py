@@ -58,15 +58,17 @@ def pieces(
         check = MAY_LACK[element]
     own = tuple(role for role in roles if role in COVARIATES)
     tables = _Tables(own, owner, source.keeps_missing)
-    seen, sequences, width = 0, 0, 0
+    begun, seen, sequences, width = False, 0, 0, 0
     for piece in source.read(element):
         if not isinstance(piece, Piece):
             raise broken(owner, f"read gives {type(piece).__name__}, not a Piece")
 
-        first = bool(piece.start) or not seen
+        first = bool(piece.start) or not begun
         columns: dict[Role, Any] = {}
         if first:
             sequences += 1
+            # An error of a given file names the sequence: places are told as they lie in it.
+            seen = 0 if given else seen
             own_roles = tuple(piece.columns) if given else roles
             for role in own_roles:
                 if role not in OF_STEPS and role not in COVARIATES:
@@ -94,6 +96,7 @@ def pieces(
         if TAGS in roles:
             columns[TAGS] = _tags(piece, values, element, sequences, owner)
         yield Piece(values, first, columns)
+        begun = begun or len(values) > 0
         seen += len(values)
 
 
