@@ -20,6 +20,8 @@ LEAST = 2.0
 """Degrees of freedom are above this: with fewer there is no variance."""
 DEGREE = 48
 """That of the polynomial in 1 / degrees of freedom which gives a quantile at a fixed level."""
+HALF_STEP = 2.0**-53
+"""Half of what lies between two numbers that draws are made of: none of them is 0, or 1."""
 REFINED = 3
 """Times that a quantile is made better: each squares its error."""
 
@@ -47,12 +49,17 @@ class StudentT(Located[StudentTOptions]):
         tail = _tail(z.abs(), _freedom(raw))
         return torch.where(z < 0, tail, 1 - tail)
 
-    def _quantile(self, chance: Tensor, raw: Tensor) -> Tensor:
+    def _quantile(self, chance: Tensor, raw: Tensor, refined: int = REFINED) -> Tensor:
         freedom = _freedom(raw)
         chance, freedom = chance + torch.zeros_like(freedom), freedom + torch.zeros_like(chance)
         if chance.device.type == "meta":
             return torch.empty_like(freedom)
-        return _inverse(chance, freedom)
+        return _inverse(chance, freedom, refined)
+
+    def sample(self, output: Tensor, uniforms: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Return draws: quantiles that are made better once, which no number of draws tells."""
+        location, wide, raw = self._parts(output.double())
+        return location + wide * self._quantile(uniforms.double() + HALF_STEP, raw, 1)
 
     def quantile(
         self, output: Tensor, levels: Sequence[float], scale: Tensor | None = None
@@ -102,11 +109,11 @@ def _tail(z: Tensor, freedom: Tensor) -> Tensor:
     return betainc(freedom / 2, torch.full_like(freedom, 0.5), inside, outside) / 2
 
 
-def _inverse(chance: Tensor, freedom: Tensor) -> Tensor:
+def _inverse(chance: Tensor, freedom: Tensor, refined: int = REFINED) -> Tensor:
     """Return quantiles: Hill's (1970, "Algorithm 396", doi:10.1145/355598.355600), made better."""
     tail = torch.minimum(chance, 1 - chance)
     z = _hill(tail, freedom)
-    for _ in range(REFINED):
+    for _ in range(refined):
         # A step of second order, for the density is known in closed form.
         log = _log_peak(freedom) - (freedom + 1) / 2 * torch.log1p(z.square() / freedom)
         step = (_tail(z, freedom) - tail) / log.exp()

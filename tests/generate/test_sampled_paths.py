@@ -453,3 +453,11 @@ def test_series_of_which_something_is_beyond_all_numbers_are_counted():
     assert "1 of 3 series there are no intervals from some step on" in notes[1]
     assert scores.metrics()["coverage_80"] == 1
     assert scores.at(1)["coverage_80"] == 1
+
+
+def test_a_series_is_drawn_alike_by_its_name_and_by_its_number(scaled):
+    draw = np.random.default_rng(0)
+    data = [np.cumsum(draw.normal(size=40)) + 30 for _ in range(3)]
+    steps = list(scaled.generate(series=2, data=data, levels=(80,)))
+    (said,) = list(scaled.predict(data, levels=(80,)))[1:2]
+    np.testing.assert_allclose([step["lo-80"] for step in steps], said["lo-80"], rtol=1e-6)

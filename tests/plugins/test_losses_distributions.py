@@ -296,3 +296,12 @@ def test_an_output_that_is_no_number_has_no_finite_loss(kind, sick):
     output, target = outputs(loss, 1, 2), torch.ones(1, 1, dtype=torch.float64)
     output[0, loss.anchor if kind == "quantile" else 0] = sick
     assert not torch.isfinite(loss(output, target)).any()
+
+
+def test_draws_of_student_t_are_its_quantiles():
+    """What makes draws is quicker than what makes quantiles, and no number of draws tells."""
+    loss = LOCATED["student_t"][0](1)
+    output = outputs(loss, 40, 5).repeat_interleave(100, dim=0)
+    numbers = torch.from_numpy(uniforms(derive(1, "test"), 0, len(output), 1))
+    exact = loss.icdf(output, numbers + 2.0**-53)
+    torch.testing.assert_close(loss.sample(output, numbers), exact, rtol=1e-6, atol=1e-7)

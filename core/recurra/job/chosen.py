@@ -31,13 +31,14 @@ class Ending(NamedTuple):
     """The last steps `[n, F]` of a series, and at which of its places they begin.
 
     Its covariates stand `beside`, also those that are known of the steps to come. What one of
-    these is called, counted from 1, tells `called`.
+    these is called, counted from 1, tells `called`; `name` is what the series is called.
     """
 
     values: Array
     position: int
     beside: Rows | None
     called: Called
+    name: str
 
 
 def check_series(prompt: Any, warm: bool | None, series: Any, data: Any) -> None:
@@ -79,7 +80,9 @@ def ending(run: Run, series: Any, data: Any) -> Ending:
     beside = every.beside(run.covariates, row, begin - start, end - start, 0)
 
     called = ahead_of(every.clock, row, end - start)
-    return Ending(np.asarray(every.store.values[begin:end]), begin - start, beside, called)
+    return Ending(
+        np.asarray(every.store.values[begin:end]), begin - start, beside, called, every.names[row]
+    )
 
 
 @contextmanager

@@ -170,7 +170,7 @@ def _start(run: Run, given: Given) -> Start:
     """Return what a forecast goes on from: what a session has read of it, and where."""
     if given.series is not None:
         end = ending(run, given.series, given.data)
-        return Start(end.values, end.position, None, end.beside, str(given.series))
+        return Start(end.values, end.position, None, end.beside, end.name)
 
     values = None
     if given.prompt is not None:
