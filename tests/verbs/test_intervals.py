@@ -294,5 +294,6 @@ def test_scores_leave_out_what_has_no_interval() -> None:
     quantiles = np.array([[[0.0], [0.0]], [[1.0], [np.nan]]])
     scores.add(quantiles, intervals.chances, np.array([[0.5], [9.0]]), np.ones(1))
     scores.add(quantiles * np.nan, intervals.chances, np.array([[0.5], [9.0]]), np.ones(1))
-    assert scores.metrics()["coverage_80"] == 1.0 and scores.lacking() == 1
+    assert scores.metrics()["coverage_80"] == 1.0
+    assert (scores.none, scores.ended) == (1, 1)
     assert scores.at(1) == {}
