@@ -108,9 +108,6 @@ class Faults:
         """Return what to do: of the policies for empty cells those alone that mend these."""
         cure = "mend the rows"
         if self.settled:
-            if self.missing and self.policy == "error":
-                cure += ", or take a run whose task says what becomes of empty cells, by"
-                cure += " source.missing"
             return cure
         readable = [name for name in self.columns if name not in self.names]
         if readable and not whole and not self.missing and self.names <= {*self.columns}:

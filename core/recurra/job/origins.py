@@ -158,7 +158,7 @@ def scores_of(origins: Origins, data: Data, history: int, season: int) -> int:
 def _too_few(resolved: Resolved, origins: Origins, given: int, asked: int) -> InputError:
     """Return the error of too few scores."""
     levels = resolved.task.generation.levels or [written.DEFAULT[0]]
-    of = f"{origins.count:,} origins of {len(origins.rows):,} series"
+    of = f"{origins.count:,} origin{'s' * (origins.count != 1)} of {len(origins.rows):,} series"
     fact = f"{of}, {origins.horizon} steps ahead, give {given:,} scores of a step"
     fact += f", and level {written.text(max(levels))} needs {asked:,}"
     cure = "give more or longer series, of which each that never changes gives none"
