@@ -29,6 +29,7 @@ TASK = {
         "validate_every": 30,
         "optimizer": {"kind": "adam", "lr": 0.02},
     },
+    "generation": {"length": 3},
 }
 SCALES = [
     {"scale": "none"},
