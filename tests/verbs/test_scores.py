@@ -369,3 +369,15 @@ def test_what_cannot_be_scored_is_refused(of_file, made, tmp_path, monkeypatch):
     )
     with refusal("target 'label' foresees no step"):
         labelled.score(["ab"])
+
+
+def test_series_without_a_score_are_counted(made):
+    """Those that end with what is read before the first score, which the note says."""
+    found = made("by series").score(data=[*SERIES[:2], SERIES[2][:12], SERIES[3][:7]], own=SERIES)
+    scored = {name: False for name in found.frame["unique_id"]}
+    for name, score in zip(found.frame["unique_id"], found.frame["score"], strict=True):
+        scored[name] |= score is not None and math.isfinite(score)
+    assert [*scored.values()] == [True, True, False, False]
+    (note,) = found.notes
+    assert note.startswith("2 of 4 series have no score, for the first 12 steps of each are read")
+    assert not made("by series").score(data=SERIES[:2], own=SERIES).notes

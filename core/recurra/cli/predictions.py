@@ -53,6 +53,8 @@ def write_scores(scoring: Scoring, output: Path | None, as_json: bool) -> None:
     thresholds = ", ".join(f"{number:.4g}" for number in alarm.thresholds.tolist())
     print(f"threshold: {thresholds} {scoring.unit}; {alarm.told}", file=stream)
     print(f"flagged:   {counted.flagged:,} of {counted.scored:,} scores", file=stream)
+    for note in counted.notes():
+        print(f"note:      {note}", file=stream)
     if scoring.detection is None:
         return
 

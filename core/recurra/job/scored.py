@@ -75,12 +75,14 @@ class Scores:
     """Scores of the steps of new series: a `frame`, by its columns, and what goes with it.
 
     `calibration` has the `threshold`, of several columns a list, the `alarm`, the `split` and how
-    many `scores` of it there were; `figures` those of labels, where these are given.
+    many `scores` of it there were; `figures` those of labels, where these are given; `notes` say
+    what has no score.
     """
 
     frame: dict[str, list[Any]]
     calibration: dict[str, Any]
     figures: dict[str, Any] | None
+    notes: list[str]
 
     @property
     def threshold(self) -> Any:
@@ -90,10 +92,24 @@ class Scores:
 
 @dataclass
 class Counted:
-    """How many numbers, or symbols, have a score, and how many of them are flagged."""
+    """How many numbers, or symbols, have a score, and how many of them are flagged.
 
+    Of each series `history` steps are read before the first is scored: some may have no more.
+    """
+
+    history: int
     scored: int = 0
     flagged: int = 0
+    series: int = 0
+    too_short: int = 0
+
+    def notes(self) -> list[str]:
+        """Return what is to be said of series without any score."""
+        if not self.too_short:
+            return []
+        before = f"the first {self.history:,} steps of each are read before one is scored"
+        fact = f"{self.too_short:,} of {self.series:,} series have no score, for {before}"
+        return [f"{fact}; history says how many these are"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +129,7 @@ class Scoring:
         """Read all."""
         columns = self.table.columns()
         figures = None if self.detection is None else self.detection.figures()
-        return Scores(columns, self.alarm.record(), figures)
+        return Scores(columns, self.alarm.record(), figures, self.counted.notes())
 
 
 def scoring_of(
@@ -149,7 +165,7 @@ def scoring_of(
     with _computing(run):
         alarm = _alarm(run, scorer, asked, history, own)
     detection = Detection() if asked.labels is not None else None
-    counted = Counted()
+    counted = Counted(history)
     told = _Told(run, predictor, scorer, new, alarm, detection, counted, history)
     return Scoring(told.table(), alarm, scorer.unit, counted, detection)
 
@@ -264,6 +280,8 @@ class _Told:
         flags = surprise.score > self.alarm.thresholds
         self.counted.scored += int((~np.isnan(surprise.score)).sum())
         self.counted.flagged += int(flags.sum())
+        self.counted.series += 1
+        self.counted.too_short += count <= self.history
         if self.detection is not None and labels is not None:
             margins = surprise.score - self.alarm.thresholds
             known = np.where(np.isnan(margins), -np.inf, margins).max(axis=1, initial=-np.inf)
