@@ -120,14 +120,14 @@ def rows(stretches: Iterable[Stretch], looker: Looker) -> Iterator[Row | Many]:
         begins[1:] = codes[1:] != codes[:-1]
         same = (looked.said == looked.said[first_of(begins)]).all(axis=1)
         whole = without_first(looked.whole & same, begins)
-        for low, high in _parts(whole):
+        for low, high in alike(whole):
             if whole[low] and high - low >= LEAST:
                 yield Many(stretch.places[low], looked.values[low:high])
             else:
                 yield from map(stretch.row, range(low, high))
 
 
-def _parts(whole: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def alike(whole: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Give stretches of rows that are all whole, or all not."""
     changes = np.flatnonzero(whole[1:] != whole[:-1]) + 1
     ends = [0, *changes.tolist(), len(whole)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from recurra import InputError, Timeline
 from recurra_sources.blocks import Block, Floats, Stretch
-from recurra_sources.bulk import Looked, Looker, Many, first_of, without_first
+from recurra_sources.bulk import Looked, Looker, Many, alike, first_of, without_first
 from recurra_sources.cells import Reader, Row
 from recurra_sources.spacing import Spacing
 from recurra_sources.spacing_blocks import Following
@@ -283,9 +283,7 @@ class Gathering:
 def _given(records: Floats, kept: Iterator[Row]) -> Iterator[Row | Many]:
     """Give the rows of records; those that are not whole are the next that were kept."""
     whole = records[:, 1] != 0
-    changes = np.flatnonzero(whole[1:] != whole[:-1]) + 1
-    ends = [0, *changes.tolist(), len(whole)]
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in alike(whole):
         if whole[low]:
             yield Many(int(records[low, 0]), records[low:high, 2:])
         else:

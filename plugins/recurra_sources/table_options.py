@@ -223,10 +223,7 @@ class RowOptions(Options):
     )
     @classmethod
     def _names_differ(cls, names: list[str]) -> list[str]:
-        for name in names:
-            times = names.count(name)
-            if times > 1:
-                raise ValueError(f"{name!r} is named {times} times")
+        check_words(names)
         return names
 
     @field_validator("na")

@@ -7,10 +7,10 @@ up. But for the last digits, as products of other sizes round them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ WINDOW = 4096
 """Steps of one series that do."""
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 class Start(NamedTuple):
@@ -55,6 +56,20 @@ class Start(NamedTuple):
     known: NDArray[Any] | None = None
     beside: Rows | None = None
     name: str = ""
+
+    def session(
+        self,
+        network: Network,
+        vocabulary: Vocabulary[Any],
+        covariates: CovariateVocabulary | None = None,
+        **more: Any,
+    ) -> Session:
+        """Return a session that stands before the history, which it is to be fed; `more` is its."""
+        companion = None
+        if covariates is not None and self.beside is not None:
+            companion = Companion.beside(covariates, self.beside)
+        own: dict[str, Any] = {"position": self.position, "known": self.known}
+        return Session(network, vocabulary, companion=companion, **own, **more)
 
 
 @dataclass
@@ -87,7 +102,7 @@ def forecasts(
     history that cannot be read, or is too short.
     """
     network.eval()
-    for some in _batches(starts):
+    for some in at_a_time(starts, lambda start: len(start.history), SERIES, ROWS):
         read = [_read(network, vocabulary, start, steps, outlook, covariates) for start in some]
         if covariates is not None and not all(each.told for each in read):
             # A session says what is missing.
@@ -111,15 +126,7 @@ def _alone(
     covariates: CovariateVocabulary,
 ) -> Floats:
     """Return the forecast of a series with covariates, by a session of its own."""
-    companion = None if start.beside is None else Companion.beside(covariates, start.beside)
-    session = Session(
-        network,
-        vocabulary,
-        position=start.position,
-        known=start.known,
-        outlook=outlook,
-        companion=companion,
-    )
+    session = start.session(network, vocabulary, covariates, outlook=outlook)
     session.feed_ids(start.history, start.beside)
     values = np.full((steps, vocabulary.size), np.nan)
     with suppress(RunError):
@@ -128,16 +135,18 @@ def _alone(
     return values
 
 
-def _batches(starts: Iterable[Start]) -> Iterator[list[Start]]:
-    """Give some series at a time."""
-    some: list[Start] = []
-    rows = 0
-    for start in starts:
-        some.append(start)
-        rows += len(start.history)
-        if len(some) == SERIES or rows >= ROWS:
+def at_a_time(
+    series: Iterable[T], steps: Callable[[T], int], most: int, enough: int
+) -> Iterator[list[T]]:
+    """Give some series at a time: `most`, or fewer that have `enough` steps together."""
+    some: list[T] = []
+    held = 0
+    for each in series:
+        some.append(each)
+        held += steps(each)
+        if len(some) == most or held >= enough:
             yield some
-            some, rows = [], 0
+            some, held = [], 0
     if some:
         yield some
 

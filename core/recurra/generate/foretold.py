@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +13,7 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.outlook import Outlook
 from recurra.errors import InputError
 from recurra.generate import levels as written
-from recurra.generate.abreast import SERIES, Floats, Start, forecasts
+from recurra.generate.abreast import ROWS, SERIES, Floats, Start, at_a_time, forecasts
 from recurra.generate.levels import Levels
 from recurra.model.network import Network
 
@@ -137,8 +136,7 @@ def foretold(
             yield Foretold(points, np.zeros((0, *points.shape)))
         return
 
-    rest = iter(starts)
-    while some := list(islice(rest, SERIES)):
+    for some in at_a_time(starts, lambda start: len(start.history), SERIES, ROWS):
         made = list(forecasts(network, vocabulary, some, steps, outlook, covariates))
         yield from around(intervals, some, made)
 

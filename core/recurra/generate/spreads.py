@@ -25,7 +25,6 @@ from recurra.data.covariate_vocabulary import CovariateVocabulary
 from recurra.data.outlook import Outlook
 from recurra.errors import RunError
 from recurra.generate.abreast import Floats, Start
-from recurra.generate.companion import Companion
 from recurra.generate.distributed import NEAR, lacks
 from recurra.generate.session import Session
 from recurra.model.network import Network
@@ -52,17 +51,9 @@ class _Told:
 
     def session(self, start: Start, **more: Any) -> Session:
         """Return a session that has read what precedes the forecast of a series."""
-        companion = None
-        if self.covariates is not None and start.beside is not None:
-            companion = Companion.beside(self.covariates, start.beside)
-        session = Session(
-            self.network,
-            self.vocabulary,
-            position=start.position,
-            known=start.known,
-            companion=companion,
-            series=start.name or ALONE,
-            **more,
+        named = start.name or ALONE
+        session = start.session(
+            self.network, self.vocabulary, self.covariates, series=named, **more
         )
         session.stepper = plain(self.network)
         return session.feed_ids(start.history, start.beside)

@@ -15,7 +15,6 @@ from recurra.data.covariate_vocabulary import Rows
 from recurra.data.splits import SCORED, Split, SplitName, called, sampled
 from recurra.data.store import Ints
 from recurra.generate.abreast import Start
-from recurra.generate.companion import Companion
 from recurra.generate.foretold import Intervals, foretold
 from recurra.generate.session import Session
 from recurra.job.figures import Column, Columns, Forecast, Stamped
@@ -59,17 +58,10 @@ class Begun(NamedTuple):
         """Return a session that has read its history, or the last steps of it."""
         history = self.history[-steps:]
         unread = len(self.history) - len(history)
-        companion, beside = None, self.beside and self.beside.after(unread)
-        if data.covariates is not None and beside is not None:
-            companion = Companion.beside(data.covariates, beside)
-        session = Session(
-            network,
-            data.vocabulary,
-            position=self.position + unread,
-            known=self.known,
-            outlook=data.reader.outlook,
-            companion=companion,
-        )
+        beside = self.beside and self.beside.after(unread)
+        start = Start(history, self.position + unread, self.known, beside, self.name)
+        outlook = data.reader.outlook
+        session = start.session(network, data.vocabulary, data.covariates, outlook=outlook)
         return session.feed_ids(history, beside)
 
 

@@ -17,6 +17,7 @@ from recurra.contracts.source import NO_LABEL
 from recurra.errors import InputError
 from recurra.generate import arguments
 from recurra.generate import elements as reading
+from recurra.generate.abreast import at_a_time
 from recurra.job import frame
 from recurra.job.alarms import Alarm, calibrated
 from recurra.job.answer_table import AnswerTable
@@ -223,7 +224,7 @@ class _Told:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         features = self.new.features()
-        for some in _batches(self.new.rows()):
+        for some in at_a_time(self.new.rows(), _steps_of, SERIES, STEPS):
             with _computing(self.run):
                 said = self._scored(some)
             for row, (item, surprise, error) in zip(some, said, strict=True):
@@ -321,19 +322,10 @@ class _Told:
         return found
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Give some series at a time."""
-    some: list[Row] = []
-    steps = 0
-    for row in rows:
-        some.append(row)
-        elements = row.elements.values if isinstance(row.elements, Accompanied) else row.elements
-        steps += 0 if isinstance(elements, InputError) else len(elements)
-        if len(some) == SERIES or steps >= STEPS:
-            yield some
-            some, steps = [], 0
-    if some:
-        yield some
+def _steps_of(row: Row) -> int:
+    """Return how many steps a series has; of one that cannot be read there are none."""
+    elements = row.elements.values if isinstance(row.elements, Accompanied) else row.elements
+    return 0 if isinstance(elements, InputError) else len(elements)
 
 
 def _number(name: str, value: Any, low: float, high: float, allowed: str) -> None:
