@@ -30,6 +30,7 @@ ROOMS = [
     "randomness",
     "system",
     "cache",
+    "world",
     "engine",
     "contracts",
     "catalog",

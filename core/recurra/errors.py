@@ -91,6 +91,10 @@ CODES: dict[str, str] = {
         "The run was interrupted; its last checkpoint is whole, and `recurra resume` goes on"
         " from it."
     ),
+    "RC064": (
+        "Of several processes that work together one failed, is out of reach or does not fit the"
+        " others."
+    ),
     "RC070": "A plugin failed: the fault is in the plugin, not in the task file.",
     "RC071": "A component's code broke the contract of its kind.",
     "RC080": "An option of the command line cannot be used here.",
@@ -211,10 +215,11 @@ class Problem:
 class RecurraError(Exception):
     """Base of every error that recurra raises on purpose.
 
-    `exit_code` is what the command returns.
+    `exit_code` is what the command returns; `told` is true where another process prints it.
     """
 
     exit_code = 1
+    told = False
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         listed = [problems] if isinstance(problems, Problem) else list(problems)

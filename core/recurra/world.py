@@ -1,0 +1,299 @@
+"""The processes that train one network together, as torchrun starts them; mostly there is one.
+
+What all of them need to know of each other goes through `World`: sums and decisions that are the
+same everywhere, and what one process does for all. A `World` of one costs nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recurra.errors import InputError, RecurraError, RunError
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+T = TypeVar("T")
+
+WAIT = timedelta(days=7)
+"""How long the others wait for what the first does alone: reading data, evaluating."""
+
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells each process, which is all that is needed to join."""
+
+
+class World:
+    """The processes that train one network together, seen from one of them: here the only one.
+
+    Each has a `rank`, from 0 to `size` - 1; the `first` alone writes and prints. On its own machine
+    it is process `place` of `neighbours`. Every method but `part` is called by all of them, in the
+    same order.
+    """
+
+    rank = 0
+    size = 1
+    place = 0
+    neighbours = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def part(self, count: int) -> slice:
+        """Return which of `count` rows are this process's: contiguous, in the order of ranks.
+
+        Where they do not divide evenly the first processes have one more; there may be none.
+        """
+        return share(count, self.rank, self.size)
+
+    def total(self, *numbers: float) -> tuple[float, ...]:
+        """Return the sum over all processes of each number, in float64, the same bits in all."""
+        return tuple(map(float, numbers))
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether it is so in any process."""
+        return flag
+
+    def gathered(self, value: T) -> list[T]:
+        """Return the plain values of all processes, in the order of ranks."""
+        return [value]
+
+    def told(self, value: T) -> T:
+        """Return the plain value that the first process gives."""
+        return value
+
+    def alone(self, make: Callable[[], T]) -> T:
+        """Return the plain value that the first process makes, alone, while the others wait.
+
+        For it `world()` is one of one meanwhile. Where it fails, its error is raised in all.
+        """
+        return make()
+
+    def together(self, make: Callable[[], T]) -> T:
+        """Return what each process makes for itself; where one of them fails, all do.
+
+        The error is that of the first, by rank, that failed.
+        """
+        return make()
+
+    def in_turn(self, make: Callable[[], T]) -> T:
+        """Return what each process makes for itself: first the first, then all others.
+
+        So what the first leaves in a cache is there for the others. Errors are as in `together`.
+        """
+        return make()
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+
+
+class Processes(World):
+    """Several processes, which talk through torch.distributed; what they say is on the CPU."""
+
+    def __init__(self, control: ProcessGroup | None = None) -> None:
+        """Take the processes of the default group; `control` is where they wait for long."""
+        from torch import distributed
+
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+        self.place = _number("LOCAL_RANK", self.rank)
+        self.neighbours = _number("LOCAL_WORLD_SIZE", self.size)
+        self.control = control
+
+    def total(self, *numbers: float) -> tuple[float, ...]:
+        """Return the sum over all processes of each number, in float64, the same bits in all."""
+        import torch
+        from torch import distributed
+
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        distributed.all_reduce(sums)
+        return tuple(sums.tolist())
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether it is so in any process."""
+        return self.total(flag)[0] > 0
+
+    def gathered(self, value: T) -> list[T]:
+        """Return the plain values of all processes, in the order of ranks."""
+        from torch import distributed
+
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value, group=self.control)
+        return values
+
+    def told(self, value: T) -> T:
+        """Return the plain value that the first process gives."""
+        import torch
+        from torch import distributed
+
+        box = [value]
+        cpu = torch.device("cpu")
+        distributed.broadcast_object_list(box, group=self.control, device=cpu)
+        return box[0]
+
+    def alone(self, make: Callable[[], T]) -> T:
+        """Return the plain value that the first process makes, alone, while the others wait."""
+        value: Any = None
+        error: BaseException | None = None
+        if self.first:
+            with apart():
+                value, error = _tried(make)
+        value, fault = self.told((value, self._fault(error)))
+        self._raise([fault], error)
+        return value  # type: ignore[no-any-return]
+
+    def together(self, make: Callable[[], T]) -> T:
+        """Return what each process makes for itself; where one of them fails, all do."""
+        value, error = _tried(make)
+        self._raise(self.gathered(self._fault(error)), error)
+        return value  # type: ignore[return-value]
+
+    def in_turn(self, make: Callable[[], T]) -> T:
+        """Return what each process makes for itself: first the first, then all others."""
+        value: T | None = None
+        error: BaseException | None = None
+        if self.first:
+            value, error = _tried(make)
+        failed = self.told(error is not None)
+        if not self.first and not failed:
+            value, error = _tried(make)
+        self._raise(self.gathered(self._fault(error)), error)
+        return value  # type: ignore[return-value]
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        self.told(None)
+
+    def _fault(self, error: BaseException | None) -> Fault | None:
+        """Return what the others are told of an error."""
+        if error is None:
+            return None
+        if isinstance(error, RecurraError):
+            return type(error), error.problems
+        fact = f"process {self.rank} of {self.size} failed with {type(error).__name__}: {error}"
+        return RunError, RunError.of("RC064", fact).problems
+
+    def _raise(self, faults: list[Fault | None], own: BaseException | None) -> None:
+        """Raise what went wrong, if anything did: the own error in the process whose it is."""
+        failed = [rank for rank, fault in enumerate(faults) if fault is not None]
+        if not failed:
+            return
+        if own is not None and failed[0] == self.rank:
+            raise own
+        fault = faults[failed[0]]
+        assert fault is not None, "it has failed"
+        kind, problems = fault
+        error = kind(problems)
+        error.told = True
+        raise error
+
+
+Fault = tuple[type[RecurraError], Any]
+"""What processes tell each other of an error: its class and its problems."""
+
+
+def share(count: int, rank: int, size: int) -> slice:
+    """Return which of `count` rows one of `size` processes has, as `World.part` says."""
+    each, more = divmod(count, size)
+    start = rank * each + min(rank, more)
+    return slice(start, start + each + (rank < more))
+
+
+def _tried(make: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    try:
+        return make(), None
+    except BaseException as error:
+        # The others wait, and are to be told of an interruption as well.
+        return None, error
+
+
+_ONE = World()
+_present: World = _ONE
+_joined: World | None = None
+"""The processes that this one has joined: once, for as long as it lives."""
+
+
+def world() -> World:
+    """Return the processes that work together now: outside of `joined` this one alone."""
+    return _present
+
+
+def launched() -> int:
+    """Return how many processes were started together with this one, it included.
+
+    Raises `InputError` (RC080) where the environment says only half of it.
+    """
+    size = _number("WORLD_SIZE", 1)
+    missing = [name for name in ENVIRONMENT if not os.environ.get(name)]
+    if size > 1 and missing:
+        fact = f"WORLD_SIZE is {size}, but {' and '.join(missing)} of the environment are missing"
+        cure = "start several processes with torchrun, or unset WORLD_SIZE"
+        raise InputError.of("RC080", fact, cure=cure)
+    return size
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Work together with the processes that torchrun has started beside this one, if it has.
+
+    Where a group of processes is there already, it is that. All of them are to come here.
+    """
+    global _present, _joined
+    before = _present
+    if before is _ONE and launched() > 1:
+        _joined = _joined or _join()
+        _present = _joined
+    try:
+        yield _present
+    finally:
+        _present = before
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Work for oneself meanwhile, whatever other processes do."""
+    global _present
+    before, _present = _present, _ONE
+    try:
+        yield
+    finally:
+        _present = before
+
+
+def _join() -> World:
+    """Meet the other processes. Raises `RunError` (RC064) where they do not come."""
+    import torch
+    from torch import distributed
+
+    try:
+        if not distributed.is_initialized():
+            with_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if with_cuda else "gloo")
+            atexit.register(_leave)
+        return Processes(distributed.new_group(backend="gloo", timeout=WAIT))
+    except (RuntimeError, ValueError) as error:
+        fact = f"the {launched()} processes that were started together do not meet: {error}"
+        raise RunError.of("RC064", fact) from error
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _number(name: str, default: int) -> int:
+    """Return a number of the environment. Raises `InputError` (RC080) for what is none."""
+    said = os.environ.get(name, "")
+    if not said:
+        return default
+    if not said.isdecimal():
+        raise InputError.of("RC080", f"{name} of the environment is {said!r}, and no number")
+    return int(said)
