@@ -82,8 +82,8 @@ CODES: dict[str, str] = {
     ),
     "RC055": "Another process is training this run; two at once would overwrite each other.",
     "RC060": (
-        "The loss or a gradient became infinite or not a number; training stopped before it reached"
-        " the weights."
+        "The loss, a gradient or an update became infinite or not a number; training stopped before"
+        " it reached the weights. Or a network gives what is no number, and nothing can be said."
     ),
     "RC061": "There is not enough memory for this task on this device.",
     "RC062": "A band of `[expect]` does not hold.",

@@ -24,6 +24,7 @@ from recurra.randomness import global_state, set_global_state
 from recurra.runs.checkpoints import Checkpoint
 from recurra.spec.tables import Training
 from recurra.train.events import Ended, Event, Progress, Saved, Updated, Validated
+from recurra.train.guard import Guard, NotFinite, norm_of
 from recurra.train.optimizer import Rate, chosen
 from recurra.train.saved import in_form, join_optimizer, split_optimizer
 
@@ -35,10 +36,6 @@ They count where a task names no number of steps and nothing is validated.
 
 Fleeting: TypeAlias = tuple[States | None, dict[str, Tensor]]
 """Carried states and the streams of random numbers, as they are between two updates."""
-
-
-class NotFinite(Exception):
-    """A loss, a gradient or an update that is no number, before it reaches the weights."""
 
 
 @dataclass
@@ -74,6 +71,7 @@ class Trainer:
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         weights = self.network.parameters()
         self.parameters = [weight for weight in weights if weight.requires_grad]
+        self.guard = Guard(self.optimizer, self.parameters)
         self.pending = self.pending or [0.0, 0.0]
         self.saved_at = time.monotonic()
 
@@ -118,7 +116,7 @@ class Trainer:
         self._clear()
         self.carried, streams = before
         self._set_random(streams)
-        if self._sound():
+        if not self._harmed():
             yield from self._save()
 
     def _updates(self) -> Iterator[list[Batch | Whole]]:
@@ -151,8 +149,7 @@ class Trainer:
         scored = sum(batch.scored for batch in batches)
         share_of = self._total(batches) if self.network.partly_missing else max(scored, 1)
         losses = [self._backward(index, batch, share_of) for index, batch in enumerate(batches)]
-        gradients = (weight.grad for weight in self.parameters if weight.grad is not None)
-        norm = nn.utils.get_total_norm(gradients)
+        norm = norm_of([w.grad for w in self.parameters if w.grad is not None])
 
         # The first look at what the device has made of this update.
         total = sum(map(float, losses))
@@ -160,16 +157,16 @@ class Trainer:
             raise NotFinite(f"the loss is {total}")
         if not math.isfinite(norm):
             raise NotFinite(f"the norm of the gradient is {float(norm)}")
-        if self.training.clip_norm:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm)
-        self._step()
+        # An update of which nothing is scored is none: neither decay nor momentum move a weight.
+        if scored:
+            self._step(norm)
+            progress.loss = total
 
         progress.step += 1
         progress.batch += len(batches)
         progress.tokens += scored
-        progress.loss = total
         self.pending[0] += total
-        self.pending[1] += 1
+        self.pending[1] += scored > 0
         if progress.batch >= self.feed.batches:
             progress.epoch += 1
             progress.batch = 0
@@ -184,17 +181,19 @@ class Trainer:
         for weight in self.parameters:
             weight.grad = None
 
-    def _step(self) -> None:
-        """Update the weights.
+    def _step(self, norm: Tensor) -> None:
+        """Update the weights by gradients of a norm, clipped where the task says so.
 
-        Torch refuses a rate too large for its arithmetic before it changes any.
+        Raises `NotFinite` where anything would be infinite after it.
         """
-        try:
-            self.optimizer.step()
-        except RuntimeError as error:
-            if "overflow" not in str(error):
-                raise
-            raise NotFinite(f"an update is too large ({error})") from error
+        size, most = float(norm), self.training.clip_norm
+        if most:
+            nn.utils.clip_grads_with_norm_(self.parameters, most, norm)
+            size = min(size, most)
+        elif size > torch.finfo(self.network.dtype).max ** 0.5:
+            dtype = str(self.network.dtype).removeprefix("torch.")
+            raise NotFinite(f"the norm of the gradient is {size:g}, and its square leaves {dtype}")
+        self.guard.update(size)
 
     def _fleeting(self) -> Fleeting:
         """Return what the forward pass of an update changes."""
@@ -227,7 +226,8 @@ class Trainer:
             return self._windows(batch, scored)
         losses = self._sequences(batch) if isinstance(batch, Whole) else self._steps(batch)
         value = losses.sum() / scored
-        torch.autograd.backward(value)
+        if len(losses):
+            torch.autograd.backward(value)
         return value.detach()
 
     def _sequences(self, batch: Whole) -> Tensor:
@@ -297,6 +297,8 @@ class Trainer:
         if carried:
             self.carried = detached(after)
         if places is not None:
+            if not len(places):
+                return hidden.new_zeros(0)
             places = places.to(hidden.device, non_blocking=True)
         return self.network.losses(hidden, batch.y, places, batch.ahead(), batch.counted())
 
@@ -325,7 +327,7 @@ class Trainer:
         if progress.step % every and progress.step != progress.total:
             return None
         total, count = self.pending
-        mean = total / count
+        mean = total / count if count else None
         self.pending = [0.0, 0.0]
         return mean
 
@@ -374,17 +376,22 @@ class Trainer:
     def _save(self, best: bool = False) -> Iterator[Saved]:
         """Give what is to be saved.
 
-        Raises `RunError` (RC060) rather than give weights that are not finite.
+        Raises `RunError` (RC060) rather than give what is not finite.
         """
-        if not self._sound():
-            raise self._diverged("a weight is not finite", self.progress.step)
+        if harmed := self._harmed():
+            raise self._diverged(f"{harmed} is not finite", self.progress.step)
         yield Saved(self.state(), best)
         # Whoever listens has kept it now.
         self.saved_at = time.monotonic()
         self.saved_step = self.progress.step
 
-    def _sound(self) -> bool:
-        return all(bool(torch.isfinite(weight).all()) for weight in self.parameters)
+    def _harmed(self) -> str:
+        """Return what of all that is saved is not finite, or ""."""
+        fields = flatten(self.carried) if self.carried is not None else {}
+        for name, each in fields.items():
+            if not bool(each.isfinite().all()):
+                return f"the carried state {name}"
+        return self.guard.harmed()
 
     def state(self) -> Checkpoint:
         """Return all that training needs to go on as if it had not stopped."""
@@ -436,6 +443,7 @@ class Trainer:
             like = self.network.initial_states(rows)
             self.carried = detached(unflatten(like, carried))
         self._set_random(tensors["random"])
+        self.guard.restored()
 
     def _diverged(self, what: str, step: int) -> RunError:
         """Return the error of what went wrong at a step, with what is saved and what to do."""
