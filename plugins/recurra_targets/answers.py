@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,13 @@ class Answers:
         if self.wanted and not same:
             self.edits += int(edits(given, [came])[0])
 
+    def merge(self, other: Answers) -> None:
+        """Add the sums of others."""
+        self.answers += other.answers
+        self.right += other.right
+        self.edits += other.edits
+        self.symbols += other.symbols
+
     def metrics(self) -> Metrics:
         """Return the share of right answers, and the edits for each symbol of the right ones."""
         return {
@@ -73,6 +80,10 @@ class Given(Metric):
         given, came = output.cpu().numpy(), target.cpu().numpy()
         ended = len(given) > 0 and given[-1] == self.end
         self.sums.add(given[: len(given) - ended], bool(ended), came[:-1])
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.sums.merge(other.sums)
 
     def values(self) -> Metrics:
         """Return the figure."""
@@ -115,6 +126,11 @@ class AnswerNats(Metric):
         """Add logits `[N, V]` and ids `[N]`."""
         self.symbols += len(output)
         self.nats += float(functional.cross_entropy(output.double(), target, reduction="sum"))
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.symbols += other.symbols
+        self.nats += other.nats
 
     def values(self) -> Metrics:
         """Return the mean."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,26 @@ class Deviations:
             self.squared += (errors**2).sum(axis=0)
             self.largest = np.maximum(self.largest, np.abs(came).max(axis=0))
 
-            count, mean = len(came), came.mean(axis=0)
-            away = mean - self.mean
-            self.spread += ((came - mean) ** 2).sum(axis=0)
-            self.spread += away**2 * (self.count * count / (self.count + count))
-            self.mean += away * (count / (self.count + count))
-            self.count += count
+            mean = came.mean(axis=0)
+            self._add(len(came), mean, ((came - mean) ** 2).sum(axis=0))
+
+    def merge(self, other: Deviations) -> None:
+        """Add the sums of other rows."""
+        if not other.count:
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.absolute += other.absolute
+            self.squared += other.squared
+            self.largest = np.maximum(self.largest, other.largest)
+            self._add(other.count, other.mean, other.spread)
+
+    def _add(self, count: int, mean: Floats, spread: Floats) -> None:
+        """Add so many rows, of which mean and spread `[F]` are known."""
+        away = mean - self.mean
+        self.spread += spread
+        self.spread += away**2 * (self.count * count / (self.count + count))
+        self.mean += away * (count / (self.count + count))
+        self.count += count
 
     def metrics(self) -> Metrics:
         """Return rmse and mae of all numbers, and the mean R² of the columns that vary at all."""
@@ -102,6 +116,10 @@ class Deviation(Metric):
             self.vocabulary.decode(rows.cpu().double().numpy()) for rows in (output, target)
         )
         self.sums.add(np.asarray(predicted), np.asarray(came))
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.sums.merge(other.sums)
 
     def values(self) -> Metrics:
         """Return the figures."""

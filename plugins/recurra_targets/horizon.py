@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,15 @@ class Ahead(Distance):
                 if self.scales is not None:
                     self.steps[step].by_series(self.scales)
             self.steps[step].add_at(output[some], target[some], places[some])
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others, those of each step too."""
+        super().merge(other)
+        for step, more in other.steps.items():
+            if step in self.steps:
+                self.steps[step].merge(more)
+            else:
+                self.steps[step] = more
 
     def detail(self) -> dict[str, Any]:
         """Return the figures of each step ahead, to which those of baselines are added."""

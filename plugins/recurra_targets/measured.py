@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ class Pairs:
         pairs = came.astype(np.int64) * self.classes + predicted
         cells, times = np.unique(pairs, return_counts=True)
         self.counts.update(dict(zip(cells.tolist(), times.tolist(), strict=True)))
+
+    def merge(self, other: Pairs) -> None:
+        """Add the counts of others."""
+        self.counts.update(other.counts)
 
     def metrics(self) -> Metrics:
         """Return accuracy, balanced_accuracy and macro_f1, of at least one answer.
@@ -114,6 +118,10 @@ class Confusion(Metric):
         predicted = output.argmax(dim=-1)
         self.pairs.add(target.cpu().numpy(), predicted.cpu().numpy())
 
+    def merge(self, other: Self) -> None:
+        """Add the counts of others."""
+        self.pairs.merge(other.pairs)
+
     def values(self) -> Metrics:
         """Return the means; `Pairs.metrics` says what a class counts that never occurs."""
         metrics = self.pairs.metrics()
@@ -149,6 +157,11 @@ class LogLoss(Metric):
         self.answers += len(output)
         nats = functional.cross_entropy(output.double(), target, reduction="sum")
         self.nats += float(nats)
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.answers += other.answers
+        self.nats += other.nats
 
     def values(self) -> Metrics:
         """Return the mean, in nats."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +138,11 @@ class Spans(Metric):
         said = output.argmax(dim=-1)
         part = (places.cpu().numpy(), target.cpu().numpy(), said.cpu().numpy())
         self.parts.append(part)
+
+    def merge(self, other: Self) -> None:
+        """Add the steps of others."""
+        self.parts += other.parts
+        self.alone.update(other.alone)
 
     def values(self) -> Metrics:
         """Return the figures.

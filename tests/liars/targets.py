@@ -370,6 +370,45 @@ class Bundle(Share):
         return {"right": np.array([self.right])}
 
 
+class Averages(Share):
+    """Merges two shares into their mean, however many answers each is of."""
+
+    def merge(self, other):
+        if not self.steps or not other.steps:
+            super().merge(other)
+            return
+        share = (self.right / self.steps + other.right / other.steps) / 2
+        self.steps += other.steps
+        self.right = share * self.steps
+
+
+class Overlooks(Share):
+    """Counts twice what was right, and merges half of it."""
+
+    again = 0
+
+    def add(self, output, target):
+        super().add(output, target)
+        self.again += int((output.argmax(dim=-1) == target).sum())
+
+    def merge(self, other):
+        super().merge(other)
+
+    def values(self):
+        return {"share": self.again / self.steps}
+
+
+class Unportable(Share):
+    """Keeps what cannot be pickled."""
+
+    def __init__(self, vocabulary, scale=None):
+        super().__init__(vocabulary, scale)
+        self.likeliest = lambda output: output.argmax(dim=-1)
+
+    def merge(self, other):
+        super().merge(other)
+
+
 class MeanOfMeans(Share):
     """Adds up the shares of batches."""
 
@@ -446,7 +485,15 @@ MeasuresCertainty, MeasuresPromise, MeasuresSecret, MeasuresPercent, MeasuresLog
     MeasuresClamping,
     MeasuresForgets,
     MeasuresUpside,
-) = map(measuring, (Bundle, MeanOfMeans, Common, Clamping, Forgets, Upside))
+    MeasuresAverages,
+    MeasuresOverlooks,
+    MeasuresUnportable,
+) = map(
+    measuring,
+    (
+        Bundle, MeanOfMeans, Common, Clamping, Forgets, Upside, Averages, Overlooks, Unportable,
+    ),
+)  # fmt: skip
 
 
 class MeasuresItTwice(Right):
@@ -780,7 +827,7 @@ LIARS = [
     liar("T01", "LooksAhead"),
     liar("T01", "AsksAWholeForItself"),
     liar("T01", "FollowsALabel"),
-    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 14))),
+    liar("T04", "MeasuresFreeLabels", "P09", *(f"T{number:02}" for number in range(3, 15))),
     liar("T01", "NeverGivesUp", "T03", "T10"),
     liar("T02", "CountsFromTheWindow", "T10"),
     liar("T02", "LooksAtOthers", "T10"),
@@ -823,6 +870,9 @@ LIARS = [
     liar("T12", "PeeksAhead"),
     liar("T12", "PeeksAtOthers", "T10"),
     liar("T13", "KnowsWhatComes", "T02", "T03"),
+    liar("T14", "MeasuresAverages"),
+    liar("T14", "MeasuresOverlooks"),
+    liar("T14", "MeasuresUnportable"),
     liar("T09", "ScoresPastTheEnd", "T08"),
     liar("T10", "LooksAheadInTurns"),
     liar("T01", "LooksAheadOfSymbols", "T10"),

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,3 +174,28 @@ class Metric(ABC):
     def detail(self) -> dict[str, Any]:
         """Return what is more than a number, as plain JSON by name: a confusion matrix."""
         return {}
+
+    def merge(self, other: Self) -> None:
+        """Add what another of this class, made alike, has measured of other answers.
+
+        So evaluation is shared out over several processes: each measures its part, and what it has
+        added up goes to the others by pickle, the vocabulary and the scales apart, which all have.
+        Where a metric has no such method, the first process measures everything alone.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def merges(cls) -> bool:
+        """Tell whether what several of this class have measured can be put together.
+
+        One that adds up in a way of its own must merge in a way of its own: that of a class above
+        it knows nothing of the sums that it adds.
+        """
+        order = cls.__mro__
+
+        def depth(name: str) -> int:
+            return next(place for place, each in enumerate(order) if name in vars(each))
+
+        merge = depth("merge")
+        adding = min(depth(name) for name in ("__init__", "add", "add_at"))
+        return order[merge] is not Metric and merge <= adding

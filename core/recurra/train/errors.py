@@ -162,6 +162,19 @@ class Errors:
             np.add.at(self.of_series[0], rows, each[Term.ABSOLUTE])
         np.add.at(self.of_series[1], rows, each[Term.COUNT])
 
+    def merge(self, other: Errors) -> None:
+        """Add the sums of others, measured by the same scales."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.sums += other.sums
+            if other.of_series is not None:
+                before = 0.0 if self.of_series is None else self.of_series
+                self.of_series = before + other.of_series
+
+        if other.columns and not self.columns:
+            self.columns = [self._column(index) for index in range(len(other.columns))]
+        for column, more in zip(self.columns, other.columns, strict=False):
+            column.merge(more)
+
     def metrics(self) -> Metrics:
         """Return mae, rmse, mape over the values that are not 0, smape, wape and mase."""
         parts = self.columns or [self]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from recurra.data.chain import Own
 from recurra.errors import InputError
 from recurra.model.scoring import Scoring
 from recurra.train.errors import Errors
+from recurra.train.merging import packed, unpacked
 from recurra.train.spread import Spread, spread_figures
 
 
@@ -43,6 +44,11 @@ class Likelihood(Metric):
         nats = functional.cross_entropy(output.double(), target, reduction="sum")
         self.steps += len(output)
         self.nats += float(nats)
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.steps += other.steps
+        self.nats += other.nats
 
     def values(self) -> Metrics:
         """Return means over the symbols."""
@@ -69,6 +75,11 @@ class Accuracy(Metric):
         likeliest = output.argmax(dim=-1)
         self.steps += len(output)
         self.right += int((likeliest == target).sum())
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.steps += other.steps
+        self.right += other.right
 
     def values(self) -> Metrics:
         """Return the share."""
@@ -120,6 +131,10 @@ class Distance(Metric):
         Their first column says where, the second at which step of it.
         """
         self.errors.add(*self._own(output, target), places[:, 0].cpu().numpy())
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of others."""
+        self.errors.merge(other.errors)
 
     def _own(self, output: Tensor, target: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return scaled predictions and targets in the data's own units."""
@@ -227,12 +242,39 @@ class Tally:
         self.total = 0.0
         self.undoing, self.vocabulary = undoing, vocabulary
         measured = Own(vocabulary) if undoing else vocabulary
+        # What all processes have: it does not travel with what one has measured.
+        self.known = (vocabulary, measured, scale, scales, scales and scales.starts)
         self.metrics = [metric(measured, scale) for metric in target.metrics(vocabulary.yields)]
         if scales is not None:
             for each in self.metrics:
                 each.by_series(scales)
         # Answers that the network gave by itself.
         self.answers = 0
+
+    @property
+    def merges(self) -> bool:
+        """Whether what several processes have measured can be put together."""
+        return all(metric.merges() for metric in self.metrics)
+
+    def packed(self) -> bytes:
+        """Return all that was added, for `merge` of a tally made alike in any process."""
+        sums = self.steps, self.loss, self.total, self.answers, self.metrics, self.spread
+        return packed(sums, self.known)
+
+    def merge(self, parts: Iterable[bytes]) -> None:
+        """Add what others have measured, in the order in which it is given."""
+        for part in parts:
+            steps, loss, total, answers, metrics, spread = unpacked(part, self.known)
+            self.steps += steps
+            self.loss += loss
+            self.total += total
+            self.answers += answers
+            for own, other in zip(self.metrics, metrics, strict=True):
+                own.merge(other)
+            if self.spread is None:
+                self.spread = spread
+            elif spread is not None:
+                self.spread.merge(spread)
 
     def add(
         self,

@@ -90,6 +90,8 @@ def spread_figures(levels: Sequence[float]) -> tuple[Figure, ...]:
 class Spread:
     """Sums over the values that came, column by column."""
 
+    SUMS = ("count", "size", "crps", "pinball", "covered", "width", "winkler")
+
     def __init__(self, levels: Sequence[float]) -> None:
         self.levels = tuple(levels)
         self.pairs = intervals(self.levels)
@@ -143,6 +145,14 @@ class Spread:
             self.covered = _added(self.covered, (low <= value) & (value <= high), came)
             self.width = _added(self.width, width, came)
             self.winkler = _added(self.winkler, width + outside * 2 / share, came)
+
+    def merge(self, other: Spread) -> None:
+        """Add the sums of others at the same levels."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name in self.SUMS:
+                own, more = getattr(self, name), getattr(other, name)
+                if more.size:
+                    setattr(self, name, own + more if own.size else more.copy())
 
     def values(self) -> Metrics:
         """Return the figures, means over the columns; none of no values."""

@@ -243,7 +243,7 @@ def _figures(subject: TargetSubject, metric: type[Metric], case: Case, *pairs: P
     return subject.values(sums, metric.__name__)
 
 
-def _each_metric(subject: TargetSubject) -> Iterator[tuple[Case, type[Metric]]]:
+def each_metric(subject: TargetSubject) -> Iterator[tuple[Case, type[Metric]]]:
     """Give what is measured of each kind of answers: symbols, one column of numbers, and two."""
     # Of cases whose answers are alike, the last one.
     cases = {}
@@ -266,7 +266,7 @@ def figures_are_made(subject: TargetSubject) -> None:
     """
     for case in subject.cases():
         _named_once(subject, case)
-    for case, metric in _each_metric(subject):
+    for case, metric in each_metric(subject):
         figures = {figure.name: figure for figure in subject.figures_of(metric, case)}
         output, answers = drawn(case, MANY)
         sums = subject.filled(metric, case, (output, answers))
@@ -342,7 +342,7 @@ def sums(subject: TargetSubject) -> Measured:
     ask `places` what stands beside an answer.
     """
     findings = []
-    for case, metric in _each_metric(subject):
+    for case, metric in each_metric(subject):
         output, answers = drawn(case, MANY)
         whole = _figures(subject, metric, case, (output, answers))
 
@@ -421,7 +421,7 @@ def right_is_best(subject: TargetSubject) -> None:
     is turned round keeps the worst network of a training. To mend it: `Figure(name, higher=True)`
     where more is better.
     """
-    for case, metric in _each_metric(subject):
+    for case, metric in each_metric(subject):
         _, answers = drawn(case, MANY)
         output = perfect(case, answers)
         right = _figures(subject, metric, case, (output, answers))
