@@ -184,18 +184,18 @@ class Metric(ABC):
         """
         raise NotImplementedError
 
-    @classmethod
-    def merges(cls) -> bool:
-        """Tell whether what several of this class have measured can be put together.
 
-        One that adds up in a way of its own must merge in a way of its own: that of a class above
-        it knows nothing of the sums that it adds.
-        """
-        order = cls.__mro__
+def merges(metric: type[Metric]) -> bool:
+    """Tell whether what several of a class have measured can be put together.
 
-        def depth(name: str) -> int:
-            return next(place for place, each in enumerate(order) if name in vars(each))
+    One that adds up in a way of its own must merge in a way of its own: that of a class above it
+    knows nothing of the sums that it adds.
+    """
+    order = metric.__mro__
 
-        merge = depth("merge")
-        adding = min(depth(name) for name in ("__init__", "add", "add_at"))
-        return order[merge] is not Metric and merge <= adding
+    def depth(name: str) -> int:
+        return next(place for place, each in enumerate(order) if name in vars(each))
+
+    merge = depth("merge")
+    adding = min(depth(name) for name in ("__init__", "add", "add_at"))
+    return order[merge] is not Metric and merge <= adding

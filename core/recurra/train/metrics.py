@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from recurra.contracts.distribution import DECILES, Distribution
 from recurra.contracts.loss import Loss
-from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale, SeriesScales
+from recurra.contracts.metric import LOSS, Figure, Metric, Metrics, Scale, SeriesScales, merges
 from recurra.contracts.target import Target
 from recurra.contracts.vocabulary import Vocabulary
 from recurra.data.chain import Own
@@ -254,7 +254,7 @@ class Tally:
     @property
     def merges(self) -> bool:
         """Whether what several processes have measured can be put together."""
-        return all(metric.merges() for metric in self.metrics)
+        return all(merges(type(metric)) for metric in self.metrics)
 
     def packed(self) -> bytes:
         """Return all that was added, for `merge` of a tally made alike in any process."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.contracts.metric import Metric
+from recurra.contracts.metric import Metric, merges
 from recurra.testing.answers import demand
 from recurra.testing.check import Broken, Measured, NotApplicable, check
 from recurra.testing.checks.target.answers import MANY, PARTS, SINCE, each_metric
@@ -29,7 +29,7 @@ def merged(subject: TargetSubject) -> Measured:
     """
     findings = []
     for case, metric in each_metric(subject):
-        if not metric.merges():
+        if not merges(metric):
             continue
         output, answers = drawn(case, MANY)
         every = torch.arange(MANY)
